@@ -1,0 +1,131 @@
+/* The whole C surface of the native core. No preprocessor lines: this text is read both by
+ * the compiler and by cffi's cdef().
+ *
+ * Conventions. Lengths are in elements unless the name says bytes. `bits` is the width b of
+ * the field, 16..62, and p(b) the largest prime below 2^b; widths up to 32 live in uint32_t
+ * lanes (_u32), wider ones in uint64_t lanes (_u64). Field elements are in [0, p) going in and
+ * coming out; callers guarantee it, and sa_check_* tells. Every function returns a status,
+ * allocates nothing, does no I/O, and writes nothing through its outputs unless it returns
+ * SA_OK. A pointer may be null only when its length is zero. `dst` may be the same array as
+ * an input of the same type, but may not partly overlap it. */
+
+enum sa_status {
+    SA_OK = 0,
+    SA_EARG = -1,    /* an argument is outside its documented range */
+    SA_ERANGE = -2,  /* a value is outside its range: NaN, infinity, element >= p */
+    SA_EDECODE = -3  /* encoded bytes are not canonical, or shares do not decode */
+};
+
+/* Keystream generators. Numbers are also the wire's suite ids. */
+enum sa_suite {
+    SA_AES256CTR = 1, /* block 16 bytes; block = nonce then counter, both big-endian */
+    SA_CHACHA20 = 2   /* block 64 bytes; words 12-13 counter, 14-15 nonce, little-endian */
+};
+
+/* ---- implementations -------------------------------------------------------------------
+ * A family is a group of kernels that are chosen together ("aes", "chacha", "field", ...).
+ * Implementations of a family are numbered from the portable one (0) upwards; the fastest
+ * usable one is active from the first call on. */
+int sa_family_count(void);
+const char *sa_family_name(int family);
+int sa_implementation_count(int family);
+const char *sa_implementation_name(int family, int implementation);
+int sa_implementation_usable(int family, int implementation); /* 1 when CPU and OS have it */
+int sa_active(int family);                                    /* index of the active one */
+int sa_select(int family, int implementation);                /* force one: for tests */
+int sa_cpu_feature_count(void);
+const char *sa_cpu_feature_name(int feature);
+int sa_cpu_feature_present(int feature);
+
+/* ---- streams and masks ------------------------------------------------------------------ */
+
+/* out[0..bytes) = keystream of (suite, key[32], nonce) from the start of block `counter`. */
+int sa_stream(int suite, uint8_t *out, size_t bytes, const uint8_t *key, uint64_t nonce,
+              uint64_t counter);
+
+/* acc[j] += sign_k * mask_k[start + j] mod p for every key k: `keys` holds count keys of 32
+ * bytes, `signs` count values +1 or -1. Element i of a mask reads word i (little-endian, one
+ * lane wide) of the stream at nonce 0 and keeps its low `bits` bits; if that is not below p
+ * it takes the first word of the stream at nonce i + 1 that is. */
+int sa_mask_add_u32(uint32_t *acc, size_t len, uint64_t start, int bits, int suite,
+                    const uint8_t *keys, const int8_t *signs, size_t count);
+int sa_mask_add_u64(uint64_t *acc, size_t len, uint64_t start, int bits, int suite,
+                    const uint8_t *keys, const int8_t *signs, size_t count);
+
+/* ---- field vectors ---------------------------------------------------------------------- */
+
+int sa_modulus(uint64_t *p, int bits);
+int sa_check_u32(const uint32_t *a, size_t len, int bits); /* SA_ERANGE if any a[i] >= p */
+int sa_check_u64(const uint64_t *a, size_t len, int bits);
+int sa_add_u32(uint32_t *dst, const uint32_t *a, const uint32_t *b, size_t len, int bits);
+int sa_add_u64(uint64_t *dst, const uint64_t *a, const uint64_t *b, size_t len, int bits);
+int sa_sub_u32(uint32_t *dst, const uint32_t *a, const uint32_t *b, size_t len, int bits);
+int sa_sub_u64(uint64_t *dst, const uint64_t *a, const uint64_t *b, size_t len, int bits);
+int sa_neg_u32(uint32_t *dst, const uint32_t *a, size_t len, int bits);
+int sa_neg_u64(uint64_t *dst, const uint64_t *a, size_t len, int bits);
+/* dst = a * k mod p, with k in [0, p). */
+int sa_scale_u32(uint32_t *dst, const uint32_t *a, uint64_t k, size_t len, int bits);
+int sa_scale_u64(uint64_t *dst, const uint64_t *a, uint64_t k, size_t len, int bits);
+/* dst[j] = sum of rows[i * len + j] over i < count, mod p; dst is not one of the rows. */
+int sa_sum_u32(uint32_t *dst, const uint32_t *rows, size_t count, size_t len, int bits);
+int sa_sum_u64(uint64_t *dst, const uint64_t *rows, size_t count, size_t len, int bits);
+
+/* ---- packing: `bits` bits an element, least significant bit first, ceil(len*bits/8) bytes - */
+
+int sa_pack_u32(uint8_t *out, const uint32_t *a, size_t len, int bits);
+int sa_pack_u64(uint8_t *out, const uint64_t *a, size_t len, int bits);
+/* SA_EDECODE if an element is >= p or a padding bit is set; then dst/acc is as it was. */
+int sa_unpack_u32(uint32_t *dst, const uint8_t *in, size_t len, int bits);
+int sa_unpack_u64(uint64_t *dst, const uint8_t *in, size_t len, int bits);
+int sa_unpack_add_u32(uint32_t *acc, const uint8_t *in, size_t len, int bits);
+int sa_unpack_add_u64(uint64_t *acc, const uint8_t *in, size_t len, int bits);
+
+/* ---- quantization -----------------------------------------------------------------------
+ * q[i] = min(floor((clamp(x[i], -clip, clip) + clip) * scale + u), levels) in double
+ * precision without fused operations, where scale = levels / (2 * clip) and u = word i
+ * (32-bit little-endian) of the stream at nonce 0, times 2^-32. clip finite and > 0, levels in
+ * 1..2^32-1. *clipped counts the |x[i]| > clip. SA_ERANGE if any x[i] is NaN or infinite. */
+int sa_quantize_f32_u32(uint32_t *q, const float *x, size_t len, double clip, uint64_t levels,
+                        int suite, const uint8_t *key, uint64_t *clipped);
+int sa_quantize_f32_u64(uint64_t *q, const float *x, size_t len, double clip, uint64_t levels,
+                        int suite, const uint8_t *key, uint64_t *clipped);
+int sa_quantize_f64_u32(uint32_t *q, const double *x, size_t len, double clip, uint64_t levels,
+                        int suite, const uint8_t *key, uint64_t *clipped);
+int sa_quantize_f64_u64(uint64_t *q, const double *x, size_t len, double clip, uint64_t levels,
+                        int suite, const uint8_t *key, uint64_t *clipped);
+/* x[i] = (double)q[i] * scale - offset, rounded to the output type at the end. */
+int sa_dequantize_u32_f32(float *x, const uint32_t *q, size_t len, double scale, double offset);
+int sa_dequantize_u64_f32(float *x, const uint64_t *q, size_t len, double scale, double offset);
+int sa_dequantize_u32_f64(double *x, const uint32_t *q, size_t len, double scale, double offset);
+int sa_dequantize_u64_f64(double *x, const uint64_t *q, size_t len, double scale, double offset);
+
+/* ---- Shamir sharing over F(2^61 - 1): all values below, points distinct and non-zero ------ */
+
+/* shares[i * columns + c] = f_c(points[i]), where f_c has constant term secrets[c] and, for
+ * k in 1..threshold-1, coefficient coefficients[c * (threshold - 1) + k - 1] of x^k. */
+int sa_shamir_share(uint64_t *shares, const uint64_t *secrets, const uint64_t *coefficients,
+                    size_t columns, size_t threshold, const uint64_t *points, size_t count);
+/* Lagrange weights at zero: sum of weights[i] * f(points[i]) = f(0) for deg f < count. */
+int sa_shamir_weights(uint64_t *weights, const uint64_t *points, size_t count);
+/* Parity-check weights: sum of parity[i] * f(points[i]) = 0 for deg f < threshold, and for
+ * any other word with probability 2^-61 over the count - threshold uniform values `random`.
+ * parity[i] = g(points[i]) / product over j != i of (points[i] - points[j]), where g has the
+ * coefficients `random`, lowest first. threshold < count. */
+int sa_shamir_parity(uint64_t *parity, const uint64_t *points, size_t count, size_t threshold,
+                     const uint64_t *random);
+/* out[c] = sum over i of weights[i] * shares[i * columns + c]. */
+int sa_shamir_combine(uint64_t *out, const uint64_t *weights, const uint64_t *shares,
+                      size_t count, size_t columns);
+/* Unique decoding (Gao 2003): the polynomial of degree < threshold that agrees with all but
+ * at most floor((count - threshold) / 2) of the shares, its value at zero in *secret, and
+ * wrong[i] = 1 where shares[i] disagrees. SA_EDECODE if there is none. `scratch` has
+ * sa_shamir_decode_scratch(count) elements. */
+size_t sa_shamir_decode_scratch(size_t count);
+int sa_shamir_decode(uint64_t *secret, uint8_t *wrong, const uint64_t *points,
+                     const uint64_t *shares, size_t count, size_t threshold,
+                     uint64_t *scratch);
+
+/* ---- memory ------------------------------------------------------------------------------ */
+
+void sa_wipe(void *memory, size_t bytes);                             /* not optimised away */
+int sa_equal(const uint8_t *a, const uint8_t *b, size_t bytes);       /* 1 or 0, constant time */

@@ -1,0 +1,233 @@
+/* What the CPU can do, which implementations there are, and which one of each family is
+ * active. The only mutable state of the core: the cached features and choices. */
+#include <stdatomic.h>
+#include <string.h>
+
+#include "kernels.h"
+
+#if defined(__x86_64__)
+#include <cpuid.h>
+#elif defined(__aarch64__) && defined(__linux__)
+#include <sys/auxv.h>
+#ifndef HWCAP_AES
+#define HWCAP_AES (1u << 3)
+#endif
+#endif
+
+/* ---- features ---------------------------------------------------------------------------- */
+
+static const char *const feature_names[] = {"aesni", "avx2", "avx512", "vaes", "arm-aes"};
+enum { FEATURES = sizeof feature_names / sizeof feature_names[0] };
+
+#if defined(__x86_64__)
+
+/* XCR0: the registers that the operating system saves (XMM and YMM; opmask and ZMM). */
+#define XCR0_YMM 0x06u
+#define XCR0_ZMM 0xe6u
+
+static uint32_t saved_registers(void)
+{
+    uint32_t low, high;
+    __asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+    return low;
+}
+
+static int all(uint32_t value, uint32_t bits) { return (value & bits) == bits; }
+
+/* The aesni kernels use SSSE3 and SSE4.1 too. */
+static uint32_t detect(void)
+{
+    const uint32_t aes = bit_AES | bit_SSSE3 | bit_SSE4_1;
+    const uint32_t avx512 = bit_AVX512F | bit_AVX512BW | bit_AVX512VL | bit_AVX512DQ;
+    uint32_t features = 0, a, b, c, d;
+    if (!__get_cpuid(1, &a, &b, &c, &d))
+        return 0;
+    if (all(c, aes))
+        features |= SA_CPU_AESNI;
+    if (!all(c, bit_OSXSAVE | bit_AVX))
+        return features;
+    const uint32_t saved = saved_registers();
+    if (!all(saved, XCR0_YMM) || !__get_cpuid_count(7, 0, &a, &b, &c, &d))
+        return features;
+    if (all(b, bit_AVX2))
+        features |= SA_CPU_AVX2;
+    if (all(c, bit_VAES))
+        features |= SA_CPU_VAES;
+    if (all(b, avx512) && all(saved, XCR0_ZMM))
+        features |= SA_CPU_AVX512;
+    return features;
+}
+
+#elif defined(__aarch64__) && defined(__linux__)
+
+static uint32_t detect(void) { return getauxval(AT_HWCAP) & HWCAP_AES ? SA_CPU_ARM_AES : 0; }
+
+#else
+
+static uint32_t detect(void) { return 0; }
+
+#endif
+
+/* Threads may detect at the same time: they find the same. */
+static uint32_t cpu_features(void)
+{
+    enum { KNOWN = 1 << 30 };
+    static _Atomic uint32_t cache;
+    uint32_t features = atomic_load_explicit(&cache, memory_order_relaxed);
+    if (!features) {
+        features = detect() | KNOWN;
+        atomic_store_explicit(&cache, features, memory_order_relaxed);
+    }
+    return features;
+}
+
+int sa_cpu_feature_count(void) { return FEATURES; }
+
+const char *sa_cpu_feature_name(int feature)
+{
+    return feature >= 0 && feature < FEATURES ? feature_names[feature] : NULL;
+}
+
+int sa_cpu_feature_present(int feature)
+{
+    return feature >= 0 && feature < FEATURES && (cpu_features() >> feature & 1);
+}
+
+/* ---- families ---------------------------------------------------------------------------- */
+
+extern const sa_cipher_kernel sa_aes_portable, sa_chacha_portable;
+extern const sa_field_kernel sa_field_portable;
+extern const sa_pack_kernel sa_pack_portable;
+extern const sa_quantize_kernel sa_quantize_portable;
+extern const sa_shamir_kernel sa_shamir_portable;
+#if defined(__x86_64__)
+extern const sa_cipher_kernel sa_aes_aesni, sa_aes_vaes512;
+#elif defined(__aarch64__)
+extern const sa_cipher_kernel sa_aes_armv8ce;
+#endif
+
+enum { AES, CHACHA, FIELD, PACK, QUANTIZE, SHAMIR, FAMILIES };
+enum { IMPLEMENTATIONS = 4 };
+
+/* Kernels from the portable one up; the last usable one is the fastest. */
+typedef struct {
+    const char *name;
+    const void *kernels[IMPLEMENTATIONS]; /* null after the last */
+} family_row;
+
+static const family_row families[FAMILIES] = {
+    [AES] = {"aes",
+             {
+                 &sa_aes_portable,
+#if defined(__x86_64__)
+                 &sa_aes_aesni,
+                 &sa_aes_vaes512,
+#elif defined(__aarch64__)
+                 &sa_aes_armv8ce,
+#endif
+             }},
+    [CHACHA] = {"chacha", {&sa_chacha_portable}},
+    [FIELD] = {"field", {&sa_field_portable}},
+    [PACK] = {"pack", {&sa_pack_portable}},
+    [QUANTIZE] = {"quantize", {&sa_quantize_portable}},
+    [SHAMIR] = {"shamir", {&sa_shamir_portable}},
+};
+
+/* Every kernel struct begins with its name and its needs. */
+#define BEGINS_ALIKE(type)                                                         \
+    _Static_assert(offsetof(type, name) == 0 &&                                    \
+                       offsetof(type, needs) == offsetof(sa_cipher_kernel, needs), \
+                   "dispatch reads these two through the first struct's layout")
+BEGINS_ALIKE(sa_field_kernel);
+BEGINS_ALIKE(sa_pack_kernel);
+BEGINS_ALIKE(sa_quantize_kernel);
+BEGINS_ALIKE(sa_shamir_kernel);
+
+/* The null pointer unless both are in range. */
+static const void *find(int family, int implementation)
+{
+    if (family < 0 || family >= FAMILIES)
+        return NULL;
+    if (implementation < 0 || implementation >= IMPLEMENTATIONS)
+        return NULL;
+    return families[family].kernels[implementation];
+}
+
+static int usable(const void *kernel)
+{
+    uint32_t needs;
+    memcpy(&needs, (const char *)kernel + offsetof(sa_cipher_kernel, needs), sizeof needs);
+    return (needs & ~cpu_features()) == 0;
+}
+
+/* Index of the active implementation plus one; 0 until the first use. Relaxed order is
+ * enough: what the index leads to is constant. */
+static _Atomic int choices[FAMILIES];
+
+static int active(int family)
+{
+    int choice = atomic_load_explicit(&choices[family], memory_order_relaxed);
+    if (choice)
+        return choice - 1;
+    int best = 0;
+    for (int i = 1; find(family, i); i++)
+        if (usable(find(family, i)))
+            best = i;
+    /* A choice that another thread forced meanwhile stays, and is left in `choice`. */
+    if (atomic_compare_exchange_strong(&choices[family], &choice, best + 1))
+        return best;
+    return choice - 1;
+}
+
+int sa_family_count(void) { return FAMILIES; }
+
+const char *sa_family_name(int family)
+{
+    return family >= 0 && family < FAMILIES ? families[family].name : NULL;
+}
+
+int sa_implementation_count(int family)
+{
+    int count = 0;
+    while (find(family, count))
+        count++;
+    return count;
+}
+
+const char *sa_implementation_name(int family, int implementation)
+{
+    const void *kernel = find(family, implementation);
+    return kernel ? *(const char *const *)kernel : NULL;
+}
+
+int sa_implementation_usable(int family, int implementation)
+{
+    const void *kernel = find(family, implementation);
+    return kernel && usable(kernel);
+}
+
+int sa_active(int family) { return find(family, 0) ? active(family) : SA_EARG; }
+
+int sa_select(int family, int implementation)
+{
+    if (!sa_implementation_usable(family, implementation))
+        return SA_EARG;
+    atomic_store(&choices[family], implementation + 1);
+    return SA_OK;
+}
+
+static const void *kernel_of(int family) { return families[family].kernels[active(family)]; }
+
+const sa_cipher_kernel *sa_cipher(int suite)
+{
+    switch (suite) {
+    case SA_AES256CTR: return kernel_of(AES);
+    case SA_CHACHA20: return kernel_of(CHACHA);
+    default: return NULL;
+    }
+}
+
+const sa_field_kernel *sa_field(void) { return kernel_of(FIELD); }
+const sa_pack_kernel *sa_pack(void) { return kernel_of(PACK); }
+const sa_quantize_kernel *sa_quantize(void) { return kernel_of(QUANTIZE); }
+const sa_shamir_kernel *sa_shamir(void) { return kernel_of(SHAMIR); }

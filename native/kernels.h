@@ -1,0 +1,121 @@
+/* What a kernel family looks like to the dispatcher: one struct of function pointers a
+ * family, one constant instance an implementation (file <family>_<isa>.c). Kernels trust
+ * their arguments: stream.c and api.c check them. */
+#ifndef SA_KERNELS_H
+#define SA_KERNELS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "api.h"
+
+/* CPU features, as bits of a set; sa_cpu_feature_* lists them in this order. */
+enum {
+    SA_CPU_AESNI = 1u << 0,
+    SA_CPU_AVX2 = 1u << 1,
+    SA_CPU_AVX512 = 1u << 2, /* F, BW, VL, DQ, with the OS saving the registers */
+    SA_CPU_VAES = 1u << 3,
+    SA_CPU_ARM_AES = 1u << 4
+};
+
+/* A key schedule of any cipher implementation. */
+enum { SA_SCHEDULE_BYTES = 1024 };
+typedef struct {
+    _Alignas(64) uint8_t bytes[SA_SCHEDULE_BYTES];
+} sa_schedule;
+
+typedef struct {
+    const char *name;
+    uint32_t needs; /* CPU features */
+    void (*schedule)(sa_schedule *schedule, const uint8_t key[32]);
+    /* out = `blocks` whole blocks of keystream from block `counter` (wrapping mod 2^64). */
+    void (*keystream)(const sa_schedule *schedule, uint8_t *out, size_t blocks, uint64_t nonce,
+                      uint64_t counter);
+} sa_cipher_kernel;
+
+typedef struct {
+    const char *name;
+    uint32_t needs;
+    int (*check_u32)(const uint32_t *a, size_t len, uint32_t p);
+    int (*check_u64)(const uint64_t *a, size_t len, uint64_t p);
+    void (*add_u32)(uint32_t *dst, const uint32_t *a, const uint32_t *b, size_t len, uint32_t p);
+    void (*add_u64)(uint64_t *dst, const uint64_t *a, const uint64_t *b, size_t len, uint64_t p);
+    void (*sub_u32)(uint32_t *dst, const uint32_t *a, const uint32_t *b, size_t len, uint32_t p);
+    void (*sub_u64)(uint64_t *dst, const uint64_t *a, const uint64_t *b, size_t len, uint64_t p);
+    void (*neg_u32)(uint32_t *dst, const uint32_t *a, size_t len, uint32_t p);
+    void (*neg_u64)(uint64_t *dst, const uint64_t *a, size_t len, uint64_t p);
+    void (*scale_u32)(uint32_t *dst, const uint32_t *a, uint32_t k, size_t len, int bits);
+    void (*scale_u64)(uint64_t *dst, const uint64_t *a, uint64_t k, size_t len, int bits);
+    void (*sum_u32)(uint32_t *dst, const uint32_t *rows, size_t count, size_t len, int bits);
+    void (*sum_u64)(uint64_t *dst, const uint64_t *rows, size_t count, size_t len, int bits);
+    /* Keystream words to mask elements: keep the low bits of words[i]; where the result w is
+     * below p, acc[i] +-= w. Returns non-zero if any word was >= p: those elements are left
+     * alone for the caller to redraw. (Whether a word was rejected tells nothing about the
+     * one used in its place, so acting on it is harmless.) */
+    int (*mask_u32)(uint32_t *acc, const uint32_t *words, size_t len, int bits, int sign);
+    int (*mask_u64)(uint64_t *acc, const uint64_t *words, size_t len, int bits, int sign);
+} sa_field_kernel;
+
+typedef struct {
+    const char *name;
+    uint32_t needs;
+    void (*pack_u32)(uint8_t *out, const uint32_t *a, size_t len, int bits);
+    void (*pack_u64)(uint8_t *out, const uint64_t *a, size_t len, int bits);
+    /* SA_OK, or SA_EDECODE when an element is >= p or a padding bit is set. */
+    int (*verify)(const uint8_t *in, size_t len, int bits);
+    void (*unpack_u32)(uint32_t *dst, const uint8_t *in, size_t len, int bits);
+    void (*unpack_u64)(uint64_t *dst, const uint8_t *in, size_t len, int bits);
+    void (*unpack_add_u32)(uint32_t *acc, const uint8_t *in, size_t len, int bits);
+    void (*unpack_add_u64)(uint64_t *acc, const uint8_t *in, size_t len, int bits);
+} sa_pack_kernel;
+
+typedef struct {
+    const char *name;
+    uint32_t needs;
+    int (*finite_f32)(const float *x, size_t len); /* 1 or 0 */
+    int (*finite_f64)(const double *x, size_t len);
+    /* `words` holds len random 32-bit words; the result is the number of clipped values. */
+    uint64_t (*quantize_f32_u32)(uint32_t *q, const float *x, const uint32_t *words, size_t len,
+                                 double clip, double scale, double levels);
+    uint64_t (*quantize_f32_u64)(uint64_t *q, const float *x, const uint32_t *words, size_t len,
+                                 double clip, double scale, double levels);
+    uint64_t (*quantize_f64_u32)(uint32_t *q, const double *x, const uint32_t *words, size_t len,
+                                 double clip, double scale, double levels);
+    uint64_t (*quantize_f64_u64)(uint64_t *q, const double *x, const uint32_t *words, size_t len,
+                                 double clip, double scale, double levels);
+    void (*dequantize_u32_f32)(float *x, const uint32_t *q, size_t len, double scale, double offset);
+    void (*dequantize_u64_f32)(float *x, const uint64_t *q, size_t len, double scale, double offset);
+    void (*dequantize_u32_f64)(double *x, const uint32_t *q, size_t len, double scale, double offset);
+    void (*dequantize_u64_f64)(double *x, const uint64_t *q, size_t len, double scale, double offset);
+} sa_quantize_kernel;
+
+typedef struct {
+    const char *name;
+    uint32_t needs;
+    void (*share)(uint64_t *shares, const uint64_t *secrets, const uint64_t *coefficients,
+                  size_t columns, size_t threshold, const uint64_t *points, size_t count);
+    void (*weights)(uint64_t *weights, const uint64_t *points, size_t count);
+    void (*parity)(uint64_t *parity, const uint64_t *points, size_t count, size_t threshold,
+                   const uint64_t *random);
+    void (*combine)(uint64_t *out, const uint64_t *weights, const uint64_t *shares, size_t count,
+                    size_t columns);
+    int (*decode)(uint64_t *secret, uint8_t *wrong, const uint64_t *points,
+                  const uint64_t *shares, size_t count, size_t threshold, uint64_t *scratch);
+} sa_shamir_kernel;
+
+/* The active implementations. Read through these functions: the first call detects the CPU. */
+const sa_cipher_kernel *sa_cipher(int suite); /* null for an unknown suite */
+const sa_field_kernel *sa_field(void);
+const sa_pack_kernel *sa_pack(void);
+const sa_quantize_kernel *sa_quantize(void);
+const sa_shamir_kernel *sa_shamir(void);
+
+/* 2^bits - p(bits) for bits in 16..62: at most 129. */
+uint64_t sa_delta(int bits);
+static inline uint64_t sa_prime(int bits) { return ((uint64_t)1 << bits) - sa_delta(bits); }
+
+static inline size_t sa_packed_bytes(size_t len, int bits) {
+    return len / 8 * (size_t)bits + (len % 8 * (size_t)bits + 7) / 8;
+}
+
+#endif

@@ -1,0 +1,109 @@
+/* Bit packing in plain C, for any width of 16..62: eight elements are exactly `bits` bytes.
+ * The width is public, so branches on it (and on positions) are harmless. Both directions go
+ * through unaligned little-endian 64-bit words; api.c refuses to compile elsewhere. */
+#include <string.h>
+
+#include "kernels.h"
+
+/* A word read at an element's first byte may end up to 8 bytes past its group's last one.
+ * Elements that near the end of the input are read from a padded copy of its last bytes:
+ * fewer than bits + 8 of them, to which the reads may add 9. */
+enum { SA_SLACK = 8, SA_TAIL_BYTES = 96 };
+
+static inline uint64_t load(const uint8_t *in)
+{
+    uint64_t word;
+    memcpy(&word, in, sizeof word);
+    return word;
+}
+
+/* The element that begins at bit `at`. From 58 bits on it may extend into a ninth byte. */
+static inline uint64_t element(const uint8_t *in, size_t at, uint64_t low, int nine)
+{
+    const uint8_t *from = in + at / 8;
+    unsigned shift = at % 8;
+    uint64_t word = load(from) >> shift;
+    if (nine)
+        word |= (uint64_t)from[8] << 1 << (63 - shift);
+    return word & low;
+}
+
+/* Copies the last bytes into the tail; returns how many elements can be read from `in`. */
+static size_t split(uint8_t tail[SA_TAIL_BYTES], const uint8_t *in, size_t len, int bits)
+{
+    size_t bytes = sa_packed_bytes(len, bits), group = (size_t)bits;
+    size_t groups = bytes < SA_SLACK ? 0 : (bytes - SA_SLACK) / group;
+    size_t head = groups * group;
+    memset(tail, 0, SA_TAIL_BYTES);
+    if (bytes > head)
+        memcpy(tail, in + head, bytes - head);
+    return 8 * groups;
+}
+
+/* 1 if an element is >= p, else 0. */
+static inline uint64_t outside(const uint8_t *in, size_t len, int bits, int nine)
+{
+    uint64_t low = ((uint64_t)1 << bits) - 1, last = sa_prime(bits) - 1, borrow = 0;
+    size_t group = (size_t)bits;
+    for (; len >= 8; len -= 8, in += group)
+        for (size_t j = 0; j < 8; j++)
+            borrow |= last - element(in, j * group, low, nine);
+    for (size_t j = 0; j < len; j++)
+        borrow |= last - element(in, j * group, low, nine);
+    return borrow >> 63;
+}
+
+static int verify(const uint8_t *in, size_t len, int bits)
+{
+    uint8_t tail[SA_TAIL_BYTES];
+    size_t head = split(tail, in, len, bits);
+    size_t used = len % 8 * (size_t)bits % 8; /* bits used of the last byte; 0 for all */
+    uint64_t bad = 0;
+    if (used)
+        bad = (uint64_t)(in[sa_packed_bytes(len, bits) - 1] >> used);
+    if (bits > 57) {
+        bad |= outside(in, head, bits, 1);
+        bad |= outside(tail, len - head, bits, 1);
+    } else {
+        bad |= outside(in, head, bits, 0);
+        bad |= outside(tail, len - head, bits, 0);
+    }
+    sa_wipe(tail, sizeof tail);
+    return bad ? SA_EDECODE : SA_OK;
+}
+
+static inline uint32_t add_u32(uint32_t a, uint32_t b, uint32_t p)
+{
+    uint32_t t = p - b, r = a - t; /* a + b itself may not fit 32 bits */
+    return r + (p & (0 - (uint32_t)(a < t)));
+}
+
+static inline uint64_t add_u64(uint64_t a, uint64_t b, uint64_t p)
+{
+    uint64_t r = a + b - p;
+    return r + (p & (0 - (r >> 63)));
+}
+
+#define LANE uint32_t
+#define NAME(stem) stem##_u32
+#include "pack_body.h"
+#undef LANE
+#undef NAME
+
+#define LANE uint64_t
+#define NAME(stem) stem##_u64
+#include "pack_body.h"
+#undef LANE
+#undef NAME
+
+const sa_pack_kernel sa_pack_portable = {
+    .name = "portable",
+    .needs = 0,
+    .pack_u32 = pack_u32,
+    .pack_u64 = pack_u64,
+    .verify = verify,
+    .unpack_u32 = unpack_u32,
+    .unpack_u64 = unpack_u64,
+    .unpack_add_u32 = unpack_add_u32,
+    .unpack_add_u64 = unpack_add_u64,
+};

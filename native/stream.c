@@ -1,0 +1,186 @@
+/* Keystreams, and masks added straight from them: no mask is ever materialised. */
+#include <string.h>
+
+#include "checks.h"
+#include "kernels.h"
+
+_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__,
+               "keystream words are read in place, which needs a little-endian machine");
+
+enum {
+    MAX_BLOCK = 64,
+    KEY_BYTES = 32,
+    KEY_GROUP = 16,    /* keys whose schedules are alive together */
+    CHUNK_BYTES = 4096 /* of the accumulator and of keystream: both stay in the first cache */
+};
+
+/* A stretch of keystream, and the same as the words that masks read. */
+typedef union {
+    _Alignas(64) uint8_t bytes[CHUNK_BYTES];
+    uint32_t u32[CHUNK_BYTES / 4];
+    uint64_t u64[CHUNK_BYTES / 8];
+} chunk;
+
+/* One call of sa_mask_add_*: `lane` is the bytes of an element, 4 or 8. */
+typedef struct {
+    const sa_cipher_kernel *cipher;
+    size_t block, lane;
+    int bits;
+} mask_setup;
+
+static size_t block_bytes(int suite) { return suite == SA_AES256CTR ? 16 : 64; }
+
+int sa_stream(int suite, uint8_t *out, size_t bytes, const uint8_t *key, uint64_t nonce,
+              uint64_t counter)
+{
+    const sa_cipher_kernel *cipher = sa_cipher(suite);
+    if (!cipher || !key || !sa_fits(out, bytes, 1))
+        return SA_EARG;
+    if (!bytes)
+        return SA_OK;
+    const size_t block = block_bytes(suite), blocks = bytes / block, rest = bytes % block;
+    sa_schedule schedule;
+    cipher->schedule(&schedule, key);
+    if (blocks)
+        cipher->keystream(&schedule, out, blocks, nonce, counter);
+    if (rest) {
+        uint8_t last[MAX_BLOCK];
+        cipher->keystream(&schedule, last, 1, nonce, counter + blocks);
+        memcpy(out + blocks * block, last, rest);
+        sa_wipe(last, sizeof last);
+    }
+    sa_wipe(&schedule, sizeof schedule);
+    return SA_OK;
+}
+
+static uint64_t load(const void *array, size_t i, size_t lane)
+{
+    return lane == 4 ? ((const uint32_t *)array)[i] : ((const uint64_t *)array)[i];
+}
+
+/* acc[i] = acc[i] +- w mod p, with acc[i] and w below p < 2^62. */
+static void add_element(void *acc, size_t i, size_t lane, uint64_t w, int sign, uint64_t p)
+{
+    const uint64_t negate = (uint64_t)0 - (uint64_t)(sign < 0);
+    const uint64_t sum = load(acc, i, lane) + ((w & ~negate) | ((p - w) & negate));
+    const uint64_t below = (uint64_t)0 - ((sum - p) >> 63); /* all ones when sum < p */
+    const uint64_t reduced = sum - (p & ~below);
+    if (lane == 4)
+        ((uint32_t *)acc)[i] = (uint32_t)reduced;
+    else
+        ((uint64_t *)acc)[i] = reduced;
+}
+
+/* The first word of the stream at nonce `element` + 1 whose low bits are below p. */
+static uint64_t redraw(const mask_setup *setup, const sa_schedule *schedule, uint64_t element,
+                       uint64_t p)
+{
+    const uint64_t low = ((uint64_t)1 << setup->bits) - 1;
+    chunk words;
+    uint64_t w = p;
+    for (uint64_t counter = 0; w >= p; counter++) {
+        setup->cipher->keystream(schedule, words.bytes, 1, element + 1, counter);
+        for (size_t i = 0; i < setup->block / setup->lane && w >= p; i++)
+            w = load(words.bytes, i, setup->lane) & low;
+    }
+    sa_wipe(words.bytes, setup->block);
+    return w;
+}
+
+/* Elements whose word was rejected. That it was says nothing about the word that replaces it,
+ * nor do the words rejected after it: these branches are harmless. */
+static void redraw_rejected(const mask_setup *setup, const sa_schedule *schedule, void *acc,
+                            const void *words, size_t len, uint64_t first, int sign)
+{
+    const uint64_t low = ((uint64_t)1 << setup->bits) - 1, p = sa_prime(setup->bits);
+    for (size_t i = 0; i < len; i++)
+        if ((load(words, i, setup->lane) & low) >= p)
+            add_element(acc, i, setup->lane, redraw(setup, schedule, first + i, p), sign, p);
+}
+
+/* acc[0..len) gets elements first..first+len of one mask, which end in the chunk of stream
+ * where they begin. */
+static void add_chunk(const mask_setup *setup, const sa_field_kernel *field,
+                      const sa_schedule *schedule, void *acc, size_t len, uint64_t first, int sign,
+                      chunk *stream)
+{
+    const size_t per_block = setup->block / setup->lane;
+    const size_t skip = (size_t)(first % per_block);
+    const size_t blocks = (skip + len + per_block - 1) / per_block;
+    setup->cipher->keystream(schedule, stream->bytes, blocks, 0, first / per_block);
+    int rejected;
+    if (setup->lane == 4)
+        rejected = field->mask_u32(acc, stream->u32 + skip, len, setup->bits, sign);
+    else
+        rejected = field->mask_u64(acc, stream->u64 + skip, len, setup->bits, sign);
+    if (rejected)
+        redraw_rejected(setup, schedule, acc, stream->bytes + skip * setup->lane, len, first, sign);
+}
+
+static void add_group(const mask_setup *setup, const sa_field_kernel *field,
+                      const sa_schedule *schedules, const int8_t *signs, size_t count, uint8_t *acc,
+                      size_t len, uint64_t start, chunk *stream)
+{
+    const size_t per_chunk = CHUNK_BYTES / setup->lane;
+    size_t done = 0;
+    while (done < len) {
+        /* The first chunk may be short; the others begin on a block. */
+        const uint64_t first = start + done;
+        size_t part = per_chunk - (size_t)(first % per_chunk);
+        if (part > len - done)
+            part = len - done;
+        for (size_t k = 0; k < count; k++)
+            add_chunk(setup, field, schedules + k, acc + done * setup->lane, part, first, signs[k],
+                      stream);
+        done += part;
+    }
+}
+
+static int signs_valid(const int8_t *signs, size_t count)
+{
+    for (size_t k = 0; k < count; k++)
+        if (signs[k] != 1 && signs[k] != -1)
+            return 0;
+    return 1;
+}
+
+static int mask_add(void *acc, size_t len, uint64_t start, int bits, int suite, const uint8_t *keys,
+                    const int8_t *signs, size_t count, size_t lane)
+{
+    const sa_cipher_kernel *cipher = sa_cipher(suite);
+    const mask_setup setup = {cipher, block_bytes(suite), lane, bits};
+    if (!cipher || !sa_fits(acc, len, lane) || start > UINT64_MAX - len)
+        return SA_EARG;
+    if (!sa_fits(keys, count, KEY_BYTES) || !sa_fits(signs, count, 1) || !signs_valid(signs, count))
+        return SA_EARG;
+    if (!len || !count)
+        return SA_OK;
+    const sa_field_kernel *field = sa_field();
+    sa_schedule schedules[KEY_GROUP];
+    chunk stream;
+    for (size_t done = 0; done < count; done += KEY_GROUP) {
+        const size_t group = count - done < KEY_GROUP ? count - done : KEY_GROUP;
+        for (size_t k = 0; k < group; k++)
+            cipher->schedule(&schedules[k], keys + KEY_BYTES * (done + k));
+        add_group(&setup, field, schedules, signs + done, group, acc, len, start, &stream);
+    }
+    sa_wipe(schedules, (count < KEY_GROUP ? count : KEY_GROUP) * sizeof schedules[0]);
+    sa_wipe(&stream, sizeof stream);
+    return SA_OK;
+}
+
+int sa_mask_add_u32(uint32_t *acc, size_t len, uint64_t start, int bits, int suite,
+                    const uint8_t *keys, const int8_t *signs, size_t count)
+{
+    if (bits < 16 || bits > 32)
+        return SA_EARG;
+    return mask_add(acc, len, start, bits, suite, keys, signs, count, sizeof *acc);
+}
+
+int sa_mask_add_u64(uint64_t *acc, size_t len, uint64_t start, int bits, int suite,
+                    const uint8_t *keys, const int8_t *signs, size_t count)
+{
+    if (bits < 33 || bits > 62)
+        return SA_EARG;
+    return mask_add(acc, len, start, bits, suite, keys, signs, count, sizeof *acc);
+}
