@@ -1,0 +1,82 @@
+"""Cryptographic secure aggregation for federated learning.
+
+Many clients each hold a vector; a server learns the sum over those who finished and nothing else,
+even when clients drop out at any moment. `secure_sum` tries it in one process; `Client` and
+`Server` are the two sides, over any transport.
+"""
+
+import logging
+
+from .errors import (
+    SERVER,
+    Aborted,
+    DecodeError,
+    LocalProtocolError,
+    NativeError,
+    ParameterError,
+    RangeError,
+    RemoteProtocolError,
+    SecAggError,
+)
+from .events import (
+    Completed,
+    Dropped,
+    Failed,
+    Finished,
+    InputNeeded,
+    Phase,
+    PhaseStarted,
+    Result,
+    Send,
+    Work,
+)
+from .field import Field
+from .formats import FixedPoint, Integers
+from .layout import Layout, digest
+from .pairwise.client import Client
+from .pairwise.server import Server, Status
+from .params import Mode, Params, Policy, Round, Suite
+from .simulate import RoundFailedError, SecureSum, secure_sum
+
+logging.getLogger("secagg").addHandler(logging.NullHandler())
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "SERVER",
+    "Aborted",
+    "Client",
+    "Completed",
+    "DecodeError",
+    "Dropped",
+    "Failed",
+    "Field",
+    "Finished",
+    "FixedPoint",
+    "InputNeeded",
+    "Integers",
+    "Layout",
+    "LocalProtocolError",
+    "Mode",
+    "NativeError",
+    "ParameterError",
+    "Params",
+    "Phase",
+    "PhaseStarted",
+    "Policy",
+    "RangeError",
+    "RemoteProtocolError",
+    "Result",
+    "Round",
+    "RoundFailedError",
+    "SecAggError",
+    "SecureSum",
+    "Send",
+    "Server",
+    "Status",
+    "Suite",
+    "Work",
+    "__version__",
+    "digest",
+    "secure_sum",
+]

@@ -1,0 +1,95 @@
+"""The thin floor over the compiled core: the only module that imports it.
+
+Pointers and status codes stop here. Lengths and dtypes are the callers' business.
+"""
+
+import hashlib
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .errors import NativeError, RangeError
+
+_MEND: Final = "run `pip install -e .` in the repository (it needs a C compiler)"
+
+try:
+    from . import _native
+except ImportError as error:
+    raise NativeError(
+        f"the compiled module secagg._native is missing ({error}); {_MEND}, or, if you have "
+        "installed secagg elsewhere, start Python from another folder"
+    ) from None
+
+ffi: Final = _native.ffi
+lib: Final = _native.lib
+
+Vector = NDArray[np.uint32] | NDArray[np.uint64]
+Reals = NDArray[np.float32] | NDArray[np.float64]
+
+_C_TYPES: Final = {
+    np.dtype(np.uint32): "uint32_t[]",
+    np.dtype(np.uint64): "uint64_t[]",
+    np.dtype(np.float32): "float[]",
+    np.dtype(np.float64): "double[]",
+    np.dtype(np.int8): "int8_t[]",
+    np.dtype(np.uint8): "uint8_t[]",
+}
+_SUFFIXES: Final = {
+    np.dtype(np.uint32): "u32",
+    np.dtype(np.uint64): "u64",
+    np.dtype(np.float32): "f32",
+    np.dtype(np.float64): "f64",
+}
+
+
+def _check_fresh() -> None:
+    """In a source tree, refuses a module that was built from other sources."""
+    sources = Path(__file__).resolve().parent.parent / "native"
+    if not (sources / "build.py").exists():
+        return
+    digest = hashlib.sha256()
+    for path in sorted(sources.glob("*.[ch]")):
+        digest.update(path.read_bytes())
+    built_from = ffi.string(lib.sa_source_digest())
+    if built_from != digest.hexdigest().encode():
+        raise NativeError(f"the compiled module is older than the sources in native/; {_MEND}")
+
+
+_check_fresh()
+
+
+def read(array: NDArray[np.generic]) -> "_native.CData":
+    """Pointer to a contiguous array that C reads; keep the array alive as long."""
+    return ffi.from_buffer(_C_TYPES[array.dtype], array)
+
+
+def write(array: NDArray[np.generic]) -> "_native.CData":
+    """Pointer to a contiguous array that C writes; the array must be writable."""
+    return ffi.from_buffer(_C_TYPES[array.dtype], array, require_writable=True)
+
+
+def octets(data: bytes | bytearray | memoryview) -> "_native.CData":
+    """Pointer to bytes that C reads."""
+    return ffi.from_buffer("uint8_t[]", data)
+
+
+def by_lane(name: str, *arrays: NDArray[np.generic]) -> "_native.Function":
+    """The variant of a C function for these arrays' dtypes: sa_add for uint32 is sa_add_u32."""
+    suffix = "_".join(_SUFFIXES[array.dtype] for array in arrays)
+    function: _native.Function = getattr(lib, f"sa_{name}_{suffix}")
+    return function
+
+
+def check(status: int, what: str) -> None:
+    """Turns a status into an exception; `what` names the operation.
+
+    Raises:
+        RangeError: a value was outside its range.
+        NativeError: any other failure; arguments are checked before, so it is a bug.
+    """
+    if status == lib.SA_ERANGE:
+        raise RangeError(f"{what}: a value is out of range")
+    if status != lib.SA_OK:
+        raise NativeError(f"{what}: status {status} from the native core")

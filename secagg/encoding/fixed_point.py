@@ -1,0 +1,91 @@
+"""Real numbers: clip, stochastic rounding to a grid, weights (`docs/WIRE.md`, Encoded input).
+
+Rounding is unbiased, so errors of many clients average out. Weighted inputs put w * x and w under
+the same masks: the sums of both are all that anybody learns.
+"""
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from .. import _binding
+from .._binding import Vector
+from ..errors import RangeError
+from ..events import Randomness
+from ..field import KEY_BYTES, Field
+from ..formats import FixedPoint
+from ..params import Params
+from .codec import Decoded, Encoded, read_input
+
+
+class FixedPointCodec:
+    """Encodes and decodes `FixedPoint` inputs; see `Codec`."""
+
+    def __init__(self, params: Params, fixed: FixedPoint) -> None:
+        self._params = params
+        self._format = fixed
+        self._field = Field(params.field_bits)
+
+    def encode(self, values: ArrayLike, weight: int, random: Randomness) -> Encoded:
+        """Quantizes one input: float32 and float64 as they are, other real dtypes as float64.
+
+        Raises:
+            RangeError: wrong shape or dtype, NaN or infinity, or a weight outside
+                1..max_weight.
+        """
+        fixed = self._format
+        array = read_input(values, self._params.length, "fiu")
+        if array.dtype not in (np.dtype(np.float32), np.dtype(np.float64)):
+            array = array.astype(np.float64)
+        if not isinstance(weight, int | np.integer) or isinstance(weight, bool):
+            raise RangeError(f"a weight is an int, not {type(weight).__name__}")
+        if not 1 <= weight <= fixed.max_weight:
+            raise RangeError(f"the weight must be in 1..{fixed.max_weight}, not {weight}")
+        if not np.isfinite(array).all():
+            raise RangeError("an input value is NaN or infinite")
+        vector = np.empty(self._params.vector_length, self._field.dtype)
+        head = vector[: array.size]
+        clipped = _binding.ffi.new("uint64_t *")
+        status = _binding.by_lane("quantize", array, vector)(
+            _binding.write(head),
+            _binding.read(array),
+            array.size,
+            fixed.clip,
+            fixed.levels,
+            self._params.suite,
+            _binding.octets(random(KEY_BYTES)),
+            clipped,
+        )
+        _binding.check(status, "quantize")
+        if fixed.weighted:
+            self._field.scale(head, int(weight), out=head)
+            vector[-1] = weight
+        return Encoded(vector, clipped[0])
+
+    def decode(self, total: Vector, survivors: int) -> Decoded:
+        """Total and mean of the survivors' inputs, as float64.
+
+        Raises:
+            RangeError: no honest inputs can sum to these elements.
+        """
+        fixed = self._format
+        head = total[: self._params.length]
+        weight = int(total[-1]) if fixed.weighted else survivors
+        if not survivors <= weight <= survivors * fixed.max_weight:
+            raise RangeError(f"{survivors} survivors cannot weigh {weight} together")
+        if int(head.max()) > fixed.levels * weight:
+            raise RangeError("a sum is larger than honest inputs can make it")
+        return Decoded(
+            total=self._dequantize(head, fixed.step, fixed.clip * weight),
+            weight=weight,
+            mean=self._dequantize(head, fixed.step / weight, fixed.clip),
+        )
+
+    def _dequantize(
+        self, head: Vector, scale: float, offset: float
+    ) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+        out = np.empty(head.size, np.float64)
+        status = _binding.by_lane("dequantize", head, out)(
+            _binding.write(out), _binding.read(head), head.size, scale, offset
+        )
+        _binding.check(status, "dequantize")
+        return out

@@ -1,0 +1,50 @@
+"""Exact integers: shifted by the low end of their range, and nothing else."""
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from .._binding import Vector
+from ..errors import RangeError
+from ..events import Randomness
+from ..field import Field
+from ..formats import Integers
+from ..params import Params
+from .codec import Decoded, Encoded, read_input
+
+
+class IntegersCodec:
+    """Encodes and decodes `Integers` inputs; see `Codec`."""
+
+    def __init__(self, params: Params, integers: Integers) -> None:
+        self._params = params
+        self._format = integers
+        self._field = Field(params.field_bits)
+
+    def encode(self, values: ArrayLike, weight: int, random: Randomness) -> Encoded:
+        """Shifts one input of any integer dtype; draws no randomness.
+
+        Raises:
+            RangeError: wrong shape or dtype, a value outside low..high, or a weight.
+        """
+        array = read_input(values, self._params.length, "iu")
+        low, high = self._format.low, self._format.high
+        if weight != 1:
+            raise RangeError("integers carry no weight")
+        if int(array.min()) < low or int(array.max()) > high:
+            raise RangeError(f"an input value is outside {low}..{high}")
+        # Modulo 2**64 the difference is right whatever the signs, and it is below the modulus.
+        shifted = array.astype(np.uint64) - np.uint64(low % 2**64)
+        vector: Vector = shifted.astype(self._field.dtype)
+        return Encoded(vector, clipped=0)
+
+    def decode(self, total: Vector, survivors: int) -> Decoded:
+        """Total (int64) and mean (float64) of the survivors' inputs.
+
+        Raises:
+            RangeError: no honest inputs can sum to these elements.
+        """
+        if int(total.max()) > survivors * self._format.largest:
+            raise RangeError("a sum is larger than honest inputs can make it")
+        shift = np.uint64(self._format.low * survivors % 2**64)
+        integers = (total.astype(np.uint64) + shift).astype(np.int64)
+        return Decoded(total=integers, weight=survivors, mean=integers / survivors)

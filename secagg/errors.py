@@ -1,0 +1,66 @@
+"""The exceptions of the library. Each says whose fault it is; none ever holds a secret.
+
+A party is named by its index in the cohort, and the server by `SERVER`.
+"""
+
+from typing import Final
+
+SERVER: Final = -1
+
+
+def party_name(party: int) -> str:
+    """How a party is called in messages: "party 3", or "the server"."""
+    return "the server" if party == SERVER else f"party {party}"
+
+
+class SecAggError(Exception):
+    """Base of every exception that the library raises on purpose."""
+
+
+class ParameterError(SecAggError, ValueError):
+    """Impossible or unsafe parameters; raised at construction, before any secret exists."""
+
+
+class RangeError(SecAggError, ValueError):
+    """An input of one's own is unusable: wrong shape or dtype, NaN, or out of range."""
+
+
+class LocalProtocolError(SecAggError):
+    """The caller used the API out of order. The state is as it was."""
+
+
+class RemoteProtocolError(SecAggError):
+    """A peer sent something that the protocol does not allow. The state is as it was.
+
+    Attributes:
+        party: index of the peer, or `SERVER`.
+        reason: what is wrong with it, in one phrase.
+    """
+
+    def __init__(self, party: int, reason: str) -> None:
+        super().__init__(party, reason)
+        self.party = party
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"{party_name(self.party)}: {self.reason}"
+
+
+class DecodeError(RemoteProtocolError):
+    """The bytes are not the canonical encoding of any message that is possible here."""
+
+
+class Aborted(SecAggError):
+    """A client will not go on: continuing could expose its input. Its secrets are wiped.
+
+    Attributes:
+        reason: which condition failed, in one phrase.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class NativeError(SecAggError):
+    """The compiled core is missing, stale, or reports a status that should be impossible."""

@@ -1,0 +1,229 @@
+"""Vectors over the prime field of a given width, as NumPy arrays.
+
+A field of b <= 32 bits lives in uint32 arrays, a wider one in uint64. All vectors are
+one-dimensional with elements in [0, p). Inputs may have any layout or byte order and are copied
+when the core cannot read them in place; they are never written to. Arrays that are written to
+must be exactly right, or are refused.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import _binding
+from ._binding import Vector, check
+from .errors import RangeError
+from .moduli import modulus
+
+KEY_BYTES: Final = 32
+
+
+class Field:
+    """The integers modulo p(b), the largest prime below 2**b.
+
+    Args:
+        bits: the width b, 16..62; ParameterError otherwise.
+    """
+
+    __slots__ = ("bits", "dtype", "modulus")
+
+    def __init__(self, bits: int) -> None:
+        self.modulus: Final = modulus(bits)
+        self.bits: Final = bits
+        self.dtype: Final = np.dtype(np.uint32 if bits <= 32 else np.uint64)
+
+    def __repr__(self) -> str:
+        return f"Field({self.bits})"
+
+    # -- arrays ---------------------------------------------------------------------------
+
+    def zeros(self, length: int) -> Vector:
+        """A vector of zeros."""
+        return np.zeros(length, self.dtype)
+
+    def vector(self, values: Iterable[int] | NDArray[np.generic]) -> Vector:
+        """The values as a vector: the same array where it already is one, else a copy.
+
+        Raises:
+            RangeError: not one-dimensional, not integers, or an element outside [0, p).
+        """
+        array: Vector = np.asarray(values if isinstance(values, np.ndarray) else list(values))
+        if array.ndim != 1:
+            raise RangeError(f"a vector has one dimension, not {array.ndim}")
+        if array.size == 0:
+            return self.zeros(0)
+        if array.dtype.kind not in "iu":
+            raise RangeError(f"field elements are integers, not {array.dtype}")
+        if array.dtype != self.dtype or not array.dtype.isnative or not array.flags.c_contiguous:
+            if int(array.min()) < 0 or int(array.max()) >= self.modulus:
+                raise RangeError(f"field elements must be in 0..{self.modulus - 1}")
+            return np.ascontiguousarray(array, dtype=self.dtype)
+        self._check_range(array)
+        return array
+
+    def _check_range(self, array: Vector) -> None:
+        test = _binding.by_lane("check", array)
+        check(test(_binding.read(array), array.size, self.bits), f"an element is not below {self}")
+
+    def _writable(self, array: Vector, length: int | None = None) -> Vector:
+        """Refuses an array that the core could not write in place."""
+        if not isinstance(array, np.ndarray) or array.ndim != 1 or array.dtype != self.dtype:
+            raise RangeError(f"the output must be a one-dimensional {self.dtype} array")
+        if not (array.flags.c_contiguous and array.flags.writeable and array.dtype.isnative):
+            raise RangeError("the output must be contiguous, writable and of native byte order")
+        if length is not None and array.size != length:
+            raise RangeError(f"the output has {array.size} elements, not {length}")
+        return array
+
+    def _output(self, out: Vector | None, length: int, *inputs: Vector) -> Vector:
+        """The array to write to; it may be one of the inputs but not overlap one in part."""
+        if out is None:
+            return np.empty(length, self.dtype)
+        self._writable(out, length)
+        for array in inputs:
+            same = array.ctypes.data == out.ctypes.data and array.size == out.size
+            if not same and np.may_share_memory(array, out):
+                raise RangeError("the output overlaps an input in part")
+        return out
+
+    # -- arithmetic -----------------------------------------------------------------------
+
+    def _binary(self, name: str, a: Vector, b: Vector, out: Vector | None) -> Vector:
+        a, b = self.vector(a), self.vector(b)
+        if a.size != b.size:
+            raise RangeError(f"vectors of {a.size} and {b.size} elements do not match")
+        out = self._output(out, a.size, a, b)
+        function = _binding.by_lane(name, out)
+        status = function(
+            _binding.write(out), _binding.read(a), _binding.read(b), a.size, self.bits
+        )
+        check(status, name)
+        return out
+
+    def add(self, a: Vector, b: Vector, out: Vector | None = None) -> Vector:
+        """a + b, elementwise; `out` may be a or b."""
+        return self._binary("add", a, b, out)
+
+    def sub(self, a: Vector, b: Vector, out: Vector | None = None) -> Vector:
+        """a - b, elementwise; `out` may be a or b."""
+        return self._binary("sub", a, b, out)
+
+    def neg(self, a: Vector, out: Vector | None = None) -> Vector:
+        """-a, elementwise; `out` may be a."""
+        a = self.vector(a)
+        out = self._output(out, a.size, a)
+        function = _binding.by_lane("neg", out)
+        check(function(_binding.write(out), _binding.read(a), a.size, self.bits), "neg")
+        return out
+
+    def scale(self, a: Vector, factor: int, out: Vector | None = None) -> Vector:
+        """factor * a with factor in [0, p); `out` may be a."""
+        if not 0 <= factor < self.modulus:
+            raise RangeError(f"the factor must be in 0..{self.modulus - 1}")
+        a = self.vector(a)
+        out = self._output(out, a.size, a)
+        function = _binding.by_lane("scale", out)
+        status = function(_binding.write(out), _binding.read(a), factor, a.size, self.bits)
+        check(status, "scale")
+        return out
+
+    def sum(self, rows: NDArray[np.generic], out: Vector | None = None) -> Vector:
+        """The sum of the rows of a two-dimensional array, shape (count, length) -> (length,)."""
+        if rows.ndim != 2:
+            raise RangeError(f"rows have two dimensions, not {rows.ndim}")
+        count, length = rows.shape
+        flat = self.vector(np.ascontiguousarray(rows).reshape(-1))
+        out = self._output(out, length)
+        if np.may_share_memory(flat, out):
+            raise RangeError("the output overlaps the rows")
+        function = _binding.by_lane("sum", out)
+        status = function(_binding.write(out), _binding.read(flat), count, length, self.bits)
+        check(status, "sum")
+        return out
+
+    # -- masks ----------------------------------------------------------------------------
+
+    def accumulate(
+        self, acc: Vector, keys: Sequence[bytes], signs: Sequence[int], suite: int, start: int = 0
+    ) -> Vector:
+        """acc[j] += sign * mask(key)[start + j] for every key, in place; returns acc.
+
+        No mask is ever stored: keystream is expanded in pieces that stay in the first-level
+        cache. Masks are exactly uniform (`docs/WIRE.md`, Streams), and any slice can be made
+        anywhere.
+
+        Args:
+            acc: vector to change, C-contiguous and writable.
+            keys: 32 bytes each.
+            signs: +1 or -1 for each key.
+            suite: a `Suite`.
+            start: index of the first mask element, 0 or more.
+        """
+        self._check_range(self._writable(acc))
+        joined = b"".join(keys)
+        sign_array = np.array(signs, np.int8)
+        if len(joined) != KEY_BYTES * len(keys) or sign_array.shape != (len(keys),):
+            raise RangeError("every mask needs one key of 32 bytes and one sign")
+        if start < 0 or not np.all(np.abs(sign_array) == 1):
+            raise RangeError("start must not be negative, and signs are +1 or -1")
+        function = _binding.by_lane("mask_add", acc)
+        status = function(
+            _binding.write(acc),
+            acc.size,
+            start,
+            self.bits,
+            suite,
+            _binding.octets(joined),
+            _binding.read(sign_array),
+            len(keys),
+        )
+        check(status, "mask_add")
+        return acc
+
+    def uniform(self, key: bytes, length: int, suite: int, start: int = 0) -> Vector:
+        """Elements start .. start + length - 1 of mask(key): uniform in [0, p)."""
+        return self.accumulate(self.zeros(length), [key], [1], suite, start)
+
+    # -- packing --------------------------------------------------------------------------
+
+    def packed_bytes(self, length: int) -> int:
+        """Bytes of a packed vector, ceil(length * bits / 8)."""
+        return (length * self.bits + 7) // 8
+
+    def pack(self, a: Vector) -> bytes:
+        """The vector at `bits` bits an element, least significant bit first."""
+        a = self.vector(a)
+        out = np.empty(self.packed_bytes(a.size), np.uint8)
+        function = _binding.by_lane("pack", a)
+        check(function(_binding.write(out), _binding.read(a), a.size, self.bits), "pack")
+        return out.tobytes()
+
+    def _unpack_into(self, name: str, target: Vector, data: bytes) -> Vector:
+        if len(data) != self.packed_bytes(target.size):
+            raise RangeError(
+                f"{target.size} packed elements take {self.packed_bytes(target.size)} bytes, "
+                f"not {len(data)}"
+            )
+        function = _binding.by_lane(name, target)
+        status = function(_binding.write(target), _binding.octets(data), target.size, self.bits)
+        if status == _binding.lib.SA_EDECODE:
+            raise RangeError("packed elements must be below the modulus, with zero padding")
+        check(status, name)
+        return target
+
+    def unpack(self, data: bytes, length: int) -> Vector:
+        """The vector that `pack` encoded.
+
+        Raises:
+            RangeError: wrong number of bytes, an element >= p, or padding that is not zero.
+        """
+        if len(data) != self.packed_bytes(length):  # before memory is taken
+            raise RangeError(f"{len(data)} bytes are not {length} packed elements")
+        return self._unpack_into("unpack", np.empty(length, self.dtype), data)
+
+    def unpack_add(self, acc: Vector, data: bytes) -> Vector:
+        """acc += unpack(data) in place; acc is as it was if the data are refused (RangeError)."""
+        self._check_range(self._writable(acc))
+        return self._unpack_into("unpack_add", acc, data)

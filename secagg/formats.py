@@ -1,0 +1,143 @@
+"""What the numbers of an input are, and the room that their sum needs. Data, no arithmetic.
+
+A format is part of `Params`. The headroom is proved here once: the field is chosen so wide that
+the sum of every client's largest possible element stays below the modulus.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar, Final
+
+from . import wire
+from .errors import ParameterError
+
+MAX_FIXED_POINT_BITS: Final = 32
+MAX_WEIGHT: Final = 2**32 - 1
+_INT64: Final = range(-(2**63), 2**63)
+
+
+def require_int(name: str, value: object, low: int, high: int) -> None:
+    """ParameterError unless `value` is an int (and no bool) in low..high."""
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise ParameterError(f"{name} must be an int, not {type(value).__name__}")
+    if not low <= value <= high:
+        raise ParameterError(f"{name} must be in {low}..{high}, not {value}")
+
+
+@dataclass(frozen=True, slots=True)
+class FixedPoint:
+    """Real numbers, clipped and rounded to a grid, optionally weighted.
+
+    Attributes:
+        clip: values outside [-clip, clip] are clipped to it; finite and positive.
+        bits: the grid has 2**bits levels over [-clip, clip]; 1..32.
+        max_weight: greatest weight of a client; 1 means that inputs are not weighted. With
+            weights, the mean is sum(w*x) / sum(w), and both sums are under the masks.
+
+    Raises:
+        ParameterError: a value is outside its range.
+    """
+
+    code: ClassVar[int] = 1
+
+    clip: float
+    bits: int = 20
+    max_weight: int = 1
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.clip, int | float) or isinstance(self.clip, bool):
+            raise ParameterError(f"clip must be a number, not {type(self.clip).__name__}")
+        object.__setattr__(self, "clip", float(self.clip))
+        require_int("bits", self.bits, 1, MAX_FIXED_POINT_BITS)
+        require_int("max_weight", self.max_weight, 1, MAX_WEIGHT)
+        # Both ends keep 2 * clip and levels / (2 * clip) finite, normal doubles.
+        if not 2.0**-900 <= self.clip <= 2.0**900:
+            raise ParameterError(f"clip must be finite, positive and sensible, not {self.clip}")
+
+    @property
+    def levels(self) -> int:
+        """The largest quantized value, 2**bits - 1."""
+        return (1 << self.bits) - 1
+
+    @property
+    def step(self) -> float:
+        """Distance of two neighbouring levels: the largest error of one rounding."""
+        return 2.0 * self.clip / self.levels
+
+    @property
+    def scale(self) -> float:
+        """Levels a unit."""
+        return self.levels / (2.0 * self.clip)
+
+    @property
+    def weighted(self) -> bool:
+        """Whether the vector carries the weight as one more element."""
+        return self.max_weight > 1
+
+    @property
+    def largest(self) -> int:
+        """The largest element that one client can contribute."""
+        return self.levels * self.max_weight
+
+    def encode(self) -> bytes:
+        """The canonical encoding (`docs/WIRE.md`, Parameters)."""
+        return (
+            wire.u8(self.code)
+            + wire.f64(self.clip)
+            + wire.u8(self.bits)
+            + wire.u32(self.max_weight)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Integers:
+    """Exact integers in low..high, both inclusive and in int64.
+
+    Raises:
+        ParameterError: a value is outside its range, or the range is empty.
+    """
+
+    code: ClassVar[int] = 2
+
+    low: int
+    high: int
+
+    def __post_init__(self) -> None:
+        require_int("low", self.low, _INT64[0], _INT64[-1])
+        require_int("high", self.high, _INT64[0], _INT64[-1])
+        if self.low >= self.high:
+            raise ParameterError(f"low ({self.low}) must be below high ({self.high})")
+
+    @property
+    def weighted(self) -> bool:
+        """Integers carry no weight."""
+        return False
+
+    @property
+    def largest(self) -> int:
+        """The largest element that one client can contribute."""
+        return self.high - self.low
+
+    def encode(self) -> bytes:
+        """The canonical encoding (`docs/WIRE.md`, Parameters)."""
+        return wire.u8(self.code) + wire.i64(self.low) + wire.i64(self.high)
+
+    def check_totals(self, cohort: int) -> None:
+        """ParameterError unless the sum of a whole cohort fits int64."""
+        if self.low * cohort not in _INT64 or self.high * cohort not in _INT64:
+            raise ParameterError("the sum of a whole cohort does not fit a 64-bit integer")
+
+
+Format = FixedPoint | Integers
+
+
+def read_format(reader: wire.Reader) -> Format:
+    """Reads a format from its canonical encoding; DecodeError if there is none."""
+    code = reader.u8()
+    try:
+        if code == FixedPoint.code:
+            return FixedPoint(clip=reader.f64(), bits=reader.u8(), max_weight=reader.u32())
+        if code == Integers.code:
+            return Integers(low=reader.i64(), high=reader.i64())
+    except ParameterError as error:
+        raise reader.error(f"impossible format: {error}") from None
+    raise reader.error(f"unknown format {code}")

@@ -1,0 +1,125 @@
+"""Lists and dicts of arrays as one vector, and a digest of them to be the context of a round."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from .errors import RangeError
+from .primitives.labels import Label, hash_parts
+
+Arrays = ArrayLike | Sequence[ArrayLike] | Mapping[str, ArrayLike]
+
+_KINDS: Final = "fiu"
+
+
+def _is_array(value: object) -> bool:
+    """Whether a value is one array (or scalar), rather than a collection of arrays."""
+    if isinstance(value, Mapping):
+        return False
+    if isinstance(value, list | tuple):
+        return not any(isinstance(part, np.ndarray | list | tuple) for part in value)
+    return True
+
+
+def _parts(arrays: Arrays) -> list[tuple[str, NDArray[np.generic]]]:
+    if _is_array(arrays):
+        named: Iterable[tuple[str, object]] = [("", arrays)]
+    elif isinstance(arrays, Mapping):
+        named = arrays.items()
+    else:
+        named = ((str(i), array) for i, array in enumerate(arrays))  # type: ignore[arg-type]
+    parts = [(name, np.asarray(array)) for name, array in named]
+    for name, array in parts:
+        if not isinstance(name, str):
+            raise RangeError(f"names of arrays are strings, not {type(name).__name__}")
+        if array.dtype.kind not in _KINDS:
+            raise RangeError(f"array {name!r} has dtype {array.dtype}, not a real number's")
+    return parts
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """How a list, a tuple or a dict of arrays lies in one vector.
+
+    Attributes:
+        kind: "array", "list" or "dict".
+        names: of the arrays, in order (positions, for a list).
+        shapes: of the arrays.
+        length: values in all.
+    """
+
+    kind: str
+    names: tuple[str, ...]
+    shapes: tuple[tuple[int, ...], ...]
+    length: int
+
+    @classmethod
+    def of(cls, arrays: Arrays) -> "Layout":
+        """The layout of these arrays.
+
+        Raises:
+            RangeError: an array is empty of meaning here (not real numbers), or there is none.
+        """
+        parts = _parts(arrays)
+        kind = "array" if _is_array(arrays) else "dict" if isinstance(arrays, Mapping) else "list"
+        length = sum(array.size for _, array in parts)
+        if length == 0:
+            raise RangeError("there is nothing to aggregate: no array, or only empty ones")
+        names, shapes = zip(*((name, array.shape) for name, array in parts), strict=True)
+        return cls(kind, names, shapes, length)
+
+    def flatten(self, arrays: Arrays) -> NDArray[np.generic]:
+        """The arrays as one new vector, shape (length,), in their common dtype.
+
+        Raises:
+            RangeError: other names, order or shapes than the layout's.
+        """
+        if Layout.of(arrays) != self:
+            raise RangeError(f"arrays of another layout: {Layout.of(arrays)} instead of {self}")
+        return np.concatenate([array.reshape(-1) for _, array in _parts(arrays)])
+
+    def unflatten(
+        self, vector: NDArray[np.generic]
+    ) -> NDArray[np.generic] | list[NDArray[np.generic]] | dict[str, NDArray[np.generic]]:
+        """The vector as arrays of this layout; they are views of it.
+
+        Raises:
+            RangeError: the vector does not have `length` elements in one dimension.
+        """
+        if vector.shape != (self.length,):
+            raise RangeError(f"a vector of shape {vector.shape} does not fill {self.length} values")
+        arrays, at = [], 0
+        for shape in self.shapes:
+            size = int(np.prod(shape, dtype=np.int64))
+            arrays.append(vector[at : at + size].reshape(shape))
+            at += size
+        if self.kind == "array":
+            return arrays[0]
+        return arrays if self.kind == "list" else dict(zip(self.names, arrays, strict=True))
+
+
+def digest(*parts: Arrays | bytes | str | int) -> bytes:
+    """32 bytes that stand for models, numbers and texts: what a round is about (its context).
+
+    Arrays count with names, shapes, dtypes and bytes; two lists of parts that differ anywhere
+    have different digests.
+    """
+    encoded: list[bytes] = []
+    for part in parts:
+        if isinstance(part, bytes):
+            encoded += [b"bytes", part]
+        elif isinstance(part, str):
+            encoded += [b"str", part.encode()]
+        elif isinstance(part, int):
+            encoded += [b"int", str(int(part)).encode()]
+        else:
+            arrays = _parts(part)
+            encoded += [b"arrays", str(len(arrays)).encode()]
+            for name, array in arrays:
+                little = np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
+                shape = f"{little.dtype.str}{array.shape}"
+                encoded += [name.encode(), shape.encode(), little.tobytes()]
+    return hash_parts(Label.DIGEST, *encoded)

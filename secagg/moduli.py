@@ -1,0 +1,39 @@
+"""The prime moduli of the field: p(b) is the largest prime below 2^b, for b in 16..62."""
+
+from typing import Final
+
+from .errors import ParameterError
+
+MIN_BITS: Final = 16
+MAX_BITS: Final = 62
+
+# 2^b - p(b) for b = 16, 17, ..., 62.
+# fmt: off
+_DELTAS: Final = (
+    15, 1, 5, 1, 3, 9, 3, 15, 3, 39, 5, 39, 57, 3, 35, 1,
+    5, 9, 41, 31, 5, 25, 45, 7, 87, 21, 11, 57, 17, 55, 21, 115,
+    59, 81, 27, 129, 47, 111, 33, 55, 5, 13, 27, 55, 93, 1, 57,
+)
+# fmt: on
+
+
+def modulus(bits: int) -> int:
+    """The largest prime below 2**bits, for bits in 16..62; ParameterError otherwise."""
+    if not MIN_BITS <= bits <= MAX_BITS:
+        raise ParameterError(f"a field has {MIN_BITS} to {MAX_BITS} bits, not {bits}")
+    return (1 << bits) - _DELTAS[bits - MIN_BITS]
+
+
+def least_bits(largest: int) -> int:
+    """The least width whose field holds 0..largest without wrapping around.
+
+    Raises:
+        ParameterError: no width up to 62 bits does.
+    """
+    for bits in range(MIN_BITS, MAX_BITS + 1):
+        if largest < modulus(bits):
+            return bits
+    raise ParameterError(
+        f"the sum may reach {largest}, which needs more than {MAX_BITS} bits: "
+        "lower the cohort, the precision, the range or the greatest weight"
+    )

@@ -1,0 +1,310 @@
+"""A client of one round: bytes and calls in, bytes and events out. No I/O, no clock.
+
+The checks here are what an input's privacy rests on; each names what it refuses. A malformed
+message changes nothing; a well-formed one that it would be unsafe to act on ends the round for
+this client (`Aborted`), with its secrets wiped.
+"""
+
+import hashlib
+import logging
+import os
+from typing import Final
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from ..encoding import codec_for
+from ..errors import SERVER, Aborted, LocalProtocolError, RemoteProtocolError
+from ..events import ClientEvent, Finished, InputNeeded, Randomness, Send
+from ..field import KEY_BYTES, Field
+from ..formats import require_int
+from ..params import Policy, Round
+from ..primitives import agreement, seal, shamir
+from ..secret import Secret
+from ..wire import MessageType, Reader
+from . import keys
+from .messages import (
+    AdvertiseKeys,
+    Delivery,
+    MaskedInput,
+    PublicKeys,
+    Roster,
+    ShareKeys,
+    Survivors,
+    Unmask,
+)
+from .transitions import CLIENT, Call, ClientState, Input
+
+_log: Final = logging.getLogger("secagg")
+_DEFAULT_POLICY: Final = Policy()
+
+
+class Client:
+    """One party of one round; use a fresh object for every round.
+
+    Args:
+        agreed: the round, as offered by the server (`Round.decode`).
+        index: this party's place in the cohort, 0..cohort-1.
+        policy: what this client insists on.
+        random: source of random bytes; another one than the operating system's is for test
+            vectors and simulation only.
+
+    Raises:
+        ParameterError: the policy refuses the round, or the index is outside the cohort.
+    """
+
+    def __init__(
+        self,
+        agreed: Round,
+        index: int,
+        policy: Policy = _DEFAULT_POLICY,
+        random: Randomness = os.urandom,
+    ) -> None:
+        policy.check(agreed)
+        require_int("index", index, 0, agreed.params.cohort - 1)
+        self.round: Final = agreed
+        self.index: Final = index
+        self.state = ClientState.CREATED
+        self.clipped = 0
+        self._params: Final = agreed.params
+        self._quorum: Final = policy.quorum(agreed.params)
+        self._random = random
+        self._accepted: dict[int, bytes] = {}
+        self._h0 = keys.h0(agreed)
+        self._h1 = b""
+        self._h2 = b""
+        self._roster: dict[int, PublicKeys] = {}
+        self._members: tuple[int, ...] = ()
+        self._channel_secret = Secret(random(agreement.SECRET_KEY_BYTES))
+        self._mask_seed = Secret(random(shamir.SEED_BYTES))
+        self._self_seed = Secret(random(shamir.SEED_BYTES))
+        self._mask_secret = Secret(keys.mask_key(self._mask_seed.expose(), self._h0, index))
+        self._inbound: dict[int, Secret] = {}
+        self._mask_keys: list[Secret] = []
+        # Shares by dealer: columns 0..2 of its mask seed, 3..5 of its self seed.
+        self._held: dict[int, shamir.Shares] = {}
+        self._keys: Final = PublicKeys(
+            agreement.public_key(self._channel_secret.expose()),
+            agreement.public_key(self._mask_secret.expose()),
+        )
+
+    def __repr__(self) -> str:
+        return f"<secagg.Client {self.index} of {self._params.cohort}: {self.state.value}>"
+
+    # -- what the caller does -------------------------------------------------------------
+
+    def start(self) -> bytes:
+        """The first message to the server.
+
+        Raises:
+            LocalProtocolError: called twice.
+        """
+        self._advance(Call.START)
+        return AdvertiseKeys(self._h0, self._keys).encode(self.round.session)
+
+    def receive(self, data: bytes) -> list[ClientEvent]:
+        """Takes one message from the server and says what to do.
+
+        A repetition of a message that was accepted is ignored.
+
+        Raises:
+            RemoteProtocolError: the message is malformed (`DecodeError`), of another session,
+                or out of order; nothing has changed.
+            Aborted: going on would be unsafe; the client is finished and wiped.
+        """
+        if not isinstance(data, bytes | bytearray | memoryview):
+            raise LocalProtocolError(f"a message is bytes, not {type(data).__name__}")
+        data = bytes(data)
+        reader = Reader(data, SERVER)
+        kind, session = reader.header()
+        if session != self.round.session:
+            raise reader.error("message of another session")
+        digest = hashlib.blake2b(data).digest()
+        if self._accepted.get(kind) == digest:
+            return []
+        cause = next((known for known in CLIENT[self.state] if known == kind), None)
+        if not isinstance(cause, MessageType):
+            raise RemoteProtocolError(
+                SERVER, f"message of type {kind:#04x} while {self.state.value}"
+            )
+        try:
+            events = self._handle(cause, reader)
+        except Aborted as unsafe:
+            self._advance(Call.ABORT)
+            self.wipe()
+            _log.warning("%s: %r aborted: %s", session.hex(), self, unsafe.reason)
+            raise
+        self._advance(cause)
+        self._accepted[kind] = digest
+        return events
+
+    def submit(self, values: ArrayLike, weight: int = 1) -> bytes:
+        """The masked input, to be sent to the server. Call it once, after `InputNeeded`.
+
+        How many values were clipped is in `clipped` afterwards.
+
+        Args:
+            values: shape (params.length,); what the format takes. Never written to.
+            weight: this client's weight, 1..max_weight.
+
+        Raises:
+            RangeError: the input is unusable; nothing has changed and no mask was used.
+            LocalProtocolError: not the time for it.
+        """
+        if Call.SUBMIT not in CLIENT[self.state]:
+            raise LocalProtocolError(f"submit() while {self.state.value}")
+        encoded = codec_for(self._params).encode(values, weight, self._random)
+        field = Field(self._params.field_bits)
+        peers = [peer for peer in self._members if peer != self.index]
+        signs = [1] + [keys.pairwise_sign(self.index, peer) for peer in peers]
+        masked = field.accumulate(
+            encoded.vector, [key.expose() for key in self._mask_keys], signs, self._params.suite
+        )
+        packed = field.pack(masked)
+        checksum = keys.checksum(self._h2, self.index, packed)
+        for key in self._mask_keys:
+            key.wipe()
+        self.clipped = encoded.clipped
+        self._advance(Call.SUBMIT)
+        return MaskedInput(self._h2, packed, checksum).encode(self.round.session)
+
+    def wipe(self) -> None:
+        """Overwrites every secret that this object holds; it is of no further use."""
+        fixed = (self._channel_secret, self._mask_seed, self._self_seed, self._mask_secret)
+        for secret in (*fixed, *self._inbound.values(), *self._mask_keys):
+            secret.wipe()
+        for row in self._held.values():
+            row.fill(0)
+        self._held.clear()
+
+    # -- what the server's messages do ----------------------------------------------------
+
+    def _advance(self, cause: Input) -> None:
+        row = CLIENT[self.state]
+        if cause not in row:
+            raise LocalProtocolError(f"{cause.value} while {self.state.value}")
+        self.state = row[cause]
+        _log.debug("%s: %r", self.round.session.hex(), self)
+
+    def _handle(self, kind: MessageType, reader: Reader) -> list[ClientEvent]:
+        if kind == MessageType.ROSTER:
+            return self._on_roster(Roster.read(reader, self._params))
+        if kind == MessageType.DELIVERY:
+            return self._on_delivery(Delivery.read(reader, self._params, self.index))
+        return self._on_survivors(Survivors.read(reader, self._params))
+
+    def _require_quorum(self, name: str, members: tuple[int, ...]) -> None:
+        if self.index not in members:
+            raise Aborted(f"this party is not in {name}")
+        if len(members) < self._quorum:
+            raise Aborted(f"{name} has {len(members)} members, {self._quorum} are required")
+
+    def _on_roster(self, message: Roster) -> list[ClientEvent]:
+        roster = dict(message.keys)
+        members = tuple(roster)
+        self._require_quorum("the roster", members)
+        if roster[self.index] != self._keys:
+            raise Aborted("the roster has other keys for this party than it advertised")
+        all_keys = [key for entry in roster.values() for key in (entry.channel, entry.mask)]
+        if len(set(all_keys)) != len(all_keys):
+            raise Aborted("the roster has the same key twice")
+        h1 = keys.h1(self._h0, roster, self._params.cohort)
+        shares = shamir.deal(
+            [self._mask_seed.expose(), self._self_seed.expose()],
+            self._params.threshold,
+            members,
+            self._params.suite,
+            self._random(KEY_BYTES),
+        )
+        packed = shamir.pack_shares(shares)
+        size = 2 * shamir.SHARE_BYTES
+        sealed: dict[int, bytes] = {}
+        inbound: dict[int, Secret] = {}
+        secret = self._channel_secret.expose()
+        for row, peer in enumerate(members):
+            if peer == self.index:
+                held = shares[row].copy()
+                continue
+            try:
+                agreement.check_public_key(roster[peer].channel)
+                agreement.check_public_key(roster[peer].mask)
+                shared = agreement.agree(secret, roster[peer].channel)
+            except agreement.WeakKeyError as error:
+                raise Aborted(f"the roster's entry of party {peer}: {error}") from None
+            sealed[peer] = seal.seal(
+                keys.channel_key(shared, h1, self.index, peer, roster),
+                packed[row * size : (row + 1) * size],
+                keys.channel_data(h1, self.index, peer),
+            )
+            inbound[peer] = Secret(keys.channel_key(shared, h1, peer, self.index, roster))
+        shares.fill(0)
+        self._channel_secret.wipe()
+        self._h1, self._roster, self._inbound = h1, roster, inbound
+        self._held = {self.index: held}
+        commitment = keys.commitment(self._self_seed.expose(), h1, self.index)
+        return [Send(SERVER, ShareKeys(commitment, sealed).encode(self.round.session))]
+
+    def _on_delivery(self, message: Delivery) -> list[ClientEvent]:
+        members = message.members
+        self._require_quorum("the sharing set", members)
+        if not set(members) <= set(self._roster):
+            raise Aborted("the sharing set holds parties that are not in the roster")
+        opened = {
+            peer: row
+            for peer, ciphertext in message.sealed.items()
+            if (row := self._open(peer, ciphertext)) is not None
+        }
+        if len(opened) < self._params.threshold - 1:
+            raise Aborted(
+                f"{len(opened)} ciphertexts of others open, "
+                f"{self._params.threshold - 1} are required"
+            )
+        secret = self._mask_secret.expose()
+        mask_keys = [Secret(keys.self_key(self._self_seed.expose(), self._h1, self.index))]
+        for peer in members:
+            if peer == self.index:
+                continue
+            try:
+                key = keys.pairwise_key(secret, self._h1, self.index, peer, self._roster)
+            except agreement.WeakKeyError as error:
+                raise Aborted(f"mask key of party {peer}: {error}") from None
+            mask_keys.append(Secret(key))
+        self._held |= opened
+        self._mask_keys = mask_keys
+        self._members = members
+        self._h2 = keys.h2(self._h1, members, self._params.cohort)
+        for used in (self._mask_secret, self._mask_seed, self._self_seed, *self._inbound.values()):
+            used.wipe()
+        return [InputNeeded()]
+
+    def _open(self, peer: int, ciphertext: bytes) -> shamir.Shares | None:
+        """The two shares from a peer as one row of six; None costs that one share only."""
+        if peer not in self._inbound:
+            return None
+        plaintext = seal.unseal(
+            self._inbound[peer].expose(), ciphertext, keys.channel_data(self._h1, peer, self.index)
+        )
+        if plaintext is None:
+            _log.info("%s: share from party %d did not open", self.round.session.hex(), peer)
+            return None
+        try:
+            return shamir.unpack_shares(plaintext).reshape(-1)
+        except ValueError:
+            _log.info("%s: share from party %d is malformed", self.round.session.hex(), peer)
+            return None
+
+    def _on_survivors(self, message: Survivors) -> list[ClientEvent]:
+        survivors = set(message.members)
+        self._require_quorum("the survivor set", message.members)
+        if not survivors <= set(self._members):
+            raise Aborted("the survivor set holds parties that are not in the sharing set")
+        dealers = tuple(dealer for dealer in self._members if dealer in self._held)
+        shares = np.stack(
+            [
+                self._held[dealer][3:] if dealer in survivors else self._held[dealer][:3]
+                for dealer in dealers
+            ]
+        )
+        answer = Unmask(dealers, shares).encode(self.round.session, self._params.cohort)
+        self.wipe()
+        return [Send(SERVER, answer), Finished()]

@@ -1,0 +1,92 @@
+"""The transcript chain and every key that is derived under it (`docs/WIRE.md`)."""
+
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+from ..params import Round
+from ..primitives.agreement import agree
+from ..primitives.labels import Label, hash_parts, kdf
+from ..wire import VERSION, bitmap, u8, u32
+from .messages import CHECKSUM_BYTES, PublicKeys
+
+# In semi-honest mode no verify keys are pinned.
+_PINNED: Final = b""
+
+
+def h0(agreed: Round) -> bytes:
+    """The round as each party believes it to be."""
+    params_hash = hash_parts(Label.PARAMS, agreed.params.encode())
+    return hash_parts(Label.H0, u8(VERSION), params_hash, agreed.session, agreed.context, _PINNED)
+
+
+def h1(h0: bytes, roster: Mapping[int, PublicKeys], cohort: int) -> bytes:
+    """h0 and the keys of everybody in U1; `roster` is in ascending order."""
+    entries = b"".join(keys.encode() for keys in roster.values())
+    return hash_parts(Label.H1, h0, bitmap(roster, cohort), entries)
+
+
+def h2(h1: bytes, members: Iterable[int], cohort: int) -> bytes:
+    """h1 and U2."""
+    return hash_parts(Label.H2, h1, bitmap(members, cohort))
+
+
+def mask_key(seed: bytes, h0: bytes, party: int) -> bytes:
+    """The X25519 secret key that a party's mask seed stands for."""
+    return kdf(seed, Label.MASK_KEY, h0, u32(party))
+
+
+def self_key(seed: bytes, h1: bytes, party: int) -> bytes:
+    """The key of a party's self mask."""
+    return kdf(seed, Label.SELF_MASK, h1, u32(party))
+
+
+def commitment(seed: bytes, h1: bytes, party: int) -> bytes:
+    """What the server holds a rebuilt self seed against."""
+    return kdf(seed, Label.SELF_COMMITMENT, h1, u32(party))
+
+
+def pairwise_key(
+    mask_secret: bytes, h1: bytes, me: int, peer: int, roster: Mapping[int, PublicKeys]
+) -> bytes:
+    """The key of the mask that two parties share; WeakKeyError if they cannot agree on one."""
+    low, high = sorted((me, peer))
+    shared = agree(mask_secret, roster[peer].mask)
+    return kdf(
+        shared,
+        Label.PAIRWISE_MASK,
+        h1,
+        u32(low),
+        u32(high),
+        roster[low].mask,
+        roster[high].mask,
+    )
+
+
+def pairwise_sign(me: int, peer: int) -> int:
+    """The sign with which `me` adds the mask shared with `peer`."""
+    return 1 if me < peer else -1
+
+
+def channel_key(
+    shared: bytes, h1: bytes, sender: int, receiver: int, roster: Mapping[int, PublicKeys]
+) -> bytes:
+    """The key for the one ciphertext from sender to receiver; `shared` is their agreement."""
+    return kdf(
+        shared,
+        Label.SHARE_CHANNEL,
+        h1,
+        u32(sender),
+        u32(receiver),
+        roster[sender].channel,
+        roster[receiver].channel,
+    )
+
+
+def channel_data(h1: bytes, sender: int, receiver: int) -> bytes:
+    """The associated data of that ciphertext."""
+    return h1 + u32(sender) + u32(receiver)
+
+
+def checksum(h2: bytes, party: int, packed: bytes) -> bytes:
+    """What a masked input carries against corruption and misrouting."""
+    return hash_parts(Label.INPUT_CHECKSUM, h2, u32(party), packed)[:CHECKSUM_BYTES]

@@ -1,0 +1,141 @@
+"""The two state machines as tables. An input that a state does not list is the protocol error.
+
+`docs/STATES.md` is drawn from these tables: `python -m secagg.pairwise.transitions`.
+"""
+
+from collections.abc import Mapping
+from enum import Enum
+from typing import Final, TypeVar
+
+from ..events import Phase
+from ..wire import MessageType
+
+
+class ClientState(Enum):
+    """Where a client stands; FINISHED and ABORTED are final."""
+
+    CREATED = "created"
+    AWAITING_ROSTER = "awaiting roster"
+    AWAITING_DELIVERY = "awaiting delivery"
+    AWAITING_INPUT = "awaiting input"
+    AWAITING_SURVIVORS = "awaiting survivors"
+    FINISHED = "finished"
+    ABORTED = "aborted"
+
+
+class Call(Enum):
+    """Inputs that come from the caller or from within, rather than as a message."""
+
+    START = "start()"
+    SUBMIT = "submit()"
+    ABORT = "unsafe"
+    PHASE_OVER = "all there, or deadline()"
+    WORK_DONE = "last complete()"
+    FAIL = "failure"
+
+
+class ServerState(Enum):
+    """Where the server stands; COMPLETED and FAILED are final."""
+
+    CREATED = "created"
+    ADVERTISE_KEYS = "advertise keys"
+    SHARE_KEYS = "share keys"
+    MASKED_INPUT = "masked input"
+    UNMASK = "unmask"
+    UNMASKING = "unmasking"
+    COMPLETED = "completed"
+    FAILED = "failed"
+
+
+Input = MessageType | Call
+
+CLIENT: Final[Mapping[ClientState, Mapping[Input, ClientState]]] = {
+    ClientState.CREATED: {
+        Call.START: ClientState.AWAITING_ROSTER,
+    },
+    ClientState.AWAITING_ROSTER: {
+        MessageType.ROSTER: ClientState.AWAITING_DELIVERY,
+        Call.ABORT: ClientState.ABORTED,
+    },
+    ClientState.AWAITING_DELIVERY: {
+        MessageType.DELIVERY: ClientState.AWAITING_INPUT,
+        Call.ABORT: ClientState.ABORTED,
+    },
+    ClientState.AWAITING_INPUT: {
+        Call.SUBMIT: ClientState.AWAITING_SURVIVORS,
+    },
+    ClientState.AWAITING_SURVIVORS: {
+        MessageType.SURVIVORS: ClientState.FINISHED,
+        Call.ABORT: ClientState.ABORTED,
+    },
+    ClientState.FINISHED: {},
+    ClientState.ABORTED: {},
+}
+
+SERVER: Final[Mapping[ServerState, Mapping[Input, ServerState]]] = {
+    ServerState.CREATED: {
+        Call.START: ServerState.ADVERTISE_KEYS,
+    },
+    ServerState.ADVERTISE_KEYS: {
+        MessageType.ADVERTISE_KEYS: ServerState.ADVERTISE_KEYS,
+        Call.PHASE_OVER: ServerState.SHARE_KEYS,
+        Call.FAIL: ServerState.FAILED,
+    },
+    ServerState.SHARE_KEYS: {
+        MessageType.SHARE_KEYS: ServerState.SHARE_KEYS,
+        Call.PHASE_OVER: ServerState.MASKED_INPUT,
+        Call.FAIL: ServerState.FAILED,
+    },
+    ServerState.MASKED_INPUT: {
+        MessageType.MASKED_INPUT: ServerState.MASKED_INPUT,
+        Call.PHASE_OVER: ServerState.UNMASK,
+        Call.FAIL: ServerState.FAILED,
+    },
+    ServerState.UNMASK: {
+        MessageType.UNMASK: ServerState.UNMASK,
+        Call.PHASE_OVER: ServerState.UNMASKING,
+        Call.FAIL: ServerState.FAILED,
+    },
+    ServerState.UNMASKING: {
+        Call.WORK_DONE: ServerState.COMPLETED,
+        Call.FAIL: ServerState.FAILED,
+    },
+    ServerState.COMPLETED: {},
+    ServerState.FAILED: {},
+}
+
+PHASES: Final[Mapping[ServerState, Phase]] = {
+    ServerState.ADVERTISE_KEYS: Phase.ADVERTISE_KEYS,
+    ServerState.SHARE_KEYS: Phase.SHARE_KEYS,
+    ServerState.MASKED_INPUT: Phase.MASKED_INPUT,
+    ServerState.UNMASK: Phase.UNMASK,
+}
+
+State = TypeVar("State", ClientState, ServerState)
+
+
+def diagram(table: Mapping[State, Mapping[Input, State]]) -> str:
+    """The table as a Mermaid state diagram."""
+    lines = ["stateDiagram-v2", f"    [*] --> {next(iter(table)).name}"]
+    for state, row in table.items():
+        for cause, target in row.items():
+            name = cause.value if isinstance(cause, Call) else cause.name.lower().replace("_", " ")
+            lines.append(f"    {state.name} --> {target.name}: {name}")
+        if not row:
+            lines.append(f"    {state.name} --> [*]")
+    return "\n".join(lines)
+
+
+def document() -> str:
+    """The text of `docs/STATES.md`."""
+    return (
+        "# State machines\n\n"
+        "Drawn from the tables in `secagg/pairwise/transitions.py`; a test keeps them equal. "
+        "Anything that a state does not list is refused and changes nothing.\n\n"
+        f"## Client\n\n```mermaid\n{diagram(CLIENT)}\n```\n\n"
+        f"## Server\n\n```mermaid\n{diagram(SERVER)}\n```\n"
+    )
+
+
+if __name__ == "__main__":
+    print(document(), end="")  # noqa: T201

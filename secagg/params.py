@@ -1,0 +1,246 @@
+"""What a round is agreed on: stable `Params`, a `Round` of them, and a client's own `Policy`.
+
+Everything is checked at construction, before any secret exists.
+"""
+
+import os
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Final
+
+from . import wire
+from .errors import SERVER, DecodeError, ParameterError
+from .formats import Format, Integers, read_format, require_int
+from .moduli import least_bits
+
+MAX_COHORT: Final = 2**16
+MAX_LENGTH: Final = 2**32
+CONTEXT_BYTES: Final = 32
+
+
+class Mode(IntEnum):
+    """The server that clients are protected against."""
+
+    SEMI_HONEST = 0
+
+
+class Suite(IntEnum):
+    """All algorithms of a session by one number (`docs/WIRE.md`, Parameters).
+
+    The two differ in the generator of masks: AES-256-CTR is the fastest where the CPU has AES
+    instructions, ChaCha20 where it has none.
+    """
+
+    AES256CTR = 1
+    CHACHA20 = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Params:
+    """Public parameters that all parties share; hashed and bound into every message.
+
+    Attributes:
+        cohort: number of parties n, 2..65536.
+        length: coordinates of an input, 1..2**32.
+        format: `FixedPoint` or `Integers`.
+        threshold: shares t that rebuild a seed; at least floor(n/2) + 1. 0 takes the default
+            floor(2n/3) + 1.
+        min_survivors: no sum of fewer inputs is ever unmasked; 0 takes the threshold, and
+            less than the threshold has no effect.
+        colluders: clients c that may pool what they know with the server; at least two honest
+            inputs stay under every sum. -1 takes the default, a third of the cohort (or what
+            the quorum allows).
+        mode: whom the round protects against.
+        suite: the algorithms.
+
+    Raises:
+        ParameterError: the values are impossible, or unsafe together.
+    """
+
+    cohort: int
+    length: int
+    format: Format
+    threshold: int = 0
+    min_survivors: int = 0
+    colluders: int = -1
+    mode: Mode = Mode.SEMI_HONEST
+    suite: Suite = Suite.AES256CTR
+
+    def __post_init__(self) -> None:
+        require_int("cohort", self.cohort, 2, MAX_COHORT)
+        require_int("length", self.length, 1, MAX_LENGTH)
+        n = self.cohort
+        if self.threshold == 0:
+            object.__setattr__(self, "threshold", 2 * n // 3 + 1)
+        require_int("threshold", self.threshold, n // 2 + 1, n)
+        if self.min_survivors == 0:
+            object.__setattr__(self, "min_survivors", self.threshold)
+        require_int("min_survivors", self.min_survivors, 1, n)
+        if self.colluders == -1:
+            object.__setattr__(self, "colluders", min(n // 3, self.quorum - 2, self.threshold - 1))
+        require_int("colluders", self.colluders, 0, self.threshold - 1)
+        if self.quorum - self.colluders < 2:
+            raise ParameterError(
+                f"with a quorum of {self.quorum} and {self.colluders} colluders, a sum could hold "
+                "one honest input: raise the threshold or min_survivors"
+            )
+        for name, kind in (("mode", Mode), ("suite", Suite)):
+            if not isinstance(getattr(self, name), kind):
+                raise ParameterError(f"{name} must be a {kind.__name__}")
+        if isinstance(self.format, Integers):
+            self.format.check_totals(n)
+        _ = self.field_bits
+
+    @property
+    def quorum(self) -> int:
+        """The least number of survivors, max(threshold, min_survivors)."""
+        return max(self.threshold, self.min_survivors)
+
+    @property
+    def vector_length(self) -> int:
+        """Elements on the wire: the coordinates, and the weight where there is one."""
+        return self.length + self.format.weighted
+
+    @property
+    def field_bits(self) -> int:
+        """Width b of the least field that holds the sum of a whole cohort."""
+        return least_bits(self.cohort * self.format.largest)
+
+    def encode(self) -> bytes:
+        """The canonical encoding (`docs/WIRE.md`, Parameters)."""
+        return (
+            wire.u8(self.suite)
+            + wire.u8(self.mode)
+            + wire.u32(self.cohort)
+            + wire.u32(self.threshold)
+            + wire.u32(self.min_survivors)
+            + wire.u32(self.colluders)
+            + wire.u64(self.length)
+            + self.format.encode()
+        )
+
+    def round(self, context: bytes = bytes(CONTEXT_BYTES), session: bytes = b"") -> "Round":
+        """A round with these parameters.
+
+        Args:
+            context: 32 bytes, the hash of what is being aggregated (see `secagg.digest`).
+            session: 16 bytes that never repeat; drawn at random when empty.
+        """
+        return Round(self, context, session or os.urandom(wire.SESSION_BYTES))
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """One session: parameters, what is aggregated, and an id that never repeats."""
+
+    params: Params
+    context: bytes
+    session: bytes
+
+    def __post_init__(self) -> None:
+        for name, size in (("context", CONTEXT_BYTES), ("session", wire.SESSION_BYTES)):
+            value = getattr(self, name)
+            if not isinstance(value, bytes) or len(value) != size:
+                raise ParameterError(f"{name} must be {size} bytes")
+
+    def encode(self) -> bytes:
+        """The offer that the server makes to the cohort."""
+        return (
+            wire.header(wire.MessageType.OFFER, self.session) + self.context + self.params.encode()
+        )
+
+    @classmethod
+    def decode(cls, offer: bytes) -> "Round":
+        """Reads an offer from the server.
+
+        Raises:
+            DecodeError: the bytes are no offer, or its parameters are impossible or unsafe.
+        """
+        reader = wire.Reader(bytes(offer), SERVER)
+        kind, session = reader.header()
+        if kind != wire.MessageType.OFFER:
+            raise reader.error("not an offer")
+        context = reader.take(CONTEXT_BYTES)
+        decoded = cls(_read_params(reader), context, session)
+        reader.end()
+        return decoded
+
+
+def _read_params(reader: wire.Reader) -> Params:
+    try:
+        suite, mode = Suite(reader.u8()), Mode(reader.u8())
+        cohort, threshold, min_survivors, colluders = (reader.u32() for _ in range(4))
+        if 0 in (threshold, min_survivors):  # the marks for "default" stay off the wire
+            raise ParameterError("threshold and min_survivors must not be zero")
+        length = reader.u64()
+        return Params(
+            cohort=cohort,
+            length=length,
+            format=read_format(reader),
+            threshold=threshold,
+            min_survivors=min_survivors,
+            colluders=colluders,
+            mode=mode,
+            suite=suite,
+        )
+    except DecodeError:
+        raise
+    except ValueError as error:
+        raise reader.error(f"impossible parameters: {error}") from None
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What one client insists on, whatever the server proposes.
+
+    Attributes:
+        params: exactly these parameters, if given.
+        context: exactly this context, if given.
+        min_survivors: a quorum of one's own, on top of the parameters'.
+        max_cohort: greatest cohort to take part in.
+        max_length: greatest input length to take part with.
+        allow_pair: take part in a cohort of two, in which each party learns the other's input
+            by taking its own from the sum.
+    """
+
+    params: Params | None = None
+    context: bytes | None = None
+    min_survivors: int = 0
+    max_cohort: int = MAX_COHORT
+    max_length: int = MAX_LENGTH
+    allow_pair: bool = False
+
+    def __post_init__(self) -> None:
+        require_int("min_survivors", self.min_survivors, 0, MAX_COHORT)
+        require_int("max_cohort", self.max_cohort, 2, MAX_COHORT)
+        require_int("max_length", self.max_length, 1, MAX_LENGTH)
+
+    def quorum(self, params: Params) -> int:
+        """The least number of survivors that this client accepts."""
+        return max(params.quorum, self.min_survivors)
+
+    def check(self, offered: Round) -> None:
+        """Refuses what this client will not take part in.
+
+        Raises:
+            ParameterError: the round breaks the policy, which the message names.
+        """
+        params = offered.params
+        if self.params is not None and params != self.params:
+            raise ParameterError("policy: these are not the parameters agreed on")
+        if self.context is not None and offered.context != self.context:
+            raise ParameterError("policy: the round is about something else (context differs)")
+        if params.cohort == 2 and not self.allow_pair:
+            raise ParameterError(
+                "policy: in a cohort of two each party learns the other's input; "
+                "set allow_pair to accept that"
+            )
+        if params.cohort > self.max_cohort:
+            raise ParameterError(f"policy: cohort {params.cohort} is above {self.max_cohort}")
+        if params.length > self.max_length:
+            raise ParameterError(f"policy: length {params.length} is above {self.max_length}")
+        if self.min_survivors > params.cohort:
+            raise ParameterError(
+                f"policy: {self.min_survivors} survivors are impossible in a cohort of "
+                f"{params.cohort}"
+            )

@@ -1,0 +1,1 @@
+"""One cryptographic algorithm a module, with nothing of any protocol in it."""

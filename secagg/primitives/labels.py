@@ -1,0 +1,49 @@
+"""Every domain-separation label, and the two hash constructions that take one.
+
+`H(label, parts...)` and `kdf(key, label, parts...)` are BLAKE2b-256 (RFC 7693), plain and keyed,
+with the label as personalisation and a fixed 32-bit length before every part, so no two different
+lists of parts hash alike.
+"""
+
+import hashlib
+import struct
+from enum import Enum
+from typing import Final
+
+DIGEST_BYTES: Final = 32
+
+
+class Label(bytes, Enum):
+    """What a hash is for. At most 16 bytes, and distinct."""
+
+    PARAMS = b"params"
+    H0 = b"h0"
+    H1 = b"h1"
+    H2 = b"h2"
+    MASK_KEY = b"mask key"
+    SELF_MASK = b"self mask"
+    SELF_COMMITMENT = b"self commitment"
+    PAIRWISE_MASK = b"pairwise mask"
+    SHARE_CHANNEL = b"share channel"
+    INPUT_CHECKSUM = b"input checksum"
+    DIGEST = b"digest"
+
+
+def _digest(key: bytes, label: Label, parts: tuple[bytes, ...]) -> bytes:
+    state = hashlib.blake2b(digest_size=DIGEST_BYTES, key=key, person=label.value)
+    for part in parts:
+        state.update(struct.pack("<I", len(part)))
+        state.update(part)
+    return state.digest()
+
+
+def hash_parts(label: Label, *parts: bytes) -> bytes:
+    """H(label, parts...): 32 bytes that bind every part. A part is shorter than 2**32 bytes."""
+    return _digest(b"", label, parts)
+
+
+def kdf(key: bytes, label: Label, *parts: bytes) -> bytes:
+    """kdf(key, label, parts...): 32 bytes derived from a key of 16 to 64 bytes."""
+    if not 16 <= len(key) <= 64:
+        raise ValueError(f"a key has 16 to 64 bytes, not {len(key)}")
+    return _digest(key, label, parts)

@@ -1,0 +1,26 @@
+"""ChaCha20-Poly1305 (RFC 8439), through libsodium, for keys that seal one message each."""
+
+from typing import Final
+
+from nacl import bindings
+from nacl.exceptions import CryptoError
+
+TAG_BYTES: Final = 16
+
+# Safe because every key is derived for one message and never used again.
+_NONCE: Final = bytes(12)
+
+
+def seal(key: bytes, plaintext: bytes, associated: bytes) -> bytes:
+    """Encrypts and authenticates; the result is `TAG_BYTES` longer than the plaintext."""
+    return bindings.crypto_aead_chacha20poly1305_ietf_encrypt(plaintext, associated, _NONCE, key)
+
+
+def unseal(key: bytes, ciphertext: bytes, associated: bytes) -> bytes | None:
+    """The plaintext, or None if the ciphertext is not what `seal` made with this key and data."""
+    try:
+        return bindings.crypto_aead_chacha20poly1305_ietf_decrypt(
+            ciphertext, associated, _NONCE, key
+        )
+    except CryptoError:
+        return None

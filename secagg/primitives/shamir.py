@@ -1,0 +1,249 @@
+"""Shamir sharing of 16-byte seeds over F(2^61 - 1), with correction of wrong shares.
+
+A seed is three limbs (7, 7 and 2 bytes), each shared by a polynomial of its own (Shamir 1979);
+party i holds the values at i + 1. Arrays of shares have dtype uint64 and three columns a seed.
+Redundant shares are tested by one random parity check (Cascudo and David 2017) and corrected by
+unique decoding (Gao 2003) within half the redundancy; one share too many still lets a single
+wrong one be found by leaving each out in turn, where the caller can tell the right seed.
+"""
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .. import _binding
+from ..errors import ParameterError
+from ..field import Field
+
+SEED_BYTES: Final = 16
+SHARE_BYTES: Final = 23
+LIMBS: Final = 3
+
+_BITS: Final = 61
+_FIELD: Final = Field(_BITS)
+_P: Final = _FIELD.modulus
+_LIMB_BYTES: Final = (7, 7, 2)
+_LOW: Final = np.uint64(_P)
+
+Shares = NDArray[np.uint64]
+
+
+def seed_limbs(seed: bytes) -> list[int]:
+    """The three limbs of a 16-byte seed."""
+    if len(seed) != SEED_BYTES:
+        raise ParameterError(f"a shared seed has {SEED_BYTES} bytes, not {len(seed)}")
+    return [int.from_bytes(part, "little") for part in (seed[:7], seed[7:14], seed[14:])]
+
+
+def _limbs_seed(limbs: Sequence[int]) -> bytes | None:
+    """The seed with these limbs; None if one is wider than its bytes."""
+    if any(limb >> 8 * size for limb, size in zip(limbs, _LIMB_BYTES, strict=True)):
+        return None
+    return b"".join(
+        limb.to_bytes(size, "little") for limb, size in zip(limbs, _LIMB_BYTES, strict=True)
+    )
+
+
+def pack_shares(shares: Shares) -> bytes:
+    """Shares, shape (k, 3), as k times 23 bytes: 61 bits an element, one zero bit of padding."""
+    a, b, c = np.ascontiguousarray(shares.reshape(-1, LIMBS).T)
+    one = np.uint64
+    words = np.empty((a.size, 3), "<u8")
+    words[:, 0] = a | b << one(61)
+    words[:, 1] = b >> one(3) | c << one(58)
+    words[:, 2] = c >> one(6)
+    return words.view(np.uint8)[:, :SHARE_BYTES].tobytes()
+
+
+def unpack_shares(data: bytes) -> Shares:
+    """The shares that `pack_shares` encoded, shape (k, 3).
+
+    Raises:
+        ValueError: not a multiple of 23 bytes, an element >= 2^61 - 1, or padding not zero.
+    """
+    if len(data) % SHARE_BYTES:
+        raise ValueError(f"a share has {SHARE_BYTES} bytes")
+    count = len(data) // SHARE_BYTES
+    octets = np.zeros((count, 24), np.uint8)
+    octets[:, :SHARE_BYTES] = np.frombuffer(data, np.uint8).reshape(count, SHARE_BYTES)
+    words = octets.view("<u8").astype(np.uint64)
+    one = np.uint64
+    shares = np.empty((count, LIMBS), np.uint64)
+    shares[:, 0] = words[:, 0] & _LOW
+    shares[:, 1] = (words[:, 0] >> one(61) | words[:, 1] << one(3)) & _LOW
+    shares[:, 2] = (words[:, 1] >> one(58) | words[:, 2] << one(6)) & _LOW
+    if np.any(shares == _LOW) or np.any(words[:, 2] >> one(55)):
+        raise ValueError("a share is not canonical")
+    return shares
+
+
+def _points(holders: Sequence[int]) -> NDArray[np.uint64]:
+    return np.array(holders, np.uint64) + np.uint64(1)
+
+
+def deal(
+    seeds: Sequence[bytes], threshold: int, holders: Sequence[int], suite: int, key: bytes
+) -> Shares:
+    """Shares of several seeds for several parties.
+
+    Args:
+        seeds: 16 bytes each.
+        threshold: shares that rebuild a seed; fewer tell nothing.
+        holders: distinct indices of the parties.
+        suite: a `Suite`, whose generator expands `key`.
+        key: 32 fresh random bytes, the source of all coefficients.
+
+    Returns:
+        Shape (len(holders), 3 * len(seeds)): row i belongs to holders[i].
+    """
+    secrets = np.array([limb for seed in seeds for limb in seed_limbs(seed)], np.uint64)
+    coefficients = _FIELD.uniform(key, secrets.size * (threshold - 1), suite)
+    points = _points(holders)
+    shares = np.empty((points.size, secrets.size), np.uint64)
+    status = _binding.lib.sa_shamir_share(
+        _binding.write(shares),
+        _binding.read(secrets),
+        _binding.read(coefficients),
+        secrets.size,
+        threshold,
+        _binding.read(points),
+        points.size,
+    )
+    _binding.check(status, "shamir_share")
+    return shares
+
+
+@dataclass(frozen=True, slots=True)
+class Rebuilt:
+    """A seed and the rows (positions in `holders`) whose share was wrong."""
+
+    seed: bytes
+    wrong: tuple[int, ...]
+
+    def __repr__(self) -> str:
+        return f"Rebuilt(seed=<redacted>, wrong={self.wrong})"
+
+
+class Rebuilder:
+    """Rebuilds any number of seeds that the same holders share: one set of weights for all.
+
+    Args:
+        threshold: shares needed.
+        holders: indices of the parties whose shares are at hand, at least `threshold`.
+
+    Raises:
+        ParameterError: fewer holders than the threshold.
+    """
+
+    def __init__(self, threshold: int, holders: Sequence[int]) -> None:
+        count = len(holders)
+        if count < threshold:
+            raise ParameterError(f"{count} shares cannot reach a threshold of {threshold}")
+        self._threshold = threshold
+        self._points = _points(holders)
+        self._weights = np.zeros(count, np.uint64)
+        first = np.empty(threshold, np.uint64)
+        status = _binding.lib.sa_shamir_weights(
+            _binding.write(first), _binding.read(self._points), threshold
+        )
+        _binding.check(status, "shamir_weights")
+        self._weights[:threshold] = first
+        self._parity = np.zeros(count, np.uint64)
+        if count > threshold:
+            random = _FIELD.uniform(os.urandom(32), count - threshold, _binding.lib.SA_AES256CTR)
+            random[0] |= np.uint64(random[0] == 0)  # not all zero, whatever was drawn
+            status = _binding.lib.sa_shamir_parity(
+                _binding.write(self._parity),
+                _binding.read(self._points),
+                count,
+                threshold,
+                _binding.read(random),
+            )
+            _binding.check(status, "shamir_parity")
+
+    def _combine(self, weights: NDArray[np.uint64], shares: Shares) -> NDArray[np.uint64]:
+        rows, columns = shares.shape
+        out = np.empty(columns, np.uint64)
+        status = _binding.lib.sa_shamir_combine(
+            _binding.write(out), _binding.read(weights), _binding.read(shares), rows, columns
+        )
+        _binding.check(status, "shamir_combine")
+        return out
+
+    def rebuild(self, shares: Shares, accept: Callable[[int, bytes], bool]) -> list[Rebuilt | None]:
+        """Rebuilds every seed, correcting up to floor((r - t) / 2) wrong shares of each.
+
+        Args:
+            shares: shape (r, 3 * seeds), rows in the order of `holders`.
+            accept: tells whether a candidate is the seed with that number.
+
+        Returns:
+            For each seed the accepted one, or None where no admissible set of shares gives it.
+        """
+        shares = np.ascontiguousarray(shares, np.uint64)
+        values = self._combine(self._weights, shares).reshape(-1, LIMBS).tolist()
+        parities = self._combine(self._parity, shares).reshape(-1, LIMBS).tolist()
+        rebuilt: list[Rebuilt | None] = []
+        for number, (limbs, parity) in enumerate(zip(values, parities, strict=True)):
+            if not any(parity):
+                seed = _limbs_seed(limbs)
+                good = seed is not None and accept(number, seed)
+                rebuilt.append(Rebuilt(seed, ()) if seed is not None and good else None)
+                continue
+            columns = np.ascontiguousarray(shares[:, LIMBS * number : LIMBS * (number + 1)])
+            candidates = self._leave_one_out(limbs, parity)
+            if len(self._points) > self._threshold + 1:
+                candidates = self._decode(columns)
+            rebuilt.append(next((one for one in candidates if accept(number, one.seed)), None))
+        return rebuilt
+
+    def _decode(self, columns: Shares) -> list[Rebuilt]:
+        """The seed within half the redundancy of the shares, if there is one."""
+        count = len(self._points)
+        scratch = np.empty(_binding.lib.sa_shamir_decode_scratch(count), np.uint64)
+        limbs: list[int] = []
+        wrong = np.zeros(count, np.uint8)
+        for column in np.ascontiguousarray(columns.T):
+            value = np.empty(1, np.uint64)
+            errors = np.empty(count, np.uint8)
+            status = _binding.lib.sa_shamir_decode(
+                _binding.write(value),
+                _binding.write(errors),
+                _binding.read(self._points),
+                _binding.read(column),
+                count,
+                self._threshold,
+                _binding.write(scratch),
+            )
+            if status == _binding.lib.SA_EDECODE:
+                return []
+            _binding.check(status, "shamir_decode")
+            limbs.append(int(value[0]))
+            wrong |= errors
+        seed = _limbs_seed(limbs)
+        if seed is None or 2 * int(wrong.sum()) > count - self._threshold:
+            return []
+        return [Rebuilt(seed, tuple(np.flatnonzero(wrong).tolist()))]
+
+    def _leave_one_out(self, limbs: Sequence[int], parity: Sequence[int]) -> list[Rebuilt]:
+        """With t + 1 shares: the seeds that each set of t of them gives.
+
+        Adding a multiple of the parity check to the weights changes nothing for true shares,
+        and one multiple takes share i out of the combination.
+        """
+        if len(self._points) != self._threshold + 1:
+            return []
+        candidates = []
+        pairs = zip(self._weights.tolist(), self._parity.tolist(), strict=True)
+        for row, (weight, check) in enumerate(pairs):
+            factor = weight * pow(check, -1, _P) % _P
+            seed = _limbs_seed(
+                [(limb - factor * off) % _P for limb, off in zip(limbs, parity, strict=True)]
+            )
+            if seed is not None:
+                candidates.append(Rebuilt(seed, (row,)))
+        return candidates

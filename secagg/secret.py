@@ -1,0 +1,50 @@
+"""Secret bytes that do not print, do not pickle, and are wiped."""
+
+import hmac
+from typing import NoReturn
+
+
+class Secret:
+    """A mutable buffer of secret bytes, owned by one holder and zeroed when it is done.
+
+    Python may have made copies while computing with the bytes (`expose` makes one): wiping
+    bounds how long the long-lived copy exists and promises no more.
+    """
+
+    __slots__ = ("_data",)
+
+    def __init__(self, data: bytes | bytearray) -> None:
+        self._data = bytearray(data)
+
+    def expose(self) -> bytes:
+        """The bytes themselves, for a primitive to compute with.
+
+        Raises:
+            ValueError: the secret was wiped.
+        """
+        if not self._data:
+            raise ValueError("this secret was wiped")
+        return bytes(self._data)
+
+    def wipe(self) -> None:
+        """Overwrites the bytes with zeros and forgets them; harmless when repeated."""
+        self._data[:] = bytes(len(self._data))
+        self._data.clear()
+
+    def __del__(self) -> None:
+        self.wipe()
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and hmac.compare_digest(self._data, other._data)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return "<Secret>"
+
+    def _refuse(self, *_: object) -> NoReturn:
+        raise TypeError("a Secret is neither copied nor pickled")
+
+    __reduce_ex__ = _refuse
+    __copy__ = _refuse
+    __deepcopy__ = _refuse

@@ -1,0 +1,135 @@
+"""The codec: headers, integers and bitmaps, with every length known before it is read.
+
+`docs/WIRE.md` describes the format byte by byte.
+"""
+
+import struct
+from collections.abc import Iterable
+from enum import IntEnum
+from typing import Final
+
+from .errors import DecodeError
+
+MAGIC: Final = b"SA"
+VERSION: Final = 0
+SESSION_BYTES: Final = 16
+HEADER_BYTES: Final = len(MAGIC) + 2 + SESSION_BYTES
+
+
+class MessageType(IntEnum):
+    """The type byte of the header; the server's messages have bit 4 set."""
+
+    ADVERTISE_KEYS = 0x01
+    SHARE_KEYS = 0x02
+    MASKED_INPUT = 0x03
+    UNMASK = 0x05
+    OFFER = 0x10
+    ROSTER = 0x11
+    DELIVERY = 0x12
+    SURVIVORS = 0x13
+
+
+class Reader:
+    """Reads one message from a party, from front to back. Errors name the party."""
+
+    def __init__(self, data: bytes, party: int) -> None:
+        self._data = data
+        self._at = 0
+        self.party = party
+
+    def error(self, reason: str) -> DecodeError:
+        """The exception to raise for these bytes."""
+        return DecodeError(self.party, reason)
+
+    def take(self, length: int) -> bytes:
+        """The next `length` bytes."""
+        end = self._at + length
+        if end > len(self._data):
+            raise self.error(f"message of {len(self._data)} bytes ends too early")
+        taken = self._data[self._at : end]
+        self._at = end
+        return taken
+
+    def _unpack(self, code: str, length: int) -> int:
+        value: int = struct.unpack("<" + code, self.take(length))[0]
+        return value
+
+    def u8(self) -> int:
+        """An unsigned byte."""
+        return self._unpack("B", 1)
+
+    def u32(self) -> int:
+        """An unsigned 32-bit integer."""
+        return self._unpack("I", 4)
+
+    def u64(self) -> int:
+        """An unsigned 64-bit integer."""
+        return self._unpack("Q", 8)
+
+    def i64(self) -> int:
+        """A signed 64-bit integer."""
+        return self._unpack("q", 8)
+
+    def f64(self) -> float:
+        """An IEEE 754 double."""
+        value: float = struct.unpack("<d", self.take(8))[0]
+        return value
+
+    def bitmap(self, size: int) -> tuple[int, ...]:
+        """The members, ascending, of a set of indices below `size`."""
+        bits = int.from_bytes(self.take((size + 7) // 8), "little")
+        if bits >> size:
+            raise self.error("padding of a bitmap is not zero")
+        return tuple(i for i in range(size) if bits >> i & 1)
+
+    def end(self) -> None:
+        """Refuses left-over bytes."""
+        if self._at != len(self._data):
+            raise self.error(f"{len(self._data) - self._at} bytes too many")
+
+    def header(self) -> tuple[int, bytes]:
+        """Type and session of the message; refuses other formats and versions by name."""
+        if self.take(len(MAGIC)) != MAGIC:
+            raise self.error("not a secagg message")
+        version = self.u8()
+        if version != VERSION:
+            raise self.error(f"wire version {version}, this library speaks version {VERSION}")
+        return self.u8(), self.take(SESSION_BYTES)
+
+
+def header(kind: MessageType, session: bytes) -> bytes:
+    """The 20 bytes that begin a message."""
+    return MAGIC + bytes((VERSION, kind)) + session
+
+
+def u8(value: int) -> bytes:
+    """An unsigned byte."""
+    return struct.pack("<B", value)
+
+
+def u32(value: int) -> bytes:
+    """An unsigned 32-bit integer."""
+    return struct.pack("<I", value)
+
+
+def u64(value: int) -> bytes:
+    """An unsigned 64-bit integer."""
+    return struct.pack("<Q", value)
+
+
+def i64(value: int) -> bytes:
+    """A signed 64-bit integer."""
+    return struct.pack("<q", value)
+
+
+def f64(value: float) -> bytes:
+    """An IEEE 754 double."""
+    return struct.pack("<d", value)
+
+
+def bitmap(members: Iterable[int], size: int) -> bytes:
+    """The encoding of a set of indices below `size`."""
+    bits = 0
+    for member in members:
+        bits |= 1 << member
+    return bits.to_bytes((size + 7) // 8, "little")
