@@ -1,0 +1,116 @@
+"""The library and the independent big-integer model put the same bytes on the wire."""
+
+import numpy as np
+import pytest
+import reference
+from harness import CONTEXT, SESSION, seeded
+from hypothesis import given
+from hypothesis import strategies as st
+
+import secagg
+from secagg import SERVER, Client, FixedPoint, Integers, Params, Phase, Policy, Server, Suite
+from secagg.simulate import Cohort
+
+ANNOUNCEMENTS = {
+    Phase.ADVERTISE_KEYS: "roster",
+    Phase.SHARE_KEYS: "delivery",
+    Phase.MASKED_INPUT: "survivors",
+}
+
+
+def compare(params: Params, values: dict[int, list[float]], weights: dict[int, int],
+            drops: dict[int, Phase]) -> secagg.Result | None:
+    """Runs both on the same inputs and randomness and compares every message and the result."""
+    if isinstance(params.format, FixedPoint):
+        fixed = params.format
+        form = reference.FixedPoint(fixed.clip, fixed.bits, fixed.max_weight)
+    else:
+        form = reference.Integers(params.format.low, params.format.high)
+    model = reference.run(
+        reference.Parameters(
+            int(params.suite), int(params.mode), params.cohort, params.threshold,
+            params.min_survivors, params.colluders, params.length, form,
+        ),
+        SESSION,
+        CONTEXT,
+        {party: (values[party], weights[party]) for party in values},
+        {party: seeded(party) for party in range(params.cohort)},
+        {party: str(phase) for party, phase in drops.items()},
+    )
+
+    agreed = params.round(CONTEXT, SESSION)
+    assert agreed.encode() == model.offer
+    clients = {
+        party: Client(agreed, party, Policy(allow_pair=True), seeded(party))
+        for party in range(params.cohort)
+    }
+    dtype = np.float64 if isinstance(params.format, FixedPoint) else np.int64
+    inputs = {
+        party: (lambda party=party: (np.array(values[party], dtype), weights[party]))
+        for party in clients
+    }
+    run = Cohort(Server(agreed), clients, inputs, drops, keep_transcript=True).play()
+    sent = {(r.sender, str(r.phase)): r.payload for r in run.transcript if r.sender != SERVER}
+    received = {
+        (r.receiver, ANNOUNCEMENTS[r.phase]): r.payload
+        for r in run.transcript
+        if r.sender == SERVER
+    }
+    assert sent == model.sent
+    assert received == model.received
+    assert (run.result is None) == (model.failed is not None)
+    if run.result is not None:
+        assert list(run.result.survivors) == model.u3
+        assert run.result.total.tolist() == model.total
+        if model.mean is not None:
+            assert run.result.mean.tolist() == model.mean
+    return run.result
+
+
+FORMATS = [
+    FixedPoint(clip=1.0, bits=8),
+    FixedPoint(clip=3.7, bits=20, max_weight=300),
+    FixedPoint(clip=100.0, bits=32, max_weight=2**20),
+    Integers(-5, 5),
+    Integers(-(2**40), 2**41 + 3),
+]
+
+
+@pytest.mark.parametrize("suite", list(Suite))
+@pytest.mark.parametrize("fmt", FORMATS, ids=repr)
+@pytest.mark.parametrize("cohort", [2, 3, 5, 8])
+def test_every_byte_agrees(suite: Suite, fmt: secagg.FixedPoint | Integers, cohort: int) -> None:
+    """Full rounds with dropouts at every step, all formats and both suites."""
+    params = Params(cohort, 7, fmt, threshold=cohort // 2 + 1, suite=suite)
+    rng = np.random.default_rng(cohort)
+    if isinstance(fmt, FixedPoint):
+        values = {p: rng.uniform(-1.2 * fmt.clip, 1.2 * fmt.clip, 7).tolist() for p in range(cohort)}
+        weights = {p: int(rng.integers(1, fmt.max_weight, endpoint=True)) for p in range(cohort)}
+    else:
+        values = {
+            p: rng.integers(fmt.low, fmt.high, 7, endpoint=True).tolist() for p in range(cohort)
+        }
+        weights = dict.fromkeys(range(cohort), 1)
+    drops = dict(zip(range(cohort - 1, cohort // 2, -1), list(Phase)[::-1], strict=False))
+    assert compare(params, values, weights, drops) is not None
+    assert compare(params, values, weights, {}) is not None
+
+
+@given(
+    cohort=st.integers(2, 6),
+    data=st.data(),
+    suite=st.sampled_from(list(Suite)),
+)
+def test_any_schedule_agrees(cohort: int, data: st.DataObject, suite: Suite) -> None:
+    """Random thresholds and schedules: the same messages, the same sum or the same failure."""
+    threshold = data.draw(st.integers(cohort // 2 + 1, cohort))
+    if threshold < 2:
+        return
+    drops = data.draw(
+        st.dictionaries(st.integers(0, cohort - 1), st.sampled_from(list(Phase)), max_size=cohort)
+    )
+    params = Params(
+        cohort, 3, Integers(-50, 50), threshold=threshold, colluders=0, suite=suite
+    )
+    values = {p: [p, -p, 50 - p] for p in range(cohort)}
+    compare(params, values, dict.fromkeys(range(cohort), 1), drops)

@@ -1,0 +1,169 @@
+"""Numbers: primes, streams, masks, packing, shares and quantization (docs/WIRE.md)."""
+
+import math
+from collections.abc import Iterable, Sequence
+from functools import cache
+
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+
+AES, CHACHA = 1, 2  # WIRE.md "Parameters": suite
+Share = tuple[int, int, int]
+LIMBS = (slice(0, 7), slice(7, 14), slice(14, 16))  # WIRE.md "Shares"
+SHARE_BITS = 61
+WITNESSES = (2, 3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37)  # decide every number below 3.18e23
+
+
+def is_prime(n: int) -> bool:
+    """Miller-Rabin, which is a proof for n < 2^64 with these witnesses (Sorenson, Webster)."""
+    if n < 2 or any(n % w == 0 for w in WITNESSES):
+        return n in WITNESSES
+    twos = ((n - 1) & (1 - n)).bit_length() - 1
+    for witness in WITNESSES:
+        x = pow(witness, (n - 1) >> twos, n)
+        if x != 1 and all(pow(x, 1 << k, n) != n - 1 for k in range(twos)):
+            return False
+    return True
+
+
+@cache
+def prime(bits: int) -> int:
+    """WIRE.md "Values": p(b), the largest prime below 2^b."""
+    return next(n for n in range((1 << bits) - 1, 1, -1) if is_prime(n))
+
+
+def chacha20_block(key: bytes, nonce: int, counter: int) -> bytes:
+    """RFC 8439 section 2.3, with the original 64-bit counter and 64-bit nonce."""
+    tail = counter.to_bytes(8, "little") + nonce.to_bytes(8, "little")
+    raw = b"expand 32-byte k" + key + tail
+    initial = [int.from_bytes(raw[i : i + 4], "little") for i in range(0, 64, 4)]
+    s = list(initial)
+
+    def half(a: int, b: int, d: int, rotation: int) -> None:
+        s[a] = (s[a] + s[b]) & 0xFFFFFFFF
+        x = s[d] ^ s[a]
+        s[d] = (x << rotation | x >> (32 - rotation)) & 0xFFFFFFFF
+
+    def quarter(a: int, b: int, c: int, d: int) -> None:
+        half(a, b, d, 16)
+        half(c, d, b, 12)
+        half(a, b, d, 8)
+        half(c, d, b, 7)
+
+    for _ in range(10):
+        for i in range(4):
+            quarter(i, 4 + i, 8 + i, 12 + i)
+        for i in range(4):
+            quarter(i, 4 + (i + 1) % 4, 8 + (i + 2) % 4, 12 + (i + 3) % 4)
+    words = ((x + y) & 0xFFFFFFFF for x, y in zip(s, initial, strict=True))
+    return b"".join(w.to_bytes(4, "little") for w in words)
+
+
+def aes256_block(key: bytes, nonce: int, counter: int) -> bytes:
+    """One block of AES-256 in counter mode, its input being `nonce || counter` in big-endian."""
+    ecb = Cipher(algorithms.AES256(key), modes.ECB()).encryptor()  # noqa: S305
+    return ecb.update(nonce.to_bytes(8, "big") + counter.to_bytes(8, "big"))
+
+
+def stream(suite: int, key: bytes, nonce: int, counter: int, nbytes: int) -> bytes:
+    """WIRE.md "Streams": `nbytes` bytes from the beginning of block `counter`."""
+    block, size = {AES: (aes256_block, 16), CHACHA: (chacha20_block, 64)}[suite]
+    blocks = range(counter, counter + -(-nbytes // size))
+    return b"".join(block(key, nonce, c) for c in blocks)[:nbytes]
+
+
+def words(suite: int, key: bytes, nonce: int, width: int, start: int, count: int) -> list[int]:
+    """Words start .. start + count - 1, of `width` bytes, of the stream at `nonce`."""
+    block = {AES: 16, CHACHA: 64}[suite]
+    counter, skip = divmod(start * width, block)
+    data = stream(suite, key, nonce, counter, skip + count * width)[skip:]
+    return [int.from_bytes(data[i : i + width], "little") for i in range(0, len(data), width)]
+
+
+def mask(suite: int, key: bytes, bits: int, start: int, count: int) -> list[int]:
+    """WIRE.md "Streams, masks, masked input": elements start .. start + count - 1 of a mask."""
+    width, low, p = (4 if bits <= 32 else 8), (1 << bits) - 1, prime(bits)
+    out = []
+    for i, word in enumerate(words(suite, key, 0, width, start, count), start):
+        value, attempt = word & low, 0
+        while value >= p:
+            value = words(suite, key, i + 1, width, attempt, 1)[0] & low
+            attempt += 1
+        out.append(value)
+    return out
+
+
+def pack(values: Sequence[int], bits: int) -> bytes:
+    """WIRE.md "Values": packed vector, the least significant bit first."""
+    number = sum(value << (i * bits) for i, value in enumerate(values))
+    return number.to_bytes((len(values) * bits + 7) // 8, "little")
+
+
+def unpack(data: bytes, count: int, bits: int) -> list[int]:
+    """The inverse of `pack`; refuses a wrong length, padding bits and elements not below p(b)."""
+    number = int.from_bytes(data, "little")
+    if len(data) != (count * bits + 7) // 8 or number >> (count * bits):
+        raise ValueError("not a canonical packed vector")
+    values = [number >> (i * bits) & ((1 << bits) - 1) for i in range(count)]
+    if any(value >= prime(bits) for value in values):
+        raise ValueError("an element is not below p(b)")
+    return values
+
+
+def share(
+    secret: bytes, coefficients: Sequence[Sequence[int]], t: int, points: Iterable[int]
+) -> dict[int, Share]:
+    """WIRE.md "Shares": of a 16-byte seed; coefficients[j][k - 1] is that of x^k for limb j."""
+    p = prime(SHARE_BITS)
+    polynomials = [
+        [int.from_bytes(secret[limb], "little"), *higher]
+        for limb, higher in zip(LIMBS, coefficients, strict=True)
+    ]
+    if len(secret) != 16 or any(len(polynomial) != t for polynomial in polynomials):
+        raise ValueError("a 16-byte secret and three polynomials of degree t - 1 are needed")
+    shares = {}
+    for x in points:
+        a, b, c = (sum(f * x**k for k, f in enumerate(poly)) % p for poly in polynomials)
+        shares[x] = (a, b, c)
+    return shares
+
+
+def rebuild(shares: dict[int, Share], t: int) -> bytes:
+    """The seed by Lagrange interpolation at 0 over F(2^61 - 1), from the t lowest points."""
+    p, points = prime(SHARE_BITS), sorted(shares)[:t]
+    if len(points) < t:
+        raise ValueError("fewer than t shares")
+    secret = b""
+    for j, limb in enumerate(LIMBS):
+        value = 0
+        for x in points:
+            others = [z for z in points if z != x]
+            above = math.prod(others)
+            below = math.prod(z - x for z in others)
+            value += shares[x][j] * above * pow(below, -1, p)
+        size = limb.stop - limb.start
+        if value % p >> (8 * size):
+            raise ValueError("the shares do not meet in a seed")
+        secret += (value % p).to_bytes(size, "little")
+    return secret
+
+
+def quantize(
+    x: Sequence[float],
+    clip: float,
+    bits: int,
+    weight: int,
+    max_weight: int,
+    suite: int,
+    rounding_key: bytes,
+) -> list[int]:
+    """WIRE.md "Encoded input", fixed point: the elements and, when max_weight > 1, the weight."""
+    if not 1 <= weight <= max_weight or any(math.isnan(value) for value in x):
+        raise ValueError("a weight in 1..max_weight and numbers are needed")
+    levels = (1 << bits) - 1
+    scale = float(levels) / (2.0 * clip)
+    out = []
+    for value, word in zip(x, words(suite, rounding_key, 0, 4, 0, len(x)), strict=True):
+        shifted = min(max(value, -clip), clip) + clip
+        q = min(math.floor(shifted * scale + word * 2.0**-32), levels)
+        out.append(weight * q)
+    return [*out, weight] if max_weight > 1 else out

@@ -1,0 +1,524 @@
+"""Messages, transcript, keys, the client's and the server's steps (docs/WIRE.md)."""
+
+import hashlib
+import struct
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
+from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
+
+from .arithmetic import (
+    SHARE_BITS,
+    Share,
+    mask,
+    pack,
+    prime,
+    quantize,
+    rebuild,
+    share,
+    unpack,
+)
+
+VERSION = 0
+TYPES = {  # WIRE.md "Messages"
+    "offer": 0x10,
+    "advertise keys": 0x01,
+    "roster": 0x11,
+    "share keys": 0x02,
+    "delivery": 0x12,
+    "masked input": 0x03,
+    "survivors": 0x13,
+    "unmask": 0x05,
+}
+STEPS = ("advertise keys", "share keys", "masked input", "unmask")
+SHARE, CIPHERTEXT = 23, 62
+Random = Callable[[int], bytes]
+Input = tuple[Sequence[float] | Sequence[int], int]
+
+
+def u32(value: int) -> bytes:
+    """A u32, little-endian."""
+    return value.to_bytes(4, "little")
+
+
+def kdf(key: bytes, label: str, *parts: bytes) -> bytes:
+    """WIRE.md "Hashing": keyed."""
+    message = b"".join(u32(len(part)) + part for part in parts)
+    person = label.encode("ascii").ljust(16, b"\0")
+    return hashlib.blake2b(message, digest_size=32, key=key, person=person).digest()
+
+
+def hashed(label: str, *parts: bytes) -> bytes:
+    """WIRE.md "Hashing": H."""
+    return kdf(b"", label, *parts)
+
+
+def bitmap(members: Iterable[int], n: int) -> bytes:
+    """WIRE.md "Values": bitmap."""
+    return sum(1 << i for i in members).to_bytes((n + 7) // 8, "little")
+
+
+def public_key(secret: bytes) -> bytes:
+    """The X25519 public key (RFC 7748)."""
+    return X25519PrivateKey.from_private_bytes(secret).public_key().public_bytes_raw()
+
+
+def agree(secret: bytes, public: bytes) -> bytes:
+    """X25519; ValueError on a key that is not canonical and on the all-zero output."""
+    if int.from_bytes(public, "little") >= 2**255 - 19:
+        raise ValueError("public key is not canonical")
+    peer = X25519PublicKey.from_public_bytes(public)
+    return X25519PrivateKey.from_private_bytes(secret).exchange(peer)
+
+
+@dataclass(frozen=True)
+class FixedPoint:
+    """WIRE.md "Parameters": fixed point."""
+
+    clip: float
+    bits: int
+    max_weight: int
+
+    def encode(self) -> bytes:
+        """The bytes of the format."""
+        return struct.pack("<BdBI", 1, self.clip, self.bits, self.max_weight)
+
+
+@dataclass(frozen=True)
+class Integers:
+    """WIRE.md "Parameters": integers in low..high, both included."""
+
+    low: int
+    high: int
+
+    def encode(self) -> bytes:
+        """The bytes of the format."""
+        return struct.pack("<Bqq", 2, self.low, self.high)
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """WIRE.md "Parameters"."""
+
+    suite: int
+    mode: int
+    cohort: int
+    threshold: int
+    min_survivors: int
+    colluders: int
+    length: int
+    format: FixedPoint | Integers
+
+    def encode(self) -> bytes:
+        """The bytes in the offer and under params_hash."""
+        numbers = (self.cohort, self.threshold, self.min_survivors, self.colluders, self.length)
+        return struct.pack("<BBIIIIQ", self.suite, self.mode, *numbers) + self.format.encode()
+
+    @property
+    def weighted(self) -> bool:
+        """Whether the last element of the vector is the weight."""
+        return isinstance(self.format, FixedPoint) and self.format.max_weight > 1
+
+    @property
+    def vector_length(self) -> int:
+        """L."""
+        return self.length + int(self.weighted)
+
+    @property
+    def field_bits(self) -> int:
+        """b."""
+        f = self.format
+        largest = f.max_weight * (2**f.bits - 1) if isinstance(f, FixedPoint) else f.high - f.low
+        for bits in range(16, 63):
+            if self.cohort * largest < prime(bits):
+                return bits
+        raise ValueError("no field is wide enough")
+
+    @property
+    def quorum(self) -> int:
+        """The least number of parties that may remain."""
+        return max(self.threshold, self.min_survivors)
+
+    def encode_input(self, values: Sequence[float], weight: int, random: Random) -> list[int]:
+        """WIRE.md "Encoded input": x_u, drawing rounding_key for fixed point."""
+        if len(values) != self.length:
+            raise ValueError("wrong length")
+        f = self.format
+        if isinstance(f, FixedPoint):
+            key = random(32)
+            return quantize(values, f.clip, f.bits, weight, f.max_weight, self.suite, key)
+        if any(not f.low <= x <= f.high for x in values):
+            raise ValueError("an integer is out of range")
+        return [int(x) - f.low for x in values]
+
+    def decode_sum(
+        self, field_sum: Sequence[int], survivors: int
+    ) -> tuple[list[float] | list[int], list[float] | None]:
+        """WIRE.md "Encoded input": total and mean (no mean is specified for integers)."""
+        f = self.format
+        if isinstance(f, Integers):
+            return [q + f.low * survivors for q in field_sum], None
+        step = 2.0 * f.clip / float(2**f.bits - 1)
+        sums = [float(q) for q in field_sum[: self.length]]
+        w = float(field_sum[-1] if self.weighted else survivors)
+        return [q * step - f.clip * w for q in sums], [q * (step / w) - f.clip for q in sums]
+
+
+class Reader:
+    """Takes fields from a message; raises ValueError unless all of it is canonical."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+
+    def take(self, size: int) -> bytes:
+        """The next `size` bytes."""
+        taken, self.data = self.data[:size], self.data[size:]
+        if len(taken) != size:
+            raise ValueError("the message is too short")
+        return taken
+
+    def expect(self, value: bytes) -> None:
+        """A field of which the receiver knows the value."""
+        if self.take(len(value)) != value:
+            raise ValueError("a field differs from what it must be")
+
+    def members(self, n: int, within: Iterable[int]) -> list[int]:
+        """A bitmap, which must be a subset of `within`."""
+        number = int.from_bytes(self.take((n + 7) // 8), "little")
+        found = [i for i in range(n) if number >> i & 1]
+        if number >> n or not set(found) <= set(within):
+            raise ValueError("a bitmap has a bit that it must not have")
+        return found
+
+    def public_key(self) -> bytes:
+        """A canonical public key that is not of low order."""
+        key = self.take(32)
+        agree(bytes(32), key)
+        return key
+
+    def share(self) -> Share:
+        """A packed share."""
+        a, b, c = unpack(self.take(SHARE), 3, SHARE_BITS)
+        return a, b, c
+
+    def end(self) -> None:
+        """Nothing may follow."""
+        if self.data:
+            raise ValueError("bytes follow the last field")
+
+
+@dataclass(frozen=True)
+class Session:
+    """What both sides know: the parameters, the session, the context; transcript and keys."""
+
+    parameters: Parameters
+    session: bytes
+    context: bytes
+
+    def message(self, name: str, *body: bytes) -> bytes:
+        """WIRE.md "Messages": a header and a body."""
+        return b"".join((b"SA", bytes([VERSION, TYPES[name]]), self.session, *body))
+
+    def read(self, name: str, message: bytes) -> Reader:
+        """A reader behind the header."""
+        reader = Reader(message)
+        reader.expect(self.message(name))
+        return reader
+
+    def bitmap(self, members: Iterable[int]) -> bytes:
+        """A bitmap over the cohort."""
+        return bitmap(members, self.parameters.cohort)
+
+    def h0(self) -> bytes:
+        """WIRE.md "Transcript"; `pinned` is a part of length 0."""
+        params_hash = hashed("params", self.parameters.encode())
+        return hashed("h0", bytes([VERSION]), params_hash, self.session, self.context, b"")
+
+    def h1(self, channel_pk: Mapping[int, bytes], mask_pk: Mapping[int, bytes]) -> bytes:
+        """WIRE.md "Transcript"; the keys of U1 are one part."""
+        u1 = sorted(mask_pk)
+        keys = b"".join(channel_pk[u] + mask_pk[u] for u in u1)
+        return hashed("h1", self.h0(), self.bitmap(u1), keys)
+
+    def after(self, label: str, previous: bytes, members: Iterable[int]) -> bytes:
+        """WIRE.md "Transcript": h2 and h3."""
+        return hashed(label, previous, self.bitmap(members))
+
+    def mask_sk(self, mask_seed: bytes, u: int) -> bytes:
+        """WIRE.md "Keys"."""
+        return kdf(mask_seed, "mask key", self.h0(), u32(u))
+
+    def expand(self, key: bytes) -> list[int]:
+        """The mask of a whole vector."""
+        p = self.parameters
+        return mask(p.suite, key, p.field_bits, 0, p.vector_length)
+
+    def self_mask(self, self_seed: bytes, h1: bytes, u: int) -> list[int]:
+        """mask(self_key)."""
+        return self.expand(kdf(self_seed, "self mask", h1, u32(u)))
+
+    def pairwise_mask(
+        self, u: int, v: int, mask_sk: bytes, mask_pk: Mapping[int, bytes], h1: bytes
+    ) -> list[int]:
+        """sign * mask(s_uv), as u adds it, from the secret key of u."""
+        lo, hi = min(u, v), max(u, v)
+        parts = (h1, u32(lo), u32(hi), mask_pk[lo], mask_pk[hi])
+        s_uv = kdf(agree(mask_sk, mask_pk[v]), "pairwise mask", *parts)
+        sign = 1 if u < v else -1
+        return [sign * element for element in self.expand(s_uv)]
+
+    def add(self, *vectors: Sequence[int]) -> list[int]:
+        """The sum in F(p(b))."""
+        p = prime(self.parameters.field_bits)
+        return [sum(column) % p for column in zip(*vectors, strict=True)]
+
+    def checksum(self, h2: bytes, u: int, packed: bytes) -> bytes:
+        """WIRE.md "Streams, masks, masked input"."""
+        return hashed("input checksum", h2, u32(u), packed)[:16]
+
+
+class Party:
+    """A client: each step takes the server's message and returns the answer to it."""
+
+    def __init__(self, session: Session, index: int, random: Random) -> None:
+        self.session, self.index, self.random = session, index, random
+        self.channel_sk, self.mask_seed, self.self_seed = random(32), random(16), random(16)
+        self.mask_sk = session.mask_sk(self.mask_seed, index)
+        self.channel_pk: dict[int, bytes] = {}
+        self.mask_pk: dict[int, bytes] = {}
+        self.shares: dict[int, tuple[Share, Share]] = {}  # by dealer: mask_seed, self_seed
+        self.encoded: list[int] = []
+
+    def advertise_keys(self) -> bytes:
+        """On the offer."""
+        keys = public_key(self.channel_sk), public_key(self.mask_sk)
+        return self.session.message("advertise keys", self.session.h0(), *keys)
+
+    def channel(self, u: int, v: int) -> tuple[ChaCha20Poly1305, bytes]:
+        """The cipher and the associated data from u to v, one of them this party."""
+        peer = v if u == self.index else u
+        secret = agree(self.channel_sk, self.channel_pk[peer])
+        parts = (self.h1, u32(u), u32(v), self.channel_pk[u], self.channel_pk[v])
+        key = kdf(secret, "share channel", *parts)
+        return ChaCha20Poly1305(key), self.h1 + u32(u) + u32(v)
+
+    def share_keys(self, roster: bytes) -> bytes:
+        """On the roster: WIRE.md "Shares"."""
+        p, me = self.session.parameters, self.index
+        reader = self.session.read("roster", roster)
+        u1 = reader.members(p.cohort, range(p.cohort))
+        for v in u1:
+            self.channel_pk[v], self.mask_pk[v] = reader.public_key(), reader.public_key()
+        reader.end()
+        own = public_key(self.channel_sk), public_key(self.mask_sk)
+        if len(u1) < p.quorum or (self.channel_pk.get(me), self.mask_pk.get(me)) != own:
+            raise ValueError("the roster is too small or lacks this party's keys")
+        self.h1 = self.session.h1(self.channel_pk, self.mask_pk)
+        t = p.threshold
+        e = mask(p.suite, self.random(32), SHARE_BITS, 0, 6 * (t - 1))
+        higher = [e[j * (t - 1) : (j + 1) * (t - 1)] for j in range(6)]
+        points = [v + 1 for v in u1]
+        of_mask = share(self.mask_seed, higher[:3], t, points)
+        of_self = share(self.self_seed, higher[3:], t, points)
+        self.shares[me] = of_mask[me + 1], of_self[me + 1]
+        body = [kdf(self.self_seed, "self commitment", self.h1, u32(me))]
+        for v in u1:
+            if v != me:
+                cipher, data = self.channel(me, v)
+                plain = pack(of_mask[v + 1], SHARE_BITS) + pack(of_self[v + 1], SHARE_BITS)
+                body.append(cipher.encrypt(bytes(12), plain, data))
+        return self.session.message("share keys", *body)
+
+    def masked_input(self, delivery: bytes, values: Sequence[float], weight: int) -> bytes:
+        """On the delivery: WIRE.md "Streams, masks, masked input"."""
+        s, p, me = self.session, self.session.parameters, self.index
+        reader = s.read("delivery", delivery)
+        self.u2 = reader.members(p.cohort, self.mask_pk)
+        ciphertexts = {v: reader.take(CIPHERTEXT) for v in self.u2 if v != me}
+        reader.end()
+        if len(self.u2) < p.quorum or me not in self.u2:
+            raise ValueError("U2 is too small or lacks this party")
+        for v, ciphertext in ciphertexts.items():
+            cipher, data = self.channel(v, me)
+            try:
+                plain = Reader(cipher.decrypt(bytes(12), ciphertext, data))
+                self.shares[v] = plain.share(), plain.share()
+            except (InvalidTag, ValueError):
+                continue
+        self.h2 = s.after("h2", self.h1, self.u2)
+        self.encoded = p.encode_input(values, weight, self.random)
+        self.pairwise = {
+            v: s.pairwise_mask(me, v, self.mask_sk, self.mask_pk, self.h1) for v in ciphertexts
+        }
+        self_mask = s.self_mask(self.self_seed, self.h1, me)
+        y = pack(s.add(self.encoded, self_mask, *self.pairwise.values()), p.field_bits)
+        return s.message("masked input", self.h2, y, s.checksum(self.h2, me, y))
+
+    def unmask(self, survivors: bytes) -> bytes:
+        """On the survivors: WIRE.md "Unmasking"."""
+        p = self.session.parameters
+        reader = self.session.read("survivors", survivors)
+        u3 = reader.members(p.cohort, self.u2)
+        reader.end()
+        if len(u3) < p.quorum or self.index not in u3:
+            raise ValueError("U3 is too small or lacks this party")
+        dealers = [v for v in self.u2 if v in self.shares]
+        given = [pack(self.shares[v][1 if v in u3 else 0], SHARE_BITS) for v in dealers]
+        return self.session.message("unmask", self.session.bitmap(dealers), *given)
+
+
+@dataclass
+class Server:
+    """The server: takes the clients' messages, announces U1, U2, U3 and rebuilds the sum."""
+
+    session: Session
+    channel_pk: dict[int, bytes] = field(default_factory=dict)
+    mask_pk: dict[int, bytes] = field(default_factory=dict)  # its keys are U1
+    commitments: dict[int, bytes] = field(default_factory=dict)  # its keys are U2
+    ciphertexts: dict[tuple[int, int], bytes] = field(default_factory=dict)
+    masked: dict[int, list[int]] = field(default_factory=dict)  # its keys are U3
+    unmasked: dict[int, dict[int, Share]] = field(default_factory=dict)  # holder -> dealer
+    h1: bytes = b""  # empty until U1, U2, U3 are announced
+    h2: bytes = b""
+    h3: bytes = b""
+
+    def offer(self) -> bytes:
+        """The offer."""
+        s = self.session
+        return s.message("offer", s.context, s.parameters.encode())
+
+    def accept(self, name: str, u: int, message: bytes) -> None:
+        """A message of the client u."""
+        s, p, reader = self.session, self.session.parameters, self.session.read(name, message)
+        if name == "advertise keys":
+            reader.expect(s.h0())
+            self.channel_pk[u], self.mask_pk[u] = reader.public_key(), reader.public_key()
+        elif name == "share keys":
+            self.commitments[u] = reader.take(32)
+            for v in sorted(self.mask_pk):
+                if v != u:
+                    self.ciphertexts[u, v] = reader.take(CIPHERTEXT)
+        elif name == "masked input":
+            reader.expect(self.h2)
+            y = reader.take((p.vector_length * p.field_bits + 7) // 8)
+            reader.expect(s.checksum(self.h2, u, y))
+            self.masked[u] = unpack(y, p.vector_length, p.field_bits)
+        else:
+            dealers = reader.members(p.cohort, self.commitments)
+            self.unmasked[u] = {v: reader.share() for v in dealers}
+        reader.end()
+
+    def announce(self, name: str) -> dict[int, bytes]:
+        """The roster to U1, the deliveries to U2 or the survivors to U3; {} below the quorum."""
+        s, members = self.session, sorted(self.members(name))
+        if len(members) < s.parameters.quorum:
+            return {}
+        body: dict[int, list[bytes]] = {v: [] for v in members}
+        if name == "roster":
+            self.h1 = s.h1(self.channel_pk, self.mask_pk)
+            keys = [self.channel_pk[u] + self.mask_pk[u] for u in members]
+            body = dict.fromkeys(members, keys)
+        elif name == "delivery":
+            self.h2 = s.after("h2", self.h1, members)
+            body = {v: [self.ciphertexts[u, v] for u in members if u != v] for v in members}
+        else:
+            self.h3 = s.after("h3", self.h2, members)
+        return {v: s.message(name, s.bitmap(members), *body[v]) for v in members}
+
+    def members(self, name: str) -> Iterable[int]:
+        """The set that the announcement names: U1, U2 or U3."""
+        sets = {"roster": self.mask_pk, "delivery": self.commitments}
+        return sets.get(name, self.masked)
+
+    def aggregate(self) -> list[int]:
+        """WIRE.md "Unmasking": the sum of the encoded inputs of U3, from t shares of each seed."""
+        s, h1, t = self.session, self.h1, self.session.parameters.threshold
+        away: list[list[int]] = []
+        for v, commitment in sorted(self.commitments.items()):
+            held = {u + 1: given[v] for u, given in self.unmasked.items() if v in given}
+            seed = rebuild(held, t)
+            if v in self.masked:
+                if kdf(seed, "self commitment", h1, u32(v)) != commitment:
+                    raise ValueError("a self seed does not fit its commitment")
+                away.append([-element for element in s.self_mask(seed, h1, v)])
+            else:
+                mask_sk = s.mask_sk(seed, v)
+                if public_key(mask_sk) != self.mask_pk[v]:
+                    raise ValueError("a mask seed does not fit its public key")
+                # What v would have added cancels what each survivor u added for v.
+                away += [s.pairwise_mask(v, u, mask_sk, self.mask_pk, h1) for u in self.masked]
+        return s.add(*self.masked.values(), *away)
+
+
+@dataclass
+class Run:
+    """Every byte of one execution and its outcome; what was not reached is None."""
+
+    offer: bytes
+    h0: bytes
+    sent: dict[tuple[int, str], bytes] = field(default_factory=dict)
+    received: dict[tuple[int, str], bytes] = field(default_factory=dict)
+    u1: list[int] | None = None
+    u2: list[int] | None = None
+    u3: list[int] | None = None
+    h1: bytes | None = None
+    h2: bytes | None = None
+    h3: bytes | None = None
+    encoded: dict[int, list[int]] = field(default_factory=dict)  # x_u of each masked input
+    pairwise: dict[int, dict[int, list[int]]] = field(default_factory=dict)
+    failed: str | None = None  # the set or step that was too small: "u1", "u2", "u3", "unmask"
+    field_sum: list[int] | None = None
+    total: list[float] | list[int] | None = None
+    mean: list[float] | None = None
+
+
+def run(
+    parameters: Parameters,
+    session: bytes,
+    context: bytes,
+    inputs: Mapping[int, Input],
+    randomness: Mapping[int, Random],
+    drops: Mapping[int, str],
+) -> Run:
+    """One honest execution in which party i vanishes before it sends the message drops[i]."""
+    s = Session(parameters, session, context)
+    server = Server(s)
+    result = Run(server.offer(), s.h0())
+
+    got = dict.fromkeys(range(parameters.cohort), result.offer)
+    parties: dict[int, Party] = {}
+    answers: dict[str, Callable[[int, bytes], bytes]] = {
+        "advertise keys": lambda u, _: parties[u].advertise_keys(),
+        "share keys": lambda u, message: parties[u].share_keys(message),
+        "masked input": lambda u, message: parties[u].masked_input(message, *inputs[u]),
+        "unmask": lambda u, message: parties[u].unmask(message),
+    }
+    sets: list[list[int]] = []
+    for name, announcement in zip(STEPS, ("roster", "delivery", "survivors", None), strict=True):
+        there = [u for u in got if u not in drops or STEPS.index(drops[u]) > STEPS.index(name)]
+        if name == "advertise keys":
+            parties = {u: Party(s, u, randomness[u]) for u in there}
+        for u in there:
+            result.sent[u, name] = answers[name](u, got[u])
+            server.accept(name, u, result.sent[u, name])
+        if announcement is None:
+            break
+        sets.append(there)
+        got = server.announce(announcement)
+        result.received.update({(u, announcement): message for u, message in got.items()})
+        if not got:
+            break
+    result.u1, result.u2, result.u3 = (*sets, None, None, None)[:3]
+    result.h1, result.h2, result.h3 = server.h1 or None, server.h2 or None, server.h3 or None
+    result.encoded = {u: parties[u].encoded for u in server.masked}
+    result.pairwise = {u: parties[u].pairwise for u in server.masked}
+    if not got:
+        result.failed = f"u{len(sets)}"
+    elif len(server.unmasked) < parameters.threshold:
+        result.failed = "unmask"
+    else:
+        result.field_sum = server.aggregate()
+        result.total, result.mean = parameters.decode_sum(result.field_sum, len(server.masked))
+    return result
