@@ -1,6 +1,6 @@
 """The two state machines as tables. An input that a state does not list is the protocol error.
 
-`docs/STATES.md` is drawn from these tables: `python -m secagg.pairwise.transitions`.
+`docs/STATES.md` is drawn from these tables (`document`).
 """
 
 from collections.abc import Mapping
@@ -135,7 +135,3 @@ def document() -> str:
         f"## Client\n\n```mermaid\n{diagram(CLIENT)}\n```\n\n"
         f"## Server\n\n```mermaid\n{diagram(SERVER)}\n```\n"
     )
-
-
-if __name__ == "__main__":
-    print(document(), end="")  # noqa: T201

@@ -1,0 +1,1 @@
+"""Measurements of the library, for the repository: ``python -m benchmarks protocol``."""

@@ -1,0 +1,68 @@
+"""One round of the protocol, timed by phase, with every party in this process."""
+
+import time
+from dataclasses import dataclass
+
+import numpy as np
+
+import secagg
+from secagg import Phase
+from secagg.simulate import Cost
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """What one round took: seconds in all, cost by phase, bytes by party, and the error."""
+
+    seconds: float
+    cost: dict[Phase, Cost]
+    bytes_up: int
+    bytes_down: int
+    survivors: int
+    max_error: float
+    tolerance: float
+
+
+def measure(clients: int, length: int, dropout: float, bits: int, seed: int) -> Measurement:
+    """Sums random float32 vectors, with a fraction of the clients lost after the key shares."""
+    rng = np.random.default_rng(seed)
+    updates = [rng.uniform(-8, 8, length).astype(np.float32) for _ in range(clients)]
+    lost = rng.choice(clients, round(clients * dropout), replace=False)
+    form = secagg.FixedPoint(clip=8.0, bits=bits)
+    start = time.perf_counter()
+    done = secagg.secure_sum(updates, form, drops={int(i): Phase.MASKED_INPUT for i in lost})
+    seconds = time.perf_counter() - start
+    plain = np.zeros(length)
+    for party in done.survivors:
+        plain += updates[party]
+    stayed = done.survivors[0]
+    return Measurement(
+        seconds=seconds,
+        cost=done.cost,
+        bytes_up=done.run.bytes_up[stayed],
+        bytes_down=done.run.bytes_down[stayed],
+        survivors=len(done.survivors),
+        max_error=float(np.abs(np.asarray(done.total) - plain).max()),
+        tolerance=form.step * len(done.survivors),
+    )
+
+
+def table(clients: int, measured: Measurement) -> str:
+    """The measurement as Markdown."""
+    lines = [
+        "| phase | one client, ms | server, s | bytes up, one client | bytes down, one client |",
+        "|---|---|---|---|---|",
+    ]
+    for phase, cost in measured.cost.items():
+        senders = max(cost.clients, 1)
+        lines.append(
+            f"| {phase} | {cost.client_seconds / senders * 1e3:.2f} | {cost.server_seconds:.3f} "
+            f"| {cost.bytes_up // senders:,} | {cost.bytes_down // clients:,} |"
+        )
+    client = sum(cost.client_seconds for cost in measured.cost.values()) / clients
+    server = sum(cost.server_seconds for cost in measured.cost.values())
+    lines.append(
+        f"| all | {client * 1e3:.2f} | {server:.3f} "
+        f"| {measured.bytes_up:,} | {measured.bytes_down:,} |"
+    )
+    return "\n".join(lines)

@@ -1,0 +1,148 @@
+"""Known answers for every implementation of every kernel, and one sum through the protocol.
+
+The streams' answers are published ones; the others come from an independent big-integer model
+(`tests/reference`). They tell a broken build or CPU from a good one, not a good design.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from .encoding import codec_for
+from .errors import SecAggError
+from .events import Phase
+from .field import Field
+from .formats import FixedPoint, Integers
+from .implementations import families, forced
+from .params import Params, Suite
+from .primitives import prg, shamir
+from .simulate import secure_sum
+
+_KEY: Final = bytes(range(32))
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """One check: what was tested, on which implementation, and whether the answer was right."""
+
+    name: str
+    implementation: str
+    passed: bool
+
+
+def _short(data: bytes) -> str:
+    return hashlib.blake2b(data, digest_size=16).hexdigest()
+
+
+def _aes_stream() -> bool:
+    """NIST SP 800-38A, F.5.5."""
+    key = bytes.fromhex("603deb1015ca71be2b73aef0857d77811f352c073b6108d72d9810a30914dff4")
+    got = prg.stream(Suite.AES256CTR, key, 16, 0xF0F1F2F3F4F5F6F7, 0xF8F9FAFBFCFDFEFF)
+    return got.hex() == "0bdf7df1591716335e9a8b15c860c502"
+
+
+def _chacha_stream() -> bool:
+    """RFC 8439, 2.3.2: its 96-bit nonce is the high half of our counter and our nonce."""
+    got = prg.stream(Suite.CHACHA20, _KEY, 64, 0x4A000000, 0x0900000000000001)
+    return got.hex() == (
+        "10f1e7e4d13b5915500fdd1fa32071c4c7d1f4c733c068030422aa9ac3d46c4e"
+        "d2826446079faa0914c2d705d98b02a2b5129cd1de164eb9cbd083e8a2503c4e"
+    )
+
+
+def _mask(suite: Suite, narrow: str, wide: str) -> bool:
+    got = [
+        _short(field.pack(field.uniform(_KEY, 1000, suite, start=5)))
+        for field in (Field(20), Field(61))
+    ]
+    return got == [narrow, wide]
+
+
+def _aes_masks() -> bool:
+    return _mask(
+        Suite.AES256CTR, "a343b08c2b11387bd71c6e063ae4bc78", "fb1c613ba81a3466a51362a78065b102"
+    )
+
+
+def _chacha_masks() -> bool:
+    return _mask(
+        Suite.CHACHA20, "2ae7d78e8901268fb2e095a1f84eb53c", "5a0ace9993b0df34992e188602c65c08"
+    )
+
+
+def _field() -> bool:
+    for bits in (20, 61):
+        field = Field(bits)
+        p = field.modulus
+        a, b = field.vector([0, 1, p - 1, p // 2]), field.vector([p - 1, p - 1, p - 1, p - 2])
+        if field.add(a, b).tolist() != [p - 1, 0, p - 2, (p // 2 + p - 2) % p]:
+            return False
+        if field.sub(a, b).tolist() != [1, 2, 0, (p // 2 - p + 2) % p]:
+            return False
+        if field.scale(a, p - 2).tolist() != [0, p - 2, 2, p // 2 * (p - 2) % p]:
+            return False
+    return True
+
+
+def _pack() -> bool:
+    field = Field(17)
+    values = field.vector([1, 2, 131070])
+    packed = field.pack(values)
+    total = field.unpack_add(field.zeros(3), packed)
+    return packed.hex() == "01000400f8ff07" and total.tolist() == values.tolist()
+
+
+def _quantize() -> bool:
+    params = Params(3, 1000, FixedPoint(clip=4.0, bits=20))
+    values = np.array([i / 100 - 5.2 for i in range(1000)])
+    encoded = codec_for(params).encode(values, 1, lambda _: _KEY)
+    right = _short(encoded.vector.astype("<u4").tobytes()) == "d0bfa100b3ba42210c22c69ca391c696"
+    return right and encoded.clipped == 199
+
+
+def _shamir() -> bool:
+    seed, holders = bytes(range(16)), range(7)
+    shares = shamir.deal([seed], 4, holders, Suite.AES256CTR, _KEY)
+    if _short(shamir.pack_shares(shares)) != "33b862618d28a79b358d3af093ececa1":
+        return False
+    shares[5] ^= np.uint64(1)
+    rebuilt = shamir.Rebuilder(4, holders).rebuild(shares, lambda _, found: found == seed)
+    return rebuilt == [shamir.Rebuilt(seed, (5,))]
+
+
+def _protocol() -> bool:
+    drops = {1: Phase.MASKED_INPUT, 4: Phase.UNMASK}
+    updates = [np.arange(100) * party for party in range(6)]
+    done = secure_sum(updates, Integers(0, 1000), drops=drops, threshold=4)
+    total: list[int] = np.asarray(done.total).tolist()
+    return total == [(0 + 2 + 3 + 4 + 5) * i for i in range(100)]
+
+
+_CHECKS: Final[dict[str, dict[str, Callable[[], bool]]]] = {
+    "aes": {"AES-256-CTR stream": _aes_stream, "AES-256-CTR masks": _aes_masks},
+    "chacha": {"ChaCha20 stream": _chacha_stream, "ChaCha20 masks": _chacha_masks},
+    "field": {"field arithmetic": _field, "masks in the field": _aes_masks},
+    "pack": {"packing": _pack},
+    "quantize": {"quantization": _quantize},
+    "shamir": {"Shamir sharing": _shamir},
+}
+
+
+def run() -> Iterator[Outcome]:
+    """Runs every check on every implementation that this machine can run."""
+    for family in families():
+        for implementation in family.usable:
+            for name, test in _CHECKS[family.name].items():
+                with forced(family.name, implementation):
+                    yield Outcome(name, f"{family.name}/{implementation}", _passes(test))
+    yield Outcome("sum with dropouts", "protocol", _passes(_protocol))
+
+
+def _passes(test: Callable[[], bool]) -> bool:
+    try:
+        return test()
+    except SecAggError:
+        return False
