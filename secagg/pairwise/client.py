@@ -249,11 +249,7 @@ class Client:
         self._require_quorum("the sharing set", members)
         if not set(members) <= set(self._roster):
             raise Aborted("the sharing set holds parties that are not in the roster")
-        opened = {
-            peer: row
-            for peer, ciphertext in message.sealed.items()
-            if (row := self._open(peer, ciphertext)) is not None
-        }
+        opened = self._open(message)
         if len(opened) < self._params.threshold - 1:
             raise Aborted(
                 f"{len(opened)} ciphertexts of others open, "
@@ -277,21 +273,21 @@ class Client:
             used.wipe()
         return [InputNeeded()]
 
-    def _open(self, peer: int, ciphertext: bytes) -> shamir.Shares | None:
-        """The two shares from a peer as one row of six; None costs that one share only."""
-        if peer not in self._inbound:
-            return None
-        plaintext = seal.unseal(
-            self._inbound[peer].expose(), ciphertext, keys.channel_data(self._h1, peer, self.index)
-        )
-        if plaintext is None:
+    def _open(self, message: Delivery) -> dict[int, shamir.Shares]:
+        """Both shares of each peer as one row of six; one that does not open is left out."""
+        plaintexts: dict[int, bytes] = {}
+        for peer, ciphertext in message.sealed.items():
+            key = self._inbound[peer].expose()
+            plaintext = seal.unseal(key, ciphertext, keys.channel_data(self._h1, peer, self.index))
+            if plaintext is not None:
+                plaintexts[peer] = plaintext
+        shares, canonical = shamir.split_shares(b"".join(plaintexts.values()))
+        both = canonical[0::2] & canonical[1::2]
+        rows = shares.reshape(-1, 2 * shamir.LIMBS)
+        opened = {peer: row for peer, row, good in zip(plaintexts, rows, both, strict=True) if good}
+        for peer in message.sealed.keys() - opened.keys():
             _log.info("%s: share from party %d did not open", self.round.session.hex(), peer)
-            return None
-        try:
-            return shamir.unpack_shares(plaintext).reshape(-1)
-        except ValueError:
-            _log.info("%s: share from party %d is malformed", self.round.session.hex(), peer)
-            return None
+        return opened
 
     def _on_survivors(self, message: Survivors) -> list[ClientEvent]:
         survivors = set(message.members)

@@ -59,14 +59,8 @@ def pack_shares(shares: Shares) -> bytes:
     return words.view(np.uint8)[:, :SHARE_BYTES].tobytes()
 
 
-def unpack_shares(data: bytes) -> Shares:
-    """The shares that `pack_shares` encoded, shape (k, 3).
-
-    Raises:
-        ValueError: not a multiple of 23 bytes, an element >= 2^61 - 1, or padding not zero.
-    """
-    if len(data) % SHARE_BYTES:
-        raise ValueError(f"a share has {SHARE_BYTES} bytes")
+def split_shares(data: bytes) -> tuple[Shares, NDArray[np.bool_]]:
+    """Packed shares, k times 23 bytes, as shape (k, 3), and which of the k are canonical."""
     count = len(data) // SHARE_BYTES
     octets = np.zeros((count, 24), np.uint8)
     octets[:, :SHARE_BYTES] = np.frombuffer(data, np.uint8).reshape(count, SHARE_BYTES)
@@ -76,7 +70,19 @@ def unpack_shares(data: bytes) -> Shares:
     shares[:, 0] = words[:, 0] & _LOW
     shares[:, 1] = (words[:, 0] >> one(61) | words[:, 1] << one(3)) & _LOW
     shares[:, 2] = (words[:, 1] >> one(58) | words[:, 2] << one(6)) & _LOW
-    if np.any(shares == _LOW) or np.any(words[:, 2] >> one(55)):
+    return shares, np.all(shares != _LOW, axis=1) & (words[:, 2] >> one(55) == 0)
+
+
+def unpack_shares(data: bytes) -> Shares:
+    """The shares that `pack_shares` encoded, shape (k, 3).
+
+    Raises:
+        ValueError: not a multiple of 23 bytes, an element >= 2^61 - 1, or padding not zero.
+    """
+    if len(data) % SHARE_BYTES:
+        raise ValueError(f"a share has {SHARE_BYTES} bytes")
+    shares, canonical = split_shares(data)
+    if not canonical.all():
         raise ValueError("a share is not canonical")
     return shares
 
