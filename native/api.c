@@ -1,6 +1,6 @@
-/* Argument checks for fields, packing, quantization and sharing; the work is done by the
- * active kernels. Everything is checked before anything is written. (Streams and masks:
- * stream.c.) */
+/* Argument checks for fields, packing and quantization; the work is done by the active kernels.
+ * Everything is checked before anything is written. Sharing is in api_shamir.c, streams and
+ * masks are in stream.c. */
 #include "checks.h"
 #include "kernels.h"
 

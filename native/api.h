@@ -12,7 +12,7 @@
 enum sa_status {
     SA_OK = 0,
     SA_EARG = -1,    /* an argument is outside its documented range */
-    SA_ERANGE = -2,  /* a value is outside its range: NaN, infinity, element >= p */
+    SA_ERANGE = -2,  /* a value is outside its range: NaN, infinity, element or factor >= p */
     SA_EDECODE = -3  /* encoded bytes are not canonical, or shares do not decode */
 };
 
@@ -84,7 +84,8 @@ int sa_unpack_add_u64(uint64_t *acc, const uint8_t *in, size_t len, int bits);
  * q[i] = min(floor((clamp(x[i], -clip, clip) + clip) * scale + u), levels) in double
  * precision without fused operations, where scale = levels / (2 * clip) and u = word i
  * (32-bit little-endian) of the stream at nonce 0, times 2^-32. clip finite and > 0, levels in
- * 1..2^32-1. *clipped counts the |x[i]| > clip. SA_ERANGE if any x[i] is NaN or infinite. */
+ * 1..2^32-1, and scale finite. *clipped counts the |x[i]| > clip. SA_ERANGE if any x[i] is NaN
+ * or infinite. */
 int sa_quantize_f32_u32(uint32_t *q, const float *x, size_t len, double clip, uint64_t levels,
                         int suite, const uint8_t *key, uint64_t *clipped);
 int sa_quantize_f32_u64(uint64_t *q, const float *x, size_t len, double clip, uint64_t levels,
@@ -93,13 +94,16 @@ int sa_quantize_f64_u32(uint32_t *q, const double *x, size_t len, double clip, u
                         int suite, const uint8_t *key, uint64_t *clipped);
 int sa_quantize_f64_u64(uint64_t *q, const double *x, size_t len, double clip, uint64_t levels,
                         int suite, const uint8_t *key, uint64_t *clipped);
-/* x[i] = (double)q[i] * scale - offset, rounded to the output type at the end. */
+/* x[i] = (double)q[i] * scale - offset, rounded to the output type at the end; scale and offset
+ * are finite. */
 int sa_dequantize_u32_f32(float *x, const uint32_t *q, size_t len, double scale, double offset);
 int sa_dequantize_u64_f32(float *x, const uint64_t *q, size_t len, double scale, double offset);
 int sa_dequantize_u32_f64(double *x, const uint32_t *q, size_t len, double scale, double offset);
 int sa_dequantize_u64_f64(double *x, const uint64_t *q, size_t len, double scale, double offset);
 
-/* ---- Shamir sharing over F(2^61 - 1): all values below, points distinct and non-zero ------ */
+/* ---- Shamir sharing over F(2^61 - 1) -----------------------------------------------------
+ * All values are below 2^61 - 1 (SA_ERANGE), points distinct and non-zero (SA_EARG). No output
+ * overlaps an input. */
 
 /* shares[i * columns + c] = f_c(points[i]), where f_c has constant term secrets[c] and, for
  * k in 1..threshold-1, coefficient coefficients[c * (threshold - 1) + k - 1] of x^k. */

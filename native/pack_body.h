@@ -1,25 +1,5 @@
-/* The kernels of pack_portable.c for one lane type: LANE is the type, NAME(x) adds its
+/* Unpacking for pack_portable.c, for one lane type: LANE is the type, NAME(x) adds its
  * suffix. No include guard: it is read once for each lane. */
-
-/* In: a[i] < 2^bits. A 64-bit buffer is filled from the bottom and stored when full. */
-static void NAME(pack)(uint8_t *restrict out, const LANE *restrict a, size_t len, int bits)
-{
-    uint64_t buffer = 0;
-    int filled = 0;
-    for (size_t i = 0; i < len; i++) {
-        uint64_t x = a[i];
-        buffer |= x << filled;
-        filled += bits;
-        if (filled >= 64) {
-            memcpy(out, &buffer, sizeof buffer);
-            out += sizeof buffer;
-            filled -= 64;
-            buffer = x >> (bits - filled); /* what did not fit */
-        }
-    }
-    for (; filled > 0; filled -= 8, buffer >>= 8)
-        *out++ = (uint8_t)buffer;
-}
 
 /* Out: dst[i] < 2^bits, or acc[i] below p if it was, the packed elements being below p. */
 static inline void NAME(unpack_run)(LANE *restrict dst, const uint8_t *restrict in, size_t len,

@@ -84,6 +84,58 @@ static inline uint64_t add_u64(uint64_t a, uint64_t b, uint64_t p)
     return r + (p & (0 - (r >> 63)));
 }
 
+/* Writes fields of bits, filling a word from the bottom and storing it when it is full. */
+typedef struct {
+    uint8_t *out;
+    uint64_t word;
+    int filled;
+} bit_writer;
+
+/* In: x < 2^width, width < 64. */
+static inline void put(bit_writer *writer, uint64_t x, int width)
+{
+    writer->word |= x << writer->filled;
+    writer->filled += width;
+    if (writer->filled >= 64) {
+        memcpy(writer->out, &writer->word, sizeof writer->word);
+        writer->out += sizeof writer->word;
+        writer->filled -= 64;
+        writer->word = x >> (width - writer->filled); /* what did not fit */
+    }
+}
+
+static inline void finish(bit_writer *writer)
+{
+    for (; writer->filled > 0; writer->filled -= 8, writer->word >>= 8)
+        *writer->out++ = (uint8_t)writer->word;
+}
+
+/* In: a[i] < 2^bits. Two elements at a time: it is the writer's dependencies that cost. */
+static void pack_u32(uint8_t *restrict out, const uint32_t *restrict a, size_t len, int bits)
+{
+    bit_writer writer = {out, 0, 0};
+    size_t i = 0;
+    if (bits == 32) {
+        if (len > 0)
+            memcpy(out, a, len * sizeof *a);
+        return;
+    }
+    for (; len - i >= 2; i += 2)
+        put(&writer, a[i] | (uint64_t)a[i + 1] << bits, 2 * bits);
+    if (i < len)
+        put(&writer, a[i], bits);
+    finish(&writer);
+}
+
+/* In: a[i] < 2^bits. */
+static void pack_u64(uint8_t *restrict out, const uint64_t *restrict a, size_t len, int bits)
+{
+    bit_writer writer = {out, 0, 0};
+    for (size_t i = 0; i < len; i++)
+        put(&writer, a[i], bits);
+    finish(&writer);
+}
+
 #define LANE uint32_t
 #define NAME(stem) stem##_u32
 #include "pack_body.h"

@@ -1,0 +1,425 @@
+/* Known answers (tests/vectors/arithmetic_vectors.json, which run.py turns into vectors.inc)
+ * through every usable implementation of each family, and what follows from them: slices,
+ * lists of masks, lengths at the edges of blocks and chunks, counters that wrap. */
+#include <inttypes.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "api.h"
+
+struct prime_vector {
+    int bits;
+    uint64_t prime;
+};
+struct stream_vector {
+    int suite;
+    const uint8_t *key;
+    uint64_t nonce, counter;
+    const uint8_t *bytes;
+    size_t size;
+};
+struct mask_vector {
+    int suite;
+    const uint8_t *key;
+    int bits;
+    uint64_t start;
+    const uint64_t *values;
+    size_t count;
+};
+struct pack_vector {
+    int bits;
+    const uint64_t *values;
+    size_t count;
+    const uint8_t *bytes;
+};
+/* Values have three columns, the limbs. Of the `parties`, `given` holders' shares are known,
+ * and of the first of these the packed bytes too. */
+struct shamir_vector {
+    size_t threshold, parties;
+    const uint64_t *secret, *coefficients, *holders, *shares;
+    size_t given;
+    const uint8_t *packed;
+    size_t packed_count;
+};
+
+#include "vectors.inc"
+
+#define COUNT(array) (sizeof(array) / sizeof(array)[0])
+
+enum {
+    LIMBS = 3,
+    SHARE_BITS = 61,
+    SHARE_BYTES = 23,
+    MAX_BYTES = 8192,
+    MAX_VALUES = 4096,
+    MAX_PARTIES = 128,
+    KEYS = 39, /* more than one group of schedules, and odd */
+    GUARD = 0xa5
+};
+
+static size_t passed, failed;
+static char where[128]; /* the implementations under test */
+
+static void check(int ok, const char *what, size_t detail)
+{
+    if (ok) {
+        passed++;
+        return;
+    }
+    failed++;
+    printf("FAILED %s: %s (%zu)\n", where, what, detail);
+}
+
+static int family(const char *name)
+{
+    for (int f = 0; f < sa_family_count(); f++)
+        if (strcmp(sa_family_name(f), name) == 0)
+            return f;
+    return -1;
+}
+
+/* Forces an implementation: 0 when this machine cannot run it. */
+static int force(int f, int implementation)
+{
+    if (!sa_implementation_usable(f, implementation)) {
+        check(sa_select(f, implementation) == SA_EARG, "selected though not usable", 0);
+        return 0;
+    }
+    check(sa_select(f, implementation) == SA_OK, "select", 0);
+    check(sa_active(f) == implementation, "active", 0);
+    return 1;
+}
+
+static int cipher_family(int suite)
+{
+    return family(suite == SA_AES256CTR ? "aes" : "chacha");
+}
+
+static size_t block_bytes(int suite)
+{
+    return suite == SA_AES256CTR ? 16 : 64;
+}
+
+static int stream_is(const struct stream_vector *v, size_t skip, size_t size)
+{
+    static uint8_t out[MAX_BYTES];
+    memset(out, GUARD, sizeof out);
+    int status =
+        sa_stream(v->suite, out, size, v->key, v->nonce, v->counter + skip / block_bytes(v->suite));
+    return status == SA_OK && memcmp(out, v->bytes + skip, size) == 0 && out[size] == GUARD;
+}
+
+static void check_stream(const struct stream_vector *v)
+{
+    for (size_t size = 0; size <= v->size; size++)
+        check(stream_is(v, 0, size), "stream: bytes of", size);
+    for (size_t skip = 0; skip < v->size; skip += block_bytes(v->suite))
+        check(stream_is(v, skip, v->size - skip), "stream: bytes from", skip);
+}
+
+/* The implementation in use against the portable one, and a stream against its halves. */
+static void check_stream_edges(int suite, int implementation, uint64_t nonce, uint64_t counter)
+{
+    static const size_t sizes[] = {1,   15,  16,  17,  63,  64,   65,   127,  128,  129,  255, 256,
+                                   257, 511, 512, 513, 575, 2047, 2048, 2049, 4095, 4096, 4097};
+    static uint8_t expected[MAX_BYTES], out[MAX_BYTES];
+    const uint8_t *key = stream_vectors[0].key;
+    const size_t block = block_bytes(suite);
+    sa_select(cipher_family(suite), 0);
+    for (size_t done = 0; done < MAX_BYTES; done += block)
+        sa_stream(suite, expected + done, block, key, nonce, counter + done / block);
+    sa_select(cipher_family(suite), implementation);
+    for (size_t i = 0; i < COUNT(sizes); i++) {
+        memset(out, GUARD, sizeof out);
+        int status = sa_stream(suite, out, sizes[i], key, nonce, counter);
+        check(status == SA_OK && memcmp(out, expected, sizes[i]) == 0 && out[sizes[i]] == GUARD,
+              "stream: edge", sizes[i]);
+    }
+}
+
+static void check_streams(void)
+{
+    static const uint64_t edges[] = {0,         5, 0xfffffffd, 0x7fffffffffffffff, UINT64_MAX - 33,
+                                     UINT64_MAX};
+    uint8_t out[1] = {GUARD};
+    for (int suite = SA_AES256CTR; suite <= SA_CHACHA20; suite++) {
+        const int f = cipher_family(suite);
+        for (int i = 0; i < sa_implementation_count(f); i++) {
+            snprintf(where, sizeof where, "%s/%s", sa_family_name(f), sa_implementation_name(f, i));
+            if (!force(f, i))
+                continue;
+            for (size_t k = 0; k < COUNT(stream_vectors); k++)
+                if (stream_vectors[k].suite == suite)
+                    check_stream(&stream_vectors[k]);
+            for (size_t k = 0; k < COUNT(edges); k++) {
+                check_stream_edges(suite, i, 0, edges[k]);
+                check_stream_edges(suite, i, UINT64_MAX - edges[k], edges[k]);
+            }
+        }
+    }
+    check(sa_stream(3, out, 1, stream_vectors[0].key, 0, 0) == SA_EARG, "stream: suite", 3);
+    check(sa_stream(SA_CHACHA20, out, 1, NULL, 0, 0) == SA_EARG && out[0] == GUARD,
+          "stream: null key", 0);
+}
+
+/* Masks are tested on 64-bit values whatever the lane: these add to, and take from, an
+ * accumulator of the right lane. */
+static int add_masks(uint64_t *acc, size_t len, uint64_t start, int bits, int suite,
+                     const uint8_t *keys, const int8_t *signs, size_t count)
+{
+    static uint32_t narrow[MAX_VALUES];
+    if (bits > 32)
+        return sa_mask_add_u64(acc, len, start, bits, suite, keys, signs, count);
+    for (size_t i = 0; i < len; i++)
+        narrow[i] = (uint32_t)acc[i];
+    int status = sa_mask_add_u32(narrow, len, start, bits, suite, keys, signs, count);
+    for (size_t i = 0; i < len; i++)
+        acc[i] = narrow[i];
+    return status;
+}
+
+static void check_mask(const struct mask_vector *v)
+{
+    static uint64_t acc[MAX_VALUES], whole[MAX_VALUES];
+    static uint8_t keys[32 * KEYS];
+    int8_t signs[KEYS];
+    uint64_t p;
+    sa_modulus(&p, v->bits);
+    const int8_t plus = 1, minus = -1, none = 0;
+
+    memset(acc, 0, sizeof acc);
+    int status = add_masks(acc, v->count, v->start, v->bits, v->suite, v->key, &plus, 1);
+    check(status == SA_OK && memcmp(acc, v->values, 8 * v->count) == 0, "mask: bits",
+          (size_t)v->bits);
+    status = add_masks(acc, v->count, v->start, v->bits, v->suite, v->key, &plus, 1);
+    int equal = status == SA_OK;
+    for (size_t i = 0; i < v->count; i++)
+        equal &= acc[i] == v->values[i] * 2 % p;
+    check(equal, "mask: twice", (size_t)v->bits);
+
+    memset(acc, 0, sizeof acc);
+    status = add_masks(acc, v->count, v->start, v->bits, v->suite, v->key, &minus, 1);
+    equal = status == SA_OK && acc[v->count] == 0;
+    for (size_t i = 0; i < v->count; i++)
+        equal &= acc[i] == (p - v->values[i]) % p;
+    check(equal, "mask: minus", (size_t)v->bits);
+
+    /* Every slice from, and up to, an element. */
+    for (size_t cut = 0; cut <= v->count; cut++) {
+        memset(acc, 0, sizeof acc);
+        status = add_masks(acc, cut, v->start, v->bits, v->suite, v->key, &plus, 1);
+        status |= add_masks(acc + cut, v->count - cut, v->start + cut, v->bits, v->suite, v->key,
+                            &plus, 1);
+        check(status == SA_OK && memcmp(acc, v->values, 8 * v->count) == 0 && acc[v->count] == 0,
+              "mask: cut at", cut);
+    }
+
+    /* A stretch of several chunks around the known values, in one call and in parts. */
+    const size_t before = v->start < 1500 ? (size_t)v->start : 1500;
+    const size_t len = before + v->count + 1100, cut = len / 3;
+    memset(acc, 0, sizeof acc);
+    memset(whole, 0, sizeof whole);
+    status = add_masks(whole, len, v->start - before, v->bits, v->suite, v->key, &plus, 1);
+    check(status == SA_OK && memcmp(whole + before, v->values, 8 * v->count) == 0, "mask: chunks",
+          before);
+    status = add_masks(acc, cut, v->start - before, v->bits, v->suite, v->key, &plus, 1);
+    status |= add_masks(acc + cut, len - cut, v->start - before + cut, v->bits, v->suite, v->key,
+                        &plus, 1);
+    check(status == SA_OK && memcmp(acc, whole, sizeof acc) == 0, "mask: chunks cut", cut);
+
+    /* A list: the known key 7 times with + and 6 with -, another 13 times with each. No pattern
+     * repeats with the groups of schedules. */
+    for (size_t k = 0; k < KEYS; k++) {
+        memcpy(keys + 32 * k, k % 3 == 1 ? v->key : stream_vectors[1].key, 32);
+        signs[k] = k < 20 ? 1 : -1;
+    }
+    memset(acc, 0, sizeof acc);
+    status = add_masks(acc, len, v->start - before, v->bits, v->suite, keys, signs, KEYS);
+    check(status == SA_OK && memcmp(acc, whole, sizeof acc) == 0, "mask: list", KEYS);
+
+    /* Refused, and nothing written. */
+    signs[KEYS - 1] = 0;
+    status = add_masks(acc, len, v->start, v->bits, v->suite, keys, signs, KEYS);
+    check(status == SA_EARG && memcmp(acc, whole, sizeof acc) == 0, "mask: bad sign", KEYS);
+    check(add_masks(acc, 2, UINT64_MAX - 1, v->bits, v->suite, keys, &none, 1) == SA_EARG &&
+              add_masks(acc, 2, UINT64_MAX - 1, v->bits, v->suite, keys, &plus, 1) == SA_EARG &&
+              add_masks(acc, 2, 0, v->bits, 0, keys, &plus, 1) == SA_EARG &&
+              add_masks(acc, 2, 0, v->bits > 32 ? 63 : 15, v->suite, keys, &plus, 1) == SA_EARG &&
+              sa_mask_add_u64(acc, 2, 0, 32, v->suite, keys, &plus, 1) == SA_EARG &&
+              memcmp(acc, whole, sizeof acc) == 0,
+          "mask: bad arguments", 0);
+    check(add_masks(acc, 1, UINT64_MAX - 1, v->bits, v->suite, keys, &plus, 1) == SA_OK,
+          "mask: last element", 0);
+    check(sa_mask_add_u64(NULL, 0, 0, 61, v->suite, keys, &plus, 1) == SA_OK &&
+              sa_mask_add_u64(acc, 1, 0, 61, v->suite, NULL, NULL, 0) == SA_OK,
+          "mask: empty", 0);
+}
+
+static void check_masks(void)
+{
+    const int field = family("field");
+    for (int j = 0; j < sa_implementation_count(field); j++) {
+        for (int suite = SA_AES256CTR; suite <= SA_CHACHA20; suite++) {
+            const int f = cipher_family(suite);
+            for (int i = 0; i < sa_implementation_count(f); i++) {
+                snprintf(where, sizeof where, "%s/%s field/%s", sa_family_name(f),
+                         sa_implementation_name(f, i), sa_implementation_name(field, j));
+                if (!force(field, j) || !force(f, i))
+                    continue;
+                for (size_t k = 0; k < COUNT(mask_vectors); k++)
+                    if (mask_vectors[k].suite == suite)
+                        check_mask(&mask_vectors[k]);
+            }
+        }
+    }
+}
+
+/* As with masks, over 64-bit values whatever the lane. */
+static int pack(uint8_t *out, const uint64_t *a, size_t len, int bits)
+{
+    uint32_t narrow[MAX_PARTIES];
+    if (bits > 32)
+        return sa_pack_u64(out, a, len, bits);
+    for (size_t i = 0; i < len; i++)
+        narrow[i] = (uint32_t)a[i];
+    return sa_pack_u32(out, narrow, len, bits);
+}
+
+static int unpack(uint64_t *a, const uint8_t *in, size_t len, int bits, int add)
+{
+    uint32_t narrow[MAX_PARTIES];
+    if (bits > 32)
+        return add ? sa_unpack_add_u64(a, in, len, bits) : sa_unpack_u64(a, in, len, bits);
+    for (size_t i = 0; i < len; i++)
+        narrow[i] = (uint32_t)a[i];
+    int status =
+        add ? sa_unpack_add_u32(narrow, in, len, bits) : sa_unpack_u32(narrow, in, len, bits);
+    for (size_t i = 0; i < len; i++)
+        a[i] = narrow[i];
+    return status;
+}
+
+static void check_pack(const struct pack_vector *v)
+{
+    uint64_t p, a[MAX_PARTIES];
+    sa_modulus(&p, v->bits);
+    for (size_t len = 0; len <= v->count; len++) {
+        /* All elements but the last few are known bytes; the last byte has zero padding. */
+        uint8_t out[8 * MAX_PARTIES], expected[8 * MAX_PARTIES];
+        const size_t size = (len * (size_t)v->bits + 7) / 8, rest = len * (size_t)v->bits % 8;
+        memset(out, GUARD, sizeof out);
+        memcpy(expected, v->bytes, size);
+        if (rest)
+            expected[size - 1] &= (uint8_t)((1u << rest) - 1);
+        int status = pack(out, v->values, len, v->bits);
+        check(status == SA_OK && memcmp(out, expected, size) == 0 && out[size] == GUARD, "pack",
+              len);
+        memset(a, 0, sizeof a);
+        status = unpack(a, expected, len, v->bits, 0);
+        check(status == SA_OK && memcmp(a, v->values, 8 * len) == 0 && a[len] == 0, "unpack", len);
+        status = unpack(a, expected, len, v->bits, 1);
+        int equal = status == SA_OK;
+        for (size_t i = 0; i < len; i++)
+            equal &= a[i] == v->values[i] * 2 % p;
+        check(equal, "unpack and add", len);
+        if (rest) {
+            expected[size - 1] |= 0x80;
+            memset(a, 0, sizeof a);
+            check(unpack(a, expected, len, v->bits, 0) == SA_EDECODE && a[0] == 0,
+                  "unpack: padding", len);
+        }
+        memset(expected, 0xff, size); /* 2^bits - 1 is not below p, but the padding is zero */
+        if (rest)
+            expected[size - 1] = (uint8_t)((1u << rest) - 1);
+        memset(a, 0, sizeof a);
+        if (len > 0)
+            check(unpack(a, expected, len, v->bits, 1) == SA_EDECODE && a[0] == 0,
+                  "unpack: not below p", len);
+    }
+}
+
+static void check_shamir(const struct shamir_vector *v)
+{
+    static uint64_t shares[LIMBS * MAX_PARTIES], points[MAX_PARTIES], weights[MAX_PARTIES];
+    uint64_t secret[LIMBS];
+    for (size_t i = 0; i < v->given; i++)
+        points[i] = v->holders[i] + 1;
+    int status =
+        sa_shamir_share(shares, v->secret, v->coefficients, LIMBS, v->threshold, points, v->given);
+    check(status == SA_OK && memcmp(shares, v->shares, 8 * LIMBS * v->given) == 0, "share",
+          v->threshold);
+    for (size_t i = 0; i < v->packed_count; i++) {
+        uint8_t out[SHARE_BYTES];
+        status = sa_pack_u64(out, v->shares + LIMBS * i, LIMBS, SHARE_BITS);
+        check(status == SA_OK && memcmp(out, v->packed + SHARE_BYTES * i, sizeof out) == 0,
+              "packed share", i);
+    }
+
+    for (size_t i = 0; i < v->parties; i++)
+        points[i] = i + 1;
+    status = sa_shamir_share(shares, v->secret, v->coefficients, LIMBS, v->threshold, points,
+                             v->parties);
+    check(status == SA_OK, "share", v->parties);
+    for (size_t first = 0; first + v->threshold <= v->parties; first++) {
+        status = sa_shamir_weights(weights, points + first, v->threshold);
+        status |= sa_shamir_combine(secret, weights, shares + LIMBS * first, v->threshold, LIMBS);
+        check(status == SA_OK && memcmp(secret, v->secret, sizeof secret) == 0, "combine", first);
+    }
+    if (v->parties == v->threshold)
+        return;
+
+    static uint64_t random[MAX_PARTIES];
+    for (size_t i = 0; i < v->parties; i++)
+        random[i] = v->shares[i % LIMBS] + i;
+    status = sa_shamir_parity(weights, points, v->parties, v->threshold, random);
+    status |= sa_shamir_combine(secret, weights, shares, v->parties, LIMBS);
+    check(status == SA_OK && secret[0] == 0 && secret[1] == 0 && secret[2] == 0, "parity", 0);
+    shares[LIMBS] ^= 1;
+    status = sa_shamir_combine(secret, weights, shares, v->parties, LIMBS);
+    check(status == SA_OK && secret[0] != 0 && secret[1] == 0 && secret[2] == 0, "parity", 1);
+    shares[LIMBS] ^= 1;
+
+    /* As many wrong shares as can be corrected, of one limb. */
+    static uint64_t column[MAX_PARTIES], scratch[64 * MAX_PARTIES];
+    static uint8_t wrong[MAX_PARTIES];
+    const size_t errors = (v->parties - v->threshold) / 2;
+    if (sa_shamir_decode_scratch(v->parties) > COUNT(scratch)) {
+        check(0, "decode: scratch", sa_shamir_decode_scratch(v->parties));
+        return;
+    }
+    for (size_t i = 0; i < v->parties; i++)
+        column[i] = shares[LIMBS * i] ^ (i < errors);
+    status = sa_shamir_decode(secret, wrong, points, column, v->parties, v->threshold, scratch);
+    int equal = status == SA_OK && secret[0] == v->secret[0];
+    for (size_t i = 0; i < v->parties; i++)
+        equal &= wrong[i] == (i < errors);
+    check(equal, "decode", errors);
+}
+
+int main(void)
+{
+    for (int f = 0; f < sa_family_count(); f++)
+        printf("%s: %s\n", sa_family_name(f), sa_implementation_name(f, sa_active(f)));
+    snprintf(where, sizeof where, "primes");
+    for (size_t k = 0; k < COUNT(prime_vectors); k++) {
+        uint64_t p = 0;
+        const int status = sa_modulus(&p, prime_vectors[k].bits);
+        check(status == SA_OK && p == prime_vectors[k].prime, "modulus", k);
+    }
+    check_streams();
+    check_masks();
+    for (int i = 0, f = family("pack"); i < sa_implementation_count(f); i++) {
+        snprintf(where, sizeof where, "pack/%s", sa_implementation_name(f, i));
+        for (size_t k = 0; force(f, i) && k < COUNT(pack_vectors); k++)
+            check_pack(&pack_vectors[k]);
+    }
+    for (int i = 0, f = family("shamir"); i < sa_implementation_count(f); i++) {
+        snprintf(where, sizeof where, "shamir/%s", sa_implementation_name(f, i));
+        for (size_t k = 0; force(f, i) && k < COUNT(shamir_vectors); k++)
+            check_shamir(&shamir_vectors[k]);
+    }
+    printf("%zu checks passed, %zu failed\n", passed, failed);
+    return failed != 0;
+}
