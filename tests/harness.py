@@ -2,33 +2,53 @@
 
 import hashlib
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, is_dataclass
+from enum import Enum
+from typing import TypeVar
 
 import numpy as np
 
 import secagg
-from secagg import Client, Params, Phase, Policy, Round, Send, Server
+from secagg import SERVER, Client, Params, Phase, Policy, Round, Send, Server
+from secagg.pairwise.transitions import PHASES
+from secagg.secret import Secret
 from secagg.simulate import Cohort, Run
+from secagg.wire import MessageType
 
 SESSION = bytes(range(16))
 CONTEXT = bytes(range(32, 64))
 
 
+class Seeded:
+    """A deterministic source of randomness, different for every label; `clone` copies it."""
+
+    def __init__(self, label: object) -> None:
+        self.label = label
+        self.drawn = 0
+
+    def __call__(self, size: int) -> bytes:
+        """The next bytes."""
+        self.drawn += 1
+        return hashlib.shake_256(f"{self.label!r} {self.drawn}".encode()).digest(size)
+
+
 def seeded(label: object) -> Callable[[int], bytes]:
     """A deterministic source of randomness, different for every label."""
-    drawn = 0
-
-    def random(size: int) -> bytes:
-        nonlocal drawn
-        drawn += 1
-        return hashlib.shake_256(f"{label!r} {drawn}".encode()).digest(size)
-
-    return random
+    return Seeded(label)
 
 
 def integers(cohort: int, length: int = 4, **more: object) -> Params:
     """Parameters for exact sums of small integers, where any wrong sum shows."""
     return Params(cohort, length, secagg.Integers(-1000, 1000), **more)  # type: ignore[arg-type]
+
+
+def tight(cohort: int, length: int = 1, **more: object) -> Params:
+    """Like `integers`, in a field that the largest sum fills: no wrong sum hides behind a range.
+
+    The server refuses a sum that honest inputs cannot reach. Here they can reach (nearly) every
+    field element, so that a mask which is left in a sum comes out as a wrong sum.
+    """
+    return Params(cohort, length, secagg.Integers(-40, 65520 // cohort - 40), **more)  # type: ignore[arg-type]
 
 
 def input_of(party: int, length: int = 4) -> np.ndarray:
@@ -118,10 +138,197 @@ class Stage:
         """Dropped parties and reasons."""
         return {e.party: e.reason for e in self.events if isinstance(e, secagg.Dropped)}
 
+    def clone(self) -> "Stage":
+        """An independent copy that goes on from here."""
+        twin = object.__new__(Stage)
+        vars(twin).update(vars(self))
+        twin.server = clone(self.server)
+        twin.clients = {party: clone(client) for party, client in self.clients.items()}
+        twin.outbox, twin.events = dict(self.outbox), list(self.events)
+        return twin
 
-def play(
-    params: Params, drops: Mapping[int, Phase] | None = None, label: object = ""
-) -> Run:
+    def finish(self, messages: Mapping[int, bytes] | None = None) -> "Network":
+        """Plays on honestly to the end; whoever is refused, or aborts, falls silent.
+
+        Args:
+            messages: to the server, by sender; what is on its way now.
+        """
+        network = Network(self.server, self.clients)
+        network.queue += [
+            Message(party, SERVER, payload) for party, payload in (messages or {}).items()
+        ]
+        network.run()
+        self.events += network.events
+        return network
+
+
+@dataclass(frozen=True)
+class Message:
+    """One message on its way."""
+
+    sender: int
+    receiver: int
+    payload: bytes
+
+
+@dataclass
+class Network:
+    """Carries every message between a server and its clients, in any order; bytes may be anything.
+
+    Typed refusals are noted, and the refused party is silent until the phase's time is up; any
+    other exception is for the test to fail on.
+    """
+
+    server: Server
+    clients: Mapping[int, Client]
+    drops: Mapping[int, Phase] = field(default_factory=dict)  # before which message who vanishes
+    queue: list[Message] = field(default_factory=list)
+    events: list[object] = field(default_factory=list)  # what the server said
+    refusals: list[secagg.RemoteProtocolError] = field(default_factory=list)
+    aborts: dict[int, str] = field(default_factory=dict)
+
+    def start(self) -> "Network":
+        """Starts the server and every client."""
+        self._said(self.server.start())
+        for party, client in self.clients.items():
+            self._up(party, client.start())
+        return self
+
+    def clone(self) -> "Network":
+        """An independent copy that goes on from here."""
+        return Network(
+            clone(self.server),
+            {party: clone(client) for party, client in self.clients.items()},
+            self.drops,
+            list(self.queue),
+            list(self.events),
+            list(self.refusals),
+            dict(self.aborts),
+        )
+
+    def run(self, pick: Callable[[int], int] = lambda waiting: 0) -> "Network":
+        """Carries messages, of those waiting always the one picked, until the round is over."""
+        while True:
+            while self.queue:
+                self.deliver(self.queue.pop(pick(len(self.queue))))
+            if self.server.state not in PHASES:
+                return self
+            self._said(self.server.deadline(PHASES[self.server.state]))
+
+    def deliver(self, message: Message) -> None:
+        """Hands one message over and takes what the receiver says."""
+        try:
+            if message.receiver == SERVER:
+                self._said(self.server.receive(message.sender, message.payload))
+                return
+            client = self.clients[message.receiver]
+            for event in client.receive(message.payload):
+                if isinstance(event, Send):
+                    self._up(client.index, event.payload)
+                elif isinstance(event, secagg.InputNeeded):
+                    length = client.round.params.length
+                    self._up(client.index, client.submit(input_of(client.index, length)))
+        except secagg.RemoteProtocolError as error:
+            self.refusals.append(error)
+        except secagg.Aborted as error:
+            self.aborts[message.receiver] = error.reason
+
+    def _up(self, party: int, payload: bytes) -> None:
+        last = self.drops.get(party)
+        if last is None or _PHASE_OF[payload[3]] < list(Phase).index(last):
+            self.queue.append(Message(party, SERVER, payload))
+
+    def _said(self, events: Iterable[object]) -> None:
+        for event in events:
+            self.events.append(event)
+            if isinstance(event, Send):
+                self.queue.append(Message(SERVER, event.to, event.payload))
+            elif isinstance(event, secagg.Work):
+                self._said(self.server.complete(event.job, event.job.run()))
+
+    result = Stage.result
+    failure = Stage.failure
+    dropped = Stage.dropped
+
+
+_PHASE_OF = {
+    MessageType.ADVERTISE_KEYS: 0,
+    MessageType.SHARE_KEYS: 1,
+    MessageType.MASKED_INPUT: 2,
+    MessageType.UNMASK: 3,
+}
+
+Machine = TypeVar("Machine", Client, Server)
+
+
+def clone(machine: Machine) -> Machine:
+    """An independent copy of a state machine, secrets and all: what the library never makes."""
+    twin: Machine = object.__new__(type(machine))
+    vars(twin).update({name: _copied(value) for name, value in vars(machine).items()})
+    return twin
+
+
+def _copied(value: object) -> object:
+    if isinstance(value, Secret):
+        return Secret(value._data)
+    if isinstance(value, np.ndarray):
+        return value.copy()
+    if isinstance(value, dict):
+        return {key: _copied(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_copied(item) for item in value]
+    if isinstance(value, set):
+        return set(value)
+    if isinstance(value, Seeded):
+        twin = Seeded(value.label)
+        twin.drawn = value.drawn
+        return twin
+    return value
+
+
+def state_of(machine: Client | Server) -> object:
+    """All that a state machine holds, as a value that compares and hashes by content."""
+    return tuple((name, _value(item)) for name, item in vars(machine).items())
+
+
+def _value(item: object) -> object:
+    if isinstance(item, Secret):
+        return ("secret", bytes(item._data))
+    if isinstance(item, np.ndarray):
+        return (item.dtype.str, item.shape, item.tobytes())
+    if isinstance(item, Mapping):
+        return tuple((key, _value(value)) for key, value in item.items())
+    if isinstance(item, list | tuple):
+        return tuple(_value(value) for value in item)
+    if isinstance(item, set):
+        return frozenset(item)
+    if isinstance(item, Seeded):
+        return ("random", repr(item.label), item.drawn)
+    if is_dataclass(item) and not isinstance(item, Enum):
+        return tuple(_value(getattr(item, one.name)) for one in fields(item))
+    return item
+
+
+def secrets_of(client: Client) -> list[str]:
+    """Names of the fields in which a client still holds something secret."""
+    return [
+        name
+        for name, value in vars(client).items()
+        if name != "_random" and _holds_secret(name, value)
+    ]
+
+
+def _holds_secret(name: str, value: object) -> bool:
+    if isinstance(value, Secret):
+        return any(value._data)
+    if isinstance(value, dict):
+        return any(_holds_secret(name, item) for item in value.values())
+    if isinstance(value, list):
+        return any(_holds_secret(name, item) for item in value)
+    return isinstance(value, np.ndarray) and bool(value.any())
+
+
+def play(params: Params, drops: Mapping[int, Phase] | None = None, label: object = "") -> Run:
     """One simulated round of `input_of` inputs with seeded clients."""
     agreed = params.round(CONTEXT, SESSION)
     policy = Policy(allow_pair=True)

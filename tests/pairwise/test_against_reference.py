@@ -18,8 +18,9 @@ ANNOUNCEMENTS = {
 }
 
 
-def compare(params: Params, values: dict[int, list[float]], weights: dict[int, int],
-            drops: dict[int, Phase]) -> secagg.Result | None:
+def compare(
+    params: Params, values: dict[int, list[float]], weights: dict[int, int], drops: dict[int, Phase]
+) -> secagg.Result | None:
     """Runs both on the same inputs and randomness and compares every message and the result."""
     if isinstance(params.format, FixedPoint):
         fixed = params.format
@@ -28,8 +29,14 @@ def compare(params: Params, values: dict[int, list[float]], weights: dict[int, i
         form = reference.Integers(params.format.low, params.format.high)
     model = reference.run(
         reference.Parameters(
-            int(params.suite), int(params.mode), params.cohort, params.threshold,
-            params.min_survivors, params.colluders, params.length, form,
+            int(params.suite),
+            int(params.mode),
+            params.cohort,
+            params.threshold,
+            params.min_survivors,
+            params.colluders,
+            params.length,
+            form,
         ),
         SESSION,
         CONTEXT,
@@ -84,7 +91,9 @@ def test_every_byte_agrees(suite: Suite, fmt: secagg.FixedPoint | Integers, coho
     params = Params(cohort, 7, fmt, threshold=cohort // 2 + 1, suite=suite)
     rng = np.random.default_rng(cohort)
     if isinstance(fmt, FixedPoint):
-        values = {p: rng.uniform(-1.2 * fmt.clip, 1.2 * fmt.clip, 7).tolist() for p in range(cohort)}
+        values = {
+            p: rng.uniform(-1.2 * fmt.clip, 1.2 * fmt.clip, 7).tolist() for p in range(cohort)
+        }
         weights = {p: int(rng.integers(1, fmt.max_weight, endpoint=True)) for p in range(cohort)}
     else:
         values = {
@@ -109,8 +118,6 @@ def test_any_schedule_agrees(cohort: int, data: st.DataObject, suite: Suite) -> 
     drops = data.draw(
         st.dictionaries(st.integers(0, cohort - 1), st.sampled_from(list(Phase)), max_size=cohort)
     )
-    params = Params(
-        cohort, 3, Integers(-50, 50), threshold=threshold, colluders=0, suite=suite
-    )
+    params = Params(cohort, 3, Integers(-50, 50), threshold=threshold, colluders=0, suite=suite)
     values = {p: [p, -p, 50 - p] for p in range(cohort)}
     compare(params, values, dict.fromkeys(range(cohort), 1), drops)

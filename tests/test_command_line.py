@@ -1,0 +1,132 @@
+"""``python -m secagg``, the examples and the README do what they say."""
+
+import re
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from secagg import __main__ as command
+from secagg import __version__, selftest
+from secagg.errors import ParameterError
+from secagg.implementations import cpu_features, families, forced, select
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Runs Python in the repository's root."""
+    return subprocess.run(
+        [sys.executable, *arguments], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+
+
+def test_report_and_self_test() -> None:
+    """The report names version, features and kernels; all known answers are right: code 0."""
+    done = run("-m", "secagg")
+    assert done.returncode == 0, done.stdout
+    assert f"secagg {__version__}" in done.stdout
+    for name in cpu_features():
+        assert name in done.stdout
+    for family in families():
+        assert re.search(rf"{family.name}\s+{family.active}\s", done.stdout)
+    right, total = map(int, re.search(r"(\d+) of (\d+) right", done.stdout).groups())
+    assert right == total >= 10
+
+
+def test_every_usable_implementation_is_tested() -> None:
+    """The self-test forces each implementation that runs here, and restores the choice."""
+    before = families()
+    tested = {outcome.implementation for outcome in selftest.run() if outcome.passed}
+    assert tested == {"protocol"} | {
+        f"{family.name}/{name}" for family in before for name in family.usable
+    }
+    assert families() == before
+
+
+@pytest.mark.parametrize(
+    ("attribute", "value"),
+    [("_KEY", bytes(32)), ("secure_sum", lambda *_, **__: pytest.fail("unused"))],
+)
+def test_a_wrong_answer_gives_code_1(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    attribute: str,
+    value: object,
+) -> None:
+    """A kernel that gives something else than the known answer is named, and the code is 1."""
+    if attribute == "secure_sum":
+
+        def broken(*_: object, **__: object) -> None:
+            raise ParameterError("planted")
+
+        value = broken
+    monkeypatch.setattr(selftest, attribute, value)
+    assert command.main([]) == 1
+    assert "FAILED" in capsys.readouterr().out
+
+
+def test_bad_option_is_one_line_and_code_2() -> None:
+    """Usage errors do not print a manual."""
+    done = run("-m", "secagg", "--nonsense")
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr.count("\n") == 1
+    assert "--nonsense" in done.stderr
+
+
+def test_version() -> None:
+    """--version prints it and nothing else."""
+    assert run("-m", "secagg", "--version").stdout == f"secagg {__version__}\n"
+
+
+def test_forcing_an_implementation() -> None:
+    """`forced` makes one active and puts the former back; unknown ones are refused."""
+    before = {family.name: family.active for family in families()}
+    with forced("aes", "bitsliced"):
+        assert {f.name: f.active for f in families()} == before | {"aes": "bitsliced"}
+    assert {family.name: family.active for family in families()} == before
+    with pytest.raises(ParameterError, match="not turbo"):
+        select("aes", "turbo")
+    with pytest.raises(ParameterError, match="no kernel family"):
+        select("rot13", "portable")
+
+
+def test_readme_sum(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """The README's ten lines run as they stand and give the survivors that the text says."""
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    script = tmp_path / "readme.py"
+    script.write_text(blocks[0])
+    runpy.run_path(str(script))
+    survivors, error = capsys.readouterr().out.splitlines()
+    assert survivors == "(0, 1, 3, 4, 5, 6, 7, 8, 9)"
+    assert 0 < float(error) < 2e-4
+
+
+def test_readme_server_and_client_are_python() -> None:
+    """The README's two loops compile, and name only events that exist."""
+    import secagg
+
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    assert len(blocks) == 3
+    for block in blocks:
+        compile(block, "README.md", "exec")
+        for name in re.findall(r"secagg\.([A-Za-z]\w*)", block):
+            assert hasattr(secagg, name), name
+
+
+def test_tcp_example() -> None:
+    """The example sums over real sockets."""
+    done = run("-W", "error", "examples/tcp_sum.py", "--clients", "4", "--length", "300")
+    assert done.returncode == 0, done.stderr
+    assert "sum over parties [0, 1, 2, 3]" in done.stdout
+
+
+def test_protocol_benchmark() -> None:
+    """The benchmark measures a round and checks its sum."""
+    done = run("-m", "benchmarks", "protocol", "--clients", "6", "--length", "100")
+    assert done.returncode == 0, done.stderr
+    for phase in ("advertise keys", "share keys", "masked input", "unmask", "all"):
+        assert f"| {phase} |" in done.stdout

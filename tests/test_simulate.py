@@ -1,0 +1,157 @@
+"""secure_sum and the one-process cohort: shapes, weights, schedules, costs, refusals."""
+
+import logging
+
+import numpy as np
+import pytest
+
+import secagg
+from secagg import FixedPoint, Integers, Phase, Policy, secure_sum
+from secagg.simulate import RoundFailedError
+
+RNG = np.random.default_rng(7)
+
+
+def test_sum_and_mean_within_one_step() -> None:
+    """Every coordinate of the sum is off by less than one rounding step a survivor."""
+    updates = [RNG.uniform(-3, 3, 50) for _ in range(7)]
+    form = FixedPoint(clip=3.0, bits=16)
+    done = secure_sum(updates, form, drops={1: Phase.MASKED_INPUT, 6: Phase.UNMASK})
+    assert done.survivors == (0, 2, 3, 4, 5, 6)
+    plain = sum(updates[party] for party in done.survivors)
+    assert np.abs(done.total - plain).max() < 6 * form.step
+    assert np.abs(done.total - plain).max() > 0  # rounding did happen: the inputs were quantized
+    assert np.allclose(np.asarray(done.mean) * 6, done.total, rtol=0, atol=1e-12)
+    assert done.weight == 6
+
+
+def test_lists_and_dicts_come_back_in_their_shape() -> None:
+    """The total has the structure of the updates, and each array its shape."""
+    as_list = [[np.full((2, 3), party), np.array(party)] for party in range(3)]
+    total = secure_sum(as_list, Integers(0, 10)).total
+    assert isinstance(total, list)
+    assert [part.shape for part in total] == [(2, 3), ()]
+    assert total[0].tolist() == [[3, 3, 3], [3, 3, 3]]
+    assert total[1] == 3
+    as_dict = [{"b": np.full(2, party), "a": np.full((1, 1), 2 * party)} for party in range(3)]
+    named = secure_sum(as_dict, Integers(0, 10)).total
+    assert isinstance(named, dict)
+    assert list(named) == ["b", "a"]
+    assert named["a"].tolist() == [[6]]
+
+
+def test_weighted_mean() -> None:
+    """With weights the mean is sum(w x) / sum(w), within one step; weights are summed too."""
+    updates = [RNG.uniform(-1, 1, 20) for _ in range(5)]
+    weights = [1, 10, 100, 1000, 7]
+    form = FixedPoint(clip=1.0, bits=20, max_weight=1000)
+    done = secure_sum(updates, form, weights=weights, drops={1: Phase.SHARE_KEYS})
+    kept = [0, 2, 3, 4]
+    assert done.weight == sum(weights[party] for party in kept)
+    mean = sum(weights[party] * updates[party] for party in kept) / done.weight
+    assert np.abs(done.mean - mean).max() < form.step
+
+
+def test_server_messages_never_hold_an_input() -> None:
+    """What crosses the wire is uniform: no masked input equals or resembles its plain packing."""
+    updates = [np.zeros(4000) for _ in range(3)]
+    done = secure_sum(updates, FixedPoint(clip=1.0, bits=16))
+    masked = [r for r in done.transcript if r.phase is Phase.MASKED_INPUT and r.sender >= 0]
+    assert len(masked) == 3
+    bodies = [np.frombuffer(record.payload[52:-16], np.uint8) for record in masked]
+    for body in bodies:
+        counts = np.bincount(body, minlength=256)
+        # 256 cells of about 35: chi-square beyond 420 has a probability below 1e-9.
+        assert ((counts - counts.mean()) ** 2 / counts.mean()).sum() < 420
+    assert not np.array_equal(bodies[0], bodies[1])
+
+
+def test_costs_and_transcript_add_up() -> None:
+    """Bytes by phase, by party and in the transcript are the same bytes."""
+    drops = {0: Phase.ADVERTISE_KEYS, 3: Phase.MASKED_INPUT}
+    done = secure_sum([np.arange(9)] * 8, Integers(0, 8), drops=drops, threshold=5)
+    up = [record for record in done.transcript if record.receiver == secagg.SERVER]
+    down = [record for record in done.transcript if record.sender == secagg.SERVER]
+    assert sum(cost.bytes_up for cost in done.cost.values()) == sum(len(r.payload) for r in up)
+    assert sum(cost.bytes_down for cost in done.cost.values()) == sum(len(r.payload) for r in down)
+    assert sum(done.run.bytes_up.values()) == sum(len(r.payload) for r in up)
+    assert sum(done.run.bytes_down.values()) == sum(len(r.payload) for r in down)
+    assert [done.cost[phase].clients for phase in Phase] == [7, 7, 6, 6]
+    assert all(cost.client_seconds > 0 for cost in done.cost.values())
+    assert done.run.drops.keys() == {0, 3}
+    assert "payload" not in repr(done.transcript[0])
+
+
+def test_clipping_is_counted() -> None:
+    """Values outside the range are clipped, and each party's count is reported."""
+    done = secure_sum(
+        [np.array([2.0, -5.0, 0.5]), np.zeros(3), np.full(3, -1.5)], FixedPoint(clip=1.0)
+    )
+    assert done.run.clipped == {0: 2, 1: 0, 2: 3}
+    assert np.abs(np.asarray(done.total) - [0.0, -2.0, -0.5]).max() < 1e-4
+
+
+def test_too_few_survivors() -> None:
+    """Below the quorum there is no sum, and the exception says so and carries the run."""
+    drops = dict.fromkeys([0, 1], Phase.MASKED_INPUT)
+    with pytest.raises(RoundFailedError, match="2 parties sent masked input, 3 are") as failed:
+        secure_sum([np.arange(3)] * 4, Integers(0, 5), drops=drops)
+    assert failed.value.run.result is None
+    assert failed.value.run.drops.keys() == {0, 1}
+
+
+def test_min_survivors_is_a_quorum() -> None:
+    """min_survivors above the threshold is enforced."""
+    with pytest.raises(RoundFailedError, match="5 are needed"):
+        secure_sum(
+            [np.arange(3)] * 5,
+            Integers(0, 5),
+            drops={0: Phase.MASKED_INPUT},
+            threshold=3,
+            min_survivors=5,
+        )
+
+
+def test_a_pair_is_opt_in() -> None:
+    """Two parties learn each other's input from the sum, so the policy must allow it."""
+    updates = [np.arange(3), np.arange(3)]
+    with pytest.raises(secagg.ParameterError, match="each party learns"):
+        secure_sum(updates, Integers(0, 5))
+    done = secure_sum(updates, Integers(0, 5), policy=Policy(allow_pair=True))
+    assert np.asarray(done.total).tolist() == [0, 2, 4]
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"weights": [1, 2]}, secagg.ParameterError, "3 updates have 2 weights"),
+        ({"drops": {3: Phase.UNMASK}}, secagg.ParameterError, "no party 3"),
+        ({"drops": {0: "unmask"}}, secagg.ParameterError, "before 'unmask'"),
+        ({"threshold": 1}, secagg.ParameterError, "threshold"),
+        ({"weights": [1, 1, 2]}, secagg.RangeError, "weight"),
+        ({"updates": []}, secagg.ParameterError, "needs updates"),
+        ({"updates": [np.zeros(2), np.zeros(3), np.zeros(2)]}, secagg.RangeError, "layout"),
+        ({"updates": [np.zeros(2), np.zeros(2), np.array([0, np.nan])]}, secagg.RangeError, "NaN"),
+        ({"updates": [np.zeros(0)] * 3}, secagg.RangeError, "nothing to aggregate"),
+        ({"updates": [np.array(["a"])] * 3}, secagg.RangeError, "dtype"),
+    ],
+)
+def test_bad_arguments(change: dict, error: type[Exception], message: str) -> None:
+    """Impossible arguments are typed errors that say what is wrong."""
+    arguments = {"updates": [np.zeros(2)] * 3} | change
+    updates = arguments.pop("updates")
+    with pytest.raises(error, match=message):
+        secure_sum(updates, FixedPoint(clip=1.0), **arguments)
+
+
+def test_log_lines_carry_the_session_and_no_secret(caplog: pytest.LogCaptureFixture) -> None:
+    """The `secagg` logger tells the course of the round, tagged with its session."""
+    with caplog.at_level(logging.DEBUG, logger="secagg"):
+        done = secure_sum([np.arange(3)] * 3, Integers(0, 5))
+    session = done.transcript[0].payload[4:20].hex()
+    assert caplog.records
+    assert all(record.getMessage().startswith(session) for record in caplog.records)
+    text = caplog.text
+    for record in done.transcript:
+        if record.phase is Phase.UNMASK:
+            assert record.payload[24:40].hex() not in text
