@@ -49,7 +49,10 @@ class Field:
         Raises:
             RangeError: not one-dimensional, not integers, or an element outside [0, p).
         """
-        array: Vector = np.asarray(values if isinstance(values, np.ndarray) else list(values))
+        try:
+            array: Vector = np.asarray(values if isinstance(values, np.ndarray) else list(values))
+        except (TypeError, ValueError):
+            raise RangeError("a vector is a sequence of integers") from None
         if array.ndim != 1:
             raise RangeError(f"a vector has one dimension, not {array.ndim}")
         if array.size == 0:

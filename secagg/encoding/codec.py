@@ -47,7 +47,10 @@ def read_input(values: ArrayLike, length: int, kinds: str) -> NDArray[np.generic
     Raises:
         RangeError: not one-dimensional, another length, or a dtype that is not of these kinds.
     """
-    array = np.asarray(values)
+    try:
+        array = np.asarray(values)
+    except (TypeError, ValueError):
+        raise RangeError("an input is not an array of numbers") from None
     if array.ndim != 1:
         raise RangeError(f"an input has one dimension, not {array.ndim} (see secagg.Layout)")
     if array.size != length:

@@ -130,7 +130,6 @@ class Client:
         try:
             events = self._handle(cause, reader)
         except Aborted as unsafe:
-            self._advance(Call.ABORT)
             self.wipe()
             _log.warning("%s: %r aborted: %s", session.hex(), self, unsafe.reason)
             raise
@@ -169,15 +168,20 @@ class Client:
         return MaskedInput(self._h2, packed, checksum).encode(self.round.session)
 
     def wipe(self) -> None:
-        """Overwrites every secret that this object holds; it is of no further use."""
+        """Gives up the round, unless it is finished: every secret is overwritten."""
+        if Call.ABORT in CLIENT[self.state]:
+            self._advance(Call.ABORT)
+        self._erase()
+
+    # -- what the server's messages do ----------------------------------------------------
+
+    def _erase(self) -> None:
         fixed = (self._channel_secret, self._mask_seed, self._self_seed, self._mask_secret)
         for secret in (*fixed, *self._inbound.values(), *self._mask_keys):
             secret.wipe()
         for row in self._held.values():
             row.fill(0)
         self._held.clear()
-
-    # -- what the server's messages do ----------------------------------------------------
 
     def _advance(self, cause: Input) -> None:
         row = CLIENT[self.state]
@@ -302,5 +306,5 @@ class Client:
             ]
         )
         answer = Unmask(dealers, shares).encode(self.round.session, self._params.cohort)
-        self.wipe()
+        self._erase()
         return [Send(SERVER, answer), Finished()]

@@ -14,7 +14,8 @@ from typing import Final
 import numpy as np
 
 from .._binding import Vector
-from ..field import Field
+from ..errors import RangeError
+from ..field import KEY_BYTES, Field
 from ..params import Params
 from ..primitives import agreement, shamir
 from . import keys
@@ -59,8 +60,21 @@ class AgreeJob:
                 keys.pairwise_key(self.mask_secret, self.h1, self.party, peer, self.roster)
                 for peer in self.survivors
             ),
-            tuple(keys.pairwise_sign(peer, self.party) for peer in self.survivors),
+            self._signs(),
         )
+
+    def check(self, value: object) -> None:
+        """RangeError unless `run` could have given this value."""
+        if (
+            not isinstance(value, SignedKeys)
+            or value.signs != self._signs()
+            or len(value.keys) != len(self.survivors)
+            or any(not isinstance(key, bytes) or len(key) != KEY_BYTES for key in value.keys)
+        ):
+            raise RangeError("an AgreeJob gives a key and a sign for each survivor")
+
+    def _signs(self) -> tuple[int, ...]:
+        return tuple(keys.pairwise_sign(peer, self.party) for peer in self.survivors)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

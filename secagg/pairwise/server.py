@@ -172,13 +172,12 @@ class Server:
         """
         if self.state in (ServerState.COMPLETED, ServerState.FAILED):
             return []
-        if self._pending.get(id(job)) is not job:
+        if id(job) not in self._pending:
             if any(job is done for done in self._done):
                 return []
             raise LocalProtocolError("complete() with a job that this server did not hand out")
         if isinstance(job, AgreeJob):
-            if not isinstance(value, SignedKeys) or len(value.keys) != len(job.survivors):
-                raise RangeError("an AgreeJob gives a key for each survivor")
+            job.check(value)
             self._agreed_keys.append(value)
         elif isinstance(job, ExpandJob):
             piece = self._field.vector(value)

@@ -28,7 +28,7 @@ class Call(Enum):
 
     START = "start()"
     SUBMIT = "submit()"
-    ABORT = "unsafe"
+    ABORT = "unsafe, or wipe()"
     PHASE_OVER = "all there, or deadline()"
     WORK_DONE = "last complete()"
     FAIL = "failure"
@@ -52,6 +52,7 @@ Input = MessageType | Call
 CLIENT: Final[Mapping[ClientState, Mapping[Input, ClientState]]] = {
     ClientState.CREATED: {
         Call.START: ClientState.AWAITING_ROSTER,
+        Call.ABORT: ClientState.ABORTED,
     },
     ClientState.AWAITING_ROSTER: {
         MessageType.ROSTER: ClientState.AWAITING_DELIVERY,
@@ -63,6 +64,7 @@ CLIENT: Final[Mapping[ClientState, Mapping[Input, ClientState]]] = {
     },
     ClientState.AWAITING_INPUT: {
         Call.SUBMIT: ClientState.AWAITING_SURVIVORS,
+        Call.ABORT: ClientState.ABORTED,
     },
     ClientState.AWAITING_SURVIVORS: {
         MessageType.SURVIVORS: ClientState.FINISHED,
