@@ -1,0 +1,51 @@
+"""Federated averaging over secure sums: thin, and for trying `secagg` on real data.
+
+    for report in secagg.fl.FedAvg(model, clients, params=params, rounds=20): print(report)
+
+A model is a list of NumPy arrays; a client is anything with `examples` and `train(model)`. The
+server side sees sums, only sums. `python -m secagg.fl` runs it over ten hospitals.
+"""
+
+from .compare import Comparison, compare_training, plain_fedavg, quantization_bound
+from .data import DATASETS, Dataset, Split, load
+from .extras import MissingExtraError
+from .fedavg import (
+    FedAvg,
+    RoundReport,
+    Score,
+    fedavg_params,
+    simulated_randomness,
+)
+from .models import MLP, Architecture, Model, Softmax, accuracy, loss
+from .schedule import draw_drops
+from .sides import Coordinator, FedClient, Participant
+from .training import Descent, LocalClient
+
+__all__ = [
+    "DATASETS",
+    "MLP",
+    "Architecture",
+    "Comparison",
+    "Coordinator",
+    "Dataset",
+    "Descent",
+    "FedAvg",
+    "FedClient",
+    "LocalClient",
+    "MissingExtraError",
+    "Model",
+    "Participant",
+    "RoundReport",
+    "Score",
+    "Softmax",
+    "Split",
+    "accuracy",
+    "compare_training",
+    "draw_drops",
+    "fedavg_params",
+    "load",
+    "loss",
+    "plain_fedavg",
+    "quantization_bound",
+    "simulated_randomness",
+]

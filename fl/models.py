@@ -1,0 +1,133 @@
+"""Softmax regression and a small neural network in NumPy.
+
+A model is a list of float64 arrays. The objects here are no models but what one does with them:
+draw one, take its loss, its gradient, its predictions.
+"""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .data import Labels, Reals, Split
+
+Model = list[NDArray[np.float64]]
+
+
+class Architecture(Protocol):
+    """A kind of model. All are classifiers with cross-entropy loss, in nats."""
+
+    def init(self, seed: int) -> Model:
+        """A model to start from; the same for the same seed."""
+
+    def logits(self, model: Model, x: Reals) -> Reals:
+        """Shape (examples, classes): unnormalised log-probabilities."""
+
+    def gradient(self, model: Model, data: Split) -> Model:
+        """Gradient of `loss`, arrays shaped like the model's."""
+
+    def smoothness(self, data: Split) -> float | None:
+        """L such that the loss of every subset is convex and L-smooth; None if there is none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Softmax:
+    """Multinomial logistic regression: logits x @ W + b, as the model [W, b].
+
+    Attributes:
+        features: columns of x.
+        classes: at least 2.
+    """
+
+    features: int
+    classes: int
+
+    def init(self, seed: int) -> Model:
+        """All zeros, whatever the seed: the loss is convex."""
+        return [np.zeros((self.features, self.classes)), np.zeros(self.classes)]
+
+    def logits(self, model: Model, x: Reals) -> Reals:
+        """Shape (examples, classes)."""
+        weights, bias = model
+        scores: Reals = x @ weights + bias
+        return scores
+
+    def gradient(self, model: Model, data: Split) -> Model:
+        """Gradient of the mean cross-entropy, as [dW, db]."""
+        error = _logit_gradient(self.logits(model, data.x), data.y)
+        return [data.x.T @ error, error.sum(axis=0)]
+
+    def smoothness(self, data: Split) -> float:
+        """L = max(||x||**2 + 1) / 2.
+
+        The Hessian of one example's loss is (diag(p) - p p^T) (x) (x, 1)(x, 1)^T. The greatest
+        eigenvalue of its first factor is at most 1/2, that of its second is ||x||**2 + 1; a mean
+        over examples is no larger than the largest.
+        """
+        return 0.5 * (float((data.x**2).sum(axis=1).max()) + 1.0)
+
+
+@dataclass(frozen=True, slots=True)
+class MLP:
+    """One hidden layer of tanh units: the model [W1, b1, W2, b2].
+
+    Attributes:
+        features: columns of x.
+        classes: at least 2.
+        hidden: number of hidden units.
+    """
+
+    features: int
+    classes: int
+    hidden: int = 32
+
+    def init(self, seed: int) -> Model:
+        """Weights normal with variance 1 / fan-in, biases zero."""
+        rng = np.random.default_rng(seed)
+        shapes = (self.features, self.hidden), (self.hidden, self.classes)
+        first, second = (rng.normal(0.0, shape[0] ** -0.5, shape) for shape in shapes)
+        return [first, np.zeros(self.hidden), second, np.zeros(self.classes)]
+
+    def logits(self, model: Model, x: Reals) -> Reals:
+        """Shape (examples, classes)."""
+        return self._forward(model, x)[1]
+
+    def gradient(self, model: Model, data: Split) -> Model:
+        """Gradient of the mean cross-entropy by back-propagation, as [dW1, db1, dW2, db2]."""
+        active, logits = self._forward(model, data.x)
+        error = _logit_gradient(logits, data.y)
+        back = (error @ model[2].T) * (1.0 - active**2)
+        return [data.x.T @ back, back.sum(axis=0), active.T @ error, error.sum(axis=0)]
+
+    def smoothness(self, data: Split) -> None:
+        """None: the loss is not convex."""
+        return
+
+    @staticmethod
+    def _forward(model: Model, x: Reals) -> tuple[Reals, Reals]:
+        first, first_bias, second, second_bias = model
+        active: Reals = np.tanh(x @ first + first_bias)
+        return active, active @ second + second_bias
+
+
+def loss(architecture: Architecture, model: Model, data: Split) -> float:
+    """Mean cross-entropy in nats."""
+    logits = architecture.logits(model, data.x)
+    logits = logits - logits.max(axis=1, keepdims=True)
+    of_label = logits[np.arange(len(data)), data.y]
+    return float((np.log(np.exp(logits).sum(axis=1)) - of_label).mean())
+
+
+def accuracy(architecture: Architecture, model: Model, data: Split) -> float:
+    """Fraction of examples whose label has the greatest logit, 0..1."""
+    return float((architecture.logits(model, data.x).argmax(axis=1) == data.y).mean())
+
+
+def _logit_gradient(logits: Reals, labels: Labels) -> Reals:
+    """Gradient of the mean cross-entropy in the logits, same shape: (softmax - one-hot) / n."""
+    error = np.exp(logits - logits.max(axis=1, keepdims=True))
+    error /= error.sum(axis=1, keepdims=True)
+    error[np.arange(len(labels)), labels] -= 1.0
+    scaled: Reals = error / len(labels)
+    return scaled

@@ -1,0 +1,65 @@
+"""A picture of a run: accuracy and loss by round, and how many were left in each."""
+
+import io
+
+from .extras import extra
+from .fedavg import Score
+from .report import Outcome
+
+_GOOD, _BAD, _PLAIN, _CENTRAL = "#1f77b4", "#d62728", "#ff7f0e", "#555555"
+
+
+def require() -> None:
+    """Loads what drawing needs, so that it is not missed after the training.
+
+    Raises:
+        MissingExtraError: matplotlib is not installed.
+    """
+    with extra():
+        import matplotlib.figure  # noqa: F401, PLC0415  (heavy, and only needed here)
+
+
+def draw(outcome: Outcome) -> bytes:
+    """The picture as a PNG file's content.
+
+    Raises:
+        MissingExtraError: matplotlib is not installed.
+    """
+    with extra():
+        from matplotlib.figure import Figure  # noqa: PLC0415  (heavy, and only needed here)
+        from matplotlib.ticker import MaxNLocator, PercentFormatter  # noqa: PLC0415
+    reports, found, asked = outcome.reports, outcome.comparison, outcome.settings
+    rounds = [report.round for report in reports]
+    unknown = Score(float("nan"), float("nan"))
+    secure = [report.score or unknown for report in reports]
+
+    figure = Figure(figsize=(8, 8), layout="constrained")
+    upper, middle, lower = figure.subplots(3, 1, sharex=True, height_ratios=(3, 3, 1.5))
+    for axes, metric in ((upper, "accuracy"), (middle, "loss")):
+        of_secure = [getattr(score, metric) for score in secure]
+        of_plain = [getattr(score, metric) for score in found.plain_scores]
+        of_central = getattr(found.central, metric)
+        axes.plot(rounds, of_secure, color=_GOOD, marker="o", label="secure FedAvg")
+        axes.plot(rounds, of_plain, color=_PLAIN, linestyle="--", label="plain, same survivors")
+        axes.axhline(of_central, color=_CENTRAL, linestyle=":", label="central, at its end")
+        axes.set_ylabel(f"{metric} on the test set")
+        axes.grid(alpha=0.3)
+    upper.yaxis.set_major_formatter(PercentFormatter(1.0))
+    upper.set_title(f"{asked.model} on {asked.dataset}: {asked.clients} clients, {asked.bits} bits")
+    middle.legend(loc="upper right")
+
+    lower.bar(rounds, [len(report.survivors) for report in reports], color=_GOOD)
+    failed = [report.round for report in reports if report.failed]
+    lower.bar(failed, asked.clients, color=_BAD, alpha=0.4)
+    lower.axhline(outcome.params.quorum, color=_CENTRAL, linestyle=":")
+    lower.set_title(
+        f"Survivors. Dotted: the quorum, {outcome.params.quorum}. Red: failed, model unchanged.",
+        fontsize="small",
+    )
+    lower.set_xlabel("round")
+    for axis in (lower.xaxis, lower.yaxis):
+        axis.set_major_locator(MaxNLocator(integer=True))
+
+    content = io.BytesIO()
+    figure.savefig(content, format="png", dpi=120)
+    return content.getvalue()

@@ -1,0 +1,175 @@
+"""What a run looks like: lines of a plain-text table under 80 columns, and the JSON object."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from secagg import FixedPoint, Params, Phase, __version__
+
+from .compare import Comparison
+from .data import Dataset
+from .fedavg import TRAINING, RoundReport, Score
+
+Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
+
+# Headings of the columns of time, as wide as they are to be.
+_COLUMNS: Final = {
+    TRAINING: " train",
+    Phase.ADVERTISE_KEYS.value: " keys",
+    Phase.SHARE_KEYS.value: " share",
+    Phase.MASKED_INPUT.value: " input",
+    Phase.UNMASK.value: " unmask",
+}
+_INDENT: Final = " " * 6
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What was asked for on the command line, less where to write it."""
+
+    dataset: str
+    model: str
+    clients: int
+    rounds: int
+    dropout: float
+    bits: int
+    clip: float
+    mode: str
+    seed: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Outcome:
+    """A whole run."""
+
+    settings: Settings
+    params: Params
+    reports: Sequence[RoundReport]
+    comparison: Comparison
+
+
+def intro(settings: Settings, dataset: Dataset, params: Params) -> list[str]:
+    """What is about to happen, and the heading of the table."""
+    sizes = [len(split) for split in dataset.clients]
+    return [
+        f"{settings.model} on {settings.dataset}: {sum(sizes)} examples over {len(sizes)} clients "
+        f"({min(sizes)} to {max(sizes)} each),",
+        f"{len(dataset.test)} held out for testing. {params.length} parameters, {settings.bits} "
+        f"bits each, clipped at {settings.clip:g}.",
+        f"Every round is a secure aggregation ({settings.mode}) that needs {params.quorum} of "
+        f"{params.cohort} clients,",
+        f"and each vanishes from a round with probability {settings.dropout:g}. "
+        f"Seed {settings.seed}.",
+        "",
+        "                                bytes/client   milliseconds, all parties",
+        "round survivors   loss accuracy     up    down" + "".join(_COLUMNS.values()),
+    ]
+
+
+def row(report: RoundReport, cohort: int) -> list[str]:
+    """One round as a line of the table, and why it failed on a line of its own."""
+    survivors = "failed" if report.failed else f"{len(report.survivors)}/{cohort}"
+    score = "     -        -"
+    if report.score:
+        score = f"{report.score.loss:6.4f} {report.score.accuracy:8.1%}"
+    phases = "".join(
+        _milliseconds(report.seconds_by_phase[name]).rjust(len(heading))
+        for name, heading in _COLUMNS.items()
+    )
+    lines = [
+        f"{report.round:5} {survivors:>9} {score} "
+        f"{report.bytes_up:6.0f} {report.bytes_down:7.0f}{phases}"
+    ]
+    if report.failed:
+        lines.append(f"{_INDENT}model unchanged: {report.reason}")
+    if report.clipped:
+        lines.append(f"{_INDENT}{report.clipped} values were clipped")
+    lines += [f"{_INDENT}client {who}: {why}" for who, why in sorted(report.refusals.items())]
+    return lines
+
+
+def _milliseconds(seconds: float) -> str:
+    text = f"{1000 * seconds:.1f}"
+    return text if len(text) < 6 else f"{1000 * seconds:.0f}"
+
+
+def summary(outcome: Outcome) -> Iterator[str]:
+    """The three ways to train, side by side, and what differs."""
+    found, reports = outcome.comparison, outcome.reports
+    yield ""
+    yield "              secure FedAvg   plain FedAvg   central training"
+    scores = found.secure, found.plain, found.central
+    yield "accuracy      {:>13.2%} {:>14.2%} {:>18.2%}".format(*(s.accuracy for s in scores))
+    yield "loss          {:>13.4f} {:>14.4f} {:>18.4f}".format(*(s.loss for s in scores))
+    yield ""
+    failed = sum(report.failed for report in reports)
+    lossy = sum(bool(report.drops) for report in reports)
+    yield (
+        f"{len(reports)} rounds: {lossy} with dropouts, {failed} failed; "
+        f"{sum(report.clipped for report in reports)} values clipped; "
+        f"{sum(report.seconds for report in reports):.1f} s."
+    )
+    yield f"Largest difference of any parameter, secure and plain: {found.max_abs_difference:.1e}"
+    if found.bound is None:
+        yield f"Allowed by quantization: not known, {found.bound_note}"
+    else:
+        verdict = "within" if found.max_abs_difference <= found.bound else "BROKEN"
+        bits = outcome.settings.bits
+        yield f"Allowed by quantization to {bits} bits: {found.bound:.1e} ({verdict})"
+
+
+def as_json(outcome: Outcome) -> Json:
+    """The run as one JSON object; accuracies are fractions, times seconds."""
+    found, asked, fixed = outcome.comparison, outcome.settings, outcome.params.format
+    step = fixed.step if isinstance(fixed, FixedPoint) else None
+    return {
+        "version": __version__,
+        "dataset": asked.dataset,
+        "model": asked.model,
+        "mode": asked.mode,
+        "clients": asked.clients,
+        "quorum": outcome.params.quorum,
+        "dropout": asked.dropout,
+        "bits": asked.bits,
+        "clip": asked.clip,
+        "step": step,
+        "seed": asked.seed,
+        "parameters": outcome.params.length,
+        "secure_accuracy": found.secure.accuracy,
+        "plain_accuracy": found.plain.accuracy,
+        "central_accuracy": found.central.accuracy,
+        "secure_loss": found.secure.loss,
+        "plain_loss": found.plain.loss,
+        "central_loss": found.central.loss,
+        "max_abs_difference": found.max_abs_difference,
+        "bound": found.bound,
+        "bound_note": found.bound_note,
+        "failed_rounds": sum(report.failed for report in outcome.reports),
+        "clipped": sum(report.clipped for report in outcome.reports),
+        "rounds": [
+            _round_json(report, plain)
+            for report, plain in zip(outcome.reports, found.plain_scores, strict=True)
+        ],
+    }
+
+
+def _round_json(report: RoundReport, plain: Score) -> Json:
+    score = report.score
+    return {
+        "round": report.round,
+        "survivors": len(report.survivors),
+        "survivor_ids": list(report.survivors),
+        "failed": report.failed,
+        "reason": report.reason,
+        "drops": {str(party): phase.value for party, phase in report.drops.items()},
+        "refusals": {str(party): reason for party, reason in report.refusals.items()},
+        "clipped": report.clipped,
+        "loss": score.loss if score else None,
+        "accuracy": score.accuracy if score else None,
+        "plain_loss": plain.loss,
+        "plain_accuracy": plain.accuracy,
+        "bytes_up": report.bytes_up,
+        "bytes_down": report.bytes_down,
+        "seconds": report.seconds,
+        "seconds_by_phase": dict(report.seconds_by_phase),
+    }

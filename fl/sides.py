@@ -1,0 +1,137 @@
+"""The two sides of federated averaging: a coordinator that sees sums, and participants.
+
+The server side is `Coordinator`: the global model, a `secagg.Server` for the round, and the
+`Result` that comes of it. It never holds an individual update; `tests/fl/test_fedavg.py` walks
+everything that it reaches, during and after rounds, to see that. A client's side is `Participant`:
+it trains, and hands its update to its own `secagg.Client`, which masks it. The update lives in
+local variables of that call and nowhere else.
+"""
+
+import time
+from collections.abc import Callable
+from typing import Final, Protocol, cast
+
+import numpy as np
+
+from secagg import (
+    Client,
+    Layout,
+    ParameterError,
+    Params,
+    Policy,
+    RangeError,
+    Result,
+    Round,
+    Server,
+    digest,
+)
+from secagg.simulate import Input
+
+from .models import Model
+
+Randomness = Callable[[int], bytes]
+
+
+class FedClient(Protocol):
+    """A client as `FedAvg` needs it: a number of examples, and a local training function."""
+
+    @property
+    def examples(self) -> int:
+        """How many examples it holds, at least 1: its weight in the average."""
+
+    def train(self, model: Model) -> Model:
+        """The global model after local training; arrays of the same shapes."""
+
+
+class Coordinator:
+    """The server side: the global model, and sums that it adds to it. Nothing individual.
+
+    Args:
+        model: arrays of floats; copied.
+        params: their length must be the model's.
+
+    Raises:
+        ParameterError: the model is not of floats, or not of the length in the parameters.
+    """
+
+    def __init__(self, model: Model, params: Params) -> None:
+        self.model: Model = [np.array(array) for array in model]
+        self.params: Final = params
+        self.layout: Final = Layout.of(self.model)
+        self.server: Server | None = None
+        if any(array.dtype.kind != "f" for array in self.model):
+            raise ParameterError("a model is a list of arrays of floats")
+        if self.layout.length != params.length:
+            raise ParameterError(
+                f"the model has {self.layout.length} parameters, params say {params.length}"
+            )
+
+    def open(self, number: int) -> tuple[bytes, Server]:
+        """Starts a round about the present model: the offer to go out with it, and the server."""
+        agreed = self.params.round(context=digest(self.model, number))
+        self.server = Server(agreed)
+        return agreed.encode(), self.server
+
+    def close(self, result: Result | None) -> None:
+        """Adds the mean update to the model; without a result the model stays as it was."""
+        self.server = None
+        if result is None:
+            return
+        steps = cast("Model", self.layout.unflatten(result.mean))
+        self.model = [
+            (array + step).astype(array.dtype)
+            for array, step in zip(self.model, steps, strict=True)
+        ]
+
+
+class Participant:
+    """The client side of one client: trains, and masks its update before it leaves.
+
+    Args:
+        index: its place in the cohort.
+        client: its examples and training function.
+        params: what it insists on, round after round.
+    """
+
+    def __init__(self, index: int, client: FedClient, params: Params) -> None:
+        self.index: Final = index
+        self.training_seconds = 0.0
+        self._client = client
+        self._params = params
+
+    def join(
+        self, offer: bytes, model: Model, number: int, random: Randomness | None = None
+    ) -> tuple[Client, Input]:
+        """Takes part in a round: the protocol's client, and what gives its input when needed.
+
+        The context is computed from the model that this client was given, so it enters no sum
+        over updates of another model.
+
+        Raises:
+            ParameterError: other parameters, another model or another round number than offered.
+        """
+        self.training_seconds = 0.0
+        policy = Policy(params=self._params, context=digest(model, number))
+        agreed = Round.decode(offer)
+        more = () if random is None else (random,)
+        secure = Client(agreed, self.index, policy, *more)
+        return secure, lambda: self._input(model)
+
+    def _input(self, model: Model) -> tuple[np.ndarray[tuple[int], np.dtype[np.float64]], int]:
+        """The update as one vector, and its weight. Nothing keeps it but the caller.
+
+        Raises:
+            RangeError: training gave another layout, or a value that is not finite.
+        """
+        start = time.perf_counter()
+        trained = self._client.train([array.copy() for array in model])
+        self.training_seconds = time.perf_counter() - start
+        layout = Layout.of(model)
+        try:
+            update = layout.flatten(trained).astype(np.float64)
+        except RangeError as error:
+            raise RangeError(f"client {self.index}: {error}") from None
+        update -= layout.flatten(model).astype(np.float64)
+        if not np.isfinite(update).all():
+            raise RangeError(f"client {self.index}: its update has a value that is not finite")
+        return update, self._client.examples

@@ -1,0 +1,281 @@
+"""The command line: what it prints and writes, how it refuses, and the promises at the defaults."""
+
+import json
+import os
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from secagg.fl import cli
+from secagg.fl.files import check_writable, write_whole
+
+FIELDS = {
+    "secure_accuracy",
+    "plain_accuracy",
+    "central_accuracy",
+    "max_abs_difference",
+    "bound",
+    "rounds",
+}
+ROUND_FIELDS = {
+    "round",
+    "survivors",
+    "failed",
+    "loss",
+    "accuracy",
+    "bytes_up",
+    "bytes_down",
+    "seconds",
+    "seconds_by_phase",
+}
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def run_json(tmp_path, *options):
+    path = tmp_path / "out.json"
+    assert cli.main(["--json", str(path), *options]) == 0
+    return json.loads(path.read_text())
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_promises_at_the_defaults(tmp_path, capsys, seed):
+    out = run_json(tmp_path, "--seed", str(seed))
+    assert out["max_abs_difference"] <= out["bound"]
+    assert out["max_abs_difference"] < 1e-4
+    assert abs(out["secure_accuracy"] - out["plain_accuracy"]) <= 0.01
+    assert out["secure_accuracy"] > 0.94
+    assert out["clipped"] == 0
+    assert len(out["rounds"]) == 20
+    assert sum(bool(each["drops"]) for each in out["rounds"]) > 10
+    assert sum(each["failed"] for each in out["rounds"]) <= 1
+    assert "(within)" in capsys.readouterr().out
+
+
+def test_json_fields(tmp_path, capsys):
+    out = run_json(tmp_path, "--rounds", "4", "--dropout", "0.35", "--seed", "3")
+    assert out.keys() >= FIELDS
+    failed = [each for each in out["rounds"] if each["failed"]]
+    assert failed
+    assert len(failed) < 4
+    for number, each in enumerate(out["rounds"], 1):
+        assert each.keys() >= ROUND_FIELDS
+        assert each["round"] == number
+        assert each["survivors"] == len(each["survivor_ids"])
+        assert each["failed"] == (each["survivors"] == 0) == bool(each["reason"])
+        assert 0 <= each["accuracy"] <= 1
+        assert sum(each["seconds_by_phase"].values()) <= each["seconds"]
+    assert out["rounds"][-1]["accuracy"] == out["secure_accuracy"]
+    text = capsys.readouterr().out
+    assert text.count("model unchanged: ") == len(failed)
+
+
+def test_the_output_is_plain_text_that_fits(tmp_path, capsys):
+    run_json(tmp_path, "--rounds", "2", "--clients", "5", "--dataset", "digits", "--model", "mlp")
+    text = capsys.readouterr().out
+    assert text.isascii()
+    assert text.replace("\n", "").isprintable()
+    assert max(map(len, text.splitlines())) <= 80
+    assert "not known" in text  # no bound for a network
+    assert json.loads((tmp_path / "out.json").read_text())["bound"] is None
+
+
+def test_runs_repeat(tmp_path, capsys):
+    options = ["--rounds", "3", "--clients", "6", "--dropout", "0.2", "--seed", "5"]
+    one, same = (run_json(tmp_path, *options) for _ in range(2))
+    other = run_json(tmp_path, *options[:-1], "6")
+    for out in (one, same, other):
+        for each in out["rounds"]:
+            del each["seconds"], each["seconds_by_phase"]
+    assert one == same
+    assert one["rounds"] != other["rounds"]
+
+
+def test_clipping_is_said(tmp_path, capsys):
+    out = run_json(tmp_path, "--rounds", "1", "--clip", "0.05", "--dropout", "0")
+    assert out["bound"] is None
+    assert out["clipped"] > 0
+    assert out["bound_note"] == f"{out['clipped']} values were clipped"
+    text = capsys.readouterr().out
+    assert text.count(f"{out['clipped']} values were clipped") == 2
+
+
+def test_a_broken_bound_is_shouted(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("secagg.fl.compare.quantization_bound", lambda params, rounds: 0.0)
+    run_json(tmp_path, "--rounds", "1")
+    assert "(BROKEN)" in capsys.readouterr().out
+
+
+def test_the_plot_is_a_png(tmp_path, capsys):
+    path = tmp_path / "picture"
+    options = ["--rounds", "3", "--dropout", "0.4", "--seed", "0", "--plot", str(path)]
+    assert cli.main(options) == 0
+    content = path.read_bytes()
+    assert content.startswith(b"\x89PNG\r\n\x1a\n")
+    assert len(content) > 10_000
+    assert names(tmp_path) == ["picture"]
+
+
+BAD = {
+    "--dataset iris": "invalid choice: 'iris'",
+    "--model tree": "invalid choice: 'tree'",
+    "--mode friendly": "invalid choice: 'friendly'",
+    "--clients 2": "must be at least 3, not 2",
+    "--clients ten": "'ten'",
+    "--clients 115": "456 training examples cannot be dealt to 115 clients: 1..114 are possible",
+    "--rounds 0": "must be at least 1",
+    "--seed -1": "must be at least 0",
+    "--dropout 1": "must be in [0, 1), not 1",
+    "--dropout nan": "must be in [0, 1), not nan",
+    "--dropout=-0.1": "must be in [0, 1)",
+    "--dropout x": "'x'",
+    "--bits 0": "bits must be in 1..32",
+    "--bits 33": "bits must be in 1..32",
+    "--clip 0": "clip must be",
+    "--clip nan": "clip must be",
+    "--json /no/such/folder/x": "cannot write /no/such/folder/x: No such file or directory",
+    "--plot /no/such/folder/x": "cannot write",
+    "--json /": "/ is a folder",
+    "--json same --plot ./same": "name the same file",
+    "--cli 5": "unrecognized arguments",
+    "surplus": "unrecognized arguments",
+    "--json": "expected one argument",
+}
+
+
+@pytest.mark.parametrize("options", BAD)
+def test_bad_options_get_one_line_and_exit_code_2(options, capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(cli.FedAvg, "__iter__", None)  # nothing may be trained
+    with pytest.raises(SystemExit) as stop:
+        cli.main(options.split())
+    assert stop.value.code == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("secagg.fl: error: ")
+    assert err.endswith("\n")
+    assert err.count("\n") == 1
+    assert BAD[options] in err
+    assert names(tmp_path) == []
+
+
+def test_headroom_is_refused_in_one_line(capsys, monkeypatch):
+    monkeypatch.setattr("secagg.formats.FixedPoint.largest", 2**62)
+    with pytest.raises(SystemExit) as stop:
+        cli.main([])
+    assert stop.value.code == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+@pytest.mark.parametrize("package", ["sklearn", "rich", "matplotlib"])
+def test_a_missing_package_is_one_line(package, capsys, monkeypatch, tmp_path):
+    for name in [name for name in sys.modules if name.partition(".")[0] == package]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["--rounds", "1", "--plot", str(tmp_path / "x")])
+    assert stop.value.code == 2
+    out, err = capsys.readouterr()
+    assert (out, err) == ("", f"secagg.fl: error: {package} is missing: pip install 'secagg[fl]'\n")
+
+
+def test_failures_at_work_are_one_line_and_exit_code_1(capsys, monkeypatch, tmp_path):
+    def full(path, data):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(cli, "write_whole", full)
+    assert cli.main(["--rounds", "1", "--json", str(tmp_path / "x")]) == 1
+    assert capsys.readouterr().err == "secagg.fl: error: [Errno 28] No space left on device\n"
+
+
+def test_an_interrupt_is_one_line(capsys, monkeypatch):
+    def interrupted(settings):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "simulate", interrupted)
+    assert cli.main([]) == 130
+    assert capsys.readouterr().err == "secagg.fl: interrupted\n"
+
+
+def test_failed_rounds_are_not_logged_on_top(capsys, monkeypatch):
+    import logging
+
+    monkeypatch.setattr(logging.getLogger("secagg"), "handlers", [])
+    monkeypatch.setattr(logging.getLogger("secagg"), "propagate", False)
+    for _ in range(2):
+        assert cli.main(["--rounds", "2", "--dropout", "0.9"]) == 0
+    out, err = capsys.readouterr()
+    assert out.count("model unchanged") == 4
+    assert err == ""
+
+
+def test_a_terminal_gets_a_progress_bar(monkeypatch, capsys):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm")
+    assert cli.main(["--rounds", "2"]) == 0
+    text = capsys.readouterr().out
+    assert "\x1b[" in text
+    assert "2/2" in text
+
+
+def test_as_a_module(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["secagg.fl", "--rounds", "1"])
+    with pytest.raises(SystemExit) as stop:
+        runpy.run_module("secagg.fl", run_name="__main__")
+    assert stop.value.code == 0
+    assert "1 rounds" in capsys.readouterr().out
+
+
+def test_as_a_program(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "secagg.fl", "--rounds", "1", "--json", "/dev/stdout"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0
+    assert done.stderr == ""
+    assert json.loads(done.stdout[done.stdout.index("{") :]).keys() >= FIELDS
+
+
+def test_importing_is_light():
+    code = (
+        "import sys, secagg.fl, secagg.fl.cli;"
+        "heavy = {'sklearn', 'scipy', 'rich', 'matplotlib'} & sys.modules.keys();"
+        "sys.exit(str(heavy) if heavy else 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+# -- files ------------------------------------------------------------------------------------
+
+
+def test_files_are_whole_or_untouched(tmp_path, monkeypatch):
+    target, link = tmp_path / "target", tmp_path / "link"
+    target.write_bytes(b"old")
+    link.symlink_to(target)
+    check_writable(link)
+    write_whole(link, b"new")
+    assert target.read_bytes() == b"new"
+    assert link.is_symlink()
+
+    def fails(self, destination):
+        raise OSError("no")
+
+    monkeypatch.setattr("pathlib.Path.replace", fails)
+    with pytest.raises(OSError, match="no"):
+        write_whole(target, b"newer")
+    assert target.read_bytes() == b"new"
+    assert names(tmp_path) == ["link", "target"]
+
+
+def test_a_device_without_permission_is_refused(monkeypatch):
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    with pytest.raises(ValueError, match="cannot write to /dev/null"):
+        check_writable(Path("/dev/null"))

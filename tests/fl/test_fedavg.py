@@ -1,0 +1,381 @@
+"""Federated averaging: the mean, failed rounds, refusals, and no update on the server side."""
+
+import dataclasses
+import gc
+import types
+
+import numpy as np
+import pytest
+from secagg.fl import Coordinator, FedAvg, Participant, fedavg_params, simulated_randomness
+from secagg.fl.fedavg import TRAINING
+
+from secagg import (
+    FixedPoint,
+    Integers,
+    Layout,
+    ParameterError,
+    Params,
+    Phase,
+    RangeError,
+    Server,
+    digest,
+    secure_sum,
+)
+
+MODEL = [np.arange(6.0).reshape(2, 3) / 10, np.array([0.5])]
+STEP = FixedPoint(clip=4.0).step
+
+
+@dataclasses.dataclass
+class Adds:
+    """A client whose training adds constants: its update is known."""
+
+    examples: int
+    amount: float
+
+    def train(self, model):
+        for array in model:
+            np.add(array, self.amount, out=array)  # in place: what it gets must be its own
+        return model
+
+
+def cohort(n=5):
+    return [Adds(examples=3 * i + 1, amount=0.1 * (i - 2) + 0.03) for i in range(n)]
+
+
+def weighted_mean(clients, survivors):
+    weights = [clients[i].examples for i in survivors]
+    return np.average([clients[i].amount for i in survivors], weights=weights)
+
+
+def test_a_round_adds_the_weighted_mean_of_the_survivors():
+    clients = cohort()
+    drops = [{0: Phase.MASKED_INPUT}, {2: Phase.UNMASK}, {}]
+    fed = FedAvg(MODEL, clients, rounds=3, drops=drops)
+    expected = [array.copy() for array in MODEL]
+    for report, survivors in zip(
+        fed, [(1, 2, 3, 4), (0, 1, 2, 3, 4), (0, 1, 2, 3, 4)], strict=True
+    ):
+        assert report.survivors == survivors
+        assert not report.failed
+        expected = [array + weighted_mean(clients, survivors) for array in expected]
+        for got, want in zip(fed.model, expected, strict=True):
+            assert got.shape == want.shape
+            np.testing.assert_allclose(got, want, atol=report.round * STEP)
+    np.testing.assert_array_equal(MODEL[1], [0.5])
+
+
+def test_a_report_tells_cost_and_score():
+    fed = FedAvg(MODEL, cohort(), rounds=1, evaluate=lambda model: (float(model[1][0]), 0.25))
+    (report,) = fed
+    assert (report.round, report.drops, report.refusals, report.clipped) == (1, {}, {}, 0)
+    assert report.score == (fed.model[1][0], 0.25)
+    assert report.bytes_up > 0
+    assert report.bytes_down > 0
+    assert set(report.seconds_by_phase) == {TRAINING, *(phase.value for phase in Phase)}
+    assert 0 < sum(report.seconds_by_phase.values()) <= report.seconds
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        report.failed = True
+
+
+def test_bytes_are_those_of_the_protocol():
+    clients = cohort()
+    (report,) = FedAvg(MODEL, clients, rounds=1)
+    format = fedavg_params(clients, MODEL).format  # noqa: A001
+    run = secure_sum([MODEL] * 5, format, weights=[c.examples for c in clients]).run
+    assert report.bytes_up == sum(run.bytes_up.values()) / 5
+    assert report.bytes_down == sum(run.bytes_down.values()) / 5
+
+
+def test_bytes_are_the_mean_over_the_cohort():
+    """Two runs that differ in one client's silence differ by a fifth of what it would have sent."""
+    (whole,) = FedAvg(MODEL, cohort(), rounds=1)
+    (less,) = FedAvg(MODEL, cohort(), rounds=1, drops=[{1: Phase.UNMASK}])
+    lost = 5 * (whole.bytes_up - less.bytes_up)
+    assert lost == pytest.approx(round(lost))
+    assert 0 < lost < whole.bytes_up
+
+
+def test_a_failed_round_changes_nothing_and_training_goes_on():
+    clients = cohort()
+    drops = [{}, {0: Phase.MASKED_INPUT, 1: Phase.SHARE_KEYS}, {}]
+    fed = FedAvg(MODEL, clients, rounds=3, drops=drops, evaluate=lambda model: (0.0, 0.0))
+    rounds = iter(fed)
+    next(rounds)
+    kept = [array.copy() for array in fed.model]
+    failed = next(rounds)
+    assert failed.failed
+    assert failed.survivors == ()
+    assert "4 are needed" in failed.reason
+    assert failed.score == (0.0, 0.0)
+    for got, want in zip(fed.model, kept, strict=True):
+        np.testing.assert_array_equal(got, want)
+    last = next(rounds)
+    assert not last.failed
+    np.testing.assert_allclose(
+        fed.model[1], kept[1] + weighted_mean(clients, range(5)), atol=2 * STEP
+    )
+    assert next(rounds, None) is None
+
+
+def test_the_start_belongs_to_the_caller():
+    start = [array.copy() for array in MODEL]
+    fed = FedAvg(start, cohort(), rounds=1)
+    start[1][:] = 99.0
+    np.testing.assert_array_equal(fed.model[1], MODEL[1])
+
+
+def test_everybody_may_vanish():
+    everybody = dict.fromkeys(range(5), Phase.ADVERTISE_KEYS)
+    (report,) = FedAvg(MODEL, cohort(), rounds=1, drops=[everybody])
+    assert report.failed
+    assert report.bytes_up == 0
+
+
+def test_iteration_can_be_broken_off_and_taken_up():
+    fed = FedAvg(MODEL, cohort(), rounds=3)
+    assert next(iter(fed)).round == 1
+    assert [report.round for report in fed] == [2, 3]
+    assert list(fed) == []
+
+
+def test_clipping_is_counted():
+    clients = cohort()
+    clients[3].amount = 9.0
+    (report,) = FedAvg(MODEL, clients, rounds=1)
+    assert report.clipped == 7
+    (report,) = FedAvg(MODEL, clients, rounds=1, params=fedavg_params(clients, MODEL, clip=10.0))
+    assert report.clipped == 0
+
+
+def test_simulated_randomness_repeats_to_the_last_bit():
+    def final(seed):
+        fed = FedAvg(MODEL, cohort(), rounds=2, random=simulated_randomness(seed))
+        list(fed)
+        return np.concatenate([array.reshape(-1) for array in fed.model])
+
+    np.testing.assert_array_equal(final(1), final(1))
+    assert not np.array_equal(final(1), final(2))
+    draws = {simulated_randomness(1)(r, p)(16) for r in range(4) for p in range(4)}
+    assert len(draws) == 16
+
+
+def test_float32_models_keep_their_dtype():
+    model = [array.astype(np.float32) for array in MODEL]
+    fed = FedAvg(model, cohort(), rounds=1)
+    list(fed)
+    assert {array.dtype for array in fed.model} == {np.dtype(np.float32)}
+    assert not np.array_equal(fed.model[1], model[1])
+
+
+def test_parameters_that_do_not_fit_are_refused():
+    clients = cohort()
+    good = fedavg_params(clients, MODEL)
+    assert good.format.max_weight == 13
+    cases = [
+        ({"params": fedavg_params(clients[:4], MODEL)}, "5 clients, and params for 4"),
+        ({"params": fedavg_params(clients, MODEL[:1])}, "the model has 7 parameters, params say 6"),
+        ({"params": Params(5, 7, Integers(0, 9))}, "FixedPoint"),
+        ({"params": Params(5, 7, FixedPoint(1.0, max_weight=12))}, "client 4 has 13 examples"),
+        ({"drops": [{}]}, "drops for 1 rounds, and 2 rounds"),
+        ({"drops": [{}, {5: Phase.UNMASK}]}, "no client 5 can drop"),
+        ({"drops": [{}, {1: "unmask"}]}, "can drop before 'unmask'"),
+    ]
+    for options, message in cases:
+        with pytest.raises(ParameterError, match=message):
+            FedAvg(MODEL, clients, rounds=2, **options)
+    with pytest.raises(ParameterError, match="arrays of floats"):
+        FedAvg([np.arange(3)], clients, rounds=1)
+    with pytest.raises(ParameterError, match="needs clients"):
+        fedavg_params([], MODEL)
+    with pytest.raises(ParameterError, match="weight"):
+        FedAvg(MODEL, [Adds(0, 1.0), *clients[1:]], rounds=1)
+
+
+@pytest.mark.parametrize(
+    ("trained", "message"),
+    [
+        ([np.full((2, 3), np.nan), np.zeros(1)], "client 2: its update has a value that is not"),
+        ([np.zeros((2, 2)), np.zeros(1)], "client 2: arrays of another layout"),
+    ],
+)
+def test_unusable_training_names_the_client(trained, message):
+    clients = cohort()
+    clients[2].train = lambda model: trained
+    fed = FedAvg(MODEL, clients, rounds=1)
+    with pytest.raises(RangeError, match=message):
+        list(fed)
+    np.testing.assert_array_equal(fed.model[1], MODEL[1])
+
+
+# -- the context: a client enters no sum over updates of another model ----------------------
+
+
+def test_a_client_refuses_a_round_about_another_model():
+    params = fedavg_params(cohort(), MODEL)
+    offer, _ = Coordinator(MODEL, params).open(1)
+    participant = Participant(0, cohort()[0], params)
+    participant.join(offer, MODEL, 1)
+    other = [MODEL[0] + 1e-9, MODEL[1]]
+    for model, number in ((other, 1), (MODEL, 2)):
+        with pytest.raises(ParameterError, match="context differs"):
+            participant.join(offer, model, number)
+    weaker = dataclasses.replace(params, threshold=3, min_survivors=3, colluders=1)
+    with pytest.raises(ParameterError, match="not the parameters agreed on"):
+        Participant(0, cohort()[0], weaker).join(offer, MODEL, 1)
+
+
+def test_refusals_are_reported_and_count_as_absent(monkeypatch):
+    class Doubting(Participant):
+        def join(self, offer, model, number, random=None):
+            number += self.index == 1  # this one was told another round number
+            return super().join(offer, model, number, random)
+
+    monkeypatch.setattr("secagg.fl.fedavg.Participant", Doubting)
+    (report,) = FedAvg(MODEL, cohort(), rounds=1)
+    assert report.survivors == (0, 2, 3, 4)
+    assert list(report.refusals) == [1]
+    assert "context differs" in report.refusals[1]
+
+
+def test_the_context_is_the_digest_of_model_and_round():
+    coordinator = Coordinator(MODEL, fedavg_params(cohort(), MODEL))
+    _, server = coordinator.open(7)
+    assert server.round.context == digest(MODEL, 7)
+
+
+# -- no server-side object ever holds an individual update ----------------------------------
+
+OPAQUE = (type, types.ModuleType, types.FunctionType, types.BuiltinFunctionType, types.CodeType)
+
+
+def reachable(root):
+    """Every object that can be reached from `root` through references of data."""
+    seen, waiting = {}, [root]
+    while waiting:
+        thing = waiting.pop()
+        if id(thing) in seen or isinstance(thing, OPAQUE):
+            continue
+        seen[id(thing)] = thing
+        waiting += gc.get_referents(thing)
+        if isinstance(thing, np.ndarray) and thing.base is not None:
+            waiting.append(thing.base)
+    return seen.values()
+
+
+def numbers_in(thing):
+    """The vectors of real numbers that an object could be, encoded elements included."""
+    if isinstance(thing, np.ndarray) and thing.dtype.kind in "fiu":
+        yield thing.reshape(-1).astype(np.float64)
+    elif isinstance(thing, bytes | bytearray) and len(thing) % 8 == 0:
+        with np.errstate(invalid="ignore"):
+            yield np.frombuffer(bytes(thing), np.float64)
+    elif isinstance(thing, list | tuple) and thing and all(type(x) is float for x in thing):
+        yield np.array(thing)
+
+
+def leaks(root, update, weight, start):
+    """Objects that hold a client's update, its trained model or its encoded input."""
+    scale = FixedPoint(clip=4.0).scale
+    forms = [update, weight * update, start + update, (update + 4.0) * scale]
+    forms += [weight * forms[-1]]
+    layout = Layout.of(MODEL)
+    sizes = {layout.length, *(array.size for array in MODEL)}
+    found = []
+    for thing in reachable(root):
+        for vector in numbers_in(thing):
+            head = vector[: layout.length]
+            if head.size not in sizes or not np.isfinite(head).all():
+                continue
+            for form in forms:
+                tolerance = 2 * weight if form is forms[3] or form is forms[4] else 1e-7
+                for part in (form, form[:6]):  # the whole vector, or its first array
+                    if part.size == head.size and np.allclose(head, part, rtol=0, atol=tolerance):
+                        found.append(thing)
+    return found
+
+
+def walked_run(fed_class):
+    """Rounds walked from every server-side object whenever a client has just trained, and after."""
+    found, servers = [], set()
+    rng = np.random.default_rng(8)
+    shifts = [rng.normal(size=7) for _ in range(5)]
+    layout = Layout.of(MODEL)
+
+    def look(upto):
+        start = np.asarray(layout.flatten(fed.model))
+        for party in range(upto):
+            for root in (fed, fed.coordinator, fed.coordinator.server):
+                found.extend(leaks(root, shifts[party], clients[party].examples, start))
+        servers.add(type(fed.coordinator.server))
+
+    class Shifts:
+        def __init__(self, party):
+            self.party, self.examples = party, party + 2
+
+        def train(self, model):
+            look(self.party)  # those before this one have handed in their inputs
+            flat = layout.flatten(model) + shifts[self.party]
+            return layout.unflatten(flat)
+
+    clients = [Shifts(party) for party in range(5)]
+    fed = fed_class(MODEL, clients, rounds=2, drops=[{}, {4: Phase.UNMASK}])
+    reports = []
+    for report in fed:
+        reports.append(report)
+        found.extend(leak for p in range(5) for leak in leaks(reports, shifts[p], p + 2, 0.0))
+        before = np.asarray(layout.flatten(fed.model)) - np.average(
+            shifts, axis=0, weights=range(2, 7)
+        )
+        for p in range(5):
+            found.extend(leaks(fed, shifts[p], p + 2, before))
+    assert not any(report.failed for report in reports)
+    assert Server in servers  # the walk did see a server at work
+    return found
+
+
+def test_no_server_side_object_holds_an_individual_update():
+    assert walked_run(FedAvg) == []
+
+
+class KeepsUpdates(FedAvg):
+    """Planted: the driver remembers what clients hand in."""
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.kept = []
+        for participant in self._participants:
+            self._tap(participant)
+
+    def _tap(self, participant):
+        inner = participant._input
+
+        def tapped(model):
+            update, weight = inner(model)
+            self.kept.append(self.form(update, weight))
+            return update, weight
+
+        participant._input = tapped
+
+    def form(self, update, weight):
+        return update
+
+
+class KeepsWeighted(KeepsUpdates):
+    def form(self, update, weight):
+        return {"nested": (weight * update.astype(np.float32),)}
+
+
+class KeepsEncoded(KeepsUpdates):
+    def form(self, update, weight):
+        return (weight * np.rint((update + 4) * FixedPoint(clip=4.0).scale)).astype(np.uint64)
+
+
+class KeepsBytes(KeepsUpdates):
+    def form(self, update, weight):
+        return update.tobytes()
+
+
+@pytest.mark.parametrize("planted", [KeepsUpdates, KeepsWeighted, KeepsEncoded, KeepsBytes])
+def test_the_walk_finds_planted_leaks(planted):
+    assert walked_run(planted) != []
