@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import logging
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -127,7 +126,6 @@ def simulate(settings: report.Settings) -> report.Outcome:
         ParameterError: impossible settings, before any training.
         MissingExtraError: scikit-learn or rich is not installed.
     """
-    _quiet()
     dataset = load(settings.dataset, settings.clients, settings.seed)
     architecture = MODELS[settings.model](dataset.features, dataset.classes)
     start, descent = architecture.init(settings.seed), Descent()
@@ -168,13 +166,6 @@ def simulate(settings: report.Settings) -> report.Outcome:
         for line in report.summary(outcome):
             show(line)
     return outcome
-
-
-def _quiet() -> None:
-    """Failed rounds stand in the table; without a handler, Python would print them twice."""
-    logger = logging.getLogger("secagg")
-    if not logger.handlers:
-        logger.addHandler(logging.NullHandler())
 
 
 @contextmanager
