@@ -155,8 +155,9 @@ class Round:
 
         Raises:
             DecodeError: the bytes are no offer, or its parameters are impossible or unsafe.
+            LocalProtocolError: not bytes at all.
         """
-        reader = wire.Reader(bytes(offer), SERVER)
+        reader = wire.Reader(wire.as_bytes(offer), SERVER)
         kind, session = reader.header()
         if kind != wire.MessageType.OFFER:
             raise reader.error("not an offer")

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from enum import IntEnum
 from typing import Final
 
-from .errors import DecodeError
+from .errors import DecodeError, LocalProtocolError
 
 MAGIC: Final = b"SA"
 VERSION: Final = 0
@@ -27,6 +27,13 @@ class MessageType(IntEnum):
     ROSTER = 0x11
     DELIVERY = 0x12
     SURVIVORS = 0x13
+
+
+def as_bytes(data: object) -> bytes:
+    """A message as immutable bytes; LocalProtocolError if the caller passed something else."""
+    if not isinstance(data, bytes | bytearray | memoryview):
+        raise LocalProtocolError(f"a message is bytes, not {type(data).__name__}")
+    return bytes(data)
 
 
 class Reader:

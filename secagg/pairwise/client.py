@@ -21,7 +21,7 @@ from ..formats import require_int
 from ..params import Policy, Round
 from ..primitives import agreement, seal, shamir
 from ..secret import Secret
-from ..wire import MessageType, Reader
+from ..wire import MessageType, Reader, as_bytes
 from . import keys
 from .messages import (
     AdvertiseKeys,
@@ -112,9 +112,7 @@ class Client:
                 or out of order; nothing has changed.
             Aborted: going on would be unsafe; the client is finished and wiped.
         """
-        if not isinstance(data, bytes | bytearray | memoryview):
-            raise LocalProtocolError(f"a message is bytes, not {type(data).__name__}")
-        data = bytes(data)
+        data = as_bytes(data)
         reader = Reader(data, SERVER)
         kind, session = reader.header()
         if session != self.round.session:

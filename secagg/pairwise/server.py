@@ -28,7 +28,7 @@ from ..events import (
 from ..field import Field
 from ..params import Round
 from ..primitives import agreement
-from ..wire import MessageType, Reader
+from ..wire import MessageType, Reader, as_bytes
 from . import keys
 from .messages import (
     AdvertiseKeys,
@@ -120,11 +120,9 @@ class Server:
                 out of order or late; nothing has changed. Drivers log it and go on.
             LocalProtocolError: there is no such party.
         """
-        if not isinstance(data, bytes | bytearray | memoryview):
-            raise LocalProtocolError(f"a message is bytes, not {type(data).__name__}")
         if party not in range(self._params.cohort):
             raise LocalProtocolError(f"there is no party {party}")
-        data = bytes(data)
+        data = as_bytes(data)
         reader = Reader(data, party)
         kind, session = reader.header()
         if session != self.round.session:
@@ -155,7 +153,7 @@ class Server:
 
         A deadline of another phase than the present one does nothing.
         """
-        if PHASES.get(self.state) is not phase:
+        if self.state not in PHASES or PHASES[self.state] is not phase:
             return []
         silent = self.status.awaited
         if self.state is ServerState.UNMASK:  # their input is in the sum all the same
