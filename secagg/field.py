@@ -18,6 +18,12 @@ from .errors import RangeError
 from .moduli import modulus
 
 KEY_BYTES: Final = 32
+SUITES: Final = (_binding.lib.SA_AES256CTR, _binding.lib.SA_CHACHA20)
+
+
+def _readable(array: NDArray[np.generic]) -> bool:
+    """Whether the core can work on an array in place."""
+    return array.flags.c_contiguous and array.flags.aligned and array.dtype.isnative
 
 
 class Field:
@@ -59,10 +65,10 @@ class Field:
             return self.zeros(0)
         if array.dtype.kind not in "iu":
             raise RangeError(f"field elements are integers, not {array.dtype}")
-        if array.dtype != self.dtype or not array.dtype.isnative or not array.flags.c_contiguous:
+        if array.dtype != self.dtype or not _readable(array):
             if int(array.min()) < 0 or int(array.max()) >= self.modulus:
                 raise RangeError(f"field elements must be in 0..{self.modulus - 1}")
-            return np.ascontiguousarray(array, dtype=self.dtype)
+            return np.require(array, self.dtype, ["C", "A"])
         self._check_range(array)
         return array
 
@@ -74,8 +80,8 @@ class Field:
         """Refuses an array that the core could not write in place."""
         if not isinstance(array, np.ndarray) or array.ndim != 1 or array.dtype != self.dtype:
             raise RangeError(f"the output must be a one-dimensional {self.dtype} array")
-        if not (array.flags.c_contiguous and array.flags.writeable and array.dtype.isnative):
-            raise RangeError("the output must be contiguous, writable and of native byte order")
+        if not (_readable(array) and array.flags.writeable):
+            raise RangeError("the output must be contiguous, aligned, writable and native")
         if length is not None and array.size != length:
             raise RangeError(f"the output has {array.size} elements, not {length}")
         return array
@@ -163,14 +169,21 @@ class Field:
             signs: +1 or -1 for each key.
             suite: a `Suite`.
             start: index of the first mask element, 0 or more.
+
+        Raises:
+            RangeError: an argument is outside its range; acc is as it was.
         """
         self._check_range(self._writable(acc))
+        if len(keys) != len(signs) or any(len(key) != KEY_BYTES for key in keys):
+            raise RangeError("every mask needs one key of 32 bytes and one sign")
+        if any(sign not in (1, -1) for sign in signs):
+            raise RangeError("signs are +1 or -1")
+        if not 0 <= start < 2**64 - acc.size:
+            raise RangeError("a mask has 2**64 elements")
+        if suite not in SUITES:
+            raise RangeError(f"there is no suite {suite}")
         joined = b"".join(keys)
         sign_array = np.array(signs, np.int8)
-        if len(joined) != KEY_BYTES * len(keys) or sign_array.shape != (len(keys),):
-            raise RangeError("every mask needs one key of 32 bytes and one sign")
-        if start < 0 or not np.all(np.abs(sign_array) == 1):
-            raise RangeError("start must not be negative, and signs are +1 or -1")
         function = _binding.by_lane("mask_add", acc)
         status = function(
             _binding.write(acc),

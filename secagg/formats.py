@@ -46,12 +46,12 @@ class FixedPoint:
     def __post_init__(self) -> None:
         if not isinstance(self.clip, int | float) or isinstance(self.clip, bool):
             raise ParameterError(f"clip must be a number, not {type(self.clip).__name__}")
+        # Both ends keep 2 * clip and levels / (2 * clip) finite, normal doubles.
+        if not 2.0**-900 <= self.clip <= 2.0**900:
+            raise ParameterError("clip must be finite and positive, in 2**-900 .. 2**900")
         object.__setattr__(self, "clip", float(self.clip))
         require_int("bits", self.bits, 1, MAX_FIXED_POINT_BITS)
         require_int("max_weight", self.max_weight, 1, MAX_WEIGHT)
-        # Both ends keep 2 * clip and levels / (2 * clip) finite, normal doubles.
-        if not 2.0**-900 <= self.clip <= 2.0**900:
-            raise ParameterError(f"clip must be finite, positive and sensible, not {self.clip}")
 
     @property
     def levels(self) -> int:

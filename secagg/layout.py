@@ -24,6 +24,12 @@ def _is_array(value: object) -> bool:
     return True
 
 
+def _kind(arrays: Arrays) -> str:
+    if _is_array(arrays):
+        return "array"
+    return "dict" if isinstance(arrays, Mapping) else "list"
+
+
 def _parts(arrays: Arrays) -> list[tuple[str, NDArray[np.generic]]]:
     if _is_array(arrays):
         named: Iterable[tuple[str, object]] = [("", arrays)]
@@ -31,7 +37,10 @@ def _parts(arrays: Arrays) -> list[tuple[str, NDArray[np.generic]]]:
         named = arrays.items()
     else:
         named = ((str(i), array) for i, array in enumerate(arrays))  # type: ignore[arg-type]
-    parts = [(name, np.asarray(array)) for name, array in named]
+    try:
+        parts = [(name, np.asarray(array)) for name, array in named]
+    except (TypeError, ValueError):
+        raise RangeError("arrays of numbers are needed, or one list or dict of them") from None
     for name, array in parts:
         if not isinstance(name, str):
             raise RangeError(f"names of arrays are strings, not {type(name).__name__}")
@@ -64,12 +73,11 @@ class Layout:
             RangeError: an array is empty of meaning here (not real numbers), or there is none.
         """
         parts = _parts(arrays)
-        kind = "array" if _is_array(arrays) else "dict" if isinstance(arrays, Mapping) else "list"
         length = sum(array.size for _, array in parts)
         if length == 0:
             raise RangeError("there is nothing to aggregate: no array, or only empty ones")
         names, shapes = zip(*((name, array.shape) for name, array in parts), strict=True)
-        return cls(kind, names, shapes, length)
+        return cls(_kind(arrays), names, shapes, length)
 
     def flatten(self, arrays: Arrays) -> NDArray[np.generic]:
         """The arrays as one new vector, shape (length,), in their common dtype.
@@ -117,7 +125,7 @@ def digest(*parts: Arrays | bytes | str | int) -> bytes:
             encoded += [b"int", str(int(part)).encode()]
         else:
             arrays = _parts(part)
-            encoded += [b"arrays", str(len(arrays)).encode()]
+            encoded += [_kind(part).encode(), str(len(arrays)).encode()]
             for name, array in arrays:
                 little = np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
                 shape = f"{little.dtype.str}{array.shape}"

@@ -69,6 +69,9 @@ class Params:
     def __post_init__(self) -> None:
         require_int("cohort", self.cohort, 2, MAX_COHORT)
         require_int("length", self.length, 1, MAX_LENGTH)
+        for name, kind in (("mode", Mode), ("suite", Suite), ("format", Format)):
+            if not isinstance(getattr(self, name), kind):
+                raise ParameterError(f"{name} must be a {kind}")
         n = self.cohort
         if self.threshold == 0:
             object.__setattr__(self, "threshold", 2 * n // 3 + 1)
@@ -84,9 +87,6 @@ class Params:
                 f"with a quorum of {self.quorum} and {self.colluders} colluders, a sum could hold "
                 "one honest input: raise the threshold or min_survivors"
             )
-        for name, kind in (("mode", Mode), ("suite", Suite)):
-            if not isinstance(getattr(self, name), kind):
-                raise ParameterError(f"{name} must be a {kind.__name__}")
         if isinstance(self.format, Integers):
             self.format.check_totals(n)
         _ = self.field_bits
@@ -138,10 +138,8 @@ class Round:
     session: bytes
 
     def __post_init__(self) -> None:
-        for name, size in (("context", CONTEXT_BYTES), ("session", wire.SESSION_BYTES)):
-            value = getattr(self, name)
-            if not isinstance(value, bytes) or len(value) != size:
-                raise ParameterError(f"{name} must be {size} bytes")
+        _require_bytes("context", self.context, CONTEXT_BYTES)
+        _require_bytes("session", self.session, wire.SESSION_BYTES)
 
     def encode(self) -> bytes:
         """The offer that the server makes to the cohort."""
@@ -165,6 +163,11 @@ class Round:
         decoded = cls(_read_params(reader), context, session)
         reader.end()
         return decoded
+
+
+def _require_bytes(name: str, value: object, size: int) -> None:
+    if not isinstance(value, bytes) or len(value) != size:
+        raise ParameterError(f"{name} must be {size} bytes")
 
 
 def _read_params(reader: wire.Reader) -> Params:
@@ -212,6 +215,12 @@ class Policy:
     allow_pair: bool = False
 
     def __post_init__(self) -> None:
+        if self.params is not None and not isinstance(self.params, Params):
+            raise ParameterError(f"params must be Params, not {type(self.params).__name__}")
+        if self.context is not None:
+            _require_bytes("context", self.context, CONTEXT_BYTES)
+        if not isinstance(self.allow_pair, bool):
+            raise ParameterError("allow_pair is True or False")
         require_int("min_survivors", self.min_survivors, 0, MAX_COHORT)
         require_int("max_cohort", self.max_cohort, 2, MAX_COHORT)
         require_int("max_length", self.max_length, 1, MAX_LENGTH)

@@ -14,7 +14,10 @@ class Secret:
     __slots__ = ("_data",)
 
     def __init__(self, data: bytes | bytearray) -> None:
-        self._data = bytearray(data)
+        self._data = bytearray()
+        if not isinstance(data, bytes | bytearray):
+            raise TypeError(f"a secret is made of bytes, not {type(data).__name__}")
+        self._data += data
 
     def expose(self) -> bytes:
         """The bytes themselves, for a primitive to compute with.

@@ -57,4 +57,4 @@ def read_input(values: ArrayLike, length: int, kinds: str) -> NDArray[np.generic
         raise RangeError(f"an input has {length} values, not {array.size}")
     if array.dtype.kind not in kinds:
         raise RangeError(f"an input cannot have dtype {array.dtype}")
-    return np.ascontiguousarray(array, array.dtype.newbyteorder("="))
+    return np.require(array, array.dtype.newbyteorder("="), ["C", "A"])

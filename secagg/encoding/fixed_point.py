@@ -35,7 +35,8 @@ class FixedPointCodec:
         fixed = self._format
         array = read_input(values, self._params.length, "fiu")
         if array.dtype not in (np.dtype(np.float32), np.dtype(np.float64)):
-            array = array.astype(np.float64)
+            with np.errstate(over="ignore"):  # to infinity, which is refused below
+                array = array.astype(np.float64)
         if not isinstance(weight, int | np.integer) or isinstance(weight, bool):
             raise RangeError(f"a weight is an int, not {type(weight).__name__}")
         if not 1 <= weight <= fixed.max_weight:

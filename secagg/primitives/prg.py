@@ -7,7 +7,7 @@ import numpy as np
 
 from .. import _binding
 from ..errors import RangeError
-from ..field import KEY_BYTES
+from ..field import KEY_BYTES, SUITES
 
 
 def stream(suite: int, key: bytes, length: int, nonce: int = 0, counter: int = 0) -> bytes:
@@ -23,6 +23,8 @@ def stream(suite: int, key: bytes, length: int, nonce: int = 0, counter: int = 0
     Raises:
         RangeError: an argument is outside its range.
     """
+    if suite not in SUITES:
+        raise RangeError(f"there is no suite {suite}")
     if len(key) != KEY_BYTES or length < 0:
         raise RangeError(f"a key has {KEY_BYTES} bytes and a length is not negative")
     if not (0 <= nonce < 2**64 and 0 <= counter < 2**64):

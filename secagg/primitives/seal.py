@@ -18,6 +18,8 @@ def seal(key: bytes, plaintext: bytes, associated: bytes) -> bytes:
 
 def unseal(key: bytes, ciphertext: bytes, associated: bytes) -> bytes | None:
     """The plaintext, or None if the ciphertext is not what `seal` made with this key and data."""
+    if len(ciphertext) < TAG_BYTES:
+        return None
     try:
         return bindings.crypto_aead_chacha20poly1305_ietf_decrypt(
             ciphertext, associated, _NONCE, key

@@ -189,8 +189,15 @@ class Rebuilder:
 
         Returns:
             For each seed the accepted one, or None where no admissible set of shares gives it.
+
+        Raises:
+            ParameterError: another number of rows than holders, or of columns than whole shares.
         """
         shares = np.ascontiguousarray(shares, np.uint64)
+        if shares.ndim != 2 or len(shares) != len(self._points) or shares.shape[1] % LIMBS:
+            raise ParameterError(
+                f"{len(self._points)} holders' shares do not have shape {shares.shape}"
+            )
         values = self._combine(self._weights, shares).reshape(-1, LIMBS).tolist()
         parities = self._combine(self._parity, shares).reshape(-1, LIMBS).tolist()
         rebuilt: list[Rebuilt | None] = []
