@@ -56,8 +56,29 @@ def input_of(party: int, length: int = 4) -> np.ndarray:
     return np.array([(1 << party) if i == 0 else 7 * party - i for i in range(length)], np.int64)
 
 
+class Told:
+    """What the events of a server come to."""
+
+    events: list[object]
+
+    @property
+    def result(self) -> secagg.Result | None:
+        """The sum, once there is one."""
+        return next((e.result for e in self.events if isinstance(e, secagg.Completed)), None)
+
+    @property
+    def failure(self) -> secagg.Failed | None:
+        """The failure, once there is one."""
+        return next((e for e in self.events if isinstance(e, secagg.Failed)), None)
+
+    @property
+    def dropped(self) -> dict[int, str]:
+        """Dropped parties and reasons."""
+        return {e.party: e.reason for e in self.events if isinstance(e, secagg.Dropped)}
+
+
 @dataclass
-class Stage:
+class Stage(Told):
     """A server and its clients, moved step by step by the test."""
 
     params: Params
@@ -123,21 +144,6 @@ class Stage:
             messages = self.answers()
         return messages
 
-    @property
-    def result(self) -> secagg.Result | None:
-        """The sum, once there is one."""
-        return next((e.result for e in self.events if isinstance(e, secagg.Completed)), None)
-
-    @property
-    def failure(self) -> secagg.Failed | None:
-        """The failure, once there is one."""
-        return next((e for e in self.events if isinstance(e, secagg.Failed)), None)
-
-    @property
-    def dropped(self) -> dict[int, str]:
-        """Dropped parties and reasons."""
-        return {e.party: e.reason for e in self.events if isinstance(e, secagg.Dropped)}
-
     def clone(self) -> "Stage":
         """An independent copy that goes on from here."""
         twin = object.__new__(Stage)
@@ -172,7 +178,7 @@ class Message:
 
 
 @dataclass
-class Network:
+class Network(Told):
     """Carries every message between a server and its clients, in any order; bytes may be anything.
 
     Typed refusals are noted, and the refused party is silent until the phase's time is up; any
@@ -246,12 +252,8 @@ class Network:
             elif isinstance(event, secagg.Work):
                 self._said(self.server.complete(event.job, event.job.run()))
 
-    result = Stage.result
-    failure = Stage.failure
-    dropped = Stage.dropped
 
-
-_PHASE_OF = {
+_PHASE_OF: dict[int, int] = {
     MessageType.ADVERTISE_KEYS: 0,
     MessageType.SHARE_KEYS: 1,
     MessageType.MASKED_INPUT: 2,

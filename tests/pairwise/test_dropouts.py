@@ -1,0 +1,236 @@
+"""Parties may vanish before any message: the sum over the survivors is exact, or there is none.
+
+Which of the two is decided by a predicate that knows nothing of the implementation: U1, U2 and U3
+must reach the quorum, and the answers the threshold.
+"""
+
+import dataclasses
+import itertools
+from collections.abc import Mapping
+from random import Random
+
+import pytest
+from harness import (
+    CONTEXT,
+    SESSION,
+    Message,
+    Network,
+    expected_sum,
+    play,
+    seeded,
+)
+from hypothesis import given
+from hypothesis import strategies as st
+
+import secagg
+from secagg import SERVER, Client, Params, Phase, Policy, Server
+from secagg.pairwise.transitions import PHASES
+from secagg.simulate import Run
+
+Drops = Mapping[int, Phase]
+
+
+def wide(cohort: int, length: int = 4, **more: object) -> Params:
+    """Room for the input of party 29 and far beyond: any subset has its own sum."""
+    return Params(cohort, length, secagg.Integers(-(2**20), 2**40), **more)  # type: ignore[arg-type]
+
+
+def survivors(params: Params, drops: Drops) -> tuple[int, ...] | None:
+    """Who is in the sum; None if there must be none."""
+
+    def there(phase: Phase) -> tuple[int, ...]:
+        order = list(Phase)
+        return tuple(
+            party
+            for party in range(params.cohort)
+            if party not in drops or order.index(drops[party]) > order.index(phase)
+        )
+
+    quorum = max(params.threshold, params.min_survivors)
+    if any(len(there(phase)) < quorum for phase in list(Phase)[:3]):
+        return None
+    if len(there(Phase.UNMASK)) < params.threshold:
+        return None
+    return there(Phase.MASKED_INPUT)
+
+
+def check(run: Run | Network, params: Params, drops: Drops) -> None:
+    """The run ended as the predicate says."""
+    expected = survivors(params, drops)
+    result = run.result
+    if expected is None:
+        assert result is None
+        assert run.reason if isinstance(run, Run) else run.failure
+    else:
+        assert result is not None
+        assert result.survivors == expected
+        assert result.total.tolist() == expected_sum(expected, params.length)
+        assert result.weight == len(expected)
+        assert result.disputes == ()
+
+
+def thresholds(cohort: int) -> list[dict[str, int]]:
+    """All allowed thresholds, and the largest quorum above each."""
+    plain = [{"threshold": t} for t in range(cohort // 2 + 1, cohort + 1)]
+    return plain + [{**one, "min_survivors": cohort} for one in plain[:-1]]
+
+
+EXHAUSTIVE = [(n, more) for n in (2, 3, 4) for more in thresholds(n)]
+
+
+@pytest.mark.parametrize(("cohort", "more"), EXHAUSTIVE, ids=str)
+def test_every_assignment_of_drops(cohort: int, more: dict[str, int]) -> None:
+    """All 5^n ways to vanish before one of four messages, or not at all."""
+    params = wide(cohort, 2, **more)
+    outcomes = {True: 0, False: 0}
+    for choice in itertools.product([None, *Phase], repeat=cohort):
+        drops = {party: phase for party, phase in enumerate(choice) if phase is not None}
+        run = play(params, drops)
+        check(run, params, drops)
+        outcomes[run.result is not None] += 1
+    assert sum(outcomes.values()) == 5**cohort
+    assert min(outcomes.values()) > 0
+
+
+@pytest.mark.parametrize("more", thresholds(3), ids=str)
+def test_every_assignment_and_the_last_first(more: dict[str, int]) -> None:
+    """The same for n = 3 over a network that delivers the newest message first."""
+    params = wide(3, 2, **more)
+    for choice in itertools.product([None, *Phase], repeat=3):
+        drops = {party: phase for party, phase in enumerate(choice) if phase is not None}
+        check(network(params, drops).run(lambda waiting: waiting - 1), params, drops)
+
+
+def network(params: Params, drops: Drops, label: object = "") -> Network:
+    """A started network of honest parties."""
+    agreed = params.round(CONTEXT, SESSION)
+    policy = Policy(allow_pair=True)
+    clients = {
+        party: Client(agreed, party, policy, seeded((label, party)))
+        for party in range(params.cohort)
+    }
+    return Network(Server(agreed), clients, drops).start()
+
+
+@st.composite
+def rounds(draw: st.DrawFn, largest: int = 10) -> tuple[Params, dict[int, Phase]]:
+    """Parameters and a schedule."""
+    n = draw(st.integers(2, largest))
+    t = draw(st.integers(n // 2 + 1, n))
+    least = draw(st.sampled_from([0, 1, t, n]))
+    suite = draw(st.sampled_from(list(secagg.Suite)))
+    params = wide(n, draw(st.sampled_from([1, 2, 33])), threshold=t, min_survivors=least)
+    drops = draw(
+        st.dictionaries(st.integers(0, n - 1), st.sampled_from(list(Phase)), max_size=n // 2 + 1)
+    )
+    return dataclasses.replace(params, suite=suite), drops
+
+
+@given(rounds(), st.randoms(use_true_random=False))
+def test_any_order_of_arrival_with_repeats(
+    case: tuple[Params, dict[int, Phase]], chance: Random
+) -> None:
+    """Messages in any order, each with any number of repeats at any later time: no difference."""
+    params, drops = case
+    running = network(params, drops)
+    delivered: list[Message] = []
+    while running.server.state in PHASES:
+        while running.queue:
+            message = running.queue.pop(chance.randrange(len(running.queue)))
+            running.deliver(message)
+            delivered.append(message)
+            for repeat in chance.choices(delivered, k=chance.choice([0, 0, 1, 3])):
+                waiting = list(running.queue)
+                running.deliver(repeat)
+                assert running.queue == waiting, "a repeat had an effect"
+        if running.server.state in PHASES:
+            running._said(running.server.deadline(PHASES[running.server.state]))
+    assert running.refusals == []
+    check(running, params, drops)
+
+
+@given(rounds(), st.randoms(use_true_random=False))
+def test_any_time_of_the_deadlines(case: tuple[Params, dict[int, Phase]], chance: Random) -> None:
+    """Timers that run out at any moment, of any phase: late messages never enter the sum."""
+    params, drops = case
+    running = network(params, drops)
+    in_time: set[int] = set()
+    while running.server.state in PHASES:
+        if not running.queue or chance.random() < 0.05:
+            phase = chance.choice([*Phase, PHASES[running.server.state]])
+            running._said(running.server.deadline(phase))
+            continue
+        message = running.queue.pop(chance.randrange(len(running.queue)))
+        count = len(running.refusals)
+        running.deliver(message)
+        if message.receiver == SERVER and message.payload[3] == 3 and (
+            len(running.refusals) == count
+        ):  # fmt: skip
+            in_time.add(message.sender)
+    result = running.result
+    if result is not None:
+        assert set(result.survivors) == in_time
+        assert len(in_time) >= params.quorum
+        assert result.total.tolist() == expected_sum(sorted(in_time), params.length)
+    else:
+        assert running.failure is not None
+
+
+@given(rounds(6))
+def test_the_simulation_and_the_network_agree(case: tuple[Params, dict[int, Phase]]) -> None:
+    """`secagg.simulate` and the harness of these batteries come to the same end."""
+    params, drops = case
+    check(play(params, drops), params, drops)
+    check(network(params, drops).run(), params, drops)
+
+
+@pytest.mark.parametrize("fmt", [secagg.FixedPoint(4.0, 16, 10), secagg.Integers(-5, 5)], ids=repr)
+def test_secure_sum_with_drops_in_every_phase(fmt: secagg.FixedPoint | secagg.Integers) -> None:
+    """The public face, with weights: mean and total of the survivors."""
+    updates = [[float(party), -1.0] if fmt.weighted else [party, -1] for party in range(5)]
+    for phase in Phase:
+        run = secagg.secure_sum(
+            updates,
+            fmt,
+            weights=[1, 2, 3, 4, 5] if fmt.weighted else None,
+            drops={4: phase},
+            threshold=3,
+        )
+        kept = range(5 if phase is Phase.UNMASK else 4)
+        assert run.survivors == tuple(kept)
+        weights = [party + 1 if fmt.weighted else 1 for party in kept]
+        assert run.weight == sum(weights)
+        values = sum(w * min(party, 4) for w, party in zip(weights, kept, strict=True))
+        error = run.weight * (fmt.step if isinstance(fmt, secagg.FixedPoint) else 0)
+        assert abs(float(run.total[0]) - values) <= error  # type: ignore[arg-type, index]
+
+
+def test_thirty_parties() -> None:
+    """Drops in every phase, default threshold."""
+    params = wide(30, 5)
+    drops = {
+        1: Phase.ADVERTISE_KEYS,
+        5: Phase.SHARE_KEYS,
+        11: Phase.MASKED_INPUT,
+        29: Phase.MASKED_INPUT,
+        0: Phase.UNMASK,
+    }
+    run = play(params, drops)
+    check(run, params, drops)
+    assert run.result is not None
+
+
+@pytest.mark.slow
+def test_a_thousand_parties() -> None:
+    """Small vectors, drops in every phase; takes minutes, all of them key agreements."""
+    params = Params(1000, 2, secagg.Integers(0, 1000), threshold=600)
+    drops = {party: list(Phase)[party % 4] for party in range(0, 1000, 25)}
+    agreed = params.round(CONTEXT, SESSION)
+    clients = {party: Client(agreed, party, random=seeded(party)) for party in range(1000)}
+    inputs = {party: (lambda party=party: ([party, 1], 1)) for party in clients}
+    run = secagg.simulate.Cohort(Server(agreed), clients, inputs, drops).play()
+    expected = survivors(params, drops)
+    assert expected is not None
+    assert run.result is not None
+    assert run.result.survivors == expected
+    assert run.result.total.tolist() == [sum(expected), len(expected)]

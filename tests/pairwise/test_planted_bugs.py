@@ -1,0 +1,401 @@
+"""Takes one defence out at a time, and proves that an attack of the batteries then succeeds.
+
+A defence is taken out in the library as it stands: `disarm` finds the `if` that raises or returns a
+given complaint and makes its condition false, in the code object itself. Where the defence is a
+construction rather than a test, the helper that it calls is replaced. `pytest -s` prints the table.
+"""
+
+import ast
+import inspect
+import textwrap
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from types import CodeType, FunctionType
+
+import numpy as np
+import pytest
+from harness import integers
+from pairwise.attacks import CLIENT_ATTACKS, SERVER_ATTACKS
+
+from secagg.errors import SecAggError
+from secagg.field import Field
+from secagg.pairwise import keys, recovery, transitions
+from secagg.pairwise.client import Client
+from secagg.pairwise.server import Server
+from secagg.pairwise.transitions import ClientState, ServerState
+from secagg.params import Params, Policy
+from secagg.primitives import agreement, shamir
+from secagg.primitives.labels import Label, hash_parts, kdf
+from secagg.wire import MessageType, Reader, u32
+
+Patch = pytest.MonkeyPatch
+ATTACKS = CLIENT_ATTACKS | SERVER_ATTACKS
+
+
+def disarm(patch: Patch, function: object, *complaints: str) -> None:
+    """Makes false the condition of the one `if` in a function that guards each complaint."""
+    assert isinstance(function, FunctionType)
+    tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
+    for complaint in complaints:
+        guards = [
+            node
+            for node in ast.walk(tree)
+            if isinstance(node, ast.If)
+            and any(
+                complaint in ast.unparse(line)
+                for line in node.body
+                if isinstance(line, ast.Raise | ast.Return)
+            )
+        ]
+        assert len(guards) == 1, f"{function.__qualname__} has {len(guards)} x {complaint!r}"
+        guards[0].test = ast.copy_location(ast.Constant(False), guards[0].test)
+    scope: dict[str, FunctionType] = {}
+    exec(compile(tree, function.__code__.co_filename, "exec"), function.__globals__, scope)  # noqa: S102
+    code: CodeType = scope[function.__name__].__code__
+    patch.setattr(function, "__code__", code)
+
+
+def no_quorum_for(name: str) -> Callable[[Patch], None]:
+    """Takes out the quorum test for one of U1, U2, U3."""
+    return _lenient(name, member=True)
+
+
+def no_membership_for(name: str) -> Callable[[Patch], None]:
+    """Takes out the test that the client itself is in one of U1, U2, U3."""
+    return _lenient(name, member=False)
+
+
+def _lenient(name: str, member: bool) -> Callable[[Patch], None]:
+    true = Client._require_quorum
+
+    def remove(patch: Patch) -> None:
+        def lenient(self: Client, which: str, members: tuple[int, ...]) -> None:
+            if which != name:
+                true(self, which, members)
+            elif member:  # only membership is tested
+                true(self, which, members * self._quorum)
+            else:  # only the number
+                true(self, which, (self.index, *members)[: len(members)])
+
+        patch.setattr(Client, "_require_quorum", lenient)
+
+    return remove
+
+
+def both(*removals: Callable[[Patch], None]) -> Callable[[Patch], None]:
+    """Several layers that stop the same attack, taken out together."""
+
+    def remove(patch: Patch) -> None:
+        for removal in removals:
+            removal(patch)
+
+    return remove
+
+
+def guard(function: object, *complaints: str) -> Callable[[Patch], None]:
+    """`disarm`, to be done later."""
+    return lambda patch: disarm(patch, function, *complaints)
+
+
+def no_key_check(*, canonical: bool, low_order: bool) -> Callable[[Patch], None]:
+    """Public keys are taken as they come, but for what is still tested."""
+
+    def check(key: bytes) -> None:
+        u = int.from_bytes(key, "little")
+        if not canonical and u >= agreement._P:
+            raise agreement.WeakKeyError("public key is not canonical")
+        if not low_order and u % 2**255 % agreement._P in agreement._LOW_ORDER:
+            raise agreement.WeakKeyError("public key is of low order")
+
+    return lambda patch: patch.setattr(agreement, "check_public_key", check)
+
+
+def zero_agreement(patch: Patch) -> None:
+    """X25519 as RFC 7748 leaves it without the optional test for zero."""
+    true = agreement.agree
+
+    def agree(secret: bytes, peer: bytes) -> bytes:
+        try:
+            return true(secret, peer)
+        except agreement.WeakKeyError:
+            return bytes(32)
+
+    patch.setattr(agreement, "agree", agree)
+    patch.setattr(keys, "agree", agree)
+
+
+def channels_without_direction(patch: Patch) -> None:
+    """One key and the same associated data for both directions of a channel."""
+
+    def channel_key(shared: bytes, h1: bytes, sender: int, receiver: int, roster: object) -> bytes:
+        low, high = sorted((sender, receiver))
+        return kdf(shared, Label.SHARE_CHANNEL, h1, u32(low), u32(high))
+
+    patch.setattr(keys, "channel_key", channel_key)
+    patch.setattr(keys, "channel_data", lambda h1, sender, receiver: h1)
+
+
+def channels_without_session(patch: Patch) -> None:
+    """Channel keys and associated data that do not bind the transcript."""
+    true_key, true_data = keys.channel_key, keys.channel_data
+    patch.setattr(keys, "channel_key", lambda shared, h1, *rest: true_key(shared, b"", *rest))
+    patch.setattr(keys, "channel_data", lambda h1, *rest: true_data(b"", *rest))
+
+
+def checksum_without_index(patch: Patch) -> None:
+    """A checksum that any party could send as its own."""
+
+    def checksum(h2: bytes, party: int, packed: bytes) -> bytes:
+        return hash_parts(Label.INPUT_CHECKSUM, h2, packed)[:16]
+
+    patch.setattr(keys, "checksum", checksum)
+
+
+def answers_again(patch: Patch) -> None:
+    """A finished client takes a survivors message as long as it has shares, and it keeps them."""
+    row = {MessageType.SURVIVORS: ClientState.FINISHED}
+    patch.setitem(transitions.CLIENT, ClientState.FINISHED, row)
+    patch.setattr(Client, "_erase", lambda self: None)
+
+
+def deals_again(patch: Patch) -> None:
+    """A client takes a second roster, with its channel key still there."""
+    row = {**transitions.CLIENT[ClientState.AWAITING_DELIVERY]}
+    row[MessageType.ROSTER] = ClientState.AWAITING_DELIVERY
+    patch.setitem(transitions.CLIENT, ClientState.AWAITING_DELIVERY, row)
+    patch.setattr("secagg.secret.Secret.wipe", lambda self: None)
+
+
+def shares_again(patch: Patch) -> None:
+    """A client takes a second delivery, with its keys still there."""
+    for state in (ClientState.AWAITING_INPUT, ClientState.AWAITING_SURVIVORS):
+        row = {**transitions.CLIENT[state], MessageType.DELIVERY: ClientState.AWAITING_INPUT}
+        patch.setitem(transitions.CLIENT, state, row)
+    patch.setattr("secagg.secret.Secret.wipe", lambda self: None)
+
+
+def late_inputs(patch: Patch) -> None:
+    """The server takes masked inputs while it awaits shares, from anybody."""
+    row = {**transitions.SERVER[ServerState.UNMASK]}
+    row[MessageType.MASKED_INPUT] = ServerState.UNMASK
+    patch.setitem(transitions.SERVER, ServerState.UNMASK, row)
+    disarm(patch, Server.receive, "was dropped", "while")
+
+
+def any_self_seed(patch: Patch) -> None:
+    """A rebuilt self seed is not held against its commitment."""
+    _accept_if(patch, lambda alive: alive)
+
+
+def any_mask_seed(patch: Patch) -> None:
+    """A rebuilt mask seed is not held against the advertised key."""
+    _accept_if(patch, lambda alive: not alive)
+
+
+def _accept_if(patch: Patch, blindly: Callable[[bool], bool]) -> None:
+    true = recovery._acceptance
+
+    def acceptance(
+        dealers: list[int], alive: set[int], *rest: object
+    ) -> Callable[[int, bytes], bool]:
+        accept = true(dealers, alive, *rest)  # type: ignore[arg-type]
+        return lambda number, seed: blindly(dealers[number] in alive) or accept(number, seed)
+
+    patch.setattr(recovery, "_acceptance", acceptance)
+    # A random seed mostly has a limb that is too wide; that alone must not be the defence.
+    patch.setattr(shamir, "_limbs_seed", _any_limbs)
+
+
+def _any_limbs(limbs: list[int]) -> bytes:
+    sizes = zip(limbs, (7, 7, 2), strict=True)
+    return b"".join((limb % 256**size).to_bytes(size, "little") for limb, size in sizes)
+
+
+def no_correction(patch: Patch) -> None:
+    """Redundant shares are not used to find wrong ones."""
+    patch.setattr(shamir.Rebuilder, "_decode", lambda self, columns: [])
+    patch.setattr(shamir.Rebuilder, "_leave_one_out", lambda self, limbs, parity: [])
+
+
+def elements_reduced(patch: Patch) -> None:
+    """The server reduces packed elements instead of refusing those outside the field."""
+
+    def unpack_add(self: Field, acc: np.ndarray, data: bytes) -> np.ndarray:
+        bits = int.from_bytes(data, "little")
+        for place in range(acc.size):
+            element = bits >> place * self.bits & (1 << self.bits) - 1
+            acc[place] = (int(acc[place]) + element) % self.modulus
+        return acc
+
+    patch.setattr(Field, "unpack_add", unpack_add)
+
+
+def any_magic(patch: Patch) -> None:
+    """The first two bytes of a message may be anything."""
+    true = Reader.header
+
+    def header(self: Reader) -> tuple[int, bytes]:
+        self._data = b"SA" + self._data[2:]
+        return true(self)
+
+    patch.setattr(Reader, "header", header)
+
+
+@dataclass(frozen=True)
+class Defence:
+    """A defence, how to take it out, and the attack that it stops.
+
+    `gain` is a word of what the attack then reports; "crash" if the client then fails otherwise.
+    """
+
+    name: str
+    remove: Callable[[Patch], None]
+    attack: str
+    gain: str
+
+
+R, D, S = "the roster", "the sharing set", "the survivor set"
+TOO_FEW_OPEN = "ciphertexts of others open"
+DEFENCES = [
+    Defence("quorum of U1", no_quorum_for(R), "small_u1", "below the quorum"),
+    Defence("quorum of U1 (alone)", no_quorum_for(R), "alone_in_u1", "a roster of one"),
+    Defence("quorum of U2, with colluders", no_quorum_for(D), "small_u2_of_colluders",
+            "recovered the input"),
+    Defence("quorum of U2 and opened ciphertexts",
+            both(no_quorum_for(D), guard(Client._on_delivery, TOO_FEW_OPEN)),
+            "alone_in_u2", "recovered the input"),
+    Defence("opened ciphertexts", guard(Client._on_delivery, TOO_FEW_OPEN), "junk_ciphertexts",
+            "0 confirmed peers"),
+    Defence("quorum of U3", no_quorum_for(S), "small_u3", "recovered the input"),
+    Defence("policy's quorum, U2", lambda patch: patch.setattr(
+        Policy, "quorum", lambda self, params: params.quorum), "u2_below_own_policy", "minimum"),
+    Defence("policy's quorum, U3", lambda patch: patch.setattr(
+        Policy, "quorum", lambda self, params: params.quorum), "u3_below_own_policy", "minimum"),
+    Defence("self in U1", no_membership_for(R), "self_missing_from_u1", "crash"),
+    Defence("self in U2", no_membership_for(D), "self_missing_from_u2", "nobody masks"),
+    Defence("self in U3", no_membership_for(S), "self_missing_from_u3", "own mask seed"),
+    Defence("U2 inside U1", guard(Client._on_delivery, "not in the roster"), "u2_outside_u1",
+            "crash"),
+    Defence("U3 inside U2", guard(Client._on_survivors, "not in the sharing set"),
+            "u3_outside_u2", "outside U2"),
+    Defence("own entry (everything replaced)", guard(Client._on_roster, "other keys for this"),
+            "everybody_replaced", "recovered the self seed"),
+    Defence("own entry (channel key)", guard(Client._on_roster, "other keys for this"),
+            "own_channel_key_replaced", "to the server"),
+    Defence("own entry (mask key)", guard(Client._on_roster, "other keys for this"),
+            "own_mask_key_replaced", "server's key"),
+    Defence("own entry (swapped)", guard(Client._on_roster, "other keys for this"),
+            "own_keys_swapped", "each other's role"),
+    Defence("distinct keys", guard(Client._on_roster, "the same key twice"), "duplicate_keys",
+            "the same key twice"),
+    Defence("canonical keys", no_key_check(canonical=True, low_order=False),
+            "non_canonical_keys", "non-canonical"),
+    Defence("keys of full order, both layers",
+            both(no_key_check(canonical=False, low_order=True), zero_agreement),
+            "low_order_keys", "of low order"),
+    Defence("keys of full order, exploited",
+            both(no_key_check(canonical=False, low_order=True), zero_agreement),
+            "low_order_everywhere", "recovered the self seed"),
+    Defence("direction of channels", channels_without_direction, "reflected_ciphertexts",
+            "recovered the input"),
+    Defence("session of channels", channels_without_session, "ciphertexts_of_another_session",
+            "an earlier session"),
+    Defence("one answer a session", answers_again, "two_survivor_sets", "recovered the input"),
+    Defence("one roster a session", deals_again, "two_rosters", "two rosters"),
+    Defence("one sharing set a session", shares_again, "two_sharing_sets", "two sharing sets"),
+    Defence("session in the header", guard(Client.receive, "another session"),
+            "message_of_another_session", "another session"),
+    Defence("version in the header", guard(Reader.header, "wire version"),
+            "message_of_another_version", "version 1"),
+    Defence("magic in the header", any_magic,
+            "message_with_another_magic", "another format"),
+    Defence("end of message", lambda patch: patch.setattr(Reader, "end", lambda self: None),
+            "message_with_more_bytes", "a byte too many"),
+    Defence("consent to a pair", guard(Policy.check, "each party learns"),
+            "pair_without_consent", "cohort of two"),
+    Defence("policy's context", guard(Policy.check, "context differs"),
+            "other_context_than_wanted", "something else"),
+    Defence("policy's parameters", guard(Policy.check, "not the parameters"),
+            "other_parameters_than_wanted", "other parameters"),
+    Defence("h0", guard(Server._on_advertise_keys, "(h0)"), "client_with_another_context",
+            "the round failed"),
+    Defence("h2", guard(Server._on_masked_input, "(h2)"), "input_for_other_sets",
+            "a wrong sum"),
+    Defence("checksum", guard(Server._on_masked_input, "checksum"), "corrupted_input",
+            "a wrong sum"),
+    Defence("index in the checksum", checksum_without_index, "input_of_another_party",
+            "a wrong sum"),
+    Defence("one message a step", guard(Server.receive, "a second, different message"),
+            "two_inputs", "a wrong sum"),
+    Defence("late inputs, all layers", late_inputs, "late_input", "a wrong sum"),
+    Defence("deadline names its phase", guard(Server.deadline, "return []"), "stale_deadline",
+            "short"),
+    Defence("distinct keys, server", guard(Server._on_advertise_keys, "advertised a key twice"),
+            "advertised_twice", "a copied entry was forwarded; the round failed"),
+    Defence("strong keys, server", no_key_check(canonical=True, low_order=True),
+            "advertised_weak", "was forwarded"),
+    Defence("commitment to the self seed", any_self_seed, "junk_self_seed", "a wrong sum"),
+    Defence("mask key of a mask seed", any_mask_seed, "junk_mask_seed", "a wrong sum"),
+    Defence("correction of shares", no_correction, "junk_share_to_spare", "the round failed"),
+    Defence("shares of U2 only", guard(Server._on_unmask, "did not share"),
+            "shares_of_outsiders", "crash"),
+    Defence("dropped parties stay out", guard(Server.receive, "was dropped"),
+            "dropped_party_goes_on", "came back"),
+    Defence("server's quorum", guard(Server._phase_over, "are needed"),
+            "too_few_for_the_quorum", "was announced"),
+    Defence("elements of the sharing field", guard(shamir.unpack_shares, "not canonical"),
+            "shares_outside_the_field", "took a share"),
+    Defence("elements of the field", elements_reduced, "elements_outside_the_field", "took"),
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def table() -> Iterator[list[str]]:
+    """Rows of the table, printed in the end."""
+    rows: list[str] = []
+    yield rows
+    print(f"\n\n{'defence taken out':<38}{'attack that catches it':<34}what it then reports")  # noqa: T201
+    print("\n".join(rows))  # noqa: T201
+
+
+@pytest.mark.parametrize("defence", DEFENCES, ids=lambda defence: defence.name)
+def test_an_attack_catches_the_missing_defence(
+    defence: Defence, monkeypatch: Patch, table: list[str]
+) -> None:
+    """With the defence the attack gains nothing; without it, it reports what it gained."""
+    attack = ATTACKS[defence.attack]
+    assert attack() == ""
+    with monkeypatch.context() as patch:
+        defence.remove(patch)
+        try:
+            gain = attack()
+        except (SecAggError, KeyError) as error:
+            gain = f"crash: {error!r}"
+    assert defence.gain in gain
+    table.append(f"{defence.name:<38}{defence.attack:<34}{gain}")
+    assert attack() == "", "the defence is back"
+
+
+def test_every_attack_is_proved_able_to_succeed() -> None:
+    """No attack is in the batteries that could not go red."""
+    unproved = ATTACKS.keys() - {defence.attack for defence in DEFENCES}
+    # Nothing to take out: a ciphertext to another party is under another X25519 agreement.
+    assert unproved == {"misrouted_ciphertexts"}
+
+
+def test_disarm_notices_a_moved_defence(monkeypatch: Patch) -> None:
+    """A planted bug that no longer finds its defence is an error, not a pass."""
+    with pytest.raises(AssertionError, match="has 0 x"):
+        disarm(monkeypatch, Client.receive, "no such complaint")
+
+
+def test_one_honest_input_is_refused_at_construction(monkeypatch: Patch) -> None:
+    """Parameters under which a sum could hold one honest input; red without the test."""
+
+    def build() -> Params:
+        return integers(3, threshold=2, colluders=1)
+
+    with pytest.raises(SecAggError, match="one honest input"):
+        build()
+    disarm(monkeypatch, Params.__post_init__, "one honest input")
+    build()

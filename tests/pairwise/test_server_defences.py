@@ -1,0 +1,536 @@
+"""Lying clients against a real server: the liar is dropped, and everybody else's sum is exact.
+
+The attacks are in `attacks.py`; `test_planted_bugs.py` proves for each that it can succeed. Below
+them: repeats, lateness, clean failure in every phase, and the jobs of unmasking.
+"""
+
+import itertools
+import multiprocessing
+import pickle
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from typing import Any
+
+import numpy as np
+import pytest
+from harness import (
+    CONTEXT,
+    SESSION,
+    Network,
+    Stage,
+    expected_sum,
+    integers,
+    state_of,
+    tight,
+)
+from pairwise.attacks import SERVER_ATTACKS, cohort, junk, meddle, verdict
+
+import secagg
+from secagg import Client, Params, Phase, Policy, Server
+from secagg.pairwise import recovery
+from secagg.pairwise.messages import AdvertiseKeys, PublicKeys
+from secagg.pairwise.recovery import AgreeJob, ExpandJob, SignedKeys
+from secagg.pairwise.transitions import ServerState
+from secagg.wire import MessageType
+
+EARLIER = {
+    Phase.ADVERTISE_KEYS: MessageType.ADVERTISE_KEYS,
+    Phase.SHARE_KEYS: MessageType.SHARE_KEYS,
+    Phase.MASKED_INPUT: MessageType.MASKED_INPUT,
+    Phase.UNMASK: MessageType.UNMASK,
+}
+
+
+@pytest.mark.parametrize("name", SERVER_ATTACKS)
+def test_attack_gains_nothing(name: str) -> None:
+    """The sum is exact over the honest, or (with no share to spare) there is none."""
+    assert SERVER_ATTACKS[name]() == ""
+
+
+# -- who is dropped, and what it costs -------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        lambda params: params.round(bytes(32), SESSION),
+        lambda params: integers(4, 5, threshold=3).round(CONTEXT, SESSION),
+        lambda params: integers(4, threshold=4).round(CONTEXT, SESSION),
+        lambda params: integers(4, threshold=3, min_survivors=4).round(CONTEXT, SESSION),
+        lambda params: integers(4, threshold=3, colluders=0).round(CONTEXT, SESSION),
+        lambda params: Params(
+            4, 4, secagg.Integers(-1000, 1001), threshold=3
+        ).round(CONTEXT, SESSION),
+        lambda params: Params(
+            4, 4, params.format, threshold=3, suite=secagg.Suite.CHACHA20
+        ).round(CONTEXT, SESSION),
+    ],
+    ids=["context", "length", "threshold", "quorum", "colluders", "format", "suite"],
+)  # fmt: skip
+def test_a_client_of_another_round_never_enters(other: Callable[[Params], secagg.Round]) -> None:
+    """Every field of the round is in h0: the stray is dropped before anything is forwarded."""
+    params = integers(4, threshold=3)
+    network = cohort(params)
+    stray = Client(other(params), 3, Policy())
+    network.queue[3:] = []
+    network._up(3, stray.start())
+    network.run()
+    assert "h0" in network.dropped[3]
+    assert verdict(network, (0, 1, 2)) == ""
+    assert all(event.to != 3 for event in network.events if isinstance(event, secagg.Send))
+
+
+def test_a_client_of_another_session_is_refused_by_the_header() -> None:
+    """And by h0, if it rewrites the header."""
+    params = integers(4, threshold=3)
+    message = Client(params.round(CONTEXT, bytes(16)), 3, Policy()).start()
+    stage = Stage(params)
+    before = state_of(stage.server)
+    with pytest.raises(secagg.DecodeError, match="another session"):
+        stage.server.receive(3, message)
+    assert state_of(stage.server) == before
+    stage.to_server({3: message[:4] + SESSION + message[20:]})
+    assert "h0" in stage.dropped[3]
+
+
+def test_the_first_to_advertise_a_key_keeps_it() -> None:
+    """A liar that sees and copies an honest party's keys before they arrive takes its place.
+
+    Without signatures the server cannot tell who is honest; the copy costs that one party the
+    round, and the copier learns nothing: it has no secret key, and falls silent.
+    """
+    params = tight(5, threshold=3)
+    network = cohort(params)
+    copied = network.queue[3].payload
+    network.queue = [*network.queue[:3], network.queue[4], network.queue[3]]
+    network.queue[3] = type(network.queue[3])(4, -1, copied)
+    network.run()
+    assert set(network.dropped) == {3, 4}
+    assert "somebody else's" in network.dropped[3]
+    assert verdict(network, (0, 1, 2)) == ""
+
+
+@pytest.mark.parametrize("liars", [(2,), (3, 4), (0, 4)], ids=str)
+def test_offenders_of_each_step_cost_only_themselves(liars: tuple[int, ...]) -> None:
+    """Liars in any step but the last: the others' sum is exact, and only the liars are dropped."""
+    params = tight(6, threshold=4)
+
+    def broken(place: int) -> Callable[[dict[int, bytes]], dict[int, bytes]]:
+        def change(messages: dict[int, bytes]) -> dict[int, bytes]:
+            changed = dict(messages)
+            for liar in liars:
+                data = bytearray(changed[liar])
+                data[place] ^= 1
+                changed[liar] = bytes(data)
+            return changed
+
+        return change
+
+    honest = set(range(6)) - set(liars)
+    for kind, place in ((MessageType.ADVERTISE_KEYS, 20), (MessageType.MASKED_INPUT, 25)):
+        network = meddle(params, kind, broken(place))
+        assert set(network.dropped) == set(liars)
+        assert verdict(network, honest) == ""
+
+
+def test_errors_name_the_party() -> None:
+    """Every refusal says whose message it was."""
+    stage = Stage(integers(4, threshold=3))
+    for party in range(4):
+        with pytest.raises(secagg.DecodeError) as caught:
+            stage.server.receive(party, b"nonsense")
+        assert caught.value.party == party
+        assert f"party {party}" in str(caught.value)
+
+
+@pytest.mark.parametrize("party", [-1, 4, 2**40, "1", None, 1.5, (0,), [0]])
+def test_a_message_from_nobody_is_the_drivers_fault(party: object) -> None:
+    """Unknown indices: `LocalProtocolError`, nothing changed."""
+    stage = Stage(integers(4, threshold=3))
+    message = stage.advertise([1])[1]
+    before = state_of(stage.server)
+    with pytest.raises(secagg.LocalProtocolError):
+        stage.server.receive(party, message)  # type: ignore[arg-type]
+    for data in ("text", None, 7):
+        with pytest.raises(secagg.LocalProtocolError):
+            stage.server.receive(1, data)  # type: ignore[arg-type]
+    assert state_of(stage.server) == before
+
+
+def test_anybodys_message_under_another_index() -> None:
+    """Every message of party 2, sent by party 3 in place of its own: never a wrong sum."""
+    params = tight(4, threshold=3)
+    for kind in EARLIER.values():
+        network = meddle(params, kind, lambda messages: {**messages, 3: messages[2]})
+        gain = verdict(network)
+        assert gain == "" or gain.startswith("the round failed"), kind
+        if kind in (MessageType.ADVERTISE_KEYS, MessageType.MASKED_INPUT):
+            assert 3 in network.dropped
+            assert verdict(network, (0, 1, 2)) == ""
+
+
+# -- repeats and lateness --------------------------------------------------------------------------
+
+
+def test_repeats_are_ignored_and_different_ones_refused_ever_after() -> None:
+    """In its own phase and all later ones, and when the round is over."""
+    stage = Stage(integers(4, threshold=3))
+    sent: list[tuple[int, bytes]] = []
+    messages = stage.advertise()
+    for _ in Phase:
+        for party, message in messages.items():
+            stage.to_server({party: message})
+            sent.append((party, message))
+            before = state_of(stage.server)
+            for old_party, old in sent:
+                assert stage.server.receive(old_party, old) == []
+                different = old[:-1] + bytes([old[-1] ^ 1])
+                with pytest.raises(secagg.RemoteProtocolError, match="a second, different"):
+                    stage.server.receive(old_party, different)
+            assert state_of(stage.server) == before
+        messages = stage.answers()
+    assert stage.result is not None
+    assert stage.result.total.tolist() == expected_sum(range(4))
+
+
+@pytest.mark.parametrize("phase", list(Phase))
+def test_a_late_message_never_enters(phase: Phase) -> None:
+    """Each kind of message after its deadline: refused for good, and the sum is that of others."""
+    stage = Stage(tight(4, threshold=3))
+    messages = stage.until(phase)
+    late = messages.pop(3)
+    stage.to_server(messages)
+    stage.deadline(phase)
+    before = state_of(stage.server)
+    with pytest.raises(secagg.RemoteProtocolError):
+        stage.server.receive(3, late)
+    assert state_of(stage.server) == before
+    network = stage.finish(stage.answers([0, 1, 2]) if phase is not Phase.UNMASK else {})
+    stage.events += network.events
+    assert stage.result is not None
+    survivors = (0, 1, 2) if phase is not Phase.UNMASK else (0, 1, 2, 3)
+    assert stage.result.survivors == survivors
+    assert stage.result.total.tolist() == expected_sum(survivors, 1)
+    with pytest.raises(secagg.RemoteProtocolError):
+        stage.server.receive(3, late)
+
+
+def test_deadlines_of_other_phases_do_nothing() -> None:
+    """In every state, before the start and after the end too."""
+    fresh = Server(integers(4, threshold=3).round(CONTEXT, SESSION))
+    for phase in (*Phase, None):
+        assert fresh.deadline(phase) == []  # type: ignore[arg-type]
+    assert fresh.state is ServerState.CREATED
+    network = cohort(integers(4, threshold=3)).run()
+    before = state_of(network.server)
+    for phase in Phase:
+        assert network.server.deadline(phase) == []
+    assert state_of(network.server) == before
+
+
+def test_start_twice_is_the_drivers_fault() -> None:
+    """`LocalProtocolError`, nothing changed."""
+    stage = Stage(integers(4, threshold=3))
+    before = state_of(stage.server)
+    with pytest.raises(secagg.LocalProtocolError):
+        stage.server.start()
+    assert state_of(stage.server) == before
+
+
+# -- failing -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("phase", list(Phase))
+@pytest.mark.parametrize("there", range(3))
+def test_too_few_fail_the_round_cleanly(phase: Phase, there: int) -> None:
+    """Below the quorum (shares: the threshold) in each phase: `Failed`, and nothing is kept."""
+    stage = Stage(integers(4, threshold=3))
+    messages = stage.until(phase)
+    stage.to_server({party: messages[party] for party in range(there)})
+    stage.deadline(phase)
+    assert stage.failure is not None
+    assert f"{there} parties sent {phase}, 3 are needed" in stage.failure.reason
+    assert stage.result is None
+    server = stage.server
+    assert server.state is ServerState.FAILED
+    assert server._sum.size == 0
+    assert not server._answers
+    assert not server._agreed_keys
+    before = state_of(server)
+    for party in range(there, 4):
+        with pytest.raises(secagg.RemoteProtocolError):
+            server.receive(party, messages[party])
+    assert server.complete(ExpandJob(SignedKeys((), ()), 16, 1, 0, 1), None) == []
+    assert server.deadline(phase) == []
+    assert state_of(server) == before
+
+
+def test_quorum_above_the_threshold() -> None:
+    """min_survivors binds inputs; t answers are enough to unmask them."""
+    params = integers(5, threshold=3, min_survivors=4)
+    assert verdict(cohort(params, drops={0: Phase.MASKED_INPUT}).run(), (1, 2, 3, 4)) == ""
+    dropped = {0: Phase.UNMASK, 1: Phase.UNMASK}
+    assert verdict(cohort(params, drops=dropped).run(), range(5)) == ""
+    dropped = {0: Phase.MASKED_INPUT, 1: Phase.MASKED_INPUT}
+    assert "4 are needed" in verdict(cohort(params, drops=dropped).run())
+
+
+def test_a_dealer_whose_shares_nobody_can_open_blames_it() -> None:
+    """Junk for everybody, and then silence: its mask seed is lost, the round fails and says whose.
+
+    This is the price of one malicious client that the design does not promise to avoid.
+    """
+    params = tight(4, threshold=3)
+
+    def change(messages: dict[int, bytes]) -> dict[int, bytes]:
+        return {**messages, 3: messages[3][:52] + bytes(len(messages[3]) - 52)}
+
+    network = meddle(params, MessageType.SHARE_KEYS, change, {3: Phase.MASKED_INPUT})
+    assert network.result is None
+    assert network.failure is not None
+    assert network.failure.blame == (3,)
+
+
+def test_a_sum_that_honest_inputs_cannot_reach_is_no_result() -> None:
+    """The last line of defence: what decodes to nonsense fails the round."""
+    params = Params(3, 1, secagg.Integers(0, 1), threshold=2)
+    stage = Stage(params)
+    stage.server._sum = stage.server._field.zeros(1) + np.uint32(4)
+    stage.server._survivors = (0, 1, 2)
+    stage.server.state = ServerState.UNMASKING
+    (event,) = stage.server._finish()
+    assert isinstance(event, secagg.Failed)
+    assert stage.server.state is ServerState.FAILED
+
+
+# -- jobs ------------------------------------------------------------------------------------------
+
+
+def jobs_of(params: Params, drops: dict[int, Phase]) -> tuple[Server, list[Any], Network]:
+    """A server that has just handed out its first jobs."""
+    network = cohort(params, drops=drops)
+    handed: list[Any] = []
+    true = network._said
+
+    def said(events: list[object]) -> None:
+        handed.extend(event.job for event in events if isinstance(event, secagg.Work))
+        true([event for event in events if not isinstance(event, secagg.Work)])
+
+    network._said = said  # type: ignore[method-assign, assignment]
+    network.run()
+    return network.server, handed, network
+
+
+def shipped(job: Any) -> Any:
+    """The job as another process sees it."""
+    return pickle.loads(pickle.dumps(job))  # noqa: S301
+
+
+@pytest.fixture
+def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Many jobs: two masks and 1024 elements each."""
+    monkeypatch.setattr(recovery, "PIECE_KEYS", 2)
+    monkeypatch.setattr(recovery, "PIECE_ELEMENTS", 2048)
+
+
+MANY = Params(6, 3000, secagg.Integers(-4000, 4000), threshold=4)
+GONE = {1: Phase.MASKED_INPUT, 4: Phase.MASKED_INPUT}
+STAYED = (0, 2, 3, 5)
+
+
+@pytest.mark.usefixtures("small_pieces")
+@pytest.mark.parametrize("order", ["in order", "backwards"])
+def test_jobs_may_be_done_in_any_order_and_handed_back_twice(order: str) -> None:
+    """Each counts once; two vanished parties, 6 x 3 pieces."""
+    server, jobs, _ = jobs_of(MANY, GONE)
+    assert [type(job) for job in jobs] == [AgreeJob, AgreeJob]
+    done: list[tuple[Any, object]] = []
+    events: list[object] = []
+    counts = []
+    while jobs:
+        counts.append(len(jobs))
+        batch = jobs if order == "in order" else jobs[::-1]
+        jobs = []
+        for job in batch:
+            assert isinstance(job, AgreeJob | ExpandJob)
+            done.append((job, job.run()))
+            for event in server.complete(*done[-1]):
+                jobs += [event.job] if isinstance(event, secagg.Work) else []
+                events.append(event)
+            before = state_of(server)
+            for old in done:
+                assert server.complete(*old) == []
+            assert state_of(server) == before
+    assert counts == [2, 18]
+    (result,) = [event.result for event in events if isinstance(event, secagg.Completed)]
+    assert result.survivors == STAYED
+    assert result.total.tolist() == expected_sum(STAYED, 3000)
+
+
+@pytest.mark.usefixtures("small_pieces")
+def test_jobs_run_in_other_processes() -> None:
+    """Pickled to a process pool and back: the identical result."""
+    server, jobs, _ = jobs_of(MANY, GONE)
+    events: list[object] = []
+    with ProcessPoolExecutor(2, multiprocessing.get_context("forkserver")) as pool:
+        while jobs:
+            futures = [(job, pool.submit(job.run)) for job in jobs]
+            jobs = []
+            for job, future in futures:
+                for event in server.complete(job, future.result()):
+                    jobs += [event.job] if isinstance(event, secagg.Work) else []
+                    events.append(event)
+    (result,) = [event.result for event in events if isinstance(event, secagg.Completed)]
+    assert result.total.tolist() == expected_sum(STAYED, 3000)
+    assert result.survivors == STAYED
+
+
+def test_jobs_are_pure_and_picklable() -> None:
+    """A pickled job gives the same value, as often as it is run, and its repr hides its keys."""
+    server, jobs, _ = jobs_of(integers(4, threshold=3), {3: Phase.MASKED_INPUT})
+    (agree,) = jobs
+    assert isinstance(agree, AgreeJob)
+    first, again = agree.run(), shipped(agree).run()
+    assert first == again == agree.run()
+    (work,) = server.complete(agree, first)
+    assert isinstance(work, secagg.Work)
+    expand = work.job
+    values = [expand.run(), shipped(expand).run(), expand.run()]
+    assert all(np.array_equal(values[0], value) for value in values)
+    for job in (agree, expand):
+        text = repr(job)
+        for secret in (agree.mask_secret, *first.keys):
+            assert repr(secret)[2:-1] not in text
+
+
+def test_foreign_jobs_are_refused() -> None:
+    """A job of another server, or an equal copy of one's own: `LocalProtocolError`."""
+    server, (job,), _ = jobs_of(integers(4, threshold=3), {})
+    _, (foreign,), _ = jobs_of(integers(4, threshold=3), {})
+    assert isinstance(job, ExpandJob)
+    assert isinstance(foreign, ExpandJob)
+    before = state_of(server)
+    strangers: list[Any] = [foreign, shipped(job), None, "job"]
+    for stranger in strangers:
+        with pytest.raises(secagg.LocalProtocolError):
+            server.complete(stranger, job.run())
+    assert state_of(server) == before
+    fresh = Server(integers(4, threshold=3).round())
+    with pytest.raises(secagg.LocalProtocolError):
+        fresh.complete(job, job.run())
+    (completed,) = server.complete(job, job.run())
+    assert isinstance(completed, secagg.Completed)
+    assert server.complete(job, job.run()) == []
+    assert server.complete(foreign, None) == []  # too late to matter
+
+
+WRONG_PIECES: dict[str, Callable[[np.ndarray], object]] = {
+    "none": lambda piece: None,
+    "an exception": lambda piece: ValueError("the worker died"),
+    "keys": lambda piece: SignedKeys((), ()),
+    "an int": lambda piece: 5,
+    "too short": lambda piece: piece[:-1],
+    "too long": lambda piece: np.append(piece, piece[:1]),
+    "empty": lambda piece: piece[:0],
+    "floats": lambda piece: piece.astype(np.float64),
+    "two dimensions": lambda piece: piece.reshape(2, -1),
+    "outside the field": lambda piece: np.full_like(piece, np.iinfo(piece.dtype).max),
+    "negative": lambda piece: piece.astype(np.int64) - 2**40,
+    "text": lambda piece: "text",
+    "bytes": lambda piece: piece.tobytes(),
+}
+
+
+@pytest.mark.parametrize("name", WRONG_PIECES)
+def test_wrong_pieces_are_refused(name: str) -> None:
+    """`RangeError`, nothing changed; the true value still gives the sum."""
+    server, (job,), _ = jobs_of(integers(4, threshold=3), {})
+    assert isinstance(job, ExpandJob)
+    before = state_of(server)
+    with pytest.raises(secagg.RangeError):
+        server.complete(job, WRONG_PIECES[name](job.run()))
+    assert state_of(server) == before
+    (completed,) = server.complete(job, job.run())
+    assert isinstance(completed, secagg.Completed)
+    assert completed.result.total.tolist() == expected_sum(range(4))
+
+
+WRONG_KEYS: dict[str, Callable[[SignedKeys], object]] = {
+    "none": lambda keys: None,
+    "an array": lambda keys: np.zeros(4, np.uint32),
+    "too few": lambda keys: SignedKeys(keys.keys[:-1], keys.signs[:-1]),
+    "too many": lambda keys: SignedKeys(keys.keys * 2, keys.signs * 2),
+    "fewer signs": lambda keys: SignedKeys(keys.keys, keys.signs[:-1]),
+    "no signs": lambda keys: SignedKeys(keys.keys, ()),
+    "sign 0": lambda keys: SignedKeys(keys.keys, (0,) * len(keys.signs)),
+    "sign 2": lambda keys: SignedKeys(keys.keys, (2,) * len(keys.signs)),
+    "short keys": lambda keys: SignedKeys((b"x",) * len(keys.keys), keys.signs),
+}
+
+
+@pytest.mark.parametrize("name", WRONG_KEYS)
+def test_wrong_keys_are_refused(name: str) -> None:
+    """`RangeError`, nothing changed; the true value still gives the sum."""
+    server, (job,), network = jobs_of(integers(4, threshold=3), {3: Phase.MASKED_INPUT})
+    assert isinstance(job, AgreeJob)
+    before = state_of(server)
+    with pytest.raises(secagg.RangeError):
+        server.complete(job, WRONG_KEYS[name](job.run()))
+    assert state_of(server) == before
+    del network._said
+    network._said(server.complete(job, job.run()))
+    assert verdict(network, (0, 1, 2)) == ""
+
+
+# -- status ----------------------------------------------------------------------------------------
+
+
+def test_status_tells_phase_awaited_and_bytes() -> None:
+    """Step by step, with a dropped and a silent party."""
+    server = Server(integers(5, threshold=3).round(CONTEXT, SESSION))
+    assert server.status == secagg.Status(ServerState.CREATED, (), 0, 0)
+    stage = Stage(integers(5, threshold=3))
+    assert stage.server.status == secagg.Status(ServerState.ADVERTISE_KEYS, (0, 1, 2, 3, 4), 0, 0)
+    messages = stage.advertise()
+    stage.to_server({2: messages[2]})
+    size = len(messages[2])
+    assert stage.server.status == secagg.Status(ServerState.ADVERTISE_KEYS, (0, 1, 3, 4), size, 0)
+    bad = AdvertiseKeys(bytes(32), PublicKeys(bytes(32), bytes(32))).encode(SESSION)
+    stage.to_server({4: bad})
+    assert stage.server.status.awaited == (0, 1, 3)
+    stage.to_server({0: messages[0], 1: messages[1]})
+    stage.deadline(Phase.ADVERTISE_KEYS)
+    status = stage.server.status
+    assert status.state is ServerState.SHARE_KEYS
+    assert status.awaited == (0, 1, 2)
+    assert status.bytes_received == 4 * size
+    assert status.bytes_sent == sum(
+        len(event.payload) for event in stage.events if isinstance(event, secagg.Send)
+    )
+    stage.finish(stage.answers())
+    assert stage.server.status.state is ServerState.COMPLETED
+    assert not stage.server.status.awaited
+
+
+def test_dropped_parties_hear_nothing_more() -> None:
+    """Nothing is sent to a party after it was dropped, in any phase."""
+    for phase, party in itertools.product(list(Phase)[:3], range(5)):
+        network = cohort(integers(5, threshold=3), drops={party: phase}).run()
+        gone = False
+        for event in network.events:
+            gone = gone or (isinstance(event, secagg.Dropped) and event.party == party)
+            assert not (gone and isinstance(event, secagg.Send) and event.to == party)
+        assert gone
+
+
+def test_junk_in_the_last_step_costs_nobody() -> None:
+    """A liar that unmasks with junk stays in the sum: its input was already added."""
+    params = tight(5, threshold=3)
+
+    def change(messages: dict[int, bytes]) -> dict[int, bytes]:
+        return {**messages, 4: junk(messages[4], params, range(5))}
+
+    network = meddle(params, MessageType.UNMASK, change)
+    assert verdict(network, range(5)) == ""
+    assert network.result is not None
+    assert network.result.disputes == tuple((dealer, 4) for dealer in range(5))

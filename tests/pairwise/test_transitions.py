@@ -1,0 +1,280 @@
+"""The tables are the protocol: what a state does not list is refused and changes nothing."""
+
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+
+import pytest
+from harness import SESSION, Network, clone, input_of, integers, seeded, state_of
+from pairwise.attacks import cohort
+
+import secagg
+from secagg import SERVER, Client, Params, Phase, Server
+from secagg.pairwise import transitions
+from secagg.pairwise.transitions import CLIENT, PHASES, Call, ClientState, ServerState
+from secagg.pairwise.transitions import SERVER as SERVER_TABLE
+from secagg.wire import MAGIC, VERSION, MessageType
+
+ROOT = Path(__file__).resolve().parents[2]
+PARAMS: Params = integers(4, threshold=3)
+
+
+@cache
+def recorded() -> tuple[
+    dict[ClientState, Client], dict[ServerState, Server], list[tuple[int, int, bytes]]
+]:
+    """A client and a server in every state, and every message (sender, receiver, bytes) of a run.
+
+    The client is party 0; the messages are those to and from it.
+    """
+    agreed = PARAMS.round(bytes(range(32, 64)), SESSION)
+    created = Client(agreed, 0, random=seeded(("", 0)))
+    clients = {ClientState.CREATED: created}
+    servers = {ServerState.CREATED: Server(agreed)}
+    messages = []
+    network = cohort(PARAMS)
+
+    def note() -> None:
+        for client in network.clients.values():
+            if client.index == 0:
+                clients.setdefault(client.state, clone(client))
+        servers.setdefault(network.server.state, clone(network.server))
+
+    note()
+    held: list[object] = []
+    true = network._said
+
+    def said(events: list[object]) -> None:
+        work = [event for event in events if isinstance(event, secagg.Work)]
+        held.extend(work)
+        true([event for event in events if not isinstance(event, secagg.Work)])
+
+    network._said = said  # type: ignore[method-assign, assignment]
+    while network.queue:
+        message = network.queue.pop(0)
+        messages.append((message.sender, message.receiver, message.payload))
+        if message.receiver == 0 and message.payload[3] == MessageType.DELIVERY:
+            asked = clone(network.clients[0])
+            asked.receive(message.payload)
+            clients[asked.state] = asked
+        network.deliver(message)
+        note()
+    for event in held:
+        true(network.server.complete(event.job, event.job.run()))  # type: ignore[attr-defined]
+    note()
+    aborted = clone(clients[ClientState.AWAITING_ROSTER])
+    other = clone(clients[ClientState.AWAITING_ROSTER])
+    roster = next(payload for _, to, payload in messages if to == 0 and payload[3] == 0x11)
+    with pytest.raises(secagg.Aborted):
+        aborted.receive(roster[:21] + other._keys.mask + roster[53:])
+    clients[ClientState.ABORTED] = aborted
+    failed = clone(servers[ServerState.ADVERTISE_KEYS])
+    failed.deadline(Phase.ADVERTISE_KEYS)
+    servers[ServerState.FAILED] = failed
+    return clients, servers, messages
+
+
+def test_every_state_is_reached_and_final_states_are_empty() -> None:
+    """The recordings below cover the tables; every row leads somewhere but the final ones."""
+    clients, servers, _ = recorded()
+    assert clients.keys() == CLIENT.keys() == set(ClientState)
+    assert servers.keys() == SERVER_TABLE.keys() == set(ServerState)
+    assert all(machine.state is state for state, machine in clients.items())
+    assert all(machine.state is state for state, machine in servers.items())
+    assert [state for state, row in CLIENT.items() if not row] == [
+        ClientState.FINISHED,
+        ClientState.ABORTED,
+    ]
+    assert [state for state, row in SERVER_TABLE.items() if not row] == [
+        ServerState.COMPLETED,
+        ServerState.FAILED,
+    ]
+    for table in (CLIENT, SERVER_TABLE):
+        targets = {target for row in table.values() for target in row.values()}
+        assert set(table) - targets == {next(iter(table))}, "an unreachable state"
+
+
+def of_kind(kind: int) -> bytes:
+    """A message with this type byte."""
+    return MAGIC + bytes([VERSION, kind]) + SESSION + bytes(range(64))
+
+
+@pytest.mark.parametrize("state", list(ClientState))
+def test_client_refuses_every_type_that_its_state_does_not_list(state: ClientState) -> None:
+    """All 256 type bytes, on any body."""
+    client = recorded()[0][state]
+    before = state_of(client)
+    for kind in range(256):
+        with pytest.raises(secagg.RemoteProtocolError) as caught:
+            client.receive(of_kind(kind))
+        assert caught.value.party == SERVER
+        listed = any(isinstance(one, MessageType) and one == kind for one in CLIENT[state])
+        assert isinstance(caught.value, secagg.DecodeError) is listed
+        assert state_of(client) == before
+
+
+@pytest.mark.parametrize("state", list(ServerState))
+def test_server_refuses_every_type_that_its_state_does_not_list(state: ServerState) -> None:
+    """All 256 type bytes, on any body, from each party."""
+    server = recorded()[1][state]
+    before = state_of(server)
+    for kind in range(256):
+        for party in range(PARAMS.cohort):
+            with pytest.raises(secagg.RemoteProtocolError) as caught:
+                server.receive(party, of_kind(kind))
+            assert caught.value.party == party
+            assert state_of(server) == before
+
+
+@pytest.mark.parametrize("state", list(ClientState))
+def test_client_takes_true_messages_in_their_state_only(state: ClientState) -> None:
+    """Every message to party 0, in every state: taken, ignored as a repeat, or refused."""
+    clients, _, messages = recorded()
+    taken = []
+    for _, _, payload in (one for one in messages if one[1] == 0):
+        client = clone(clients[state])
+        before = state_of(client)
+        kind = MessageType(payload[3])
+        try:
+            events = client.receive(payload)
+        except secagg.RemoteProtocolError:
+            assert state_of(client) == before
+            assert kind not in CLIENT[state]
+            continue
+        if events:
+            assert client.state is CLIENT[state][kind]
+            taken.append(kind)
+        else:
+            assert kind in clients[state]._accepted
+            assert state_of(client) == before
+    assert taken == [kind for kind in CLIENT[state] if isinstance(kind, MessageType)]
+
+
+@pytest.mark.parametrize("state", list(ServerState))
+def test_server_takes_true_messages_in_their_state_only(state: ServerState) -> None:
+    """Every message of every party, in every state."""
+    _, servers, messages = recorded()
+    taken = set()
+    for sender, _, payload in (one for one in messages if one[1] == SERVER):
+        server = clone(servers[state])
+        before = state_of(server)
+        kind = MessageType(payload[3])
+        repeat = sender in server._accepted[kind]
+        try:
+            server.receive(sender, payload)
+        except secagg.RemoteProtocolError:
+            assert state_of(server) == before
+            assert kind not in SERVER_TABLE[state]
+            continue
+        assert (state_of(server) == before) is repeat
+        if not repeat:
+            taken.add(kind)
+    assert taken == {kind for kind in SERVER_TABLE[state] if isinstance(kind, MessageType)}
+
+
+@pytest.mark.parametrize("state", list(ClientState))
+def test_client_refuses_calls_that_its_state_does_not_list(state: ClientState) -> None:
+    """start() and submit()."""
+    calls: dict[Call, Callable[[Client], object]] = {
+        Call.START: lambda client: client.start(),
+        Call.SUBMIT: lambda client: client.submit(input_of(0)),
+    }
+    for cause, call in calls.items():
+        client = clone(recorded()[0][state])
+        before = state_of(client)
+        if cause in CLIENT[state]:
+            call(client)
+            assert client.state is CLIENT[state][cause]
+            continue
+        with pytest.raises(secagg.LocalProtocolError, match=state.value):
+            call(client)
+        assert state_of(client) == before
+
+
+@pytest.mark.parametrize("state", list(ServerState))
+def test_server_refuses_calls_that_its_state_does_not_list(state: ServerState) -> None:
+    """start(); a deadline of another phase does nothing."""
+    server = clone(recorded()[1][state])
+    before = state_of(server)
+    for phase in Phase:
+        if PHASES.get(state) is not phase:
+            assert server.deadline(phase) == []
+    assert state_of(server) == before
+    if Call.START in SERVER_TABLE[state]:
+        server.start()
+        assert server.state is SERVER_TABLE[state][Call.START]
+        return
+    with pytest.raises(secagg.LocalProtocolError, match=state.value):
+        server.start()
+    assert state_of(server) == before
+
+
+EVERY_INPUT: list[transitions.Input] = [*MessageType, *Call]
+
+
+def test_every_pair_outside_of_the_tables_is_refused_by_the_step_itself() -> None:
+    """All (state, input) pairs at the one function that moves each machine."""
+    clients, servers, _ = recorded()
+    refused = 0
+    for cause in EVERY_INPUT:
+        for client in map(clone, clients.values()):
+            row = CLIENT[client.state]
+            before = state_of(client)
+            if cause in row:
+                client._advance(cause)
+                assert client.state is row[cause]
+                continue
+            with pytest.raises(secagg.LocalProtocolError):
+                client._advance(cause)
+            assert state_of(client) == before
+            refused += 1
+        for server in map(clone, servers.values()):
+            row_of_server = SERVER_TABLE[server.state]
+            before = state_of(server)
+            if cause in row_of_server:
+                server._enter(cause)
+                assert server.state is row_of_server[cause]
+                continue
+            with pytest.raises(secagg.LocalProtocolError):
+                server._enter(cause)
+            assert state_of(server) == before
+            refused += 1
+    listed = sum(len(row) for table in (CLIENT, SERVER_TABLE) for row in table.values())
+    pairs = len(EVERY_INPUT) * (len(ClientState) + len(ServerState))
+    assert refused == pairs - listed
+
+
+def test_phases_are_the_states_that_await_messages() -> None:
+    """`PHASES` and the tables agree, so that a deadline always has somewhere to go."""
+    awaiting = {
+        state
+        for state, row in SERVER_TABLE.items()
+        if any(isinstance(cause, MessageType) for cause in row)
+    }
+    assert set(PHASES) == awaiting
+    for state in awaiting:
+        assert {Call.PHASE_OVER, Call.FAIL} <= set(SERVER_TABLE[state])
+    assert list(PHASES.values()) == list(Phase)
+
+
+def test_the_drawing_is_the_tables() -> None:
+    """`docs/STATES.md` is what `python -m secagg.pairwise.transitions` prints."""
+    assert (ROOT / "docs" / "STATES.md").read_text() == transitions.document()
+
+
+def test_the_drawing_has_every_transition() -> None:
+    """One arrow for each entry of a table, and an end for each final state."""
+    for rows, drawing in (
+        ([*CLIENT.values()], transitions.diagram(CLIENT)),
+        ([*SERVER_TABLE.values()], transitions.diagram(SERVER_TABLE)),
+    ):
+        arrows = sum(max(len(row), 1) for row in rows)
+        assert len(drawing.splitlines()) == 2 + arrows
+        assert drawing.count("-->") == 1 + arrows
+
+
+def test_network_is_what_these_batteries_think() -> None:
+    """A recording with no refusal and no abort."""
+    network: Network = cohort(PARAMS).run()
+    assert network.refusals == []
+    assert network.aborts == {}
