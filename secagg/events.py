@@ -80,10 +80,14 @@ class Completed:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """Server: the round is over without a sum; `blame` are the parties concerned, if known."""
+    """Server: the round is over without a sum.
+
+    `disputes` are (dealer, holder) pairs whose shares were missing or did not fit, if that is why:
+    either of the two may be at fault.
+    """
 
     reason: str
-    blame: tuple[int, ...] = ()
+    disputes: tuple[tuple[int, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,8 +100,8 @@ class Result:
         weight: sum of the survivors' weights (their number, where inputs are not weighted).
         mean: total / weight, float64, the same shape.
         survivors: indices of the parties whose input is in the sum, ascending.
-        disputes: (dealer, holder) pairs whose share did not fit; either of the two may be at
-            fault, and the sum is exact all the same.
+        disputes: (dealer, holder) pairs whose share did not fit. The sum is exact all the same,
+            and one of the two is at fault, unless a threshold of holders lied together.
     """
 
     total: NDArray[np.float64] | NDArray[np.int64]

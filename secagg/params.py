@@ -197,6 +197,9 @@ def _read_params(reader: wire.Reader) -> Params:
 class Policy:
     """What one client insists on, whatever the server proposes.
 
+    Without `params` a client takes threshold, cohort and colluders from the server's offer (and
+    only what `Params` allows at all); to decide about them itself, it must be given its own.
+
     Attributes:
         params: exactly these parameters, if given.
         context: exactly this context, if given.

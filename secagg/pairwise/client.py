@@ -244,7 +244,7 @@ class Client:
         self._h1, self._roster, self._inbound = h1, roster, inbound
         self._held = {self.index: held}
         commitment = keys.commitment(self._self_seed.expose(), h1, self.index)
-        return [Send(SERVER, ShareKeys(commitment, sealed).encode(self.round.session))]
+        return [Send(SERVER, ShareKeys(h1, commitment, sealed).encode(self.round.session))]
 
     def _on_delivery(self, message: Delivery) -> list[ClientEvent]:
         members = message.members

@@ -78,8 +78,11 @@ class Roster:
 
 @dataclass(frozen=True, slots=True)
 class ShareKeys:
-    """Client to server, step 1: the commitment, and a ciphertext for each other member of U1."""
+    """Client to server, step 1: what roster it believes in, the commitment to its self seed, and a
+    ciphertext for each other member of U1.
+    """
 
+    h1: bytes
     commitment: bytes
     sealed: Mapping[int, bytes]
 
@@ -87,6 +90,7 @@ class ShareKeys:
         """The message; `sealed` is in ascending order."""
         return (
             header(MessageType.SHARE_KEYS, session)
+            + self.h1
             + self.commitment
             + b"".join(self.sealed.values())
         )
@@ -94,8 +98,8 @@ class ShareKeys:
     @classmethod
     def read(cls, reader: Reader, receivers: Iterable[int]) -> "ShareKeys":
         """Reads the body; `receivers` are the others in U1, ascending."""
-        commitment = reader.take(DIGEST_BYTES)
-        message = cls(commitment, {party: reader.take(SEALED_BYTES) for party in receivers})
+        h1, commitment = reader.take(DIGEST_BYTES), reader.take(DIGEST_BYTES)
+        message = cls(h1, commitment, {party: reader.take(SEALED_BYTES) for party in receivers})
         reader.end()
         return message
 

@@ -27,12 +27,12 @@ PIECE_KEYS: Final = 256
 
 
 class RecoveryError(Exception):
-    """The seeds cannot be rebuilt from these answers; `blame` are the parties concerned."""
+    """The seeds cannot be rebuilt from these answers; `disputes` as in `Failed`."""
 
-    def __init__(self, reason: str, blame: tuple[int, ...]) -> None:
+    def __init__(self, reason: str, dealer: int, holders: Sequence[int]) -> None:
         super().__init__(reason)
         self.reason = reason
-        self.blame = blame
+        self.disputes = tuple((dealer, holder) for holder in holders)
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +150,8 @@ def rebuild_seeds(
         if count < params.threshold:
             raise RecoveryError(
                 f"{count} shares of party {dealer}'s seed are left, {params.threshold} are needed",
-                (dealer,),
+                dealer,
+                [holder for row, holder in enumerate(holders) if not present[row, number]],
             )
         groups[present[:, number].tobytes()].append(dealer)
 
@@ -167,7 +168,7 @@ def rebuild_seeds(
         for dealer, found in zip(group, rebuilt, strict=True):
             if found is None:
                 raise RecoveryError(
-                    f"the shares of party {dealer}'s seed do not fit together", (dealer,)
+                    f"the shares of party {dealer}'s seed do not fit together", dealer, some
                 )
             (seeds.selves if dealer in alive else seeds.masks)[dealer] = found.seed
             disputes += [(dealer, some[row]) for row in found.wrong]

@@ -220,7 +220,10 @@ class Server:
 
     def _on_share_keys(self, party: int, reader: Reader) -> str | None:
         receivers = [peer for peer in self._roster if peer != party]
-        self._shares[party] = ShareKeys.read(reader, receivers)
+        message = ShareKeys.read(reader, receivers)
+        if message.h1 != self._h1:
+            return "dealt shares for another roster (h1)"
+        self._shares[party] = message
         return None
 
     def _on_masked_input(self, party: int, reader: Reader) -> str | None:
@@ -257,11 +260,11 @@ class Server:
         _log.info("%s: party %d dropped: %s", self.round.session.hex(), party, reason)
         return Dropped(party, reason)
 
-    def _fail(self, reason: str, blame: tuple[int, ...] = ()) -> list[ServerEvent]:
+    def _fail(self, reason: str, disputes: tuple[tuple[int, int], ...] = ()) -> list[ServerEvent]:
         self._enter(Call.FAIL)
         self._forget()
         _log.warning("%s: failed: %s", self.round.session.hex(), reason)
-        return [Failed(reason, blame)]
+        return [Failed(reason, disputes)]
 
     def _forget(self) -> None:
         """Lets go of everything that could unmask an input."""
@@ -338,7 +341,7 @@ class Server:
                 {party: self._answers[party] for party in members},
             )
         except RecoveryError as error:
-            return self._fail(error.reason, error.blame)
+            return self._fail(error.reason, error.disputes)
         self._answers.clear()
         self._disputes = seeds.disputes
         self._enter(Call.PHASE_OVER)

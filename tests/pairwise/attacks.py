@@ -876,6 +876,20 @@ def client_with_another_context() -> str:
 
 
 @on_server
+def shares_for_another_roster() -> str:
+    """A client was told another key of a peer: its shares must not be forwarded."""
+    stage = Stage(tight(4, threshold=3))
+    stage.to_server(stage.advertise())
+    other = bytearray(stage.outbox[3])
+    other[HEADER_BYTES + 1] ^= 1  # a bit of party 0's channel key
+    stage.outbox[3] = bytes(other)
+    stage.to_server(stage.answers())
+    if 3 not in stage.dropped:
+        return "shares under another roster were forwarded"
+    return verdict(stage.finish(stage.answers((0, 1, 2))), (0, 1, 2))
+
+
+@on_server
 def input_for_other_sets() -> str:
     """A masked input under another h2, with a checksum that fits the server's."""
     params = tight(4, threshold=3)

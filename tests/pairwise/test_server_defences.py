@@ -275,7 +275,7 @@ def test_quorum_above_the_threshold() -> None:
     assert "4 are needed" in verdict(cohort(params, drops=dropped).run())
 
 
-def test_a_dealer_whose_shares_nobody_can_open_blames_it() -> None:
+def test_a_dealer_whose_shares_nobody_can_open_is_in_dispute() -> None:
     """Junk for everybody, and then silence: its mask seed is lost, the round fails and says whose.
 
     This is the price of one malicious client that the design does not promise to avoid.
@@ -283,12 +283,12 @@ def test_a_dealer_whose_shares_nobody_can_open_blames_it() -> None:
     params = tight(4, threshold=3)
 
     def change(messages: dict[int, bytes]) -> dict[int, bytes]:
-        return {**messages, 3: messages[3][:52] + bytes(len(messages[3]) - 52)}
+        return {**messages, 3: messages[3][:84] + bytes(len(messages[3]) - 84)}
 
     network = meddle(params, MessageType.SHARE_KEYS, change, {3: Phase.MASKED_INPUT})
     assert network.result is None
     assert network.failure is not None
-    assert network.failure.blame == (3,)
+    assert network.failure.disputes == ((3, 0), (3, 1), (3, 2))
 
 
 def test_a_sum_that_honest_inputs_cannot_reach_is_no_result() -> None:

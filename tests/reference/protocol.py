@@ -323,7 +323,7 @@ class Party:
         of_mask = share(self.mask_seed, higher[:3], t, points)
         of_self = share(self.self_seed, higher[3:], t, points)
         self.shares[me] = of_mask[me + 1], of_self[me + 1]
-        body = [kdf(self.self_seed, "self commitment", self.h1, u32(me))]
+        body = [self.h1, kdf(self.self_seed, "self commitment", self.h1, u32(me))]
         for v in u1:
             if v != me:
                 cipher, data = self.channel(me, v)
@@ -396,6 +396,7 @@ class Server:
             reader.expect(s.h0())
             self.channel_pk[u], self.mask_pk[u] = reader.public_key(), reader.public_key()
         elif name == "share keys":
+            reader.expect(self.h1)
             self.commitments[u] = reader.take(32)
             for v in sorted(self.mask_pk):
                 if v != u:

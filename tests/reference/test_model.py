@@ -192,7 +192,7 @@ def test_lengths_of_messages() -> None:
     p, _, r = execute(9, 5, 1, FIXED, {0: A, 3: S, 8: M})
     assert {name: len(message) for (_, name), message in r.sent.items()} == {
         A: 20 + 96,
-        S: 20 + 32 + 7 * 62,
+        S: 20 + 64 + 7 * 62,
         M: 20 + 32 + (7 * p.field_bits + 7) // 8 + 16,
         U: 20 + 2 + 7 * 23,
     }
