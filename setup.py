@@ -1,10 +1,6 @@
 """Packaging that pyproject.toml cannot say: the compiled module and where packages lie."""
 
-from pathlib import Path
-
 from setuptools import setup
-
-NATIVE = sorted(str(path) for path in Path("native").glob("*.[ch]"))
 
 setup(
     cffi_modules=["native/build.py:ffibuilder"],

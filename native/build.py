@@ -35,6 +35,8 @@ ffibuilder = FFI()
 ffibuilder.cdef((HERE / "api.h").read_text() + "\nconst char *sa_source_digest(void);\n")
 ffibuilder.set_source(
     "secagg._native",
+    # The options and the digest are in the text, so that a change of either compiles anew.
+    f"/* {' '.join(COMPILE_ARGS)} */\n"
     '#include <stddef.h>\n#include <stdint.h>\n#include "api.h"\n'
     f'static const char *sa_source_digest(void) {{ return "{source_digest()}"; }}\n',
     # setuptools wants sources relative to the root, where it runs.

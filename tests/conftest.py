@@ -20,10 +20,6 @@ LEVEL = "full" if os.environ.get("CI_LEVEL") == "full" else "ci"
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", LEVEL))
 
 
-# Files whose tests enumerate cases: once is enough, the forced and sanitized runs leave them out.
-EXHAUSTIVE = {"test_alteration.py"}
-
-
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--implementation",
@@ -46,13 +42,6 @@ def pytest_collection(session: pytest.Session) -> None:
         select_all(choice)
     except ParameterError as error:
         raise pytest.UsageError(f"--implementation {choice}: {error}") from None
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        if item.path.name in EXHAUSTIVE:
-            item.add_marker(pytest.mark.exhaustive)
 
 
 def pytest_report_header(config: pytest.Config) -> str:

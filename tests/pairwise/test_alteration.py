@@ -26,6 +26,8 @@ from secagg import SERVER, Client, Phase, Policy
 from secagg.pairwise.transitions import PHASES
 from secagg.wire import HEADER_BYTES, MessageType
 
+pytestmark = pytest.mark.exhaustive
+
 PARAMS = tight(5, 2, threshold=3)
 DROPS = {4: Phase.MASKED_INPUT}
 SURVIVORS = (0, 1, 2, 3)

@@ -1,0 +1,234 @@
+"""Import contracts: every module imports only from the floors below it.
+
+The table is section 2 of the design. The checker reads the syntax trees, so that imports inside
+functions count as well, and is itself tried on planted violations.
+"""
+
+import ast
+import sys
+from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+# A package stands for all modules in it. Modules of one floor may import each other, without a
+# cycle. What is not here yet but in the design has its floor already.
+FLOORS = {
+    "secagg.errors": 1,
+    "secagg.events": 1,
+    "secagg.formats": 1,
+    "secagg.moduli": 1,
+    "secagg.params": 1,
+    "secagg.secret": 1,
+    "secagg.wire": 1,
+    "secagg._binding": 2,
+    "secagg.field": 2,
+    "secagg.implementations": 2,
+    "secagg.primitives": 3,
+    "secagg.encoding": 4,
+    "secagg.graph": 4,
+    "secagg.identity": 4,
+    "secagg.layout": 4,
+    "secagg.noise": 4,
+    "secagg.pairwise": 5,
+    "secagg": 6,
+    "secagg.__main__": 6,
+    "secagg.aio": 6,
+    "secagg.bench": 6,
+    "secagg.selftest": 6,
+    "secagg.simulate": 6,
+    "secagg.audit": 7,
+    "secagg.integrations": 7,
+    "fl": 8,
+}
+SANS_IO_BELOW = 6
+FL = 8
+
+# Who may import what from outside the standard library; cffi is for native/build.py only.
+THIRD_PARTY = {
+    "numpy": {1, 2, 3, 4, 5, 6, 7, 8},
+    "nacl": {3},
+    "pytest": {7},
+    "matplotlib": {8},
+    "rich": {8},
+    "sklearn": {8},
+}
+# The core does no I/O, starts no thread, reads no clock, draws no weak randomness.
+IO = {
+    *("asyncio", "concurrent", "multiprocessing", "queue", "sched", "signal", "threading"),
+    *("ftplib", "http", "select", "selectors", "smtplib", "socket", "socketserver", "ssl"),
+    *("importlib", "io", "pickle", "random", "shelve", "sqlite3", "subprocess", "tempfile"),
+    *("time", "urllib"),
+}
+COMPILED = "secagg._native"
+PUBLIC = {"secagg", "secagg.simulate", "secagg.bench", "secagg.aio"}
+
+
+def floor_of(module: str) -> int | None:
+    """The floor by the longest entry that the name begins with; None when it has none."""
+    name = module
+    while name not in FLOORS or (name == "secagg" and module != "secagg"):
+        name, _, last = name.rpartition(".")
+        if not last or not name:
+            return None
+    return FLOORS[name]
+
+
+class Tree:
+    """The modules under `root` by dotted name, those of fl/ as `fl...`."""
+
+    def __init__(self, root: Path) -> None:
+        self.paths: dict[str, Path] = {}
+        for path in sorted([*root.glob("secagg/**/*.py"), *root.glob("fl/**/*.py")]):
+            parts = path.relative_to(root).with_suffix("").parts
+            self.paths[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+
+    def imports(self, module: str) -> Iterator[tuple[int, str]]:
+        """Line and absolute name of what is imported, submodules told from names in them."""
+        path = self.paths[module]
+        package = module.split(".") if path.name == "__init__.py" else module.split(".")[:-1]
+        for node in ast.walk(ast.parse(path.read_text(), str(path))):
+            if isinstance(node, ast.Import):
+                yield from ((node.lineno, alias.name) for alias in node.names)
+            elif isinstance(node, ast.ImportFrom):
+                upward = package[: len(package) + 1 - node.level] if node.level else []
+                base = ".".join([*upward, *([node.module] if node.module else [])])
+                for alias in node.names:
+                    name = f"{base}.{alias.name}" if base else f"..{alias.name}"
+                    known = name in self.paths or name == COMPILED
+                    yield node.lineno, name if known or not base else base
+
+
+def complaint(tree: Tree, module: str, target: str) -> str | None:
+    """What is wrong with `module` importing `target`, if anything."""
+    floor, top = floor_of(module), target.partition(".")[0]
+    assert floor is not None
+    if top not in {"secagg", "fl"}:
+        if top in sys.stdlib_module_names:
+            bad = floor < SANS_IO_BELOW and top in IO
+            return (
+                f"{target} is I/O, a clock, a thread or chance: not below floor 6" if bad else None
+            )
+        if floor in THIRD_PARTY.get(top, ()):
+            return None
+        return f"floor {floor} must not import {target}"
+    if target == COMPILED:
+        return None if module == "secagg._binding" else "only secagg._binding imports the core"
+    if top == "secagg" and target.startswith("secagg.fl") and module.startswith("secagg"):
+        return "secagg must not know its fl layer"
+    if target not in tree.paths:
+        return f"{target} does not exist"
+    if floor == FL and top == "secagg":
+        return None if target in PUBLIC else f"fl takes public names, not {target}"
+    below = floor_of(target)
+    if below is not None and below > floor:
+        return f"floor {floor} imports {target} of floor {below}"
+    return None
+
+
+def violations(root: Path) -> list[str]:
+    """Every broken contract in the tree, as `module:line: what`."""
+    tree = Tree(root)
+    found = [
+        f"{module}: has no floor; put it in the table of tests/test_floors.py"
+        for module in tree.paths
+        if floor_of(module) is None
+    ]
+    edges: dict[str, set[str]] = {}
+    for module in tree.paths:
+        if floor_of(module) is None:
+            continue
+        for line, target in tree.imports(module):
+            edges.setdefault(module, set()).add(target)
+            if what := complaint(tree, module, target):
+                found.append(f"{module}:{line}: {what}")
+    try:
+        TopologicalSorter(edges).prepare()
+    except CycleError as error:
+        found.append(f"imports in a circle: {' <- '.join(error.args[1])}")
+    return found
+
+
+def test_the_tree_keeps_the_contracts() -> None:
+    assert violations(ROOT) == []
+
+
+def test_the_checker_sees_the_tree() -> None:
+    """A wrong root or a blind resolver would let everything pass."""
+    tree = Tree(ROOT)
+    assert {"secagg", "secagg._binding", "secagg.pairwise.client"} <= set(tree.paths)
+    assert COMPILED in {target for _, target in tree.imports("secagg._binding")}
+    assert "secagg.encoding" in {target for _, target in tree.imports("secagg.pairwise.client")}
+    assert {floor_of(module) for module in tree.paths} >= {1, 2, 3, 4, 5, 6}
+
+
+LAWFUL = {
+    "secagg/__init__.py": "from .simulate import secure_sum",
+    "secagg/errors.py": "from typing import Final",
+    "secagg/wire.py": "from .errors import DecodeError",
+    "secagg/_binding.py": "import numpy\nfrom . import _native",
+    "secagg/field.py": "from . import _binding",
+    "secagg/primitives/__init__.py": "",
+    "secagg/primitives/seal.py": "from nacl import bindings\nfrom .. import _binding",
+    "secagg/pairwise/__init__.py": "",
+    "secagg/pairwise/client.py": "from ..primitives import seal\nfrom ..errors import Aborted",
+    "secagg/simulate.py": "import time\nfrom .pairwise.client import Client",
+    "fl/__init__.py": "from .fedavg import FedAvg",
+    "fl/models.py": "import numpy",
+    "fl/fedavg.py": "import secagg\nfrom secagg.simulate import Cohort\nimport sklearn.datasets",
+}
+PLANTED = {
+    "an upward import": ("secagg/wire.py", "from .field import Field", "of floor 2"),
+    "an upward import by full name": ("secagg/wire.py", "import secagg.field", "of floor 2"),
+    "one inside a function": (
+        "secagg/field.py",
+        "def f():\n    from .pairwise import client",
+        "of floor 5",
+    ),
+    "one for types only": (
+        "secagg/field.py",
+        "if TYPE_CHECKING:\n    from .simulate import secure_sum",
+        "of floor 6",
+    ),
+    "the package from below": ("secagg/field.py", "from . import Client", "of floor 6"),
+    "the core by another": ("secagg/field.py", "from ._native import lib", "only secagg._binding"),
+    "the core by full name": ("secagg/simulate.py", "import secagg._native", "only secagg._bind"),
+    "fl from secagg": ("secagg/simulate.py", "from secagg.fl import FedAvg", "its fl layer"),
+    "fl from secagg, relative": ("secagg/simulate.py", "from .fl.fedavg import F", "its fl layer"),
+    "fl by its folder's name": ("secagg/simulate.py", "import fl.models", "of floor 8"),
+    "an inner module from fl": ("fl/fedavg.py", "from secagg.field import Field", "public names"),
+    "a private one from fl": ("fl/fedavg.py", "from secagg import _binding", "public names"),
+    "upward out of fl": ("fl/fedavg.py", "from .. import Client", "must not import"),
+    "nacl above the primitives": ("secagg/pairwise/client.py", "import nacl", "must not import"),
+    "an unknown package": ("secagg/simulate.py", "import torch", "must not import"),
+    "a clock in the core": ("secagg/pairwise/client.py", "import time", "not below floor 6"),
+    "a thread in the core": ("secagg/field.py", "from threading import Lock", "not below floor 6"),
+    "a circle": ("secagg/errors.py", "from .wire import Reader", "in a circle"),
+    "a circle in a package": ("fl/fedavg.py", "from . import FedAvg", "in a circle"),
+    "a missing module": ("secagg/wire.py", "from .erors import X", "does not exist"),
+    "a module without a floor": ("secagg/extra.py", "", "has no floor"),
+    "a package without a floor": ("secagg/extra/deep.py", "", "has no floor"),
+}
+
+
+def plant(root: Path, files: dict[str, str]) -> list[str]:
+    for name, text in files.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text + "\n")
+    return violations(root)
+
+
+def test_a_lawful_tree_passes(tmp_path: Path) -> None:
+    assert plant(tmp_path, LAWFUL) == []
+
+
+@pytest.mark.parametrize("case", PLANTED)
+def test_a_planted_violation_is_caught(tmp_path: Path, case: str) -> None:
+    name, text, says = PLANTED[case]
+    found = plant(tmp_path, {**LAWFUL, name: f"{LAWFUL.get(name, '')}\n{text}"})
+    assert any(says in line for line in found), found
+    assert len(found) == 1

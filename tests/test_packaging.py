@@ -1,0 +1,257 @@
+"""What users install: the public names, the compiled module and its mends, the packages.
+
+The slow tests build the sdist and from it the wheel, and install that in a fresh environment.
+"""
+
+import ast
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tarfile
+import tomllib
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import secagg
+
+ROOT = Path(__file__).resolve().parents[1]
+PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())
+
+# Frozen: a name that comes or goes is a decision, and a line in CHANGELOG.md.
+PUBLIC = [
+    "SERVER",
+    "Aborted",
+    "Client",
+    "Completed",
+    "DecodeError",
+    "Dropped",
+    "Failed",
+    "Field",
+    "Finished",
+    "FixedPoint",
+    "InputNeeded",
+    "Integers",
+    "Layout",
+    "LocalProtocolError",
+    "Mode",
+    "NativeError",
+    "ParameterError",
+    "Params",
+    "Phase",
+    "PhaseStarted",
+    "Policy",
+    "RangeError",
+    "RemoteProtocolError",
+    "Result",
+    "Round",
+    "RoundFailedError",
+    "SecAggError",
+    "SecureSum",
+    "Send",
+    "Server",
+    "Status",
+    "Suite",
+    "Work",
+    "__version__",
+    "digest",
+    "secure_sum",
+]
+
+
+def environment(**more: str) -> dict[str, str]:
+    """For programs that must see only what they are given: no paths, no coverage."""
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("PYTHON", "COV", "PYTEST", "SECAGG"))
+    }
+    return kept | more
+
+
+# ---- names --------------------------------------------------------------------------------
+
+
+def test_the_public_names_are_frozen() -> None:
+    assert sorted(secagg.__all__) == sorted(PUBLIC)
+
+
+def test_every_public_name_exists() -> None:
+    assert [name for name in secagg.__all__ if not hasattr(secagg, name)] == []
+
+
+def test_version_is_said_once() -> None:
+    assert secagg.__version__ == PROJECT["project"]["version"]
+    assert f"{secagg.__version__}" in (ROOT / "CHANGELOG.md").read_text()
+
+
+def test_runtime_needs_three_packages() -> None:
+    names = [re.split(r"[^\w-]", need)[0] for need in PROJECT["project"]["dependencies"]]
+    assert sorted(names) == ["cffi", "numpy", "pynacl"]
+
+
+def test_every_package_is_installed() -> None:
+    """setup.py lists them by name: one that is forgotten works here and nowhere else."""
+    wanted = {
+        ("secagg/" * (top == "fl") + str(path.parent.relative_to(ROOT))).replace("/", ".")
+        for top in ("secagg", "fl")
+        for path in ROOT.glob(f"{top}/**/*.py")
+    }
+    call = next(
+        node
+        for node in ast.walk(ast.parse((ROOT / "setup.py").read_text()))
+        if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "setup"
+    )
+    listed = next(word.value for word in call.keywords if word.arg == "packages")
+    assert set(ast.literal_eval(listed)) == wanted
+
+
+# ---- the compiled module ------------------------------------------------------------------
+
+# An editable install's finder would lend the copy the module that it lacks.
+TRY = """
+import sys
+sys.meta_path[:] = [f for f in sys.meta_path if f.__module__.startswith("_frozen_importlib")]
+try:
+    import secagg
+except Exception as error:
+    print(type(error).__name__, error)
+else:
+    print("imported", secagg.__file__)
+"""
+
+
+def tree(to: Path) -> Path:
+    """A copy of the sources with the compiled module, as after `pip install -e .`."""
+    for folder in ("secagg", "native"):
+        shutil.copytree(ROOT / folder, to / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    return to
+
+
+def attempt(root: Path) -> str:
+    run = subprocess.run(
+        [sys.executable, "-c", TRY],
+        cwd=root,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    return run.stdout.strip()
+
+
+def compiled(root: Path) -> Path:
+    (module,) = (root / "secagg").glob("_native.*.so")
+    return module
+
+
+def test_a_fresh_module_imports(tmp_path: Path) -> None:
+    """The control for the two below."""
+    assert attempt(tree(tmp_path)) == f"imported {tmp_path / 'secagg' / '__init__.py'}"
+
+
+def test_a_missing_module_names_the_mend(tmp_path: Path) -> None:
+    compiled(tree(tmp_path)).unlink()
+    said = attempt(tmp_path)
+    assert said.startswith("NativeError")
+    assert "missing" in said
+    assert "`pip install -e .`" in said
+
+
+@pytest.mark.parametrize("name", ["dispatch.c", "api.h", "added.c"])
+def test_a_stale_module_names_the_mend(tmp_path: Path, name: str) -> None:
+    with (tree(tmp_path) / "native" / name).open("a") as source:
+        source.write("/* changed */\n")
+    said = attempt(tmp_path)
+    assert said.startswith("NativeError")
+    assert "older than the sources" in said
+    assert "`pip install -e .`" in said
+
+
+def test_the_module_serves_every_python_from_311() -> None:
+    assert compiled(ROOT).name == "_native.abi3.so"
+
+
+# ---- the packages -------------------------------------------------------------------------
+
+SHIPPED = {"secagg/py.typed", "secagg/_native.pyi", "secagg/_native.abi3.so"}
+SOURCES = {
+    *("pyproject.toml", "setup.py", "MANIFEST.in", "LICENSE", "README.md"),
+    *("CHANGELOG.md", "SECURITY.md", "native/api.h", "native/build.py", "native/dispatch.c"),
+    *("secagg/py.typed", "secagg/_native.pyi", "fl/__init__.py", "docs/WIRE.md"),
+    *("tests/conftest.py", "tests/native/selftest.c", "tests/vectors/arithmetic_vectors.json"),
+}
+SUM = """
+import numpy as np, secagg
+run = secagg.secure_sum([np.arange(5), np.ones(5, int), np.ones(5, int)], secagg.Integers(0, 10))
+assert run.total.tolist() == [2, 3, 4, 5, 6], run.total
+print(secagg.__file__)
+"""
+
+
+def command(*words: str | Path, cwd: Path) -> str:
+    run = subprocess.run(
+        [str(word) for word in words],
+        cwd=cwd,
+        env=environment(PIP_DISABLE_PIP_VERSION_CHECK="1"),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=400,
+    )
+    assert run.returncode == 0, f"{words} ended with {run.returncode}:\n{run.stdout}{run.stderr}"
+    return run.stdout
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the sdist and the wheel that was made from it."""
+    pytest.importorskip("build", reason="needs the dev extra")
+    out = tmp_path_factory.mktemp("dist")
+    copy = out / "source"
+    shutil.copytree(
+        ROOT,
+        copy,
+        ignore=shutil.ignore_patterns(".*", "__pycache__", "*.so", "*.egg-info", "build", "dist"),
+    )
+    command(sys.executable, "-m", "build", "--outdir", out, copy, cwd=out)
+    return out
+
+
+@pytest.mark.slow
+def test_the_sdist_is_complete(built: Path) -> None:
+    (sdist,) = built.glob("*.tar.gz")
+    with tarfile.open(sdist) as archive:
+        names = {name.partition("/")[2] for name in archive.getnames()}
+    assert SOURCES - names == set()
+    native = {f"native/{path.name}" for path in (ROOT / "native").glob("*.[ch]")}
+    assert native - names == set()
+    assert [name for name in names if name.endswith((".so", ".o", ".pyc"))] == []
+
+
+@pytest.mark.slow
+def test_the_wheel_is_typed_and_abi3(built: Path) -> None:
+    (wheel,) = built.glob("*.whl")
+    version = PROJECT["project"]["version"]
+    assert wheel.name.startswith(f"secagg-{version}-cp311-abi3-")
+    names = set(zipfile.ZipFile(wheel).namelist())
+    assert SHIPPED - names == set()
+    wanted = {str(path.relative_to(ROOT)) for path in ROOT.glob("secagg/**/*.py")}
+    wanted |= {f"secagg/{path.relative_to(ROOT)}" for path in ROOT.glob("fl/**/*.py")}
+    assert wanted - names == set()
+    assert {name.partition("/")[0] for name in names} == {"secagg", f"secagg-{version}.dist-info"}
+
+
+@pytest.mark.slow
+def test_the_wheel_works_in_a_fresh_environment(built: Path, tmp_path: Path) -> None:
+    (wheel,) = built.glob("*.whl")
+    python = tmp_path / "venv" / "bin" / "python"
+    command(sys.executable, "-m", "venv", tmp_path / "venv", cwd=tmp_path)
+    command(python, "-m", "pip", "install", "-q", wheel, cwd=tmp_path)
+    assert str(tmp_path / "venv") in command(python, "-c", SUM, cwd=tmp_path)
+    assert secagg.__version__ in command(python, "-m", "secagg", cwd=tmp_path)
