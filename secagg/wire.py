@@ -3,6 +3,7 @@
 `docs/WIRE.md` describes the format byte by byte.
 """
 
+import hashlib
 import struct
 from collections.abc import Iterable
 from enum import IntEnum
@@ -43,6 +44,7 @@ class Reader:
         self._data = data
         self._at = 0
         self.party = party
+        self.size = len(data)
 
     def error(self, reason: str) -> DecodeError:
         """The exception to raise for these bytes."""
@@ -102,6 +104,21 @@ class Reader:
         if version != VERSION:
             raise self.error(f"wire version {version}, this library speaks version {VERSION}")
         return self.u8(), self.take(SESSION_BYTES)
+
+
+def open_message(data: object, party: int, session: bytes) -> tuple[int, Reader, bytes]:
+    """Type, body still to be read, and digest of a message that must belong to a session.
+
+    Raises:
+        LocalProtocolError: not bytes.
+        DecodeError: not of this format, version or session.
+    """
+    message = as_bytes(data)
+    reader = Reader(message, party)
+    kind, of = reader.header()
+    if of != session:
+        raise reader.error("message of another session")
+    return kind, reader, hashlib.blake2b(message).digest()
 
 
 def header(kind: MessageType, session: bytes) -> bytes:

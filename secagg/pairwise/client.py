@@ -5,7 +5,6 @@ message changes nothing; a well-formed one that it would be unsafe to act on end
 this client (`Aborted`), with its secrets wiped.
 """
 
-import hashlib
 import logging
 import os
 from typing import Final
@@ -21,7 +20,7 @@ from ..formats import require_int
 from ..params import Policy, Round
 from ..primitives import agreement, seal, shamir
 from ..secret import Secret
-from ..wire import MessageType, Reader, as_bytes
+from ..wire import MessageType, Reader, open_message
 from . import keys
 from .messages import (
     AdvertiseKeys,
@@ -112,12 +111,8 @@ class Client:
                 or out of order; nothing has changed.
             Aborted: going on would be unsafe; the client is finished and wiped.
         """
-        data = as_bytes(data)
-        reader = Reader(data, SERVER)
-        kind, session = reader.header()
-        if session != self.round.session:
-            raise reader.error("message of another session")
-        digest = hashlib.blake2b(data).digest()
+        session = self.round.session
+        kind, reader, digest = open_message(data, SERVER, session)
         if self._accepted.get(kind) == digest:
             return []
         cause = next((known for known in CLIENT[self.state] if known == kind), None)

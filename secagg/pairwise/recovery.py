@@ -1,29 +1,17 @@
-"""From the answers of the survivors to the masks that the server takes off, as jobs.
-
-First the seeds: self seeds of the survivors, mask seeds of those who shared keys and vanished.
-Then, for each vanished party, the keys that it shares with the survivors (`AgreeJob`), and last the
-masks themselves, cut by list of keys and range of the vector (`ExpandJob`). Jobs are picklable
-and pure; they hold mask keys, so whoever runs them is trusted like the server.
+"""From the answers of the survivors to the seeds: rebuilt, corrected, and held against what their
+dealers committed to.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final
 
 import numpy as np
 
-from .._binding import Vector
-from ..errors import RangeError
-from ..field import KEY_BYTES, Field
 from ..params import Params
 from ..primitives import agreement, shamir
 from . import keys
 from .messages import PublicKeys, Unmask
-
-# A piece of about this many mask elements takes some milliseconds.
-PIECE_ELEMENTS: Final = 2**24
-PIECE_KEYS: Final = 256
 
 
 class RecoveryError(Exception):
@@ -33,78 +21,6 @@ class RecoveryError(Exception):
         super().__init__(reason)
         self.reason = reason
         self.disputes = tuple((dealer, holder) for holder in holders)
-
-
-@dataclass(frozen=True, slots=True)
-class SignedKeys:
-    """Mask keys and the signs with which their masks stand in the sum."""
-
-    keys: tuple[bytes, ...] = field(repr=False)
-    signs: tuple[int, ...] = field(repr=False)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class AgreeJob:
-    """The pairwise keys between one vanished party and all survivors."""
-
-    party: int
-    mask_secret: bytes = field(repr=False)
-    h1: bytes
-    survivors: tuple[int, ...]
-    roster: Mapping[int, PublicKeys] = field(repr=False)
-
-    def run(self) -> SignedKeys:
-        """A key a survivor, with the sign that the survivor used."""
-        return SignedKeys(
-            tuple(
-                keys.pairwise_key(self.mask_secret, self.h1, self.party, peer, self.roster)
-                for peer in self.survivors
-            ),
-            self._signs(),
-        )
-
-    def check(self, value: object) -> None:
-        """RangeError unless `run` could have given this value."""
-        if (
-            not isinstance(value, SignedKeys)
-            or value.signs != self._signs()
-            or len(value.keys) != len(self.survivors)
-            or any(not isinstance(key, bytes) or len(key) != KEY_BYTES for key in value.keys)
-        ):
-            raise RangeError("an AgreeJob gives a key and a sign for each survivor")
-
-    def _signs(self) -> tuple[int, ...]:
-        return tuple(keys.pairwise_sign(peer, self.party) for peer in self.survivors)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class ExpandJob:
-    """The sum of some masks over one range of the vector, to be taken from the masked sum."""
-
-    masks: SignedKeys
-    bits: int
-    suite: int
-    start: int
-    length: int
-
-    def run(self) -> Vector:
-        """The signed sum of the masks, elements start .. start + length - 1."""
-        whole = Field(self.bits)
-        return whole.accumulate(
-            whole.zeros(self.length), self.masks.keys, self.masks.signs, self.suite, self.start
-        )
-
-
-def cut(masks: SignedKeys, params: Params) -> Iterator[ExpandJob]:
-    """The expansion of many masks as jobs of bounded size."""
-    span = max(PIECE_ELEMENTS // min(PIECE_KEYS, len(masks.keys)), 1024)
-    for first in range(0, len(masks.keys), PIECE_KEYS):
-        some = SignedKeys(
-            masks.keys[first : first + PIECE_KEYS], masks.signs[first : first + PIECE_KEYS]
-        )
-        for start in range(0, params.vector_length, span):
-            length = min(span, params.vector_length - start)
-            yield ExpandJob(some, params.field_bits, params.suite, start, length)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,6 @@ has answered, or when the driver says that its time is up. A client that breaks 
 dropped before anything of it is forwarded, so it costs itself the round and nobody else.
 """
 
-import hashlib
 import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -28,7 +27,7 @@ from ..events import (
 from ..field import Field
 from ..params import Round
 from ..primitives import agreement
-from ..wire import MessageType, Reader, as_bytes
+from ..wire import MessageType, Reader, open_message
 from . import keys
 from .messages import (
     AdvertiseKeys,
@@ -40,8 +39,9 @@ from .messages import (
     Survivors,
     Unmask,
 )
-from .recovery import AgreeJob, ExpandJob, RecoveryError, SignedKeys, cut, rebuild_seeds
+from .recovery import RecoveryError, rebuild_seeds
 from .transitions import PHASES, SERVER, Call, Input, ServerState
+from .unmasking import Unmasking
 
 _log: Final = logging.getLogger("secagg")
 
@@ -87,9 +87,7 @@ class Server:
         self._sum = self._field.zeros(0)
         self._survivors: tuple[int, ...] = ()  # U3
         self._answers: dict[int, Unmask] = {}
-        self._pending: dict[int, Job] = {}
-        self._done: list[Job] = []
-        self._agreed_keys: list[SignedKeys] = []
+        self._unmasking: Unmasking | None = None
         self._disputes: tuple[tuple[int, int], ...] = ()
 
     def __repr__(self) -> str:
@@ -122,12 +120,7 @@ class Server:
         """
         if party not in range(self._params.cohort):
             raise LocalProtocolError(f"there is no party {party}")
-        data = as_bytes(data)
-        reader = Reader(data, party)
-        kind, session = reader.header()
-        if session != self.round.session:
-            raise reader.error("message of another session")
-        digest = hashlib.blake2b(data).digest()
+        kind, reader, digest = open_message(data, party, self.round.session)
         if party in self._accepted.get(kind, ()):
             if self._accepted[kind][party] == digest:
                 return []
@@ -140,7 +133,7 @@ class Server:
                 party, f"message of type {kind:#04x} while {self.state.value}"
             )
         complaint = _HANDLERS[cause](self, party, reader)
-        self._received += len(data)
+        self._received += reader.size
         events: list[ServerEvent] = []
         if complaint is None:
             self._accepted[cause][party] = digest
@@ -170,23 +163,10 @@ class Server:
         """
         if self.state in (ServerState.COMPLETED, ServerState.FAILED):
             return []
-        if id(job) not in self._pending:
-            if any(job is done for done in self._done):
-                return []
+        if self._unmasking is None:
             raise LocalProtocolError("complete() with a job that this server did not hand out")
-        if isinstance(job, AgreeJob):
-            job.check(value)
-            self._agreed_keys.append(value)
-        elif isinstance(job, ExpandJob):
-            piece = self._field.vector(value)
-            if piece.size != job.length:
-                raise RangeError(f"this ExpandJob gives {job.length} elements, not {piece.size}")
-            part = self._sum[job.start : job.start + job.length]
-            self._field.sub(part, piece, out=part)
-        self._done.append(self._pending.pop(id(job)))
-        if self._pending:
-            return []
-        return self._expand() if isinstance(job, AgreeJob) else self._finish()
+        jobs = self._unmasking.complete(job, value)
+        return self._finish() if self._unmasking.finished else [Work(job) for job in jobs]
 
     @property
     def status(self) -> Status:
@@ -270,9 +250,7 @@ class Server:
         """Lets go of everything that could unmask an input."""
         self._sum = self._field.zeros(0)
         self._answers.clear()
-        self._agreed_keys.clear()
-        self._pending.clear()
-        self._done.clear()
+        self._unmasking = None
 
     def _send(self, payloads: Iterable[tuple[int, bytes]]) -> list[ServerEvent]:
         events: list[ServerEvent] = []
@@ -345,33 +323,9 @@ class Server:
         self._answers.clear()
         self._disputes = seeds.disputes
         self._enter(Call.PHASE_OVER)
-        self_keys = [keys.self_key(seed, self._h1, party) for party, seed in seeds.selves.items()]
-        self._agreed_keys = [SignedKeys(tuple(self_keys), (1,) * len(self_keys))]
-        jobs = [
-            AgreeJob(
-                party,
-                keys.mask_key(seed, self._h0, party),
-                self._h1,
-                self._survivors,
-                self._roster,
-            )
-            for party, seed in seeds.masks.items()
-        ]
-        return self._hand_out(jobs) if jobs else self._expand()
-
-    # -- unmasking --------------------------------------------------------------------------
-
-    def _hand_out(self, jobs: Iterable[Job]) -> list[ServerEvent]:
-        self._pending = {id(job): job for job in jobs}
-        return [Work(job) for job in self._pending.values()]
-
-    def _expand(self) -> list[ServerEvent]:
-        masks = SignedKeys(
-            tuple(key for some in self._agreed_keys for key in some.keys),
-            tuple(sign for some in self._agreed_keys for sign in some.signs),
-        )
-        self._agreed_keys.clear()
-        return self._hand_out(cut(masks, self._params))
+        self._unmasking = Unmasking(self._params, self._sum)
+        jobs = self._unmasking.start(seeds, self._h0, self._h1, self._survivors, self._roster)
+        return [Work(job) for job in jobs]
 
     def _finish(self) -> list[ServerEvent]:
         try:

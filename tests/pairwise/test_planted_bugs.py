@@ -26,7 +26,7 @@ from secagg.pairwise.transitions import ClientState, ServerState
 from secagg.params import Params, Policy
 from secagg.primitives import agreement, shamir
 from secagg.primitives.labels import Label, hash_parts, kdf
-from secagg.wire import MessageType, Reader, u32
+from secagg.wire import MessageType, Reader, open_message, u32
 
 Patch = pytest.MonkeyPatch
 ATTACKS = CLIENT_ATTACKS | SERVER_ATTACKS
@@ -303,7 +303,7 @@ DEFENCES = [
     Defence("one answer a session", answers_again, "two_survivor_sets", "recovered the input"),
     Defence("one roster a session", deals_again, "two_rosters", "two rosters"),
     Defence("one sharing set a session", shares_again, "two_sharing_sets", "two sharing sets"),
-    Defence("session in the header", guard(Client.receive, "another session"),
+    Defence("session in the header", guard(open_message, "another session"),
             "message_of_another_session", "another session"),
     Defence("version in the header", guard(Reader.header, "wire version"),
             "message_of_another_version", "version 1"),

@@ -27,10 +27,10 @@ from pairwise.attacks import SERVER_ATTACKS, cohort, junk, meddle, verdict
 
 import secagg
 from secagg import Client, Params, Phase, Policy, Server
-from secagg.pairwise import recovery
+from secagg.pairwise import unmasking
 from secagg.pairwise.messages import AdvertiseKeys, PublicKeys
-from secagg.pairwise.recovery import AgreeJob, ExpandJob, SignedKeys
 from secagg.pairwise.transitions import ServerState
+from secagg.pairwise.unmasking import AgreeJob, ExpandJob, SignedKeys
 from secagg.wire import MessageType
 
 EARLIER = {
@@ -255,7 +255,7 @@ def test_too_few_fail_the_round_cleanly(phase: Phase, there: int) -> None:
     assert server.state is ServerState.FAILED
     assert server._sum.size == 0
     assert not server._answers
-    assert not server._agreed_keys
+    assert server._unmasking is None
     before = state_of(server)
     for party in range(there, 4):
         with pytest.raises(secagg.RemoteProtocolError):
@@ -329,8 +329,8 @@ def shipped(job: Any) -> Any:
 @pytest.fixture
 def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     """Many jobs: two masks and 1024 elements each."""
-    monkeypatch.setattr(recovery, "PIECE_KEYS", 2)
-    monkeypatch.setattr(recovery, "PIECE_ELEMENTS", 2048)
+    monkeypatch.setattr(unmasking, "PIECE_KEYS", 2)
+    monkeypatch.setattr(unmasking, "PIECE_ELEMENTS", 2048)
 
 
 MANY = Params(6, 3000, secagg.Integers(-4000, 4000), threshold=4)
