@@ -11,6 +11,7 @@ from .errors import (
     SERVER,
     Aborted,
     DecodeError,
+    IdentityError,
     LocalProtocolError,
     NativeError,
     ParameterError,
@@ -32,6 +33,7 @@ from .events import (
 )
 from .field import Field
 from .formats import FixedPoint, Integers
+from .identity import Directory, Identity
 from .layout import Layout, digest
 from .pairwise.client import Client
 from .pairwise.server import Server, Status
@@ -48,11 +50,14 @@ __all__ = [
     "Client",
     "Completed",
     "DecodeError",
+    "Directory",
     "Dropped",
     "Failed",
     "Field",
     "Finished",
     "FixedPoint",
+    "Identity",
+    "IdentityError",
     "InputNeeded",
     "Integers",
     "Layout",

@@ -1,28 +1,45 @@
-"""``python -m secagg``: what is installed, what the CPU offers, and whether it computes right."""
+"""``python -m secagg``: what is installed, what the CPU offers, and whether it computes right.
+
+``python -m secagg identity`` makes identities and pins those of others.
+"""
 
 import argparse
 import sys
 from typing import NoReturn
 
-from . import __version__
+from . import __version__, identity_command
+from .errors import SecAggError
 from .implementations import cpu_features, families
-from .selftest import run
+from .selftest import run as known_answers
 
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        """One line and exit code 2."""
-        self.exit(2, f"{self.prog}: error: {message}\n")
+        """One line, whatever is in it, and exit code 2."""
+        line = "".join(letter if letter.isprintable() else "?" for letter in message)
+        self.exit(2, f"{self.prog.split()[0]}: error: {line}\n")
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Prints the report; 0 when every known answer is right, else 1."""
-    parser = _Parser(
-        prog="secagg", description="Show the native core's implementations and test them."
+    """Prints the report, or runs a command; 1 when a known answer is wrong, else 0."""
+    parser: argparse.ArgumentParser = _Parser(
+        prog="secagg",
+        description="Without a command: show the native core's implementations and test them.",
     )
     parser.add_argument("--version", action="version", version=f"secagg {__version__}")
-    parser.parse_args(arguments)
+    commands = parser.add_subparsers(metavar="COMMAND")
+    identity_command.add_to(commands)
+    options = parser.parse_args(arguments)
+    if "run" not in options:
+        return _report()
+    try:
+        options.run(options)
+    except SecAggError as error:
+        parser.error(str(error))
+    return 0
 
+
+def _report() -> int:
     write = sys.stdout.write
     write(f"secagg {__version__}\n\nCPU features\n")
     for name, present in cpu_features().items():
@@ -31,7 +48,7 @@ def main(arguments: list[str] | None = None) -> int:
     for family in families():
         write(f"  {family.name:<10}{family.active:<16}{', '.join(family.compiled)}\n")
     write("\nknown answers\n")
-    outcomes = list(run())
+    outcomes = list(known_answers())
     for outcome in outcomes:
         verdict = "ok" if outcome.passed else "FAILED"
         write(f"  {outcome.name:<22}{outcome.implementation:<20}{verdict}\n")

@@ -25,6 +25,10 @@ class RangeError(SecAggError, ValueError):
     """An input of one's own is unusable: wrong shape or dtype, NaN, or out of range."""
 
 
+class IdentityError(SecAggError):
+    """A file with an identity or a directory is unusable: the message says why, and the mend."""
+
+
 class LocalProtocolError(SecAggError):
     """The caller used the API out of order. The state is as it was."""
 

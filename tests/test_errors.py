@@ -10,6 +10,7 @@ from secagg import (
     SERVER,
     Aborted,
     DecodeError,
+    IdentityError,
     LocalProtocolError,
     NativeError,
     ParameterError,
@@ -23,6 +24,7 @@ from secagg.errors import party_name
 KINDS = [
     ParameterError("x"),
     RangeError("x"),
+    IdentityError("x"),
     LocalProtocolError("x"),
     RemoteProtocolError(3, "x"),
     DecodeError(3, "x"),
@@ -46,7 +48,14 @@ def test_the_families() -> None:
     assert issubclass(ParameterError, ValueError)
     assert issubclass(RangeError, ValueError)
     assert issubclass(DecodeError, RemoteProtocolError)
-    for local in (ParameterError, RangeError, LocalProtocolError, Aborted, NativeError):
+    for local in (
+        ParameterError,
+        RangeError,
+        IdentityError,
+        LocalProtocolError,
+        Aborted,
+        NativeError,
+    ):
         assert not issubclass(local, RemoteProtocolError)
     assert not issubclass(RemoteProtocolError, ValueError)
     assert not issubclass(RangeError, ParameterError)

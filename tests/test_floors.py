@@ -19,6 +19,7 @@ ROOT = Path(__file__).resolve().parents[1]
 FLOORS = {
     "secagg.errors": 1,
     "secagg.events": 1,
+    "secagg.files": 1,
     "secagg.formats": 1,
     "secagg.moduli": 1,
     "secagg.params": 1,
@@ -38,6 +39,7 @@ FLOORS = {
     "secagg.__main__": 6,
     "secagg.aio": 6,
     "secagg.bench": 6,
+    "secagg.identity_command": 6,
     "secagg.selftest": 6,
     "secagg.simulate": 6,
     "secagg.audit": 7,

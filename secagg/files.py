@@ -1,0 +1,101 @@
+"""Small files that must be whole, or private: written at once, read with their rights checked."""
+
+import os
+import stat
+from pathlib import Path
+from typing import Final
+
+from .errors import IdentityError
+from .secret import Secret
+
+PRIVATE: Final = 0o600
+PUBLIC: Final = 0o644
+
+
+def _cannot(verb: str, path: Path, error: OSError) -> IdentityError:
+    return IdentityError(f"{path}: cannot {verb} it: {error.strerror or type(error).__name__}")
+
+
+def _create(path: str, flags: int) -> int:
+    return os.open(path, flags, PRIVATE)
+
+
+def _look(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK)  # a pipe without a writer must not stop us
+
+
+def write_file(path: Path, content: Secret, mode: int, *, overwrite: bool) -> None:
+    """Writes a file that is there whole or not at all, whenever the machine stops.
+
+    Args:
+        path: where; what is there under this name is replaced, or the reason to refuse.
+        content: the bytes.
+        mode: the rights, `PRIVATE` or `PUBLIC`, whatever the umask.
+        overwrite: replace a file that exists.
+
+    Raises:
+        IdentityError: the file exists (and is as it was), or cannot be written.
+    """
+    draft = path.parent / f".secagg-{os.urandom(8).hex()}"
+    try:
+        try:
+            with open(draft, "xb", opener=_create) as stream:
+                os.fchmod(stream.fileno(), mode)
+                stream.write(content.expose())
+                stream.flush()
+                os.fsync(stream.fileno())
+            if overwrite:
+                draft.replace(path)
+            else:
+                path.hardlink_to(draft)  # fails where the name is taken
+        finally:
+            draft.unlink(missing_ok=True)
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    except FileExistsError:
+        raise IdentityError(
+            f"{path}: exists already; move it away, or ask to overwrite it"
+        ) from None
+    except OSError as error:
+        raise _cannot("write", path, error) from None
+
+
+def read_file(path: Path, limit: int, *, private: bool) -> Secret:
+    """Reads a file after a look at its rights (on the open file, so it is the one looked at).
+
+    Args:
+        path: which; a symbolic link is followed.
+        limit: greatest size in bytes.
+        private: it must be the user's own and unreadable to others; otherwise it only must not
+            be writable for everybody.
+
+    Raises:
+        IdentityError: the file cannot be read, is no regular file, is too open, somebody
+            else's, empty, or too long.
+    """
+    try:
+        with open(path, "rb", opener=_look) as stream:
+            found = os.fstat(stream.fileno())
+            if reason := _unsafe(found, private):
+                raise IdentityError(f"{path}: {reason}")
+            if not 0 < found.st_size <= limit:
+                raise IdentityError(f"{path}: {found.st_size} bytes; 1 to {limit} are possible")
+            return Secret(stream.read(limit))
+    except OSError as error:
+        raise _cannot("read", path, error) from None
+
+
+def _unsafe(found: os.stat_result, private: bool) -> str | None:
+    mode = stat.S_IMODE(found.st_mode)
+    if not stat.S_ISREG(found.st_mode):
+        return "not a regular file"
+    if private and found.st_uid != os.geteuid():
+        return "belongs to another user; its owner alone may use it"
+    if private and mode & 0o077:
+        return f"others may use it (mode {mode:04o}); run `chmod 600` on it"
+    if mode & stat.S_IWOTH:
+        return f"everybody may change it (mode {mode:04o}); run `chmod o-w` on it"
+    return None

@@ -1,0 +1,128 @@
+"""``python -m secagg identity new|show|pin``: keys and pinned directories from a shell."""
+
+import argparse
+import contextlib
+import fcntl
+import getpass
+import os
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .errors import IdentityError, ParameterError
+from .identity import Directory, Identity, fingerprint
+
+if TYPE_CHECKING:
+    Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
+
+
+def add_to(commands: "Subparsers") -> None:
+    """Adds the command; what is parsed has `run`, which raises SecAggError on bad input."""
+    text = "Make and show identities, and pin the keys of others."
+    identity = commands.add_parser("identity", help=text, description=text)
+    actions = identity.add_subparsers(required=True, metavar="new|show|pin")
+
+    text = "Make an identity and show its verify key. Never overwrites a file."
+    new = actions.add_parser("new", help=text, description=text)
+    new.add_argument("file", type=Path, metavar="FILE")
+    source = new.add_mutually_exclusive_group()
+    source.add_argument("--passphrase-prompt", action="store_true", help="ask for one, twice")
+    source.add_argument(
+        "--passphrase-stdin", action="store_true", help="take the first line of standard input"
+    )
+    new.set_defaults(run=_new)
+
+    text = "Show the verify key and the fingerprint of an identity; needs no passphrase."
+    show = actions.add_parser("show", help=text, description=text)
+    show.add_argument("file", type=Path, metavar="FILE")
+    show.set_defaults(run=_show)
+
+    text = "Change a directory of pinned keys: without an option, add a party at the next index."
+    pin = actions.add_parser("pin", help=text, description=text)
+    pin.add_argument("directory", type=Path, metavar="DIRECTORY_FILE")
+    pin.add_argument("name", metavar="NAME")
+    pin.add_argument("verify_key", nargs="?", metavar="VERIFY_KEY", help="64 hexadecimal digits")
+    change = pin.add_mutually_exclusive_group()
+    change.add_argument("--rotate", action="store_true", help="a new key; the old one is revoked")
+    change.add_argument("--revoke", action="store_true", help="remove the party, revoke its key")
+    change.add_argument("--leave", action="store_true", help="remove the party")
+    pin.set_defaults(run=_pin)
+
+
+def _write(verify_key: bytes, before: str = "") -> None:
+    text = f"verify key   {verify_key.hex()}\nfingerprint  {fingerprint(verify_key)}\n"
+    sys.stdout.write(before + text)
+
+
+def _passphrase(options: argparse.Namespace) -> str | None:
+    try:
+        if options.passphrase_stdin:
+            return sys.stdin.readline().removesuffix("\n")
+        if not options.passphrase_prompt:
+            return None
+        given = getpass.getpass("Passphrase: ")
+        if given == getpass.getpass("Again: "):
+            return given
+    except (EOFError, UnicodeDecodeError):
+        raise ParameterError("no passphrase could be read") from None
+    raise ParameterError("the two passphrases differ")
+
+
+def _new(options: argparse.Namespace) -> None:
+    if os.path.lexists(options.file):  # said before anybody types a passphrase; save checks again
+        raise IdentityError(f"{options.file}: exists already; move it away")
+    identity = Identity.generate()
+    identity.save(options.file, _passphrase(options))
+    _write(identity.verify_key)
+
+
+def _show(options: argparse.Namespace) -> None:
+    _write(Identity.stored_verify_key(options.file))
+
+
+@contextlib.contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """Keeps two commands from losing each other's change, where the file system has locks."""
+    try:
+        folder = os.open(path.parent, os.O_RDONLY)
+    except OSError as error:
+        raise IdentityError(f"{path.parent}: {error.strerror}") from None
+    try:
+        with contextlib.suppress(OSError):
+            fcntl.flock(folder, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(folder)
+
+
+def _pin(options: argparse.Namespace) -> None:
+    name, removes = options.name, options.revoke or options.leave
+    if removes != (options.verify_key is None):
+        raise ParameterError("VERIFY_KEY is given, but not with --revoke or --leave")
+    key = b"" if removes else _read_key(options.verify_key)
+    with _alone(options.directory):
+        if os.path.lexists(options.directory) or removes or options.rotate:
+            before = Directory.load(options.directory)
+        else:
+            before = Directory()
+        if options.revoke:
+            after = before.revoke(name)
+        elif options.leave:
+            after = before.leave(name)
+        elif options.rotate:
+            after = before.rotate(name, key)
+        else:
+            after = before.join(name, key)
+        after.save(options.directory)
+    if removes:
+        sys.stdout.write(f"parties left: {len(after)}; those behind {name} moved up by one\n")
+        return
+    _write(key, f"{name} is party {after.index_of(key)}\n")
+
+
+def _read_key(text: str) -> bytes:
+    if not re.fullmatch("[0-9a-fA-F]{64}", text):
+        raise ParameterError("a verify key has 64 hexadecimal digits")
+    return bytes.fromhex(text)

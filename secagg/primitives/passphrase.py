@@ -1,0 +1,56 @@
+"""Keys out of passphrases: Argon2id (RFC 9106), through libsodium."""
+
+from dataclasses import dataclass
+from typing import Final
+
+from nacl import bindings
+from nacl.exceptions import RuntimeError as SodiumError
+
+KEY_BYTES: Final = 32
+SALT_BYTES: Final = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What one guess costs.
+
+    Attributes:
+        passes: over the memory, 1..16.
+        memory: in KiB, 8..2**20 (one GiB).
+    """
+
+    passes: int
+    memory: int
+
+    @property
+    def allowed(self) -> bool:
+        """Whether both are in range: a stored cost must not be able to stop the machine."""
+        return 1 <= self.passes <= 16 and 8 <= self.memory <= 2**20
+
+
+# libsodium's "moderate": for keys that are opened once a process. About half a second.
+MODERATE: Final = Cost(passes=3, memory=2**18)
+
+
+def derive(passphrase: bytes, salt: bytes, cost: Cost) -> bytes | None:
+    """A 32-byte key.
+
+    Args:
+        passphrase: any bytes.
+        salt: 16 random bytes, new for every key.
+        cost: an allowed one.
+
+    Returns:
+        The key, or None where there is not so much memory.
+    """
+    try:
+        return bindings.crypto_pwhash_alg(
+            KEY_BYTES,
+            passphrase,
+            salt,
+            cost.passes,
+            cost.memory * 1024,
+            bindings.crypto_pwhash_ALG_ARGON2ID13,
+        )
+    except SodiumError:
+        return None

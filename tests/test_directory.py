@@ -1,0 +1,385 @@
+"""Directories: what may be pinned together, how they change, and what a file may hold."""
+
+import copy
+import dataclasses
+import os
+import pickle
+import stat
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from secagg import Directory, IdentityError, ParameterError
+from secagg import identity as module
+from secagg.identity import Entry
+from secagg.primitives.sign import verify_key
+from secagg.wire import u32
+
+KEYS = [verify_key(bytes([i]) * 32) for i in range(8)]
+A, B, C, D = KEYS[:4]
+LOW_ORDER = bytes(32)
+NOT_CANONICAL = (2**255 - 19 + 3).to_bytes(32, "little")
+HEADER = "secagg directory v1\n"
+
+
+def three() -> Directory:
+    return Directory.of([("anna", A), ("bert", B), ("clara", C)])
+
+
+def text_of(*lines: str) -> bytes:
+    return (HEADER + "".join(f"{line}\n" for line in lines)).encode()
+
+
+def pin(index: int, key: bytes, name: str) -> str:
+    return f"{index} {key.hex()} {name}"
+
+
+# ---- what it is ---------------------------------------------------------------------------
+
+
+def test_order_is_the_index() -> None:
+    directory = three()
+    assert directory.verify_keys == (A, B, C)
+    assert [directory.index_of(key) for key in (A, B, C)] == [0, 1, 2]
+    assert directory.encode() == A + B + C
+    assert len(directory) == 3
+    assert [entry.name for entry in directory.entries] == ["anna", "bert", "clara"]
+
+
+def test_only_keys_and_their_order_are_bound() -> None:
+    """Names and revoked keys are each party's own affair."""
+    renamed = Directory.of([("x", A), ("y", B), ("z", C)], [D])
+    assert renamed.encode() == three().encode()
+    assert renamed != three()
+    assert Directory.of([("bert", B), ("anna", A), ("clara", C)]).encode() != three().encode()
+
+
+def test_an_unknown_key_has_no_index() -> None:
+    with pytest.raises(ParameterError, match="not in the directory"):
+        three().index_of(D)
+
+
+def test_empty() -> None:
+    assert len(Directory()) == len(Directory().encode()) == 0
+    assert Directory() == Directory.of([])
+
+
+def test_it_is_immutable_and_travels() -> None:
+    """Public data: it may be copied, pickled and compared."""
+    directory = three().rotate("bert", D)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        directory.entries = ()  # type: ignore[misc]
+    for twin in (copy.copy(directory), pickle.loads(pickle.dumps(directory))):  # noqa: S301
+        assert twin == directory
+        assert hash(twin) == hash(directory)
+        assert twin.index_of(D) == 1
+
+
+# ---- refusals -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("", " ", "a b", "a\n", "-a", ".a", "_a", "a" * 65, "a/b", "a#"),
+        *("\u00e9cole", "\u0430", "\u0661", None, b"a"),
+    ],
+)
+def test_odd_names_are_refused(name: Any) -> None:
+    with pytest.raises(ParameterError, match="1 to 64 letters"):
+        Directory.of([(name, A)])
+    with pytest.raises(ParameterError, match="1 to 64 letters"):
+        three().join(name, D)
+
+
+@pytest.mark.parametrize("name", ["a", "9", "a" * 64, "St.Mary-2_x@example.org"])
+def test_plain_names_are_fine(name: str) -> None:
+    directory = Directory.of([(name, A)])
+    assert Directory.from_text(directory.to_text().encode()) == directory
+
+
+@pytest.mark.parametrize("name", ["anna", "Anna", "ANNA"])
+def test_names_are_told_apart_without_their_case(name: str) -> None:
+    with pytest.raises(ParameterError, match=f"two parties are called {name}"):
+        three().join(name, D)
+
+
+@pytest.mark.parametrize(
+    "key", [LOW_ORDER, NOT_CANONICAL, A[1:], A + b"x", b"", A.hex(), None, bytearray(A)]
+)
+def test_weak_and_malformed_keys_are_refused(key: Any) -> None:
+    """In every place that takes one."""
+    for attempt in (
+        lambda: Directory.of([("x", key)]),
+        lambda: three().join("x", key),
+        lambda: three().rotate("bert", key),
+        lambda: Directory((), (key,)),  # type: ignore[arg-type]
+    ):
+        with pytest.raises(ParameterError, match="no Ed25519 verify key"):
+            attempt()
+
+
+def test_a_key_is_pinned_once() -> None:
+    with pytest.raises(ParameterError, match="key of x is pinned twice"):
+        three().join("x", A)
+    with pytest.raises(ParameterError, match="pinned twice"):
+        three().rotate("bert", A)
+
+
+def test_a_revoked_key_never_comes_back() -> None:
+    """Neither under its old name, nor another, nor by rotation to itself."""
+    for directory in (three().revoke("anna"), three().rotate("anna", D)):
+        assert directory.revoked == {A}
+        for attempt in (
+            lambda directory=directory: directory.join("anna2", A),
+            lambda directory=directory: directory.rotate("bert", A),
+        ):
+            with pytest.raises(ParameterError, match="is revoked"):
+                attempt()
+    with pytest.raises(ParameterError, match="is revoked"):
+        three().rotate("anna", A)
+    with pytest.raises(ParameterError, match="is revoked"):
+        Directory.of([("x", A)], [A])
+
+
+def test_the_greatest_cohort(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At most MAX_COHORT entries; the real limit with the check of points set aside."""
+    monkeypatch.setattr(module, "_strong", lambda key: True)
+    limit = module.MAX_COHORT
+    assert limit == 65536
+    entries = tuple(Entry(f"p{i}", u32(i)) for i in range(limit + 1))
+    full = Directory(entries[:limit])
+    assert len(full) == limit
+    with pytest.raises(ParameterError, match="at most 65536"):
+        Directory(entries)
+
+
+# ---- changes ------------------------------------------------------------------------------
+
+
+def test_join_takes_the_next_index() -> None:
+    before = three()
+    after = before.join("dora", D)
+    assert after.verify_keys == (A, B, C, D)
+    assert after.index_of(D) == 3
+    assert before == three()
+
+
+def test_leave_closes_the_gap() -> None:
+    """And the key may come back: nothing is wrong with it."""
+    after = three().leave("anna")
+    assert after.verify_keys == (B, C)
+    assert after.index_of(C) == 1
+    assert after.revoked == frozenset()
+    assert after.join("anna", A).verify_keys == (B, C, A)
+
+
+def test_rotate_keeps_the_index() -> None:
+    after = three().rotate("bert", D)
+    assert after.verify_keys == (A, D, C)
+    assert after.entries[1] == Entry("bert", D)
+    assert after.revoked == {B}
+
+
+def test_revoke_leaves_and_revokes() -> None:
+    after = three().revoke("bert")
+    assert after.verify_keys == (A, C)
+    assert after.revoked == {B}
+    assert after.revoke("anna").revoked == {A, B}
+
+
+@pytest.mark.parametrize("change", ["leave", "revoke", "rotate"])
+@pytest.mark.parametrize("name", ["nobody", "ANNA", ""])
+def test_changes_need_a_name_that_is_there(change: str, name: str) -> None:
+    """As it is written."""
+    with pytest.raises(ParameterError, match="nobody in the directory"):
+        getattr(three(), change)(name, *([D] if change == "rotate" else []))
+
+
+@given(st.lists(st.tuples(st.sampled_from("jlrv"), st.integers(0, 7), st.sampled_from(KEYS))))
+def test_any_changes(steps: list[tuple[str, int, bytes]]) -> None:
+    """Against a plain model; whatever happened, the text gives the directory back."""
+    directory, model, revoked = Directory(), list[tuple[str, bytes]](), set[bytes]()
+    for what, number, key in steps:
+        name = f"p{number}"
+        at = next((i for i, (known, _) in enumerate(model) if known == name), None)
+        usable = key not in revoked and all(key != pinned for _, pinned in model)
+        possible = (at is None and usable) if what == "j" else at is not None
+        possible = possible and (what != "r" or usable)
+        method = {"j": "join", "l": "leave", "r": "rotate", "v": "revoke"}[what]
+        call = partial(getattr(directory, method), name, *([key] if what in "jr" else []))
+        if not possible:
+            with pytest.raises(ParameterError):
+                call()
+            continue
+        directory = call()
+        if what == "j":
+            model.append((name, key))
+            continue
+        assert at is not None
+        if what in "rv":
+            revoked.add(model[at][1])
+        model[at : at + 1] = [(name, key)] if what == "r" else []
+    assert directory == Directory.of(model, revoked)
+    assert directory.verify_keys == tuple(key for _, key in model)
+    assert Directory.from_text(directory.to_text().encode()) == directory
+
+
+# ---- the file -----------------------------------------------------------------------------
+
+
+def test_the_text_is_frozen() -> None:
+    """Readable, and the same for equal directories."""
+    directory = three().revoke("anna").rotate("bert", D)
+    first, second = sorted((A.hex(), B.hex()))
+    assert directory.to_text() == (
+        f"secagg directory v1\n# index, verify key, name\n0 {D.hex()} bert\n1 {C.hex()} clara\n"
+        f"revoked\n{first}\n{second}\nend\n"
+    )
+
+
+def test_save_and_load(tmp_path: Path) -> None:
+    """Others may read it; saving again replaces it, unless that is not wanted."""
+    path = tmp_path / "pins"
+    three().save(path)
+    assert Directory.load(path) == three()
+    assert stat.S_IMODE(path.stat().st_mode) == 0o644
+    after = three().revoke("anna")
+    with pytest.raises(IdentityError, match="exists already"):
+        after.save(path, overwrite=False)
+    assert Directory.load(str(path)) == three()
+    after.save(str(path))
+    assert Directory.load(path) == after
+    assert os.listdir(tmp_path) == ["pins"]  # noqa: PTH208
+
+
+def test_comments_spaces_and_empty_lines_may_stand() -> None:
+    text = text_of(
+        *("# H\u00f4pital", "", f"0   {A.hex()} anna", "#", "# clara left", pin(1, B, "bert")),
+        *("", "revoked", "# stolen laptop", C.hex(), "", "end", "", "# signed off"),
+    )
+    assert Directory.from_text(text) == Directory.of([("anna", A), ("bert", B)], [C])
+
+
+@pytest.mark.parametrize(
+    ("lines", "line", "says"),
+    [
+        ([pin(1, A, "anna"), "revoked", "end"], 2, "next index is 0, not 1"),
+        ([pin(0, A, "a"), pin(2, B, "b"), "revoked", "end"], 3, "next index is 1, not 2"),
+        ([pin(0, A, "a"), pin(0, B, "b"), "revoked", "end"], 3, "next index is 1, not 0"),
+        ([f"00 {A.hex()} a", "revoked", "end"], 2, "must be an index"),
+        ([f"0 {A.hex().upper()} a", "revoked", "end"], 2, "must be an index"),
+        ([f"0 {A.hex()[1:]} a", "revoked", "end"], 2, "must be an index"),
+        ([f"0 {A.hex()}", "revoked", "end"], 2, "must be an index"),
+        ([f"0 {A.hex()} a b", "revoked", "end"], 2, "must be an index"),
+        ([f"0\t{A.hex()} a", "revoked", "end"], 2, "must be an index"),
+        ([f" 0 {A.hex()} a", "revoked", "end"], 2, "must be an index"),
+        ([f"0 {A.hex()} a\r", "revoked", "end"], 2, "must be an index"),
+        ([f"0 {A.hex()} \u00e9", "revoked", "end"], 2, "must be an index"),
+        ([f"0 {A.hex()} a # b", "revoked", "end"], 2, "must be an index"),
+        ([pin(0, A, "a"), pin(1, A, "b"), "revoked", "end"], 3, "pinned twice"),
+        ([pin(0, A, "a"), pin(1, B, "A"), "revoked", "end"], 3, "two parties are called A"),
+        ([pin(0, LOW_ORDER, "a"), "revoked", "end"], 2, "no Ed25519 verify key"),
+        ([pin(0, NOT_CANONICAL, "a"), "revoked", "end"], 2, "no Ed25519 verify key"),
+        ([pin(0, A, "a"), "", "revoked", A.hex(), "end"], 5, "a revoked key is pinned"),
+        (["revoked", A.hex(), A.hex(), "end"], 4, "revoked twice"),
+        (["revoked", LOW_ORDER.hex(), "end"], 3, "no Ed25519 verify key"),
+        (["revoked", A.hex()[1:], "end"], 3, "must be a key of 64"),
+        (["revoked", A.hex().upper(), "end"], 3, "must be a key of 64"),
+        (["revoked", "revoked", "end"], 3, "must be a key of 64"),
+        (["revoked", pin(0, A, "a"), "end"], 3, "must be a key of 64"),
+        (["end"], 2, "must be an index"),
+        (["revoked", "end", "end"], 4, "nothing may follow"),
+        (["revoked", "end", A.hex()], 4, "nothing may follow"),
+        ([pin(0, A, "a"), "revoked"], 4, "'end' is missing"),
+        ([pin(0, A, "a")], 3, "'end' is missing"),
+    ],
+)
+def test_anything_unexpected_names_its_line(
+    tmp_path: Path, lines: list[str], line: int, says: str
+) -> None:
+    text = text_of(*lines)
+    with pytest.raises(IdentityError, match=rf"^line {line}: .*{says}"):
+        Directory.from_text(text)
+    (tmp_path / "pins").write_bytes(text)
+    with pytest.raises(IdentityError, match=rf"pins: line {line}: .*{says}"):
+        Directory.load(tmp_path / "pins")
+
+
+@pytest.mark.parametrize(
+    "text", [b"", b"\n", b"secagg directory v2\nrevoked\nend\n", b"secagg identity v1\n"]
+)
+def test_other_files_are_refused(text: bytes) -> None:
+    with pytest.raises(IdentityError, match=r"^line 1: must be 'secagg directory v1'"):
+        Directory.from_text(text)
+
+
+def test_every_truncation_is_refused() -> None:
+    """At a line's end as well: a list that lost its last lines is no smaller list."""
+    text = three().revoke("anna").to_text().encode()
+    for length in range(len(text)):
+        with pytest.raises(IdentityError, match=r"^line \d+: "):
+            Directory.from_text(text[:length])
+
+
+def test_everybodys_file_is_refused(tmp_path: Path) -> None:
+    """Whoever can change the pins can be anybody."""
+    three().save(tmp_path / "pins")
+    (tmp_path / "pins").chmod(0o666)
+    with pytest.raises(IdentityError, match="everybody may change it"):
+        Directory.load(tmp_path / "pins")
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(IdentityError, match="pins: cannot read it: No such file"):
+        Directory.load(tmp_path / "pins")
+
+
+def test_a_huge_file_is_not_read(tmp_path: Path) -> None:
+    (tmp_path / "pins").touch(0o644)
+    os.truncate(tmp_path / "pins", 2**25 + 1)
+    with pytest.raises(IdentityError, match="33554433 bytes"):
+        Directory.load(tmp_path / "pins")
+
+
+LINES = [
+    *(pin(i, key, f"p{i}") for i, key in enumerate(KEYS[:3])),
+    *("revoked", "end", "", "# x", KEYS[0].hex(), KEYS[3].hex(), pin(0, KEYS[4], "p1")),
+]
+
+
+@given(st.lists(st.sampled_from(LINES), max_size=8).map(lambda lines: text_of(*lines)))
+@example(text_of(*LINES[:5]))
+def test_any_lines_as_a_file(text: bytes) -> None:
+    check_any(text)
+
+
+@given(st.binary(max_size=300) | st.binary().map(HEADER.encode().__add__))
+def test_any_bytes_as_a_file(text: bytes) -> None:
+    check_any(text)
+
+
+@given(st.integers(0, 400), st.integers(0, 255))
+def test_any_altered_byte(at: int, value: int) -> None:
+    text = bytearray(three().revoke("anna").to_text().encode())
+    text[at % len(text)] = value
+    check_any(bytes(text))
+
+
+def check_any(text: bytes) -> None:
+    """A typed error that names a line, or a directory whose own text gives it back."""
+    try:
+        directory = Directory.from_text(text)
+    except IdentityError as error:
+        assert str(error).startswith("line ")  # noqa: PT017 - either outcome is fine
+        return
+    canonical = directory.to_text().encode()
+    assert Directory.from_text(canonical) == directory
+    assert Directory.from_text(canonical).to_text().encode() == canonical
+    kept = [line for line in text.split(b"\n") if line and not line.startswith(b"#")]
+    again = [line for line in canonical.split(b"\n") if line and not line.startswith(b"#")]
+    assert sorted(b" ".join(line.split()) for line in kept) == sorted(again)

@@ -1,0 +1,290 @@
+"""``python -m secagg identity``: what it writes, what it refuses, and that it shows no secret."""
+
+import fcntl
+import getpass
+import io
+import os
+import re
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from secagg import Directory, Identity, identity_command
+from secagg.__main__ import main
+from secagg.identity import fingerprint
+from secagg.primitives import passphrase
+from secagg.primitives.passphrase import Cost
+from secagg.primitives.sign import verify_key
+
+KEYS = [verify_key(bytes([i]) * 32) for i in range(4)]
+PHRASE = "an unmistakable phrase"
+
+
+@pytest.fixture(autouse=True)
+def cheap(monkeypatch: pytest.MonkeyPatch) -> list[Cost]:
+    """Argon2id at a low cost, and the costs that were asked for."""
+    real, costs = passphrase.derive, list[Cost]()
+
+    def derive(phrase: bytes, salt: bytes, cost: Cost) -> bytes | None:
+        costs.append(cost)
+        return real(phrase, salt, Cost(1, 8))
+
+    monkeypatch.setattr("secagg.identity.derive", derive)
+    return costs
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> str:
+    """The output of a command that succeeds."""
+    assert main(["identity", *map(str, arguments)]) == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    assert PHRASE not in out
+    return out
+
+
+def refused(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> str:
+    """The one line of a command that fails with code 2."""
+    with pytest.raises(SystemExit) as caught:
+        main(["identity", *map(str, arguments)])
+    assert caught.value.code == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("secagg: error: ")
+    assert err.count("\n") == 1
+    assert err.endswith("\n")
+    assert PHRASE not in err
+    return err
+
+
+# ---- new and show -------------------------------------------------------------------------
+
+
+def test_new_and_show(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """Both print the key and the fingerprint of what is in the file, and nothing else."""
+    out = run(capsys, "new", tmp_path / "me")
+    key = Identity.load(tmp_path / "me").verify_key
+    assert out == f"verify key   {key.hex()}\nfingerprint  {fingerprint(key)}\n"
+    assert run(capsys, "show", tmp_path / "me") == out
+    assert stat.S_IMODE((tmp_path / "me").stat().st_mode) == 0o600
+
+
+def test_new_overwrites_nothing(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    run(capsys, "new", tmp_path / "me")
+    before = (tmp_path / "me").read_bytes()
+    assert "exists already" in refused(capsys, "new", tmp_path / "me", "--passphrase-prompt")
+    assert (tmp_path / "me").read_bytes() == before
+    (tmp_path / "link").symlink_to("nowhere")
+    assert "exists already" in refused(capsys, "new", tmp_path / "link")
+
+
+@pytest.mark.parametrize("given", [f"{PHRASE}\n", PHRASE, f"{PHRASE}\nmore\n"])
+def test_passphrase_from_standard_input(
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    cheap: list[Cost],
+    given: str,
+) -> None:
+    """The first line, without its end; at full cost; `show` needs it not."""
+    monkeypatch.setattr(sys, "stdin", io.StringIO(given))
+    out = run(capsys, "new", tmp_path / "me", "--passphrase-stdin")
+    assert cheap == [passphrase.MODERATE]
+    assert run(capsys, "show", tmp_path / "me") == out
+    assert Identity.load(tmp_path / "me", PHRASE).verify_key.hex() in out
+
+
+def test_passphrase_from_the_terminal(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Asked twice."""
+    asked: list[str] = []
+
+    def ask(prompt: str) -> str:
+        asked.append(prompt)
+        return PHRASE
+
+    monkeypatch.setattr(getpass, "getpass", ask)
+    run(capsys, "new", tmp_path / "me", "--passphrase-prompt")
+    assert len(asked) == 2
+    Identity.load(tmp_path / "me", PHRASE)
+
+
+def test_passphrases_that_differ(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    answers = iter([PHRASE, PHRASE + "x"])
+    monkeypatch.setattr(getpass, "getpass", lambda _: next(answers))
+    assert "differ" in refused(capsys, "new", tmp_path / "me", "--passphrase-prompt")
+    assert not (tmp_path / "me").exists()
+
+
+def test_no_passphrase_where_one_is_promised(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Never a file without one instead: empty input, a closed terminal, no text."""
+    for stdin in (io.StringIO(""), io.StringIO("\n"), io.TextIOWrapper(io.BytesIO(b"\xff"))):
+        monkeypatch.setattr(sys, "stdin", stdin)
+        assert "passphrase" in refused(capsys, "new", tmp_path / "me", "--passphrase-stdin")
+
+    def closed(_: str) -> str:
+        raise EOFError
+
+    monkeypatch.setattr(getpass, "getpass", closed)
+    assert "no passphrase" in refused(capsys, "new", tmp_path / "me", "--passphrase-prompt")
+    assert not (tmp_path / "me").exists()
+
+
+def test_show_refuses_what_load_refuses(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """Open to others, altered, or not there; the seed is in no message."""
+    run(capsys, "new", tmp_path / "me")
+    text = (tmp_path / "me").read_text()
+    seed = re.search("seed: (.*)", text)
+    assert seed is not None
+    (tmp_path / "me").chmod(0o644)
+    assert "chmod 600" in refused(capsys, "show", tmp_path / "me")
+    (tmp_path / "me").chmod(0o600)
+    (tmp_path / "me").write_text(text + "x")
+    assert seed[1] not in refused(capsys, "show", tmp_path / "me")
+    assert "No such file" in refused(capsys, "show", tmp_path / "absent")
+
+
+# ---- pin ----------------------------------------------------------------------------------
+
+
+def test_pin_makes_the_file_and_adds(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    pins = tmp_path / "pins"
+    for index, name in enumerate(("anna", "bert", "clara")):
+        out = run(capsys, "pin", pins, name, KEYS[index].hex().upper())
+        assert out == (
+            f"{name} is party {index}\nverify key   {KEYS[index].hex()}\n"
+            f"fingerprint  {fingerprint(KEYS[index])}\n"
+        )
+    assert Directory.load(pins).verify_keys == tuple(KEYS[:3])
+
+
+def test_rotate_revoke_and_leave(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """As the methods of the same name."""
+    pins, directory = tmp_path / "pins", Directory.of([("a", KEYS[0]), ("b", KEYS[1])])
+    directory.save(pins)
+    assert "a is party 0" in run(capsys, "pin", "--rotate", pins, "a", KEYS[2].hex())
+    assert Directory.load(pins) == directory.rotate("a", KEYS[2])
+    for change in ("revoke", "leave"):
+        directory.save(pins)
+        out = run(capsys, "pin", pins, "a", f"--{change}")
+        assert out == "parties left: 1; those behind a moved up by one\n"
+        assert Directory.load(pins) == getattr(directory, change)("a")
+
+
+def test_bad_pins_change_nothing(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    pins, key = tmp_path / "pins", KEYS[3].hex()
+    Directory.of([("a", KEYS[0]), ("b", KEYS[1])]).revoke("b").save(pins)
+    before = pins.read_bytes()
+    for arguments, says in (
+        (["b"], "VERIFY_KEY is given"),
+        (["a", key, "--revoke"], "VERIFY_KEY is given"),
+        (["a", key, "--leave"], "VERIFY_KEY is given"),
+        (["a", "--rotate"], "VERIFY_KEY is given"),
+        (["a", "--leave", "--revoke"], "not allowed with"),
+        (["a", key], "two parties"),
+        (["b", KEYS[1].hex()], "is revoked"),
+        (["b", KEYS[0].hex()], "pinned twice"),
+        (["b", key[1:]], "64 hexadecimal digits"),
+        (["b", key + "\n"], "64 hexadecimal digits"),
+        (["b", "00" * 32], "no Ed25519 verify key"),
+        (["b c", key], "1 to 64 letters"),
+        (["b", "--leave"], "nobody"),
+        (["b", "--revoke"], "nobody"),
+        (["b", key, "--rotate"], "nobody"),
+    ):
+        assert says in refused(capsys, "pin", pins, *arguments)
+        assert pins.read_bytes() == before
+
+
+@pytest.mark.parametrize("change", ["--revoke", "--leave", "--rotate"])
+def test_only_adding_makes_a_file(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, change: str
+) -> None:
+    key = [KEYS[0].hex()] if change == "--rotate" else []
+    assert "No such file" in refused(capsys, "pin", tmp_path / "pins", "a", *key, change)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_bad_directory_is_not_replaced(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """A file that does not load is left to a person; so is a link to nowhere."""
+    (tmp_path / "pins").write_text("secagg directory v1\nsomething\n")
+    assert "pins: line 2" in refused(capsys, "pin", tmp_path / "pins", "a", KEYS[0].hex())
+    assert (tmp_path / "pins").read_text() == "secagg directory v1\nsomething\n"
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    assert "No such file" in refused(capsys, "pin", tmp_path / "link", "a", KEYS[0].hex())
+    missing = tmp_path / "missing" / "pins"
+    assert "missing: No such" in refused(capsys, "pin", missing, "a", KEYS[0].hex())
+
+
+def test_two_commands_do_not_lose_a_change(tmp_path: Path) -> None:
+    """The second waits until the first is done."""
+    pins = tmp_path / "pins"
+    folder = os.open(tmp_path, os.O_RDONLY)
+    with identity_command._alone(pins), pytest.raises(BlockingIOError):
+        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    os.close(folder)
+
+
+def test_without_locks_it_works_as_well(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Some network file systems have none."""
+
+    def none(*_: object) -> None:
+        raise OSError(9, "Bad file descriptor")
+
+    monkeypatch.setattr(fcntl, "flock", none)
+    assert "a is party 0" in run(capsys, "pin", tmp_path / "pins", "a", KEYS[0].hex())
+
+
+# ---- the command line ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ([], "new|show|pin"),
+        (["nonsense"], "nonsense"),
+        (["new"], "FILE"),
+        (["new", "f", "--passphrase-stdin", "--passphrase-prompt"], "not allowed with"),
+        (["show", "one", "two"], "two"),
+        (["show", "a\nb\x1b[0m"], r"a?b?[0m: cannot read"),
+    ],
+)
+def test_usage_errors_are_one_line(
+    capsys: pytest.CaptureFixture[str], arguments: list[str], says: str
+) -> None:
+    """Also where a file's name has lines or control codes of its own."""
+    assert says in refused(capsys, *arguments)
+
+
+def test_as_a_program(tmp_path: Path) -> None:
+    """Codes, streams and the pipe of a passphrase, from a shell."""
+
+    def shell(*arguments: str, given: str = "") -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "secagg", "identity", *arguments],
+            cwd=tmp_path,
+            input=given,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    made = shell("new", "me", "--passphrase-stdin", given=f"{PHRASE}\n")
+    assert (made.returncode, made.stderr) == (0, "")
+    key = made.stdout.split()[2]
+    assert shell("pin", "pins", "me", key).returncode == 0
+    again = shell("pin", "pins", "me", key)
+    assert (again.returncode, again.stdout) == (2, "")
+    assert again.stderr == "secagg: error: two parties are called me\n"
