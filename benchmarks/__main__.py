@@ -5,6 +5,7 @@ import os
 import platform
 import sys
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 
@@ -12,6 +13,8 @@ import secagg
 from secagg.implementations import cpu_features, families
 
 from .protocol import measure, table
+
+MODES: Final = {mode.name.lower().replace("_", "-"): mode for mode in secagg.Mode}
 
 
 def machine() -> str:
@@ -37,12 +40,21 @@ def main() -> int:
     parser.add_argument("--length", type=int, default=100_000)
     parser.add_argument("--dropout", type=float, default=0.1)
     parser.add_argument("--bits", type=int, default=20)
+    parser.add_argument("--mode", choices=list(MODES), default="semi-honest")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
-    measured = measure(options.clients, options.length, options.dropout, options.bits, options.seed)
+    measured = measure(
+        options.clients,
+        options.length,
+        options.dropout,
+        options.bits,
+        options.seed,
+        MODES[options.mode],
+    )
     print(machine())
     print(
-        f"\n{options.clients} clients x {options.length:,} coordinates of {options.bits} bits, "
+        f"\n{options.mode} mode, {options.clients} clients x {options.length:,} coordinates "
+        f"of {options.bits} bits, "
         f"{options.clients - measured.survivors} lost after the key shares: "
         f"{measured.seconds:.2f} s, all parties in one process\n"
     )

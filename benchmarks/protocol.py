@@ -23,14 +23,17 @@ class Measurement:
     tolerance: float
 
 
-def measure(clients: int, length: int, dropout: float, bits: int, seed: int) -> Measurement:
+def measure(
+    clients: int, length: int, dropout: float, bits: int, seed: int, mode: secagg.Mode
+) -> Measurement:
     """Sums random float32 vectors, with a fraction of the clients lost after the key shares."""
     rng = np.random.default_rng(seed)
     updates = [rng.uniform(-8, 8, length).astype(np.float32) for _ in range(clients)]
     lost = rng.choice(clients, round(clients * dropout), replace=False)
     form = secagg.FixedPoint(clip=8.0, bits=bits)
     start = time.perf_counter()
-    done = secagg.secure_sum(updates, form, drops={int(i): Phase.MASKED_INPUT for i in lost})
+    drops = {int(i): Phase.MASKED_INPUT for i in lost}
+    done = secagg.secure_sum(updates, form, drops=drops, mode=mode)
     seconds = time.perf_counter() - start
     plain = np.zeros(length)
     for party in done.survivors:

@@ -23,7 +23,7 @@ from .schedule import draw_drops
 from .training import Descent, LocalClient
 
 MODELS: Final[dict[str, Callable[[int, int], Architecture]]] = {"softmax": Softmax, "mlp": MLP}
-MODES: Final = {"semi-honest": Mode.SEMI_HONEST}
+MODES: Final = {"malicious": Mode.MALICIOUS, "semi-honest": Mode.SEMI_HONEST}
 # Any stream of the seed would do. With independent draws at the default rate, about one seed in
 # eight has dropouts in no more than half of its rounds; this is a stream that shows seeds 0..4
 # with dropouts in most rounds and no more than one failed round.
@@ -74,7 +74,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--dropout", type=_rate, default=0.1, help="chance that a client vanishes from a round")
     add("--bits", type=int, default=20, help="bits of a quantized parameter, 1..32")
     add("--clip", type=float, default=4.0, help="bound of every value of an update")
-    add("--mode", choices=list(MODES), default="semi-honest", help="the server to protect against")
+    add("--mode", choices=list(MODES), default="malicious", help="the server to protect against")
     add("--seed", type=_whole(0), default=0, help="of everything that is drawn")
     add("--json", type=Path, metavar="FILE", help="write the outcome there")
     add("--plot", type=Path, metavar="FILE.png", help="draw the outcome there")
@@ -146,7 +146,7 @@ def simulate(settings: report.Settings) -> report.Outcome:
         clients,
         params=params,
         rounds=settings.rounds,
-        drops=[draw_drops(rng, cohort, settings.dropout) for _ in range(settings.rounds)],
+        drops=[draw_drops(rng, cohort, settings.dropout, mode) for _ in range(settings.rounds)],
         evaluate=evaluate,
         random=simulated_randomness(settings.seed),
     )

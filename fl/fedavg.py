@@ -14,13 +14,14 @@ import numpy as np
 from secagg import (
     Client,
     FixedPoint,
+    Identity,
     Layout,
     Mode,
     ParameterError,
     Params,
     Phase,
 )
-from secagg.simulate import Cohort, Input, Run
+from secagg.simulate import Cohort, Input, Run, introduce
 
 from .models import Model
 from .schedule import Drops
@@ -134,15 +135,23 @@ class FedAvg:
     ) -> None:
         self.params: Final = params or fedavg_params(clients, model)
         self.rounds: Final = rounds
-        self.coordinator: Final = Coordinator(model, self.params)
+        # A real cohort's members make their own identities and pin each other's out of band.
+        identities: list[Identity] = []
+        directory = None
+        if self.params.mode == Mode.MALICIOUS:
+            identities, directory = introduce(self.params.cohort)
+        self.coordinator: Final = Coordinator(model, self.params, directory)
         self._number = 0
         self._drops = [{} for _ in range(rounds)] if drops is None else list(drops)
         self._evaluate = evaluate
         self._random = random
-        self._participants = [
-            Participant(index, client, self.params) for index, client in enumerate(clients)
-        ]
         _check_clients(self.params, clients)
+        self._participants = [
+            Participant(
+                index, client, self.params, identities[index] if identities else None, directory
+            )
+            for index, client in enumerate(clients)
+        ]
         _check_drops(self._drops, rounds, self.params.cohort)
 
     @property
@@ -192,7 +201,7 @@ class FedAvg:
 
     def _seconds(self, run: Run) -> dict[str, float]:
         seconds = {TRAINING: sum(each.training_seconds for each in self._participants)}
-        for phase in Phase:
+        for phase in self.params.mode.phases:
             cost = run.cost[phase]
             seconds[phase.value] = cost.client_seconds + cost.server_seconds
         return seconds

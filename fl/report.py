@@ -18,6 +18,7 @@ _COLUMNS: Final = {
     Phase.ADVERTISE_KEYS.value: " keys",
     Phase.SHARE_KEYS.value: " share",
     Phase.MASKED_INPUT.value: " input",
+    Phase.CONSISTENCY.value: " sign",
     Phase.UNMASK.value: " unmask",
 }
 _INDENT: Final = " " * 6
@@ -61,8 +62,8 @@ def intro(settings: Settings, dataset: Dataset, params: Params) -> list[str]:
         f"and each vanishes from a round with probability {settings.dropout:g}. "
         f"Seed {settings.seed}.",
         "",
-        "                                bytes/client   milliseconds, all parties",
-        "round survivors   loss accuracy     up    down" + "".join(_COLUMNS.values()),
+        "                               bytes/client  milliseconds, all parties",
+        "round survivors   loss accuracy    up   down" + "".join(_COLUMNS.values()),
     ]
 
 
@@ -73,12 +74,12 @@ def row(report: RoundReport, cohort: int) -> list[str]:
     if report.score:
         score = f"{report.score.loss:6.4f} {report.score.accuracy:8.1%}"
     phases = "".join(
-        _milliseconds(report.seconds_by_phase[name]).rjust(len(heading))
+        _milliseconds(report.seconds_by_phase.get(name)).rjust(len(heading))
         for name, heading in _COLUMNS.items()
     )
     lines = [
         f"{report.round:5} {survivors:>9} {score} "
-        f"{report.bytes_up:6.0f} {report.bytes_down:7.0f}{phases}"
+        f"{report.bytes_up:5.0f} {report.bytes_down:6.0f}{phases}"
     ]
     if report.failed:
         lines.append(f"{_INDENT}model unchanged: {report.reason}")
@@ -88,7 +89,9 @@ def row(report: RoundReport, cohort: int) -> list[str]:
     return lines
 
 
-def _milliseconds(seconds: float) -> str:
+def _milliseconds(seconds: float | None) -> str:
+    if seconds is None:  # a phase that this mode does not have
+        return "-"
     text = f"{1000 * seconds:.1f}"
     return text if len(text) < 6 else f"{1000 * seconds:.0f}"
 

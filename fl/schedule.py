@@ -1,28 +1,26 @@
 """Who disappears when: the dropouts of a simulated federation."""
 
 from collections.abc import Mapping
-from typing import Final
 
 import numpy as np
 
-from secagg import ParameterError, Phase
+from secagg import Mode, ParameterError, Phase
 
 Drops = Mapping[int, Phase]
 
-_PHASES: Final = tuple(Phase)
 
-
-def draw_drops(rng: np.random.Generator, clients: int, rate: float) -> dict[int, Phase]:
+def draw_drops(rng: np.random.Generator, clients: int, rate: float, mode: Mode) -> dict[int, Phase]:
     """One round's dropouts: party -> the phase before whose message it vanishes.
 
     Each client vanishes with probability `rate`, independently, before a message drawn uniformly
-    from `Phase`. One that vanishes before `Phase.UNMASK` has sent its masked input and still
+    from the phases of the mode. One that vanishes after its masked input still
     counts in the sum.
 
     Args:
         rng: source of the draw; the same number of values is drawn whatever comes out.
         clients: size of the cohort.
         rate: in [0, 1).
+        mode: of the rounds.
 
     Raises:
         ParameterError: the rate is outside its range.
@@ -30,5 +28,5 @@ def draw_drops(rng: np.random.Generator, clients: int, rate: float) -> dict[int,
     if not 0.0 <= rate < 1.0:
         raise ParameterError(f"the dropout rate must be in [0, 1), not {rate}")
     gone = rng.random(clients) < rate
-    phases = rng.integers(len(_PHASES), size=clients)
-    return {party: _PHASES[phases[party]] for party in range(clients) if gone[party]}
+    phases = rng.integers(len(mode.phases), size=clients)
+    return {party: mode.phases[phases[party]] for party in range(clients) if gone[party]}

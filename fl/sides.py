@@ -7,6 +7,7 @@ it trains, and hands its update to its own `secagg.Client`, which masks it. The 
 local variables of that call and nowhere else.
 """
 
+import os
 import time
 from collections.abc import Callable
 from typing import Final, Protocol, cast
@@ -15,6 +16,8 @@ import numpy as np
 
 from secagg import (
     Client,
+    Directory,
+    Identity,
     Layout,
     ParameterError,
     Params,
@@ -49,16 +52,18 @@ class Coordinator:
     Args:
         model: arrays of floats; copied.
         params: their length must be the model's.
+        directory: in malicious mode, the verify keys of the participants.
 
     Raises:
         ParameterError: the model is not of floats, or not of the length in the parameters.
     """
 
-    def __init__(self, model: Model, params: Params) -> None:
+    def __init__(self, model: Model, params: Params, directory: Directory | None = None) -> None:
         self.model: Model = [np.array(array) for array in model]
         self.params: Final = params
         self.layout: Final = Layout.of(self.model)
         self.server: Server | None = None
+        self._directory = directory
         if any(array.dtype.kind != "f" for array in self.model):
             raise ParameterError("a model is a list of arrays of floats")
         if self.layout.length != params.length:
@@ -69,7 +74,7 @@ class Coordinator:
     def open(self, number: int) -> tuple[bytes, Server]:
         """Starts a round about the present model: the offer to go out with it, and the server."""
         agreed = self.params.round(context=digest(self.model, number))
-        self.server = Server(agreed)
+        self.server = Server(agreed, self._directory)
         return agreed.encode(), self.server
 
     def close(self, result: Result | None) -> None:
@@ -91,13 +96,24 @@ class Participant:
         index: its place in the cohort.
         client: its examples and training function.
         params: what it insists on, round after round.
+        identity: in malicious mode, its signing key.
+        directory: in malicious mode, everybody's verify keys.
     """
 
-    def __init__(self, index: int, client: FedClient, params: Params) -> None:
+    def __init__(
+        self,
+        index: int,
+        client: FedClient,
+        params: Params,
+        identity: Identity | None = None,
+        directory: Directory | None = None,
+    ) -> None:
         self.index: Final = index
         self.training_seconds = 0.0
         self._client = client
         self._params = params
+        self._identity = identity
+        self._directory = directory
 
     def join(
         self, offer: bytes, model: Model, number: int, random: Randomness | None = None
@@ -113,8 +129,14 @@ class Participant:
         self.training_seconds = 0.0
         policy = Policy(params=self._params, context=digest(model, number))
         agreed = Round.decode(offer)
-        more = () if random is None else (random,)
-        secure = Client(agreed, self.index, policy, *more)
+        secure = Client(
+            agreed,
+            self.index,
+            policy,
+            random or os.urandom,
+            identity=self._identity,
+            directory=self._directory,
+        )
         return secure, lambda: self._input(model)
 
     def _input(self, model: Model) -> tuple[np.ndarray[tuple[int], np.dtype[np.float64]], int]:

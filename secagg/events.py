@@ -10,11 +10,15 @@ from numpy.typing import NDArray
 
 
 class Phase(Enum):
-    """The steps of a round, named by the message that each client sends in it."""
+    """The steps of a round, named by the message that each client sends in it.
+
+    `CONSISTENCY` is a step of malicious mode only.
+    """
 
     ADVERTISE_KEYS = "advertise keys"
     SHARE_KEYS = "share keys"
     MASKED_INPUT = "masked input"
+    CONSISTENCY = "consistency"
     UNMASK = "unmask"
 
     def __str__(self) -> str:

@@ -10,6 +10,7 @@ from typing import Final
 
 from . import wire
 from .errors import SERVER, DecodeError, ParameterError
+from .events import Phase
 from .formats import Format, Integers, read_format, require_int
 from .moduli import least_bits
 
@@ -19,9 +20,20 @@ CONTEXT_BYTES: Final = 32
 
 
 class Mode(IntEnum):
-    """The server that clients are protected against."""
+    """The server that clients are protected against.
+
+    A semi-honest server follows the protocol and remembers everything. A malicious one may do
+    anything; clients then sign with long-lived keys that the others have pinned.
+    """
 
     SEMI_HONEST = 0
+    MALICIOUS = 1
+
+    @property
+    def phases(self) -> tuple[Phase, ...]:
+        """The phases of a round in this mode, in order."""
+        skipped = Phase.CONSISTENCY if self is Mode.SEMI_HONEST else None
+        return tuple(phase for phase in Phase if phase is not skipped)
 
 
 class Suite(IntEnum):
@@ -43,13 +55,14 @@ class Params:
         cohort: number of parties n, 2..65536.
         length: coordinates of an input, 1..2**32.
         format: `FixedPoint` or `Integers`.
-        threshold: shares t that rebuild a seed; at least floor(n/2) + 1. 0 takes the default
-            floor(2n/3) + 1.
+        threshold: shares t that rebuild a seed; at least floor(n/2) + 1, and in malicious mode
+            floor(2n/3) + 1. 0 takes the default floor(2n/3) + 1.
         min_survivors: no sum of fewer inputs is ever unmasked; 0 takes the threshold, and
             less than the threshold has no effect.
         colluders: clients c that may pool what they know with the server; at least two honest
-            inputs stay under every sum. -1 takes the default, a third of the cohort (or what
-            the quorum allows).
+            inputs stay under every sum, and in malicious mode 2t > n + c, so that no two sets of
+            survivors find enough signers. -1 takes the default, a third of the cohort (or what
+            threshold and quorum allow).
         mode: whom the round protects against.
         suite: the algorithms.
 
@@ -75,13 +88,21 @@ class Params:
         n = self.cohort
         if self.threshold == 0:
             object.__setattr__(self, "threshold", 2 * n // 3 + 1)
-        require_int("threshold", self.threshold, n // 2 + 1, n)
+        malicious = self.mode == Mode.MALICIOUS
+        require_int("threshold", self.threshold, 2 * n // 3 + 1 if malicious else n // 2 + 1, n)
         if self.min_survivors == 0:
             object.__setattr__(self, "min_survivors", self.threshold)
         require_int("min_survivors", self.min_survivors, 1, n)
         if self.colluders == -1:
-            object.__setattr__(self, "colluders", min(n // 3, self.quorum - 2, self.threshold - 1))
+            most = min(n // 3, self.quorum - 2, self.threshold - 1)
+            most = min(most, 2 * self.threshold - n - 1) if malicious else most
+            object.__setattr__(self, "colluders", most)
         require_int("colluders", self.colluders, 0, self.threshold - 1)
+        if malicious and 2 * self.threshold <= n + self.colluders:
+            raise ParameterError(
+                f"in malicious mode 2 * {self.threshold} (threshold) must be above {n} (cohort) + "
+                f"{self.colluders} (colluders)"
+            )
         if self.quorum - self.colluders < 2:
             raise ParameterError(
                 f"with a quorum of {self.quorum} and {self.colluders} colluders, a sum could hold "

@@ -4,6 +4,7 @@
 every step and keeps a transcript; `secure_sum` is one call around it.
 """
 
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -29,11 +30,12 @@ from .events import (
     Work,
 )
 from .formats import Format
+from .identity import Directory, Identity
 from .layout import Arrays, Layout
 from .pairwise.client import Client
 from .pairwise.server import Server
 from .pairwise.transitions import PHASES
-from .params import Params, Policy, Round
+from .params import Mode, Params, Policy
 
 PHASE_ORDER: Final = tuple(Phase)
 
@@ -97,7 +99,7 @@ class Run:
     drops: dict[int, str] = field(default_factory=dict)
     refusals: dict[int, str] = field(default_factory=dict)
     clipped: dict[int, int] = field(default_factory=dict)
-    cost: dict[Phase, Cost] = field(default_factory=lambda: {phase: Cost() for phase in Phase})
+    cost: dict[Phase, Cost] = field(default_factory=dict)
     bytes_up: dict[int, int] = field(default_factory=dict)
     bytes_down: dict[int, int] = field(default_factory=dict)
     transcript: list[Record] = field(default_factory=list, repr=False)
@@ -132,7 +134,7 @@ class Cohort:
         self._keep = keep_transcript
         self._phase = PHASE_ORDER[0]
         self._inbox: list[tuple[int, bytes]] = []  # to the server
-        self.run: Final = Run()
+        self.run: Final = Run(cost={phase: Cost() for phase in server.round.params.mode.phases})
         for party in clients:
             self.run.bytes_up[party] = self.run.bytes_down[party] = 0
 
@@ -273,6 +275,7 @@ def secure_sum(
     *,
     weights: Sequence[int] | None = None,
     drops: Mapping[int, Phase] | None = None,
+    mode: Mode = Mode.SEMI_HONEST,
     threshold: int = 0,
     min_survivors: int = 0,
     colluders: int = -1,
@@ -286,6 +289,7 @@ def secure_sum(
         format: what the numbers are, `FixedPoint` or `Integers`.
         weights: one a party, for a format with max_weight > 1; 1 each when not given.
         drops: who disappears, and before which message: {2: Phase.MASKED_INPUT}.
+        mode: in `Mode.MALICIOUS` every party gets a fresh identity, pinned by all.
         threshold, min_survivors, colluders: see `Params`.
         policy: what every client insists on; a cohort of two needs `Policy(allow_pair=True)`.
         random: gives each party's source of randomness, for reproducible runs.
@@ -311,14 +315,26 @@ def secure_sum(
         threshold=threshold,
         min_survivors=min_survivors,
         colluders=colluders,
+        mode=mode,
     )
     agreed = params.round()
-    clients = {party: _client(agreed, party, policy, random) for party in range(len(updates))}
+    identities, directory = introduce(len(updates)) if mode == Mode.MALICIOUS else ([], None)
+    clients = {
+        party: Client(
+            agreed,
+            party,
+            policy or Policy(),
+            random(party) if random else os.urandom,
+            identity=identities[party] if identities else None,
+            directory=directory,
+        )
+        for party in range(len(updates))
+    }
     inputs = {
         party: _constant(vector, 1 if weights is None else weights[party])
         for party, vector in enumerate(vectors)
     }
-    run = Cohort(Server(agreed), clients, inputs, drops, keep_transcript=True).play()
+    run = Cohort(Server(agreed, directory), clients, inputs, drops, keep_transcript=True).play()
     if run.result is None:
         raise RoundFailedError(run.reason, run)
     return SecureSum(
@@ -333,11 +349,11 @@ def secure_sum(
     )
 
 
-def _client(
-    agreed: Round, party: int, policy: Policy | None, random: Callable[[int], Randomness] | None
-) -> Client:
-    policy = policy or Policy()
-    return Client(agreed, party, policy, random(party)) if random else Client(agreed, party, policy)
+def introduce(cohort: int) -> tuple[list[Identity], Directory]:
+    """Fresh identities for a whole cohort, and the directory that pins them."""
+    identities = [Identity.generate() for _ in range(cohort)]
+    entries = [(f"party-{i}", identity.verify_key) for i, identity in enumerate(identities)]
+    return identities, Directory.of(entries)
 
 
 def _constant(values: NDArray[np.generic], weight: int) -> Input:

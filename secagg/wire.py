@@ -23,11 +23,13 @@ class MessageType(IntEnum):
     ADVERTISE_KEYS = 0x01
     SHARE_KEYS = 0x02
     MASKED_INPUT = 0x03
+    CONSISTENCY = 0x04
     UNMASK = 0x05
     OFFER = 0x10
     ROSTER = 0x11
     DELIVERY = 0x12
     SURVIVORS = 0x13
+    SIGNATURES = 0x14
 
 
 def as_bytes(data: object) -> bytes:

@@ -4,17 +4,21 @@ import hashlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
 from enum import Enum
+from functools import cache
 from typing import TypeVar
 
 import numpy as np
 
 import secagg
-from secagg import SERVER, Client, Params, Phase, Policy, Round, Send, Server
+from secagg import SERVER, Client, Mode, Params, Phase, Policy, Round, Send, Server
+from secagg.identity import Directory, Identity
 from secagg.pairwise.transitions import PHASES
 from secagg.secret import Secret
 from secagg.simulate import Cohort, Run
 from secagg.wire import MessageType
 
+STEPS = list(Mode.SEMI_HONEST.phases)
+MODES = list(Mode)
 SESSION = bytes(range(16))
 CONTEXT = bytes(range(32, 64))
 
@@ -35,6 +39,49 @@ class Seeded:
 def seeded(label: object) -> Callable[[int], bytes]:
     """A deterministic source of randomness, different for every label."""
     return Seeded(label)
+
+
+@cache
+def identity_of(party: int) -> Identity:
+    """The long-lived key of a party, the same in every test."""
+    return Identity.generate(seeded(("identity", party)))
+
+
+@cache
+def directory_of(cohort: int) -> Directory:
+    """The verify keys of a cohort."""
+    return Directory.of(
+        (f"party-{party}", identity_of(party).verify_key) for party in range(cohort)
+    )
+
+
+def pinned(params: Params) -> bytes:
+    """What h0 holds of the directory."""
+    return directory_of(params.cohort).encode() if params.mode is Mode.MALICIOUS else b""
+
+
+def client_of(
+    agreed: Round, party: int, policy: Policy | None = None, random: object = None
+) -> Client:
+    """A party of a round in either mode."""
+    policy = policy or Policy(allow_pair=True)
+    random = random or seeded(("", party))
+    if agreed.params.mode is Mode.SEMI_HONEST:
+        return Client(agreed, party, policy, random)  # type: ignore[arg-type]
+    return Client(
+        agreed,
+        party,
+        policy,
+        random,  # type: ignore[arg-type]
+        identity=identity_of(party),
+        directory=directory_of(agreed.params.cohort),
+    )
+
+
+def server_of(agreed: Round) -> Server:
+    """The server of a round in either mode."""
+    malicious = agreed.params.mode is Mode.MALICIOUS
+    return Server(agreed, directory_of(agreed.params.cohort) if malicious else None)
 
 
 def integers(cohort: int, length: int = 4, **more: object) -> Params:
@@ -89,9 +136,9 @@ class Stage(Told):
 
     def __post_init__(self) -> None:
         self.round: Round = self.params.round(self.context, self.session)
-        self.server = Server(self.round)
+        self.server = server_of(self.round)
         self.clients = {
-            party: Client(self.round, party, self.policy, seeded((self.label, party)))
+            party: client_of(self.round, party, self.policy, seeded((self.label, party)))
             for party in range(self.params.cohort)
         }
         self.outbox: dict[int, bytes] = {}  # what the server last sent to each party
@@ -137,7 +184,7 @@ class Stage(Told):
     def until(self, phase: Phase) -> dict[int, bytes]:
         """Plays honestly up to, and returns, the messages of this phase."""
         messages = self.advertise()
-        for step in Phase:
+        for step in self.params.mode.phases:
             if step is phase:
                 break
             self.to_server(messages)
@@ -241,7 +288,7 @@ class Network(Told):
 
     def _up(self, party: int, payload: bytes) -> None:
         last = self.drops.get(party)
-        if last is None or _PHASE_OF[payload[3]] < list(Phase).index(last):
+        if last is None or _PHASE_OF[payload[3]] < _ORDER.index(last):
             self.queue.append(Message(party, SERVER, payload))
 
     def _said(self, events: Iterable[object]) -> None:
@@ -257,8 +304,10 @@ _PHASE_OF: dict[int, int] = {
     MessageType.ADVERTISE_KEYS: 0,
     MessageType.SHARE_KEYS: 1,
     MessageType.MASKED_INPUT: 2,
-    MessageType.UNMASK: 3,
+    MessageType.CONSISTENCY: 3,
+    MessageType.UNMASK: 4,
 }
+_ORDER = list(Phase)
 
 Machine = TypeVar("Machine", Client, Server)
 
@@ -335,7 +384,7 @@ def play(params: Params, drops: Mapping[int, Phase] | None = None, label: object
     agreed = params.round(CONTEXT, SESSION)
     policy = Policy(allow_pair=True)
     clients = {
-        party: Client(agreed, party, policy, seeded((label, party)))
+        party: client_of(agreed, party, policy, seeded((label, party)))
         for party in range(params.cohort)
     }
 
@@ -343,7 +392,7 @@ def play(params: Params, drops: Mapping[int, Phase] | None = None, label: object
         return lambda: (input_of(party, params.length), 1)
 
     inputs = {party: supply(party) for party in clients}
-    return Cohort(Server(agreed), clients, inputs, drops, keep_transcript=True).play()
+    return Cohort(server_of(agreed), clients, inputs, drops, keep_transcript=True).play()
 
 
 def expected_sum(parties: Iterable[int], length: int = 4) -> list[int]:

@@ -17,18 +17,22 @@ from ..errors import SERVER, Aborted, LocalProtocolError, RemoteProtocolError
 from ..events import ClientEvent, Finished, InputNeeded, Randomness, Send
 from ..field import KEY_BYTES, Field
 from ..formats import require_int
-from ..params import Policy, Round
+from ..identity import Directory, Identity
+from ..params import Mode, Policy, Round
 from ..primitives import agreement, seal, shamir
 from ..secret import Secret
 from ..wire import MessageType, Reader, open_message
 from . import keys
+from .authentication import for_client
 from .messages import (
     AdvertiseKeys,
+    Consistency,
     Delivery,
     MaskedInput,
     PublicKeys,
     Roster,
     ShareKeys,
+    Signatures,
     Survivors,
     Unmask,
 )
@@ -47,9 +51,12 @@ class Client:
         policy: what this client insists on.
         random: source of random bytes; another one than the operating system's is for test
             vectors and simulation only.
+        identity: malicious mode: this party's long-lived signing key.
+        directory: malicious mode: the pinned verify keys of the whole cohort.
 
     Raises:
-        ParameterError: the policy refuses the round, or the index is outside the cohort.
+        ParameterError: the policy refuses the round, the index is outside the cohort, or identity
+            and directory do not fit the mode or each other.
     """
 
     def __init__(
@@ -58,6 +65,9 @@ class Client:
         index: int,
         policy: Policy = _DEFAULT_POLICY,
         random: Randomness = os.urandom,
+        *,
+        identity: Identity | None = None,
+        directory: Directory | None = None,
     ) -> None:
         policy.check(agreed)
         require_int("index", index, 0, agreed.params.cohort - 1)
@@ -67,13 +77,17 @@ class Client:
         self.clipped = 0
         self._params: Final = agreed.params
         self._quorum: Final = policy.quorum(agreed.params)
+        self._table: Final = CLIENT[agreed.params.mode]
+        self._authentication: Final = for_client(agreed.params, index, identity, directory)
         self._random = random
         self._accepted: dict[int, bytes] = {}
-        self._h0 = keys.h0(agreed)
+        self._h0 = keys.h0(agreed, self._authentication.pinned)
         self._h1 = b""
         self._h2 = b""
+        self._h3 = b""
         self._roster: dict[int, PublicKeys] = {}
         self._members: tuple[int, ...] = ()
+        self._survivors: tuple[int, ...] = ()
         self._channel_secret = Secret(random(agreement.SECRET_KEY_BYTES))
         self._mask_seed = Secret(random(shamir.SEED_BYTES))
         self._self_seed = Secret(random(shamir.SEED_BYTES))
@@ -82,9 +96,13 @@ class Client:
         self._mask_keys: list[Secret] = []
         # Shares by dealer: columns 0..2 of its mask seed, 3..5 of its self seed.
         self._held: dict[int, shamir.Shares] = {}
-        self._keys: Final = PublicKeys(
-            agreement.public_key(self._channel_secret.expose()),
-            agreement.public_key(self._mask_secret.expose()),
+        self._keys: Final = self._authentication.sign_entry(
+            self._h0,
+            index,
+            PublicKeys(
+                agreement.public_key(self._channel_secret.expose()),
+                agreement.public_key(self._mask_secret.expose()),
+            ),
         )
 
     def __repr__(self) -> str:
@@ -115,7 +133,7 @@ class Client:
         kind, reader, digest = open_message(data, SERVER, session)
         if self._accepted.get(kind) == digest:
             return []
-        cause = next((known for known in CLIENT[self.state] if known == kind), None)
+        cause = next((known for known in self._table[self.state] if known == kind), None)
         if not isinstance(cause, MessageType):
             raise RemoteProtocolError(
                 SERVER, f"message of type {kind:#04x} while {self.state.value}"
@@ -143,7 +161,7 @@ class Client:
             RangeError: the input is unusable; nothing has changed and no mask was used.
             LocalProtocolError: not the time for it.
         """
-        if Call.SUBMIT not in CLIENT[self.state]:
+        if Call.SUBMIT not in self._table[self.state]:
             raise LocalProtocolError(f"submit() while {self.state.value}")
         encoded = codec_for(self._params).encode(values, weight, self._random)
         field = Field(self._params.field_bits)
@@ -153,16 +171,16 @@ class Client:
             encoded.vector, [key.expose() for key in self._mask_keys], signs, self._params.suite
         )
         packed = field.pack(masked)
-        checksum = keys.checksum(self._h2, self.index, packed)
+        proof = self._authentication.prove_input(self._h2, self.index, packed)
         for key in self._mask_keys:
             key.wipe()
         self.clipped = encoded.clipped
         self._advance(Call.SUBMIT)
-        return MaskedInput(self._h2, packed, checksum).encode(self.round.session)
+        return MaskedInput(self._h2, packed, proof).encode(self.round.session)
 
     def wipe(self) -> None:
         """Gives up the round, unless it is finished: every secret is overwritten."""
-        if Call.ABORT in CLIENT[self.state]:
+        if Call.ABORT in self._table[self.state]:
             self._advance(Call.ABORT)
         self._erase()
 
@@ -177,7 +195,7 @@ class Client:
         self._held.clear()
 
     def _advance(self, cause: Input) -> None:
-        row = CLIENT[self.state]
+        row = self._table[self.state]
         if cause not in row:
             raise LocalProtocolError(f"{cause.value} while {self.state.value}")
         self.state = row[cause]
@@ -188,7 +206,9 @@ class Client:
             return self._on_roster(Roster.read(reader, self._params))
         if kind == MessageType.DELIVERY:
             return self._on_delivery(Delivery.read(reader, self._params, self.index))
-        return self._on_survivors(Survivors.read(reader, self._params))
+        if kind == MessageType.SURVIVORS:
+            return self._on_survivors(Survivors.read(reader, self._params))
+        return self._on_signatures(Signatures.read(reader, self._params))
 
     def _require_quorum(self, name: str, members: tuple[int, ...]) -> None:
         if self.index not in members:
@@ -222,6 +242,8 @@ class Client:
             if peer == self.index:
                 held = shares[row].copy()
                 continue
+            if not self._authentication.entry_valid(self._h0, peer, roster[peer]):
+                raise Aborted(f"the roster's entry of party {peer} is not signed by it")
             try:
                 agreement.check_public_key(roster[peer].channel)
                 agreement.check_public_key(roster[peer].mask)
@@ -291,6 +313,29 @@ class Client:
         self._require_quorum("the survivor set", message.members)
         if not survivors <= set(self._members):
             raise Aborted("the survivor set holds parties that are not in the sharing set")
+        self._survivors = message.members
+        if self._params.mode == Mode.SEMI_HONEST:
+            return self._unmask()
+        self._h3 = keys.h3(self._h2, message.members, self._params.cohort)
+        signature = self._authentication.sign_consistency(self._h3)
+        return [Send(SERVER, Consistency(signature).encode(self.round.session))]
+
+    def _on_signatures(self, message: Signatures) -> list[ClientEvent]:
+        signers = message.signatures
+        if not signers.keys() <= set(self._survivors):
+            raise Aborted("parties that are not in the survivor set signed it")
+        if len(signers) < self._quorum:
+            raise Aborted(
+                f"{len(signers)} parties signed the survivor set, {self._quorum} are required"
+            )
+        for party, signature in signers.items():
+            if not self._authentication.consistency_valid(self._h3, party, signature):
+                raise Aborted(f"party {party} did not sign this survivor set")
+        return self._unmask()
+
+    def _unmask(self) -> list[ClientEvent]:
+        """The one answer of this client: its shares, by the survivor set that it was told."""
+        survivors = set(self._survivors)
         dealers = tuple(dealer for dealer in self._members if dealer in self._held)
         shares = np.stack(
             [

@@ -1,7 +1,6 @@
 """The transcript chain and every key that is derived under it (`docs/WIRE.md`)."""
 
 from collections.abc import Iterable, Mapping
-from typing import Final
 
 from ..params import Round
 from ..primitives.agreement import agree
@@ -9,18 +8,15 @@ from ..primitives.labels import Label, hash_parts, kdf
 from ..wire import VERSION, bitmap, u8, u32
 from .messages import CHECKSUM_BYTES, PublicKeys
 
-# In semi-honest mode no verify keys are pinned.
-_PINNED: Final = b""
 
-
-def h0(agreed: Round) -> bytes:
-    """The round as each party believes it to be."""
+def h0(agreed: Round, pinned: bytes) -> bytes:
+    """The round as each party believes it to be, and the verify keys that it has pinned."""
     params_hash = hash_parts(Label.PARAMS, agreed.params.encode())
-    return hash_parts(Label.H0, u8(VERSION), params_hash, agreed.session, agreed.context, _PINNED)
+    return hash_parts(Label.H0, u8(VERSION), params_hash, agreed.session, agreed.context, pinned)
 
 
 def h1(h0: bytes, roster: Mapping[int, PublicKeys], cohort: int) -> bytes:
-    """h0 and the keys of everybody in U1; `roster` is in ascending order."""
+    """h0 and the entries of everybody in U1; `roster` is in ascending order."""
     entries = b"".join(keys.encode() for keys in roster.values())
     return hash_parts(Label.H1, h0, bitmap(roster, cohort), entries)
 
@@ -28,6 +24,11 @@ def h1(h0: bytes, roster: Mapping[int, PublicKeys], cohort: int) -> bytes:
 def h2(h1: bytes, members: Iterable[int], cohort: int) -> bytes:
     """h1 and U2."""
     return hash_parts(Label.H2, h1, bitmap(members, cohort))
+
+
+def h3(h2: bytes, members: Iterable[int], cohort: int) -> bytes:
+    """h2 and U3."""
+    return hash_parts(Label.H3, h2, bitmap(members, cohort))
 
 
 def mask_key(seed: bytes, h0: bytes, party: int) -> bytes:
@@ -87,6 +88,21 @@ def channel_data(h1: bytes, sender: int, receiver: int) -> bytes:
     return h1 + u32(sender) + u32(receiver)
 
 
+def entry_digest(h0: bytes, party: int, entry: PublicKeys) -> bytes:
+    """What a party signs when it advertises its keys."""
+    return hash_parts(Label.ADVERTISE_KEYS, h0, u32(party), entry.channel + entry.mask)
+
+
+def input_digest(h2: bytes, party: int, packed: bytes) -> bytes:
+    """What a masked input is bound to: its sets, its sender, its elements."""
+    return hash_parts(Label.INPUT_CHECKSUM, h2, u32(party), packed)
+
+
+def consistency_digest(h3: bytes) -> bytes:
+    """What a party signs when it was told U3."""
+    return hash_parts(Label.CONSISTENCY, h3)
+
+
 def checksum(h2: bytes, party: int, packed: bytes) -> bytes:
-    """What a masked input carries against corruption and misrouting."""
-    return hash_parts(Label.INPUT_CHECKSUM, h2, u32(party), packed)[:CHECKSUM_BYTES]
+    """What a masked input carries in semi-honest mode against corruption and misrouting."""
+    return input_digest(h2, party, packed)[:CHECKSUM_BYTES]

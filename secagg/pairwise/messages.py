@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from typing import Final
 
 from ..field import Field
-from ..params import Params
+from ..params import Mode, Params
 from ..primitives.agreement import PUBLIC_KEY_BYTES
 from ..primitives.labels import DIGEST_BYTES
 from ..primitives.seal import TAG_BYTES
 from ..primitives.shamir import SHARE_BYTES, Shares, pack_shares, unpack_shares
+from ..primitives.sign import SIGNATURE_BYTES
 from ..wire import MessageType, Reader, bitmap, header
 
 CHECKSUM_BYTES: Final = 16
@@ -22,19 +23,24 @@ SEALED_BYTES: Final = 2 * SHARE_BYTES + TAG_BYTES
 
 @dataclass(frozen=True, slots=True)
 class PublicKeys:
-    """One party's entry in the roster."""
+    """One party's entry in the roster: its keys and, in malicious mode, its signature on them."""
 
     channel: bytes
     mask: bytes
+    signature: bytes = b""
 
     def encode(self) -> bytes:
-        """Both keys, 64 bytes."""
-        return self.channel + self.mask
+        """The entry, 64 or 128 bytes."""
+        return self.channel + self.mask + self.signature
 
     @classmethod
-    def read(cls, reader: Reader) -> "PublicKeys":
-        """Reads both keys."""
-        return cls(reader.take(PUBLIC_KEY_BYTES), reader.take(PUBLIC_KEY_BYTES))
+    def read(cls, reader: Reader, mode: Mode) -> "PublicKeys":
+        """Reads an entry."""
+        return cls(
+            reader.take(PUBLIC_KEY_BYTES),
+            reader.take(PUBLIC_KEY_BYTES),
+            reader.take(SIGNATURE_BYTES if mode == Mode.MALICIOUS else 0),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +55,9 @@ class AdvertiseKeys:
         return header(MessageType.ADVERTISE_KEYS, session) + self.h0 + self.keys.encode()
 
     @classmethod
-    def read(cls, reader: Reader) -> "AdvertiseKeys":
+    def read(cls, reader: Reader, params: Params) -> "AdvertiseKeys":
         """Reads the body."""
-        message = cls(reader.take(DIGEST_BYTES), PublicKeys.read(reader))
+        message = cls(reader.take(DIGEST_BYTES), PublicKeys.read(reader, params.mode))
         reader.end()
         return message
 
@@ -71,7 +77,7 @@ class Roster:
     def read(cls, reader: Reader, params: Params) -> "Roster":
         """Reads the body."""
         members = reader.bitmap(params.cohort)
-        roster = cls({party: PublicKeys.read(reader) for party in members})
+        roster = cls({party: PublicKeys.read(reader, params.mode) for party in members})
         reader.end()
         return roster
 
@@ -130,23 +136,26 @@ class Delivery:
 
 @dataclass(frozen=True, slots=True)
 class MaskedInput:
-    """Client to server, step 2: what sets it believes in, and its masked vector."""
+    """Client to server, step 2: what sets it believes in, its masked vector, and a checksum or, in
+    malicious mode, a signature over both.
+    """
 
     h2: bytes
     packed: bytes
-    checksum: bytes
+    proof: bytes
 
     def encode(self, session: bytes) -> bytes:
         """The message."""
         return b"".join(
-            (header(MessageType.MASKED_INPUT, session), self.h2, self.packed, self.checksum)
+            (header(MessageType.MASKED_INPUT, session), self.h2, self.packed, self.proof)
         )
 
     @classmethod
     def read(cls, reader: Reader, params: Params) -> "MaskedInput":
         """Reads the body."""
         size = Field(params.field_bits).packed_bytes(params.vector_length)
-        message = cls(reader.take(DIGEST_BYTES), reader.take(size), reader.take(CHECKSUM_BYTES))
+        proof = SIGNATURE_BYTES if params.mode == Mode.MALICIOUS else CHECKSUM_BYTES
+        message = cls(reader.take(DIGEST_BYTES), reader.take(size), reader.take(proof))
         reader.end()
         return message
 
@@ -165,6 +174,47 @@ class Survivors:
     def read(cls, reader: Reader, params: Params) -> "Survivors":
         """Reads the body."""
         message = cls(reader.bitmap(params.cohort))
+        reader.end()
+        return message
+
+
+@dataclass(frozen=True, slots=True)
+class Consistency:
+    """Client to server, step 3: its signature on the survivor set that it was told."""
+
+    signature: bytes
+
+    def encode(self, session: bytes) -> bytes:
+        """The message."""
+        return header(MessageType.CONSISTENCY, session) + self.signature
+
+    @classmethod
+    def read(cls, reader: Reader) -> "Consistency":
+        """Reads the body."""
+        message = cls(reader.take(SIGNATURE_BYTES))
+        reader.end()
+        return message
+
+
+@dataclass(frozen=True, slots=True)
+class Signatures:
+    """Server to client, step 3: who signed the survivor set, and their signatures, ascending."""
+
+    signatures: Mapping[int, bytes]
+
+    def encode(self, session: bytes, cohort: int) -> bytes:
+        """The message; one encoding serves every client."""
+        return (
+            header(MessageType.SIGNATURES, session)
+            + bitmap(self.signatures, cohort)
+            + b"".join(self.signatures.values())
+        )
+
+    @classmethod
+    def read(cls, reader: Reader, params: Params) -> "Signatures":
+        """Reads the body."""
+        members = reader.bitmap(params.cohort)
+        message = cls({party: reader.take(SIGNATURE_BYTES) for party in members})
         reader.end()
         return message
 

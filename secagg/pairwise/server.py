@@ -25,17 +25,21 @@ from ..events import (
     Work,
 )
 from ..field import Field
+from ..identity import Directory
 from ..params import Round
 from ..primitives import agreement
 from ..wire import MessageType, Reader, open_message
 from . import keys
+from .authentication import for_server
 from .messages import (
     AdvertiseKeys,
+    Consistency,
     Delivery,
     MaskedInput,
     PublicKeys,
     Roster,
     ShareKeys,
+    Signatures,
     Survivors,
     Unmask,
 )
@@ -61,18 +65,25 @@ class Server:
 
     Args:
         agreed: the round that the cohort was invited to; send `offer` to every party.
+        directory: malicious mode: the verify keys of the cohort.
+
+    Raises:
+        ParameterError: the directory does not fit the mode or the cohort.
     """
 
-    def __init__(self, agreed: Round) -> None:
+    def __init__(self, agreed: Round, directory: Directory | None = None) -> None:
         params = agreed.params
         self.round: Final = agreed
         self.offer: Final = agreed.encode()
         self.state = ServerState.CREATED
         self._params: Final = params
         self._field: Final = Field(params.field_bits)
-        self._h0: Final = keys.h0(agreed)
+        self._table: Final = SERVER[params.mode]
+        self._authentication: Final = for_server(params, directory)
+        self._h0: Final = keys.h0(agreed, self._authentication.pinned)
         self._h1 = b""
         self._h2 = b""
+        self._h3 = b""
         self._received = 0
         self._sent = 0
         self._dropped: dict[int, str] = {}
@@ -86,6 +97,7 @@ class Server:
         self._commitments: dict[int, bytes] = {}  # U2
         self._sum = self._field.zeros(0)
         self._survivors: tuple[int, ...] = ()  # U3
+        self._signatures: dict[int, bytes] = {}
         self._answers: dict[int, Unmask] = {}
         self._unmasking: Unmasking | None = None
         self._disputes: tuple[tuple[int, int], ...] = ()
@@ -127,7 +139,7 @@ class Server:
             raise RemoteProtocolError(party, "a second, different message for the same step")
         if party in self._dropped:
             raise RemoteProtocolError(party, f"was dropped: {self._dropped[party]}")
-        cause = next((known for known in SERVER[self.state] if known == kind), None)
+        cause = next((known for known in self._table[self.state] if known == kind), None)
         if not isinstance(cause, MessageType) or party not in self._expected:
             raise RemoteProtocolError(
                 party, f"message of type {kind:#04x} while {self.state.value}"
@@ -183,9 +195,11 @@ class Server:
     # -- messages: each handler returns why the sender must be dropped, or None -------------
 
     def _on_advertise_keys(self, party: int, reader: Reader) -> str | None:
-        message = AdvertiseKeys.read(reader)
+        message = AdvertiseKeys.read(reader, self._params)
         if message.h0 != self._h0:
             return "believes in another round: parameters, context or session differ (h0)"
+        if not self._authentication.entry_valid(self._h0, party, message.keys):
+            return "advertised keys without its signature"
         pair = {message.keys.channel, message.keys.mask}
         if len(pair) < 2 or pair & self._keys_seen:
             return "advertised a key twice, or somebody else's"
@@ -210,12 +224,19 @@ class Server:
         message = MaskedInput.read(reader, self._params)
         if message.h2 != self._h2:
             return "masked its input for other sets of parties (h2)"
-        if message.checksum != keys.checksum(self._h2, party, message.packed):
-            return "masked input does not match its checksum"
+        if not self._authentication.input_valid(self._h2, party, message.packed, message.proof):
+            return "masked input does not match its checksum or signature"
         try:
             self._field.unpack_add(self._sum, message.packed)
         except RangeError as error:
             raise reader.error(f"masked input: {error}") from None
+        return None
+
+    def _on_consistency(self, party: int, reader: Reader) -> str | None:
+        message = Consistency.read(reader)
+        if not self._authentication.consistency_valid(self._h3, party, message.signature):
+            return "did not sign this survivor set (h3)"
+        self._signatures[party] = message.signature
         return None
 
     def _on_unmask(self, party: int, reader: Reader) -> str | None:
@@ -228,7 +249,7 @@ class Server:
     # -- phases -----------------------------------------------------------------------------
 
     def _enter(self, cause: Input) -> list[ServerEvent]:
-        row = SERVER[self.state]
+        row = self._table[self.state]
         if cause not in row:
             raise LocalProtocolError(f"{cause.value} while {self.state.value}")
         self.state = row[cause]
@@ -304,7 +325,14 @@ class Server:
     def _close_masked_input(self, members: tuple[int, ...]) -> list[ServerEvent]:
         self._survivors = members
         self._expected = members
+        self._h3 = keys.h3(self._h2, members, self._params.cohort)
         message = Survivors(members).encode(self.round.session, self._params.cohort)
+        return self._send((party, message) for party in members) + self._enter(Call.PHASE_OVER)
+
+    def _close_consistency(self, members: tuple[int, ...]) -> list[ServerEvent]:
+        self._expected = members
+        signatures = {party: self._signatures[party] for party in members}
+        message = Signatures(signatures).encode(self.round.session, self._params.cohort)
         return self._send((party, message) for party in members) + self._enter(Call.PHASE_OVER)
 
     def _close_unmask(self, members: tuple[int, ...]) -> list[ServerEvent]:
@@ -351,6 +379,7 @@ _HANDLERS: Final[dict[MessageType, Callable[[Server, int, Reader], str | None]]]
     MessageType.ADVERTISE_KEYS: Server._on_advertise_keys,
     MessageType.SHARE_KEYS: Server._on_share_keys,
     MessageType.MASKED_INPUT: Server._on_masked_input,
+    MessageType.CONSISTENCY: Server._on_consistency,
     MessageType.UNMASK: Server._on_unmask,
 }
 
@@ -358,6 +387,7 @@ _AWAITED: Final = {
     ServerState.ADVERTISE_KEYS: MessageType.ADVERTISE_KEYS,
     ServerState.SHARE_KEYS: MessageType.SHARE_KEYS,
     ServerState.MASKED_INPUT: MessageType.MASKED_INPUT,
+    ServerState.CONSISTENCY: MessageType.CONSISTENCY,
     ServerState.UNMASK: MessageType.UNMASK,
 }
 
@@ -365,5 +395,6 @@ _NEXT: Final[dict[ServerState, Callable[[Server, tuple[int, ...]], list[ServerEv
     ServerState.ADVERTISE_KEYS: Server._close_advertise_keys,
     ServerState.SHARE_KEYS: Server._close_share_keys,
     ServerState.MASKED_INPUT: Server._close_masked_input,
+    ServerState.CONSISTENCY: Server._close_consistency,
     ServerState.UNMASK: Server._close_unmask,
 }

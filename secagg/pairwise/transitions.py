@@ -8,6 +8,7 @@ from enum import Enum
 from typing import Final, TypeVar
 
 from ..events import Phase
+from ..params import Mode
 from ..wire import MessageType
 
 
@@ -19,6 +20,7 @@ class ClientState(Enum):
     AWAITING_DELIVERY = "awaiting delivery"
     AWAITING_INPUT = "awaiting input"
     AWAITING_SURVIVORS = "awaiting survivors"
+    AWAITING_SIGNATURES = "awaiting signatures"
     FINISHED = "finished"
     ABORTED = "aborted"
 
@@ -41,6 +43,7 @@ class ServerState(Enum):
     ADVERTISE_KEYS = "advertise keys"
     SHARE_KEYS = "share keys"
     MASKED_INPUT = "masked input"
+    CONSISTENCY = "consistency"
     UNMASK = "unmask"
     UNMASKING = "unmasking"
     COMPLETED = "completed"
@@ -49,7 +52,10 @@ class ServerState(Enum):
 
 Input = MessageType | Call
 
-CLIENT: Final[Mapping[ClientState, Mapping[Input, ClientState]]] = {
+ClientTable = Mapping[ClientState, Mapping[Input, ClientState]]
+ServerTable = Mapping[ServerState, Mapping[Input, ServerState]]
+
+_CLIENT: Final[ClientTable] = {
     ClientState.CREATED: {
         Call.START: ClientState.AWAITING_ROSTER,
         Call.ABORT: ClientState.ABORTED,
@@ -74,7 +80,7 @@ CLIENT: Final[Mapping[ClientState, Mapping[Input, ClientState]]] = {
     ClientState.ABORTED: {},
 }
 
-SERVER: Final[Mapping[ServerState, Mapping[Input, ServerState]]] = {
+_SERVER: Final[ServerTable] = {
     ServerState.CREATED: {
         Call.START: ServerState.ADVERTISE_KEYS,
     },
@@ -106,10 +112,44 @@ SERVER: Final[Mapping[ServerState, Mapping[Input, ServerState]]] = {
     ServerState.FAILED: {},
 }
 
+# Malicious mode puts the consistency step between the survivor set and the unmasking.
+CLIENT: Final[Mapping[Mode, ClientTable]] = {
+    Mode.SEMI_HONEST: _CLIENT,
+    Mode.MALICIOUS: {
+        **_CLIENT,
+        ClientState.AWAITING_SURVIVORS: {
+            MessageType.SURVIVORS: ClientState.AWAITING_SIGNATURES,
+            Call.ABORT: ClientState.ABORTED,
+        },
+        ClientState.AWAITING_SIGNATURES: {
+            MessageType.SIGNATURES: ClientState.FINISHED,
+            Call.ABORT: ClientState.ABORTED,
+        },
+    },
+}
+
+SERVER: Final[Mapping[Mode, ServerTable]] = {
+    Mode.SEMI_HONEST: _SERVER,
+    Mode.MALICIOUS: {
+        **_SERVER,
+        ServerState.MASKED_INPUT: {
+            MessageType.MASKED_INPUT: ServerState.MASKED_INPUT,
+            Call.PHASE_OVER: ServerState.CONSISTENCY,
+            Call.FAIL: ServerState.FAILED,
+        },
+        ServerState.CONSISTENCY: {
+            MessageType.CONSISTENCY: ServerState.CONSISTENCY,
+            Call.PHASE_OVER: ServerState.UNMASK,
+            Call.FAIL: ServerState.FAILED,
+        },
+    },
+}
+
 PHASES: Final[Mapping[ServerState, Phase]] = {
     ServerState.ADVERTISE_KEYS: Phase.ADVERTISE_KEYS,
     ServerState.SHARE_KEYS: Phase.SHARE_KEYS,
     ServerState.MASKED_INPUT: Phase.MASKED_INPUT,
+    ServerState.CONSISTENCY: Phase.CONSISTENCY,
     ServerState.UNMASK: Phase.UNMASK,
 }
 
@@ -130,10 +170,15 @@ def diagram(table: Mapping[State, Mapping[Input, State]]) -> str:
 
 def document() -> str:
     """The text of `docs/STATES.md`."""
-    return (
+    parts = [
         "# State machines\n\n"
         "Drawn from the tables in `secagg/pairwise/transitions.py`; a test keeps them equal. "
-        "Anything that a state does not list is refused and changes nothing.\n\n"
-        f"## Client\n\n```mermaid\n{diagram(CLIENT)}\n```\n\n"
-        f"## Server\n\n```mermaid\n{diagram(SERVER)}\n```\n"
-    )
+        "Anything that a state does not list is refused and changes nothing.\n"
+    ]
+    for mode in Mode:
+        name = mode.name.lower().replace("_", "-")
+        parts += [
+            f"\n## Client, {name} mode\n\n```mermaid\n{diagram(CLIENT[mode])}\n```\n",
+            f"\n## Server, {name} mode\n\n```mermaid\n{diagram(SERVER[mode])}\n```\n",
+        ]
+    return "".join(parts)

@@ -56,6 +56,19 @@ def test_promises_at_the_defaults(tmp_path, capsys, seed):
     assert "(within)" in capsys.readouterr().out
 
 
+def test_both_modes_train_alike(tmp_path, capsys):
+    """The mode changes who is trusted, not the sum; semi-honest rounds have no signatures."""
+    outs = {
+        mode: run_json(tmp_path, "--rounds", "3", "--dropout", "0", "--mode", mode)
+        for mode in ("malicious", "semi-honest")
+    }
+    assert outs["malicious"]["secure_loss"] == outs["semi-honest"]["secure_loss"]
+    assert "consistency" in outs["malicious"]["rounds"][0]["seconds_by_phase"]
+    assert "consistency" not in outs["semi-honest"]["rounds"][0]["seconds_by_phase"]
+    assert outs["malicious"]["rounds"][0]["bytes_up"] > outs["semi-honest"]["rounds"][0]["bytes_up"]
+    assert run_json(tmp_path, "--rounds", "1")["mode"] == "malicious"
+
+
 def test_json_fields(tmp_path, capsys):
     out = run_json(tmp_path, "--rounds", "4", "--dropout", "0.35", "--seed", "3")
     assert out.keys() >= FIELDS

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from secagg.fl import MLP, Descent, LocalClient, Softmax, Split, accuracy, draw_drops, loss
 
-from secagg import ParameterError, Phase
+from secagg import Mode, ParameterError
 
 ARCHITECTURES = {"softmax": Softmax(5, 3), "mlp": MLP(5, 3, hidden=4)}
 
@@ -147,20 +147,23 @@ def test_impossible_training_is_refused(bad):
         Descent(**bad)
 
 
-def test_dropouts_have_the_rate_and_every_phase():
+@pytest.mark.parametrize("mode", list(Mode))
+def test_dropouts_have_the_rate_and_every_phase(mode):
     rng = np.random.default_rng(0)
-    rounds = [draw_drops(rng, 10, 0.3) for _ in range(2000)]
+    rounds = [draw_drops(rng, 10, 0.3, mode) for _ in range(2000)]
     assert sum(map(len, rounds)) / 20_000 == pytest.approx(0.3, abs=0.02)
     phases = [phase for drops in rounds for phase in drops.values()]
-    for phase in Phase:
-        assert phases.count(phase) / len(phases) == pytest.approx(0.25, abs=0.02)
+    assert set(phases) == set(mode.phases)
+    for phase in mode.phases:
+        share = phases.count(phase) / len(phases)
+        assert share == pytest.approx(1 / len(mode.phases), abs=0.02)
     parties = [party for drops in rounds for party in drops]
     assert min(parties.count(p) for p in range(10)) / 2000 == pytest.approx(0.3, abs=0.04)
 
 
 def test_dropouts_at_the_edges():
     rng = np.random.default_rng(0)
-    assert draw_drops(rng, 10, 0.0) == {}
+    assert draw_drops(rng, 10, 0.0, Mode.MALICIOUS) == {}
     for rate in (-0.1, 1.0, float("nan")):
         with pytest.raises(ParameterError, match="dropout rate"):
-            draw_drops(rng, 10, rate)
+            draw_drops(rng, 10, rate, Mode.MALICIOUS)

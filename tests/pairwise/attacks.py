@@ -16,14 +16,19 @@ import numpy as np
 from harness import (
     CONTEXT,
     SESSION,
+    STEPS,
     Message,
     Network,
     Stage,
+    client_of,
+    clone,
     expected_sum,
     input_of,
     integers,
+    pinned,
     secrets_of,
     seeded,
+    server_of,
     state_of,
     tight,
 )
@@ -34,11 +39,13 @@ from secagg.field import Field
 from secagg.pairwise import keys
 from secagg.pairwise.messages import (
     AdvertiseKeys,
+    Consistency,
     Delivery,
     MaskedInput,
     PublicKeys,
     Roster,
     ShareKeys,
+    Signatures,
     Survivors,
     Unmask,
 )
@@ -111,7 +118,7 @@ def assert_dead(client: Client, message: bytes) -> None:
     assert client.state is ClientState.ABORTED
     assert secrets_of(client) == [], "an aborted client still holds secrets"
     before = state_of(client)
-    for kind in (0x10, 0x11, 0x12, 0x13):
+    for kind in (0x10, 0x11, 0x12, 0x13, 0x14):
         other = message[:3] + bytes([kind]) + message[4:] + b"\0"
         for data in (other, message):
             try:
@@ -143,11 +150,11 @@ class Liar:
         self.round = params.round(context, session)
         policy = policy or Policy(allow_pair=True)
         self.clients = {
-            party: Client(self.round, party, policy, seeded((label, party)))
+            party: client_of(self.round, party, policy, seeded((label, party)))
             for party in range(params.cohort)
         }
         self.entries = {
-            party: AdvertiseKeys.read(body(client.start())).keys
+            party: AdvertiseKeys.read(body(client.start()), client.round.params).keys
             for party, client in self.clients.items()
         }
         self.shared: dict[int, ShareKeys] = {}
@@ -168,9 +175,14 @@ class Liar:
         return {**self.entries, party: dataclasses.replace(self.entries[party], **changed)}
 
     @property
+    def h0(self) -> bytes:
+        """Of the true directory."""
+        return keys.h0(self.round, pinned(self.params))
+
+    @property
     def h1(self) -> bytes:
         """Of the true roster."""
-        return keys.h1(keys.h0(self.round), self.entries, self.params.cohort)
+        return keys.h1(self.h0, self.entries, self.params.cohort)
 
     def share(self, parties: Iterable[int] | None = None) -> "Liar":
         """Honest step 1 for these parties (all): their ciphertexts are in `shared`."""
@@ -217,6 +229,30 @@ class Liar:
             return None
         payloads = [event.payload for event in events if isinstance(event, secagg.Send)]
         return Unmask.read(body(payloads[0]), self.params) if payloads else None
+
+    # -- malicious mode: one step more
+
+    def sign(self, party: int, survivors: Iterable[int]) -> bytes | None:
+        """A client's signature on a survivor set; None if it refuses."""
+        try:
+            payload = sent(self.clients[party].receive(self.survivors(survivors)))
+        except (secagg.Aborted, secagg.RemoteProtocolError):
+            return None
+        return Consistency.read(body(payload)).signature
+
+    def signatures(self, chosen: Mapping[int, bytes]) -> bytes:
+        """A signatures message."""
+        chosen = dict(sorted(chosen.items()))
+        return Signatures(chosen).encode(self.round.session, self.params.cohort)
+
+    def unmask(self, party: int, chosen: Mapping[int, bytes]) -> Unmask | None:
+        """What a client gives for these signatures; None if it refuses as it must."""
+        message = self.signatures(chosen)
+        client = clone(self.clients[party])
+        if refuses(client, message):
+            return None
+        payload = sent(self.clients[party].receive(message))
+        return Unmask.read(body(payload), self.params)
 
     # -- from shares to an input ------------------------------------------------------------
 
@@ -418,7 +454,7 @@ def small_u3() -> str:
         told = {holder: answer for holder, answer in answers.items() if holder != peer}
         seed = liar.seed(column(told, peer))
         if seed is not None:
-            secrets[peer] = keys.mask_key(seed, keys.h0(liar.round), peer)
+            secrets[peer] = keys.mask_key(seed, liar.h0, peer)
     return liar.gained(0, liar.strip(0, liar.everybody, own, secrets)) or "an answer for small U3"
 
 
@@ -433,7 +469,7 @@ def two_survivor_sets() -> str:
     own, seed = liar.seed(column(first, 0)), liar.seed(column(second, 0))
     if seed is None:
         return ""
-    secrets = {0: keys.mask_key(seed, keys.h0(liar.round), 0)}
+    secrets = {0: keys.mask_key(seed, liar.h0, 0)}
     return liar.gained(0, liar.strip(0, liar.everybody, own, secrets)) or "both shares of one party"
 
 
@@ -493,7 +529,7 @@ def _read_shares(
         return ""
     peers = [peer for peer in entries if peer != victim]
     message = ShareKeys.read(body(payload), peers)
-    h1 = keys.h1(keys.h0(liar.round), entries, liar.params.cohort)
+    h1 = keys.h1(liar.h0, entries, liar.params.cohort)
     found = {}
     for peer in peers:
         plain = seal.unseal(
@@ -649,7 +685,7 @@ def reflected_ciphertexts() -> str:
     seed = liar.seed(column(theirs, 0))
     if seed is None:
         return "reflected ciphertexts open"
-    secrets = {0: keys.mask_key(seed, keys.h0(liar.round), 0)}
+    secrets = {0: keys.mask_key(seed, liar.h0, 0)}
     found = liar.strip(0, liar.everybody, self_seed, secrets)
     return liar.gained(0, found) or "reflected ciphertexts open"
 
@@ -825,10 +861,10 @@ def cohort(params: Params, label: object = "", drops: Mapping[int, Phase] | None
     agreed = params.round(CONTEXT, SESSION)
     policy = Policy(allow_pair=True)
     clients = {
-        party: Client(agreed, party, policy, seeded((label, party)))
+        party: client_of(agreed, party, policy, seeded((label, party)))
         for party in range(params.cohort)
     }
-    return Network(Server(agreed), clients, drops or {}).start()
+    return Network(server_of(agreed), clients, drops or {}).start()
 
 
 def meddle(
@@ -964,8 +1000,8 @@ def late_input() -> str:
 @on_server
 def stale_deadline() -> str:
     """The timer of an old phase runs out in the next one."""
-    for phase in list(Phase)[1:]:
-        for old in Phase:
+    for phase in STEPS[1:]:
+        for old in STEPS:
             stage = Stage(tight(4, threshold=3))
             messages = stage.until(phase)
             stage.to_server({0: messages.pop(0)})
@@ -982,7 +1018,7 @@ def _advertised(name: str, change: Callable[[dict[int, PublicKeys]], PublicKeys]
     params = tight(4, threshold=3)
 
     def changed(messages: dict[int, bytes]) -> dict[int, bytes]:
-        read = {party: AdvertiseKeys.read(body(data)) for party, data in messages.items()}
+        read = {party: AdvertiseKeys.read(body(data), params) for party, data in messages.items()}
         own = change({party: message.keys for party, message in read.items()})
         return {**messages, 3: AdvertiseKeys(read[3].h0, own).encode(SESSION)}
 
@@ -1104,7 +1140,7 @@ def dropped_party_goes_on() -> str:
     """A party that was dropped for its keys sends good ones."""
     stage = Stage(tight(4, threshold=3))
     messages = stage.advertise()
-    read = AdvertiseKeys.read(body(messages[3]))
+    read = AdvertiseKeys.read(body(messages[3]), stage.params)
     stage.to_server({3: AdvertiseKeys(bytes(32), read.keys).encode(SESSION)})
     assert 3 in stage.dropped
     before = state_of(stage.server)
@@ -1119,7 +1155,7 @@ def dropped_party_goes_on() -> str:
 @on_server
 def too_few_for_the_quorum() -> str:
     """Below the quorum the server must not even announce the set."""
-    for phase in list(Phase)[:3]:
+    for phase in STEPS[:3]:
         params = tight(4, threshold=3, min_survivors=4)
         network = cohort(params, drops={0: phase})
         while network.queue:

@@ -8,13 +8,27 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import secagg
-from secagg import SERVER, Client, FixedPoint, Integers, Params, Phase, Policy, Server, Suite
+from secagg import (
+    SERVER,
+    Client,
+    Directory,
+    FixedPoint,
+    Identity,
+    Integers,
+    Mode,
+    Params,
+    Phase,
+    Policy,
+    Server,
+    Suite,
+)
 from secagg.simulate import Cohort
 
 ANNOUNCEMENTS = {
     Phase.ADVERTISE_KEYS: "roster",
     Phase.SHARE_KEYS: "delivery",
     Phase.MASKED_INPUT: "survivors",
+    Phase.CONSISTENCY: "signatures",
 }
 
 
@@ -43,12 +57,25 @@ def compare(
         {party: (values[party], weights[party]) for party in values},
         {party: seeded(party) for party in range(params.cohort)},
         {party: str(phase) for party, phase in drops.items()},
+        {party: seeded(("identity", party))(32) for party in range(params.cohort)},
     )
 
     agreed = params.round(CONTEXT, SESSION)
     assert agreed.encode() == model.offer
+    identities: list[Identity] = []
+    directory = None
+    if params.mode == Mode.MALICIOUS:
+        identities = [Identity.generate(seeded(("identity", p))) for p in range(params.cohort)]
+        directory = Directory.of((f"p{i}", one.verify_key) for i, one in enumerate(identities))
     clients = {
-        party: Client(agreed, party, Policy(allow_pair=True), seeded(party))
+        party: Client(
+            agreed,
+            party,
+            Policy(allow_pair=True),
+            seeded(party),
+            identity=identities[party] if identities else None,
+            directory=directory,
+        )
         for party in range(params.cohort)
     }
     dtype = np.float64 if isinstance(params.format, FixedPoint) else np.int64
@@ -56,7 +83,7 @@ def compare(
         party: (lambda party=party: (np.array(values[party], dtype), weights[party]))
         for party in clients
     }
-    run = Cohort(Server(agreed), clients, inputs, drops, keep_transcript=True).play()
+    run = Cohort(Server(agreed, directory), clients, inputs, drops, keep_transcript=True).play()
     sent = {(r.sender, str(r.phase)): r.payload for r in run.transcript if r.sender != SERVER}
     received = {
         (r.receiver, ANNOUNCEMENTS[r.phase]): r.payload
@@ -85,10 +112,14 @@ FORMATS = [
 
 @pytest.mark.parametrize("suite", list(Suite))
 @pytest.mark.parametrize("fmt", FORMATS, ids=repr)
-@pytest.mark.parametrize("cohort", [2, 3, 5, 8])
-def test_every_byte_agrees(suite: Suite, fmt: secagg.FixedPoint | Integers, cohort: int) -> None:
-    """Full rounds with dropouts at every step, all formats and both suites."""
-    params = Params(cohort, 7, fmt, threshold=cohort // 2 + 1, suite=suite)
+@pytest.mark.parametrize("cohort", [2, 3, 5, 8, 16])
+@pytest.mark.parametrize("mode", list(Mode))
+def test_every_byte_agrees(
+    mode: Mode, suite: Suite, fmt: secagg.FixedPoint | Integers, cohort: int
+) -> None:
+    """Full rounds with dropouts at every step, all formats, both suites, both modes."""
+    threshold = 2 * cohort // 3 + 1 if mode == Mode.MALICIOUS else cohort // 2 + 1
+    params = Params(cohort, 7, fmt, threshold=threshold, suite=suite, mode=mode)
     rng = np.random.default_rng(cohort)
     if isinstance(fmt, FixedPoint):
         values = {
@@ -100,7 +131,8 @@ def test_every_byte_agrees(suite: Suite, fmt: secagg.FixedPoint | Integers, coho
             p: rng.integers(fmt.low, fmt.high, 7, endpoint=True).tolist() for p in range(cohort)
         }
         weights = dict.fromkeys(range(cohort), 1)
-    drops = dict(zip(range(cohort - 1, cohort // 2, -1), list(Phase)[::-1], strict=False))
+    steps = mode.phases[::-1]
+    drops = dict(zip(range(cohort - 1, threshold - 1, -1), steps, strict=False))
     assert compare(params, values, weights, drops) is not None
     assert compare(params, values, weights, {}) is not None
 
@@ -109,15 +141,19 @@ def test_every_byte_agrees(suite: Suite, fmt: secagg.FixedPoint | Integers, coho
     cohort=st.integers(2, 6),
     data=st.data(),
     suite=st.sampled_from(list(Suite)),
+    mode=st.sampled_from(list(Mode)),
 )
-def test_any_schedule_agrees(cohort: int, data: st.DataObject, suite: Suite) -> None:
+def test_any_schedule_agrees(cohort: int, data: st.DataObject, suite: Suite, mode: Mode) -> None:
     """Random thresholds and schedules: the same messages, the same sum or the same failure."""
-    threshold = data.draw(st.integers(cohort // 2 + 1, cohort))
+    least = 2 * cohort // 3 + 1 if mode == Mode.MALICIOUS else cohort // 2 + 1
+    threshold = data.draw(st.integers(least, cohort))
     if threshold < 2:
         return
     drops = data.draw(
         st.dictionaries(st.integers(0, cohort - 1), st.sampled_from(list(Phase)), max_size=cohort)
     )
-    params = Params(cohort, 3, Integers(-50, 50), threshold=threshold, colluders=0, suite=suite)
+    params = Params(
+        cohort, 3, Integers(-50, 50), threshold=threshold, colluders=0, suite=suite, mode=mode
+    )
     values = {p: [p, -p, 50 - p] for p in range(cohort)}
     compare(params, values, dict.fromkeys(range(cohort), 1), drops)

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from functools import cache
 
 import pytest
-from harness import CONTEXT, SESSION, Message, Network, seeded, state_of, tight
+from harness import CONTEXT, SESSION, STEPS, Message, Network, seeded, state_of, tight
 from pairwise.attacks import cohort, verdict
 
 import secagg
@@ -66,7 +66,7 @@ def recorded() -> tuple[Moment, ...]:
 
 def names() -> list[str]:
     """The types that the run has messages of."""
-    return ["roster", "delivery", "survivors", *(str(phase) for phase in Phase)]
+    return ["roster", "delivery", "survivors", *(str(phase) for phase in STEPS)]
 
 
 def of_type(name: str) -> list[Moment]:

@@ -13,6 +13,7 @@ import pytest
 from harness import (
     CONTEXT,
     SESSION,
+    STEPS,
     Message,
     Network,
     expected_sum,
@@ -39,7 +40,7 @@ def survivors(params: Params, drops: Drops) -> tuple[int, ...] | None:
     """Who is in the sum; None if there must be none."""
 
     def there(phase: Phase) -> tuple[int, ...]:
-        order = list(Phase)
+        order = STEPS
         return tuple(
             party
             for party in range(params.cohort)
@@ -47,7 +48,7 @@ def survivors(params: Params, drops: Drops) -> tuple[int, ...] | None:
         )
 
     quorum = max(params.threshold, params.min_survivors)
-    if any(len(there(phase)) < quorum for phase in list(Phase)[:3]):
+    if any(len(there(phase)) < quorum for phase in STEPS[:3]):
         return None
     if len(there(Phase.UNMASK)) < params.threshold:
         return None
@@ -83,7 +84,7 @@ def test_every_assignment_of_drops(cohort: int, more: dict[str, int]) -> None:
     """All 5^n ways to vanish before one of four messages, or not at all."""
     params = wide(cohort, 2, **more)
     outcomes = {True: 0, False: 0}
-    for choice in itertools.product([None, *Phase], repeat=cohort):
+    for choice in itertools.product([None, *STEPS], repeat=cohort):
         drops = {party: phase for party, phase in enumerate(choice) if phase is not None}
         run = play(params, drops)
         check(run, params, drops)
@@ -96,7 +97,7 @@ def test_every_assignment_of_drops(cohort: int, more: dict[str, int]) -> None:
 def test_every_assignment_and_the_last_first(more: dict[str, int]) -> None:
     """The same for n = 3 over a network that delivers the newest message first."""
     params = wide(3, 2, **more)
-    for choice in itertools.product([None, *Phase], repeat=3):
+    for choice in itertools.product([None, *STEPS], repeat=3):
         drops = {party: phase for party, phase in enumerate(choice) if phase is not None}
         check(network(params, drops).run(lambda waiting: waiting - 1), params, drops)
 
@@ -121,7 +122,7 @@ def rounds(draw: st.DrawFn, largest: int = 10) -> tuple[Params, dict[int, Phase]
     suite = draw(st.sampled_from(list(secagg.Suite)))
     params = wide(n, draw(st.sampled_from([1, 2, 33])), threshold=t, min_survivors=least)
     drops = draw(
-        st.dictionaries(st.integers(0, n - 1), st.sampled_from(list(Phase)), max_size=n // 2 + 1)
+        st.dictionaries(st.integers(0, n - 1), st.sampled_from(STEPS), max_size=n // 2 + 1)
     )
     return dataclasses.replace(params, suite=suite), drops
 
@@ -157,7 +158,7 @@ def test_any_time_of_the_deadlines(case: tuple[Params, dict[int, Phase]], chance
     in_time: set[int] = set()
     while running.server.state in PHASES:
         if not running.queue or chance.random() < 0.05:
-            phase = chance.choice([*Phase, PHASES[running.server.state]])
+            phase = chance.choice([*STEPS, PHASES[running.server.state]])
             running._said(running.server.deadline(phase))
             continue
         message = running.queue.pop(chance.randrange(len(running.queue)))
@@ -188,7 +189,7 @@ def test_the_simulation_and_the_network_agree(case: tuple[Params, dict[int, Phas
 def test_secure_sum_with_drops_in_every_phase(fmt: secagg.FixedPoint | secagg.Integers) -> None:
     """The public face, with weights: mean and total of the survivors."""
     updates = [[float(party), -1.0] if fmt.weighted else [party, -1] for party in range(5)]
-    for phase in Phase:
+    for phase in STEPS:
         run = secagg.secure_sum(
             updates,
             fmt,
@@ -224,7 +225,7 @@ def test_thirty_parties() -> None:
 def test_a_thousand_parties() -> None:
     """Small vectors, drops in every phase; takes minutes, all of them key agreements."""
     params = Params(1000, 2, secagg.Integers(0, 1000), threshold=600)
-    drops = {party: list(Phase)[party % 4] for party in range(0, 1000, 25)}
+    drops = {party: STEPS[party % 4] for party in range(0, 1000, 25)}
     agreed = params.round(CONTEXT, SESSION)
     clients = {party: Client(agreed, party, random=seeded(party)) for party in range(1000)}
     inputs = {party: (lambda party=party: ([party, 1], 1)) for party in clients}

@@ -23,12 +23,14 @@ from secagg.pairwise import keys, recovery, transitions
 from secagg.pairwise.client import Client
 from secagg.pairwise.server import Server
 from secagg.pairwise.transitions import ClientState, ServerState
-from secagg.params import Params, Policy
+from secagg.params import Mode, Params, Policy
 from secagg.primitives import agreement, shamir
 from secagg.primitives.labels import Label, hash_parts, kdf
 from secagg.wire import MessageType, Reader, open_message, u32
 
 Patch = pytest.MonkeyPatch
+CLIENT_TABLE = transitions.CLIENT[Mode.SEMI_HONEST]
+SERVER_TABLE = transitions.SERVER[Mode.SEMI_HONEST]
 ATTACKS = CLIENT_ATTACKS | SERVER_ATTACKS
 
 
@@ -154,31 +156,31 @@ def checksum_without_index(patch: Patch) -> None:
 def answers_again(patch: Patch) -> None:
     """A finished client takes a survivors message as long as it has shares, and it keeps them."""
     row = {MessageType.SURVIVORS: ClientState.FINISHED}
-    patch.setitem(transitions.CLIENT, ClientState.FINISHED, row)
+    patch.setitem(CLIENT_TABLE, ClientState.FINISHED, row)
     patch.setattr(Client, "_erase", lambda self: None)
 
 
 def deals_again(patch: Patch) -> None:
     """A client takes a second roster, with its channel key still there."""
-    row = {**transitions.CLIENT[ClientState.AWAITING_DELIVERY]}
+    row = {**CLIENT_TABLE[ClientState.AWAITING_DELIVERY]}
     row[MessageType.ROSTER] = ClientState.AWAITING_DELIVERY
-    patch.setitem(transitions.CLIENT, ClientState.AWAITING_DELIVERY, row)
+    patch.setitem(CLIENT_TABLE, ClientState.AWAITING_DELIVERY, row)
     patch.setattr("secagg.secret.Secret.wipe", lambda self: None)
 
 
 def shares_again(patch: Patch) -> None:
     """A client takes a second delivery, with its keys still there."""
     for state in (ClientState.AWAITING_INPUT, ClientState.AWAITING_SURVIVORS):
-        row = {**transitions.CLIENT[state], MessageType.DELIVERY: ClientState.AWAITING_INPUT}
-        patch.setitem(transitions.CLIENT, state, row)
+        row = {**CLIENT_TABLE[state], MessageType.DELIVERY: ClientState.AWAITING_INPUT}
+        patch.setitem(CLIENT_TABLE, state, row)
     patch.setattr("secagg.secret.Secret.wipe", lambda self: None)
 
 
 def late_inputs(patch: Patch) -> None:
     """The server takes masked inputs while it awaits shares, from anybody."""
-    row = {**transitions.SERVER[ServerState.UNMASK]}
+    row = {**SERVER_TABLE[ServerState.UNMASK]}
     row[MessageType.MASKED_INPUT] = ServerState.UNMASK
-    patch.setitem(transitions.SERVER, ServerState.UNMASK, row)
+    patch.setitem(SERVER_TABLE, ServerState.UNMASK, row)
     disarm(patch, Server.receive, "was dropped", "while")
 
 
@@ -324,7 +326,7 @@ DEFENCES = [
             "shares under another roster were forwarded"),
     Defence("h2", guard(Server._on_masked_input, "(h2)"), "input_for_other_sets",
             "a wrong sum"),
-    Defence("checksum", guard(Server._on_masked_input, "checksum"), "corrupted_input",
+    Defence("checksum", guard(Server._on_masked_input, "checksum or signature"), "corrupted_input",
             "a wrong sum"),
     Defence("index in the checksum", checksum_without_index, "input_of_another_party",
             "a wrong sum"),

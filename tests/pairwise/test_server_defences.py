@@ -16,6 +16,7 @@ import pytest
 from harness import (
     CONTEXT,
     SESSION,
+    STEPS,
     Network,
     Stage,
     expected_sum,
@@ -177,7 +178,7 @@ def test_repeats_are_ignored_and_different_ones_refused_ever_after() -> None:
     stage = Stage(integers(4, threshold=3))
     sent: list[tuple[int, bytes]] = []
     messages = stage.advertise()
-    for _ in Phase:
+    for _ in STEPS:
         for party, message in messages.items():
             stage.to_server({party: message})
             sent.append((party, message))
@@ -193,7 +194,7 @@ def test_repeats_are_ignored_and_different_ones_refused_ever_after() -> None:
     assert stage.result.total.tolist() == expected_sum(range(4))
 
 
-@pytest.mark.parametrize("phase", list(Phase))
+@pytest.mark.parametrize("phase", STEPS)
 def test_a_late_message_never_enters(phase: Phase) -> None:
     """Each kind of message after its deadline: refused for good, and the sum is that of others."""
     stage = Stage(tight(4, threshold=3))
@@ -218,12 +219,12 @@ def test_a_late_message_never_enters(phase: Phase) -> None:
 def test_deadlines_of_other_phases_do_nothing() -> None:
     """In every state, before the start and after the end too."""
     fresh = Server(integers(4, threshold=3).round(CONTEXT, SESSION))
-    for phase in (*Phase, None):
+    for phase in (*STEPS, None):
         assert fresh.deadline(phase) == []  # type: ignore[arg-type]
     assert fresh.state is ServerState.CREATED
     network = cohort(integers(4, threshold=3)).run()
     before = state_of(network.server)
-    for phase in Phase:
+    for phase in STEPS:
         assert network.server.deadline(phase) == []
     assert state_of(network.server) == before
 
@@ -240,7 +241,7 @@ def test_start_twice_is_the_drivers_fault() -> None:
 # -- failing -------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("phase", list(Phase))
+@pytest.mark.parametrize("phase", STEPS)
 @pytest.mark.parametrize("there", range(3))
 def test_too_few_fail_the_round_cleanly(phase: Phase, there: int) -> None:
     """Below the quorum (shares: the threshold) in each phase: `Failed`, and nothing is kept."""
@@ -514,7 +515,7 @@ def test_status_tells_phase_awaited_and_bytes() -> None:
 
 def test_dropped_parties_hear_nothing_more() -> None:
     """Nothing is sent to a party after it was dropped, in any phase."""
-    for phase, party in itertools.product(list(Phase)[:3], range(5)):
+    for phase, party in itertools.product(STEPS[:3], range(5)):
         network = cohort(integers(5, threshold=3), drops={party: phase}).run()
         gone = False
         for event in network.events:

@@ -4,8 +4,10 @@ import hashlib
 import struct
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
-from cryptography.exceptions import InvalidTag
+from cryptography.exceptions import InvalidSignature, InvalidTag
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 
@@ -30,10 +32,15 @@ TYPES = {  # WIRE.md "Messages"
     "delivery": 0x12,
     "masked input": 0x03,
     "survivors": 0x13,
+    "consistency": 0x04,
+    "signatures": 0x14,
     "unmask": 0x05,
 }
-STEPS = ("advertise keys", "share keys", "masked input", "unmask")
-SHARE, CIPHERTEXT = 23, 62
+STEPS = ("advertise keys", "share keys", "masked input", "consistency", "unmask")
+ANNOUNCEMENTS = ("roster", "delivery", "survivors", "signatures")  # each ends a step but the last
+FAILURES = ("u1", "u2", "u3", "consistency", "unmask")  # by step
+MALICIOUS = 1  # WIRE.md "Parameters": mode
+SHARE, CIPHERTEXT, SIGNATURE, CHECKSUM = 23, 62, 64, 16
 Random = Callable[[int], bytes]
 Input = tuple[Sequence[float] | Sequence[int], int]
 
@@ -71,6 +78,16 @@ def agree(secret: bytes, public: bytes) -> bytes:
         raise ValueError("public key is not canonical")
     peer = X25519PublicKey.from_public_bytes(public)
     return X25519PrivateKey.from_private_bytes(secret).exchange(peer)
+
+
+def verify_key(identity: bytes) -> bytes:
+    """The Ed25519 public key (RFC 8032) of a 32-byte seed."""
+    return Ed25519PrivateKey.from_private_bytes(identity).public_key().public_bytes_raw()
+
+
+def sign(identity: bytes, digest: bytes) -> bytes:
+    """Ed25519 (RFC 8032); WIRE.md "Signatures"."""
+    return Ed25519PrivateKey.from_private_bytes(identity).sign(digest)
 
 
 @dataclass(frozen=True)
@@ -115,6 +132,11 @@ class Parameters:
         """The bytes in the offer and under params_hash."""
         numbers = (self.cohort, self.threshold, self.min_survivors, self.colluders, self.length)
         return struct.pack("<BBIIIIQ", self.suite, self.mode, *numbers) + self.format.encode()
+
+    @property
+    def malicious(self) -> bool:
+        """Whether the parties sign."""
+        return self.mode == MALICIOUS
 
     @property
     def weighted(self) -> bool:
@@ -209,6 +231,14 @@ class Reader:
             raise ValueError("bytes follow the last field")
 
 
+class Entry(NamedTuple):
+    """WIRE.md "Messages": an entry, its fields in order."""
+
+    channel_pk: bytes
+    mask_pk: bytes
+    signature: bytes  # empty in semi-honest mode
+
+
 @dataclass(frozen=True)
 class Session:
     """What both sides know: the parameters, the session, the context; transcript and keys."""
@@ -216,6 +246,7 @@ class Session:
     parameters: Parameters
     session: bytes
     context: bytes
+    pinned: Sequence[bytes] = ()  # the verify keys of parties 0 .. n-1; none if semi-honest
 
     def message(self, name: str, *body: bytes) -> bytes:
         """WIRE.md "Messages": a header and a body."""
@@ -232,15 +263,15 @@ class Session:
         return bitmap(members, self.parameters.cohort)
 
     def h0(self) -> bytes:
-        """WIRE.md "Transcript"; `pinned` is a part of length 0."""
-        params_hash = hashed("params", self.parameters.encode())
-        return hashed("h0", bytes([VERSION]), params_hash, self.session, self.context, b"")
+        """WIRE.md "Transcript"; `pinned` is one part, of length 0 in semi-honest mode."""
+        params_hash, pinned = hashed("params", self.parameters.encode()), b"".join(self.pinned)
+        return hashed("h0", bytes([VERSION]), params_hash, self.session, self.context, pinned)
 
-    def h1(self, channel_pk: Mapping[int, bytes], mask_pk: Mapping[int, bytes]) -> bytes:
-        """WIRE.md "Transcript"; the keys of U1 are one part."""
-        u1 = sorted(mask_pk)
-        keys = b"".join(channel_pk[u] + mask_pk[u] for u in u1)
-        return hashed("h1", self.h0(), self.bitmap(u1), keys)
+    def h1(self, entries: Mapping[int, Entry]) -> bytes:
+        """WIRE.md "Transcript"; the entries of U1 are one part."""
+        u1 = sorted(entries)
+        joined = b"".join(b"".join(entries[u]) for u in u1)
+        return hashed("h1", self.h0(), self.bitmap(u1), joined)
 
     def after(self, label: str, previous: bytes, members: Iterable[int]) -> bytes:
         """WIRE.md "Transcript": h2 and h3."""
@@ -260,12 +291,12 @@ class Session:
         return self.expand(kdf(self_seed, "self mask", h1, u32(u)))
 
     def pairwise_mask(
-        self, u: int, v: int, mask_sk: bytes, mask_pk: Mapping[int, bytes], h1: bytes
+        self, u: int, v: int, mask_sk: bytes, entries: Mapping[int, Entry], h1: bytes
     ) -> list[int]:
         """sign * mask(s_uv), as u adds it, from the secret key of u."""
         lo, hi = min(u, v), max(u, v)
-        parts = (h1, u32(lo), u32(hi), mask_pk[lo], mask_pk[hi])
-        s_uv = kdf(agree(mask_sk, mask_pk[v]), "pairwise mask", *parts)
+        parts = (h1, u32(lo), u32(hi), entries[lo].mask_pk, entries[hi].mask_pk)
+        s_uv = kdf(agree(mask_sk, entries[v].mask_pk), "pairwise mask", *parts)
         sign = 1 if u < v else -1
         return [sign * element for element in self.expand(s_uv)]
 
@@ -274,34 +305,66 @@ class Session:
         p = prime(self.parameters.field_bits)
         return [sum(column) % p for column in zip(*vectors, strict=True)]
 
-    def checksum(self, h2: bytes, u: int, packed: bytes) -> bytes:
-        """WIRE.md "Streams, masks, masked input"."""
-        return hashed("input checksum", h2, u32(u), packed)[:16]
+    def keys_digest(self, u: int, keys: bytes) -> bytes:
+        """WIRE.md "Signatures": what u signs in its entry."""
+        return hashed("advertise keys", self.h0(), u32(u), keys)
+
+    def input_digest(self, h2: bytes, u: int, packed: bytes) -> bytes:
+        """WIRE.md "Streams, masks, masked input": what u signs, or cuts to a checksum."""
+        return hashed("input checksum", h2, u32(u), packed)
+
+    def consistency_digest(self, h3: bytes) -> bytes:
+        """WIRE.md "Signatures": what each signer of U3 signs."""
+        return hashed("consistency", h3)
+
+    def read_signature(self, reader: Reader, u: int, digest: bytes) -> bytes:
+        """A signature, which must be that of u; ValueError if it is not."""
+        signature = reader.take(SIGNATURE)
+        try:
+            Ed25519PublicKey.from_public_bytes(self.pinned[u]).verify(signature, digest)
+        except InvalidSignature:
+            raise ValueError("a signature is not valid") from None
+        return signature
+
+    def read_entry(self, reader: Reader, u: int) -> Entry:
+        """The entry of u, its signature verified in malicious mode."""
+        channel_pk, mask_pk, signature = reader.public_key(), reader.public_key(), b""
+        if self.parameters.malicious:
+            digest = self.keys_digest(u, channel_pk + mask_pk)
+            signature = self.read_signature(reader, u, digest)
+        return Entry(channel_pk, mask_pk, signature)
 
 
 class Party:
     """A client: each step takes the server's message and returns the answer to it."""
 
-    def __init__(self, session: Session, index: int, random: Random) -> None:
+    def __init__(
+        self, session: Session, index: int, random: Random, identity: bytes | None = None
+    ) -> None:
         self.session, self.index, self.random = session, index, random
+        self.identity = identity  # its Ed25519 seed, in malicious mode
         self.channel_sk, self.mask_seed, self.self_seed = random(32), random(16), random(16)
         self.mask_sk = session.mask_sk(self.mask_seed, index)
-        self.channel_pk: dict[int, bytes] = {}
-        self.mask_pk: dict[int, bytes] = {}
+        self.entries: dict[int, Entry] = {}  # of U1
         self.shares: dict[int, tuple[Share, Share]] = {}  # by dealer: mask_seed, self_seed
         self.encoded: list[int] = []
 
+    def sign(self, digest: bytes) -> bytes:
+        """WIRE.md "Signatures": empty for a party without an identity."""
+        return b"" if self.identity is None else sign(self.identity, digest)
+
     def advertise_keys(self) -> bytes:
         """On the offer."""
-        keys = public_key(self.channel_sk), public_key(self.mask_sk)
-        return self.session.message("advertise keys", self.session.h0(), *keys)
+        s, keys = self.session, (public_key(self.channel_sk), public_key(self.mask_sk))
+        self.entry = Entry(*keys, self.sign(s.keys_digest(self.index, b"".join(keys))))
+        return s.message("advertise keys", s.h0(), *self.entry)
 
     def channel(self, u: int, v: int) -> tuple[ChaCha20Poly1305, bytes]:
         """The cipher and the associated data from u to v, one of them this party."""
         peer = v if u == self.index else u
-        secret = agree(self.channel_sk, self.channel_pk[peer])
-        parts = (self.h1, u32(u), u32(v), self.channel_pk[u], self.channel_pk[v])
-        key = kdf(secret, "share channel", *parts)
+        secret = agree(self.channel_sk, self.entries[peer].channel_pk)
+        keys = self.entries[u].channel_pk, self.entries[v].channel_pk
+        key = kdf(secret, "share channel", self.h1, u32(u), u32(v), *keys)
         return ChaCha20Poly1305(key), self.h1 + u32(u) + u32(v)
 
     def share_keys(self, roster: bytes) -> bytes:
@@ -309,13 +372,11 @@ class Party:
         p, me = self.session.parameters, self.index
         reader = self.session.read("roster", roster)
         u1 = reader.members(p.cohort, range(p.cohort))
-        for v in u1:
-            self.channel_pk[v], self.mask_pk[v] = reader.public_key(), reader.public_key()
+        self.entries = {v: self.session.read_entry(reader, v) for v in u1}
         reader.end()
-        own = public_key(self.channel_sk), public_key(self.mask_sk)
-        if len(u1) < p.quorum or (self.channel_pk.get(me), self.mask_pk.get(me)) != own:
+        if len(u1) < p.quorum or self.entries.get(me) != self.entry:
             raise ValueError("the roster is too small or lacks this party's keys")
-        self.h1 = self.session.h1(self.channel_pk, self.mask_pk)
+        self.h1 = self.session.h1(self.entries)
         t = p.threshold
         e = mask(p.suite, self.random(32), SHARE_BITS, 0, 6 * (t - 1))
         higher = [e[j * (t - 1) : (j + 1) * (t - 1)] for j in range(6)]
@@ -335,7 +396,7 @@ class Party:
         """On the delivery: WIRE.md "Streams, masks, masked input"."""
         s, p, me = self.session, self.session.parameters, self.index
         reader = s.read("delivery", delivery)
-        self.u2 = reader.members(p.cohort, self.mask_pk)
+        self.u2 = reader.members(p.cohort, self.entries)
         ciphertexts = {v: reader.take(CIPHERTEXT) for v in self.u2 if v != me}
         reader.end()
         if len(self.u2) < p.quorum or me not in self.u2:
@@ -350,35 +411,62 @@ class Party:
         self.h2 = s.after("h2", self.h1, self.u2)
         self.encoded = p.encode_input(values, weight, self.random)
         self.pairwise = {
-            v: s.pairwise_mask(me, v, self.mask_sk, self.mask_pk, self.h1) for v in ciphertexts
+            v: s.pairwise_mask(me, v, self.mask_sk, self.entries, self.h1) for v in ciphertexts
         }
         self_mask = s.self_mask(self.self_seed, self.h1, me)
         y = pack(s.add(self.encoded, self_mask, *self.pairwise.values()), p.field_bits)
-        return s.message("masked input", self.h2, y, s.checksum(self.h2, me, y))
+        digest = s.input_digest(self.h2, me, y)
+        proof = self.sign(digest) if p.malicious else digest[:CHECKSUM]
+        return s.message("masked input", self.h2, y, proof)
 
-    def unmask(self, survivors: bytes) -> bytes:
-        """On the survivors: WIRE.md "Unmasking"."""
+    def read_survivors(self, survivors: bytes) -> None:
+        """U3 and h3."""
         p = self.session.parameters
         reader = self.session.read("survivors", survivors)
-        u3 = reader.members(p.cohort, self.u2)
+        self.u3 = reader.members(p.cohort, self.u2)
         reader.end()
-        if len(u3) < p.quorum or self.index not in u3:
+        if len(self.u3) < p.quorum or self.index not in self.u3:
             raise ValueError("U3 is too small or lacks this party")
+        self.h3 = self.session.after("h3", self.h2, self.u3)
+
+    def consistency(self, survivors: bytes) -> bytes:
+        """On the survivors, in malicious mode."""
+        self.read_survivors(survivors)
+        signature = self.sign(self.session.consistency_digest(self.h3))
+        return self.session.message("consistency", signature)
+
+    def read_signatures(self, signatures: bytes) -> None:
+        """Raises ValueError unless a quorum of U3, and no invalid signature, stands behind h3."""
+        s, p = self.session, self.session.parameters
+        reader = s.read("signatures", signatures)
+        signers = reader.members(p.cohort, self.u3)
+        for u in signers:
+            s.read_signature(reader, u, s.consistency_digest(self.h3))
+        reader.end()
+        if len(signers) < p.quorum:
+            raise ValueError("too few have signed")
+
+    def unmask(self, message: bytes) -> bytes:
+        """On the survivors, or on the signatures in malicious mode: WIRE.md "Unmasking"."""
+        if self.session.parameters.malicious:
+            self.read_signatures(message)
+        else:
+            self.read_survivors(message)
         dealers = [v for v in self.u2 if v in self.shares]
-        given = [pack(self.shares[v][1 if v in u3 else 0], SHARE_BITS) for v in dealers]
+        given = [pack(self.shares[v][1 if v in self.u3 else 0], SHARE_BITS) for v in dealers]
         return self.session.message("unmask", self.session.bitmap(dealers), *given)
 
 
 @dataclass
 class Server:
-    """The server: takes the clients' messages, announces U1, U2, U3 and rebuilds the sum."""
+    """The server: takes the clients' messages, announces what follows, and rebuilds the sum."""
 
     session: Session
-    channel_pk: dict[int, bytes] = field(default_factory=dict)
-    mask_pk: dict[int, bytes] = field(default_factory=dict)  # its keys are U1
+    entries: dict[int, Entry] = field(default_factory=dict)  # its keys are U1
     commitments: dict[int, bytes] = field(default_factory=dict)  # its keys are U2
     ciphertexts: dict[tuple[int, int], bytes] = field(default_factory=dict)
     masked: dict[int, list[int]] = field(default_factory=dict)  # its keys are U3
+    signatures: dict[int, bytes] = field(default_factory=dict)  # its keys are the signers
     unmasked: dict[int, dict[int, Share]] = field(default_factory=dict)  # holder -> dealer
     h1: bytes = b""  # empty until U1, U2, U3 are announced
     h2: bytes = b""
@@ -394,44 +482,59 @@ class Server:
         s, p, reader = self.session, self.session.parameters, self.session.read(name, message)
         if name == "advertise keys":
             reader.expect(s.h0())
-            self.channel_pk[u], self.mask_pk[u] = reader.public_key(), reader.public_key()
+            self.entries[u] = s.read_entry(reader, u)
         elif name == "share keys":
             reader.expect(self.h1)
             self.commitments[u] = reader.take(32)
-            for v in sorted(self.mask_pk):
+            for v in sorted(self.entries):
                 if v != u:
                     self.ciphertexts[u, v] = reader.take(CIPHERTEXT)
         elif name == "masked input":
             reader.expect(self.h2)
             y = reader.take((p.vector_length * p.field_bits + 7) // 8)
-            reader.expect(s.checksum(self.h2, u, y))
+            digest = s.input_digest(self.h2, u, y)
+            if p.malicious:
+                s.read_signature(reader, u, digest)
+            else:
+                reader.expect(digest[:CHECKSUM])
             self.masked[u] = unpack(y, p.vector_length, p.field_bits)
+        elif name == "consistency":
+            digest = s.consistency_digest(self.h3)
+            self.signatures[u] = s.read_signature(reader, u, digest)
         else:
             dealers = reader.members(p.cohort, self.commitments)
             self.unmasked[u] = {v: reader.share() for v in dealers}
         reader.end()
 
     def announce(self, name: str) -> dict[int, bytes]:
-        """The roster to U1, the deliveries to U2 or the survivors to U3; {} below the quorum."""
+        """To the members of the set that it names, each their message; {} below the quorum."""
         s, members = self.session, sorted(self.members(name))
         if len(members) < s.parameters.quorum:
             return {}
         body: dict[int, list[bytes]] = {v: [] for v in members}
         if name == "roster":
-            self.h1 = s.h1(self.channel_pk, self.mask_pk)
-            keys = [self.channel_pk[u] + self.mask_pk[u] for u in members]
-            body = dict.fromkeys(members, keys)
+            self.h1 = s.h1(self.entries)
+            entries = [b"".join(self.entries[u]) for u in members]
+            body = dict.fromkeys(members, entries)
         elif name == "delivery":
             self.h2 = s.after("h2", self.h1, members)
             body = {v: [self.ciphertexts[u, v] for u in members if u != v] for v in members}
-        else:
+        elif name == "survivors":
             self.h3 = s.after("h3", self.h2, members)
+        else:
+            signatures = [self.signatures[u] for u in members]
+            body = dict.fromkeys(members, signatures)
         return {v: s.message(name, s.bitmap(members), *body[v]) for v in members}
 
     def members(self, name: str) -> Iterable[int]:
-        """The set that the announcement names: U1, U2 or U3."""
-        sets = {"roster": self.mask_pk, "delivery": self.commitments}
-        return sets.get(name, self.masked)
+        """The set that the announcement names: U1, U2, U3 or the signers."""
+        sets: dict[str, Iterable[int]] = {
+            "roster": self.entries,
+            "delivery": self.commitments,
+            "survivors": self.masked,
+            "signatures": self.signatures,
+        }
+        return sets[name]
 
     def aggregate(self) -> list[int]:
         """WIRE.md "Unmasking": the sum of the encoded inputs of U3, from t shares of each seed."""
@@ -446,10 +549,10 @@ class Server:
                 away.append([-element for element in s.self_mask(seed, h1, v)])
             else:
                 mask_sk = s.mask_sk(seed, v)
-                if public_key(mask_sk) != self.mask_pk[v]:
+                if public_key(mask_sk) != self.entries[v].mask_pk:
                     raise ValueError("a mask seed does not fit its public key")
                 # What v would have added cancels what each survivor u added for v.
-                away += [s.pairwise_mask(v, u, mask_sk, self.mask_pk, h1) for u in self.masked]
+                away += [s.pairwise_mask(v, u, mask_sk, self.entries, h1) for u in self.masked]
         return s.add(*self.masked.values(), *away)
 
 
@@ -469,7 +572,7 @@ class Run:
     h3: bytes | None = None
     encoded: dict[int, list[int]] = field(default_factory=dict)  # x_u of each masked input
     pairwise: dict[int, dict[int, list[int]]] = field(default_factory=dict)
-    failed: str | None = None  # the set or step that was too small: "u1", "u2", "u3", "unmask"
+    failed: str | None = None  # what was too small: one of FAILURES
     field_sum: list[int] | None = None
     total: list[float] | list[int] | None = None
     mean: list[float] | None = None
@@ -482,9 +585,15 @@ def run(
     inputs: Mapping[int, Input],
     randomness: Mapping[int, Random],
     drops: Mapping[int, str],
+    identities: Mapping[int, bytes] | None = None,
 ) -> Run:
-    """One honest execution in which party i vanishes before it sends the message drops[i]."""
-    s = Session(parameters, session, context)
+    """One honest execution in which party i vanishes before it sends the message drops[i].
+
+    Malicious mode needs `identities`: the Ed25519 seed of each of the parties 0 .. n-1.
+    """
+    keys = (identities or {}) if parameters.malicious else {}
+    pinned = [verify_key(keys[u]) for u in range(parameters.cohort)] if parameters.malicious else []
+    s = Session(parameters, session, context, pinned)
     server = Server(s)
     result = Run(server.offer(), s.h0())
 
@@ -494,13 +603,16 @@ def run(
         "advertise keys": lambda u, _: parties[u].advertise_keys(),
         "share keys": lambda u, message: parties[u].share_keys(message),
         "masked input": lambda u, message: parties[u].masked_input(message, *inputs[u]),
+        "consistency": lambda u, message: parties[u].consistency(message),
         "unmask": lambda u, message: parties[u].unmask(message),
     }
     sets: list[list[int]] = []
-    for name, announcement in zip(STEPS, ("roster", "delivery", "survivors", None), strict=True):
+    for name, announcement in zip(STEPS, (*ANNOUNCEMENTS, None), strict=True):
+        if name == "consistency" and not parameters.malicious:
+            continue
         there = [u for u in got if u not in drops or STEPS.index(drops[u]) > STEPS.index(name)]
         if name == "advertise keys":
-            parties = {u: Party(s, u, randomness[u]) for u in there}
+            parties = {u: Party(s, u, randomness[u], keys.get(u)) for u in there}
         for u in there:
             result.sent[u, name] = answers[name](u, got[u])
             server.accept(name, u, result.sent[u, name])
@@ -516,7 +628,7 @@ def run(
     result.encoded = {u: parties[u].encoded for u in server.masked}
     result.pairwise = {u: parties[u].pairwise for u in server.masked}
     if not got:
-        result.failed = f"u{len(sets)}"
+        result.failed = FAILURES[len(sets) - 1]
     elif len(server.unmasked) < parameters.threshold:
         result.failed = "unmask"
     else:

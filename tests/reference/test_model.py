@@ -7,9 +7,25 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from . import arithmetic as a
-from .protocol import FixedPoint, Input, Integers, Parameters, Random, Run, bitmap, run
+from .protocol import (
+    FixedPoint,
+    Input,
+    Integers,
+    Parameters,
+    Party,
+    Random,
+    Run,
+    Session,
+    bitmap,
+    hashed,
+    run,
+    sign,
+    u32,
+    verify_key,
+)
 
 VECTORS = Path(__file__).parents[1] / "vectors" / "arithmetic_vectors.json"
 KNOWN: dict[str, Any] = json.loads(VECTORS.read_text())
@@ -29,6 +45,13 @@ def test_chacha20_block_of_rfc8439() -> None:
     counter, nonce = 0x0900000000000001, 0x4A000000  # section 2.3.2, state words 12-15
     block = a.chacha20_block(bytes(range(32)), nonce, counter)
     assert block[:16].hex() == "10f1e7e4d13b5915500fdd1fa32071c4"
+
+
+def test_ed25519_of_rfc8032() -> None:  # section 7.1, test 1
+    seed = bytes.fromhex("9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60")
+    public = "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a"
+    assert verify_key(seed).hex() == public
+    assert sign(seed, b"")[:8].hex() == "e5564300c360ac72"
 
 
 @pytest.mark.parametrize("case", KNOWN["stream"])
@@ -110,13 +133,21 @@ def tape(seed: str) -> Random:
 
 FIXED, WEIGHTED = FixedPoint(2.0, 12, 1), FixedPoint(0.75, 20, 100)
 SMALL, WIDE = Integers(-5, 1000), Integers(-(2**40), 2**58)
-A, S, M, U = "advertise keys", "share keys", "masked input", "unmask"
+A, S, M, C, U = "advertise keys", "share keys", "masked input", "consistency", "unmask"
+IDENTITIES = {u: hashlib.sha256(b"identity %d" % u).digest() for u in range(10)}
+PINNED = [verify_key(IDENTITIES[u]) for u in range(10)]
 
 
 def execute(
-    n: int, t: int, suite: int, fmt: FixedPoint | Integers, drops: dict[int, str], least: int = 0
+    n: int,
+    t: int,
+    suite: int,
+    fmt: FixedPoint | Integers,
+    drops: dict[int, str],
+    least: int = 0,
+    mode: int = 0,
 ) -> tuple[Parameters, dict[int, Input], Run]:
-    p = Parameters(suite, 0, n, t, max(least, t), 1, 7, fmt)
+    p = Parameters(suite, mode, n, t, max(least, t), 1, 7, fmt)
     inputs: dict[int, Input] = {}
     for u in range(n):
         draw = [int.from_bytes(hashlib.sha256(b"%d,%d" % (u, i)).digest()) for i in range(7)]
@@ -126,29 +157,44 @@ def execute(
         else:
             inputs[u] = ([fmt.low + d % (fmt.high - fmt.low + 1) for d in draw], 1)
     seeds = {u: tape(f"party {u}") for u in range(n)}
-    return p, inputs, run(p, b"s" * 16, b"c" * 32, inputs, seeds, drops)
+    return p, inputs, run(p, b"s" * 16, b"c" * 32, inputs, seeds, drops, IDENTITIES)
 
 
 @pytest.mark.parametrize(
-    ("n", "t", "suite", "fmt", "drops"),
+    ("mode", "n", "t", "suite", "fmt", "drops"),
     [
-        (3, 2, 1, SMALL, {}),
-        (3, 2, 2, FIXED, {1: U}),
-        (3, 2, 1, WIDE, {0: M}),
-        (5, 3, 2, WEIGHTED, {4: A, 0: M}),
-        (5, 3, 1, WEIGHTED, {2: S, 3: U}),
-        (9, 5, 1, FIXED, {0: A, 3: S, 8: M, 5: U}),
-        (9, 5, 2, WIDE, {1: M, 4: M, 7: U, 0: U}),
-        (10, 6, 2, SMALL, {2: S, 9: M}),
+        (0, 3, 2, 1, SMALL, {}),
+        (0, 3, 2, 2, FIXED, {1: U}),
+        (0, 3, 2, 1, WIDE, {0: M}),
+        (0, 5, 3, 2, WEIGHTED, {4: A, 0: M}),
+        (0, 5, 3, 1, WEIGHTED, {2: S, 3: U}),
+        (0, 5, 3, 1, SMALL, {1: C, 3: U}),
+        (0, 9, 5, 1, FIXED, {0: A, 3: S, 8: M, 5: U}),
+        (0, 9, 5, 2, WIDE, {1: M, 4: M, 7: U, 0: U}),
+        (0, 10, 6, 2, SMALL, {2: S, 9: M}),
+        (1, 3, 3, 1, SMALL, {}),
+        (1, 5, 4, 2, FIXED, {3: A}),
+        (1, 5, 4, 1, WIDE, {0: S}),
+        (1, 5, 4, 1, WEIGHTED, {4: M}),
+        (1, 5, 4, 2, WEIGHTED, {2: C}),
+        (1, 5, 4, 2, SMALL, {1: U}),
+        (1, 9, 7, 1, FIXED, {0: M, 8: C}),
+        (1, 10, 7, 2, WIDE, {1: A, 4: S, 9: U}),
+        (1, 10, 7, 1, WEIGHTED, {3: M, 0: C, 5: U}),
     ],
 )
-def test_run(n: int, t: int, suite: int, fmt: FixedPoint | Integers, drops: dict[int, str]) -> None:
-    p, inputs, r = execute(n, t, suite, fmt, drops)
-    gone = {step: {u for u in drops if drops[u] == step} for step in (A, S, M, U)}
+def test_run(
+    mode: int, n: int, t: int, suite: int, fmt: FixedPoint | Integers, drops: dict[int, str]
+) -> None:
+    p, inputs, r = execute(n, t, suite, fmt, drops, mode=mode)
+    gone = {step: {u for u in drops if drops[u] == step} for step in (A, S, M, C, U)}
     u1 = set(range(n)) - gone[A]
     assert (r.u1, r.u2) == (sorted(u1), sorted(u1 - gone[S]))
     assert r.u3 == sorted(u1 - gone[S] - gone[M])
-    assert {u for u, name in r.sent if name == U} == set(r.u3) - gone[U]
+    signers = set(r.u3) - gone[C]
+    assert {u for u, name in r.sent if name == C} == (signers if mode else set())
+    assert {u for u, name in r.received if name == "signatures"} == (signers if mode else set())
+    assert {u for u, name in r.sent if name == U} == signers - gone[U]
     assert r.failed is None
     field = a.prime(p.field_bits)
     assert r.field_sum == [sum(column) for column in zip(*r.encoded.values(), strict=True)]
@@ -174,18 +220,68 @@ def test_run(n: int, t: int, suite: int, fmt: FixedPoint | Integers, drops: dict
 
 
 @pytest.mark.parametrize(
-    ("drops", "least", "failed"),
+    ("mode", "drops", "least", "failed"),
     [
-        ({0: A, 1: A, 2: A}, 0, "u1"),
-        ({0: A, 1: S, 2: S}, 0, "u2"),
-        ({0: A, 1: S, 2: M}, 0, "u3"),
-        ({0: M, 1: M}, 4, "u3"),
-        ({0: U, 1: U, 2: M}, 0, "unmask"),
+        (0, {0: A, 1: A, 2: A}, 0, "u1"),
+        (0, {0: A, 1: S, 2: S}, 0, "u2"),
+        (0, {0: A, 1: S, 2: M}, 0, "u3"),
+        (0, {0: M, 1: M}, 4, "u3"),
+        (0, {0: U, 1: U, 2: M}, 0, "unmask"),
+        (1, {0: A, 1: A}, 0, "u1"),
+        (1, {0: A, 1: S}, 0, "u2"),
+        (1, {0: S, 1: M}, 0, "u3"),
+        (1, {0: M, 1: C}, 0, "consistency"),
+        (1, {0: C}, 5, "consistency"),
+        (1, {0: C, 1: U}, 0, "unmask"),
     ],
 )
-def test_too_few(drops: dict[int, str], least: int, failed: str) -> None:
-    _, _, r = execute(5, 3, 1, SMALL, drops, least)
+def test_too_few(mode: int, drops: dict[int, str], least: int, failed: str) -> None:
+    _, _, r = execute(5, 4 if mode else 3, 1, SMALL, drops, least, mode)
     assert (r.failed, r.field_sum, r.total, r.mean) == (failed, None, None, None)
+    assert (r.h3 is None) == (failed in {"u1", "u2", "u3"})
+    assert any(name == U for _, name in r.sent) == (failed == "unmask")
+
+
+def test_signatures_and_transcript() -> None:
+    p, _, r = execute(10, 7, 1, SMALL, {4: S, 9: C}, mode=1)
+    h0 = hashed("h0", b"\0", hashed("params", p.encode()), b"s" * 16, b"c" * 32, b"".join(PINNED))
+    h1 = hashed("h1", h0, bitmap(range(10), 10), r.received[0, "roster"][22:])
+    h2 = hashed("h2", h1, bitmap({*range(10)} - {4}, 10))
+    h3 = hashed("h3", h2, bitmap({*range(10)} - {4}, 10))
+    assert (r.h0, r.h1, r.h2, r.h3) == (h0, h1, h2, h3)
+    for (u, name), message in r.sent.items():
+        body, signature = message[20:-64], message[-64:]
+        digest = {
+            A: hashed("advertise keys", h0, u32(u), body[32:]),
+            M: hashed("input checksum", h2, u32(u), body[32:]),
+            C: hashed("consistency", h3),
+        }.get(name)
+        if digest is not None:
+            Ed25519PublicKey.from_public_bytes(PINNED[u]).verify(signature, digest)
+    entries = b"".join(r.sent[u, A][52:] for u in range(10))
+    assert r.received[0, "roster"][20:] == bitmap(range(10), 10) + entries
+    signers = [u for u in range(9) if u != 4]
+    signatures = b"".join(r.sent[u, C][20:] for u in signers)
+    assert r.received[0, "signatures"][20:] == bitmap(signers, 10) + signatures
+
+
+def test_a_party_refuses_signatures() -> None:
+    p, inputs, r = execute(5, 4, 1, SMALL, {}, mode=1)
+    party = Party(Session(p, b"s" * 16, b"c" * 32, PINNED[:5]), 0, tape("party 0"), IDENTITIES[0])
+    party.advertise_keys()
+    party.share_keys(r.received[0, "roster"])
+    party.masked_input(r.received[0, "delivery"], *inputs[0])
+    party.consistency(r.received[0, "survivors"])
+    good = r.received[0, "signatures"]
+    head, first, second, rest = good[:21], good[21:85], good[85:149], good[149:]
+    three = good[:20] + bitmap(range(3), 5) + good[21:213]
+    for bad in (head + second + first + rest, head + bytes(64) + second + rest):
+        with pytest.raises(ValueError, match="not valid"):
+            party.unmask(bad)
+    for bad, why in ((three, "too few"), (good[:-1], "too short"), (good + b"\0", "follow")):
+        with pytest.raises(ValueError, match=why):
+            party.unmask(bad)
+    assert party.unmask(good) == r.sent[0, U]
 
 
 def test_lengths_of_messages() -> None:
@@ -201,3 +297,23 @@ def test_lengths_of_messages() -> None:
         "delivery": 20 + 2 + 6 * 62,
         "survivors": 20 + 2,
     }
+
+
+def test_lengths_of_messages_in_malicious_mode() -> None:
+    p, _, r = execute(10, 7, 1, FIXED, {3: S, 8: M, 0: C}, mode=1)
+    assert {name: len(message) for (_, name), message in r.sent.items()} == {
+        A: 20 + 32 + 128,
+        S: 20 + 64 + 9 * 62,
+        M: 20 + 32 + (7 * p.field_bits + 7) // 8 + 64,
+        C: 20 + 64,
+        U: 20 + 2 + 9 * 23,
+    }
+    assert {name: len(message) for (_, name), message in r.received.items()} == {
+        "roster": 20 + 2 + 10 * 128,
+        "delivery": 20 + 2 + 8 * 62,
+        "survivors": 20 + 2,
+        "signatures": 20 + 2 + 7 * 64,
+    }
+    for name, kind in ((C, 0x04), (U, 0x05)):
+        assert r.sent[1, name][:20] == b"SA\0" + bytes([kind]) + b"s" * 16
+    assert r.received[1, "signatures"][:20] == b"SA\0\x14" + b"s" * 16
