@@ -7,6 +7,7 @@ even when clients drop out at any moment. `secure_sum` tries it in one process; 
 
 import logging
 
+from .directory import Directory
 from .errors import (
     SERVER,
     Aborted,
@@ -33,7 +34,7 @@ from .events import (
 )
 from .field import Field
 from .formats import FixedPoint, Integers
-from .identity import Directory, Identity
+from .identity import Identity
 from .layout import Layout, digest
 from .pairwise.client import Client
 from .pairwise.server import Server, Status

@@ -11,8 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .directory import Directory
 from .errors import IdentityError, ParameterError
-from .identity import Directory, Identity, fingerprint
+from .identity import Identity, fingerprint
 
 if TYPE_CHECKING:
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]

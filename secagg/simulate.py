@@ -14,6 +14,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from .directory import Directory
 from .errors import SERVER, Aborted, ParameterError, RemoteProtocolError, SecAggError
 from .events import (
     ClientEvent,
@@ -30,7 +31,7 @@ from .events import (
     Work,
 )
 from .formats import Format
-from .identity import Directory, Identity
+from .identity import Identity
 from .layout import Arrays, Layout
 from .pairwise.client import Client
 from .pairwise.server import Server

@@ -11,7 +11,8 @@ import numpy as np
 
 import secagg
 from secagg import SERVER, Client, Mode, Params, Phase, Policy, Round, Send, Server
-from secagg.identity import Directory, Identity
+from secagg.directory import Directory
+from secagg.identity import Identity
 from secagg.pairwise.transitions import PHASES
 from secagg.secret import Secret
 from secagg.simulate import Cohort, Run

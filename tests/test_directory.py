@@ -14,8 +14,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from secagg import Directory, IdentityError, ParameterError
-from secagg import identity as module
-from secagg.identity import Entry
+from secagg import directory as module
+from secagg.directory import Entry
 from secagg.primitives.sign import verify_key
 from secagg.wire import u32
 
@@ -324,6 +324,13 @@ def test_every_truncation_is_refused() -> None:
     for length in range(len(text)):
         with pytest.raises(IdentityError, match=r"^line \d+: "):
             Directory.from_text(text[:length])
+
+
+@pytest.mark.parametrize("rest", [b"x", b"#", b"end"])
+def test_a_last_line_without_its_end_is_refused(rest: bytes) -> None:
+    """Whatever it was going to be."""
+    with pytest.raises(IdentityError, match="line 7: cut short"):
+        Directory.from_text(Directory.of([("a", A)]).to_text().encode() + b"\n" + rest)
 
 
 def test_everybodys_file_is_refused(tmp_path: Path) -> None:

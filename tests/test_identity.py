@@ -428,11 +428,11 @@ def test_no_way_to_print_shows_the_seed(caplog: pytest.LogCaptureFixture) -> Non
 
 def test_it_is_neither_copied_nor_pickled() -> None:
     me = identity()
-    for attempt in (copy.copy, copy.deepcopy, pickle.dumps, vars):
-        with pytest.raises(TypeError):
+    for attempt in (copy.copy, copy.deepcopy, pickle.dumps):
+        with pytest.raises(TypeError, match="an Identity is neither copied nor pickled"):
             attempt(me)
-    with pytest.raises(TypeError, match="neither copied nor pickled"):
-        pickle.dumps(me)
+    with pytest.raises(TypeError):
+        vars(me)
 
 
 def report(error: BaseException) -> str:

@@ -7,8 +7,9 @@ verify key never comes from the server.
 
 from typing import Protocol
 
+from ..directory import Directory
 from ..errors import ParameterError
-from ..identity import Directory, Identity
+from ..identity import Identity
 from ..params import Mode, Params
 from ..primitives import sign
 from . import keys

@@ -12,12 +12,13 @@ from typing import Final
 import numpy as np
 from numpy.typing import ArrayLike
 
+from ..directory import Directory
 from ..encoding import codec_for
 from ..errors import SERVER, Aborted, LocalProtocolError, RemoteProtocolError
 from ..events import ClientEvent, Finished, InputNeeded, Randomness, Send
 from ..field import KEY_BYTES, Field
 from ..formats import require_int
-from ..identity import Directory, Identity
+from ..identity import Identity
 from ..params import Mode, Policy, Round
 from ..primitives import agreement, seal, shamir
 from ..secret import Secret

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
+from ..directory import Directory
 from ..encoding import codec_for
 from ..errors import LocalProtocolError, RangeError, RemoteProtocolError
 from ..events import (
@@ -25,7 +26,6 @@ from ..events import (
     Work,
 )
 from ..field import Field
-from ..identity import Directory
 from ..params import Round
 from ..primitives import agreement
 from ..wire import MessageType, Reader, open_message
