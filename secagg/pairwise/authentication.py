@@ -133,8 +133,8 @@ def for_client(
                 "identity and directory, or insist on malicious mode"
             )
         return Checksums()
-    if identity is None:
-        raise ParameterError("malicious mode needs this party's identity")
+    if not isinstance(identity, Identity):
+        raise ParameterError("malicious mode needs this party's Identity")
     checked = _fitting(params, directory)
     if checked.verify_keys[index] != identity.verify_key:
         raise ParameterError(f"the directory has another verify key at index {index}")
@@ -151,8 +151,8 @@ def for_server(params: Params, directory: Directory | None) -> Authentication:
 
 
 def _fitting(params: Params, directory: Directory | None) -> Directory:
-    if directory is None:
-        raise ParameterError("malicious mode needs a directory of the cohort's verify keys")
+    if not isinstance(directory, Directory):
+        raise ParameterError("malicious mode needs a Directory of the cohort's verify keys")
     if len(directory.verify_keys) != params.cohort:
         raise ParameterError(
             f"the directory has {len(directory.verify_keys)} parties, the cohort {params.cohort}"

@@ -226,6 +226,9 @@ class Client:
         all_keys = [key for entry in roster.values() for key in (entry.channel, entry.mask)]
         if len(set(all_keys)) != len(all_keys):
             raise Aborted("the roster has the same key twice")
+        for peer, entry in roster.items():
+            if peer != self.index:
+                self._check_entry(peer, entry)
         h1 = keys.h1(self._h0, roster, self._params.cohort)
         shares = shamir.deal(
             [self._mask_seed.expose(), self._self_seed.expose()],
@@ -243,14 +246,10 @@ class Client:
             if peer == self.index:
                 held = shares[row].copy()
                 continue
-            if not self._authentication.entry_valid(self._h0, peer, roster[peer]):
-                raise Aborted(f"the roster's entry of party {peer} is not signed by it")
             try:
-                agreement.check_public_key(roster[peer].channel)
-                agreement.check_public_key(roster[peer].mask)
                 shared = agreement.agree(secret, roster[peer].channel)
             except agreement.WeakKeyError as error:
-                raise Aborted(f"the roster's entry of party {peer}: {error}") from None
+                raise Aborted(f"channel key of party {peer}: {error}") from None
             sealed[peer] = seal.seal(
                 keys.channel_key(shared, h1, self.index, peer, roster),
                 packed[row * size : (row + 1) * size],
@@ -263,6 +262,16 @@ class Client:
         self._held = {self.index: held}
         commitment = keys.commitment(self._self_seed.expose(), h1, self.index)
         return [Send(SERVER, ShareKeys(h1, commitment, sealed).encode(self.round.session))]
+
+    def _check_entry(self, party: int, entry: PublicKeys) -> None:
+        """Refuses an entry that its party did not sign, or whose keys are weak."""
+        if not self._authentication.entry_valid(self._h0, party, entry):
+            raise Aborted(f"the roster's entry of party {party} is not signed by it")
+        try:
+            agreement.check_public_key(entry.channel)
+            agreement.check_public_key(entry.mask)
+        except agreement.WeakKeyError as error:
+            raise Aborted(f"the roster's entry of party {party}: {error}") from None
 
     def _on_delivery(self, message: Delivery) -> list[ClientEvent]:
         members = message.members
