@@ -10,9 +10,19 @@ from typing import TypeVar
 import numpy as np
 
 import secagg
-from secagg import SERVER, Client, Mode, Params, Phase, Policy, Round, Send, Server
-from secagg.directory import Directory
-from secagg.identity import Identity
+from secagg import (
+    SERVER,
+    Client,
+    Directory,
+    Identity,
+    Mode,
+    Params,
+    Phase,
+    Policy,
+    Round,
+    Send,
+    Server,
+)
 from secagg.pairwise.transitions import PHASES
 from secagg.secret import Secret
 from secagg.simulate import Cohort, Run

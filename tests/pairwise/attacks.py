@@ -34,7 +34,7 @@ from harness import (
 )
 
 import secagg
-from secagg import SERVER, Client, Params, Phase, Policy, Server
+from secagg import SERVER, Client, Params, Phase, Policy
 from secagg.field import Field
 from secagg.pairwise import keys
 from secagg.pairwise.messages import (

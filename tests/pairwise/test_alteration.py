@@ -1,6 +1,7 @@
 """No altered byte of any message of a recorded run ever gives a wrong sum.
 
-A round of five parties (t = 3, one vanishes before its masked input) is recorded, with a copy of
+A round of five parties (t = 3, one vanishes before its masked input; in malicious mode t = 4 and
+nobody vanishes) is recorded, with a copy of
 every state machine before each message. Then each byte of each message is altered, one at a time,
 and the real state machines go on from there. Either the sum
 is exact over the survivors that the result names, or the round fails. A message that is refused
@@ -9,6 +10,8 @@ once for each message. Messages are also cut and extended by a byte.
 
 The field is `tight`: the decoder's range check hides nothing. No byte is left out: each is altered
 by xor 1, every third also by xor 0x80 or a random value; at CI_LEVEL=full all in all three ways.
+Below that level malicious mode alters every byte of consistency messages, every third of signatures
+and every fifth of the others.
 """
 
 import dataclasses
@@ -16,21 +19,36 @@ import os
 from collections import Counter
 from dataclasses import dataclass, field
 from functools import cache
+from typing import Any
 
 import pytest
-from harness import CONTEXT, SESSION, STEPS, Message, Network, seeded, state_of, tight
+from harness import (
+    CONTEXT,
+    MODES,
+    SESSION,
+    Message,
+    Network,
+    directory_of,
+    identity_of,
+    seeded,
+    state_of,
+    tight,
+)
 from pairwise.attacks import cohort, verdict
 
 import secagg
-from secagg import SERVER, Client, Phase, Policy
+from secagg import SERVER, Client, Mode, Phase, Policy
 from secagg.pairwise.transitions import PHASES
 from secagg.wire import HEADER_BYTES, MessageType
 
 pytestmark = pytest.mark.exhaustive
 
-PARAMS = tight(5, 2, threshold=3)
-DROPS = {4: Phase.MASKED_INPUT}
-SURVIVORS = (0, 1, 2, 3)
+PARAMS = {
+    Mode.SEMI_HONEST: tight(5, 2, threshold=3),
+    Mode.MALICIOUS: tight(5, 2, threshold=4, mode=Mode.MALICIOUS),
+}
+DROPS = {Mode.SEMI_HONEST: {4: Phase.MASKED_INPUT}, Mode.MALICIOUS: {}}
+SURVIVORS = {Mode.SEMI_HONEST: (0, 1, 2, 3), Mode.MALICIOUS: (0, 1, 2, 3, 4)}
 FULL = os.environ.get("CI_LEVEL") == "full"
 
 
@@ -49,9 +67,9 @@ def receiver(network: Network, message: Message) -> Client | secagg.Server:
 
 
 @cache
-def recorded() -> tuple[Moment, ...]:
+def recorded(mode: Mode) -> tuple[Moment, ...]:
     """The run, message by message."""
-    network = cohort(PARAMS, drops=DROPS)
+    network = cohort(PARAMS[mode], drops=DROPS[mode])
     moments = []
     while network.server.state in PHASES:
         if not network.queue:
@@ -60,19 +78,20 @@ def recorded() -> tuple[Moment, ...]:
         message = network.queue.pop(0)
         moments.append(Moment(message, network.clone(), state_of(receiver(network, message))))
         network.deliver(message)
-    assert verdict(network, SURVIVORS) == ""
+    assert verdict(network, SURVIVORS[mode]) == ""
     return tuple(moments)
 
 
-def names() -> list[str]:
+def names(mode: Mode) -> list[str]:
     """The types that the run has messages of."""
-    return ["roster", "delivery", "survivors", *(str(phase) for phase in STEPS)]
+    signatures = ["signatures"] if mode is Mode.MALICIOUS else []
+    return ["roster", "delivery", "survivors", *signatures, *(str(phase) for phase in mode.phases)]
 
 
-def of_type(name: str) -> list[Moment]:
+def of_type(mode: Mode, name: str) -> list[Moment]:
     """The messages of one type."""
     kind = MessageType[name.upper().replace(" ", "_")]
-    return [moment for moment in recorded() if moment.message.payload[3] == kind]
+    return [moment for moment in recorded(mode) if moment.message.payload[3] == kind]
 
 
 def play_on(moment: Moment, payload: bytes | None) -> tuple[str, bool]:
@@ -95,18 +114,22 @@ def safe(outcome: str) -> bool:
     return outcome == "" or outcome.startswith("the round failed")
 
 
-@pytest.mark.parametrize("name", names())
-def test_no_altered_byte_gives_a_wrong_sum(name: str) -> None:
+@pytest.mark.parametrize(("mode", "name"), [(mode, name) for mode in MODES for name in names(mode)])
+def test_no_altered_byte_gives_a_wrong_sum(mode: Mode, name: str) -> None:
     """Every byte of every message of one type, in several ways; and a byte less or more."""
     counts: Counter[str] = Counter()
-    moments = of_type(name)
-    assert len(moments) == (4 if name in ("survivors", "masked input", "unmask") else 5)
+    moments = of_type(mode, name)
+    late = name in ("survivors", "masked input", "unmask") and mode is Mode.SEMI_HONEST
+    assert len(moments) == (4 if late else 5)
+    step = {"consistency": 1, "signatures": 3}.get(name, 5)
+    if FULL or mode is Mode.SEMI_HONEST:
+        step = 1
     for number, moment in enumerate(moments):
         assert safe(play_on(moment, None)[0]), "a lost message"
         true = moment.message.payload
         third = seeded((name, number))(len(true))
         variants = [true[:-1], true + b"\0", true[:HEADER_BYTES], b""]
-        for place, value in enumerate(true):
+        for place, value in list(enumerate(true))[number % step :: step]:
             random = third[place] or 0x55
             changes = {1, 0x80, random} if FULL else {1, (1, 1, 0x80, 1, 1, random)[place % 6]}
             for change in changes:
@@ -120,18 +143,23 @@ def test_no_altered_byte_gives_a_wrong_sum(name: str) -> None:
     assert counts["refused"] > 0
 
 
-def test_the_true_messages_give_the_exact_sum_from_every_moment() -> None:
+@pytest.mark.parametrize("mode", MODES)
+def test_the_true_messages_give_the_exact_sum_from_every_moment(mode: Mode) -> None:
     """What the battery rests on: a copy of any moment plays on to the recorded end."""
-    for moment in recorded():
+    for moment in recorded(mode):
         twin = moment.before.clone()
         twin.deliver(moment.message)
-        assert verdict(twin.run(), SURVIVORS) == ""
+        assert verdict(twin.run(), SURVIVORS[mode]) == ""
         assert twin.refusals == []
 
 
-def test_an_altered_offer_costs_only_the_one_who_got_it() -> None:
+@pytest.mark.parametrize("mode", MODES)
+def test_an_altered_offer_costs_only_the_one_who_got_it(mode: Mode) -> None:
     """Every byte of the offer to party 3: a typed refusal, or a stray that the server drops."""
-    agreed = PARAMS.round(CONTEXT, SESSION)
+    agreed = PARAMS[mode].round(CONTEXT, SESSION)
+    given: dict[str, Any] = {}
+    if mode is Mode.MALICIOUS:
+        given = {"identity": identity_of(3), "directory": directory_of(5)}
     offer = agreed.encode()
     counts: Counter[str] = Counter()
     for place, value in enumerate(offer):
@@ -139,13 +167,13 @@ def test_an_altered_offer_costs_only_the_one_who_got_it() -> None:
             altered = offer[:place] + bytes([value ^ change]) + offer[place + 1 :]
             try:
                 other = secagg.Round.decode(altered)
-                stray = Client(other, 3, Policy(), seeded("stray"))
+                stray = Client(other, 3, Policy(), seeded("stray"), **given)
             except (secagg.DecodeError, secagg.ParameterError):
                 counts["refused"] += 1
                 continue
             assert other != agreed
             assert other.encode() == altered
-            network = cohort(PARAMS)
+            network = cohort(PARAMS[mode])
             network.queue = [message for message in network.queue if message.sender != 3]
             network.clients = {**network.clients, 3: stray}
             network._up(3, stray.start())
@@ -160,10 +188,12 @@ def test_an_altered_offer_costs_only_the_one_who_got_it() -> None:
     assert counts["refused"] > 50
 
 
-@pytest.mark.parametrize("name", ["share keys", "masked input", "unmask", "advertise keys"])
-def test_two_altered_messages_at_once(name: str) -> None:
+@pytest.mark.parametrize(
+    ("mode", "name"), [(mode, str(phase)) for mode in MODES for phase in mode.phases]
+)
+def test_two_altered_messages_at_once(mode: Mode, name: str) -> None:
     """The same byte altered in the messages of two parties: alterations must not cancel."""
-    moments = of_type(name)[:2]
+    moments = of_type(mode, name)[:2]
     length = min(len(moment.message.payload) for moment in moments)
     for place in range(HEADER_BYTES, length, 7):
         twin = moments[0].before.clone()

@@ -1,7 +1,7 @@
 """Parties may vanish before any message: the sum over the survivors is exact, or there is none.
 
-Which of the two is decided by a predicate that knows nothing of the implementation: U1, U2 and U3
-must reach the quorum, and the answers the threshold.
+Which of the two is decided by a predicate that knows nothing of the implementation: U1, U2, U3 and
+in malicious mode the signers must reach the quorum, and the answers the threshold.
 """
 
 import dataclasses
@@ -12,19 +12,22 @@ from random import Random
 import pytest
 from harness import (
     CONTEXT,
+    MODES,
     SESSION,
     STEPS,
     Message,
     Network,
+    client_of,
     expected_sum,
     play,
     seeded,
+    server_of,
 )
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import secagg
-from secagg import SERVER, Client, Params, Phase, Policy, Server
+from secagg import SERVER, Client, Mode, Params, Phase, Policy, Server
 from secagg.pairwise.transitions import PHASES
 from secagg.simulate import Run
 
@@ -39,8 +42,9 @@ def wide(cohort: int, length: int = 4, **more: object) -> Params:
 def survivors(params: Params, drops: Drops) -> tuple[int, ...] | None:
     """Who is in the sum; None if there must be none."""
 
+    order = list(Phase)
+
     def there(phase: Phase) -> tuple[int, ...]:
-        order = STEPS
         return tuple(
             party
             for party in range(params.cohort)
@@ -48,7 +52,7 @@ def survivors(params: Params, drops: Drops) -> tuple[int, ...] | None:
         )
 
     quorum = max(params.threshold, params.min_survivors)
-    if any(len(there(phase)) < quorum for phase in STEPS[:3]):
+    if any(len(there(phase)) < quorum for phase in params.mode.phases[:-1]):
         return None
     if len(there(Phase.UNMASK)) < params.threshold:
         return None
@@ -70,34 +74,37 @@ def check(run: Run | Network, params: Params, drops: Drops) -> None:
         assert result.disputes == ()
 
 
-def thresholds(cohort: int) -> list[dict[str, int]]:
+def thresholds(cohort: int, mode: Mode) -> list[dict[str, int]]:
     """All allowed thresholds, and the largest quorum above each."""
-    plain = [{"threshold": t} for t in range(cohort // 2 + 1, cohort + 1)]
+    least = 2 * cohort // 3 + 1 if mode is Mode.MALICIOUS else cohort // 2 + 1
+    plain = [{"threshold": t} for t in range(least, cohort + 1)]
     return plain + [{**one, "min_survivors": cohort} for one in plain[:-1]]
 
 
-EXHAUSTIVE = [(n, more) for n in (2, 3, 4) for more in thresholds(n)]
+EXHAUSTIVE = [(mode, n, more) for mode in MODES for n in (2, 3, 4) for more in thresholds(n, mode)]
 
 
-@pytest.mark.parametrize(("cohort", "more"), EXHAUSTIVE, ids=str)
-def test_every_assignment_of_drops(cohort: int, more: dict[str, int]) -> None:
-    """All 5^n ways to vanish before one of four messages, or not at all."""
-    params = wide(cohort, 2, **more)
+@pytest.mark.parametrize(("mode", "cohort", "more"), EXHAUSTIVE, ids=str)
+def test_every_assignment_of_drops(mode: Mode, cohort: int, more: dict[str, int]) -> None:
+    """All 5^n (6^n) ways to vanish before one of four (five) messages, or not at all."""
+    params = wide(cohort, 2, mode=mode, **more)
     outcomes = {True: 0, False: 0}
-    for choice in itertools.product([None, *STEPS], repeat=cohort):
+    for choice in itertools.product([None, *mode.phases], repeat=cohort):
         drops = {party: phase for party, phase in enumerate(choice) if phase is not None}
         run = play(params, drops)
         check(run, params, drops)
         outcomes[run.result is not None] += 1
-    assert sum(outcomes.values()) == 5**cohort
+    assert sum(outcomes.values()) == (1 + len(mode.phases)) ** cohort
     assert min(outcomes.values()) > 0
 
 
-@pytest.mark.parametrize("more", thresholds(3), ids=str)
-def test_every_assignment_and_the_last_first(more: dict[str, int]) -> None:
+@pytest.mark.parametrize(
+    ("mode", "more"), [(mode, more) for mode in MODES for more in thresholds(3, mode)], ids=str
+)
+def test_every_assignment_and_the_last_first(mode: Mode, more: dict[str, int]) -> None:
     """The same for n = 3 over a network that delivers the newest message first."""
-    params = wide(3, 2, **more)
-    for choice in itertools.product([None, *STEPS], repeat=3):
+    params = wide(3, 2, mode=mode, **more)
+    for choice in itertools.product([None, *mode.phases], repeat=3):
         drops = {party: phase for party, phase in enumerate(choice) if phase is not None}
         check(network(params, drops).run(lambda waiting: waiting - 1), params, drops)
 
@@ -107,26 +114,31 @@ def network(params: Params, drops: Drops, label: object = "") -> Network:
     agreed = params.round(CONTEXT, SESSION)
     policy = Policy(allow_pair=True)
     clients = {
-        party: Client(agreed, party, policy, seeded((label, party)))
+        party: client_of(agreed, party, policy, seeded((label, party)))
         for party in range(params.cohort)
     }
-    return Network(Server(agreed), clients, drops).start()
+    return Network(server_of(agreed), clients, drops).start()
+
+
+TWICE = settings(max_examples=2 * settings.default.max_examples)  # type: ignore[union-attr]
 
 
 @st.composite
 def rounds(draw: st.DrawFn, largest: int = 10) -> tuple[Params, dict[int, Phase]]:
     """Parameters and a schedule."""
     n = draw(st.integers(2, largest))
-    t = draw(st.integers(n // 2 + 1, n))
+    mode = draw(st.sampled_from(MODES))
+    t = draw(st.integers(2 * n // 3 + 1 if mode is Mode.MALICIOUS else n // 2 + 1, n))
     least = draw(st.sampled_from([0, 1, t, n]))
     suite = draw(st.sampled_from(list(secagg.Suite)))
-    params = wide(n, draw(st.sampled_from([1, 2, 33])), threshold=t, min_survivors=least)
-    drops = draw(
-        st.dictionaries(st.integers(0, n - 1), st.sampled_from(STEPS), max_size=n // 2 + 1)
-    )
+    length = draw(st.sampled_from([1, 2, 33]))
+    params = wide(n, length, threshold=t, min_survivors=least, mode=mode)
+    phases = st.sampled_from(mode.phases)
+    drops = draw(st.dictionaries(st.integers(0, n - 1), phases, max_size=n // 2 + 1))
     return dataclasses.replace(params, suite=suite), drops
 
 
+@TWICE
 @given(rounds(), st.randoms(use_true_random=False))
 def test_any_order_of_arrival_with_repeats(
     case: tuple[Params, dict[int, Phase]], chance: Random
@@ -150,6 +162,7 @@ def test_any_order_of_arrival_with_repeats(
     check(running, params, drops)
 
 
+@TWICE
 @given(rounds(), st.randoms(use_true_random=False))
 def test_any_time_of_the_deadlines(case: tuple[Params, dict[int, Phase]], chance: Random) -> None:
     """Timers that run out at any moment, of any phase: late messages never enter the sum."""
@@ -158,7 +171,7 @@ def test_any_time_of_the_deadlines(case: tuple[Params, dict[int, Phase]], chance
     in_time: set[int] = set()
     while running.server.state in PHASES:
         if not running.queue or chance.random() < 0.05:
-            phase = chance.choice([*STEPS, PHASES[running.server.state]])
+            phase = chance.choice([*params.mode.phases, PHASES[running.server.state]])
             running._said(running.server.deadline(phase))
             continue
         message = running.queue.pop(chance.randrange(len(running.queue)))
@@ -177,6 +190,7 @@ def test_any_time_of_the_deadlines(case: tuple[Params, dict[int, Phase]], chance
         assert running.failure is not None
 
 
+@TWICE
 @given(rounds(6))
 def test_the_simulation_and_the_network_agree(case: tuple[Params, dict[int, Phase]]) -> None:
     """`secagg.simulate` and the harness of these batteries come to the same end."""
@@ -206,15 +220,17 @@ def test_secure_sum_with_drops_in_every_phase(fmt: secagg.FixedPoint | secagg.In
         assert abs(float(run.total[0]) - values) <= error  # type: ignore[arg-type, index]
 
 
-def test_thirty_parties() -> None:
+@pytest.mark.parametrize("mode", MODES)
+def test_thirty_parties(mode: Mode) -> None:
     """Drops in every phase, default threshold."""
-    params = wide(30, 5)
+    params = wide(30, 5, mode=mode)
     drops = {
         1: Phase.ADVERTISE_KEYS,
         5: Phase.SHARE_KEYS,
         11: Phase.MASKED_INPUT,
         29: Phase.MASKED_INPUT,
         0: Phase.UNMASK,
+        **({17: Phase.CONSISTENCY} if mode is Mode.MALICIOUS else {}),
     }
     run = play(params, drops)
     check(run, params, drops)

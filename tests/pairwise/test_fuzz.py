@@ -8,24 +8,24 @@ and `Round.decode`.
 from functools import cache
 
 import pytest
-from harness import SESSION, clone, state_of
+from harness import MODES, SESSION, clone, state_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pairwise.attacks import assert_dead, refuses
-from pairwise.test_transitions import PARAMS, recorded
+from pairwise.test_transitions import CLIENT_STATES, SERVER_STATES, recorded
 
 import secagg
 from secagg import SERVER, Mode
-from secagg.pairwise.transitions import CLIENT, ClientState, ServerState
-from secagg.pairwise.transitions import SERVER as SERVER_TABLES
+from secagg.pairwise.transitions import ClientState, ServerState
 from secagg.wire import HEADER_BYTES, MAGIC, VERSION, MessageType
 
 
 @cache
 def true_messages() -> tuple[bytes, ...]:
-    """Every message of a run once, in both directions, and the offer."""
-    offer = recorded()[1][ServerState.CREATED].offer
-    return (offer, *dict.fromkeys(payload for _, _, payload in recorded()[2]))
+    """Every message of a run in each mode once, in both directions, and the offers."""
+    offers = [recorded(mode)[1][ServerState.CREATED].offer for mode in MODES]
+    payloads = [payload for mode in MODES for _, _, payload in recorded(mode)[2]]
+    return (*offers, *dict.fromkeys(payloads))
 
 
 def headed(kind: int, body: bytes) -> bytes:
@@ -75,12 +75,12 @@ MORE = settings(max_examples=8 * settings.default.max_examples)  # type: ignore[
 ANY = RAW | HEADED | of_true_length() | mutated()
 
 
-@pytest.mark.parametrize("state", list(CLIENT[Mode.SEMI_HONEST]))
+@pytest.mark.parametrize(("mode", "state"), CLIENT_STATES, ids=str)
 @MORE
 @given(data=ANY)
-def test_client(state: ClientState, data: bytes) -> None:
+def test_client(mode: Mode, state: ClientState, data: bytes) -> None:
     """`RemoteProtocolError` and nothing changed, or `Aborted` and wiped, or events."""
-    client = clone(recorded()[0][state])
+    client = clone(recorded(mode)[0][state])
     before, blamed = state_of(client), SERVER
     try:
         events = client.receive(data)
@@ -93,12 +93,12 @@ def test_client(state: ClientState, data: bytes) -> None:
     assert events or state_of(client) == before
 
 
-@pytest.mark.parametrize("state", list(SERVER_TABLES[Mode.SEMI_HONEST]))
+@pytest.mark.parametrize(("mode", "state"), SERVER_STATES, ids=str)
 @MORE
-@given(data=ANY, party=st.integers(0, PARAMS.cohort - 1))
-def test_server(state: ServerState, data: bytes, party: int) -> None:
+@given(data=ANY, party=st.integers(0, 3))
+def test_server(mode: Mode, state: ServerState, data: bytes, party: int) -> None:
     """`RemoteProtocolError` of the sender and nothing changed, or events that concern it."""
-    server = clone(recorded()[1][state])
+    server = clone(recorded(mode)[1][state])
     before, refusal = state_of(server), None
     try:
         events = server.receive(party, data)
@@ -116,9 +116,9 @@ def test_server(state: ServerState, data: bytes, party: int) -> None:
 @given(data=ANY)
 def test_server_many(data: bytes) -> None:
     """The same bytes from everybody, in every phase, until the round ends: it ends by the rules."""
-    for machine in recorded()[1].values():
+    for machine in (server for mode in MODES for server in recorded(mode)[1].values()):
         server = clone(machine)
-        for party in range(PARAMS.cohort):
+        for party in range(4):
             try:
                 events = server.receive(party, data)
             except secagg.RemoteProtocolError:
@@ -193,7 +193,7 @@ def test_an_offer_that_is_no_bytes(data: object) -> None:
 
 def test_the_judge_of_these_attacks_judges() -> None:
     """`refuses` tells an accepted message from a refused one, and notices a changed client."""
-    client = clone(recorded()[0][ClientState.AWAITING_ROSTER])
+    client = clone(recorded(Mode.SEMI_HONEST)[0][ClientState.AWAITING_ROSTER])
     true = next(payload for payload in true_messages() if payload[3] == MessageType.ROSTER)
     assert refuses(client, true[:-1])
     assert not refuses(client, true)

@@ -16,11 +16,13 @@ import numpy as np
 import pytest
 from harness import integers
 from pairwise.attacks import CLIENT_ATTACKS, SERVER_ATTACKS
+from pairwise.malicious import MALICIOUS_ATTACKS
 
 from secagg.errors import SecAggError
 from secagg.field import Field
-from secagg.pairwise import keys, recovery, transitions
+from secagg.pairwise import authentication, keys, recovery, transitions
 from secagg.pairwise.client import Client
+from secagg.pairwise.messages import PublicKeys
 from secagg.pairwise.server import Server
 from secagg.pairwise.transitions import ClientState, ServerState
 from secagg.params import Mode, Params, Policy
@@ -31,7 +33,7 @@ from secagg.wire import MessageType, Reader, open_message, u32
 Patch = pytest.MonkeyPatch
 CLIENT_TABLE = transitions.CLIENT[Mode.SEMI_HONEST]
 SERVER_TABLE = transitions.SERVER[Mode.SEMI_HONEST]
-ATTACKS = CLIENT_ATTACKS | SERVER_ATTACKS
+ATTACKS = CLIENT_ATTACKS | SERVER_ATTACKS | MALICIOUS_ATTACKS
 
 
 def disarm(patch: Patch, function: object, *complaints: str) -> None:
@@ -176,6 +178,40 @@ def shares_again(patch: Patch) -> None:
     patch.setattr("secagg.secret.Secret.wipe", lambda self: None)
 
 
+def consistency_without_h3(patch: Patch) -> None:
+    """Everybody signs that there is a survivor set, not which."""
+    patch.setattr(keys, "consistency_digest", lambda h3: hash_parts(Label.CONSISTENCY))
+
+
+def entries_without_h0(patch: Patch) -> None:
+    """Entries are signed once for all rounds."""
+
+    def digest(h0: bytes, party: int, entry: PublicKeys) -> bytes:
+        return hash_parts(Label.ADVERTISE_KEYS, u32(party), entry.channel + entry.mask)
+
+    patch.setattr(keys, "entry_digest", digest)
+
+
+def inputs_without_index(patch: Patch) -> None:
+    """A signature on a masked input is anybody's of the cohort."""
+    true = authentication.Signatures.input_valid
+
+    def valid(
+        self: authentication.Signatures, h2: bytes, party: int, packed: bytes, proof: bytes
+    ) -> bool:
+        return any(true(self, h2, one, packed, proof) for one in range(len(self._verify_keys)))
+
+    patch.setattr(authentication.Signatures, "input_valid", valid)
+
+
+def signs_again(patch: Patch) -> None:
+    """A client that has signed a survivor set takes another one."""
+    table = transitions.CLIENT[Mode.MALICIOUS]
+    row = {**table[ClientState.AWAITING_SIGNATURES]}
+    row[MessageType.SURVIVORS] = ClientState.AWAITING_SIGNATURES
+    patch.setitem(table, ClientState.AWAITING_SIGNATURES, row)
+
+
 def late_inputs(patch: Patch) -> None:
     """The server takes masked inputs while it awaits shares, from anybody."""
     row = {**SERVER_TABLE[ServerState.UNMASK]}
@@ -258,6 +294,7 @@ class Defence:
 
 R, D, S = "the roster", "the sharing set", "the survivor set"
 TOO_FEW_OPEN = "ciphertexts of others open"
+UNSIGNED = "did not sign"
 DEFENCES = [
     Defence("quorum of U1", no_quorum_for(R), "small_u1", "below the quorum"),
     Defence("quorum of U1 (alone)", no_quorum_for(R), "alone_in_u1", "a roster of one"),
@@ -351,6 +388,59 @@ DEFENCES = [
     Defence("elements of the sharing field", guard(shamir.unpack_shares, "not canonical"),
             "shares_outside_the_field", "took a share"),
     Defence("elements of the field", elements_reduced, "elements_outside_the_field", "took"),
+    # Malicious mode.
+    Defence("consistency signatures", guard(Client._on_signatures, UNSIGNED), "split_view",
+            "recovered the input"),
+    Defence("consistency signatures, one U2", guard(Client._on_signatures, UNSIGNED),
+            "split_survivors", "recovered the sum of two"),
+    Defence("consistency signatures, every kind", guard(Client._on_signatures, UNSIGNED),
+            "invalid_signatures", "unmasked for signatures: forged"),
+    Defence("h3 in the consistency signature", consistency_without_h3, "split_view",
+            "recovered the input"),
+    Defence("quorum of signers", guard(Client._on_signatures, "parties signed the"),
+            "split_view_valid_signatures", "recovered the input"),
+    Defence("quorum of signers, every number", guard(Client._on_signatures, "parties signed the"),
+            "too_few_signers", "unmasked for 2 signers"),
+    Defence("policy's quorum, signers", lambda patch: patch.setattr(
+        Policy, "quorum", lambda self, params: params.quorum), "signers_below_own_policy",
+            "the client's own minimum"),
+    Defence("signers inside U3", guard(Client._on_signatures, "not in the survivor set"),
+            "signers_outside_u3", "outside the survivor set"),
+    Defence("one h3 a session", signs_again, "second_survivor_set", "signed two"),
+    Defence("entry signatures", guard(Client._check_entry, "not signed by it"),
+            "man_in_the_middle", "recovered the self seed"),
+    Defence("entry signatures, every kind", guard(Client._check_entry, "not signed by it"),
+            "altered_entries", "two exchanged"),
+    Defence("h0 in the entry signature", entries_without_h0, "entry_of_an_earlier_session",
+            "an earlier session"),
+    Defence("strong keys though signed",
+            both(no_key_check(canonical=False, low_order=True), zero_agreement),
+            "bad_keys_of_a_signer", "a signed channel key order"),
+    Defence("strong keys though signed, server", no_key_check(canonical=False, low_order=True),
+            "bad_keys_of_a_signer", "the server took a signed channel key order"),
+    Defence("distinct keys though signed", guard(Client._on_roster, "the same key twice"),
+            "bad_keys_of_a_signer", "the victim's"),
+    Defence("distinct keys though signed, server",
+            guard(Server._on_advertise_keys, "advertised a key twice"),
+            "bad_keys_of_a_signer", "the server took"),
+    Defence("no downgrade", guard(authentication.for_client, "identities protect nothing"),
+            "downgrade", "joined a semi-honest"),
+    Defence("identity at its index", guard(authentication.for_client, "another verify key"),
+            "seat_of_another", "in another's place"),
+    Defence("size of the directory", guard(authentication._fitting, "parties, the cohort"),
+            "directory_of_another_cohort", "pinned of 4"),
+    Defence("2t > n + c", guard(Params.__post_init__, "in malicious mode"),
+            "too_many_colluders_offered", "2 * 5 <= 7 + 3"),
+    Defence("entry signatures, server", guard(Server._on_advertise_keys, "its signature"),
+            "entry_badly_signed", "the round failed"),
+    Defence("input signature, server", guard(Server._on_masked_input, "checksum or signature"),
+            "input_badly_signed", "a wrong sum"),
+    Defence("signer of an input", inputs_without_index, "input_of_another_signer", "a wrong sum"),
+    Defence("consistency signature, server", guard(Server._on_consistency, "did not sign"),
+            "consistency_badly_signed", "the round failed"),
+    Defence("directory in h0, and its signatures",
+            both(guard(Server._on_advertise_keys, "(h0)", "its signature")), "other_directory",
+            "the round failed"),
 ]  # fmt: skip
 
 

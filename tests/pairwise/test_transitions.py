@@ -5,7 +5,17 @@ from functools import cache
 from pathlib import Path
 
 import pytest
-from harness import SESSION, STEPS, Network, clone, input_of, integers, seeded, state_of
+from harness import (
+    MODES,
+    SESSION,
+    Network,
+    client_of,
+    clone,
+    input_of,
+    integers,
+    server_of,
+    state_of,
+)
 from pairwise.attacks import cohort
 
 import secagg
@@ -15,26 +25,28 @@ from secagg.pairwise.transitions import PHASES, Call, ClientState, ServerState
 from secagg.wire import MAGIC, VERSION, MessageType
 
 ROOT = Path(__file__).resolve().parents[2]
-PARAMS: Params = integers(4, threshold=3)
+PARAMS: dict[Mode, Params] = {mode: integers(4, threshold=3, mode=mode) for mode in MODES}
 
-CLIENT = transitions.CLIENT[Mode.SEMI_HONEST]
-SERVER_TABLE = transitions.SERVER[Mode.SEMI_HONEST]
+CLIENTS = transitions.CLIENT
+SERVERS = transitions.SERVER
+CLIENT_STATES = [(mode, state) for mode in MODES for state in CLIENTS[mode]]
+SERVER_STATES = [(mode, state) for mode in MODES for state in SERVERS[mode]]
 
 
 @cache
-def recorded() -> tuple[
-    dict[ClientState, Client], dict[ServerState, Server], list[tuple[int, int, bytes]]
-]:
+def recorded(
+    mode: Mode,
+) -> tuple[dict[ClientState, Client], dict[ServerState, Server], list[tuple[int, int, bytes]]]:
     """A client and a server in every state, and every message (sender, receiver, bytes) of a run.
 
     The client is party 0; the messages are those to and from it.
     """
-    agreed = PARAMS.round(bytes(range(32, 64)), SESSION)
-    created = Client(agreed, 0, random=seeded(("", 0)))
+    agreed = PARAMS[mode].round(bytes(range(32, 64)), SESSION)
+    created = client_of(agreed, 0)
     clients = {ClientState.CREATED: created}
-    servers = {ServerState.CREATED: Server(agreed)}
+    servers = {ServerState.CREATED: server_of(agreed)}
     messages = []
-    network = cohort(PARAMS)
+    network = cohort(PARAMS[mode])
 
     def note() -> None:
         for client in network.clients.values():
@@ -76,62 +88,67 @@ def recorded() -> tuple[
     return clients, servers, messages
 
 
-def test_every_state_is_reached_and_final_states_are_empty() -> None:
+@pytest.mark.parametrize("mode", MODES)
+def test_every_state_is_reached_and_final_states_are_empty(mode: Mode) -> None:
     """The recordings below cover the tables; every row leads somewhere but the final ones."""
-    clients, servers, _ = recorded()
-    assert clients.keys() == CLIENT.keys()
-    assert servers.keys() == SERVER_TABLE.keys()
+    clients, servers, _ = recorded(mode)
+    assert clients.keys() == CLIENTS[mode].keys()
+    assert servers.keys() == SERVERS[mode].keys()
     assert all(machine.state is state for state, machine in clients.items())
     assert all(machine.state is state for state, machine in servers.items())
-    assert [state for state, row in CLIENT.items() if not row] == [
+    assert [state for state, row in CLIENTS[mode].items() if not row] == [
         ClientState.FINISHED,
         ClientState.ABORTED,
     ]
-    assert [state for state, row in SERVER_TABLE.items() if not row] == [
+    assert [state for state, row in SERVERS[mode].items() if not row] == [
         ServerState.COMPLETED,
         ServerState.FAILED,
     ]
-    for table in (CLIENT, SERVER_TABLE):
+    for table in (CLIENTS[mode], SERVERS[mode]):
         targets = {target for row in table.values() for target in row.values()}
         assert set(table) - targets == {next(iter(table))}, "an unreachable state"
 
 
 def of_kind(kind: int) -> bytes:
     """A message with this type byte."""
-    return MAGIC + bytes([VERSION, kind]) + SESSION + bytes(range(64))
+    return MAGIC + bytes([VERSION, kind]) + SESSION + bytes(range(65))
 
 
-@pytest.mark.parametrize("state", list(CLIENT))
-def test_client_refuses_every_type_that_its_state_does_not_list(state: ClientState) -> None:
+@pytest.mark.parametrize(("mode", "state"), CLIENT_STATES, ids=str)
+def test_client_refuses_every_type_that_its_state_does_not_list(
+    mode: Mode, state: ClientState
+) -> None:
     """All 256 type bytes, on any body."""
-    client = recorded()[0][state]
+    client = recorded(mode)[0][state]
     before = state_of(client)
     for kind in range(256):
         with pytest.raises(secagg.RemoteProtocolError) as caught:
             client.receive(of_kind(kind))
         assert caught.value.party == SERVER
-        listed = any(isinstance(one, MessageType) and one == kind for one in CLIENT[state])
+        listed = any(isinstance(one, MessageType) and one == kind for one in CLIENTS[mode][state])
         assert isinstance(caught.value, secagg.DecodeError) is listed
         assert state_of(client) == before
 
 
-@pytest.mark.parametrize("state", list(SERVER_TABLE))
-def test_server_refuses_every_type_that_its_state_does_not_list(state: ServerState) -> None:
+@pytest.mark.parametrize(("mode", "state"), SERVER_STATES, ids=str)
+def test_server_refuses_every_type_that_its_state_does_not_list(
+    mode: Mode, state: ServerState
+) -> None:
     """All 256 type bytes, on any body, from each party."""
-    server = recorded()[1][state]
+    server = recorded(mode)[1][state]
     before = state_of(server)
     for kind in range(256):
-        for party in range(PARAMS.cohort):
+        for party in range(PARAMS[mode].cohort):
             with pytest.raises(secagg.RemoteProtocolError) as caught:
                 server.receive(party, of_kind(kind))
             assert caught.value.party == party
             assert state_of(server) == before
 
 
-@pytest.mark.parametrize("state", list(CLIENT))
-def test_client_takes_true_messages_in_their_state_only(state: ClientState) -> None:
+@pytest.mark.parametrize(("mode", "state"), CLIENT_STATES, ids=str)
+def test_client_takes_true_messages_in_their_state_only(mode: Mode, state: ClientState) -> None:
     """Every message to party 0, in every state: taken, ignored as a repeat, or refused."""
-    clients, _, messages = recorded()
+    clients, _, messages = recorded(mode)
     taken = []
     for _, _, payload in (one for one in messages if one[1] == 0):
         client = clone(clients[state])
@@ -141,21 +158,21 @@ def test_client_takes_true_messages_in_their_state_only(state: ClientState) -> N
             events = client.receive(payload)
         except secagg.RemoteProtocolError:
             assert state_of(client) == before
-            assert kind not in CLIENT[state]
+            assert kind not in CLIENTS[mode][state]
             continue
         if events:
-            assert client.state is CLIENT[state][kind]
+            assert client.state is CLIENTS[mode][state][kind]
             taken.append(kind)
         else:
             assert kind in clients[state]._accepted
             assert state_of(client) == before
-    assert taken == [kind for kind in CLIENT[state] if isinstance(kind, MessageType)]
+    assert taken == [kind for kind in CLIENTS[mode][state] if isinstance(kind, MessageType)]
 
 
-@pytest.mark.parametrize("state", list(SERVER_TABLE))
-def test_server_takes_true_messages_in_their_state_only(state: ServerState) -> None:
+@pytest.mark.parametrize(("mode", "state"), SERVER_STATES, ids=str)
+def test_server_takes_true_messages_in_their_state_only(mode: Mode, state: ServerState) -> None:
     """Every message of every party, in every state."""
-    _, servers, messages = recorded()
+    _, servers, messages = recorded(mode)
     taken = set()
     for sender, _, payload in (one for one in messages if one[1] == SERVER):
         server = clone(servers[state])
@@ -166,45 +183,45 @@ def test_server_takes_true_messages_in_their_state_only(state: ServerState) -> N
             server.receive(sender, payload)
         except secagg.RemoteProtocolError:
             assert state_of(server) == before
-            assert kind not in SERVER_TABLE[state]
+            assert kind not in SERVERS[mode][state]
             continue
         assert (state_of(server) == before) is repeat
         if not repeat:
             taken.add(kind)
-    assert taken == {kind for kind in SERVER_TABLE[state] if isinstance(kind, MessageType)}
+    assert taken == {kind for kind in SERVERS[mode][state] if isinstance(kind, MessageType)}
 
 
-@pytest.mark.parametrize("state", list(CLIENT))
-def test_client_refuses_calls_that_its_state_does_not_list(state: ClientState) -> None:
+@pytest.mark.parametrize(("mode", "state"), CLIENT_STATES, ids=str)
+def test_client_refuses_calls_that_its_state_does_not_list(mode: Mode, state: ClientState) -> None:
     """start() and submit()."""
     calls: dict[Call, Callable[[Client], object]] = {
         Call.START: lambda client: client.start(),
         Call.SUBMIT: lambda client: client.submit(input_of(0)),
     }
     for cause, call in calls.items():
-        client = clone(recorded()[0][state])
+        client = clone(recorded(mode)[0][state])
         before = state_of(client)
-        if cause in CLIENT[state]:
+        if cause in CLIENTS[mode][state]:
             call(client)
-            assert client.state is CLIENT[state][cause]
+            assert client.state is CLIENTS[mode][state][cause]
             continue
         with pytest.raises(secagg.LocalProtocolError, match=state.value):
             call(client)
         assert state_of(client) == before
 
 
-@pytest.mark.parametrize("state", list(SERVER_TABLE))
-def test_server_refuses_calls_that_its_state_does_not_list(state: ServerState) -> None:
+@pytest.mark.parametrize(("mode", "state"), SERVER_STATES, ids=str)
+def test_server_refuses_calls_that_its_state_does_not_list(mode: Mode, state: ServerState) -> None:
     """start(); a deadline of another phase does nothing."""
-    server = clone(recorded()[1][state])
+    server = clone(recorded(mode)[1][state])
     before = state_of(server)
-    for phase in STEPS:
+    for phase in Phase:
         if PHASES.get(state) is not phase:
             assert server.deadline(phase) == []
     assert state_of(server) == before
-    if Call.START in SERVER_TABLE[state]:
+    if Call.START in SERVERS[mode][state]:
         server.start()
-        assert server.state is SERVER_TABLE[state][Call.START]
+        assert server.state is SERVERS[mode][state][Call.START]
         return
     with pytest.raises(secagg.LocalProtocolError, match=state.value):
         server.start()
@@ -214,13 +231,14 @@ def test_server_refuses_calls_that_its_state_does_not_list(state: ServerState) -
 EVERY_INPUT: list[transitions.Input] = [*MessageType, *Call]
 
 
-def test_every_pair_outside_of_the_tables_is_refused_by_the_step_itself() -> None:
+@pytest.mark.parametrize("mode", MODES)
+def test_every_pair_outside_of_the_tables_is_refused_by_the_step_itself(mode: Mode) -> None:
     """All (state, input) pairs at the one function that moves each machine."""
-    clients, servers, _ = recorded()
+    clients, servers, _ = recorded(mode)
     refused = 0
     for cause in EVERY_INPUT:
         for client in map(clone, clients.values()):
-            row = CLIENT[client.state]
+            row = CLIENTS[mode][client.state]
             before = state_of(client)
             if cause in row:
                 client._advance(cause)
@@ -231,7 +249,7 @@ def test_every_pair_outside_of_the_tables_is_refused_by_the_step_itself() -> Non
             assert state_of(client) == before
             refused += 1
         for server in map(clone, servers.values()):
-            row_of_server = SERVER_TABLE[server.state]
+            row_of_server = SERVERS[mode][server.state]
             before = state_of(server)
             if cause in row_of_server:
                 server._enter(cause)
@@ -241,22 +259,24 @@ def test_every_pair_outside_of_the_tables_is_refused_by_the_step_itself() -> Non
                 server._enter(cause)
             assert state_of(server) == before
             refused += 1
-    listed = sum(len(row) for table in (CLIENT, SERVER_TABLE) for row in table.values())
-    pairs = len(EVERY_INPUT) * (len(CLIENT) + len(SERVER_TABLE))
+    listed = sum(len(row) for table in (CLIENTS[mode], SERVERS[mode]) for row in table.values())
+    pairs = len(EVERY_INPUT) * (len(CLIENTS[mode]) + len(SERVERS[mode]))
     assert refused == pairs - listed
 
 
-def test_phases_are_the_states_that_await_messages() -> None:
+@pytest.mark.parametrize("mode", MODES)
+def test_phases_are_the_states_that_await_messages(mode: Mode) -> None:
     """`PHASES` and the tables agree, so that a deadline always has somewhere to go."""
     awaiting = {
         state
-        for state, row in SERVER_TABLE.items()
+        for state, row in SERVERS[mode].items()
         if any(isinstance(cause, MessageType) for cause in row)
     }
-    assert set(PHASES) - {ServerState.CONSISTENCY} == awaiting
+    skipped = {ServerState.CONSISTENCY} if mode is Mode.SEMI_HONEST else set()
+    assert set(PHASES) - skipped == awaiting
     for state in awaiting:
-        assert {Call.PHASE_OVER, Call.FAIL} <= set(SERVER_TABLE[state])
-    assert [phase for state, phase in PHASES.items() if state in awaiting] == STEPS
+        assert {Call.PHASE_OVER, Call.FAIL} <= set(SERVERS[mode][state])
+    assert [phase for state, phase in PHASES.items() if state in awaiting] == [*mode.phases]
 
 
 def test_the_drawing_is_the_tables() -> None:
@@ -264,19 +284,21 @@ def test_the_drawing_is_the_tables() -> None:
     assert (ROOT / "docs" / "STATES.md").read_text() == transitions.document()
 
 
-def test_the_drawing_has_every_transition() -> None:
+@pytest.mark.parametrize("mode", MODES)
+def test_the_drawing_has_every_transition(mode: Mode) -> None:
     """One arrow for each entry of a table, and an end for each final state."""
     for rows, drawing in (
-        ([*CLIENT.values()], transitions.diagram(CLIENT)),
-        ([*SERVER_TABLE.values()], transitions.diagram(SERVER_TABLE)),
+        ([*CLIENTS[mode].values()], transitions.diagram(CLIENTS[mode])),
+        ([*SERVERS[mode].values()], transitions.diagram(SERVERS[mode])),
     ):
         arrows = sum(max(len(row), 1) for row in rows)
         assert len(drawing.splitlines()) == 2 + arrows
         assert drawing.count("-->") == 1 + arrows
 
 
-def test_network_is_what_these_batteries_think() -> None:
+@pytest.mark.parametrize("mode", MODES)
+def test_network_is_what_these_batteries_think(mode: Mode) -> None:
     """A recording with no refusal and no abort."""
-    network: Network = cohort(PARAMS).run()
+    network: Network = cohort(PARAMS[mode]).run()
     assert network.refusals == []
     assert network.aborts == {}
