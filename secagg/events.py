@@ -69,7 +69,10 @@ class Work:
 
 @dataclass(frozen=True, slots=True)
 class Dropped:
-    """Server: a party is out of the round, because it was silent or because of what it sent."""
+    """Server: a party is out of the round, because it was silent or because of what it sent.
+
+    One that falls out in the consistency step has its input in the sum all the same.
+    """
 
     party: int
     reason: str

@@ -129,6 +129,7 @@ class Client:
             RemoteProtocolError: the message is malformed (`DecodeError`), of another session,
                 or out of order; nothing has changed.
             Aborted: going on would be unsafe; the client is finished and wiped.
+            LocalProtocolError: not bytes, or the identity to sign with was wiped.
         """
         session = self.round.session
         kind, reader, digest = open_message(data, SERVER, session)
@@ -323,11 +324,12 @@ class Client:
         self._require_quorum("the survivor set", message.members)
         if not survivors <= set(self._members):
             raise Aborted("the survivor set holds parties that are not in the sharing set")
-        self._survivors = message.members
         if self._params.mode == Mode.SEMI_HONEST:
+            self._survivors = message.members
             return self._unmask()
-        self._h3 = keys.h3(self._h2, message.members, self._params.cohort)
-        signature = self._authentication.sign_consistency(self._h3)
+        h3 = keys.h3(self._h2, message.members, self._params.cohort)
+        signature = self._authentication.sign_consistency(h3)
+        self._survivors, self._h3 = message.members, h3
         return [Send(SERVER, Consistency(signature).encode(self.round.session))]
 
     def _on_signatures(self, message: Signatures) -> list[ClientEvent]:
