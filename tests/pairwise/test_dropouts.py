@@ -84,6 +84,7 @@ def thresholds(cohort: int, mode: Mode) -> list[dict[str, int]]:
 EXHAUSTIVE = [(mode, n, more) for mode in MODES for n in (2, 3, 4) for more in thresholds(n, mode)]
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(("mode", "cohort", "more"), EXHAUSTIVE, ids=str)
 def test_every_assignment_of_drops(mode: Mode, cohort: int, more: dict[str, int]) -> None:
     """All 5^n (6^n) ways to vanish before one of four (five) messages, or not at all."""

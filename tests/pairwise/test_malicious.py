@@ -128,6 +128,7 @@ def tellings(draw: st.DrawFn) -> tuple[int, int, int, dict[int, tuple[set[int], 
     return n, t, c, told
 
 
+@pytest.mark.exhaustive
 @settings(max_examples=3 * settings.default.max_examples)  # type: ignore[union-attr]
 @given(tellings(), st.data())
 def test_whatever_a_server_tells_whom(
