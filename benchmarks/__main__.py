@@ -14,7 +14,7 @@ from secagg.implementations import cpu_features, families
 
 from .protocol import measure, table
 
-MODES: Final = {mode.name.lower().replace("_", "-"): mode for mode in secagg.Mode}
+MODES: Final = {str(mode): mode for mode in secagg.Mode}
 
 
 def machine() -> str:

@@ -23,7 +23,7 @@ from .schedule import draw_drops
 from .training import Descent, LocalClient
 
 MODELS: Final[dict[str, Callable[[int, int], Architecture]]] = {"softmax": Softmax, "mlp": MLP}
-MODES: Final = {"malicious": Mode.MALICIOUS, "semi-honest": Mode.SEMI_HONEST}
+MODES: Final = {str(mode): mode for mode in reversed(Mode)}
 # Any stream of the seed would do. With independent draws at the default rate, about one seed in
 # eight has dropouts in no more than half of its rounds; this is a stream that shows seeds 0..4
 # with dropouts in most rounds and no more than one failed round.

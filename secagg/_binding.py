@@ -26,7 +26,6 @@ ffi: Final = _native.ffi
 lib: Final = _native.lib
 
 Vector = NDArray[np.uint32] | NDArray[np.uint64]
-Reals = NDArray[np.float32] | NDArray[np.float64]
 
 _C_TYPES: Final = {
     np.dtype(np.uint32): "uint32_t[]",

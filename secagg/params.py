@@ -29,6 +29,9 @@ class Mode(IntEnum):
     SEMI_HONEST = 0
     MALICIOUS = 1
 
+    def __str__(self) -> str:
+        return self.name.lower().replace("_", "-")
+
     @property
     def phases(self) -> tuple[Phase, ...]:
         """The phases of a round in this mode, in order."""

@@ -37,7 +37,7 @@ from .messages import (
     Survivors,
     Unmask,
 )
-from .transitions import CLIENT, Call, ClientState, Input
+from .transitions import CLIENT, Call, ClientState, Input, step
 
 _log: Final = logging.getLogger("secagg")
 _DEFAULT_POLICY: Final = Policy()
@@ -197,10 +197,7 @@ class Client:
         self._held.clear()
 
     def _advance(self, cause: Input) -> None:
-        row = self._table[self.state]
-        if cause not in row:
-            raise LocalProtocolError(f"{cause.value} while {self.state.value}")
-        self.state = row[cause]
+        self.state = step(self._table, self.state, cause)
         _log.debug("%s: %r", self.round.session.hex(), self)
 
     def _handle(self, kind: MessageType, reader: Reader) -> list[ClientEvent]:

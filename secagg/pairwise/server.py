@@ -44,7 +44,7 @@ from .messages import (
     Unmask,
 )
 from .recovery import RecoveryError, rebuild_seeds
-from .transitions import PHASES, SERVER, Call, Input, ServerState
+from .transitions import PHASES, SERVER, Call, Input, ServerState, step
 from .unmasking import Unmasking
 
 _log: Final = logging.getLogger("secagg")
@@ -249,10 +249,7 @@ class Server:
     # -- phases -----------------------------------------------------------------------------
 
     def _enter(self, cause: Input) -> list[ServerEvent]:
-        row = self._table[self.state]
-        if cause not in row:
-            raise LocalProtocolError(f"{cause.value} while {self.state.value}")
-        self.state = row[cause]
+        self.state = step(self._table, self.state, cause)
         _log.info("%s: %r", self.round.session.hex(), self)
         return [PhaseStarted(PHASES[self.state])] if self.state in PHASES else []
 

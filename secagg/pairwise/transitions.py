@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from enum import Enum
 from typing import Final, TypeVar
 
+from ..errors import LocalProtocolError
 from ..events import Phase
 from ..params import Mode
 from ..wire import MessageType
@@ -156,6 +157,13 @@ PHASES: Final[Mapping[ServerState, Phase]] = {
 State = TypeVar("State", ClientState, ServerState)
 
 
+def step(table: Mapping[State, Mapping[Input, State]], state: State, cause: Input) -> State:
+    """The state that follows; LocalProtocolError if the table lists none."""
+    if cause not in table[state]:
+        raise LocalProtocolError(f"{cause.value} while {state.value}")
+    return table[state][cause]
+
+
 def diagram(table: Mapping[State, Mapping[Input, State]]) -> str:
     """The table as a Mermaid state diagram."""
     lines = ["stateDiagram-v2", f"    [*] --> {next(iter(table)).name}"]
@@ -176,9 +184,8 @@ def document() -> str:
         "Anything that a state does not list is refused and changes nothing.\n"
     ]
     for mode in Mode:
-        name = mode.name.lower().replace("_", "-")
         parts += [
-            f"\n## Client, {name} mode\n\n```mermaid\n{diagram(CLIENT[mode])}\n```\n",
-            f"\n## Server, {name} mode\n\n```mermaid\n{diagram(SERVER[mode])}\n```\n",
+            f"\n## Client, {mode} mode\n\n```mermaid\n{diagram(CLIENT[mode])}\n```\n",
+            f"\n## Server, {mode} mode\n\n```mermaid\n{diagram(SERVER[mode])}\n```\n",
         ]
     return "".join(parts)
