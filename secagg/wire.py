@@ -12,7 +12,7 @@ from typing import Final
 from .errors import DecodeError, LocalProtocolError
 
 MAGIC: Final = b"SA"
-VERSION: Final = 0
+VERSION: Final = 1
 SESSION_BYTES: Final = 16
 HEADER_BYTES: Final = len(MAGIC) + 2 + SESSION_BYTES
 

@@ -361,7 +361,7 @@ def test_an_offer_byte_by_byte() -> None:
     """One whole offer written out from docs/WIRE.md."""
     params = Params(10, 1000, FixedPoint(1.5, 20, 500), 7, 8, 3, suite=Suite.CHACHA20)
     assert params.round(CONTEXT, SESSION).encode() == (
-        b"SA\x00\x10" + SESSION + CONTEXT + b"\x02\x00"
+        b"SA\x01\x10" + SESSION + CONTEXT + b"\x02\x00"
         b"\x0a\0\0\0" + b"\x07\0\0\0" + b"\x08\0\0\0" + b"\x03\0\0\0"
         b"\xe8\x03\0\0\0\0\0\0" + b"\x01" + bytes(6) + b"\xf8\x3f" + b"\x14" + b"\xf4\x01\0\0"
     )
@@ -421,8 +421,8 @@ def test_truncated_and_extended_offers(offered: Round) -> None:
 def test_any_bytes(data: bytes) -> None:
     """Nothing but DecodeError leaves the decoder, with and without a header that fits."""
     decodes_canonically(data)
-    decodes_canonically(b"SA\x00\x10" + bytes(48) + data)
-    decodes_canonically(b"SA\x00\x10" + bytes(48) + b"\x01\x00" + data)
+    decodes_canonically(b"SA\x01\x10" + bytes(48) + data)
+    decodes_canonically(b"SA\x01\x10" + bytes(48) + b"\x01\x00" + data)
 
 
 @given(rounds, st.data())
@@ -465,7 +465,7 @@ FOREIGN: dict[str, tuple[int, bytes, str]] = {
     "format 9": (78, b"\x09", "unknown format 9"),
     "another message": (3, b"\x11", "not an offer"),
     "a message of a client": (3, b"\x01", "not an offer"),
-    "a later version": (2, b"\x01", "wire version 1, this library speaks version 0"),
+    "a later version": (2, b"\x02", "wire version 2, this library speaks version 1"),
     "no magic": (0, b"sa", "not a secagg message"),
 }
 

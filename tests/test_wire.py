@@ -138,8 +138,8 @@ def test_a_member_counts_once() -> None:
 def test_headers(kind: MessageType) -> None:
     """Magic, version, type and session in 20 bytes."""
     data = wire.header(kind, SESSION)
-    assert data == b"SA" + bytes([0, kind]) + SESSION
-    assert (MAGIC, VERSION, SESSION_BYTES, HEADER_BYTES) == (b"SA", 0, 16, 20)
+    assert data == b"SA" + bytes([1, kind]) + SESSION
+    assert (MAGIC, VERSION, SESSION_BYTES, HEADER_BYTES) == (b"SA", 1, 16, 20)
     assert len(data) == HEADER_BYTES
     reader = Reader(data, 0)
     assert reader.header() == (kind, SESSION)
@@ -152,8 +152,8 @@ def test_other_magics_and_versions_are_refused_by_name() -> None:
     for data in (b"sa" + good[2:], b"AS" + good[2:], bytes(20), b"{}" + good[2:]):
         with pytest.raises(DecodeError, match="party 1: not a secagg message"):
             Reader(data, 1).header()
-    for version in (1, 2, 255):
-        with pytest.raises(DecodeError, match=f"version {version}, this library speaks version 0"):
+    for version in (0, 2, 255):
+        with pytest.raises(DecodeError, match=f"version {version}, this library speaks version 1"):
             Reader(b"SA" + bytes([version]) + good[3:], 1).header()
     for length in range(20):
         with pytest.raises(DecodeError, match="ends too early"):

@@ -333,10 +333,9 @@ class Client:
         signers = message.signatures
         if not signers.keys() <= set(self._survivors):
             raise Aborted("parties that are not in the survivor set signed it")
-        if len(signers) < self._quorum:
-            raise Aborted(
-                f"{len(signers)} parties signed the survivor set, {self._quorum} are required"
-            )
+        least = self._params.threshold
+        if len(signers) < least:
+            raise Aborted(f"{len(signers)} parties signed the survivor set, {least} are required")
         for party, signature in signers.items():
             if not self._authentication.consistency_valid(self._h3, party, signature):
                 raise Aborted(f"party {party} did not sign this survivor set")

@@ -284,9 +284,8 @@ class Server:
             for party in self._expected
             if party in self._accepted[kind] and party not in self._dropped
         )
-        least = self._params.quorum
-        if self.state is ServerState.UNMASK:
-            least = self._params.threshold
+        late = self.state in (ServerState.CONSISTENCY, ServerState.UNMASK)
+        least = self._params.threshold if late else self._params.quorum
         if len(members) < least:
             what = PHASES[self.state]
             return self._fail(f"{len(members)} parties sent {what}, {least} are needed")
@@ -328,7 +327,8 @@ class Server:
 
     def _close_consistency(self, members: tuple[int, ...]) -> list[ServerEvent]:
         self._expected = members
-        signatures = {party: self._signatures[party] for party in members}
+        some = members[: self._params.threshold]  # more would convince no client better
+        signatures = {party: self._signatures[party] for party in some}
         message = Signatures(signatures).encode(self.round.session, self._params.cohort)
         return self._send((party, message) for party in members) + self._enter(Call.PHASE_OVER)
 

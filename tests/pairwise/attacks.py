@@ -784,7 +784,7 @@ def message_of_another_session() -> str:
 @on_client
 def message_of_another_version() -> str:
     """The right message with another version byte."""
-    for version in (1, 2, 255):
+    for version in (0, 2, 255):
 
         def change(data: bytes, version: int = version) -> bytes:
             return data[:2] + bytes([version]) + data[3:]

@@ -55,7 +55,7 @@ def malformed(message: bytes, cohort_size: int) -> dict[str, bytes]:
         "a byte more": message + b"\0",
         "twice": message + message,
         "other magic": b"sa" + message[2:],
-        "other version": message[:2] + b"\1" + message[3:],
+        "other version": message[:2] + b"\2" + message[3:],
         "other type": other_type,
         "other session": message[:4] + bytes(16) + message[20:],
     }

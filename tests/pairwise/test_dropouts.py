@@ -1,7 +1,7 @@
 """Parties may vanish before any message: the sum over the survivors is exact, or there is none.
 
 Which of the two is decided by a predicate that knows nothing of the implementation: U1, U2, U3 and
-in malicious mode the signers must reach the quorum, and the answers the threshold.
+the signers (in malicious mode) and the answers must reach the threshold.
 """
 
 import dataclasses
@@ -52,10 +52,10 @@ def survivors(params: Params, drops: Drops) -> tuple[int, ...] | None:
         )
 
     quorum = max(params.threshold, params.min_survivors)
-    if any(len(there(phase)) < quorum for phase in params.mode.phases[:-1]):
-        return None
-    if len(there(Phase.UNMASK)) < params.threshold:
-        return None
+    for phase in params.mode.phases:
+        late = phase in (Phase.CONSISTENCY, Phase.UNMASK)
+        if len(there(phase)) < (params.threshold if late else quorum):
+            return None
     return there(Phase.MASKED_INPUT)
 
 

@@ -383,8 +383,9 @@ def test_cohorts_at_the_limits(params: Params) -> None:
     assert run.result.total.tolist() == expected_sum(range(params.cohort), 1)
     n = params.cohort
     for phase in params.mode.phases:
-        least = params.threshold if phase is Phase.UNMASK else params.quorum
-        counted = range(n - least) if phase in (Phase.CONSISTENCY, Phase.UNMASK) else ()
+        late = phase in (Phase.CONSISTENCY, Phase.UNMASK)
+        least = params.threshold if late else params.quorum
+        counted = range(n - least) if late else ()
         run = play(params, dict.fromkeys(range(n - least), phase))
         assert run.result is not None, phase
         assert run.result.survivors == (*counted, *range(n - least, n))
@@ -477,7 +478,7 @@ def test_an_equivocating_signer(first_is_true: bool) -> None:
     assert verdict(stage.finish(messages), (0, 1, 2, 3)) == ""
 
 
-def test_bad_signers_below_the_quorum_fail_the_round() -> None:
+def test_bad_signers_below_the_threshold_fail_the_round() -> None:
     """Two of four sign nothing: too few are left, nobody unmasks."""
     stage = Stage(LIES)
     messages = stage.until(Phase.CONSISTENCY)

@@ -23,7 +23,7 @@ from .arithmetic import (
     unpack,
 )
 
-VERSION = 0
+VERSION = 1
 TYPES = {  # WIRE.md "Messages"
     "offer": 0x10,
     "advertise keys": 0x01,
@@ -436,14 +436,14 @@ class Party:
         return self.session.message("consistency", signature)
 
     def read_signatures(self, signatures: bytes) -> None:
-        """Raises ValueError unless a quorum of U3, and no invalid signature, stands behind h3."""
+        """Raises ValueError unless t of U3, and no invalid signature, stands behind h3."""
         s, p = self.session, self.session.parameters
         reader = s.read("signatures", signatures)
         signers = reader.members(p.cohort, self.u3)
         for u in signers:
             s.read_signature(reader, u, s.consistency_digest(self.h3))
         reader.end()
-        if len(signers) < p.quorum:
+        if len(signers) < p.threshold:
             raise ValueError("too few have signed")
 
     def unmask(self, message: bytes) -> bytes:
@@ -507,9 +507,10 @@ class Server:
         reader.end()
 
     def announce(self, name: str) -> dict[int, bytes]:
-        """To the members of the set that it names, each their message; {} below the quorum."""
+        """To the members of the set that it names, each their message; {} if they are too few."""
         s, members = self.session, sorted(self.members(name))
-        if len(members) < s.parameters.quorum:
+        named = members
+        if len(members) < (s.parameters.threshold if name == "signatures" else s.parameters.quorum):
             return {}
         body: dict[int, list[bytes]] = {v: [] for v in members}
         if name == "roster":
@@ -522,9 +523,9 @@ class Server:
         elif name == "survivors":
             self.h3 = s.after("h3", self.h2, members)
         else:
-            signatures = [self.signatures[u] for u in members]
-            body = dict.fromkeys(members, signatures)
-        return {v: s.message(name, s.bitmap(members), *body[v]) for v in members}
+            named = members[: s.parameters.threshold]
+            body = dict.fromkeys(members, [self.signatures[u] for u in named])
+        return {v: s.message(name, s.bitmap(named), *body[v]) for v in members}
 
     def members(self, name: str) -> Iterable[int]:
         """The set that the announcement names: U1, U2, U3 or the signers."""
