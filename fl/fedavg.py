@@ -16,6 +16,7 @@ from secagg import (
     FixedPoint,
     Identity,
     Layout,
+    MemoryLedger,
     Mode,
     ParameterError,
     Params,
@@ -137,9 +138,10 @@ class FedAvg:
         self.rounds: Final = rounds
         # A real cohort's members make their own identities and pin each other's out of band.
         identities: list[Identity] = []
-        directory = None
+        directory = ledger = None
         if self.params.mode == Mode.MALICIOUS:
             identities, directory = introduce(self.params.cohort)
+            ledger = MemoryLedger()
         self.coordinator: Final = Coordinator(model, self.params, directory)
         self._number = 0
         self._drops = [{} for _ in range(rounds)] if drops is None else list(drops)
@@ -148,7 +150,12 @@ class FedAvg:
         _check_clients(self.params, clients)
         self._participants = [
             Participant(
-                index, client, self.params, identities[index] if identities else None, directory
+                index,
+                client,
+                self.params,
+                identities[index] if identities else None,
+                directory,
+                ledger,
             )
             for index, client in enumerate(clients)
         ]

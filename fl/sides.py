@@ -19,6 +19,7 @@ from secagg import (
     Directory,
     Identity,
     Layout,
+    Ledger,
     ParameterError,
     Params,
     Policy,
@@ -98,6 +99,7 @@ class Participant:
         params: what it insists on, round after round.
         identity: in malicious mode, its signing key.
         directory: in malicious mode, everybody's verify keys.
+        ledger: in malicious mode, what its identity has contributed to.
     """
 
     def __init__(
@@ -107,6 +109,7 @@ class Participant:
         params: Params,
         identity: Identity | None = None,
         directory: Directory | None = None,
+        ledger: Ledger | None = None,
     ) -> None:
         self.index: Final = index
         self.training_seconds = 0.0
@@ -114,6 +117,7 @@ class Participant:
         self._params = params
         self._identity = identity
         self._directory = directory
+        self._ledger = ledger
 
     def join(
         self, offer: bytes, model: Model, number: int, random: Randomness | None = None
@@ -136,6 +140,7 @@ class Participant:
             random or os.urandom,
             identity=self._identity,
             directory=self._directory,
+            ledger=self._ledger,
         )
         return secure, lambda: self._input(model)
 

@@ -19,6 +19,7 @@ from .errors import (
     RangeError,
     RemoteProtocolError,
     SecAggError,
+    StateError,
 )
 from .events import (
     Completed,
@@ -36,10 +37,12 @@ from .field import Field
 from .formats import FixedPoint, Integers
 from .identity import Identity
 from .layout import Layout, digest
+from .ledger import Ledger, MemoryLedger, Once
 from .pairwise.client import Client
 from .pairwise.server import Server, Status
 from .params import Mode, Params, Policy, Round, Suite
 from .simulate import RoundFailedError, SecureSum, secure_sum
+from .sqlite_ledger import SqliteLedger
 
 logging.getLogger("secagg").addHandler(logging.NullHandler())
 
@@ -62,9 +65,12 @@ __all__ = [
     "InputNeeded",
     "Integers",
     "Layout",
+    "Ledger",
     "LocalProtocolError",
+    "MemoryLedger",
     "Mode",
     "NativeError",
+    "Once",
     "ParameterError",
     "Params",
     "Phase",
@@ -79,6 +85,8 @@ __all__ = [
     "SecureSum",
     "Send",
     "Server",
+    "SqliteLedger",
+    "StateError",
     "Status",
     "Suite",
     "Work",

@@ -29,6 +29,10 @@ class IdentityError(SecAggError):
     """A file with an identity or a directory is unusable: the message says why, and the mend."""
 
 
+class StateError(SecAggError):
+    """Stored state is unusable: a suspended client, a server's snapshot, or a ledger."""
+
+
 class LocalProtocolError(SecAggError):
     """The caller used the API out of order. The state is as it was."""
 

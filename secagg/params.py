@@ -225,29 +225,43 @@ class Policy:
     only what `Params` allows at all); to decide about them itself, it must be given its own.
 
     Attributes:
-        params: exactly these parameters, if given.
+        params: exactly these parameters, or one of these, if given.
         context: exactly this context, if given.
         min_survivors: a quorum of one's own, on top of the parameters'.
         max_cohort: greatest cohort to take part in.
         max_length: greatest input length to take part with.
+        mode: exactly this mode, if given. (With an identity a client refuses semi-honest rounds
+            in any case.)
+        colluders: the greatest number of parties that this client wants to be safe from when
+            they collude with the server: parameters that state fewer are refused.
         allow_pair: take part in a cohort of two, in which each party learns the other's input
             by taking its own from the sum.
+        allow_repeats: malicious mode: contribute in a context any number of times, without a
+            ledger. Sums over the same input and other survivors reveal their differences.
     """
 
-    params: Params | None = None
+    params: Params | tuple[Params, ...] | None = None
     context: bytes | None = None
     min_survivors: int = 0
     max_cohort: int = MAX_COHORT
     max_length: int = MAX_LENGTH
+    mode: Mode | None = None
+    colluders: int = 0
     allow_pair: bool = False
+    allow_repeats: bool = False
 
     def __post_init__(self) -> None:
-        if self.params is not None and not isinstance(self.params, Params):
-            raise ParameterError(f"params must be Params, not {type(self.params).__name__}")
+        allowed = self.params if isinstance(self.params, tuple) else (self.params,)
+        if self.params is not None and not all(isinstance(each, Params) for each in allowed):
+            raise ParameterError("params must be Params, or a tuple of them")
+        if self.mode is not None and not isinstance(self.mode, Mode):
+            raise ParameterError("mode must be a Mode")
         if self.context is not None:
             _require_bytes("context", self.context, CONTEXT_BYTES)
-        if not isinstance(self.allow_pair, bool):
-            raise ParameterError("allow_pair is True or False")
+        for name in ("allow_pair", "allow_repeats"):
+            if not isinstance(getattr(self, name), bool):
+                raise ParameterError(f"{name} is True or False")
+        require_int("colluders", self.colluders, 0, MAX_COHORT)
         require_int("min_survivors", self.min_survivors, 0, MAX_COHORT)
         require_int("max_cohort", self.max_cohort, 2, MAX_COHORT)
         require_int("max_length", self.max_length, 1, MAX_LENGTH)
@@ -263,10 +277,18 @@ class Policy:
             ParameterError: the round breaks the policy, which the message names.
         """
         params = offered.params
-        if self.params is not None and params != self.params:
+        allowed = (self.params,) if isinstance(self.params, Params) else self.params
+        if allowed is not None and params not in allowed:
             raise ParameterError("policy: these are not the parameters agreed on")
         if self.context is not None and offered.context != self.context:
             raise ParameterError("policy: the round is about something else (context differs)")
+        if self.mode is not None and params.mode is not self.mode:
+            raise ParameterError(f"policy: the round is in {params.mode} mode, not {self.mode}")
+        if params.colluders < self.colluders:
+            raise ParameterError(
+                f"policy: the round protects from {params.colluders} colluders, not from "
+                f"{self.colluders}"
+            )
         if params.cohort == 2 and not self.allow_pair:
             raise ParameterError(
                 "policy: in a cohort of two each party learns the other's input; "

@@ -37,6 +37,9 @@ class Secret:
     def __del__(self) -> None:
         self.wipe()
 
+    def __bool__(self) -> bool:
+        return bool(self._data)  # not wiped
+
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Secret) and hmac.compare_digest(self._data, other._data)
 

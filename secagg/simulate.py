@@ -33,6 +33,7 @@ from .events import (
 from .formats import Format
 from .identity import Identity
 from .layout import Arrays, Layout
+from .ledger import MemoryLedger
 from .pairwise.client import Client
 from .pairwise.server import Server
 from .pairwise.transitions import PHASES
@@ -320,6 +321,7 @@ def secure_sum(
     )
     agreed = params.round()
     identities, directory = introduce(len(updates)) if mode == Mode.MALICIOUS else ([], None)
+    ledger = MemoryLedger() if mode == Mode.MALICIOUS else None
     clients = {
         party: Client(
             agreed,
@@ -328,6 +330,7 @@ def secure_sum(
             random(party) if random else os.urandom,
             identity=identities[party] if identities else None,
             directory=directory,
+            ledger=ledger,
         )
         for party in range(len(updates))
     }

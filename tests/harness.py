@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from enum import Enum
 from functools import cache
 from typing import TypeVar
@@ -15,6 +15,7 @@ from secagg import (
     Client,
     Directory,
     Identity,
+    MemoryLedger,
     Mode,
     Params,
     Phase,
@@ -23,6 +24,7 @@ from secagg import (
     Send,
     Server,
 )
+from secagg.pairwise.memory import ClientMemory, ServerMemory
 from secagg.pairwise.transitions import PHASES
 from secagg.secret import Secret
 from secagg.simulate import Cohort, Run
@@ -86,6 +88,7 @@ def client_of(
         random,  # type: ignore[arg-type]
         identity=identity_of(party),
         directory=directory_of(agreed.params.cohort),
+        ledger=MemoryLedger(),
     )
 
 
@@ -331,6 +334,14 @@ def clone(machine: Machine) -> Machine:
 
 
 def _copied(value: object) -> object:
+    if isinstance(value, ClientMemory | ServerMemory):
+        return replace(
+            value, **{one.name: _copied(getattr(value, one.name)) for one in fields(value)}
+        )
+    if isinstance(value, MemoryLedger):
+        ledger = MemoryLedger()
+        ledger._claims = dict(value._claims)
+        return ledger
     if isinstance(value, Secret):
         return Secret(value._data)
     if isinstance(value, np.ndarray):
@@ -350,7 +361,7 @@ def _copied(value: object) -> object:
 
 def state_of(machine: Client | Server) -> object:
     """All that a state machine holds, as a value that compares and hashes by content."""
-    return tuple((name, _value(item)) for name, item in vars(machine).items())
+    return tuple((name, _value(item)) for name, item in vars(machine).items() if name != "_turn")
 
 
 def _value(item: object) -> object:
@@ -366,6 +377,8 @@ def _value(item: object) -> object:
         return frozenset(item)
     if isinstance(item, Seeded):
         return ("random", repr(item.label), item.drawn)
+    if isinstance(item, MemoryLedger):
+        return frozenset(item._claims)
     if is_dataclass(item) and not isinstance(item, Enum):
         return tuple(_value(getattr(item, one.name)) for one in fields(item))
     return item
@@ -373,10 +386,9 @@ def _value(item: object) -> object:
 
 def secrets_of(client: Client) -> list[str]:
     """Names of the fields in which a client still holds something secret."""
+    memory = client._memory
     return [
-        name
-        for name, value in vars(client).items()
-        if name != "_random" and _holds_secret(name, value)
+        one.name for one in fields(memory) if _holds_secret(one.name, getattr(memory, one.name))
     ]
 
 

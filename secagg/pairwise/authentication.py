@@ -23,6 +23,10 @@ class Authentication(Protocol):
     def pinned(self) -> bytes:
         """The pinned verify keys, as they are hashed into h0."""
 
+    @property
+    def verify_key(self) -> bytes:
+        """This party's own, where it has one."""
+
     def sign_entry(self, h0: bytes, party: int, entry: PublicKeys) -> PublicKeys:
         """The entry as it is advertised."""
 
@@ -46,6 +50,7 @@ class Checksums:
     """Semi-honest mode: the transport says who sends, a checksum finds accidents."""
 
     pinned = b""
+    verify_key = b""
 
     def sign_entry(self, h0: bytes, party: int, entry: PublicKeys) -> PublicKeys:
         """The entry as it is."""
@@ -84,6 +89,7 @@ class Signatures:
         self.pinned = directory.encode()
         self._verify_keys = directory.verify_keys
         self._identity = identity
+        self.verify_key = identity.verify_key if identity is not None else b""
 
     def _sign(self, digest: bytes) -> bytes:
         if self._identity is None:

@@ -14,17 +14,26 @@ from numpy.typing import ArrayLike
 
 from ..directory import Directory
 from ..encoding import codec_for
-from ..errors import SERVER, Aborted, LocalProtocolError, RemoteProtocolError
+from ..errors import (
+    SERVER,
+    Aborted,
+    LocalProtocolError,
+    ParameterError,
+    RemoteProtocolError,
+    StateError,
+)
 from ..events import ClientEvent, Finished, InputNeeded, Randomness, Send
 from ..field import KEY_BYTES, Field
 from ..formats import require_int
 from ..identity import Identity
-from ..params import Mode, Policy, Round
+from ..ledger import Ledger, Once
+from ..params import Mode, Params, Policy, Round
 from ..primitives import agreement, seal, shamir
 from ..secret import Secret
 from ..wire import MessageType, Reader, open_message
 from . import keys
-from .authentication import for_client
+from .authentication import Authentication, for_client
+from .memory import ClientMemory
 from .messages import (
     AdvertiseKeys,
     Consistency,
@@ -37,14 +46,18 @@ from .messages import (
     Survivors,
     Unmask,
 )
+from .session import Session, exclusive
+from .state import StoredClient, open_client, seal_client
 from .transitions import CLIENT, Call, ClientState, Input, step
 
 _log: Final = logging.getLogger("secagg")
 _DEFAULT_POLICY: Final = Policy()
 
 
-class Client:
+class Client(Session):
     """One party of one round; use a fresh object for every round.
+
+    Threads take turns on it; a forked child may not use it.
 
     Args:
         agreed: the round, as offered by the server (`Round.decode`).
@@ -54,10 +67,12 @@ class Client:
             vectors and simulation only.
         identity: malicious mode: this party's long-lived signing key.
         directory: malicious mode: the pinned verify keys of the whole cohort.
+        ledger: malicious mode: the record of what this identity has contributed to, unless the
+            policy allows repeats.
 
     Raises:
-        ParameterError: the policy refuses the round, the index is outside the cohort, or identity
-            and directory do not fit the mode or each other.
+        ParameterError: the policy refuses the round, the index is outside the cohort, or identity,
+            directory and ledger do not fit the mode or each other.
     """
 
     def __init__(
@@ -69,61 +84,116 @@ class Client:
         *,
         identity: Identity | None = None,
         directory: Directory | None = None,
+        ledger: Ledger | None = None,
     ) -> None:
         policy.check(agreed)
         require_int("index", index, 0, agreed.params.cohort - 1)
-        self.round: Final = agreed
-        self.index: Final = index
-        self.state = ClientState.CREATED
-        self.clipped = 0
-        self._params: Final = agreed.params
-        self._quorum: Final = policy.quorum(agreed.params)
-        self._table: Final = CLIENT[agreed.params.mode]
-        self._authentication: Final = for_client(agreed.params, index, identity, directory)
-        self._random = random
-        self._accepted: dict[int, bytes] = {}
-        self._h0 = keys.h0(agreed, self._authentication.pinned)
-        self._h1 = b""
-        self._h2 = b""
-        self._h3 = b""
-        self._roster: dict[int, PublicKeys] = {}
-        self._members: tuple[int, ...] = ()
-        self._survivors: tuple[int, ...] = ()
-        self._channel_secret = Secret(random(agreement.SECRET_KEY_BYTES))
-        self._mask_seed = Secret(random(shamir.SEED_BYTES))
-        self._self_seed = Secret(random(shamir.SEED_BYTES))
-        self._mask_secret = Secret(keys.mask_key(self._mask_seed.expose(), self._h0, index))
-        self._inbound: dict[int, Secret] = {}
-        self._mask_keys: list[Secret] = []
-        # Shares by dealer: columns 0..2 of its mask seed, 3..5 of its self seed.
-        self._held: dict[int, shamir.Shares] = {}
-        self._keys: Final = self._authentication.sign_entry(
-            self._h0,
-            index,
-            PublicKeys(
-                agreement.public_key(self._channel_secret.expose()),
-                agreement.public_key(self._mask_secret.expose()),
-            ),
+        authentication = for_client(agreed.params, index, identity, directory)
+        record = _record(agreed.params, policy, ledger)
+        h0 = keys.h0(agreed, authentication.pinned)
+        channel_secret = Secret(random(agreement.SECRET_KEY_BYTES))
+        mask_seed = Secret(random(shamir.SEED_BYTES))
+        self_seed = Secret(random(shamir.SEED_BYTES))
+        mask_secret = Secret(keys.mask_key(mask_seed.expose(), h0, index))
+        advertised = PublicKeys(
+            agreement.public_key(channel_secret.expose()),
+            agreement.public_key(mask_secret.expose()),
         )
+        entry = authentication.sign_entry(h0, index, advertised)
+        memory = ClientMemory(entry, channel_secret, mask_seed, self_seed, mask_secret)
+        self._set_up(agreed, index, policy.quorum(agreed.params), authentication, memory)
+        self._random, self._ledger = random, record
+
+    def _set_up(
+        self,
+        agreed: Round,
+        index: int,
+        quorum: int,
+        authentication: Authentication,
+        memory: ClientMemory,
+    ) -> None:
+        super().__init__()
+        self.round = agreed
+        self.index = index
+        self._params = agreed.params
+        self._quorum = quorum
+        self._table = CLIENT[agreed.params.mode]
+        self._authentication = authentication
+        self._h0 = keys.h0(agreed, authentication.pinned)
+        self._memory = memory
+
+    @classmethod
+    def resume(
+        cls,
+        stored: bytes,
+        key: bytes,
+        ledger: Ledger,
+        random: Randomness = os.urandom,
+        *,
+        identity: Identity | None = None,
+        directory: Directory | None = None,
+    ) -> "Client":
+        """The client that `suspend` stored, in whatever process. Works once for each stored state.
+
+        What it said last is in `resend()`.
+
+        Args:
+            stored: what `suspend` gave.
+            key: the 32 bytes that it was sealed under.
+            ledger: where the resumption is claimed; in malicious mode the client's own.
+            random: as for a new client.
+            identity, directory: malicious mode: the same as before.
+
+        Raises:
+            StateError: another key, altered bytes, another directory than before, or resumed
+                before.
+            ParameterError: identity and directory do not fit.
+        """
+        state = open_client(stored, key)
+        params = state.round.params
+        authentication = for_client(params, state.index, identity, directory)
+        if keys.h0(state.round, authentication.pinned) != state.h0:
+            raise StateError("the directory is another one than when this client was suspended")
+        if not ledger.claim(Once.RESUMPTION, state.id):
+            raise StateError("this stored client was resumed before")
+        client = cls.__new__(cls)
+        client._set_up(state.round, state.index, state.quorum, authentication, state.memory)
+        client._random, client._ledger = random, ledger if state.once else None
+        return client
 
     def __repr__(self) -> str:
         return f"<secagg.Client {self.index} of {self._params.cohort}: {self.state.value}>"
 
+    @property
+    def state(self) -> ClientState:
+        """Where this client stands."""
+        return self._memory.state
+
+    @property
+    def clipped(self) -> int:
+        """How many values of the input were clipped, after `submit`."""
+        return self._memory.clipped
+
     # -- what the caller does -------------------------------------------------------------
 
+    @exclusive
     def start(self) -> bytes:
         """The first message to the server.
 
         Raises:
             LocalProtocolError: called twice.
         """
+        memory = self._memory
         self._advance(Call.START)
-        return AdvertiseKeys(self._h0, self._keys).encode(self.round.session)
+        memory.said = AdvertiseKeys(self._h0, memory.keys).encode(self.round.session)
+        return memory.said
 
+    @exclusive
     def receive(self, data: bytes) -> list[ClientEvent]:
         """Takes one message from the server and says what to do.
 
-        A repetition of a message that was accepted is ignored.
+        A repetition of the last message that was accepted gets the same answer, of an earlier one
+        none.
 
         Raises:
             RemoteProtocolError: the message is malformed (`DecodeError`), of another session,
@@ -133,8 +203,9 @@ class Client:
         """
         session = self.round.session
         kind, reader, digest = open_message(data, SERVER, session)
-        if self._accepted.get(kind) == digest:
-            return []
+        memory = self._memory
+        if memory.accepted.get(kind) == digest:
+            return self._said() if kind == memory.latest else []
         cause = next((known for known in self._table[self.state] if known == kind), None)
         if not isinstance(cause, MessageType):
             raise RemoteProtocolError(
@@ -143,13 +214,14 @@ class Client:
         try:
             events = self._handle(cause, reader)
         except Aborted as unsafe:
-            self.wipe()
-            _log.warning("%s: %r aborted: %s", session.hex(), self, unsafe.reason)
+            self._give_up(unsafe)
             raise
         self._advance(cause)
-        self._accepted[kind] = digest
+        memory.accepted[kind], memory.latest = digest, kind
+        memory.said = next((event.payload for event in events if isinstance(event, Send)), b"")
         return events
 
+    @exclusive
     def submit(self, values: ArrayLike, weight: int = 1) -> bytes:
         """The masked input, to be sent to the server. Call it once, after `InputNeeded`.
 
@@ -161,43 +233,106 @@ class Client:
 
         Raises:
             RangeError: the input is unusable; nothing has changed and no mask was used.
+            Aborted: this identity has contributed in this context before, says the ledger.
+            StateError: the ledger failed; nothing has changed, and nothing may leave.
             LocalProtocolError: not the time for it.
         """
+        memory = self._memory
         if Call.SUBMIT not in self._table[self.state]:
             raise LocalProtocolError(f"submit() while {self.state.value}")
         encoded = codec_for(self._params).encode(values, weight, self._random)
         field = Field(self._params.field_bits)
-        peers = [peer for peer in self._members if peer != self.index]
+        peers = [peer for peer in memory.members if peer != self.index]
         signs = [1] + [keys.pairwise_sign(self.index, peer) for peer in peers]
         masked = field.accumulate(
-            encoded.vector, [key.expose() for key in self._mask_keys], signs, self._params.suite
+            encoded.vector,
+            [key.expose() for key in memory.mask_keys],
+            signs,
+            self._params.suite,
         )
         packed = field.pack(masked)
-        proof = self._authentication.prove_input(self._h2, self.index, packed)
-        for key in self._mask_keys:
+        proof = self._authentication.prove_input(memory.h2, self.index, packed)
+        self._claim_contribution()
+        for key in memory.mask_keys:
             key.wipe()
-        self.clipped = encoded.clipped
+        memory.clipped = encoded.clipped
         self._advance(Call.SUBMIT)
-        return MaskedInput(self._h2, packed, proof).encode(self.round.session)
+        memory.said = MaskedInput(memory.h2, packed, proof).encode(self.round.session)
+        return memory.said
 
+    @exclusive
+    def resend(self) -> list[ClientEvent]:
+        """What this client said or asked for last, for a connection that was lost or a process that
+        ended: the same bytes, never computed anew.
+        """
+        if self.state is ClientState.AWAITING_INPUT:
+            return [InputNeeded()]
+        return [*self._said(), *([Finished()] if self.state is ClientState.FINISHED else [])]
+
+    @exclusive
+    def suspend(self, key: bytes) -> bytes:
+        """Everything this client knows, sealed; the object is of no more use.
+
+        Store the bytes before a message is sent that was made since the last time. Keep them as
+        private as an identity: whoever has them and the key is this client for the round.
+
+        Args:
+            key: 32 secret bytes that stay on this device, the same for any number of clients.
+
+        Raises:
+            ParameterError: not such a key; nothing has changed.
+            LocalProtocolError: the client was suspended before, or has aborted.
+        """
+        step(self._table, self.state, Call.SUSPEND)
+        stored = seal_client(
+            StoredClient(
+                self.round,
+                self.index,
+                self._quorum,
+                self._ledger is not None,
+                self._h0,
+                self._memory,
+            ),
+            key,
+        )
+        self._advance(Call.SUSPEND)
+        self._forget()
+        return stored
+
+    @exclusive
     def wipe(self) -> None:
-        """Gives up the round, unless it is finished: every secret is overwritten."""
+        """Gives up the round, unless it is finished: every secret is overwritten, and what was said
+        last is forgotten.
+        """
         if Call.ABORT in self._table[self.state]:
             self._advance(Call.ABORT)
-        self._erase()
+        self._forget()
 
     # -- what the server's messages do ----------------------------------------------------
 
-    def _erase(self) -> None:
-        fixed = (self._channel_secret, self._mask_seed, self._self_seed, self._mask_secret)
-        for secret in (*fixed, *self._inbound.values(), *self._mask_keys):
-            secret.wipe()
-        for row in self._held.values():
-            row.fill(0)
-        self._held.clear()
+    def _forget(self) -> None:
+        self._memory.erase()
+        self._memory.said = b""
+
+    def _give_up(self, unsafe: Aborted) -> None:
+        self.wipe()
+        _log.warning("%s: %r aborted: %s", self.round.session.hex(), self, unsafe.reason)
+
+    def _said(self) -> list[ClientEvent]:
+        return [Send(SERVER, self._memory.said)] if self._memory.said else []
+
+    def _claim_contribution(self) -> None:
+        """Raises unless this is this identity's only contribution in this context."""
+        if self._ledger is None:
+            return
+        key = self._authentication.verify_key + self.round.context
+        if not self._ledger.claim(Once.CONTRIBUTION, key):
+            unsafe = Aborted("this identity has contributed in this context before")
+            self._give_up(unsafe)
+            raise unsafe
 
     def _advance(self, cause: Input) -> None:
-        self.state = step(self._table, self.state, cause)
+        self._memory.state = step(self._table, self.state, cause)
         _log.debug("%s: %r", self.round.session.hex(), self)
 
     def _handle(self, kind: MessageType, reader: Reader) -> list[ClientEvent]:
@@ -216,10 +351,11 @@ class Client:
             raise Aborted(f"{name} has {len(members)} members, {self._quorum} are required")
 
     def _on_roster(self, message: Roster) -> list[ClientEvent]:
+        memory = self._memory
         roster = dict(message.keys)
         members = tuple(roster)
         self._require_quorum("the roster", members)
-        if roster[self.index] != self._keys:
+        if roster[self.index] != memory.keys:
             raise Aborted("the roster has other keys for this party than it advertised")
         all_keys = [key for entry in roster.values() for key in (entry.channel, entry.mask)]
         if len(set(all_keys)) != len(all_keys):
@@ -229,7 +365,7 @@ class Client:
                 self._check_entry(peer, entry)
         h1 = keys.h1(self._h0, roster, self._params.cohort)
         shares = shamir.deal(
-            [self._mask_seed.expose(), self._self_seed.expose()],
+            [memory.mask_seed.expose(), memory.self_seed.expose()],
             self._params.threshold,
             members,
             self._params.suite,
@@ -239,7 +375,7 @@ class Client:
         size = 2 * shamir.SHARE_BYTES
         sealed: dict[int, bytes] = {}
         inbound: dict[int, Secret] = {}
-        secret = self._channel_secret.expose()
+        secret = memory.channel_secret.expose()
         for row, peer in enumerate(members):
             if peer == self.index:
                 held = shares[row].copy()
@@ -255,10 +391,10 @@ class Client:
             )
             inbound[peer] = Secret(keys.channel_key(shared, h1, peer, self.index, roster))
         shares.fill(0)
-        self._channel_secret.wipe()
-        self._h1, self._roster, self._inbound = h1, roster, inbound
-        self._held = {self.index: held}
-        commitment = keys.commitment(self._self_seed.expose(), h1, self.index)
+        memory.channel_secret.wipe()
+        memory.h1, memory.roster, memory.inbound = h1, roster, inbound
+        memory.held = {self.index: held}
+        commitment = keys.commitment(memory.self_seed.expose(), h1, self.index)
         return [Send(SERVER, ShareKeys(h1, commitment, sealed).encode(self.round.session))]
 
     def _check_entry(self, party: int, entry: PublicKeys) -> None:
@@ -272,9 +408,10 @@ class Client:
             raise Aborted(f"the roster's entry of party {party}: {error}") from None
 
     def _on_delivery(self, message: Delivery) -> list[ClientEvent]:
+        memory = self._memory
         members = message.members
         self._require_quorum("the sharing set", members)
-        if not set(members) <= set(self._roster):
+        if not set(members) <= set(memory.roster):
             raise Aborted("the sharing set holds parties that are not in the roster")
         opened = self._open(message)
         if len(opened) < self._params.threshold - 1:
@@ -282,21 +419,26 @@ class Client:
                 f"{len(opened)} ciphertexts of others open, "
                 f"{self._params.threshold - 1} are required"
             )
-        secret = self._mask_secret.expose()
-        mask_keys = [Secret(keys.self_key(self._self_seed.expose(), self._h1, self.index))]
+        secret = memory.mask_secret.expose()
+        mask_keys = [Secret(keys.self_key(memory.self_seed.expose(), memory.h1, self.index))]
         for peer in members:
             if peer == self.index:
                 continue
             try:
-                key = keys.pairwise_key(secret, self._h1, self.index, peer, self._roster)
+                key = keys.pairwise_key(secret, memory.h1, self.index, peer, memory.roster)
             except agreement.WeakKeyError as error:
                 raise Aborted(f"mask key of party {peer}: {error}") from None
             mask_keys.append(Secret(key))
-        self._held |= opened
-        self._mask_keys = mask_keys
-        self._members = members
-        self._h2 = keys.h2(self._h1, members, self._params.cohort)
-        for used in (self._mask_secret, self._mask_seed, self._self_seed, *self._inbound.values()):
+        memory.held |= opened
+        memory.mask_keys = mask_keys
+        memory.members = members
+        memory.h2 = keys.h2(memory.h1, members, self._params.cohort)
+        for used in (
+            memory.mask_secret,
+            memory.mask_seed,
+            memory.self_seed,
+            *memory.inbound.values(),
+        ):
             used.wipe()
         return [InputNeeded()]
 
@@ -304,8 +446,10 @@ class Client:
         """Both shares of each peer as one row of six; one that does not open is left out."""
         plaintexts: dict[int, bytes] = {}
         for peer, ciphertext in message.sealed.items():
-            key = self._inbound[peer].expose()
-            plaintext = seal.unseal(key, ciphertext, keys.channel_data(self._h1, peer, self.index))
+            key = self._memory.inbound[peer].expose()
+            plaintext = seal.unseal(
+                key, ciphertext, keys.channel_data(self._memory.h1, peer, self.index)
+            )
             if plaintext is not None:
                 plaintexts[peer] = plaintext
         shares, canonical = shamir.split_shares(b"".join(plaintexts.values()))
@@ -317,40 +461,61 @@ class Client:
         return opened
 
     def _on_survivors(self, message: Survivors) -> list[ClientEvent]:
+        memory = self._memory
         survivors = set(message.members)
         self._require_quorum("the survivor set", message.members)
-        if not survivors <= set(self._members):
+        if not survivors <= set(memory.members):
             raise Aborted("the survivor set holds parties that are not in the sharing set")
         if self._params.mode == Mode.SEMI_HONEST:
-            self._survivors = message.members
+            memory.survivors = message.members
             return self._unmask()
-        h3 = keys.h3(self._h2, message.members, self._params.cohort)
+        h3 = keys.h3(memory.h2, message.members, self._params.cohort)
         signature = self._authentication.sign_consistency(h3)
-        self._survivors, self._h3 = message.members, h3
+        memory.survivors, memory.h3 = message.members, h3
         return [Send(SERVER, Consistency(signature).encode(self.round.session))]
 
     def _on_signatures(self, message: Signatures) -> list[ClientEvent]:
         signers = message.signatures
-        if not signers.keys() <= set(self._survivors):
+        if not signers.keys() <= set(self._memory.survivors):
             raise Aborted("parties that are not in the survivor set signed it")
         least = self._params.threshold
         if len(signers) < least:
             raise Aborted(f"{len(signers)} parties signed the survivor set, {least} are required")
         for party, signature in signers.items():
-            if not self._authentication.consistency_valid(self._h3, party, signature):
+            if not self._authentication.consistency_valid(self._memory.h3, party, signature):
                 raise Aborted(f"party {party} did not sign this survivor set")
         return self._unmask()
 
     def _unmask(self) -> list[ClientEvent]:
         """The one answer of this client: its shares, by the survivor set that it was told."""
-        survivors = set(self._survivors)
-        dealers = tuple(dealer for dealer in self._members if dealer in self._held)
+        memory = self._memory
+        survivors = set(memory.survivors)
+        dealers = tuple(dealer for dealer in memory.members if dealer in memory.held)
         shares = np.stack(
             [
-                self._held[dealer][3:] if dealer in survivors else self._held[dealer][:3]
+                memory.held[dealer][3:] if dealer in survivors else memory.held[dealer][:3]
                 for dealer in dealers
             ]
         )
         answer = Unmask(dealers, shares).encode(self.round.session, self._params.cohort)
-        self._erase()
+        memory.erase()
         return [Send(SERVER, answer), Finished()]
+
+
+def _record(params: Params, policy: Policy, ledger: Ledger | None) -> Ledger | None:
+    """Where contributions are claimed, if they are."""
+    if params.mode == Mode.SEMI_HONEST:
+        if ledger is not None:
+            raise ParameterError(
+                "the round is semi-honest, where no identity contributes: take part without a "
+                "ledger, or insist on malicious mode"
+            )
+        return None
+    if policy.allow_repeats:
+        return None
+    if ledger is None:
+        raise ParameterError(
+            "malicious mode needs a ledger of what this identity has contributed to "
+            "(SqliteLedger), or a policy that allows repeats"
+        )
+    return ledger

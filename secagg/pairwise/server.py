@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from ..directory import Directory
 from ..encoding import codec_for
-from ..errors import LocalProtocolError, RangeError, RemoteProtocolError
+from ..errors import LocalProtocolError, RangeError, RemoteProtocolError, StateError
 from ..events import (
     Completed,
     Dropped,
@@ -26,17 +26,18 @@ from ..events import (
     Work,
 )
 from ..field import Field
-from ..params import Round
+from ..ledger import Ledger, Once
+from ..params import Mode, Round
 from ..primitives import agreement
 from ..wire import MessageType, Reader, open_message
 from . import keys
 from .authentication import for_server
+from .memory import ServerMemory
 from .messages import (
     AdvertiseKeys,
     Consistency,
     Delivery,
     MaskedInput,
-    PublicKeys,
     Roster,
     ShareKeys,
     Signatures,
@@ -44,6 +45,8 @@ from .messages import (
     Unmask,
 )
 from .recovery import RecoveryError, rebuild_seeds
+from .session import Session, exclusive
+from .state import StoredServer, open_server, seal_server
 from .transitions import PHASES, SERVER, Call, Input, ServerState, step
 from .unmasking import Unmasking
 
@@ -60,53 +63,85 @@ class Status:
     bytes_sent: int
 
 
-class Server:
+class Server(Session):
     """The aggregator of one round; use a fresh object for every round.
+
+    Threads take turns on it; a forked child may not use it.
 
     Args:
         agreed: the round that the cohort was invited to; send `offer` to every party.
         directory: malicious mode: the verify keys of the cohort.
+        ledger: where the survivor set is claimed before it is sent, so that a server that is
+            resumed from any snapshot never sends out another one. Needed for `snapshot` only.
 
     Raises:
         ParameterError: the directory does not fit the mode or the cohort.
     """
 
-    def __init__(self, agreed: Round, directory: Directory | None = None) -> None:
+    def __init__(
+        self,
+        agreed: Round,
+        directory: Directory | None = None,
+        ledger: Ledger | None = None,
+    ) -> None:
+        super().__init__()
         params = agreed.params
         self.round: Final = agreed
         self.offer: Final = agreed.encode()
-        self.state = ServerState.CREATED
         self._params: Final = params
         self._field: Final = Field(params.field_bits)
         self._table: Final = SERVER[params.mode]
         self._authentication: Final = for_server(params, directory)
+        self._ledger: Final = ledger
         self._h0: Final = keys.h0(agreed, self._authentication.pinned)
-        self._h1 = b""
-        self._h2 = b""
-        self._h3 = b""
-        self._received = 0
-        self._sent = 0
-        self._dropped: dict[int, str] = {}
-        # For each phase, the digest of the message that each party sent, if it was accepted.
-        self._accepted: dict[int, dict[int, bytes]] = {kind: {} for kind in _HANDLERS}
-        self._expected: tuple[int, ...] = tuple(range(params.cohort))
+        self._memory = ServerMemory(
+            expected=tuple(range(params.cohort)),
+            total=self._field.zeros(0),
+            accepted={kind: {} for kind in _HANDLERS},
+        )
         self._keys_seen: set[bytes] = set()
-        self._keys: dict[int, PublicKeys] = {}
-        self._roster: dict[int, PublicKeys] = {}  # U1
-        self._shares: dict[int, ShareKeys] = {}
-        self._commitments: dict[int, bytes] = {}  # U2
-        self._sum = self._field.zeros(0)
-        self._survivors: tuple[int, ...] = ()  # U3
-        self._signatures: dict[int, bytes] = {}
-        self._answers: dict[int, Unmask] = {}
         self._unmasking: Unmasking | None = None
         self._disputes: tuple[tuple[int, int], ...] = ()
+
+    @classmethod
+    def resume(
+        cls, stored: bytes, key: bytes, ledger: Ledger, directory: Directory | None = None
+    ) -> "Server":
+        """The server that `snapshot` stored, in whatever process; go on with `resend()`.
+
+        A snapshot from before the survivor set was sent leads to no sum once it was sent: the
+        ledger knows, and the round fails.
+
+        Args:
+            stored: what `snapshot` gave.
+            key: the 32 bytes that it was sealed under.
+            ledger: the same as before.
+            directory: malicious mode: the same as before.
+
+        Raises:
+            StateError: another key, altered bytes, or another directory than before.
+            ParameterError: the directory does not fit.
+        """
+        state = open_server(stored, key)
+        server = cls(state.round, directory, ledger)
+        if server._h0 != state.h0:
+            raise StateError("the directory is another one than when this server was stored")
+        server._memory = state.memory
+        for entry in state.memory.keys.values():
+            server._keys_seen |= {entry.channel, entry.mask}
+        return server
 
     def __repr__(self) -> str:
         return f"<secagg.Server of {self._params.cohort}: {self.state.value}>"
 
+    @property
+    def state(self) -> ServerState:
+        """Where this server stands."""
+        return self._memory.state
+
     # -- what the driver does -------------------------------------------------------------
 
+    @exclusive
     def start(self) -> list[ServerEvent]:
         """Begins the first phase.
 
@@ -115,6 +150,7 @@ class Server:
         """
         return self._enter(Call.START)
 
+    @exclusive
     def receive(self, party: int, data: bytes) -> list[ServerEvent]:
         """Takes one message from a party and says what to do.
 
@@ -129,30 +165,34 @@ class Server:
             RemoteProtocolError: the message is malformed (`DecodeError`), of another session,
                 out of order or late; nothing has changed. Drivers log it and go on.
             LocalProtocolError: there is no such party.
+            StateError: the ledger failed, and the message was taken: nothing was sent, and
+                `deadline` tries again.
         """
+        memory = self._memory
         if party not in range(self._params.cohort):
             raise LocalProtocolError(f"there is no party {party}")
         kind, reader, digest = open_message(data, party, self.round.session)
-        if party in self._accepted.get(kind, ()):
-            if self._accepted[kind][party] == digest:
+        if party in memory.accepted.get(kind, ()):
+            if memory.accepted[kind][party] == digest:
                 return []
             raise RemoteProtocolError(party, "a second, different message for the same step")
-        if party in self._dropped:
-            raise RemoteProtocolError(party, f"was dropped: {self._dropped[party]}")
+        if party in memory.dropped:
+            raise RemoteProtocolError(party, f"was dropped: {memory.dropped[party]}")
         cause = next((known for known in self._table[self.state] if known == kind), None)
-        if not isinstance(cause, MessageType) or party not in self._expected:
+        if not isinstance(cause, MessageType) or party not in memory.expected:
             raise RemoteProtocolError(
                 party, f"message of type {kind:#04x} while {self.state.value}"
             )
         complaint = _HANDLERS[cause](self, party, reader)
-        self._received += reader.size
+        memory.received += reader.size
         events: list[ServerEvent] = []
         if complaint is None:
-            self._accepted[cause][party] = digest
+            memory.accepted[cause][party] = digest
         else:
             events.append(self._drop(party, complaint))
         return events if self.status.awaited else events + self._phase_over()
 
+    @exclusive
     def deadline(self, phase: Phase) -> list[ServerEvent]:
         """The time of a phase is up: goes on without those who are silent.
 
@@ -166,6 +206,7 @@ class Server:
         events: list[ServerEvent] = [self._drop(party, f"no {phase} in time") for party in silent]
         return events + self._phase_over()
 
+    @exclusive
     def complete(self, job: Job, value: Any) -> list[ServerEvent]:
         """Takes the value of a job; a job that is handed back twice counts once.
 
@@ -180,17 +221,54 @@ class Server:
         jobs = self._unmasking.complete(job, value)
         return self._finish() if self._unmasking.finished else [Work(job) for job in jobs]
 
+    @exclusive
+    def snapshot(self, key: bytes) -> bytes:
+        """Everything that is needed to go on with this phase in another process, sealed.
+
+        Store it after what `receive` or `deadline` changed, and before the messages that these
+        gave are sent. It holds the sum of masked inputs so far and, once they are asked for, shares
+        of the survivors; never an input, nor a key that was rebuilt. While masks are taken off
+        there is nothing to store: go on from the last snapshot of the unmask phase.
+
+        Args:
+            key: 32 secret bytes that stay with this server, the same for any number of rounds.
+
+        Raises:
+            LocalProtocolError: no phase is under way, or the server has no ledger.
+            ParameterError: the key has another length.
+        """
+        if self.state not in PHASES:
+            raise LocalProtocolError(f"snapshot() while {self.state.value}")
+        if self._ledger is None:
+            raise LocalProtocolError(
+                "snapshot() needs a ledger: a resumed server might send a second survivor set"
+            )
+        return seal_server(StoredServer(self.round, self._h0, self._memory), key)
+
+    @exclusive
+    def resend(self) -> list[ServerEvent]:
+        """This phase once more, for those who are awaited: the messages that opened it, the same
+        bytes, and its `PhaseStarted`. In the first phase that message is the `offer`.
+        """
+        if self.state not in PHASES:
+            return []
+        awaited = set(self.status.awaited)
+        again = [(party, payload) for party, payload in self._opening() if party in awaited]
+        return [*self._send(again), PhaseStarted(PHASES[self.state])]
+
     @property
+    @exclusive
     def status(self) -> Status:
         """Where the round stands."""
+        memory = self._memory
         kind = _AWAITED.get(self.state)
-        log = self._accepted[kind] if kind is not None else {}
+        log = memory.accepted[kind] if kind is not None else {}
         awaited = tuple(
             party
-            for party in (self._expected if kind is not None else ())
-            if party not in log and party not in self._dropped
+            for party in (memory.expected if kind is not None else ())
+            if party not in log and party not in memory.dropped
         )
-        return Status(self.state, awaited, self._received, self._sent)
+        return Status(self.state, awaited, memory.received, memory.sent)
 
     # -- messages: each handler returns why the sender must be dropped, or None -------------
 
@@ -209,52 +287,54 @@ class Server:
         except agreement.WeakKeyError as error:
             return str(error)
         self._keys_seen |= pair
-        self._keys[party] = message.keys
+        self._memory.keys[party] = message.keys
         return None
 
     def _on_share_keys(self, party: int, reader: Reader) -> str | None:
-        receivers = [peer for peer in self._roster if peer != party]
+        memory = self._memory
+        receivers = [peer for peer in memory.roster if peer != party]
         message = ShareKeys.read(reader, receivers)
-        if message.h1 != self._h1:
+        if message.h1 != memory.h1:
             return "dealt shares for another roster (h1)"
-        self._shares[party] = message
+        memory.shares[party] = message
         return None
 
     def _on_masked_input(self, party: int, reader: Reader) -> str | None:
+        memory = self._memory
         message = MaskedInput.read(reader, self._params)
-        if message.h2 != self._h2:
+        if message.h2 != memory.h2:
             return "masked its input for other sets of parties (h2)"
-        if not self._authentication.input_valid(self._h2, party, message.packed, message.proof):
+        if not self._authentication.input_valid(memory.h2, party, message.packed, message.proof):
             return "masked input does not match its checksum or signature"
         try:
-            self._field.unpack_add(self._sum, message.packed)
+            self._field.unpack_add(memory.total, message.packed)
         except RangeError as error:
             raise reader.error(f"masked input: {error}") from None
         return None
 
     def _on_consistency(self, party: int, reader: Reader) -> str | None:
         message = Consistency.read(reader)
-        if not self._authentication.consistency_valid(self._h3, party, message.signature):
+        if not self._authentication.consistency_valid(self._memory.h3, party, message.signature):
             return "did not sign this survivor set (h3)"
-        self._signatures[party] = message.signature
+        self._memory.signatures[party] = message.signature
         return None
 
     def _on_unmask(self, party: int, reader: Reader) -> str | None:
         message = Unmask.read(reader, self._params)
-        if not set(message.dealers) <= set(self._commitments):
+        if not set(message.dealers) <= set(self._memory.commitments):
             return "sent shares of parties that did not share"
-        self._answers[party] = message
+        self._memory.answers[party] = message
         return None
 
     # -- phases -----------------------------------------------------------------------------
 
     def _enter(self, cause: Input) -> list[ServerEvent]:
-        self.state = step(self._table, self.state, cause)
+        self._memory.state = step(self._table, self.state, cause)
         _log.info("%s: %r", self.round.session.hex(), self)
         return [PhaseStarted(PHASES[self.state])] if self.state in PHASES else []
 
     def _drop(self, party: int, reason: str) -> Dropped:
-        self._dropped[party] = reason
+        self._memory.dropped[party] = reason
         _log.info("%s: party %d dropped: %s", self.round.session.hex(), party, reason)
         return Dropped(party, reason)
 
@@ -266,23 +346,24 @@ class Server:
 
     def _forget(self) -> None:
         """Lets go of everything that could unmask an input."""
-        self._sum = self._field.zeros(0)
-        self._answers.clear()
+        self._memory.total = self._field.zeros(0)
+        self._memory.answers.clear()
         self._unmasking = None
 
     def _send(self, payloads: Iterable[tuple[int, bytes]]) -> list[ServerEvent]:
         events: list[ServerEvent] = []
         for party, payload in payloads:
-            self._sent += len(payload)
+            self._memory.sent += len(payload)
             events.append(Send(party, payload))
         return events
 
     def _phase_over(self) -> list[ServerEvent]:
+        memory = self._memory
         kind = _AWAITED[self.state]
         members = tuple(
             party
-            for party in self._expected
-            if party in self._accepted[kind] and party not in self._dropped
+            for party in memory.expected
+            if party in memory.accepted[kind] and party not in memory.dropped
         )
         late = self.state in (ServerState.CONSISTENCY, ServerState.UNMASK)
         least = self._params.threshold if late else self._params.quorum
@@ -292,69 +373,94 @@ class Server:
         return _NEXT[self.state](self, members)
 
     def _close_advertise_keys(self, members: tuple[int, ...]) -> list[ServerEvent]:
-        self._roster = {party: self._keys[party] for party in members}
-        self._h1 = keys.h1(self._h0, self._roster, self._params.cohort)
-        self._expected = members
-        message = Roster(self._roster).encode(self.round.session, self._params.cohort)
-        return self._send((party, message) for party in members) + self._enter(Call.PHASE_OVER)
+        memory = self._memory
+        memory.roster = {party: memory.keys[party] for party in members}
+        memory.h1 = keys.h1(self._h0, memory.roster, self._params.cohort)
+        memory.expected = members
+        return self._open(Call.PHASE_OVER)
 
     def _close_share_keys(self, members: tuple[int, ...]) -> list[ServerEvent]:
-        self._commitments = {party: self._shares[party].commitment for party in members}
-        self._h2 = keys.h2(self._h1, members, self._params.cohort)
-        self._expected = members
-        self._sum = self._field.zeros(self._params.vector_length)
-
-        def deliveries() -> Iterable[tuple[int, bytes]]:
-            for receiver in members:
-                sealed = {
-                    sender: self._shares[sender].sealed[receiver]
-                    for sender in members
-                    if sender != receiver
-                }
-                message = Delivery(members, sealed)
-                yield receiver, message.encode(self.round.session, self._params.cohort)
-
-        events = self._send(deliveries()) + self._enter(Call.PHASE_OVER)
-        self._shares.clear()
-        return events
+        memory = self._memory
+        memory.commitments = {party: memory.shares[party].commitment for party in members}
+        memory.h2 = keys.h2(memory.h1, members, self._params.cohort)
+        memory.expected = members
+        memory.total = self._field.zeros(self._params.vector_length)
+        return self._open(Call.PHASE_OVER)
 
     def _close_masked_input(self, members: tuple[int, ...]) -> list[ServerEvent]:
-        self._survivors = members
-        self._expected = members
-        self._h3 = keys.h3(self._h2, members, self._params.cohort)
-        message = Survivors(members).encode(self.round.session, self._params.cohort)
-        return self._send((party, message) for party in members) + self._enter(Call.PHASE_OVER)
+        memory = self._memory
+        session = self.round.session
+        if self._ledger is not None and not self._ledger.claim(Once.SURVIVOR_SET, session):
+            return self._fail("a survivor set was sent before, of which this server knows nothing")
+        memory.survivors = members
+        memory.expected = members
+        memory.h3 = keys.h3(memory.h2, members, self._params.cohort)
+        memory.shares.clear()
+        return self._open(Call.PHASE_OVER)
 
     def _close_consistency(self, members: tuple[int, ...]) -> list[ServerEvent]:
-        self._expected = members
-        some = members[: self._params.threshold]  # more would convince no client better
-        signatures = {party: self._signatures[party] for party in some}
-        message = Signatures(signatures).encode(self.round.session, self._params.cohort)
-        return self._send((party, message) for party in members) + self._enter(Call.PHASE_OVER)
+        self._memory.expected = members
+        return self._open(Call.PHASE_OVER)
+
+    def _open(self, cause: Input) -> list[ServerEvent]:
+        """Enters the next phase with the messages that open it."""
+        started = self._enter(cause)
+        return self._send(self._opening()) + started
+
+    def _opening(self) -> Iterable[tuple[int, bytes]]:
+        """The message to each party that opened this phase, always the same bytes."""
+        memory, session, cohort = self._memory, self.round.session, self._params.cohort
+        if self.state is ServerState.ADVERTISE_KEYS:
+            message = self.offer
+        elif self.state is ServerState.SHARE_KEYS:
+            message = Roster(memory.roster).encode(session, cohort)
+        elif self.state is ServerState.MASKED_INPUT:
+            return self._deliveries()
+        elif self.state is ServerState.UNMASK and self._params.mode == Mode.MALICIOUS:
+            some = memory.expected[: self._params.threshold]  # more would prove nothing more
+            message = Signatures({party: memory.signatures[party] for party in some}).encode(
+                session, cohort
+            )
+        else:
+            message = Survivors(memory.survivors).encode(session, cohort)
+        return ((party, message) for party in memory.expected)
+
+    def _deliveries(self) -> Iterable[tuple[int, bytes]]:
+        members = self._memory.expected
+        for receiver in members:
+            sealed = {
+                sender: self._memory.shares[sender].sealed[receiver]
+                for sender in members
+                if sender != receiver
+            }
+            message = Delivery(members, sealed)
+            yield receiver, message.encode(self.round.session, self._params.cohort)
 
     def _close_unmask(self, members: tuple[int, ...]) -> list[ServerEvent]:
+        memory = self._memory
         try:
             seeds = rebuild_seeds(
                 self._params,
-                self._roster,
-                self._commitments,
+                memory.roster,
+                memory.commitments,
                 self._h0,
-                self._h1,
-                self._survivors,
-                {party: self._answers[party] for party in members},
+                memory.h1,
+                memory.survivors,
+                {party: memory.answers[party] for party in members},
             )
         except RecoveryError as error:
             return self._fail(error.reason, error.disputes)
-        self._answers.clear()
+        memory.answers.clear()
         self._disputes = seeds.disputes
         self._enter(Call.PHASE_OVER)
-        self._unmasking = Unmasking(self._params, self._sum)
-        jobs = self._unmasking.start(seeds, self._h0, self._h1, self._survivors, self._roster)
+        self._unmasking = Unmasking(self._params, memory.total)
+        jobs = self._unmasking.start(seeds, self._h0, memory.h1, memory.survivors, memory.roster)
         return [Work(job) for job in jobs]
 
     def _finish(self) -> list[ServerEvent]:
+        memory = self._memory
         try:
-            decoded = codec_for(self._params).decode(self._sum, len(self._survivors))
+            decoded = codec_for(self._params).decode(memory.total, len(memory.survivors))
         except RangeError as error:
             return self._fail(str(error))
         self._enter(Call.WORK_DONE)
@@ -365,7 +471,7 @@ class Server:
                     total=decoded.total,
                     weight=decoded.weight,
                     mean=decoded.mean,
-                    survivors=self._survivors,
+                    survivors=memory.survivors,
                     disputes=self._disputes,
                 )
             )

@@ -14,7 +14,7 @@ from ..wire import MessageType
 
 
 class ClientState(Enum):
-    """Where a client stands; FINISHED and ABORTED are final."""
+    """Where a client stands; ABORTED and SUSPENDED are final for the object."""
 
     CREATED = "created"
     AWAITING_ROSTER = "awaiting roster"
@@ -24,6 +24,7 @@ class ClientState(Enum):
     AWAITING_SIGNATURES = "awaiting signatures"
     FINISHED = "finished"
     ABORTED = "aborted"
+    SUSPENDED = "suspended"
 
 
 class Call(Enum):
@@ -32,6 +33,7 @@ class Call(Enum):
     START = "start()"
     SUBMIT = "submit()"
     ABORT = "unsafe, or wipe()"
+    SUSPEND = "suspend()"
     PHASE_OVER = "all there, or deadline()"
     WORK_DONE = "last complete()"
     FAIL = "failure"
@@ -56,29 +58,35 @@ Input = MessageType | Call
 ClientTable = Mapping[ClientState, Mapping[Input, ClientState]]
 ServerTable = Mapping[ServerState, Mapping[Input, ServerState]]
 
+_ANYWHERE: Final[Mapping[Input, ClientState]] = {
+    Call.ABORT: ClientState.ABORTED,
+    Call.SUSPEND: ClientState.SUSPENDED,
+}
+
 _CLIENT: Final[ClientTable] = {
     ClientState.CREATED: {
         Call.START: ClientState.AWAITING_ROSTER,
-        Call.ABORT: ClientState.ABORTED,
+        **_ANYWHERE,
     },
     ClientState.AWAITING_ROSTER: {
         MessageType.ROSTER: ClientState.AWAITING_DELIVERY,
-        Call.ABORT: ClientState.ABORTED,
+        **_ANYWHERE,
     },
     ClientState.AWAITING_DELIVERY: {
         MessageType.DELIVERY: ClientState.AWAITING_INPUT,
-        Call.ABORT: ClientState.ABORTED,
+        **_ANYWHERE,
     },
     ClientState.AWAITING_INPUT: {
         Call.SUBMIT: ClientState.AWAITING_SURVIVORS,
-        Call.ABORT: ClientState.ABORTED,
+        **_ANYWHERE,
     },
     ClientState.AWAITING_SURVIVORS: {
         MessageType.SURVIVORS: ClientState.FINISHED,
-        Call.ABORT: ClientState.ABORTED,
+        **_ANYWHERE,
     },
-    ClientState.FINISHED: {},
+    ClientState.FINISHED: {Call.SUSPEND: ClientState.SUSPENDED},
     ClientState.ABORTED: {},
+    ClientState.SUSPENDED: {},
 }
 
 _SERVER: Final[ServerTable] = {
@@ -120,11 +128,11 @@ CLIENT: Final[Mapping[Mode, ClientTable]] = {
         **_CLIENT,
         ClientState.AWAITING_SURVIVORS: {
             MessageType.SURVIVORS: ClientState.AWAITING_SIGNATURES,
-            Call.ABORT: ClientState.ABORTED,
+            **_ANYWHERE,
         },
         ClientState.AWAITING_SIGNATURES: {
             MessageType.SIGNATURES: ClientState.FINISHED,
-            Call.ABORT: ClientState.ABORTED,
+            **_ANYWHERE,
         },
     },
 }

@@ -30,6 +30,7 @@ class Label(bytes, Enum):
     SHARE_CHANNEL = b"share channel"
     INPUT_CHECKSUM = b"input checksum"
     DIGEST = b"digest"
+    STORED_STATE = b"stored state"
 
 
 def _digest(key: bytes, label: Label, parts: tuple[bytes, ...]) -> bytes:

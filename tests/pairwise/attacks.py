@@ -7,34 +7,38 @@ is the victim's input, computed from what the attacker holds.
 
 The attacker is a server that may lie (`Liar`), alone or with colluding clients, or clients that
 lie to an honest server.
+
+An attack called as it is plays semi-honest rounds; `in_mode` plays it in either mode. In malicious
+mode the attacker has the signing keys of its colluders, and of nobody else.
+`test_attacks_both_modes.py` runs the whole battery there.
 """
 
 import dataclasses
 from collections.abc import Callable, Iterable, Mapping
+from contextvars import ContextVar, copy_context
 
+import harness
 import numpy as np
 from harness import (
     CONTEXT,
     SESSION,
-    STEPS,
     Message,
     Network,
     Stage,
     client_of,
     clone,
     expected_sum,
+    identity_of,
     input_of,
-    integers,
     pinned,
     secrets_of,
     seeded,
     server_of,
     state_of,
-    tight,
 )
 
 import secagg
-from secagg import SERVER, Client, Params, Phase, Policy
+from secagg import SERVER, Client, Mode, Params, Phase, Policy
 from secagg.field import Field
 from secagg.pairwise import keys
 from secagg.pairwise.messages import (
@@ -49,7 +53,7 @@ from secagg.pairwise.messages import (
     Survivors,
     Unmask,
 )
-from secagg.pairwise.transitions import PHASES, ClientState
+from secagg.pairwise.transitions import CLIENT, PHASES, ClientState
 from secagg.primitives import agreement, seal, shamir
 from secagg.wire import HEADER_BYTES, MessageType, Reader
 
@@ -73,6 +77,33 @@ def on_server(attack: Attack) -> Attack:
     return attack
 
 
+# -- the mode --------------------------------------------------------------------------------------
+
+MODE: ContextVar[Mode] = ContextVar("mode", default=Mode.SEMI_HONEST)
+
+
+def in_mode(mode: Mode, attack: Attack) -> str:
+    """What an attack gains in this mode."""
+    context = copy_context()
+    context.run(MODE.set, mode)
+    return context.run(attack)
+
+
+def integers(cohort: int, length: int = 4, **more: object) -> Params:
+    """Those of the harness, in the mode of the attack."""
+    return harness.integers(cohort, length, mode=MODE.get(), **more)
+
+
+def tight(cohort: int, length: int = 1, **more: object) -> Params:
+    """Those of the harness, in the mode of the attack."""
+    return harness.tight(cohort, length, mode=MODE.get(), **more)
+
+
+def least(cohort: int) -> int:
+    """The least threshold in the mode of the attack."""
+    return (2 * cohort // 3 if MODE.get() is Mode.MALICIOUS else cohort // 2) + 1
+
+
 # -- what an attacker has ------------------------------------------------------------------------
 
 
@@ -93,6 +124,21 @@ def fresh_keys(label: object) -> tuple[bytes, bytes]:
     """A secret and a public key of the attacker."""
     secret = seeded(("attacker", label))(32)
     return secret, agreement.public_key(secret)
+
+
+def signed_entry(params: Params, h0: bytes, party: int, entry: PublicKeys) -> PublicKeys:
+    """The entry as its party, a liar, advertises it."""
+    if params.mode is Mode.SEMI_HONEST:
+        return entry
+    signature = identity_of(party).sign(keys.entry_digest(h0, party, entry))
+    return dataclasses.replace(entry, signature=signature)
+
+
+def proved(params: Params, h2: bytes, party: int, packed: bytes) -> MaskedInput:
+    """A masked input as its party, a liar, makes it up: checksum or signature are right."""
+    if params.mode is Mode.SEMI_HONEST:
+        return MaskedInput(h2, packed, keys.checksum(h2, party, packed))
+    return MaskedInput(h2, packed, identity_of(party).sign(keys.input_digest(h2, party, packed)))
 
 
 def refuses(client: Client, message: bytes) -> bool:
@@ -136,7 +182,11 @@ def assert_dead(client: Client, message: bytes) -> None:
 
 
 class Liar:
-    """A lying server: it makes up its messages, and sees every byte that clients send."""
+    """A lying server: it makes up its messages, and sees every byte that clients send.
+
+    Its colluders sign for it what it wants. (They play on honestly all the same; an attack that
+    needs more of what they know takes it from them.)
+    """
 
     def __init__(
         self,
@@ -145,8 +195,11 @@ class Liar:
         label: object = "",
         session: bytes = SESSION,
         context: bytes = CONTEXT,
+        colluders: Iterable[int] = (),
     ) -> None:
         self.params = params
+        self.colluders = tuple(colluders)
+        assert len(self.colluders) <= params.colluders
         self.round = params.round(context, session)
         policy = policy or Policy(allow_pair=True)
         self.clients = {
@@ -172,7 +225,16 @@ class Liar:
 
     def altered(self, party: int, **changed: bytes) -> dict[int, PublicKeys]:
         """The true entries but for one."""
-        return {**self.entries, party: dataclasses.replace(self.entries[party], **changed)}
+        return self.entered({party: dataclasses.replace(self.entries[party], **changed)})
+
+    def entered(self, entries: Mapping[int, PublicKeys]) -> dict[int, PublicKeys]:
+        """The true entries but for these; a colluder signs its own."""
+        return {**self.entries} | {
+            party: signed_entry(self.params, self.h0, party, entry)
+            if party in self.colluders
+            else entry
+            for party, entry in entries.items()
+        }
 
     @property
     def h0(self) -> bytes:
@@ -221,8 +283,44 @@ class Liar:
         """A survivors message."""
         return Survivors(tuple(sorted(members))).encode(self.round.session, self.params.cohort)
 
+    def answers(self, told: Mapping[int, Iterable[int]]) -> dict[int, Unmask | None]:
+        """What clients give, each for the survivor set that it is told; None if one refuses.
+
+        In malicious mode all of them sign first. Then each is given what the server has of
+        signatures on its set, its colluders' among them, or else all that members of its set
+        signed, whatever it was.
+        """
+        if self.params.mode is Mode.SEMI_HONEST:
+            return {party: self._answer(party, survivors) for party, survivors in told.items()}
+        views = {party: tuple(sorted(survivors)) for party, survivors in told.items()}
+        given = {party: self.sign(party, view) for party, view in views.items()}
+        h3 = {
+            party: keys.h3(self.inputs[party].h2, view, self.params.cohort)
+            for party, view in views.items()
+        }
+        answers: dict[int, Unmask | None] = {}
+        for party, view in views.items():
+            answers[party] = None
+            signed = {one: given[one] for one in view if given.get(one)}
+            for chosen in ({one: signed[one] for one in signed if h3[one] == h3[party]}, signed):
+                if given[party] is not None and answers[party] is None:
+                    answers[party] = self.unmask(party, self._padded(chosen, view, h3[party]))
+        return answers
+
+    def _padded(
+        self, given: Mapping[int, bytes], view: Iterable[int], h3: bytes
+    ) -> dict[int, bytes]:
+        """These signatures on a survivor set, and those that colluders make on it."""
+        return {**given} | {
+            colluder: identity_of(colluder).sign(keys.consistency_digest(h3))
+            for colluder in set(view).intersection(self.colluders)
+        }
+
     def answer(self, party: int, survivors: Iterable[int]) -> Unmask | None:
-        """What a client gives for a survivor set; None if it refuses."""
+        """What a client gives for a survivor set that only it is told; None if it refuses."""
+        return self.answers({party: survivors})[party]
+
+    def _answer(self, party: int, survivors: Iterable[int]) -> Unmask | None:
         try:
             events = self.clients[party].receive(self.survivors(survivors))
         except (secagg.Aborted, secagg.RemoteProtocolError):
@@ -338,45 +436,51 @@ def alone_in_u2() -> str:
         return ""
     liar.submit(0)
     liar.deliver(liar.everybody, [1, 2, 3])
-    answers = {party: liar.answer(party, liar.everybody) for party in (1, 2, 3)}
+    answers = liar.answers(dict.fromkeys((1, 2, 3), liar.everybody))
     return liar.gained(0, liar.strip(0, [0], liar.seed(column(answers, 0)), {}))
 
 
 @on_client
 def small_u2_of_colluders() -> str:
-    """U2 is the victim and two colluders, below min_survivors but with enough ciphertexts."""
-    liar = Liar(integers(5, threshold=3, min_survivors=5, colluders=2))
-    secrets = {party: liar.clients[party]._mask_secret.expose() for party in (1, 2)}
+    """U2 is the victim and two colluders, below min_survivors but with enough ciphertexts.
+
+    (In malicious mode there are never colluders enough for that: 2t > n + c.)
+    """
+    params = integers(5, threshold=least(5), min_survivors=5, colluders=2)
+    liar = Liar(params, colluders=(1, 2))
+    secrets = {party: liar.clients[party]._memory.mask_secret.expose() for party in (1, 2)}
     liar.share()
     if refuses(liar.clients[0], liar.delivery(0, [0, 1, 2])):
         return ""
     liar.submit(0)
     liar.deliver(liar.everybody, [1, 2, 3, 4])
-    answers = {party: liar.answer(party, liar.everybody) for party in (1, 2, 3)}
+    answers = liar.answers(dict.fromkeys((1, 2, 3, 4)[: params.threshold], liar.everybody))
     return liar.gained(0, liar.strip(0, [0, 1, 2], liar.seed(column(answers, 0)), secrets))
 
 
 @on_client
 def u2_below_own_policy() -> str:
     """U2 reaches the quorum of the parameters, not the one that the client itself insists on."""
-    params = integers(5, threshold=3, colluders=1)
-    liar = Liar(params, Policy(min_survivors=4)).share()
-    return attempt(liar, 0, liar.delivery(0, [0, 1, 2]), "a sum below the client's own minimum")
+    params = integers(5, threshold=least(5), colluders=1)
+    liar = Liar(params, Policy(min_survivors=params.quorum + 1)).share()
+    message = liar.delivery(0, range(params.quorum))
+    return attempt(liar, 0, message, "a sum below the client's own minimum")
 
 
 @on_client
 def u3_below_own_policy() -> str:
     """The same with U3."""
-    params = integers(5, threshold=3, colluders=1)
-    liar = Liar(params, Policy(min_survivors=4)).share()
+    params = integers(5, threshold=least(5), colluders=1)
+    liar = Liar(params, Policy(min_survivors=params.quorum + 1)).share()
     liar.deliver(liar.everybody)
-    return attempt(liar, 0, liar.survivors([0, 1, 2]), "a sum below the client's own minimum")
+    message = liar.survivors(range(params.quorum))
+    return attempt(liar, 0, message, "a sum below the client's own minimum")
 
 
 @on_client
 def small_u1() -> str:
     """A roster below the quorum."""
-    liar = Liar(integers(5, threshold=3))
+    liar = Liar(integers(5, threshold=least(5)))
     entries = {party: liar.entries[party] for party in (0, 1)}
     return attempt(liar, 0, liar.roster(entries), "the client deals to a roster below the quorum")
 
@@ -384,14 +488,14 @@ def small_u1() -> str:
 @on_client
 def alone_in_u1() -> str:
     """A roster of the victim alone."""
-    liar = Liar(integers(3, threshold=2))
+    liar = Liar(integers(3, threshold=least(3)))
     return attempt(liar, 0, liar.roster({0: liar.entries[0]}), "a roster of one")
 
 
 @on_client
 def self_missing_from_u1() -> str:
     """A roster of everybody else."""
-    liar = Liar(integers(5, threshold=3))
+    liar = Liar(integers(5, threshold=least(5)))
     others = {party: entry for party, entry in liar.entries.items() if party != 0}
     return attempt(liar, 0, liar.roster(others), "the client deals shares in a round without it")
 
@@ -399,16 +503,16 @@ def self_missing_from_u1() -> str:
 @on_client
 def self_missing_from_u2() -> str:
     """U2 without the victim: the others would not mask with it."""
-    liar = Liar(integers(5, threshold=3)).share()
+    liar = Liar(integers(5, threshold=least(5))).share()
     return attempt(liar, 0, liar.delivery(0, [1, 2, 3, 4]), "an input that nobody masks with")
 
 
 @on_client
 def self_missing_from_u3() -> str:
     """The victim is told that it dropped, and would give a share of its own mask seed."""
-    liar = Liar(integers(5, threshold=3)).share()
+    liar = Liar(integers(5, threshold=least(5))).share()
     liar.deliver(liar.everybody)
-    answer = liar.answer(0, [1, 2, 3, 4])
+    answer = liar.answers(dict.fromkeys(liar.everybody, (1, 2, 3, 4)))[0]
     if answer is None:
         return ""
     return "a share of its own mask seed" if 0 in answer.dealers else "an answer"
@@ -417,7 +521,7 @@ def self_missing_from_u3() -> str:
 @on_client
 def u2_outside_u1() -> str:
     """U2 padded to the quorum with a party that is not in the roster."""
-    liar = Liar(integers(5, threshold=3))
+    liar = Liar(integers(5, threshold=least(5)))
     entries = {party: liar.entries[party] for party in (0, 1, 2, 3)}
     liar.clients[0].receive(liar.roster(entries))
     for peer in (1, 2, 3):
@@ -430,10 +534,15 @@ def u2_outside_u1() -> str:
 
 @on_client
 def u3_outside_u2() -> str:
-    """U3 padded to the quorum with parties outside U2: the victim's sum would be its own."""
-    liar = Liar(integers(5, threshold=3)).share()
-    liar.deliver([0, 1, 2])
-    return attempt(liar, 0, liar.survivors([0, 3, 4]), "an answer for U3 outside U2")
+    """U3 padded to the quorum with parties outside U2: the victim's sum would be its own.
+
+    (In malicious mode fewer than a third of the cohort are outside, so others fill it up.)
+    """
+    liar = Liar(integers(5, threshold=least(5))).share()
+    quorum = liar.params.quorum
+    liar.deliver(range(quorum))
+    padded = (0, *range(quorum, 5), *range(1, quorum))[:quorum]
+    return attempt(liar, 0, liar.survivors(padded), "an answer for U3 outside U2")
 
 
 @on_client
@@ -445,7 +554,7 @@ def small_u3() -> str:
     """
     liar = Liar(integers(4, threshold=3)).share()
     liar.deliver(liar.everybody)
-    answers = {party: liar.answer(party, {0, party}) for party in liar.everybody}
+    answers = liar.answers({party: {0, party} for party in liar.everybody})
     if not any(answers.values()):
         return ""
     own = liar.seed(column(answers, 0))
@@ -463,9 +572,9 @@ def two_survivor_sets() -> str:
     """Asked twice, clients would give both shares of the victim: of self seed, then mask seed."""
     liar = Liar(integers(4, threshold=3)).share()
     liar.deliver(liar.everybody)
-    first = {party: liar.answer(party, liar.everybody) for party in liar.everybody}
+    first = liar.answers(dict.fromkeys(liar.everybody, liar.everybody))
     assert all(first.values())
-    second = {party: liar.answer(party, {1, 2, 3}) for party in (1, 2, 3)}
+    second = liar.answers(dict.fromkeys((1, 2, 3), (1, 2, 3)))
     own, seed = liar.seed(column(first, 0)), liar.seed(column(second, 0))
     if seed is None:
         return ""
@@ -477,11 +586,11 @@ def two_survivor_sets() -> str:
 def two_sharing_sets() -> str:
     """A second delivery with another U2, after the input was asked for or sent."""
     for submitted in (False, True):
-        liar = Liar(integers(5, threshold=3)).share()
+        liar = Liar(integers(5, threshold=least(5))).share()
         liar.clients[0].receive(liar.delivery(0, liar.everybody))
         if submitted:
             liar.submit(0)
-        if not refuses(liar.clients[0], liar.delivery(0, [0, 1, 2])):
+        if not refuses(liar.clients[0], liar.delivery(0, range(liar.params.quorum))):
             return "two sharing sets: the difference of two masked inputs is a difference of masks"
     return ""
 
@@ -489,7 +598,7 @@ def two_sharing_sets() -> str:
 @on_client
 def two_rosters() -> str:
     """A second roster, with another entry."""
-    liar = Liar(integers(4, threshold=3)).share()
+    liar = Liar(integers(4, threshold=3), colluders=(1,)).share()
     other = liar.roster(liar.altered(1, mask=fresh_keys(1)[1]))
     return attempt(liar, 0, other, "shares under two rosters")
 
@@ -503,12 +612,16 @@ def everybody_replaced() -> str:
 
     Clients encrypt their shares to the server, which needs nothing else.
     """
-    liar = Liar(integers(4, threshold=3))
+    liar = Liar(integers(4, threshold=3), colluders=(1,))
     secrets = {party: fresh_keys(("channel", party)) for party in liar.everybody}
-    entries = {
-        party: PublicKeys(secrets[party][1], fresh_keys(("mask", party))[1])
-        for party in liar.everybody
-    }
+    entries = liar.entered(
+        {
+            party: dataclasses.replace(
+                entry, channel=secrets[party][1], mask=fresh_keys(("mask", party))[1]
+            )
+            for party, entry in liar.entries.items()
+        }
+    )
     return _read_shares(
         liar, 0, entries, lambda peer: agreement.agree(secrets[peer][0], liar.entries[0].channel)
     )
@@ -578,19 +691,19 @@ def _duplicates(liar: Liar) -> dict[str, dict[int, PublicKeys]]:
         "mask of another as mask": liar.altered(1, mask=two.mask),
         "mask of another as channel": liar.altered(1, channel=two.mask),
         "channel of another as mask": liar.altered(1, mask=two.channel),
-        "both of another": {**liar.entries, 1: two},
+        "both of another": liar.entered({1: two}),
         "channel as mask of the same": liar.altered(1, mask=liar.entries[1].channel),
         "the victim's own channel": liar.altered(1, channel=own.channel),
         "the victim's own mask": liar.altered(1, mask=own.mask),
         "the victim's own, crosswise": liar.altered(1, channel=own.mask, mask=own.channel),
-        "the victim's own entry": {**liar.entries, 1: own},
+        "the victim's own entry": liar.entered({1: own}),
     }
 
 
 @on_client
 def duplicate_keys() -> str:
     """The same key twice in the roster, in every combination."""
-    cases = _duplicates(Liar(integers(4, threshold=3)))
+    cases = _duplicates(Liar(integers(4, threshold=3), colluders=(1,)))
     for name, entries in cases.items():
         liar = Liar(integers(4, threshold=3))
         if not refuses(liar.clients[0], liar.roster(entries)):
@@ -629,7 +742,7 @@ def non_canonical_keys() -> str:
         cases[f"alias of another's {role}"] = bytes(alias)
     for name, key in cases.items():
         for role in ("channel", "mask"):
-            liar = Liar(integers(4, threshold=3))
+            liar = Liar(integers(4, threshold=3), colluders=(1,))
             if not refuses(liar.clients[0], liar.roster(liar.altered(1, **{role: key}))):
                 return f"a roster with a non-canonical {role} key: {name}"
     return ""
@@ -640,7 +753,7 @@ def low_order_keys() -> str:
     """One key of low order: what is agreed with it is known to everybody."""
     for name, key in LOW_ORDER.items():
         for role in ("channel", "mask"):
-            liar = Liar(integers(4, threshold=3))
+            liar = Liar(integers(4, threshold=3), colluders=(1,))
             if not refuses(liar.clients[0], liar.roster(liar.altered(1, **{role: key}))):
                 return f"a roster with a {role} key of low order: {name}"
     return ""
@@ -649,12 +762,15 @@ def low_order_keys() -> str:
 @on_client
 def low_order_everywhere() -> str:
     """All channel keys of others are of low order, so that anybody can read the shares."""
-    liar = Liar(integers(4, threshold=3))
+    liar = Liar(integers(4, threshold=3), colluders=(1,))
     low = list(LOW_ORDER.values())
-    entries = {
-        party: dataclasses.replace(entry, channel=low[party]) if party else entry
-        for party, entry in liar.entries.items()
-    }
+    entries = liar.entered(
+        {
+            party: dataclasses.replace(entry, channel=low[party])
+            for party, entry in liar.entries.items()
+            if party
+        }
+    )
     return _read_shares(liar, 0, entries, lambda _peer: bytes(32))
 
 
@@ -669,20 +785,21 @@ def reflected_ciphertexts() -> str:
     gives t shares of its own self seed away. The others, told that it vanished, give its mask
     seed. No colluder is needed.
     """
-    liar = Liar(integers(4, threshold=3)).share()
+    liar = Liar(integers(4, threshold=3), colluders=(1,)).share()
     own = liar.shared[0].sealed
     if refuses(liar.clients[0], liar.delivery(0, liar.everybody, own)):
         return ""
     liar.submit(0)
     liar.deliver(liar.everybody, [1, 2, 3])
-    mine = liar.answer(0, liar.everybody)
+    everybody, others = liar.everybody, (1, 2, 3)
+    answers = liar.answers({0: everybody, **dict.fromkeys(others, others)})
+    mine = answers.pop(0)
     if mine is None:
         return "reflected ciphertexts open"
     # What it believes to be peer v's share of v's seed is v's share of its own.
     shares = {peer: mine.shares[mine.dealers.index(peer)] for peer in mine.dealers}
     self_seed = liar.seed(shares)
-    theirs = {party: liar.answer(party, {1, 2, 3}) for party in (1, 2, 3)}
-    seed = liar.seed(column(theirs, 0))
+    seed = liar.seed(column(answers, 0))
     if seed is None:
         return "reflected ciphertexts open"
     secrets = {0: keys.mask_key(seed, liar.h0, 0)}
@@ -740,29 +857,26 @@ def misrouted_ciphertexts() -> str:
 # -- messages ------------------------------------------------------------------------------------
 
 
-def _server_messages(liar: Liar) -> dict[ClientState, bytes]:
-    """The message that each state waits for, with all clients but the victim moved on."""
-    liar.share(liar.everybody[1:])
-    return {
-        ClientState.AWAITING_ROSTER: liar.roster(),
-        ClientState.AWAITING_DELIVERY: b"",
-        ClientState.AWAITING_SURVIVORS: liar.survivors(liar.everybody),
-    }
-
-
 def _in_every_state(change: Callable[[bytes], bytes], gain: str) -> str:
     """Tries a changed message in each state that waits for one; the client must refuse it.
 
     Afterwards the true message must do, so the refusal cost nothing.
     """
-    liar = Liar(integers(3, threshold=2))
-    waiting = _server_messages(liar)
-    for state in waiting:
-        victim = liar.clients[0]
+    liar = Liar(integers(3, threshold=least(3)))
+    victim, everybody = liar.clients[0], liar.everybody
+    signatures: dict[int, bytes] = {}
+    for state, row in CLIENT[liar.params.mode].items():
+        if not any(isinstance(cause, MessageType) for cause in row):
+            continue
         assert victim.state is state
-        message = waiting[state]
-        if state is ClientState.AWAITING_DELIVERY:
-            message = liar.delivery(0, liar.everybody)
+        if state is ClientState.AWAITING_ROSTER:
+            message = liar.share(everybody[1:]).roster()
+        elif state is ClientState.AWAITING_DELIVERY:
+            message = liar.delivery(0, everybody)
+        elif state is ClientState.AWAITING_SURVIVORS:
+            message = liar.survivors(everybody)
+        else:
+            message = liar.signatures(signatures)
         if not refuses(victim, change(message)):
             return f"{gain}, {state.value}"
         events = victim.receive(message)
@@ -770,6 +884,11 @@ def _in_every_state(change: Callable[[bytes], bytes], gain: str) -> str:
             liar.shared[0] = ShareKeys.read(body(sent(events)), [1, 2])
         elif state is ClientState.AWAITING_DELIVERY:
             liar.submit(0)
+        elif victim.state is ClientState.AWAITING_SIGNATURES:
+            liar.deliver(everybody, everybody[1:])
+            signatures = {party: liar.sign(party, everybody) or b"" for party in everybody[1:]}
+            signatures[0] = Consistency.read(body(sent(events))).signature
+    assert victim.state is ClientState.FINISHED
     return ""
 
 
@@ -811,7 +930,7 @@ def pair_without_consent() -> str:
     """A round of two, in which each party learns the other's input, without being asked."""
     agreed = integers(2, threshold=2).round(CONTEXT, SESSION)
     try:
-        Client(agreed, 0, Policy(), seeded(0))
+        client_of(agreed, 0, Policy(), seeded(0))
     except secagg.ParameterError:
         return ""
     return "joined a cohort of two"
@@ -820,9 +939,9 @@ def pair_without_consent() -> str:
 @on_client
 def other_context_than_wanted() -> str:
     """An offer about another model than the client insists on."""
-    agreed = integers(3, threshold=2).round(bytes(32), SESSION)
+    agreed = integers(3, threshold=least(3)).round(bytes(32), SESSION)
     try:
-        Client(agreed, 0, Policy(context=CONTEXT), seeded(0))
+        client_of(agreed, 0, Policy(context=CONTEXT), seeded(0))
     except secagg.ParameterError:
         return ""
     return "joined a round about something else"
@@ -831,9 +950,9 @@ def other_context_than_wanted() -> str:
 @on_client
 def other_parameters_than_wanted() -> str:
     """An offer with a lower threshold than the client insists on."""
-    agreed = integers(5, threshold=3).round(CONTEXT, SESSION)
+    offered, wanted = integers(5, threshold=least(5)), integers(5, threshold=least(5) + 1)
     try:
-        Client(agreed, 0, Policy(params=integers(5, threshold=4)), seeded(0))
+        client_of(offered.round(CONTEXT, SESSION), 0, Policy(params=wanted), seeded(0))
     except secagg.ParameterError:
         return ""
     return "joined a round with other parameters"
@@ -904,7 +1023,7 @@ def client_with_another_context() -> str:
     """A client that aggregates another model: everybody else's sum must not suffer."""
     params = tight(4, threshold=3)
     network = cohort(params)
-    stray = Client(params.round(bytes(32), SESSION), 3, Policy(), seeded("stray"))
+    stray = client_of(params.round(bytes(32), SESSION), 3, Policy(), seeded("stray"))
     network.clients = {**network.clients, 3: stray}
     network.queue = [one for one in network.queue if one.sender != 3]
     network._up(3, stray.start())
@@ -913,8 +1032,12 @@ def client_with_another_context() -> str:
 
 @on_server
 def shares_for_another_roster() -> str:
-    """A client was told another key of a peer: its shares must not be forwarded."""
+    """A client believes in another key of a peer: its shares must not be forwarded.
+
+    It takes whatever it is told, signed or not.
+    """
     stage = Stage(tight(4, threshold=3))
+    stage.clients[3]._authentication.entry_valid = lambda *entry: True  # type: ignore[method-assign]
     stage.to_server(stage.advertise())
     other = bytearray(stage.outbox[3])
     other[HEADER_BYTES + 1] ^= 1  # a bit of party 0's channel key
@@ -927,14 +1050,13 @@ def shares_for_another_roster() -> str:
 
 @on_server
 def input_for_other_sets() -> str:
-    """A masked input under another h2, with a checksum that fits the server's."""
+    """A masked input under another h2, with a checksum or signature that fits the server's."""
     params = tight(4, threshold=3)
 
     def change(messages: dict[int, bytes]) -> dict[int, bytes]:
         packed = Field(params.field_bits).pack(np.array([12345], np.uint32))
-        true = masked(messages[3], params)
-        sum_of = keys.checksum(true.h2, 3, packed)
-        lie = MaskedInput(bytes(32), packed, sum_of)
+        fitting = proved(params, masked(messages[3], params).h2, 3, packed)
+        lie = dataclasses.replace(fitting, h2=bytes(32))
         return {**messages, 3: lie.encode(SESSION)}
 
     return verdict(meddle(params, MessageType.MASKED_INPUT, change), (0, 1, 2))
@@ -973,7 +1095,7 @@ def two_inputs() -> str:
     before = state_of(stage.server)
     true_h2 = masked(messages[0], stage.params).h2
     packed = Field(stage.params.field_bits).pack(np.array([777], np.uint32))
-    lie = MaskedInput(true_h2, packed, keys.checksum(true_h2, 3, packed)).encode(SESSION)
+    lie = proved(stage.params, true_h2, 3, packed).encode(SESSION)
     try:
         stage.server.receive(3, lie)
     except secagg.RemoteProtocolError:
@@ -983,25 +1105,30 @@ def two_inputs() -> str:
 
 @on_server
 def late_input() -> str:
-    """A masked input after the deadline: its party is not among the announced survivors."""
+    """A masked input in any step after the deadline: its party is not among the survivors."""
     stage = Stage(tight(4, threshold=3))
     messages = stage.until(Phase.MASKED_INPUT)
     late = messages.pop(3)
     stage.to_server(messages)
     stage.deadline(Phase.MASKED_INPUT)
-    before = state_of(stage.server)
-    try:
-        stage.server.receive(3, late)
-    except secagg.RemoteProtocolError:
-        assert state_of(stage.server) == before
-    return verdict(stage.finish(stage.answers([0, 1, 2])), (0, 1, 2))
+    while True:
+        before = state_of(stage.server)
+        try:
+            stage.server.receive(3, late)
+        except secagg.RemoteProtocolError:
+            assert state_of(stage.server) == before
+        answers = stage.answers([0, 1, 2])
+        if PHASES[stage.server.state] is Phase.UNMASK:
+            return verdict(stage.finish(answers), (0, 1, 2))
+        stage.to_server(answers)
 
 
 @on_server
 def stale_deadline() -> str:
     """The timer of an old phase runs out in the next one."""
-    for phase in STEPS[1:]:
-        for old in STEPS:
+    steps = MODE.get().phases
+    for phase in steps[1:]:
+        for old in steps:
             stage = Stage(tight(4, threshold=3))
             messages = stage.until(phase)
             stage.to_server({0: messages.pop(0)})
@@ -1020,10 +1147,11 @@ def _advertised(name: str, change: Callable[[dict[int, PublicKeys]], PublicKeys]
     def changed(messages: dict[int, bytes]) -> dict[int, bytes]:
         read = {party: AdvertiseKeys.read(body(data), params) for party, data in messages.items()}
         own = change({party: message.keys for party, message in read.items()})
-        return {**messages, 3: AdvertiseKeys(read[3].h0, own).encode(SESSION)}
+        lie = AdvertiseKeys(read[3].h0, signed_entry(params, read[3].h0, 3, own))
+        return {**messages, 3: lie.encode(SESSION)}
 
     network = meddle(params, MessageType.ADVERTISE_KEYS, changed)
-    if 3 in network.server._roster:
+    if 3 in network.server._memory.roster:
         return f"{name} was forwarded; {verdict(network, (0, 1, 2)) or 'the sum is exact'}"
     return verdict(network, (0, 1, 2))
 
@@ -1123,15 +1251,17 @@ def junk_share_to_spare() -> str:
 @on_server
 def shares_of_outsiders() -> str:
     """Shares of a dealer that is not in U2: the liar is dropped, nobody else."""
-    params = tight(5, threshold=3)
+    size = 7 if MODE.get() is Mode.MALICIOUS else 5  # one is away, and enough must stay
+    params = tight(size, threshold=least(size))
+    away = size - 1
 
     def change(messages: dict[int, bytes]) -> dict[int, bytes]:
         answer = Unmask.read(body(messages[3]), params)
-        lie = Unmask((*answer.dealers, 4), np.vstack([answer.shares, answer.shares[:1]]))
-        return {**messages, 3: lie.encode(SESSION, 5)}
+        lie = Unmask((*answer.dealers, away), np.vstack([answer.shares, answer.shares[:1]]))
+        return {**messages, 3: lie.encode(SESSION, size)}
 
-    network = meddle(params, MessageType.UNMASK, change, {4: Phase.SHARE_KEYS})
-    gain = verdict(network, (0, 1, 2, 3))
+    network = meddle(params, MessageType.UNMASK, change, {away: Phase.SHARE_KEYS})
+    gain = verdict(network, range(away))
     return gain or ("" if 3 in network.dropped else "shares of a party that did not share")
 
 
@@ -1155,7 +1285,7 @@ def dropped_party_goes_on() -> str:
 @on_server
 def too_few_for_the_quorum() -> str:
     """Below the quorum the server must not even announce the set."""
-    for phase in STEPS[:3]:
+    for phase in (Phase.ADVERTISE_KEYS, Phase.SHARE_KEYS, Phase.MASKED_INPUT):
         params = tight(4, threshold=3, min_survivors=4)
         network = cohort(params, drops={0: phase})
         while network.queue:
@@ -1169,7 +1299,7 @@ def too_few_for_the_quorum() -> str:
 
 @on_server
 def elements_outside_the_field() -> str:
-    """A packed element >= p, with a checksum that fits: malformed, and the sum untouched."""
+    """A packed element >= p, under a right checksum or signature: malformed, the sum untouched."""
     stage = Stage(tight(4, threshold=3))
     messages = stage.until(Phase.MASKED_INPUT)
     bits = stage.params.field_bits
@@ -1177,7 +1307,7 @@ def elements_outside_the_field() -> str:
     before = state_of(stage.server)
     for value in (Field(bits).modulus, 2**bits - 1):
         packed = value.to_bytes(2, "little")
-        lie = MaskedInput(h2, packed, keys.checksum(h2, 3, packed)).encode(SESSION)
+        lie = proved(stage.params, h2, 3, packed).encode(SESSION)
         try:
             stage.server.receive(3, lie)
         except secagg.RemoteProtocolError:

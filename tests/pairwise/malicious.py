@@ -32,7 +32,7 @@ from pairwise.attacks import (
 )
 
 import secagg
-from secagg import Client, Directory, Identity, Mode, Params, Policy
+from secagg import Client, Directory, Identity, MemoryLedger, Mode, Params, Policy
 from secagg.field import Field
 from secagg.pairwise import keys
 from secagg.pairwise.messages import (
@@ -90,14 +90,14 @@ class Split:
     def __init__(self, views: Mapping[int, Iterable[int]], small_u2: Iterable[int] = ()) -> None:
         self.liar = Liar(hard(7, threshold=5, colluders=2))
         self.mask_secrets = {
-            party: self.liar.clients[party]._mask_secret.expose() for party in COLLUDERS
+            party: self.liar.clients[party]._memory.mask_secret.expose() for party in COLLUDERS
         }
         self.liar.share()
         if small_u2:
             self.liar.deliver(small_u2, [0])
         self.liar.deliver(EVERYBODY, EVERYBODY[1:] if small_u2 else EVERYBODY)
         self.views = {party: tuple(sorted(view)) for party, view in views.items()}
-        self.held = {party: dict(self.liar.clients[party]._held) for party in COLLUDERS}
+        self.held = {party: dict(self.liar.clients[party]._memory.held) for party in COLLUDERS}
         given = {party: self.liar.sign(party, self.views[party]) for party in HONEST}
         self.given = {party: one for party, one in given.items() if one is not None}
         assert len(self.given) == len(HONEST), "every view by itself is acceptable"
@@ -105,7 +105,7 @@ class Split:
 
     def every_signature(self, party: int) -> dict[int, bytes]:
         """All that members of this party's view signed, whatever it was."""
-        h3 = self.liar.clients[party]._h3
+        h3 = self.liar.clients[party]._memory.h3
         return {
             member: self.given.get(member) or signed(identity_of(member), h3)
             for member in self.views[party]
@@ -113,11 +113,11 @@ class Split:
 
     def valid_signatures(self, party: int) -> dict[int, bytes]:
         """Those that fit this party's view."""
-        h3 = self.liar.clients[party]._h3
+        h3 = self.liar.clients[party]._memory.h3
         return {
             member: signature
             for member, signature in self.every_signature(party).items()
-            if member in COLLUDERS or self.liar.clients[member]._h3 == h3
+            if member in COLLUDERS or self.liar.clients[member]._memory.h3 == h3
         }
 
     def ask(self, choose: Callable[[int], dict[int, bytes]]) -> None:
@@ -227,7 +227,7 @@ def waiting(
     liar.deliver(liar.everybody)
     for party in survivors:
         assert liar.sign(party, survivors) is not None
-    h3 = liar.clients[survivors[0]]._h3
+    h3 = liar.clients[survivors[0]]._memory.h3
     return liar, {party: signed(identity_of(party), h3) for party in liar.everybody}
 
 
@@ -236,7 +236,7 @@ def wrong_signatures() -> dict[str, dict[int, bytes]]:
     liar, true = waiting()
     other = waiting(session=bytes(16))[1]
     smaller = waiting((0, 1, 2))[1]
-    stranger = signed(STRANGER, liar.clients[0]._h3)
+    stranger = signed(STRANGER, liar.clients[0]._memory.h3)
     flipped = true[2][:40] + bytes([true[2][40] ^ 1]) + true[2][41:]
     order = 2**252 + 27742317777372353535851937790883648493
     larger = int.from_bytes(true[2][32:], "little") + order
@@ -402,10 +402,10 @@ def bad_keys_of_a_signer() -> str:
             server = cohort(LIES).server
             own = cohort(LIES).clients
             for party in (0, 1):
-                entry = own[party]._keys
+                entry = own[party]._memory.keys
                 server.receive(party, AdvertiseKeys(own[party]._h0, entry).encode(SESSION))
-            bad = getattr(own[source]._keys, role) if source is not None else key
-            lie = dataclasses.replace(own[3]._keys, **{role: bad})
+            bad = getattr(own[source]._memory.keys, role) if source is not None else key
+            lie = dataclasses.replace(own[3]._memory.keys, **{role: bad})
             signature = identity_of(3).sign(keys.entry_digest(own[3]._h0, 3, lie))
             lie = dataclasses.replace(lie, signature=signature)
             events = server.receive(3, AdvertiseKeys(own[3]._h0, lie).encode(SESSION))
@@ -419,6 +419,8 @@ def bad_keys_of_a_signer() -> str:
 
 def joins(gain: str, agreed: secagg.Round, party: int, **given: object) -> str:
     """The gain is that the client takes part."""
+    if agreed.params.mode is Mode.MALICIOUS:
+        given["ledger"] = MemoryLedger()
     try:
         Client(agreed, party, Policy(allow_pair=True), seeded(party), **given)  # type: ignore[arg-type]
     except secagg.ParameterError:
@@ -574,7 +576,7 @@ def input_of_another_signer() -> str:
 @attack
 def consistency_badly_signed() -> str:
     """Party 0 signs nothing that counts. Its input is in the sum all the same."""
-    own = cohort(LIES).clients[0]._keys.signature
+    own = cohort(LIES).clients[0]._memory.keys.signature
     for name, lie in {
         "zeros": bytes(64),
         "another set": signed(identity_of(0), bytes(32)),
@@ -600,7 +602,12 @@ def other_directory() -> str:
     pins = [(entry.name, entry.verify_key) for entry in directory_of(4).entries]
     pins[1] = ("party-1", STRANGER.verify_key)
     stray = Client(
-        agreed, 3, Policy(), seeded("stray"), identity=identity_of(3), directory=Directory.of(pins)
+        agreed,
+        3,
+        Policy(allow_repeats=True),
+        seeded("stray"),
+        identity=identity_of(3),
+        directory=Directory.of(pins),
     )
     network.clients = {**network.clients, 3: stray}
     network.queue = [one for one in network.queue if one.sender != 3]

@@ -71,7 +71,7 @@ def compare(
         party: Client(
             agreed,
             party,
-            Policy(allow_pair=True),
+            Policy(allow_pair=True, allow_repeats=True),
             seeded(party),
             identity=identities[party] if identities else None,
             directory=directory,

@@ -160,6 +160,7 @@ def test_an_altered_offer_costs_only_the_one_who_got_it(mode: Mode) -> None:
     given: dict[str, Any] = {}
     if mode is Mode.MALICIOUS:
         given = {"identity": identity_of(3), "directory": directory_of(5)}
+        given["ledger"] = secagg.MemoryLedger()
     offer = agreed.encode()
     counts: Counter[str] = Counter()
     for place, value in enumerate(offer):

@@ -156,7 +156,8 @@ def test_any_order_of_arrival_with_repeats(
             for repeat in chance.choices(delivered, k=chance.choice([0, 0, 1, 3])):
                 waiting = list(running.queue)
                 running.deliver(repeat)
-                assert running.queue == waiting, "a repeat had an effect"
+                again = running.queue[len(waiting) :]
+                assert {*again} <= {*delivered, *waiting}, "a repeat had another effect than before"
         if running.server.state in PHASES:
             running._said(running.server.deadline(PHASES[running.server.state]))
     assert running.refusals == []

@@ -44,7 +44,7 @@ from pairwise.malicious import (
 from pairwise.test_planted_bugs import disarm
 
 import secagg
-from secagg import Client, Directory, Mode, Params, Phase, Policy, Server
+from secagg import Client, Directory, MemoryLedger, Mode, Params, Phase, Policy, Server
 from secagg.pairwise.messages import Consistency
 from secagg.pairwise.transitions import ClientState
 from secagg.wire import MessageType
@@ -86,7 +86,7 @@ def test_never_two_sets_are_unmasked() -> None:
             given[party] = signature
         unmasked = []
         for party, view in enumerate(views):
-            h3 = base.clients[party]._h3
+            h3 = base.clients[party]._memory.h3
             fitting = {one: given[one] for one in range(3) if views[one] == view and one in view}
             if 3 in view:
                 fitting[3] = signed(identity_of(3), h3)
@@ -105,7 +105,7 @@ def after_sharing(n: int, t: int, c: int) -> tuple[Liar, dict[int, dict[int, np.
     for party in range(n - c, n):
         colluder = clone(liar.clients[party])
         colluder.receive(liar.delivery(party, range(n)))
-        held[party] = dict(colluder._held)
+        held[party] = dict(colluder._memory.held)
     return liar, held
 
 
@@ -151,7 +151,7 @@ def test_whatever_a_server_tells_whom(
         given_[party] = signature
     answers = {}
     for party, views in told.items():
-        h3 = liar.clients[party]._h3
+        h3 = liar.clients[party]._memory.h3
         fitting = {one: given_[one] for one in told if told[one] == views and one in views[1]}
         fitting |= {one: signed(identity_of(one), h3) for one in held if one in views[1]}
         others = sorted(views[1] & given_.keys() - fitting.keys())
@@ -234,15 +234,18 @@ def test_signatures_before_the_survivors() -> None:
     early()
     assert liar.sign(0, liar.everybody) is not None
     assert liar.unmask(0, true) is not None
-    assert liar.clients[0].receive(message) == []  # a repeat
+    (again,) = liar.clients[0].receive(message)  # a repeat
+    assert again == secagg.Send(secagg.SERVER, liar.clients[0]._memory.said)
 
 
 def test_the_survivors_again_after_signing() -> None:
-    """The same set: ignored, not signed again. Another one: refused."""
+    """The same set: the same signature. Another one: refused."""
     liar, true = waiting()
     client = liar.clients[0]
     before = state_of(client)
-    assert client.receive(liar.survivors(range(4))) == []
+    (again,) = client.receive(liar.survivors(range(4)))
+    assert isinstance(again, secagg.Send)
+    assert again.payload.endswith(true[0])
     assert state_of(client) == before
     for other in ((0, 1, 2), (0, 2, 3)):
         assert refuses(client, liar.survivors(other))
@@ -254,7 +257,7 @@ def _stray(agreed: secagg.Round, directory: Directory, party: int = 3) -> Client
     return Client(
         agreed,
         party,
-        Policy(),
+        Policy(allow_repeats=True),
         seeded(("", party)),
         identity=identity_of(party),
         directory=directory,
@@ -289,7 +292,7 @@ def test_a_server_that_tells_one_party_something_else(
     stray = STRAYS[name]()
     first = stray.start()
     entry = dict(liar.entries)
-    keys_of_stray = stray._keys
+    keys_of_stray = stray._memory.keys
     assert keys_of_stray.channel == entry[3].channel, "seeded alike"
     entry[3] = keys_of_stray
     roster = liar.roster(entry)
@@ -338,7 +341,12 @@ def test_who_may_join() -> None:
         Server(plain, directory)
     with pytest.raises(secagg.ParameterError, match="another verify key at index 1"):
         Client(agreed, 1, identity=identity, directory=directory)
-    Client(agreed, 0, identity=identity, directory=directory)
+    with pytest.raises(secagg.ParameterError, match="needs a ledger"):
+        Client(agreed, 0, identity=identity, directory=directory)
+    with pytest.raises(secagg.ParameterError, match="without a ledger"):
+        Client(plain, 0, ledger=MemoryLedger())
+    Client(agreed, 0, Policy(allow_repeats=True), identity=identity, directory=directory)
+    Client(agreed, 0, identity=identity, directory=directory, ledger=MemoryLedger())
 
 
 @pytest.mark.parametrize("cohort_size", [2, 3, 4, 5, 6, 7, 8, 9, 10, 30, 100])

@@ -279,7 +279,9 @@ def test_a_ciphertext_that_does_not_open_costs_one_share(n: int, t: int, gone: b
 def test_a_ciphertext_of_no_shares_costs_one_share(which: int) -> None:
     """A dealer that seals what is no canonical share: it opens, and counts as absent."""
     liar = Liar(tight(4, threshold=3))
-    agreed = agreement.agree(liar.clients[1]._channel_secret.expose(), liar.entries[0].channel)
+    agreed = agreement.agree(
+        liar.clients[1]._memory.channel_secret.expose(), liar.entries[0].channel
+    )
     liar.share()
     plain = bytearray(2 * shamir.SHARE_BYTES)
     plain[which * shamir.SHARE_BYTES : which * shamir.SHARE_BYTES + 8] = bytes([255] * 8)

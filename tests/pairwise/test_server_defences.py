@@ -254,8 +254,8 @@ def test_too_few_fail_the_round_cleanly(phase: Phase, there: int) -> None:
     assert stage.result is None
     server = stage.server
     assert server.state is ServerState.FAILED
-    assert server._sum.size == 0
-    assert not server._answers
+    assert server._memory.total.size == 0
+    assert not server._memory.answers
     assert server._unmasking is None
     before = state_of(server)
     for party in range(there, 4):
@@ -296,9 +296,9 @@ def test_a_sum_that_honest_inputs_cannot_reach_is_no_result() -> None:
     """The last line of defence: what decodes to nonsense fails the round."""
     params = Params(3, 1, secagg.Integers(0, 1), threshold=2)
     stage = Stage(params)
-    stage.server._sum = stage.server._field.zeros(1) + np.uint32(4)
-    stage.server._survivors = (0, 1, 2)
-    stage.server.state = ServerState.UNMASKING
+    stage.server._memory.total = stage.server._field.zeros(1) + np.uint32(4)
+    stage.server._memory.survivors = (0, 1, 2)
+    stage.server._memory.state = ServerState.UNMASKING
     (event,) = stage.server._finish()
     assert isinstance(event, secagg.Failed)
     assert stage.server.state is ServerState.FAILED

@@ -524,7 +524,8 @@ class Server:
             self.h3 = s.after("h3", self.h2, members)
         else:
             named = members[: s.parameters.threshold]
-            body = dict.fromkeys(members, [self.signatures[u] for u in named])
+            signatures = [self.signatures[u] for u in named]
+            body = dict.fromkeys(members, signatures)
         return {v: s.message(name, s.bitmap(named), *body[v]) for v in members}
 
     def members(self, name: str) -> Iterable[int]:

@@ -1,0 +1,103 @@
+"""What a client and a server remember from one message to the next.
+
+All that changes in a round is here, and nothing else: `state.py` stores it, and `erase` ends it.
+"""
+
+from dataclasses import dataclass, field
+
+from .._binding import Vector
+from ..primitives.shamir import Shares
+from ..secret import Secret
+from .messages import PublicKeys, ShareKeys, Unmask
+from .transitions import ClientState, ServerState
+
+
+@dataclass(slots=True, eq=False, repr=False)
+class ClientMemory:
+    """A client between two messages.
+
+    Attributes:
+        keys: its own entry of the roster.
+        channel_secret, mask_seed, self_seed, mask_secret: its secrets, wiped after their last use.
+        state: where it stands.
+        h1, h2, h3: the transcript as far as it got.
+        roster: entries of U1.
+        members: U2.
+        survivors: U3.
+        inbound: by peer, the key that opens its ciphertext.
+        mask_keys: of the self mask and, in the order of U2, the pairwise masks.
+        held: shares by dealer: columns 0..2 of its mask seed, 3..5 of its self seed.
+        accepted: digest of the message of each type that was accepted.
+        latest: type of the last one of these.
+        said: the message to the server that is the answer to it, if there is one.
+        clipped: values of the input that were clipped.
+    """
+
+    keys: PublicKeys
+    channel_secret: Secret
+    mask_seed: Secret
+    self_seed: Secret
+    mask_secret: Secret
+    state: ClientState = ClientState.CREATED
+    h1: bytes = b""
+    h2: bytes = b""
+    h3: bytes = b""
+    roster: dict[int, PublicKeys] = field(default_factory=dict)
+    members: tuple[int, ...] = ()
+    survivors: tuple[int, ...] = ()
+    inbound: dict[int, Secret] = field(default_factory=dict)
+    mask_keys: list[Secret] = field(default_factory=list)
+    held: dict[int, Shares] = field(default_factory=dict)
+    accepted: dict[int, bytes] = field(default_factory=dict)
+    latest: int = 0
+    said: bytes = b""
+    clipped: int = 0
+
+    def erase(self) -> None:
+        """Overwrites every secret."""
+        fixed = (self.channel_secret, self.mask_seed, self.self_seed, self.mask_secret)
+        for secret in (*fixed, *self.inbound.values(), *self.mask_keys):
+            secret.wipe()
+        for row in self.held.values():
+            row.fill(0)
+        self.held.clear()
+
+
+@dataclass(slots=True, eq=False, repr=False)
+class ServerMemory:
+    """A server between two messages.
+
+    Attributes:
+        expected: who may send in this phase.
+        total: the sum of the masked inputs so far; no elements before that phase.
+        accepted: by message type and party, the digest of the message that was accepted.
+        state: where it stands.
+        received, sent: bytes of messages.
+        h1, h2, h3: the transcript as far as it got.
+        dropped: parties that are out, with reasons.
+        keys: entries that were advertised.
+        roster: those of U1.
+        shares: what was dealt, until the masked inputs are there.
+        commitments: of U2.
+        survivors: U3.
+        signatures: on the survivor set.
+        answers: shares of the survivors.
+    """
+
+    expected: tuple[int, ...]
+    total: Vector
+    accepted: dict[int, dict[int, bytes]]
+    state: ServerState = ServerState.CREATED
+    received: int = 0
+    sent: int = 0
+    h1: bytes = b""
+    h2: bytes = b""
+    h3: bytes = b""
+    dropped: dict[int, str] = field(default_factory=dict)
+    keys: dict[int, PublicKeys] = field(default_factory=dict)
+    roster: dict[int, PublicKeys] = field(default_factory=dict)
+    shares: dict[int, ShareKeys] = field(default_factory=dict)
+    commitments: dict[int, bytes] = field(default_factory=dict)
+    survivors: tuple[int, ...] = ()
+    signatures: dict[int, bytes] = field(default_factory=dict)
+    answers: dict[int, Unmask] = field(default_factory=dict)
