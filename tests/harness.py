@@ -24,7 +24,9 @@ from secagg import (
     Send,
     Server,
 )
+from secagg.pairwise.client_steps import ClientSteps
 from secagg.pairwise.memory import ClientMemory, ServerMemory
+from secagg.pairwise.server_steps import ServerSteps
 from secagg.pairwise.transitions import PHASES
 from secagg.secret import Secret
 from secagg.simulate import Cohort, Run
@@ -328,12 +330,21 @@ Machine = TypeVar("Machine", Client, Server)
 
 def clone(machine: Machine) -> Machine:
     """An independent copy of a state machine, secrets and all: what the library never makes."""
-    twin: Machine = object.__new__(type(machine))
+    return _twin(machine)
+
+
+Thing = TypeVar("Thing")
+
+
+def _twin(machine: Thing) -> Thing:
+    twin = object.__new__(type(machine))
     vars(twin).update({name: _copied(value) for name, value in vars(machine).items()})
     return twin
 
 
 def _copied(value: object) -> object:
+    if isinstance(value, ClientSteps | ServerSteps):
+        return _twin(value)
     if isinstance(value, ClientMemory | ServerMemory):
         return replace(
             value, **{one.name: _copied(getattr(value, one.name)) for one in fields(value)}
@@ -361,10 +372,16 @@ def _copied(value: object) -> object:
 
 def state_of(machine: Client | Server) -> object:
     """All that a state machine holds, as a value that compares and hashes by content."""
+    return _parts(machine)
+
+
+def _parts(machine: object) -> object:
     return tuple((name, _value(item)) for name, item in vars(machine).items() if name != "_turn")
 
 
 def _value(item: object) -> object:
+    if isinstance(item, ClientSteps | ServerSteps):
+        return _parts(item)
     if isinstance(item, Secret):
         return ("secret", bytes(item._data))
     if isinstance(item, np.ndarray):

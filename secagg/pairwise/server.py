@@ -27,24 +27,13 @@ from ..events import (
 )
 from ..field import Field
 from ..ledger import Ledger, Once
-from ..params import Mode, Round
-from ..primitives import agreement
-from ..wire import MessageType, Reader, open_message
+from ..params import Round
+from ..wire import MessageType, open_message
 from . import keys
 from .authentication import for_server
 from .memory import ServerMemory
-from .messages import (
-    AdvertiseKeys,
-    Consistency,
-    Delivery,
-    MaskedInput,
-    Roster,
-    ShareKeys,
-    Signatures,
-    Survivors,
-    Unmask,
-)
 from .recovery import RecoveryError, rebuild_seeds
+from .server_steps import ServerSteps
 from .session import Session, exclusive
 from .state import StoredServer, open_server, seal_server
 from .transitions import PHASES, SERVER, Call, Input, ServerState, step
@@ -84,22 +73,22 @@ class Server(Session):
         directory: Directory | None = None,
         ledger: Ledger | None = None,
     ) -> None:
-        super().__init__()
         params = agreed.params
-        self.round: Final = agreed
-        self.offer: Final = agreed.encode()
-        self._params: Final = params
-        self._field: Final = Field(params.field_bits)
-        self._table: Final = SERVER[params.mode]
-        self._authentication: Final = for_server(params, directory)
-        self._ledger: Final = ledger
-        self._h0: Final = keys.h0(agreed, self._authentication.pinned)
-        self._memory = ServerMemory(
+        memory = ServerMemory(
             expected=tuple(range(params.cohort)),
-            total=self._field.zeros(0),
-            accepted={kind: {} for kind in _HANDLERS},
+            total=Field(params.field_bits).zeros(0),
+            accepted={kind: {} for kind in _AWAITED.values()},
         )
-        self._keys_seen: set[bytes] = set()
+        self._set_up(ServerSteps(agreed, for_server(params, directory), memory), ledger)
+
+    def _set_up(self, steps: ServerSteps, ledger: Ledger | None) -> None:
+        super().__init__()
+        self.round = steps.round
+        self.offer = steps.round.encode()
+        self._params = steps.round.params
+        self._table = SERVER[steps.round.params.mode]
+        self._steps = steps
+        self._ledger = ledger
         self._unmasking: Unmasking | None = None
         self._disputes: tuple[tuple[int, int], ...] = ()
 
@@ -123,16 +112,20 @@ class Server(Session):
             ParameterError: the directory does not fit.
         """
         state = open_server(stored, key)
-        server = cls(state.round, directory, ledger)
-        if server._h0 != state.h0:
+        authentication = for_server(state.round.params, directory)
+        steps = ServerSteps(state.round, authentication, state.memory)
+        if steps.h0 != state.h0:
             raise StateError("the directory is another one than when this server was stored")
-        server._memory = state.memory
-        for entry in state.memory.keys.values():
-            server._keys_seen |= {entry.channel, entry.mask}
+        server = cls.__new__(cls)
+        server._set_up(steps, ledger)
         return server
 
     def __repr__(self) -> str:
         return f"<secagg.Server of {self._params.cohort}: {self.state.value}>"
+
+    @property
+    def _memory(self) -> ServerMemory:
+        return self._steps.memory
 
     @property
     def state(self) -> ServerState:
@@ -183,7 +176,7 @@ class Server(Session):
             raise RemoteProtocolError(
                 party, f"message of type {kind:#04x} while {self.state.value}"
             )
-        complaint = _HANDLERS[cause](self, party, reader)
+        complaint = self._steps.take(cause, party, reader)
         memory.received += reader.size
         events: list[ServerEvent] = []
         if complaint is None:
@@ -243,7 +236,7 @@ class Server(Session):
             raise LocalProtocolError(
                 "snapshot() needs a ledger: a resumed server might send a second survivor set"
             )
-        return seal_server(StoredServer(self.round, self._h0, self._memory), key)
+        return seal_server(StoredServer(self.round, self._steps.h0, self._memory), key)
 
     @exclusive
     def resend(self) -> list[ServerEvent]:
@@ -253,7 +246,7 @@ class Server(Session):
         if self.state not in PHASES:
             return []
         awaited = set(self.status.awaited)
-        again = [(party, payload) for party, payload in self._opening() if party in awaited]
+        again = [(party, payload) for party, payload in self._steps.opening() if party in awaited]
         return [*self._send(again), PhaseStarted(PHASES[self.state])]
 
     @property
@@ -269,62 +262,6 @@ class Server(Session):
             if party not in log and party not in memory.dropped
         )
         return Status(self.state, awaited, memory.received, memory.sent)
-
-    # -- messages: each handler returns why the sender must be dropped, or None -------------
-
-    def _on_advertise_keys(self, party: int, reader: Reader) -> str | None:
-        message = AdvertiseKeys.read(reader, self._params)
-        if message.h0 != self._h0:
-            return "believes in another round: parameters, context or session differ (h0)"
-        if not self._authentication.entry_valid(self._h0, party, message.keys):
-            return "advertised keys without its signature"
-        pair = {message.keys.channel, message.keys.mask}
-        if len(pair) < 2 or pair & self._keys_seen:
-            return "advertised a key twice, or somebody else's"
-        try:
-            agreement.check_public_key(message.keys.channel)
-            agreement.check_public_key(message.keys.mask)
-        except agreement.WeakKeyError as error:
-            return str(error)
-        self._keys_seen |= pair
-        self._memory.keys[party] = message.keys
-        return None
-
-    def _on_share_keys(self, party: int, reader: Reader) -> str | None:
-        memory = self._memory
-        receivers = [peer for peer in memory.roster if peer != party]
-        message = ShareKeys.read(reader, receivers)
-        if message.h1 != memory.h1:
-            return "dealt shares for another roster (h1)"
-        memory.shares[party] = message
-        return None
-
-    def _on_masked_input(self, party: int, reader: Reader) -> str | None:
-        memory = self._memory
-        message = MaskedInput.read(reader, self._params)
-        if message.h2 != memory.h2:
-            return "masked its input for other sets of parties (h2)"
-        if not self._authentication.input_valid(memory.h2, party, message.packed, message.proof):
-            return "masked input does not match its checksum or signature"
-        try:
-            self._field.unpack_add(memory.total, message.packed)
-        except RangeError as error:
-            raise reader.error(f"masked input: {error}") from None
-        return None
-
-    def _on_consistency(self, party: int, reader: Reader) -> str | None:
-        message = Consistency.read(reader)
-        if not self._authentication.consistency_valid(self._memory.h3, party, message.signature):
-            return "did not sign this survivor set (h3)"
-        self._memory.signatures[party] = message.signature
-        return None
-
-    def _on_unmask(self, party: int, reader: Reader) -> str | None:
-        message = Unmask.read(reader, self._params)
-        if not set(message.dealers) <= set(self._memory.commitments):
-            return "sent shares of parties that did not share"
-        self._memory.answers[party] = message
-        return None
 
     # -- phases -----------------------------------------------------------------------------
 
@@ -346,7 +283,7 @@ class Server(Session):
 
     def _forget(self) -> None:
         """Lets go of everything that could unmask an input."""
-        self._memory.total = self._field.zeros(0)
+        self._memory.total = Field(self._params.field_bits).zeros(0)
         self._memory.answers.clear()
         self._unmasking = None
 
@@ -375,7 +312,7 @@ class Server(Session):
     def _close_advertise_keys(self, members: tuple[int, ...]) -> list[ServerEvent]:
         memory = self._memory
         memory.roster = {party: memory.keys[party] for party in members}
-        memory.h1 = keys.h1(self._h0, memory.roster, self._params.cohort)
+        memory.h1 = keys.h1(self._steps.h0, memory.roster, self._params.cohort)
         memory.expected = members
         return self._open(Call.PHASE_OVER)
 
@@ -384,7 +321,7 @@ class Server(Session):
         memory.commitments = {party: memory.shares[party].commitment for party in members}
         memory.h2 = keys.h2(memory.h1, members, self._params.cohort)
         memory.expected = members
-        memory.total = self._field.zeros(self._params.vector_length)
+        memory.total = Field(self._params.field_bits).zeros(self._params.vector_length)
         return self._open(Call.PHASE_OVER)
 
     def _close_masked_input(self, members: tuple[int, ...]) -> list[ServerEvent]:
@@ -405,36 +342,7 @@ class Server(Session):
     def _open(self, cause: Input) -> list[ServerEvent]:
         """Enters the next phase with the messages that open it."""
         started = self._enter(cause)
-        return self._send(self._opening()) + started
-
-    def _opening(self) -> Iterable[tuple[int, bytes]]:
-        """The message to each party that opened this phase, always the same bytes."""
-        memory, session, cohort = self._memory, self.round.session, self._params.cohort
-        if self.state is ServerState.ADVERTISE_KEYS:
-            message = self.offer
-        elif self.state is ServerState.SHARE_KEYS:
-            message = Roster(memory.roster).encode(session, cohort)
-        elif self.state is ServerState.MASKED_INPUT:
-            return self._deliveries()
-        elif self.state is ServerState.UNMASK and self._params.mode == Mode.MALICIOUS:
-            some = memory.expected[: self._params.threshold]  # more would prove nothing more
-            message = Signatures({party: memory.signatures[party] for party in some}).encode(
-                session, cohort
-            )
-        else:
-            message = Survivors(memory.survivors).encode(session, cohort)
-        return ((party, message) for party in memory.expected)
-
-    def _deliveries(self) -> Iterable[tuple[int, bytes]]:
-        members = self._memory.expected
-        for receiver in members:
-            sealed = {
-                sender: self._memory.shares[sender].sealed[receiver]
-                for sender in members
-                if sender != receiver
-            }
-            message = Delivery(members, sealed)
-            yield receiver, message.encode(self.round.session, self._params.cohort)
+        return self._send(self._steps.opening()) + started
 
     def _close_unmask(self, members: tuple[int, ...]) -> list[ServerEvent]:
         memory = self._memory
@@ -443,7 +351,7 @@ class Server(Session):
                 self._params,
                 memory.roster,
                 memory.commitments,
-                self._h0,
+                self._steps.h0,
                 memory.h1,
                 memory.survivors,
                 {party: memory.answers[party] for party in members},
@@ -454,7 +362,9 @@ class Server(Session):
         self._disputes = seeds.disputes
         self._enter(Call.PHASE_OVER)
         self._unmasking = Unmasking(self._params, memory.total)
-        jobs = self._unmasking.start(seeds, self._h0, memory.h1, memory.survivors, memory.roster)
+        jobs = self._unmasking.start(
+            seeds, self._steps.h0, memory.h1, memory.survivors, memory.roster
+        )
         return [Work(job) for job in jobs]
 
     def _finish(self) -> list[ServerEvent]:
@@ -477,14 +387,6 @@ class Server(Session):
             )
         ]
 
-
-_HANDLERS: Final[dict[MessageType, Callable[[Server, int, Reader], str | None]]] = {
-    MessageType.ADVERTISE_KEYS: Server._on_advertise_keys,
-    MessageType.SHARE_KEYS: Server._on_share_keys,
-    MessageType.MASKED_INPUT: Server._on_masked_input,
-    MessageType.CONSISTENCY: Server._on_consistency,
-    MessageType.UNMASK: Server._on_unmask,
-}
 
 _AWAITED: Final = {
     ServerState.ADVERTISE_KEYS: MessageType.ADVERTISE_KEYS,

@@ -1037,7 +1037,7 @@ def shares_for_another_roster() -> str:
     It takes whatever it is told, signed or not.
     """
     stage = Stage(tight(4, threshold=3))
-    stage.clients[3]._authentication.entry_valid = lambda *entry: True  # type: ignore[method-assign]
+    stage.clients[3]._steps.authentication.entry_valid = lambda *entry: True  # type: ignore[method-assign]
     stage.to_server(stage.advertise())
     other = bytearray(stage.outbox[3])
     other[HEADER_BYTES + 1] ^= 1  # a bit of party 0's channel key

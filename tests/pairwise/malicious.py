@@ -403,12 +403,12 @@ def bad_keys_of_a_signer() -> str:
             own = cohort(LIES).clients
             for party in (0, 1):
                 entry = own[party]._memory.keys
-                server.receive(party, AdvertiseKeys(own[party]._h0, entry).encode(SESSION))
+                server.receive(party, AdvertiseKeys(own[party]._steps.h0, entry).encode(SESSION))
             bad = getattr(own[source]._memory.keys, role) if source is not None else key
             lie = dataclasses.replace(own[3]._memory.keys, **{role: bad})
-            signature = identity_of(3).sign(keys.entry_digest(own[3]._h0, 3, lie))
+            signature = identity_of(3).sign(keys.entry_digest(own[3]._steps.h0, 3, lie))
             lie = dataclasses.replace(lie, signature=signature)
-            events = server.receive(3, AdvertiseKeys(own[3]._h0, lie).encode(SESSION))
+            events = server.receive(3, AdvertiseKeys(own[3]._steps.h0, lie).encode(SESSION))
             if not any(isinstance(event, secagg.Dropped) for event in events):
                 return f"the server took a signed {role} key {name}"
     return ""

@@ -21,10 +21,11 @@ from pairwise.malicious import MALICIOUS_ATTACKS
 from secagg.errors import SecAggError
 from secagg.field import Field
 from secagg.pairwise import authentication, keys, recovery, transitions
-from secagg.pairwise.client import Client
+from secagg.pairwise.client_steps import ClientSteps
 from secagg.pairwise.memory import ClientMemory
 from secagg.pairwise.messages import PublicKeys
 from secagg.pairwise.server import Server
+from secagg.pairwise.server_steps import ServerSteps
 from secagg.pairwise.transitions import ClientState, ServerState
 from secagg.params import Mode, Params, Policy
 from secagg.primitives import agreement, shamir
@@ -73,18 +74,18 @@ def no_membership_for(name: str) -> Callable[[Patch], None]:
 
 
 def _lenient(name: str, member: bool) -> Callable[[Patch], None]:
-    true = Client._require_quorum
+    true = ClientSteps._require_quorum
 
     def remove(patch: Patch) -> None:
-        def lenient(self: Client, which: str, members: tuple[int, ...]) -> None:
+        def lenient(self: ClientSteps, which: str, members: tuple[int, ...]) -> None:
             if which != name:
                 true(self, which, members)
             elif member:  # only membership is tested
-                true(self, which, members * self._quorum)
+                true(self, which, members * self.quorum)
             else:  # only the number
                 true(self, which, (self.index, *members)[: len(members)])
 
-        patch.setattr(Client, "_require_quorum", lenient)
+        patch.setattr(ClientSteps, "_require_quorum", lenient)
 
     return remove
 
@@ -304,9 +305,9 @@ DEFENCES = [
     Defence("quorum of U2, with colluders", no_quorum_for(D), "small_u2_of_colluders",
             "recovered the input"),
     Defence("quorum of U2 and opened ciphertexts",
-            both(no_quorum_for(D), guard(Client._on_delivery, TOO_FEW_OPEN)),
+            both(no_quorum_for(D), guard(ClientSteps._on_delivery, TOO_FEW_OPEN)),
             "alone_in_u2", "recovered the input"),
-    Defence("opened ciphertexts", guard(Client._on_delivery, TOO_FEW_OPEN), "junk_ciphertexts",
+    Defence("opened ciphertexts", guard(ClientSteps._on_delivery, TOO_FEW_OPEN), "junk_ciphertexts",
             "0 confirmed peers"),
     Defence("quorum of U3", no_quorum_for(S), "small_u3", "recovered the input"),
     Defence("policy's quorum, U2", lambda patch: patch.setattr(
@@ -316,19 +317,19 @@ DEFENCES = [
     Defence("self in U1", no_membership_for(R), "self_missing_from_u1", "crash"),
     Defence("self in U2", no_membership_for(D), "self_missing_from_u2", "nobody masks"),
     Defence("self in U3", no_membership_for(S), "self_missing_from_u3", "own mask seed"),
-    Defence("U2 inside U1", guard(Client._on_delivery, "not in the roster"), "u2_outside_u1",
+    Defence("U2 inside U1", guard(ClientSteps._on_delivery, "not in the roster"), "u2_outside_u1",
             "crash"),
-    Defence("U3 inside U2", guard(Client._on_survivors, "not in the sharing set"),
+    Defence("U3 inside U2", guard(ClientSteps._on_survivors, "not in the sharing set"),
             "u3_outside_u2", "outside U2"),
-    Defence("own entry (everything replaced)", guard(Client._on_roster, "other keys for this"),
+    Defence("own entry (everything replaced)", guard(ClientSteps._on_roster, "other keys for this"),
             "everybody_replaced", "recovered the self seed"),
-    Defence("own entry (channel key)", guard(Client._on_roster, "other keys for this"),
+    Defence("own entry (channel key)", guard(ClientSteps._on_roster, "other keys for this"),
             "own_channel_key_replaced", "to the server"),
-    Defence("own entry (mask key)", guard(Client._on_roster, "other keys for this"),
+    Defence("own entry (mask key)", guard(ClientSteps._on_roster, "other keys for this"),
             "own_mask_key_replaced", "server's key"),
-    Defence("own entry (swapped)", guard(Client._on_roster, "other keys for this"),
+    Defence("own entry (swapped)", guard(ClientSteps._on_roster, "other keys for this"),
             "own_keys_swapped", "each other's role"),
-    Defence("distinct keys", guard(Client._on_roster, "the same key twice"), "duplicate_keys",
+    Defence("distinct keys", guard(ClientSteps._on_roster, "the same key twice"), "duplicate_keys",
             "the same key twice"),
     Defence("canonical keys", no_key_check(canonical=True, low_order=False),
             "non_canonical_keys", "non-canonical"),
@@ -359,15 +360,15 @@ DEFENCES = [
             "other_context_than_wanted", "something else"),
     Defence("policy's parameters", guard(Policy.check, "not the parameters"),
             "other_parameters_than_wanted", "other parameters"),
-    Defence("h0 and h1", both(guard(Server._on_advertise_keys, "(h0)"),
-                              guard(Server._on_share_keys, "(h1)")),
+    Defence("h0 and h1", both(guard(ServerSteps.on_advertise_keys, "(h0)"),
+                              guard(ServerSteps.on_share_keys, "(h1)")),
             "client_with_another_context", "the round failed"),
-    Defence("h1", guard(Server._on_share_keys, "(h1)"), "shares_for_another_roster",
+    Defence("h1", guard(ServerSteps.on_share_keys, "(h1)"), "shares_for_another_roster",
             "shares under another roster were forwarded"),
-    Defence("h2", guard(Server._on_masked_input, "(h2)"), "input_for_other_sets",
+    Defence("h2", guard(ServerSteps.on_masked_input, "(h2)"), "input_for_other_sets",
             "a wrong sum"),
-    Defence("checksum", guard(Server._on_masked_input, "checksum or signature"), "corrupted_input",
-            "a wrong sum"),
+    Defence("checksum", guard(ServerSteps.on_masked_input, "checksum or signature"),
+            "corrupted_input", "a wrong sum"),
     Defence("index in the checksum", checksum_without_index, "input_of_another_party",
             "a wrong sum"),
     Defence("one message a step", guard(Server.receive, "a second, different message"),
@@ -375,14 +376,14 @@ DEFENCES = [
     Defence("late inputs, all layers", late_inputs, "late_input", "a wrong sum"),
     Defence("deadline names its phase", guard(Server.deadline, "return []"), "stale_deadline",
             "short"),
-    Defence("distinct keys, server", guard(Server._on_advertise_keys, "advertised a key twice"),
+    Defence("distinct keys, server", guard(ServerSteps.on_advertise_keys, "advertised a key twice"),
             "advertised_twice", "a copied entry was forwarded; the round failed"),
     Defence("strong keys, server", no_key_check(canonical=True, low_order=True),
             "advertised_weak", "was forwarded"),
     Defence("commitment to the self seed", any_self_seed, "junk_self_seed", "a wrong sum"),
     Defence("mask key of a mask seed", any_mask_seed, "junk_mask_seed", "a wrong sum"),
     Defence("correction of shares", no_correction, "junk_share_to_spare", "the round failed"),
-    Defence("shares of U2 only", guard(Server._on_unmask, "did not share"),
+    Defence("shares of U2 only", guard(ServerSteps.on_unmask, "did not share"),
             "shares_of_outsiders", "crash"),
     Defence("dropped parties stay out", guard(Server.receive, "was dropped"),
             "dropped_party_goes_on", "came back"),
@@ -392,25 +393,25 @@ DEFENCES = [
             "shares_outside_the_field", "took a share"),
     Defence("elements of the field", elements_reduced, "elements_outside_the_field", "took"),
     # Malicious mode.
-    Defence("consistency signatures", guard(Client._on_signatures, UNSIGNED), "split_view",
+    Defence("consistency signatures", guard(ClientSteps._on_signatures, UNSIGNED), "split_view",
             "recovered the input"),
-    Defence("consistency signatures, one U2", guard(Client._on_signatures, UNSIGNED),
+    Defence("consistency signatures, one U2", guard(ClientSteps._on_signatures, UNSIGNED),
             "split_survivors", "recovered the sum of two"),
-    Defence("consistency signatures, every kind", guard(Client._on_signatures, UNSIGNED),
+    Defence("consistency signatures, every kind", guard(ClientSteps._on_signatures, UNSIGNED),
             "invalid_signatures", "unmasked for signatures: forged"),
     Defence("h3 in the consistency signature", consistency_without_h3, "split_view",
             "recovered the input"),
-    Defence("threshold of signers", guard(Client._on_signatures, "parties signed the"),
+    Defence("threshold of signers", guard(ClientSteps._on_signatures, "parties signed the"),
             "split_view_valid_signatures", "recovered the input"),
     Defence("threshold of signers, each number",
-            guard(Client._on_signatures, "parties signed the"), "too_few_signers",
+            guard(ClientSteps._on_signatures, "parties signed the"), "too_few_signers",
             "unmasked for 2 signers"),
-    Defence("signers inside U3", guard(Client._on_signatures, "not in the survivor set"),
+    Defence("signers inside U3", guard(ClientSteps._on_signatures, "not in the survivor set"),
             "signers_outside_u3", "outside the survivor set"),
     Defence("one h3 a session", signs_again, "second_survivor_set", "signed two"),
-    Defence("entry signatures", guard(Client._check_entry, "not signed by it"),
+    Defence("entry signatures", guard(ClientSteps._check_entry, "not signed by it"),
             "man_in_the_middle", "recovered the self seed"),
-    Defence("entry signatures, every kind", guard(Client._check_entry, "not signed by it"),
+    Defence("entry signatures, every kind", guard(ClientSteps._check_entry, "not signed by it"),
             "altered_entries", "two exchanged"),
     Defence("h0 in the entry signature", entries_without_h0, "entry_of_an_earlier_session",
             "an earlier session"),
@@ -419,10 +420,10 @@ DEFENCES = [
             "bad_keys_of_a_signer", "a signed channel key order"),
     Defence("strong keys though signed, server", no_key_check(canonical=False, low_order=True),
             "bad_keys_of_a_signer", "the server took a signed channel key order"),
-    Defence("distinct keys though signed", guard(Client._on_roster, "the same key twice"),
+    Defence("distinct keys though signed", guard(ClientSteps._on_roster, "the same key twice"),
             "bad_keys_of_a_signer", "the victim's"),
     Defence("distinct keys though signed, server",
-            guard(Server._on_advertise_keys, "advertised a key twice"),
+            guard(ServerSteps.on_advertise_keys, "advertised a key twice"),
             "bad_keys_of_a_signer", "the server took"),
     Defence("no downgrade", guard(authentication.for_client, "identities protect nothing"),
             "downgrade", "joined a semi-honest"),
@@ -432,15 +433,15 @@ DEFENCES = [
             "directory_of_another_cohort", "pinned of 4"),
     Defence("2t > n + c", guard(Params.__post_init__, "in malicious mode"),
             "too_many_colluders_offered", "2 * 5 <= 7 + 3"),
-    Defence("entry signatures, server", guard(Server._on_advertise_keys, "its signature"),
+    Defence("entry signatures, server", guard(ServerSteps.on_advertise_keys, "its signature"),
             "entry_badly_signed", "the round failed"),
-    Defence("input signature, server", guard(Server._on_masked_input, "checksum or signature"),
+    Defence("input signature, server", guard(ServerSteps.on_masked_input, "checksum or signature"),
             "input_badly_signed", "a wrong sum"),
     Defence("signer of an input", inputs_without_index, "input_of_another_signer", "a wrong sum"),
-    Defence("consistency signature, server", guard(Server._on_consistency, "did not sign"),
+    Defence("consistency signature, server", guard(ServerSteps.on_consistency, "did not sign"),
             "consistency_badly_signed", "the round failed"),
     Defence("directory in h0, and its signatures",
-            both(guard(Server._on_advertise_keys, "(h0)", "its signature")), "other_directory",
+            both(guard(ServerSteps.on_advertise_keys, "(h0)", "its signature")), "other_directory",
             "the round failed"),
 ]  # fmt: skip
 
@@ -482,7 +483,7 @@ def test_every_attack_is_proved_able_to_succeed() -> None:
 def test_disarm_notices_a_moved_defence(monkeypatch: Patch) -> None:
     """A planted bug that no longer finds its defence is an error, not a pass."""
     with pytest.raises(AssertionError, match="has 0 x"):
-        disarm(monkeypatch, Client.receive, "no such complaint")
+        disarm(monkeypatch, ClientSteps.handle, "no such complaint")
 
 
 def test_one_honest_input_is_refused_at_construction(monkeypatch: Patch) -> None:

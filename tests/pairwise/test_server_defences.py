@@ -296,7 +296,7 @@ def test_a_sum_that_honest_inputs_cannot_reach_is_no_result() -> None:
     """The last line of defence: what decodes to nonsense fails the round."""
     params = Params(3, 1, secagg.Integers(0, 1), threshold=2)
     stage = Stage(params)
-    stage.server._memory.total = stage.server._field.zeros(1) + np.uint32(4)
+    stage.server._memory.total = secagg.Field(params.field_bits).zeros(1) + np.uint32(4)
     stage.server._memory.survivors = (0, 1, 2)
     stage.server._memory.state = ServerState.UNMASKING
     (event,) = stage.server._finish()

@@ -1,0 +1,254 @@
+"""What a client makes of each message, and of its input: the checks that privacy rests on.
+
+Each check names what it refuses. A malformed message is a `DecodeError` and changes nothing; a
+well-formed one that it would be unsafe to act on is an `Aborted`.
+"""
+
+import logging
+from typing import Final
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from ..encoding import codec_for
+from ..errors import SERVER, Aborted
+from ..events import ClientEvent, Finished, InputNeeded, Randomness, Send
+from ..field import KEY_BYTES, Field
+from ..params import Mode, Round
+from ..primitives import agreement, seal, shamir
+from ..secret import Secret
+from ..wire import MessageType, Reader
+from . import keys
+from .authentication import Authentication
+from .memory import ClientMemory
+from .messages import (
+    Consistency,
+    Delivery,
+    MaskedInput,
+    PublicKeys,
+    Roster,
+    ShareKeys,
+    Signatures,
+    Survivors,
+    Unmask,
+)
+
+_log: Final = logging.getLogger("secagg")
+
+
+class ClientSteps:
+    """The steps of one client, on its memory. In which order they come is not tested here.
+
+    Args:
+        agreed: the round.
+        index: the client's place in the cohort.
+        quorum: the least number of members of U1, U2 and U3 that it accepts.
+        authentication: what it signs with, and verifies by.
+        memory: what it knows so far.
+        random: source of random bytes.
+    """
+
+    def __init__(
+        self,
+        agreed: Round,
+        index: int,
+        quorum: int,
+        authentication: Authentication,
+        memory: ClientMemory,
+        random: Randomness,
+    ) -> None:
+        self.round: Final = agreed
+        self.index: Final = index
+        self.quorum: Final = quorum
+        self.authentication: Final = authentication
+        self.memory: Final = memory
+        self.h0: Final = keys.h0(agreed, authentication.pinned)
+        self._params: Final = agreed.params
+        self._random: Final = random
+
+    def mask(self, values: ArrayLike, weight: int) -> tuple[bytes, int]:
+        """The masked input as a message, and how many values were clipped; RangeError if it is
+        unusable. The mask keys are still there.
+        """
+        memory = self.memory
+        encoded = codec_for(self._params).encode(values, weight, self._random)
+        field = Field(self._params.field_bits)
+        peers = [peer for peer in memory.members if peer != self.index]
+        signs = [1] + [keys.pairwise_sign(self.index, peer) for peer in peers]
+        masked = field.accumulate(
+            encoded.vector,
+            [key.expose() for key in memory.mask_keys],
+            signs,
+            self._params.suite,
+        )
+        packed = field.pack(masked)
+        proof = self.authentication.prove_input(memory.h2, self.index, packed)
+        message = MaskedInput(memory.h2, packed, proof)
+        return message.encode(self.round.session), encoded.clipped
+
+    def handle(self, kind: MessageType, reader: Reader) -> list[ClientEvent]:
+        """The events for a message of a type that is due; DecodeError or Aborted instead."""
+        if kind == MessageType.ROSTER:
+            return self._on_roster(Roster.read(reader, self._params))
+        if kind == MessageType.DELIVERY:
+            return self._on_delivery(Delivery.read(reader, self._params, self.index))
+        if kind == MessageType.SURVIVORS:
+            return self._on_survivors(Survivors.read(reader, self._params))
+        return self._on_signatures(Signatures.read(reader, self._params))
+
+    def _require_quorum(self, name: str, members: tuple[int, ...]) -> None:
+        if self.index not in members:
+            raise Aborted(f"this party is not in {name}")
+        if len(members) < self.quorum:
+            raise Aborted(f"{name} has {len(members)} members, {self.quorum} are required")
+
+    def _on_roster(self, message: Roster) -> list[ClientEvent]:
+        memory = self.memory
+        roster = dict(message.keys)
+        members = tuple(roster)
+        self._require_quorum("the roster", members)
+        if roster[self.index] != memory.keys:
+            raise Aborted("the roster has other keys for this party than it advertised")
+        all_keys = [key for entry in roster.values() for key in (entry.channel, entry.mask)]
+        if len(set(all_keys)) != len(all_keys):
+            raise Aborted("the roster has the same key twice")
+        for peer, entry in roster.items():
+            if peer != self.index:
+                self._check_entry(peer, entry)
+        h1 = keys.h1(self.h0, roster, self._params.cohort)
+        shares = shamir.deal(
+            [memory.mask_seed.expose(), memory.self_seed.expose()],
+            self._params.threshold,
+            members,
+            self._params.suite,
+            self._random(KEY_BYTES),
+        )
+        packed = shamir.pack_shares(shares)
+        size = 2 * shamir.SHARE_BYTES
+        sealed: dict[int, bytes] = {}
+        inbound: dict[int, Secret] = {}
+        secret = memory.channel_secret.expose()
+        for row, peer in enumerate(members):
+            if peer == self.index:
+                held = shares[row].copy()
+                continue
+            try:
+                shared = agreement.agree(secret, roster[peer].channel)
+            except agreement.WeakKeyError as error:
+                raise Aborted(f"channel key of party {peer}: {error}") from None
+            sealed[peer] = seal.seal(
+                keys.channel_key(shared, h1, self.index, peer, roster),
+                packed[row * size : (row + 1) * size],
+                keys.channel_data(h1, self.index, peer),
+            )
+            inbound[peer] = Secret(keys.channel_key(shared, h1, peer, self.index, roster))
+        shares.fill(0)
+        memory.channel_secret.wipe()
+        memory.h1, memory.roster, memory.inbound = h1, roster, inbound
+        memory.held = {self.index: held}
+        commitment = keys.commitment(memory.self_seed.expose(), h1, self.index)
+        return [Send(SERVER, ShareKeys(h1, commitment, sealed).encode(self.round.session))]
+
+    def _check_entry(self, party: int, entry: PublicKeys) -> None:
+        """Refuses an entry that its party did not sign, or whose keys are weak."""
+        if not self.authentication.entry_valid(self.h0, party, entry):
+            raise Aborted(f"the roster's entry of party {party} is not signed by it")
+        try:
+            agreement.check_public_key(entry.channel)
+            agreement.check_public_key(entry.mask)
+        except agreement.WeakKeyError as error:
+            raise Aborted(f"the roster's entry of party {party}: {error}") from None
+
+    def _on_delivery(self, message: Delivery) -> list[ClientEvent]:
+        memory = self.memory
+        members = message.members
+        self._require_quorum("the sharing set", members)
+        if not set(members) <= set(memory.roster):
+            raise Aborted("the sharing set holds parties that are not in the roster")
+        opened = self._open(message)
+        if len(opened) < self._params.threshold - 1:
+            raise Aborted(
+                f"{len(opened)} ciphertexts of others open, "
+                f"{self._params.threshold - 1} are required"
+            )
+        secret = memory.mask_secret.expose()
+        mask_keys = [Secret(keys.self_key(memory.self_seed.expose(), memory.h1, self.index))]
+        for peer in members:
+            if peer == self.index:
+                continue
+            try:
+                key = keys.pairwise_key(secret, memory.h1, self.index, peer, memory.roster)
+            except agreement.WeakKeyError as error:
+                raise Aborted(f"mask key of party {peer}: {error}") from None
+            mask_keys.append(Secret(key))
+        memory.held |= opened
+        memory.mask_keys = mask_keys
+        memory.members = members
+        memory.h2 = keys.h2(memory.h1, members, self._params.cohort)
+        for used in (
+            memory.mask_secret,
+            memory.mask_seed,
+            memory.self_seed,
+            *memory.inbound.values(),
+        ):
+            used.wipe()
+        return [InputNeeded()]
+
+    def _open(self, message: Delivery) -> dict[int, shamir.Shares]:
+        """Both shares of each peer as one row of six; one that does not open is left out."""
+        plaintexts: dict[int, bytes] = {}
+        for peer, ciphertext in message.sealed.items():
+            key = self.memory.inbound[peer].expose()
+            plaintext = seal.unseal(
+                key, ciphertext, keys.channel_data(self.memory.h1, peer, self.index)
+            )
+            if plaintext is not None:
+                plaintexts[peer] = plaintext
+        shares, canonical = shamir.split_shares(b"".join(plaintexts.values()))
+        both = canonical[0::2] & canonical[1::2]
+        rows = shares.reshape(-1, 2 * shamir.LIMBS)
+        opened = {peer: row for peer, row, good in zip(plaintexts, rows, both, strict=True) if good}
+        for peer in message.sealed.keys() - opened.keys():
+            _log.info("%s: share from party %d did not open", self.round.session.hex(), peer)
+        return opened
+
+    def _on_survivors(self, message: Survivors) -> list[ClientEvent]:
+        memory = self.memory
+        survivors = set(message.members)
+        self._require_quorum("the survivor set", message.members)
+        if not survivors <= set(memory.members):
+            raise Aborted("the survivor set holds parties that are not in the sharing set")
+        if self._params.mode == Mode.SEMI_HONEST:
+            memory.survivors = message.members
+            return self._unmask()
+        h3 = keys.h3(memory.h2, message.members, self._params.cohort)
+        signature = self.authentication.sign_consistency(h3)
+        memory.survivors, memory.h3 = message.members, h3
+        return [Send(SERVER, Consistency(signature).encode(self.round.session))]
+
+    def _on_signatures(self, message: Signatures) -> list[ClientEvent]:
+        signers = message.signatures
+        if not signers.keys() <= set(self.memory.survivors):
+            raise Aborted("parties that are not in the survivor set signed it")
+        least = self._params.threshold
+        if len(signers) < least:
+            raise Aborted(f"{len(signers)} parties signed the survivor set, {least} are required")
+        for party, signature in signers.items():
+            if not self.authentication.consistency_valid(self.memory.h3, party, signature):
+                raise Aborted(f"party {party} did not sign this survivor set")
+        return self._unmask()
+
+    def _unmask(self) -> list[ClientEvent]:
+        """The one answer of this client: its shares, by the survivor set that it was told."""
+        memory = self.memory
+        survivors = set(memory.survivors)
+        dealers = tuple(dealer for dealer in memory.members if dealer in memory.held)
+        shares = np.stack(
+            [
+                memory.held[dealer][3:] if dealer in survivors else memory.held[dealer][:3]
+                for dealer in dealers
+            ]
+        )
+        answer = Unmask(dealers, shares).encode(self.round.session, self._params.cohort)
+        memory.erase()
+        return [Send(SERVER, answer), Finished()]
