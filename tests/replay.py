@@ -1,0 +1,390 @@
+"""Playing the vectors of the wire format: by the library, and by the reference model."""
+
+import itertools
+import json
+import struct
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cache, partial
+from typing import Any
+
+import numpy as np
+import pytest
+import reference
+import wire_v1
+from harness import state_of
+from wire_v1.forge import ABORTED, DECODE, DROPPED, FAILS, OFFER, REFUSED
+
+import secagg
+from secagg import Client, Directory, Identity, MemoryLedger, Phase, Policy, Round, Send, Server
+from secagg.field import Field
+from secagg.pairwise.transitions import PHASES, ClientState
+
+Vector = dict[str, Any]
+BY_CLIENTS, BY_SERVER, OFFERS = "refused-by-clients", "refused-by-the-server", "refused-offers"
+
+
+def load(name: str) -> Any:
+    """A file of vectors."""
+    return json.loads((wire_v1.DIRECTORY / f"{name}.json").read_text())
+
+
+NAMES = sorted(path.stem for path in wire_v1.DIRECTORY.glob("*-[01][0-9]-*.json"))
+ROUNDS: dict[str, Vector] = {name: load(name) for name in NAMES}
+ACCEPTED: list[Vector] = load("accepted-offers")
+REFUSALS: dict[str, list[Vector]] = {name: load(name) for name in (BY_CLIENTS, BY_SERVER, OFFERS)}
+
+
+# -- what a file says -----------------------------------------------------------------------------
+
+
+class Tape:
+    """The randomness of one party, as listed; nobody may draw other lengths, or more."""
+
+    def __init__(self, vector: Vector, party: int) -> None:
+        self.left = [bytes.fromhex(one["bytes"]) for one in vector["parties"][party]["random"]]
+
+    def __call__(self, size: int) -> bytes:
+        """The next listed bytes."""
+        assert self.left, "more was drawn than is listed"
+        assert len(self.left[0]) == size
+        return self.left.pop(0)
+
+
+def f64(words: Iterable[str]) -> list[float]:
+    """Doubles from their bytes."""
+    return [struct.unpack("<d", bytes.fromhex(word))[0] for word in words]
+
+
+def values_of(vector: Vector, party: int) -> tuple[list[float] | list[int], int]:
+    """The input and the weight of a party."""
+    given = vector["parties"][party]["input"]
+    if vector["params"]["format"]["name"] == "integers":
+        return [int(x) for x in given["values"]], 1
+    assert f64(given["values"]) == given["decimal"]
+    return f64(given["values"]), given["weight"]
+
+
+def sent(message: Vector) -> bytes:
+    """A message as it was sent."""
+    return bytes.fromhex(message["bytes"])
+
+
+def delivered(message: Vector) -> bytes:
+    """A message as it arrived."""
+    return bytes.fromhex(message.get("delivered", message["bytes"]))
+
+
+def groups(messages: Sequence[Vector]) -> Iterator[tuple[str, bool, list[Vector]]]:
+    """The messages behind the offer by type, and whether the server sends them."""
+    for kind, group in itertools.groupby(messages[1:], key=lambda one: one["type"]):
+        listed = list(group)
+        yield kind, listed[0]["from"] == "server", listed
+
+
+# -- the library on the inputs of a file ----------------------------------------------------------
+
+
+@cache
+def identity_for(seed: str) -> Identity:
+    """A party's long-lived key."""
+    return Identity.generate(lambda _: bytes.fromhex(seed))
+
+
+@cache
+def directory_for(verify_keys: tuple[str, ...]) -> Directory:
+    """The pinned keys of a cohort."""
+    return Directory.of((f"p{i}", bytes.fromhex(key)) for i, key in enumerate(verify_keys))
+
+
+def pinned(vector: Vector) -> Directory | None:
+    """What all have pinned."""
+    listed = tuple(one["verify_key"] for one in vector["parties"])
+    return directory_for(listed) if all(listed) else None
+
+
+def round_of(vector: Vector) -> Round:
+    """What was offered."""
+    return Round.decode(sent(vector["messages"][0]))
+
+
+def client_for(vector: Vector, party: int, random: Tape | None = None) -> Client:
+    """A party of a round."""
+    seed = vector["parties"][party]["identity_seed"]
+    return Client(
+        round_of(vector),
+        party,
+        Policy(allow_pair=True),
+        random or Tape(vector, party),
+        identity=identity_for(seed) if seed else None,
+        directory=pinned(vector),
+        ledger=MemoryLedger() if seed else None,
+    )
+
+
+def answer_to(client: Client, vector: Vector, data: bytes) -> bytes:
+    """What a client answers to a message of the server."""
+    events = client.receive(data)
+    if any(isinstance(event, secagg.InputNeeded) for event in events):
+        values, weight = values_of(vector, client.index)
+        dtype = np.int64 if vector["params"]["format"]["name"] == "integers" else np.float64
+        return client.submit(np.array(values, dtype), weight)
+    (payload,) = [event.payload for event in events if isinstance(event, Send)]
+    return payload
+
+
+class Host:
+    """The library's server, which must announce what a file says."""
+
+    def __init__(self, vector: Vector) -> None:
+        self.vector = vector
+        self.server = Server(round_of(vector), pinned(vector))
+        self.outbox: dict[int, bytes] = {}
+        self.told: list[object] = []
+        self._hear(self.server.start())
+
+    def _hear(self, events: Iterable[object]) -> None:
+        for event in events:
+            self.told.append(event)
+            if isinstance(event, Send):
+                self.outbox[event.to] = event.payload
+            elif isinstance(event, secagg.Work):
+                self._hear(self.server.complete(event.job, event.job.run()))
+
+    def take(self, party: int, data: bytes) -> None:
+        """One message."""
+        self._hear(self.server.receive(party, data))
+
+    def close(self, kind: str) -> None:
+        """No more messages of this type come."""
+        self._hear(self.server.deadline(Phase(kind)))
+
+    def announces(self, group: Sequence[Vector]) -> None:
+        """Asserts that these were sent, to these."""
+        assert self.outbox == {to: sent(one) for one in group for to in one["to"]}
+        self.outbox = {}
+
+    def ends(self) -> None:
+        """Asserts the result, or the failure."""
+        want = self.vector["result"]
+        results = [one.result for one in self.told if isinstance(one, secagg.Completed)]
+        failures = [one for one in self.told if isinstance(one, secagg.Failed)]
+        assert self.server.state not in PHASES
+        if "failed" in want:
+            assert not results
+            assert len(failures) == 1
+            return
+        (result,) = results
+        assert not failures
+        assert list(result.survivors) == want["survivors"]
+        assert result.weight == int(want["weight"])
+        assert result.mean.tolist() == f64(want["mean"]) == want["mean_decimal"]
+        if "total_decimal" in want:
+            assert result.total.tolist() == f64(want["total"]) == want["total_decimal"]
+        else:
+            assert result.total.tolist() == [int(x) for x in want["total"]]
+
+
+def replay(vector: Vector) -> Host:
+    """The whole round by the library; AssertionError where it differs from the file."""
+    agreed, params = round_of(vector), vector["params"]
+    assert agreed.params.encode().hex() == params["encoding"]
+    assert agreed.encode() == sent(vector["messages"][0])
+    assert (agreed.session.hex(), agreed.context.hex()) == (vector["session"], vector["context"])
+    assert agreed.params.quorum == params["quorum"]
+    assert agreed.params.vector_length == params["vector_length"]
+    assert agreed.params.field_bits == params["field_bits"]
+    assert str(Field(agreed.params.field_bits).modulus) == params["modulus"]
+    host, clients, inbox = Host(vector), dict[int, Client](), dict[int, bytes]()
+    tapes = {party: Tape(vector, party) for party in range(params["cohort"])}
+    kind = ""
+    for kind, by_server, group in groups(vector["messages"]):
+        if by_server:
+            host.announces(group)
+            inbox = {to: delivered(one) for one in group for to in one["to"]}
+            continue
+        for one in group:
+            party = one["from"]
+            if kind == "advertise keys":
+                clients[party] = client_for(vector, party, tapes[party])
+                made = clients[party].start()
+            else:
+                made = answer_to(clients[party], vector, inbox[party])
+            assert made == sent(one), f"{kind} of party {party}"
+            host.take(party, delivered(one))
+        host.close(kind)
+    assert not host.outbox
+    host.ends()
+    assert not any(tapes[party].left for party in clients), "less was drawn than is listed"
+    return host
+
+
+# -- the reference model on the inputs of a file --------------------------------------------------
+
+
+def session_of(vector: Vector) -> reference.Session:
+    """What both sides of the model know."""
+    p = vector["params"]
+    f = p["format"]
+    form = (
+        reference.Integers(int(f["low"]), int(f["high"]))
+        if f["name"] == "integers"
+        else reference.FixedPoint(f64([f["clip_f64"]])[0], f["bits"], f["max_weight"])
+    )
+    names = ("suite", "mode", "cohort", "threshold", "min_survivors", "colluders", "length")
+    return reference.Session(
+        reference.Parameters(*(p[name] for name in names), form),
+        bytes.fromhex(vector["session"]),
+        bytes.fromhex(vector["context"]),
+        [bytes.fromhex(one["verify_key"]) for one in vector["parties"] if one["verify_key"]],
+    )
+
+
+def model_party(vector: Vector, party: int) -> reference.Party:
+    """A client of the model."""
+    seed = vector["parties"][party]["identity_seed"]
+    identity = bytes.fromhex(seed) if seed else None
+    return reference.Party(session_of(vector), party, Tape(vector, party), identity)
+
+
+def model_answer(party: reference.Party, vector: Vector, kind: str, data: bytes) -> bytes:
+    """What a client of the model answers to what should be a message of this type."""
+    if kind == "roster":
+        return party.share_keys(data)
+    if kind == "delivery":
+        return party.masked_input(data, *values_of(vector, party.index))
+    if kind == "survivors" and party.session.parameters.malicious:
+        return party.consistency(data)
+    return party.unmask(data)
+
+
+# -- refusals -------------------------------------------------------------------------------------
+
+ERRORS = {
+    DECODE: secagg.DecodeError,
+    REFUSED: secagg.RemoteProtocolError,
+    ABORTED: secagg.Aborted,
+}
+
+
+def confront_client(refusal: Vector) -> None:
+    """Plays a client up to the message, hands it over, and asserts what must happen."""
+    vector, party = ROUNDS[refusal["round"]], refusal["to"]
+    messages, at = vector["messages"], refusal["before"]
+    client = client_for(vector, party)
+    client.start()
+    for one in messages[1:at]:
+        if one["from"] == "server" and party in one["to"]:
+            answer_to(client, vector, delivered(one))
+    before = state_of(client)
+    error = None
+    try:
+        client.receive(bytes.fromhex(refusal["bytes"]))
+    except secagg.SecAggError as raised:
+        error = raised
+    assert isinstance(error, ERRORS[refusal["expected"]]), f"{refusal['name']}: {error!r}"
+    if refusal["expected"] == ABORTED:
+        assert client.state is ClientState.ABORTED
+        with pytest.raises(secagg.RemoteProtocolError):
+            client.receive(sent(messages[at]))
+        return
+    assert state_of(client) == before
+    if at < len(messages):
+        assert party in messages[at]["to"]
+        made = answer_to(client, vector, sent(messages[at]))
+        assert made == next(sent(one) for one in messages[at:] if one["from"] == party)
+
+
+def confront_server(refusal: Vector) -> None:
+    """Plays the server up to the message, hands it over, and asserts what must happen then.
+
+    What is refused must cost nothing: the round goes on to its result, every message as listed.
+    """
+    vector, party = ROUNDS[refusal["round"]], refusal["from"]
+    expected, at = refusal["expected"], refusal["before"]
+    host, data, number, kind = Host(vector), bytes.fromhex(refusal["bytes"]), 0, ""
+    for kind, by_server, group in groups(vector["messages"]):
+        if by_server:
+            if expected == DROPPED and number >= at:
+                assert party not in host.outbox, refusal["name"]
+                return
+            host.announces(group)
+            number += len(group)
+            continue
+        for one in group:
+            number += 1
+            if number != at:
+                host.take(one["from"], delivered(one))
+                continue
+            if expected in ERRORS:
+                before = state_of(host.server)
+                error = None
+                try:
+                    host.take(party, data)
+                except secagg.SecAggError as raised:
+                    error = raised
+                assert isinstance(error, ERRORS[expected]), f"{refusal['name']}: {error!r}"
+                assert state_of(host.server) == before
+                host.take(one["from"], delivered(one))
+                continue
+            assert one["from"] == party
+            told = len(host.told)
+            host.take(party, data)
+            drops = [e.party for e in host.told[told:] if isinstance(e, secagg.Dropped)]
+            assert drops == ([party] if expected == DROPPED else []), refusal["name"]
+        host.close(kind)
+    if expected in ERRORS:
+        host.ends()
+    elif expected == FAILS:
+        assert not any(isinstance(event, secagg.Completed) for event in host.told)
+        assert isinstance(host.told[-1], secagg.Failed), refusal["name"]
+    else:
+        assert kind == "unmask"
+
+
+def model_refuses(refusal: Vector) -> str:
+    """Why the reference model raises ValueError at the message, or then at the sum; "" if not."""
+    vector, at = ROUNDS[refusal["round"]], refusal["before"]
+    messages, data = vector["messages"], bytes.fromhex(refusal["bytes"])
+    if refusal["to"] != "server":
+        party = model_party(vector, refusal["to"])
+        party.advertise_keys()
+        for one in messages[1:at]:
+            if one["from"] == "server" and party.index in one["to"]:
+                model_answer(party, vector, one["type"], delivered(one))
+        kind = messages[at]["type"] if at < len(messages) else "survivors"
+        return reason(partial(model_answer, party, vector, kind, data))
+    server = reference.Server(session_of(vector))
+    for number, one in enumerate(messages):
+        if one["from"] == "server":
+            if number and messages[number - 1]["from"] != "server":
+                server.announce(one["type"])
+        elif number != at:
+            server.accept(one["type"], one["from"], delivered(one))
+        elif refusal["expected"] == FAILS:
+            server.accept(one["type"], refusal["from"], data)
+        else:
+            return reason(partial(server.accept, one["type"], refusal["from"], data))
+    return reason(server.aggregate)
+
+
+def reason(call: Callable[[], object]) -> str:
+    """What a ValueError says; "" if there is none."""
+    try:
+        call()
+    except ValueError as error:
+        return str(error)
+    return ""
+
+
+def confront_offer(refusal: Vector) -> None:
+    """A client reads no round in it."""
+    assert refusal["expected"] == OFFER
+    try:
+        Round.decode(bytes.fromhex(refusal["bytes"]))
+    except secagg.DecodeError:
+        return
+    raise AssertionError(f"{refusal['name']}: taken")
+
+
+CONFRONT = {BY_CLIENTS: confront_client, BY_SERVER: confront_server, OFFERS: confront_offer}
+EVERY = [(file, refusal) for file, refusals in REFUSALS.items() for refusal in refusals]

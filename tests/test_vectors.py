@@ -1,0 +1,371 @@
+"""The vectors of the wire format v1: what the reference model makes of them, and the library."""
+
+import copy
+from pathlib import Path
+
+import numpy as np
+import pytest
+import reference
+import wire_v1
+from replay import (
+    ACCEPTED,
+    BY_CLIENTS,
+    BY_SERVER,
+    CONFRONT,
+    EVERY,
+    OFFERS,
+    REFUSALS,
+    ROUNDS,
+    Tape,
+    Vector,
+    model_refuses,
+    pinned,
+    replay,
+    round_of,
+    sent,
+    session_of,
+    values_of,
+)
+from wire_v1.forge import ABORTED, DECODE, DROPPED, FAILS, OFFER, REFUSED
+
+import secagg
+from secagg import Phase, Round
+from secagg.encoding import codec_for
+from secagg.field import Field
+from secagg.pairwise import keys
+from secagg.pairwise.messages import PublicKeys
+from secagg.primitives import agreement, shamir
+
+# What the reference model takes: it compares no keys, counts no ciphertexts that open, keeps no
+# record of what it took and from whom, and does not look at the range of a sum. Its Ed25519
+# (OpenSSL) takes points of small order. It reads no offers.
+MODEL_TAKES = (
+    "advertise keys, channel key of party 0",
+    "advertise keys, entry of party 0",
+    "advertise keys, mask key of party 0 as channel key",
+    "advertise keys, one key in both roles",
+    "after the end, another survivor set",
+    "consistency, R of small order",
+    "delivery, ciphertexts in another order",
+    "delivery, no ciphertext opens",
+    "delivery, of another receiver",
+    "delivery, reflected ciphertexts",
+    "delivery, too few ciphertexts open",
+    "input of a party outside U2",
+    "masked input, a sum out of reach",
+    "masked input, a weight out of reach",
+    "roster, a signed key of another",
+    "roster, duplicate channel key",
+    "roster, duplicate mask key",
+    "roster, mask key of 1 as channel key of 4",
+    "roster, one key in both roles",
+    "roster, own key with another",
+    "roster, two entries of one party",
+    "second, different keys",
+    "second, different masked input",
+    "second, different shares",
+    "second, different shares of seeds",
+    "signatures, R of small order",
+)
+
+# Why the model refuses all the others: every reason occurs.
+MODEL_REASONS = {
+    "the message is too short",
+    "bytes follow the last field",
+    "a field differs from what it must be",
+    "a bitmap has a bit that it must not have",
+    "not a canonical packed vector",
+    "an element is not below p(b)",
+    "public key is not canonical",
+    "Error computing shared key.",  # the output is zero
+    "a signature is not valid",
+    "the roster is too small or lacks this party's keys",
+    "U2 is too small or lacks this party",
+    "U3 is too small or lacks this party",
+    "too few have signed",
+    "fewer than t shares",
+    "a self seed does not fit its commitment",
+}
+
+
+@pytest.fixture(scope="module")
+def made() -> dict[str, str]:
+    """What the reference model makes now."""
+    return wire_v1.files()
+
+
+def test_the_files_are_frozen(made: dict[str, str]) -> None:
+    """v1 never changes: making the vectors anew gives the same bytes."""
+    assert wire_v1.differing(wire_v1.DIRECTORY, made) == []
+
+
+def test_how_many_there_are() -> None:
+    """No vector is lost unseen, and nothing that they must cover."""
+    assert (len(ROUNDS), {name: len(them) for name, them in REFUSALS.items()}) == (
+        33,
+        {BY_CLIENTS: 118, BY_SERVER: 110, OFFERS: 47},
+    )
+    assert len(ACCEPTED) == 24
+    assert len({refusal["name"] for _, refusal in EVERY}) == len(EVERY)
+    outcomes = [refusal["expected"] for _, refusal in EVERY]
+    assert {one: outcomes.count(one) for one in sorted(set(outcomes))} == {
+        ABORTED: 79,
+        DECODE: 63,
+        DROPPED: 54,
+        OFFER: 47,
+        REFUSED: 28,
+        FAILS: 4,
+    }
+    params = [vector["params"] for vector in ROUNDS.values()]
+    for mode in (0, 1):
+        of_mode = [one for one in params if one["mode"] == mode]
+        assert {one["cohort"] for one in of_mode} == {2, 3, 5, 10}
+        assert {one["suite"] for one in of_mode} == {1, 2}
+        assert {one["format"]["name"] for one in of_mode} == {"fixed point", "integers"}
+        assert {one["field_bits"] > 32 for one in of_mode} == {False, True}
+    failed = {vector["result"].get("failed") for vector in ROUNDS.values()}
+    assert failed == {None, "u1", "u2", "u3", "consistency", "unmask", "seed"}
+    drops = {one["drops_before"] for vector in ROUNDS.values() for one in vector["parties"]}
+    assert drops == {None, *(str(phase) for phase in Phase)}
+    rejecting = [name for name, vector in ROUNDS.items() if vector["rejected"]]
+    assert len(rejecting) == 3
+    assert all("rejected" in name for name in rejecting)
+
+
+@pytest.mark.parametrize("name", ROUNDS)
+def test_the_library_plays_every_byte(name: str) -> None:
+    """On the listed randomness and inputs: every message of both sides, and the result."""
+    host = replay(ROUNDS[name])
+    results = [one.result for one in host.told if isinstance(one, secagg.Completed)]
+    if "wrong-share" in name and results:
+        assert results[0].disputes == ((1, 4),)
+
+
+@pytest.mark.parametrize("name", ROUNDS)
+def test_the_values_on_the_way(name: str) -> None:
+    """Derived keys, shares, and encoded and masked vectors are those of the library."""
+    vector = ROUNDS[name]
+    agreed, n = round_of(vector), vector["params"]["cohort"]
+    directory = pinned(vector)
+    h0 = keys.h0(agreed, directory.encode() if directory else b"")
+    sets, chain = vector["sets"], vector["transcript"]
+    roster = {}
+    for one in vector["messages"]:
+        if one["type"] == "advertise keys":
+            entry = sent(one)[52:]
+            roster[one["from"]] = PublicKeys(entry[:32], entry[32:64], entry[64:])
+    assert chain["h0"] == h0.hex()
+    h1, field = keys.h1(h0, roster, n), Field(agreed.params.field_bits)
+    if chain["h1"]:
+        assert chain["h1"] == h1.hex()
+    if chain["h2"]:
+        assert chain["h2"] == keys.h2(h1, sets["u2"], n).hex()
+    if chain["h3"]:
+        assert chain["h3"] == keys.h3(bytes.fromhex(chain["h2"]), sets["u3"], n).hex()
+    encoded = {}
+    for got in vector["derived"]:
+        u = got["index"]
+        drawn = {one["name"]: bytes.fromhex(one["bytes"]) for one in vector["parties"][u]["random"]}
+        mask_sk = keys.mask_key(drawn["mask_seed"], h0, u)
+        assert got["mask_sk"] == mask_sk.hex()
+        assert got["mask_pk"] == agreement.public_key(mask_sk).hex() == roster[u].mask.hex()
+        assert got["channel_pk"] == agreement.public_key(drawn["channel_sk"]).hex()
+        if got["commitment"]:
+            assert got["commitment"] == keys.commitment(drawn["self_seed"], h1, u).hex()
+            assert got["self_key"] == keys.self_key(drawn["self_seed"], h1, u).hex()
+            assert [int(v) for v in got["channel_keys"]] == [v for v in roster if v != u]
+            for v, key in got["channel_keys"].items():
+                shared = agreement.agree(drawn["channel_sk"], roster[int(v)].channel)
+                assert key == keys.channel_key(shared, h1, u, int(v), roster).hex()
+        if got["pairwise_keys"]:
+            assert [int(v) for v in got["pairwise_keys"]] == [v for v in sets["u2"] if v != u]
+            for v, key in got["pairwise_keys"].items():
+                assert key == keys.pairwise_key(mask_sk, h1, u, int(v), roster).hex()
+            values, weight = values_of(vector, u)
+            of_rounding = codec_for(agreed.params).encode(
+                np.array(values), weight, lambda _, drawn=drawn: drawn["rounding_key"]
+            )
+            encoded[u] = [int(x) for x in got["encoded"]]
+            assert of_rounding.vector.tolist() == encoded[u]
+            vector_bytes = field.pack(np.array([int(x) for x in got["masked"]], field.dtype))
+            message = next(
+                one
+                for one in vector["messages"]
+                if (one["type"], one["from"]) == ("masked input", u)
+            )
+            assert sent(message)[52:].startswith(vector_bytes)
+    check_shares(vector, agreed)
+    if "field_sum" in vector["result"]:
+        columns = zip(*(encoded[u] for u in sets["u3"]), strict=True)
+        assert [str(sum(column)) for column in columns] == vector["result"]["field_sum"]
+
+
+def check_shares(vector: Vector, agreed: Round) -> None:
+    """The shares of one dealer are those that the library deals."""
+    listed = vector["shares"]
+    if listed is None:
+        assert vector["result"]["failed"] == "u1"
+        return
+    random = vector["parties"][listed["dealer"]]["random"]
+    drawn = {one["name"]: bytes.fromhex(one["bytes"]) for one in random}
+    shares = shamir.deal(
+        [drawn["mask_seed"], drawn["self_seed"]],
+        agreed.params.threshold,
+        [int(v) for v in listed["holders"]],
+        agreed.params.suite,
+        drawn["coefficient_key"],
+    )
+    for row, got in zip(shares, listed["holders"].values(), strict=True):
+        assert [int(x) for x in got["mask_seed"] + got["self_seed"]] == row.tolist()
+        assert got["plaintext"] == shamir.pack_shares(row).hex()
+
+
+@pytest.mark.parametrize("name", [name for name in ROUNDS if "share" not in name])
+def test_the_driver_is_the_models_own_run(name: str) -> None:
+    """The vectors' driver adds nothing to an undisturbed `reference.run`: the same messages."""
+    vector = ROUNDS[name]
+    n = vector["params"]["cohort"]
+    s = session_of(vector)
+    seeds = [one["identity_seed"] for one in vector["parties"]]
+    run = reference.run(
+        s.parameters,
+        s.session,
+        s.context,
+        {u: values_of(vector, u) for u in range(n)},
+        {u: Tape(vector, u) for u in range(n)},
+        {u: one["drops_before"] for u, one in enumerate(vector["parties"]) if one["drops_before"]},
+        {u: bytes.fromhex(seed) for u, seed in enumerate(seeds) if seed},
+    )
+    messages = vector["messages"]
+    assert run.offer == sent(messages[0])
+    assert run.sent == {
+        (one["from"], one["type"]): sent(one) for one in messages if one["from"] != "server"
+    }
+    assert run.received == {
+        (to, one["type"]): sent(one)
+        for one in messages[1:]
+        if one["from"] == "server"
+        for to in one["to"]
+    }
+    assert run.failed == vector["result"].get("failed")
+
+
+@pytest.mark.parametrize("file", REFUSALS)
+def test_refusals_in_the_library(file: str) -> None:
+    """Each has the outcome that it names; what changes nothing lets the round go on as listed."""
+    for refusal in REFUSALS[file]:
+        CONFRONT[file](refusal)
+
+
+def test_refusals_in_the_model() -> None:
+    """The reference model refuses all but those listed above, each for a reason of its own."""
+    found = {refusal["name"]: model_refuses(refusal) for file, refusal in EVERY if file != OFFERS}
+    taken = sorted(name.split(": ", 1)[1] for name, why in found.items() if not why)
+    assert taken == sorted(MODEL_TAKES)
+    assert set(found.values()) - {""} == MODEL_REASONS
+
+
+def test_offers_at_the_limits() -> None:
+    """The library takes each, and what follows from its parameters is what is listed."""
+    for vector in ACCEPTED:
+        wanted = vector["params"]
+        agreed = Round.decode(bytes.fromhex(vector["bytes"]))
+        params = agreed.params
+        assert agreed.encode().hex() == vector["bytes"]
+        assert params.encode().hex() == wanted["encoding"]
+        assert params.quorum == wanted["quorum"]
+        assert params.vector_length == wanted["vector_length"]
+        assert params.field_bits == wanted["field_bits"]
+        assert str(Field(params.field_bits).modulus) == wanted["modulus"]
+        for name in ("suite", "mode", "cohort", "threshold", "min_survivors", "colluders"):
+            assert getattr(params, name) == wanted[name]
+
+
+# -- the checks can fail --------------------------------------------------------------------------
+
+
+def flipped(text: str, at: int) -> str:
+    """One hex digit changed in its lowest bit."""
+    return f"{text[:at]}{int(text[at], 16) ^ 1:x}{text[at + 1 :]}"
+
+
+ALTERED = [
+    "semi-honest-02-fixed-point",
+    "semi-honest-05-absent-shares",
+    "malicious-03-weighted",
+    "malicious-05-too-few-signatures",
+]
+
+
+@pytest.mark.parametrize("name", ALTERED)
+def test_a_changed_digit_of_a_message_is_noticed(name: str) -> None:
+    """In any message, at its end: the library then makes other bytes than are listed."""
+    for number in range(1, len(ROUNDS[name]["messages"])):
+        vector = copy.deepcopy(ROUNDS[name])
+        message = vector["messages"][number]
+        message["bytes"] = flipped(message["bytes"], len(message["bytes"]) - 2)
+        with pytest.raises(AssertionError):
+            replay(vector)
+
+
+@pytest.mark.parametrize("draw", range(5))
+def test_a_changed_digit_of_randomness_is_noticed(draw: int) -> None:
+    """Each drawn string counts."""
+    vector = copy.deepcopy(ROUNDS["malicious-03-weighted"])
+    random = vector["parties"][1]["random"][draw]
+    random["bytes"] = flipped(random["bytes"], 9)
+    with pytest.raises(AssertionError):
+        replay(vector)
+
+
+@pytest.mark.parametrize("what", ["weight", "total", "mean", "survivors"])
+def test_a_changed_result_is_noticed(what: str) -> None:
+    """Each field of the result is compared."""
+    vector = copy.deepcopy(ROUNDS["semi-honest-03-weighted"])
+    right = vector["result"][what]
+    vector["result"][what] = str(int(right) + 1) if what == "weight" else right[::-1]
+    with pytest.raises(AssertionError):
+        replay(vector)
+
+
+def test_a_right_message_is_no_refusal() -> None:
+    """With what the round really has in its place, every check of a refusal fails."""
+    confronted = 0
+    for file, refusal in EVERY:
+        right = ROUNDS["semi-honest-05-plain"]["messages"][0]
+        if file != OFFERS:
+            listed = ROUNDS[refusal["round"]]["messages"][refusal["before"] :]
+            right = next((one for one in listed[:1] if one["from"] == refusal["from"]), None)
+        if right is None:  # the refusal is a message too many, not one in the place of another
+            continue
+        with pytest.raises(AssertionError):
+            CONFRONT[file]({**refusal, "bytes": right["bytes"]})
+        confronted += 1
+    assert (confronted, len(EVERY)) == (265, 275)
+
+
+def test_another_outcome_is_noticed() -> None:
+    """A check tells the outcomes from each other, but for the two that change nothing."""
+    for file, refusal in EVERY:
+        right = refusal["expected"]
+        others = {ABORTED, DECODE} if file == BY_CLIENTS else {DECODE, DROPPED, FAILS}
+        for other in others - ({DECODE} if right == REFUSED else {right}):
+            if file != OFFERS:
+                with pytest.raises((AssertionError, secagg.SecAggError)):
+                    CONFRONT[file]({**refusal, "expected": other})
+
+
+def test_a_changed_file_is_noticed(made: dict[str, str], tmp_path: Path) -> None:
+    """One digit, a file too many, a file that is missing."""
+    for name, content in made.items():
+        (tmp_path / name).write_bytes(content.encode())
+    assert wire_v1.differing(tmp_path, made) == []
+    name = "semi-honest-05-plain.json"
+    content = made[name]
+    at = content.index('"bytes": "') + 30
+    (tmp_path / name).write_text(
+        content[:at] + flipped(content[at : at + 1], 0) + content[at + 1 :]
+    )
+    (tmp_path / "more.json").write_text("{}")
+    (tmp_path / "malicious-05-plain.json").unlink()
+    assert wire_v1.differing(tmp_path, made) == ["malicious-05-plain.json", "more.json", name]

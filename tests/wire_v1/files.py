@@ -1,0 +1,60 @@
+"""The vectors as files: their names, their text, and what differs on the disk."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from .forge import PLAIN, ROUNDS, Forge
+from .offers import accepted, refused
+from .play import play
+from .rounds import cases
+from .to_clients import by_clients
+from .to_server import by_the_server
+from .written import describe
+
+DIRECTORY = Path(__file__).parents[1] / "vectors" / "v1"
+
+
+def files() -> dict[str, str]:
+    """All vectors: the text of each file by its name."""
+    runs = {case.name: play(case) for case in cases()}
+    forges = {name: Forge(runs[name]) for name in ROUNDS}
+    offered = runs[PLAIN].session
+    found: dict[str, Any] = {name: describe(run) for name, run in runs.items()}
+    found["accepted-offers"] = accepted(offered)
+    found["refused-offers"] = list(refused(offered))
+    found["refused-by-clients"] = [one.describe() for one in by_clients(forges)]
+    found["refused-by-the-server"] = [one.describe() for one in by_the_server(forges)]
+    return {f"{name}.json": text(value) for name, value in found.items()}
+
+
+def differing(directory: Path, wanted: dict[str, str]) -> list[str]:
+    """Names of files that are missing, too many, or not of exactly these bytes."""
+    there = {path.name: path.read_bytes() for path in directory.glob("*")}
+    return sorted(
+        name
+        for name in there.keys() | wanted.keys()
+        if name not in wanted or there.get(name) != wanted[name].encode("ascii")
+    )
+
+
+def text(value: Any) -> str:
+    """JSON for people: one line for each list or object of plain values, if it is not too long."""
+    return _lines(value, "") + "\n"
+
+
+def _lines(value: Any, indent: str) -> str:
+    if not isinstance(value, dict | list):
+        return json.dumps(value)
+    items = value.values() if isinstance(value, dict) else value
+    flat = json.dumps(value)
+    plain = not any(isinstance(item, dict | list) for item in items)
+    if (plain and (isinstance(value, list) or len(flat) < 100)) or not value:
+        return flat
+    deeper = indent + " "
+    if isinstance(value, dict):
+        inner = [f"{json.dumps(key)}: {_lines(item, deeper)}" for key, item in value.items()]
+    else:
+        inner = [_lines(item, deeper) for item in value]
+    opened, closed = "{}" if isinstance(value, dict) else "[]"
+    return f"{opened}\n{deeper}" + f",\n{deeper}".join(inner) + f"\n{indent}{closed}"
