@@ -124,6 +124,14 @@ def test_tcp_example() -> None:
     assert "sum over parties [0, 1, 2, 3]" in done.stdout
 
 
+def test_process_a_message_example() -> None:
+    """Every step in a process of its own, one client lost: the sum is exact."""
+    done = run("-W", "error", "examples/process_a_message.py", "--clients", "4", "--lost", "1")
+    assert done.returncode == 0, done.stderr
+    assert "dropped party 0" in done.stdout
+    assert "sum over parties [1, 2, 3], exact" in done.stdout
+
+
 def test_protocol_benchmark() -> None:
     """The benchmark measures a round and checks its sum."""
     done = run("-m", "benchmarks", "protocol", "--clients", "6", "--length", "100")
