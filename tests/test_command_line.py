@@ -106,11 +106,11 @@ def test_readme_sum(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
 
 
 def test_readme_server_and_client_are_python() -> None:
-    """The README's two loops compile, and name only events that exist."""
+    """The README's loops compile, and name only events that exist."""
     import secagg
 
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
-    assert len(blocks) == 3
+    assert len(blocks) == 4
     for block in blocks:
         compile(block, "README.md", "exec")
         for name in re.findall(r"secagg\.([A-Za-z]\w*)", block):
