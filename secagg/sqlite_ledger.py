@@ -2,7 +2,8 @@
 
 import os
 import sqlite3
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -10,14 +11,18 @@ from .errors import StateError
 from .ledger import Once
 
 _SECONDS_TO_WAIT: Final = 10.0
-_TABLE: Final = """
-    CREATE TABLE IF NOT EXISTS claims (
+_APPLICATION: Final = 0x5341_4C31  # "SAL1", in the header of the file
+_MAKE: Final = (
+    """
+    CREATE TABLE claims (
         what TEXT NOT NULL,
         key BLOB NOT NULL,
         at TEXT NOT NULL DEFAULT CURRENT_TIMESTAMP,
         PRIMARY KEY (what, key)
     ) WITHOUT ROWID
-"""
+    """,
+    f"PRAGMA application_id = {_APPLICATION}",
+)
 _CLAIM: Final = "INSERT OR IGNORE INTO claims (what, key) VALUES (?, ?)"
 
 
@@ -39,9 +44,15 @@ class SqliteLedger:
         self._path = Path(path).absolute()
         try:
             os.close(os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600))
-        except OSError as error:
-            raise StateError(f"{self._path}: cannot use it: {error.strerror}") from None
-        self._run(_TABLE, ())
+        except (OSError, ValueError) as error:  # the latter for a zero byte in the name
+            reason = error.strerror if isinstance(error, OSError) else str(error)
+            raise StateError(f"{self._path}: cannot use it: {reason}") from None
+        with self._transaction() as connection:
+            if connection.execute("SELECT count(*) FROM sqlite_schema").fetchone() == (0,):
+                for statement in _MAKE:
+                    connection.execute(statement)
+            if connection.execute("PRAGMA application_id").fetchone() != (_APPLICATION,):
+                raise StateError(f"{self._path}: the database of something else, not a ledger")
 
     def claim(self, what: Once, key: bytes) -> bool:
         """See `Ledger`.
@@ -49,18 +60,23 @@ class SqliteLedger:
         Raises:
             StateError: the claim could not be stored.
         """
-        return self._run(_CLAIM, (str(what), key)) == 1
+        with self._transaction() as connection:
+            return connection.execute(_CLAIM, (str(what), key)).rowcount == 1
 
     def __repr__(self) -> str:
         return f"SqliteLedger({str(self._path)!r})"
 
-    def _run(self, statement: str, values: tuple[str | bytes, ...]) -> int:
-        """Rows changed. A connection a call: none crosses a thread or a fork."""
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        """A connection for one transaction that is durable in the end: none crosses a fork."""
+        uri = f"{self._path.as_uri()}?mode=rw"  # a file that vanished is not made anew
         try:
-            uri = f"{self._path.as_uri()}?mode=rw"  # a file that vanished is not made anew
-            with closing(sqlite3.connect(uri, timeout=_SECONDS_TO_WAIT, uri=True)) as connection:
+            with closing(
+                sqlite3.connect(uri, _SECONDS_TO_WAIT, isolation_level=None, uri=True)
+            ) as connection:
                 connection.execute("PRAGMA synchronous = EXTRA")
-                with connection:
-                    return connection.execute(statement, values).rowcount
+                connection.execute("BEGIN IMMEDIATE")
+                yield connection
+                connection.execute("COMMIT")
         except sqlite3.Error as error:
             raise StateError(f"{self._path}: not usable as a ledger: {error}") from None
