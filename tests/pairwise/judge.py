@@ -1,0 +1,453 @@
+"""What parties really did in a schedule, and what follows from it: the judge of `schedules.py`.
+
+It never asks whether an error was raised. Of a lying server it asks what can be computed from all
+that the server and its colluders hold; of a sum, whether it is the sum of what its survivors sent.
+It knows everybody's secrets, so that it can tell what is a true share, and whose mask is whose.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from functools import lru_cache
+
+import numpy as np
+from harness import (
+    Seeded,
+    client_of,
+    clone,
+    input_of,
+    pinned,
+    secrets_of,
+    state_of,
+)
+from pairwise.attacks import LOW_ORDER, NON_CANONICAL, body
+
+import secagg
+from secagg import Client, Params, Policy, Round
+from secagg.field import KEY_BYTES, Field
+from secagg.pairwise import keys
+from secagg.pairwise.messages import (
+    AdvertiseKeys,
+    Consistency,
+    Delivery,
+    MaskedInput,
+    PublicKeys,
+    Roster,
+    Signatures,
+    Survivors,
+    Unmask,
+)
+from secagg.primitives import agreement, shamir
+from secagg.wire import MessageType
+
+SUBMIT = b""  # in a history: the caller gives its input
+WEAK = frozenset(LOW_ORDER.values()) | frozenset(NON_CANONICAL.values())
+
+
+# -- honest clients as functions of what they were told -------------------------------------------
+
+
+@dataclass(frozen=True)
+class Seat:
+    """A client before it was told anything."""
+
+    round: Round
+    party: int
+    policy: Policy = Policy(allow_pair=True)  # noqa: RUF009 - frozen
+    label: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class After:
+    """A client, which is not to be touched, and what it did last."""
+
+    client: Client
+    sent: tuple[bytes, ...] = ()
+    asked: bool = False  # for its input
+    refused: str = ""  # why; it is as it was
+    aborted: str = ""  # why; it is wiped
+
+
+def source_of(seat: Seat) -> Seeded:
+    """All the randomness of a client."""
+    return Seeded((seat.label, seat.party, seat.round.session))
+
+
+@lru_cache(maxsize=4096)
+def after(seat: Seat, history: tuple[bytes, ...]) -> After:
+    """A real client that has taken these messages. The same ones are taken once for all schedules.
+
+    Raises:
+        AssertionError: a refusal changed the client, or an abort left secrets.
+    """
+    if not history:
+        client = client_of(seat.round, seat.party, seat.policy, source_of(seat))
+        return After(client, (client.start(),))
+    before = after(seat, history[:-1]).client
+    client = clone(before)
+    try:
+        if history[-1] == SUBMIT:
+            length = seat.round.params.length
+            return After(client, (client.submit(input_of(seat.party, length)),))
+        events = client.receive(history[-1])
+    except (secagg.RemoteProtocolError, secagg.LocalProtocolError) as error:
+        assert state_of(client) == state_of(before), "a refused message changed the client"
+        return After(before, refused=str(error))
+    except secagg.Aborted as error:
+        assert secrets_of(client) == [], "an aborted client still holds secrets"
+        return After(client, aborted=error.reason)
+    sent = tuple(event.payload for event in events if isinstance(event, secagg.Send))
+    return After(client, sent, any(isinstance(event, secagg.InputNeeded) for event in events))
+
+
+@lru_cache(maxsize=512)
+def h0_of(agreed: Round) -> bytes:
+    """The transcript so far, of a round."""
+    return keys.h0(agreed, pinned(agreed.params))
+
+
+@lru_cache(maxsize=512)
+def seeds_of(seat: Seat) -> tuple[bytes, bytes]:
+    """The mask seed and the self seed of a client (`docs/WIRE.md`, Randomness)."""
+    source = source_of(seat)
+    source(agreement.SECRET_KEY_BYTES)
+    mask, own = source(shamir.SEED_BYTES), source(shamir.SEED_BYTES)
+    (first,) = after(seat, ()).sent
+    secret = keys.mask_key(mask, h0_of(seat.round), seat.party)
+    entry = AdvertiseKeys.read(body(first), seat.round.params).keys
+    assert agreement.public_key(secret) == entry.mask, "drawn in another order"
+    return mask, own
+
+
+@lru_cache(maxsize=2048)
+def dealing(seat: Seat, members: tuple[int, ...]) -> dict[bytes, tuple[bool, int]]:
+    """Every share that a client deals to these parties: whether of its self seed, and the holder.
+
+    They are dealt again, with the coefficients that it draws next.
+    """
+    source, params = source_of(seat), seat.round.params
+    source.drawn = 3
+    key = source(KEY_BYTES)
+    table = shamir.deal(seeds_of(seat), params.threshold, members, params.suite, key)
+    packed, size = shamir.pack_shares(table), shamir.SHARE_BYTES
+    return {
+        packed[size * (2 * row + own) : size * (2 * row + own + 1)]: (bool(own), holder)
+        for row, holder in enumerate(members)
+        for own in (0, 1)
+    }
+
+
+def correctable(answers: int, threshold: int) -> int:
+    """The most wrong shares of one seed that must be corrected."""
+    return 1 if answers == threshold + 1 else (answers - threshold) // 2
+
+
+class Witness:
+    """An honest client and all that it was told and did."""
+
+    def __init__(self, seat: Seat) -> None:
+        self.seat = seat
+        self.params = seat.round.params
+        self.h0 = h0_of(seat.round)
+        self.history: tuple[bytes, ...] = ()
+        self.over = False
+        (first,) = after(seat, ()).sent
+        self.entry = AdvertiseKeys.read(body(first), self.params).keys
+        self.roster: dict[int, PublicKeys] = {}
+        self.h1 = b""
+        self.sharing: Delivery | None = None
+        self.h2 = b""
+        self.survivors: tuple[int, ...] = ()
+        self.h3 = b""
+        self.shared: list[bytes] = []
+        self.inputs: list[bytes] = []
+        self.signed: list[tuple[bytes, tuple[int, ...], bytes]] = []  # h3, U3, signature
+        self.answers: list[tuple[bytes, bytes, dict[int, bytes]]] = []  # h3, message, signers
+
+    def tell(self, message: bytes) -> After:
+        """Hands over a message (or asks for the input), and notes what comes of it."""
+        now = after(self.seat, (*self.history, message))
+        if now.refused:
+            return now
+        self.history = (*self.history, message)
+        self.over = self.over or bool(now.aborted)
+        if now.asked:
+            self.sharing = Delivery.read(body(message), self.params, self.seat.party)
+            self.h2 = keys.h2(self.h1, self.sharing.members, self.params.cohort)
+        for payload in now.sent:
+            self._note(message, payload)
+        return now
+
+    def _note(self, message: bytes, payload: bytes) -> None:
+        kind, params = payload[3], self.params
+        if kind == MessageType.SHARE_KEYS and payload not in self.shared:
+            self.shared.append(payload)
+            self.roster = dict(Roster.read(body(message), params).keys)
+            self.h1 = keys.h1(self.h0, self.roster, params.cohort)
+        elif kind == MessageType.MASKED_INPUT and payload not in self.inputs:
+            self.inputs.append(payload)
+        elif kind == MessageType.CONSISTENCY:
+            self.survivors = Survivors.read(body(message), params).members
+            self.h3 = keys.h3(self.h2, self.survivors, params.cohort)
+            told = (self.h3, self.survivors, Consistency.read(body(payload)).signature)
+            if told not in self.signed:
+                self.signed.append(told)
+        elif kind == MessageType.UNMASK and all(payload != one for _, one, _ in self.answers):
+            signers = dict(Signatures.read(body(message), params).signatures)
+            self.answers.append((self.h3, payload, signers))
+
+    def shares(self) -> dict[bytes, tuple[bool, int]]:
+        """Every share that it dealt: whether of its self seed, and the holder."""
+        return dealing(self.seat, tuple(self.roster))
+
+
+# -- what a lying server holds --------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something that must not be: what, and about whom."""
+
+    what: str
+    parties: tuple[int, ...] = ()
+
+
+@dataclass
+class Evidence:
+    """Honest clients, and all that the adversary can use besides their messages."""
+
+    colluders: tuple[int, ...]
+    witnesses: dict[int, Witness] = field(default_factory=dict)
+    secrets: dict[bytes, bytes] = field(default_factory=dict)  # by public key
+    entries: set[tuple[bytes, int, PublicKeys]] = field(default_factory=set)  # truly signed
+    sealed: set[tuple[bytes, int, int, bytes]] = field(default_factory=set)  # truly sealed
+    signatures: set[tuple[bytes, int, bytes]] = field(default_factory=set)  # truly signed
+
+
+class Knowledge:
+    """What follows from the evidence: seeds, masks, and sums."""
+
+    def __init__(self, evidence: Evidence) -> None:
+        self.evidence = evidence
+        self.dealers = {p: w for p, w in evidence.witnesses.items() if w.shared}
+        # (dealer, of the self seed): the shares at hand, by holder
+        self.shares: dict[tuple[int, bool], dict[int, bytes]] = {}
+        self._collect()
+        self.owners = {w.entry.mask: party for party, w in evidence.witnesses.items()}
+        self.masked = {p: w for p, w in self.dealers.items() if w.inputs}
+
+    def _collect(self) -> None:
+        table: dict[bytes, tuple[int, bool, int]] = {}
+        answered = any(w.answers for w in self.dealers.values())
+        known = self.evidence.secrets.keys() | WEAK
+        for party, witness in self.dealers.items():
+            leaked = {holder for holder, e in witness.roster.items() if e.channel in known}
+            leaked -= {party}
+            if not answered and len(leaked) < witness.params.threshold:
+                continue
+            for share, (own, holder) in witness.shares().items():
+                table[share] = (party, own, holder)
+                if holder in leaked:
+                    self.shares.setdefault((party, own), {})[holder] = share
+        size = shamir.SHARE_BYTES
+        for witness in self.dealers.values():
+            for _, message, _ in witness.answers:
+                given = shamir.pack_shares(Unmask.read(body(message), witness.params).shares)
+                for start in range(0, len(given), size):
+                    share = given[start : start + size]
+                    if share in table:
+                        dealer, own, holder = table[share]
+                        self.shares.setdefault((dealer, own), {})[holder] = share
+
+    def knows(self, party: int, own: bool) -> bool:
+        """Whether a seed of an honest client can be rebuilt."""
+        least = self.evidence.witnesses[party].params.threshold
+        return len(self.shares.get((party, own), ())) >= least
+
+    def _open(self, party: int, peer: int) -> bool:
+        """Whether the mask that an honest client shares with a peer can be computed."""
+        key = self.masked[party].roster[peer].mask
+        owner = self.owners.get(key)
+        return (
+            key in self.evidence.secrets
+            or key in WEAK
+            or self.knows(party, own=False)
+            or (owner is not None and self.knows(owner, own=False))
+        )
+
+    def sums(self) -> list[tuple[int, ...]]:
+        """The least sets of honest clients over which the sum can be computed.
+
+        Masks that the adversary cannot compute tie their two users together; where such a mask
+        has one user, or a self mask is unknown, there is no sum.
+        """
+        group = {party: party for party in self.masked}
+
+        def root(party: int) -> int:
+            while group[party] != party:
+                party = group[party]
+            return party
+
+        users: dict[tuple[object, ...], list[int]] = {}
+        for party, witness in self.masked.items():
+            assert witness.sharing is not None
+            for peer in witness.sharing.members:
+                if peer != party and not self._open(party, peer):
+                    pair = frozenset((witness.entry.mask, witness.roster[peer].mask))
+                    low, high = sorted((party, peer))
+                    used = (witness.roster[low].mask, witness.roster[high].mask)
+                    users.setdefault((witness.h1, low, high, pair, *used), []).append(party)
+        lost = {party for party in self.masked if not self.knows(party, own=True)}
+        for those in users.values():
+            if len(those) == 1:
+                lost.add(those[0])
+            for party in those[1:]:
+                group[root(party)] = root(those[0])
+        parts: dict[int, list[int]] = {}
+        for party in self.masked:
+            parts.setdefault(root(party), []).append(party)
+        return [tuple(sorted(part)) for part in parts.values() if not lost & set(part)]
+
+    # -- the proof that this is no mere talk
+
+    def seed(self, party: int, own: bool) -> bytes:
+        """A seed, rebuilt from nothing but the shares at hand."""
+        shares = self.shares[party, own]
+        holders = sorted(shares)
+        rows = shamir.unpack_shares(b"".join(shares[holder] for holder in holders))
+        threshold = self.evidence.witnesses[party].params.threshold
+        rebuilder = shamir.Rebuilder(threshold, holders)
+        (found,) = rebuilder.rebuild(rows, lambda _number, _seed: True)
+        assert found is not None
+        return found.seed
+
+    def _mask_key(self, party: int, peer: int) -> bytes:
+        witness = self.masked[party]
+        theirs = witness.roster[peer].mask
+        if self.knows(party, own=False):
+            secret = keys.mask_key(self.seed(party, own=False), witness.h0, party)
+            return keys.pairwise_key(secret, witness.h1, party, peer, witness.roster)
+        if theirs in self.evidence.secrets:
+            secret = self.evidence.secrets[theirs]
+        else:
+            owner = self.owners[theirs]
+            h0 = self.evidence.witnesses[owner].h0
+            secret = keys.mask_key(self.seed(owner, own=False), h0, owner)
+        # what the honest side used: its own true key, whatever the roster says
+        low, high = sorted((party, peer))
+        shared = keys.agree(secret, witness.entry.mask)
+        used = (witness.roster[low].mask, witness.roster[high].mask)
+        indices = (keys.u32(low), keys.u32(high))
+        return keys.kdf(shared, keys.Label.PAIRWISE_MASK, witness.h1, *indices, *used)
+
+    def recover(self, parties: Iterable[int]) -> list[int]:
+        """The sum of these clients' inputs, from what the adversary holds."""
+        parties = tuple(parties)
+        params = self.masked[parties[0]].params
+        space = Field(params.field_bits)
+        total = space.zeros(params.vector_length)
+        for party in parties:
+            witness = self.masked[party]
+            assert witness.sharing is not None
+            space.unpack_add(total, MaskedInput.read(body(witness.inputs[0]), params).packed)
+            own = [keys.self_key(self.seed(party, own=True), witness.h1, party)]
+            signs = [-1]
+            for peer in witness.sharing.members:
+                if peer != party and self._open(party, peer):
+                    own.append(self._mask_key(party, peer))
+                    signs.append(-keys.pairwise_sign(party, peer))
+            space.accumulate(total, own, signs, params.suite)
+        low: int = params.format.low  # type: ignore[union-attr]
+        return [(int(x) + low * len(parties)) % space.modulus for x in total]
+
+    def inputs(self, parties: Iterable[int]) -> list[int]:
+        """The true sum, to compare."""
+        parties = tuple(parties)
+        params = self.masked[parties[0]].params
+        modulus = Field(params.field_bits).modulus
+        rows = [input_of(party, params.length) for party in parties]
+        return [int(x) % modulus for x in np.sum(rows, axis=0)]
+
+
+def secrecy(evidence: Evidence) -> tuple[list[Finding], Knowledge]:
+    """What the adversary holds that it must not.
+
+    A sum over fewer honest clients than promised; both seeds of one client; answers for two
+    survivor sets; two different messages of one client in one step.
+    """
+    knowledge, found = Knowledge(evidence), []
+    witnesses = evidence.witnesses
+    for part in knowledge.sums():
+        promised = max(witnesses[one].params.quorum for one in part) - len(evidence.colluders)
+        if len(part) < promised:
+            found.append(Finding("a sum over too few", part))
+    for party, witness in witnesses.items():
+        if knowledge.knows(party, own=True) and knowledge.knows(party, own=False):
+            found.append(Finding("both seeds", (party,)))
+        steps = (witness.shared, witness.inputs, {one[2] for one in witness.signed},
+                 witness.answers)  # fmt: skip
+        found += [Finding("two messages in one step", (party,)) for step in steps if len(step) > 1]
+    if len({h3 for witness in witnesses.values() for h3, _, _ in witness.answers}) > 1:
+        found.append(Finding("answers for two survivor sets"))
+    return found, knowledge
+
+
+def conduct(evidence: Evidence) -> list[Finding]:
+    """Where a client went on though it must not, whether or not that cost it anything.
+
+    Judged by what it was told and then emitted: the conditions of `docs/WIRE.md`, What is refused.
+    """
+    found = []
+    for party, w in evidence.witnesses.items():
+        least, n = w.params.quorum, party
+        told = w.roster
+        if told:
+            flat = [key for entry in told.values() for key in (entry.channel, entry.mask)]
+            rules = {
+                "dealt outside U1": n not in told,
+                "dealt to a small U1": len(told) < least,
+                "dealt under another entry": told.get(n) != w.entry,
+                "dealt to the same key twice": len(set(flat)) < len(flat),
+                "dealt to a weak key": not WEAK.isdisjoint(flat),
+                "dealt to an unsigned entry": any(
+                    (w.h0, peer, entry) not in evidence.entries
+                    for peer, entry in told.items()
+                    if peer != n
+                ),
+            }
+            found += [Finding(rule, (n,)) for rule, broken in rules.items() if broken]
+        if w.inputs and w.sharing:
+            members = w.sharing.members
+            true = sum(
+                (w.h1, peer, n, sealed) in evidence.sealed
+                for peer, sealed in w.sharing.sealed.items()
+            )
+            rules = {
+                "masked outside U2": n not in members,
+                "masked in a small U2": len(members) < least,
+                "masked with others than U1": not set(members) <= set(told),
+                "masked among strangers": true < w.params.threshold - 1,
+            }
+            found += [Finding(rule, (n,)) for rule, broken in rules.items() if broken]
+        for _, members, _ in w.signed:
+            inside = w.sharing is not None and set(members) <= set(w.sharing.members)
+            rules = {
+                "signed outside U3": n not in members,
+                "signed a small U3": len(members) < least,
+                "signed others than U2": not inside,
+            }
+            found += [Finding(rule, (n,)) for rule, broken in rules.items() if broken]
+        for h3, _, signers in w.answers:
+            valid = sum(
+                (h3, one, signature) in evidence.signatures and one in w.survivors
+                for one, signature in signers.items()
+            )
+            if valid < w.params.threshold:
+                found.append(Finding("answered for too few signatures", (n,)))
+            elif valid < len(signers):
+                found.append(Finding("answered for a wrong signature", (n,)))
+    return found
+
+
+def modulus_of(params: Params) -> int:
+    """The size of the field in which inputs are summed."""
+    return Field(params.field_bits).modulus
