@@ -227,7 +227,8 @@ class Policy:
     Attributes:
         params: exactly these parameters, or one of these, if given.
         context: exactly this context, if given.
-        min_survivors: a quorum of one's own, on top of the parameters'.
+        min_survivors: the least quorum to take part under. One that only this client knew of would
+            bind nobody: the others unmask by the parameters.
         max_cohort: greatest cohort to take part in.
         max_length: greatest input length to take part with.
         mode: exactly this mode, if given. (With an identity a client refuses semi-honest rounds
@@ -266,10 +267,6 @@ class Policy:
         require_int("max_cohort", self.max_cohort, 2, MAX_COHORT)
         require_int("max_length", self.max_length, 1, MAX_LENGTH)
 
-    def quorum(self, params: Params) -> int:
-        """The least number of survivors that this client accepts."""
-        return max(params.quorum, self.min_survivors)
-
     def check(self, offered: Round) -> None:
         """Refuses what this client will not take part in.
 
@@ -298,8 +295,8 @@ class Policy:
             raise ParameterError(f"policy: cohort {params.cohort} is above {self.max_cohort}")
         if params.length > self.max_length:
             raise ParameterError(f"policy: length {params.length} is above {self.max_length}")
-        if self.min_survivors > params.cohort:
+        if params.quorum < self.min_survivors:
             raise ParameterError(
-                f"policy: {self.min_survivors} survivors are impossible in a cohort of "
-                f"{params.cohort}"
+                f"policy: the round may end with {params.quorum} survivors, not with "
+                f"{self.min_survivors} at least"
             )

@@ -87,8 +87,7 @@ class Client(Session):
         )
         entry = authentication.sign_entry(h0, index, advertised)
         memory = ClientMemory(entry, channel_secret, mask_seed, self_seed, mask_secret)
-        quorum = policy.quorum(agreed.params)
-        steps = ClientSteps(agreed, index, quorum, authentication, memory, random)
+        steps = ClientSteps(agreed, index, authentication, memory, random)
         self._set_up(steps, record)
 
     def _set_up(self, steps: ClientSteps, ledger: Ledger | None) -> None:
@@ -129,9 +128,7 @@ class Client(Session):
         state = open_client(stored, key)
         params = state.round.params
         authentication = for_client(params, state.index, identity, directory)
-        steps = ClientSteps(
-            state.round, state.index, state.quorum, authentication, state.memory, random
-        )
+        steps = ClientSteps(state.round, state.index, authentication, state.memory, random)
         if steps.h0 != state.h0:
             raise StateError("the directory is another one than when this client was suspended")
         if not ledger.claim(Once.RESUMPTION, state.id):
@@ -256,7 +253,7 @@ class Client(Session):
         """
         step(self._table, self.state, Call.SUSPEND)
         steps, once = self._steps, self._ledger is not None
-        client = StoredClient(steps.round, steps.index, steps.quorum, once, steps.h0, steps.memory)
+        client = StoredClient(steps.round, steps.index, once, steps.h0, steps.memory)
         stored = seal_client(client, key)
         self._advance(Call.SUSPEND)
         self._forget()

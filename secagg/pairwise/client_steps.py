@@ -42,7 +42,6 @@ class ClientSteps:
     Args:
         agreed: the round.
         index: the client's place in the cohort.
-        quorum: the least number of members of U1, U2 and U3 that it accepts.
         authentication: what it signs with, and verifies by.
         memory: what it knows so far.
         random: source of random bytes.
@@ -52,14 +51,12 @@ class ClientSteps:
         self,
         agreed: Round,
         index: int,
-        quorum: int,
         authentication: Authentication,
         memory: ClientMemory,
         random: Randomness,
     ) -> None:
         self.round: Final = agreed
         self.index: Final = index
-        self.quorum: Final = quorum
         self.authentication: Final = authentication
         self.memory: Final = memory
         self.h0: Final = keys.h0(agreed, authentication.pinned)
@@ -99,8 +96,9 @@ class ClientSteps:
     def _require_quorum(self, name: str, members: tuple[int, ...]) -> None:
         if self.index not in members:
             raise Aborted(f"this party is not in {name}")
-        if len(members) < self.quorum:
-            raise Aborted(f"{name} has {len(members)} members, {self.quorum} are required")
+        least = self._params.quorum
+        if len(members) < least:
+            raise Aborted(f"{name} has {len(members)} members, {least} are required")
 
     def _on_roster(self, message: Roster) -> list[ClientEvent]:
         memory = self.memory

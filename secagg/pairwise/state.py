@@ -43,7 +43,6 @@ class StoredClient:
     Attributes:
         round: what it takes part in.
         index: its place in the cohort.
-        quorum: the least survivors it accepts.
         once: whether it claims its contribution.
         h0: what it was started with: resumed, it must be the same.
         memory: the rest.
@@ -52,7 +51,6 @@ class StoredClient:
 
     round: Round
     index: int
-    quorum: int
     once: bool
     h0: bytes
     memory: ClientMemory
@@ -162,7 +160,6 @@ def seal_client(client: StoredClient, key: bytes) -> bytes:
         (
             _part(client.round.encode()),
             u32(client.index),
-            u32(client.quorum),
             u8(client.once),
             _part(client.h0),
             _part(memory.keys.encode()),
@@ -199,7 +196,6 @@ def open_client(stored: bytes, key: bytes) -> StoredClient:
         return StoredClient(
             round=agreed,
             index=reader.u32(),
-            quorum=reader.u32(),
             once=bool(reader.u8()),
             h0=_take(reader),
             memory=ClientMemory(

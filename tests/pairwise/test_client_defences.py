@@ -449,7 +449,8 @@ def test_policy_refuses_before_a_secret_exists(name: str) -> None:
 
 def test_policy_accepts_what_it_asks_for() -> None:
     """The same policies, met."""
-    policy = Policy(params=FIVE, context=CONTEXT, min_survivors=5, max_cohort=5, max_length=4)
+    most = FIVE.quorum
+    policy = Policy(params=FIVE, context=CONTEXT, min_survivors=most, max_cohort=5, max_length=4)
     Client(FIVE.round(CONTEXT, SESSION), 4, policy)
     Client(integers(2, threshold=2).round(), 1, Policy(allow_pair=True))
 

@@ -81,7 +81,7 @@ def _lenient(name: str, member: bool) -> Callable[[Patch], None]:
             if which != name:
                 true(self, which, members)
             elif member:  # only membership is tested
-                true(self, which, members * self.quorum)
+                true(self, which, members * self._params.quorum)
             else:  # only the number
                 true(self, which, (self.index, *members)[: len(members)])
 
@@ -310,10 +310,8 @@ DEFENCES = [
     Defence("opened ciphertexts", guard(ClientSteps._on_delivery, TOO_FEW_OPEN), "junk_ciphertexts",
             "0 confirmed peers"),
     Defence("quorum of U3", no_quorum_for(S), "small_u3", "recovered the input"),
-    Defence("policy's quorum, U2", lambda patch: patch.setattr(
-        Policy, "quorum", lambda self, params: params.quorum), "u2_below_own_policy", "minimum"),
-    Defence("policy's quorum, U3", lambda patch: patch.setattr(
-        Policy, "quorum", lambda self, params: params.quorum), "u3_below_own_policy", "minimum"),
+    Defence("policy's quorum", guard(Policy.check, "at least"), "quorum_below_own_policy",
+            "minimum"),
     Defence("self in U1", no_membership_for(R), "self_missing_from_u1", "crash"),
     Defence("self in U2", no_membership_for(D), "self_missing_from_u2", "nobody masks"),
     Defence("self in U3", no_membership_for(S), "self_missing_from_u3", "own mask seed"),
