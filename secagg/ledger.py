@@ -7,7 +7,9 @@ server a ledger: `SqliteLedger` (`sqlite_ledger.py`), or its own.
 """
 
 from enum import StrEnum
-from typing import Protocol
+from typing import Protocol, runtime_checkable
+
+from .errors import ParameterError
 
 
 class Once(StrEnum):
@@ -24,6 +26,7 @@ class Once(StrEnum):
     SURVIVOR_SET = "survivor set"
 
 
+@runtime_checkable
 class Ledger(Protocol):
     """A record of what was done once. Implementations are safe for threads."""
 
@@ -35,9 +38,16 @@ class Ledger(Protocol):
         """
 
 
+def require_ledger(ledger: object) -> Ledger:
+    """The same, if it is a ledger; ParameterError otherwise."""
+    if not isinstance(ledger, Ledger):
+        raise ParameterError(f"a ledger has a method `claim`; {type(ledger).__name__} has none")
+    return ledger
+
+
 class MemoryLedger:
     """A ledger that lasts as long as its process: for tests, simulation and servers that do not
-    outlive a round.
+    outlive a round. A forked child has a copy that goes its own way.
     """
 
     def __init__(self) -> None:

@@ -6,9 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from secagg import Integers, ParameterError, Params, Policy
+from secagg import Integers, Mode, ParameterError, Params, Policy, Suite
 
-PARAMS = Params(10, 100, Integers(0, 1), threshold=7)
+PARAMS = Params(10, 100, Integers(0, 1), threshold=7)  # protects from 3 colluders
+HARD = replace(PARAMS, mode=Mode.MALICIOUS)
+OTHERS = tuple(replace(PARAMS, length=length) for length in (99, 101))
 CONTEXT = bytes(range(32))
 OFFER = PARAMS.round(CONTEXT)
 
@@ -37,10 +39,39 @@ REFUSED: dict[str, tuple[Policy, Params, str]] = {
     "a pair, by parameters": (Policy(params=pair()), pair(), "in a cohort of two"),
     "too large a cohort": (Policy(max_cohort=9), PARAMS, "cohort 10 is above 9"),
     "too long an input": (Policy(max_length=99), PARAMS, "length 100 is above 99"),
+    "none of several parameters": (Policy(params=OTHERS), PARAMS, "not the parameters agreed on"),
+    "no parameters at all": (Policy(params=()), PARAMS, "not the parameters agreed on"),
+    "parameters that differ in the mode only": (Policy(params=PARAMS), HARD, "not the parameters"),
+    "parameters that differ in the suite only": (
+        Policy(params=(PARAMS, HARD)),
+        replace(PARAMS, suite=Suite.CHACHA20),
+        "not the parameters",
+    ),
+    "a semi-honest round": (
+        Policy(mode=Mode.MALICIOUS),
+        PARAMS,
+        "the round is in semi-honest mode, not malicious",
+    ),
+    "a malicious round": (
+        Policy(mode=Mode.SEMI_HONEST),
+        HARD,
+        "the round is in malicious mode, not semi-honest",
+    ),
+    "too few colluders": (
+        Policy(colluders=4),
+        PARAMS,
+        "the round protects from 3 colluders, not from 4",
+    ),
+    "no colluders": (
+        Policy(colluders=1),
+        replace(PARAMS, colluders=0),
+        "the round protects from 0 colluders, not from 1",
+    ),
+    "parameters that it lists, for the rest": (Policy(params=(PARAMS,), colluders=4), PARAMS, "4"),
     "more survivors than there are": (
         Policy(min_survivors=11),
         PARAMS,
-        "11 survivors are impossible in a cohort of 10",
+        "may end with 7 survivors, not with 11 at least",
     ),
 }
 
@@ -59,8 +90,22 @@ ACCEPTED: dict[str, tuple[Policy, Params]] = {
     "a pair": (Policy(allow_pair=True), pair()),
     "the greatest cohort": (Policy(max_cohort=10), PARAMS),
     "the greatest length": (Policy(max_length=100), PARAMS),
-    "all survivors": (Policy(min_survivors=10), PARAMS),
-    "everything": (Policy(PARAMS, CONTEXT, 10, 10, 100, allow_pair=True), PARAMS),
+    "the quorum": (Policy(min_survivors=7), PARAMS),
+    "all survivors": (Policy(min_survivors=10), replace(PARAMS, min_survivors=10)),
+    "one of several parameters": (Policy(params=(*OTHERS, PARAMS)), PARAMS),
+    "the last of both modes": (Policy(params=(PARAMS, HARD)), HARD),
+    "the same mode": (Policy(mode=Mode.MALICIOUS), HARD),
+    "the other mode": (Policy(mode=Mode.SEMI_HONEST), PARAMS),
+    "any mode": (Policy(), HARD),
+    "as many colluders": (Policy(colluders=3), PARAMS),
+    "more colluders": (Policy(colluders=2), HARD),
+    "no colluders": (Policy(), replace(PARAMS, colluders=0)),
+    "repeats": (Policy(allow_repeats=True), HARD),
+    "repeats, where none is counted": (Policy(allow_repeats=True), PARAMS),
+    "everything": (
+        Policy((PARAMS, HARD), CONTEXT, 7, 10, 100, Mode.MALICIOUS, 3, True, True),
+        HARD,
+    ),
 }
 
 
@@ -72,11 +117,15 @@ def test_what_a_policy_accepts(what: str) -> None:
 
 
 @given(st.integers(0, 65536), st.integers(2, 300), st.integers(0, 300))
-def test_the_quorum_is_the_stricter_of_the_two(mine: int, n: int, more: int) -> None:
-    """A client never accepts fewer survivors than itself or the parameters demand."""
+def test_no_round_may_end_below_ones_own_minimum(mine: int, n: int, more: int) -> None:
+    """The parameters bind everybody, a policy its owner alone: so it takes or leaves them."""
     params = Params(n, 1, Integers(0, 1), min_survivors=min(n, more))
-    quorum = Policy(min_survivors=mine).quorum(params)
-    assert quorum == max(mine, params.threshold, params.min_survivors)
+    policy = Policy(min_survivors=mine, allow_pair=True)
+    if max(params.threshold, params.min_survivors) >= mine:
+        policy.check(params.round(CONTEXT))
+        return
+    with pytest.raises(ParameterError, match="survivors, not with"):
+        policy.check(params.round(CONTEXT))
 
 
 IMPOSSIBLE: dict[str, tuple[dict[str, object], str]] = {
@@ -91,7 +140,22 @@ IMPOSSIBLE: dict[str, tuple[dict[str, object], str]] = {
     "max_length True": ({"max_length": True}, "max_length"),
     "a context that no round has": ({"context": b"short"}, "context"),
     "a context of text": ({"context": "c" * 32}, "context"),
-    "parameters of another type": ({"params": "the usual"}, "params"),
+    "parameters of another type": ({"params": "the usual"}, "params must be Params, or a tuple"),
+    "a list of parameters": ({"params": [PARAMS]}, "params must be Params, or a tuple"),
+    "something else among them": ({"params": (PARAMS, None)}, "params must be Params, or a tuple"),
+    "an offer for parameters": ({"params": OFFER}, "params must be Params, or a tuple"),
+    "a mode by its number": ({"mode": 1}, "mode must be a Mode"),
+    "a mode by its name": ({"mode": "malicious"}, "mode must be a Mode"),
+    "mode False": ({"mode": False}, "mode must be a Mode"),
+    "colluders -1": ({"colluders": -1}, "colluders"),
+    "colluders 65537": ({"colluders": 65537}, "colluders"),
+    "colluders 1.0": ({"colluders": 1.0}, "colluders"),
+    "colluders True": ({"colluders": True}, "colluders"),
+    "colluders None": ({"colluders": None}, "colluders"),
+    "allow_pair 1": ({"allow_pair": 1}, "allow_pair is True or False"),
+    "allow_repeats 1": ({"allow_repeats": 1}, "allow_repeats is True or False"),
+    "allow_repeats None": ({"allow_repeats": None}, "allow_repeats is True or False"),
+    "allow_repeats of text": ({"allow_repeats": "no"}, "allow_repeats is True or False"),
 }
 
 
@@ -103,8 +167,27 @@ def test_impossible_policies_are_refused(what: str) -> None:
         Policy(**arguments)  # type: ignore[arg-type]
 
 
-def test_a_policy_does_not_change() -> None:
+@pytest.mark.parametrize("name", ["allow_pair", "allow_repeats", "mode", "colluders"])
+def test_a_policy_does_not_change(name: str) -> None:
     """Frozen, like everything that was agreed on."""
     policy = Policy()
     with pytest.raises(AttributeError):
-        policy.allow_pair = True  # type: ignore[misc]
+        setattr(policy, name, True)
+
+
+def test_nothing_is_allowed_unless_it_is_said() -> None:
+    """The defaults: neither pairs nor repeats, and no mode is insisted on."""
+    policy = Policy()
+    assert (policy.allow_pair, policy.allow_repeats) == (False, False)
+    assert (policy.params, policy.mode, policy.colluders) == (None, None, 0)
+
+
+@given(st.integers(0, 12), st.integers(0, 3))
+def test_fewer_colluders_than_wanted_are_refused(mine: int, stated: int) -> None:
+    """Exactly where the offer states fewer."""
+    offer = replace(PARAMS, colluders=stated).round()
+    if stated >= mine:
+        Policy(colluders=mine).check(offer)
+        return
+    with pytest.raises(ParameterError, match=f"from {stated} colluders, not from {mine}"):
+        Policy(colluders=mine).check(offer)

@@ -40,7 +40,7 @@ class FixedPointCodec:
         if not isinstance(weight, int | np.integer) or isinstance(weight, bool):
             raise RangeError(f"a weight is an int, not {type(weight).__name__}")
         if not 1 <= weight <= fixed.max_weight:
-            raise RangeError(f"the weight must be in 1..{fixed.max_weight}, not {weight}")
+            raise RangeError(f"the weight must be in 1..{fixed.max_weight}")
         if not np.isfinite(array).all():
             raise RangeError("an input value is NaN or infinite")
         vector = np.empty(self._params.vector_length, self._field.dtype)

@@ -22,7 +22,7 @@ from ..errors import (
 from ..events import ClientEvent, Finished, InputNeeded, Randomness, Send
 from ..formats import require_int
 from ..identity import Identity
-from ..ledger import Ledger, Once
+from ..ledger import Ledger, Once, require_ledger
 from ..params import Mode, Params, Policy, Round
 from ..primitives import agreement, shamir
 from ..secret import Secret
@@ -123,7 +123,7 @@ class Client(Session):
         Raises:
             StateError: another key, altered bytes, another directory than before, or resumed
                 before.
-            ParameterError: identity and directory do not fit.
+            ParameterError: identity and directory do not fit, or there is no ledger.
         """
         state = open_client(stored, key)
         params = state.round.params
@@ -131,7 +131,7 @@ class Client(Session):
         steps = ClientSteps(state.round, state.index, authentication, state.memory, random)
         if steps.h0 != state.h0:
             raise StateError("the directory is another one than when this client was suspended")
-        if not ledger.claim(Once.RESUMPTION, state.id):
+        if not require_ledger(ledger).claim(Once.RESUMPTION, state.id):
             raise StateError("this stored client was resumed before")
         client = cls.__new__(cls)
         client._set_up(steps, ledger if state.once else None)
@@ -224,8 +224,8 @@ class Client(Session):
         self._claim_contribution()
         for key in memory.mask_keys:
             key.wipe()
-        memory.clipped, memory.said = clipped, message
         self._advance(Call.SUBMIT)
+        memory.clipped, memory.said = clipped, message
         return message
 
     @exclusive
@@ -312,4 +312,4 @@ def _record(params: Params, policy: Policy, ledger: Ledger | None) -> Ledger | N
             "malicious mode needs a ledger of what this identity has contributed to "
             "(SqliteLedger), or a policy that allows repeats"
         )
-    return ledger
+    return require_ledger(ledger)

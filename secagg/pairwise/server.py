@@ -26,7 +26,7 @@ from ..events import (
     Work,
 )
 from ..field import Field
-from ..ledger import Ledger, Once
+from ..ledger import Ledger, Once, require_ledger
 from ..params import Round
 from ..wire import MessageType, open_message
 from . import keys
@@ -79,7 +79,8 @@ class Server(Session):
             total=Field(params.field_bits).zeros(0),
             accepted={kind: {} for kind in _AWAITED.values()},
         )
-        self._set_up(ServerSteps(agreed, for_server(params, directory), memory), ledger)
+        record = None if ledger is None else require_ledger(ledger)
+        self._set_up(ServerSteps(agreed, for_server(params, directory), memory), record)
 
     def _set_up(self, steps: ServerSteps, ledger: Ledger | None) -> None:
         super().__init__()
@@ -91,6 +92,7 @@ class Server(Session):
         self._ledger = ledger
         self._unmasking: Unmasking | None = None
         self._disputes: tuple[tuple[int, int], ...] = ()
+        self._untold: list[ServerEvent] = []  # drops, until a call returns
 
     @classmethod
     def resume(
@@ -109,7 +111,7 @@ class Server(Session):
 
         Raises:
             StateError: another key, altered bytes, or another directory than before.
-            ParameterError: the directory does not fit.
+            ParameterError: the directory does not fit, or there is no ledger.
         """
         state = open_server(stored, key)
         authentication = for_server(state.round.params, directory)
@@ -117,7 +119,7 @@ class Server(Session):
         if steps.h0 != state.h0:
             raise StateError("the directory is another one than when this server was stored")
         server = cls.__new__(cls)
-        server._set_up(steps, ledger)
+        server._set_up(steps, require_ledger(ledger))
         return server
 
     def __repr__(self) -> str:
@@ -178,12 +180,11 @@ class Server(Session):
             )
         complaint = self._steps.take(cause, party, reader)
         memory.received += reader.size
-        events: list[ServerEvent] = []
         if complaint is None:
             memory.accepted[cause][party] = digest
         else:
-            events.append(self._drop(party, complaint))
-        return events if self.status.awaited else events + self._phase_over()
+            self._drop(party, complaint)
+        return self._told([] if self.status.awaited else self._phase_over())
 
     @exclusive
     def deadline(self, phase: Phase) -> list[ServerEvent]:
@@ -196,8 +197,9 @@ class Server(Session):
         silent = self.status.awaited
         if self.state is ServerState.UNMASK:  # their input is in the sum all the same
             return self._phase_over()
-        events: list[ServerEvent] = [self._drop(party, f"no {phase} in time") for party in silent]
-        return events + self._phase_over()
+        for party in silent:
+            self._drop(party, f"no {phase} in time")
+        return self._told(self._phase_over())
 
     @exclusive
     def complete(self, job: Job, value: Any) -> list[ServerEvent]:
@@ -221,7 +223,8 @@ class Server(Session):
         Store it after what `receive` or `deadline` changed, and before the messages that these
         gave are sent. It holds the sum of masked inputs so far and, once they are asked for, shares
         of the survivors; never an input, nor a key that was rebuilt. While masks are taken off
-        there is nothing to store: go on from the last snapshot of the unmask phase.
+        there is nothing to store: go on from the last snapshot of the unmask phase. From a snapshot
+        of an earlier phase a round mostly fails: clients repeat their last message, none before.
 
         Args:
             key: 32 secret bytes that stay with this server, the same for any number of rounds.
@@ -270,10 +273,15 @@ class Server(Session):
         _log.info("%s: %r", self.round.session.hex(), self)
         return [PhaseStarted(PHASES[self.state])] if self.state in PHASES else []
 
-    def _drop(self, party: int, reason: str) -> Dropped:
+    def _drop(self, party: int, reason: str) -> None:
         self._memory.dropped[party] = reason
         _log.info("%s: party %d dropped: %s", self.round.session.hex(), party, reason)
-        return Dropped(party, reason)
+        self._untold.append(Dropped(party, reason))
+
+    def _told(self, events: list[ServerEvent]) -> list[ServerEvent]:
+        """The events, after the drops; those wait for the next call where the ledger fails."""
+        told, self._untold = self._untold, []
+        return told + events
 
     def _fail(self, reason: str, disputes: tuple[tuple[int, int], ...] = ()) -> list[ServerEvent]:
         self._enter(Call.FAIL)

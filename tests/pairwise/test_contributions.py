@@ -1,0 +1,396 @@
+"""An identity contributes once to a context: whoever asks again, however often, gets no input.
+
+What a second contribution would give away is shown as well, where a policy allows it.
+"""
+
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+from harness import (
+    CONTEXT,
+    SESSION,
+    directory_of,
+    identity_of,
+    input_of,
+    integers,
+    secrets_of,
+    seeded,
+    state_of,
+)
+from pairwise.attacks import Liar
+from pairwise.mortal import KEY, PAIR, Broken, Recorded, fresh, pins, woken
+from pairwise.stored import HARD, lost_round
+
+from secagg import (
+    SERVER,
+    Aborted,
+    Client,
+    Ledger,
+    LocalProtocolError,
+    MemoryLedger,
+    Mode,
+    Once,
+    ParameterError,
+    Policy,
+    RangeError,
+    Send,
+    Server,
+    SqliteLedger,
+    StateError,
+)
+from secagg.pairwise.transitions import ClientState
+
+REPEATS = Policy(allow_repeats=True)
+OTHER_CONTEXT, OTHER_SESSION = bytes(32), bytes(16)
+
+
+class Asked:
+    """A ledger that keeps what it was asked for."""
+
+    def __init__(self) -> None:
+        self.claims: list[tuple[Once, bytes]] = []
+        self._ledger = MemoryLedger()
+
+    def claim(self, what: Once, key: bytes) -> bool:
+        """See `Ledger`."""
+        self.claims.append((what, key))
+        return self._ledger.claim(what, key)
+
+
+def ready(
+    ledger: Ledger,
+    party: int = 0,
+    context: bytes = CONTEXT,
+    session: bytes = SESSION,
+    policy: Policy = PAIR,
+) -> Client:
+    """A party in malicious mode that was asked for its input."""
+    liar = Liar(HARD, context=context, session=session, label=session)
+    client = fresh(liar.round, party, ledger, seeded((session, party, id(ledger))), policy)
+    client.start()
+    liar.clients[party] = client
+    liar.entries[party] = client._memory.keys
+    liar.share()
+    client.receive(liar.delivery(party, liar.everybody))
+    return client
+
+
+def submits(client: Client, values: object = None) -> bool:
+    """Whether its input leaves; if not, the client is finished and wiped."""
+    try:
+        message = client.submit(input_of(client.index) if values is None else values)  # type: ignore[arg-type]
+    except Aborted as error:
+        reason = error.reason
+    else:
+        assert client.resend() == [Send(-1, message)]
+        return True
+    assert reason == "this identity has contributed in this context before"
+    assert client.state is ClientState.ABORTED
+    assert secrets_of(client) == []
+    assert client.resend() == []
+    return False
+
+
+# ---- when a ledger is needed --------------------------------------------------------------
+
+
+def joins(**more: object) -> Client:
+    """A client of a malicious round, with or without a ledger."""
+    agreed = HARD.round(CONTEXT, SESSION)
+    return Client(agreed, 0, identity=identity_of(0), directory=directory_of(4), **more)  # type: ignore[arg-type]
+
+
+def test_malicious_mode_needs_a_ledger() -> None:
+    """Or the word that repeats are meant; then a ledger may be given and is not asked."""
+    with pytest.raises(ParameterError, match=r"needs a ledger .* or a policy that allows repeats"):
+        joins()
+    joins(ledger=MemoryLedger())
+    joins(policy=REPEATS)
+    asked = Asked()
+    joins(policy=REPEATS, ledger=asked)
+    assert asked.claims == []
+
+
+@pytest.mark.parametrize("policy", [Policy(), REPEATS])
+def test_semi_honest_mode_has_no_ledger(policy: Policy) -> None:
+    """No identity contributes: a ledger that would never be asked is refused."""
+    agreed = integers(4).round(CONTEXT, SESSION)
+    Client(agreed, 0, policy)
+    with pytest.raises(ParameterError, match=r"semi-honest, where no identity contributes"):
+        Client(agreed, 0, policy, ledger=MemoryLedger())
+
+
+# ---- once ---------------------------------------------------------------------------------
+
+
+def test_it_claims_once_and_by_identity_and_context() -> None:
+    """Verify key and context, 64 bytes, and nothing of the session."""
+    asked = Asked()
+    client = ready(asked)
+    assert asked.claims == [], "a client that has not submitted has claimed nothing"
+    assert submits(client)
+    assert asked.claims == [(Once.CONTRIBUTION, identity_of(0).verify_key + CONTEXT)]
+
+
+def test_a_second_contribution_is_aborted() -> None:
+    """In another session, by another object: the same identity, context and ledger are enough."""
+    ledger = MemoryLedger()
+    assert submits(ready(ledger))
+    assert not submits(ready(ledger, session=OTHER_SESSION))
+    assert not submits(ready(ledger)), "the same session is no exception"
+
+
+def test_another_context_or_identity_is_free() -> None:
+    """Parties that share a ledger do not stand in each other's way, nor do rounds of a training."""
+    ledger = MemoryLedger()
+    for party in range(4):
+        for context in (CONTEXT, OTHER_CONTEXT):
+            assert submits(ready(ledger, party, context))
+            assert not submits(ready(ledger, party, context, OTHER_SESSION))
+
+
+def test_other_parameters_are_no_excuse() -> None:
+    """Another cohort, mode of encoding or index: the context is the same."""
+    ledger = MemoryLedger()
+    assert submits(ready(ledger))
+    liar = Liar(integers(5, 4, mode=Mode.MALICIOUS), session=OTHER_SESSION)
+    liar.clients[0] = fresh(liar.round, 0, ledger)
+    liar.clients[0].start()
+    liar.share()
+    liar.clients[0].receive(liar.delivery(0, liar.everybody))
+    assert not submits(liar.clients[0])
+
+
+def test_a_resumed_client_contributes_once() -> None:
+    """Before and after, in either order, with the same ledger."""
+    for stored_first in (True, False):
+        ledger = MemoryLedger()
+        client, other = ready(ledger), ready(ledger, session=OTHER_SESSION)
+        again = woken(client.suspend(KEY), client, ledger, seeded("again"))
+        first, second = (again, other) if stored_first else (other, again)
+        assert submits(first)
+        assert not submits(second)
+
+
+def test_repeats_that_are_allowed_stay_allowed_when_stored() -> None:
+    """And a client that counts goes on counting: neither becomes the other by being stored."""
+    ledger = Asked()
+    assert submits(ready(ledger))
+    client = ready(ledger, policy=REPEATS)
+    assert submits(woken(client.suspend(KEY), client, ledger, seeded("again")))
+    assert [what for what, _ in ledger.claims] == [Once.CONTRIBUTION, Once.RESUMPTION]
+
+
+def test_another_process_knows(tmp_path: Path) -> None:
+    """The file is what remembers."""
+    path = tmp_path / "ledger"
+    script = (
+        "import sys\nfrom pathlib import Path\nfrom secagg import SqliteLedger\n"
+        "from pairwise.test_contributions import ready, submits\n"
+        "print(submits(ready(SqliteLedger(sys.argv[1]), session=bytes([int(sys.argv[2])]) * 16)))\n"
+    )
+
+    def elsewhere(number: int) -> str:
+        command = [sys.executable, "-c", script, str(path), str(number)]
+        folder = Path(__file__).parents[1]
+        return subprocess.run(
+            command, cwd=folder, check=True, capture_output=True, text=True
+        ).stdout.strip()
+
+    assert elsewhere(1) == "True"
+    assert elsewhere(2) == "False"
+    assert not submits(ready(SqliteLedger(path)))
+
+
+@pytest.mark.parametrize("kind", ["memory", "sqlite"])
+def test_of_many_sessions_at_once_one_contributes(kind: str, tmp_path: Path) -> None:
+    """Six sessions of the same context, each in its own thread."""
+    ledger = MemoryLedger() if kind == "memory" else SqliteLedger(tmp_path / "ledger")
+    clients = [ready(ledger, session=bytes([number]) * 16) for number in range(6)]
+    together = threading.Barrier(6)
+
+    def submit(client: Client) -> bool:
+        together.wait(30)
+        return submits(client)
+
+    with ThreadPoolExecutor(6) as pool:
+        assert sum(pool.map(submit, clients)) == 1
+
+
+# ---- what does not count ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("values", "weight"),
+    [
+        (np.zeros(3, np.int64), 1),
+        (np.full(4, 1001), 1),
+        (np.full(4, 0.5), 1),
+        ("input", 1),
+        (np.zeros(4, np.int64), 2),
+    ],
+)
+def test_an_input_that_is_refused_claims_nothing(values: object, weight: int) -> None:
+    """A RangeError comes before the claim, and a good input after it is taken."""
+    asked = Asked()
+    client = ready(asked)
+    before = state_of(client)
+    with pytest.raises(RangeError):
+        client.submit(values, weight)  # type: ignore[arg-type]
+    assert asked.claims == []
+    assert state_of(client) == before
+    assert submits(client)
+
+
+def test_a_client_that_never_submitted_has_claimed_nothing() -> None:
+    """However it ended: given up, suspended, aborted, or called out of turn."""
+    asked = Asked()
+    ready(asked).wipe()
+    ready(asked).suspend(KEY)
+    early = joins(ledger=asked)
+    with pytest.raises(LocalProtocolError):
+        early.submit(input_of(0))
+    early.start()
+    with pytest.raises(LocalProtocolError):
+        early.submit(input_of(0))
+    aborted = Liar(HARD)
+    aborted.clients[0] = fresh(aborted.round, 0, asked)
+    aborted.clients[0].start()
+    aborted.share()
+    with pytest.raises(Aborted):
+        aborted.clients[0].receive(aborted.delivery(0, [0]))
+    assert asked.claims == []
+    assert submits(ready(asked))
+
+
+class Failing(Exception):
+    """Not an error of the library."""
+
+
+@pytest.mark.parametrize(
+    "error", [StateError("the disk is full"), Failing(), OSError(28, "full"), KeyboardInterrupt()]
+)
+def test_a_ledger_that_fails_keeps_the_input_here(error: BaseException) -> None:
+    """Its error goes to the caller; nothing has left, nothing has changed, a retry works."""
+    client = ready(Broken(Once.CONTRIBUTION, error))  # type: ignore[arg-type]
+    twin = ready(MemoryLedger())
+    before, secrets = state_of(client), secrets_of(client)
+    asked_for = client.resend()
+    for _ in range(2):
+        with pytest.raises(type(error)):
+            client.submit(input_of(0))
+        assert client.state is ClientState.AWAITING_INPUT
+        assert state_of(client) == before
+        assert secrets_of(client) == secrets
+        assert "mask_keys" in secrets
+        assert client.resend() == asked_for
+        assert not any(isinstance(event, Send) for event in asked_for)
+    client._ledger = MemoryLedger()
+    assert submits(client)
+    assert submits(twin), "another ledger knows nothing of it"
+
+
+@pytest.mark.parametrize("answer", [False, None, 0, ""])
+def test_only_a_yes_is_a_yes(answer: object) -> None:
+    """A ledger that forgets to answer has not said yes."""
+
+    class Mute:
+        def claim(self, what: Once, key: bytes) -> bool:
+            return answer  # type: ignore[return-value]
+
+    assert not submits(ready(Mute()))
+
+
+# ---- the attack ---------------------------------------------------------------------------
+
+
+def test_a_lost_round_that_is_repeated_costs_an_input() -> None:
+    """Two sums over the same inputs, one of them without party 3, are its input.
+
+    The server that does it follows the protocol in each round. With a ledger it gets the first sum
+    and no second one.
+    """
+    assert lost_round(REPEATS) == "recovered the input"
+    assert lost_round() == ""
+
+
+@pytest.mark.parametrize("dropped", range(4))
+def test_whoever_is_left_out(dropped: int) -> None:
+    """Any one party can be the victim: every client refuses the second round by itself."""
+    ledgers = [MemoryLedger() for _ in range(4)]
+
+    def play(session: bytes, parties: Iterable[int], policy: Policy) -> Recorded:
+        agreed = HARD.round(CONTEXT, session)
+        clients = {
+            party: fresh(agreed, party, ledgers[party], seeded((session, party)), policy)
+            for party in parties
+        }
+        return Recorded(Server(agreed, pins(HARD)), clients).start().run()
+
+    assert play(SESSION, range(4), PAIR).exact()
+    others = [party for party in range(4) if party != dropped]
+    again = play(OTHER_SESSION, others, PAIR)
+    assert again.result is None
+    assert set(again.aborts) == set(others)
+    assert play(OTHER_SESSION, others, REPEATS).exact(), "there is nothing else to stop it"
+
+
+# ---- planted bugs -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("bug", ["early claim", "late wipe"])
+def test_the_order_within_submit_matters(bug: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Claimed before the input is read, or wiped before it is claimed: the tests above go red."""
+    true: Callable[[Client], None] = Client._claim_contribution
+    if bug == "early claim":
+        whole = Client.submit
+
+        def submit(self: Client, *values: object) -> bytes:
+            true(self)
+            return whole(self, *values)  # type: ignore[arg-type]
+
+        monkeypatch.setattr(Client, "submit", submit)
+        with pytest.raises(AssertionError):
+            test_an_input_that_is_refused_claims_nothing(np.zeros(3, np.int64), 1)
+        return
+
+    def claim(self: Client) -> None:
+        for key in self._memory.mask_keys:
+            key.wipe()
+        true(self)
+
+    monkeypatch.setattr(Client, "_claim_contribution", claim)
+    with pytest.raises(AssertionError):
+        test_a_ledger_that_fails_keeps_the_input_here(StateError("full"))
+
+
+def test_a_ledger_that_calls_back() -> None:
+    """One that submits while it is asked, and says yes to both: one input is masked, not two."""
+
+    class Recursive:
+        """Says yes to everything."""
+
+        client: Client
+        inner: bytes = b""
+
+        def claim(self, what: Once, key: bytes) -> bool:
+            """See `Ledger`."""
+            if what is Once.CONTRIBUTION and not self.inner:
+                self.inner = b"asked"
+                self.inner = self.client.submit(input_of(3))
+            return True
+
+    ledger = Recursive()
+    liar = Liar(HARD).share()
+    ledger.client = liar.clients[0]
+    ledger.client._ledger = ledger
+    ledger.client.receive(liar.delivery(0, liar.everybody))
+    with pytest.raises(LocalProtocolError):
+        ledger.client.submit(input_of(0))
+    assert ledger.client.resend() == [Send(SERVER, ledger.inner)]

@@ -1,0 +1,484 @@
+"""Clients that are stored, killed and resumed: the round is the one without it.
+
+Nothing is computed anew, no stored client lives twice, and whatever is lost costs at most a party,
+or the round; never a second answer, and never another sum.
+"""
+
+import struct
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from harness import (
+    CONTEXT,
+    MODES,
+    SESSION,
+    Stage,
+    directory_of,
+    identity_of,
+    input_of,
+    secrets_of,
+    seeded,
+    state_of,
+)
+from pairwise.attacks import Liar
+from pairwise.mortal import (
+    BOUNDARIES,
+    KEY,
+    PAIR,
+    Broken,
+    Drops,
+    MortalClient,
+    any_dropout,
+    either_mode,
+    four,
+    fresh,
+    network_of,
+    pins,
+    plain,
+    resumed,
+    woken,
+)
+from pairwise.stored import twins
+
+import secagg
+from secagg import (
+    Aborted,
+    Client,
+    LocalProtocolError,
+    MemoryLedger,
+    Mode,
+    Once,
+    ParameterError,
+    Params,
+    Policy,
+    RemoteProtocolError,
+    Send,
+    Server,
+    SqliteLedger,
+    StateError,
+)
+from secagg.field import Field
+from secagg.pairwise import state
+from secagg.pairwise.transitions import ClientState
+from secagg.wire import MessageType
+
+# ---- clients: the same round --------------------------------------------------------------
+
+NAPS: dict[str, dict[str, object]] = {
+    "at every boundary": {},
+    "twice in a row": {"naps": lambda boundary: 2},
+    "killed before each message left": {"unsent": True},
+    "asked again after each": {"asked_again": True},
+}
+for _one in range(7):
+    NAPS[f"at boundary {_one}"] = {
+        "naps": lambda boundary, one=_one: int(boundary == one),
+        "unsent": True,
+        "asked_again": True,
+    }
+
+
+@either_mode
+@any_dropout
+@pytest.mark.parametrize("naps", NAPS.values(), ids=NAPS)
+def test_a_stored_client_says_the_same(mode: Mode, drops: Drops, naps: dict[str, object]) -> None:
+    """Byte for byte every message of the round, in order, and the sum; and it all happened."""
+    whole = plain(mode, drops)
+    network = network_of(four(mode), None, drops, lambda party: naps).start().run()
+    assert network.log == whole.log
+    assert network.result is not None
+    assert network.exact()
+    first = network.clients[0]
+    assert isinstance(first, MortalClient)
+    assert first.boundary == BOUNDARIES[mode]
+    assert first.client.state is ClientState.FINISHED
+    assert secrets_of(first.client) == []
+
+
+@either_mode
+@pytest.mark.parametrize("boundary", range(1, 7))
+@pytest.mark.parametrize("party", [0, 3])
+def test_a_client_that_dies_before_it_was_stored_is_a_dropout(
+    mode: Mode, boundary: int, party: int
+) -> None:
+    """The state from before was resumed already, and is refused: no second answer is made.
+
+    The others go on without it, with the sum that a silent party leaves.
+    """
+    network = network_of(
+        four(mode), mortal=lambda one: {"dies": boundary} if one == party else None
+    )
+    network.start().run()
+    dead = network.clients[party]
+    assert isinstance(dead, MortalClient)
+    assert dead.dead == (boundary < BOUNDARIES[mode])
+    assert network.exact()
+    assert network.result is not None
+    contributed = any(
+        one.sender == party and one.payload[3] == MessageType.MASKED_INPUT for one in network.log
+    )
+    assert contributed == (boundary > 4)
+    assert (party in network.result.survivors) == contributed
+
+
+@either_mode
+def test_clients_that_die_are_at_worst_the_end_of_the_round(mode: Mode) -> None:
+    """Two of four are too many: a clean failure, and nobody learns a sum."""
+    for boundary in range(1, 5):
+        network = network_of(
+            four(mode), mortal=lambda one, at=boundary: {"dies": at} if one in (1, 2) else None
+        )
+        network.start().run()
+        assert network.result is None
+        assert network.failure is not None
+        assert "2 parties sent" in network.failure.reason
+
+
+# ---- clients: once ------------------------------------------------------------------------
+
+
+def staged(
+    mode: Mode, boundary: int, policy: Policy = PAIR, min_survivors: int = 0
+) -> tuple[Liar, Client]:
+    """Party 0 at a boundary, and the server that led it there."""
+    liar = Liar(four(mode, min_survivors=min_survivors), policy)
+    if boundary < 2:
+        client = fresh(liar.round, 0, MemoryLedger(), seeded("new"), policy)
+        if boundary:
+            client.start()
+        liar.clients[0] = client
+        return liar, client
+    liar.share()
+    client = liar.clients[0]
+    if boundary > 2:
+        client.receive(liar.delivery(0, liar.everybody))
+    if boundary > 3:
+        liar.submit(0)
+    if boundary > 4:
+        client.receive(liar.survivors(liar.everybody))
+    if boundary > 5:
+        signatures = {}
+        for peer in (1, 2, 3):
+            liar.deliver(liar.everybody, [peer])
+            signatures[peer] = liar.sign(peer, liar.everybody)
+        client.receive(liar.signatures(signatures))  # type: ignore[arg-type]
+    return liar, client
+
+
+STAGED = [(mode, boundary) for mode in MODES for boundary in range(BOUNDARIES[mode])]
+at_every_boundary = pytest.mark.parametrize(("mode", "boundary"), STAGED, ids=str)
+
+
+@at_every_boundary
+def test_a_suspended_client_is_of_no_more_use(mode: Mode, boundary: int) -> None:
+    """It holds no secrets, and every method refuses or gives nothing, whatever its state was."""
+    liar, client = staged(mode, boundary)
+    said = [event.payload for event in client.resend() if isinstance(event, Send)]
+    client.suspend(KEY)
+    assert client.state is ClientState.SUSPENDED
+    assert secrets_of(client) == []
+    assert client.resend() == []
+    before = state_of(client)
+    for call in (client.start, lambda: client.submit(input_of(0)), lambda: client.suspend(KEY)):
+        with pytest.raises(LocalProtocolError, match="suspended"):
+            call()
+    messages = [liar.roster(), liar.survivors(range(4)), liar.survivors(range(3))]
+    if liar.shared:
+        messages.append(liar.delivery(0, range(4)))
+    for message in messages:
+        try:
+            assert client.receive(message) == []
+        except RemoteProtocolError:
+            continue
+    client.wipe()
+    assert client.state is ClientState.SUSPENDED
+    assert state_of(client) == before
+    assert not any(payload in repr(before).encode() for payload in said)
+
+
+@at_every_boundary
+def test_what_is_resumed_is_what_was_suspended(mode: Mode, boundary: int) -> None:
+    """Everything that a client remembers, and what it would say; then the round goes on."""
+    _, client = staged(mode, boundary)
+    before, said = remembered(client), client.resend()
+    again = woken(client.suspend(KEY), client, MemoryLedger(), seeded("again"))
+    assert remembered(again) == before != remembered(client)
+    assert again.resend() == said
+    assert again.clipped == 0
+
+
+def remembered(client: Client) -> object:
+    """All of its memory, by content."""
+    return state_of(SimpleNamespace(memory=client._memory))  # type: ignore[arg-type]
+
+
+@either_mode
+def test_an_aborted_client_is_not_stored(mode: Mode) -> None:
+    """Aborted by a message, or given up."""
+    liar, client = staged(mode, 2)
+    with pytest.raises(Aborted):
+        client.receive(liar.delivery(0, [0]))
+    other = staged(mode, 4)[1]
+    other.wipe()
+    for gone in (client, other):
+        with pytest.raises(LocalProtocolError, match=r"suspend\(\) while aborted"):
+            gone.suspend(KEY)
+
+
+@at_every_boundary
+def test_a_stored_client_lives_once(mode: Mode, boundary: int) -> None:
+    """A second resumption is refused, before and after the first one is stored again."""
+    _, client = staged(mode, boundary)
+    ledger = client._ledger or MemoryLedger()
+    stored = client.suspend(KEY)
+    again = woken(stored, client, ledger, seeded("again"))
+    for _ in range(2):
+        with pytest.raises(StateError, match="was resumed before"):
+            woken(stored, client, ledger, seeded("again"))
+        again = woken(again.suspend(KEY), client, ledger, seeded("again"))
+
+
+def test_another_process_knows_of_the_resumption(tmp_path: Path) -> None:
+    """By the file: first there, then here refused, and the other way round."""
+    script = (
+        "import sys\nfrom secagg import Client, SqliteLedger\n"
+        "stored, key = (bytes.fromhex(text) for text in sys.argv[2:4])\n"
+        "print(Client.resume(stored, key, SqliteLedger(sys.argv[1])))\n"
+    )
+    ledger = SqliteLedger(tmp_path / "ledger")
+
+    def elsewhere(stored: bytes) -> str:
+        command = [sys.executable, "-c", script, str(tmp_path / "ledger"), stored.hex(), KEY.hex()]
+        ran = subprocess.run(command, capture_output=True, text=True, check=False)
+        return (ran.stdout or ran.stderr).splitlines()[-1]
+
+    _, client = staged(Mode.SEMI_HONEST, 4)
+    stored = client.suspend(KEY)
+    assert elsewhere(stored) == "<secagg.Client 0 of 4: awaiting survivors>"
+    with pytest.raises(StateError, match="was resumed before"):
+        woken(stored, client, ledger, seeded("again"))
+    other = staged(Mode.SEMI_HONEST, 4)[1].suspend(KEY)
+    woken(other, client, ledger, seeded("again"))
+    assert elsewhere(other).endswith("StateError: this stored client was resumed before")
+
+
+@either_mode
+def test_nothing_is_computed_anew(mode: Mode) -> None:
+    """A resumed client submits once, and answers one survivor set."""
+    ledger = MemoryLedger()
+    liar, client = staged(mode, 4)
+    client = woken(client.suspend(KEY), client, ledger, seeded("again"))
+    with pytest.raises(LocalProtocolError, match=r"submit\(\) while awaiting survivors"):
+        client.submit(input_of(1))
+    said = client.receive(liar.survivors(range(4)))
+    client = woken(client.suspend(KEY), client, ledger, seeded("again"))
+    for members in ((0, 1, 2), (0, 2, 3)):
+        with pytest.raises(RemoteProtocolError, match="message of type 0x13 while"):
+            client.receive(liar.survivors(members))
+    again = client.receive(liar.survivors(range(4)))
+    assert again == [event for event in said if isinstance(event, Send)]
+
+
+@either_mode
+@pytest.mark.parametrize("boundary", [1, 2, 3, 4])
+def test_the_quorum_holds_afterwards(mode: Mode, boundary: int) -> None:
+    """A round that wants four survivors: three are refused, at the next set that it is told of."""
+    liar, client = staged(mode, boundary, min_survivors=4)
+    liar.clients[0] = woken(client.suspend(KEY), client, MemoryLedger(), seeded("again"))
+    if boundary == 1:
+        liar.entries[0] = client._memory.keys
+        message = liar.roster({party: liar.entries[party] for party in (0, 1, 2)})
+    elif boundary == 2:
+        message = liar.delivery(0, (0, 1, 2))
+    else:
+        if boundary == 3:
+            liar.submit(0)
+        message = liar.survivors((0, 1, 2))
+    with pytest.raises(Aborted, match="3 members, 4 are required"):
+        liar.clients[0].receive(message)
+
+
+@either_mode
+def test_clipped_values_are_remembered(mode: Mode) -> None:
+    """After the input they are the only trace of it."""
+    params = Params(4, 4, secagg.FixedPoint(clip=1.0), threshold=3, mode=mode)
+    stage = Stage(params)
+    stage.to_server(stage.advertise())
+    stage.to_server(stage.answers())
+    client = stage.clients[0]
+    client.receive(stage.outbox[0])
+    client.submit(np.array([3.0, -5.0, 0.5, 0.0]))
+    assert client.clipped == 2
+    again = woken(client.suspend(KEY), client, MemoryLedger(), seeded("again"))
+    assert again.clipped == client.clipped == 2
+
+
+def test_a_ledger_that_is_rolled_back_is_the_limit() -> None:
+    """Two incarnations of one state can be made to answer two sets, and that costs an input.
+
+    Nothing in the stored bytes can prevent it: the ledger must be out of what is rolled back.
+    """
+    assert twins(lambda ledger: MemoryLedger()) == "recovered the input"
+    assert twins(lambda ledger: ledger) == ""
+
+
+# ---- clients: what is not their stored state ----------------------------------------------
+
+
+def stored_client(mode: Mode) -> tuple[bytes, Client]:
+    """After its input, with the most to lose."""
+    _, client = staged(mode, 4)
+    return client.suspend(KEY), client
+
+
+def unusable(mode: Mode) -> Iterator[tuple[str, type[Exception], Callable[[bytes], object]]]:
+    """What is wrong, the error, and the attempt."""
+    given: dict[str, object] = {}
+    other = directory_of(4).entries
+    swapped = secagg.Directory.of(
+        (entry.name, other[{2: 3, 3: 2}.get(i, i)].verify_key) for i, entry in enumerate(other)
+    )
+    if mode is Mode.MALICIOUS:
+        given = {"identity": identity_of(0), "directory": directory_of(4)}
+    ledger = MemoryLedger()
+
+    def attempt(
+        stored: bytes, key: object = KEY, change: Callable[[bytes], object] = bytes, **more: object
+    ) -> object:
+        return Client.resume(change(stored), key, ledger, **{**given, **more})  # type: ignore[arg-type]
+
+    server = Server(four(mode).round(CONTEXT, SESSION), pins(four(mode)), ledger)
+    server.start()
+    snapshot = server.snapshot(KEY)
+    yield "another key", StateError, lambda stored: attempt(stored, bytes(32))
+    for key in (KEY[1:], KEY + b"\0", b"", KEY.hex(), None, bytearray(KEY)):
+        yield f"key {key!r}", ParameterError, lambda stored, key=key: attempt(stored, key)
+    for size in (0, 1, 12, 13, 14, 45, 46, 60, 61, 62, -1):
+        yield (
+            f"{size} bytes of it",
+            StateError,
+            lambda stored, size=size: attempt(stored, change=lambda data: data[:size]),
+        )
+    for name, change in {
+        "a byte more": lambda data: data + b"\0",
+        "a snapshot": lambda data: snapshot,
+        "a snapshot as a client": lambda data: data[:13] + snapshot[13:],
+        "another layout": lambda data: data[:13] + b"\2" + data[14:],
+        "no bytes": lambda data: data.hex(),
+        "a bytearray": bytearray,
+        "nothing": lambda data: None,
+    }.items():
+        yield name, StateError, lambda stored, change=change: attempt(stored, change=change)
+    yield (
+        "it, given to a server",
+        StateError,
+        lambda stored: Server.resume(stored, KEY, ledger, pins(four(mode))),
+    )
+    yield "its snapshot, given to a client", StateError, lambda stored: attempt(snapshot)
+    if mode is Mode.SEMI_HONEST:
+        for name, more in {
+            "an identity": {"identity": identity_of(0)},
+            "a directory": {"directory": directory_of(4)},
+        }.items():
+            yield name, ParameterError, lambda stored, more=more: attempt(stored, **more)
+    else:
+        for name, kind, more in (
+            ("no identity", ParameterError, {"identity": None}),
+            ("no directory", ParameterError, {"directory": None}),
+            ("another identity", ParameterError, {"identity": identity_of(1)}),
+            ("a larger directory", ParameterError, {"directory": directory_of(5)}),
+            ("another directory", StateError, {"directory": swapped}),
+        ):
+            yield name, kind, lambda stored, more=more: attempt(stored, **more)
+    yield "", Exception, attempt
+
+
+@either_mode
+def test_what_cannot_be_resumed_claims_nothing(mode: Mode) -> None:
+    """A typed error each time; after all of them the right bytes are resumed all the same."""
+    stored, _ = stored_client(mode)
+    tried = 0
+    for name, kind, attempt in unusable(mode):
+        if not name:
+            assert isinstance(attempt(stored), Client)
+            break
+        with pytest.raises(kind) as raised:
+            attempt(stored)
+        assert raised.type is kind, name
+        tried += 1
+    assert tried > 25
+
+
+@either_mode
+def test_a_ledger_that_fails_or_is_none_resumes_nobody(mode: Mode) -> None:
+    """The stored state is as good as before; without a ledger there is no second life at all."""
+    stored, client = stored_client(mode)
+    with pytest.raises(StateError, match="the disk is full"):
+        woken(stored, client, Broken(Once.RESUMPTION), seeded("again"))
+    with pytest.raises(ParameterError):
+        woken(stored, client, None, seeded("again"))  # type: ignore[arg-type]
+    woken(stored, client, MemoryLedger(), seeded("again"))
+
+
+@either_mode
+def test_every_altered_byte_is_noticed(mode: Mode) -> None:
+    """Each byte in turn, and none of the attempts claims anything."""
+    stored, client = stored_client(mode)
+    ledger = MemoryLedger()
+    for place in range(len(stored)):
+        altered = bytearray(stored)
+        altered[place] ^= 1 << place % 8
+        with pytest.raises(StateError):
+            woken(bytes(altered), client, ledger, seeded("again"))
+    assert ledger._claims == {}
+    woken(stored, client, ledger, seeded("again"))
+
+
+@at_every_boundary
+def test_stored_bytes_show_nothing(mode: Mode, boundary: int) -> None:
+    """Neither a secret nor the input, nor of which round it is; and no two are alike."""
+    _, client = staged(mode, boundary)
+    hidden = [*_known(client), client.round.session, client.round.context, client.round.encode()]
+    vector = input_of(0).astype(np.int64)
+    hidden += [vector.tobytes(), Field(client.round.params.field_bits).pack(_shifted(client))]
+    hidden += [client._memory.keys.encode(), *client._memory.accepted.values()]
+    hidden += [event.payload for event in client.resend() if isinstance(event, Send)]
+    stored = client.suspend(KEY)
+    assert stored.startswith(b"secagg client\x01")
+    assert not any(piece[i : i + 12] in stored for piece in hidden for i in range(len(piece) - 11))
+    assert KEY not in stored
+    twin = staged(mode, boundary)[1].suspend(KEY)
+    assert not any(twin[i : i + 8] in stored for i in range(14, len(twin) - 7))
+    body = state._opened(state._Kind.CLIENT, KEY, stored)[1]._data
+    assert all(piece in body for piece in hidden[:3]), "the search can succeed"
+
+
+def _shifted(client: Client) -> np.ndarray:
+    params = client.round.params
+    return (input_of(0) + 1000).astype(Field(params.field_bits).dtype)
+
+
+def _known(client: Client) -> list[bytes]:
+    """Every secret that a client holds, and its shares as they are stored."""
+    memory = client._memory
+    fixed = (memory.mask_seed, memory.self_seed, memory.channel_secret, memory.mask_secret)
+    secrets = [one for one in (*fixed, *memory.inbound.values(), *memory.mask_keys) if one]
+    rows = [struct.pack("<6Q", *row.tolist()) for row in memory.held.values()]
+    return [secret.expose() for secret in secrets] + rows
+
+
+@either_mode
+def test_bytes_of_the_other_kind_are_named(mode: Mode) -> None:
+    """A client's are not a server's: said before anything is opened or claimed."""
+    stored, client = stored_client(mode)
+    server = Server(client.round, pins(client.round.params), MemoryLedger())
+    server.start()
+    with pytest.raises(StateError, match=r"^not a stored secagg client$"):
+        woken(server.snapshot(KEY), client, MemoryLedger(), seeded("again"))
+    with pytest.raises(StateError, match=r"^not a stored secagg server$"):
+        resumed(stored, server)

@@ -1,0 +1,375 @@
+"""Ledgers: what was claimed once is never given again, whoever asks and whatever dies in between.
+
+One suite for both ledgers, then what only a file can do: survive a process, be shared by several,
+be unusable.
+"""
+
+import gc
+import os
+import signal
+import sqlite3
+import stat
+import subprocess
+import sys
+import tempfile
+import textwrap
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from secagg import Ledger, MemoryLedger, Once, SqliteLedger, StateError, sqlite_ledger
+
+KEY = bytes(range(32))
+KINDS = list(Once)
+
+
+@pytest.fixture(autouse=True)
+def _nothing_stays_open() -> Iterator[None]:
+    """A connection that was left open warns when it is collected, and a warning is an error."""
+    yield
+    gc.collect()
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+def ledger(request: pytest.FixtureRequest, tmp_path: Path) -> Ledger:
+    """An empty ledger of either kind."""
+    return MemoryLedger() if request.param == "memory" else SqliteLedger(tmp_path / "ledger")
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """Where an SQLite ledger may be."""
+    return tmp_path / "ledger"
+
+
+# ---- what every ledger does ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize("what", KINDS)
+def test_a_claim_is_given_once(ledger: Ledger, what: Once) -> None:
+    """True the first time, False ever after; the answers are booleans."""
+    assert ledger.claim(what, KEY) is True
+    assert [ledger.claim(what, KEY) for _ in range(3)] == [False] * 3
+
+
+def test_kinds_and_keys_are_apart(ledger: Ledger) -> None:
+    """The same key for something else, and another key for the same, are other claims."""
+    keys = [b"", b"\0", b"\0\0", KEY, KEY + b"\0", KEY[:-1], KEY.hex().encode(), b"contribution"]
+    claims = [(what, key) for what in KINDS for key in keys]
+    assert all(ledger.claim(*claim) for claim in claims)
+    assert not any(ledger.claim(*claim) for claim in claims)
+
+
+@settings(max_examples=10)
+@given(st.lists(st.tuples(st.sampled_from(KINDS), st.binary(max_size=2)), max_size=12))
+def test_any_sequence_is_answered_like_a_set(claims: list[tuple[Once, bytes]]) -> None:
+    """Both kinds agree with a plain set."""
+    with tempfile.TemporaryDirectory() as folder:
+        ledgers: list[Ledger] = [MemoryLedger(), SqliteLedger(Path(folder) / "ledger")]
+        known: set[tuple[Once, bytes]] = set()
+        for claim in claims:
+            fresh = claim not in known
+            known.add(claim)
+            assert [ledger.claim(*claim) for ledger in ledgers] == [fresh, fresh]
+
+
+def test_one_thread_wins(ledger: Ledger) -> None:
+    """Eight threads want each of 20 keys at the same moment; one gets it."""
+    together = threading.Barrier(8)
+
+    def race(_: int) -> list[bool]:
+        won = []
+        for number in range(20):
+            together.wait(30)
+            won.append(ledger.claim(Once.CONTRIBUTION, bytes([number])))
+        return won
+
+    with ThreadPoolExecutor(8) as pool:
+        won = list(pool.map(race, range(8)))
+    assert [sum(column) for column in zip(*won, strict=True)] == [1] * 20
+
+
+# ---- files: other processes, and processes that die ---------------------------------------
+
+
+def other_process(script: str, path: Path, *more: str) -> subprocess.Popen[str]:
+    """Another interpreter with `ledger` opened on the path, and `more` in sys.argv[2:]."""
+    begin = "import os, sys, time, signal, sqlite3\nfrom secagg import Once, SqliteLedger\n"
+    begin += "ledger = SqliteLedger(sys.argv[1])\n"
+    return subprocess.Popen(
+        [sys.executable, "-c", begin + textwrap.dedent(script), str(path), *more],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_claims_survive_reopening(path: Path) -> None:
+    """Another object, and another process, knows them."""
+    assert SqliteLedger(path).claim(Once.RESUMPTION, KEY)
+    assert not SqliteLedger(str(path)).claim(Once.RESUMPTION, KEY)
+    child = other_process("print(ledger.claim(Once.RESUMPTION, bytes(range(32))))", path)
+    assert child.communicate()[0] == "False\n"
+
+
+def test_one_process_wins(path: Path) -> None:
+    """Three processes want the same 20 keys at the same time: each key is given once."""
+    race = """
+        print("ready", flush=True)
+        while not os.path.exists(sys.argv[2]):
+            time.sleep(0.001)
+        print("".join("01"[ledger.claim(Once.CONTRIBUTION, bytes([i]))] for i in range(20)))
+    """
+    go = path.with_name("go")
+    children = [other_process(race, path, str(go)) for _ in range(3)]
+    for child in children:
+        assert child.stdout is not None
+        assert child.stdout.readline() == "ready\n"
+    go.touch()
+    won = [child.communicate()[0].strip() for child in children]
+    assert [sum(map(int, column)) for column in zip(*won, strict=True)] == [1] * 20
+
+
+@pytest.mark.parametrize("end", ["os._exit(7)", "os.kill(os.getpid(), signal.SIGKILL)"])
+def test_a_killed_process_keeps_its_claim(path: Path, end: str) -> None:
+    """What `claim` has answered is on disk: nothing is flushed on the way out."""
+    child = other_process(f"assert ledger.claim(Once.SURVIVOR_SET, b'session'); {end}", path)
+    child.communicate()
+    assert child.returncode == (7 if "exit" in end else -signal.SIGKILL)
+    assert not SqliteLedger(path).claim(Once.SURVIVOR_SET, b"session")
+    assert SqliteLedger(path).claim(Once.SURVIVOR_SET, b"another")
+
+
+def test_a_claim_that_was_never_answered_is_free(path: Path) -> None:
+    """Killed in the middle of the transaction: nobody was told, and the next one gets it."""
+    child = other_process(
+        """
+        connection = sqlite3.connect(sys.argv[1], isolation_level=None)
+        connection.execute("PRAGMA cache_spill = 1")
+        connection.execute("BEGIN IMMEDIATE")
+        connection.execute("INSERT INTO claims (what, key) VALUES ('resumption', x'00')")
+        os.kill(os.getpid(), signal.SIGKILL)
+        """,
+        path,
+    )
+    child.communicate()
+    assert SqliteLedger(path).claim(Once.RESUMPTION, b"\0")
+
+
+# ---- files: rights and names --------------------------------------------------------------
+
+
+@pytest.mark.parametrize("umask", [0, 0o022, 0o077])
+def test_the_file_is_its_owners_alone(path: Path, umask: int) -> None:
+    """0600 from the first moment, whatever the umask; its folder holds nothing else."""
+    before = os.umask(umask)
+    try:
+        SqliteLedger(path).claim(Once.RESUMPTION, KEY)
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert list(path.parent.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "two words",
+        "100%",
+        "%41",
+        "what?",
+        "a#b",
+        "a&mode=ro",
+        "'\"",
+        "schl\u00fcssel \u2192",
+        ":memory:",
+    ],
+)
+def test_any_name_will_do(tmp_path: Path, name: str) -> None:
+    """The name is no part of a URI: the file is where it was asked for, and nowhere else."""
+    for _ in range(2):
+        ledger = SqliteLedger(tmp_path / name)
+    assert ledger.claim(Once.RESUMPTION, KEY)
+    assert not SqliteLedger(tmp_path / name).claim(Once.RESUMPTION, KEY)
+    assert [each.name for each in tmp_path.iterdir()] == [name]
+    assert name in repr(ledger).replace("\\'", "'").replace("\\u2192", "\u2192")
+
+
+def test_a_relative_path_stays_the_same_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process that changes its folder does not change its ledger."""
+    monkeypatch.chdir(tmp_path)
+    ledger = SqliteLedger("ledger")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert ledger.claim(Once.RESUMPTION, KEY)
+    assert not SqliteLedger(tmp_path / "ledger").claim(Once.RESUMPTION, KEY)
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+
+
+# ---- files: what cannot be used -----------------------------------------------------------
+
+
+def refused(path: Path) -> str:
+    """The complaint about a path, which it names."""
+    with pytest.raises(StateError) as raised:
+        SqliteLedger(path).claim(Once.RESUMPTION, KEY)
+    assert str(raised.value).startswith(f"{path}: ")
+    assert raised.value.__cause__ is None
+    return str(raised.value).removeprefix(f"{path}: ")
+
+
+def test_a_folder_that_is_missing(tmp_path: Path) -> None:
+    """Folders are not made."""
+    assert refused(tmp_path / "no" / "ledger") == "cannot use it: No such file or directory"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_directory(tmp_path: Path) -> None:
+    """A folder is no file."""
+    assert "Is a directory" in refused(tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"no database at all, but long enough\n" * 9, b"SQLite form"])
+def test_something_that_is_no_database(path: Path, content: bytes) -> None:
+    """Left as it is."""
+    path.write_bytes(content)
+    assert "not a database" in refused(path)
+    assert path.read_bytes() == content
+
+
+def test_a_database_with_other_columns(path: Path) -> None:
+    """A table of this name that is another one."""
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("CREATE TABLE claims (who TEXT)")
+    refused(path)
+
+
+def test_a_table_that_forgets(path: Path) -> None:
+    """One with the right columns in which nothing is unique would give every claim twice."""
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("CREATE TABLE claims (what TEXT, key BLOB, at TEXT)")
+    refused(path)
+
+
+def test_the_database_of_something_else(path: Path) -> None:
+    """Nothing is put into it."""
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("CREATE TABLE cookies (host TEXT)")
+    before = path.read_bytes()
+    assert "something else" in refused(path)
+    assert path.read_bytes() == before
+
+
+def test_a_damaged_file(path: Path) -> None:
+    """Its pages are noise behind an intact header."""
+    SqliteLedger(path)
+    content = bytearray(path.read_bytes())
+    content[100:] = b"\xff" * (len(content) - 100)
+    path.write_bytes(content)
+    refused(path)
+
+
+@pytest.fixture
+def unprivileged() -> Iterator[Path]:
+    """A folder of the user that the test then is: file rights mean nothing to root."""
+    with tempfile.TemporaryDirectory() as name:
+        folder, user = Path(name), os.geteuid()
+        if user == 0:
+            os.chown(folder, 65534, -1)
+            os.seteuid(65534)
+        try:
+            yield folder
+        finally:
+            folder.chmod(0o700)
+            os.seteuid(user)
+
+
+def test_a_file_that_may_only_be_read(unprivileged: Path) -> None:
+    """Refused when it is opened; and where it became so since, when it is claimed."""
+    path = unprivileged / "ledger"
+    ledger = SqliteLedger(path)
+    path.chmod(0o400)
+    assert "Permission denied" in refused(path)
+    with pytest.raises(StateError, match="readonly"):
+        ledger.claim(Once.RESUMPTION, KEY)
+    path.chmod(0o600)
+    assert ledger.claim(Once.RESUMPTION, KEY), "nothing was claimed"
+
+
+def test_a_folder_in_which_nothing_can_be_made(unprivileged: Path) -> None:
+    """Without its journal a claim is not durable."""
+    ledger = SqliteLedger(unprivileged / "ledger")
+    unprivileged.chmod(0o500)
+    with pytest.raises(StateError, match="ledger: not usable"):
+        ledger.claim(Once.RESUMPTION, KEY)
+    unprivileged.chmod(0o700)
+    assert ledger.claim(Once.RESUMPTION, KEY), "nothing was claimed"
+
+
+def test_a_file_that_vanished(path: Path) -> None:
+    """It is not made anew: it would have forgotten everything."""
+    ledger = SqliteLedger(path)
+    assert ledger.claim(Once.RESUMPTION, KEY)
+    path.unlink()
+    with pytest.raises(StateError, match="ledger: not usable as a ledger"):
+        ledger.claim(Once.RESUMPTION, KEY)
+    assert not path.exists()
+
+
+def test_a_file_that_was_emptied(path: Path) -> None:
+    """No table, no claim."""
+    ledger = SqliteLedger(path)
+    path.write_bytes(b"")
+    with pytest.raises(StateError, match="no such table"):
+        ledger.claim(Once.RESUMPTION, KEY)
+
+
+def test_a_file_that_somebody_else_holds(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Waited for, not for ever; then nothing is claimed."""
+    monkeypatch.setattr(sqlite_ledger, "_SECONDS_TO_WAIT", 0.05)
+    ledger = SqliteLedger(path)
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(StateError, match=r"ledger: .*locked"):
+            ledger.claim(Once.RESUMPTION, KEY)
+        other.execute("ROLLBACK")
+    assert ledger.claim(Once.RESUMPTION, KEY)
+
+
+def test_a_claim_waits_for_its_turn(path: Path) -> None:
+    """The default patience is enough for a short transaction of another process."""
+    ledger = SqliteLedger(path)
+    with (
+        closing(sqlite3.connect(path, isolation_level=None, check_same_thread=False)) as other,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        other.execute("BEGIN EXCLUSIVE")
+        claim = pool.submit(ledger.claim, Once.RESUMPTION, KEY)
+        with pytest.raises(TimeoutError):
+            claim.result(0.1)
+        other.execute("COMMIT")
+        assert claim.result(30)
+
+
+def test_a_path_that_no_file_has(tmp_path: Path) -> None:
+    """A zero byte, or a name that is too long."""
+    refused(tmp_path / ("n" * 300))
+    refused(tmp_path / "zero\0byte")
+
+
+def test_a_row_is_what_was_claimed_and_when(path: Path) -> None:
+    """Nothing else is in the file."""
+    SqliteLedger(path).claim(Once.CONTRIBUTION, KEY)
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("SELECT what, key FROM claims").fetchall() == [
+            ("contribution", KEY)
+        ]
+        columns = connection.execute("PRAGMA table_info(claims)").fetchall()
+    assert [column[1] for column in columns] == ["what", "key", "at"]
