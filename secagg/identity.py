@@ -14,7 +14,7 @@ from .errors import IdentityError, LocalProtocolError, ParameterError
 from .files import PRIVATE, read_file, write_file
 from .primitives import seal, sign
 from .primitives.passphrase import MODERATE, SALT_BYTES, Cost, derive
-from .secret import Secret
+from .secret import Secret, draw
 
 _HEADER: Final = "secagg identity v1\n"
 _HEX_KEY: Final = "([0-9a-f]{64})"
@@ -136,7 +136,7 @@ class Identity:
     @classmethod
     def generate(cls, random: Callable[[int], bytes] = os.urandom) -> "Identity":
         """A new identity, from 32 bytes of `random`."""
-        return cls(Secret(random(sign.SEED_BYTES)))
+        return cls(Secret(draw(random, sign.SEED_BYTES)))
 
     @property
     def verify_key(self) -> bytes:
@@ -157,7 +157,7 @@ class Identity:
         """
         if not isinstance(message, bytes):
             raise ParameterError(f"what is signed is bytes, not {type(message).__name__}")
-        if self._seed == Secret(b""):
+        if not self._seed:
             raise LocalProtocolError("this identity was wiped")
         return sign.sign(self._seed.expose(), message)
 
@@ -190,7 +190,7 @@ class Identity:
         del passphrase
         if isinstance(phrase, str):
             raise ParameterError(phrase)
-        if self._seed == Secret(b""):
+        if not self._seed:
             raise LocalProtocolError("this identity was wiped")
         stored = _Stored(self._verify_key, self._seed, _cost, b"", b"")
         if phrase is not None:

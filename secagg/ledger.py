@@ -9,7 +9,7 @@ server a ledger: `SqliteLedger` (`sqlite_ledger.py`), or its own.
 from enum import StrEnum
 from typing import Protocol, runtime_checkable
 
-from .errors import ParameterError
+from .errors import ParameterError, StateError
 
 
 class Once(StrEnum):
@@ -36,6 +36,14 @@ class Ledger(Protocol):
         The claim is durable before this returns. Whatever keeps it from being so is raised, best
         as a `StateError`: then nothing leaves the party.
         """
+
+
+def claim(ledger: Ledger, what: Once, key: bytes) -> bool:
+    """What the ledger says; StateError if that is neither True nor False (a coroutine, say)."""
+    answer = ledger.claim(what, key)
+    if not isinstance(answer, bool):
+        raise StateError(f"a ledger answers True or False, not {type(answer).__name__}")
+    return answer
 
 
 def require_ledger(ledger: object) -> Ledger:

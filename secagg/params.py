@@ -226,7 +226,8 @@ class Policy:
 
     Attributes:
         params: exactly these parameters, or one of these, if given.
-        context: exactly this context, if given.
+        context: exactly this context, if given. In malicious mode give it: otherwise it is the
+            server that says what counts as contributing twice.
         min_survivors: the least quorum to take part under. One that only this client knew of would
             bind nobody: the others unmask by the parameters.
         max_cohort: greatest cohort to take part in.

@@ -1,7 +1,19 @@
 """Secret bytes that do not print, do not pickle, and are wiped."""
 
 import hmac
+from collections.abc import Callable
+from contextlib import suppress
 from typing import NoReturn
+
+from .errors import ParameterError
+
+
+def draw(random: Callable[[int], bytes], size: int) -> bytes:
+    """So many bytes from a source of randomness; ParameterError if it gives something else."""
+    data = random(size)
+    if not isinstance(data, bytes) or len(data) != size:
+        raise ParameterError(f"the source of randomness did not give {size} bytes")
+    return data
 
 
 class Secret:
@@ -11,10 +23,11 @@ class Secret:
     bounds how long the long-lived copy exists and promises no more.
     """
 
-    __slots__ = ("_data",)
+    __slots__ = ("_data", "_wiped")
 
     def __init__(self, data: bytes | bytearray) -> None:
         self._data = bytearray()
+        self._wiped = False
         if not isinstance(data, bytes | bytearray):
             raise TypeError(f"a secret is made of bytes, not {type(data).__name__}")
         self._data += data
@@ -25,20 +38,23 @@ class Secret:
         Raises:
             ValueError: the secret was wiped.
         """
-        if not self._data:
+        if not self:
             raise ValueError("this secret was wiped")
         return bytes(self._data)
 
     def wipe(self) -> None:
         """Overwrites the bytes with zeros and forgets them; harmless when repeated."""
-        self._data[:] = bytes(len(self._data))
-        self._data.clear()
+        self._wiped = True  # first: bytes that are zero already must not pass for a secret
+        for i in range(len(self._data)):  # in place: this needs no memory
+            self._data[i] = 0
+        with suppress(MemoryError):
+            self._data.clear()
 
     def __del__(self) -> None:
         self.wipe()
 
     def __bool__(self) -> bool:
-        return bool(self._data)  # not wiped
+        return bool(self._data) and not self._wiped
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Secret) and hmac.compare_digest(self._data, other._data)

@@ -3,7 +3,7 @@
 import os
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -27,32 +27,49 @@ _CLAIM: Final = "INSERT OR IGNORE INTO claims (what, key) VALUES (?, ?)"
 
 
 class SqliteLedger:
-    """A ledger in an SQLite file, shared by any number of processes and threads.
+    """A ledger in an SQLite file, shared by any number of processes and threads of one machine.
 
     The file is made if it is missing, for its owner alone. A copy that is put back, and a file that
     was deleted, have forgotten what came after: keep it out of what a snapshot of the machine rolls
-    back. It holds nothing secret, one row (what, key, time) a claim.
+    back. It holds nothing secret, one row (what, key, time) a claim. Like any SQLite file it must
+    not be opened by other means while it is in use (closing it would drop SQLite's locks), nor
+    lie on a network file system.
 
     Args:
         path: of the file; its folder exists.
 
     Raises:
-        StateError: the file cannot be used, or is something else.
+        StateError: the file cannot be used, is something else, or others may write to it.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self._path = Path(path).absolute()
+        self._path = Path(path)
         try:
-            os.close(os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600))
+            self._path = self._path.resolve()
+            if not self._path.exists():
+                self._make()
+            found = self._path.stat()
         except (OSError, ValueError) as error:  # the latter for a zero byte in the name
             reason = error.strerror if isinstance(error, OSError) else str(error)
             raise StateError(f"{self._path}: cannot use it: {reason}") from None
-        with self._transaction() as connection:
-            if connection.execute("SELECT count(*) FROM sqlite_schema").fetchone() == (0,):
-                for statement in _MAKE:
-                    connection.execute(statement)
+        if found.st_uid != os.geteuid() or found.st_mode & 0o022:
+            raise StateError(f"{self._path}: others may write to it, or own it")
+        with _transaction(self._path) as connection:
             if connection.execute("PRAGMA application_id").fetchone() != (_APPLICATION,):
                 raise StateError(f"{self._path}: the database of something else, not a ledger")
+
+    def _make(self) -> None:
+        """Gives the file its name when it is whole and closed: nobody sees it before."""
+        draft = self._path.with_name(f".secagg-{os.urandom(8).hex()}")
+        try:
+            os.close(os.open(draft, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+            with _transaction(draft) as connection:
+                for statement in _MAKE:
+                    connection.execute(statement)
+            with suppress(FileExistsError):  # somebody else was faster
+                self._path.hardlink_to(draft)
+        finally:
+            draft.unlink(missing_ok=True)
 
     def claim(self, what: Once, key: bytes) -> bool:
         """See `Ledger`.
@@ -60,23 +77,25 @@ class SqliteLedger:
         Raises:
             StateError: the claim could not be stored.
         """
-        with self._transaction() as connection:
+        with _transaction(self._path) as connection:
             return connection.execute(_CLAIM, (str(what), key)).rowcount == 1
 
     def __repr__(self) -> str:
         return f"SqliteLedger({str(self._path)!r})"
 
-    @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
-        """A connection for one transaction that is durable in the end: none crosses a fork."""
-        uri = f"{self._path.as_uri()}?mode=rw"  # a file that vanished is not made anew
-        try:
-            with closing(
-                sqlite3.connect(uri, _SECONDS_TO_WAIT, isolation_level=None, uri=True)
-            ) as connection:
-                connection.execute("PRAGMA synchronous = EXTRA")
-                connection.execute("BEGIN IMMEDIATE")
-                yield connection
-                connection.execute("COMMIT")
-        except sqlite3.Error as error:
-            raise StateError(f"{self._path}: not usable as a ledger: {error}") from None
+
+@contextmanager
+def _transaction(path: Path) -> Iterator[sqlite3.Connection]:
+    """A connection for one transaction that is durable in the end: none crosses a fork."""
+    uri = f"{path.as_uri()}?mode=rw"  # a file that vanished is not made anew
+    try:
+        with closing(
+            sqlite3.connect(uri, _SECONDS_TO_WAIT, isolation_level=None, uri=True)
+        ) as connection:
+            connection.execute("PRAGMA synchronous = EXTRA")
+            connection.execute("PRAGMA fullfsync = ON")  # macOS: to the disk, not to its cache
+            connection.execute("BEGIN IMMEDIATE")
+            yield connection
+            connection.execute("COMMIT")
+    except sqlite3.Error as error:
+        raise StateError(f"{path}: not usable as a ledger: {error}") from None

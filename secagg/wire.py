@@ -88,10 +88,12 @@ class Reader:
 
     def bitmap(self, size: int) -> tuple[int, ...]:
         """The members, ascending, of a set of indices below `size`."""
-        bits = int.from_bytes(self.take((size + 7) // 8), "little")
-        if bits >> size:
+        octets = self.take((size + 7) // 8)
+        if size % 8 and octets[-1] >> size % 8:
             raise self.error("padding of a bitmap is not zero")
-        return tuple(i for i in range(size) if bits >> i & 1)
+        return tuple(
+            8 * i + bit for i, octet in enumerate(octets) for bit in range(8) if octet >> bit & 1
+        )
 
     def end(self) -> None:
         """Refuses left-over bytes."""
@@ -155,7 +157,7 @@ def f64(value: float) -> bytes:
 
 def bitmap(members: Iterable[int], size: int) -> bytes:
     """The encoding of a set of indices below `size`."""
-    bits = 0
+    octets = bytearray((size + 7) // 8)
     for member in members:
-        bits |= 1 << member
-    return bits.to_bytes((size + 7) // 8, "little")
+        octets[member // 8] |= 1 << member % 8
+    return bytes(octets)

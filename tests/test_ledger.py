@@ -233,7 +233,7 @@ def test_a_folder_that_is_missing(tmp_path: Path) -> None:
 
 def test_a_directory(tmp_path: Path) -> None:
     """A folder is no file."""
-    assert "Is a directory" in refused(tmp_path)
+    assert "unable to open database file" in refused(tmp_path)
 
 
 @pytest.mark.parametrize("content", [b"no database at all, but long enough\n" * 9, b"SQLite form"])
@@ -296,7 +296,7 @@ def test_a_file_that_may_only_be_read(unprivileged: Path) -> None:
     path = unprivileged / "ledger"
     ledger = SqliteLedger(path)
     path.chmod(0o400)
-    assert "Permission denied" in refused(path)
+    assert "readonly database" in refused(path)
     with pytest.raises(StateError, match="readonly"):
         ledger.claim(Once.RESUMPTION, KEY)
     path.chmod(0o600)
@@ -373,3 +373,56 @@ def test_a_row_is_what_was_claimed_and_when(path: Path) -> None:
         ]
         columns = connection.execute("PRAGMA table_info(claims)").fetchall()
     assert [column[1] for column in columns] == ["what", "key", "at"]
+
+
+def test_a_second_ledger_leaves_the_locks_of_the_first(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Closing any descriptor of a file drops all POSIX locks that its process has on it.
+
+    So a ledger that is constructed while a thread of the same process is in a claim must not open
+    the file by other means than SQLite's: another process would get in between.
+    """
+    SqliteLedger(path)
+    monkeypatch.setattr(sqlite_ledger, "_SECONDS_TO_WAIT", 0.05)
+    other = (
+        "import sys; from secagg import sqlite_ledger as s; s._SECONDS_TO_WAIT = 0.05\n"
+        "print(s.SqliteLedger(sys.argv[1]).claim('contribution', b'key'))"
+    )
+    with sqlite_ledger._transaction(path) as connection:
+        assert connection.execute(sqlite_ledger._CLAIM, ("contribution", b"key")).rowcount == 1
+        with pytest.raises(StateError, match="locked"), ThreadPoolExecutor(1) as pool:
+            pool.submit(SqliteLedger, path).result()
+        done = subprocess.run(
+            [sys.executable, "-c", other, str(path)], capture_output=True, text=True, check=False
+        )
+        assert "database is locked" in done.stderr
+    assert not SqliteLedger(path).claim(Once.CONTRIBUTION, b"key")
+
+
+@pytest.mark.parametrize("mode", [0o666, 0o620, 0o602])
+def test_a_file_that_others_may_write_to(path: Path, mode: int) -> None:
+    """They could make it forget."""
+    SqliteLedger(path)
+    path.chmod(mode)
+    assert "others may write to it" in refused(path)
+
+
+def test_a_link_that_is_turned_later(tmp_path: Path) -> None:
+    """A ledger stays with the file that it began with."""
+    SqliteLedger(tmp_path / "one")
+    SqliteLedger(tmp_path / "two")
+    link = tmp_path / "link"
+    link.symlink_to("one")
+    ledger = SqliteLedger(link)
+    assert ledger.claim(Once.RESUMPTION, KEY)
+    link.unlink()
+    link.symlink_to("two")
+    assert not ledger.claim(Once.RESUMPTION, KEY)
+
+
+def test_an_emptied_file_is_not_made_anew(path: Path) -> None:
+    """It would have forgotten everything, too."""
+    SqliteLedger(path)
+    path.write_bytes(b"")
+    assert "something else, not a ledger" in refused(path)

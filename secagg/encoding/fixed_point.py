@@ -14,6 +14,7 @@ from ..events import Randomness
 from ..field import KEY_BYTES, Field
 from ..formats import FixedPoint
 from ..params import Params
+from ..secret import draw
 from .codec import Decoded, Encoded, read_input
 
 
@@ -53,7 +54,7 @@ class FixedPointCodec:
             fixed.clip,
             fixed.levels,
             self._params.suite,
-            _binding.octets(random(KEY_BYTES)),
+            _binding.octets(draw(random, KEY_BYTES)),
             clipped,
         )
         _binding.check(status, "quantize")

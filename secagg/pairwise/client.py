@@ -22,10 +22,10 @@ from ..errors import (
 from ..events import ClientEvent, Finished, InputNeeded, Randomness, Send
 from ..formats import require_int
 from ..identity import Identity
-from ..ledger import Ledger, Once, require_ledger
+from ..ledger import Ledger, Once, claim, require_ledger
 from ..params import Mode, Params, Policy, Round
 from ..primitives import agreement, shamir
-from ..secret import Secret
+from ..secret import Secret, draw
 from ..wire import MessageType, open_message
 from . import keys
 from .authentication import for_client
@@ -77,9 +77,9 @@ class Client(Session):
         authentication = for_client(agreed.params, index, identity, directory)
         record = _record(agreed.params, policy, ledger)
         h0 = keys.h0(agreed, authentication.pinned)
-        channel_secret = Secret(random(agreement.SECRET_KEY_BYTES))
-        mask_seed = Secret(random(shamir.SEED_BYTES))
-        self_seed = Secret(random(shamir.SEED_BYTES))
+        channel_secret = Secret(draw(random, agreement.SECRET_KEY_BYTES))
+        mask_seed = Secret(draw(random, shamir.SEED_BYTES))
+        self_seed = Secret(draw(random, shamir.SEED_BYTES))
         mask_secret = Secret(keys.mask_key(mask_seed.expose(), h0, index))
         advertised = PublicKeys(
             agreement.public_key(channel_secret.expose()),
@@ -131,7 +131,7 @@ class Client(Session):
         steps = ClientSteps(state.round, state.index, authentication, state.memory, random)
         if steps.h0 != state.h0:
             raise StateError("the directory is another one than when this client was suspended")
-        if not require_ledger(ledger).claim(Once.RESUMPTION, state.id):
+        if not claim(require_ledger(ledger), Once.RESUMPTION, state.id):
             raise StateError("this stored client was resumed before")
         client = cls.__new__(cls)
         client._set_up(steps, ledger if state.once else None)
@@ -193,12 +193,17 @@ class Client(Session):
             )
         try:
             events = self._steps.handle(cause, reader)
+            self._advance(cause)
+            memory.accepted[kind], memory.latest = digest, kind
+            memory.said = next((event.payload for event in events if isinstance(event, Send)), b"")
         except Aborted as unsafe:
             self._give_up(unsafe)
             raise
-        self._advance(cause)
-        memory.accepted[kind], memory.latest = digest, kind
-        memory.said = next((event.payload for event in events if isinstance(event, Send)), b"")
+        except (RemoteProtocolError, LocalProtocolError):
+            raise  # nothing has changed
+        except BaseException:  # out of memory, interrupted: perhaps half of it was done
+            self._end()
+            raise
         return events
 
     @exclusive
@@ -214,7 +219,8 @@ class Client(Session):
         Raises:
             RangeError: the input is unusable; nothing has changed and no mask was used.
             Aborted: this identity has contributed in this context before, says the ledger.
-            StateError: the ledger failed; nothing has changed, and nothing may leave.
+            StateError: the ledger failed; nothing has changed, and nothing may leave. (If it had
+                stored the claim all the same, trying again is an `Aborted`.)
             LocalProtocolError: not the time for it.
         """
         memory = self._memory
@@ -222,10 +228,10 @@ class Client(Session):
             raise LocalProtocolError(f"submit() while {self.state.value}")
         message, clipped = self._steps.mask(values, weight)
         self._claim_contribution()
+        self._advance(Call.SUBMIT)  # before anything else: these masks serve once
+        memory.clipped, memory.said = clipped, message
         for key in memory.mask_keys:
             key.wipe()
-        self._advance(Call.SUBMIT)
-        memory.clipped, memory.said = clipped, message
         return message
 
     @exclusive
@@ -264,9 +270,7 @@ class Client(Session):
         """Gives up the round, unless it is finished: every secret is overwritten, and what was said
         last is forgotten.
         """
-        if Call.ABORT in self._table[self.state]:
-            self._advance(Call.ABORT)
-        self._forget()
+        self._end()
 
     # -- within -----------------------------------------------------------------------------
 
@@ -274,8 +278,13 @@ class Client(Session):
         self._memory.erase()
         self._memory.said = b""
 
+    def _end(self) -> None:
+        if Call.ABORT in self._table[self.state]:
+            self._advance(Call.ABORT)
+        self._forget()
+
     def _give_up(self, unsafe: Aborted) -> None:
-        self.wipe()
+        self._end()
         _log.warning("%s: %r aborted: %s", self.round.session.hex(), self, unsafe.reason)
 
     def _said(self) -> list[ClientEvent]:
@@ -286,7 +295,7 @@ class Client(Session):
         if self._ledger is None:
             return
         key = self._steps.authentication.verify_key + self.round.context
-        if not self._ledger.claim(Once.CONTRIBUTION, key):
+        if not claim(self._ledger, Once.CONTRIBUTION, key):
             unsafe = Aborted("this identity has contributed in this context before")
             self._give_up(unsafe)
             raise unsafe

@@ -16,7 +16,7 @@ from ..events import ClientEvent, Finished, InputNeeded, Randomness, Send
 from ..field import KEY_BYTES, Field
 from ..params import Mode, Round
 from ..primitives import agreement, seal, shamir
-from ..secret import Secret
+from ..secret import Secret, draw
 from ..wire import MessageType, Reader
 from . import keys
 from .authentication import Authentication
@@ -119,7 +119,7 @@ class ClientSteps:
             self._params.threshold,
             members,
             self._params.suite,
-            self._random(KEY_BYTES),
+            draw(self._random, KEY_BYTES),
         )
         packed = shamir.pack_shares(shares)
         size = 2 * shamir.SHARE_BYTES

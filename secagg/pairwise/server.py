@@ -1,18 +1,20 @@
 """The server of one round: bytes and calls in, events out. No I/O, no clock, no threads.
 
 It adds masked inputs as they arrive and never stores one. A phase ends when everybody expected
-has answered, or when the driver says that its time is up. A client that breaks the protocol is
-dropped before anything of it is forwarded, so it costs itself the round and nobody else.
+has answered, or when the driver says that its time is up. A client whose message breaks the
+protocol is dropped before anything of it is forwarded. (What only its peers can see, shares that
+do not open, shows when they answer: so far as the correction of wrong shares reaches.)
 """
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
 from ..directory import Directory
 from ..encoding import codec_for
-from ..errors import LocalProtocolError, RangeError, RemoteProtocolError, StateError
+from ..errors import LocalProtocolError, RangeError, RemoteProtocolError, SecAggError, StateError
 from ..events import (
     Completed,
     Dropped,
@@ -26,7 +28,7 @@ from ..events import (
     Work,
 )
 from ..field import Field
-from ..ledger import Ledger, Once, require_ledger
+from ..ledger import Ledger, Once, claim, require_ledger
 from ..params import Round
 from ..wire import MessageType, open_message
 from . import keys
@@ -164,6 +166,8 @@ class Server(Session):
                 `deadline` tries again.
         """
         memory = self._memory
+        if isinstance(party, bool) or not isinstance(party, int):
+            raise LocalProtocolError(f"a party is an int, not {type(party).__name__}")
         if party not in range(self._params.cohort):
             raise LocalProtocolError(f"there is no party {party}")
         kind, reader, digest = open_message(data, party, self.round.session)
@@ -178,13 +182,14 @@ class Server(Session):
             raise RemoteProtocolError(
                 party, f"message of type {kind:#04x} while {self.state.value}"
             )
-        complaint = self._steps.take(cause, party, reader)
-        memory.received += reader.size
-        if complaint is None:
-            memory.accepted[cause][party] = digest
-        else:
-            self._drop(party, complaint)
-        return self._told([] if self.status.awaited else self._phase_over())
+        with self._whole():
+            complaint = self._steps.take(cause, party, reader)
+            memory.received += reader.size
+            if complaint is None:
+                memory.accepted[cause][party] = digest
+            else:
+                self._drop(party, complaint)
+            return self._told([] if self._awaited() else self._phase_over())
 
     @exclusive
     def deadline(self, phase: Phase) -> list[ServerEvent]:
@@ -194,12 +199,11 @@ class Server(Session):
         """
         if self.state not in PHASES or PHASES[self.state] is not phase:
             return []
-        silent = self.status.awaited
-        if self.state is ServerState.UNMASK:  # their input is in the sum all the same
-            return self._phase_over()
-        for party in silent:
-            self._drop(party, f"no {phase} in time")
-        return self._told(self._phase_over())
+        with self._whole():
+            if self.state is not ServerState.UNMASK:  # there their input is in the sum already
+                for party in self._awaited():
+                    self._drop(party, f"no {phase} in time")
+            return self._told(self._phase_over())
 
     @exclusive
     def complete(self, job: Job, value: Any) -> list[ServerEvent]:
@@ -213,8 +217,9 @@ class Server(Session):
             return []
         if self._unmasking is None:
             raise LocalProtocolError("complete() with a job that this server did not hand out")
-        jobs = self._unmasking.complete(job, value)
-        return self._finish() if self._unmasking.finished else [Work(job) for job in jobs]
+        with self._whole():
+            jobs = self._unmasking.complete(job, value)
+            return self._finish() if self._unmasking.finished else [Work(job) for job in jobs]
 
     @exclusive
     def snapshot(self, key: bytes) -> bytes:
@@ -248,7 +253,7 @@ class Server(Session):
         """
         if self.state not in PHASES:
             return []
-        awaited = set(self.status.awaited)
+        awaited = set(self._awaited())
         again = [(party, payload) for party, payload in self._steps.opening() if party in awaited]
         return [*self._send(again), PhaseStarted(PHASES[self.state])]
 
@@ -256,17 +261,31 @@ class Server(Session):
     @exclusive
     def status(self) -> Status:
         """Where the round stands."""
-        memory = self._memory
-        kind = _AWAITED.get(self.state)
-        log = memory.accepted[kind] if kind is not None else {}
-        awaited = tuple(
-            party
-            for party in (memory.expected if kind is not None else ())
-            if party not in log and party not in memory.dropped
-        )
-        return Status(self.state, awaited, memory.received, memory.sent)
+        return Status(self.state, self._awaited(), self._memory.received, self._memory.sent)
 
     # -- phases -----------------------------------------------------------------------------
+
+    def _awaited(self) -> tuple[int, ...]:
+        memory, kind = self._memory, _AWAITED.get(self.state)
+        if kind is None:
+            return ()
+        gone = memory.accepted[kind].keys() | memory.dropped.keys()
+        return tuple(party for party in memory.expected if party not in gone)
+
+    @contextmanager
+    def _whole(self) -> Iterator[None]:
+        """The round ends with whatever may have left half a step behind: a vector that is in the
+        sum but not counted, say. The library's own errors leave none.
+        """
+        try:
+            yield
+        except SecAggError:
+            raise
+        except BaseException:  # out of memory, interrupted
+            if Call.FAIL in self._table[self.state]:
+                self._enter(Call.FAIL)
+            self._forget()
+            raise
 
     def _enter(self, cause: Input) -> list[ServerEvent]:
         self._memory.state = step(self._table, self.state, cause)
@@ -335,7 +354,7 @@ class Server(Session):
     def _close_masked_input(self, members: tuple[int, ...]) -> list[ServerEvent]:
         memory = self._memory
         session = self.round.session
-        if self._ledger is not None and not self._ledger.claim(Once.SURVIVOR_SET, session):
+        if self._ledger is not None and not claim(self._ledger, Once.SURVIVOR_SET, session):
             return self._fail("a survivor set was sent before, of which this server knows nothing")
         memory.survivors = members
         memory.expected = members

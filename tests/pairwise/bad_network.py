@@ -142,7 +142,7 @@ def key_twice(net: "BadNetwork", party: int, true: bytes, a: int) -> bytes:
     other = (party + a // 2) % net.params.cohort
     stolen = AdvertiseKeys.read(body(net.first[other]), net.params).keys
     if other != party:
-        net.copied[other] = party
+        net.copied.setdefault(other, set()).add(party)
     return _advertised(net, party, true, mask=(stolen.channel, stolen.mask)[a % 2])
 
 
@@ -299,7 +299,7 @@ class BadNetwork:
         self.taken: dict[int, dict[int, bytes]] = {kind: {} for kind in UP}
         self.dropped: dict[int, str] = {}
         self.harmed: set[int] = set()  # honest ones that the network did not serve
-        self.copied: dict[int, int] = {}
+        self.copied: dict[int, set[int]] = {}
         self.proved: set[tuple[int, bytes]] = set()  # inputs that liars gave as their own
         self.h = {UP[0]: h0_of(agreed)}  # the transcript that each message must name
         self.u1: tuple[int, ...] = ()
@@ -498,7 +498,9 @@ class BadNetwork:
         if party not in gone:
             self.taken[UP[UP.index(MessageType(kind[0]))]][party] = flight.payload
             self.effect[flight.lie] += bool(flight.lie)
-        elif self.copied.get(party) in self.taken[UP[0]]:  # somebody was faster with its key
+        elif (
+            self.copied.get(party, set()) & self.taken[UP[0]].keys()
+        ):  # who was faster with its key
             self._harm(party)
         elif self._served(party):
             self.complaints.append(f"honest party {party} is dropped")

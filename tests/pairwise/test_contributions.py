@@ -31,6 +31,7 @@ from secagg import (
     SERVER,
     Aborted,
     Client,
+    InputNeeded,
     Ledger,
     LocalProtocolError,
     MemoryLedger,
@@ -296,15 +297,28 @@ def test_a_ledger_that_fails_keeps_the_input_here(error: BaseException) -> None:
     assert submits(twin), "another ledger knows nothing of it"
 
 
-@pytest.mark.parametrize("answer", [False, None, 0, ""])
+async def yes() -> bool:
+    """What a ledger must not answer with: it is true before anything was stored."""
+    return True
+
+
+@pytest.mark.parametrize("answer", [None, 0, 1, "", "yes", yes])
 def test_only_a_yes_is_a_yes(answer: object) -> None:
-    """A ledger that forgets to answer has not said yes."""
+    """A ledger that answers later, or something else, has not said yes: nothing leaves."""
+    given = answer() if callable(answer) else answer
 
-    class Mute:
+    class Odd:
         def claim(self, what: Once, key: bytes) -> bool:
-            return answer  # type: ignore[return-value]
+            return given  # type: ignore[return-value]
 
-    assert not submits(ready(Mute()))
+    client = ready(Odd())
+    with pytest.raises(StateError, match="a ledger answers True or False"):
+        client.submit(input_of(0))
+    assert client.resend() == [InputNeeded()]
+    client._ledger = MemoryLedger()
+    assert submits(client)
+    if callable(answer):
+        given.close()  # type: ignore[attr-defined]
 
 
 # ---- the attack ---------------------------------------------------------------------------
@@ -371,7 +385,7 @@ def test_the_order_within_submit_matters(bug: str, monkeypatch: pytest.MonkeyPat
 
 
 def test_a_ledger_that_calls_back() -> None:
-    """One that submits while it is asked, and says yes to both: one input is masked, not two."""
+    """One that submits while it is asked: refused, and no input has left."""
 
     class Recursive:
         """Says yes to everything."""
@@ -391,6 +405,10 @@ def test_a_ledger_that_calls_back() -> None:
     ledger.client = liar.clients[0]
     ledger.client._ledger = ledger
     ledger.client.receive(liar.delivery(0, liar.everybody))
-    with pytest.raises(LocalProtocolError):
+    with pytest.raises(LocalProtocolError, match="called from within a call"):
         ledger.client.submit(input_of(0))
-    assert ledger.client.resend() == [Send(SERVER, ledger.inner)]
+    assert ledger.inner == b"asked"
+    assert ledger.client.resend() == [InputNeeded()]
+    ledger.client._ledger = MemoryLedger()
+    said = ledger.client.submit(input_of(0))
+    assert ledger.client.resend() == [Send(SERVER, said)]

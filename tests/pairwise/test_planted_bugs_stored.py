@@ -14,7 +14,7 @@ from pairwise.test_planted_bugs import Defence, disarm, guard
 
 from secagg import Client, MemoryLedger, Once, Server, SqliteLedger
 from secagg.errors import SecAggError
-from secagg.pairwise import state
+from secagg.pairwise import session, state
 from secagg.pairwise.session import Session
 from secagg.wire import Reader
 
@@ -103,7 +103,9 @@ def unsealed(patch: Patch) -> None:
 
 def no_fork_guard(patch: Patch) -> None:
     """An object belongs to whatever process asks."""
-    patch.setattr(Session, "_owner", property(lambda self: os.getpid(), _ignore), raising=False)
+    patch.setattr(
+        Session, "_owner", property(lambda self: session._process(), _ignore), raising=False
+    )
 
 
 def _ignore(self: Session, value: int) -> None:

@@ -1,7 +1,6 @@
 """One process and one thread at a time: what a forked child, a copy and many threads may not do."""
 
 import copy
-import os
 import pickle
 import sys
 import threading
@@ -45,6 +44,7 @@ from secagg import (
     Status,
     Work,
 )
+from secagg.pairwise import session
 from secagg.pairwise.session import Session
 from secagg.pairwise.transitions import ClientState, ServerState
 
@@ -410,6 +410,8 @@ def test_without_the_lock_a_race_is_seen(
     with monkeypatch.context() as patch:
         free = property(lambda self: nullcontext(), lambda self, value: None)
         patch.setattr(Session, "_turn", free, raising=False)
+        idle = property(lambda self: False, lambda self, value: None)
+        patch.setattr(Session, "_busy", idle, raising=False)
         assert race(30).startswith("two threads")
     assert race(0.2) == ""
 
@@ -418,7 +420,7 @@ def test_a_fork_is_seen_without_the_guard(monkeypatch: pytest.MonkeyPatch) -> No
     """The child's message would be in clear as the difference to the parent's."""
     stage = Stage(integers(4, threshold=3))
     client = stage.clients[0]
-    free = property(lambda self: os.getpid(), lambda self, value: None)
+    free = property(lambda self: session._process(), lambda self, value: None)
     monkeypatch.setattr(Session, "_owner", free, raising=False)
     assert in_fork(client.start) == client.start(), "the same keys in both"
     assert client.round.session == SESSION

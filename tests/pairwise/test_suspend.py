@@ -4,6 +4,7 @@ Nothing is computed anew, no stored client lives twice, and whatever is lost cos
 or the round; never a second answer, and never another sum.
 """
 
+import hashlib
 import struct
 import subprocess
 import sys
@@ -55,6 +56,7 @@ from secagg import (
     Once,
     ParameterError,
     Params,
+    Phase,
     Policy,
     RemoteProtocolError,
     Send,
@@ -64,7 +66,7 @@ from secagg import (
 )
 from secagg.field import Field
 from secagg.pairwise import state
-from secagg.pairwise.transitions import ClientState
+from secagg.pairwise.transitions import ClientState, ServerState
 from secagg.wire import MessageType
 
 # ---- clients: the same round --------------------------------------------------------------
@@ -482,3 +484,20 @@ def test_bytes_of_the_other_kind_are_named(mode: Mode) -> None:
         woken(server.snapshot(KEY), client, MemoryLedger(), seeded("again"))
     with pytest.raises(StateError, match=r"^not a stored secagg server$"):
         resumed(stored, server)
+
+
+def test_the_layout_of_stored_state_has_a_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever changes what is stored, or its order, counts the layout up and takes new digests.
+
+    Otherwise another version would read old state as something else.
+    """
+    monkeypatch.setattr(state, "_sealed", lambda kind, key, body: body)
+    stage = Stage(four(Mode.MALICIOUS))
+    stage.server._ledger = MemoryLedger()
+    messages = stage.until(Phase.UNMASK)
+    stage.to_server({0: messages[0]})
+    bodies = stage.clients[1].suspend(KEY), stage.server.snapshot(KEY)
+    assert [list(ClientState).index(ClientState.FINISHED), len(ClientState)] == [6, 9]
+    assert [list(ServerState).index(ServerState.UNMASK), len(ServerState)] == [5, 9]
+    digests = [hashlib.sha256(body).hexdigest()[:16] for body in bodies]
+    assert (state._LAYOUT, *digests) == (1, "457b6c90f5380ce5", "89ae9e2c7f486f94")

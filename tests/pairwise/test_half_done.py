@@ -1,0 +1,166 @@
+"""Whatever interrupts a step (out of memory, a signal), no half of it is acted on afterwards."""
+
+import numpy as np
+import pytest
+from harness import MODES, Stage, expected_sum, integers, secrets_of, seeded
+
+import secagg
+from secagg import Client, FixedPoint, LocalProtocolError, Mode, Params, Phase, Server
+from secagg.field import Field
+from secagg.pairwise.transitions import PHASES, ClientState, ServerState
+from secagg.pairwise.unmasking import Unmasking
+from secagg.secret import Secret
+
+Patch = pytest.MonkeyPatch
+STEPS = {  # what a client is told -> the secret that is wiped last in that step
+    Phase.ADVERTISE_KEYS: "channel_secret",
+    Phase.SHARE_KEYS: "mask_secret",
+}
+
+
+def staged(mode: Mode, phase: Phase) -> Stage:
+    """Up to the server's answer to a phase."""
+    stage = Stage(integers(4, threshold=3, mode=mode))
+    messages = stage.until(phase)
+    stage.to_server(messages)
+    return stage
+
+
+def interrupted(patch: Patch, which: Secret) -> None:
+    """The next time that this secret is wiped memory is out, half-way."""
+    true = Secret.wipe
+
+    def wipe(self: Secret) -> None:
+        if self is which and which:
+            self._data[:] = bytes(len(self._data))
+            patch.setattr(Secret, "wipe", true)
+            raise MemoryError
+        true(self)
+
+    patch.setattr(Secret, "wipe", wipe)
+
+
+@pytest.mark.parametrize("phase", STEPS)
+@pytest.mark.parametrize("mode", MODES, ids=str)
+def test_a_client_that_was_interrupted_is_dead(
+    mode: Mode, phase: Phase, monkeypatch: Patch
+) -> None:
+    """A secret of zeros must not serve for the repeated message: the round is over for it."""
+    stage = staged(mode, phase)
+    client = stage.clients[0]
+    interrupted(monkeypatch, getattr(client._memory, STEPS[phase]))
+    with pytest.raises(MemoryError):
+        client.receive(stage.outbox[0])
+    assert client.state is ClientState.ABORTED
+    assert secrets_of(client) == []
+    with pytest.raises(secagg.RemoteProtocolError):
+        client.receive(stage.outbox[0])
+
+
+@pytest.mark.parametrize("mode", MODES, ids=str)
+def test_an_interrupted_input_is_not_masked_again(mode: Mode, monkeypatch: Patch) -> None:
+    """What left, or may have left, is the only one under these masks."""
+    stage = staged(mode, Phase.SHARE_KEYS)
+    client = stage.clients[0]
+    client.receive(stage.outbox[0])
+    interrupted(monkeypatch, client._memory.mask_keys[0])
+    with pytest.raises(MemoryError):
+        client.submit(np.arange(4))
+    (said,) = client.resend()
+    with pytest.raises(LocalProtocolError):
+        client.submit(np.arange(4) + 1)
+    assert client.resend() == [said]
+
+
+def test_a_wiped_secret_is_not_zeros(monkeypatch: Patch) -> None:
+    """Wiping that stops half-way leaves nothing that looks like a secret."""
+
+    class Stuck(bytearray):
+        def clear(self) -> None:
+            raise MemoryError
+
+    secret = Secret(bytes(range(32)))
+    secret._data = Stuck(secret._data)
+    secret.wipe()
+    assert not secret
+    with pytest.raises(ValueError, match="wiped"):
+        secret.expose()
+
+
+@pytest.mark.parametrize("mode", MODES, ids=str)
+def test_a_server_counts_no_vector_twice(mode: Mode, monkeypatch: Patch) -> None:
+    """One that was added when the call was interrupted: the round ends, rather than guess."""
+    stage = Stage(integers(4, threshold=3, mode=mode))
+    messages = stage.until(Phase.MASKED_INPUT)
+    true = Field.unpack_add
+
+    def unpack_add(self: Field, acc: np.ndarray, data: bytes) -> None:
+        true(self, acc, data)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Field, "unpack_add", unpack_add)
+    with pytest.raises(KeyboardInterrupt):
+        stage.server.receive(0, messages[0])
+    monkeypatch.undo()
+    assert stage.server.state is ServerState.FAILED
+    assert stage.server._memory.total.size == 0
+    with pytest.raises(secagg.RemoteProtocolError):
+        stage.server.receive(0, messages[0])
+
+
+def test_a_server_takes_no_mask_off_twice(monkeypatch: Patch) -> None:
+    """The value of a job that was interrupted after it was taken from the sum."""
+    stage = Stage(integers(4, threshold=3))
+    messages = stage.until(Phase.UNMASK)
+    events = [event for party in range(4) for event in stage.server.receive(party, messages[party])]
+    (work,) = [event for event in events if isinstance(event, secagg.Work)]
+    true = Unmasking.complete
+
+    def complete(self: Unmasking, job: object, value: object) -> list[object]:
+        true(self, job, value)  # type: ignore[arg-type]
+        raise MemoryError
+
+    monkeypatch.setattr(Unmasking, "complete", complete)
+    with pytest.raises(MemoryError):
+        stage.server.complete(work.job, work.job.run())
+    monkeypatch.undo()
+    assert stage.server.state is ServerState.FAILED
+    assert stage.server.complete(work.job, work.job.run()) == []
+
+
+@pytest.mark.parametrize("given", [b"", bytes(31), bytes(33), bytearray(32), None])
+@pytest.mark.parametrize("asked", range(5))
+def test_short_randomness_is_refused(asked: int, given: object) -> None:
+    """The native core reads 32 bytes, whatever a source gives: it must give them."""
+    params = Params(4, 4, FixedPoint(clip=1.0), threshold=3)
+    stage = Stage(params)
+    source = seeded("source")
+    calls = 0
+
+    def random(size: int) -> bytes:
+        nonlocal calls
+        calls += 1
+        return given if calls == asked + 1 else source(size)  # type: ignore[return-value]
+
+    def play() -> None:
+        stage.clients[0] = Client(stage.round, 0, random=random)
+        stage.to_server(stage.advertise())
+        stage.to_server(stage.answers())
+        stage.answers([0])
+
+    with pytest.raises(secagg.ParameterError, match="source of randomness"):
+        play()
+    assert calls == asked + 1
+
+
+@pytest.mark.parametrize("party", [True, 1.0, "1", None, b"1"])
+def test_a_party_is_an_int(party: object) -> None:
+    """Anything that equals one would be kept beside it."""
+    stage = Stage(integers(4, threshold=3))
+    message = stage.clients[1].start()
+    with pytest.raises(LocalProtocolError, match="a party is an int"):
+        stage.server.receive(party, message)  # type: ignore[arg-type]
+    assert PHASES[stage.server.state] is Phase.ADVERTISE_KEYS
+    assert isinstance(stage.server, Server)
+    assert stage.finish({1: message, **stage.advertise([0, 2, 3])}).result is not None
+    assert stage.events[-1].result.total.tolist() == expected_sum(range(4))  # type: ignore[attr-defined]
