@@ -16,7 +16,8 @@
 
 /* ---- features ---------------------------------------------------------------------------- */
 
-static const char *const feature_names[] = {"aesni", "avx2", "avx512", "vaes", "arm-aes"};
+static const char *const feature_names[] = {"aesni", "avx2", "avx512", "vaes",
+                                            "avx512vbmi", "avx512ifma", "arm-aes"};
 enum { FEATURES = sizeof feature_names / sizeof feature_names[0] };
 
 #if defined(__x86_64__)
@@ -53,8 +54,13 @@ static uint32_t detect(void)
         features |= SA_CPU_AVX2;
     if (all(c, bit_VAES))
         features |= SA_CPU_VAES;
-    if (all(b, avx512) && all(saved, XCR0_ZMM))
-        features |= SA_CPU_AVX512;
+    if (!all(b, avx512) || !all(saved, XCR0_ZMM))
+        return features;
+    features |= SA_CPU_AVX512;
+    if (all(c, bit_AVX512VBMI | bit_AVX512VBMI2))
+        features |= SA_CPU_VBMI;
+    if (all(b, bit_AVX512IFMA))
+        features |= SA_CPU_IFMA;
     return features;
 }
 
@@ -101,7 +107,8 @@ extern const sa_pack_kernel sa_pack_portable;
 extern const sa_quantize_kernel sa_quantize_portable;
 extern const sa_shamir_kernel sa_shamir_portable;
 #if defined(__x86_64__)
-extern const sa_cipher_kernel sa_aes_aesni, sa_aes_vaes512;
+extern const sa_cipher_kernel sa_aes_aesni, sa_aes_vaes512, sa_chacha_avx2, sa_chacha_avx512;
+extern const sa_field_kernel sa_field_avx2, sa_field_avx512;
 #elif defined(__aarch64__)
 extern const sa_cipher_kernel sa_aes_armv8ce;
 #endif
@@ -126,8 +133,22 @@ static const family_row families[FAMILIES] = {
                  &sa_aes_armv8ce,
 #endif
              }},
-    [CHACHA] = {"chacha", {&sa_chacha_portable}},
-    [FIELD] = {"field", {&sa_field_portable}},
+    [CHACHA] = {"chacha",
+                {
+                    &sa_chacha_portable,
+#if defined(__x86_64__)
+                    &sa_chacha_avx2,
+                    &sa_chacha_avx512,
+#endif
+                }},
+    [FIELD] = {"field",
+               {
+                   &sa_field_portable,
+#if defined(__x86_64__)
+                   &sa_field_avx2,
+                   &sa_field_avx512,
+#endif
+               }},
     [PACK] = {"pack", {&sa_pack_portable}},
     [QUANTIZE] = {"quantize", {&sa_quantize_portable}},
     [SHAMIR] = {"shamir", {&sa_shamir_portable}},

@@ -96,9 +96,31 @@ static inline int NAME(mask_signed)(LANE *restrict acc, const LANE *restrict wor
     return accepted == 0;
 }
 
+/* The same where 2p fits a lane: a sum needs no test for overflow, and the smaller of s and
+ * s -+ p is the one below p, the other having wrapped around. */
+static inline int NAME(mask_roomy)(LANE *restrict acc, const LANE *restrict words, size_t len,
+                                   int bits, int negative)
+{
+    LANE low = (LANE)(((uint64_t)1 << bits) - 1);
+    LANE p = (LANE)sa_prime(bits);
+    LANE accepted = (LANE)-1;
+    for (size_t i = 0; i < len; i++) {
+        LANE w = words[i] & low;
+        LANE keep = w < p ? (LANE)-1 : 0;
+        accepted &= keep;
+        LANE s = negative ? acc[i] - (w & keep) : acc[i] + (w & keep);
+        LANE t = negative ? s + p : s - p;
+        acc[i] = s < t ? s : t;
+    }
+    return accepted == 0;
+}
+
 static int NAME(mask)(LANE *acc, const LANE *words, size_t len, int bits, int sign)
 {
-    /* Two calls, so that each loop is compiled for its sign. */
+    /* A call each, so that every loop is compiled for its sign. */
+    if (8 * sizeof(LANE) <= SA_MINIMUM_LANES && bits < 8 * (int)sizeof(LANE))
+        return sign < 0 ? NAME(mask_roomy)(acc, words, len, bits, 1)
+                        : NAME(mask_roomy)(acc, words, len, bits, 0);
     if (sign < 0)
         return NAME(mask_signed)(acc, words, len, bits, 1);
     return NAME(mask_signed)(acc, words, len, bits, 0);

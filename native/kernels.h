@@ -15,7 +15,9 @@ enum {
     SA_CPU_AVX2 = 1u << 1,
     SA_CPU_AVX512 = 1u << 2, /* F, BW, VL, DQ, with the OS saving the registers */
     SA_CPU_VAES = 1u << 3,
-    SA_CPU_ARM_AES = 1u << 4
+    SA_CPU_VBMI = 1u << 4, /* AVX-512 VBMI and VBMI2: bytes and bits across a register */
+    SA_CPU_IFMA = 1u << 5, /* AVX-512 IFMA: 52-bit products */
+    SA_CPU_ARM_AES = 1u << 6
 };
 
 /* A key schedule of any cipher implementation. */

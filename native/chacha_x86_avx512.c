@@ -1,0 +1,55 @@
+/* ChaCha20 on 512-bit registers: sixteen blocks at a time. */
+#include "kernels.h"
+
+#if defined(__x86_64__)
+
+#if defined(__clang__)
+#pragma clang attribute push(__attribute__((target("avx512f"))), apply_to = function)
+#else
+#pragma GCC target("avx512f")
+#endif
+
+#include <immintrin.h>
+
+#define LANES 16
+#define ROTATE16(v) ROTATE(v, 16)
+#define ROTATE8(v) ROTATE(v, 8)
+typedef uint32_t lanes __attribute__((vector_size(64)));
+
+static inline void store_blocks(uint8_t *out, const lanes x[16])
+{
+    __m512i y[16]; /* lane l of y[4g + j]: words 4g to 4g + 3 of block 4l + j */
+#pragma GCC unroll 4
+    for (int i = 0; i < 16; i += 4) {
+        const __m512i a = _mm512_unpacklo_epi32((__m512i)x[i], (__m512i)x[i + 1]);
+        const __m512i b = _mm512_unpackhi_epi32((__m512i)x[i], (__m512i)x[i + 1]);
+        const __m512i c = _mm512_unpacklo_epi32((__m512i)x[i + 2], (__m512i)x[i + 3]);
+        const __m512i d = _mm512_unpackhi_epi32((__m512i)x[i + 2], (__m512i)x[i + 3]);
+        y[i] = _mm512_unpacklo_epi64(a, c);
+        y[i + 1] = _mm512_unpackhi_epi64(a, c);
+        y[i + 2] = _mm512_unpacklo_epi64(b, d);
+        y[i + 3] = _mm512_unpackhi_epi64(b, d);
+    }
+#pragma GCC unroll 4
+    for (int j = 0; j < 4; j++) {
+        const __m512i low = _mm512_shuffle_i32x4(y[j], y[4 + j], 0x44);
+        const __m512i high = _mm512_shuffle_i32x4(y[j], y[4 + j], 0xee);
+        const __m512i low2 = _mm512_shuffle_i32x4(y[8 + j], y[12 + j], 0x44);
+        const __m512i high2 = _mm512_shuffle_i32x4(y[8 + j], y[12 + j], 0xee);
+        _mm512_storeu_si512(out + 64 * j, _mm512_shuffle_i32x4(low, low2, 0x88));
+        _mm512_storeu_si512(out + 64 * (4 + j), _mm512_shuffle_i32x4(low, low2, 0xdd));
+        _mm512_storeu_si512(out + 64 * (8 + j), _mm512_shuffle_i32x4(high, high2, 0x88));
+        _mm512_storeu_si512(out + 64 * (12 + j), _mm512_shuffle_i32x4(high, high2, 0xdd));
+    }
+}
+
+#include "chacha_body.h"
+
+extern const sa_cipher_kernel sa_chacha_avx512;
+const sa_cipher_kernel sa_chacha_avx512 = {"avx512", SA_CPU_AVX512, schedule, keystream};
+
+#if defined(__clang__)
+#pragma clang attribute pop
+#endif
+
+#endif
