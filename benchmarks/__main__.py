@@ -1,4 +1,4 @@
-"""``python -m benchmarks protocol|modes``: measures and prints Markdown."""
+"""``python -m benchmarks kernels|protocol|modes``: measures and prints Markdown."""
 
 import argparse
 import os
@@ -12,7 +12,7 @@ import numpy as np
 import secagg
 from secagg.implementations import cpu_features, families
 
-from . import modes, protocol
+from . import kernels, modes, protocol, rows
 
 MODES: Final = {str(mode): mode for mode in secagg.Mode}
 
@@ -73,10 +73,28 @@ def run_modes(options: argparse.Namespace) -> int:
     return 0 if measured.within else 1
 
 
+def run_kernels(options: argparse.Namespace) -> int:
+    """The kernels against references; code 1 if a target is missed."""
+    length, rounds = (20_000, 3) if options.quick else (options.length, options.rounds)
+    found = kernels.listed(length, rounds, lambda line: print(line, file=sys.stderr))
+    print(machine())
+    print(f"\nmedians of {rounds} rounds in turns\n")
+    print(rows.table(found))
+    if options.json:
+        rows.write_json(options.json, machine(), found)
+    return 0 if all(row.ok for row in found) else 1
+
+
 def main() -> int:
     """Parses the options and runs the measurement."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    commands = parser.add_subparsers(required=True, metavar="protocol|modes")
+    commands = parser.add_subparsers(required=True, metavar="kernels|protocol|modes")
+    core = commands.add_parser("kernels", help="the native core against references")
+    core.add_argument("--length", type=int, default=1_000_000)
+    core.add_argument("--rounds", type=int, default=9)
+    core.add_argument("--quick", action="store_true", help="small, to see that it works")
+    core.add_argument("--json", type=Path, help="where to write the rows, too")
+    core.set_defaults(run=run_kernels)
     one_round = commands.add_parser("protocol", help="one round, by phase and side")
     one_round.add_argument("--dropout", type=float, default=0.1)
     one_round.add_argument("--bits", type=int, default=20)

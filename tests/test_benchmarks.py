@@ -1,6 +1,7 @@
 """``python -m benchmarks`` measures what it says. How fast anything is, no test decides."""
 
 import importlib
+import json
 import re
 import sys
 from pathlib import Path
@@ -40,6 +41,27 @@ def test_protocol(
     assert ("| consistency |" in printed) is (mode == "malicious")
     for phase in ("advertise keys", "share keys", "masked input", "unmask", "all"):
         assert f"| {phase} |" in printed
+
+
+def test_kernels(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """Each row has a ratio against a reference; a missed target is said, and is code 1."""
+    code = run(monkeypatch, "kernels", "--quick", "--json", str(tmp_path / "rows.json"))
+    printed = capsys.readouterr().out
+    written = json.loads((tmp_path / "rows.json").read_text())
+    assert written["machine"] in printed
+    rows = written["rows"]
+    assert len(rows) > 12
+    for row in rows:
+        assert f"| {row['name']} |" in printed
+        speedup = row["target"].startswith(">=")
+        value, reference = row["value"], row["reference"]
+        ratio = reference / value if speedup else value / reference
+        assert row["ratio"] == pytest.approx(ratio)
+        bound = float(row["target"][2:] or 0)
+        assert row["ok"] is (not bound or (ratio >= bound if speedup else ratio <= bound))
+    assert code == (0 if all(row["ok"] for row in rows) else 1)
 
 
 @pytest.mark.parametrize(("bound", "code"), [(1e9, 0), (-1e9, 1)])
