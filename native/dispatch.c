@@ -109,6 +109,9 @@ extern const sa_shamir_kernel sa_shamir_portable;
 #if defined(__x86_64__)
 extern const sa_cipher_kernel sa_aes_aesni, sa_aes_vaes512, sa_chacha_avx2, sa_chacha_avx512;
 extern const sa_field_kernel sa_field_avx2, sa_field_avx512;
+extern const sa_pack_kernel sa_pack_avx2, sa_pack_avx512;
+extern const sa_quantize_kernel sa_quantize_avx2, sa_quantize_avx512;
+extern const sa_shamir_kernel sa_shamir_avx512;
 #elif defined(__aarch64__)
 extern const sa_cipher_kernel sa_aes_armv8ce;
 #endif
@@ -149,9 +152,29 @@ static const family_row families[FAMILIES] = {
                    &sa_field_avx512,
 #endif
                }},
-    [PACK] = {"pack", {&sa_pack_portable}},
-    [QUANTIZE] = {"quantize", {&sa_quantize_portable}},
-    [SHAMIR] = {"shamir", {&sa_shamir_portable}},
+    [PACK] = {"pack",
+              {
+                  &sa_pack_portable,
+#if defined(__x86_64__)
+                  &sa_pack_avx2,
+                  &sa_pack_avx512,
+#endif
+              }},
+    [QUANTIZE] = {"quantize",
+                  {
+                      &sa_quantize_portable,
+#if defined(__x86_64__)
+                      &sa_quantize_avx2,
+                      &sa_quantize_avx512,
+#endif
+                  }},
+    [SHAMIR] = {"shamir",
+                {
+                    &sa_shamir_portable,
+#if defined(__x86_64__)
+                    &sa_shamir_avx512,
+#endif
+                }},
 };
 
 /* Every kernel struct begins with its name and its needs. */

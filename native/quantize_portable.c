@@ -1,106 +1,13 @@
-/* Quantization with stochastic rounding in plain C. Every operation is one rounded double
- * operation in the order of docs/WIRE.md, so that any IEEE 754 machine gives the same
- * elements (the build forbids contracting a * b + c). Inputs are secret: no branch on them. */
-#include <string.h>
-
+/* The quantization kernels for any machine. */
 #include "kernels.h"
 
-#if defined(__FLT_EVAL_METHOD__) && __FLT_EVAL_METHOD__ == 2
-#error "doubles must be evaluated in double precision"
-#endif
+/* Conversions from and to signed integers: unsigned ones branch on the value where the machine
+ * has only these. */
+static inline double from_u32(uint32_t w) { return (double)(int64_t)w; }
 
-/* An exponent of all ones carries into the sign's place when one is added to it. */
-static int finite_f32(const float *x, size_t len)
-{
-    uint32_t carry = 0;
-    for (size_t i = 0; i < len; i++) {
-        uint32_t word;
-        memcpy(&word, &x[i], sizeof word);
-        carry |= (word & 0x7f800000u) + 0x00800000u;
-    }
-    return (carry >> 31) == 0;
-}
+static inline uint64_t to_u64(double v) { return (uint64_t)(int64_t)v; }
 
-static int finite_f64(const double *x, size_t len)
-{
-    uint64_t carry = 0;
-    for (size_t i = 0; i < len; i++) {
-        uint64_t word;
-        memcpy(&word, &x[i], sizeof word);
-        carry |= (word & 0x7ff0000000000000u) + 0x0010000000000000u;
-    }
-    return (carry >> 63) == 0;
-}
-
-/* min(floor((clamp(x) + clip) * scale + u), levels) with u = word * 2^-32, which is exact.
- * In: x finite; 0 < clip, 2 * clip, scale finite; 1 <= levels < 2^32. Out: [0, levels].
- * The value is not negative, so the conversion is the floor; levels is an integer, so taking
- * the minimum first gives the same and keeps the conversion in range. */
-static inline uint64_t quantize(double x, uint32_t word, double clip, double scale,
-                                double levels)
-{
-    x = x > clip ? clip : x;
-    x = x < -clip ? -clip : x;
-    double value = (x + clip) * scale + (double)(int64_t)word * 0x1p-32;
-    value = value < levels ? value : levels;
-    return (uint64_t)(int64_t)value;
-}
-
-static inline uint64_t outside(double x, double clip)
-{
-    return (uint64_t)((x > clip) | (x < -clip));
-}
-
-/* In: any q. The halves convert exactly and their sum rounds once, as (double)q would; that
- * conversion branches on q where the machine has only signed ones. */
-static inline double dequantize(uint64_t q, double scale, double offset)
-{
-    double whole = (double)(int64_t)(q >> 32) * 0x1p32 + (double)(int64_t)(q & 0xffffffffu);
-    return whole * scale - offset;
-}
-
-#define SA_QUANTIZE(NAME, LANE, FLOAT)                                                        \
-    static uint64_t NAME(LANE *restrict q, const FLOAT *restrict x,                           \
-                         const uint32_t *restrict words, size_t len, double clip,             \
-                         double scale, double levels)                                         \
-    {                                                                                         \
-        uint64_t clipped = 0;                                                                 \
-        for (size_t i = 0; i < len; i++) {                                                    \
-            double value = (double)x[i];                                                      \
-            clipped += outside(value, clip);                                                  \
-            q[i] = (LANE)quantize(value, words[i], clip, scale, levels);                      \
-        }                                                                                     \
-        return clipped;                                                                       \
-    }
-
-#define SA_DEQUANTIZE(NAME, FLOAT, LANE)                                                      \
-    static void NAME(FLOAT *restrict x, const LANE *restrict q, size_t len, double scale,     \
-                     double offset)                                                           \
-    {                                                                                         \
-        for (size_t i = 0; i < len; i++)                                                      \
-            x[i] = (FLOAT)dequantize(q[i], scale, offset);                                    \
-    }
-
-SA_QUANTIZE(quantize_f32_u32, uint32_t, float)
-SA_QUANTIZE(quantize_f32_u64, uint64_t, float)
-SA_QUANTIZE(quantize_f64_u32, uint32_t, double)
-SA_QUANTIZE(quantize_f64_u64, uint64_t, double)
-SA_DEQUANTIZE(dequantize_u32_f32, float, uint32_t)
-SA_DEQUANTIZE(dequantize_u64_f32, float, uint64_t)
-SA_DEQUANTIZE(dequantize_u32_f64, double, uint32_t)
-SA_DEQUANTIZE(dequantize_u64_f64, double, uint64_t)
-
-const sa_quantize_kernel sa_quantize_portable = {
-    .name = "portable",
-    .needs = 0,
-    .finite_f32 = finite_f32,
-    .finite_f64 = finite_f64,
-    .quantize_f32_u32 = quantize_f32_u32,
-    .quantize_f32_u64 = quantize_f32_u64,
-    .quantize_f64_u32 = quantize_f64_u32,
-    .quantize_f64_u64 = quantize_f64_u64,
-    .dequantize_u32_f32 = dequantize_u32_f32,
-    .dequantize_u64_f32 = dequantize_u64_f32,
-    .dequantize_u32_f64 = dequantize_u32_f64,
-    .dequantize_u64_f64 = dequantize_u64_f64,
-};
+#define SA_QUANTIZER sa_quantize_portable
+#define SA_QUANTIZER_NAME "portable"
+#define SA_QUANTIZER_NEEDS 0
+#include "quantize_kernels.h"

@@ -1,5 +1,5 @@
-/* Arithmetic modulo p = 2^61 - 1 for the portable Shamir kernels (shamir_portable.c and
- * shamir_decode.c). Residues are in [0, p], where p stands for zero as well; canonical() makes
+/* Arithmetic modulo p = 2^61 - 1, one element at a time (shamir_kernels.h and the files that read
+ * it, shamir_decode.c). Residues are in [0, p], where p stands for zero as well; canonical() makes
  * them unique. No branch on values: everything here runs in constant time for given lengths. */
 #ifndef SA_SHAMIR_PORTABLE_H
 #define SA_SHAMIR_PORTABLE_H
