@@ -28,7 +28,7 @@ from secagg import Params
 
 Patch = pytest.MonkeyPatch
 SHARD = 500  # schedules
-SHARDS = 12
+SHARDS = 10
 MORE = range(100, 120)  # shards of ten times that size
 CAP = 2000  # schedules in which a missing defence must be found
 # The schedules of a shard are the same in every run, unless the profile draws them afresh.
