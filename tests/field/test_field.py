@@ -461,6 +461,33 @@ def test_an_element_rejected_twice(family: str) -> None:
                 assert acc.tolist() == [-wanted[3] % p]
 
 
+# Words at nonce 0 of 64-bit lanes that are not below p(33), found by a search: p itself, and more.
+WIDE_REJECTED = {
+    "aes": (Suite.AES256CTR, bytes([1]) * 32, 1_249_446_791),
+    "chacha": (Suite.CHACHA20, bytes([1]) * 32, 482_743_323),
+}
+
+
+@pytest.mark.parametrize("family", ["aes", "chacha"])
+def test_a_rejected_element_of_a_wide_field(family: str) -> None:
+    """One word in a billion, within whole chunks and alone, added and taken off, by all kernels."""
+    suite, key, place = WIDE_REJECTED[family]
+    field, p = Field(33), modulus(33)
+    assert words(suite, key, 0, 8, place, 1)[0] % 2**33 >= p
+    wanted = np.array(mask(suite, key, 33, place - 3, 8), np.uint64)
+    start = place - place % 1024
+    near = slice(place - 3 - start, place + 5 - start)
+    chunk = field.uniform(key, 1024, suite, start)
+    for name in family_named(family).usable:
+        with forced(family, name):
+            for _ in field_implementations():
+                assert field.uniform(key, 8, suite, place - 3).tolist() == wanted.tolist()
+                acc = field.uniform(key, 1024, suite, start)
+                np.testing.assert_array_equal(acc, chunk)
+                np.testing.assert_array_equal(acc[near], wanted)
+                assert not field.accumulate(acc, [key], [-1], suite, start).any()
+
+
 # -- sizes ------------------------------------------------------------------------------------
 
 
