@@ -70,14 +70,15 @@ typedef struct {
 typedef struct {
     const char *name;
     uint32_t needs;
-    void (*pack_u32)(uint8_t *out, const uint32_t *a, size_t len, int bits);
-    void (*pack_u64)(uint8_t *out, const uint64_t *a, size_t len, int bits);
-    /* SA_OK, or SA_EDECODE when an element is >= p or a padding bit is set. */
-    int (*verify)(const uint8_t *in, size_t len, int bits);
-    void (*unpack_u32)(uint32_t *dst, const uint8_t *in, size_t len, int bits);
-    void (*unpack_u64)(uint64_t *dst, const uint8_t *in, size_t len, int bits);
-    void (*unpack_add_u32)(uint32_t *acc, const uint8_t *in, size_t len, int bits);
-    void (*unpack_add_u64)(uint64_t *acc, const uint8_t *in, size_t len, int bits);
+    /* SA_OK, or SA_ERANGE if an element is >= p: then what was written is of no use. */
+    int (*pack_u32)(uint8_t *out, const uint32_t *a, size_t len, int bits);
+    int (*pack_u64)(uint8_t *out, const uint64_t *a, size_t len, int bits);
+    /* SA_OK, or SA_EDECODE if an element is >= p; all are written all the same. */
+    int (*unpack_u32)(uint32_t *dst, const uint8_t *in, size_t len, int bits);
+    int (*unpack_u64)(uint64_t *dst, const uint8_t *in, size_t len, int bits);
+    /* SA_EDECODE if an element of either is >= p; these places of acc are left alone. */
+    int (*unpack_add_u32)(uint32_t *acc, const uint8_t *in, size_t len, int bits);
+    int (*unpack_add_u64)(uint64_t *acc, const uint8_t *in, size_t len, int bits);
 } sa_pack_kernel;
 
 typedef struct {

@@ -240,6 +240,48 @@ def test_unpack_refuses_an_element_at_any_place(implementation: str, bits: int) 
 
 @implementations("pack")
 @every_width
+def test_a_refused_vector_leaves_the_accumulator_as_it_was(implementation: str, bits: int) -> None:
+    """However long it is, whatever was added before the bad element was seen, and by which kernel.
+
+    That goes for elements of the accumulator that are out of range, too.
+    """
+    field, p = Field(bits), modulus(bits)
+    length = 2500  # some pieces and some more
+    values, acc = elements(bits, length, 0), elements(bits, length, 1).astype(field.dtype)
+    for places in ([0], [length - 1], [1024], [3, 1500, 1501, 2499], range(length)):
+        bad = values.copy()
+        bad[list(places)] = [p, (1 << bits) - 1][len(places) % 2]
+        data = written_in_base_two(bad.tolist(), bits)
+        target = acc.copy()
+        with pytest.raises(RangeError, match="below the modulus"):
+            field.unpack_add(target, data)
+        np.testing.assert_array_equal(target, acc)
+        wild = acc.copy()
+        wild[list(places)[-1]] = p
+        wild[7] = np.iinfo(field.dtype).max
+        for one in (data, written_in_base_two(values.tolist(), bits)):
+            target = wild.copy()
+            with pytest.raises(RangeError, match="out of range"):
+                field.unpack_add(target, one)
+            np.testing.assert_array_equal(target, wild)
+
+
+@implementations("pack")
+@every_width
+def test_pack_refuses_an_element_at_any_place(implementation: str, bits: int) -> None:
+    """p, and the greatest number of the lane, wherever they stand."""
+    field, p = Field(bits), modulus(bits)
+    for length in (1, 7, 8, 9, 16, 17, 33):
+        for place in range(length):
+            for value in (p, np.iinfo(field.dtype).max):
+                vector = np.full(length, p - 1, field.dtype)
+                vector[place] = value
+                with pytest.raises(RangeError, match="out of range"):
+                    field.pack(vector)
+
+
+@implementations("pack")
+@every_width
 def test_unpack_refuses_every_element_from_the_modulus_up(implementation: str, bits: int) -> None:
     """The border lies exactly at p: the last 130 values of the width are sorted right."""
     field, p = Field(bits), modulus(bits)
