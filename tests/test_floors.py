@@ -31,6 +31,7 @@ FLOORS = {
     "secagg.primitives": 3,
     "secagg.encoding": 4,
     "secagg.graph": 4,
+    "secagg.sparsity": 1,
     "secagg.directory": 4,
     "secagg.identity": 4,
     "secagg.layout": 4,

@@ -6,7 +6,7 @@ and range of the vector (`ExpandJob`). Jobs are picklable and pure; they hold ma
 runs them is trusted like the server.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -122,14 +122,14 @@ class Unmasking:
         seeds: Seeds,
         h0: bytes,
         h1: bytes,
-        survivors: tuple[int, ...],
         roster: Mapping[int, PublicKeys],
+        peers: Mapping[int, Sequence[int]],
     ) -> list[Job]:
         """The first jobs."""
         self_keys = [keys.self_key(seed, h1, party) for party, seed in seeds.selves.items()]
         self._keys = [SignedKeys(tuple(self_keys), (1,) * len(self_keys))]
         jobs = [
-            AgreeJob(party, keys.mask_key(seed, h0, party), h1, survivors, roster)
+            AgreeJob(party, keys.mask_key(seed, h0, party), h1, tuple(peers[party]), roster)
             for party, seed in seeds.masks.items()
         ]
         return self._hand_out(jobs) if jobs else self._expand()
