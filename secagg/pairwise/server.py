@@ -389,9 +389,8 @@ class Server(Session):
         self._disputes = seeds.disputes
         self._enter(Call.PHASE_OVER)
         self._unmasking = Unmasking(self._params, memory.total)
-        jobs = self._unmasking.start(
-            seeds, self._steps.h0, memory.h1, memory.survivors, memory.roster
-        )
+        peers = dict.fromkeys(seeds.masks, memory.survivors)
+        jobs = self._unmasking.start(seeds, self._steps.h0, memory.h1, memory.roster, peers)
         return [Work(job) for job in jobs]
 
     def _finish(self) -> list[ServerEvent]:
