@@ -129,7 +129,8 @@ def test_values_come_in_any_order(seed: int, monkeypatch: pytest.MonkeyPatch) ->
     """Each is taken, once."""
     server, events = unmask()
     counts = counted(server, monkeypatch)
-    assert_right(server, run_jobs(server, events, AnyOrder(seed)))
+    with AnyOrder(seed) as executor:
+        assert_right(server, run_jobs(server, events, executor))
     assert list(counts.values()) == [1] * JOBS
 
 

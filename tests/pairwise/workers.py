@@ -69,6 +69,9 @@ class AnyOrder(Executor):
         self._pool.submit(self._run)
         return future
 
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        self._pool.shutdown(wait, cancel_futures=cancel_futures)
+
     def _run(self) -> None:
         future, function, args = self._waiting.pop(self._random.randrange(len(self._waiting)))
         future.set_result(function(*args))
