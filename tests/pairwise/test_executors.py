@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 from harness import MODES, Stage, expected_sum, state_of
-from pairwise.workers import AnyOrder, Silent, Through, deadly, first
+from pairwise.workers import AnyOrder, Silent, Through, deadly, first, plainly
 
 import secagg
 from secagg import Integers, Mode, ParameterError, Params, Phase, Send, Server, Work, run_jobs
@@ -115,13 +115,8 @@ def test_the_serial_sum(mode: Mode, kind: str, request: pytest.FixtureRequest) -
 
 
 def as_it_is(_number: int) -> Callable[..., Any]:
-    """A worker without faults."""
+    """For `Through`: workers without faults."""
     return plainly
-
-
-def plainly(function: Callable[..., Any], *args: Any) -> Any:
-    """Does what it is asked for."""
-    return function(*args)
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -210,17 +205,12 @@ def test_a_worker_process_is_killed(mode: Mode, tmp_path: Path) -> None:
 
 @pytest.mark.exhaustive
 @pytest.mark.filterwarnings("default")
-@pytest.mark.parametrize("allowed_failures", [0, 3])
-def test_a_dask_worker_is_killed(allowed_failures: int, tmp_path: Path) -> None:
+def test_dask_workers_are_killed(tmp_path: Path) -> None:
     """A real cluster of two processes: its own retries serve, or else those of `run_jobs`."""
     dask = pytest.importorskip("dask", reason="the extra `dask` is not installed")
     distributed = pytest.importorskip("distributed", reason="the extra `dask` is not installed")
-    quick = {
-        "distributed.scheduler.allowed-failures": allowed_failures,
-        "temporary-directory": str(tmp_path),
-    }
     with (
-        dask.config.set(quick),
+        dask.config.set({"temporary-directory": str(tmp_path)}),
         distributed.LocalCluster(
             n_workers=2,
             threads_per_worker=1,
@@ -230,17 +220,17 @@ def test_a_dask_worker_is_killed(allowed_failures: int, tmp_path: Path) -> None:
         ) as cluster,
         distributed.Client(cluster) as client,
     ):
-        before = set(client.run(os.getpid).values())
-        server, events = unmask()
-        executor = deadly(client.get_executor(), tmp_path / "killed")
-        assert_right(server, run_jobs(server, events, executor))
-        client.wait_for_workers(2)
-        assert len(set(client.run(os.getpid).values()) & before) < 2
-        lost = sum(future.exception() is not None for future in executor.out)
-        assert bool(lost) is (allowed_failures == 0)
-        assert len(executor.out) - lost == JOBS, "some were done here, not by the other worker"
-        server, events = unmask()
-        assert_right(server, run_jobs(server, events, client.get_executor(pure=False)))
+        for deaths_allowed, pure in ((3, False), (0, True)):
+            cluster.scheduler.allowed_failures = deaths_allowed
+            client.wait_for_workers(2)
+            before = set(client.run(os.getpid).values())
+            server, events = unmask()
+            executor = deadly(client.get_executor(pure=pure), tmp_path / f"killed-{deaths_allowed}")
+            assert_right(server, run_jobs(server, events, executor))
+            assert len(set(client.run(os.getpid).values()) & before) == 1
+            lost = sum(future.exception() is not None for future in executor.out)
+            assert bool(lost) is (deaths_allowed == 0)
+            assert len(executor.out) - lost == JOBS, "some were done here, not by another worker"
 
 
 FAILURES: dict[str, BaseException] = {

@@ -24,6 +24,11 @@ def first(flag: Path) -> bool:
     return True
 
 
+def plainly(function: Call, *args: Any) -> Any:
+    """A worker without faults."""
+    return function(*args)
+
+
 def killed(flag: Path, function: Call, *args: Any) -> Any:
     """The first worker that gets here dies, as by the out-of-memory killer."""
     if first(flag):
@@ -51,8 +56,8 @@ class Through(Executor):
 
 
 def deadly(inner: Executor, flag: Path) -> Through:
-    """Workers of which one is killed in its first job."""
-    return Through(inner, lambda _: partial(killed, flag))
+    """Workers of which one is killed in the middle of the agreements."""
+    return Through(inner, lambda number: plainly if number < 2 else partial(killed, flag))
 
 
 class AnyOrder(Executor):
