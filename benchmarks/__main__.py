@@ -1,9 +1,10 @@
-"""``python -m benchmarks kernels|protocol|modes``: measures and prints Markdown."""
+"""``python -m benchmarks kernels|protocol|modes|peers``: measures and prints Markdown."""
 
 import argparse
 import os
 import platform
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -12,7 +13,9 @@ import numpy as np
 import secagg
 from secagg.implementations import cpu_features, families
 
-from . import kernels, modes, protocol, rows
+from . import kernels, modes, plot, protocol, rows
+from .peers import compare
+from .progress import Progress
 
 MODES: Final = {str(mode): mode for mode in secagg.Mode}
 
@@ -73,28 +76,64 @@ def run_modes(options: argparse.Namespace) -> int:
     return 0 if measured.within else 1
 
 
-def run_kernels(options: argparse.Namespace) -> int:
-    """The kernels against references; code 1 if a target is missed."""
-    length, rounds = (20_000, 3) if options.quick else (options.length, options.rounds)
-    found = kernels.listed(length, rounds, lambda line: print(line, file=sys.stderr))
+def report(
+    options: argparse.Namespace,
+    title: str,
+    found: Sequence[rows.Row],
+    left_out: Sequence[str],
+    more: str = "",
+) -> int:
+    """Prints rows, and writes what else is asked for; code 1 if a target is missed."""
     print(machine())
-    print(f"\nmedians of {rounds} rounds in turns\n")
+    print(f"\n{title}\n")
     print(rows.table(found))
+    if more:
+        print(f"\n{more}")
+    for reason in left_out:
+        print(f"\nleft out: {reason}")
     if options.json:
         rows.write_json(options.json, machine(), found)
     return 0 if all(row.ok for row in found) else 1
 
 
+def run_kernels(options: argparse.Namespace) -> int:
+    """The kernels against references."""
+    length, rounds = (20_000, 3) if options.quick else (options.length, options.rounds)
+    progress = Progress()
+    found, left_out = rows.collect(kernels.rows(length, rounds), progress)
+    progress.close()
+    title = f"medians of {rounds} rounds in turns"
+    if options.plot:
+        plot.write(options.plot, "kernels", plot.bars(found, f"Kernels, {title}"))
+    return report(options, title, found, left_out)
+
+
+def run_peers(options: argparse.Namespace) -> int:
+    """This library beside others."""
+    sizes = compare.QUICK if options.quick else compare.FULL
+    played: list[compare.Played] = []
+    progress = Progress()
+    found, left_out = rows.collect(compare.measure(sizes, played), progress)
+    progress.close()
+    if options.plot:
+        plot.write(options.plot, "peers", plot.bars(found, "secagg beside other systems"))
+    return report(options, compare.title(), found, left_out, compare.table(played))
+
+
 def main() -> int:
     """Parses the options and runs the measurement."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    commands = parser.add_subparsers(required=True, metavar="kernels|protocol|modes")
+    commands = parser.add_subparsers(required=True, metavar="kernels|protocol|modes|peers")
     core = commands.add_parser("kernels", help="the native core against references")
     core.add_argument("--length", type=int, default=1_000_000)
     core.add_argument("--rounds", type=int, default=9)
-    core.add_argument("--quick", action="store_true", help="small, to see that it works")
-    core.add_argument("--json", type=Path, help="where to write the rows, too")
     core.set_defaults(run=run_kernels)
+    peers = commands.add_parser("peers", help="beside Flower, FedML, TenSEAL and cryptography")
+    peers.set_defaults(run=run_peers)
+    for command in (core, peers):
+        command.add_argument("--quick", action="store_true", help="small, to see that it works")
+        command.add_argument("--json", type=Path, help="where to write the rows, too")
+        command.add_argument("--plot", type=Path, help="folder to draw a picture into")
     one_round = commands.add_parser("protocol", help="one round, by phase and side")
     one_round.add_argument("--dropout", type=float, default=0.1)
     one_round.add_argument("--bits", type=int, default=20)
@@ -108,6 +147,8 @@ def main() -> int:
         command.add_argument("--length", type=int, default=100_000)
         command.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
+    if getattr(options, "plot", None):
+        plot.require()
     code: int = options.run(options)
     return code
 
