@@ -1,10 +1,11 @@
-"""``python -m benchmarks kernels|protocol|modes|peers``: measures and prints Markdown."""
+"""``python -m benchmarks COMMAND``: measures, and prints Markdown."""
 
 import argparse
 import os
 import platform
 import sys
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Final
 
@@ -13,7 +14,7 @@ import numpy as np
 import secagg
 from secagg.implementations import cpu_features, families
 
-from . import kernels, modes, plot, protocol, rows
+from . import kernels, memory, modes, papers, plot, protocol, rows, small_round, unmasking
 from .peers import compare
 from .progress import Progress
 
@@ -108,6 +109,21 @@ def run_kernels(options: argparse.Namespace) -> int:
     return report(options, title, found, left_out)
 
 
+def run_bounds(options: argparse.Namespace) -> int:
+    """Clients and servers against the bare work in theirs, and against a bound on their memory."""
+    measured = chain(
+        small_round.rows(3 if options.quick else 25),
+        memory.rows([(20, 500)] if options.quick else [(100, 100_000), (300, 1_000)]),
+        unmasking.rows(30, 500, 2) if options.quick else unmasking.rows(1000, 100_000, 3),
+    )
+    progress = Progress()
+    found, left_out = rows.collect(measured, progress)
+    progress.close()
+    if options.plot:
+        plot.write(options.plot, "bounds", plot.bars(found, "CPU time beside the bare work in it"))
+    return report(options, "medians of CPU time, and peaks of memory", found, left_out)
+
+
 def run_peers(options: argparse.Namespace) -> int:
     """This library beside others."""
     sizes = compare.QUICK if options.quick else compare.FULL
@@ -120,17 +136,37 @@ def run_peers(options: argparse.Namespace) -> int:
     return report(options, compare.title(), found, left_out, compare.table(played))
 
 
+def run_papers(options: argparse.Namespace) -> int:
+    """Published figures beside ours on the same parameters."""
+    cohorts = [20] if options.quick else [100, 300]
+    if options.large:
+        cohorts += [500, 600, 1000]
+    length = 1_000 if options.quick else papers.LENGTH
+    progress = Progress(len(cohorts) * len(papers.DROPOUTS))
+    played = papers.play(cohorts, length, progress)
+    progress.close()
+    if options.plot:
+        plot.write(options.plot, "papers", papers.draw(played))
+    title = "Expansion of traffic against 16 bits a coordinate in clear, one client, both ways"
+    return report(options, title, papers.expansions(), [], papers.tables(played))
+
+
 def main() -> int:
     """Parses the options and runs the measurement."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    commands = parser.add_subparsers(required=True, metavar="kernels|protocol|modes|peers")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
     core = commands.add_parser("kernels", help="the native core against references")
     core.add_argument("--length", type=int, default=1_000_000)
     core.add_argument("--rounds", type=int, default=9)
     core.set_defaults(run=run_kernels)
     peers = commands.add_parser("peers", help="beside Flower, FedML, TenSEAL and cryptography")
     peers.set_defaults(run=run_peers)
-    for command in (core, peers):
+    bounds = commands.add_parser("bounds", help="one party: CPU time and memory against bounds")
+    bounds.set_defaults(run=run_bounds)
+    published = commands.add_parser("papers", help="beside published figures")
+    published.add_argument("--large", action="store_true", help="n = 500, 600, 1000 as well")
+    published.set_defaults(run=run_papers)
+    for command in (core, bounds, peers, published):
         command.add_argument("--quick", action="store_true", help="small, to see that it works")
         command.add_argument("--json", type=Path, help="where to write the rows, too")
         command.add_argument("--plot", type=Path, help="folder to draw a picture into")

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import fill
 from typing import TYPE_CHECKING, Final
 
 from .rows import Row
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _DARK, _LIGHT, _LINE = "#1f4e79", "#c9d7e6", "#333333"
-_STYLES: Final = (("o", "-"), ("s", "--"), ("^", ":"), ("D", "-."), ("v", "-"), ("x", "--"))
+_STYLES: Final = (("o", "-"), ("s", "--"), ("^", ":"), ("D", "-."))
 
 
 def require() -> None:
@@ -54,7 +55,7 @@ def bars(found: Sequence[Row], title: str) -> bytes:
         factor = row.reference / row.value
         text = f"{factor:,.0f}x" if factor >= 10 else f"{factor:.2g}x"
         axes.text(max(row.value, row.reference) * 1.1, at, text, va="center", fontsize="small")
-    axes.set_yticks(list(places), [f"{row.name}\nagainst {row.against}" for row in timed])
+    axes.set_yticks(list(places), [fill(f"{row.name}, against {row.against}", 52) for row in timed])
     axes.tick_params(axis="y", labelsize="small")
     axes.invert_yaxis()
     axes.set_xscale("log")
@@ -77,27 +78,35 @@ class Series:
 
 
 def panels(found: Sequence[tuple[str, Sequence[Series]]], x: str, y: str) -> bytes:
-    """Panels of lines side by side, both axes logarithmic."""
+    """Panels of the same lines side by side, the first one ours; both axes logarithmic."""
     from matplotlib.figure import Figure  # noqa: PLC0415
-    from matplotlib.ticker import ScalarFormatter  # noqa: PLC0415
 
     figure = Figure(figsize=(4.5 * len(found), 4.5), layout="constrained")
     row = figure.subplots(1, len(found), sharey=True, squeeze=False)[0]
     for axes, (title, lines) in zip(row, found, strict=True):
         for number, line in enumerate(lines):
             marker, dash = _STYLES[number % len(_STYLES)]
-            axes.plot(line.x, line.y, color=_LINE, marker=marker, linestyle=dash, label=line.label)
+            color, width = (_DARK, 2.5) if number == 0 else (_LINE, 1.2)
+            axes.plot(
+                line.x,
+                line.y,
+                color=color,
+                linewidth=width,
+                marker=marker,
+                linestyle=dash,
+                label=line.label,
+            )
         axes.set_xscale("log")
         axes.set_yscale("log")
         ticks = sorted({value for line in lines for value in line.x})
-        axes.set_xticks(ticks)
-        axes.xaxis.set_major_formatter(ScalarFormatter())
-        axes.xaxis.set_minor_formatter("")
+        axes.set_xticks(ticks, [f"{tick:,.0f}" for tick in ticks], rotation=60, fontsize="small")
+        axes.minorticks_off()
         axes.set_xlabel(x)
         axes.set_title(title)
         axes.grid(alpha=0.3)
-        axes.legend(fontsize="small")
     row[0].set_ylabel(y)
+    handles, labels = row[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels))
     return _png(figure)
 
 

@@ -10,6 +10,7 @@ from typing import Final
 
 Work = Callable[[], object]
 Say = Callable[[str], None]
+Clock = Callable[[], float]
 ENOUGH: Final = 0.02  # seconds that one measurement of a piece of work should take at least
 
 
@@ -38,25 +39,33 @@ class Row:
     ok: bool
 
 
-def in_turns(works: Sequence[Work], rounds: int) -> list[float]:
+def in_turns(works: Sequence[Work], rounds: int, clock: Clock = time.perf_counter) -> list[float]:
     """Median seconds of each piece of work, all measured in turns: noise hits them alike."""
     repeats = []
     for work in works:
         work()  # whatever is made on first use
-        start = time.perf_counter()
+        start = clock()
         work()
-        repeats.append(max(1, int(ENOUGH / max(time.perf_counter() - start, 1e-9))))
+        repeats.append(max(1, int(ENOUGH / max(clock() - start, 1e-9))))
     times: list[list[float]] = [[] for _ in works]
     for _ in range(rounds):
         for number, (work, repeat) in enumerate(zip(works, repeats, strict=True)):
-            start = time.perf_counter()
+            start = clock()
             for _ in range(repeat):
                 work()
-            times[number].append((time.perf_counter() - start) / repeat)
+            times[number].append((clock() - start) / repeat)
     return [statistics.median(each) for each in times]
 
 
-def compare(name: str, work: Work, against: str, reference: Work, target: str, rounds: int) -> Row:
+def compare(
+    name: str,
+    work: Work,
+    against: str,
+    reference: Work,
+    target: str,
+    rounds: int,
+    clock: Clock = time.perf_counter,
+) -> Row:
     """Measures both and holds the ratio against the target.
 
     Args:
@@ -64,8 +73,10 @@ def compare(name: str, work: Work, against: str, reference: Work, target: str, r
         work, reference: what is done; neither takes arguments.
         target: "<= x" bounds work / reference, ">= x" bounds the speed-up reference / work.
         rounds: of measuring in turns.
+        clock: `time.process_time` counts what this process works, on all cores, and not what
+            others do meanwhile.
     """
-    value, other = in_turns([work, reference], rounds)
+    value, other = in_turns([work, reference], rounds, clock)
     return hold(name, value, "s", against, other, target)
 
 

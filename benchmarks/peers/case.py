@@ -1,7 +1,10 @@
 """What every system is asked to sum, and what is asked of its answer."""
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from enum import IntEnum
 from typing import Final
 
 import numpy as np
@@ -72,24 +75,65 @@ class Case:
         return f"n = {self.clients}, m = {self.length:,}, {len(self.lost)} lost"
 
 
+class Side(IntEnum):
+    """Whose time it is."""
+
+    CLIENTS = 0
+    SERVER = 1
+
+
+class Stopwatch:
+    """Adds up what the parties of one process take, by phase.
+
+    Attributes:
+        phases: phase -> seconds of all clients together, and of the server.
+        cpu: CPU seconds of all of them.
+    """
+
+    def __init__(self) -> None:
+        self.phases: dict[str, list[float]] = {}
+        self.cpu = 0.0
+        self._running = "", Side.SERVER, 0.0, 0.0
+
+    def start(self, phase: str, side: Side) -> None:
+        """From here on it is this side's time in this phase."""
+        self.phases.setdefault(phase, [0.0, 0.0])
+        self._running = phase, side, time.perf_counter(), time.process_time()
+
+    def stop(self) -> None:
+        """From here on it is nobody's."""
+        phase, side, wall, cpu = self._running
+        self.phases[phase][side] += time.perf_counter() - wall
+        self.cpu += time.process_time() - cpu
+
+    @contextmanager
+    def __call__(self, phase: str, side: Side) -> Iterator[None]:
+        """Counts a block."""
+        self.start(phase, side)
+        yield
+        self.stop()
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Outcome:
     """What a system made of a case.
 
     Attributes:
         phases: phase -> seconds of all clients together, and of the server.
+        cpu: CPU seconds of all parties.
         bytes_up: what one client that stayed has sent.
         mean: its weighted mean.
     """
 
-    phases: dict[str, tuple[float, float]]
+    phases: Mapping[str, Sequence[float]]
+    cpu: float
     bytes_up: int
     mean: NDArray[np.float64]
 
     @property
     def seconds(self) -> float:
         """All parties, one after the other."""
-        return sum(clients + server for clients, server in self.phases.values())
+        return sum(sum(sides) for sides in self.phases.values())
 
     def error(self, case: Case) -> float:
         """The largest error of a coordinate of the mean."""

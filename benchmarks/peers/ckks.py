@@ -4,12 +4,11 @@ One secret key decrypts every update: who has it and sees the traffic sees all i
 vanishes costs nothing, since there are no masks. The weights go in clear beside the ciphertexts.
 """
 
-import time
 from typing import Any, Final
 
 import numpy as np
 
-from .case import Case, MissingError, Outcome
+from .case import Case, MissingError, Outcome, Side, Stopwatch
 
 DEGREE: Final = 8192
 MODULI: Final = (60, 40, 40)  # bits of the primes
@@ -41,30 +40,27 @@ def play(case: Case) -> Outcome:
     secret.global_scale = SCALE
     public = secret.copy()
     public.make_context_public()
-    phases = {"encrypt": [0.0, 0.0], "add": [0.0, 0.0], "decrypt": [0.0, 0.0]}
+    watch = Stopwatch()
     sums: list[Any] = []
     sent: list[bytes] = []
     for party in case.stayed:
-        start = time.perf_counter()
-        weighted = case.weights[party] * case.updates[party].astype(np.float64)
-        sent = [
-            tenseal.ckks_vector(public, weighted[at : at + SLOTS]).serialize()
-            for at in range(0, case.length, SLOTS)
-        ]
-        done = time.perf_counter()
-        pieces = [tenseal.ckks_vector_from(public, data) for data in sent]
-        sums = [a + b for a, b in zip(sums, pieces, strict=True)] if sums else pieces
-        phases["encrypt"][0] += done - start
-        phases["add"][1] += time.perf_counter() - done
-    start = time.perf_counter()
-    answer = [piece.serialize() for piece in sums]
-    phases["add"][1] += time.perf_counter() - start
-    start = time.perf_counter()
-    plain = [tenseal.ckks_vector_from(secret, data).decrypt() for data in answer]
-    summed = np.concatenate([np.asarray(piece) for piece in plain])
-    phases["decrypt"][0] = time.perf_counter() - start
+        with watch("encrypt", Side.CLIENTS):
+            weighted = case.weights[party] * case.updates[party].astype(np.float64)
+            sent = [
+                tenseal.ckks_vector(public, weighted[at : at + SLOTS]).serialize()
+                for at in range(0, case.length, SLOTS)
+            ]
+        with watch("add", Side.SERVER):
+            pieces = [tenseal.ckks_vector_from(public, data) for data in sent]
+            sums = [a + b for a, b in zip(sums, pieces, strict=True)] if sums else pieces
+    with watch("add", Side.SERVER):
+        answer = [piece.serialize() for piece in sums]
+    with watch("decrypt", Side.CLIENTS):
+        plain = [tenseal.ckks_vector_from(secret, data).decrypt() for data in answer]
+        summed = np.concatenate([np.asarray(piece) for piece in plain])
     return Outcome(
-        {phase: (clients, server) for phase, (clients, server) in phases.items()},
+        watch.phases,
+        watch.cpu,
         sum(len(data) for data in sent),
         summed / sum(case.weights[party] for party in case.stayed),
     )

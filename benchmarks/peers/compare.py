@@ -140,6 +140,8 @@ def _round(
     played.append(Played(case, name, theirs))
     seconds = statistics.median(one.seconds for one in own)
     yield hold(f"whole round, {case}", seconds, "s", name, theirs.seconds, faster)
+    busy = statistics.median(one.cpu for one in own)
+    yield hold(f"its CPU time, {case}", busy, "s", name, theirs.cpu, "")
     sent = f"bytes up, one client, {case}"
     yield hold(sent, own[-1].bytes_up, "bytes", name, theirs.bytes_up, smaller)
 
@@ -158,11 +160,11 @@ def table(played: list[Played]) -> str:
             )
     lines += [
         "",
-        "| round | system | all parties, s | bytes up, one client | largest error of the mean |",
-        "|---|---|---|---|---|",
+        "| round | system | all, s | CPU, s | bytes up, one client | largest error of the mean |",
+        "|---|---|---|---|---|---|",
     ]
     lines += [
-        f"| {one.case} | {one.system} | {one.outcome.seconds:.2f} "
+        f"| {one.case} | {one.system} | {one.outcome.seconds:.2f} | {one.outcome.cpu:.2f} "
         f"| {one.outcome.bytes_up:,} | {one.outcome.error(one.case):.1e} |"
         for one in played
     ]

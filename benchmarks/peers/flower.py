@@ -8,7 +8,6 @@ bytes and keeps the parties' objects apart. The strategy keeps the aggregate and
 import importlib.metadata
 import logging
 import os
-import time
 import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -17,7 +16,7 @@ from typing import Any, Final
 import numpy as np
 
 from ..rows import Work
-from .case import BITS, CLIP, MAX_WEIGHT, Case, MissingError, Outcome, Vector32
+from .case import BITS, CLIP, MAX_WEIGHT, Case, MissingError, Outcome, Side, Stopwatch, Vector32
 
 VERSION: Final = "1.41"  # the one that this is written for; its inner modules move about
 MODULUS: Final = 2**32
@@ -127,41 +126,26 @@ def masks(count: int, length: int) -> Work:
 class _Grid:
     """Carries the workflow's messages to the clients; the clock and the scales.
 
+    What the server does between two stages counts for the former.
+
     Attributes:
-        phases: stage -> seconds of all clients together, and of the server. What the server does
-            between two stages counts for the former.
         bytes_up: by node.
     """
 
     api: _Api
     case: Case
     contexts: dict[int, Any]
-    phases: dict[str, list[float]] = field(default_factory=dict)
+    watch: Stopwatch = field(default_factory=Stopwatch)
     bytes_up: dict[int, int] = field(default_factory=dict)
-    _stage: str = ""
-    _since: float = 0.0
-
-    def start(self, stage: str) -> None:
-        self._stage = stage
-        self.phases[stage] = [0.0, 0.0]
-        self._since = time.perf_counter()
-
-    def server_stops(self) -> None:
-        self.phases[self._stage][1] += time.perf_counter() - self._since
 
     def send_and_receive(self, messages: Iterable[Any], *, timeout: float | None = None) -> Any:
         """The interface that the workflow asks of a grid."""
         sent = list(messages)
-        self.server_stops()
+        self.watch.stop()
         names = self.api.names
-        replies = []
-        for message in sent:
-            stage = message.content.config_records[names.RECORD_KEY_CONFIGS][names.Key.STAGE]
-            if stage not in self.phases:
-                self.start(stage)
-            replies.append(self._deliver(message, stage))
-        self._stage = stage
-        self._since = time.perf_counter()
+        stage = sent[0].content.config_records[names.RECORD_KEY_CONFIGS][names.Key.STAGE]
+        replies = [self._deliver(message, stage) for message in sent]
+        self.watch.start(stage, Side.SERVER)
         return replies
 
     def _deliver(self, message: Any, stage: str) -> Any:
@@ -169,9 +153,8 @@ class _Grid:
         if stage == api.names.Stage.COLLECT_MASKED_VECTORS and node - 1 in self.case.lost:
             return api.app.Message(api.error(0, "lost"), reply_to=message)
         received = api.serde.message_from_proto(api.serde.message_to_proto(message))
-        start = time.perf_counter()
-        reply = api.mod(received, self.contexts[node], self._train)
-        self.phases[stage][0] += time.perf_counter() - start
+        with self.watch(stage, Side.CLIENTS):
+            reply = api.mod(received, self.contexts[node], self._train)
         encoded = api.serde.message_to_proto(reply)
         self.bytes_up[node] = self.bytes_up.get(node, 0) + encoded.ByteSize()
         return api.serde.message_from_proto(encoded)
@@ -247,12 +230,12 @@ def play(case: Case) -> Outcome:
         quantization_range=2**BITS,
         modulus_range=MODULUS,
     )
-    grid.start(api.names.Stage.SETUP)
-    workflow(grid, server)
-    grid.server_stops()
+    with grid.watch(api.names.Stage.SETUP, Side.SERVER):
+        workflow(grid, server)
     assert strategy.aggregate is not None, "Flower's round failed"
     return Outcome(
-        {stage: (clients, own) for stage, (clients, own) in grid.phases.items()},
+        grid.watch.phases,
+        grid.watch.cpu,
         grid.bytes_up[nodes[case.stayed[0]]],
         strategy.aggregate.astype(np.float64),
     )

@@ -10,7 +10,6 @@ functions take it as an argument, so here it is the least that gives the precisi
 import importlib.metadata
 import importlib.util
 import sys
-import time
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Final
@@ -19,7 +18,7 @@ import numpy as np
 
 from secagg import Field
 
-from .case import BITS, CLIP, MAX_WEIGHT, Case, MissingError, Outcome
+from .case import BITS, CLIP, MAX_WEIGHT, Case, MissingError, Outcome, Side, Stopwatch
 
 PACKAGE: Final = "fedml"
 
@@ -71,46 +70,39 @@ def play(case: Case) -> Outcome:
     fraction_bits = BITS - round(np.log2(2 * CLIP))
     piece = enough - private
     length = -(-case.length // piece) * piece
-    phases = {"coded masks": [0.0, 0.0], "masked input": [0.0, 0.0], "unmask": [0.0, 0.0]}
+    watch = Stopwatch()
 
     masks, coded = [], []
-    start = time.perf_counter()
-    for _ in range(case.clients):
-        mask = np.random.randint(prime, size=(length, 1))  # as FedML draws it
-        masks.append(mask)
-        coded.append(fedml.mask_encoding(length, case.clients, enough, private, prime, mask))
-    phases["coded masks"][0] = time.perf_counter() - start
-
+    with watch("coded masks", Side.CLIENTS):
+        for _ in range(case.clients):
+            mask = np.random.randint(prime, size=(length, 1))  # as FedML draws it
+            masks.append(mask)
+            coded.append(fedml.mask_encoding(length, case.clients, enough, private, prime, mask))
     uploads = []
-    start = time.perf_counter()
-    for party in case.stayed:
-        weighted = case.weights[party] * case.updates[party].astype(np.float64)
-        finite = {"update": fedml.my_q(weighted, fraction_bits, prime)}
-        uploads.append(fedml.model_masking(finite, [case.length], masks[party], prime))
-    phases["masked input"][0] = time.perf_counter() - start
-
+    with watch("masked input", Side.CLIENTS):
+        for party in case.stayed:
+            weighted = case.weights[party] * case.updates[party].astype(np.float64)
+            finite = {"update": fedml.my_q(weighted, fraction_bits, prime)}
+            uploads.append(fedml.model_masking(finite, [case.length], masks[party], prime))
+    with watch("masked input", Side.SERVER):
+        total = fedml.aggregate_models_in_finite(uploads, prime)["update"]
     answers = []
-    start = time.perf_counter()
-    for holder in case.stayed:
-        received = {dealer: coded[dealer][holder] for dealer in range(case.clients)}
-        answers.append(fedml.compute_aggregate_encoded_mask(received, prime, case.stayed))
-    phases["unmask"][0] = time.perf_counter() - start
-
-    start = time.perf_counter()
-    total = fedml.aggregate_models_in_finite(uploads, prime)["update"]
-    phases["masked input"][1] = time.perf_counter() - start
-    start = time.perf_counter()
-    points = np.arange(case.clients) + 1
-    targets = np.arange(enough) + case.clients + 1
-    mask_sum = fedml.LCC_decoding_with_points(
-        np.array(answers[:enough], np.int64), points[case.stayed[:enough]], targets, prime
-    ).reshape(-1)[: case.length]
-    summed = fedml.my_q_inv(np.mod(total - mask_sum, prime), fraction_bits, prime)
-    phases["unmask"][1] = time.perf_counter() - start
+    with watch("unmask", Side.CLIENTS):
+        for holder in case.stayed:
+            received = {dealer: coded[dealer][holder] for dealer in range(case.clients)}
+            answers.append(fedml.compute_aggregate_encoded_mask(received, prime, case.stayed))
+    with watch("unmask", Side.SERVER):
+        points = np.arange(case.clients) + 1
+        targets = np.arange(enough) + case.clients + 1
+        mask_sum = fedml.LCC_decoding_with_points(
+            np.array(answers[:enough], np.int64), points[case.stayed[:enough]], targets, prime
+        ).reshape(-1)[: case.length]
+        summed = fedml.my_q_inv(np.mod(total - mask_sum, prime), fraction_bits, prime)
 
     size = length // piece * 8
     return Outcome(
-        {phase: (clients, server) for phase, (clients, server) in phases.items()},
+        watch.phases,
+        watch.cpu,
         (case.clients - 1) * size + 8 * case.length + size,
         summed / sum(case.weights[party] for party in case.stayed),
     )

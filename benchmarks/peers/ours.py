@@ -7,7 +7,7 @@ import numpy as np
 import secagg
 from secagg import Phase
 
-from .case import BITS, CLIP, MAX_WEIGHT, Case, Outcome
+from .case import BITS, CLIP, MAX_WEIGHT, Case, Outcome, Side
 
 
 def play(case: Case) -> Outcome:
@@ -16,15 +16,14 @@ def play(case: Case) -> Outcome:
     """
     form = secagg.FixedPoint(clip=CLIP, bits=BITS, max_weight=MAX_WEIGHT)
     drops = dict.fromkeys(case.lost, Phase.MASKED_INPUT)
-    start = time.perf_counter()
+    start, busy = time.perf_counter(), time.process_time()
     done = secagg.secure_sum(
         case.updates, form, weights=case.weights, drops=drops, threshold=case.threshold
     )
-    seconds = time.perf_counter() - start
+    seconds, cpu = time.perf_counter() - start, time.process_time() - busy
     phases = {
-        str(phase): (cost.client_seconds, cost.server_seconds) for phase, cost in done.cost.items()
+        str(phase): [cost.client_seconds, cost.server_seconds] for phase, cost in done.cost.items()
     }
-    clients, server = phases[str(Phase.ADVERTISE_KEYS)]
-    clients += seconds - sum(sum(pair) for pair in phases.values())
-    phases[str(Phase.ADVERTISE_KEYS)] = clients, server
-    return Outcome(phases, done.run.bytes_up[case.stayed[0]], np.asarray(done.mean))
+    rest = seconds - sum(sum(sides) for sides in phases.values())
+    phases[str(Phase.ADVERTISE_KEYS)][Side.CLIENTS] += rest
+    return Outcome(phases, cpu, done.run.bytes_up[case.stayed[0]], np.asarray(done.mean))

@@ -241,12 +241,10 @@ class ClientSteps:
         memory = self.memory
         survivors = set(memory.survivors)
         dealers = tuple(dealer for dealer in memory.members if dealer in memory.held)
-        shares = np.stack(
-            [
-                memory.held[dealer][3:] if dealer in survivors else memory.held[dealer][:3]
-                for dealer in dealers
-            ]
-        )
+        shares = np.empty((len(dealers), shamir.LIMBS), np.uint64)
+        for row, dealer in enumerate(dealers):
+            held = memory.held[dealer]
+            shares[row] = held[shamir.LIMBS :] if dealer in survivors else held[: shamir.LIMBS]
         answer = Unmask(dealers, shares).encode(self.round.session, self._params.cohort)
         memory.erase()
         return [Send(SERVER, answer), Finished()]
