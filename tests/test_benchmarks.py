@@ -58,11 +58,19 @@ def checked(printed: str, path: Path, code: int) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("mode", [str(mode) for mode in Mode])
 def test_protocol(
-    mode: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    mode: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
 ) -> None:
     """One row a phase of the mode, and a right sum."""
-    assert run(monkeypatch, "protocol", *SMALL, "--mode", mode) == 0
+    written = tmp_path / "rows.json"
+    code = run(monkeypatch, "protocol", *SMALL, "--mode", mode, "--json", str(written))
     printed = capsys.readouterr().out
+    rows = {row["name"]: row for row in json.loads(written.read_text())["rows"]}
+    assert rows["largest error"]["ok"]
+    assert f"| {rows['bytes up, one client']['value']:,} |" in printed
+    assert code == 0
     assert ("| consistency |" in printed) is (mode == "malicious")
     for phase in ("advertise keys", "share keys", "masked input", "unmask", "all"):
         assert f"| {phase} |" in printed
@@ -283,9 +291,9 @@ def test_the_least_times_decide(modes: ModuleType) -> None:
     """Ten against five is the price of four: 1.25, and a little more is too much."""
     made = modes.Comparison([5, 50, 7], [80, 10, 12], [4, 4, 9], 3, 10)
     assert made.ratio(min) == 1.25
-    assert made.within
-    assert not modes.Comparison([5], [10.1], [4], 3, 10).within
-    assert modes.Comparison([50, 5], [100, 10], [40, 4], 3, 10).within
+    assert made.row.ok
+    assert not modes.Comparison([5], [10.1], [4], 3, 10).row.ok
+    assert modes.Comparison([50, 5], [100, 10], [40, 4], 3, 10).row.ok
 
 
 def test_the_signatures_are_those_of_the_client(
