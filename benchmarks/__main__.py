@@ -4,7 +4,7 @@ import argparse
 import os
 import platform
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Final
@@ -84,6 +84,14 @@ def run_modes(options: argparse.Namespace) -> int:
     return 0 if measured.row.ok else 1
 
 
+def collect(measured: Iterable[rows.Row | str]) -> tuple[list[rows.Row], list[str]]:
+    """Rows, and what was left out, with the progress on the terminal."""
+    progress = Progress()
+    found = rows.collect(measured, progress)
+    progress.close()
+    return found
+
+
 def report(
     options: argparse.Namespace,
     title: str,
@@ -106,9 +114,7 @@ def report(
 def run_kernels(options: argparse.Namespace) -> int:
     """The kernels against references."""
     length, rounds = (20_000, 3) if options.quick else (options.length, options.rounds)
-    progress = Progress()
-    found, left_out = rows.collect(kernels.rows(length, rounds), progress)
-    progress.close()
+    found, left_out = collect(kernels.rows(length, rounds))
     title = f"medians of {rounds} rounds in turns"
     if options.plot:
         plot.write(options.plot, "kernels", plot.bars(found, f"Kernels, {title}"))
@@ -122,11 +128,7 @@ def run_bounds(options: argparse.Namespace) -> int:
         memory.rows([(20, 500)] if options.quick else [(100, 100_000), (300, 1_000)]),
         unmasking.rows(30, 500, 2) if options.quick else unmasking.rows(1000, 100_000, 3),
     )
-    progress = Progress()
-    found, left_out = rows.collect(measured, progress)
-    progress.close()
-    if options.plot:
-        plot.write(options.plot, "bounds", plot.bars(found, "CPU time beside the bare work in it"))
+    found, left_out = collect(measured)
     return report(options, "medians of CPU time, and peaks of memory", found, left_out)
 
 
@@ -134,9 +136,7 @@ def run_peers(options: argparse.Namespace) -> int:
     """This library beside others."""
     sizes = compare.QUICK if options.quick else compare.FULL
     played: list[compare.Played] = []
-    progress = Progress()
-    found, left_out = rows.collect(compare.measure(sizes, played), progress)
-    progress.close()
+    found, left_out = collect(compare.measure(sizes, played))
     if options.plot:
         plot.write(options.plot, "peers", plot.bars(found, "secagg beside other systems"))
     return report(options, compare.title(), found, left_out, compare.table(played))
@@ -144,10 +144,11 @@ def run_peers(options: argparse.Namespace) -> int:
 
 def run_papers(options: argparse.Namespace) -> int:
     """Published figures beside ours on the same parameters."""
-    cohorts = [20] if options.quick else [100, 300]
-    if options.large:
+    cohorts, length = [100, 300], papers.LENGTH
+    if options.quick:
+        cohorts, length = [20], 1_000
+    elif options.large:
         cohorts += [500, 600, 1000]
-    length = 1_000 if options.quick else papers.LENGTH
     progress = Progress(len(cohorts) * len(papers.DROPOUTS))
     played = papers.play(cohorts, length, progress)
     progress.close()
@@ -174,6 +175,7 @@ def main() -> int:
     published.set_defaults(run=run_papers)
     for command in (core, bounds, peers, published):
         command.add_argument("--quick", action="store_true", help="small, to see that it works")
+    for command in (core, peers, published):
         command.add_argument("--plot", type=Path, help="folder to draw a picture into")
     one_round = commands.add_parser("protocol", help="one round, by phase and side")
     one_round.add_argument("--dropout", type=float, default=0.1)

@@ -39,7 +39,7 @@ PYTHON: Final = "fault-tolerant-secure-agg"
 SOURCES: Final = {
     PAPER: "its Table 3, in Java on one thread; recalled, not checked against the paper",
     PYTHON: "MohamadMansouri/fault-tolerant-secure-agg on GitHub, SecAgg in pure Python: means of "
-    "the CSV files under benchmarks/results/ccs17/highdim, 16-bit inputs, t = 2n/3, 2.3 GHz Xeon",
+    "its CSV files for ccs17/highdim, 16-bit inputs, t = 2n/3, 2.3 GHz Xeon",
 }
 TIMINGS: Final = (
     Timing(PYTHON, 100, 9.46, {0.0: 10.66, 0.1: 100.76, 0.3: 280.34}),
