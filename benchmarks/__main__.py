@@ -144,11 +144,7 @@ def run_peers(options: argparse.Namespace) -> int:
 
 def run_papers(options: argparse.Namespace) -> int:
     """Published figures beside ours on the same parameters."""
-    cohorts, length = [100, 300], papers.LENGTH
-    if options.quick:
-        cohorts, length = [20], 1_000
-    elif options.large:
-        cohorts += [500, 600, 1000]
+    cohorts, length = ([20], 1_000) if options.quick else (options.clients, papers.LENGTH)
     progress = Progress(len(cohorts) * len(papers.DROPOUTS))
     played = papers.play(cohorts, length, progress)
     progress.close()
@@ -171,7 +167,9 @@ def main() -> int:
     bounds = commands.add_parser("bounds", help="one party: CPU time and memory against bounds")
     bounds.set_defaults(run=run_bounds)
     published = commands.add_parser("papers", help="beside published figures")
-    published.add_argument("--large", action="store_true", help="n = 500, 600, 1000 as well")
+    published.add_argument(
+        "--clients", type=int, nargs="+", default=[100, 300], help="cohorts to play"
+    )
     published.set_defaults(run=run_papers)
     for command in (core, bounds, peers, published):
         command.add_argument("--quick", action="store_true", help="small, to see that it works")

@@ -94,7 +94,7 @@ def _timings(played: Sequence[Played]) -> str:
 
 
 def _timing(one: published.Timing, what: str, theirs: float, ours: float | None) -> str:
-    own = f"{ours:.3f} | {theirs / ours:,.0f}" if ours else "not played here: `--large` | "
+    own = f"{ours:.3f} | {theirs / ours:,.0f}" if ours else "not played | "
     return f"| {one.source} | {one.clients} | {what} | {theirs:,.3f} | {own} |"
 
 
