@@ -4,26 +4,34 @@ import time
 
 import numpy as np
 
-import secagg
-from secagg import Phase
+from secagg import Client, FixedPoint, Params, Phase, Server
+from secagg.simulate import Cohort, Input
 
 from .case import BITS, CLIP, MAX_WEIGHT, Case, Outcome, Side
 
 
 def play(case: Case) -> Outcome:
-    """One round by `secure_sum`. What is in no phase (making the parties, two key pairs each) is
-    counted as the clients' in the first.
+    """One round. What is in no phase (making the parties, two key pairs each) is counted as the
+    clients' in the first.
     """
-    form = secagg.FixedPoint(clip=CLIP, bits=BITS, max_weight=MAX_WEIGHT)
-    drops = dict.fromkeys(case.lost, Phase.MASKED_INPUT)
+    form = FixedPoint(clip=CLIP, bits=BITS, max_weight=MAX_WEIGHT)
+    agreed = Params(case.clients, case.length, form, threshold=case.threshold).round()
     start, busy = time.perf_counter(), time.process_time()
-    done = secagg.secure_sum(
-        case.updates, form, weights=case.weights, drops=drops, threshold=case.threshold
-    )
+    run = Cohort(
+        Server(agreed),
+        {party: Client(agreed, party) for party in range(case.clients)},
+        {party: _input(case, party) for party in range(case.clients)},
+        dict.fromkeys(case.lost, Phase.MASKED_INPUT),
+    ).play()
     seconds, cpu = time.perf_counter() - start, time.process_time() - busy
+    assert run.result is not None, run.reason
     phases = {
-        str(phase): [cost.client_seconds, cost.server_seconds] for phase, cost in done.cost.items()
+        str(phase): [cost.client_seconds, cost.server_seconds] for phase, cost in run.cost.items()
     }
     rest = seconds - sum(sum(sides) for sides in phases.values())
     phases[str(Phase.ADVERTISE_KEYS)][Side.CLIENTS] += rest
-    return Outcome(phases, cpu, done.run.bytes_up[case.stayed[0]], np.asarray(done.mean))
+    return Outcome(phases, cpu, run.bytes_up[case.stayed[0]], np.asarray(run.result.mean))
+
+
+def _input(case: Case, party: int) -> Input:
+    return lambda: (case.updates[party], case.weights[party])
