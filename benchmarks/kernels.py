@@ -6,7 +6,7 @@ installed is skipped, with its name. Last come the kernels of a server on two wo
 """
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from typing import Final
 
@@ -194,15 +194,3 @@ def _sharing(rounds: int) -> Iterator[Row]:
                 f">= {20 / PART}",
                 rounds,
             )
-
-
-def listed(length: int, rounds: int, say: Callable[[str], None]) -> list[Row]:
-    """All rows; what was left out, and progress, is said."""
-    found: list[Row] = []
-    for each in rows(length, rounds):
-        if isinstance(each, str):
-            say(f"left out: {each}")
-        else:
-            found.append(each)
-            say(f"{each.name}: {each.ratio:.2f} of {each.against}")
-    return found
