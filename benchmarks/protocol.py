@@ -9,6 +9,8 @@ import secagg
 from secagg import Phase
 from secagg.simulate import Cost
 
+from .rows import Row, hold
+
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
@@ -48,6 +50,27 @@ def measure(
         max_error=float(np.abs(np.asarray(done.total) - plain).max()),
         tolerance=form.step * len(done.survivors),
     )
+
+
+def rows(length: int, measured: Measurement) -> list[Row]:
+    """The measurement as rows: each phase of one client beside the server's, bytes and error."""
+    found = [
+        hold(
+            f"{phase}, one client",
+            cost.client_seconds / max(cost.clients, 1),
+            "s",
+            "server",
+            cost.server_seconds,
+            "",
+        )
+        for phase, cost in measured.cost.items()
+    ]
+    sent, clear = measured.bytes_up, 4 * length
+    return [
+        *found,
+        hold("bytes up, one client", sent, "bytes", "float32 in clear", clear, ""),
+        hold("largest error", measured.max_error, "", "allowed", measured.tolerance, "<= 1"),
+    ]
 
 
 def table(clients: int, measured: Measurement) -> str:
