@@ -1,13 +1,15 @@
 /* Known answers (tests/vectors/arithmetic_vectors.json, which run.py turns into vectors.inc)
  * through every usable implementation of each family, and what follows from them: slices,
  * lists of masks, lengths at the edges of blocks and chunks, counters that wrap. */
+#include <errno.h>
 #include <inttypes.h>
+#include <pthread.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
 
-#include "api.h"
+#include "kernels.h"
 
 struct prime_vector {
     int bits;
@@ -171,10 +173,10 @@ static int add_masks(uint64_t *acc, size_t len, uint64_t start, int bits, int su
 {
     static uint32_t narrow[MAX_VALUES];
     if (bits > 32)
-        return sa_mask_add_u64(acc, len, start, bits, suite, keys, signs, count);
+        return sa_mask_add_u64(acc, len, start, bits, suite, keys, signs, count, 1);
     for (size_t i = 0; i < len; i++)
         narrow[i] = (uint32_t)acc[i];
-    int status = sa_mask_add_u32(narrow, len, start, bits, suite, keys, signs, count);
+    int status = sa_mask_add_u32(narrow, len, start, bits, suite, keys, signs, count, 1);
     for (size_t i = 0; i < len; i++)
         acc[i] = narrow[i];
     return status;
@@ -247,13 +249,14 @@ static void check_mask(const struct mask_vector *v)
               add_masks(acc, 2, UINT64_MAX - 1, v->bits, v->suite, keys, &plus, 1) == SA_EARG &&
               add_masks(acc, 2, 0, v->bits, 0, keys, &plus, 1) == SA_EARG &&
               add_masks(acc, 2, 0, v->bits > 32 ? 63 : 15, v->suite, keys, &plus, 1) == SA_EARG &&
-              sa_mask_add_u64(acc, 2, 0, 32, v->suite, keys, &plus, 1) == SA_EARG &&
+              sa_mask_add_u64(acc, 2, 0, 32, v->suite, keys, &plus, 1, 1) == SA_EARG &&
+              sa_mask_add_u64(acc, 2, 0, 61, v->suite, keys, &plus, 1, 0) == SA_EARG &&
               memcmp(acc, whole, sizeof acc) == 0,
           "mask: bad arguments", 0);
     check(add_masks(acc, 1, UINT64_MAX - 1, v->bits, v->suite, keys, &plus, 1) == SA_OK,
           "mask: last element", 0);
-    check(sa_mask_add_u64(NULL, 0, 0, 61, v->suite, keys, &plus, 1) == SA_OK &&
-              sa_mask_add_u64(acc, 1, 0, 61, v->suite, NULL, NULL, 0) == SA_OK,
+    check(sa_mask_add_u64(NULL, 0, 0, 61, v->suite, keys, &plus, 1, 1) == SA_OK &&
+              sa_mask_add_u64(acc, 1, 0, 61, v->suite, NULL, NULL, 0, 1) == SA_OK,
           "mask: empty", 0);
 }
 
@@ -274,6 +277,94 @@ static void check_masks(void)
             }
         }
     }
+}
+
+/* What the core asks the system for: run.py has the linker send pthread_create here. */
+static size_t threads_made, threads_left;
+
+int __real_pthread_create(pthread_t *, const pthread_attr_t *, void *(*)(void *), void *);
+int __wrap_pthread_create(pthread_t *, const pthread_attr_t *, void *(*)(void *), void *);
+
+int __wrap_pthread_create(pthread_t *thread, const pthread_attr_t *attributes,
+                          void *(*start)(void *), void *argument)
+{
+    if (threads_made == threads_left)
+        return EAGAIN;
+    threads_made++;
+    return __real_pthread_create(thread, attributes, start, argument);
+}
+
+/* A mask call on so many threads gives what one gives, and makes as many as it should, even if
+ * the system refuses some of them. */
+static void check_threads_of(int suite, int bits, size_t count, size_t threads, size_t refused_from,
+                             size_t wanted)
+{
+    enum { LENGTH = 60013 };
+    static uint64_t acc64[LENGTH + 1], one64[LENGTH + 1];
+    static uint32_t acc32[LENGTH + 1], one32[LENGTH + 1];
+    static uint8_t keys[32 * KEYS];
+    int8_t signs[KEYS];
+    const uint64_t start = 12345;
+    for (size_t k = 0; k < KEYS; k++) {
+        memset(keys + 32 * k, (int)(k * 37 + 1), 32);
+        signs[k] = k % 3 ? 1 : -1;
+    }
+    memset(acc64, 0, sizeof acc64);
+    memset(one64, 0, sizeof one64);
+    memset(acc32, 0, sizeof acc32);
+    memset(one32, 0, sizeof one32);
+    threads_left = threads_made = 0;
+    int status;
+    if (bits > 32)
+        status = sa_mask_add_u64(one64, LENGTH, start, bits, suite, keys, signs, count, 1);
+    else
+        status = sa_mask_add_u32(one32, LENGTH, start, bits, suite, keys, signs, count, 1);
+    check(status == SA_OK && threads_made == 0, "threads: one", count);
+    threads_left = refused_from;
+    if (bits > 32)
+        status = sa_mask_add_u64(acc64, LENGTH, start, bits, suite, keys, signs, count, threads);
+    else
+        status = sa_mask_add_u32(acc32, LENGTH, start, bits, suite, keys, signs, count, threads);
+    check(status == SA_OK && memcmp(acc64, one64, sizeof one64) == 0 &&
+              memcmp(acc32, one32, sizeof one32) == 0,
+          "threads: result", threads);
+    check(threads_made == wanted, "threads: made", threads_made);
+}
+
+enum { PIECES = 1000 };
+
+static void count_piece(const void *context, size_t piece) { ((uint8_t *)context)[piece]++; }
+
+static void check_threads(void)
+{
+    /* Every piece once, on no more threads than there may be, and if there are none to have. */
+    static const size_t left[] = {SIZE_MAX, 0, 1};
+    for (size_t i = 0; i < COUNT(left); i++) {
+        static uint8_t done[PIECES + 1];
+        memset(done, 0, sizeof done);
+        threads_made = 0;
+        threads_left = left[i];
+        sa_parallel(count_piece, done, PIECES, SIZE_MAX);
+        int once = done[PIECES] == 0;
+        for (size_t k = 0; k < PIECES; k++)
+            once &= done[k] == 1;
+        check(once, "pieces: once", i);
+        check(threads_made == (left[i] < 2 ? left[i] : SA_MAX_THREADS - 1), "pieces: threads", i);
+    }
+    /* Two threads need 2^19 mask elements; every one needs 2^13 of the accumulator. */
+    for (int suite = SA_AES256CTR; suite <= SA_CHACHA20; suite++) {
+        const int f = cipher_family(suite);
+        snprintf(where, sizeof where, "%s/%s", sa_family_name(f),
+                 sa_implementation_name(f, sa_active(f)));
+        check_threads_of(suite, 31, 8, SIZE_MAX, SIZE_MAX, 0);
+        check_threads_of(suite, 31, 9, SIZE_MAX, SIZE_MAX, 1);
+        check_threads_of(suite, 61, 9, 2, SIZE_MAX, 1);
+        check_threads_of(suite, 16, 14, 3, SIZE_MAX, 2);
+        check_threads_of(suite, 32, 14, 3, 1, 1);
+        check_threads_of(suite, 62, 14, 3, 0, 0);
+        check_threads_of(suite, 31, KEYS, SIZE_MAX, SIZE_MAX, 6);
+    }
+    threads_left = SIZE_MAX;
 }
 
 /* As with masks, over 64-bit values whatever the lane. */
@@ -410,6 +501,7 @@ int main(void)
     }
     check_streams();
     check_masks();
+    check_threads();
     for (int i = 0, f = family("pack"); i < sa_implementation_count(f); i++) {
         snprintf(where, sizeof where, "pack/%s", sa_implementation_name(f, i));
         for (size_t k = 0; force(f, i) && k < COUNT(pack_vectors); k++)
