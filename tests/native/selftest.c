@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "kernels.h"
+#include "selftest.h"
 
 struct prime_vector {
     int bits;
@@ -62,9 +63,9 @@ enum {
 };
 
 static size_t passed, failed;
-static char where[128]; /* the implementations under test */
+char where[128];
 
-static void check(int ok, const char *what, size_t detail)
+void check(int ok, const char *what, size_t detail)
 {
     if (ok) {
         passed++;
@@ -74,7 +75,7 @@ static void check(int ok, const char *what, size_t detail)
     printf("FAILED %s: %s (%zu)\n", where, what, detail);
 }
 
-static int family(const char *name)
+int family(const char *name)
 {
     for (int f = 0; f < sa_family_count(); f++)
         if (strcmp(sa_family_name(f), name) == 0)
@@ -82,8 +83,7 @@ static int family(const char *name)
     return -1;
 }
 
-/* Forces an implementation: 0 when this machine cannot run it. */
-static int force(int f, int implementation)
+int force(int f, int implementation)
 {
     if (!sa_implementation_usable(f, implementation)) {
         check(sa_select(f, implementation) == SA_EARG, "selected though not usable", 0);
@@ -512,6 +512,7 @@ int main(void)
         for (size_t k = 0; force(f, i) && k < COUNT(shamir_vectors); k++)
             check_shamir(&shamir_vectors[k]);
     }
+    compare_implementations();
     printf("%zu checks passed, %zu failed\n", passed, failed);
     return failed != 0;
 }
