@@ -1,8 +1,8 @@
 """The kernels of the native core, each against a reference in the same run.
 
-References are what one would use instead: the core's own bare keystream, `cryptography` with NumPy,
-memcpy (a NumPy copy), a NumPy sum, NumPy quantization, big integers. A reference that is not
-installed is skipped, with its name.
+References are what one would use instead: the core's own bare keystream, straightforward C,
+`cryptography` with NumPy, memcpy (a NumPy copy), a NumPy sum, NumPy quantization, big integers. A
+reference that is not there is skipped, with its name. One thread works, unless a row says more.
 """
 
 import os
@@ -18,7 +18,9 @@ from secagg.encoding import codec_for
 from secagg.field import Field
 from secagg.implementations import families, forced
 from secagg.primitives import shamir
+from secagg.threads import default_threads
 
+from . import reference
 from .rows import Row, Work, compare
 
 MASKS: Final = 100
@@ -32,6 +34,7 @@ PIECE: Final = 1 << 17  # bytes of keystream a call
 def rows(length: int, rounds: int) -> Iterator[Row | str]:
     """One row after the other as it is measured; a text says what was left out and why."""
     yield from _masks(length, rounds)
+    yield from _portable(rounds)
     yield from _packing(length, rounds)
     yield from _quantize(length, rounds)
     yield from _sharing(rounds)
@@ -43,15 +46,14 @@ def _masks(length: int, rounds: int) -> Iterator[Row | str]:
     narrow, wide = Field(31), Field(61)
     acc32, acc64 = narrow.zeros(length), wide.zeros(length)
 
-    def expand(suite: int) -> Work:
-        return lambda: narrow.accumulate(acc32, keys, signs, suite)
+    def expand(suite: int, threads: int = 1) -> Work:
+        return lambda: narrow.accumulate(acc32, keys, signs, suite, 0, threads)
 
     def stream(suite: int) -> Work:
         """As many bytes into a buffer that stays in the second-level cache."""
-        buffer, key = np.empty(PIECE, np.uint8), _binding.octets(keys[0])
-        out, generate = _binding.write(buffer), _binding.lib.sa_stream
+        once = _stream(suite, np.empty(PIECE, np.uint8), keys[0])
         count = 4 * length * MASKS // PIECE
-        return lambda: [generate(suite, out, PIECE, key, 0, 0) for _ in range(count)]
+        return lambda: [once() for _ in range(count)]
 
     for suite, target in ((Suite.AES256CTR, "<= 1.333"), (Suite.CHACHA20, "<= 1.075")):
         name = f"{MASKS} masks of {length:,}, {suite.name.lower()}"
@@ -64,12 +66,51 @@ def _masks(length: int, rounds: int) -> Iterator[Row | str]:
         yield compare("the same, aes256ctr", aes, "cryptography + NumPy", naive, ">= 4", rounds)
     yield compare(
         "the same, b = 61",
-        lambda: wide.accumulate(acc64, keys, signs, Suite.AES256CTR),
+        lambda: wide.accumulate(acc64, keys, signs, Suite.AES256CTR, 0, 1),
         "b = 31",
         aes,
         "<= 2.2",
         rounds,
     )
+    if default_threads() < 2:
+        yield "two threads: one CPU, or SECAGG_NUM_THREADS is 1"
+        return
+    for suite in Suite:
+        yield compare(
+            f"the same, {suite.name.lower()}, two threads",
+            expand(suite, 2),
+            "one thread",
+            expand(suite),
+            ">= 1.6",
+            rounds,
+        )
+
+
+def _stream(suite: int, buffer: NDArray[np.uint8], key: bytes) -> Work:
+    """The core's bare keystream into a buffer."""
+    out, octets = _binding.write(buffer), _binding.octets(key)
+    return lambda: _binding.lib.sa_stream(suite, out, buffer.size, octets, 0, 0)
+
+
+def _portable(rounds: int) -> Iterator[Row | str]:
+    """The portable ciphers against straightforward C, both with the same compiler's options."""
+    try:
+        references = reference.keystreams()
+    except reference.UnavailableError as error:
+        yield str(error)
+        return
+    key = os.urandom(32)
+    ours, theirs = np.empty(PIECE, np.uint8), np.empty(PIECE, np.uint8)
+    for suite, family in ((Suite.AES256CTR, "aes"), (Suite.CHACHA20, "chacha")):
+        plain = partial(references[suite], theirs.ctypes.data, PIECE, key)
+        portable = next(each.compiled[0] for each in families() if each.name == family)
+        with forced(family, portable):
+            stream = _stream(suite, ours, key)
+            stream()
+            plain()
+            assert ours.tobytes() == theirs.tobytes(), "two keystreams of one key"
+            name = f"{PIECE:,} bytes of keystream, {suite.name.lower()}, {portable}"
+            yield compare(name, stream, "straightforward C", plain, "<= 1.3", rounds)
 
 
 def _cryptography(keys: list[bytes], signs: list[int], length: int) -> Work | None:
