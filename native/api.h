@@ -5,9 +5,9 @@
  * the field, 16..62, and p(b) the largest prime below 2^b; widths up to 32 live in uint32_t
  * lanes (_u32), wider ones in uint64_t lanes (_u64). Field elements are in [0, p) going in and
  * coming out; callers guarantee it, and sa_check_* tells. Every function returns a status,
- * allocates nothing, does no I/O, and writes nothing through its outputs unless it returns
- * SA_OK. A pointer may be null only when its length is zero. `dst` may be the same array as
- * an input of the same type, but may not partly overlap it. */
+ * allocates nothing (the stacks of threads are the system's), does no I/O, and writes nothing
+ * through its outputs unless it returns SA_OK. A pointer may be null only when its length is
+ * zero. `dst` may be the same array as an input of the same type, but may not partly overlap it. */
 
 enum sa_status {
     SA_OK = 0,
