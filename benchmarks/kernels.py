@@ -2,7 +2,8 @@
 
 References are what one would use instead: the core's own bare keystream, straightforward C,
 `cryptography` with NumPy, memcpy (a NumPy copy), a NumPy sum, NumPy quantization, big integers. A
-reference that is not there is skipped, with its name. One thread works, unless a row says more.
+reference that is not there is skipped, with its name. One thread works, unless a row says more. Last
+come the kernels of a server on two workers.
 """
 
 import os
@@ -20,7 +21,7 @@ from secagg.implementations import families, forced
 from secagg.primitives import shamir
 from secagg.threads import default_threads
 
-from . import reference
+from . import executors, reference
 from .rows import Row, Work, compare
 
 MASKS: Final = 100
@@ -38,6 +39,7 @@ def rows(length: int, rounds: int) -> Iterator[Row | str]:
     yield from _packing(length, rounds)
     yield from _quantize(length, rounds)
     yield from _sharing(rounds)
+    yield from executors.rows(length, rounds)
 
 
 def _masks(length: int, rounds: int) -> Iterator[Row | str]:
