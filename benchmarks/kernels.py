@@ -2,8 +2,8 @@
 
 References are what one would use instead: the core's own bare keystream, straightforward C,
 `cryptography` with NumPy, memcpy (a NumPy copy), a NumPy sum, NumPy quantization, big integers. A
-reference that is not there is skipped, with its name. One thread works, unless a row says more. Last
-come the kernels of a server on two workers.
+reference that is not there is skipped, with its name. One thread works, unless a row says more.
+Last come the kernels of a server on two workers.
 """
 
 import os
