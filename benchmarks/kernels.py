@@ -79,7 +79,7 @@ def _masks(length: int, rounds: int) -> Iterator[Row | str]:
         return
     for suite in Suite:
         yield compare(
-            f"the same, {suite.name.lower()}, two threads",
+            f"{MASKS} masks of {length:,}, {suite.name.lower()}, two threads",
             expand(suite, 2),
             "one thread",
             expand(suite),
