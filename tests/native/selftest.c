@@ -1,6 +1,7 @@
 /* Known answers (tests/vectors/arithmetic_vectors.json, which run.py turns into vectors.inc)
  * through every usable implementation of each family, and what follows from them: slices,
  * lists of masks, lengths at the edges of blocks and chunks, counters that wrap. */
+#define _POSIX_C_SOURCE 200112L /* for pthread_attr_setstack, nanosleep */
 #include <errno.h>
 #include <inttypes.h>
 #include <pthread.h>
@@ -8,6 +9,7 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 #include "kernels.h"
 #include "selftest.h"
@@ -279,8 +281,11 @@ static void check_masks(void)
     }
 }
 
-/* What the core asks the system for: run.py has the linker send pthread_create here. */
+/* What the core asks the system for: run.py has the linker send pthread_create here. The first
+ * thread may get a stack that can be read afterwards. */
 static size_t threads_made, threads_left;
+static int stack_is_ours;
+static _Alignas(4096) uint8_t stack[1 << 20];
 
 int __real_pthread_create(pthread_t *, const pthread_attr_t *, void *(*)(void *), void *);
 int __wrap_pthread_create(pthread_t *, const pthread_attr_t *, void *(*)(void *), void *);
@@ -290,8 +295,60 @@ int __wrap_pthread_create(pthread_t *thread, const pthread_attr_t *attributes,
 {
     if (threads_made == threads_left)
         return EAGAIN;
-    threads_made++;
-    return __real_pthread_create(thread, attributes, start, argument);
+    if (threads_made++ > 0 || !stack_is_ours)
+        return __real_pthread_create(thread, attributes, start, argument);
+    pthread_attr_t own;
+    pthread_attr_init(&own);
+    pthread_attr_setstack(&own, stack, sizeof stack);
+    const int status = __real_pthread_create(thread, &own, start, argument);
+    pthread_attr_destroy(&own);
+    nanosleep(&(struct timespec){.tv_nsec = 10000000}, NULL); /* so that it finds work */
+    return status;
+}
+
+/* Whether key schedules, wiped whole, were on the stack; and whether a part of a key is. */
+static int stack_was_used(void)
+{
+    size_t touched = 0;
+    for (size_t i = 0; i < sizeof stack; i++)
+        touched += stack[i] != GUARD;
+    return touched > 16 * 1024;
+}
+
+static int stack_has(const uint8_t *key)
+{
+    for (size_t i = 0; i + 8 <= sizeof stack; i++)
+        for (size_t k = 0; k < 32; k += 8)
+            if (memcmp(stack + i, key + k, 8) == 0)
+                return 1;
+    return 0;
+}
+
+/* A thread leaves nothing of the schedules behind, which begin with the key. The caller may be so
+ * fast that the thread finds no work: then once more. */
+static void check_thread_wipes(int suite)
+{
+    enum { LENGTH = 60013, SOME = 16, TRIES = 100 };
+    static uint32_t acc[LENGTH];
+    uint8_t keys[32 * SOME];
+    int8_t signs[SOME];
+    int used = 0, found = 0;
+    for (size_t i = 0; i < sizeof keys; i++)
+        keys[i] = (uint8_t)(i * 167 + 13);
+    memset(signs, 1, sizeof signs);
+    threads_left = SIZE_MAX;
+    stack_is_ours = 1;
+    for (int i = 0; i < TRIES && !used; i++) {
+        memset(stack, GUARD, sizeof stack);
+        threads_made = 0;
+        sa_mask_add_u32(acc, LENGTH, 0, 31, suite, keys, signs, SOME, 2);
+        used = stack_was_used();
+    }
+    stack_is_ours = 0;
+    for (size_t k = 0; k < SOME; k++)
+        found |= stack_has(keys + 32 * k);
+    check(used, "threads: never at work", 0);
+    check(!found, "threads: a key is left on the stack", 0);
 }
 
 /* A mask call on so many threads gives what one gives, and makes as many as it should, even if
@@ -364,6 +421,7 @@ static void check_threads(void)
         check_threads_of(suite, 62, 14, 3, 0, 0);
         check_threads_of(suite, 31, KEYS, SIZE_MAX, SIZE_MAX, 6);
     }
+    check_thread_wipes(SA_CHACHA20); /* schedules of either suite are wiped in one place */
     threads_left = SIZE_MAX;
 }
 
