@@ -281,6 +281,17 @@ def test_pytest_benchmark_runs_the_kernels() -> None:
     assert re.search(r"\d\d passed", done.stdout)
 
 
+def test_no_compiler_for_the_reference(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What cannot be measured is left out with its reason."""
+    monkeypatch.syspath_prepend(str(ROOT))
+    monkeypatch.setenv("CC", "no-such-compiler -O3")
+    kernels = importlib.import_module("benchmarks.kernels")
+    assert list(kernels._portable(1)) == ["reference C: no compiler no-such-compiler"]
+    monkeypatch.setenv("CC", f"{sys.executable} -c 'raise SystemExit(1)'")
+    (said,) = kernels._portable(1)
+    assert "failed" in said
+
+
 @pytest.mark.parametrize(("bound", "code"), [(1e9, 0), (-1e9, 1)])
 def test_modes(
     bound: float,
