@@ -14,7 +14,7 @@ import numpy as np
 import secagg
 from secagg.implementations import cpu_features, families
 
-from . import kernels, memory, modes, papers, plot, protocol, rows, small_round, unmasking
+from . import kernels, memory, modes, papers, plot, protocol, rows, scale, small_round, unmasking
 from .peers import compare
 from .progress import Progress
 
@@ -154,6 +154,20 @@ def run_papers(options: argparse.Namespace) -> int:
     return report(options, title, papers.expansions(), [], papers.tables(played))
 
 
+def run_scale(options: argparse.Namespace) -> int:
+    """Large cohorts beside the model of their cost."""
+    cohorts = scale.QUICK if options.quick else options.clients
+    length = 500 if options.quick else options.length
+    progress = Progress(len(cohorts) + 1)
+    units, played = scale.measure(cohorts, length, progress)
+    progress.close()
+    if options.plot:
+        plot.write(options.plot, "scale", scale.draw(played))
+    title = f"{length:,} coordinates, {scale.CORRUPT:.0%} corrupt and {scale.DROPOUT:.0%} lost"
+    more = scale.table(played, units, length)
+    return report(options, title, list(scale.rows(played)), [], more)
+
+
 def main() -> int:
     """Parses the options and runs the measurement."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
@@ -171,9 +185,13 @@ def main() -> int:
         "--clients", type=int, nargs="+", default=[100, 300], help="cohorts to play"
     )
     published.set_defaults(run=run_papers)
-    for command in (core, bounds, peers, published):
+    large = commands.add_parser("scale", help="large cohorts, beside the cost model")
+    large.add_argument("--clients", type=int, nargs="+", default=list(scale.COHORTS))
+    large.add_argument("--length", type=int, default=scale.LENGTH)
+    large.set_defaults(run=run_scale)
+    for command in (core, bounds, peers, published, large):
         command.add_argument("--quick", action="store_true", help="small, to see that it works")
-    for command in (core, peers, published):
+    for command in (core, peers, published, large):
         command.add_argument("--plot", type=Path, help="folder to draw a picture into")
     one_round = commands.add_parser("protocol", help="one round, by phase and side")
     one_round.add_argument("--dropout", type=float, default=0.1)

@@ -27,6 +27,7 @@ from secagg.primitives.agreement import PUBLIC_KEY_BYTES
 from secagg.primitives.labels import DIGEST_BYTES
 from secagg.primitives.shamir import LIMBS
 from secagg.primitives.sign import SIGNATURE_BYTES
+from secagg.wire import PartySet
 
 
 def client_bytes(params: Params) -> int:
@@ -35,14 +36,14 @@ def client_bytes(params: Params) -> int:
     session, signed = agreed.session, params.mode == Mode.MALICIOUS
     signature, digest = bytes(SIGNATURE_BYTES), bytes(DIGEST_BYTES)
     key = bytes(PUBLIC_KEY_BYTES)
-    everybody, others = tuple(range(n)), range(1, n)
+    everybody, others = PartySet.of(range(n), n), range(1, n)
     entry = PublicKeys(key, key, signature if signed else b"")
     sealed = dict.fromkeys(others, bytes(SEALED_BYTES))
     proof = signature if signed else bytes(CHECKSUM_BYTES)
     messages = [
         agreed.encode(),
         AdvertiseKeys(digest, entry).encode(session),
-        Roster(dict.fromkeys(everybody, entry)).encode(session, n),
+        Roster(everybody, dict.fromkeys(everybody, entry)).encode(session, n),
         ShareKeys(digest, digest, sealed).encode(session),
         Delivery(everybody, sealed).encode(session, n),
         MaskedInput(digest, b"", proof).encode(session),
@@ -50,7 +51,7 @@ def client_bytes(params: Params) -> int:
         Unmask(everybody, np.zeros((n, LIMBS), np.uint64)).encode(session, n),
     ]
     if signed:
-        signers = dict.fromkeys(everybody[: params.threshold], signature)
+        signers = dict.fromkeys(range(params.threshold), signature)
         messages += [
             Consistency(signature).encode(session),
             Signatures(signers).encode(session, n),

@@ -2,7 +2,7 @@
 
 References are what one would use instead: the core's own bare keystream, `cryptography` with NumPy,
 memcpy (a NumPy copy), a NumPy sum, NumPy quantization, big integers. A reference that is not
-installed is skipped, with its name.
+installed is skipped, with its name. Last come the kernels of a server on two workers.
 """
 
 import os
@@ -19,6 +19,7 @@ from secagg.field import Field
 from secagg.implementations import families, forced
 from secagg.primitives import shamir
 
+from . import executors
 from .rows import Row, Work, compare
 
 MASKS: Final = 100
@@ -35,6 +36,7 @@ def rows(length: int, rounds: int) -> Iterator[Row | str]:
     yield from _packing(length, rounds)
     yield from _quantize(length, rounds)
     yield from _sharing(rounds)
+    yield from executors.rows(length, rounds)
 
 
 def _masks(length: int, rounds: int) -> Iterator[Row | str]:

@@ -35,6 +35,7 @@ from secagg import (
     Send,
     SqliteLedger,
 )
+from secagg.graph import graph_of
 from secagg.pairwise import keys
 from secagg.pairwise.messages import (
     AdvertiseKeys,
@@ -195,7 +196,8 @@ def signatures_of(recording: Recording, seed: bytes) -> BareSignatures:
     pinned = directory.verify_keys
     bodies = {payload[3]: _body(payload) for payload in (*recording.received, *recording.sent)}
     advertised = AdvertiseKeys.read(bodies[MessageType.ADVERTISE_KEYS], params)
-    roster = Roster.read(bodies[MessageType.ROSTER], params).keys
+    graph = graph_of(params, advertised.h0)
+    roster = Roster.read(bodies[MessageType.ROSTER], params, graph, party).keys
     masked = MaskedInput.read(bodies[MessageType.MASKED_INPUT], params)
     survivors = Survivors.read(bodies[MessageType.SURVIVORS], params).members
     signers = Signatures.read(bodies[MessageType.SIGNATURES], params).signatures

@@ -1,5 +1,6 @@
 """Published figures, and ours on the same parameters."""
 
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,8 +9,8 @@ from typing import Final
 import numpy as np
 
 import secagg
-from secagg import FixedPoint, Mode, ParameterError, Params, Phase
-from secagg.graph import sparse
+from secagg import FixedPoint, Mode, Params, Phase
+from secagg.sparsity import sparse
 
 from . import plot, published
 from .expansion import client_bytes
@@ -100,18 +101,18 @@ def _timing(one: published.Timing, what: str, theirs: float, ours: float | None)
 
 def _graphs() -> str:
     lines = [
-        "| n | corrupt | lost | degree, published | ours | threshold, published at most | ours |",
-        "|---|---|---|---|---|---|---|",
+        "| n | corrupt | lost | server | degree, published | ours "
+        "| threshold, published at most | ours |",
+        "|---|---|---|---|---|---|---|---|",
     ]
-    for n, corrupt, dropout, degree, threshold in published.GRAPHS:
-        try:
-            found = sparse(n, corrupt, dropout)
-        except ParameterError as error:
-            own = (f"none: {error}", "")
-        else:
-            own = (str(found.degree), str(found.threshold)) if found else ("complete", "")
+    for n, corrupt, dropout, semi_malicious, degree, threshold in published.GRAPHS:
+        bad, gone = math.floor(corrupt * n), math.floor(dropout * n)
+        found = sparse(n, bad, gone, semi_malicious=semi_malicious)
+        own = (str(found.degree), str(found.threshold)) if found else ("complete", "")
+        server = "semi-malicious" if semi_malicious else "semi-honest"
         lines.append(
-            f"| {n:,} | {corrupt} | {dropout} | {degree} | {own[0]} | {threshold} | {own[1]} |"
+            f"| {n:,} | {corrupt} | {dropout} | {server} | {degree} | {own[0]} "
+            f"| {threshold} | {own[1]} |"
         )
     return "\n".join(lines)
 

@@ -49,17 +49,21 @@ TIMINGS: Final = (
     Timing(PAPER, 1000, 1.699, {0.0: 4.887, 0.1: 180.875, 0.3: 413.767}),
 )
 
-# Degree and threshold of a randomly permuted Harary graph for a semi-honest server, security
-# 2^-40, failure 2^-20, as a production implementation of SecAgg+ documents and tests them; the
-# thresholds are upper bounds: (n, corrupt, dropout, degree, threshold).
+# Degree and threshold of a randomly permuted Harary graph, security 2^-40, failure 2^-20, as a
+# production implementation of SecAgg+ documents and tests them; the thresholds are upper bounds:
+# (n, corrupt, dropout, whether the server is semi-malicious, degree, threshold).
 GRAPHS: Final = (
-    (10, 0.33, 0.33, 8, 4),
-    (100, 0.05, 0.05, 12, 6),
-    (100, 0.45, 0.45, 92, 46),
-    (1_000, 0.05, 0.05, 30, 17),
-    (1_000, 0.05, 0.33, 72, 24),
-    (1_000, 0.33, 0.05, 78, 60),
-    (1_000, 0.33, 0.0, 38, 36),
-    (10_000, 0.33, 0.33, 422, 221),
-    (100_000, 0.05, 0.05, 36, 21),
+    (10, 0.33, 0.33, False, 8, 4),
+    (100, 0.05, 0.05, False, 12, 6),
+    (100, 0.3, 0.3, True, 92, 62),
+    (100, 0.45, 0.45, False, 92, 46),
+    (1_000, 0.05, 0.05, False, 30, 17),
+    (1_000, 0.05, 0.05, True, 52, 37),
+    (1_000, 0.05, 0.33, False, 72, 24),
+    (1_000, 0.05, 0.33, True, 398, 223),
+    (1_000, 0.33, 0.0, False, 38, 36),
+    (1_000, 0.33, 0.05, False, 78, 60),
+    (1_000, 0.33, 0.05, True, 132, 109),
+    (10_000, 0.33, 0.33, False, 422, 221),
+    (100_000, 0.05, 0.05, False, 36, 21),
 )

@@ -30,7 +30,7 @@ from secagg.pairwise.messages import PublicKeys, Unmask
 from secagg.pairwise.state import StoredServer, seal_server
 from secagg.pairwise.transitions import ServerState
 from secagg.primitives import agreement, shamir
-from secagg.wire import MessageType
+from secagg.wire import MessageType, PartySet
 
 from .rows import Row, hold
 from .rows import Work as Task
@@ -124,8 +124,9 @@ def waiting(clients: int, length: int, lost: int) -> Waiting:
         seed = mask_seeds[dealer] if dealer in gone else self_seeds[dealer]
         dealt = shamir.deal([seed], params.threshold, parties, params.suite, os.urandom(KEY_BYTES))
         shares[:, dealer] = dealt
+    everybody = PartySet.of(parties, clients)
     answers = {
-        holder: Unmask(tuple(parties), shares[holder]).encode(agreed.session, clients)
+        holder: Unmask(everybody, shares[holder]).encode(agreed.session, clients)
         for holder in survivors
     }
 
@@ -147,7 +148,6 @@ def waiting(clients: int, length: int, lost: int) -> Waiting:
         h1=h1,
         h2=h2,
         h3=keys.h3(h2, survivors, clients),
-        keys=roster,
         roster=roster,
         commitments={party: keys.commitment(self_seeds[party], h1, party) for party in parties},
         survivors=tuple(survivors),

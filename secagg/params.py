@@ -3,12 +3,13 @@
 Everything is checked at construction, before any secret exists.
 """
 
+import math
 import os
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final
 
-from . import wire
+from . import sparsity, wire
 from .errors import SERVER, DecodeError, ParameterError
 from .events import Phase
 from .formats import Format, Integers, read_format, require_int
@@ -17,6 +18,9 @@ from .moduli import least_bits
 MAX_COHORT: Final = 2**16
 MAX_LENGTH: Final = 2**32
 CONTEXT_BYTES: Final = 32
+
+# The mode byte of semi-honest rounds on a sparse graph, whose parameters have one field more.
+_SPARSE_MODE: Final = 2
 
 
 class Mode(IntEnum):
@@ -68,6 +72,12 @@ class Params:
             threshold and quorum allow).
         mode: whom the round protects against.
         suite: the algorithms.
+        degree: 0 for the complete graph; otherwise the number of neighbours of each party on a
+            sparse one (SecAgg+), even and below n - 1, in semi-honest mode only. Then a seed has
+            degree + 1 holders, `min_survivors` and `colluders` have no defaults, a threshold of 0
+            takes the least that is safe, and with up to `colluders` corrupt parties and up to
+            n - min_survivors lost ones more than the sum is learned with probability below 2^-40.
+            `for_cohort` finds such values.
 
     Raises:
         ParameterError: the values are impossible, or unsafe together.
@@ -81,6 +91,7 @@ class Params:
     colluders: int = -1
     mode: Mode = Mode.SEMI_HONEST
     suite: Suite = Suite.AES256CTR
+    degree: int = 0
 
     def __post_init__(self) -> None:
         require_int("cohort", self.cohort, 2, MAX_COHORT)
@@ -88,6 +99,20 @@ class Params:
         for name, kind in (("mode", Mode), ("suite", Suite), ("format", Format)):
             if not isinstance(getattr(self, name), kind):
                 raise ParameterError(f"{name} must be a {kind}")
+        if self.degree == 0:
+            self._check_complete()
+        else:
+            self._check_sparse()
+        if self.quorum - self.colluders < 2:
+            raise ParameterError(
+                f"with a quorum of {self.quorum} and {self.colluders} colluders, a sum could hold "
+                "one honest input: raise the threshold or min_survivors"
+            )
+        if isinstance(self.format, Integers):
+            self.format.check_totals(self.cohort)
+        _ = self.field_bits
+
+    def _check_complete(self) -> None:
         n = self.cohort
         if self.threshold == 0:
             object.__setattr__(self, "threshold", 2 * n // 3 + 1)
@@ -106,19 +131,121 @@ class Params:
                 f"in malicious mode 2 * {self.threshold} (threshold) must be above {n} (cohort) + "
                 f"{self.colluders} (colluders)"
             )
-        if self.quorum - self.colluders < 2:
+
+    def _check_sparse(self) -> None:
+        n = self.cohort
+        if self.mode == Mode.MALICIOUS:
             raise ParameterError(
-                f"with a quorum of {self.quorum} and {self.colluders} colluders, a sum could hold "
-                "one honest input: raise the threshold or min_survivors"
+                "malicious mode needs the complete graph: on a sparse one a server that lies could "
+                "choose a client's neighbours, or show them different survivors, which nobody "
+                "there sees whole"
             )
-        if isinstance(self.format, Integers):
-            self.format.check_totals(n)
-        _ = self.field_bits
+        require_int("cohort", n, 4, MAX_COHORT)
+        require_int("degree", self.degree, 2, n - 2)
+        if self.degree % 2:
+            raise ParameterError(f"the degree of a sparse graph is even, not {self.degree}")
+        require_int("min_survivors", self.min_survivors, 2, n)
+        require_int("colluders", self.colluders, 0, self.min_survivors - 2)
+        safe = max(sparsity.safe_threshold(n, self.colluders, self.degree), 2)
+        if self.threshold == 0:
+            object.__setattr__(self, "threshold", min(safe, self.degree))
+        require_int("threshold", self.threshold, 2, self.degree)
+        if self.threshold < safe:
+            raise ParameterError(
+                f"among {self.degree} neighbours of somebody there may be {safe - 1} of "
+                f"{self.colluders} colluders, and {self.threshold} shares rebuild a seed: raise "
+                "the degree or the threshold"
+            )
+        lost = self.colluders + n - self.min_survivors
+        if not sparsity.connected(n, lost, self.degree):
+            raise ParameterError(
+                f"{self.colluders} colluders and {n - self.min_survivors} dropouts may cut a graph "
+                f"of degree {self.degree} in two: raise the degree"
+            )
+
+    @classmethod
+    def for_cohort(
+        cls,
+        cohort: int,
+        length: int,
+        format: Format,  # noqa: A002
+        *,
+        corrupt: float,
+        dropout: float,
+        mode: Mode = Mode.SEMI_HONEST,
+        suite: Suite = Suite.AES256CTR,
+    ) -> "Params":
+        """Parameters that hold for these fractions, on the complete graph or on a sparse one.
+
+        Sparse where at most half of the others need be neighbours, or where the complete graph
+        cannot serve; `explanation` says why.
+
+        Args:
+            corrupt: greatest fraction of the cohort that colludes with the server, 0..1.
+            dropout: greatest fraction that vanishes; a round in which more do ends without a sum.
+                On a sparse graph one in which fewer do fails with probability below 2^-20.
+
+        Raises:
+            ParameterError: no parameters hold for them.
+        """
+        require_int("cohort", cohort, 2, MAX_COHORT)
+        for name, value in (("corrupt", corrupt), ("dropout", dropout)):
+            if not isinstance(value, int | float) or not 0 <= value < 1:
+                raise ParameterError(f"{name} is a fraction of the cohort, at least 0 and below 1")
+        colluders, left = math.floor(corrupt * cohort), cohort - math.floor(dropout * cohort)
+        malicious = mode == Mode.MALICIOUS
+        least = max(cohort // 2, colluders) + 1
+        if malicious:
+            least = max(2 * cohort // 3, (cohort + colluders) // 2) + 1
+        found = None
+        if not malicious and cohort > 3 and colluders < left:
+            found = sparsity.sparse(cohort, colluders, cohort - left)
+        if found and 2 * found.degree > cohort - 1 and least <= left:
+            found = None  # it would save little
+        if not found and least > left:
+            raise ParameterError(
+                f"{left} of {cohort} parties may be left, {colluders} of them colluders: that "
+                f"needs a threshold of {least} at least, and no sparse graph is safe either"
+            )
+        return cls(
+            cohort=cohort,
+            length=length,
+            format=format,
+            threshold=found.threshold if found else min(max(least, 2 * cohort // 3 + 1), left),
+            min_survivors=left,
+            colluders=colluders,
+            mode=mode,
+            suite=suite,
+            degree=found.degree if found else 0,
+        )
+
+    @property
+    def explanation(self) -> str:
+        """Why this graph, in a sentence or two."""
+        n, lost = self.cohort, self.cohort - self.quorum
+        assumed = f"{self.colluders} colluders and {lost} dropouts among {n} parties"
+        if self.degree:
+            return (
+                f"Sparse graph: with up to {assumed}, {self.degree} neighbours each and a "
+                f"threshold of {self.threshold} leave a chance below 2^-{sparsity.SECURITY} that a "
+                "server that follows the protocol learns more than the sum."
+            )
+        if self.mode == Mode.MALICIOUS:
+            return "Complete graph: malicious mode needs it."
+        found = sparsity.sparse(n, self.colluders, lost) if n > 3 else None
+        if found is None:
+            return f"Complete graph: with {assumed} no sparse one is safe enough."
+        return (
+            f"Complete graph: with {assumed} a sparse one needs {found.degree} neighbours each"
+            + (", which would save little." if 2 * found.degree > n - 1 else ".")
+        )
 
     @property
     def quorum(self) -> int:
-        """The least number of survivors, max(threshold, min_survivors)."""
-        return max(self.threshold, self.min_survivors)
+        """The least number of survivors: max(threshold, min_survivors) on the complete graph,
+        min_survivors on a sparse one.
+        """
+        return self.min_survivors if self.degree else max(self.threshold, self.min_survivors)
 
     @property
     def vector_length(self) -> int:
@@ -134,11 +261,12 @@ class Params:
         """The canonical encoding (`docs/WIRE.md`, Parameters)."""
         return (
             wire.u8(self.suite)
-            + wire.u8(self.mode)
+            + wire.u8(_SPARSE_MODE if self.degree else self.mode)
             + wire.u32(self.cohort)
             + wire.u32(self.threshold)
             + wire.u32(self.min_survivors)
             + wire.u32(self.colluders)
+            + (wire.u32(self.degree) if self.degree else b"")
             + wire.u64(self.length)
             + self.format.encode()
         )
@@ -196,10 +324,14 @@ def _require_bytes(name: str, value: object, size: int) -> None:
 
 def _read_params(reader: wire.Reader) -> Params:
     try:
-        suite, mode = Suite(reader.u8()), Mode(reader.u8())
+        suite, mode = Suite(reader.u8()), reader.u8()
+        sparse = mode == _SPARSE_MODE
         cohort, threshold, min_survivors, colluders = (reader.u32() for _ in range(4))
+        degree = reader.u32() if sparse else 0
         if 0 in (threshold, min_survivors):  # the marks for "default" stay off the wire
             raise ParameterError("threshold and min_survivors must not be zero")
+        if sparse and not degree:
+            raise ParameterError("a sparse graph has a degree")
         length = reader.u64()
         return Params(
             cohort=cohort,
@@ -208,8 +340,9 @@ def _read_params(reader: wire.Reader) -> Params:
             threshold=threshold,
             min_survivors=min_survivors,
             colluders=colluders,
-            mode=mode,
+            mode=Mode.SEMI_HONEST if sparse else Mode(mode),
             suite=suite,
+            degree=degree,
         )
     except DecodeError:
         raise

@@ -5,9 +5,11 @@
 
 import hashlib
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Set
 from enum import IntEnum
 from typing import Final
+
+import numpy as np
 
 from .errors import DecodeError, LocalProtocolError
 
@@ -37,6 +39,52 @@ def as_bytes(data: object) -> bytes:
     if not isinstance(data, bytes | bytearray | memoryview):
         raise LocalProtocolError(f"a message is bytes, not {type(data).__name__}")
     return bytes(data)
+
+
+class PartySet(Set[int]):
+    """A set of party indices as its bitmap: a bit a party, however large the cohort.
+
+    Args:
+        octets: the encoding; party i is bit i mod 8 (least significant first) of byte i div 8.
+    """
+
+    __slots__ = ("octets",)
+
+    def __init__(self, octets: bytes = b"") -> None:
+        self.octets: Final = octets
+
+    @classmethod
+    def of(cls, members: Iterable[int], size: int) -> "PartySet":
+        """The set of these indices below `size`."""
+        octets = bytearray((size + 7) // 8)
+        for member in members:
+            octets[member >> 3] |= 1 << (member & 7)
+        return cls(bytes(octets))
+
+    def __repr__(self) -> str:
+        return f"PartySet({list(self)})"
+
+    def __contains__(self, party: object) -> bool:
+        return (
+            isinstance(party, int)
+            and 0 <= party < 8 * len(self.octets)
+            and bool(self.octets[party >> 3] >> (party & 7) & 1)
+        )
+
+    def __iter__(self) -> Iterator[int]:
+        bits = np.unpackbits(np.frombuffer(self.octets, np.uint8), bitorder="little")
+        return iter(np.flatnonzero(bits).tolist())
+
+    def __len__(self) -> int:
+        return self._mask().bit_count()
+
+    def __le__(self, other: Set[object]) -> bool:
+        if isinstance(other, PartySet):
+            return not self._mask() & ~other._mask()
+        return super().__le__(other)
+
+    def _mask(self) -> int:
+        return int.from_bytes(self.octets, "little")
 
 
 class Reader:
@@ -86,14 +134,12 @@ class Reader:
         value: float = struct.unpack("<d", self.take(8))[0]
         return value
 
-    def bitmap(self, size: int) -> tuple[int, ...]:
-        """The members, ascending, of a set of indices below `size`."""
+    def bitmap(self, size: int) -> "PartySet":
+        """A set of indices below `size`."""
         octets = self.take((size + 7) // 8)
         if size % 8 and octets[-1] >> size % 8:
             raise self.error("padding of a bitmap is not zero")
-        return tuple(
-            8 * i + bit for i, octet in enumerate(octets) for bit in range(8) if octet >> bit & 1
-        )
+        return PartySet(octets)
 
     def end(self) -> None:
         """Refuses left-over bytes."""
@@ -157,7 +203,6 @@ def f64(value: float) -> bytes:
 
 def bitmap(members: Iterable[int], size: int) -> bytes:
     """The encoding of a set of indices below `size`."""
-    octets = bytearray((size + 7) // 8)
-    for member in members:
-        octets[member // 8] |= 1 << member % 8
-    return bytes(octets)
+    if isinstance(members, PartySet):
+        return members.octets.ljust((size + 7) // 8, b"\0")
+    return PartySet.of(members, size).octets

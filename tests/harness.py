@@ -24,6 +24,7 @@ from secagg import (
     Send,
     Server,
 )
+from secagg.graph import Complete
 from secagg.pairwise.client_steps import ClientSteps
 from secagg.pairwise.memory import ClientMemory, ServerMemory
 from secagg.pairwise.server_steps import ServerSteps
@@ -32,6 +33,7 @@ from secagg.secret import Secret
 from secagg.simulate import Cohort, Run
 from secagg.wire import MessageType
 
+COMPLETE = Complete()
 STEPS = list(Mode.SEMI_HONEST.phases)
 MODES = list(Mode)
 SESSION = bytes(range(16))

@@ -77,7 +77,9 @@ def test_protocol(
         assert f"| {phase} |" in printed
 
 
-@pytest.mark.parametrize(("command", "least"), [("kernels", 13), ("bounds", 5), ("papers", 4)])
+@pytest.mark.parametrize(
+    ("command", "least"), [("kernels", 13), ("bounds", 5), ("papers", 4), ("scale", 8)]
+)
 def test_rows(
     command: str,
     least: int,

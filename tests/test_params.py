@@ -456,7 +456,7 @@ FOREIGN: dict[str, tuple[int, bytes, str]] = {
     "the mark for the default colluders": (66, b"\xff" * 4, "colluders"),
     "suite 0": (52, b"\0", "Suite"),
     "suite 3": (52, b"\x03", "Suite"),
-    "mode 2": (53, b"\2", "Mode"),
+    "mode 3": (53, b"\3", "Mode"),
     "a cohort of 1": (54, b"\1\0\0\0", "cohort"),
     "a cohort of 2^32 - 1": (54, b"\xff" * 4, "cohort"),
     "a length of 0": (70, bytes(8), "length"),

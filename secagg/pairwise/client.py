@@ -87,7 +87,7 @@ class Client(Session):
         )
         entry = authentication.sign_entry(h0, index, advertised)
         memory = ClientMemory(entry, channel_secret, mask_seed, self_seed, mask_secret)
-        steps = ClientSteps(agreed, index, authentication, memory, random)
+        steps = ClientSteps(agreed, h0, index, authentication, memory, random)
         self._set_up(steps, record)
 
     def _set_up(self, steps: ClientSteps, ledger: Ledger | None) -> None:
@@ -128,9 +128,11 @@ class Client(Session):
         state = open_client(stored, key)
         params = state.round.params
         authentication = for_client(params, state.index, identity, directory)
-        steps = ClientSteps(state.round, state.index, authentication, state.memory, random)
-        if steps.h0 != state.h0:
+        if keys.h0(state.round, authentication.pinned) != state.h0:
             raise StateError("the directory is another one than when this client was suspended")
+        steps = ClientSteps(
+            state.round, state.h0, state.index, authentication, state.memory, random
+        )
         if not claim(require_ledger(ledger), Once.RESUMPTION, state.id):
             raise StateError("this stored client was resumed before")
         client = cls.__new__(cls)

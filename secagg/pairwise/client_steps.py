@@ -14,10 +14,11 @@ from ..encoding import codec_for
 from ..errors import SERVER, Aborted
 from ..events import ClientEvent, Finished, InputNeeded, Randomness, Send
 from ..field import KEY_BYTES, Field
+from ..graph import graph_of
 from ..params import Mode, Round
 from ..primitives import agreement, seal, shamir
 from ..secret import Secret, draw
-from ..wire import MessageType, Reader
+from ..wire import MessageType, PartySet, Reader
 from . import keys
 from .authentication import Authentication
 from .memory import ClientMemory
@@ -41,6 +42,7 @@ class ClientSteps:
 
     Args:
         agreed: the round.
+        h0: the round as this client believes it to be.
         index: the client's place in the cohort.
         authentication: what it signs with, and verifies by.
         memory: what it knows so far.
@@ -50,6 +52,7 @@ class ClientSteps:
     def __init__(
         self,
         agreed: Round,
+        h0: bytes,
         index: int,
         authentication: Authentication,
         memory: ClientMemory,
@@ -59,8 +62,9 @@ class ClientSteps:
         self.index: Final = index
         self.authentication: Final = authentication
         self.memory: Final = memory
-        self.h0: Final = keys.h0(agreed, authentication.pinned)
+        self.h0: Final = h0
         self._params: Final = agreed.params
+        self._graph: Final = graph_of(agreed.params, h0)
         self._random: Final = random
 
     def mask(self, values: ArrayLike, weight: int) -> tuple[bytes, int]:
@@ -70,7 +74,7 @@ class ClientSteps:
         memory = self.memory
         encoded = codec_for(self._params).encode(values, weight, self._random)
         field = Field(self._params.field_bits)
-        peers = [peer for peer in memory.members if peer != self.index]
+        peers = self._graph.neighbours(self.index, memory.members)
         signs = [1] + [keys.pairwise_sign(self.index, peer) for peer in peers]
         masked = field.accumulate(
             encoded.vector,
@@ -86,25 +90,37 @@ class ClientSteps:
     def handle(self, kind: MessageType, reader: Reader) -> list[ClientEvent]:
         """The events for a message of a type that is due; DecodeError or Aborted instead."""
         if kind == MessageType.ROSTER:
-            return self._on_roster(Roster.read(reader, self._params))
+            return self._on_roster(Roster.read(reader, self._params, self._graph, self.index))
         if kind == MessageType.DELIVERY:
-            return self._on_delivery(Delivery.read(reader, self._params, self.index))
+            return self._on_delivery(Delivery.read(reader, self._params, self._graph, self.index))
         if kind == MessageType.SURVIVORS:
             return self._on_survivors(Survivors.read(reader, self._params))
         return self._on_signatures(Signatures.read(reader, self._params))
 
-    def _require_quorum(self, name: str, members: tuple[int, ...]) -> None:
+    def _require_quorum(self, name: str, members: PartySet) -> None:
         if self.index not in members:
             raise Aborted(f"this party is not in {name}")
         least = self._params.quorum
         if len(members) < least:
             raise Aborted(f"{name} has {len(members)} members, {least} are required")
 
+    def _require_neighbours(self, name: str, members: PartySet) -> tuple[int, ...]:
+        """Those of the members who hold shares of this party's seeds; never too few on the
+        complete graph, where a quorum is more than the threshold.
+        """
+        holders = self._graph.holders(self.index, members)
+        if len(holders) < self._params.threshold:
+            raise Aborted(
+                f"{name} has {len(holders) - 1} of this party's neighbours, "
+                f"{self._params.threshold - 1} are required"
+            )
+        return holders
+
     def _on_roster(self, message: Roster) -> list[ClientEvent]:
         memory = self.memory
         roster = dict(message.keys)
-        members = tuple(roster)
-        self._require_quorum("the roster", members)
+        self._require_quorum("the roster", message.members)
+        holders = self._require_neighbours("the roster", message.members)
         if roster[self.index] != memory.keys:
             raise Aborted("the roster has other keys for this party than it advertised")
         all_keys = [key for entry in roster.values() for key in (entry.channel, entry.mask)]
@@ -113,11 +129,11 @@ class ClientSteps:
         for peer, entry in roster.items():
             if peer != self.index:
                 self._check_entry(peer, entry)
-        h1 = keys.h1(self.h0, roster, self._params.cohort)
+        h1 = message.h1 or keys.h1(self.h0, roster, self._params.cohort)
         shares = shamir.deal(
             [memory.mask_seed.expose(), memory.self_seed.expose()],
             self._params.threshold,
-            members,
+            holders,
             self._params.suite,
             draw(self._random, KEY_BYTES),
         )
@@ -126,7 +142,7 @@ class ClientSteps:
         sealed: dict[int, bytes] = {}
         inbound: dict[int, Secret] = {}
         secret = memory.channel_secret.expose()
-        for row, peer in enumerate(members):
+        for row, peer in enumerate(holders):
             if peer == self.index:
                 held = shares[row].copy()
                 continue
@@ -142,7 +158,8 @@ class ClientSteps:
             inbound[peer] = Secret(keys.channel_key(shared, h1, peer, self.index, roster))
         shares.fill(0)
         memory.channel_secret.wipe()
-        memory.h1, memory.roster, memory.inbound = h1, roster, inbound
+        memory.advertised, memory.h1, memory.roster = message.members, h1, roster
+        memory.inbound = inbound
         memory.held = {self.index: held}
         commitment = keys.commitment(memory.self_seed.expose(), h1, self.index)
         return [Send(SERVER, ShareKeys(h1, commitment, sealed).encode(self.round.session))]
@@ -161,7 +178,8 @@ class ClientSteps:
         memory = self.memory
         members = message.members
         self._require_quorum("the sharing set", members)
-        if not set(members) <= set(memory.roster):
+        self._require_neighbours("the sharing set", members)
+        if not members <= memory.advertised:
             raise Aborted("the sharing set holds parties that are not in the roster")
         opened = self._open(message)
         if len(opened) < self._params.threshold - 1:
@@ -171,9 +189,7 @@ class ClientSteps:
             )
         secret = memory.mask_secret.expose()
         mask_keys = [Secret(keys.self_key(memory.self_seed.expose(), memory.h1, self.index))]
-        for peer in members:
-            if peer == self.index:
-                continue
+        for peer in self._graph.neighbours(self.index, members):
             try:
                 key = keys.pairwise_key(secret, memory.h1, self.index, peer, memory.roster)
             except agreement.WeakKeyError as error:
@@ -212,21 +228,24 @@ class ClientSteps:
 
     def _on_survivors(self, message: Survivors) -> list[ClientEvent]:
         memory = self.memory
-        survivors = set(message.members)
-        self._require_quorum("the survivor set", message.members)
-        if not survivors <= set(memory.members):
+        survivors = message.members
+        self._require_quorum("the survivor set", survivors)
+        self._require_neighbours("the survivor set", survivors)
+        if not survivors <= memory.members:
             raise Aborted("the survivor set holds parties that are not in the sharing set")
+        if not self._graph.connected(survivors):
+            raise Aborted("the survivor set falls into parts that share no masks")
         if self._params.mode == Mode.SEMI_HONEST:
-            memory.survivors = message.members
+            memory.survivors = survivors
             return self._unmask()
-        h3 = keys.h3(memory.h2, message.members, self._params.cohort)
+        h3 = keys.h3(memory.h2, survivors, self._params.cohort)
         signature = self.authentication.sign_consistency(h3)
-        memory.survivors, memory.h3 = message.members, h3
+        memory.survivors, memory.h3 = survivors, h3
         return [Send(SERVER, Consistency(signature).encode(self.round.session))]
 
     def _on_signatures(self, message: Signatures) -> list[ClientEvent]:
         signers = message.signatures
-        if not signers.keys() <= set(self.memory.survivors):
+        if not signers.keys() <= self.memory.survivors:
             raise Aborted("parties that are not in the survivor set signed it")
         least = self._params.threshold
         if len(signers) < least:
@@ -239,12 +258,11 @@ class ClientSteps:
     def _unmask(self) -> list[ClientEvent]:
         """The one answer of this client: its shares, by the survivor set that it was told."""
         memory = self.memory
-        survivors = set(memory.survivors)
-        dealers = tuple(dealer for dealer in memory.members if dealer in memory.held)
+        dealers, cohort = sorted(memory.held), self._params.cohort
         shares = np.empty((len(dealers), shamir.LIMBS), np.uint64)
         for row, dealer in enumerate(dealers):
-            held = memory.held[dealer]
-            shares[row] = held[shamir.LIMBS :] if dealer in survivors else held[: shamir.LIMBS]
-        answer = Unmask(dealers, shares).encode(self.round.session, self._params.cohort)
+            held, alive = memory.held[dealer], dealer in memory.survivors
+            shares[row] = held[shamir.LIMBS :] if alive else held[: shamir.LIMBS]
+        answer = Unmask(PartySet.of(dealers, cohort), shares).encode(self.round.session, cohort)
         memory.erase()
         return [Send(SERVER, answer), Finished()]

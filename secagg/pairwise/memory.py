@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from .._binding import Vector
 from ..primitives.shamir import Shares
 from ..secret import Secret
+from ..wire import PartySet
 from .messages import PublicKeys, ShareKeys, Unmask
 from .transitions import ClientState, ServerState
 
@@ -21,7 +22,8 @@ class ClientMemory:
         channel_secret, mask_seed, self_seed, mask_secret: its secrets, wiped after their last use.
         state: where it stands.
         h1, h2, h3: the transcript as far as it got.
-        roster: entries of U1.
+        advertised: U1.
+        roster: entries of U1, on a sparse graph only the neighbours' and its own.
         members: U2.
         survivors: U3.
         inbound: by peer, the key that opens its ciphertext.
@@ -42,9 +44,10 @@ class ClientMemory:
     h1: bytes = b""
     h2: bytes = b""
     h3: bytes = b""
+    advertised: PartySet = field(default_factory=PartySet)
     roster: dict[int, PublicKeys] = field(default_factory=dict)
-    members: tuple[int, ...] = ()
-    survivors: tuple[int, ...] = ()
+    members: PartySet = field(default_factory=PartySet)
+    survivors: PartySet = field(default_factory=PartySet)
     inbound: dict[int, Secret] = field(default_factory=dict)
     mask_keys: list[Secret] = field(default_factory=list)
     held: dict[int, Shares] = field(default_factory=dict)
@@ -75,8 +78,7 @@ class ServerMemory:
         received, sent: bytes of messages.
         h1, h2, h3: the transcript as far as it got.
         dropped: parties that are out, with reasons.
-        keys: entries that were advertised.
-        roster: those of U1.
+        roster: entries that were advertised: of U1, once that is fixed.
         shares: what was dealt, until the masked inputs are there.
         commitments: of U2.
         survivors: U3.
@@ -94,7 +96,6 @@ class ServerMemory:
     h2: bytes = b""
     h3: bytes = b""
     dropped: dict[int, str] = field(default_factory=dict)
-    keys: dict[int, PublicKeys] = field(default_factory=dict)
     roster: dict[int, PublicKeys] = field(default_factory=dict)
     shares: dict[int, ShareKeys] = field(default_factory=dict)
     commitments: dict[int, bytes] = field(default_factory=dict)

@@ -9,13 +9,14 @@ from dataclasses import dataclass
 from typing import Final
 
 from ..field import Field
+from ..graph import Graph
 from ..params import Mode, Params
 from ..primitives.agreement import PUBLIC_KEY_BYTES
 from ..primitives.labels import DIGEST_BYTES
 from ..primitives.seal import TAG_BYTES
 from ..primitives.shamir import SHARE_BYTES, Shares, pack_shares, unpack_shares
 from ..primitives.sign import SIGNATURE_BYTES
-from ..wire import MessageType, Reader, bitmap, header
+from ..wire import MessageType, PartySet, Reader, bitmap, header
 
 CHECKSUM_BYTES: Final = 16
 SEALED_BYTES: Final = 2 * SHARE_BYTES + TAG_BYTES
@@ -64,20 +65,35 @@ class AdvertiseKeys:
 
 @dataclass(frozen=True, slots=True)
 class Roster:
-    """Server to client, step 0: U1 and its keys, ascending."""
+    """Server to client, step 0: U1 and its keys.
 
+    On a sparse graph these are the keys of the receiver and its neighbours only, and with them
+    comes h1, which it could not compute.
+
+    Attributes:
+        members: U1.
+        keys: entries, ascending.
+        h1: on a sparse graph, 32 bytes; otherwise empty.
+    """
+
+    members: PartySet
     keys: Mapping[int, PublicKeys]
+    h1: bytes = b""
 
     def encode(self, session: bytes, cohort: int) -> bytes:
-        """The message; one encoding serves every client."""
+        """The message; on the complete graph one encoding serves every client."""
         entries = b"".join(keys.encode() for keys in self.keys.values())
-        return header(MessageType.ROSTER, session) + bitmap(self.keys, cohort) + entries
+        return b"".join(
+            (header(MessageType.ROSTER, session), bitmap(self.members, cohort), self.h1, entries)
+        )
 
     @classmethod
-    def read(cls, reader: Reader, params: Params) -> "Roster":
+    def read(cls, reader: Reader, params: Params, graph: Graph, receiver: int) -> "Roster":
         """Reads the body."""
         members = reader.bitmap(params.cohort)
-        roster = cls({party: PublicKeys.read(reader, params.mode) for party in members})
+        h1 = reader.take(DIGEST_BYTES) if params.degree else b""
+        near = graph.holders(receiver, members)
+        roster = cls(members, {party: PublicKeys.read(reader, params.mode) for party in near}, h1)
         reader.end()
         return roster
 
@@ -85,7 +101,7 @@ class Roster:
 @dataclass(frozen=True, slots=True)
 class ShareKeys:
     """Client to server, step 1: what roster it believes in, the commitment to its self seed, and a
-    ciphertext for each other member of U1.
+    ciphertext for each neighbour in U1.
     """
 
     h1: bytes
@@ -103,7 +119,7 @@ class ShareKeys:
 
     @classmethod
     def read(cls, reader: Reader, receivers: Iterable[int]) -> "ShareKeys":
-        """Reads the body; `receivers` are the others in U1, ascending."""
+        """Reads the body; `receivers` are the sender's neighbours in U1, ascending."""
         h1, commitment = reader.take(DIGEST_BYTES), reader.take(DIGEST_BYTES)
         message = cls(h1, commitment, {party: reader.take(SEALED_BYTES) for party in receivers})
         reader.end()
@@ -112,9 +128,9 @@ class ShareKeys:
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """Server to client, step 1: U2, and the ciphertexts of its other members."""
+    """Server to client, step 1: U2, and the ciphertexts of the receiver's neighbours in it."""
 
-    members: tuple[int, ...]
+    members: PartySet
     sealed: Mapping[int, bytes]
 
     def encode(self, session: bytes, cohort: int) -> bytes:
@@ -126,10 +142,11 @@ class Delivery:
         )
 
     @classmethod
-    def read(cls, reader: Reader, params: Params, receiver: int) -> "Delivery":
+    def read(cls, reader: Reader, params: Params, graph: Graph, receiver: int) -> "Delivery":
         """Reads the body."""
         members = reader.bitmap(params.cohort)
-        sealed = {party: reader.take(SEALED_BYTES) for party in members if party != receiver}
+        near = graph.neighbours(receiver, members)
+        sealed = {party: reader.take(SEALED_BYTES) for party in near}
         reader.end()
         return cls(members, sealed)
 
@@ -164,7 +181,7 @@ class MaskedInput:
 class Survivors:
     """Server to client: U3. It names no other set, so it can ask for no second share."""
 
-    members: tuple[int, ...]
+    members: PartySet
 
     def encode(self, session: bytes, cohort: int) -> bytes:
         """The message."""
@@ -223,7 +240,7 @@ class Signatures:
 class Unmask:
     """Client to server, step 4: one share for each dealer, shape (dealers, 3)."""
 
-    dealers: tuple[int, ...]
+    dealers: PartySet
     shares: Shares
 
     def __repr__(self) -> str:

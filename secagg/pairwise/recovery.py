@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from ..graph import Graph
 from ..params import Params
 from ..primitives import agreement, shamir
 from . import keys
@@ -34,6 +35,7 @@ class Seeds:
 
 def rebuild_seeds(
     params: Params,
+    graph: Graph,
     roster: Mapping[int, PublicKeys],
     commitments: Mapping[int, bytes],
     h0: bytes,
@@ -51,36 +53,29 @@ def rebuild_seeds(
     Raises:
         RecoveryError: a dealer has too few shares, or too many wrong ones.
     """
-    holders, dealers = sorted(answers), sorted(commitments)
-    column = {dealer: number for number, dealer in enumerate(dealers)}
-    present = np.zeros((len(holders), len(dealers)), np.bool_)
-    table = np.zeros((len(holders), len(dealers), shamir.LIMBS), np.uint64)
-    for row, holder in enumerate(holders):
-        columns = [column[dealer] for dealer in answers[holder].dealers]
-        present[row, columns] = True
-        table[row, columns] = answers[holder].shares
-    # Almost always all dealers have the same holders: group them, and share the weights.
-    groups: dict[bytes, list[int]] = defaultdict(list)
-    for number, dealer in enumerate(dealers):
-        count = int(present[:, number].sum())
-        if count < params.threshold:
+    holders, shares = _by_dealer(answers)
+    # On the complete graph almost all dealers have the same holders: group them, to share weights.
+    groups: dict[tuple[int, ...], list[int]] = defaultdict(list)
+    for dealer in sorted(commitments):
+        some = holders.get(dealer, ())
+        if len(some) < params.threshold:
             raise RecoveryError(
-                f"{count} shares of party {dealer}'s seed are left, {params.threshold} are needed",
+                f"{len(some)} shares of party {dealer}'s seed are left, {params.threshold} are "
+                "needed",
                 dealer,
-                [holder for row, holder in enumerate(holders) if not present[row, number]],
+                sorted(set(graph.holders(dealer, answers)).difference(some)),
             )
-        groups[present[:, number].tobytes()].append(dealer)
+        groups[some].append(dealer)
 
     alive = set(survivors)
     seeds = Seeds({}, {}, ())
     disputes: list[tuple[int, int]] = []
-    for group in groups.values():
-        rows = np.flatnonzero(present[:, column[group[0]]])
-        columns = [column[dealer] for dealer in group]
-        shares = table[rows][:, columns].reshape(len(rows), -1)
-        some = [holders[row] for row in rows]
+    for some, group in groups.items():
+        table = np.stack([shares[dealer] for dealer in group], axis=1)
         accept = _acceptance(group, alive, roster, commitments, h0, h1)
-        rebuilt = shamir.Rebuilder(params.threshold, some).rebuild(shares, accept)
+        rebuilt = shamir.Rebuilder(params.threshold, some).rebuild(
+            table.reshape(len(some), -1), accept
+        )
         for dealer, found in zip(group, rebuilt, strict=True):
             if found is None:
                 raise RecoveryError(
@@ -89,6 +84,23 @@ def rebuild_seeds(
             (seeds.selves if dealer in alive else seeds.masks)[dealer] = found.seed
             disputes += [(dealer, some[row]) for row in found.wrong]
     return Seeds(seeds.selves, seeds.masks, tuple(sorted(disputes)))
+
+
+def _by_dealer(
+    answers: Mapping[int, Unmask],
+) -> tuple[dict[int, tuple[int, ...]], dict[int, shamir.Shares]]:
+    """The holders that answered for each dealer, ascending, and the shares that they gave."""
+    holder = np.repeat(sorted(answers), [len(answers[each].dealers) for each in sorted(answers)])
+    dealer = np.array([each for one in sorted(answers) for each in answers[one].dealers], np.intp)
+    shares = np.concatenate([answers[each].shares for each in sorted(answers)])
+    order = np.argsort(dealer, kind="stable")
+    dealers, first = np.unique(dealer[order], return_index=True)
+    pieces = [np.split(array[order], first[1:]) for array in (holder, shares)]
+    names = dealers.tolist()
+    return (
+        {name: tuple(some.tolist()) for name, some in zip(names, pieces[0], strict=True)},
+        dict(zip(names, pieces[1], strict=True)),
+    )
 
 
 def _acceptance(

@@ -30,7 +30,7 @@ from ..events import (
 from ..field import Field
 from ..ledger import Ledger, Once, claim, require_ledger
 from ..params import Round
-from ..wire import MessageType, open_message
+from ..wire import MessageType, PartySet, open_message
 from . import keys
 from .authentication import for_server
 from .memory import ServerMemory
@@ -95,6 +95,7 @@ class Server(Session):
         self._unmasking: Unmasking | None = None
         self._disputes: tuple[tuple[int, int], ...] = ()
         self._untold: list[ServerEvent] = []  # drops, until a call returns
+        self._silent = self._unheard()
 
     @classmethod
     def resume(
@@ -178,7 +179,7 @@ class Server(Session):
         if party in memory.dropped:
             raise RemoteProtocolError(party, f"was dropped: {memory.dropped[party]}")
         cause = next((known for known in self._table[self.state] if known == kind), None)
-        if not isinstance(cause, MessageType) or party not in memory.expected:
+        if not isinstance(cause, MessageType) or party not in self._silent:
             raise RemoteProtocolError(
                 party, f"message of type {kind:#04x} while {self.state.value}"
             )
@@ -187,9 +188,10 @@ class Server(Session):
             memory.received += reader.size
             if complaint is None:
                 memory.accepted[cause][party] = digest
+                self._silent.discard(party)
             else:
                 self._drop(party, complaint)
-            return self._told([] if self._awaited() else self._phase_over())
+            return self._told([] if self._silent else self._phase_over())
 
     @exclusive
     def deadline(self, phase: Phase) -> list[ServerEvent]:
@@ -201,7 +203,7 @@ class Server(Session):
             return []
         with self._whole():
             if self.state is not ServerState.UNMASK:  # there their input is in the sum already
-                for party in self._awaited():
+                for party in sorted(self._silent):
                     self._drop(party, f"no {phase} in time")
             return self._told(self._phase_over())
 
@@ -253,24 +255,25 @@ class Server(Session):
         """
         if self.state not in PHASES:
             return []
-        awaited = set(self._awaited())
-        again = [(party, payload) for party, payload in self._steps.opening() if party in awaited]
+        opening = self._steps.opening()
+        again = [(party, payload) for party, payload in opening if party in self._silent]
         return [*self._send(again), PhaseStarted(PHASES[self.state])]
 
     @property
     @exclusive
     def status(self) -> Status:
         """Where the round stands."""
-        return Status(self.state, self._awaited(), self._memory.received, self._memory.sent)
+        memory = self._memory
+        return Status(self.state, tuple(sorted(self._silent)), memory.received, memory.sent)
 
     # -- phases -----------------------------------------------------------------------------
 
-    def _awaited(self) -> tuple[int, ...]:
+    def _unheard(self) -> set[int]:
+        """Who is still to send this phase's message."""
         memory, kind = self._memory, _AWAITED.get(self.state)
         if kind is None:
-            return ()
-        gone = memory.accepted[kind].keys() | memory.dropped.keys()
-        return tuple(party for party in memory.expected if party not in gone)
+            return set()
+        return set(memory.expected) - memory.accepted[kind].keys() - memory.dropped.keys()
 
     @contextmanager
     def _whole(self) -> Iterator[None]:
@@ -289,11 +292,13 @@ class Server(Session):
 
     def _enter(self, cause: Input) -> list[ServerEvent]:
         self._memory.state = step(self._table, self.state, cause)
+        self._silent = self._unheard()
         _log.info("%s: %r", self.round.session.hex(), self)
         return [PhaseStarted(PHASES[self.state])] if self.state in PHASES else []
 
     def _drop(self, party: int, reason: str) -> None:
         self._memory.dropped[party] = reason
+        self._silent.discard(party)
         _log.info("%s: party %d dropped: %s", self.round.session.hex(), party, reason)
         self._untold.append(Dropped(party, reason))
 
@@ -338,7 +343,7 @@ class Server(Session):
 
     def _close_advertise_keys(self, members: tuple[int, ...]) -> list[ServerEvent]:
         memory = self._memory
-        memory.roster = {party: memory.keys[party] for party in members}
+        memory.roster = {party: memory.roster[party] for party in members}  # ascending
         memory.h1 = keys.h1(self._steps.h0, memory.roster, self._params.cohort)
         memory.expected = members
         return self._open(Call.PHASE_OVER)
@@ -354,6 +359,8 @@ class Server(Session):
     def _close_masked_input(self, members: tuple[int, ...]) -> list[ServerEvent]:
         memory = self._memory
         session = self.round.session
+        if hopeless := self._steps.hopeless(members):
+            return self._fail(hopeless)
         if self._ledger is not None and not claim(self._ledger, Once.SURVIVOR_SET, session):
             return self._fail("a survivor set was sent before, of which this server knows nothing")
         memory.survivors = members
@@ -376,6 +383,7 @@ class Server(Session):
         try:
             seeds = rebuild_seeds(
                 self._params,
+                self._steps.graph,
                 memory.roster,
                 memory.commitments,
                 self._steps.h0,
@@ -389,9 +397,9 @@ class Server(Session):
         self._disputes = seeds.disputes
         self._enter(Call.PHASE_OVER)
         self._unmasking = Unmasking(self._params, memory.total)
-        jobs = self._unmasking.start(
-            seeds, self._steps.h0, memory.h1, memory.survivors, memory.roster
-        )
+        survivors = PartySet.of(memory.survivors, self._params.cohort)
+        peers = {party: self._steps.graph.neighbours(party, survivors) for party in seeds.masks}
+        jobs = self._unmasking.start(seeds, self._steps.h0, memory.h1, memory.roster, peers)
         return [Work(job) for job in jobs]
 
     def _finish(self) -> list[ServerEvent]:

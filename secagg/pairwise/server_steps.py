@@ -8,9 +8,10 @@ from typing import Final
 
 from ..errors import RangeError
 from ..field import Field
+from ..graph import graph_of
 from ..params import Mode, Round
 from ..primitives import agreement
-from ..wire import MessageType, Reader
+from ..wire import MessageType, PartySet, Reader
 from . import keys
 from .authentication import Authentication
 from .memory import ServerMemory
@@ -41,11 +42,12 @@ class ServerSteps:
         self.round: Final = agreed
         self.memory: Final = memory
         self.h0: Final = keys.h0(agreed, authentication.pinned)
+        self.graph: Final = graph_of(agreed.params, self.h0)
         self._params: Final = agreed.params
         self._field: Final = Field(agreed.params.field_bits)
         self._authentication: Final = authentication
         self._keys_seen: Final[set[bytes]] = set()
-        for entry in memory.keys.values():
+        for entry in memory.roster.values():
             self._keys_seen.update((entry.channel, entry.mask))
 
     def take(self, kind: MessageType, party: int, reader: Reader) -> str | None:
@@ -69,13 +71,12 @@ class ServerSteps:
         except agreement.WeakKeyError as error:
             return str(error)
         self._keys_seen.update(pair)
-        self.memory.keys[party] = message.keys
+        self.memory.roster[party] = message.keys
         return None
 
     def on_share_keys(self, party: int, reader: Reader) -> str | None:
         memory = self.memory
-        receivers = [peer for peer in memory.roster if peer != party]
-        message = ShareKeys.read(reader, receivers)
+        message = ShareKeys.read(reader, self.graph.neighbours(party, memory.roster))
         if message.h1 != memory.h1:
             return "dealt shares for another roster (h1)"
         memory.shares[party] = message
@@ -103,10 +104,24 @@ class ServerSteps:
 
     def on_unmask(self, party: int, reader: Reader) -> str | None:
         message = Unmask.read(reader, self._params)
-        if not set(message.dealers) <= set(self.memory.commitments):
-            return "sent shares of parties that did not share"
+        dealt = self.graph.holders(party, self.memory.commitments)
+        if not set(message.dealers) <= set(dealt):
+            return "sent shares of parties that did not share with it"
         self.memory.answers[party] = message
         return None
+
+    def hopeless(self, survivors: tuple[int, ...]) -> str:
+        """Why this survivor set leads to no sum, on a sparse graph; "" if it may."""
+        if not self._params.degree:
+            return ""
+        members, least = PartySet.of(survivors, self._params.cohort), self._params.threshold
+        if not self.graph.connected(members):
+            return "the survivors fall into parts that share no masks"
+        for party in self.memory.expected:
+            left = len(self.graph.holders(party, members))
+            if left < least:
+                return f"{left} holders of party {party}'s seeds are left, {least} are needed"
+        return ""
 
     def opening(self) -> Iterable[tuple[int, bytes]]:
         """The message to each party that opened this phase, always the same bytes."""
@@ -114,7 +129,7 @@ class ServerSteps:
         if memory.state is ServerState.ADVERTISE_KEYS:
             message = self.round.encode()
         elif memory.state is ServerState.SHARE_KEYS:
-            message = Roster(memory.roster).encode(session, cohort)
+            return self._rosters()
         elif memory.state is ServerState.MASKED_INPUT:
             return self._deliveries()
         elif memory.state is ServerState.UNMASK and self._params.mode == Mode.MALICIOUS:
@@ -123,19 +138,29 @@ class ServerSteps:
                 session, cohort
             )
         else:
-            message = Survivors(memory.survivors).encode(session, cohort)
+            message = Survivors(PartySet.of(memory.survivors, cohort)).encode(session, cohort)
         return ((party, message) for party in memory.expected)
 
+    def _rosters(self) -> Iterable[tuple[int, bytes]]:
+        memory, session, cohort = self.memory, self.round.session, self._params.cohort
+        members = PartySet.of(memory.roster, cohort)
+        if not self._params.degree:
+            message = Roster(members, memory.roster).encode(session, cohort)
+            yield from ((party, message) for party in memory.expected)
+            return
+        for party in memory.expected:
+            near = {peer: memory.roster[peer] for peer in self.graph.holders(party, members)}
+            yield party, Roster(members, near, memory.h1).encode(session, cohort)
+
     def _deliveries(self) -> Iterable[tuple[int, bytes]]:
-        members = self.memory.expected
-        for receiver in members:
+        memory, session, cohort = self.memory, self.round.session, self._params.cohort
+        members = PartySet.of(memory.expected, cohort)
+        for party in memory.expected:
             sealed = {
-                sender: self.memory.shares[sender].sealed[receiver]
-                for sender in members
-                if sender != receiver
+                sender: memory.shares[sender].sealed[party]
+                for sender in self.graph.neighbours(party, members)
             }
-            message = Delivery(members, sealed)
-            yield receiver, message.encode(self.round.session, self._params.cohort)
+            yield party, Delivery(members, sealed).encode(session, cohort)
 
 
 _HANDLERS: Final[dict[MessageType, Callable[[ServerSteps, int, Reader], str | None]]] = {

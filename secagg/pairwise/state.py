@@ -16,6 +16,7 @@ import numpy as np
 from .._binding import Vector
 from ..errors import SERVER, DecodeError, ParameterError, StateError
 from ..field import Field
+from ..graph import graph_of
 from ..params import Params, Round
 from ..primitives import seal
 from ..primitives.labels import Label, kdf
@@ -28,7 +29,7 @@ from .transitions import ClientState, ServerState
 
 KEY_BYTES: Final = 32
 _ID_BYTES: Final = 32
-_LAYOUT: Final = 1
+_LAYOUT: Final = 2
 
 
 class _Kind(bytes, Enum):
@@ -166,6 +167,7 @@ def seal_client(client: StoredClient, key: bytes) -> bytes:
             *(_part(_bytes_of(secret)) for secret in fixed),
             u8(_CLIENT_STATES.index(memory.state)),
             *(_part(digest) for digest in (memory.h1, memory.h2, memory.h3)),
+            _set(memory.advertised, params),
             _entries(memory.roster),
             _set(memory.members, params),
             _set(memory.survivors, params),
@@ -208,6 +210,7 @@ def open_client(stored: bytes, key: bytes) -> StoredClient:
                 h1=_take(reader),
                 h2=_take(reader),
                 h3=_take(reader),
+                advertised=reader.bitmap(params.cohort),
                 roster=_take_entries(reader, params),
                 members=reader.bitmap(params.cohort),
                 survivors=reader.bitmap(params.cohort),
@@ -248,7 +251,6 @@ def seal_server(server: StoredServer, key: bytes) -> bytes:
             u64(memory.sent),
             *(_part(digest) for digest in (memory.h1, memory.h2, memory.h3)),
             _map({party: reason.encode() for party, reason in memory.dropped.items()}),
-            _entries(memory.keys),
             _entries(memory.roster),
             _map({party: dealt.encode(session) for party, dealt in memory.shares.items()}),
             _map(memory.commitments),
@@ -280,8 +282,9 @@ def open_server(stored: bytes, key: bytes) -> StoredServer:
             return empty
 
         h0 = _take(reader)
+        graph = graph_of(params, h0)
         memory = ServerMemory(
-            expected=reader.bitmap(params.cohort),
+            expected=tuple(reader.bitmap(params.cohort)),
             total=total(),
             accepted={
                 kind: _take_map(Reader(log, SERVER)) for kind, log in _take_map(reader).items()
@@ -293,14 +296,13 @@ def open_server(stored: bytes, key: bytes) -> StoredServer:
             h2=_take(reader),
             h3=_take(reader),
             dropped={party: reason.decode() for party, reason in _take_map(reader).items()},
-            keys=_take_entries(reader, params),
             roster=_take_entries(reader, params),
         )
         for party, message in _take_map(reader).items():
-            receivers = [peer for peer in memory.roster if peer != party]
+            receivers = graph.neighbours(party, memory.roster)
             memory.shares[party] = ShareKeys.read(_body(message), receivers)
         memory.commitments = _take_map(reader)
-        memory.survivors = reader.bitmap(params.cohort)
+        memory.survivors = tuple(reader.bitmap(params.cohort))
         memory.signatures = _take_map(reader)
         for party, message in _take_map(reader).items():
             memory.answers[party] = Unmask.read(_body(message), params)

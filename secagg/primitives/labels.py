@@ -23,6 +23,7 @@ class Label(bytes, Enum):
     H3 = b"h3"
     ADVERTISE_KEYS = b"advertise keys"
     CONSISTENCY = b"consistency"
+    GRAPH = b"graph"
     MASK_KEY = b"mask key"
     SELF_MASK = b"self mask"
     SELF_COMMITMENT = b"self commitment"

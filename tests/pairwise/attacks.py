@@ -221,7 +221,8 @@ class Liar:
     def roster(self, entries: Mapping[int, PublicKeys] | None = None) -> bytes:
         """A roster, the true one unless told otherwise."""
         entries = self.entries if entries is None else entries
-        return Roster(dict(sorted(entries.items()))).encode(self.round.session, self.params.cohort)
+        entries = dict(sorted(entries.items()))
+        return Roster(entries, entries).encode(self.round.session, self.params.cohort)
 
     def altered(self, party: int, **changed: bytes) -> dict[int, PublicKeys]:
         """The true entries but for one."""
@@ -410,7 +411,7 @@ class Liar:
 def column(answers: Mapping[int, Unmask | None], dealer: int) -> dict[int, np.ndarray]:
     """The shares of one dealer in these answers, by holder."""
     return {
-        holder: answer.shares[answer.dealers.index(dealer)]
+        holder: answer.shares[list(answer.dealers).index(dealer)]
         for holder, answer in answers.items()
         if answer is not None and dealer in answer.dealers
     }
@@ -789,7 +790,7 @@ def reflected_ciphertexts() -> str:
     if mine is None:
         return "reflected ciphertexts open"
     # What it believes to be peer v's share of v's seed is v's share of its own.
-    shares = {peer: mine.shares[mine.dealers.index(peer)] for peer in mine.dealers}
+    shares = {peer: mine.shares[list(mine.dealers).index(peer)] for peer in mine.dealers}
     self_seed = liar.seed(shares)
     seed = liar.seed(column(answers, 0))
     if seed is None:
@@ -1196,7 +1197,7 @@ def junk(message: bytes, params: Params, dealers: Iterable[int], by: int = 1) ->
     answer = Unmask.read(body(message), params)
     shares = answer.shares.copy()
     for dealer in dealers:
-        row = answer.dealers.index(dealer)
+        row = list(answer.dealers).index(dealer)
         shares[row] = (shares[row] + np.uint64(by)) % np.uint64(2**61 - 1)
     return Unmask(answer.dealers, shares).encode(message[4:20], params.cohort)
 
@@ -1254,7 +1255,7 @@ def shares_of_outsiders() -> str:
 
     network = meddle(params, MessageType.UNMASK, change, {away: Phase.SHARE_KEYS})
     gain = verdict(network, range(away))
-    return gain or ("" if 3 in network.dropped else "shares of a party that did not share")
+    return gain or ("" if 3 in network.dropped else "a share of a party that did not share")
 
 
 @on_server

@@ -11,7 +11,17 @@ from dataclasses import dataclass, replace
 from functools import cache
 
 import numpy as np
-from harness import CONTEXT, SESSION, identity_of, input_of, seeded, server_of, state_of, tight
+from harness import (
+    COMPLETE,
+    CONTEXT,
+    SESSION,
+    identity_of,
+    input_of,
+    seeded,
+    server_of,
+    state_of,
+    tight,
+)
 from hypothesis import strategies as st
 from pairwise.attacks import LOW_ORDER, body
 from pairwise.judge import SUBMIT, Seat, after, correctable, dealing, h0_of
@@ -243,7 +253,7 @@ def fewer_shares(net: "BadNetwork", party: int, true: bytes, a: int) -> bytes:
     """Without some dealers."""
     read = Unmask.read(body(true), net.params)
     keep = [row for row in range(len(read.dealers)) if row != a and row != a // 2]
-    dealers = tuple(read.dealers[row] for row in keep)
+    dealers = tuple(list(read.dealers)[row] for row in keep)
     return Unmask(dealers, read.shares[keep]).encode(SESSION, net.params.cohort)
 
 
@@ -469,7 +479,7 @@ class BadNetwork:
         """Whether too few of the ciphertexts in a delivery are those that were dealt."""
         if flight.payload[3] != MessageType.DELIVERY:
             return False
-        read = Delivery.read(body(flight.payload), self.params, flight.receiver)
+        read = Delivery.read(body(flight.payload), self.params, COMPLETE, flight.receiver)
         true = 0
         for sender, sealed in read.sealed.items():
             message = self.said.get((sender, UP[1]))
@@ -539,14 +549,15 @@ class BadNetwork:
             if isinstance(event, secagg.Send):
                 message = event.payload
                 if message[3] == MessageType.ROSTER:
-                    roster = dict(Roster.read(body(message), self.params).keys)
+                    roster = dict(Roster.read(body(message), self.params, COMPLETE, event.to).keys)
                     self.u1, n = tuple(roster), self.params.cohort
                     self.h[UP[1]] = keys.h1(self.h[UP[0]], roster, n)
                 elif message[3] == MessageType.DELIVERY:
-                    self.u2 = Delivery.read(body(message), self.params, event.to).members
+                    read = Delivery.read(body(message), self.params, COMPLETE, event.to)
+                    self.u2 = tuple(read.members)
                     self.h[UP[2]] = keys.h2(self.h[UP[1]], self.u2, self.params.cohort)
                 elif message[3] == MessageType.SURVIVORS:
-                    self.u3 = Survivors.read(body(message), self.params).members
+                    self.u3 = tuple(Survivors.read(body(message), self.params).members)
                 self._down(event.to, message)
             elif isinstance(event, secagg.Dropped):
                 self.dropped.setdefault(event.party, event.reason)
@@ -585,7 +596,7 @@ class BadNetwork:
             count, wrong = 0, set()
             for holder, answer in answers.items():
                 if dealer in answer.dealers:
-                    row = answer.dealers.index(dealer)
+                    row = list(answer.dealers).index(dealer)
                     share = shamir.pack_shares(answer.shares[row : row + 1])
                     count += 1
                     if true.get(share) != (dealer in self.u3, holder):

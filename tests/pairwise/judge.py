@@ -11,6 +11,7 @@ from functools import lru_cache
 
 import numpy as np
 from harness import (
+    COMPLETE,
     Seeded,
     client_of,
     clone,
@@ -171,7 +172,7 @@ class Witness:
         self.history = (*self.history, message)
         self.over = self.over or bool(now.aborted)
         if now.asked:
-            self.sharing = Delivery.read(body(message), self.params, self.seat.party)
+            self.sharing = Delivery.read(body(message), self.params, COMPLETE, self.seat.party)
             self.h2 = keys.h2(self.h1, self.sharing.members, self.params.cohort)
         for payload in now.sent:
             self._note(message, payload)
@@ -181,12 +182,12 @@ class Witness:
         kind, params = payload[3], self.params
         if kind == MessageType.SHARE_KEYS and payload not in self.shared:
             self.shared.append(payload)
-            self.roster = dict(Roster.read(body(message), params).keys)
+            self.roster = dict(Roster.read(body(message), params, COMPLETE, self.seat.party).keys)
             self.h1 = keys.h1(self.h0, self.roster, params.cohort)
         elif kind == MessageType.MASKED_INPUT and payload not in self.inputs:
             self.inputs.append(payload)
         elif kind == MessageType.CONSISTENCY:
-            self.survivors = Survivors.read(body(message), params).members
+            self.survivors = tuple(Survivors.read(body(message), params).members)
             self.h3 = keys.h3(self.h2, self.survivors, params.cohort)
             told = (self.h3, self.survivors, Consistency.read(body(payload)).signature)
             if told not in self.signed:

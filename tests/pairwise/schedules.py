@@ -627,10 +627,10 @@ class LyingServer:
             ROSTER[lie.kind](self, party, entries, lie)
         entries = dict(sorted(entries.items()))
         session, n = witness.seat.round.session, self.params.cohort
-        self._send(party, MessageType.ROSTER, Roster(entries).encode(session, n))
+        self._send(party, MessageType.ROSTER, Roster(entries, entries).encode(session, n))
         if list(self._lies(party, ("again roster",))):
             entries = {one: true[one] for one in sorted(true)[: self.params.quorum]}
-            self._tell(party, Roster(entries).encode(session, n), "again roster")
+            self._tell(party, Roster(entries, entries).encode(session, n), "again roster")
 
     def _ciphertexts(self, party: int, members: set[int]) -> dict[int, bytes]:
         zeros = bytes(2 * shamir.SHARE_BYTES)

@@ -148,7 +148,7 @@ def test_without_the_rules_of_malicious_mode_it_would_begin(name: str, monkeypat
         true(what, value, 1 if what == "threshold" else least, most)
 
     monkeypatch.setattr(params_module, "require_int", require_int)
-    planted.disarm(monkeypatch, Params.__post_init__, "in malicious mode")
+    planted.disarm(monkeypatch, Params._check_complete, "in malicious mode")
     assert any(map(UNAVAILABLE[name].possible, every_params(Mode.MALICIOUS)))
 
 

@@ -307,7 +307,7 @@ def test_a_snapshot_that_was_altered_or_is_not_ours(mode: Mode) -> None:
     with pytest.raises(ParameterError):
         Server.resume(stored, KEY, ledger, directory_of(5 if mode is Mode.MALICIOUS else 4))
     with pytest.raises(StateError, match="another version of the library"):
-        Server.resume(b"secagg server\2" + stored[14:], KEY, ledger, pins(params))
+        Server.resume(b"secagg server\1" + stored[14:], KEY, ledger, pins(params))
     assert resumed(stored, server).status == server.status
 
 

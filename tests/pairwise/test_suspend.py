@@ -370,7 +370,7 @@ def unusable(mode: Mode) -> Iterator[tuple[str, type[Exception], Callable[[bytes
         "a byte more": lambda data: data + b"\0",
         "a snapshot": lambda data: snapshot,
         "a snapshot as a client": lambda data: data[:13] + snapshot[13:],
-        "another layout": lambda data: data[:13] + b"\2" + data[14:],
+        "another layout": lambda data: data[:13] + b"\1" + data[14:],
         "no bytes": lambda data: data.hex(),
         "a bytearray": bytearray,
         "nothing": lambda data: None,
@@ -451,7 +451,7 @@ def test_stored_bytes_show_nothing(mode: Mode, boundary: int) -> None:
     hidden += [client._memory.keys.encode(), *client._memory.accepted.values()]
     hidden += [event.payload for event in client.resend() if isinstance(event, Send)]
     stored = client.suspend(KEY)
-    assert stored.startswith(b"secagg client\x01")
+    assert stored.startswith(b"secagg client\x02")
     assert not any(piece[i : i + 12] in stored for piece in hidden for i in range(len(piece) - 11))
     assert KEY not in stored
     twin = staged(mode, boundary)[1].suspend(KEY)
@@ -500,4 +500,4 @@ def test_the_layout_of_stored_state_has_a_number(monkeypatch: pytest.MonkeyPatch
     assert [list(ClientState).index(ClientState.FINISHED), len(ClientState)] == [6, 9]
     assert [list(ServerState).index(ServerState.UNMASK), len(ServerState)] == [5, 9]
     digests = [hashlib.sha256(body).hexdigest()[:16] for body in bodies]
-    assert (state._LAYOUT, *digests) == (1, "457b6c90f5380ce5", "89ae9e2c7f486f94")
+    assert (state._LAYOUT, *digests) == (2, "e15e0aef4c959c0f", "53f7867d5291bdcd")

@@ -1,0 +1,210 @@
+"""How few neighbours are enough: published parameters, and what the parameters promise."""
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from secagg import FixedPoint, Mode, ParameterError, Params, Suite
+from secagg.graph import Harary
+from secagg.sparsity import Sparse, _least, _most, _probability, connected, safe_threshold, sparse
+from secagg.wire import PartySet
+
+# n, corrupt, dropout, semi-malicious server -> degree, threshold, for 2^-40 and 2^-20: figures of a
+# published implementation; its thresholds are upper bounds.
+PUBLISHED = [
+    (100, 0.45, 0.45, False, 92, 46),
+    (10_000, 0.33, 0.33, False, 422, 221),
+    (10, 0.33, 0.33, False, 8, 4),
+    (1000, 0.05, 0.33, False, 72, 24),
+    (1000, 0.05, 0.33, True, 398, 223),
+    (1000, 0.33, 0.05, False, 78, 60),
+    (1000, 0.33, 0.05, True, 132, 109),
+    (1000, 0.05, 0.05, False, 30, 17),
+    (100_000, 0.05, 0.05, False, 36, 21),
+    (1000, 0.05, 0.05, True, 52, 37),
+    (1000, 0.33, 0.0, False, 38, 36),
+    (100, 0.05, 0.05, False, 12, 6),
+    (100, 0.3, 0.3, True, 92, 62),
+]
+
+
+@pytest.mark.parametrize("case", PUBLISHED)
+def test_published_parameters(case: tuple[int, float, float, bool, int, int]) -> None:
+    """The degree exactly, the threshold no higher."""
+    n, corrupt, dropout, semi_malicious, degree, threshold = case
+    bad, gone = math.floor(corrupt * n), math.floor(dropout * n)
+    found = sparse(n, bad, gone, semi_malicious=semi_malicious)
+    assert found is not None
+    assert found.degree == degree
+    assert 2 <= found.threshold <= threshold
+
+
+def test_the_complete_graph_where_nothing_less_will_do() -> None:
+    """Few parties of which many may be lost; and, for many, a degree that is nearly complete."""
+    assert sparse(3, 0, 0) is None
+    assert sparse(6, 2, 2) is None
+    assert sparse(20, 9, 9) is None
+    assert sparse(100, 48, 48) == Sparse(98, 49)
+
+
+@given(st.integers(3, 60), st.data())
+def test_the_tails_are_hypergeometric(n: int, data: st.DataObject) -> None:
+    """Against counting with integers."""
+    marked, drawn = data.draw(st.integers(0, n)), data.draw(st.integers(0, n))
+    limit = data.draw(st.sampled_from([0.3, 1e-3, 1e-9, 2.0**-40]))
+    counts = [math.comb(marked, k) * math.comb(n - marked, drawn - k) for k in range(drawn + 1)]
+    whole = math.comb(n, drawn)
+    for k, count in enumerate(counts):
+        assert _probability(n, marked, drawn, k) == pytest.approx(
+            count / whole, rel=1e-9, abs=1e-300
+        )
+    most = _most(n, marked, drawn, limit)
+    assert sum(counts[most + 1 :]) <= limit * whole * (1 + 1e-9)
+    assert most == 0 or sum(counts[most:]) > limit * whole * (1 - 1e-9)
+    least = _least(n, marked, drawn, limit)
+    assert sum(counts[:least]) <= limit * whole * (1 + 1e-9)
+    assert least == drawn or sum(counts[: least + 1]) > limit * whole * (1 - 1e-9)
+
+
+def test_promised_numbers_hold_in_simulation() -> None:
+    """At weak settings, where failures would show: fewer of them than stated."""
+    n, corrupt, dropouts = 60, 12, 12
+    found = sparse(n, corrupt, dropouts, security=6, failure=6)
+    assert isinstance(found, Sparse)
+    rng = np.random.default_rng(1)
+    learned = failed = 0
+    rounds = 2000
+    for number in range(rounds):
+        graph = Harary(n, found.degree, Suite.AES256CTR, number.to_bytes(32, "big"))
+        bad = set(rng.choice(n, corrupt, replace=False).tolist())
+        gone = set(rng.choice(n, dropouts, replace=False).tolist())
+        near = [graph.neighbours(party, range(n)) for party in range(n)]
+        alone = not graph.connected(PartySet.of(set(range(n)) - bad - gone, n))
+        learned += alone or any(len(bad.intersection(row)) >= found.threshold for row in near)
+        failed += any(len(set(row) - gone) < found.threshold for row in near)
+    assert learned / rounds < 2**-6
+    assert failed / rounds < 2**-6
+
+
+@pytest.mark.parametrize(
+    "impossible", [(2, 0, 0), (10, 10, 0), (10, -1, 0), (10, 0, -1), (9, 5, 4)]
+)
+def test_impossible_numbers(impossible: tuple[int, int, int]) -> None:
+    """Refused by name."""
+    with pytest.raises(ParameterError, match="corrupt and dropouts are counts"):
+        sparse(*impossible)
+
+
+# -- parameters of a round ------------------------------------------------------------------------
+
+FORMAT = FixedPoint(clip=1.0)
+
+
+def params(**changed: int) -> Params:
+    """Those of 100 parties, 5 corrupt and 5 lost: the published degree 12."""
+    told = {"threshold": 6, "min_survivors": 95, "colluders": 5, "degree": 12}
+    return Params(100, 8, FORMAT, **{**told, **changed})
+
+
+def test_a_threshold_of_zero_is_the_least_that_is_safe() -> None:
+    """As with the table's degree."""
+    assert params(threshold=0).threshold == sparse(100, 5, 5).threshold
+
+
+@pytest.mark.parametrize(
+    ("changed", "reason"),
+    [
+        ({"degree": 11}, "even"),
+        ({"degree": 99}, "degree must be in 2..98"),
+        ({"degree": 100}, "degree must be in"),
+        ({"degree": -2}, "degree must be in"),
+        ({"threshold": 1}, "threshold must be in 2..12"),
+        ({"threshold": 13}, "threshold must be in 2..12"),
+        ({"threshold": 5}, "raise the degree or the threshold"),
+        ({"colluders": 20}, "raise the degree or the threshold"),
+        ({"min_survivors": 60}, "may cut a graph"),
+        ({"min_survivors": 0}, "min_survivors must be in 2..100"),
+        ({"colluders": -1}, "colluders must be in 0..93"),
+        ({"colluders": 94}, "colluders must be in 0..93"),
+        ({"mode": Mode.MALICIOUS}, "malicious mode needs the complete graph"),
+    ],
+)
+def test_unsafe_parameters_are_refused(changed: dict[str, int], reason: str) -> None:
+    """At construction, with the reason."""
+    with pytest.raises(ParameterError, match=reason):
+        params(**changed)
+
+
+def test_the_quorum_is_the_stated_survivors() -> None:
+    """On a sparse graph the threshold counts neighbours, not survivors."""
+    assert params().quorum == 95
+    assert Params(100, 8, FORMAT).quorum == 67
+
+
+def test_the_least_degree_is_the_least_that_is_taken() -> None:
+    """What `sparse` finds is accepted; two neighbours less, at any threshold, are not."""
+    found = sparse(1000, 50, 50)
+    told = {"min_survivors": 950, "colluders": 50}
+    assert Params(1000, 1, FORMAT, degree=found.degree, threshold=found.threshold, **told)
+    less = found.degree - 2
+    refused = safe_threshold(1000, 50, less) > _least(1000, 950, less, 2.0**-20 / 1000)
+    assert refused or not connected(1000, 100, less)
+
+
+ROUND_TRIPS: dict[str, Callable[[], Params]] = {
+    "sparse": params,
+    "chacha": lambda: Params.for_cohort(
+        500, 3, FORMAT, corrupt=0.1, dropout=0.1, suite=Suite.CHACHA20
+    ),
+}
+
+
+@pytest.mark.parametrize("made", ROUND_TRIPS.values(), ids=ROUND_TRIPS)
+def test_an_offer_carries_the_degree(made: Callable[[], Params]) -> None:
+    """Under a mode number of its own, so that others refuse it by name."""
+    from secagg import Round
+
+    told = made().round()
+    assert told.encode()[53] == 2
+    assert Round.decode(told.encode()) == told
+
+
+@pytest.mark.parametrize(
+    ("cohort", "corrupt", "dropout", "mode", "degree"),
+    [
+        (1000, 0.05, 0.05, Mode.SEMI_HONEST, 30),
+        (10_000, 0.33, 0.33, Mode.SEMI_HONEST, 422),
+        (1000, 0.05, 0.05, Mode.MALICIOUS, 0),
+        (100, 0.33, 0.33, Mode.SEMI_HONEST, 0),  # 68 of 99 neighbours would save little
+        (100, 0.05, 0.55, Mode.SEMI_HONEST, 48),  # more may vanish than the complete graph takes
+        (5, 0.2, 0.2, Mode.SEMI_HONEST, 0),
+        (2, 0.0, 0.0, Mode.SEMI_HONEST, 0),
+    ],
+)
+def test_for_cohort(cohort: int, corrupt: float, dropout: float, mode: Mode, degree: int) -> None:
+    """The graph that is worth it, parameters that hold for the fractions, and why."""
+    found = Params.for_cohort(cohort, 4, FORMAT, corrupt=corrupt, dropout=dropout, mode=mode)
+    assert found.degree == degree
+    assert found.colluders == math.floor(corrupt * cohort)
+    assert found.quorum <= cohort - math.floor(dropout * cohort)
+    assert found.explanation.startswith("Sparse" if degree else "Complete")
+
+
+@pytest.mark.parametrize(
+    ("corrupt", "dropout", "mode"),
+    [
+        (0.0, 0.5, Mode.MALICIOUS),
+        (0.6, 0.2, Mode.MALICIOUS),
+        (0.6, 0.5, Mode.SEMI_HONEST),
+        (1.0, 0.0, Mode.SEMI_HONEST),
+        (0.0, -0.1, Mode.SEMI_HONEST),
+    ],
+)
+def test_fractions_that_nothing_holds_for(corrupt: float, dropout: float, mode: Mode) -> None:
+    """Refused, in words."""
+    with pytest.raises(ParameterError):
+        Params.for_cohort(30, 4, FORMAT, corrupt=corrupt, dropout=dropout, mode=mode)
