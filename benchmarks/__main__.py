@@ -50,10 +50,13 @@ def run_protocol(options: argparse.Namespace) -> int:
         options.bits,
         options.seed,
         MODES[options.mode],
+        options.degree,
     )
+    graph = f"{options.degree} neighbours each" if options.degree else "complete graph"
     print(machine())
     print(
-        f"\n{options.mode} mode, {options.clients} clients x {options.length:,} coordinates "
+        f"\n{options.mode} mode, {graph}, {options.clients} clients "
+        f"x {options.length:,} coordinates "
         f"of {options.bits} bits, "
         f"{options.clients - measured.survivors} lost after the key shares: "
         f"{measured.seconds:.2f} s, all parties in one process\n"
@@ -196,6 +199,7 @@ def main() -> int:
     one_round = commands.add_parser("protocol", help="one round, by phase and side")
     one_round.add_argument("--dropout", type=float, default=0.1)
     one_round.add_argument("--bits", type=int, default=20)
+    one_round.add_argument("--degree", type=int, default=0, help="neighbours; 0: everybody")
     one_round.add_argument("--mode", choices=list(MODES), default="semi-honest")
     one_round.set_defaults(run=run_protocol)
     both = commands.add_parser("modes", help="what malicious mode costs a client")

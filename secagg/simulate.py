@@ -283,6 +283,7 @@ def secure_sum(
     threshold: int = 0,
     min_survivors: int = 0,
     colluders: int = -1,
+    degree: int = 0,
     policy: Policy | None = None,
     random: Callable[[int], Randomness] | None = None,
     executor: Executor | None = None,
@@ -295,7 +296,7 @@ def secure_sum(
         weights: one a party, for a format with max_weight > 1; 1 each when not given.
         drops: who disappears, and before which message: {2: Phase.MASKED_INPUT}.
         mode: in `Mode.MALICIOUS` every party gets a fresh identity, pinned by all.
-        threshold, min_survivors, colluders: see `Params`.
+        threshold, min_survivors, colluders, degree: see `Params`.
         policy: what every client insists on; a cohort of two needs `Policy(allow_pair=True)`.
         random: gives each party's source of randomness, for reproducible runs.
         executor: what runs the server's jobs, as in `run_jobs`; this process when None.
@@ -322,6 +323,7 @@ def secure_sum(
         min_survivors=min_survivors,
         colluders=colluders,
         mode=mode,
+        degree=degree,
     )
     agreed = params.round()
     identities, directory = introduce(len(updates)) if mode == Mode.MALICIOUS else ([], None)

@@ -77,6 +77,17 @@ def test_protocol(
         assert f"| {phase} |" in printed
 
 
+def test_protocol_on_a_sparse_graph(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A right sum again, and a client that hears of its neighbours only."""
+    size = ["--clients", "20", "--length", "50", "--dropout", "0.05"]
+    assert run(monkeypatch, "protocol", *size, "--degree", "6") == 0
+    printed = capsys.readouterr().out
+    assert "6 neighbours each" in printed
+    assert f"| {20 + 3 + 32 + 7 * 64:,} |" in printed  # a roster
+
+
 @pytest.mark.parametrize(
     ("command", "least"), [("kernels", 13), ("bounds", 5), ("papers", 4), ("scale", 8)]
 )
