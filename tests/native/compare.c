@@ -10,7 +10,7 @@
 #include "kernels.h"
 #include "selftest.h"
 
-enum { LONGEST = 1100, PAST = 16, ROWS = 5, MAX_CASES = 1 << 17, HOLDERS = 100, COLUMNS = 7 };
+enum { LONGEST = 1100, PAST = 16, ROWS = 5, MAX_CASES = 1 << 18, HOLDERS = 100, COLUMNS = 7 };
 
 static const size_t lengths[] = {0,  1,  2,  3,  4,  5,  7,  8,   9,   15,  16,   17,
                                  23, 31, 32, 33, 63, 64, 65, 127, 128, 129, 1023, 1025};
@@ -130,7 +130,7 @@ static uint8_t packed[8 * LONGEST + 1], received[8 * LONGEST];
             a[len - 1 - i] = (LANE)(i % 3 ? p - 1 : (LANE)(((uint64_t)1 << bits) - 1));           \
             result("pack outside", sa_pack_u##BITS(in, a, len, bits), in, size);                  \
             result("verify", sa_unpack_add_u##BITS(c, in, len, bits), c, bytes);                  \
-            result("unpack outside", sa_unpack_u##BITS(a, in, len, bits), a, bytes);              \
+            result("unpack outside", sa_unpack_u##BITS(a, in, len, bits), a, len * sizeof *a);    \
             a[len - 1 - i] = (LANE)element(p);                                                    \
             c[len - 1 - i] = p;                                                                   \
             result("sum outside", sa_unpack_add_u##BITS(c, out, len, bits), c, bytes);            \
