@@ -55,6 +55,7 @@ int sa_stream(int suite, uint8_t *out, size_t bytes, const uint8_t *key, uint64_
         sa_wipe(last, sizeof last);
     }
     sa_wipe(&schedule, sizeof schedule);
+    sa_wipe_stack();
     return SA_OK;
 }
 
@@ -202,6 +203,7 @@ static void add_piece(const void *context, size_t number)
     }
     sa_wipe(schedules, (call->count < KEY_GROUP ? call->count : KEY_GROUP) * sizeof schedules[0]);
     sa_wipe(&stream, sizeof stream);
+    sa_wipe_stack();
 }
 
 /* As many threads as have enough to do, all keys together and each key by itself. */

@@ -421,7 +421,16 @@ static void check_threads(void)
         check_threads_of(suite, 62, 14, 3, 0, 0);
         check_threads_of(suite, 31, KEYS, SIZE_MAX, SIZE_MAX, 6);
     }
-    check_thread_wipes(SA_CHACHA20); /* schedules of either suite are wiped in one place */
+    for (int suite = SA_AES256CTR; suite <= SA_CHACHA20; suite++) {
+        const int f = cipher_family(suite), chosen = sa_active(f);
+        for (int i = 0; i < sa_implementation_count(f); i++)
+            if (sa_select(f, i) == SA_OK) {
+                snprintf(where, sizeof where, "%s/%s", sa_family_name(f),
+                         sa_implementation_name(f, i));
+                check_thread_wipes(suite);
+            }
+        sa_select(f, chosen);
+    }
     threads_left = SIZE_MAX;
 }
 
