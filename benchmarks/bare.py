@@ -3,6 +3,7 @@
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from secagg import Suite, _binding
 from secagg.field import KEY_BYTES
@@ -12,13 +13,13 @@ from .rows import Work
 PIECE: Final = 1 << 17  # bytes of keystream a call
 
 
+def stream(suite: Suite, buffer: NDArray[np.uint8], key: bytes) -> Work:
+    """Keystream into a buffer, from its beginning."""
+    out, octets = _binding.write(buffer), _binding.octets(key)
+    return lambda: _binding.lib.sa_stream(suite, out, buffer.size, octets, 0, 0)
+
+
 def keystream(suite: Suite, size: int) -> Work:
     """So many bytes of keystream, into a buffer that stays in the second-level cache."""
-    buffer = np.empty(PIECE, np.uint8)
-
-    def work() -> None:
-        out, key = _binding.write(buffer), _binding.octets(bytes(KEY_BYTES))
-        for _ in range(-(-size // PIECE)):
-            _binding.lib.sa_stream(suite, out, PIECE, key, 0, 0)
-
-    return work
+    once = stream(suite, np.empty(PIECE, np.uint8), bytes(KEY_BYTES))
+    return lambda: [once() for _ in range(-(-size // PIECE))]

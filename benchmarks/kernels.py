@@ -18,7 +18,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from secagg import FixedPoint, Params, Suite, _binding
+from secagg import FixedPoint, Params, Suite
 from secagg.encoding import codec_for
 from secagg.field import Field
 from secagg.implementations import families, forced
@@ -26,6 +26,7 @@ from secagg.primitives import shamir
 from secagg.threads import default_threads
 
 from . import executors, reference
+from .bare import PIECE, keystream, stream
 from .rows import Row, Work, compare, hold, in_turns
 
 # On one thread, what others do on the machine is not counted.
@@ -36,7 +37,6 @@ HOLDERS: Final = 1000
 THRESHOLD: Final = 667
 SEEDS: Final = 2
 PART: Final = 200  # of the holders one in so many, for the slowest reference
-PIECE: Final = 1 << 17  # bytes of keystream a call
 OPENSSL_CPU: Final = "OPENSSL_ia32cap"
 NO_AVX512: Final = ":~0xd0230000"  # its bits for F, DQ, IFMA, CD, BW and VL
 UPLOADS: Final = 20  # more than caches hold
@@ -64,15 +64,12 @@ def _masks(length: int, rounds: int) -> Iterator[Row | str]:
     def expand(suite: int, threads: int = 1) -> Work:
         return lambda: narrow.accumulate(acc32, keys, signs, suite, 0, threads)
 
-    def stream(suite: int) -> Work:
-        """As many bytes."""
-        return _keystream(suite, 4 * length * MASKS // PIECE)
-
     for suite, target in ((Suite.AES256CTR, "<= 1.333"), (Suite.CHACHA20, "<= 1.075")):
         name = f"{MASKS} masks of {length:,}, {suite.name.lower()}"
-        yield _compare(name, expand(suite), "bare keystream", stream(suite), target, rounds)
+        plain = keystream(suite, 4 * length * MASKS)
+        yield _compare(name, expand(suite), "bare keystream", plain, target, rounds)
     aes = expand(Suite.AES256CTR)
-    naive = _cryptography(keys, signs, length)
+    naive = naive_masks(keys, signs, length)
     if naive is None:
         yield "cryptography + NumPy: not installed"
     else:
@@ -99,12 +96,6 @@ def _masks(length: int, rounds: int) -> Iterator[Row | str]:
         )
 
 
-def _stream(suite: int, buffer: NDArray[np.uint8], key: bytes) -> Work:
-    """The core's bare keystream into a buffer."""
-    out, octets = _binding.write(buffer), _binding.octets(key)
-    return lambda: _binding.lib.sa_stream(suite, out, buffer.size, octets, 0, 0)
-
-
 def _portable(rounds: int) -> Iterator[Row | str]:
     """The portable ciphers against straightforward C, both with the same compiler's options."""
     try:
@@ -118,18 +109,12 @@ def _portable(rounds: int) -> Iterator[Row | str]:
         plain = partial(references[suite], theirs.ctypes.data, PIECE, key)
         portable = next(each.compiled[0] for each in families() if each.name == family)
         with forced(family, portable):
-            stream = _stream(suite, ours, key)
-            stream()
+            work = stream(suite, ours, key)
+            work()
             plain()
             assert ours.tobytes() == theirs.tobytes(), "two keystreams of one key"
             name = f"{PIECE:,} bytes of keystream, {suite.name.lower()}, {portable}"
-            yield _compare(name, stream, "straightforward C", plain, "<= 1.3", rounds)
-
-
-def _keystream(suite: int, pieces: int) -> Work:
-    """The bare stream, into a buffer that stays in the second-level cache."""
-    once = _stream(suite, np.empty(PIECE, np.uint8), bytes(32))
-    return lambda: [once() for _ in range(pieces)]
+            yield _compare(name, work, "straightforward C", plain, "<= 1.3", rounds)
 
 
 def _openssl(rounds: int) -> Iterator[Row | str]:
@@ -164,12 +149,13 @@ def _chacha(kernel: str, target: str, rounds: int) -> Row:
             cipher.update_into(zeros, buffer)
 
     name = f"chacha20 keystream, {pieces * PIECE >> 20} MiB, {kernel}"
-    ours = _keystream(Suite.CHACHA20, pieces)
+    ours = keystream(Suite.CHACHA20, pieces * PIECE)
     with forced("chacha", kernel):
         return _compare(name, ours, f"OpenSSL, {kernel}", openssl, target, rounds)
 
 
-def _cryptography(keys: list[bytes], signs: list[int], length: int) -> Work | None:
+def naive_masks(keys: list[bytes], signs: list[int], length: int) -> Work | None:
+    """What one would write with `cryptography` and NumPy; None if that is not installed."""
     try:
         from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes  # noqa: PLC0415
     except ImportError:

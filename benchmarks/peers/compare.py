@@ -17,7 +17,7 @@ from secagg import Field, FixedPoint, Params, Suite
 from secagg.encoding import codec_for
 
 from .. import bare
-from ..kernels import MASKS, _cryptography
+from ..kernels import MASKS, naive_masks
 from ..rows import Row, compare, hold
 from . import ckks, flower, lightsecagg, ours
 from .case import BITS, CLIP, MAX_WEIGHT, Case, MissingError, Outcome, System
@@ -121,7 +121,7 @@ def _pieces(sizes: Sizes) -> Iterator[Row | str]:
         yield compare(what, most, "Flower's generator", generator, "", rounds)
     except MissingError as missing:
         yield str(missing)
-    naive = _cryptography(keys, signs, length)
+    naive = naive_masks(keys, signs, length)
     if naive is None:
         yield "cryptography + NumPy: not installed"
     else:
