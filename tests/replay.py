@@ -232,7 +232,7 @@ def session_of(vector: Vector) -> reference.Session:
     )
     names = ("suite", "mode", "cohort", "threshold", "min_survivors", "colluders", "length")
     return reference.Session(
-        reference.Parameters(*(p[name] for name in names), form),
+        reference.Parameters(*(p[name] for name in names), form, p.get("degree", 0)),
         bytes.fromhex(vector["session"]),
         bytes.fromhex(vector["context"]),
         [bytes.fromhex(one["verify_key"]) for one in vector["parties"] if one["verify_key"]],

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 
 from reference.protocol import (
     ANNOUNCEMENTS,
-    FAILURES,
     STEPS,
     FixedPoint,
     Input,
@@ -15,6 +14,7 @@ from reference.protocol import (
     Party,
     Server,
     Session,
+    failure,
     verify_key,
 )
 
@@ -162,10 +162,10 @@ def play(case: Case) -> Played:
         run.sets.append(there)
         sent = server.announce(announcement)
         if not sent:
-            run.failed = FAILURES[len(run.sets) - 1]
+            run.failed = failure(server, len(run.sets))
             return run
         got = announce(run, announcement, sent)
-    if len(server.unmasked) < p.threshold:
+    if server.too_few_shares():
         run.failed = "unmask"
     else:
         try:
@@ -189,7 +189,7 @@ def answer(run: Played, name: str, u: int, got: bytes) -> bytes:
 
 def announce(run: Played, name: str, sent: Mapping[int, bytes]) -> dict[int, bytes]:
     """Writes down what the server sends, once if it is the same for all; what each is delivered."""
-    if name == "delivery":
+    if name == "delivery" or (name == "roster" and run.case.parameters.sparse):
         new = [Message(name, None, (v,), data) for v, data in sent.items()]
     else:
         new = [Message(name, None, tuple(sent), next(iter(sent.values())))]
