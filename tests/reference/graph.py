@@ -9,10 +9,16 @@ from .arithmetic import words
 
 
 @cache
-def ring_neighbours(suite: int, key: bytes, n: int, k: int) -> tuple[frozenset[int], ...]:
-    """WIRE.md "Graph": the neighbours of each party, given H("graph", h0)."""
+def ring_of(suite: int, key: bytes, n: int) -> tuple[int, ...]:
+    """WIRE.md "Graph": the parties in the order of the ring, given H("graph", h0)."""
     drawn = words(suite, key, 0, 8, 0, n)
-    ring = [u for _, u in sorted((word, u) for u, word in enumerate(drawn))]
+    return tuple(u for _, u in sorted((word, u) for u, word in enumerate(drawn)))
+
+
+@cache
+def ring_neighbours(suite: int, key: bytes, n: int, k: int) -> tuple[frozenset[int], ...]:
+    """WIRE.md "Graph": the neighbours of each party."""
+    ring = ring_of(suite, key, n)
     steps = [step for near in range(1, k // 2 + 1) for step in (near, -near)]
     found = {u: frozenset(ring[(at + step) % n] for step in steps) for at, u in enumerate(ring)}
     return tuple(found[u] for u in range(n))

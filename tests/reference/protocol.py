@@ -22,7 +22,7 @@ from .arithmetic import (
     share,
     unpack,
 )
-from .graph import pieces, ring_neighbours
+from .graph import pieces, ring_neighbours, ring_of
 
 VERSION = 1
 TYPES = {  # WIRE.md "Messages"
@@ -282,6 +282,11 @@ class Session:
         if not p.sparse:
             return sorted(within)
         return sorted(v for v in within if v == u or v in self.graph()[u])
+
+    def ring(self) -> tuple[int, ...]:
+        """The parties in the order of the ring, in mode 2."""
+        p = self.parameters
+        return ring_of(p.suite, hashed("graph", self.h0()), p.cohort)
 
     def graph(self) -> tuple[frozenset[int], ...]:
         """The neighbours of each party, in mode 2."""

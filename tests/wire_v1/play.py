@@ -2,7 +2,7 @@
 
 import hashlib
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from reference.protocol import (
@@ -123,6 +123,17 @@ def inputs_of(case: Case) -> dict[int, Input]:
     return inputs
 
 
+def session_of(case: Case, identities: Sequence[bytes] = ()) -> Session:
+    """What both sides of a round know."""
+    label = f"{case.name} {case.salt}"
+    return Session(
+        case.parameters,
+        expanded(f"{label}, session", 16),
+        expanded(f"{label}, context", 32),
+        [verify_key(seed) for seed in identities],
+    )
+
+
 def play(case: Case) -> Played:
     """The round, by the reference model.
 
@@ -132,12 +143,7 @@ def play(case: Case) -> Played:
     p, label = case.parameters, f"{case.name} {case.salt}"
     n = p.cohort
     identities = [expanded(f"{label}, identity {u}", 32) for u in range(n)] if p.malicious else []
-    session = Session(
-        p,
-        expanded(f"{label}, session", 16),
-        expanded(f"{label}, context", 32),
-        [verify_key(seed) for seed in identities],
-    )
+    session = session_of(case, identities)
     tapes = {u: Tape(f"{label}, party {u}") for u in range(n)}
     server = Server(session)
     run = Played(case, session, identities, inputs_of(case), tapes, server)

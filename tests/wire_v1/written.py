@@ -21,6 +21,7 @@ from reference.protocol import (
 from .play import M, Message, Played
 
 SERVER = "server"
+LARGE = 32  # parties, above which only party 0 is described
 DRAWS = ("channel_sk", "mask_seed", "self_seed", "coefficient_key", "rounding_key")
 
 
@@ -39,6 +40,7 @@ def describe(run: Played) -> dict[str, Any]:
     p, s, server = run.case.parameters, run.session, run.server
     u1, u2, u3, signers = (*run.sets, None, None, None, None)[:4]
     graph = [sorted(near) for near in s.graph()] if p.sparse else None
+    described = range(p.cohort if p.cohort < LARGE else 1)
     known = {"h0": s.h0(), "h1": server.h1, "h2": server.h2, "h3": server.h3}
     return {
         "name": run.case.name,
@@ -50,7 +52,7 @@ def describe(run: Played) -> dict[str, Any]:
         "sets": {"u1": u1, "u2": u2, "u3": u3, "signers": signers},
         "transcript": {name: value.hex() or None for name, value in known.items()},
         **({} if graph is None else {"neighbours": graph}),
-        "derived": [_derived(run, u) for u in range(p.cohort) if u in (u1 or ())],
+        "derived": [_derived(run, u) for u in described if u in (u1 or ())],
         "shares": _shares(run),
         "rejected": _rejected(run),
         "messages": [_message(one) for one in run.messages],
