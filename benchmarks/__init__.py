@@ -1,1 +1,1 @@
-"""Measurements of the library, for the repository: ``python -m benchmarks protocol``."""
+"""Measurements of the library, for the repository: ``python -m benchmarks --help``."""

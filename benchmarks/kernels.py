@@ -2,11 +2,11 @@
 
 References are what one would use instead: the core's own bare keystream, `cryptography` with NumPy,
 memcpy (a NumPy copy), a NumPy sum, NumPy quantization, big integers. A reference that is not
-installed is skipped, with its name.
+installed is skipped, with its name. Last come the kernels of a server on two workers.
 """
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from typing import Final
 
@@ -19,6 +19,7 @@ from secagg.field import Field
 from secagg.implementations import families, forced
 from secagg.primitives import shamir
 
+from . import executors
 from .rows import Row, Work, compare
 
 MASKS: Final = 100
@@ -35,6 +36,7 @@ def rows(length: int, rounds: int) -> Iterator[Row | str]:
     yield from _packing(length, rounds)
     yield from _quantize(length, rounds)
     yield from _sharing(rounds)
+    yield from executors.rows(length, rounds)
 
 
 def _masks(length: int, rounds: int) -> Iterator[Row | str]:
@@ -192,15 +194,3 @@ def _sharing(rounds: int) -> Iterator[Row]:
                 f">= {20 / PART}",
                 rounds,
             )
-
-
-def listed(length: int, rounds: int, say: Callable[[str], None]) -> list[Row]:
-    """All rows; what was left out, and progress, is said."""
-    found: list[Row] = []
-    for each in rows(length, rounds):
-        if isinstance(each, str):
-            say(f"left out: {each}")
-        else:
-            found.append(each)
-            say(f"{each.name}: {each.ratio:.2f} of {each.against}")
-    return found

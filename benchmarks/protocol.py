@@ -2,12 +2,17 @@
 
 import time
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 
 import secagg
 from secagg import Phase
 from secagg.simulate import Cost
+
+from .rows import Row, hold
+
+CORRUPT: Final = 0.05  # of the clients, on a sparse graph
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,16 +29,33 @@ class Measurement:
 
 
 def measure(
-    clients: int, length: int, dropout: float, bits: int, seed: int, mode: secagg.Mode
+    clients: int,
+    length: int,
+    dropout: float,
+    bits: int,
+    seed: int,
+    mode: secagg.Mode,
+    degree: int = 0,
 ) -> Measurement:
-    """Sums random float32 vectors, with a fraction of the clients lost after the key shares."""
+    """Sums random float32 vectors, with a fraction of the clients lost after the key shares.
+
+    With a degree the graph is sparse, for `CORRUPT` of the clients as colluders.
+    """
     rng = np.random.default_rng(seed)
     updates = [rng.uniform(-8, 8, length).astype(np.float32) for _ in range(clients)]
     lost = rng.choice(clients, round(clients * dropout), replace=False)
     form = secagg.FixedPoint(clip=8.0, bits=bits)
     start = time.perf_counter()
     drops = {int(i): Phase.MASKED_INPUT for i in lost}
-    done = secagg.secure_sum(updates, form, drops=drops, mode=mode)
+    done = secagg.secure_sum(
+        updates,
+        form,
+        drops=drops,
+        mode=mode,
+        degree=degree,
+        min_survivors=clients - len(lost) if degree else 0,
+        colluders=int(CORRUPT * clients) if degree else -1,
+    )
     seconds = time.perf_counter() - start
     plain = np.zeros(length)
     for party in done.survivors:
@@ -48,6 +70,27 @@ def measure(
         max_error=float(np.abs(np.asarray(done.total) - plain).max()),
         tolerance=form.step * len(done.survivors),
     )
+
+
+def rows(length: int, measured: Measurement) -> list[Row]:
+    """The measurement as rows: each phase of one client beside the server's, bytes and error."""
+    found = [
+        hold(
+            f"{phase}, one client",
+            cost.client_seconds / max(cost.clients, 1),
+            "s",
+            "server",
+            cost.server_seconds,
+            "",
+        )
+        for phase, cost in measured.cost.items()
+    ]
+    sent, clear = measured.bytes_up, 4 * length
+    return [
+        *found,
+        hold("bytes up, one client", sent, "bytes", "float32 in clear", clear, ""),
+        hold("largest error", measured.max_error, "", "allowed", measured.tolerance, "<= 1"),
+    ]
 
 
 def table(clients: int, measured: Measurement) -> str:

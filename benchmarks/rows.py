@@ -3,12 +3,14 @@
 import json
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 
 Work = Callable[[], object]
+Say = Callable[[str], None]
+Clock = Callable[[], float]
 ENOUGH: Final = 0.02  # seconds that one measurement of a piece of work should take at least
 
 
@@ -19,7 +21,7 @@ class Row:
     Attributes:
         name: what was measured.
         value: median seconds, or what `unit` says.
-        unit: of value and reference.
+        unit: of value and reference: "s", "bytes", or "" for a pure number.
         reference: the same of the reference, measured in turns with it.
         against: what the reference is.
         ratio: value / reference, or reference / value where `target` is a least speed-up.
@@ -37,25 +39,33 @@ class Row:
     ok: bool
 
 
-def in_turns(works: Sequence[Work], rounds: int) -> list[float]:
+def in_turns(works: Sequence[Work], rounds: int, clock: Clock = time.perf_counter) -> list[float]:
     """Median seconds of each piece of work, all measured in turns: noise hits them alike."""
     repeats = []
     for work in works:
         work()  # whatever is made on first use
-        start = time.perf_counter()
+        start = clock()
         work()
-        repeats.append(max(1, int(ENOUGH / max(time.perf_counter() - start, 1e-9))))
+        repeats.append(max(1, int(ENOUGH / max(clock() - start, 1e-9))))
     times: list[list[float]] = [[] for _ in works]
     for _ in range(rounds):
         for number, (work, repeat) in enumerate(zip(works, repeats, strict=True)):
-            start = time.perf_counter()
+            start = clock()
             for _ in range(repeat):
                 work()
-            times[number].append((time.perf_counter() - start) / repeat)
+            times[number].append((clock() - start) / repeat)
     return [statistics.median(each) for each in times]
 
 
-def compare(name: str, work: Work, against: str, reference: Work, target: str, rounds: int) -> Row:
+def compare(
+    name: str,
+    work: Work,
+    against: str,
+    reference: Work,
+    target: str,
+    rounds: int,
+    clock: Clock = time.perf_counter,
+) -> Row:
     """Measures both and holds the ratio against the target.
 
     Args:
@@ -63,24 +73,57 @@ def compare(name: str, work: Work, against: str, reference: Work, target: str, r
         work, reference: what is done; neither takes arguments.
         target: "<= x" bounds work / reference, ">= x" bounds the speed-up reference / work.
         rounds: of measuring in turns.
+        clock: `time.process_time` counts what this process works, on all cores, and not what
+            others do meanwhile.
     """
-    value, other = in_turns([work, reference], rounds)
+    value, other = in_turns([work, reference], rounds, clock)
+    return hold(name, value, "s", against, other, target)
+
+
+def hold(name: str, value: float, unit: str, against: str, reference: float, target: str) -> Row:
+    """Holds two figures that were measured already against each other; see `compare`."""
     least = target.startswith(">=")
-    ratio = other / value if least else value / other
+    ratio = reference / value if least else value / reference
     bound = float(target[2:]) if target else 0.0
     ok = not target or (ratio >= bound if least else ratio <= bound)
-    return Row(name, value, "s", other, against, ratio, target, ok)
+    return Row(name, value, unit, reference, against, ratio, target, ok)
+
+
+def collect(rows: Iterable[Row | str], say: Say) -> tuple[list[Row], list[str]]:
+    """All rows, and the texts among them: what was left out, and why. Says each as it comes."""
+    found: list[Row] = []
+    left_out: dict[str, None] = {}  # each once
+    for each in rows:
+        if isinstance(each, str):
+            left_out[each] = None
+            say(f"left out: {each}")
+        else:
+            found.append(each)
+            say(f"{each.name}: {each.ratio:.2f} of {each.against}")
+    return found, list(left_out)
 
 
 def table(rows: Sequence[Row]) -> str:
     """The rows as Markdown."""
-    lines = ["| what | ms | against | ms | ratio | target | ok |", "|---|---|---|---|---|---|---|"]
+    lines = ["| what | | against | | ratio | target | ok |", "|---|---|---|---|---|---|---|"]
     lines += [
-        f"| {row.name} | {row.value * 1e3:.3f} | {row.against} | {row.reference * 1e3:.3f} "
-        f"| {row.ratio:.2f} | {row.target} | {'yes' if row.ok else 'NO'} |"
+        f"| {row.name} | {shown(row.value, row.unit)} | {row.against} "
+        f"| {shown(row.reference, row.unit)} | {_short(row.ratio)} "
+        f"| {row.target} | {('yes' if row.ok else 'NO') if row.target else ''} |"
         for row in rows
     ]
     return "\n".join(lines)
+
+
+def _short(ratio: float) -> str:
+    return f"{ratio:,.0f}" if ratio >= 100 else f"{ratio:.3g}"
+
+
+def shown(value: float, unit: str) -> str:
+    """A figure as text: seconds from ten on, milliseconds below, whole bytes."""
+    if unit == "s":
+        return f"{value:.1f} s" if value >= 10 else f"{value * 1e3:,.3f} ms"
+    return f"{value:,.0f} {unit}" if unit else f"{value:g}"
 
 
 def write_json(path: Path, machine: str, rows: Sequence[Row]) -> None:

@@ -33,6 +33,7 @@ from .events import (
     Send,
     Work,
 )
+from .executors import run_jobs
 from .field import Field
 from .formats import FixedPoint, Integers
 from .identity import Identity
@@ -92,5 +93,6 @@ __all__ = [
     "Work",
     "__version__",
     "digest",
+    "run_jobs",
     "secure_sum",
 ]

@@ -59,7 +59,7 @@ class PhaseStarted:
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """Server: run `job.run()` anywhere, then call `complete(job, value)`.
+    """Server: run `job.run()` anywhere, then call `complete(job, value)`; or use `run_jobs`.
 
     The job of an unmasking holds mask keys: whoever runs it can unmask what the server can.
     """

@@ -82,7 +82,9 @@ class Harary:
 
     def connected(self, members: PartySet) -> bool:
         """Two gaps of half a degree each on the ring cut it in two; one is its end only."""
-        places = np.sort(self._place[list(members)])
+        octets = np.frombuffer(members.octets, np.uint8)
+        there = np.unpackbits(octets, count=len(self._ring), bitorder="little")
+        places = np.flatnonzero(there[self._ring])
         gaps = np.diff(places, append=places[:1] + len(self._ring))
         return int((gaps > self._reach).sum()) < 2
 

@@ -3,9 +3,11 @@
 import hmac
 from collections.abc import Callable
 from contextlib import suppress
-from typing import NoReturn
+from typing import Final, NoReturn
 
 from .errors import ParameterError
+
+_ZEROS: Final = {size: bytes(size) for size in (0, 16, 32)}  # wiping needs no memory
 
 
 def draw(random: Callable[[int], bytes], size: int) -> bytes:
@@ -45,8 +47,7 @@ class Secret:
     def wipe(self) -> None:
         """Overwrites the bytes with zeros and forgets them; harmless when repeated."""
         self._wiped = True  # first: bytes that are zero already must not pass for a secret
-        for i in range(len(self._data)):  # in place: this needs no memory
-            self._data[i] = 0
+        self._data[:] = _ZEROS.get(len(self._data)) or bytes(len(self._data))  # in place
         with suppress(MemoryError):
             self._data.clear()
 

@@ -7,6 +7,7 @@ every step and keeps a transcript; `secure_sum` is one call around it.
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Final
@@ -28,8 +29,8 @@ from .events import (
     Result,
     Send,
     ServerEvent,
-    Work,
 )
+from .executors import run_jobs
 from .formats import Format
 from .identity import Identity
 from .layout import Arrays, Layout
@@ -119,6 +120,7 @@ class Cohort:
         inputs: for each client, a function that gives (values, weight) when input is needed.
         drops: party -> the phase before whose message it vanishes.
         keep_transcript: whether `Run.transcript` is filled.
+        executor: what runs the server's jobs, as in `run_jobs`; this process when None.
     """
 
     def __init__(
@@ -128,12 +130,14 @@ class Cohort:
         inputs: Mapping[int, Input],
         drops: Mapping[int, Phase] | None = None,
         keep_transcript: bool = False,
+        executor: Executor | None = None,
     ) -> None:
         self._server = server
         self._clients = dict(clients)
         self._inputs = inputs
         self._drops = dict(drops or {})
         self._keep = keep_transcript
+        self._executor = executor
         self._phase = PHASE_ORDER[0]
         self._inbox: list[tuple[int, bytes]] = []  # to the server
         self.run: Final = Run(cost={phase: Cost() for phase in server.round.params.mode.phases})
@@ -192,6 +196,8 @@ class Cohort:
         self._on_server(events)
 
     def _on_server(self, events: Sequence[ServerEvent]) -> None:
+        with self._server_time():
+            events = run_jobs(self._server, events, self._executor)
         sends = [event for event in events if isinstance(event, Send)]
         for send in sends:
             self.run.cost[self._phase].bytes_down += len(send.payload)
@@ -205,10 +211,6 @@ class Cohort:
             match event:
                 case Dropped(party, reason):
                     self.run.drops[party] = reason
-                case Work(job):
-                    with self._server_time():
-                        more = self._server.complete(job, job.run())
-                    self._on_server(more)
                 case Completed(result):
                     self.run.result = result
                 case Failed(reason):
@@ -281,8 +283,10 @@ def secure_sum(
     threshold: int = 0,
     min_survivors: int = 0,
     colluders: int = -1,
+    degree: int = 0,
     policy: Policy | None = None,
     random: Callable[[int], Randomness] | None = None,
+    executor: Executor | None = None,
 ) -> SecureSum:
     """Sums updates by the real protocol, with every party in this process: it protects nobody.
 
@@ -292,9 +296,10 @@ def secure_sum(
         weights: one a party, for a format with max_weight > 1; 1 each when not given.
         drops: who disappears, and before which message: {2: Phase.MASKED_INPUT}.
         mode: in `Mode.MALICIOUS` every party gets a fresh identity, pinned by all.
-        threshold, min_survivors, colluders: see `Params`.
+        threshold, min_survivors, colluders, degree: see `Params`.
         policy: what every client insists on; a cohort of two needs `Policy(allow_pair=True)`.
         random: gives each party's source of randomness, for reproducible runs.
+        executor: what runs the server's jobs, as in `run_jobs`; this process when None.
 
     Raises:
         ParameterError: impossible parameters, schedule or weights.
@@ -318,6 +323,7 @@ def secure_sum(
         min_survivors=min_survivors,
         colluders=colluders,
         mode=mode,
+        degree=degree,
     )
     agreed = params.round()
     identities, directory = introduce(len(updates)) if mode == Mode.MALICIOUS else ([], None)
@@ -338,7 +344,9 @@ def secure_sum(
         party: _constant(vector, 1 if weights is None else weights[party])
         for party, vector in enumerate(vectors)
     }
-    run = Cohort(Server(agreed, directory), clients, inputs, drops, keep_transcript=True).play()
+    server = Server(agreed, directory)
+    cohort = Cohort(server, clients, inputs, drops, keep_transcript=True, executor=executor)
+    run = cohort.play()
     if run.result is None:
         raise RoundFailedError(run.reason, run)
     return SecureSum(

@@ -42,6 +42,8 @@ FLOORS = {
     "secagg.__main__": 6,
     "secagg.aio": 6,
     "secagg.bench": 6,
+    "secagg.cost": 6,
+    "secagg.executors": 6,
     "secagg.identity_command": 6,
     "secagg.selftest": 6,
     "secagg.simulate": 6,

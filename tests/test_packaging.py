@@ -67,6 +67,7 @@ PUBLIC = [
     "Work",
     "__version__",
     "digest",
+    "run_jobs",
     "secure_sum",
 ]
 

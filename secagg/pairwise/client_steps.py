@@ -258,14 +258,11 @@ class ClientSteps:
     def _unmask(self) -> list[ClientEvent]:
         """The one answer of this client: its shares, by the survivor set that it was told."""
         memory = self.memory
-        dealers = sorted(memory.held)
-        shares = np.stack(
-            [
-                memory.held[dealer][3:] if dealer in memory.survivors else memory.held[dealer][:3]
-                for dealer in dealers
-            ]
-        )
-        cohort = self._params.cohort
+        dealers, cohort = sorted(memory.held), self._params.cohort
+        shares = np.empty((len(dealers), shamir.LIMBS), np.uint64)
+        for row, dealer in enumerate(dealers):
+            held, alive = memory.held[dealer], dealer in memory.survivors
+            shares[row] = held[shamir.LIMBS :] if alive else held[: shamir.LIMBS]
         answer = Unmask(PartySet.of(dealers, cohort), shares).encode(self.round.session, cohort)
         memory.erase()
         return [Send(SERVER, answer), Finished()]

@@ -50,17 +50,16 @@ def pairwise_key(
     mask_secret: bytes, h1: bytes, me: int, peer: int, roster: Mapping[int, PublicKeys]
 ) -> bytes:
     """The key of the mask that two parties share; WeakKeyError if they cannot agree on one."""
-    low, high = sorted((me, peer))
-    shared = agree(mask_secret, roster[peer].mask)
-    return kdf(
-        shared,
-        Label.PAIRWISE_MASK,
-        h1,
-        u32(low),
-        u32(high),
-        roster[low].mask,
-        roster[high].mask,
-    )
+    return pairwise_key_of(mask_secret, h1, me, peer, roster[me].mask, roster[peer].mask)
+
+
+def pairwise_key_of(
+    mask_secret: bytes, h1: bytes, me: int, peer: int, my_public: bytes, peer_public: bytes
+) -> bytes:
+    """`pairwise_key` from the two mask public keys alone."""
+    (low, low_public), (high, high_public) = sorted(((me, my_public), (peer, peer_public)))
+    shared = agree(mask_secret, peer_public)
+    return kdf(shared, Label.PAIRWISE_MASK, h1, u32(low), u32(high), low_public, high_public)
 
 
 def pairwise_sign(me: int, peer: int) -> int:

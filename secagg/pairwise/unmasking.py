@@ -2,8 +2,8 @@
 
 First, for each party that shared keys and vanished, the keys that it shares with the survivors
 (`AgreeJob`); then the masks themselves, the survivors' self masks among them, cut by list of keys
-and range of the vector (`ExpandJob`). Jobs are picklable and pure; they hold mask keys, so whoever
-runs them is trusted like the server.
+and range of the vector (`ExpandJob`). Jobs are picklable and pure, and carry no key that they do
+not need; they hold secrets of the round, so whoever runs them is trusted like the server.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -19,9 +19,13 @@ from . import keys
 from .messages import PublicKeys
 from .recovery import Seeds
 
-# A piece of about this many mask elements takes some milliseconds.
+# What takes some milliseconds: so many mask elements, or so many agreements.
 PIECE_ELEMENTS: Final = 2**24
-PIECE_KEYS: Final = 256
+PIECE_AGREEMENTS: Final = 256
+# Keys of a piece: with fewer, the ranges that come back weigh more than the keys that go out;
+# with more, a short vector's one piece would hold them all.
+LEAST_KEYS: Final = 1024
+PIECE_KEYS: Final = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,20 +38,27 @@ class SignedKeys:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class AgreeJob:
-    """The pairwise keys between one vanished party and all survivors."""
+    """The pairwise keys of some pairs of a vanished party and a survivor.
 
-    party: int
-    mask_secret: bytes = field(repr=False)
+    Attributes:
+        pairs: (vanished party, survivor).
+        secrets: the rebuilt mask secret keys of the vanished parties, by party.
+        public: the mask public keys of everybody in `pairs`, by party.
+    """
+
     h1: bytes
-    survivors: tuple[int, ...]
-    roster: Mapping[int, PublicKeys] = field(repr=False)
+    pairs: tuple[tuple[int, int], ...]
+    secrets: Mapping[int, bytes] = field(repr=False)
+    public: Mapping[int, bytes] = field(repr=False)
 
     def run(self) -> SignedKeys:
-        """A key a survivor, with the sign that the survivor used."""
+        """A key a pair, with the sign that the survivor used."""
         return SignedKeys(
             tuple(
-                keys.pairwise_key(self.mask_secret, self.h1, self.party, peer, self.roster)
-                for peer in self.survivors
+                keys.pairwise_key_of(
+                    self.secrets[party], self.h1, party, peer, self.public[party], self.public[peer]
+                )
+                for party, peer in self.pairs
             ),
             self._signs(),
         )
@@ -57,13 +68,13 @@ class AgreeJob:
         if (
             not isinstance(value, SignedKeys)
             or value.signs != self._signs()
-            or len(value.keys) != len(self.survivors)
+            or len(value.keys) != len(self.pairs)
             or any(not isinstance(key, bytes) or len(key) != KEY_BYTES for key in value.keys)
         ):
-            raise RangeError("an AgreeJob gives a key and a sign for each survivor")
+            raise RangeError("an AgreeJob gives a key and a sign for each pair")
 
     def _signs(self) -> tuple[int, ...]:
-        return tuple(keys.pairwise_sign(peer, self.party) for peer in self.survivors)
+        return tuple(keys.pairwise_sign(peer, party) for party, peer in self.pairs)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -84,16 +95,46 @@ class ExpandJob:
         )
 
 
-def cut(masks: SignedKeys, params: Params) -> Iterator[ExpandJob]:
-    """The expansion of many masks as jobs of bounded size."""
-    span = max(PIECE_ELEMENTS // min(PIECE_KEYS, len(masks.keys)), 1024)
-    for first in range(0, len(masks.keys), PIECE_KEYS):
-        some = SignedKeys(
-            masks.keys[first : first + PIECE_KEYS], masks.signs[first : first + PIECE_KEYS]
+def cut_agreements(
+    secrets: Mapping[int, bytes],
+    peers: Mapping[int, Sequence[int]],
+    h1: bytes,
+    roster: Mapping[int, PublicKeys],
+) -> Iterator[AgreeJob]:
+    """The agreements of vanished parties as jobs of bounded size.
+
+    Args:
+        secrets: the mask secret key of each vanished party.
+        peers: the survivors that each of them shares a mask with.
+        h1, roster: of the round.
+    """
+    pairs = [(party, peer) for party in secrets for peer in peers[party]]
+    for first, last in _ranges(len(pairs), PIECE_AGREEMENTS):
+        some = tuple(pairs[first:last])
+        vanished = {party for party, _ in some}
+        yield AgreeJob(
+            h1,
+            some,
+            {party: secrets[party] for party in vanished},
+            {party: roster[party].mask for party in vanished.union(peer for _, peer in some)},
         )
-        for start in range(0, params.vector_length, span):
-            length = min(span, params.vector_length - start)
-            yield ExpandJob(some, params.field_bits, params.suite, start, length)
+
+
+def cut_masks(masks: SignedKeys, params: Params) -> Iterator[ExpandJob]:
+    """The expansion of many masks as jobs of bounded size."""
+    count, length = len(masks.keys), params.vector_length
+    most = min(max(PIECE_ELEMENTS // length, LEAST_KEYS), PIECE_KEYS)
+    for first, last in _ranges(count, most):
+        some = SignedKeys(masks.keys[first:last], masks.signs[first:last])
+        for start, stop in _ranges(length, max(PIECE_ELEMENTS // (last - first), 1024)):
+            yield ExpandJob(some, params.field_bits, params.suite, start, stop - start)
+
+
+def _ranges(count: int, most: int) -> Iterator[tuple[int, int]]:
+    """0 .. count in as few ranges of at most `most` as there can be, all of (nearly) one size."""
+    pieces = -(-count // most)
+    for piece in range(pieces):
+        yield count * piece // pieces, count * (piece + 1) // pieces
 
 
 class Unmasking:
@@ -125,14 +166,17 @@ class Unmasking:
         roster: Mapping[int, PublicKeys],
         peers: Mapping[int, Sequence[int]],
     ) -> list[Job]:
-        """The first jobs."""
+        """The first jobs.
+
+        Args:
+            seeds: of the survivors and of those who vanished.
+            h0, h1, roster: of the round.
+            peers: for each party that vanished, the survivors that it shares a mask with.
+        """
         self_keys = [keys.self_key(seed, h1, party) for party, seed in seeds.selves.items()]
         self._keys = [SignedKeys(tuple(self_keys), (1,) * len(self_keys))]
-        jobs = [
-            AgreeJob(party, keys.mask_key(seed, h0, party), h1, tuple(peers[party]), roster)
-            for party, seed in seeds.masks.items()
-        ]
-        return self._hand_out(jobs) if jobs else self._expand()
+        secrets = {party: keys.mask_key(seed, h0, party) for party, seed in seeds.masks.items()}
+        return self._hand_out(cut_agreements(secrets, peers, h1, roster)) or self._expand()
 
     def complete(self, job: Job, value: Any) -> list[Job]:
         """Takes the value of a job, and gives the jobs that follow once the last of its kind is in.
@@ -167,4 +211,4 @@ class Unmasking:
             tuple(sign for some in self._keys for sign in some.signs),
         )
         self._keys.clear()
-        return self._hand_out(cut(masks, self._params))
+        return self._hand_out(cut_masks(masks, self._params))

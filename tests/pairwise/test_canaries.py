@@ -570,7 +570,7 @@ def key_in_the_ledger(patch: Patch) -> None:
 
 def job_that_shows(patch: Patch) -> None:
     """The repr of a job, within its event."""
-    patch.setattr(AgreeJob, "__repr__", lambda self: f"AgreeJob({self.mask_secret.hex()})")
+    patch.setattr(AgreeJob, "__repr__", lambda self: f"AgreeJob({self.secrets[3].hex()})")
 
 
 def memory_that_shows(patch: Patch) -> None:

@@ -329,7 +329,8 @@ def shipped(job: Any) -> Any:
 
 @pytest.fixture
 def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Many jobs: two masks and 1024 elements each."""
+    """Many jobs: of four agreements, of two masks and 1024 elements."""
+    monkeypatch.setattr(unmasking, "PIECE_AGREEMENTS", 4)
     monkeypatch.setattr(unmasking, "PIECE_KEYS", 2)
     monkeypatch.setattr(unmasking, "PIECE_ELEMENTS", 2048)
 
@@ -342,7 +343,7 @@ STAYED = (0, 2, 3, 5)
 @pytest.mark.usefixtures("small_pieces")
 @pytest.mark.parametrize("order", ["in order", "backwards"])
 def test_jobs_may_be_done_in_any_order_and_handed_back_twice(order: str) -> None:
-    """Each counts once; two vanished parties, 6 x 3 pieces."""
+    """Each counts once; two pieces of agreements, 6 x 3 of masks."""
     server, jobs, _ = jobs_of(MANY, GONE)
     assert [type(job) for job in jobs] == [AgreeJob, AgreeJob]
     done: list[tuple[Any, object]] = []
@@ -400,7 +401,7 @@ def test_jobs_are_pure_and_picklable() -> None:
     assert all(np.array_equal(values[0], value) for value in values)
     for job in (agree, expand):
         text = repr(job)
-        for secret in (agree.mask_secret, *first.keys):
+        for secret in (*agree.secrets.values(), *first.keys):
             assert repr(secret)[2:-1] not in text
 
 

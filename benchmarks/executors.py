@@ -1,0 +1,80 @@
+"""Unmasking on two workers against the same jobs one by one in this process.
+
+The jobs are those of a server; what they are handed back to is its `Unmasking`, without a round
+around it. Both ways end in the same vector.
+"""
+
+import multiprocessing
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
+from functools import partial
+from typing import Any, Final, cast
+
+import numpy as np
+
+from secagg import Integers, Params, Server, Work, run_jobs
+from secagg._binding import Vector
+from secagg.events import Job, ServerEvent
+from secagg.field import Field
+from secagg.pairwise import keys
+from secagg.pairwise.messages import PublicKeys
+from secagg.pairwise.recovery import Seeds
+from secagg.pairwise.unmasking import Unmasking
+from secagg.primitives import agreement
+
+from .rows import Row, compare
+
+WORKERS: Final = 2
+H0 = H1 = bytes(32)
+
+
+class _Unmasker:
+    """As much of a server as `run_jobs` uses."""
+
+    def __init__(self, params: Params) -> None:
+        self.unmasking = Unmasking(params, Field(params.field_bits).zeros(params.vector_length))
+
+    def complete(self, job: Job, value: Any) -> list[ServerEvent]:
+        return [Work(more) for more in self.unmasking.complete(job, value)]
+
+
+def rows(length: int, rounds: int) -> Iterator[Row]:
+    """300 masks of `length`, and 20 x 300 agreements with short masks, on threads and processes."""
+    spawned = multiprocessing.get_context("forkserver")
+    with ThreadPoolExecutor(WORKERS) as threads, ProcessPoolExecutor(WORKERS, spawned) as processes:
+        for name, unmask in (
+            (f"300 masks of {length:,}", _unmasker(300, 0, length)),
+            ("6,000 agreements", _unmasker(300, 20, 100)),
+        ):
+            assert np.array_equal(unmask(None), unmask(processes))
+            for kind, executor in (("threads", threads), ("processes", processes)):
+                what = f"{name}, {WORKERS} {kind}"
+                yield compare(
+                    what, partial(unmask, executor), "one by one", partial(unmask, None), "", rounds
+                )
+
+
+def _unmasker(stayed: int, gone: int, length: int) -> Callable[[Executor | None], Vector]:
+    """A whole unmasking, as often as wanted; gives what is left of a vector of zeros."""
+    params = Params(stayed + gone, length, Integers(-1000, 1000))
+    seeds = [os.urandom(16) for _ in range(stayed + gone)]
+    survivors = tuple(range(stayed))
+    rebuilt = Seeds(
+        {party: seeds[party] for party in survivors},
+        {party: seeds[party] for party in range(stayed, stayed + gone)},
+        (),
+    )
+    roster = {
+        party: PublicKeys(b"", agreement.public_key(keys.mask_key(seed, H0, party)))
+        for party, seed in enumerate(seeds)
+    }
+
+    def unmask(executor: Executor | None) -> Vector:
+        server = _Unmasker(params)
+        peers = dict.fromkeys(rebuilt.masks, survivors)
+        jobs = server.unmasking.start(rebuilt, H0, H1, roster, peers)
+        run_jobs(cast(Server, server), [Work(job) for job in jobs], executor)
+        return server.unmasking.total
+
+    return unmask

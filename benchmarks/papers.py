@@ -1,0 +1,136 @@
+"""Published figures, and ours on the same parameters."""
+
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+import secagg
+from secagg import FixedPoint, Mode, Params, Phase
+from secagg.sparsity import sparse
+
+from . import plot, published
+from .expansion import client_bytes
+from .published import INPUT_BITS, SOURCES, TIMINGS
+from .rows import Row, Say, hold
+
+LENGTH: Final = 100_000
+DROPOUTS: Final = (0.0, 0.1, 0.3)
+FORMAT: Final = FixedPoint(clip=1.0, bits=INPUT_BITS)
+OURS: Final = "secagg"
+
+
+@dataclass(frozen=True, slots=True)
+class Played:
+    """A round that was played: seconds of one client, and of the server."""
+
+    clients: int
+    dropout: float
+    client: float
+    server: float
+
+
+def expansions() -> list[Row]:
+    """Bytes of a client both ways, over the input in clear."""
+    found = []
+    for n, m in published.EXPANSIONS:
+        clear = INPUT_BITS * m
+        theirs = published.paper_bits(n, m) / clear
+        for mode in Mode:
+            size = client_bytes(Params(n, m, FORMAT, mode=mode))
+            found.append(
+                hold(
+                    f"expansion, {mode}, n = {n:,}, m = {m:,}: {size:,} bytes",
+                    8 * size / clear,
+                    "",
+                    "Bonawitz et al. 2017",
+                    theirs,
+                    "<= 1" if mode == Mode.SEMI_HONEST else "",
+                )
+            )
+    return found
+
+
+def play(cohorts: Sequence[int], length: int, say: Say) -> list[Played]:
+    """Whole rounds on the complete graph, semi-honest, t = floor(2n/3) + 1, in this process."""
+    found = []
+    rng = np.random.default_rng(0)
+    for clients in cohorts:
+        updates = [rng.uniform(-1, 1, length).astype(np.float32) for _ in range(clients)]
+        for dropout in DROPOUTS:
+            lost = range(round(clients * dropout))
+            start = time.perf_counter()
+            done = secagg.secure_sum(updates, FORMAT, drops=dict.fromkeys(lost, Phase.MASKED_INPUT))
+            seconds = time.perf_counter() - start
+            server = sum(cost.server_seconds for cost in done.cost.values())
+            found.append(Played(clients, dropout, (seconds - server) / clients, server))
+            say(f"n = {clients}, {dropout:.0%} lost: server {server:.2f} s")
+    return found
+
+
+def tables(played: Sequence[Played]) -> str:
+    """Times and graphs beside the published ones, as Markdown."""
+    return f"{_timings(played)}\n\n{_graphs()}"
+
+
+def _timings(played: Sequence[Played]) -> str:
+    ours = {(one.clients, one.dropout): one for one in played}
+    lines = [
+        "| source | n | what | theirs, s | ours, s | theirs / ours |",
+        "|---|---|---|---|---|---|",
+    ]
+    for one in TIMINGS:
+        own = ours.get((one.clients, 0.0))
+        lines.append(_timing(one, "client", one.client, own.client if own else None))
+        for dropout, seconds in one.server.items():
+            own = ours.get((one.clients, dropout))
+            what = f"server, {dropout:.0%} lost"
+            lines.append(_timing(one, what, seconds, own.server if own else None))
+    for source, text in SOURCES.items():
+        lines.append(f"\n{source}: {text}.")
+    return "\n".join(lines)
+
+
+def _timing(one: published.Timing, what: str, theirs: float, ours: float | None) -> str:
+    own = f"{ours:.3f} | {theirs / ours:,.0f}" if ours else "not played | "
+    return f"| {one.source} | {one.clients} | {what} | {theirs:,.3f} | {own} |"
+
+
+def _graphs() -> str:
+    lines = [
+        "| n | corrupt | lost | server | degree, published | ours "
+        "| threshold, published at most | ours |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for n, corrupt, dropout, semi_malicious, degree, threshold in published.GRAPHS:
+        bad, gone = math.floor(corrupt * n), math.floor(dropout * n)
+        found = sparse(n, bad, gone, semi_malicious=semi_malicious)
+        own = (str(found.degree), str(found.threshold)) if found else ("complete", "")
+        server = "semi-malicious" if semi_malicious else "semi-honest"
+        lines.append(
+            f"| {n:,} | {corrupt} | {dropout} | {server} | {degree} | {own[0]} "
+            f"| {threshold} | {own[1]} |"
+        )
+    return "\n".join(lines)
+
+
+def draw(played: Sequence[Played]) -> bytes:
+    """The server's seconds by cohort, a panel for each fraction of lost clients."""
+    found = []
+    for dropout in DROPOUTS:
+        own = [one for one in played if one.dropout == dropout]
+        series = [plot.Series(OURS, [one.clients for one in own], [one.server for one in own])]
+        for source in SOURCES:
+            some = [one for one in TIMINGS if one.source == source]
+            series.append(
+                plot.Series(
+                    f"{source} (another machine)",
+                    [one.clients for one in some],
+                    [one.server[dropout] for one in some],
+                )
+            )
+        found.append((f"{dropout:.0%} lost", series))
+    return plot.panels(found, "clients", f"server, seconds, m = {LENGTH:,}")

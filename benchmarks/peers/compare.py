@@ -1,0 +1,171 @@
+"""This library beside the others, on the same vectors, weights, precision and dropouts.
+
+Whole rounds have all parties in this process, one after the other. Ours is played before and after
+each round of another system, since some of these take minutes; the median counts.
+"""
+
+import importlib.metadata
+import os
+import statistics
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from secagg import Field, FixedPoint, Params, Suite
+from secagg.encoding import codec_for
+
+from ..kernels import MASKS, _cryptography
+from ..rows import Row, compare, hold
+from . import ckks, flower, lightsecagg, ours
+from .case import BITS, CLIP, MAX_WEIGHT, Case, MissingError, Outcome, System
+
+OURS: Final = "secagg"
+FLOWER: Final = "Flower"
+SYSTEMS: Final[dict[str, System]] = {
+    FLOWER: flower.play,
+    "FedML LightSecAgg": lightsecagg.play,
+    "CKKS (TenSEAL)": ckks.play,
+}
+PACKAGES: Final = ("flwr", "fedml", "tenseal", "cryptography")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Played:
+    """One system's round."""
+
+    case: Case
+    system: str
+    outcome: Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """What is measured.
+
+    Attributes:
+        length: coordinates, everywhere.
+        few: clients of the rounds with every system.
+        many: clients of the round with Flower alone.
+        rounds: of measuring in turns, for single pieces of work.
+        targets: whether these are the sizes that the targets are about.
+    """
+
+    length: int
+    few: int
+    many: int
+    rounds: int
+    targets: bool
+
+
+FULL: Final = Sizes(1_000_000, 10, 100, 7, True)
+QUICK: Final = Sizes(2_000, 6, 7, 3, False)
+DROPOUT: Final = 0.1
+
+
+def title() -> str:
+    """The peers that are installed, with their versions, and what everybody computes."""
+    found = []
+    for package in PACKAGES:
+        try:
+            found.append(f"{package} {importlib.metadata.version(package)}")
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return (
+        f"{', '.join(found) or 'no peer is installed'}; values clipped to {CLIP:g} at 2^{BITS} "
+        f"levels, weights 1 to {MAX_WEIGHT}, {DROPOUT:.0%} lost after the key shares"
+    )
+
+
+def measure(sizes: Sizes, played: list[Played]) -> Iterator[Row | str]:
+    """One row after the other; whole rounds are appended to `played`, too."""
+    yield from _pieces(sizes)
+    few = Case.random(sizes.few, sizes.length, DROPOUT)
+    for name in SYSTEMS:
+        yield from _round(few, name, "", "", played)
+    many = Case.random(sizes.many, sizes.length, DROPOUT)
+    faster, smaller = (">= 50", "<= 0.5") if sizes.targets else ("", "")
+    yield from _round(many, FLOWER, faster, smaller, played)
+
+
+def _pieces(sizes: Sizes) -> Iterator[Row | str]:
+    length, rounds = sizes.length, sizes.rounds
+    values = np.random.default_rng(0).uniform(-CLIP, CLIP, length).astype(np.float32)
+    codec = codec_for(Params(10, length, FixedPoint(clip=CLIP, bits=BITS)))
+    field = Field(32)
+    acc = field.zeros(length)
+    keys, signs = [os.urandom(32) for _ in range(MASKS)], [1] * MASKS
+
+    def masks() -> object:
+        return field.accumulate(acc, keys, signs, Suite.AES256CTR)
+
+    def target(bound: str) -> str:
+        return bound if sizes.targets else ""
+
+    name = f"{MASKS} masks of {length:,} expanded and added"
+    try:
+        yield compare(
+            f"quantize {length:,} float32 to {BITS} bits",
+            lambda: codec.encode(values, 1, os.urandom),
+            "Flower's quantize",
+            flower.quantizer(values),
+            target(">= 20"),
+            rounds,
+        )
+        generator = flower.masks(MASKS, length)
+        yield compare(name, masks, "Flower's generator", generator, target(">= 30"), rounds)
+    except MissingError as missing:
+        yield str(missing)
+    naive = _cryptography(keys, signs, length)
+    if naive is None:
+        yield "cryptography + NumPy: not installed"
+    else:
+        yield compare(name, masks, "cryptography + NumPy", naive, target(">= 4"), rounds)
+
+
+def _round(
+    case: Case, name: str, faster: str, smaller: str, played: list[Played]
+) -> Iterator[Row | str]:
+    """Seconds, and bytes that one client sends."""
+    before = ours.play(case)
+    try:
+        theirs = SYSTEMS[name](case)
+    except MissingError as missing:
+        yield str(missing)
+        return
+    own = [before, ours.play(case), ours.play(case)]
+    if not any(one.case is case and one.system == OURS for one in played):
+        played.append(Played(case, OURS, own[-1]))
+    played.append(Played(case, name, theirs))
+    seconds = statistics.median(one.seconds for one in own)
+    yield hold(f"whole round, {case}", seconds, "s", name, theirs.seconds, faster)
+    busy = statistics.median(one.cpu for one in own)
+    yield hold(f"its CPU time, {case}", busy, "s", name, theirs.cpu, "")
+    sent = f"bytes up, one client, {case}"
+    yield hold(sent, own[-1].bytes_up, "bytes", name, theirs.bytes_up, smaller)
+
+
+def table(played: list[Played]) -> str:
+    """Whole rounds by phase, as Markdown."""
+    lines = [
+        "| round | system | phase | one client, ms | server, s |",
+        "|---|---|---|---|---|",
+    ]
+    for one in played:
+        for phase, (clients, server) in one.outcome.phases.items():
+            lines.append(
+                f"| {one.case} | {one.system} | {phase.replace('_', ' ')} "
+                f"| {clients / one.case.clients * 1e3:,.2f} | {server:.3f} |"
+            )
+    lines += [
+        "",
+        "| round | system | all, s | CPU, s | bytes up, one client | largest error of the mean |",
+        "|---|---|---|---|---|---|",
+    ]
+    lines += [
+        f"| {one.case} | {one.system} | {one.outcome.seconds:.2f} | {one.outcome.cpu:.2f} "
+        f"| {one.outcome.bytes_up:,} | {one.outcome.error(one.case):.1e} |"
+        for one in played
+    ]
+    return "\n".join(lines)

@@ -1,0 +1,192 @@
+"""The server's unmasking, held against the bare work in it.
+
+What must be done whatever the code around it: one X25519 agreement for each pair of a lost and a
+surviving client, and the keystream of every mask that comes off. These are timed alone, in turns
+with a real server, from the last answer of a survivor to the sum. Times are CPU time, so cores and
+other work on the machine make no difference.
+
+No clients are played: everything that a server holds when the survivors answer is made directly
+(seeds, keys, commitments, and the masked sum, with its masks expanded from the survivors' side),
+and a server is resumed from it. The sum must come out exactly.
+"""
+
+import os
+import statistics
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Final
+
+import numpy as np
+from nacl import bindings
+
+import secagg
+from secagg import FixedPoint, MemoryLedger, Params, Round, Server, Work, _binding
+from secagg.field import KEY_BYTES, Field
+from secagg.pairwise import keys
+from secagg.pairwise.memory import ServerMemory
+from secagg.pairwise.messages import PublicKeys, Unmask
+from secagg.pairwise.state import StoredServer, seal_server
+from secagg.pairwise.transitions import ServerState
+from secagg.primitives import agreement, shamir
+from secagg.wire import MessageType, PartySet
+
+from .rows import Row, hold
+from .rows import Work as Task
+
+DROPOUT: Final = 0.1
+TARGET: Final = ">= 0.6"
+PIECE: Final = 1 << 17  # bytes of keystream a call
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Waiting:
+    """A server that waits for the survivors' answers, the answers, and the sum to come.
+
+    Attributes:
+        stored: the server, sealed under `key`.
+        answers: message of each survivor, by party.
+        total: the sum of their inputs, field elements.
+        secrets: mask secret of each lost party.
+        public: mask key of each survivor.
+    """
+
+    agreed: Round
+    stored: bytes = field(repr=False)
+    key: bytes = field(repr=False)
+    answers: dict[int, bytes] = field(repr=False)
+    total: _binding.Vector = field(repr=False)
+    secrets: list[bytes] = field(repr=False)
+    public: list[bytes] = field(repr=False)
+
+    @property
+    def masks(self) -> int:
+        """Masks in the sum: a self mask a survivor, and one for each pair with a lost party."""
+        return len(self.public) * (1 + len(self.secrets))
+
+    def server(self) -> Server:
+        """The server, as it waits for the last answer."""
+        server = Server.resume(self.stored, self.key, MemoryLedger())
+        *others, _ = self.answers.items()
+        for party, answer in others:
+            server.receive(party, answer)
+        return server
+
+    def unmask(self, server: Server) -> None:
+        """From the last answer to the sum."""
+        *_, (party, answer) = self.answers.items()
+        events = server.receive(party, answer)
+        while not any(isinstance(event, secagg.Completed) for event in events):
+            event = events.pop(0)
+            assert isinstance(event, Work), event
+            events += server.complete(event.job, event.job.run())
+        found = next(event.result for event in events if isinstance(event, secagg.Completed))
+        fixed = self.agreed.params.format
+        assert isinstance(fixed, FixedPoint)
+        expected = self.total * fixed.step - fixed.clip * len(self.answers)
+        assert np.allclose(found.total, expected, rtol=0, atol=1e-6), "not the sum"
+
+    def agreements(self) -> None:
+        """The bare X25519."""
+        for secret in self.secrets:
+            for public in self.public:
+                bindings.crypto_scalarmult(secret, public)
+
+    def keystream(self) -> None:
+        """The bare keystream of all masks, into a buffer that stays in the second-level cache."""
+        params = self.agreed.params
+        buffer = np.empty(PIECE, np.uint8)
+        out, key = _binding.write(buffer), _binding.octets(bytes(KEY_BYTES))
+        size = Field(params.field_bits).dtype.itemsize * params.vector_length * self.masks
+        for _ in range(-(-size // PIECE)):
+            _binding.lib.sa_stream(params.suite, out, PIECE, key, 0, 0)
+
+
+def waiting(clients: int, length: int, lost: int) -> Waiting:
+    """Makes it; the first parties are the lost ones."""
+    params = Params(clients, length, FixedPoint(clip=8.0, bits=20))
+    agreed, vectors = params.round(), Field(params.field_bits)
+    h0 = keys.h0(agreed, b"")
+    parties, gone, survivors = range(clients), range(lost), range(lost, clients)
+    mask_seeds = [os.urandom(shamir.SEED_BYTES) for _ in parties]
+    self_seeds = [os.urandom(shamir.SEED_BYTES) for _ in parties]
+    secrets = [keys.mask_key(seed, h0, party) for party, seed in enumerate(mask_seeds)]
+    roster = {
+        party: PublicKeys(os.urandom(KEY_BYTES - 1) + b"\0", agreement.public_key(secret))
+        for party, secret in enumerate(secrets)
+    }
+    h1 = keys.h1(h0, roster, clients)
+    h2 = keys.h2(h1, parties, clients)
+
+    shares = np.empty((clients, clients, shamir.LIMBS), np.uint64)  # holder, dealer
+    for dealer in parties:
+        seed = mask_seeds[dealer] if dealer in gone else self_seeds[dealer]
+        dealt = shamir.deal([seed], params.threshold, parties, params.suite, os.urandom(KEY_BYTES))
+        shares[:, dealer] = dealt
+    everybody = PartySet.of(parties, clients)
+    answers = {
+        holder: Unmask(everybody, shares[holder]).encode(agreed.session, clients)
+        for holder in survivors
+    }
+
+    largest = params.format.largest
+    rng = np.random.default_rng(0)
+    total = rng.integers(0, largest * len(survivors), length, endpoint=True).astype(vectors.dtype)
+    masked = total.copy()
+    for party in survivors:  # what this client would have added, of what is still in the sum
+        own = [keys.self_key(self_seeds[party], h1, party)]
+        own += [keys.pairwise_key(secrets[party], h1, party, peer, roster) for peer in gone]
+        signs = [1] + [keys.pairwise_sign(party, peer) for peer in gone]
+        vectors.accumulate(masked, own, signs, params.suite)
+
+    memory = ServerMemory(
+        expected=tuple(survivors),
+        total=masked,
+        accepted={kind: {} for kind in MessageType},
+        state=ServerState.UNMASK,
+        h1=h1,
+        h2=h2,
+        h3=keys.h3(h2, survivors, clients),
+        roster=roster,
+        commitments={party: keys.commitment(self_seeds[party], h1, party) for party in parties},
+        survivors=tuple(survivors),
+    )
+    key = os.urandom(KEY_BYTES)
+    return Waiting(
+        agreed,
+        seal_server(StoredServer(agreed, h0, memory), key),
+        key,
+        answers,
+        total,
+        secrets[:lost],
+        [roster[party].mask for party in survivors],
+    )
+
+
+def rows(clients: int, length: int, rounds: int) -> Iterator[Row]:
+    """One row: CPU time of unmasking, and how near it is to the bare work."""
+    ready = waiting(clients, length, round(clients * DROPOUT))
+    whole, agreements, keystream = [], [], []
+    for _ in range(rounds):
+        server = ready.server()
+        whole.append(_seconds(partial(ready.unmask, server)))
+        agreements.append(_seconds(ready.agreements))
+        keystream.append(_seconds(ready.keystream))
+    agree, expand = statistics.median(agreements), statistics.median(keystream)
+    pairs = len(ready.secrets) * len(ready.public)
+    yield hold(
+        f"unmasking, n = {clients}, m = {length:,}, {len(ready.secrets)} lost",
+        statistics.median(whole),
+        "s",
+        f"bare X25519 for {pairs:,} keys ({agree:.2f} s) + keystream of {ready.masks:,} masks "
+        f"({expand:.2f} s)",
+        agree + expand,
+        TARGET,
+    )
+
+
+def _seconds(work: Task) -> float:
+    start = time.process_time()
+    work()
+    return time.process_time() - start

@@ -1,0 +1,149 @@
+"""How the work of an unmasking is cut: nothing twice, nothing left out, pieces alike and small."""
+
+import pickle
+from collections import Counter
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from secagg import Integers, Params
+from secagg.field import Field
+from secagg.pairwise import unmasking
+from secagg.pairwise.messages import PublicKeys
+from secagg.pairwise.unmasking import SignedKeys, cut_agreements, cut_masks
+
+H1 = bytes(32)
+
+
+def key(number: int) -> bytes:
+    """A stand-in for a key: nothing is agreed or expanded with it unless said."""
+    return number.to_bytes(32, "big")
+
+
+def params(length: int) -> Params:
+    """A round of vectors of this length."""
+    return Params(4, length, Integers(-1000, 1000), threshold=3)
+
+
+def masks(count: int) -> SignedKeys:
+    """So many, with signs in turn."""
+    return SignedKeys(tuple(map(key, range(count))), tuple((1, -1)[i % 2] for i in range(count)))
+
+
+@given(
+    count=st.integers(0, 40),
+    length=st.integers(1, 9000),
+    elements=st.sampled_from([1, 2048, 5000, 2**24]),
+    least=st.integers(1, 5),
+    most=st.integers(5, 30),
+)
+def test_every_mask_is_expanded_once(
+    count: int, length: int, elements: int, least: int, most: int
+) -> None:
+    """Each key with its sign over each element, in one piece; no piece is beyond its bound."""
+    whole = masks(count)
+    signs = dict(zip(whole.keys, whole.signs, strict=True))
+    seen = {name: np.zeros(length, int) for name in whole.keys}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(unmasking, "PIECE_ELEMENTS", elements)
+        patch.setattr(unmasking, "LEAST_KEYS", least)
+        patch.setattr(unmasking, "PIECE_KEYS", most)
+        for job in cut_masks(whole, params(length)):
+            assert 0 < len(job.masks.keys) <= most
+            assert 0 < job.length <= max(elements // len(job.masks.keys), 1024)
+            for name, sign in zip(job.masks.keys, job.masks.signs, strict=True):
+                assert sign == signs[name]
+                seen[name][job.start : job.start + job.length] += 1
+    assert all((counts == 1).all() for counts in seen.values())
+
+
+@pytest.mark.parametrize(
+    ("count", "length", "pieces"),
+    [
+        (1, 1000, 1),
+        (10, 1_000_000, 1),  # one piece would be this
+        (2, 2**24, 2),
+        (1000, 100, 1),
+        (300, 1_000_000, 18),
+        (57_000, 10_000, 34),
+        (91_000, 100_000, 89 * 7),
+    ],
+)
+def test_pieces_are_alike(count: int, length: int, pieces: int) -> None:
+    """So many as the work fills, within two parts in a hundred of each other, none too small."""
+    jobs = list(cut_masks(masks(count), params(length)))
+    sizes = [len(job.masks.keys) * job.length for job in jobs]
+    assert len(jobs) == pieces
+    assert max(sizes) <= 1.02 * min(sizes)
+    assert max(sizes) <= 2**24
+    assert len(jobs) == 1 or min(sizes) > 0.8 * 2**24
+
+
+def test_an_expansion_is_small_on_its_way() -> None:
+    """Out go keys, back comes a range: less than half a megabyte, whatever the round's size."""
+    for count, length in ((91_000, 100_000), (57_000, 10_000), (100_000, 100)):
+        job = next(cut_masks(masks(count), params(length)))
+        assert len(pickle.dumps(job)) < 200_000
+        assert job.length * 8 <= 262_144
+
+
+def test_pieces_add_up() -> None:
+    """The pieces' values are the sum of the masks."""
+    form = params(5000)
+    whole = masks(7)
+    field = Field(form.field_bits)
+    total = field.zeros(form.vector_length)
+    field.accumulate(total, whole.keys, whole.signs, form.suite)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(unmasking, "PIECE_KEYS", 3)
+        patch.setattr(unmasking, "PIECE_ELEMENTS", 3 * 1024)
+        jobs = list(cut_masks(whole, form))
+    assert [len(job.masks.keys) for job in jobs] == [2] * 8 + [3] * 5
+    sums = field.zeros(form.vector_length)
+    for job in jobs:
+        part = sums[job.start : job.start + job.length]
+        field.add(part, job.run(), out=part)
+    assert np.array_equal(sums, total)
+
+
+# ---- agreements --------------------------------------------------------------------------------
+
+
+def roster(cohort: int) -> dict[int, PublicKeys]:
+    """Public keys of a cohort; the signature and the other key are long, and not needed."""
+    return {party: PublicKeys(b"c" * 32, key(party), b"s" * 64) for party in range(cohort)}
+
+
+def neighbours(party: int, cohort: int, degree: int) -> tuple[int, ...]:
+    """Some others, as on a sparse graph."""
+    return tuple((party + step) % cohort for step in range(1, degree + 1))
+
+
+@pytest.mark.parametrize(
+    ("vanished", "degree", "pieces"), [(100, 900, 352), (50, 30, 6), (3, 0, 0)]
+)
+def test_every_pair_agrees_once(vanished: int, degree: int, pieces: int) -> None:
+    """Each vanished party with each of its peers, in pieces alike, many parties to a piece."""
+    secrets = {party: key(10_000 + party) for party in range(vanished)}
+    peers = {party: neighbours(party, 1000, degree) for party in secrets}
+    jobs = list(cut_agreements(secrets, peers, H1, roster(1000)))
+    assert len(jobs) == pieces
+    sizes = [len(job.pairs) for job in jobs] or [0]
+    assert max(sizes) - min(sizes) <= 1
+    assert max(sizes) <= 256
+    pairs = Counter(pair for job in jobs for pair in job.pairs)
+    assert pairs == Counter((party, peer) for party in secrets for peer in peers[party])
+
+
+def test_a_worker_gets_what_it_needs() -> None:
+    """Secrets and public mask keys of its own pairs, of nobody else, and nothing more."""
+    secrets = {party: key(10_000 + party) for party in range(100)}
+    peers = {party: neighbours(party, 1000, 300) for party in secrets}
+    everybody = roster(1000)
+    for job in cut_agreements(secrets, peers, H1, everybody):
+        vanished = {party for party, _ in job.pairs}
+        assert job.secrets == {party: secrets[party] for party in vanished}
+        assert job.public == {party: everybody[party].mask for pair in job.pairs for party in pair}
+        assert len(pickle.dumps(job)) < 16_000

@@ -1,0 +1,120 @@
+"""The cost model: bytes to the byte, seconds by counts."""
+
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+
+from secagg import Client, FixedPoint, Integers, Mode, ParameterError, Params, Phase, Server
+from secagg.cost import Shape, Units, calibrate, estimate
+from secagg.simulate import Cohort, Run, introduce
+
+FORMAT = FixedPoint(clip=1.0, bits=12, max_weight=3)
+SHAPES = {
+    "complete": Params(9, 40, FORMAT),
+    "malicious": Params(9, 40, FORMAT, mode=Mode.MALICIOUS),
+    "sparse": Params(40, 25, Integers(0, 9), degree=8, min_survivors=38, colluders=0),
+}
+ONES = Units(**dict.fromkeys((field.name for field in dataclasses.fields(Units)), 1.0))
+
+
+def play(params: Params, lost: int) -> Run:
+    """A round in which the first parties vanish after they have dealt shares."""
+    agreed = params.round()
+    malicious = params.mode is Mode.MALICIOUS
+    identities, directory = introduce(params.cohort) if malicious else ([], None)
+    from secagg import MemoryLedger
+
+    clients = {
+        party: Client(
+            agreed,
+            party,
+            identity=identities[party] if identities else None,
+            directory=directory,
+            ledger=MemoryLedger() if malicious else None,
+        )
+        for party in range(params.cohort)
+    }
+    values = np.zeros(params.length, np.int64)
+    return Cohort(
+        Server(agreed, directory),
+        clients,
+        dict.fromkeys(clients, lambda: (values, 1)),
+        dict.fromkeys(range(lost), Phase.MASKED_INPUT),
+    ).play()
+
+
+@pytest.mark.parametrize("name", SHAPES)
+@pytest.mark.parametrize("lost", [0, 2])
+def test_bytes_are_those_of_a_round(name: str, lost: int) -> None:
+    """One that stays, and the server, both ways."""
+    params = SHAPES[name]
+    run = play(params, lost)
+    assert run.result is not None
+    told = estimate(Shape.of(params, lost), ONES)
+    stays = params.cohort - 1
+    assert (told.client.sent, told.client.received) == (run.bytes_up[stays], run.bytes_down[stays])
+    assert told.server.received == sum(run.bytes_up.values())
+    assert told.server.sent == sum(run.bytes_down.values())
+
+
+def test_seconds_follow_the_units() -> None:
+    """All units twice as large: twice the seconds. One unit larger: no side gets cheaper."""
+    twice = Units(*(2.0 for _ in dataclasses.fields(Units)))
+    for params in SHAPES.values():
+        shape = Shape.of(params, 2)
+        once = estimate(shape, ONES)
+        assert estimate(shape, twice).client.seconds == pytest.approx(2 * once.client.seconds)
+        assert estimate(shape, twice).server.seconds == pytest.approx(2 * once.server.seconds)
+        used = 0
+        for field in dataclasses.fields(Units):
+            more = estimate(shape, dataclasses.replace(ONES, **{field.name: 3.0}))
+            grown = more.client.seconds > once.client.seconds
+            grown |= more.server.seconds > once.server.seconds
+            assert more.client.seconds >= once.client.seconds
+            assert more.server.seconds >= once.server.seconds
+            used += grown
+        unused = {"complete": 3, "malicious": 1, "sparse": 2}  # signatures, sparse graphs
+        assert used == len(dataclasses.fields(Units)) - unused[name_of(params)]
+
+
+def name_of(params: Params) -> str:
+    """Which of the shapes."""
+    return next(name for name, one in SHAPES.items() if one is params)
+
+
+def test_agreements_count_as_the_protocol_makes_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two a neighbour for a client, one a lost pair for the server: the real calls."""
+    from secagg.pairwise import client_steps, keys
+    from secagg.primitives import agreement
+
+    true, calls = agreement.agree, 0
+
+    def counted(secret: bytes, peer: bytes) -> bytes:
+        nonlocal calls
+        calls += 1
+        return true(secret, peer)
+
+    monkeypatch.setattr(client_steps.agreement, "agree", counted)
+    monkeypatch.setattr(keys, "agree", counted)
+    params, lost = SHAPES["complete"], 2
+    play(params, lost)
+    only = {field.name: 0.0 for field in dataclasses.fields(Units)} | {"agree": 1.0}
+    told = estimate(Shape.of(params, lost), Units(**only))
+    assert params.cohort * told.client.seconds + told.server.seconds == calls
+
+
+def test_units_of_this_machine() -> None:
+    """Every unit is a time; X25519 costs more than a hash."""
+    units = calibrate(rounds=1)
+    assert all(math.isfinite(value) and 0 <= value < 0.1 for value in dataclasses.astuple(units))
+    assert units.agree > units.derive > 0
+    assert units.expand > 0
+
+
+def test_a_round_without_a_result_has_no_cost() -> None:
+    """More dropouts than leave a quorum."""
+    params = SHAPES["complete"]
+    with pytest.raises(ParameterError, match="no result"):
+        Shape.of(params, params.cohort - params.quorum + 1)
