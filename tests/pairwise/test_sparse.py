@@ -286,13 +286,13 @@ def test_no_message_tells_of_strangers() -> None:
 def test_masks_are_agreed_between_neighbours_only(monkeypatch: pytest.MonkeyPatch) -> None:
     """By clients with those in U2, by the server for who vanished with those in U3; each once."""
     agreed: Counter[tuple[int, int]] = Counter()
-    true = keys.pairwise_key
+    true = keys.pairwise_key_of
 
-    def key(secret: bytes, h1: bytes, party: int, peer: int, roster: object) -> bytes:
+    def key(secret: bytes, h1: bytes, party: int, peer: int, *publics: bytes) -> bytes:
         agreed[party, peer] += 1
-        return true(secret, h1, party, peer, roster)  # type: ignore[arg-type]
+        return true(secret, h1, party, peer, *publics)
 
-    monkeypatch.setattr(keys, "pairwise_key", key)
+    monkeypatch.setattr(keys, "pairwise_key_of", key)
     params = ten(threshold=2)
     ring = Ring(params)
     drops = {2: A, 4: S, 9: M}
