@@ -5,6 +5,7 @@ As in `attacks.py`, an attack is a function that says what the attacker gained, 
 """
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
@@ -355,6 +356,28 @@ def ciphertext_for_a_stranger() -> str:
     network = meddle(params, MessageType.SHARE_KEYS, change)
     gain = verdict(network, set(range(10)) - {3})
     return gain or ("" if network.refusals else "took a ciphertext for a stranger")
+
+
+@on_sparse
+def roster_altered_on_the_way() -> str:
+    """A neighbour's mask key, or h1, is another where it arrives: that client is dropped.
+
+    It cannot compute h1 from the entries that it sees, and must not mask with a wrong key.
+    """
+    params = tight(10, **{**TEN, "threshold": 3})
+    for place in (22, 22 + 32 + 64 + 32):  # h1; the mask key of the second entry
+        network = cohort(params)
+        while not any(one.receiver == 0 for one in network.queue):
+            network.deliver(network.queue.pop(0))
+        at = next(i for i, one in enumerate(network.queue) if one.receiver == 0)
+        payload = bytearray(network.queue[at].payload)
+        payload[place] ^= 1
+        network.queue[at] = replace(network.queue[at], payload=bytes(payload))
+        if gain := verdict(network.run(), range(1, 10)):
+            return gain
+        if 0 not in network.dropped:
+            return "took shares for an altered roster"
+    return ""
 
 
 @on_sparse

@@ -5,6 +5,7 @@ from pairwise.sparse import SPARSE_ATTACKS
 from pairwise.test_planted_bugs import Defence, Patch, both, guard
 
 from secagg.errors import SecAggError
+from secagg.pairwise import keys
 from secagg.pairwise.client_steps import ClientSteps
 from secagg.pairwise.server_steps import ServerSteps
 from secagg.params import Params, Policy
@@ -14,6 +15,11 @@ from secagg.wire import Reader
 def no_end(patch: Patch) -> None:
     """Bytes may follow the last field."""
     patch.setattr(Reader, "end", lambda self: None)
+
+
+def h1_alone(patch: Patch) -> None:
+    """A client says which h1 it was told, and nothing of the entries."""
+    patch.setattr(keys, "believed", lambda h1, near, cohort: h1)
 
 
 FEW, PARTS = "of this party's neighbours", "falls into parts"
@@ -48,6 +54,10 @@ DEFENCES = [
     Defence("shares of neighbours only", guard(ServerSteps.on_unmask, "did not share"),
             "share_of_a_stranger", "took a share"),
     Defence("end of the shares", no_end, "ciphertext_for_a_stranger", "took a ciphertext"),
+    Defence("roster believed", guard(ServerSteps.on_share_keys, "(h1)"),
+            "roster_altered_on_the_way", "the round failed"),
+    Defence("entries in the roster believed", h1_alone, "roster_altered_on_the_way",
+            "a wrong sum"),
     Defence("server looks at the pieces", guard(ServerSteps.hopeless, "fall into parts"),
             "round_that_falls_apart", "were asked"),
     Defence("server counts holders", guard(ServerSteps.hopeless, "are needed"),

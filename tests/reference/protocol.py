@@ -303,6 +303,13 @@ class Session:
         joined = b"".join(b"".join(entries[u]) for u in u1)
         return hashed("h1", self.h0(), self.bitmap(u1), joined)
 
+    def believed(self, h1: bytes, listed: Mapping[int, Entry]) -> bytes:
+        """WIRE.md "Transcript": r_u in mode 2, from the entries of the holders of u in U1."""
+        if not self.parameters.sparse:
+            return h1
+        joined = b"".join(b"".join(listed[v]) for v in sorted(listed))
+        return hashed("roster", h1, self.bitmap(listed), joined)
+
     def after(self, label: str, previous: bytes, members: Iterable[int]) -> bytes:
         """WIRE.md "Transcript": h2 and h3."""
         return hashed(label, previous, self.bitmap(members))
@@ -418,7 +425,8 @@ class Party:
         of_mask = share(self.mask_seed, higher[:3], t, points)
         of_self = share(self.self_seed, higher[3:], t, points)
         self.shares[me] = of_mask[me + 1], of_self[me + 1]
-        body = [self.h1, kdf(self.self_seed, "self commitment", self.h1, u32(me))]
+        believed = self.session.believed(self.h1, self.entries)
+        body = [believed, kdf(self.self_seed, "self commitment", self.h1, u32(me))]
         for v in listed:
             if v != me:
                 cipher, data = self.channel(me, v)
@@ -528,9 +536,10 @@ class Server:
             reader.expect(s.h0())
             self.entries[u] = s.read_entry(reader, u)
         elif name == "share keys":
-            reader.expect(self.h1)
+            near = s.holders(u, self.entries)
+            reader.expect(s.believed(self.h1, {v: self.entries[v] for v in near}))
             self.commitments[u] = reader.take(32)
-            for v in s.holders(u, self.entries):
+            for v in near:
                 if v != u:
                     self.ciphertexts[u, v] = reader.take(CIPHERTEXT)
         elif name == "masked input":

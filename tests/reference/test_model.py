@@ -375,6 +375,8 @@ def test_run_on_a_sparse_graph(suite: int) -> None:
     for u in u3:
         listed = b"".join(entries[v] for v in sorted(u1 & {u, *near[u]}))
         assert r.received[u, "roster"][20:] == bitmap(u1, 12) + r.h1 + listed
+        held = bitmap(u1 & {u, *near[u]}, 12)
+        assert r.sent[u, S][20:52] == hashed("roster", r.h1, held, listed)
         assert len(r.sent[u, S]) == 20 + 64 + len(u1 & near[u]) * 62
         assert len(r.received[u, "delivery"]) == 20 + 2 + len(u2 & near[u]) * 62
         assert r.pairwise[u].keys() == u2 & near[u]

@@ -174,7 +174,9 @@ def _to_the_server(on: Forge) -> Iterable[Refusal]:
     yield on.sends(S, "a ciphertext too few", good[:-CIPHERTEXT], DECODE, "one for each neighbour")
     data = good + 5 * good[-CIPHERTEXT:]
     yield on.sends(S, "a ciphertext for everybody", data, DECODE, "one for each neighbour, no more")
-    yield on.sends(S, "wrong h1", flip(good, HEADER), DROPPED, "shares for another roster")
+    yield on.sends(S, "wrong roster", flip(good, HEADER), DROPPED, "shares for another roster")
+    data = good[:HEADER] + on.server.h1 + good[HEADER + 32 :]
+    yield on.sends(S, "h1 itself", data, DROPPED, "in mode 2 r_u stands here")
     stranger = far(on, N - 1)[0]
     data = on.s.message(A, on.s.h0(), on.entries[N - 1][:32] + on.entries[stranger][32:])
     note = "keys are distinct in all of U1, whoever is whose neighbour"
