@@ -1,12 +1,17 @@
 """The kernels of the native core, each against a reference in the same run.
 
 References are what one would use instead: the core's own bare keystream, `cryptography` with NumPy,
-memcpy (a NumPy copy), a NumPy sum, NumPy quantization, big integers. A reference that is not
-installed is skipped, with its name. Last come the kernels of a server on two workers.
+OpenSSL's keystream, a NumPy copy into a new array, a NumPy sum, NumPy quantization, big integers. A
+reference that is not installed is skipped, with its name. Last come the kernels of a server on two
+workers.
 """
 
+import importlib.util
+import multiprocessing
 import os
+import time
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from typing import Final
 
@@ -20,7 +25,10 @@ from secagg.implementations import families, forced
 from secagg.primitives import shamir
 
 from . import executors
-from .rows import Row, Work, compare
+from .rows import Row, Work, compare, hold, in_turns
+
+# Everything here works on one thread: what others do on the machine is not counted.
+_compare: Final = partial(compare, clock=time.process_time)
 
 MASKS: Final = 100
 HOLDERS: Final = 1000
@@ -28,14 +36,20 @@ THRESHOLD: Final = 667
 SEEDS: Final = 2
 PART: Final = 200  # of the holders one in so many, for the slowest reference
 PIECE: Final = 1 << 17  # bytes of keystream a call
+OPENSSL_CPU: Final = "OPENSSL_ia32cap"
+NO_AVX512: Final = ":~0xd0230000"  # its bits for F, DQ, IFMA, CD, BW and VL
+UPLOADS: Final = 20  # more than caches hold
+SERVER_SECONDS: Final = 0.05  # for the seeds of as many clients as there are holders
 
 
 def rows(length: int, rounds: int) -> Iterator[Row | str]:
     """One row after the other as it is measured; a text says what was left out and why."""
     yield from _masks(length, rounds)
+    yield from _openssl(rounds)
     yield from _packing(length, rounds)
     yield from _quantize(length, rounds)
     yield from _sharing(rounds)
+    yield _rebuilding(rounds)
     yield from executors.rows(length, rounds)
 
 
@@ -49,22 +63,19 @@ def _masks(length: int, rounds: int) -> Iterator[Row | str]:
         return lambda: narrow.accumulate(acc32, keys, signs, suite)
 
     def stream(suite: int) -> Work:
-        """As many bytes into a buffer that stays in the second-level cache."""
-        buffer, key = np.empty(PIECE, np.uint8), _binding.octets(keys[0])
-        out, generate = _binding.write(buffer), _binding.lib.sa_stream
-        count = 4 * length * MASKS // PIECE
-        return lambda: [generate(suite, out, PIECE, key, 0, 0) for _ in range(count)]
+        """As many bytes."""
+        return _keystream(suite, 4 * length * MASKS // PIECE)
 
     for suite, target in ((Suite.AES256CTR, "<= 1.333"), (Suite.CHACHA20, "<= 1.075")):
         name = f"{MASKS} masks of {length:,}, {suite.name.lower()}"
-        yield compare(name, expand(suite), "bare keystream", stream(suite), target, rounds)
+        yield _compare(name, expand(suite), "bare keystream", stream(suite), target, rounds)
     aes = expand(Suite.AES256CTR)
     naive = _cryptography(keys, signs, length)
     if naive is None:
         yield "cryptography + NumPy: not installed"
     else:
-        yield compare("the same, aes256ctr", aes, "cryptography + NumPy", naive, ">= 4", rounds)
-    yield compare(
+        yield _compare("the same, aes256ctr", aes, "cryptography + NumPy", naive, ">= 4", rounds)
+    yield _compare(
         "the same, b = 61",
         lambda: wide.accumulate(acc64, keys, signs, Suite.AES256CTR),
         "b = 31",
@@ -72,6 +83,50 @@ def _masks(length: int, rounds: int) -> Iterator[Row | str]:
         "<= 2.2",
         rounds,
     )
+
+
+def _keystream(suite: int, pieces: int) -> Work:
+    """The bare stream, into a buffer that stays in the second-level cache."""
+    buffer, key = np.empty(PIECE, np.uint8), _binding.octets(bytes(32))
+    out, generate = _binding.write(buffer), _binding.lib.sa_stream
+    return lambda: [generate(suite, out, PIECE, key, 0, 0) for _ in range(pieces)]
+
+
+def _openssl(rounds: int) -> Iterator[Row | str]:
+    """ChaCha20 beside OpenSSL's, without AVX-512 too. OpenSSL chooses its kernel when it is loaded,
+    so that row comes from a process of its own.
+    """
+    if importlib.util.find_spec("cryptography") is None:
+        yield "OpenSSL's ChaCha20: cryptography is not installed"
+        return
+    usable = next(each.usable for each in families() if each.name == "chacha")
+    if "avx512" in usable:
+        yield _chacha("avx512", ">= 1.2", rounds)
+    if "avx2" in usable:
+        before = os.environ.get(OPENSSL_CPU)
+        os.environ[OPENSSL_CPU] = NO_AVX512
+        try:
+            with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as alone:
+                yield alone.submit(_chacha, "avx2", ">= 0.8", rounds).result()
+        finally:
+            del os.environ[OPENSSL_CPU]
+            os.environ.update({OPENSSL_CPU: before} if before is not None else {})
+
+
+def _chacha(kernel: str, target: str, rounds: int) -> Row:
+    from cryptography.hazmat.primitives.ciphers import Cipher, algorithms  # noqa: PLC0415
+
+    zeros, buffer, pieces = bytes(PIECE), bytearray(PIECE), 8
+
+    def openssl() -> None:
+        cipher = Cipher(algorithms.ChaCha20(bytes(32), bytes(16)), None).encryptor()
+        for _ in range(pieces):
+            cipher.update_into(zeros, buffer)
+
+    name = f"chacha20 keystream, {pieces * PIECE >> 20} MiB, {kernel}"
+    ours = _keystream(Suite.CHACHA20, pieces)
+    with forced("chacha", kernel):
+        return _compare(name, ours, f"OpenSSL, {kernel}", openssl, target, rounds)
 
 
 def _cryptography(keys: list[bytes], signs: list[int], length: int) -> Work | None:
@@ -91,29 +146,30 @@ def _cryptography(keys: list[bytes], signs: list[int], length: int) -> Work | No
 
 
 def _packing(length: int, rounds: int) -> Iterator[Row]:
-    target = {"avx512": "1.3", "avx2": "3", "portable": "8"}
-    for bits in (20, 31, 47, 61):
-        field = Field(bits)
-        vector = field.uniform(bytes(32), length, Suite.AES256CTR)
-        plain = partial(np.copyto, np.empty_like(vector), vector)
-        packed = field.pack(vector)
-        bound = "<= " + target.get(_active("pack"), "1.3")
-        name = f"{length:,} elements, b = {bits}"
-        for what, work in (
-            ("pack", partial(field.pack, vector)),
-            ("unpack", partial(field.unpack, packed, length)),
-        ):
-            yield compare(f"{what} {name}", work, "memcpy", plain, bound, rounds)
+    """As Python calls it; what is measured and what it is held against both make a new array."""
+    target = {"avx512": "<= 1.3", "avx2": "<= 3", "portable": "<= 8"}
+    for kernel in next(each.usable for each in families() if each.name == "pack")[::-1]:
+        for bits in (20, 31, 47, 61) if kernel == _active("pack") else (31, 61):
+            field = Field(bits)
+            vector = field.uniform(bytes(32), length, Suite.AES256CTR)
+            packed = field.pack(vector)
+            name = f"{length:,} elements, b = {bits}, {kernel}"
+            with forced("pack", kernel):
+                for what, work in (
+                    ("pack", partial(field.pack, vector)),
+                    ("unpack", partial(field.unpack, packed, length)),
+                ):
+                    bound = target.get(kernel, "")
+                    yield _compare(f"{what} {name}", work, "a copy", vector.copy, bound, rounds)
     field = Field(31)
-    vector = field.uniform(bytes(32), length, Suite.AES256CTR)
-    packed, acc = field.pack(vector), field.zeros(length)
-    total = np.zeros(length, np.uint32)
-
-    yield compare(
-        "unpack and add, b = 31",
-        lambda: field.unpack_add(acc, packed),
+    vectors = [field.uniform(os.urandom(32), length, Suite.AES256CTR) for _ in range(UPLOADS)]
+    uploads = [field.pack(vector) for vector in vectors]
+    acc, total = field.zeros(length), np.zeros(length, np.uint32)
+    yield _compare(
+        f"unpack and add {UPLOADS} uploads, b = 31",
+        lambda: [field.unpack_add(acc, upload) for upload in uploads],
         "a plain uint32 sum",
-        partial(np.add, total, vector, out=total),
+        lambda: [np.add(total, vector, out=total) for vector in vectors],
         "<= 1.5",
         rounds,
     )
@@ -135,7 +191,7 @@ def _quantize(length: int, rounds: int) -> Iterator[Row]:
         rounded: NDArray[np.int64] = (low + (rng.random(length) < scaled - low)).astype(np.int64)
         return rounded
 
-    yield compare(
+    yield _compare(
         f"quantize {length:,} float32",
         lambda: codec.encode(values, 1, os.urandom),
         "NumPy",
@@ -173,7 +229,7 @@ def _sharing(rounds: int) -> Iterator[Row]:
     simd = _active("shamir") != "portable"
     name = f"share {SEEDS} seeds, n = {HOLDERS}, t = {THRESHOLD}"
     least = 100 if simd else 20
-    found = compare(name, deal, "big integers", plain, f">= {least / PART}", rounds)
+    found = _compare(name, deal, "big integers", plain, f">= {least / PART}", rounds)
     yield Row(
         found.name,
         found.value,
@@ -186,7 +242,7 @@ def _sharing(rounds: int) -> Iterator[Row]:
     )
     if simd:
         with forced("shamir", "portable"):
-            yield compare(
+            yield _compare(
                 f"{name}, portable",
                 deal,
                 f"big integers / {PART}",
@@ -194,3 +250,18 @@ def _sharing(rounds: int) -> Iterator[Row]:
                 f">= {20 / PART}",
                 rounds,
             )
+
+
+def _rebuilding(rounds: int) -> Row:
+    """The seeds of all clients from the shares of all of them, against a fixed time."""
+    seeds = [os.urandom(shamir.SEED_BYTES) for _ in range(HOLDERS)]
+    holders = range(HOLDERS)
+    shares = shamir.deal(seeds, THRESHOLD, holders, Suite.AES256CTR, os.urandom(32))
+
+    def rebuild() -> object:
+        rebuilder = shamir.Rebuilder(THRESHOLD, holders)
+        return rebuilder.rebuild(shares, lambda number, seed: seed == seeds[number])
+
+    value = in_turns([rebuild], rounds, time.process_time)[0]
+    name = f"rebuild the seeds of {HOLDERS} clients, t = {THRESHOLD}"
+    return hold(name, value, "s", "a fixed time", SERVER_SECONDS, "<= 1")

@@ -80,7 +80,12 @@ static void keystream(const sa_schedule *from, uint8_t *out, size_t blocks, uint
 }
 
 extern const sa_cipher_kernel sa_aes_armv8ce;
-const sa_cipher_kernel sa_aes_armv8ce = {"armv8ce", SA_CPU_ARM_AES, schedule, keystream};
+const sa_cipher_kernel sa_aes_armv8ce = {
+    .name = "armv8ce",
+    .needs = SA_CPU_ARM_AES,
+    .schedule = schedule,
+    .keystream = keystream,
+};
 
 #if defined(__clang__)
 #pragma clang attribute pop

@@ -226,4 +226,9 @@ static void keystream(const sa_schedule *from, uint8_t *out, size_t blocks, uint
 }
 
 extern const sa_cipher_kernel sa_aes_portable;
-const sa_cipher_kernel sa_aes_portable = {"bitsliced", 0, schedule, keystream};
+const sa_cipher_kernel sa_aes_portable = {
+    .name = "bitsliced",
+    .needs = 0,
+    .schedule = schedule,
+    .keystream = keystream,
+};

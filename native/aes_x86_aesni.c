@@ -89,7 +89,12 @@ static void keystream(const sa_schedule *from, uint8_t *out, size_t blocks, uint
 }
 
 extern const sa_cipher_kernel sa_aes_aesni;
-const sa_cipher_kernel sa_aes_aesni = {"aesni", SA_CPU_AESNI, schedule, keystream};
+const sa_cipher_kernel sa_aes_aesni = {
+    .name = "aesni",
+    .needs = SA_CPU_AESNI,
+    .schedule = schedule,
+    .keystream = keystream,
+};
 
 #if defined(__clang__)
 #pragma clang attribute pop

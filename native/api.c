@@ -8,7 +8,10 @@
 #error "keystreams and packed vectors are read as little-endian words"
 #endif
 
-enum { SA_CHUNK_WORDS = 1024 }; /* 4 KiB of keystream */
+enum {
+    SA_CHUNK_WORDS = 1024, /* 4 KiB of keystream */
+    SA_PIECE = 1024        /* elements, whole bytes of packed ones */
+};
 
 int sa_modulus(uint64_t *p, int bits)
 {

@@ -5,8 +5,8 @@
  * the field, 16..62, and p(b) the largest prime below 2^b; widths up to 32 live in uint32_t
  * lanes (_u32), wider ones in uint64_t lanes (_u64). Field elements are in [0, p) going in and
  * coming out; callers guarantee it, and sa_check_* tells. Every function returns a status,
- * allocates nothing, does no I/O, and writes nothing through its outputs unless it returns
- * SA_OK. A pointer may be null only when its length is zero. `dst` may be the same array as
+ * allocates nothing, does no I/O, and, unless said otherwise, writes nothing through its outputs
+ * unless it returns SA_OK. A pointer may be null only when its length is zero. `dst` may be the same array as
  * an input of the same type, but may not partly overlap it. */
 
 enum sa_status {
@@ -72,11 +72,13 @@ int sa_sum_u64(uint64_t *dst, const uint64_t *rows, size_t count, size_t len, in
 
 /* ---- packing: `bits` bits an element, least significant bit first, ceil(len*bits/8) bytes - */
 
+/* SA_ERANGE if any a[i] >= p; out then holds nothing of use. */
 int sa_pack_u32(uint8_t *out, const uint32_t *a, size_t len, int bits);
 int sa_pack_u64(uint8_t *out, const uint64_t *a, size_t len, int bits);
-/* SA_EDECODE if an element is >= p or a padding bit is set; then dst/acc is as it was. */
+/* SA_EDECODE if an element is >= p, dst then holding nothing of use, or a padding bit is set. */
 int sa_unpack_u32(uint32_t *dst, const uint8_t *in, size_t len, int bits);
 int sa_unpack_u64(uint64_t *dst, const uint8_t *in, size_t len, int bits);
+/* SA_EDECODE as above, or SA_ERANGE if any acc[i] >= p; acc is then as it was. */
 int sa_unpack_add_u32(uint32_t *acc, const uint8_t *in, size_t len, int bits);
 int sa_unpack_add_u64(uint64_t *acc, const uint8_t *in, size_t len, int bits);
 

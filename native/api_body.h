@@ -62,29 +62,49 @@ int NAME(sa_pack)(uint8_t *out, const LANE *a, size_t len, int bits)
 {
     if (!NAME(vector)(a, len, bits) || !sa_fits(out, len, sizeof *a))
         return SA_EARG;
-    sa_pack()->NAME(pack)(out, a, len, bits);
-    return SA_OK;
+    return sa_pack()->NAME(pack)(out, a, len, bits);
 }
 
+/* Whether `in` may be unpacked to, or added to, dst; its elements are seen on the way. */
 static int NAME(packed)(const LANE *dst, const uint8_t *in, size_t len, int bits)
 {
     if (!NAME(vector)(dst, len, bits) || !sa_fits(in, len, sizeof *dst))
         return SA_EARG;
-    return sa_pack()->verify(in, len, bits);
+    const size_t used = len % 8 * (size_t)bits % 8; /* bits used of the last byte; 0 for all */
+    return used && in[sa_packed_bytes(len, bits) - 1] >> used ? SA_EDECODE : SA_OK;
 }
 
 int NAME(sa_unpack)(LANE *dst, const uint8_t *in, size_t len, int bits)
 {
-    int status = NAME(packed)(dst, in, len, bits);
-    if (status == SA_OK)
-        sa_pack()->NAME(unpack)(dst, in, len, bits);
-    return status;
+    const int status = NAME(packed)(dst, in, len, bits);
+    return status == SA_OK ? sa_pack()->NAME(unpack)(dst, in, len, bits) : status;
+}
+
+/* What unpack_add added, taken off again. Elements that it left alone show it: either is not below
+ * p still. */
+static void NAME(take_back)(LANE *acc, const uint8_t *in, size_t len, int bits)
+{
+    const LANE p = (LANE)sa_prime(bits);
+    LANE added[SA_PIECE];
+    for (size_t i = 0; i < len; i += SA_PIECE) {
+        const size_t n = len - i < SA_PIECE ? len - i : SA_PIECE;
+        sa_pack()->NAME(unpack)(added, in + sa_packed_bytes(i, bits), n, bits);
+        for (size_t j = 0; j < n; j++) {
+            const LANE a = acc[i + j], x = added[j];
+            const LANE before = a < x ? a - x + p : a - x;
+            acc[i + j] = a < p && x < p ? before : a;
+        }
+    }
 }
 
 int NAME(sa_unpack_add)(LANE *acc, const uint8_t *in, size_t len, int bits)
 {
     int status = NAME(packed)(acc, in, len, bits);
+    if (status != SA_OK)
+        return status;
+    status = sa_pack()->NAME(unpack_add)(acc, in, len, bits);
     if (status == SA_OK)
-        sa_pack()->NAME(unpack_add)(acc, in, len, bits);
-    return status;
+        return SA_OK;
+    NAME(take_back)(acc, in, len, bits);
+    return sa_field()->NAME(check)(acc, len, (LANE)sa_prime(bits)) == SA_OK ? status : SA_ERANGE;
 }

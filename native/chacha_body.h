@@ -2,6 +2,7 @@
  * words 12-13, 64-bit nonce in words 14-15, for any width of vectors: LANES blocks at a time, word
  * i of all of them in vector i. The file that reads this defines
  *   LANES, lanes            their number, and a vector of so many uint32_t
+ *   NUMBERS                 {0, 1, ...}, one for each lane
  *   ROTATE16, ROTATE8       rotations to the left by so many bits
  *   store_blocks(out, x)    sixteen vectors, a word each, to LANES blocks one after the other */
 #include <string.h>
@@ -20,17 +21,33 @@ static void schedule(sa_schedule *to, const uint8_t key[32]) { memcpy(to->bytes,
         c += d, b ^= c, b = ROTATE(b, 7);   \
     } while (0)
 
-static inline void set_counters(lanes state[16], uint64_t counter)
+/* The state of LANES blocks of the stream at a nonce, but for the counters. */
+static inline void set_key(lanes state[16], const sa_schedule *from, uint64_t nonce)
 {
-    for (unsigned i = 0; i < LANES; i++) {
-        state[12][i] = (uint32_t)(counter + i);
-        state[13][i] = (uint32_t)((counter + i) >> 32);
+    const uint32_t constants[4] = {0x61707865u, 0x3320646eu, 0x79622d32u, 0x6b206574u};
+    const lanes zero = {0};
+#pragma GCC unroll 8
+    for (int i = 0; i < 4; i++)
+        state[i] = zero + constants[i];
+#pragma GCC unroll 8
+    for (int i = 0; i < 8; i++) {
+        uint32_t word;
+        memcpy(&word, from->bytes + 4 * i, sizeof word);
+        state[4 + i] = zero + word;
     }
+    state[14] = zero + (uint32_t)nonce;
+    state[15] = zero + (uint32_t)(nonce >> 32);
 }
 
-static inline void blocks_of(const lanes state[16], uint8_t *out)
+static inline void set_counters(lanes state[16], uint64_t counter)
 {
-    lanes x[16];
+    const lanes low = (lanes){0} + (uint32_t)counter, high = (lanes){0} + (uint32_t)(counter >> 32);
+    state[12] = low + (lanes)NUMBERS;
+    state[13] = high - (lanes)(state[12] < low); /* a true comparison is all ones */
+}
+
+static inline void words_of(lanes x[16], const lanes state[16])
+{
 #pragma GCC unroll 16
     for (int i = 0; i < 16; i++)
         x[i] = state[i];
@@ -47,23 +64,20 @@ static inline void blocks_of(const lanes state[16], uint8_t *out)
 #pragma GCC unroll 16
     for (int i = 0; i < 16; i++)
         x[i] += state[i];
+}
+
+static inline void blocks_of(const lanes state[16], uint8_t *out)
+{
+    lanes x[16];
+    words_of(x, state);
     store_blocks(out, x);
 }
 
 static void keystream(const sa_schedule *from, uint8_t *out, size_t blocks, uint64_t nonce,
                       uint64_t counter)
 {
-    const uint32_t constants[4] = {0x61707865u, 0x3320646eu, 0x79622d32u, 0x6b206574u};
-    const lanes zero = {0};
-    uint32_t key[8];
     lanes state[16];
-    memcpy(key, from->bytes, sizeof key);
-    for (int i = 0; i < 4; i++)
-        state[i] = zero + constants[i];
-    for (int i = 0; i < 8; i++)
-        state[4 + i] = zero + key[i];
-    state[14] = zero + (uint32_t)nonce;
-    state[15] = zero + (uint32_t)(nonce >> 32);
+    set_key(state, from, nonce);
     for (; blocks >= LANES; blocks -= LANES, out += LANES * BLOCK, counter += LANES) {
         set_counters(state, counter);
         blocks_of(state, out);
@@ -75,6 +89,5 @@ static void keystream(const sa_schedule *from, uint8_t *out, size_t blocks, uint
         memcpy(out, tail, blocks * BLOCK);
         sa_wipe(tail, sizeof tail);
     }
-    sa_wipe(key, sizeof key);
     sa_wipe(state, sizeof state);
 }

@@ -3,6 +3,7 @@
 #include "vector.h"
 
 #define LANES 4
+#define NUMBERS {0, 1, 2, 3}
 #define ROTATE16(v) ROTATE(v, 16)
 #define ROTATE8(v) ROTATE(v, 8)
 typedef sa_v4 lanes;
@@ -24,4 +25,9 @@ static inline void store_blocks(uint8_t *out, const lanes x[16])
 #include "chacha_body.h"
 
 extern const sa_cipher_kernel sa_chacha_portable;
-const sa_cipher_kernel sa_chacha_portable = {"portable", 0, schedule, keystream};
+const sa_cipher_kernel sa_chacha_portable = {
+    .name = "portable",
+    .needs = 0,
+    .schedule = schedule,
+    .keystream = keystream,
+};

@@ -11,10 +11,22 @@
 
 #include <immintrin.h>
 
+#define SA_VECTOR 32
+#define SA_MINIMUM(a, b) _mm256_min_epu32((__m256i)(a), (__m256i)(b))
+#define SA_MAXIMUM(a, b) _mm256_max_epu32((__m256i)(a), (__m256i)(b))
+#define SA_NEGATIVE(v) _mm256_cmpgt_epi64(_mm256_setzero_si256(), (__m256i)(v))
+#define SA_ANY(v) (!_mm256_testz_si256((__m256i)(v), (__m256i)(v)))
+#include "mask_words.h"
+
 #define LANES 8
+#define NUMBERS {0, 1, 2, 3, 4, 5, 6, 7}
+#define JOIN_LOW(a, b) ((lanes)_mm256_unpacklo_epi32((__m256i)(a), (__m256i)(b)))
+#define JOIN_HIGH(a, b) ((lanes)_mm256_unpackhi_epi32((__m256i)(a), (__m256i)(b)))
+#define SPLIT_EVEN(a, b) ((lanes)_mm256_shuffle_ps((__m256)(a), (__m256)(b), 0x88))
+#define SPLIT_ODD(a, b) ((lanes)_mm256_shuffle_ps((__m256)(a), (__m256)(b), 0xdd))
 #define ROTATE16(v) rotate(v, 2, 3, 0, 1)
 #define ROTATE8(v) rotate(v, 3, 0, 1, 2)
-typedef uint32_t lanes __attribute__((vector_size(32)));
+typedef sa_words lanes;
 
 /* A rotation by whole bytes is one shuffle: from which byte each byte of a word comes. */
 static inline lanes rotate(lanes v, int a, int b, int c, int d)
@@ -57,9 +69,16 @@ static inline void store_blocks(uint8_t *out, const lanes x[16])
 }
 
 #include "chacha_body.h"
+#include "chacha_mask.h"
 
 extern const sa_cipher_kernel sa_chacha_avx2;
-const sa_cipher_kernel sa_chacha_avx2 = {"avx2", SA_CPU_AVX2, schedule, keystream};
+const sa_cipher_kernel sa_chacha_avx2 = {
+    .name = "avx2",
+    .needs = SA_CPU_AVX2,
+    .schedule = schedule,
+    .keystream = keystream,
+    .mask = mask,
+};
 
 #if defined(__clang__)
 #pragma clang attribute pop

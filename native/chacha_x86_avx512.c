@@ -11,10 +11,22 @@
 
 #include <immintrin.h>
 
+#define SA_VECTOR 64
+#define SA_MINIMUM(a, b) _mm512_min_epu32((__m512i)(a), (__m512i)(b))
+#define SA_MAXIMUM(a, b) _mm512_max_epu32((__m512i)(a), (__m512i)(b))
+#define SA_NEGATIVE(v) _mm512_srai_epi64((__m512i)(v), 63)
+#define SA_ANY(v) _mm512_test_epi32_mask((__m512i)(v), (__m512i)(v))
+#include "mask_words.h"
+
 #define LANES 16
+#define NUMBERS {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15}
+#define JOIN_LOW(a, b) ((lanes)_mm512_unpacklo_epi32((__m512i)(a), (__m512i)(b)))
+#define JOIN_HIGH(a, b) ((lanes)_mm512_unpackhi_epi32((__m512i)(a), (__m512i)(b)))
+#define SPLIT_EVEN(a, b) ((lanes)_mm512_shuffle_ps((__m512)(a), (__m512)(b), 0x88))
+#define SPLIT_ODD(a, b) ((lanes)_mm512_shuffle_ps((__m512)(a), (__m512)(b), 0xdd))
 #define ROTATE16(v) ROTATE(v, 16)
 #define ROTATE8(v) ROTATE(v, 8)
-typedef uint32_t lanes __attribute__((vector_size(64)));
+typedef sa_words lanes;
 
 static inline void store_blocks(uint8_t *out, const lanes x[16])
 {
@@ -44,9 +56,16 @@ static inline void store_blocks(uint8_t *out, const lanes x[16])
 }
 
 #include "chacha_body.h"
+#include "chacha_mask.h"
 
 extern const sa_cipher_kernel sa_chacha_avx512;
-const sa_cipher_kernel sa_chacha_avx512 = {"avx512", SA_CPU_AVX512, schedule, keystream};
+const sa_cipher_kernel sa_chacha_avx512 = {
+    .name = "avx512",
+    .needs = SA_CPU_AVX512,
+    .schedule = schedule,
+    .keystream = keystream,
+    .mask = mask,
+};
 
 #if defined(__clang__)
 #pragma clang attribute pop

@@ -26,6 +26,8 @@ typedef struct {
     _Alignas(64) uint8_t bytes[SA_SCHEDULE_BYTES];
 } sa_schedule;
 
+enum { SA_MASK_STEP = 1024 };
+
 typedef struct {
     const char *name;
     uint32_t needs; /* CPU features */
@@ -33,6 +35,14 @@ typedef struct {
     /* out = `blocks` whole blocks of keystream from block `counter` (wrapping mod 2^64). */
     void (*keystream)(const sa_schedule *schedule, uint8_t *out, size_t blocks, uint64_t nonce,
                       uint64_t counter);
+    /* Null, or masks added from registers: acc[0..bytes), elements of `bits` bits other than 32,
+     * +-= the words at nonce 0 from block `counter`, for each of `count` keys, at most 32. `bytes`
+     * is a multiple of SA_MASK_STEP and `counter` of that many bytes' blocks. Bit k of the result
+     * is set if key k had a word >= p: those elements are left alone for the caller to redraw.
+     * (Whether a word was rejected tells nothing about the one used in its place, so acting on it
+     * is harmless.) */
+    uint32_t (*mask)(void *acc, size_t bytes, const sa_schedule *schedules, const int8_t *signs,
+                     size_t count, uint64_t counter, int bits);
 } sa_cipher_kernel;
 
 typedef struct {
@@ -52,8 +62,7 @@ typedef struct {
     void (*sum_u64)(uint64_t *dst, const uint64_t *rows, size_t count, size_t len, int bits);
     /* Keystream words to mask elements: keep the low bits of words[i]; where the result w is
      * below p, acc[i] +-= w. Returns non-zero if any word was >= p: those elements are left
-     * alone for the caller to redraw. (Whether a word was rejected tells nothing about the
-     * one used in its place, so acting on it is harmless.) */
+     * alone, as above. */
     int (*mask_u32)(uint32_t *acc, const uint32_t *words, size_t len, int bits, int sign);
     int (*mask_u64)(uint64_t *acc, const uint64_t *words, size_t len, int bits, int sign);
 } sa_field_kernel;
@@ -61,14 +70,15 @@ typedef struct {
 typedef struct {
     const char *name;
     uint32_t needs;
-    void (*pack_u32)(uint8_t *out, const uint32_t *a, size_t len, int bits);
-    void (*pack_u64)(uint8_t *out, const uint64_t *a, size_t len, int bits);
-    /* SA_OK, or SA_EDECODE when an element is >= p or a padding bit is set. */
-    int (*verify)(const uint8_t *in, size_t len, int bits);
-    void (*unpack_u32)(uint32_t *dst, const uint8_t *in, size_t len, int bits);
-    void (*unpack_u64)(uint64_t *dst, const uint8_t *in, size_t len, int bits);
-    void (*unpack_add_u32)(uint32_t *acc, const uint8_t *in, size_t len, int bits);
-    void (*unpack_add_u64)(uint64_t *acc, const uint8_t *in, size_t len, int bits);
+    /* SA_OK, or SA_ERANGE if an element is >= p: then what was written is of no use. */
+    int (*pack_u32)(uint8_t *out, const uint32_t *a, size_t len, int bits);
+    int (*pack_u64)(uint8_t *out, const uint64_t *a, size_t len, int bits);
+    /* SA_OK, or SA_EDECODE if an element is >= p; all are written all the same. */
+    int (*unpack_u32)(uint32_t *dst, const uint8_t *in, size_t len, int bits);
+    int (*unpack_u64)(uint64_t *dst, const uint8_t *in, size_t len, int bits);
+    /* SA_EDECODE if an element of either is >= p; these places of acc are left alone. */
+    int (*unpack_add_u32)(uint32_t *acc, const uint8_t *in, size_t len, int bits);
+    int (*unpack_add_u64)(uint64_t *acc, const uint8_t *in, size_t len, int bits);
 } sa_pack_kernel;
 
 typedef struct {

@@ -10,6 +10,10 @@
  * fewer than bits + 8 of them, to which the reads may add 9. */
 enum { SA_SLACK = 8, SA_TAIL_BYTES = 96 };
 
+enum { PIECE = 1024 }; /* elements that are added at once */
+
+extern const sa_field_kernel sa_field_portable;
+
 static inline uint64_t load(const uint8_t *in)
 {
     uint64_t word;
@@ -40,50 +44,6 @@ static size_t split(uint8_t tail[SA_TAIL_BYTES], const uint8_t *in, size_t len, 
     return 8 * groups;
 }
 
-/* 1 if an element is >= p, else 0. */
-static inline uint64_t outside(const uint8_t *in, size_t len, int bits, int nine)
-{
-    uint64_t low = ((uint64_t)1 << bits) - 1, last = sa_prime(bits) - 1, borrow = 0;
-    size_t group = (size_t)bits;
-    for (; len >= 8; len -= 8, in += group)
-        for (size_t j = 0; j < 8; j++)
-            borrow |= last - element(in, j * group, low, nine);
-    for (size_t j = 0; j < len; j++)
-        borrow |= last - element(in, j * group, low, nine);
-    return borrow >> 63;
-}
-
-static int verify(const uint8_t *in, size_t len, int bits)
-{
-    uint8_t tail[SA_TAIL_BYTES];
-    size_t head = split(tail, in, len, bits);
-    size_t used = len % 8 * (size_t)bits % 8; /* bits used of the last byte; 0 for all */
-    uint64_t bad = 0;
-    if (used)
-        bad = (uint64_t)(in[sa_packed_bytes(len, bits) - 1] >> used);
-    if (bits > 57) {
-        bad |= outside(in, head, bits, 1);
-        bad |= outside(tail, len - head, bits, 1);
-    } else {
-        bad |= outside(in, head, bits, 0);
-        bad |= outside(tail, len - head, bits, 0);
-    }
-    sa_wipe(tail, sizeof tail);
-    return bad ? SA_EDECODE : SA_OK;
-}
-
-static inline uint32_t add_u32(uint32_t a, uint32_t b, uint32_t p)
-{
-    uint32_t t = p - b, r = a - t; /* a + b itself may not fit 32 bits */
-    return r + (p & (0 - (uint32_t)(a < t)));
-}
-
-static inline uint64_t add_u64(uint64_t a, uint64_t b, uint64_t p)
-{
-    uint64_t r = a + b - p;
-    return r + (p & (0 - (r >> 63)));
-}
-
 /* Writes fields of bits, filling a word from the bottom and storing it when it is full. */
 typedef struct {
     uint8_t *out;
@@ -91,7 +51,7 @@ typedef struct {
     int filled;
 } bit_writer;
 
-/* In: x < 2^width, width < 64. */
+/* In: x < 2^width, width < 64; above that, any bits come to lie in what follows. */
 static inline void put(bit_writer *writer, uint64_t x, int width)
 {
     writer->word |= x << writer->filled;
@@ -110,30 +70,31 @@ static inline void finish(bit_writer *writer)
         *writer->out++ = (uint8_t)writer->word;
 }
 
-/* In: a[i] < 2^bits. Two elements at a time: it is the writer's dependencies that cost. */
-static void pack_u32(uint8_t *restrict out, const uint32_t *restrict a, size_t len, int bits)
+/* Two elements at a time: it is the writer's dependencies that cost. */
+static int pack_u32(uint8_t *restrict out, const uint32_t *restrict a, size_t len, int bits)
 {
     bit_writer writer = {out, 0, 0};
     size_t i = 0;
     if (bits == 32) {
         if (len > 0)
             memcpy(out, a, len * sizeof *a);
-        return;
+        i = len;
     }
     for (; len - i >= 2; i += 2)
         put(&writer, a[i] | (uint64_t)a[i + 1] << bits, 2 * bits);
     if (i < len)
         put(&writer, a[i], bits);
     finish(&writer);
+    return sa_field_portable.check_u32(a, len, (uint32_t)sa_prime(bits));
 }
 
-/* In: a[i] < 2^bits. */
-static void pack_u64(uint8_t *restrict out, const uint64_t *restrict a, size_t len, int bits)
+static int pack_u64(uint8_t *restrict out, const uint64_t *restrict a, size_t len, int bits)
 {
     bit_writer writer = {out, 0, 0};
     for (size_t i = 0; i < len; i++)
         put(&writer, a[i], bits);
     finish(&writer);
+    return sa_field_portable.check_u64(a, len, sa_prime(bits));
 }
 
 #define LANE uint32_t
@@ -153,7 +114,6 @@ const sa_pack_kernel sa_pack_portable = {
     .needs = 0,
     .pack_u32 = pack_u32,
     .pack_u64 = pack_u64,
-    .verify = verify,
     .unpack_u32 = unpack_u32,
     .unpack_u64 = unpack_u64,
     .unpack_add_u32 = unpack_add_u32,

@@ -133,110 +133,85 @@ INLINE __m256i everywhere(uint64_t x, int lane)
     return lane == 4 ? _mm256_set1_epi32((int)x) : _mm256_set1_epi64x((long long)x);
 }
 
-/* In: lanes below p. Out: a + x mod p. The sum of 32-bit lanes itself may not fit them. */
-INLINE __m256i add(__m256i a, __m256i x, __m256i p, int lane)
+/* Something about each lane of `seen` and x that tells whether one was not below p: of 32-bit lanes
+ * the greater; of 64-bit ones, where it takes less, the sign bits of p - 1 - x and x itself. */
+INLINE __m256i see(__m256i seen, __m256i x, __m256i last, int lane)
 {
+    if (lane == 4)
+        return _mm256_max_epu32(seen, x);
+    return _mm256_or_si256(seen, _mm256_or_si256(x, _mm256_sub_epi64(last, x)));
+}
+
+/* Of what was seen, lanes of ones where an element was above `last`, p - 1. */
+INLINE __m256i above(__m256i seen, __m256i last, int lane)
+{
+    if (lane == 8)
+        return _mm256_cmpgt_epi64(_mm256_setzero_si256(), seen);
+    return _mm256_xor_si256(_mm256_cmpeq_epi32(_mm256_max_epu32(seen, last), last),
+                            _mm256_set1_epi32(-1));
+}
+
+INLINE int any(__m256i v) { return !_mm256_testz_si256(v, v); }
+
+/* Out: a + x mod p where both are below p, else a. The sum of 32-bit lanes may not fit them. */
+INLINE __m256i add(__m256i a, __m256i x, __m256i p, __m256i last, __m256i *seen, int lane)
+{
+    const __m256i zero = _mm256_setzero_si256();
+    const __m256i both = see(see(zero, a, last, lane), x, last, lane);
+    __m256i sum;
     if (lane == 4) {
         const __m256i t = _mm256_sub_epi32(p, x), r = _mm256_sub_epi32(a, t);
         const __m256i enough = _mm256_cmpeq_epi32(_mm256_max_epu32(a, t), a);
-        return _mm256_add_epi32(r, _mm256_andnot_si256(enough, p));
+        sum = _mm256_add_epi32(r, _mm256_andnot_si256(enough, p));
+        *seen = _mm256_max_epu32(*seen, both);
+    } else {
+        const __m256i r = _mm256_sub_epi64(_mm256_add_epi64(a, x), p);
+        sum = _mm256_add_epi64(r, _mm256_and_si256(_mm256_cmpgt_epi64(zero, r), p));
+        *seen = _mm256_or_si256(*seen, both);
     }
-    const __m256i r = _mm256_sub_epi64(_mm256_add_epi64(a, x), p);
-    const __m256i negative = _mm256_cmpgt_epi64(_mm256_setzero_si256(), r);
-    return _mm256_add_epi64(r, _mm256_and_si256(negative, p));
+    return _mm256_blendv_epi8(sum, a, above(both, last, lane));
 }
 
-/* Out: the elements of the whole groups, below 2^bits, or where they are summed, the vector at
- * dst below p if it was, the packed elements being below p. */
-INLINE void unpack_run(uint8_t *dst, const uint8_t *in, size_t groups, int bits, int lane,
-                       int wide, int sum)
+/* Out: the elements of the whole groups, below 2^bits, or where they are summed, added. */
+INLINE int unpack_run(uint8_t *dst, const uint8_t *in, size_t groups, int bits, int lane, int wide,
+                      int sum)
 {
-    const gather g = gather_of(bits, 0, lane, wide);
-    const gather h = lane == 8 ? gather_of(bits, GROUP / 2, lane, wide) : g;
-    const __m256i p = everywhere(sa_prime(bits), lane);
-    for (; groups > 0; groups--, in += bits, dst += GROUP * lane) {
-        const __m256i x = take(&g, in, lane, wide);
-        store(dst, sum ? add(load(dst), x, p, lane) : x);
-        if (lane == 8) {
-            const __m256i y = take(&h, in, lane, wide);
-            store(dst + 32, sum ? add(load(dst + 32), y, p, lane) : y);
-        }
-    }
-}
-
-/* Returns how many elements it unpacked. */
-INLINE size_t unpack_any(void *dst, const uint8_t *in, size_t len, int bits, int lane, int sum)
-{
-    const size_t groups = whole_groups(len, bits, lane);
-    if (is_wide(bits, lane))
-        unpack_run(dst, in, groups, bits, lane, 1, sum);
-    else
-        unpack_run(dst, in, groups, bits, lane, 0, sum);
-    return GROUP * groups;
-}
-
-static void unpack_u32(uint32_t *dst, const uint8_t *in, size_t len, int bits)
-{
-    const size_t n = unpack_any(dst, in, len, bits, 4, 0);
-    sa_pack_portable.unpack_u32(dst + n, in + sa_packed_bytes(n, bits), len - n, bits);
-}
-
-static void unpack_u64(uint64_t *dst, const uint8_t *in, size_t len, int bits)
-{
-    const size_t n = unpack_any(dst, in, len, bits, 8, 0);
-    sa_pack_portable.unpack_u64(dst + n, in + sa_packed_bytes(n, bits), len - n, bits);
-}
-
-static void unpack_add_u32(uint32_t *acc, const uint8_t *in, size_t len, int bits)
-{
-    const size_t n = unpack_any(acc, in, len, bits, 4, 1);
-    sa_pack_portable.unpack_add_u32(acc + n, in + sa_packed_bytes(n, bits), len - n, bits);
-}
-
-static void unpack_add_u64(uint64_t *acc, const uint8_t *in, size_t len, int bits)
-{
-    const size_t n = unpack_any(acc, in, len, bits, 8, 1);
-    sa_pack_portable.unpack_add_u64(acc + n, in + sa_packed_bytes(n, bits), len - n, bits);
-}
-
-/* ---- verifying --------------------------------------------------------------------------- */
-
-/* Non-zero if an element of the whole groups is >= p. There is an unsigned maximum for 32-bit
- * lanes; in 64-bit ones p - 1 - x has its sign bit set if x >= p. */
-INLINE int outside(const uint8_t *in, size_t groups, int bits, int lane, int wide)
-{
-    const gather g = gather_of(bits, 0, lane, wide);
-    const gather h = lane == 8 ? gather_of(bits, GROUP / 2, lane, wide) : g;
+    const gather g[2] = {gather_of(bits, 0, lane, wide), gather_of(bits, GROUP / 2, lane, wide)};
     const __m256i p = everywhere(sa_prime(bits), lane);
     const __m256i last = everywhere(sa_prime(bits) - 1, lane);
-    __m256i most = _mm256_setzero_si256(), borrow = _mm256_setzero_si256();
-    for (; groups > 0; groups--, in += bits) {
-        const __m256i x = take(&g, in, lane, wide);
-        if (lane == 4) {
-            most = _mm256_max_epu32(most, x);
-        } else {
-            const __m256i y = take(&h, in, lane, wide);
-            borrow = _mm256_or_si256(borrow, _mm256_sub_epi64(last, x));
-            borrow = _mm256_or_si256(borrow, _mm256_sub_epi64(last, y));
+    __m256i seen = _mm256_setzero_si256();
+    for (; groups > 0; groups--, in += bits)
+#pragma GCC unroll 2
+        for (int i = 0; i < lane / 4; i++, dst += 32) {
+            const __m256i x = take(&g[i], in, lane, wide);
+            if (!sum)
+                seen = see(seen, x, last, lane);
+            store(dst, sum ? add(load(dst), x, p, last, &seen, lane) : x);
         }
-    }
-    if (lane == 4)
-        return _mm256_movemask_epi8(_mm256_cmpeq_epi32(_mm256_max_epu32(most, p), most));
-    return _mm256_movemask_pd(_mm256_castsi256_pd(borrow));
+    return any(above(seen, last, lane)) ? SA_EDECODE : SA_OK;
 }
 
-/* The portable kernel sees the end, and with it the padding. */
-static int verify(const uint8_t *in, size_t len, int bits)
+INLINE int unpack_any(void *dst, const uint8_t *in, size_t groups, int bits, int lane, int sum)
 {
-    const size_t groups = whole_groups(len, bits, bits <= 32 ? 4 : 8), n = GROUP * groups;
-    int bad;
-    if (bits <= 32)
-        bad = is_wide(bits, 4) ? outside(in, groups, bits, 4, 1) : outside(in, groups, bits, 4, 0);
-    else
-        bad = is_wide(bits, 8) ? outside(in, groups, bits, 8, 1) : outside(in, groups, bits, 8, 0);
-    const int rest = sa_pack_portable.verify(in + sa_packed_bytes(n, bits), len - n, bits);
-    return bad ? SA_EDECODE : rest;
+    return is_wide(bits, lane) ? unpack_run(dst, in, groups, bits, lane, 1, sum)
+                               : unpack_run(dst, in, groups, bits, lane, 0, sum);
 }
+
+/* The portable kernel does the end, or all. */
+#define UNPACK(NAME, LANE, lane, sum)                                                            \
+    static int NAME(LANE *dst, const uint8_t *in, size_t len, int bits)                          \
+    {                                                                                            \
+        const size_t groups = whole_groups(len, bits, lane), n = GROUP * groups;                 \
+        const int status = unpack_any(dst, in, groups, bits, lane, sum);                         \
+        const int end =                                                                          \
+            sa_pack_portable.NAME(dst + n, in + sa_packed_bytes(n, bits), len - n, bits);        \
+        return status != SA_OK ? status : end;                                                   \
+    }
+
+UNPACK(unpack_u32, uint32_t, 4, 0)
+UNPACK(unpack_u64, uint64_t, 8, 0)
+UNPACK(unpack_add_u32, uint32_t, 4, 1)
+UNPACK(unpack_add_u64, uint64_t, 8, 1)
 
 /* ---- packing ----------------------------------------------------------------------------- */
 
@@ -281,38 +256,45 @@ INLINE __m256i packed(const scatter *s, __m256i words, __m256i before)
                                s->bytes);
 }
 
-/* In: a[i] < 2^bits. Each store covers what the one before wrote too much. */
-static void pack_u32(uint8_t *out, const uint32_t *a, size_t len, int bits)
+/* Each store covers what the one before wrote too much. */
+static int pack_u32(uint8_t *out, const uint32_t *a, size_t len, int bits)
 {
-    const size_t groups = bits == 32 ? 0 : whole_groups(len, bits, 4); /* 32: a mere copy */
+    const size_t groups = whole_groups(len, bits, 4);
     const scatter s = scatter_of(2 * bits, 0);
     const int half = begins(4, bits);
     const __m128i down = _mm_cvtsi32_si128(32 - bits);
     const __m256i low = _mm256_set1_epi64x((1ll << bits) - 1);
+    const __m256i last = everywhere(sa_prime(bits) - 1, 4);
+    __m256i seen = _mm256_setzero_si256();
     for (size_t i = 0; i < groups; i++, a += GROUP, out += bits) {
         const __m256i x = load(a);
         const __m256i pairs = _mm256_or_si256(
             _mm256_and_si256(x, low), _mm256_andnot_si256(low, _mm256_srl_epi64(x, down)));
+        seen = see(seen, x, last, 4);
         store_halves(out, out + half, packed(&s, pairs, spilled(&s, pairs)));
     }
-    sa_pack_portable.pack_u32(out, a, len - GROUP * groups, bits);
+    const int end = sa_pack_portable.pack_u32(out, a, len - GROUP * groups, bits);
+    return any(above(seen, last, 4)) ? SA_ERANGE : end;
 }
 
-/* In: a[i] < 2^bits. */
-static void pack_u64(uint8_t *out, const uint64_t *a, size_t len, int bits)
+static int pack_u64(uint8_t *out, const uint64_t *a, size_t len, int bits)
 {
     const size_t groups = whole_groups(len, bits, 8);
     const scatter s = scatter_of(bits, 0), t = scatter_of(bits, 4 * bits % 8);
     const int second = begins(2, bits), third = begins(4, bits), fourth = begins(6, bits);
+    const __m256i last = everywhere(sa_prime(bits) - 1, 8);
+    __m256i seen = _mm256_setzero_si256();
     for (size_t i = 0; i < groups; i++, a += GROUP, out += bits) {
         const __m256i x = load(a), y = load(a + 4);
         const __m256i from_x = spilled(&s, x), from_y = spilled(&t, y);
         const __m256i before_x = _mm256_blend_epi32(from_x, from_y, 0x03);
         const __m256i before_y = _mm256_blend_epi32(from_y, from_x, 0x03);
+        seen = see(see(seen, x, last, 8), y, last, 8);
         store_halves(out, out + second, packed(&s, x, before_x));
         store_halves(out + third, out + fourth, packed(&t, y, before_y));
     }
-    sa_pack_portable.pack_u64(out, a, len - GROUP * groups, bits);
+    const int end = sa_pack_portable.pack_u64(out, a, len - GROUP * groups, bits);
+    return any(above(seen, last, 8)) ? SA_ERANGE : end;
 }
 
 extern const sa_pack_kernel sa_pack_avx2;
@@ -321,7 +303,6 @@ const sa_pack_kernel sa_pack_avx2 = {
     .needs = SA_CPU_AVX2,
     .pack_u32 = pack_u32,
     .pack_u64 = pack_u64,
-    .verify = verify,
     .unpack_u32 = unpack_u32,
     .unpack_u64 = unpack_u64,
     .unpack_add_u32 = unpack_add_u32,

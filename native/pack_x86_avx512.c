@@ -110,112 +110,110 @@ INLINE __m512i modulus(int bits, int lane)
     return lane == 4 ? _mm512_set1_epi32((int)p) : _mm512_set1_epi64((long long)p);
 }
 
-/* In: lanes below p. Out: a + x mod p. The sum of 32-bit lanes itself may not fit them. */
-INLINE __m512i add(__m512i a, __m512i x, __m512i p, int lane)
-{
-    if (lane == 4) {
-        const __m512i t = _mm512_sub_epi32(p, x), r = _mm512_sub_epi32(a, t);
-        return _mm512_mask_add_epi32(r, _mm512_cmplt_epu32_mask(a, t), r, p);
-    }
-    const __m512i r = _mm512_sub_epi64(_mm512_add_epi64(a, x), p);
-    return _mm512_mask_add_epi64(r, _mm512_movepi64_mask(r), r, p);
-}
-
-/* Out: the elements, below 2^bits, or where they are summed, the vector at dst below p if it
- * was, the packed elements being below p. */
-INLINE void unpack_run(uint8_t *dst, const uint8_t *in, size_t len, int bits, int lane, int wide,
-                       int sum)
-{
-    const gather g = gather_of(bits, lane);
-    const __m512i p = modulus(bits, lane);
-    const size_t step = step_bytes(bits, lane);
-    size_t bytes = sa_packed_bytes(len, bits), whole = whole_steps(bytes, step);
-    size_t room = len * (size_t)lane - whole * VECTOR;
-    bytes -= whole * step;
-    for (; whole > 0; whole--, in += step, dst += VECTOR) {
-        const __m512i x = take(&g, load(in), lane, wide);
-        store(dst, sum ? add(load(dst), x, p, lane) : x);
-    }
-    while (room > 0) {
-        const size_t n = least(room, VECTOR), used = least(bytes, step);
-        const __m512i x = take(&g, load_first(in, least(bytes, VECTOR)), lane, wide);
-        store_first(dst, n, sum ? add(load_first(dst, n), x, p, lane) : x);
-        room -= n;
-        bytes -= used;
-        in += used;
-        dst += n;
-    }
-}
-
-INLINE void unpack_any(void *dst, const uint8_t *in, size_t len, int bits, int lane, int sum)
-{
-    if (is_wide(bits, lane))
-        unpack_run(dst, in, len, bits, lane, 1, sum);
-    else
-        unpack_run(dst, in, len, bits, lane, 0, sum);
-}
-
-static void unpack_u32(uint32_t *dst, const uint8_t *in, size_t len, int bits)
-{
-    unpack_any(dst, in, len, bits, 4, 0);
-}
-
-static void unpack_u64(uint64_t *dst, const uint8_t *in, size_t len, int bits)
-{
-    unpack_any(dst, in, len, bits, 8, 0);
-}
-
-static void unpack_add_u32(uint32_t *acc, const uint8_t *in, size_t len, int bits)
-{
-    unpack_any(acc, in, len, bits, 4, 1);
-}
-
-static void unpack_add_u64(uint64_t *acc, const uint8_t *in, size_t len, int bits)
-{
-    unpack_any(acc, in, len, bits, 8, 1);
-}
-
-/* ---- verifying --------------------------------------------------------------------------- */
-
 INLINE __m512i greater(__m512i a, __m512i b, int lane)
 {
     return lane == 4 ? _mm512_max_epu32(a, b) : _mm512_max_epu64(a, b);
 }
 
-/* Non-zero if an element is >= p. Lanes past the end hold padding bits: zero, or refused by
- * the caller. */
-INLINE int outside(const uint8_t *in, size_t len, int bits, int lane, int wide)
+/* Whether a lane of `most` is not below p. */
+INLINE int outside(__m512i most, __m512i p, int lane)
 {
-    const gather g = gather_of(bits, lane);
-    const __m512i p = modulus(bits, lane);
-    const size_t step = step_bytes(bits, lane);
-    size_t bytes = sa_packed_bytes(len, bits), whole = whole_steps(bytes, step);
-    __m512i most = _mm512_setzero_si512();
-    bytes -= whole * step;
-    for (; whole > 0; whole--, in += step)
-        most = greater(most, take(&g, load(in), lane, wide), lane);
-    while (bytes > 0) {
-        const size_t used = least(bytes, step);
-        const __m512i x = take(&g, load_first(in, least(bytes, VECTOR)), lane, wide);
-        most = greater(most, x, lane);
-        bytes -= used;
-        in += used;
-    }
     return lane == 4 ? _mm512_cmpge_epu32_mask(most, p) != 0
                      : _mm512_cmpge_epu64_mask(most, p) != 0;
 }
 
-static int verify(const uint8_t *in, size_t len, int bits)
+/* Out: a + x mod p where both are below p, else a: x is taken as p then, which is zero. `full`
+ * tells that 2p does not fit a lane, so that a sum may wrap around; where it fits, the smaller of
+ * the sum and the sum less p is the one below p. */
+INLINE __m512i add(__m512i a, __m512i x, __m512i p, int lane, int full)
 {
-    const size_t used = len % 8 * (size_t)bits % 8; /* bits used of the last byte; 0 for all */
-    int bad = 0;
-    if (used)
-        bad = in[sa_packed_bytes(len, bits) - 1] >> used;
-    if (bits <= 32)
-        bad |= is_wide(bits, 4) ? outside(in, len, bits, 4, 1) : outside(in, len, bits, 4, 0);
-    else
-        bad |= is_wide(bits, 8) ? outside(in, len, bits, 8, 1) : outside(in, len, bits, 8, 0);
-    return bad ? SA_EDECODE : SA_OK;
+    if (full) {
+        const __mmask16 below = _mm512_cmplt_epu32_mask(a, p);
+        const __m512i t = _mm512_sub_epi32(p, _mm512_mask_min_epu32(p, below, x, p));
+        const __m512i r = _mm512_sub_epi32(a, t);
+        return _mm512_mask_add_epi32(r, _mm512_cmplt_epu32_mask(a, t), r, p);
+    }
+    if (lane == 4) {
+        const __mmask16 below = _mm512_cmplt_epu32_mask(a, p);
+        const __m512i s = _mm512_add_epi32(a, _mm512_min_epu32(x, p));
+        return _mm512_mask_min_epu32(a, below, s, _mm512_sub_epi32(s, p));
+    }
+    const __mmask8 below = _mm512_cmplt_epu64_mask(a, p);
+    const __m512i s = _mm512_add_epi64(a, _mm512_min_epu64(x, p));
+    return _mm512_mask_min_epu64(a, below, s, _mm512_sub_epi64(s, p));
+}
+
+/* The greatest elements seen, of the packed ones and of the accumulator. */
+typedef struct {
+    __m512i packed, acc;
+} extremes;
+
+/* Out: packed elements x, below 2^bits, or where they are summed, added to the vector a. */
+INLINE __m512i unpacked(extremes *most, __m512i x, __m512i a, __m512i p, int lane, int full,
+                         int sum)
+{
+    most->packed = greater(most->packed, x, lane);
+    if (!sum)
+        return x;
+    most->acc = greater(most->acc, a, lane);
+    return add(a, x, p, lane, full);
+}
+
+/* Lanes past the end hold padding bits: zero. */
+INLINE int unpack_run(uint8_t *dst, const uint8_t *in, size_t len, int bits, int lane, int wide,
+                      int full, int sum)
+{
+    const gather g = gather_of(bits, lane);
+    const __m512i p = modulus(bits, lane), zero = _mm512_setzero_si512();
+    const size_t step = step_bytes(bits, lane);
+    size_t bytes = sa_packed_bytes(len, bits), whole = whole_steps(bytes, step);
+    size_t room = len * (size_t)lane - whole * VECTOR;
+    extremes most = {zero, zero};
+    bytes -= whole * step;
+    for (; whole > 0; whole--, in += step, dst += VECTOR) {
+        const __m512i x = take(&g, load(in), lane, wide);
+        store(dst, unpacked(&most, x, sum ? load(dst) : zero, p, lane, full, sum));
+    }
+    while (room > 0) {
+        const size_t n = least(room, VECTOR), used = least(bytes, step);
+        const __m512i x = take(&g, load_first(in, least(bytes, VECTOR)), lane, wide);
+        const __m512i a = sum ? load_first(dst, n) : zero;
+        store_first(dst, n, unpacked(&most, x, a, p, lane, full, sum));
+        room -= n;
+        bytes -= used;
+        in += used;
+        dst += n;
+    }
+    return outside(greater(most.packed, most.acc, lane), p, lane) ? SA_EDECODE : SA_OK;
+}
+
+INLINE int unpack_any(void *dst, const uint8_t *in, size_t len, int bits, int lane, int sum)
+{
+    if (is_wide(bits, lane))
+        return unpack_run(dst, in, len, bits, lane, 1, 0, sum);
+    if (lane == 4 && sum && bits == 32)
+        return unpack_run(dst, in, len, bits, lane, 0, 1, sum);
+    return unpack_run(dst, in, len, bits, lane, 0, 0, sum);
+}
+
+static int unpack_u32(uint32_t *dst, const uint8_t *in, size_t len, int bits)
+{
+    return unpack_any(dst, in, len, bits, 4, 0);
+}
+
+static int unpack_u64(uint64_t *dst, const uint8_t *in, size_t len, int bits)
+{
+    return unpack_any(dst, in, len, bits, 8, 0);
+}
+
+static int unpack_add_u32(uint32_t *acc, const uint8_t *in, size_t len, int bits)
+{
+    return unpack_any(acc, in, len, bits, 4, 1);
+}
+
+static int unpack_add_u64(uint64_t *acc, const uint8_t *in, size_t len, int bits)
+{
+    return unpack_any(acc, in, len, bits, 8, 1);
 }
 
 /* ---- packing ----------------------------------------------------------------------------- */
@@ -262,8 +260,8 @@ INLINE __m512i pairs(__m512i a, __m512i low, __m128i down)
     return _mm512_ternarylogic_epi64(low, a, _mm512_srl_epi64(a, down), 0xca);
 }
 
-/* In: elements below 2^bits. Whole vectors are stored; the next one covers what is too much. */
-INLINE void pack_any(uint8_t *out, const uint8_t *a, size_t len, int bits, int lane)
+/* Whole vectors are stored; the next one covers what is too much. */
+INLINE int pack_any(uint8_t *out, const uint8_t *a, size_t len, int bits, int lane)
 {
     const scatter s = scatter_of(8 / lane * bits);
     const __m512i low = _mm512_set1_epi64((1ll << bits) - 1);
@@ -271,30 +269,34 @@ INLINE void pack_any(uint8_t *out, const uint8_t *a, size_t len, int bits, int l
     const size_t step = step_bytes(bits, lane);
     size_t bytes = sa_packed_bytes(len, bits), whole = whole_steps(bytes, step);
     size_t room = len * (size_t)lane - whole * VECTOR;
+    __m512i most = _mm512_setzero_si512();
     bytes -= whole * step;
     for (; whole > 0; whole--, a += VECTOR, out += step) {
         const __m512i x = load(a);
+        most = greater(most, x, lane);
         store(out, pack_words(&s, lane == 4 ? pairs(x, low, down) : x));
     }
     while (room > 0) {
         const size_t n = least(room, VECTOR), used = least(bytes, step);
         const __m512i x = load_first(a, n);
+        most = greater(most, x, lane);
         store_first(out, used, pack_words(&s, lane == 4 ? pairs(x, low, down) : x));
         room -= n;
         bytes -= used;
         a += n;
         out += used;
     }
+    return outside(most, modulus(bits, lane), lane) ? SA_ERANGE : SA_OK;
 }
 
-static void pack_u32(uint8_t *out, const uint32_t *a, size_t len, int bits)
+static int pack_u32(uint8_t *out, const uint32_t *a, size_t len, int bits)
 {
-    pack_any(out, (const uint8_t *)a, len, bits, 4);
+    return pack_any(out, (const uint8_t *)a, len, bits, 4);
 }
 
-static void pack_u64(uint8_t *out, const uint64_t *a, size_t len, int bits)
+static int pack_u64(uint8_t *out, const uint64_t *a, size_t len, int bits)
 {
-    pack_any(out, (const uint8_t *)a, len, bits, 8);
+    return pack_any(out, (const uint8_t *)a, len, bits, 8);
 }
 
 extern const sa_pack_kernel sa_pack_avx512;
@@ -303,7 +305,6 @@ const sa_pack_kernel sa_pack_avx512 = {
     .needs = SA_CPU_AVX512 | SA_CPU_VBMI,
     .pack_u32 = pack_u32,
     .pack_u64 = pack_u64,
-    .verify = verify,
     .unpack_u32 = unpack_u32,
     .unpack_u64 = unpack_u64,
     .unpack_add_u32 = unpack_add_u32,

@@ -11,7 +11,7 @@ enum {
     MAX_BLOCK = 64,
     KEY_BYTES = 32,
     KEY_GROUP = 16,    /* keys whose schedules are alive together */
-    CHUNK_BYTES = 4096 /* of the accumulator and of keystream: both stay in the first cache */
+    CHUNK_BYTES = 8192 /* of the accumulator and of keystream: both stay in the first cache */
 };
 
 /* A stretch of keystream, and the same as the words that masks read. */
@@ -117,21 +117,43 @@ static void add_chunk(const mask_setup *setup, const sa_field_kernel *field,
         redraw_rejected(setup, schedule, acc, stream->bytes + skip * setup->lane, len, first, sign);
 }
 
+/* The same for all keys and whole steps of bytes, by the cipher's own kernel. Keystream is made
+ * again for a key that had a word rejected. */
+static void add_steps(const mask_setup *setup, const sa_schedule *schedules, const int8_t *signs,
+                      size_t count, void *acc, size_t len, uint64_t first, chunk *stream)
+{
+    const size_t bytes = len * setup->lane;
+    const uint64_t counter = first / (setup->block / setup->lane);
+    uint32_t rejected =
+        setup->cipher->mask(acc, bytes, schedules, signs, count, counter, setup->bits);
+    for (size_t k = 0; rejected; k++, rejected >>= 1)
+        if (rejected & 1) {
+            setup->cipher->keystream(&schedules[k], stream->bytes, bytes / setup->block, 0, counter);
+            redraw_rejected(setup, &schedules[k], acc, stream->bytes, len, first, signs[k]);
+        }
+}
+
 static void add_group(const mask_setup *setup, const sa_field_kernel *field,
                       const sa_schedule *schedules, const int8_t *signs, size_t count, uint8_t *acc,
                       size_t len, uint64_t start, chunk *stream)
 {
-    const size_t per_chunk = CHUNK_BYTES / setup->lane;
+    const size_t per_chunk = CHUNK_BYTES / setup->lane, per_step = SA_MASK_STEP / setup->lane;
+    const int fused = setup->cipher->mask && setup->bits != 32;
     size_t done = 0;
     while (done < len) {
         /* The first chunk may be short; the others begin on a block. */
         const uint64_t first = start + done;
+        uint8_t *to = acc + done * setup->lane;
         size_t part = per_chunk - (size_t)(first % per_chunk);
         if (part > len - done)
             part = len - done;
-        for (size_t k = 0; k < count; k++)
-            add_chunk(setup, field, schedules + k, acc + done * setup->lane, part, first, signs[k],
-                      stream);
+        if (fused && first % per_step == 0 && part >= per_step) {
+            part -= part % per_step;
+            add_steps(setup, schedules, signs, count, to, part, first, stream);
+        } else {
+            for (size_t k = 0; k < count; k++)
+                add_chunk(setup, field, schedules + k, to, part, first, signs[k], stream);
+        }
         done += part;
     }
 }

@@ -3,6 +3,7 @@
 Pointers and status codes stop here. Lengths and dtypes are the callers' business.
 """
 
+import ctypes
 import hashlib
 from pathlib import Path
 from typing import Final
@@ -72,6 +73,20 @@ def write(array: NDArray[np.generic]) -> "_native.CData":
 def octets(data: bytes | bytearray | memoryview) -> "_native.CData":
     """Pointer to bytes that C reads."""
     return ffi.from_buffer("uint8_t[]", data)
+
+
+_new_bytes: Final = ctypes.pythonapi.PyBytes_FromStringAndSize
+_new_bytes.argtypes = [ctypes.c_char_p, ctypes.c_ssize_t]
+_new_bytes.restype = ctypes.py_object
+
+
+def fresh_bytes(length: int) -> bytes:
+    """A bytes object with any content, for C to fill through `octets` before anybody sees it.
+
+    The C API of Python allows that for an object that nobody else has; it saves a copy.
+    """
+    fresh: bytes = _new_bytes(None, length)
+    return fresh
 
 
 def by_lane(name: str, *arrays: NDArray[np.generic]) -> "_native.Function":

@@ -55,6 +55,12 @@ class Field:
         Raises:
             RangeError: not one-dimensional, not integers, or an element outside [0, p).
         """
+        array = self._readable_vector(values)
+        self._check_range(array)
+        return array
+
+    def _readable_vector(self, values: Iterable[int] | NDArray[np.generic]) -> Vector:
+        """The same for operations that see themselves whether elements are below p."""
         try:
             array: Vector = np.asarray(values if isinstance(values, np.ndarray) else list(values))
         except (TypeError, ValueError):
@@ -69,7 +75,6 @@ class Field:
             if int(array.min()) < 0 or int(array.max()) >= self.modulus:
                 raise RangeError(f"field elements must be in 0..{self.modulus - 1}")
             return np.require(array, self.dtype, ["C", "A"])
-        self._check_range(array)
         return array
 
     def _check_range(self, array: Vector) -> None:
@@ -210,11 +215,11 @@ class Field:
 
     def pack(self, a: Vector) -> bytes:
         """The vector at `bits` bits an element, least significant bit first."""
-        a = self.vector(a)
-        out = np.empty(self.packed_bytes(a.size), np.uint8)
+        a = self._readable_vector(a)
+        out = _binding.fresh_bytes(self.packed_bytes(a.size))
         function = _binding.by_lane("pack", a)
-        check(function(_binding.write(out), _binding.read(a), a.size, self.bits), "pack")
-        return out.tobytes()
+        check(function(_binding.octets(out), _binding.read(a), a.size, self.bits), "pack")
+        return out
 
     def _unpack_into(self, name: str, target: Vector, data: bytes) -> Vector:
         if len(data) != self.packed_bytes(target.size):
@@ -240,6 +245,5 @@ class Field:
         return self._unpack_into("unpack", np.empty(length, self.dtype), data)
 
     def unpack_add(self, acc: Vector, data: bytes) -> Vector:
-        """acc += unpack(data) in place; acc is as it was if the data are refused (RangeError)."""
-        self._check_range(self._writable(acc))
-        return self._unpack_into("unpack_add", acc, data)
+        """acc += unpack(data) in place; acc is as it was if either is refused (RangeError)."""
+        return self._unpack_into("unpack_add", self._writable(acc), data)

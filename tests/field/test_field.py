@@ -240,6 +240,48 @@ def test_unpack_refuses_an_element_at_any_place(implementation: str, bits: int) 
 
 @implementations("pack")
 @every_width
+def test_a_refused_vector_leaves_the_accumulator_as_it_was(implementation: str, bits: int) -> None:
+    """However long it is, whatever was added before the bad element was seen, and by which kernel.
+
+    That goes for elements of the accumulator that are out of range, too.
+    """
+    field, p = Field(bits), modulus(bits)
+    length = 2500  # some pieces and some more
+    values, acc = elements(bits, length, 0), elements(bits, length, 1).astype(field.dtype)
+    for places in ([0], [length - 1], [1024], [3, 1500, 1501, 2499], range(length)):
+        bad = values.copy()
+        bad[list(places)] = [p, (1 << bits) - 1][len(places) % 2]
+        data = written_in_base_two(bad.tolist(), bits)
+        target = acc.copy()
+        with pytest.raises(RangeError, match="below the modulus"):
+            field.unpack_add(target, data)
+        np.testing.assert_array_equal(target, acc)
+        wild = acc.copy()
+        wild[list(places)[-1]] = p
+        wild[7] = np.iinfo(field.dtype).max
+        for one in (data, written_in_base_two(values.tolist(), bits)):
+            target = wild.copy()
+            with pytest.raises(RangeError, match="out of range"):
+                field.unpack_add(target, one)
+            np.testing.assert_array_equal(target, wild)
+
+
+@implementations("pack")
+@every_width
+def test_pack_refuses_an_element_at_any_place(implementation: str, bits: int) -> None:
+    """p, and the greatest number of the lane, wherever they stand."""
+    field, p = Field(bits), modulus(bits)
+    for length in (1, 7, 8, 9, 16, 17, 33):
+        for place in range(length):
+            for value in (p, np.iinfo(field.dtype).max):
+                vector = np.full(length, p - 1, field.dtype)
+                vector[place] = value
+                with pytest.raises(RangeError, match="out of range"):
+                    field.pack(vector)
+
+
+@implementations("pack")
+@every_width
 def test_unpack_refuses_every_element_from_the_modulus_up(implementation: str, bits: int) -> None:
     """The border lies exactly at p: the last 130 values of the width are sorted right."""
     field, p = Field(bits), modulus(bits)
@@ -459,6 +501,33 @@ def test_an_element_rejected_twice(family: str) -> None:
                 acc = field.zeros(1)
                 field.accumulate(acc, [key], [-1], suite, place)
                 assert acc.tolist() == [-wanted[3] % p]
+
+
+# Words at nonce 0 of 64-bit lanes that are not below p(33), found by a search: p itself, and more.
+WIDE_REJECTED = {
+    "aes": (Suite.AES256CTR, bytes([1]) * 32, 1_249_446_791),
+    "chacha": (Suite.CHACHA20, bytes([1]) * 32, 482_743_323),
+}
+
+
+@pytest.mark.parametrize("family", ["aes", "chacha"])
+def test_a_rejected_element_of_a_wide_field(family: str) -> None:
+    """One word in a billion, within whole chunks and alone, added and taken off, by all kernels."""
+    suite, key, place = WIDE_REJECTED[family]
+    field, p = Field(33), modulus(33)
+    assert words(suite, key, 0, 8, place, 1)[0] % 2**33 >= p
+    wanted = np.array(mask(suite, key, 33, place - 3, 8), np.uint64)
+    start = place - place % 1024
+    near = slice(place - 3 - start, place + 5 - start)
+    chunk = field.uniform(key, 1024, suite, start)
+    for name in family_named(family).usable:
+        with forced(family, name):
+            for _ in field_implementations():
+                assert field.uniform(key, 8, suite, place - 3).tolist() == wanted.tolist()
+                acc = field.uniform(key, 1024, suite, start)
+                np.testing.assert_array_equal(acc, chunk)
+                np.testing.assert_array_equal(acc[near], wanted)
+                assert not field.accumulate(acc, [key], [-1], suite, start).any()
 
 
 # -- sizes ------------------------------------------------------------------------------------
