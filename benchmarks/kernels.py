@@ -1,9 +1,9 @@
 """The kernels of the native core, each against a reference in the same run.
 
-References are what one would use instead: the core's own bare keystream, `cryptography` with NumPy,
-OpenSSL's keystream, a NumPy copy into a new array, a NumPy sum, NumPy quantization, big integers. A
-reference that is not installed is skipped, with its name. Last come the kernels of a server on two
-workers.
+References are what one would use instead: the core's own bare keystream, straightforward C,
+`cryptography` with NumPy, OpenSSL's keystream, a NumPy copy into a new array, a NumPy sum, NumPy
+quantization, big integers. A reference that is not there is skipped, with its name. One thread
+works, unless a row says more. Last come the kernels of a server on two workers.
 """
 
 import importlib.util
@@ -23,11 +23,12 @@ from secagg.encoding import codec_for
 from secagg.field import Field
 from secagg.implementations import families, forced
 from secagg.primitives import shamir
+from secagg.threads import default_threads
 
-from . import executors
+from . import executors, reference
 from .rows import Row, Work, compare, hold, in_turns
 
-# Everything here works on one thread: what others do on the machine is not counted.
+# On one thread, what others do on the machine is not counted.
 _compare: Final = partial(compare, clock=time.process_time)
 
 MASKS: Final = 100
@@ -46,6 +47,7 @@ def rows(length: int, rounds: int) -> Iterator[Row | str]:
     """One row after the other as it is measured; a text says what was left out and why."""
     yield from _masks(length, rounds)
     yield from _openssl(rounds)
+    yield from _portable(rounds)
     yield from _packing(length, rounds)
     yield from _quantize(length, rounds)
     yield from _sharing(rounds)
@@ -59,8 +61,8 @@ def _masks(length: int, rounds: int) -> Iterator[Row | str]:
     narrow, wide = Field(31), Field(61)
     acc32, acc64 = narrow.zeros(length), wide.zeros(length)
 
-    def expand(suite: int) -> Work:
-        return lambda: narrow.accumulate(acc32, keys, signs, suite)
+    def expand(suite: int, threads: int = 1) -> Work:
+        return lambda: narrow.accumulate(acc32, keys, signs, suite, 0, threads)
 
     def stream(suite: int) -> Work:
         """As many bytes."""
@@ -77,19 +79,57 @@ def _masks(length: int, rounds: int) -> Iterator[Row | str]:
         yield _compare("the same, aes256ctr", aes, "cryptography + NumPy", naive, ">= 4", rounds)
     yield _compare(
         "the same, b = 61",
-        lambda: wide.accumulate(acc64, keys, signs, Suite.AES256CTR),
+        lambda: wide.accumulate(acc64, keys, signs, Suite.AES256CTR, 0, 1),
         "b = 31",
         aes,
         "<= 2.2",
         rounds,
     )
+    if default_threads() < 2:
+        yield "two threads: one CPU, or SECAGG_NUM_THREADS is 1"
+        return
+    for suite in Suite:
+        yield compare(
+            f"{MASKS} masks of {length:,}, {suite.name.lower()}, two threads",
+            expand(suite, 2),
+            "one thread",
+            expand(suite),
+            ">= 1.6",
+            rounds,
+        )
+
+
+def _stream(suite: int, buffer: NDArray[np.uint8], key: bytes) -> Work:
+    """The core's bare keystream into a buffer."""
+    out, octets = _binding.write(buffer), _binding.octets(key)
+    return lambda: _binding.lib.sa_stream(suite, out, buffer.size, octets, 0, 0)
+
+
+def _portable(rounds: int) -> Iterator[Row | str]:
+    """The portable ciphers against straightforward C, both with the same compiler's options."""
+    try:
+        references = reference.keystreams()
+    except reference.UnavailableError as error:
+        yield str(error)
+        return
+    key = os.urandom(32)
+    ours, theirs = np.empty(PIECE, np.uint8), np.empty(PIECE, np.uint8)
+    for suite, family in ((Suite.AES256CTR, "aes"), (Suite.CHACHA20, "chacha")):
+        plain = partial(references[suite], theirs.ctypes.data, PIECE, key)
+        portable = next(each.compiled[0] for each in families() if each.name == family)
+        with forced(family, portable):
+            stream = _stream(suite, ours, key)
+            stream()
+            plain()
+            assert ours.tobytes() == theirs.tobytes(), "two keystreams of one key"
+            name = f"{PIECE:,} bytes of keystream, {suite.name.lower()}, {portable}"
+            yield _compare(name, stream, "straightforward C", plain, "<= 1.3", rounds)
 
 
 def _keystream(suite: int, pieces: int) -> Work:
     """The bare stream, into a buffer that stays in the second-level cache."""
-    buffer, key = np.empty(PIECE, np.uint8), _binding.octets(bytes(32))
-    out, generate = _binding.write(buffer), _binding.lib.sa_stream
-    return lambda: [generate(suite, out, PIECE, key, 0, 0) for _ in range(pieces)]
+    once = _stream(suite, np.empty(PIECE, np.uint8), bytes(32))
+    return lambda: [once() for _ in range(pieces)]
 
 
 def _openssl(rounds: int) -> Iterator[Row | str]:

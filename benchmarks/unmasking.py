@@ -32,12 +32,12 @@ from secagg.pairwise.transitions import ServerState
 from secagg.primitives import agreement, shamir
 from secagg.wire import MessageType, PartySet
 
+from . import bare
 from .rows import Row, hold
 from .rows import Work as Task
 
 DROPOUT: Final = 0.1
 TARGET: Final = ">= 0.6"
-PIECE: Final = 1 << 17  # bytes of keystream a call
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -94,13 +94,10 @@ class Waiting:
                 bindings.crypto_scalarmult(secret, public)
 
     def keystream(self) -> None:
-        """The bare keystream of all masks, into a buffer that stays in the second-level cache."""
+        """The bare keystream of all masks."""
         params = self.agreed.params
-        buffer = np.empty(PIECE, np.uint8)
-        out, key = _binding.write(buffer), _binding.octets(bytes(KEY_BYTES))
         size = Field(params.field_bits).dtype.itemsize * params.vector_length * self.masks
-        for _ in range(-(-size // PIECE)):
-            _binding.lib.sa_stream(params.suite, out, PIECE, key, 0, 0)
+        bare.keystream(params.suite, size)()
 
 
 def waiting(clients: int, length: int, lost: int) -> Waiting:

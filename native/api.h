@@ -5,9 +5,10 @@
  * the field, 16..62, and p(b) the largest prime below 2^b; widths up to 32 live in uint32_t
  * lanes (_u32), wider ones in uint64_t lanes (_u64). Field elements are in [0, p) going in and
  * coming out; callers guarantee it, and sa_check_* tells. Every function returns a status,
- * allocates nothing, does no I/O, and, unless said otherwise, writes nothing through its outputs
- * unless it returns SA_OK. A pointer may be null only when its length is zero. `dst` may be the same array as
- * an input of the same type, but may not partly overlap it. */
+ * allocates nothing (the stacks of threads are the system's), does no I/O, and, unless said
+ * otherwise, writes nothing through its outputs unless it returns SA_OK. A pointer may be null only
+ * when its length is zero. `dst` may be the same array as an input of the same type, but may not
+ * partly overlap it. */
 
 enum sa_status {
     SA_OK = 0,
@@ -46,11 +47,13 @@ int sa_stream(int suite, uint8_t *out, size_t bytes, const uint8_t *key, uint64_
 /* acc[j] += sign_k * mask_k[start + j] mod p for every key k: `keys` holds count keys of 32
  * bytes, `signs` count values +1 or -1. Element i of a mask reads word i (little-endian, one
  * lane wide) of the stream at nonce 0 and keeps its low `bits` bits; if that is not below p
- * it takes the first word of the stream at nonce i + 1 that is. */
+ * it takes the first word of the stream at nonce i + 1 that is. Large work is done by up to
+ * `threads` threads, the caller one of them, and never more than 64; the result does not depend
+ * on it. threads >= 1. */
 int sa_mask_add_u32(uint32_t *acc, size_t len, uint64_t start, int bits, int suite,
-                    const uint8_t *keys, const int8_t *signs, size_t count);
+                    const uint8_t *keys, const int8_t *signs, size_t count, size_t threads);
 int sa_mask_add_u64(uint64_t *acc, size_t len, uint64_t start, int bits, int suite,
-                    const uint8_t *keys, const int8_t *signs, size_t count);
+                    const uint8_t *keys, const int8_t *signs, size_t count, size_t threads);
 
 /* ---- field vectors ---------------------------------------------------------------------- */
 

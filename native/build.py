@@ -16,6 +16,9 @@ HERE = Path(__file__).resolve().parent
 # Contracting a*b+c into one operation would make quantization differ between machines.
 COMPILE_ARGS = ["-std=c11", "-O3", "-ffp-contract=off", "-fvisibility=hidden"]
 LINK_ARGS: list[str] = []
+if os.name == "posix":  # else the core works in one thread
+    COMPILE_ARGS.append("-pthread")
+    LINK_ARGS.append("-pthread")
 if os.environ.get("SECAGG_SANITIZE"):
     SANITIZE = ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"]
     COMPILE_ARGS += [*SANITIZE, "-g", "-O1", "-fno-omit-frame-pointer"]

@@ -3,7 +3,8 @@
  * i of all of them in vector i. The file that reads this defines
  *   LANES, lanes            their number, and a vector of so many uint32_t
  *   NUMBERS                 {0, 1, ...}, one for each lane
- *   ROTATE16, ROTATE8       rotations to the left by so many bits
+ *   ROTATE16, ROTATE8       rotations to the left by so many bits; ROTATE too where shifts are
+ *                           not the best there is
  *   store_blocks(out, x)    sixteen vectors, a word each, to LANES blocks one after the other */
 #include <string.h>
 
@@ -11,7 +12,9 @@ enum { DOUBLE_ROUNDS = 10, BLOCK = 64, KEY_BYTES = 32 };
 
 static void schedule(sa_schedule *to, const uint8_t key[32]) { memcpy(to->bytes, key, KEY_BYTES); }
 
+#if !defined(ROTATE)
 #define ROTATE(v, n) (((v) << (n)) | ((v) >> (32 - (n))))
+#endif
 
 #define QUARTER_ROUND(a, b, c, d)           \
     do {                                    \

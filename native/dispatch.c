@@ -113,7 +113,8 @@ extern const sa_pack_kernel sa_pack_avx2, sa_pack_avx512;
 extern const sa_quantize_kernel sa_quantize_avx2, sa_quantize_avx512;
 extern const sa_shamir_kernel sa_shamir_avx512;
 #elif defined(__aarch64__)
-extern const sa_cipher_kernel sa_aes_armv8ce;
+extern const sa_cipher_kernel sa_aes_armv8ce, sa_chacha_neon;
+extern const sa_pack_kernel sa_pack_neon;
 #endif
 
 enum { AES, CHACHA, FIELD, PACK, QUANTIZE, SHAMIR, FAMILIES };
@@ -142,6 +143,8 @@ static const family_row families[FAMILIES] = {
 #if defined(__x86_64__)
                     &sa_chacha_avx2,
                     &sa_chacha_avx512,
+#elif defined(__aarch64__)
+                    &sa_chacha_neon,
 #endif
                 }},
     [FIELD] = {"field",
@@ -158,6 +161,8 @@ static const family_row families[FAMILIES] = {
 #if defined(__x86_64__)
                   &sa_pack_avx2,
                   &sa_pack_avx512,
+#elif defined(__aarch64__)
+                  &sa_pack_neon,
 #endif
               }},
     [QUANTIZE] = {"quantize",

@@ -122,6 +122,17 @@ const sa_pack_kernel *sa_pack(void);
 const sa_quantize_kernel *sa_quantize(void);
 const sa_shamir_kernel *sa_shamir(void);
 
+/* work(context, piece) for each piece below `pieces`, once, in any order, on at most `threads`
+ * threads (and SA_MAX_THREADS), of which the caller is one. It returns when all is done. */
+enum { SA_MAX_THREADS = 64 };
+void sa_parallel(void (*work)(const void *context, size_t piece), const void *context,
+                 size_t pieces, size_t threads);
+
+/* Wipes the stack below its caller's: what a compiler left there of the registers of functions
+ * that have returned, keys among them. */
+enum { SA_STACK_BYTES = 4096 };
+void sa_wipe_stack(void) __attribute__((noinline));
+
 /* 2^bits - p(bits) for bits in 16..62: at most 129. */
 uint64_t sa_delta(int bits);
 static inline uint64_t sa_prime(int bits) { return ((uint64_t)1 << bits) - sa_delta(bits); }

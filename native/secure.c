@@ -12,6 +12,12 @@ void sa_wipe(void *memory, size_t bytes)
     __asm__ __volatile__("" : : "r"(memory) : "memory");
 }
 
+void sa_wipe_stack(void)
+{
+    uint8_t below[SA_STACK_BYTES];
+    sa_wipe(below, sizeof below);
+}
+
 int sa_equal(const uint8_t *a, const uint8_t *b, size_t bytes)
 {
     uint32_t difference = 0;

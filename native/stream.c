@@ -11,7 +11,12 @@ enum {
     MAX_BLOCK = 64,
     KEY_BYTES = 32,
     KEY_GROUP = 16,    /* keys whose schedules are alive together */
-    CHUNK_BYTES = 8192 /* of the accumulator and of keystream: both stay in the first cache */
+    CHUNK_BYTES = 8192, /* of the accumulator and of keystream: both stay in the first cache */
+    /* For threads: mask elements that are worth one, elements of the accumulator that are worth
+     * another expansion of all key schedules, and pieces that each takes, as they differ in speed. */
+    THREAD_WORK = 1 << 18,
+    MIN_PIECE = 1 << 13,
+    PIECES_PER_THREAD = 4
 };
 
 /* A stretch of keystream, and the same as the words that masks read. */
@@ -50,6 +55,7 @@ int sa_stream(int suite, uint8_t *out, size_t bytes, const uint8_t *key, uint64_
         sa_wipe(last, sizeof last);
     }
     sa_wipe(&schedule, sizeof schedule);
+    sa_wipe_stack();
     return SA_OK;
 }
 
@@ -166,43 +172,95 @@ static int signs_valid(const int8_t *signs, size_t count)
     return 1;
 }
 
+/* One call of sa_mask_add_*, checked, and how it is cut. */
+typedef struct {
+    mask_setup setup;
+    const sa_field_kernel *field;
+    uint8_t *acc;
+    size_t len, piece; /* in elements */
+    uint64_t start;
+    const uint8_t *keys;
+    const int8_t *signs;
+    size_t count;
+} mask_call;
+
+/* All masks over one piece of the accumulator. */
+static void add_piece(const void *context, size_t number)
+{
+    const mask_call *call = context;
+    const sa_cipher_kernel *cipher = call->setup.cipher;
+    const size_t from = number * call->piece, rest = call->len - from;
+    const size_t len = rest < call->piece ? rest : call->piece;
+    uint8_t *acc = call->acc + from * call->setup.lane;
+    sa_schedule schedules[KEY_GROUP];
+    chunk stream;
+    for (size_t done = 0; done < call->count; done += KEY_GROUP) {
+        const size_t group = call->count - done < KEY_GROUP ? call->count - done : KEY_GROUP;
+        for (size_t k = 0; k < group; k++)
+            cipher->schedule(&schedules[k], call->keys + KEY_BYTES * (done + k));
+        add_group(&call->setup, call->field, schedules, call->signs + done, group, acc, len,
+                  call->start + from, &stream);
+    }
+    sa_wipe(schedules, (call->count < KEY_GROUP ? call->count : KEY_GROUP) * sizeof schedules[0]);
+    sa_wipe(&stream, sizeof stream);
+    sa_wipe_stack();
+}
+
+/* As many threads as have enough to do, all keys together and each key by itself. */
+static size_t useful_threads(size_t len, size_t count, size_t threads)
+{
+    size_t work;
+    if (!__builtin_mul_overflow(len, count, &work) && threads > work / THREAD_WORK)
+        threads = work / THREAD_WORK;
+    if (threads > len / MIN_PIECE)
+        threads = len / MIN_PIECE;
+    return threads > 0 ? threads : 1;
+}
+
+/* Elements of a piece: whole chunks, and several pieces a thread, as threads differ in speed. */
+static size_t piece_elements(size_t len, size_t threads, size_t lane)
+{
+    const size_t per_chunk = CHUNK_BYTES / lane;
+    const size_t piece = threads > 1 ? len / (PIECES_PER_THREAD * threads) : len;
+    return piece < MIN_PIECE ? MIN_PIECE : (piece + per_chunk - 1) / per_chunk * per_chunk;
+}
+
 static int mask_add(void *acc, size_t len, uint64_t start, int bits, int suite, const uint8_t *keys,
-                    const int8_t *signs, size_t count, size_t lane)
+                    const int8_t *signs, size_t count, size_t lane, size_t threads)
 {
     const sa_cipher_kernel *cipher = sa_cipher(suite);
-    const mask_setup setup = {cipher, block_bytes(suite), lane, bits};
-    if (!cipher || !sa_fits(acc, len, lane) || start > UINT64_MAX - len)
+    if (!cipher || !sa_fits(acc, len, lane) || start > UINT64_MAX - len || threads < 1)
         return SA_EARG;
     if (!sa_fits(keys, count, KEY_BYTES) || !sa_fits(signs, count, 1) || !signs_valid(signs, count))
         return SA_EARG;
     if (!len || !count)
         return SA_OK;
-    const sa_field_kernel *field = sa_field();
-    sa_schedule schedules[KEY_GROUP];
-    chunk stream;
-    for (size_t done = 0; done < count; done += KEY_GROUP) {
-        const size_t group = count - done < KEY_GROUP ? count - done : KEY_GROUP;
-        for (size_t k = 0; k < group; k++)
-            cipher->schedule(&schedules[k], keys + KEY_BYTES * (done + k));
-        add_group(&setup, field, schedules, signs + done, group, acc, len, start, &stream);
-    }
-    sa_wipe(schedules, (count < KEY_GROUP ? count : KEY_GROUP) * sizeof schedules[0]);
-    sa_wipe(&stream, sizeof stream);
+    threads = useful_threads(len, count, threads);
+    const mask_call call = {.setup = {cipher, block_bytes(suite), lane, bits},
+                            .field = sa_field(),
+                            .acc = acc,
+                            .len = len,
+                            .piece = piece_elements(len, threads, lane),
+                            .start = start,
+                            .keys = keys,
+                            .signs = signs,
+                            .count = count};
+    sa_parallel(add_piece, &call, (len - 1) / call.piece + 1, threads);
     return SA_OK;
 }
 
 int sa_mask_add_u32(uint32_t *acc, size_t len, uint64_t start, int bits, int suite,
-                    const uint8_t *keys, const int8_t *signs, size_t count)
+                    const uint8_t *keys, const int8_t *signs, size_t count, size_t threads)
 {
     if (bits < 16 || bits > 32)
         return SA_EARG;
-    return mask_add(acc, len, start, bits, suite, keys, signs, count, sizeof *acc);
+    return mask_add(acc, len, start, bits, suite, keys, signs, count, sizeof *acc, threads);
 }
 
 int sa_mask_add_u64(uint64_t *acc, size_t len, uint64_t start, int bits, int suite,
-                    const uint8_t *keys, const int8_t *signs, size_t count)
+                    const uint8_t *keys, const int8_t *signs, size_t count, size_t threads)
 {
     if (bits < 33 || bits > 62)
         return SA_EARG;
-    return mask_add(acc, len, start, bits, suite, keys, signs, count, sizeof *acc);
+    return mask_add(acc, len, start, bits, suite, keys, signs, count, sizeof *acc, threads);
 }

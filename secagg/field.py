@@ -16,6 +16,7 @@ from . import _binding
 from ._binding import Vector, check
 from .errors import RangeError
 from .moduli import modulus
+from .threads import default_threads
 
 KEY_BYTES: Final = 32
 SUITES: Final = (_binding.lib.SA_AES256CTR, _binding.lib.SA_CHACHA20)
@@ -160,7 +161,13 @@ class Field:
     # -- masks ----------------------------------------------------------------------------
 
     def accumulate(
-        self, acc: Vector, keys: Sequence[bytes], signs: Sequence[int], suite: int, start: int = 0
+        self,
+        acc: Vector,
+        keys: Sequence[bytes],
+        signs: Sequence[int],
+        suite: int,
+        start: int = 0,
+        threads: int | None = None,
     ) -> Vector:
         """acc[j] += sign * mask(key)[start + j] for every key, in place; returns acc.
 
@@ -174,10 +181,16 @@ class Field:
             signs: +1 or -1 for each key.
             suite: a `Suite`.
             start: index of the first mask element, 0 or more.
+            threads: the most that may work on it, 1 or more; the core uses fewer where the work
+                is small, and never more than 64. By default `SECAGG_NUM_THREADS`, or if that is
+                not set one a CPU that this process may use, up to 8. The result is the same.
 
         Raises:
             RangeError: an argument is outside its range; acc is as it was.
+            ParameterError: `SECAGG_NUM_THREADS` is not a positive integer.
         """
+        if threads is None:
+            threads = default_threads()
         self._check_range(self._writable(acc))
         if len(keys) != len(signs) or any(len(key) != KEY_BYTES for key in keys):
             raise RangeError("every mask needs one key of 32 bytes and one sign")
@@ -187,6 +200,8 @@ class Field:
             raise RangeError("a mask has 2**64 elements")
         if suite not in SUITES:
             raise RangeError(f"there is no suite {suite}")
+        if threads < 1:
+            raise RangeError(f"work takes one thread or more, not {threads}")
         joined = b"".join(keys)
         sign_array = np.array(signs, np.int8)
         function = _binding.by_lane("mask_add", acc)
@@ -199,6 +214,7 @@ class Field:
             _binding.octets(joined),
             _binding.read(sign_array),
             len(keys),
+            min(threads, 64),  # the core takes no more, whatever the number
         )
         check(status, "mask_add")
         return acc

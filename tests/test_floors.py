@@ -28,6 +28,7 @@ FLOORS = {
     "secagg._binding": 2,
     "secagg.field": 2,
     "secagg.implementations": 2,
+    "secagg.threads": 2,
     "secagg.primitives": 3,
     "secagg.encoding": 4,
     "secagg.graph": 4,

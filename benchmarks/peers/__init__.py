@@ -1,0 +1,1 @@
+"""Other systems for the same job, on the same numbers."""

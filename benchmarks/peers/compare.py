@@ -16,6 +16,7 @@ import numpy as np
 from secagg import Field, FixedPoint, Params, Suite
 from secagg.encoding import codec_for
 
+from .. import bare
 from ..kernels import MASKS, _cryptography
 from ..rows import Row, compare, hold
 from . import ckks, flower, lightsecagg, ours
@@ -115,6 +116,9 @@ def _pieces(sizes: Sizes) -> Iterator[Row | str]:
         )
         generator = flower.masks(MASKS, length)
         yield compare(name, masks, "Flower's generator", generator, target(">= 30"), rounds)
+        most = bare.keystream(Suite.AES256CTR, MASKS * length * field.dtype.itemsize)
+        what = "bare keystream of as many bytes"
+        yield compare(what, most, "Flower's generator", generator, "", rounds)
     except MissingError as missing:
         yield str(missing)
     naive = _cryptography(keys, signs, length)

@@ -88,10 +88,18 @@ class ExpandJob:
     length: int
 
     def run(self) -> Vector:
-        """The signed sum of the masks, elements start .. start + length - 1."""
+        """The signed sum of the masks, elements start .. start + length - 1.
+
+        On one thread: how many jobs run side by side is up to whoever runs them.
+        """
         whole = Field(self.bits)
         return whole.accumulate(
-            whole.zeros(self.length), self.masks.keys, self.masks.signs, self.suite, self.start
+            whole.zeros(self.length),
+            self.masks.keys,
+            self.masks.signs,
+            self.suite,
+            self.start,
+            threads=1,
         )
 
 

@@ -1,13 +1,18 @@
 /* Known answers (tests/vectors/arithmetic_vectors.json, which run.py turns into vectors.inc)
  * through every usable implementation of each family, and what follows from them: slices,
  * lists of masks, lengths at the edges of blocks and chunks, counters that wrap. */
+#define _POSIX_C_SOURCE 200112L /* for pthread_attr_setstack, nanosleep */
+#include <errno.h>
 #include <inttypes.h>
+#include <pthread.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
-#include "api.h"
+#include "kernels.h"
+#include "selftest.h"
 
 struct prime_vector {
     int bits;
@@ -60,9 +65,9 @@ enum {
 };
 
 static size_t passed, failed;
-static char where[128]; /* the implementations under test */
+char where[128];
 
-static void check(int ok, const char *what, size_t detail)
+void check(int ok, const char *what, size_t detail)
 {
     if (ok) {
         passed++;
@@ -72,7 +77,7 @@ static void check(int ok, const char *what, size_t detail)
     printf("FAILED %s: %s (%zu)\n", where, what, detail);
 }
 
-static int family(const char *name)
+int family(const char *name)
 {
     for (int f = 0; f < sa_family_count(); f++)
         if (strcmp(sa_family_name(f), name) == 0)
@@ -80,8 +85,7 @@ static int family(const char *name)
     return -1;
 }
 
-/* Forces an implementation: 0 when this machine cannot run it. */
-static int force(int f, int implementation)
+int force(int f, int implementation)
 {
     if (!sa_implementation_usable(f, implementation)) {
         check(sa_select(f, implementation) == SA_EARG, "selected though not usable", 0);
@@ -171,10 +175,10 @@ static int add_masks(uint64_t *acc, size_t len, uint64_t start, int bits, int su
 {
     static uint32_t narrow[MAX_VALUES];
     if (bits > 32)
-        return sa_mask_add_u64(acc, len, start, bits, suite, keys, signs, count);
+        return sa_mask_add_u64(acc, len, start, bits, suite, keys, signs, count, 1);
     for (size_t i = 0; i < len; i++)
         narrow[i] = (uint32_t)acc[i];
-    int status = sa_mask_add_u32(narrow, len, start, bits, suite, keys, signs, count);
+    int status = sa_mask_add_u32(narrow, len, start, bits, suite, keys, signs, count, 1);
     for (size_t i = 0; i < len; i++)
         acc[i] = narrow[i];
     return status;
@@ -247,13 +251,14 @@ static void check_mask(const struct mask_vector *v)
               add_masks(acc, 2, UINT64_MAX - 1, v->bits, v->suite, keys, &plus, 1) == SA_EARG &&
               add_masks(acc, 2, 0, v->bits, 0, keys, &plus, 1) == SA_EARG &&
               add_masks(acc, 2, 0, v->bits > 32 ? 63 : 15, v->suite, keys, &plus, 1) == SA_EARG &&
-              sa_mask_add_u64(acc, 2, 0, 32, v->suite, keys, &plus, 1) == SA_EARG &&
+              sa_mask_add_u64(acc, 2, 0, 32, v->suite, keys, &plus, 1, 1) == SA_EARG &&
+              sa_mask_add_u64(acc, 2, 0, 61, v->suite, keys, &plus, 1, 0) == SA_EARG &&
               memcmp(acc, whole, sizeof acc) == 0,
           "mask: bad arguments", 0);
     check(add_masks(acc, 1, UINT64_MAX - 1, v->bits, v->suite, keys, &plus, 1) == SA_OK,
           "mask: last element", 0);
-    check(sa_mask_add_u64(NULL, 0, 0, 61, v->suite, keys, &plus, 1) == SA_OK &&
-              sa_mask_add_u64(acc, 1, 0, 61, v->suite, NULL, NULL, 0) == SA_OK,
+    check(sa_mask_add_u64(NULL, 0, 0, 61, v->suite, keys, &plus, 1, 1) == SA_OK &&
+              sa_mask_add_u64(acc, 1, 0, 61, v->suite, NULL, NULL, 0, 1) == SA_OK,
           "mask: empty", 0);
 }
 
@@ -274,6 +279,159 @@ static void check_masks(void)
             }
         }
     }
+}
+
+/* What the core asks the system for: run.py has the linker send pthread_create here. The first
+ * thread may get a stack that can be read afterwards. */
+static size_t threads_made, threads_left;
+static int stack_is_ours;
+static _Alignas(4096) uint8_t stack[1 << 20];
+
+int __real_pthread_create(pthread_t *, const pthread_attr_t *, void *(*)(void *), void *);
+int __wrap_pthread_create(pthread_t *, const pthread_attr_t *, void *(*)(void *), void *);
+
+int __wrap_pthread_create(pthread_t *thread, const pthread_attr_t *attributes,
+                          void *(*start)(void *), void *argument)
+{
+    if (threads_made == threads_left)
+        return EAGAIN;
+    if (threads_made++ > 0 || !stack_is_ours)
+        return __real_pthread_create(thread, attributes, start, argument);
+    pthread_attr_t own;
+    pthread_attr_init(&own);
+    pthread_attr_setstack(&own, stack, sizeof stack);
+    const int status = __real_pthread_create(thread, &own, start, argument);
+    pthread_attr_destroy(&own);
+    nanosleep(&(struct timespec){.tv_nsec = 10000000}, NULL); /* so that it finds work */
+    return status;
+}
+
+/* Whether key schedules, wiped whole, were on the stack; and whether a part of a key is. */
+static int stack_was_used(void)
+{
+    size_t touched = 0;
+    for (size_t i = 0; i < sizeof stack; i++)
+        touched += stack[i] != GUARD;
+    return touched > 16 * 1024;
+}
+
+static int stack_has(const uint8_t *key)
+{
+    for (size_t i = 0; i + 8 <= sizeof stack; i++)
+        for (size_t k = 0; k < 32; k += 8)
+            if (memcmp(stack + i, key + k, 8) == 0)
+                return 1;
+    return 0;
+}
+
+/* A thread leaves nothing of the schedules behind, which begin with the key. The caller may be so
+ * fast that the thread finds no work: then once more. */
+static void check_thread_wipes(int suite)
+{
+    enum { LENGTH = 60013, SOME = 16, TRIES = 100 };
+    static uint32_t acc[LENGTH];
+    uint8_t keys[32 * SOME];
+    int8_t signs[SOME];
+    int used = 0, found = 0;
+    for (size_t i = 0; i < sizeof keys; i++)
+        keys[i] = (uint8_t)(i * 167 + 13);
+    memset(signs, 1, sizeof signs);
+    threads_left = SIZE_MAX;
+    stack_is_ours = 1;
+    for (int i = 0; i < TRIES && !used; i++) {
+        memset(stack, GUARD, sizeof stack);
+        threads_made = 0;
+        sa_mask_add_u32(acc, LENGTH, 0, 31, suite, keys, signs, SOME, 2);
+        used = stack_was_used();
+    }
+    stack_is_ours = 0;
+    for (size_t k = 0; k < SOME; k++)
+        found |= stack_has(keys + 32 * k);
+    check(used, "threads: never at work", 0);
+    check(!found, "threads: a key is left on the stack", 0);
+}
+
+/* A mask call on so many threads gives what one gives, and makes as many as it should, even if
+ * the system refuses some of them. */
+static void check_threads_of(int suite, int bits, size_t count, size_t threads, size_t refused_from,
+                             size_t wanted)
+{
+    enum { LENGTH = 60013 };
+    static uint64_t acc64[LENGTH + 1], one64[LENGTH + 1];
+    static uint32_t acc32[LENGTH + 1], one32[LENGTH + 1];
+    static uint8_t keys[32 * KEYS];
+    int8_t signs[KEYS];
+    const uint64_t start = 12345;
+    for (size_t k = 0; k < KEYS; k++) {
+        memset(keys + 32 * k, (int)(k * 37 + 1), 32);
+        signs[k] = k % 3 ? 1 : -1;
+    }
+    memset(acc64, 0, sizeof acc64);
+    memset(one64, 0, sizeof one64);
+    memset(acc32, 0, sizeof acc32);
+    memset(one32, 0, sizeof one32);
+    threads_left = threads_made = 0;
+    int status;
+    if (bits > 32)
+        status = sa_mask_add_u64(one64, LENGTH, start, bits, suite, keys, signs, count, 1);
+    else
+        status = sa_mask_add_u32(one32, LENGTH, start, bits, suite, keys, signs, count, 1);
+    check(status == SA_OK && threads_made == 0, "threads: one", count);
+    threads_left = refused_from;
+    if (bits > 32)
+        status = sa_mask_add_u64(acc64, LENGTH, start, bits, suite, keys, signs, count, threads);
+    else
+        status = sa_mask_add_u32(acc32, LENGTH, start, bits, suite, keys, signs, count, threads);
+    check(status == SA_OK && memcmp(acc64, one64, sizeof one64) == 0 &&
+              memcmp(acc32, one32, sizeof one32) == 0,
+          "threads: result", threads);
+    check(threads_made == wanted, "threads: made", threads_made);
+}
+
+enum { PIECES = 1000 };
+
+static void count_piece(const void *context, size_t piece) { ((uint8_t *)context)[piece]++; }
+
+static void check_threads(void)
+{
+    /* Every piece once, on no more threads than there may be, and if there are none to have. */
+    static const size_t left[] = {SIZE_MAX, 0, 1};
+    for (size_t i = 0; i < COUNT(left); i++) {
+        static uint8_t done[PIECES + 1];
+        memset(done, 0, sizeof done);
+        threads_made = 0;
+        threads_left = left[i];
+        sa_parallel(count_piece, done, PIECES, SIZE_MAX);
+        int once = done[PIECES] == 0;
+        for (size_t k = 0; k < PIECES; k++)
+            once &= done[k] == 1;
+        check(once, "pieces: once", i);
+        check(threads_made == (left[i] < 2 ? left[i] : SA_MAX_THREADS - 1), "pieces: threads", i);
+    }
+    /* Two threads need 2^19 mask elements; every one needs 2^13 of the accumulator. */
+    for (int suite = SA_AES256CTR; suite <= SA_CHACHA20; suite++) {
+        const int f = cipher_family(suite);
+        snprintf(where, sizeof where, "%s/%s", sa_family_name(f),
+                 sa_implementation_name(f, sa_active(f)));
+        check_threads_of(suite, 31, 8, SIZE_MAX, SIZE_MAX, 0);
+        check_threads_of(suite, 31, 9, SIZE_MAX, SIZE_MAX, 1);
+        check_threads_of(suite, 61, 9, 2, SIZE_MAX, 1);
+        check_threads_of(suite, 16, 14, 3, SIZE_MAX, 2);
+        check_threads_of(suite, 32, 14, 3, 1, 1);
+        check_threads_of(suite, 62, 14, 3, 0, 0);
+        check_threads_of(suite, 31, KEYS, SIZE_MAX, SIZE_MAX, 6);
+    }
+    for (int suite = SA_AES256CTR; suite <= SA_CHACHA20; suite++) {
+        const int f = cipher_family(suite), chosen = sa_active(f);
+        for (int i = 0; i < sa_implementation_count(f); i++)
+            if (sa_select(f, i) == SA_OK) {
+                snprintf(where, sizeof where, "%s/%s", sa_family_name(f),
+                         sa_implementation_name(f, i));
+                check_thread_wipes(suite);
+            }
+        sa_select(f, chosen);
+    }
+    threads_left = SIZE_MAX;
 }
 
 /* As with masks, over 64-bit values whatever the lane. */
@@ -410,6 +568,7 @@ int main(void)
     }
     check_streams();
     check_masks();
+    check_threads();
     for (int i = 0, f = family("pack"); i < sa_implementation_count(f); i++) {
         snprintf(where, sizeof where, "pack/%s", sa_implementation_name(f, i));
         for (size_t k = 0; force(f, i) && k < COUNT(pack_vectors); k++)
@@ -420,6 +579,7 @@ int main(void)
         for (size_t k = 0; force(f, i) && k < COUNT(shamir_vectors); k++)
             check_shamir(&shamir_vectors[k]);
     }
+    compare_implementations();
     printf("%zu checks passed, %zu failed\n", passed, failed);
     return failed != 0;
 }

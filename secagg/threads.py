@@ -1,0 +1,34 @@
+"""How many threads a call of the native core may use."""
+
+import os
+import re
+from functools import cache
+from typing import Final
+
+from .errors import ParameterError
+
+VARIABLE: Final = "SECAGG_NUM_THREADS"
+MOST_BY_DEFAULT: Final = 8
+
+
+@cache
+def default_threads() -> int:
+    """The number in `SECAGG_NUM_THREADS`; if that is not set, of CPUs for this process, up to 8.
+
+    Read at the first use and kept.
+
+    Raises:
+        ParameterError: the variable is not a positive integer of at most nine digits.
+    """
+    text = os.environ.get(VARIABLE)
+    if text is None:
+        return min(_usable_cpus(), MOST_BY_DEFAULT)
+    if not re.fullmatch("0*[1-9][0-9]{0,8}", text):
+        raise ParameterError(f"{VARIABLE} must be a positive integer, not {text!r}")
+    return int(text)
+
+
+def _usable_cpus() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

@@ -1,0 +1,21 @@
+/* What the parts of the known-answer program share. */
+#ifndef SELFTEST_H
+#define SELFTEST_H
+
+#include <stddef.h>
+
+extern char where[128]; /* the implementations under test */
+
+/* Counts a check, and says which one failed. */
+void check(int ok, const char *what, size_t detail);
+
+/* Number of a family, or -1. */
+int family(const char *name);
+
+/* Forces an implementation: 0 when this machine cannot run it. */
+int force(int f, int implementation);
+
+/* Every implementation of every family against the portable one. */
+void compare_implementations(void);
+
+#endif
