@@ -21,6 +21,7 @@ from secagg.pairwise.transitions import PHASES, ClientState
 
 Vector = dict[str, Any]
 BY_CLIENTS, BY_SERVER, OFFERS = "refused-by-clients", "refused-by-the-server", "refused-offers"
+SPARSE = "sparse-"  # the files in mode 2 are named like the others, behind this
 
 
 def load(name: str) -> Any:
@@ -28,10 +29,12 @@ def load(name: str) -> Any:
     return json.loads((wire_v1.DIRECTORY / f"{name}.json").read_text())
 
 
-NAMES = sorted(path.stem for path in wire_v1.DIRECTORY.glob("*-[01][0-9]-*.json"))
+NAMES = sorted(path.stem for path in wire_v1.DIRECTORY.glob("*-[0-9][0-9]-*.json"))
 ROUNDS: dict[str, Vector] = {name: load(name) for name in NAMES}
-ACCEPTED: list[Vector] = load("accepted-offers")
-REFUSALS: dict[str, list[Vector]] = {name: load(name) for name in (BY_CLIENTS, BY_SERVER, OFFERS)}
+ACCEPTED: list[Vector] = [*load("accepted-offers"), *load(f"{SPARSE}accepted-offers")]
+REFUSALS: dict[str, list[Vector]] = {
+    name: [*load(name), *load(SPARSE + name)] for name in (BY_CLIENTS, BY_SERVER, OFFERS)
+}
 
 
 # -- what a file says -----------------------------------------------------------------------------
@@ -232,7 +235,7 @@ def session_of(vector: Vector) -> reference.Session:
     )
     names = ("suite", "mode", "cohort", "threshold", "min_survivors", "colluders", "length")
     return reference.Session(
-        reference.Parameters(*(p[name] for name in names), form),
+        reference.Parameters(*(p[name] for name in names), form, p.get("degree", 0)),
         bytes.fromhex(vector["session"]),
         bytes.fromhex(vector["context"]),
         [bytes.fromhex(one["verify_key"]) for one in vector["parties"] if one["verify_key"]],
@@ -285,7 +288,7 @@ def confront_client(refusal: Vector) -> None:
     if refusal["expected"] == ABORTED:
         assert client.state is ClientState.ABORTED
         with pytest.raises(secagg.RemoteProtocolError):
-            client.receive(sent(messages[at]))
+            client.receive(sent((messages[at:] or messages)[0]))
         return
     assert state_of(client) == before
     if at < len(messages):

@@ -129,7 +129,9 @@ class ClientSteps:
         for peer, entry in roster.items():
             if peer != self.index:
                 self._check_entry(peer, entry)
-        h1 = message.h1 or keys.h1(self.h0, roster, self._params.cohort)
+        cohort = self._params.cohort
+        h1 = message.h1 or keys.h1(self.h0, roster, cohort)
+        believed = keys.believed(h1, roster, cohort) if message.h1 else h1
         shares = shamir.deal(
             [memory.mask_seed.expose(), memory.self_seed.expose()],
             self._params.threshold,
@@ -162,7 +164,7 @@ class ClientSteps:
         memory.inbound = inbound
         memory.held = {self.index: held}
         commitment = keys.commitment(memory.self_seed.expose(), h1, self.index)
-        return [Send(SERVER, ShareKeys(h1, commitment, sealed).encode(self.round.session))]
+        return [Send(SERVER, ShareKeys(believed, commitment, sealed).encode(self.round.session))]
 
     def _check_entry(self, party: int, entry: PublicKeys) -> None:
         """Refuses an entry that its party did not sign, or whose keys are weak."""

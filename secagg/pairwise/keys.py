@@ -17,8 +17,19 @@ def h0(agreed: Round, pinned: bytes) -> bytes:
 
 def h1(h0: bytes, roster: Mapping[int, PublicKeys], cohort: int) -> bytes:
     """h0 and the entries of everybody in U1; `roster` is in ascending order."""
+    return _entries(Label.H1, h0, roster, cohort)
+
+
+def believed(h1: bytes, near: Mapping[int, PublicKeys], cohort: int) -> bytes:
+    """What a client on a sparse graph, who cannot compute h1, was told: h1 and the entries of its
+    holders, in ascending order.
+    """
+    return _entries(Label.ROSTER, h1, near, cohort)
+
+
+def _entries(label: Label, before: bytes, roster: Mapping[int, PublicKeys], cohort: int) -> bytes:
     entries = b"".join(keys.encode() for keys in roster.values())
-    return hash_parts(Label.H1, h0, bitmap(roster, cohort), entries)
+    return hash_parts(label, before, bitmap(roster, cohort), entries)
 
 
 def h2(h1: bytes, members: Iterable[int], cohort: int) -> bytes:

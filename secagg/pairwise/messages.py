@@ -100,11 +100,11 @@ class Roster:
 
 @dataclass(frozen=True, slots=True)
 class ShareKeys:
-    """Client to server, step 1: what roster it believes in, the commitment to its self seed, and a
-    ciphertext for each neighbour in U1.
+    """Client to server, step 1: what roster it believes in (h1, on a sparse graph `keys.believed`),
+    the commitment to its self seed, and a ciphertext for each neighbour in U1.
     """
 
-    h1: bytes
+    believed: bytes
     commitment: bytes
     sealed: Mapping[int, bytes]
 
@@ -112,7 +112,7 @@ class ShareKeys:
         """The message; `sealed` is in ascending order."""
         return (
             header(MessageType.SHARE_KEYS, session)
-            + self.h1
+            + self.believed
             + self.commitment
             + b"".join(self.sealed.values())
         )
@@ -120,8 +120,10 @@ class ShareKeys:
     @classmethod
     def read(cls, reader: Reader, receivers: Iterable[int]) -> "ShareKeys":
         """Reads the body; `receivers` are the sender's neighbours in U1, ascending."""
-        h1, commitment = reader.take(DIGEST_BYTES), reader.take(DIGEST_BYTES)
-        message = cls(h1, commitment, {party: reader.take(SEALED_BYTES) for party in receivers})
+        believed, commitment = reader.take(DIGEST_BYTES), reader.take(DIGEST_BYTES)
+        message = cls(
+            believed, commitment, {party: reader.take(SEALED_BYTES) for party in receivers}
+        )
         reader.end()
         return message
 

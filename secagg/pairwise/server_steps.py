@@ -77,10 +77,18 @@ class ServerSteps:
     def on_share_keys(self, party: int, reader: Reader) -> str | None:
         memory = self.memory
         message = ShareKeys.read(reader, self.graph.neighbours(party, memory.roster))
-        if message.h1 != memory.h1:
+        if message.believed != self._believed(party):
             return "dealt shares for another roster (h1)"
         memory.shares[party] = message
         return None
+
+    def _believed(self, party: int) -> bytes:
+        """What a party that was told the true roster answers."""
+        memory = self.memory
+        if not self._params.degree:
+            return memory.h1
+        near = {peer: memory.roster[peer] for peer in self.graph.holders(party, memory.roster)}
+        return keys.believed(memory.h1, near, self._params.cohort)
 
     def on_masked_input(self, party: int, reader: Reader) -> str | None:
         memory = self.memory

@@ -21,6 +21,7 @@ class Label(bytes, Enum):
     H1 = b"h1"
     H2 = b"h2"
     H3 = b"h3"
+    ROSTER = b"roster"
     ADVERTISE_KEYS = b"advertise keys"
     CONSISTENCY = b"consistency"
     GRAPH = b"graph"

@@ -6,13 +6,12 @@ server took of whom, which shares in them are true, and what sum the masked inpu
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, replace
 from functools import cache
 
 import numpy as np
 from harness import (
-    COMPLETE,
     CONTEXT,
     SESSION,
     identity_of,
@@ -27,11 +26,13 @@ from pairwise.attacks import LOW_ORDER, body
 from pairwise.judge import SUBMIT, Seat, after, correctable, dealing, h0_of
 from pairwise.malicious import signed
 from pairwise.schedules import EARLIER, among, legal, upto
+from reference.graph import pieces
 
 import secagg
 from secagg import SERVER, Mode, Params, Phase
 from secagg.events import Job
 from secagg.field import Field
+from secagg.graph import graph_of
 from secagg.pairwise import keys
 from secagg.pairwise.messages import (
     AdvertiseKeys,
@@ -67,7 +68,18 @@ def cases() -> list[Params]:
     return [tight(4, threshold=3), *(one for one in found for _ in range(1 + (one.cohort < 6)))]
 
 
+def sparse_cases() -> list[Params]:
+    """Sparse graphs of five to eight parties, each degree and threshold; degree - 1 may vanish."""
+    return [
+        tight(n, threshold=t, min_survivors=n - k + 1, colluders=0, degree=k)
+        for n in range(5, 9)
+        for k in range(2, n - 1, 2)
+        for t in range(2, k + 1)
+    ]
+
+
 CASES = cases()
+SPARSE_CASES = tuple(sparse_cases())
 
 
 @dataclass(frozen=True)
@@ -164,13 +176,13 @@ def unsigned_keys(net: "BadNetwork", party: int, true: bytes, a: int) -> bytes:
 
 
 def _shared(net: "BadNetwork", party: int, true: bytes) -> ShareKeys:
-    return ShareKeys.read(body(true), [one for one in net.u1 if one != party])
+    return ShareKeys.read(body(true), net.graph.neighbours(party, net.u1))
 
 
 @lie(1)
 def other_h1(net: "BadNetwork", party: int, true: bytes, a: int) -> bytes:
     """Another roster."""
-    return replace(_shared(net, party, true), h1=bytes(32)).encode(SESSION)
+    return replace(_shared(net, party, true), believed=bytes(32)).encode(SESSION)
 
 
 @lie(1)
@@ -183,7 +195,7 @@ def other_commitment(net: "BadNetwork", party: int, true: bytes, a: int) -> byte
 def junk_ciphertexts(net: "BadNetwork", party: int, true: bytes, a: int) -> bytes:
     """One, or two, that do not open."""
     read = _shared(net, party, true)
-    places = [one for one in net.u1 if one != party]
+    places = net.graph.neighbours(party, net.u1)
     some = {places[place % len(places)] for place in (a, a + a % 2)}
     sealed = {one: bytes(62) if one in some else read.sealed[one] for one in places}
     return replace(read, sealed=sealed).encode(SESSION)
@@ -312,6 +324,8 @@ class BadNetwork:
         self.copied: dict[int, set[int]] = {}
         self.proved: set[tuple[int, bytes]] = set()  # inputs that liars gave as their own
         self.h = {UP[0]: h0_of(agreed)}  # the transcript that each message must name
+        self.graph = graph_of(self.params, h0_of(agreed))
+        self.believed: dict[int, bytes] = {}  # on a sparse graph, instead of h1
         self.u1: tuple[int, ...] = ()
         self.u2: tuple[int, ...] = ()
         self.u3: tuple[int, ...] = ()
@@ -462,7 +476,7 @@ class BadNetwork:
                 self.complaints.append(f"honest party {party} refused a true message")
             return
         self.histories[party] += (flight.payload,)
-        if now.aborted and self._served(party) and not self._strangers(flight):
+        if now.aborted and self._served(party) and not self._excused(flight):
             self.complaints.append(f"honest party {party} aborted: {now.aborted}")
         sent = now.sent
         if now.asked:
@@ -475,11 +489,17 @@ class BadNetwork:
     def _served(self, party: int) -> bool:
         return party not in self.weather.liars and party not in self.harmed
 
-    def _strangers(self, flight: Flight) -> bool:
-        """Whether too few of the ciphertexts in a delivery are those that were dealt."""
+    def _excused(self, flight: Flight) -> bool:
+        """Whether too few holders are left to a client, on a sparse graph, or too few of the
+        ciphertexts in a delivery are those that were dealt.
+        """
+        told = {MessageType.ROSTER: self.u1, MessageType.DELIVERY: self.u2}
+        members = told.get(MessageType(flight.payload[3]), self.seats)
+        if len(self.graph.holders(flight.receiver, members)) < self.params.threshold:
+            return True
         if flight.payload[3] != MessageType.DELIVERY:
             return False
-        read = Delivery.read(body(flight.payload), self.params, COMPLETE, flight.receiver)
+        read = Delivery.read(body(flight.payload), self.params, self.graph, flight.receiver)
         true = 0
         for sender, sealed in read.sealed.items():
             message = self.said.get((sender, UP[1]))
@@ -549,11 +569,13 @@ class BadNetwork:
             if isinstance(event, secagg.Send):
                 message = event.payload
                 if message[3] == MessageType.ROSTER:
-                    roster = dict(Roster.read(body(message), self.params, COMPLETE, event.to).keys)
-                    self.u1, n = tuple(roster), self.params.cohort
-                    self.h[UP[1]] = keys.h1(self.h[UP[0]], roster, n)
+                    read = Roster.read(body(message), self.params, self.graph, event.to)
+                    self.u1, n = tuple(read.members), self.params.cohort
+                    self.h[UP[1]] = read.h1 or keys.h1(self.h[UP[0]], read.keys, n)
+                    if read.h1:
+                        self.believed[event.to] = keys.believed(read.h1, read.keys, n)
                 elif message[3] == MessageType.DELIVERY:
-                    read = Delivery.read(body(message), self.params, COMPLETE, event.to)
+                    read = Delivery.read(body(message), self.params, self.graph, event.to)
                     self.u2 = tuple(read.members)
                     self.h[UP[2]] = keys.h2(self.h[UP[1]], self.u2, self.params.cohort)
                 elif message[3] == MessageType.SURVIVORS:
@@ -592,7 +614,7 @@ class BadNetwork:
             for holder, message in self.taken[UP[4]].items()
         }
         for dealer in self.u2:
-            true = dealing(self.seats[dealer], self.u1)
+            true = dealing(self.seats[dealer], self.graph.holders(dealer, self.u1))
             count, wrong = 0, set()
             for holder, answer in answers.items():
                 if dealer in answer.dealers:
@@ -646,7 +668,8 @@ class BadNetwork:
         for kind, messages in self.taken.items():
             for party, message in messages.items():
                 true = self.said.get((party, kind))
-                if kind in self.h and message[20:52] != self.h[kind]:
+                named = self.believed.get(party) if kind == UP[1] else None
+                if kind in self.h and message[20:52] != (named or self.h[kind]):
                     found.append(f"took another transcript of party {party}")
                 if message == true:
                     continue
@@ -692,14 +715,27 @@ class BadNetwork:
         late = phase in (Phase.CONSISTENCY, Phase.UNMASK)
         if len(present) < (self.params.threshold if late else self.params.quorum):
             return []
+        if phase is Phase.MASKED_INPUT and self._hopeless(present):
+            return []
         if phase is not Phase.UNMASK:
             return [f"failed with enough messages: {self.failure.reason}"]
+        if self._unheld(present):
+            return []
         if not self._unmaskable():
             return self._judge_disputes(self.failure.disputes)
         high: int = self.params.format.high - self.params.format.low  # type: ignore[union-attr]
         if max(self._carried()) > high * len(self.u3):
             return []
         return [f"failed though it could unmask: {self.failure.reason}"]
+
+    def _unheld(self, left: Collection[int]) -> bool:
+        """Whether too few holders are left of somebody's seeds; on a sparse graph only."""
+        return any(len(self.graph.holders(p, left)) < self.params.threshold for p in self.u2)
+
+    def _hopeless(self, u3: Collection[int]) -> bool:
+        """Whether the graph leaves no way from U3 to a sum."""
+        near = {one: self.graph.neighbours(one, u3) for one in self.seats}
+        return self._unheld(u3) or len(pieces(u3, near)) > 1
 
     def _judge_disputes(self, disputes: tuple[tuple[int, int], ...]) -> list[str]:
         """Somebody in the disputes is no honest, undisturbed party."""
@@ -752,9 +788,9 @@ ORDERS = st.lists(upto(9), max_size=4)
 
 
 @st.composite
-def weathers(draw: st.DrawFn) -> Weather:
-    """Mostly fair, with a few lies and mishaps."""
-    params = draw(ANY_CASE)
+def weathers(draw: st.DrawFn, cases: tuple[Params, ...] = ()) -> Weather:
+    """Mostly fair, with a few lies and mishaps; of complete graphs, or of these cases."""
+    params = draw(st.sampled_from(cases) if cases else ANY_CASE)
     n = params.cohort
     liars = draw(_some(n, n - params.quorum))
     mishaps = []

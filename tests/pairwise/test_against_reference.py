@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import reference
-from harness import CONTEXT, SESSION, seeded
+from harness import CONTEXT, SESSION, STEPS, seeded
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -22,6 +22,7 @@ from secagg import (
     Server,
     Suite,
 )
+from secagg.formats import Format
 from secagg.simulate import Cohort
 
 ANNOUNCEMENTS = {
@@ -44,13 +45,14 @@ def compare(
     model = reference.run(
         reference.Parameters(
             int(params.suite),
-            int(params.mode),
+            2 if params.degree else int(params.mode),
             params.cohort,
             params.threshold,
             params.min_survivors,
             params.colluders,
             params.length,
             form,
+            params.degree,
         ),
         SESSION,
         CONTEXT,
@@ -93,12 +95,24 @@ def compare(
     assert sent == model.sent
     assert received == model.received
     assert (run.result is None) == (model.failed is not None)
+    assert model.aborts.keys() <= run.refusals.keys() <= model.aborts.keys() | drops.keys()
     if run.result is not None:
         assert list(run.result.survivors) == model.u3
         assert run.result.total.tolist() == model.total
         if model.mean is not None:
             assert run.result.mean.tolist() == model.mean
     return run.result
+
+
+def inputs_for(params: Params) -> tuple[dict[int, list[float]], dict[int, int]]:
+    """Values and weights of all parties, some values outside the clip."""
+    n, fmt, rng = params.cohort, params.format, np.random.default_rng(params.cohort)
+    if isinstance(fmt, Integers):
+        draw = [rng.integers(fmt.low, fmt.high, params.length, endpoint=True) for _ in range(n)]
+        return {p: draw[p].tolist() for p in range(n)}, dict.fromkeys(range(n), 1)
+    draw = [rng.uniform(-1.2 * fmt.clip, 1.2 * fmt.clip, params.length) for _ in range(n)]
+    weights = {p: int(rng.integers(1, fmt.max_weight, endpoint=True)) for p in range(n)}
+    return {p: draw[p].tolist() for p in range(n)}, weights
 
 
 FORMATS = [
@@ -114,23 +128,11 @@ FORMATS = [
 @pytest.mark.parametrize("fmt", FORMATS, ids=repr)
 @pytest.mark.parametrize("cohort", [2, 3, 5, 8, 16])
 @pytest.mark.parametrize("mode", list(Mode))
-def test_every_byte_agrees(
-    mode: Mode, suite: Suite, fmt: secagg.FixedPoint | Integers, cohort: int
-) -> None:
+def test_every_byte_agrees(mode: Mode, suite: Suite, fmt: Format, cohort: int) -> None:
     """Full rounds with dropouts at every step, all formats, both suites, both modes."""
     threshold = 2 * cohort // 3 + 1 if mode == Mode.MALICIOUS else cohort // 2 + 1
     params = Params(cohort, 7, fmt, threshold=threshold, suite=suite, mode=mode)
-    rng = np.random.default_rng(cohort)
-    if isinstance(fmt, FixedPoint):
-        values = {
-            p: rng.uniform(-1.2 * fmt.clip, 1.2 * fmt.clip, 7).tolist() for p in range(cohort)
-        }
-        weights = {p: int(rng.integers(1, fmt.max_weight, endpoint=True)) for p in range(cohort)}
-    else:
-        values = {
-            p: rng.integers(fmt.low, fmt.high, 7, endpoint=True).tolist() for p in range(cohort)
-        }
-        weights = dict.fromkeys(range(cohort), 1)
+    values, weights = inputs_for(params)
     steps = mode.phases[::-1]
     drops = dict(zip(range(cohort - 1, threshold - 1, -1), steps, strict=False))
     assert compare(params, values, weights, drops) is not None
@@ -156,4 +158,40 @@ def test_any_schedule_agrees(cohort: int, data: st.DataObject, suite: Suite, mod
         cohort, 3, Integers(-50, 50), threshold=threshold, colluders=0, suite=suite, mode=mode
     )
     values = {p: [p, -p, 50 - p] for p in range(cohort)}
+    compare(params, values, dict.fromkeys(range(cohort), 1), drops)
+
+
+@pytest.mark.parametrize("suite", list(Suite))
+@pytest.mark.parametrize("fmt", FORMATS[1::3], ids=repr)
+@pytest.mark.parametrize(
+    ("cohort", "degree", "threshold", "least", "colluders"),
+    [(4, 2, 2, 4, 0), (7, 4, 2, 5, 1), (10, 4, 2, 7, 0), (18, 6, 3, 14, 1)],
+)
+def test_every_byte_agrees_on_a_sparse_graph(
+    cohort: int, degree: int, threshold: int, least: int, colluders: int, fmt: Format, suite: Suite
+) -> None:
+    """Full rounds on a ring of neighbours, with as many dropouts as the parameters allow."""
+    params = Params(
+        cohort, 5, fmt, threshold, least, colluders=colluders, suite=suite, degree=degree
+    )
+    values, weights = inputs_for(params)
+    steps = params.mode.phases[::-1]
+    drops = dict(zip(range(1, cohort - least + 1), steps, strict=False))
+    assert compare(params, values, weights, drops) is not None
+    assert compare(params, values, weights, {}) is not None
+
+
+@given(cohort=st.integers(4, 11), data=st.data(), suite=st.sampled_from(list(Suite)))
+def test_any_schedule_agrees_on_a_sparse_graph(
+    cohort: int, data: st.DataObject, suite: Suite
+) -> None:
+    """Also where clients lose too many neighbours and abort, and where U3 leads nowhere."""
+    degree = 2 * data.draw(st.integers(1, (cohort - 2) // 2))
+    threshold = data.draw(st.integers(2, degree))
+    least = data.draw(st.integers(max(2, cohort - degree + 1), cohort))
+    drops = data.draw(
+        st.dictionaries(st.integers(0, cohort - 1), st.sampled_from(STEPS), max_size=cohort // 2)
+    )
+    params = Params(cohort, 2, Integers(-50, 50), threshold, least, 0, suite=suite, degree=degree)
+    values = {p: [p, 50 - p] for p in range(cohort)}
     compare(params, values, dict.fromkeys(range(cohort), 1), drops)

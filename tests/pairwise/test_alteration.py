@@ -1,7 +1,7 @@
 """No altered byte of any message of a recorded run ever gives a wrong sum.
 
 A round of five parties (t = 3, one vanishes before its masked input; in malicious mode t = 4 and
-nobody vanishes) is recorded, with a copy of
+nobody vanishes; on a sparse graph t = 2, two neighbours, one vanishes) is recorded, with a copy of
 every state machine before each message. Then each byte of each message is altered, one at a time,
 and the real state machines go on from there. Either the sum
 is exact over the survivors that the result names, or the round fails. A message that is refused
@@ -11,7 +11,7 @@ once for each message. Messages are also cut and extended by a byte.
 The field is `tight`: the decoder's range check hides nothing. No byte is left out: each is altered
 by xor 1, every third also by xor 0x80 or a random value; at CI_LEVEL=full all in all three ways.
 Below that level malicious mode alters every byte of consistency messages, every third of signatures
-and every fifth of the others.
+and every fifth of the others, as on a sparse graph.
 """
 
 import dataclasses
@@ -24,7 +24,6 @@ from typing import Any
 import pytest
 from harness import (
     CONTEXT,
-    MODES,
     SESSION,
     Message,
     Network,
@@ -37,18 +36,32 @@ from harness import (
 from pairwise.attacks import cohort, verdict
 
 import secagg
-from secagg import SERVER, Client, Mode, Phase, Policy
+from secagg import SERVER, Client, Mode, Params, Phase, Policy
 from secagg.pairwise.transitions import PHASES
 from secagg.wire import HEADER_BYTES, MessageType
 
 pytestmark = pytest.mark.exhaustive
 
-PARAMS = {
-    Mode.SEMI_HONEST: tight(5, 2, threshold=3),
-    Mode.MALICIOUS: tight(5, 2, threshold=4, mode=Mode.MALICIOUS),
+
+@dataclass(frozen=True)
+class Case:
+    """A round: who vanishes before its masked input, and every which byte is altered."""
+
+    params: Params
+    drops: tuple[int, ...] = ()
+    step: int = 5
+
+    @property
+    def survivors(self) -> tuple[int, ...]:
+        """U3."""
+        return tuple(party for party in range(5) if party not in self.drops)
+
+
+CASES = {
+    "semi-honest": Case(tight(5, 2, threshold=3), (4,), 1),
+    "malicious": Case(tight(5, 2, threshold=4, mode=Mode.MALICIOUS)),
+    "sparse": Case(tight(5, 2, threshold=2, min_survivors=4, colluders=0, degree=2), (4,)),
 }
-DROPS = {Mode.SEMI_HONEST: {4: Phase.MASKED_INPUT}, Mode.MALICIOUS: {}}
-SURVIVORS = {Mode.SEMI_HONEST: (0, 1, 2, 3), Mode.MALICIOUS: (0, 1, 2, 3, 4)}
 FULL = os.environ.get("CI_LEVEL") == "full"
 
 
@@ -67,9 +80,10 @@ def receiver(network: Network, message: Message) -> Client | secagg.Server:
 
 
 @cache
-def recorded(mode: Mode) -> tuple[Moment, ...]:
+def recorded(case: str) -> tuple[Moment, ...]:
     """The run, message by message."""
-    network = cohort(PARAMS[mode], drops=DROPS[mode])
+    drops = dict.fromkeys(CASES[case].drops, Phase.MASKED_INPUT)
+    network = cohort(CASES[case].params, drops=drops)
     moments = []
     while network.server.state in PHASES:
         if not network.queue:
@@ -78,20 +92,21 @@ def recorded(mode: Mode) -> tuple[Moment, ...]:
         message = network.queue.pop(0)
         moments.append(Moment(message, network.clone(), state_of(receiver(network, message))))
         network.deliver(message)
-    assert verdict(network, SURVIVORS[mode]) == ""
+    assert verdict(network, CASES[case].survivors) == ""
     return tuple(moments)
 
 
-def names(mode: Mode) -> list[str]:
+def names(case: str) -> list[str]:
     """The types that the run has messages of."""
+    mode = CASES[case].params.mode
     signatures = ["signatures"] if mode is Mode.MALICIOUS else []
     return ["roster", "delivery", "survivors", *signatures, *(str(phase) for phase in mode.phases)]
 
 
-def of_type(mode: Mode, name: str) -> list[Moment]:
+def of_type(case: str, name: str) -> list[Moment]:
     """The messages of one type."""
     kind = MessageType[name.upper().replace(" ", "_")]
-    return [moment for moment in recorded(mode) if moment.message.payload[3] == kind]
+    return [moment for moment in recorded(case) if moment.message.payload[3] == kind]
 
 
 def play_on(moment: Moment, payload: bytes | None) -> tuple[str, bool]:
@@ -114,16 +129,14 @@ def safe(outcome: str) -> bool:
     return outcome == "" or outcome.startswith("the round failed")
 
 
-@pytest.mark.parametrize(("mode", "name"), [(mode, name) for mode in MODES for name in names(mode)])
-def test_no_altered_byte_gives_a_wrong_sum(mode: Mode, name: str) -> None:
+@pytest.mark.parametrize(("case", "name"), [(case, name) for case in CASES for name in names(case)])
+def test_no_altered_byte_gives_a_wrong_sum(case: str, name: str) -> None:
     """Every byte of every message of one type, in several ways; and a byte less or more."""
     counts: Counter[str] = Counter()
-    moments = of_type(mode, name)
-    late = name in ("survivors", "masked input", "unmask") and mode is Mode.SEMI_HONEST
-    assert len(moments) == (4 if late else 5)
-    step = {"consistency": 1, "signatures": 3}.get(name, 5)
-    if FULL or mode is Mode.SEMI_HONEST:
-        step = 1
+    moments = of_type(case, name)
+    late = name in ("survivors", "masked input", "unmask")
+    assert len(moments) == (len(CASES[case].survivors) if late else 5)
+    step = 1 if FULL else {"consistency": 1, "signatures": 3}.get(name, CASES[case].step)
     for number, moment in enumerate(moments):
         assert safe(play_on(moment, None)[0]), "a lost message"
         true = moment.message.payload
@@ -143,22 +156,22 @@ def test_no_altered_byte_gives_a_wrong_sum(mode: Mode, name: str) -> None:
     assert counts["refused"] > 0
 
 
-@pytest.mark.parametrize("mode", MODES)
-def test_the_true_messages_give_the_exact_sum_from_every_moment(mode: Mode) -> None:
+@pytest.mark.parametrize("case", CASES)
+def test_the_true_messages_give_the_exact_sum_from_every_moment(case: str) -> None:
     """What the battery rests on: a copy of any moment plays on to the recorded end."""
-    for moment in recorded(mode):
+    for moment in recorded(case):
         twin = moment.before.clone()
         twin.deliver(moment.message)
-        assert verdict(twin.run(), SURVIVORS[mode]) == ""
+        assert verdict(twin.run(), CASES[case].survivors) == ""
         assert twin.refusals == []
 
 
-@pytest.mark.parametrize("mode", MODES)
-def test_an_altered_offer_costs_only_the_one_who_got_it(mode: Mode) -> None:
+@pytest.mark.parametrize("case", CASES)
+def test_an_altered_offer_costs_only_the_one_who_got_it(case: str) -> None:
     """Every byte of the offer to party 3: a typed refusal, or a stray that the server drops."""
-    agreed = PARAMS[mode].round(CONTEXT, SESSION)
+    agreed = CASES[case].params.round(CONTEXT, SESSION)
     given: dict[str, Any] = {}
-    if mode is Mode.MALICIOUS:
+    if agreed.params.mode is Mode.MALICIOUS:
         given = {"identity": identity_of(3), "directory": directory_of(5)}
         given["ledger"] = secagg.MemoryLedger()
     offer = agreed.encode()
@@ -174,7 +187,7 @@ def test_an_altered_offer_costs_only_the_one_who_got_it(mode: Mode) -> None:
                 continue
             assert other != agreed
             assert other.encode() == altered
-            network = cohort(PARAMS[mode])
+            network = cohort(agreed.params)
             network.queue = [message for message in network.queue if message.sender != 3]
             network.clients = {**network.clients, 3: stray}
             network._up(3, stray.start())
@@ -190,11 +203,12 @@ def test_an_altered_offer_costs_only_the_one_who_got_it(mode: Mode) -> None:
 
 
 @pytest.mark.parametrize(
-    ("mode", "name"), [(mode, str(phase)) for mode in MODES for phase in mode.phases]
+    ("case", "name"),
+    [(case, str(phase)) for case in CASES for phase in CASES[case].params.mode.phases],
 )
-def test_two_altered_messages_at_once(mode: Mode, name: str) -> None:
+def test_two_altered_messages_at_once(case: str, name: str) -> None:
     """The same byte altered in the messages of two parties: alterations must not cancel."""
-    moments = of_type(mode, name)[:2]
+    moments = of_type(case, name)[:2]
     length = min(len(moment.message.payload) for moment in moments)
     for place in range(HEADER_BYTES, length, 7):
         twin = moments[0].before.clone()

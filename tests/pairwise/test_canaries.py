@@ -248,6 +248,9 @@ def four(mode: Mode) -> Params:
     return Params(4, LENGTH, FORMAT, threshold=3, mode=mode)
 
 
+SPARSE = Params(4, LENGTH, FORMAT, threshold=2, min_survivors=3, colluders=0, degree=2)
+
+
 class Whole:
     """A round in which everything happens: parties stored and resumed, lost and malformed messages.
 
@@ -256,13 +259,13 @@ class Whole:
 
     def __init__(
         self,
-        mode: Mode,
+        params: Params,
         watch: Watch,
         folder: Path,
         drops: Mapping[int, Phase],
         filed: bool = True,
     ) -> None:
-        self.watch, self.params = watch, four(mode)
+        self.watch, self.params = watch, params
         self.path = folder / "ledger"
         self.ledger: Ledger = SqliteLedger(self.path) if filed else MemoryLedger()
         agreed = self.params.round(CONTEXT, SESSION)
@@ -408,9 +411,8 @@ def everything(mode: Mode, watch: Watch, folder: Path) -> None:
     """All of the above in one mode."""
     identity_of.cache_clear()
     directory_of.cache_clear()
-    Whole(
-        mode, watch, folder, {3: Phase.UNMASK if mode is Mode.MALICIOUS else Phase.MASKED_INPUT}
-    ).play()
+    dropped_at = Phase.UNMASK if mode is Mode.MALICIOUS else Phase.MASKED_INPUT
+    Whole(four(mode), watch, folder, {3: dropped_at}).play()
     aborts(mode, watch)
     failing_ledger(watch)
     identities(watch, folder)
@@ -447,11 +449,21 @@ def test_nothing_shows_a_secret(mode: Mode, tmp_path: Path) -> None:
     assert kinds == RAISED
 
 
-@pytest.mark.parametrize("mode", MODES, ids=str)
-def test_the_round_of_this_search_is_a_good_one(mode: Mode, tmp_path: Path) -> None:
+def test_nothing_shows_a_secret_on_a_sparse_graph(tmp_path: Path) -> None:
+    """The round alone; what identities and ledgers do is the same there."""
+    with watching() as watch:
+        Whole(SPARSE, watch, tmp_path, {3: Phase.MASKED_INPUT}).play()
+        leaks = watch.leaks()
+    assert leaks == []
+    assert len(watch.secrets) > 40
+    assert len(watch.shares) > 20
+
+
+@pytest.mark.parametrize("params", [*map(four, MODES), SPARSE], ids=[*map(str, MODES), "sparse"])
+def test_the_round_of_this_search_is_a_good_one(params: Params, tmp_path: Path) -> None:
     """It comes to the exact sum, so that every secret had its use."""
     with watching() as watch:
-        whole = Whole(mode, watch, tmp_path, {3: Phase.MASKED_INPUT})
+        whole = Whole(params, watch, tmp_path, {3: Phase.MASKED_INPUT})
         whole.play()
     assert whole.network.result is not None
     total = np.sum([secret_input(party) for party in range(3)], axis=0)
@@ -597,7 +609,7 @@ def test_the_search_finds_a_planted_leak(name: str, tmp_path: Path, monkeypatch:
     with watching() as watch, monkeypatch.context() as patch:
         plant(patch)
         filed = "ledger" in name
-        Whole(Mode.MALICIOUS, watch, tmp_path, {3: Phase.MASKED_INPUT}, filed).play()
+        Whole(four(Mode.MALICIOUS), watch, tmp_path, {3: Phase.MASKED_INPUT}, filed).play()
         leaks = watch.leaks()
     assert any(report in leak for leak in leaks), sorted(set(leaks))[:20]
 

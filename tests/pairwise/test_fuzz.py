@@ -9,22 +9,31 @@ from functools import cache
 
 import pytest
 from harness import MODES, SESSION, clone, state_of
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pairwise.attacks import assert_dead, refuses
-from pairwise.test_transitions import CLIENT_STATES, SERVER_STATES, recorded
+from pairwise.test_transitions import (
+    CLIENT_STATES,
+    PARAMS,
+    SERVER_STATES,
+    SPARSE,
+    recorded,
+    recording,
+)
+from reference.graph import sparse_is_allowed
 
 import secagg
-from secagg import SERVER, Mode
-from secagg.pairwise.transitions import ClientState, ServerState
+from secagg import SERVER, Client, Mode, Server
+from secagg.pairwise.transitions import PHASES, ClientState, ServerState
 from secagg.wire import HEADER_BYTES, MAGIC, VERSION, MessageType
 
 
 @cache
-def true_messages() -> tuple[bytes, ...]:
+def true_messages(sparse: bool = False) -> tuple[bytes, ...]:
     """Every message of a run in each mode once, in both directions, and the offers."""
-    offers = [recorded(mode)[1][ServerState.CREATED].offer for mode in MODES]
-    payloads = [payload for mode in MODES for _, _, payload in recorded(mode)[2]]
+    runs = [recording(each) for each in ([SPARSE] if sparse else PARAMS.values())]
+    offers = [servers[ServerState.CREATED].offer for _, servers, _ in runs]
+    payloads = [payload for _, _, messages in runs for _, _, payload in messages]
     return (*offers, *dict.fromkeys(payloads))
 
 
@@ -39,18 +48,18 @@ HEADED = st.builds(headed, KINDS | st.integers(0, 255), st.binary(max_size=600))
 
 
 @st.composite
-def of_true_length(draw: st.DrawFn) -> bytes:
+def of_true_length(draw: st.DrawFn, sparse: bool = False) -> bytes:
     """A true header before random bytes of the true length: what gets past every length check."""
-    message = draw(st.sampled_from(true_messages()))
+    message = draw(st.sampled_from(true_messages(sparse)))
     body = draw(st.binary(min_size=len(message) - HEADER_BYTES, max_size=len(message)))
     keep = draw(st.integers(HEADER_BYTES, len(message)))
     return message[:keep] + body[: len(message) - keep]
 
 
 @st.composite
-def mutated(draw: st.DrawFn) -> bytes:
+def mutated(draw: st.DrawFn, sparse: bool = False) -> bytes:
     """A true message, damaged a few times."""
-    data = bytearray(draw(st.sampled_from(true_messages())))
+    data = bytearray(draw(st.sampled_from(true_messages(sparse))))
     for _ in range(draw(st.integers(1, 4))):
         place = draw(st.integers(0, len(data)))
         what = draw(st.sampled_from(["flip", "set", "cut", "insert", "delete", "splice", "kind"]))
@@ -65,7 +74,7 @@ def mutated(draw: st.DrawFn) -> bytes:
         elif what == "delete":
             del data[place : place + draw(st.sampled_from([1, 8, 32, 62, 64]))]
         elif what == "splice":
-            data[place:] = draw(st.sampled_from(true_messages()))[place:]
+            data[place:] = draw(st.sampled_from(true_messages(sparse)))[place:]
         elif what == "kind" and len(data) > 3:
             data[3] = draw(KINDS)
     return bytes(data)
@@ -80,7 +89,12 @@ ANY = RAW | HEADED | of_true_length() | mutated()
 @given(data=ANY)
 def test_client(mode: Mode, state: ClientState, data: bytes) -> None:
     """`RemoteProtocolError` and nothing changed, or `Aborted` and wiped, or events."""
-    client = clone(recorded(mode)[0][state])
+    client_takes(recorded(mode)[0][state], data)
+
+
+def client_takes(recorded_client: Client, data: bytes) -> None:
+    """What must come of any bytes."""
+    client = clone(recorded_client)
     before, blamed = state_of(client), SERVER
     try:
         events = client.receive(data)
@@ -98,7 +112,12 @@ def test_client(mode: Mode, state: ClientState, data: bytes) -> None:
 @given(data=ANY, party=st.integers(0, 3))
 def test_server(mode: Mode, state: ServerState, data: bytes, party: int) -> None:
     """`RemoteProtocolError` of the sender and nothing changed, or events that concern it."""
-    server = clone(recorded(mode)[1][state])
+    server_takes(recorded(mode)[1][state], data, party)
+
+
+def server_takes(recorded_server: Server, data: bytes, party: int) -> None:
+    """What must come of any bytes."""
+    server = clone(recorded_server)
     before, refusal = state_of(server), None
     try:
         events = server.receive(party, data)
@@ -110,6 +129,29 @@ def test_server(mode: Mode, state: ServerState, data: bytes, party: int) -> None
         assert state_of(server) == before
     dropped = [event.party for event in events if isinstance(event, secagg.Dropped)]
     assert dropped in ([], [party])
+
+
+OF_SPARSE = of_true_length(sparse=True) | mutated(sparse=True)
+AWAITING = [
+    ClientState.AWAITING_ROSTER,
+    ClientState.AWAITING_DELIVERY,
+    ClientState.AWAITING_SURVIVORS,
+]
+OPEN = [state for mode, state in SERVER_STATES if mode is Mode.SEMI_HONEST and state in PHASES]
+
+
+@pytest.mark.parametrize("state", AWAITING, ids=str)
+@given(data=OF_SPARSE)
+def test_client_on_a_sparse_graph(state: ClientState, data: bytes) -> None:
+    """The same, with messages whose size the neighbours say."""
+    client_takes(recording(SPARSE)[0][state], data)
+
+
+@pytest.mark.parametrize("state", OPEN, ids=str)
+@given(data=OF_SPARSE, party=st.integers(0, 3))
+def test_server_on_a_sparse_graph(state: ServerState, data: bytes, party: int) -> None:
+    """The same."""
+    server_takes(recording(SPARSE)[1][state], data, party)
 
 
 @MORE
@@ -182,6 +224,22 @@ def test_structured_offer(
     assert agreed.encode() == data
     assert agreed.params.quorum - agreed.params.colluders >= 2
     assert 2 * agreed.params.threshold > agreed.params.cohort
+
+
+@given(st.tuples(*[st.sampled_from([0, 1, 2, 4, 5, 6, 10, 12, 95, 100, 2**16, 2**32 - 1])] * 5))
+@example((100, 6, 95, 5, 12))
+def test_structured_sparse_offer(numbers: tuple[int, int, int, int, int]) -> None:
+    """Taken only where the reference model allows it."""
+    body = bytes(32) + b"\1\2" + b"".join(number.to_bytes(4, "little") for number in numbers)
+    form = b"\2" + b"\0" * 8 + b"\5" + b"\0" * 7
+    data = headed(MessageType.OFFER, body + (3).to_bytes(8, "little") + form)
+    try:
+        agreed = secagg.Round.decode(data)
+    except secagg.DecodeError:
+        assert not sparse_is_allowed(*numbers)
+        return
+    assert agreed.encode() == data
+    assert sparse_is_allowed(*numbers)
 
 
 @pytest.mark.parametrize("data", ["text", None, 2**62, 5, [1, 2]], ids=str)

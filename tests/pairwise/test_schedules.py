@@ -18,7 +18,7 @@ import hypothesis
 import pytest
 from hypothesis import HealthCheck, settings
 from pairwise import judge, schedules
-from pairwise.bad_network import BadNetwork, Weather, weathers
+from pairwise.bad_network import SPARSE_CASES, BadNetwork, Weather, weathers
 from pairwise.judge import Finding, Knowledge, conduct, secrecy
 from pairwise.schedules import DROPPING, Lie, LyingServer, Plan, hard_tight, plans, reached
 from pairwise.test_planted_bugs import DEFENCES, disarm
@@ -120,7 +120,7 @@ def a_lying_server(number: int, count: int = SHARD) -> Tally:
     return tally
 
 
-def a_bad_network(number: int, count: int = SHARD) -> Tally:
+def a_bad_network(number: int, count: int = SHARD, cases: tuple[Params, ...] = ()) -> Tally:
     """The same, of lying clients and a bad network."""
     tally = Tally("")
 
@@ -139,7 +139,7 @@ def a_bad_network(number: int, count: int = SHARD) -> Tally:
         }
         tally.add(far, net.used, net.effect)
 
-    rounds(weathers(), play, number, count)
+    rounds(weathers(cases), play, number, count)
     return tally
 
 
@@ -178,6 +178,14 @@ def test_lying_clients_and_a_bad_network_change_nothing(
     tallies["bad network"].merge(tally)
     assert tally.far["schedules"] >= SHARD
     deep_enough(tally, **BAD_NETWORK_REACHES)
+
+
+@pytest.mark.exhaustive
+def test_lying_clients_and_a_bad_network_change_nothing_on_sparse_graphs() -> None:
+    """The same; honest clients may end the round for themselves, for want of neighbours."""
+    tally = a_bad_network(2000, SHARD // 2, SPARSE_CASES)
+    deep_enough(tally, **{**BAD_NETWORK_REACHES, "failed": 0.1, "failed_unmasking": 0.02})
+    assert tally.far["aborts"] > 0
 
 
 @pytest.mark.slow

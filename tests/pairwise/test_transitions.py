@@ -26,6 +26,7 @@ from secagg.wire import MAGIC, VERSION, MessageType
 
 ROOT = Path(__file__).resolve().parents[2]
 PARAMS: dict[Mode, Params] = {mode: integers(4, threshold=3, mode=mode) for mode in MODES}
+SPARSE = integers(4, threshold=2, min_survivors=4, colluders=0, degree=2)
 
 CLIENTS = transitions.CLIENT
 SERVERS = transitions.SERVER
@@ -33,20 +34,28 @@ CLIENT_STATES = [(mode, state) for mode in MODES for state in CLIENTS[mode]]
 SERVER_STATES = [(mode, state) for mode in MODES for state in SERVERS[mode]]
 
 
+Recording = tuple[
+    dict[ClientState, Client], dict[ServerState, Server], list[tuple[int, int, bytes]]
+]
+
+
+def recorded(mode: Mode) -> Recording:
+    """The recording of a round in this mode."""
+    return recording(PARAMS[mode])
+
+
 @cache
-def recorded(
-    mode: Mode,
-) -> tuple[dict[ClientState, Client], dict[ServerState, Server], list[tuple[int, int, bytes]]]:
+def recording(params: Params) -> Recording:
     """A client and a server in every state, and every message (sender, receiver, bytes) of a run.
 
     The client is party 0; the messages are those to and from it.
     """
-    agreed = PARAMS[mode].round(bytes(range(32, 64)), SESSION)
+    agreed = params.round(bytes(range(32, 64)), SESSION)
     created = client_of(agreed, 0)
     clients = {ClientState.CREATED: created}
     servers = {ServerState.CREATED: server_of(agreed)}
     messages = []
-    network = cohort(PARAMS[mode])
+    network = cohort(params)
 
     def note() -> None:
         for client in network.clients.values():
@@ -79,8 +88,9 @@ def recorded(
     aborted = clone(clients[ClientState.AWAITING_ROSTER])
     other = clone(clients[ClientState.AWAITING_ROSTER])
     roster = next(payload for _, to, payload in messages if to == 0 and payload[3] == 0x11)
+    entry = 53 if params.degree else 21
     with pytest.raises(secagg.Aborted):
-        aborted.receive(roster[:21] + other._memory.keys.mask + roster[53:])
+        aborted.receive(roster[:entry] + other._memory.keys.mask + roster[entry + 32 :])
     clients[ClientState.ABORTED] = aborted
     suspended = clone(clients[ClientState.AWAITING_ROSTER])
     suspended.suspend(bytes(32))

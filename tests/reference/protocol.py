@@ -22,6 +22,7 @@ from .arithmetic import (
     share,
     unpack,
 )
+from .graph import pieces, ring_neighbours, ring_of
 
 VERSION = 1
 TYPES = {  # WIRE.md "Messages"
@@ -38,8 +39,8 @@ TYPES = {  # WIRE.md "Messages"
 }
 STEPS = ("advertise keys", "share keys", "masked input", "consistency", "unmask")
 ANNOUNCEMENTS = ("roster", "delivery", "survivors", "signatures")  # each ends a step but the last
-FAILURES = ("u1", "u2", "u3", "consistency", "unmask")  # by step
-MALICIOUS = 1  # WIRE.md "Parameters": mode
+FAILURES = ("u1", "u2", "u3", "consistency", "unmask")  # by step; and "graph", of a U3
+MALICIOUS, SPARSE = 1, 2  # WIRE.md "Parameters": mode
 SHARE, CIPHERTEXT, SIGNATURE, CHECKSUM = 23, 62, 64, 16
 Random = Callable[[int], bytes]
 Input = tuple[Sequence[float] | Sequence[int], int]
@@ -127,16 +128,24 @@ class Parameters:
     colluders: int
     length: int
     format: FixedPoint | Integers
+    degree: int = 0  # k, in mode 2
 
     def encode(self) -> bytes:
         """The bytes in the offer and under params_hash."""
-        numbers = (self.cohort, self.threshold, self.min_survivors, self.colluders, self.length)
-        return struct.pack("<BBIIIIQ", self.suite, self.mode, *numbers) + self.format.encode()
+        numbers = [self.cohort, self.threshold, self.min_survivors, self.colluders]
+        numbers += [self.degree] if self.sparse else []
+        head = bytes([self.suite, self.mode]) + b"".join(map(u32, numbers))
+        return head + struct.pack("<Q", self.length) + self.format.encode()
 
     @property
     def malicious(self) -> bool:
         """Whether the parties sign."""
         return self.mode == MALICIOUS
+
+    @property
+    def sparse(self) -> bool:
+        """Whether a party has fewer neighbours than all the others."""
+        return self.mode == SPARSE
 
     @property
     def weighted(self) -> bool:
@@ -161,7 +170,7 @@ class Parameters:
     @property
     def quorum(self) -> int:
         """The least number of parties that may remain."""
-        return max(self.threshold, self.min_survivors)
+        return self.min_survivors if self.sparse else max(self.threshold, self.min_survivors)
 
     def encode_input(self, values: Sequence[float], weight: int, random: Random) -> list[int]:
         """WIRE.md "Encoded input": x_u, drawing rounding_key for fixed point."""
@@ -267,11 +276,39 @@ class Session:
         params_hash, pinned = hashed("params", self.parameters.encode()), b"".join(self.pinned)
         return hashed("h0", bytes([VERSION]), params_hash, self.session, self.context, pinned)
 
+    def holders(self, u: int, within: Iterable[int]) -> list[int]:
+        """WIRE.md "Messages": the holders of u in a set, itself among them, ascending."""
+        p = self.parameters
+        if not p.sparse:
+            return sorted(within)
+        return sorted(v for v in within if v == u or v in self.graph()[u])
+
+    def ring(self) -> tuple[int, ...]:
+        """The parties in the order of the ring, in mode 2."""
+        p = self.parameters
+        return ring_of(p.suite, hashed("graph", self.h0()), p.cohort)
+
+    def graph(self) -> tuple[frozenset[int], ...]:
+        """The neighbours of each party, in mode 2."""
+        p = self.parameters
+        return ring_neighbours(p.suite, hashed("graph", self.h0()), p.cohort, p.degree)
+
+    def in_pieces(self, members: Iterable[int]) -> bool:
+        """Whether no chain of neighbours joins some two of them."""
+        return self.parameters.sparse and len(pieces(members, self.graph())) > 1
+
     def h1(self, entries: Mapping[int, Entry]) -> bytes:
         """WIRE.md "Transcript"; the entries of U1 are one part."""
         u1 = sorted(entries)
         joined = b"".join(b"".join(entries[u]) for u in u1)
         return hashed("h1", self.h0(), self.bitmap(u1), joined)
+
+    def believed(self, h1: bytes, listed: Mapping[int, Entry]) -> bytes:
+        """WIRE.md "Transcript": r_u in mode 2, from the entries of the holders of u in U1."""
+        if not self.parameters.sparse:
+            return h1
+        joined = b"".join(b"".join(listed[v]) for v in sorted(listed))
+        return hashed("roster", h1, self.bitmap(listed), joined)
 
     def after(self, label: str, previous: bytes, members: Iterable[int]) -> bytes:
         """WIRE.md "Transcript": h2 and h3."""
@@ -348,6 +385,7 @@ class Party:
         self.entries: dict[int, Entry] = {}  # of U1
         self.shares: dict[int, tuple[Share, Share]] = {}  # by dealer: mask_seed, self_seed
         self.encoded: list[int] = []
+        self.pairwise: dict[int, list[int]] = {}  # by neighbour in U2, the mask with its sign
 
     def sign(self, digest: bytes) -> bytes:
         """WIRE.md "Signatures": empty for a party without an identity."""
@@ -371,36 +409,47 @@ class Party:
         """On the roster: WIRE.md "Shares"."""
         p, me = self.session.parameters, self.index
         reader = self.session.read("roster", roster)
-        u1 = reader.members(p.cohort, range(p.cohort))
-        self.entries = {v: self.session.read_entry(reader, v) for v in u1}
+        self.u1 = reader.members(p.cohort, range(p.cohort))
+        told = reader.take(32) if p.sparse else b""
+        listed = self.session.holders(me, self.u1)
+        self.entries = {v: self.session.read_entry(reader, v) for v in listed}
         reader.end()
-        if len(u1) < p.quorum or self.entries.get(me) != self.entry:
+        if len(self.u1) < p.quorum or self.entries.get(me) != self.entry:
             raise ValueError("the roster is too small or lacks this party's keys")
-        self.h1 = self.session.h1(self.entries)
+        self.enough_holders(self.u1)
+        self.h1 = told or self.session.h1(self.entries)
         t = p.threshold
         e = mask(p.suite, self.random(32), SHARE_BITS, 0, 6 * (t - 1))
         higher = [e[j * (t - 1) : (j + 1) * (t - 1)] for j in range(6)]
-        points = [v + 1 for v in u1]
+        points = [v + 1 for v in listed]
         of_mask = share(self.mask_seed, higher[:3], t, points)
         of_self = share(self.self_seed, higher[3:], t, points)
         self.shares[me] = of_mask[me + 1], of_self[me + 1]
-        body = [self.h1, kdf(self.self_seed, "self commitment", self.h1, u32(me))]
-        for v in u1:
+        believed = self.session.believed(self.h1, self.entries)
+        body = [believed, kdf(self.self_seed, "self commitment", self.h1, u32(me))]
+        for v in listed:
             if v != me:
                 cipher, data = self.channel(me, v)
                 plain = pack(of_mask[v + 1], SHARE_BITS) + pack(of_self[v + 1], SHARE_BITS)
                 body.append(cipher.encrypt(bytes(12), plain, data))
         return self.session.message("share keys", *body)
 
+    def enough_holders(self, members: Iterable[int]) -> None:
+        """WIRE.md "What is refused": at least t of this party's holders are in each set."""
+        if len(self.session.holders(self.index, members)) < self.session.parameters.threshold:
+            raise ValueError("too few of this party's holders are left")
+
     def masked_input(self, delivery: bytes, values: Sequence[float], weight: int) -> bytes:
         """On the delivery: WIRE.md "Streams, masks, masked input"."""
         s, p, me = self.session, self.session.parameters, self.index
         reader = s.read("delivery", delivery)
-        self.u2 = reader.members(p.cohort, self.entries)
-        ciphertexts = {v: reader.take(CIPHERTEXT) for v in self.u2 if v != me}
+        self.u2 = reader.members(p.cohort, self.u1)
+        dealers = s.holders(me, self.u2)
+        ciphertexts = {v: reader.take(CIPHERTEXT) for v in dealers if v != me}
         reader.end()
         if len(self.u2) < p.quorum or me not in self.u2:
             raise ValueError("U2 is too small or lacks this party")
+        self.enough_holders(self.u2)
         for v, ciphertext in ciphertexts.items():
             cipher, data = self.channel(v, me)
             try:
@@ -427,6 +476,9 @@ class Party:
         reader.end()
         if len(self.u3) < p.quorum or self.index not in self.u3:
             raise ValueError("U3 is too small or lacks this party")
+        self.enough_holders(self.u3)
+        if self.session.in_pieces(self.u3):
+            raise ValueError("U3 is not connected")
         self.h3 = self.session.after("h3", self.h2, self.u3)
 
     def consistency(self, survivors: bytes) -> bytes:
@@ -484,9 +536,10 @@ class Server:
             reader.expect(s.h0())
             self.entries[u] = s.read_entry(reader, u)
         elif name == "share keys":
-            reader.expect(self.h1)
+            near = s.holders(u, self.entries)
+            reader.expect(s.believed(self.h1, {v: self.entries[v] for v in near}))
             self.commitments[u] = reader.take(32)
-            for v in sorted(self.entries):
+            for v in near:
                 if v != u:
                     self.ciphertexts[u, v] = reader.take(CIPHERTEXT)
         elif name == "masked input":
@@ -502,24 +555,37 @@ class Server:
             digest = s.consistency_digest(self.h3)
             self.signatures[u] = s.read_signature(reader, u, digest)
         else:
-            dealers = reader.members(p.cohort, self.commitments)
+            dealers = reader.members(p.cohort, s.holders(u, self.commitments))
             self.unmasked[u] = {v: reader.share() for v in dealers}
         reader.end()
 
+    def too_few(self, name: str) -> bool:
+        """Whether the set that it names is too small."""
+        p = self.session.parameters
+        return len([*self.members(name)]) < (p.threshold if name == "signatures" else p.quorum)
+
+    def graph_fails(self) -> bool:
+        """WIRE.md "What is refused": whether the graph has no way from U3 to a result."""
+        s, u3 = self.session, self.masked
+        fewest = min(len(s.holders(u, u3)) for u in self.commitments)
+        return s.in_pieces(u3) or fewest < s.parameters.threshold
+
     def announce(self, name: str) -> dict[int, bytes]:
-        """To the members of the set that it names, each their message; {} if they are too few."""
+        """To the members of the set that it names, each their message; {} if it ends the round."""
         s, members = self.session, sorted(self.members(name))
         named = members
-        if len(members) < (s.parameters.threshold if name == "signatures" else s.parameters.quorum):
+        if self.too_few(name) or (name == "survivors" and self.graph_fails()):
             return {}
         body: dict[int, list[bytes]] = {v: [] for v in members}
         if name == "roster":
             self.h1 = s.h1(self.entries)
-            entries = [b"".join(self.entries[u]) for u in members]
-            body = dict.fromkeys(members, entries)
+            told = [self.h1] if s.parameters.sparse else []
+            for v in members:
+                body[v] = [*told, *(b"".join(self.entries[u]) for u in s.holders(v, members))]
         elif name == "delivery":
             self.h2 = s.after("h2", self.h1, members)
-            body = {v: [self.ciphertexts[u, v] for u in members if u != v] for v in members}
+            for v in members:
+                body[v] = [self.ciphertexts[u, v] for u in s.holders(v, members) if u != v]
         elif name == "survivors":
             self.h3 = s.after("h3", self.h2, members)
         else:
@@ -538,13 +604,21 @@ class Server:
         }
         return sets[name]
 
+    def held(self, v: int) -> dict[int, Share]:
+        """The shares of dealer v that are there, by their points."""
+        return {u + 1: given[v] for u, given in self.unmasked.items() if v in given}
+
+    def too_few_shares(self) -> bool:
+        """Whether a seed cannot be rebuilt."""
+        t = self.session.parameters.threshold
+        return any(len(self.held(v)) < t for v in self.commitments)
+
     def aggregate(self) -> list[int]:
         """WIRE.md "Unmasking": the sum of the encoded inputs of U3, from t shares of each seed."""
         s, h1, t = self.session, self.h1, self.session.parameters.threshold
         away: list[list[int]] = []
         for v, commitment in sorted(self.commitments.items()):
-            held = {u + 1: given[v] for u, given in self.unmasked.items() if v in given}
-            seed = rebuild(held, t)
+            seed = rebuild(self.held(v), t)
             if v in self.masked:
                 if kdf(seed, "self commitment", h1, u32(v)) != commitment:
                     raise ValueError("a self seed does not fit its commitment")
@@ -554,7 +628,10 @@ class Server:
                 if public_key(mask_sk) != self.entries[v].mask_pk:
                     raise ValueError("a mask seed does not fit its public key")
                 # What v would have added cancels what each survivor u added for v.
-                away += [s.pairwise_mask(v, u, mask_sk, self.entries, h1) for u in self.masked]
+                away += [
+                    s.pairwise_mask(v, u, mask_sk, self.entries, h1)
+                    for u in s.holders(v, self.masked)
+                ]
         return s.add(*self.masked.values(), *away)
 
 
@@ -574,10 +651,16 @@ class Run:
     h3: bytes | None = None
     encoded: dict[int, list[int]] = field(default_factory=dict)  # x_u of each masked input
     pairwise: dict[int, dict[int, list[int]]] = field(default_factory=dict)
+    aborts: dict[int, str] = field(default_factory=dict)  # clients that refused to go on
     failed: str | None = None  # what was too small: one of FAILURES
     field_sum: list[int] | None = None
     total: list[float] | list[int] | None = None
     mean: list[float] | None = None
+
+
+def failure(server: Server, sets: int) -> str:
+    """Why nothing is announced behind the last of so many sets."""
+    return FAILURES[sets - 1] if server.too_few(ANNOUNCEMENTS[sets - 1]) else "graph"
 
 
 def run(
@@ -616,11 +699,15 @@ def run(
         if name == "advertise keys":
             parties = {u: Party(s, u, randomness[u], keys.get(u)) for u in there}
         for u in there:
-            result.sent[u, name] = answers[name](u, got[u])
+            try:
+                result.sent[u, name] = answers[name](u, got[u])
+            except ValueError as error:
+                result.aborts[u] = str(error)
+                continue
             server.accept(name, u, result.sent[u, name])
         if announcement is None:
             break
-        sets.append(there)
+        sets.append([u for u in there if u not in result.aborts])
         got = server.announce(announcement)
         result.received.update({(u, announcement): message for u, message in got.items()})
         if not got:
@@ -630,8 +717,8 @@ def run(
     result.encoded = {u: parties[u].encoded for u in server.masked}
     result.pairwise = {u: parties[u].pairwise for u in server.masked}
     if not got:
-        result.failed = FAILURES[len(sets) - 1]
-    elif len(server.unmasked) < parameters.threshold:
+        result.failed = failure(server, len(sets))
+    elif server.too_few_shares():
         result.failed = "unmask"
     else:
         result.field_sum = server.aggregate()

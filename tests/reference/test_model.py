@@ -10,6 +10,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from . import arithmetic as a
+from . import graph
 from .protocol import (
     FixedPoint,
     Input,
@@ -146,8 +147,9 @@ def execute(
     drops: dict[int, str],
     least: int = 0,
     mode: int = 0,
+    degree: int = 0,
 ) -> tuple[Parameters, dict[int, Input], Run]:
-    p = Parameters(suite, mode, n, t, max(least, t), 1, 7, fmt)
+    p = Parameters(suite, mode, n, t, max(least, t), 1, 7, fmt, degree)
     inputs: dict[int, Input] = {}
     for u in range(n):
         draw = [int.from_bytes(hashlib.sha256(b"%d,%d" % (u, i)).digest()) for i in range(7)]
@@ -317,3 +319,81 @@ def test_lengths_of_messages_in_malicious_mode() -> None:
     for name, kind in ((C, 0x04), (U, 0x05)):
         assert r.sent[1, name][:20] == b"SA\1" + bytes([kind]) + b"s" * 16
     assert r.received[1, "signatures"][:20] == b"SA\1\x14" + b"s" * 16
+
+
+def test_sparse_parameters() -> None:
+    p = Parameters(2, 2, 8, 3, 6, 1, 5, Integers(-1, 2), 4)
+    want = "0202" + "0800000003000000" + "0600000001000000" + "04000000" + "0500000000000000"
+    assert p.encode().hex() == want + "02" + "ff" * 8 + "02" + "00" * 7
+    assert (p.quorum, Parameters(2, 0, 8, 7, 6, 1, 5, Integers(-1, 2)).quorum) == (6, 7)
+    assert graph.sparse_is_allowed(100, 6, 95, 5, 12)
+    for n, t, least, c, k in (
+        (100, 5, 95, 5, 12),  # five colluders among twelve neighbours are too likely
+        (100, 6, 60, 5, 12),  # so many that vanish may cut the ring
+        (100, 6, 95, 20, 12),
+        (100, 6, 95, 5, 11),
+        (100, 13, 95, 5, 12),
+        (13, 6, 11, 0, 12),
+        (6, 2, 2, 1, 4),
+    ):
+        assert not graph.sparse_is_allowed(n, t, least, c, k)
+
+
+@pytest.mark.parametrize("suite", [1, 2])
+@pytest.mark.parametrize(("n", "k"), [(4, 2), (7, 4), (20, 4)])
+def test_the_ring_of_neighbours(suite: int, n: int, k: int) -> None:
+    key = hashed("graph", bytes([n, k]))
+    near = graph.ring_neighbours(suite, key, n, k)
+    data = a.stream(suite, key, 0, 0, 8 * n)
+    ring = sorted(range(n), key=lambda u: int.from_bytes(data[8 * u : 8 * u + 8], "little"))
+    for at, u in enumerate(ring):
+        next_ones = {ring[(at + step) % n] for step in range(-k // 2, k // 2 + 1)} - {u}
+        assert near[u] == next_ones
+        assert len(next_ones) == k
+    assert len(graph.pieces(range(n), near)) == 1
+
+
+def test_pieces() -> None:
+    path = [{1}, {0, 2}, {1, 3}, {2}]
+    assert graph.pieces([0, 1, 3], path) == [{0, 1}, {3}]
+    assert graph.pieces([0, 1, 2, 3], path) == [{0, 1, 2, 3}]
+    assert graph.pieces([], path) == []
+
+
+@pytest.mark.parametrize("suite", [1, 2])
+def test_run_on_a_sparse_graph(suite: int) -> None:
+    drops = {3: A, 7: S, 1: M, 10: U}
+    p, inputs, r = execute(12, 2, suite, SMALL, drops, 9, 2, 6)
+    near = Session(p, b"s" * 16, b"c" * 32).graph()
+    u1, u2, u3 = set(range(12)) - {3}, set(range(12)) - {3, 7}, set(range(12)) - {1, 3, 7}
+    assert (r.u1, r.u2, r.u3) == (sorted(u1), sorted(u2), sorted(u3))
+    assert r.total == [sum(inputs[u][0][i] for u in u3) for i in range(7)]
+    assert r.aborts == {}
+    assert r.h1 is not None
+    entries = {u: r.sent[u, A][52:] for u in u1}
+    assert r.h1 == hashed("h1", r.h0, bitmap(u1, 12), b"".join(entries[u] for u in sorted(u1)))
+    for u in u3:
+        listed = b"".join(entries[v] for v in sorted(u1 & {u, *near[u]}))
+        assert r.received[u, "roster"][20:] == bitmap(u1, 12) + r.h1 + listed
+        held = bitmap(u1 & {u, *near[u]}, 12)
+        assert r.sent[u, S][20:52] == hashed("roster", r.h1, held, listed)
+        assert len(r.sent[u, S]) == 20 + 64 + len(u1 & near[u]) * 62
+        assert len(r.received[u, "delivery"]) == 20 + 2 + len(u2 & near[u]) * 62
+        assert r.pairwise[u].keys() == u2 & near[u]
+        if u != 10:
+            assert len(r.sent[u, U]) == 20 + 2 + len(u2 & {u, *near[u]}) * 23
+
+
+def test_rounds_that_the_graph_ends() -> None:
+    """A ring of twelve: without both neighbours of 0 it stands alone, and U3 is in two pieces."""
+    p, _, _ = execute(12, 2, 1, SMALL, {}, 2, 2, 2)
+    near = Session(p, b"s" * 16, b"c" * 32).graph()
+    left, right = near[0]
+    _, _, pieces = execute(12, 2, 1, SMALL, {left: M, right: M}, 2, 2, 2)
+    assert (pieces.failed, pieces.aborts, pieces.h3) == ("graph", {}, None)
+    _, _, unheld = execute(12, 2, 1, SMALL, {0: M, left: M}, 2, 2, 2)
+    assert (unheld.failed, unheld.aborts) == ("graph", {})
+    _, _, alone = execute(12, 2, 1, SMALL, {left: A, right: A}, 2, 2, 2)
+    assert alone.aborts == {0: "too few of this party's holders are left"}
+    assert alone.u2 == sorted(set(range(1, 12)) - {left, right})
+    assert alone.failed is None

@@ -8,6 +8,9 @@ from .forge import PLAIN, ROUNDS, Forge
 from .offers import accepted, refused
 from .play import play
 from .rounds import cases
+from .sparse_offers import accepted_sparse, refused_sparse
+from .sparse_refusals import sparse_by_clients, sparse_by_the_server
+from .sparse_rounds import sparse_cases
 from .to_clients import by_clients
 from .to_server import by_the_server
 from .written import describe
@@ -17,7 +20,7 @@ DIRECTORY = Path(__file__).parents[1] / "vectors" / "v1"
 
 def files() -> dict[str, str]:
     """All vectors: the text of each file by its name."""
-    runs = {case.name: play(case) for case in cases()}
+    runs = {case.name: play(case) for case in (*cases(), *sparse_cases())}
     forges = {name: Forge(runs[name]) for name in ROUNDS}
     offered = runs[PLAIN].session
     found: dict[str, Any] = {name: describe(run) for name, run in runs.items()}
@@ -25,6 +28,10 @@ def files() -> dict[str, str]:
     found["refused-offers"] = list(refused(offered))
     found["refused-by-clients"] = [one.describe() for one in by_clients(forges)]
     found["refused-by-the-server"] = [one.describe() for one in by_the_server(forges)]
+    found["sparse-accepted-offers"] = accepted_sparse(offered)
+    found["sparse-refused-offers"] = list(refused_sparse(offered))
+    found["sparse-refused-by-clients"] = [one.describe() for one in sparse_by_clients(forges)]
+    found["sparse-refused-by-the-server"] = [one.describe() for one in sparse_by_the_server(forges)]
     return {f"{name}.json": text(value) for name, value in found.items()}
 
 

@@ -46,6 +46,10 @@ ROUNDS = (  # those that refusals refer to
     LEAST := "semi-honest-05-min-survivors",
     SIGNED := "malicious-05-plain",
     SIGNED_LATE := "malicious-05-late-dropout",
+    SPARSE := "sparse-10-plain",
+    SPARSE_EARLY := "sparse-10-early-dropouts",
+    SPARSE_LATE := "sparse-10-late-dropouts",
+    APART := "sparse-64-apart",
 )
 
 
@@ -105,9 +109,11 @@ class Forge:
         return Refusal(title, note, self.name, party, True, at, data, REFUSED)
 
     def roster(self, changed: Mapping[int, bytes | None]) -> bytes:
-        """The roster with other entries, or without some."""
+        """The roster that client 0 gets with other entries, or without some; h1 is the true one."""
         entries = {u: data for u, data in {**self.entries, **changed}.items() if data is not None}
-        return self.s.message("roster", bitmap(entries, self.n), *entries.values())
+        told = [self.server.h1] if self.s.parameters.sparse else []
+        listed = [entries[u] for u in self.s.holders(0, entries)]
+        return self.s.message("roster", bitmap(entries, self.n), *told, *listed)
 
     def delivery(
         self, members: Sequence[int], sealed: Mapping[int, bytes] | None = None, to: int = 0
@@ -115,7 +121,7 @@ class Forge:
         """A delivery with other ciphertexts; whoever dealt none sends zeros."""
         chosen = [
             (sealed or {}).get(u) or self.server.ciphertexts.get((u, to)) or bytes(CIPHERTEXT)
-            for u in members
+            for u in self.s.holders(to, members)
             if u != to
         ]
         return self.s.message("delivery", bitmap(members, self.n), *chosen)

@@ -87,7 +87,7 @@ def refused(session: Session) -> Iterable[dict[str, Any]]:
     for name, data, note in (
         ("suite 0", made(suite=0), "no such suite"),
         ("suite 3", made(suite=3), "whoever does not know a value refuses it"),
-        ("mode 2", made(mode=2), "whoever does not know a value refuses it"),
+        ("mode 2", good[:1] + b"\2" + good[2:], "whoever does not know a value refuses it"),
         ("format 0", good[:at] + b"\0" + good[at + 1 :], "no such format"),
         ("format 3", good[:at] + b"\3" + good[at + 1 :], "whoever does not know it refuses it"),
         ("n = 0", made(n=0, t=1, least=2, c=0), "2 <= n"),

@@ -2,12 +2,11 @@
 
 import hashlib
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from reference.protocol import (
     ANNOUNCEMENTS,
-    FAILURES,
     STEPS,
     FixedPoint,
     Input,
@@ -15,6 +14,7 @@ from reference.protocol import (
     Party,
     Server,
     Session,
+    failure,
     verify_key,
 )
 
@@ -123,6 +123,17 @@ def inputs_of(case: Case) -> dict[int, Input]:
     return inputs
 
 
+def session_of(case: Case, identities: Sequence[bytes] = ()) -> Session:
+    """What both sides of a round know."""
+    label = f"{case.name} {case.salt}"
+    return Session(
+        case.parameters,
+        expanded(f"{label}, session", 16),
+        expanded(f"{label}, context", 32),
+        [verify_key(seed) for seed in identities],
+    )
+
+
 def play(case: Case) -> Played:
     """The round, by the reference model.
 
@@ -132,12 +143,7 @@ def play(case: Case) -> Played:
     p, label = case.parameters, f"{case.name} {case.salt}"
     n = p.cohort
     identities = [expanded(f"{label}, identity {u}", 32) for u in range(n)] if p.malicious else []
-    session = Session(
-        p,
-        expanded(f"{label}, session", 16),
-        expanded(f"{label}, context", 32),
-        [verify_key(seed) for seed in identities],
-    )
+    session = session_of(case, identities)
     tapes = {u: Tape(f"{label}, party {u}") for u in range(n)}
     server = Server(session)
     run = Played(case, session, identities, inputs_of(case), tapes, server)
@@ -162,10 +168,10 @@ def play(case: Case) -> Played:
         run.sets.append(there)
         sent = server.announce(announcement)
         if not sent:
-            run.failed = FAILURES[len(run.sets) - 1]
+            run.failed = failure(server, len(run.sets))
             return run
         got = announce(run, announcement, sent)
-    if len(server.unmasked) < p.threshold:
+    if server.too_few_shares():
         run.failed = "unmask"
     else:
         try:
@@ -189,7 +195,7 @@ def answer(run: Played, name: str, u: int, got: bytes) -> bytes:
 
 def announce(run: Played, name: str, sent: Mapping[int, bytes]) -> dict[int, bytes]:
     """Writes down what the server sends, once if it is the same for all; what each is delivered."""
-    if name == "delivery":
+    if name == "delivery" or (name == "roster" and run.case.parameters.sparse):
         new = [Message(name, None, (v,), data) for v, data in sent.items()]
     else:
         new = [Message(name, None, tuple(sent), next(iter(sent.values())))]

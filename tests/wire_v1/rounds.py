@@ -215,8 +215,9 @@ def flip_ciphertext(dealer: int) -> Change:
     """One bit of the ciphertext from `dealer` in a delivery."""
 
     def change(run: Played, receiver: int, data: bytes) -> bytes:
-        place = [u for u in run.sets[1] if u != receiver].index(dealer)
-        head = len(data) - (len(run.sets[1]) - 1) * CIPHERTEXT
+        dealers = [u for u in run.session.holders(receiver, run.sets[1]) if u != receiver]
+        place = dealers.index(dealer)
+        head = len(data) - len(dealers) * CIPHERTEXT
         at = head + place * CIPHERTEXT + 7
         return data[:at] + bytes([data[at] ^ 0x10]) + data[at + 1 :]
 
@@ -227,7 +228,7 @@ def share_too_large(receiver: int) -> Change:
     """A dealer that seals for `receiver` a first element of 2^61 - 1, which is not below p(61)."""
 
     def change(run: Played, dealer: int, data: bytes) -> bytes:
-        others = [u for u in run.sets[0] if u != dealer]
+        others = [u for u in run.session.holders(dealer, run.sets[0]) if u != dealer]
         at = 20 + 64 + others.index(receiver) * CIPHERTEXT
         cipher, data_of = run.parties[dealer].channel(dealer, receiver)
         plain = cipher.decrypt(bytes(12), data[at : at + CIPHERTEXT], data_of)

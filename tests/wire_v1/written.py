@@ -21,6 +21,7 @@ from reference.protocol import (
 from .play import M, Message, Played
 
 SERVER = "server"
+LARGE = 32  # parties, above which only party 0 is described
 DRAWS = ("channel_sk", "mask_seed", "self_seed", "coefficient_key", "rounding_key")
 
 
@@ -38,6 +39,8 @@ def describe(run: Played) -> dict[str, Any]:
     """Everything about a round, as it stands in its file."""
     p, s, server = run.case.parameters, run.session, run.server
     u1, u2, u3, signers = (*run.sets, None, None, None, None)[:4]
+    graph = [sorted(near) for near in s.graph()] if p.sparse else None
+    described = range(p.cohort if p.cohort < LARGE else 1)
     known = {"h0": s.h0(), "h1": server.h1, "h2": server.h2, "h3": server.h3}
     return {
         "name": run.case.name,
@@ -48,7 +51,8 @@ def describe(run: Played) -> dict[str, Any]:
         "parties": [_party(run, u) for u in range(p.cohort)],
         "sets": {"u1": u1, "u2": u2, "u3": u3, "signers": signers},
         "transcript": {name: value.hex() or None for name, value in known.items()},
-        "derived": [_derived(run, u) for u in range(p.cohort) if u in (u1 or ())],
+        **({} if graph is None else {"neighbours": graph}),
+        "derived": [_derived(run, u) for u in described if u in (u1 or ())],
         "shares": _shares(run),
         "rejected": _rejected(run),
         "messages": [_message(one) for one in run.messages],
@@ -65,6 +69,7 @@ def describe_parameters(p: Parameters) -> dict[str, Any]:
         "threshold": p.threshold,
         "min_survivors": p.min_survivors,
         "colluders": p.colluders,
+        **({"degree": p.degree} if p.sparse else {}),
         "length": p.length,
         "format": _format(p.format),
         "quorum": p.quorum,
@@ -129,7 +134,7 @@ def _derived(run: Played, u: int) -> dict[str, Any]:
         found["channel_keys"] = {str(v): _channel(me, v).hex() for v in me.entries if v != u}
     if me.encoded:
         y = run.message(M, u)[52 : 52 + (p.vector_length * p.field_bits + 7) // 8]
-        found["pairwise_keys"] = {str(v): _pairwise(s, me, v).hex() for v in me.u2 if v != u}
+        found["pairwise_keys"] = {str(v): _pairwise(s, me, v).hex() for v in me.pairwise}
         found["encoded"] = numbers(me.encoded)
         found["masked"] = numbers(unpack(y, p.vector_length, p.field_bits))
     return found
@@ -180,11 +185,11 @@ def _shares(run: Played) -> dict[str, Any] | None:
 def _rejected(run: Played) -> list[dict[str, Any]]:
     """Elements of masks whose word of the stream at nonce 0 was not below p(b)."""
     p, found = run.case.parameters, list[dict[str, Any]]()
-    masking = [u for u, me in run.parties.items() if me.encoded]
     keys = [([u], kdf(me.self_seed, "self mask", me.h1, u32(u))) for u, me in _masking(run)]
     keys += [
         ([u, v], _pairwise(run.session, run.parties[u], v))
-        for u, v in itertools.combinations(masking, 2)
+        for (u, me), (v, _) in itertools.combinations(_masking(run), 2)
+        if v in me.pairwise
     ]
     width, low = (4 if p.field_bits <= 32 else 8), (1 << p.field_bits) - 1
     for of, key in keys:

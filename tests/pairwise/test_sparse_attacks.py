@@ -1,0 +1,84 @@
+"""Every attack on sparse graphs gains nothing; without the defence it reports what it gained."""
+
+import pytest
+from pairwise.sparse import SPARSE_ATTACKS
+from pairwise.test_planted_bugs import Defence, Patch, both, guard
+
+from secagg.errors import SecAggError
+from secagg.pairwise import keys
+from secagg.pairwise.client_steps import ClientSteps
+from secagg.pairwise.server_steps import ServerSteps
+from secagg.params import Params, Policy
+from secagg.wire import Reader
+
+
+def no_end(patch: Patch) -> None:
+    """Bytes may follow the last field."""
+    patch.setattr(Reader, "end", lambda self: None)
+
+
+def h1_alone(patch: Patch) -> None:
+    """A client says which h1 it was told, and nothing of the entries."""
+    patch.setattr(keys, "believed", lambda h1, near, cohort: h1)
+
+
+FEW, PARTS = "of this party's neighbours", "falls into parts"
+ENTRY = "the same key twice"
+DEFENCES = [
+    Defence("holders in U1", guard(ClientSteps._require_neighbours, FEW), "few_neighbours_in_u1",
+            "three holders"),
+    Defence("holders in U2, and ciphertexts",
+            both(guard(ClientSteps._require_neighbours, FEW),
+                 guard(ClientSteps._on_delivery, "ciphertexts of others open")),
+            "few_neighbours_in_u2", "masks with two"),
+    Defence("holders in U3", guard(ClientSteps._require_neighbours, FEW), "few_neighbours_in_u3",
+            "three holders"),
+    Defence("U3 in one piece", guard(ClientSteps._on_survivors, PARTS), "survivors_in_two_groups",
+            "the sums of 2 groups apart"),
+    Defence("threshold above colluders",
+            guard(Params._check_sparse, "raise the degree or the threshold"),
+            "threshold_below_colluders", "recovered the input"),
+    Defence("end of a roster", no_end, "keys_of_strangers", "keys of strangers"),
+    Defence("end of a delivery", no_end, "ciphertext_of_a_stranger", "stranger's ciphertext"),
+    Defence("distinct keys", guard(ClientSteps._on_roster, ENTRY), "same_key_twice", "the same"),
+    Defence("policy's parameters", guard(Policy.check, "not the parameters"),
+            "sparse_where_complete_is_wanted", "instead of a complete"),
+    Defence("policy's degree", guard(Policy.check, "not the parameters"),
+            "smaller_degree_than_wanted", "instead of six"),
+    Defence("policy's colluders", guard(Policy.check, "protects from"),
+            "fewer_colluders_than_wanted", "one colluder"),
+    Defence("no malicious mode", guard(Params._check_sparse, "malicious mode needs"),
+            "malicious_mode", "a malicious round"),
+    Defence("degree above losses", guard(Params._check_sparse, "may cut a graph"),
+            "survivors_that_may_fall_apart", "two pieces"),
+    Defence("shares of neighbours only", guard(ServerSteps.on_unmask, "did not share"),
+            "share_of_a_stranger", "took a share"),
+    Defence("end of the shares", no_end, "ciphertext_for_a_stranger", "took a ciphertext"),
+    Defence("roster believed", guard(ServerSteps.on_share_keys, "(h1)"),
+            "roster_altered_on_the_way", "the round failed"),
+    Defence("entries in the roster believed", h1_alone, "roster_altered_on_the_way",
+            "a wrong sum"),
+    Defence("server looks at the pieces", guard(ServerSteps.hopeless, "fall into parts"),
+            "round_that_falls_apart", "were asked"),
+    Defence("server counts holders", guard(ServerSteps.hopeless, "are needed"),
+            "round_without_holders", "were asked"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("defence", DEFENCES, ids=lambda defence: defence.name)
+def test_an_attack_catches_the_missing_defence(defence: Defence, monkeypatch: Patch) -> None:
+    """With the defence the attack gains nothing; without it, it reports what it gained."""
+    attack = SPARSE_ATTACKS[defence.attack]
+    assert attack() == ""
+    with monkeypatch.context() as patch:
+        defence.remove(patch)
+        try:
+            gain = attack()
+        except (SecAggError, ValueError, KeyError) as error:
+            gain = f"crash: {error!r}"
+    assert defence.gain in gain
+
+
+def test_every_attack_is_proved_able_to_succeed() -> None:
+    """No attack that could not go red."""
+    assert SPARSE_ATTACKS.keys() == {defence.attack for defence in DEFENCES}
