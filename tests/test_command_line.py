@@ -110,7 +110,7 @@ def test_readme_server_and_client_are_python() -> None:
     import secagg
 
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
-    assert len(blocks) == 4
+    assert len(blocks) == 5
     for block in blocks:
         compile(block, "README.md", "exec")
         for name in re.findall(r"secagg\.([A-Za-z]\w*)", block):
