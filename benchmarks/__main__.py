@@ -161,13 +161,13 @@ def run_scale(options: argparse.Namespace) -> int:
     """Large cohorts beside the model of their cost."""
     cohorts = scale.QUICK if options.quick else options.clients
     length = 500 if options.quick else options.length
-    progress = Progress(len(cohorts) + 1)
-    units, played = scale.measure(cohorts, length, progress)
+    progress = Progress(len(cohorts))
+    played = scale.measure(cohorts, length, 0 if options.quick else max(cohorts), progress)
     progress.close()
     if options.plot:
         plot.write(options.plot, "scale", scale.draw(played))
     title = f"{length:,} coordinates, {scale.CORRUPT:.0%} corrupt and {scale.DROPOUT:.0%} lost"
-    more = scale.table(played, units, length)
+    more = scale.table(played, length)
     return report(options, title, list(scale.rows(played)), [], more)
 
 

@@ -57,6 +57,7 @@ def bars(found: Sequence[Row], title: str) -> bytes:
         axes.text(max(row.value, row.reference) * 1.1, at, text, va="center", fontsize="small")
     axes.set_yticks(list(places), [fill(f"{row.name}, against {row.against}", 52) for row in timed])
     axes.tick_params(axis="y", labelsize="small")
+    axes.margins(y=0.02)
     axes.invert_yaxis()
     axes.set_xscale("log")
     axes.set_xlim(low, max([*ours, *theirs], default=1.0) * 4)

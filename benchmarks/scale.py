@@ -2,14 +2,16 @@
 
 The graph is what `Params.for_cohort` picks for the stated fractions of corrupt and lost parties;
 the lost ones vanish after the key shares. The model (`secagg.cost`) knows the kernels' times alone,
-and the last rows are cohorts on paper.
+measured just before and after each round, as machines change their speed. The last rows are cohorts
+on paper.
 """
 
 import gc
 import resource
+import statistics
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from functools import partial
 from typing import Final
 
@@ -33,6 +35,7 @@ SECONDS: Final = 300.0
 BYTES: Final = 8e9
 WITHIN: Final = "<= 1.25"  # of the smaller, the model or what was measured
 ON_PAPER: Final = (10**6, 10**7, 10**8)
+ROUNDS: Final = 3  # of calibrating
 _INPUTS: Final = 8  # vectors that all clients share, so that memory is the protocol's
 
 
@@ -47,6 +50,7 @@ class Played:
         sent, received: bytes of such a client.
         memory: the greatest resident memory of this process so far, bytes.
         error: of the sum, at most.
+        units: of the model, the mean of those just before and just after.
         model: the estimate.
     """
 
@@ -58,15 +62,17 @@ class Played:
     received: int
     memory: float
     error: float
+    units: Units
     model: Estimate
 
 
-def play(clients: int, length: int, units: Units) -> Played:
+def play(clients: int, length: int, bits: int) -> Played:
     """Plays a round; AssertionError if the sum is off by more than the rounding allows."""
     params = Params.for_cohort(clients, length, FORMAT, corrupt=CORRUPT, dropout=DROPOUT)
     agreed = params.round()
     values = np.random.default_rng(0).uniform(-8, 8, (_INPUTS, length)).astype(np.float32)
     drops = dict.fromkeys(range(int(DROPOUT * clients)), Phase.MASKED_INPUT)
+    before = calibrate(bits=bits, rounds=ROUNDS)
     start = time.perf_counter()
     cohort = Cohort(
         Server(agreed),
@@ -74,8 +80,14 @@ def play(clients: int, length: int, units: Units) -> Played:
         {party: partial(_input, values, party) for party in range(clients)},
         drops,
     )
-    run = cohort.play()
+    gc.collect()
+    gc.disable()  # it would walk through all clients at once, which no party does
+    try:
+        run = cohort.play()
+    finally:
+        gc.enable()
     seconds = time.perf_counter() - start
+    after = calibrate(bits=bits, rounds=ROUNDS)
     assert run.result is not None, run.reason
     exact = sum(values[party % _INPUTS].astype(float) for party in run.result.survivors)
     error = float(np.abs(run.result.total - exact).max())
@@ -84,6 +96,8 @@ def play(clients: int, length: int, units: Units) -> Played:
     # One that stays pays for every phase; a lost one until it vanishes.
     client = sum(cost.client_seconds / max(cost.clients, 1) for cost in run.cost.values())
     server = sum(cost.server_seconds for cost in run.cost.values())
+    pairs = zip(astuple(before), astuple(after), strict=True)
+    units = Units(*(statistics.fmean(pair) for pair in pairs))
     shape, last = Shape.of(params, len(drops)), clients - 1
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024.0
     return Played(
@@ -95,6 +109,7 @@ def play(clients: int, length: int, units: Units) -> Played:
         run.bytes_down[last],
         memory,
         error,
+        units,
         estimate(shape, units),
     )
 
@@ -103,16 +118,21 @@ def _input(values: np.ndarray, party: int) -> tuple[np.ndarray, int]:
     return values[party % _INPUTS], 1
 
 
-def measure(cohorts: Sequence[int], length: int, say: Say) -> tuple[Units, list[Played]]:
-    """The units of the model, and then each cohort once."""
-    units = calibrate(bits=Params(max(cohorts), length, FORMAT).field_bits)
-    say("calibrated")
-    played = []
+def measure(cohorts: Sequence[int], length: int, most: int, say: Say) -> list[Played]:
+    """For each cohort the round of median duration, out of at most five.
+
+    Args:
+        cohorts, length: clients, and coordinates.
+        most: clients of all rounds of one cohort together; but one round is always played.
+        say: takes the progress.
+    """
+    bits, played = Params(max(cohorts), length, FORMAT).field_bits, []
     for clients in cohorts:
-        gc.collect()
-        played.append(play(clients, length, units))
+        rounds = [play(clients, length, bits) for _ in range(min(max(most // clients, 1), 5))]
+        rounds.sort(key=lambda one: one.seconds)
+        played.append(rounds[len(rounds) // 2])
         say(f"{clients:,} clients: {played[-1].seconds:.1f} s")
-    return units, played
+    return played
 
 
 def rows(played: Sequence[Played]) -> Iterator[Row]:
@@ -137,7 +157,7 @@ def rows(played: Sequence[Played]) -> Iterator[Row]:
     yield hold(f"{name}: memory", last.memory, "bytes", "allowed", BYTES, "<= 1")
 
 
-def table(played: Sequence[Played], units: Units, length: int) -> str:
+def table(played: Sequence[Played], length: int) -> str:
     """What was played, and cohorts on paper, as Markdown."""
     lines = [
         "| clients | neighbours | threshold | one client, ms | server, s | bytes up | bytes down "
@@ -151,7 +171,7 @@ def table(played: Sequence[Played], units: Units, length: int) -> str:
         for one in played
     ]
     for shape in on_paper(length):
-        model = estimate(shape, units)
+        model = estimate(shape, played[-1].units)
         lines.append(
             f"| {shape.cohort:,} (on paper) | {shape.neighbours} | {shape.threshold} "
             f"| {model.client.seconds * 1e3:.2f} | {model.server.seconds:,.0f} "

@@ -4,8 +4,8 @@ The counts follow from the protocol (`docs/WIRE.md`), the units from timing sing
 machine (`calibrate`): no round is played. So it also tells about cohorts that no simulation holds.
 """
 
-import math
 import os
+import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,6 +20,7 @@ from .formats import FixedPoint
 from .graph import Complete, Harary
 from .pairwise import keys
 from .pairwise.messages import SEALED_BYTES, Delivery, PublicKeys, Roster, ShareKeys
+from .pairwise.session import Session, exclusive
 from .params import Mode, Params, Suite
 from .primitives import agreement, seal, shamir, sign
 from .primitives.labels import DIGEST_BYTES, Label, kdf
@@ -36,18 +37,21 @@ class Units:
     """Seconds for one of each.
 
     Attributes:
-        agree: an X25519 agreement.
+        pair: agreeing on the key of a pairwise mask (X25519).
         base: an X25519 public key.
-        derive: the key of a channel or of a pairwise mask, once agreed.
-        seal, unseal: an AEAD call on a pair of shares.
+        greet: agreeing on a channel, and sealing a pair of shares for it.
+        hear: opening a pair of shares, and agreeing on the key of a pairwise mask.
+        derive: deriving a key.
         sign, verify: an Ed25519 call.
         entry: reading and checking an entry of a roster (without its signature).
-        secret: keeping a secret, and wiping it.
-        near: finding one neighbour on a sparse graph.
-        message: opening a message.
+        believe: hashing an entry of the roster, as a client of a sparse graph saw it.
+        look: beginning to look for a party's neighbours on a sparse graph.
+        near: finding one of them.
+        member: going through a bitmap of few members, for each party of the cohort.
+        message: a call with a message that is opened.
         relay: taking a ciphertext out of one message and putting it into another.
         digest: hashing a byte.
-        vector: beginning to quantize and pack a vector.
+        vector: beginning to quantize, mask and pack a vector.
         encode: quantizing an element.
         pack: packing an element.
         add: unpacking and adding an element.
@@ -61,16 +65,18 @@ class Units:
         rebuild: what is left of rebuilding a seed.
     """
 
-    agree: float
+    pair: float
     base: float
+    greet: float
+    hear: float
     derive: float
-    seal: float
-    unseal: float
     sign: float
     verify: float
     entry: float
-    secret: float
+    believe: float
+    look: float
     near: float
+    member: float
     message: float
     relay: float
     digest: float
@@ -222,23 +228,27 @@ def _client_seconds(shape: Shape, unit: Units) -> float:
     d, t = shape.neighbours, shape.threshold
     packed = shape.elements * shape.bits / 8
     messages = len(_bytes_down(shape)) * unit.message
-    near = 7 * d * unit.near if shape.sparse else 0.0
-    roster = (d + 1) * unit.entry + d * (unit.agree + 2 * unit.derive + unit.seal + unit.secret)
+    near = 0.0
+    if shape.sparse:
+        near = 9 * unit.look + 7 * d * unit.near + (d + 1) * unit.believe
+    near += shape.cohort * unit.member
+    peers = (d + 1) * unit.entry + d * (unit.greet + unit.hear)
     shares = unit.deal + 6 * (t - 1) * (unit.coefficient + (d + 1) * unit.share)
-    delivery = d * (unit.unseal + unit.agree + unit.derive + unit.secret)
     vector = shape.elements * (unit.encode + (d + 1) * unit.expand + unit.pack)
     vector += unit.vector + (d + 1) * unit.mask
     hashed = (sum(_bytes_down(shape)) + packed) * unit.digest
     signed = 3 * unit.sign + (d + t) * unit.verify if shape.malicious else 0.0
-    return messages + near + roster + shares + delivery + vector + hashed + signed
+    return messages + near + peers + shares + vector + hashed + signed
 
 
 def _server_seconds(shape: Shape, unit: Units) -> float:
     n, d, alive = shape.cohort, shape.neighbours, shape.survivors
     holders = (d + 1) * alive / n
     packed = shape.elements * shape.bits / 8
-    entries = n * unit.entry * (1 + (d + 1 if shape.sparse else 0))
-    relayed = n * d * (unit.relay + (4 * unit.near if shape.sparse else 0.0))
+    entries = n * unit.entry
+    relayed = n * (d * unit.relay + n * unit.member)
+    if shape.sparse:
+        relayed += n * (6 * (unit.look + d * unit.near) + 2 * (d + 1) * unit.believe)
     messages = n * (len(_bytes_up(shape)) * unit.message + unit.deal)
     hashed = (n * (_bytes_up(shape)[0] + _bytes_up(shape)[1])) * unit.digest
     added = alive * (shape.elements * unit.add + 2 * packed * unit.digest)
@@ -246,7 +256,7 @@ def _server_seconds(shape: Shape, unit: Units) -> float:
     rebuilt = sets * holders**2 * unit.weigh
     rebuilt += n * (holders * unit.combine + unit.rebuild + unit.derive)
     rebuilt += shape.dropouts * 2 * unit.base
-    agreed = shape.lost_pairs * (unit.agree + unit.derive)
+    agreed = shape.lost_pairs * unit.pair
     masks = alive + shape.lost_pairs
     unmasked = masks * (shape.elements * unit.expand + unit.mask)
     signed = (2 * n + alive) * unit.verify if shape.malicious else 0.0
@@ -262,12 +272,12 @@ def calibrate(suite: Suite = Suite.AES256CTR, bits: int = 31, rounds: int = 5) -
     Args:
         suite: whose masks are expanded.
         bits: width of an element, 16..62.
-        rounds: of which the fastest counts.
+        rounds: of which the median counts.
     """
 
     def timed(work: Callable[[], object], count: int = 1) -> float:
-        """The least seconds that one of `count` took."""
-        best = math.inf
+        """Seconds that one of `count` took."""
+        found = []
         work()
         for _ in range(rounds):
             start = time.perf_counter()
@@ -275,25 +285,24 @@ def calibrate(suite: Suite = Suite.AES256CTR, bits: int = 31, rounds: int = 5) -
             while repeats == 0 or time.perf_counter() - start < 0.02:
                 work()
                 repeats += 1
-            best = min(best, (time.perf_counter() - start) / repeats)
-        return best / count
+            found.append((time.perf_counter() - start) / repeats)
+        return statistics.median(found) / count
 
     field, key = Field(bits), os.urandom(KEY_BYTES)
-    secret, public = key, agreement.public_key(os.urandom(32))
-    pair, digest = bytes(2 * shamir.SHARE_BYTES), bytes(DIGEST_BYTES)
-    data = keys.channel_data(digest, 0, 1)
-    sealed = seal.seal(key, pair, data)
+    digest = bytes(DIGEST_BYTES)
     verifier, signature = sign.verify_key(key), sign.sign(key, digest)
     vector = field.uniform(key, _ELEMENTS, suite)
     packed = field.pack(vector)
     values = np.zeros(_ELEMENTS, np.float32)
     codec = codec_for(Params(5, _ELEMENTS, FixedPoint(clip=1.0)))
-    one_value = codec_for(Params(5, 1, FixedPoint(clip=1.0)))
-    channel = PublicKeys(public, public)
-    roster = {0: channel, 1: channel}
-    graph, everybody = Harary(1000, _PEERS, suite, key), PartySet.of(range(1000), 1000)
+    one_value = Params(5, 1, FixedPoint(clip=1.0))
+    peers = _Peers()
+    everybody = PartySet.of(range(1000), 1000)
+    wide_graph, ring = Harary(1000, _PEERS, suite, key), Harary(1000, 2, suite, key)
+    look = timed(lambda: ring.neighbours(0, everybody))
+    some = PartySet.of(range(0, 10_000, 300), 10_000)
     message = header(MessageType.SURVIVORS, _SESSION) + bytes(100)
-    many, few = [key] * 16, [key]
+    many, most = [key] * 16, [key] * _PEERS
 
     def expansion(keys_: list[bytes], length: int) -> float:
         acc = field.zeros(length)
@@ -310,25 +319,33 @@ def calibrate(suite: Suite = Suite.AES256CTR, bits: int = 31, rounds: int = 5) -
     weigh = timed(weights) / 512**2
     rebuild = timed(_rebuilding_alone(35))
     return Units(
-        agree=timed(lambda: agreement.agree(secret, public)),
-        base=timed(lambda: agreement.public_key(secret)),
-        derive=timed(lambda: keys.channel_key(secret, digest, 0, 1, roster)),
-        seal=timed(lambda: seal.seal(key, pair, keys.channel_data(digest, 0, 1))),
-        unseal=timed(lambda: seal.unseal(key, sealed, keys.channel_data(digest, 0, 1))),
+        pair=timed(peers.pairs, _PEERS),
+        base=timed(lambda: agreement.public_key(key)),
+        greet=timed(peers.greet, _PEERS),
+        hear=timed(peers.hear, _PEERS),
+        derive=timed(lambda: keys.commitment(key, digest, 0)),
         sign=timed(lambda: sign.sign(key, digest)),
         verify=timed(lambda: sign.verify(verifier, digest, signature)),
-        entry=timed(_entries(), _PEERS + 1),
-        secret=timed(lambda: Secret(key).expose()),
-        near=timed(lambda: graph.neighbours(0, everybody), _PEERS),
-        message=timed(lambda: open_message(message, SERVER, _SESSION)[1].bitmap(800)),
-        relay=timed(_relay(), _PEERS),
+        entry=timed(peers.read, _PEERS + 1),
+        believe=timed(peers.believe, _PEERS + 1),
+        member=timed(lambda: list(some), 10_000),
+        look=look,
+        near=max(timed(lambda: wide_graph.neighbours(0, everybody)) - look, 0.0) / _PEERS,
+        message=timed(lambda: _Listener().receive(message)),
+        relay=timed(*_relay()),
         digest=timed(lambda: kdf(key, Label.INPUT_CHECKSUM, packed), len(packed)),
-        vector=timed(lambda: field.pack(one_value.encode(values[:1], 1, os.urandom).vector)),
+        vector=timed(
+            lambda: Field(bits).pack(
+                Field(bits).accumulate(
+                    codec_for(one_value).encode(values[:1], 1, os.urandom).vector, [key], [1], suite
+                )
+            )
+        ),
         encode=timed(lambda: codec.encode(values, 1, os.urandom), _ELEMENTS),
         pack=timed(lambda: field.pack(vector), _ELEMENTS),
         add=timed(lambda: field.unpack_add(vector, packed), _ELEMENTS),
         expand=expand,
-        mask=max(expansion(few, 1), 0.0),
+        mask=expansion(most, 1),
         deal=timed(_dealing(3, 2)),
         coefficient=coefficient,
         share=share,
@@ -366,36 +383,103 @@ def _anything(_number: int, _seed: bytes) -> bool:
     return True
 
 
-def _entries() -> Callable[[], object]:
-    """Reads and checks a roster."""
-    params = Params(_PEERS + 1, 1, FixedPoint(clip=1.0))
-    members = PartySet.of(range(params.cohort), params.cohort)
-    public = [agreement.public_key(bytes([i]) * 32) for i in range(2 * params.cohort)]
-    roster = {i: PublicKeys(public[2 * i], public[2 * i + 1]) for i in members}
-    body = Roster(members, roster).encode(_SESSION, params.cohort)[HEADER_BYTES:]
+class _Listener(Session):
+    """A party that only opens what it is sent."""
+
+    @exclusive
+    def receive(self, message: bytes) -> PartySet:
+        """The bitmap in a message."""
+        return open_message(message, SERVER, _SESSION)[1].bitmap(800)
+
+
+class _Peers:
+    """What a client does with its neighbours, a piece at a time, outside of any round."""
+
+    def __init__(self) -> None:
+        n = _PEERS + 1
+        self._params = Params(n, 1, FixedPoint(clip=1.0))
+        self._members = PartySet.of(range(n), n)
+        public = [agreement.public_key(bytes([i]) * 32) for i in range(2 * n)]
+        self._roster = {i: PublicKeys(public[2 * i], public[2 * i + 1]) for i in range(n)}
+        self._body = Roster(self._members, self._roster).encode(_SESSION, n)[HEADER_BYTES:]
+        self._secret, self._h1 = bytes(32), bytes(DIGEST_BYTES)
+        self._pair = bytes(2 * shamir.SHARE_BYTES)
+        keys_ = {
+            peer: keys.channel_key(self._secret, self._h1, peer, 0, self._roster)
+            for peer in range(1, n)
+        }
+        self._inbound = {peer: Secret(key) for peer, key in keys_.items()}
+        self._sealed = b"".join(
+            seal.seal(key, self._pair, keys.channel_data(self._h1, peer, 0))
+            for peer, key in keys_.items()
+        )
+
+    def read(self) -> None:
+        """Reads and checks a roster."""
+        read = Roster.read(Reader(self._body, SERVER), self._params, Complete(), 0)
+        distinct = {key for each in read.keys.values() for key in (each.channel, each.mask)}
+        for each in read.keys.values() if distinct else ():
+            agreement.check_public_key(each.channel)
+            agreement.check_public_key(each.mask)
+
+    def believe(self) -> None:
+        """Hashes a roster."""
+        keys.believed(self._h1, self._roster, self._params.cohort)
+
+    def greet(self) -> None:
+        """Seals shares for everybody."""
+        sealed, inbound = {}, {}
+        for peer in range(1, len(self._roster)):
+            shared = agreement.agree(self._secret, self._roster[peer].channel)
+            key = keys.channel_key(shared, self._h1, 0, peer, self._roster)
+            data = keys.channel_data(self._h1, 0, peer)
+            sealed[peer] = seal.seal(key, self._pair, data)
+            inbound[peer] = Secret(keys.channel_key(shared, self._h1, peer, 0, self._roster))
+
+    def hear(self) -> None:
+        """Opens everybody's shares, and agrees on masks."""
+        reader, opened = Reader(self._sealed, SERVER), {}
+        for peer, key in self._inbound.items():
+            data = keys.channel_data(self._h1, peer, 0)
+            opened[peer] = seal.unseal(key.expose(), reader.take(SEALED_BYTES), data) or b""
+        shares, _ = shamir.split_shares(b"".join(opened.values()))
+        held = dict(zip(opened, shares.reshape(-1, 2 * shamir.LIMBS), strict=True))
+        kept = [Secret(key) for key in self.pairs()]
+        answer = np.empty((len(held), shamir.LIMBS), np.uint64)
+        for row, peer in enumerate(sorted(held)):
+            answer[row] = held[peer][: shamir.LIMBS]
+        for secret in kept:
+            secret.expose()
+            secret.wipe()
+
+    def pairs(self) -> list[bytes]:
+        """The keys of pairwise masks with everybody."""
+        roster = self._roster
+        return [
+            keys.pairwise_key(self._secret, self._h1, 0, peer, roster)
+            for peer in range(1, len(roster))
+        ]
+
+
+def _relay() -> tuple[Callable[[], object], int]:
+    """Takes ciphertexts out of many messages, and puts each into another; and their number."""
+    parties, degree = 512, 32  # enough to lie in no near cache
+    members, digest = PartySet.of(range(parties), parties), bytes(DIGEST_BYTES)
+    receivers, senders, bodies = [], [], []
+    for party in range(parties):
+        around = [(party + step) % parties for step in range(1, degree + 1)]
+        receivers.append(sorted(around))
+        senders.append(sorted((party - step) % parties for step in range(1, degree + 1)))
+        sealed = {peer: os.urandom(SEALED_BYTES) for peer in receivers[party]}
+        bodies.append(ShareKeys(digest, digest, sealed).encode(_SESSION)[HEADER_BYTES:])
 
     def work() -> None:
-        read = Roster.read(Reader(body, SERVER), params, Complete(), 0)
-        if len({key for each in read.keys.values() for key in (each.channel, each.mask)}) > 1:
-            for each in read.keys.values():
-                agreement.check_public_key(each.channel)
-                agreement.check_public_key(each.mask)
+        shares = {
+            party: ShareKeys.read(Reader(body, party), receivers[party])
+            for party, body in enumerate(bodies)
+        }
+        for party in range(parties):
+            sealed = {peer: shares[peer].sealed[party] for peer in senders[party]}
+            Delivery(members, sealed).encode(_SESSION, parties)
 
-    return work
-
-
-def _relay() -> Callable[[], object]:
-    """Takes ciphertexts out of a message, and puts as many into another."""
-    receivers = range(1, _PEERS + 1)
-    sealed = {i: bytes(SEALED_BYTES) for i in receivers}
-    digest = bytes(DIGEST_BYTES)
-    body = ShareKeys(digest, digest, sealed).encode(_SESSION)[HEADER_BYTES:]
-    members = PartySet.of(range(_PEERS + 1), _PEERS + 1)
-    complete = Complete()
-
-    def work() -> None:
-        read = ShareKeys.read(Reader(body, 0), complete.neighbours(0, members)).sealed
-        again = {peer: read[peer] for peer in complete.neighbours(0, members)}
-        Delivery(members, again).encode(_SESSION, _PEERS + 1)
-
-    return work
+    return work, parties * degree

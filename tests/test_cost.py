@@ -75,7 +75,7 @@ def test_seconds_follow_the_units() -> None:
             assert more.client.seconds >= once.client.seconds
             assert more.server.seconds >= once.server.seconds
             used += grown
-        unused = {"complete": 3, "malicious": 1, "sparse": 2}  # signatures, sparse graphs
+        unused = {"complete": 5, "malicious": 3, "sparse": 2}  # signatures, sparse graphs
         assert used == len(dataclasses.fields(Units)) - unused[name_of(params)]
 
 
@@ -100,7 +100,8 @@ def test_agreements_count_as_the_protocol_makes_them(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(keys, "agree", counted)
     params, lost = SHAPES["complete"], 2
     play(params, lost)
-    only = {field.name: 0.0 for field in dataclasses.fields(Units)} | {"agree": 1.0}
+    only = {field.name: 0.0 for field in dataclasses.fields(Units)}
+    only |= {"pair": 1.0, "greet": 1.0, "hear": 1.0}  # one each
     told = estimate(Shape.of(params, lost), Units(**only))
     assert params.cohort * told.client.seconds + told.server.seconds == calls
 
@@ -109,7 +110,7 @@ def test_units_of_this_machine() -> None:
     """Every unit is a time; X25519 costs more than a hash."""
     units = calibrate(rounds=1)
     assert all(math.isfinite(value) and 0 <= value < 0.1 for value in dataclasses.astuple(units))
-    assert units.agree > units.derive > 0
+    assert units.hear > units.pair > units.derive > 0
     assert units.expand > 0
 
 

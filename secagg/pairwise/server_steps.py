@@ -113,7 +113,7 @@ class ServerSteps:
     def on_unmask(self, party: int, reader: Reader) -> str | None:
         message = Unmask.read(reader, self._params)
         dealt = self.graph.holders(party, self.memory.commitments)
-        if not set(message.dealers) <= set(dealt):
+        if not message.dealers <= PartySet.of(dealt, self._params.cohort):
             return "sent shares of parties that did not share with it"
         self.memory.answers[party] = message
         return None
