@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .encoding import codec_for
 from .errors import SERVER, ParameterError
@@ -295,7 +296,6 @@ def calibrate(suite: Suite = Suite.AES256CTR, bits: int = 31, rounds: int = 5) -
     packed = field.pack(vector)
     values = np.zeros(_ELEMENTS, np.float32)
     codec = codec_for(Params(5, _ELEMENTS, FixedPoint(clip=1.0)))
-    one_value = Params(5, 1, FixedPoint(clip=1.0))
     peers = _Peers()
     everybody = PartySet.of(range(1000), 1000)
     wide_graph, ring = Harary(1000, _PEERS, suite, key), Harary(1000, 2, suite, key)
@@ -334,13 +334,7 @@ def calibrate(suite: Suite = Suite.AES256CTR, bits: int = 31, rounds: int = 5) -
         message=timed(lambda: _Listener().receive(message)),
         relay=timed(*_relay()),
         digest=timed(lambda: kdf(key, Label.INPUT_CHECKSUM, packed), len(packed)),
-        vector=timed(
-            lambda: Field(bits).pack(
-                Field(bits).accumulate(
-                    codec_for(one_value).encode(values[:1], 1, os.urandom).vector, [key], [1], suite
-                )
-            )
-        ),
+        vector=timed(_vector(values[:1], key, suite)),
         encode=timed(lambda: codec.encode(values, 1, os.urandom), _ELEMENTS),
         pack=timed(lambda: field.pack(vector), _ELEMENTS),
         add=timed(lambda: field.unpack_add(vector, packed), _ELEMENTS),
@@ -353,6 +347,17 @@ def calibrate(suite: Suite = Suite.AES256CTR, bits: int = 31, rounds: int = 5) -
         combine=combine,
         rebuild=max(rebuild - 35**2 * weigh - 35 * combine, 0.0),
     )
+
+
+def _vector(values: NDArray[np.float32], key: bytes, suite: Suite) -> Callable[[], object]:
+    params = Params(5, values.size, FixedPoint(clip=1.0))
+
+    def work() -> None:
+        field = Field(params.field_bits)
+        vector = codec_for(params).encode(values, 1, os.urandom).vector
+        field.pack(field.accumulate(vector, [key], [1], suite))
+
+    return work
 
 
 def _dealing(holders: int, threshold: int) -> Callable[[], object]:

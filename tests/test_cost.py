@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 
-from secagg import Client, FixedPoint, Integers, Mode, ParameterError, Params, Phase, Server
+from secagg import Client, FixedPoint, Integers, Mode, ParameterError, Params, Phase, Server, Suite
 from secagg.cost import Shape, Units, calibrate, estimate
 from secagg.simulate import Cohort, Run, introduce
 
@@ -106,9 +106,10 @@ def test_agreements_count_as_the_protocol_makes_them(monkeypatch: pytest.MonkeyP
     assert params.cohort * told.client.seconds + told.server.seconds == calls
 
 
-def test_units_of_this_machine() -> None:
+@pytest.mark.parametrize(("suite", "bits"), [(Suite.AES256CTR, 31), (Suite.CHACHA20, 40)])
+def test_units_of_this_machine(suite: Suite, bits: int) -> None:
     """Every unit is a time; X25519 costs more than a hash."""
-    units = calibrate(rounds=1)
+    units = calibrate(suite, bits, rounds=1)
     assert all(math.isfinite(value) and 0 <= value < 0.1 for value in dataclasses.astuple(units))
     assert units.hear > units.pair > units.derive > 0
     assert units.expand > 0
