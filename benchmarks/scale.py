@@ -2,8 +2,9 @@
 
 The graph is what `Params.for_cohort` picks for the stated fractions of corrupt and lost parties;
 the lost ones vanish after the key shares. The model (`secagg.cost`) knows the kernels' times alone,
-measured just before and after each round, as machines change their speed. The last rows are cohorts
-on paper.
+measured just before and after each round. As machines change their speed in between, an X25519
+agreement is timed then as well as during the round, between the inputs of clients, and their ratio
+scales the units. The last rows are cohorts on paper.
 """
 
 import gc
@@ -19,6 +20,7 @@ import numpy as np
 
 from secagg import Client, FixedPoint, Params, Phase, Server
 from secagg.cost import Estimate, Shape, Units, calibrate, estimate
+from secagg.primitives import agreement
 from secagg.simulate import Cohort
 from secagg.sparsity import sparse
 
@@ -36,6 +38,7 @@ BYTES: Final = 8e9
 WITHIN: Final = "<= 1.25"  # of the smaller, the model or what was measured
 ON_PAPER: Final = (10**6, 10**7, 10**8)
 ROUNDS: Final = 3  # of calibrating
+PROBES: Final = 200
 _INPUTS: Final = 8  # vectors that all clients share, so that memory is the protocol's
 
 
@@ -50,7 +53,7 @@ class Played:
         sent, received: bytes of such a client.
         memory: the greatest resident memory of this process so far, bytes.
         error: of the sum, at most.
-        units: of the model, the mean of those just before and just after.
+        units: of the model, the mean of those just before and just after, at the round's speed.
         model: the estimate.
     """
 
@@ -72,12 +75,13 @@ def play(clients: int, length: int, bits: int) -> Played:
     agreed = params.round()
     values = np.random.default_rng(0).uniform(-8, 8, (_INPUTS, length)).astype(np.float32)
     drops = dict.fromkeys(range(int(DROPOUT * clients)), Phase.MASKED_INPUT)
-    before = calibrate(bits=bits, rounds=ROUNDS)
+    before, outside, inside = calibrate(bits=bits, rounds=ROUNDS), Probe(), Probe()
+    outside.take(PROBES)
     start = time.perf_counter()
     cohort = Cohort(
         Server(agreed),
         {party: Client(agreed, party) for party in range(clients)},
-        {party: partial(_input, values, party) for party in range(clients)},
+        {party: partial(_input, values, party, inside) for party in range(clients)},
         drops,
     )
     gc.collect()
@@ -87,6 +91,7 @@ def play(clients: int, length: int, bits: int) -> Played:
     finally:
         gc.enable()
     seconds = time.perf_counter() - start
+    outside.take(PROBES)
     after = calibrate(bits=bits, rounds=ROUNDS)
     assert run.result is not None, run.reason
     exact = sum(values[party % _INPUTS].astype(float) for party in run.result.survivors)
@@ -97,7 +102,8 @@ def play(clients: int, length: int, bits: int) -> Played:
     client = sum(cost.client_seconds / max(cost.clients, 1) for cost in run.cost.values())
     server = sum(cost.server_seconds for cost in run.cost.values())
     pairs = zip(astuple(before), astuple(after), strict=True)
-    units = Units(*(statistics.fmean(pair) for pair in pairs))
+    slower = inside.seconds / outside.seconds
+    units = Units(*(statistics.fmean(pair) * slower for pair in pairs))
     shape, last = Shape.of(params, len(drops)), clients - 1
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024.0
     return Played(
@@ -114,7 +120,27 @@ def play(clients: int, length: int, bits: int) -> Played:
     )
 
 
-def _input(values: np.ndarray, party: int) -> tuple[np.ndarray, int]:
+class Probe:
+    """How fast the machine is at some moment: seconds of an agreement."""
+
+    def __init__(self) -> None:
+        self._found: list[float] = []
+
+    def take(self, count: int) -> None:
+        """Times so many."""
+        for _ in range(count):
+            start = time.perf_counter()
+            agreement.agree(bytes(32), agreement.public_key(bytes(32)))
+            self._found.append(time.perf_counter() - start)
+
+    @property
+    def seconds(self) -> float:
+        """The median."""
+        return statistics.median(self._found)
+
+
+def _input(values: np.ndarray, party: int, speed: Probe) -> tuple[np.ndarray, int]:
+    speed.take(1)  # the clock of clients is not running here
     return values[party % _INPUTS], 1
 
 
