@@ -21,6 +21,8 @@ from secagg.primitives import sign
 ROOT = Path(__file__).resolve().parent.parent
 SMALL = ["--clients", "6", "--length", "100"]
 
+pytestmark = pytest.mark.exhaustive  # once is enough, on any kernels
+
 
 def load(monkeypatch: pytest.MonkeyPatch, name: str) -> ModuleType:
     """A module of `benchmarks`, which is not installed with the library."""
@@ -223,7 +225,6 @@ def test_bare_calls_of_a_small_round(monkeypatch: pytest.MonkeyPatch, modes: Mod
         assert count["BLAKE2b"] == hashes  # three keys a peer; in malicious mode its entry, too
 
 
-@pytest.mark.exhaustive
 def test_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     """This is no timing: what is allocated is the same everywhere, and the bounds hold."""
     memory = load(monkeypatch, "memory")
@@ -273,7 +274,6 @@ def test_a_picture_needs_matplotlib(
     assert capsys.readouterr().out == ""
 
 
-@pytest.mark.exhaustive
 def test_pytest_benchmark_runs_the_kernels() -> None:
     """``pytest benchmarks/``, once each, and without a time to keep."""
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "benchmarks"]
