@@ -124,6 +124,7 @@ def test_tcp_example() -> None:
     assert "sum over parties [0, 1, 2, 3]" in done.stdout
 
 
+@pytest.mark.exhaustive
 def test_process_a_message_example() -> None:
     """Every step in a process of its own, one client lost: the sum is exact."""
     done = run("-W", "error", "examples/process_a_message.py", "--clients", "4", "--lost", "1")
