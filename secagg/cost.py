@@ -306,13 +306,14 @@ def calibrate(suite: Suite = Suite.AES256CTR, bits: int = 31, rounds: int = 5) -
 
     def expansion(keys_: list[bytes], length: int) -> float:
         acc = field.zeros(length)
-        return timed(lambda: field.accumulate(acc, keys_, [1] * len(keys_), suite), len(keys_))
+        signs = [1] * len(keys_)
+        return timed(lambda: field.accumulate(acc, keys_, signs, suite, threads=1), len(keys_))
 
     expand = expansion(many, _ELEMENTS) / _ELEMENTS
     small = Shape(_PEERS + 1, _PEERS, 2, 1, bits)
     low, high = _dealing(small.cohort, 8), _dealing(small.cohort, 48)
-    narrow, wide = _dealing(4, 48), high
-    share = max(timed(wide) - timed(narrow), 0.0) / (6 * 47 * (small.cohort - 4))
+    narrow = _dealing(4, 48)
+    share = max(timed(high) - timed(narrow), 0.0) / (6 * 47 * (small.cohort - 4))
     coefficient = max((timed(high) - timed(low)) / (6 * 40) - small.cohort * share, 0.0)
     seeds, one, weights = _rebuilding(512, 40), _rebuilding(512, 1), _weighing(512)
     combine = max(timed(seeds) - timed(one), 0.0) / (39 * 512)
