@@ -52,7 +52,6 @@ class Played:
         client, server: seconds of one client that stays, and of the server.
         sent, received: bytes of such a client.
         memory: the greatest resident memory of this process so far, bytes.
-        error: of the sum, at most.
         units: of the model, the mean of those just before and just after, at the round's speed.
         model: the estimate.
     """
@@ -64,7 +63,6 @@ class Played:
     sent: int
     received: int
     memory: float
-    error: float
     units: Units
     model: Estimate
 
@@ -114,7 +112,6 @@ def play(clients: int, length: int, bits: int) -> Played:
         run.bytes_up[last],
         run.bytes_down[last],
         memory,
-        error,
         units,
         estimate(shape, units),
     )

@@ -20,6 +20,7 @@ from .messages import (
     Consistency,
     Delivery,
     MaskedInput,
+    PublicKeys,
     Roster,
     ShareKeys,
     Signatures,
@@ -87,8 +88,12 @@ class ServerSteps:
         memory = self.memory
         if not self._params.degree:
             return memory.h1
-        near = {peer: memory.roster[peer] for peer in self.graph.holders(party, memory.roster)}
-        return keys.believed(memory.h1, near, self._params.cohort)
+        return keys.believed(memory.h1, self._near(party), self._params.cohort)
+
+    def _near(self, party: int) -> dict[int, PublicKeys]:
+        """The entries that a party sees on a sparse graph."""
+        roster = self.memory.roster
+        return {peer: roster[peer] for peer in self.graph.holders(party, roster)}
 
     def on_masked_input(self, party: int, reader: Reader) -> str | None:
         memory = self.memory
@@ -157,8 +162,8 @@ class ServerSteps:
             yield from ((party, message) for party in memory.expected)
             return
         for party in memory.expected:
-            near = {peer: memory.roster[peer] for peer in self.graph.holders(party, members)}
-            yield party, Roster(members, near, memory.h1).encode(session, cohort)
+            roster = Roster(members, self._near(party), memory.h1)
+            yield party, roster.encode(session, cohort)
 
     def _deliveries(self) -> Iterable[tuple[int, bytes]]:
         memory, session, cohort = self.memory, self.round.session, self._params.cohort
