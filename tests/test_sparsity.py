@@ -231,6 +231,17 @@ def test_for_cohort(cohort: int, corrupt: float, dropout: float, mode: Mode, deg
     assert found.explanation.startswith("Sparse" if degree else "Complete")
 
 
+@pytest.mark.parametrize("cohort", [49, 100, 107])
+def test_a_fraction_is_worth_the_parties_that_it_is_meant_for(cohort: int) -> None:
+    """29% of 100 are 29, though 0.29 * 100 is less in floating point."""
+    assert any(math.floor(count / cohort * cohort) < count for count in range(cohort // 2))
+    for count in range(cohort // 2):
+        wary = Params.for_cohort(cohort, 1, FORMAT, corrupt=count / cohort, dropout=0.0)
+        patient = Params.for_cohort(cohort, 1, FORMAT, corrupt=0.0, dropout=count / cohort)
+        assert wary.colluders == count
+        assert patient.quorum <= cohort - count
+
+
 @pytest.mark.parametrize(
     ("corrupt", "dropout", "mode"),
     [
