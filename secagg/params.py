@@ -227,10 +227,12 @@ class Params:
         n, lost = self.cohort, self.cohort - self.quorum
         assumed = f"{self.colluders} colluders and {lost} dropouts among {n} parties"
         if self.degree:
+            forced = 2 * self.quorum <= n
             return (
                 f"Sparse graph: with up to {assumed}, {self.degree} neighbours each and a "
                 f"threshold of {self.threshold} leave a chance below 2^-{sparsity.SECURITY} that a "
                 "server that follows the protocol learns more than the sum."
+                + (" A complete one needs more than half to be left." if forced else "")
             )
         if self.mode == Mode.MALICIOUS:
             return "Complete graph: malicious mode needs it."

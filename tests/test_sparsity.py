@@ -231,6 +231,14 @@ def test_for_cohort(cohort: int, corrupt: float, dropout: float, mode: Mode, deg
     assert found.explanation.startswith("Sparse" if degree else "Complete")
 
 
+@pytest.mark.parametrize(("dropout", "needed"), [(0.05, False), (0.49, False), (0.5, True)])
+def test_a_sparse_graph_that_dropouts_ask_for_says_so(dropout: float, needed: bool) -> None:
+    """It may have nearly as many neighbours as the complete one, which needs more survivors."""
+    found = Params.for_cohort(200, 1, FORMAT, corrupt=0.05, dropout=dropout)
+    assert found.degree > 0
+    assert ("more than half" in found.explanation) == needed
+
+
 @pytest.mark.parametrize("cohort", [49, 100, 107])
 def test_a_fraction_is_worth_the_parties_that_it_is_meant_for(cohort: int) -> None:
     """29% of 100 are 29, though 0.29 * 100 is less in floating point."""
