@@ -280,7 +280,8 @@ class Params:
 
         Args:
             context: 32 bytes, the hash of what is being aggregated (see `secagg.digest`).
-            session: 16 bytes that never repeat; drawn at random when empty.
+            session: 16 bytes that never repeat; drawn at random when empty. A sparse graph
+                follows from them, so nobody may foresee them there.
         """
         return Round(self, context, session or os.urandom(wire.SESSION_BYTES))
 
