@@ -52,7 +52,9 @@ def run_jobs(
 
     Raises:
         ParameterError: `in_flight` or `patience` is not positive, or `patience` is infinite.
-        Exception: what a job raises here, after the executor had its chance.
+        Exception: what a job raises here, after the executor had its chance. Whatever is raised,
+            `run_jobs(server, server.resend(), ...)` goes on with what is left, unless the server
+            itself was interrupted, which ends the round.
     """
     if in_flight < 1 or not 0 < patience <= TIMEOUT_MAX:
         raise ParameterError("in_flight and patience are positive and finite")

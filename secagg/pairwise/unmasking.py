@@ -162,6 +162,11 @@ class Unmasking:
         self._done: list[Job] = []
 
     @property
+    def pending(self) -> list[Job]:
+        """The jobs that were not handed back yet."""
+        return list(self._pending.values())
+
+    @property
     def finished(self) -> bool:
         """Whether every job was handed back: `total` is the sum of the inputs."""
         return not self._pending
@@ -211,7 +216,7 @@ class Unmasking:
 
     def _hand_out(self, jobs: Iterable[Job]) -> list[Job]:
         self._pending = {id(job): job for job in jobs}
-        return list(self._pending.values())
+        return self.pending
 
     def _expand(self) -> list[Job]:
         masks = SignedKeys(

@@ -320,6 +320,30 @@ def test_a_job_that_fails_by_itself_is_seen(
     assert all(future.done() for future in executor.out)
 
 
+@pytest.mark.parametrize("number", [1, 3, 4, 17, JOBS])
+def test_what_an_interruption_leaves(
+    number: int, threads: Executor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An exception ends `run_jobs`, not the round: the server gives what is still out once more."""
+
+    def stop(call: int) -> Callable[..., Any]:
+        if call == number:
+            raise KeyboardInterrupt
+        return plainly
+
+    server, events = unmask()
+    counts = counted(server, monkeypatch)
+    with pytest.raises(KeyboardInterrupt):
+        run_jobs(server, events, Through(threads, stop), in_flight=2)
+    left = server.resend()
+    assert len(left) == (3 if number <= 3 else JOBS) - counts.total() > 0
+    assert all(type(event) is Work for event in left)
+    assert server.resend() == left
+    assert_right(server, run_jobs(server, left, threads))
+    assert list(counts.values()) == [1] * JOBS
+    assert server.resend() == []
+
+
 # ---- executors that are gone ----------------------------------------------------------------
 
 
