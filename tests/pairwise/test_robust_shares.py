@@ -20,7 +20,7 @@ from secagg import Params, Phase
 from secagg.pairwise import keys
 from secagg.pairwise.messages import Unmask
 from secagg.primitives import agreement, seal, shamir
-from secagg.wire import HEADER_BYTES, MessageType
+from secagg.wire import HEADER_BYTES, MessageType, PartySet
 
 P61 = 2**61 - 1
 
@@ -296,6 +296,21 @@ def test_a_ciphertext_of_no_shares_costs_one_share(which: int) -> None:
     answer = liar.answer(0, liar.everybody)
     assert answer is not None
     assert tuple(answer.dealers) == (0, 2, 3)
+
+
+@pytest.mark.parametrize("honest", [0, 1])
+def test_answers_without_a_share(honest: int) -> None:
+    """Of everybody, or of all but one: the round fails, as with too few shares, and says why."""
+
+    def change(messages: dict[int, bytes]) -> dict[int, bytes]:
+        nothing = Unmask(PartySet(), np.empty((0, shamir.LIMBS), np.uint64)).encode(SESSION, 4)
+        return {**dict.fromkeys(messages, nothing), **dict(list(messages.items())[:honest])}
+
+    network = meddle(tight(4, threshold=3), MessageType.UNMASK, change)
+    assert network.result is None
+    assert network.failure is not None
+    assert network.failure.reason.startswith(f"{honest} shares of party 0's seed are left")
+    assert network.failure.disputes == tuple((0, holder) for holder in range(honest, 4))
 
 
 def test_absent_and_wrong_shares_together() -> None:
