@@ -85,7 +85,9 @@ class _Run:
         """Runs everything; gives the other events."""
         try:
             while self._waiting or self._running:
-                while self._executor and self._waiting and len(self._running) < in_flight:
+                while (
+                    self._executor is not None and self._waiting and len(self._running) < in_flight
+                ):
                     self._submit(self._executor)
                 if self._running:
                     self._collect(patience)

@@ -151,6 +151,21 @@ def test_few_are_in_flight(most: int, threads: Executor, monkeypatch: pytest.Mon
     assert max(there) == min(most, JOBS - 3)
 
 
+class Counted(Through):
+    """Of a length: its calls so far."""
+
+    def __len__(self) -> int:
+        return self.calls
+
+
+def test_an_executor_that_is_empty(threads: Executor) -> None:
+    """One of length 0 is an executor all the same."""
+    server, events = unmask()
+    executor = Counted(threads, as_it_is)
+    assert_right(server, run_jobs(server, events, executor))
+    assert executor.calls == JOBS
+
+
 def test_other_events_come_out_in_order(threads: Executor) -> None:
     """What is no job is given back as it came, before what follows from the jobs."""
     server, events = unmask()
