@@ -127,7 +127,7 @@ class _Run:
         if error is None:
             self._hand_back(job, future.result())
             return
-        _log.warning("a job failed on an executor: %s", type(error).__name__)
+        self._warn(f"a job failed on an executor: {type(error).__name__}")
         if failures + 1 < ATTEMPTS:
             self._waiting.append((job, failures + 1))
         else:
@@ -137,7 +137,7 @@ class _Run:
         try:
             events = self._server.complete(job, value)
         except RangeError as error:
-            _log.warning("an executor gave back junk: %s", error)
+            self._warn(f"an executor gave back junk: {error}")
             self._run_here(job)
         else:
             self._take(events)
@@ -153,5 +153,8 @@ class _Run:
             future.cancel()
 
     def _give_up(self, why: str) -> None:
-        _log.warning("an executor %s: the jobs are run here", why)
+        self._warn(f"an executor {why}: the jobs are run here")
         self._executor = None
+
+    def _warn(self, what: str) -> None:
+        _log.warning("%s: %s", self._server.round.session.hex(), what)

@@ -430,3 +430,26 @@ def test_junk_is_refused_and_done_here(
     assert_right(server, run_jobs(server, events, executor))
     assert executor.calls == JOBS
     assert list(counts.values()) == [1] * JOBS
+
+
+def test_log_lines_carry_the_session(caplog: pytest.LogCaptureFixture) -> None:
+    """Whatever goes wrong with an executor: whose round it was can be seen."""
+
+    def fail(*_: Any) -> Any:
+        raise OSError("the connection is gone")
+
+    def lie(*_: Any) -> Any:
+        return None
+
+    def shut(number: int) -> Callable[..., Any]:
+        if number == 3:
+            pool.shutdown()
+        return (fail, lie, plainly)[number - 1]
+
+    server, events = unmask()
+    pool = Threads(1)
+    caplog.clear()
+    run_jobs(server, events, Through(pool, shut))
+    lines = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert len(lines) == 3
+    assert all(line.startswith(f"{server.round.session.hex()}: ") for line in lines)
