@@ -92,6 +92,7 @@ def assert_right(server: Server, events: list[Any]) -> None:
     (completed,) = events
     assert isinstance(completed, secagg.Completed)
     assert server.state is ServerState.COMPLETED
+    assert server._unmasking is None, "jobs, and keys in them, are let go of"
     assert completed.result.survivors == STAYED
     assert completed.result.total.tolist() == expected_sum(STAYED, LENGTH)
     serial = run_jobs(*unmask(server.round.params.mode))[0].result  # type: ignore[union-attr]
@@ -357,6 +358,21 @@ def test_what_an_interruption_leaves(
     assert_right(server, run_jobs(server, left, threads))
     assert list(counts.values()) == [1] * JOBS
     assert server.resend() == []
+
+
+def test_an_interruption_recalls_what_waits() -> None:
+    """Jobs that nobody has begun are not begun any more."""
+
+    def stop(call: int) -> Callable[..., Any]:
+        if call == 3:
+            raise KeyboardInterrupt
+        return plainly
+
+    server, events = unmask()
+    executor = Through(Silent(), stop)
+    with pytest.raises(KeyboardInterrupt):
+        run_jobs(server, events, executor)
+    assert [future.cancelled() for future in executor.out] == [False, True]
 
 
 # ---- executors that are gone ----------------------------------------------------------------
