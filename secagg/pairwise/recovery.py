@@ -95,7 +95,6 @@ def _by_dealer(
     shares = np.concatenate([answers[each].shares for each in sorted(answers)])
     order = np.argsort(dealer, kind="stable")
     dealers, first = np.unique(dealer[order], return_index=True)
-    # `split` also gives what lies before the first place: nothing, even if there is no dealer.
     pieces = [np.split(array[order], first)[1:] for array in (holder, shares)]
     names = dealers.tolist()
     return (
