@@ -1,10 +1,9 @@
 """Cohorts up to ten thousand in this process: what they cost, beside what the model says.
 
 The graph is what `Params.for_cohort` picks for the stated fractions of corrupt and lost parties;
-the lost ones vanish after the key shares. The model (`secagg.cost`) knows the kernels' times alone,
-measured just before and after each round. As machines change their speed in between, an X25519
-agreement is timed then as well as during the round, between the inputs of clients, and their ratio
-scales the units. The last rows are cohorts on paper.
+the lost ones vanish after the key shares. The model (`secagg.cost`) knows the kernels' times alone;
+as machines change their speed, these are timed while the rounds are played, between the calls of
+the parties. The last rows are cohorts on paper.
 """
 
 import gc
@@ -12,16 +11,16 @@ import resource
 import statistics
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
 import numpy as np
 
 from secagg import Client, FixedPoint, Params, Phase, Server
-from secagg.cost import Estimate, Shape, Units, calibrate, estimate
-from secagg.primitives import agreement
-from secagg.simulate import Cohort
+from secagg.calibration import Calibration
+from secagg.cost import Estimate, Shape, Units, estimate
+from secagg.simulate import Cohort, Run
 from secagg.sparsity import sparse
 
 from . import plot
@@ -37,22 +36,22 @@ SECONDS: Final = 300.0
 BYTES: Final = 8e9
 WITHIN: Final = "<= 1.25"  # of the smaller, the model or what was measured
 ON_PAPER: Final = (10**6, 10**7, 10**8)
-ROUNDS: Final = 3  # of calibrating
-PROBES: Final = 200
+BEGINNINGS: Final = 10  # of clients, and of servers, that are timed
+SAMPLES: Final = 10  # of each piece of work, before and after each round
 _INPUTS: Final = 8  # vectors that all clients share, so that memory is the protocol's
 
 
 @dataclass(frozen=True, slots=True)
 class Played:
-    """A round, and what the model says about it.
+    """Rounds of one cohort, and what the model says about them.
 
     Attributes:
-        shape: its numbers.
-        seconds: the whole round, all parties.
-        client, server: seconds of one client that stays, and of the server.
+        shape: their numbers.
+        seconds: a whole round, all parties, on the clock.
+        client, server: CPU seconds of one client that stays, and of the server.
         sent, received: bytes of such a client.
         memory: the greatest resident memory of this process so far, bytes.
-        units: of the model, the mean of those just before and just after, at the round's speed.
+        units: of the model.
         model: the estimate.
     """
 
@@ -67,82 +66,114 @@ class Played:
     model: Estimate
 
 
-def play(clients: int, length: int, bits: int) -> Played:
-    """Plays a round; AssertionError if the sum is off by more than the rounding allows."""
-    params = Params.for_cohort(clients, length, FORMAT, corrupt=CORRUPT, dropout=DROPOUT)
-    agreed = params.round()
-    values = np.random.default_rng(0).uniform(-8, 8, (_INPUTS, length)).astype(np.float32)
-    drops = dict.fromkeys(range(int(DROPOUT * clients)), Phase.MASKED_INPUT)
-    before, outside, inside = calibrate(bits=bits, rounds=ROUNDS), Probe(), Probe()
-    outside.take(PROBES)
+class _Timed(Cohort):
+    """A cohort between whose calls pieces of work are timed, some hundred in a round."""
+
+    calibration: Calibration
+    aside = 0.0  # seconds on the clock that this took
+    _calls = 0
+
+    def _between(self) -> None:
+        self._calls += 1
+        if self._calls % max(len(self._clients) // 100, 10) == 0:
+            start = time.perf_counter()
+            self.calibration.step()
+            self.aside += time.perf_counter() - start
+
+    def _deliver(self, party: int, payload: bytes) -> None:
+        self._between()
+        super()._deliver(party, payload)
+
+    def _on_client(self, party: int, payload: bytes) -> None:
+        self._between()
+        super()._on_client(party, payload)
+
+
+def play(params: Params, lost: int, calibration: Calibration) -> tuple[float, Run]:
+    """Plays a round: its seconds on the clock, and what came of it.
+
+    Raises:
+        AssertionError: the sum is off by more than the rounding allows.
+    """
+    clients, agreed = params.cohort, params.round()
+    values = np.random.default_rng(0).uniform(-8, 8, (_INPUTS, params.length)).astype(np.float32)
     start = time.perf_counter()
-    cohort = Cohort(
+    cohort = _Timed(
         Server(agreed),
         {party: Client(agreed, party) for party in range(clients)},
-        {party: partial(_input, values, party, inside) for party in range(clients)},
-        drops,
+        {party: partial(_input, values, party) for party in range(clients)},
+        dict.fromkeys(range(lost), Phase.MASKED_INPUT),
+        clock=time.process_time,
     )
+    cohort.calibration = calibration
     gc.collect()
     gc.disable()  # it would walk through all clients at once, which no party does
     try:
         run = cohort.play()
     finally:
         gc.enable()
-    seconds = time.perf_counter() - start
-    outside.take(PROBES)
-    after = calibrate(bits=bits, rounds=ROUNDS)
+    seconds = time.perf_counter() - start - cohort.aside
     assert run.result is not None, run.reason
     exact = sum(values[party % _INPUTS].astype(float) for party in run.result.survivors)
     error = float(np.abs(run.result.total - exact).max())
     assert error <= FORMAT.step * len(run.result.survivors), "the sum is wrong"
-    assert run.result.survivors == tuple(range(len(drops), clients))
-    # One that stays pays for every phase; a lost one until it vanishes.
-    client = sum(cost.client_seconds / max(cost.clients, 1) for cost in run.cost.values())
-    server = sum(cost.server_seconds for cost in run.cost.values())
-    pairs = zip(astuple(before), astuple(after), strict=True)
-    slower = inside.seconds / outside.seconds
-    units = Units(*(statistics.fmean(pair) * slower for pair in pairs))
-    shape, last = Shape.of(params, len(drops)), clients - 1
-    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024.0
+    assert run.result.survivors == tuple(range(lost, clients))
+    return seconds, run
+
+
+def _input(values: np.ndarray, party: int) -> tuple[np.ndarray, int]:
+    return values[party % _INPUTS], 1
+
+
+def beginnings(params: Params) -> tuple[float, float]:
+    """CPU seconds that it takes to make a client and its first message, and a server: each for a
+    round of its own, so that each computes the graph, which in a cohort of one process all share.
+    """
+    found: list[tuple[float, float]] = []
+    for _ in range(BEGINNINGS):
+        agreed, other = params.round(), params.round()
+        start = time.process_time()
+        Client(agreed, 0).start()
+        middle = time.process_time()
+        Server(other)
+        found.append((middle - start, time.process_time() - middle))
+    clients, servers = zip(*found, strict=True)
+    return statistics.median(clients), statistics.median(servers)
+
+
+def cohort_of(clients: int, length: int, rounds: int, bits: int) -> Played:
+    """Plays rounds of one cohort; of each figure the median counts."""
+    params = Params.for_cohort(clients, length, FORMAT, corrupt=CORRUPT, dropout=DROPOUT)
+    lost = int(DROPOUT * clients)
+    calibration = Calibration(bits=bits, cohort=clients)
+    begin, serve = beginnings(params)
+    seconds, client, server = [], [], []
+    for _ in range(rounds):
+        calibration.take(SAMPLES)
+        clock, run = play(params, lost, calibration)
+        calibration.take(SAMPLES)
+        # One that stays pays for every phase; a lost one until it vanishes.
+        costs = list(run.cost.values())
+        means = [cost.client_seconds / max(cost.clients, 1) for cost in costs]
+        seconds.append(clock)
+        client.append(begin + sum(means[1:]))
+        server.append(serve + sum(cost.server_seconds for cost in costs))
+    shape, units, last = Shape.of(params, lost), calibration.units(), clients - 1
     return Played(
         shape,
-        seconds,
-        client,
-        server,
+        statistics.median(seconds),
+        statistics.median(client),
+        statistics.median(server),
         run.bytes_up[last],
         run.bytes_down[last],
-        memory,
+        resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024.0,
         units,
         estimate(shape, units),
     )
 
 
-class Probe:
-    """How fast the machine is at some moment: seconds of an agreement."""
-
-    def __init__(self) -> None:
-        self._found: list[float] = []
-
-    def take(self, count: int) -> None:
-        """Times so many."""
-        for _ in range(count):
-            start = time.perf_counter()
-            agreement.agree(bytes(32), agreement.public_key(bytes(32)))
-            self._found.append(time.perf_counter() - start)
-
-    @property
-    def seconds(self) -> float:
-        """The median."""
-        return statistics.median(self._found)
-
-
-def _input(values: np.ndarray, party: int, speed: Probe) -> tuple[np.ndarray, int]:
-    speed.take(1)  # the clock of clients is not running here
-    return values[party % _INPUTS], 1
-
-
 def measure(cohorts: Sequence[int], length: int, most: int, say: Say) -> list[Played]:
-    """For each cohort the round of median duration, out of at most five.
+    """Plays up to five rounds of each cohort.
 
     Args:
         cohorts, length: clients, and coordinates.
@@ -151,9 +182,7 @@ def measure(cohorts: Sequence[int], length: int, most: int, say: Say) -> list[Pl
     """
     bits, played = Params(max(cohorts), length, FORMAT).field_bits, []
     for clients in cohorts:
-        rounds = [play(clients, length, bits) for _ in range(min(max(most // clients, 1), 5))]
-        rounds.sort(key=lambda one: one.seconds)
-        played.append(rounds[len(rounds) // 2])
+        played.append(cohort_of(clients, length, min(max(most // clients, 1), 5), bits))
         say(f"{clients:,} clients: {played[-1].seconds:.1f} s")
     return played
 

@@ -65,7 +65,8 @@ class Harary:
         words = np.frombuffer(prg.stream(suite, seed, 8 * cohort), "<u8")
         self._reach: Final = degree // 2
         self._ring: Final[NDArray[np.intp]] = np.argsort(words, kind="stable")
-        self._place: Final[NDArray[np.intp]] = np.argsort(self._ring)
+        self._place: Final[NDArray[np.intp]] = np.empty_like(self._ring)
+        self._place[self._ring] = np.arange(cohort)
 
     def neighbours(self, party: int, among: Iterable[int]) -> tuple[int, ...]:
         """The neighbours among these, ascending; `among` should be quick at `in`."""

@@ -64,7 +64,7 @@ class Record:
 
 @dataclass(slots=True)
 class Cost:
-    """What one phase cost. Seconds are wall-clock in this process; clients run one by one.
+    """What one phase cost. Seconds are by the clock of the `Cohort`; clients run one by one.
 
     Attributes:
         client_seconds: all clients together.
@@ -121,6 +121,7 @@ class Cohort:
         drops: party -> the phase before whose message it vanishes.
         keep_transcript: whether `Run.transcript` is filled.
         executor: what runs the server's jobs, as in `run_jobs`; this process when None.
+        clock: by which seconds are told; `time.process_time` for those of the CPU.
     """
 
     def __init__(
@@ -131,6 +132,7 @@ class Cohort:
         drops: Mapping[int, Phase] | None = None,
         keep_transcript: bool = False,
         executor: Executor | None = None,
+        clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self._server = server
         self._clients = dict(clients)
@@ -138,6 +140,7 @@ class Cohort:
         self._drops = dict(drops or {})
         self._keep = keep_transcript
         self._executor = executor
+        self._clock = clock
         self._phase = PHASE_ORDER[0]
         self._inbox: list[tuple[int, bytes]] = []  # to the server
         self.run: Final = Run(cost={phase: Cost() for phase in server.round.params.mode.phases})
@@ -165,15 +168,15 @@ class Cohort:
 
     @contextmanager
     def _server_time(self) -> Iterator[None]:
-        cost, start = self.run.cost[self._phase], time.perf_counter()
+        cost, start = self.run.cost[self._phase], self._clock()
         yield
-        cost.server_seconds += time.perf_counter() - start
+        cost.server_seconds += self._clock() - start
 
     @contextmanager
     def _client_time(self) -> Iterator[None]:
-        cost, start = self.run.cost[self._phase], time.perf_counter()
+        cost, start = self.run.cost[self._phase], self._clock()
         yield
-        cost.client_seconds += time.perf_counter() - start
+        cost.client_seconds += self._clock() - start
 
     def _to_server(self, party: int, payload: bytes) -> None:
         if self._drops.get(party) is self._phase:

@@ -43,6 +43,7 @@ FLOORS = {
     "secagg.__main__": 6,
     "secagg.aio": 6,
     "secagg.bench": 6,
+    "secagg.calibration": 6,
     "secagg.cost": 6,
     "secagg.executors": 6,
     "secagg.identity_command": 6,
