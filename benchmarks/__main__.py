@@ -149,7 +149,7 @@ def run_peers(options: argparse.Namespace) -> int:
     found, left_out = rows.collect(compare.parts(sizes, played))
     if options.plot:
         plot.write(options.plot, "peers", plot.bars(found, "secagg beside other systems"))
-    more = compare.table(played)
+    more = compare.table(played) if played else ""
     return report(options, compare.title(), found, left_out, more, judged=not options.quick)
 
 
