@@ -7,7 +7,6 @@ their bytes are counted as such. FedML has a prime below 2^15, in which these su
 functions take it as an argument, so here it is the least that gives the precision of the case.
 """
 
-import importlib.metadata
 import importlib.util
 import sys
 from pathlib import Path
@@ -49,11 +48,6 @@ def _load() -> ModuleType:
         if stand_in:
             del sys.modules["torch"]
     return module
-
-
-def version() -> str:
-    """The version that is installed."""
-    return importlib.metadata.version(PACKAGE)
 
 
 def play(case: Case) -> Outcome:
