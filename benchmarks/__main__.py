@@ -161,8 +161,11 @@ def run_papers(options: argparse.Namespace) -> int:
     progress.close()
     if options.plot:
         plot.write(options.plot, "papers", papers.draw(played))
-    title = "Expansion of traffic against 16 bits a coordinate in clear, one client, both ways"
-    return report(options, title, papers.expansions(), [], papers.tables(played))
+    clients, rounds = (20, 1) if options.quick else (papers.GAIN_CLIENTS, 3)
+    parts = papers.expansions(), papers.gains(clients, length, rounds)
+    found, left_out = rows.collect(parts)
+    title = "Expansion: bytes of one client, both ways, against 16 bits a coordinate in clear"
+    return report(options, title, found, left_out, papers.tables(played))
 
 
 def run_scale(options: argparse.Namespace) -> int:
