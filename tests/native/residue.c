@@ -18,7 +18,7 @@ enum {
     COLUMNS = 6,
     HOLDERS = 100,
     THRESHOLD = 67,
-    HARMLESS = 16 /* bytes: which words were rejected is no secret, and some numbers may show it */
+    HARMLESS = 24 /* bytes, fewer than of a key: some may show which words were rejected */
 };
 
 static _Alignas(4096) uint8_t stack[STACK];
