@@ -4,8 +4,7 @@ import argparse
 import os
 import platform
 import sys
-from collections.abc import Iterable, Sequence
-from itertools import chain
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -43,26 +42,34 @@ def _write(options: argparse.Namespace, found: Sequence[rows.Row]) -> None:
 
 def run_protocol(options: argparse.Namespace) -> int:
     """One round by phase; code 1 if the sum is wrong."""
+    clients, length = (20, 1_000) if options.quick else (options.clients, options.length)
+    mode = MODES[options.mode]
+    progress = Progress(protocol.steps(mode))
     measured = protocol.measure(
-        options.clients,
-        options.length,
+        clients,
+        length,
         options.dropout,
         options.bits,
         options.seed,
-        MODES[options.mode],
+        mode,
         options.degree,
+        progress,
     )
+    progress.close()
     graph = f"{options.degree} neighbours each" if options.degree else "complete graph"
+    title = f"{mode} mode, {graph}, {clients} clients x {length:,} coordinates"
     print(machine())
     print(
-        f"\n{options.mode} mode, {graph}, {options.clients} clients "
-        f"x {options.length:,} coordinates "
-        f"of {options.bits} bits, "
-        f"{options.clients - measured.survivors} lost after the key shares: "
+        f"\n{title} of {options.bits} bits, "
+        f"{clients - measured.survivors} lost after the key shares: "
         f"{measured.seconds:.2f} s, all parties in one process\n"
     )
-    print(protocol.table(options.clients, measured))
-    _write(options, protocol.rows(options.length, measured))
+    print(protocol.table(clients, measured))
+    found = protocol.rows(length, measured)
+    _write(options, found)
+    if options.plot:
+        sides = "one client", "server"
+        plot.write(options.plot, "protocol", plot.bars(found, title, sides))
     right = measured.max_error <= measured.tolerance
     print(f"\nlargest error of the sum {measured.max_error:.2e}, allowed {measured.tolerance:.2e}")
     return 0 if right else 1
@@ -87,22 +94,21 @@ def run_modes(options: argparse.Namespace) -> int:
     return 0 if measured.row.ok else 1
 
 
-def collect(measured: Iterable[rows.Row | str]) -> tuple[list[rows.Row], list[str]]:
-    """Rows, and what was left out, with the progress on the terminal."""
-    progress = Progress()
-    found = rows.collect(measured, progress)
-    progress.close()
-    return found
-
-
 def report(
     options: argparse.Namespace,
     title: str,
     found: Sequence[rows.Row],
     left_out: Sequence[str],
     more: str = "",
+    *,
+    judged: bool = True,
 ) -> int:
-    """Prints rows, and writes what else is asked for; code 1 if a target is missed."""
+    """Prints rows, and writes what else is asked for; code 1 if a target is missed.
+
+    Args:
+        judged: whether the sizes are those that the targets are about; else there are none.
+    """
+    found = found if judged else [rows.unjudged(row) for row in found]
     print(machine())
     print(f"\n{title}\n")
     print(rows.table(found))
@@ -117,32 +123,34 @@ def report(
 def run_kernels(options: argparse.Namespace) -> int:
     """The kernels against references."""
     length, rounds = (20_000, 3) if options.quick else (options.length, options.rounds)
-    found, left_out = collect(kernels.rows(length, rounds))
+    found, left_out = rows.collect(kernels.parts(length, rounds))
     title = f"medians of {rounds} rounds in turns"
     if options.plot:
         plot.write(options.plot, "kernels", plot.bars(found, f"Kernels, {title}"))
-    return report(options, title, found, left_out)
+    return report(options, title, found, left_out, judged=not options.quick)
 
 
 def run_bounds(options: argparse.Namespace) -> int:
     """Clients and servers against the bare work in theirs, and against a bound on their memory."""
-    measured = chain(
+    parts = (
         small_round.rows(3 if options.quick else 25),
         memory.rows([(20, 500)] if options.quick else [(100, 100_000), (300, 1_000)]),
         unmasking.rows(30, 500, 2) if options.quick else unmasking.rows(1000, 100_000, 3),
     )
-    found, left_out = collect(measured)
-    return report(options, "medians of CPU time, and peaks of memory", found, left_out)
+    found, left_out = rows.collect(parts)
+    title = "medians of CPU time, and peaks of memory"
+    return report(options, title, found, left_out, judged=not options.quick)
 
 
 def run_peers(options: argparse.Namespace) -> int:
     """This library beside others."""
     sizes = compare.QUICK if options.quick else compare.FULL
     played: list[compare.Played] = []
-    found, left_out = collect(compare.measure(sizes, played))
+    found, left_out = rows.collect(compare.parts(sizes, played))
     if options.plot:
         plot.write(options.plot, "peers", plot.bars(found, "secagg beside other systems"))
-    return report(options, compare.title(), found, left_out, compare.table(played))
+    more = compare.table(played) if played else ""
+    return report(options, compare.title(), found, left_out, more, judged=not options.quick)
 
 
 def run_papers(options: argparse.Namespace) -> int:
@@ -153,8 +161,11 @@ def run_papers(options: argparse.Namespace) -> int:
     progress.close()
     if options.plot:
         plot.write(options.plot, "papers", papers.draw(played))
-    title = "Expansion of traffic against 16 bits a coordinate in clear, one client, both ways"
-    return report(options, title, papers.expansions(), [], papers.tables(played))
+    clients, rounds = (20, 1) if options.quick else (papers.GAIN_CLIENTS, 3)
+    parts = papers.expansions(), papers.gains(clients, length, rounds)
+    found, left_out = rows.collect(parts)
+    title = "Expansion: bytes of one client, both ways, against 16 bits a coordinate in clear"
+    return report(options, title, found, left_out, papers.tables(played))
 
 
 def run_scale(options: argparse.Namespace) -> int:
@@ -168,7 +179,14 @@ def run_scale(options: argparse.Namespace) -> int:
         plot.write(options.plot, "scale", scale.draw(played))
     title = f"{length:,} coordinates, {scale.CORRUPT:.0%} corrupt and {scale.DROPOUT:.0%} lost"
     more = scale.table(played, length)
-    return report(options, title, list(scale.rows(played)), [], more)
+    return report(options, title, list(scale.rows(played)), [], more, judged=not options.quick)
+
+
+def _fraction(text: str) -> float:
+    value = float(text)
+    if not 0 <= value < 1:
+        raise argparse.ArgumentTypeError(f"at least 0 and below 1, not {text}")
+    return value
 
 
 def main() -> int:
@@ -192,12 +210,8 @@ def main() -> int:
     large.add_argument("--clients", type=int, nargs="+", default=list(scale.COHORTS))
     large.add_argument("--length", type=int, default=scale.LENGTH)
     large.set_defaults(run=run_scale)
-    for command in (core, bounds, peers, published, large):
-        command.add_argument("--quick", action="store_true", help="small, to see that it works")
-    for command in (core, peers, published, large):
-        command.add_argument("--plot", type=Path, help="folder to draw a picture into")
     one_round = commands.add_parser("protocol", help="one round, by phase and side")
-    one_round.add_argument("--dropout", type=float, default=0.1)
+    one_round.add_argument("--dropout", type=_fraction, default=0.1)
     one_round.add_argument("--bits", type=int, default=20)
     one_round.add_argument("--degree", type=int, default=0, help="neighbours; 0: everybody")
     one_round.add_argument("--mode", choices=list(MODES), default="semi-honest")
@@ -209,12 +223,19 @@ def main() -> int:
         command.add_argument("--clients", type=int, default=100)
         command.add_argument("--length", type=int, default=100_000)
         command.add_argument("--seed", type=int, default=0)
+    for command in (core, one_round, large, peers, published, bounds):
+        command.add_argument("--quick", action="store_true", help="small, to see that it works")
+    for command in (core, one_round, large, peers, published):
+        command.add_argument("--plot", type=Path, help="folder to draw a picture into")
     for command in commands.choices.values():
         command.add_argument("--json", type=Path, help="where to write the rows, too")
     options = parser.parse_args()
     if getattr(options, "plot", None):
         plot.require()
-    code: int = options.run(options)
+    try:
+        code: int = options.run(options)
+    except secagg.SecAggError as error:  # impossible parameters, or too few are left
+        parser.exit(2, f"python -m benchmarks: error: {error}\n")
     return code
 
 

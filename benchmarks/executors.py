@@ -33,6 +33,7 @@ class _Unmasker:
     """As much of a server as `run_jobs` uses."""
 
     def __init__(self, params: Params) -> None:
+        self.round = params.round()
         self.unmasking = Unmasking(params, Field(params.field_bits).zeros(params.vector_length))
 
     def complete(self, job: Job, value: Any) -> list[ServerEvent]:

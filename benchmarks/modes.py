@@ -48,7 +48,7 @@ from secagg.primitives import sign
 from secagg.simulate import Cohort
 from secagg.wire import MessageType, Reader
 
-from .rows import Row, hold
+from .rows import Row, cpu_seconds, hold
 
 BOUND: Final = 1.25  # what malicious mode may cost more, in bare times of the signatures
 MEASURED: Final = 0  # the party whose client is measured
@@ -233,16 +233,10 @@ def compare(clients: int, length: int, rounds: int, seed: int = 0) -> Comparison
     bare = signatures_of(malicious, key)
     measured = Comparison([], [], [], len(bare.made), len(bare.verified))
     for _ in range(rounds):
-        measured.semi_honest.append(_seconds(semi_honest.replay))
-        measured.malicious.append(_seconds(malicious.replay))
-        measured.bare.append(_seconds(bare.run))
+        measured.semi_honest.append(cpu_seconds(semi_honest.replay))
+        measured.malicious.append(cpu_seconds(malicious.replay))
+        measured.bare.append(cpu_seconds(bare.run))
     return measured
-
-
-def _seconds(work: Callable[[], None]) -> float:
-    start = time.process_time()
-    work()
-    return time.process_time() - start
 
 
 def durable_claim(rounds: int) -> tuple[float, float]:

@@ -1,19 +1,23 @@
 """Published figures, and ours on the same parameters."""
 
 import math
+import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 
 import secagg
-from secagg import FixedPoint, Mode, Params, Phase
+from secagg import Client, Field, FixedPoint, Mode, Params, Phase, Server
+from secagg.simulate import Cohort
 from secagg.sparsity import sparse
 
 from . import plot, published
 from .expansion import client_bytes
+from .peers import lightsecagg
+from .peers.case import MissingError
 from .published import INPUT_BITS, SOURCES, TIMINGS
 from .rows import Row, Say, hold
 
@@ -21,6 +25,9 @@ LENGTH: Final = 100_000
 DROPOUTS: Final = (0.0, 0.1, 0.3)
 FORMAT: Final = FixedPoint(clip=1.0, bits=INPUT_BITS)
 OURS: Final = "secagg"
+GAIN_CLIENTS: Final = 200
+GAIN_DROPOUT: Final = 0.1
+GAIN_CORRUPT: Final = 0.05  # on the sparse graph
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +76,50 @@ def play(cohorts: Sequence[int], length: int, say: Say) -> list[Played]:
             found.append(Played(clients, dropout, (seconds - server) / clients, server))
             say(f"n = {clients}, {dropout:.0%} lost: server {server:.2f} s")
     return found
+
+
+def gains(clients: int, length: int, rounds: int) -> Iterator[Row | str]:
+    """What LightSecAgg gains on us: the server's seconds of unmasking, on the complete graph and on
+    a sparse one, beside FedML's function for the same step; or why that is not measured.
+    """
+    lost, enough, private = round(clients * GAIN_DROPOUT), 2 * clients // 3 + 1, clients // 3
+    complete = Params(clients, length, FORMAT, threshold=enough)
+    sparse_one = Params.for_cohort(
+        clients, length, FORMAT, corrupt=GAIN_CORRUPT, dropout=GAIN_DROPOUT
+    )
+    prime = Field(complete.field_bits).modulus
+    for name, params in (("SecAgg", complete), ("SecAgg+", sparse_one)):
+        ours, theirs = [], []
+        for _ in range(rounds):
+            try:
+                theirs.append(lightsecagg.recovery(clients, length, enough, private, prime))
+            except MissingError as error:
+                yield str(error)
+                return
+            ours.append(_unmasking(params, lost))
+        gain = published.GAINS[name]
+        neighbours = params.degree or clients - 1
+        yield hold(
+            f"unmasking, {name}, {neighbours} neighbours, n = {clients}, m = {length:,}, "
+            f"{lost} lost",
+            statistics.median(ours),
+            "s",
+            f"LightSecAgg's by FedML (published gain: {gain:.0f})",
+            statistics.median(theirs),
+            "",
+        )
+
+
+def _unmasking(params: Params, lost: int) -> float:
+    agreed, values = params.round(), np.zeros(params.length, np.float32)
+    run = Cohort(
+        Server(agreed),
+        {party: Client(agreed, party) for party in range(params.cohort)},
+        dict.fromkeys(range(params.cohort), lambda: (values, 1)),
+        dict.fromkeys(range(lost), Phase.MASKED_INPUT),
+    ).play()
+    assert run.result is not None, run.reason
+    return run.cost[Phase.UNMASK].server_seconds
 
 
 def tables(played: Sequence[Played]) -> str:

@@ -31,8 +31,14 @@ def write(folder: Path, name: str, content: bytes) -> None:
     (folder / f"{name}.png").write_bytes(content)
 
 
-def bars(found: Sequence[Row], title: str) -> bytes:
-    """The seconds of each row beside its reference, on a logarithmic scale."""
+def bars(
+    found: Sequence[Row], title: str, sides: tuple[str, str] = ("secagg", "reference")
+) -> bytes:
+    """The seconds of each row beside its reference, on a logarithmic scale.
+
+    Args:
+        sides: what the values are, and the references.
+    """
     from matplotlib.figure import Figure  # noqa: PLC0415
 
     timed = [row for row in found if row.unit == "s"]
@@ -41,7 +47,7 @@ def bars(found: Sequence[Row], title: str) -> bytes:
     places = range(len(timed))
     ours, theirs = [row.value for row in timed], [row.reference for row in timed]
     low = min([*ours, *theirs], default=1.0) / 3
-    axes.barh([at - 0.2 for at in places], ours, 0.38, color=_DARK, label="secagg")
+    axes.barh([at - 0.2 for at in places], ours, 0.38, color=_DARK, label=sides[0])
     axes.barh(
         [at + 0.2 for at in places],
         theirs,
@@ -49,7 +55,7 @@ def bars(found: Sequence[Row], title: str) -> bytes:
         color=_LIGHT,
         edgecolor=_LINE,
         hatch="///",
-        label="reference",
+        label=sides[1],
     )
     for at, row in enumerate(timed):
         factor = row.reference / row.value
@@ -61,7 +67,7 @@ def bars(found: Sequence[Row], title: str) -> bytes:
     axes.invert_yaxis()
     axes.set_xscale("log")
     axes.set_xlim(low, max([*ours, *theirs], default=1.0) * 4)
-    axes.set_xlabel("seconds (logarithmic); the number is reference / secagg")
+    axes.set_xlabel(f"seconds (logarithmic); the number is {sides[1]} / {sides[0]}")
     axes.set_title(title)
     axes.grid(axis="x", alpha=0.3)
     axes.set_axisbelow(True)

@@ -1,6 +1,9 @@
 """One round of the protocol, timed by phase, with every party in this process."""
 
+import logging
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
 
@@ -10,7 +13,7 @@ import secagg
 from secagg import Phase
 from secagg.simulate import Cost
 
-from .rows import Row, hold
+from .rows import Row, Say, hold
 
 CORRUPT: Final = 0.05  # of the clients, on a sparse graph
 
@@ -35,11 +38,13 @@ def measure(
     bits: int,
     seed: int,
     mode: secagg.Mode,
-    degree: int = 0,
+    degree: int,
+    say: Say,
 ) -> Measurement:
     """Sums random float32 vectors, with a fraction of the clients lost after the key shares.
 
-    With a degree the graph is sparse, for `CORRUPT` of the clients as colluders.
+    With a degree the graph is sparse, for `CORRUPT` of the clients as colluders. `say` takes each
+    of the `steps`.
     """
     rng = np.random.default_rng(seed)
     updates = [rng.uniform(-8, 8, length).astype(np.float32) for _ in range(clients)]
@@ -47,15 +52,16 @@ def measure(
     form = secagg.FixedPoint(clip=8.0, bits=bits)
     start = time.perf_counter()
     drops = {int(i): Phase.MASKED_INPUT for i in lost}
-    done = secagg.secure_sum(
-        updates,
-        form,
-        drops=drops,
-        mode=mode,
-        degree=degree,
-        min_survivors=clients - len(lost) if degree else 0,
-        colluders=int(CORRUPT * clients) if degree else -1,
-    )
+    with _said(say):
+        done = secagg.secure_sum(
+            updates,
+            form,
+            drops=drops,
+            mode=mode,
+            degree=degree,
+            min_survivors=clients - len(lost) if degree else 0,
+            colluders=int(CORRUPT * clients) if degree else -1,
+        )
     seconds = time.perf_counter() - start
     plain = np.zeros(length)
     for party in done.survivors:
@@ -70,6 +76,37 @@ def measure(
         max_error=float(np.abs(np.asarray(done.total) - plain).max()),
         tolerance=form.step * len(done.survivors),
     )
+
+
+def steps(mode: secagg.Mode) -> int:
+    """How many states a server goes through: the phases, unmasking, and the end."""
+    return len(mode.phases) + 2
+
+
+class _States(logging.Handler):
+    """Says each state that a server enters, out of the library's log."""
+
+    def __init__(self, say: Say) -> None:
+        super().__init__()
+        self._say = say
+
+    def emit(self, record: logging.LogRecord) -> None:
+        for each in record.args or ():
+            if isinstance(each, secagg.Server):
+                self._say(each.state.value)
+
+
+@contextmanager
+def _said(say: Say) -> Iterator[None]:
+    log, handler = logging.getLogger("secagg"), _States(say)
+    level = log.level
+    log.addHandler(handler)
+    log.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        log.setLevel(level)
+        log.removeHandler(handler)
 
 
 def rows(length: int, measured: Measurement) -> list[Row]:

@@ -8,6 +8,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 
+from .progress import Progress
+
 Work = Callable[[], object]
 Say = Callable[[str], None]
 Clock = Callable[[], float]
@@ -57,6 +59,13 @@ def in_turns(works: Sequence[Work], rounds: int, clock: Clock = time.perf_counte
     return [statistics.median(each) for each in times]
 
 
+def cpu_seconds(work: Work) -> float:
+    """CPU seconds of this process that the work takes once."""
+    start = time.process_time()
+    work()
+    return time.process_time() - start
+
+
 def compare(
     name: str,
     work: Work,
@@ -89,17 +98,31 @@ def hold(name: str, value: float, unit: str, against: str, reference: float, tar
     return Row(name, value, unit, reference, against, ratio, target, ok)
 
 
-def collect(rows: Iterable[Row | str], say: Say) -> tuple[list[Row], list[str]]:
-    """All rows, and the texts among them: what was left out, and why. Says each as it comes."""
+def unjudged(row: Row) -> Row:
+    """The same without a target."""
+    return hold(row.name, row.value, row.unit, row.against, row.reference, "")
+
+
+def collect(parts: Sequence[Iterable[Row | str]]) -> tuple[list[Row], list[str]]:
+    """All rows of some parts, and the texts among them: what was left out, and why.
+
+    On a terminal each is said as it comes, with a bar of the parts that are done.
+    """
+    progress = Progress(len(parts))
     found: list[Row] = []
     left_out: dict[str, None] = {}  # each once
-    for each in rows:
-        if isinstance(each, str):
-            left_out[each] = None
-            say(f"left out: {each}")
-        else:
-            found.append(each)
-            say(f"{each.name}: {each.ratio:.2f} of {each.against}")
+    text = ""
+    for part in parts:
+        for each in part:
+            if isinstance(each, str):
+                left_out[each] = None
+                text = f"left out: {each}"
+            else:
+                found.append(each)
+                text = f"{each.name}: {each.ratio:.2f} of {each.against}"
+            progress.say(text)
+        progress(text)
+    progress.close()
     return found, list(left_out)
 
 
@@ -127,7 +150,6 @@ def shown(value: float, unit: str) -> str:
 
 
 def write_json(path: Path, machine: str, rows: Sequence[Row]) -> None:
-    """The rows as JSON, with the machine that they were measured on."""
-    path.write_text(
-        json.dumps({"machine": machine, "rows": [asdict(row) for row in rows]}, indent=1)
-    )
+    """The rows as JSON, each with the machine that it was measured on, as `machine`."""
+    named = [{**asdict(row), "machine": machine} for row in rows]
+    path.write_text(json.dumps({"rows": named}, indent=1))

@@ -12,7 +12,6 @@ and a server is resumed from it. The sum must come out exactly.
 
 import os
 import statistics
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import partial
@@ -33,8 +32,7 @@ from secagg.primitives import agreement, shamir
 from secagg.wire import MessageType, PartySet
 
 from . import bare
-from .rows import Row, hold
-from .rows import Work as Task
+from .rows import Row, cpu_seconds, hold
 
 DROPOUT: Final = 0.1
 TARGET: Final = ">= 0.6"
@@ -167,9 +165,9 @@ def rows(clients: int, length: int, rounds: int) -> Iterator[Row]:
     whole, agreements, keystream = [], [], []
     for _ in range(rounds):
         server = ready.server()
-        whole.append(_seconds(partial(ready.unmask, server)))
-        agreements.append(_seconds(ready.agreements))
-        keystream.append(_seconds(ready.keystream))
+        whole.append(cpu_seconds(partial(ready.unmask, server)))
+        agreements.append(cpu_seconds(ready.agreements))
+        keystream.append(cpu_seconds(ready.keystream))
     agree, expand = statistics.median(agreements), statistics.median(keystream)
     pairs = len(ready.secrets) * len(ready.public)
     yield hold(
@@ -181,9 +179,3 @@ def rows(clients: int, length: int, rounds: int) -> Iterator[Row]:
         agree + expand,
         TARGET,
     )
-
-
-def _seconds(work: Task) -> float:
-    start = time.process_time()
-    work()
-    return time.process_time() - start

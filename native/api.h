@@ -136,5 +136,4 @@ int sa_shamir_decode(uint64_t *secret, uint8_t *wrong, const uint64_t *points,
 
 /* ---- memory ------------------------------------------------------------------------------ */
 
-void sa_wipe(void *memory, size_t bytes);                             /* not optimised away */
-int sa_equal(const uint8_t *a, const uint8_t *b, size_t bytes);       /* 1 or 0, constant time */
+void sa_wipe(void *memory, size_t bytes); /* not optimised away */

@@ -111,7 +111,7 @@ extern const sa_cipher_kernel sa_aes_aesni, sa_aes_vaes512, sa_chacha_avx2, sa_c
 extern const sa_field_kernel sa_field_avx2, sa_field_avx512;
 extern const sa_pack_kernel sa_pack_avx2, sa_pack_avx512;
 extern const sa_quantize_kernel sa_quantize_avx2, sa_quantize_avx512;
-extern const sa_shamir_kernel sa_shamir_avx512;
+extern const sa_shamir_kernel sa_shamir_avx2, sa_shamir_avx512;
 #elif defined(__aarch64__)
 extern const sa_cipher_kernel sa_aes_armv8ce, sa_chacha_neon;
 extern const sa_pack_kernel sa_pack_neon;
@@ -177,6 +177,7 @@ static const family_row families[FAMILIES] = {
                 {
                     &sa_shamir_portable,
 #if defined(__x86_64__)
+                    &sa_shamir_avx2,
                     &sa_shamir_avx512,
 #endif
                 }},

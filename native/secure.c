@@ -1,4 +1,4 @@
-/* Memory that held secrets: wiping and comparing it. */
+/* Wiping memory that held secrets. */
 #include <string.h>
 
 #include "kernels.h"
@@ -48,14 +48,4 @@ void sa_wipe_traces(void)
     uint8_t below[SA_STACK_BYTES];
     sa_wipe(below, sizeof below);
     wipe_registers();
-}
-
-int sa_equal(const uint8_t *a, const uint8_t *b, size_t bytes)
-{
-    uint32_t difference = 0;
-    for (size_t i = 0; i < bytes; i++)
-        difference |= (uint32_t)(a[i] ^ b[i]);
-    /* Hides the value, so that the comparison below cannot be moved into the loop. */
-    __asm__ __volatile__("" : "+r"(difference));
-    return (int)((difference - 1) >> 31); /* difference < 2^8: borrows only from zero */
 }

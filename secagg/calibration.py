@@ -55,7 +55,7 @@ class Calibration:
     def __init__(self, suite: Suite = Suite.AES256CTR, bits: int = 31, cohort: int = 1_000) -> None:
         self._pieces: Final[dict[str, Piece]] = {
             **_plain(),
-            **_client(cohort, suite),
+            **_client(suite),
             **_server(cohort, suite),
             **_vectors(suite, bits),
             **_shares(suite),
@@ -143,9 +143,9 @@ def _plain() -> dict[str, Piece]:
     }
 
 
-def _client(cohort: int, suite: Suite) -> dict[str, Piece]:
+def _client(suite: Suite) -> dict[str, Piece]:
     """What a client does with its neighbours."""
-    parties, key = max(cohort, 2 * _PEERS), os.urandom(KEY_BYTES)
+    parties, key = 2**14, os.urandom(KEY_BYTES)  # many: what a set costs however small is little
     wide, ring = Harary(parties, _PEERS, suite, key), Harary(parties, 2, suite, key)
     everybody = PartySet.of(range(parties), parties)
     some, who = PartySet.of(range(0, parties, 30), parties), cycle(range(parties))

@@ -234,10 +234,10 @@ def _client_phases(shape: Shape, unit: Units) -> tuple[float, ...]:
     lookup, down = _lookup(shape, unit), _bytes_down(shape)
     packed = shape.elements * shape.bits / 8
     begin = unit.begin + (n * unit.place if shape.sparse else 0.0)
-    share = unit.message + 2 * lookup + down[0] * unit.digest
+    share = unit.message + lookup + down[0] * unit.digest
     share += (d + 1) * (unit.entry + unit.believe) + d * unit.greet
     share += unit.deal + 6 * (t - 1) * (unit.coefficient + (d + 1) * unit.share)
-    mask = unit.message + 4 * lookup + (down[1] + packed) * unit.digest + d * unit.hear
+    mask = unit.message + 2 * lookup + (down[1] + packed) * unit.digest + d * unit.hear
     mask += unit.vector + (d + 1) * unit.mask
     mask += shape.elements * (unit.encode + (d + 1) * unit.expand + unit.pack)
     answer = unit.message + lookup + down[2] * unit.digest + (d + 1) * unit.answer

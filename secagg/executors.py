@@ -52,7 +52,9 @@ def run_jobs(
 
     Raises:
         ParameterError: `in_flight` or `patience` is not positive, or `patience` is infinite.
-        Exception: what a job raises here, after the executor had its chance.
+        Exception: what a job raises here, after the executor had its chance. Whatever is raised,
+            `run_jobs(server, server.resend(), ...)` goes on with what is left, unless the server
+            itself was interrupted, which ends the round.
     """
     if in_flight < 1 or not 0 < patience <= TIMEOUT_MAX:
         raise ParameterError("in_flight and patience are positive and finite")
@@ -83,7 +85,9 @@ class _Run:
         """Runs everything; gives the other events."""
         try:
             while self._waiting or self._running:
-                while self._executor and self._waiting and len(self._running) < in_flight:
+                while (
+                    self._executor is not None and self._waiting and len(self._running) < in_flight
+                ):
                     self._submit(self._executor)
                 if self._running:
                     self._collect(patience)
@@ -123,7 +127,7 @@ class _Run:
         if error is None:
             self._hand_back(job, future.result())
             return
-        _log.warning("a job failed on an executor: %s", type(error).__name__)
+        self._warn(f"a job failed on an executor: {type(error).__name__}")
         if failures + 1 < ATTEMPTS:
             self._waiting.append((job, failures + 1))
         else:
@@ -133,7 +137,7 @@ class _Run:
         try:
             events = self._server.complete(job, value)
         except RangeError as error:
-            _log.warning("an executor gave back junk: %s", error)
+            self._warn(f"an executor gave back junk: {error}")
             self._run_here(job)
         else:
             self._take(events)
@@ -149,5 +153,8 @@ class _Run:
             future.cancel()
 
     def _give_up(self, why: str) -> None:
-        _log.warning("an executor %s: the jobs are run here", why)
+        self._warn(f"an executor {why}: the jobs are run here")
         self._executor = None
+
+    def _warn(self, what: str) -> None:
+        _log.warning("%s: %s", self._server.round.session.hex(), what)

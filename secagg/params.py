@@ -192,14 +192,16 @@ class Params:
         for name, value in (("corrupt", corrupt), ("dropout", dropout)):
             if not isinstance(value, int | float) or not 0 <= value < 1:
                 raise ParameterError(f"{name} is a fraction of the cohort, at least 0 and below 1")
-        colluders, left = math.floor(corrupt * cohort), cohort - math.floor(dropout * cohort)
+        # Rounded first: 0.29 * 100 is a little less than 29.
+        colluders, lost = (math.floor(round(part * cohort, 6)) for part in (corrupt, dropout))
+        left = cohort - lost
         malicious = mode == Mode.MALICIOUS
         least = max(cohort // 2, colluders) + 1
         if malicious:
             least = max(2 * cohort // 3, (cohort + colluders) // 2) + 1
         found = None
         if not malicious and cohort > 3 and colluders < left:
-            found = sparsity.sparse(cohort, colluders, cohort - left)
+            found = sparsity.sparse(cohort, colluders, lost)
         if found and 2 * found.degree > cohort - 1 and least <= left:
             found = None  # it would save little
         if not found and least > left:
@@ -225,10 +227,12 @@ class Params:
         n, lost = self.cohort, self.cohort - self.quorum
         assumed = f"{self.colluders} colluders and {lost} dropouts among {n} parties"
         if self.degree:
+            forced = 2 * self.quorum <= n
             return (
                 f"Sparse graph: with up to {assumed}, {self.degree} neighbours each and a "
                 f"threshold of {self.threshold} leave a chance below 2^-{sparsity.SECURITY} that a "
                 "server that follows the protocol learns more than the sum."
+                + (" A complete one needs more than half to be left." if forced else "")
             )
         if self.mode == Mode.MALICIOUS:
             return "Complete graph: malicious mode needs it."
@@ -276,7 +280,8 @@ class Params:
 
         Args:
             context: 32 bytes, the hash of what is being aggregated (see `secagg.digest`).
-            session: 16 bytes that never repeat; drawn at random when empty.
+            session: 16 bytes that never repeat; drawn at random when empty. A sparse graph
+                follows from them, so nobody may foresee them there.
         """
         return Round(self, context, session or os.urandom(wire.SESSION_BYTES))
 

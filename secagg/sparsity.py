@@ -60,8 +60,10 @@ def sparse(
     """
     if cohort < 3 or corrupt < 0 or dropouts < 0 or corrupt + dropouts >= cohort:
         raise ParameterError("corrupt and dropouts are counts whose sum is below the cohort")
-    for degree in range(2, cohort - 1, 2):
+    degree = 2
+    while degree < cohort - 1:
         if not connected(cohort, corrupt + dropouts, degree, security):
+            degree += 2
             continue
         safe = safe_threshold(cohort, corrupt, degree, security)
         if semi_malicious:
@@ -69,6 +71,8 @@ def sparse(
         left = _least(cohort, cohort - dropouts, degree, 2.0**-failure / cohort)
         if safe <= left:
             return Sparse(degree, max(safe, 2))
+        # Two neighbours more raise `left` by two at most, and never lower `safe`.
+        degree += 2 * math.ceil((safe - left) / 2)
     return None
 
 
@@ -110,8 +114,10 @@ def _probability(n: int, marked: int, drawn: int, found: int) -> float:
 
 def _most(n: int, marked: int, drawn: int, probability: float) -> int:
     """The least number that is exceeded with at most this probability."""
+    # By Hoeffding's bound, what lies further from the mean is 2^-64 of the probability together.
+    far = math.sqrt(drawn * (64 * math.log(2) - math.log(probability)) / 2)
     tail = 0.0
-    for found in range(min(drawn, marked), -1, -1):
+    for found in range(min(drawn, marked, math.ceil(drawn * marked / n + far)), -1, -1):
         tail += _probability(n, marked, drawn, found)
         if tail > probability:
             return found
@@ -120,9 +126,4 @@ def _most(n: int, marked: int, drawn: int, probability: float) -> int:
 
 def _least(n: int, marked: int, drawn: int, probability: float) -> int:
     """The greatest number that is missed with at most this probability."""
-    tail = 0.0
-    for found in range(drawn + 1):
-        tail += _probability(n, marked, drawn, found)
-        if tail > probability:
-            return found
-    return drawn
+    return drawn - _most(n, n - marked, drawn, probability)

@@ -23,7 +23,7 @@ def default_threads() -> int:
     text = os.environ.get(VARIABLE)
     if text is None:
         return min(_usable_cpus(), MOST_BY_DEFAULT)
-    if not re.fullmatch("0*[1-9][0-9]{0,8}", text):
+    if not re.fullmatch("[0-9]{1,9}", text) or int(text) == 0:
         raise ParameterError(f"{VARIABLE} must be a positive integer, not {text!r}")
     return int(text)
 

@@ -1,10 +1,12 @@
 """``python -m secagg``, the examples and the README do what they say."""
 
+import dataclasses
 import re
 import runpy
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -107,7 +109,7 @@ def test_readme_sum(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
 
 def test_readme_server_and_client_are_python() -> None:
     """The README's loops compile, and name only events that exist."""
-    import secagg
+    import secagg.calibration
 
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
     assert len(blocks) == 5
@@ -115,6 +117,27 @@ def test_readme_server_and_client_are_python() -> None:
         compile(block, "README.md", "exec")
         for name in re.findall(r"secagg\.([A-Za-z]\w*)", block):
             assert hasattr(secagg, name), name
+
+
+def test_readme_large_cohort(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The README's sparse graph is the one that its comment says, and the cost is of its field."""
+    import secagg
+    from secagg import calibration, cost
+
+    found = []
+
+    def calibrate(*of: int) -> cost.Units:
+        found.append(of)
+        return cost.Units(*[1e-6] * len(dataclasses.fields(cost.Units)))
+
+    monkeypatch.setattr(calibration, "calibrate", calibrate)
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    form = secagg.FixedPoint(clip=8.0, bits=20)
+    names: dict[str, Any] = {"secagg": secagg, "m": 1000, "form": form}
+    exec(blocks[4], names)  # noqa: S102
+    params = names["params"]
+    assert f"{params.degree} neighbours, {params.threshold} shares" in blocks[4]
+    assert found == [(params.suite, params.field_bits)]
 
 
 def test_tcp_example() -> None:

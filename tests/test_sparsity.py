@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from secagg import FixedPoint, Mode, ParameterError, Params, Suite
+from secagg import FixedPoint, Mode, ParameterError, Params, Suite, sparsity
 from secagg.graph import Harary
 from secagg.sparsity import Sparse, _least, _most, _probability, connected, safe_threshold, sparse
 from secagg.wire import PartySet
@@ -49,6 +49,43 @@ def test_the_complete_graph_where_nothing_less_will_do() -> None:
     assert sparse(6, 2, 2) is None
     assert sparse(20, 9, 9) is None
     assert sparse(100, 48, 48) == Sparse(98, 49)
+
+
+def test_hopeless_fractions_are_tried_in_bounded_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A second or two: no degree is tried that the last one rules out, and no term of a tail added
+    that is too small to matter.
+    """
+    left = iter(range(2_000_000))
+
+    def counted(n: int, marked: int, drawn: int, found: int) -> float:
+        assert next(left, None) is not None
+        return _probability(n, marked, drawn, found)
+
+    monkeypatch.setattr(sparsity, "_probability", counted)
+    found = sparse(2**16, 32_112, 32_768)
+    assert found is not None
+    assert connected(2**16, 64_880, found.degree)
+
+
+@pytest.mark.parametrize("semi_malicious", [False, True])
+def test_no_degree_is_passed_over(semi_malicious: bool) -> None:
+    """The least of all degrees that will do, each tried."""
+    rng = np.random.default_rng(2)
+    for _ in range(40):
+        n = int(rng.integers(20, 600))
+        bad, gone = (int(n * fraction) for fraction in rng.uniform(0, 0.48, 2))
+
+        def will_do(degree: int, n: int = n, bad: int = bad, gone: int = gone) -> bool:
+            safe = safe_threshold(n, bad, degree)
+            if semi_malicious:
+                safe = math.ceil((safe - 1 + degree - 1.25) / 2) + 1
+            enough = safe <= _least(n, n - gone, degree, 2.0**-20 / n)
+            return enough and connected(n, bad + gone, degree)
+
+        found = sparse(n, bad, gone, semi_malicious=semi_malicious)
+        assert found is None or will_do(found.degree)
+        smaller = range(2, found.degree if found else n - 1, 2)
+        assert not any(will_do(degree) for degree in smaller)
 
 
 @given(st.integers(3, 60), st.data())
@@ -192,6 +229,25 @@ def test_for_cohort(cohort: int, corrupt: float, dropout: float, mode: Mode, deg
     assert found.colluders == math.floor(corrupt * cohort)
     assert found.quorum <= cohort - math.floor(dropout * cohort)
     assert found.explanation.startswith("Sparse" if degree else "Complete")
+
+
+@pytest.mark.parametrize(("dropout", "needed"), [(0.05, False), (0.49, False), (0.5, True)])
+def test_a_sparse_graph_that_dropouts_ask_for_says_so(dropout: float, needed: bool) -> None:
+    """It may have nearly as many neighbours as the complete one, which needs more survivors."""
+    found = Params.for_cohort(200, 1, FORMAT, corrupt=0.05, dropout=dropout)
+    assert found.degree > 0
+    assert ("more than half" in found.explanation) == needed
+
+
+@pytest.mark.parametrize("cohort", [49, 100, 107])
+def test_a_fraction_is_worth_the_parties_that_it_is_meant_for(cohort: int) -> None:
+    """29% of 100 are 29, though 0.29 * 100 is less in floating point."""
+    assert any(math.floor(count / cohort * cohort) < count for count in range(cohort // 2))
+    for count in range(cohort // 2):
+        wary = Params.for_cohort(cohort, 1, FORMAT, corrupt=count / cohort, dropout=0.0)
+        patient = Params.for_cohort(cohort, 1, FORMAT, corrupt=0.0, dropout=count / cohort)
+        assert wary.colluders == count
+        assert patient.quorum <= cohort - count
 
 
 @pytest.mark.parametrize(

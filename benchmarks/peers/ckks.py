@@ -24,11 +24,6 @@ def _load() -> Any:
     return tenseal
 
 
-def version() -> str:
-    """The version that is installed."""
-    return str(_load().__version__)
-
-
 def play(case: Case) -> Outcome:
     """Every client encrypts its weighted update; the server adds; a holder of the key decrypts.
 

@@ -7,7 +7,7 @@ each round of another system, since some of these take minutes; the median count
 import importlib.metadata
 import os
 import statistics
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -50,18 +50,16 @@ class Sizes:
         few: clients of the rounds with every system.
         many: clients of the round with Flower alone.
         rounds: of measuring in turns, for single pieces of work.
-        targets: whether these are the sizes that the targets are about.
     """
 
     length: int
     few: int
     many: int
     rounds: int
-    targets: bool
 
 
-FULL: Final = Sizes(1_000_000, 10, 100, 7, True)
-QUICK: Final = Sizes(2_000, 6, 7, 3, False)
+FULL: Final = Sizes(1_000_000, 10, 100, 7)
+QUICK: Final = Sizes(2_000, 6, 7, 3)
 DROPOUT: Final = 0.1
 
 
@@ -79,15 +77,21 @@ def title() -> str:
     )
 
 
-def measure(sizes: Sizes, played: list[Played]) -> Iterator[Row | str]:
-    """One row after the other; whole rounds are appended to `played`, too."""
-    yield from _pieces(sizes)
+def parts(sizes: Sizes, played: list[Played]) -> Sequence[Iterator[Row | str]]:
+    """What is measured, as rows that come one by one; a text says what was left out and why. Whole
+    rounds are appended to `played`, too.
+    """
     few = Case.random(sizes.few, sizes.length, DROPOUT)
-    for name in SYSTEMS:
-        yield from _round(few, name, "", "", played)
+    return (
+        _pieces(sizes),
+        *(_round(few, name, "", "", played) for name in SYSTEMS),
+        _many(sizes, played),
+    )
+
+
+def _many(sizes: Sizes, played: list[Played]) -> Iterator[Row | str]:
     many = Case.random(sizes.many, sizes.length, DROPOUT)
-    faster, smaller = (">= 50", "<= 0.5") if sizes.targets else ("", "")
-    yield from _round(many, FLOWER, faster, smaller, played)
+    yield from _round(many, FLOWER, ">= 50", "<= 0.5", played)
 
 
 def _pieces(sizes: Sizes) -> Iterator[Row | str]:
@@ -101,9 +105,6 @@ def _pieces(sizes: Sizes) -> Iterator[Row | str]:
     def masks() -> object:
         return field.accumulate(acc, keys, signs, Suite.AES256CTR)
 
-    def target(bound: str) -> str:
-        return bound if sizes.targets else ""
-
     name = f"{MASKS} masks of {length:,} expanded and added"
     try:
         yield compare(
@@ -111,11 +112,11 @@ def _pieces(sizes: Sizes) -> Iterator[Row | str]:
             lambda: codec.encode(values, 1, os.urandom),
             "Flower's quantize",
             flower.quantizer(values),
-            target(">= 20"),
+            ">= 20",
             rounds,
         )
         generator = flower.masks(MASKS, length)
-        yield compare(name, masks, "Flower's generator", generator, target(">= 30"), rounds)
+        yield compare(name, masks, "Flower's generator", generator, ">= 30", rounds)
         most = bare.keystream(Suite.AES256CTR, MASKS * length * field.dtype.itemsize)
         what = "bare keystream of as many bytes"
         yield compare(what, most, "Flower's generator", generator, "", rounds)
@@ -125,7 +126,7 @@ def _pieces(sizes: Sizes) -> Iterator[Row | str]:
     if naive is None:
         yield "cryptography + NumPy: not installed"
     else:
-        yield compare(name, masks, "cryptography + NumPy", naive, target(">= 4"), rounds)
+        yield compare(name, masks, "cryptography + NumPy", naive, ">= 4", rounds)
 
 
 def _round(

@@ -42,23 +42,18 @@ class _Api:
     workflow: Any
 
 
-def version() -> str:
-    """The version that is installed.
-
-    Raises:
-        MissingError: none is, or another one than this is written for.
-    """
+def _check_version() -> None:
+    """MissingError where Flower is not installed, or another version than this is written for."""
     try:
         found = importlib.metadata.version("flwr")
     except importlib.metadata.PackageNotFoundError:
         raise MissingError("Flower: not installed; pip install 'secagg[peers]'") from None
     if not found.startswith(f"{VERSION}."):
         raise MissingError(f"Flower: {found} is installed, this is written for {VERSION}")
-    return found
 
 
 def _load() -> _Api:
-    version()
+    _check_version()
     os.environ.setdefault("FLWR_TELEMETRY_ENABLED", "0")
     try:
         with warnings.catch_warnings():

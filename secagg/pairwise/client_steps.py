@@ -104,23 +104,19 @@ class ClientSteps:
         if len(members) < least:
             raise Aborted(f"{name} has {len(members)} members, {least} are required")
 
-    def _require_neighbours(self, name: str, members: PartySet) -> tuple[int, ...]:
-        """Those of the members who hold shares of this party's seeds; never too few on the
-        complete graph, where a quorum is more than the threshold.
+    def _require_neighbours(self, name: str, count: int) -> None:
+        """So many neighbours hold shares of this party's seeds, as it does itself; never too few on
+        the complete graph, where a quorum is more than the threshold.
         """
-        holders = self._graph.holders(self.index, members)
-        if len(holders) < self._params.threshold:
-            raise Aborted(
-                f"{name} has {len(holders) - 1} of this party's neighbours, "
-                f"{self._params.threshold - 1} are required"
-            )
-        return holders
+        least = self._params.threshold - 1
+        if count < least:
+            raise Aborted(f"{name} has {count} of this party's neighbours, {least} are required")
 
     def _on_roster(self, message: Roster) -> list[ClientEvent]:
         memory = self.memory
         roster = dict(message.keys)
         self._require_quorum("the roster", message.members)
-        holders = self._require_neighbours("the roster", message.members)
+        self._require_neighbours("the roster", len(roster) - 1)
         if roster[self.index] != memory.keys:
             raise Aborted("the roster has other keys for this party than it advertised")
         all_keys = [key for entry in roster.values() for key in (entry.channel, entry.mask)]
@@ -135,7 +131,7 @@ class ClientSteps:
         shares = shamir.deal(
             [memory.mask_seed.expose(), memory.self_seed.expose()],
             self._params.threshold,
-            holders,
+            list(roster),
             self._params.suite,
             draw(self._random, KEY_BYTES),
         )
@@ -144,7 +140,7 @@ class ClientSteps:
         sealed: dict[int, bytes] = {}
         inbound: dict[int, Secret] = {}
         secret = memory.channel_secret.expose()
-        for row, peer in enumerate(holders):
+        for row, peer in enumerate(roster):
             if peer == self.index:
                 held = shares[row].copy()
                 continue
@@ -180,7 +176,7 @@ class ClientSteps:
         memory = self.memory
         members = message.members
         self._require_quorum("the sharing set", members)
-        self._require_neighbours("the sharing set", members)
+        self._require_neighbours("the sharing set", len(message.sealed))
         if not members <= memory.advertised:
             raise Aborted("the sharing set holds parties that are not in the roster")
         opened = self._open(message)
@@ -191,7 +187,7 @@ class ClientSteps:
             )
         secret = memory.mask_secret.expose()
         mask_keys = [Secret(keys.self_key(memory.self_seed.expose(), memory.h1, self.index))]
-        for peer in self._graph.neighbours(self.index, members):
+        for peer in message.sealed:
             try:
                 key = keys.pairwise_key(secret, memory.h1, self.index, peer, memory.roster)
             except agreement.WeakKeyError as error:
@@ -232,7 +228,8 @@ class ClientSteps:
         memory = self.memory
         survivors = message.members
         self._require_quorum("the survivor set", survivors)
-        self._require_neighbours("the survivor set", survivors)
+        near = self._graph.neighbours(self.index, survivors)
+        self._require_neighbours("the survivor set", len(near))
         if not survivors <= memory.members:
             raise Aborted("the survivor set holds parties that are not in the sharing set")
         if not self._graph.connected(survivors):

@@ -95,7 +95,7 @@ def _by_dealer(
     shares = np.concatenate([answers[each].shares for each in sorted(answers)])
     order = np.argsort(dealer, kind="stable")
     dealers, first = np.unique(dealer[order], return_index=True)
-    pieces = [np.split(array[order], first[1:]) for array in (holder, shares)]
+    pieces = [np.split(array[order], first)[1:] for array in (holder, shares)]
     names = dealers.tolist()
     return (
         {name: tuple(some.tolist()) for name, some in zip(names, pieces[0], strict=True)},

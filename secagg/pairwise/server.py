@@ -251,8 +251,11 @@ class Server(Session):
     @exclusive
     def resend(self) -> list[ServerEvent]:
         """This phase once more, for those who are awaited: the messages that opened it, the same
-        bytes, and its `PhaseStarted`. In the first phase that message is the `offer`.
+        bytes, and its `PhaseStarted`. In the first phase that message is the `offer`. While masks
+        are taken off: the jobs that were not handed back yet.
         """
+        if self._unmasking is not None:
+            return [Work(job) for job in self._unmasking.pending]
         if self.state not in PHASES:
             return []
         opening = self._steps.opening()

@@ -10,6 +10,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+import numpy as np
+
 from .._binding import Vector
 from ..errors import LocalProtocolError, RangeError
 from ..events import Job
@@ -65,11 +67,13 @@ class AgreeJob:
 
     def check(self, value: object) -> None:
         """RangeError unless `run` could have given this value."""
-        if (
-            not isinstance(value, SignedKeys)
-            or value.signs != self._signs()
-            or len(value.keys) != len(self.pairs)
-            or any(not isinstance(key, bytes) or len(key) != KEY_BYTES for key in value.keys)
+        made, signs = getattr(value, "keys", ()), getattr(value, "signs", ())
+        if not (
+            isinstance(value, SignedKeys)
+            and _tuple_of(bytes, made)
+            and _tuple_of(int, signs)
+            and signs == self._signs()
+            and [len(key) for key in made] == [KEY_BYTES] * len(self.pairs)
         ):
             raise RangeError("an AgreeJob gives a key and a sign for each pair")
 
@@ -101,6 +105,18 @@ class ExpandJob:
             self.start,
             threads=1,
         )
+
+    def check(self, value: object) -> None:
+        """RangeError unless `run` could have given this value, elements of the field apart."""
+        if not isinstance(value, np.ndarray) or value.shape != (self.length,):
+            raise RangeError(f"this ExpandJob gives an array of {self.length} elements")
+
+
+def _tuple_of(kind: type, value: object) -> bool:
+    """Whether this is a tuple of that type: nothing else can be changed later, or break what looks
+    at it.
+    """
+    return type(value) is tuple and all(type(each) is kind for each in value)
 
 
 def cut_agreements(
@@ -162,6 +178,11 @@ class Unmasking:
         self._done: list[Job] = []
 
     @property
+    def pending(self) -> list[Job]:
+        """The jobs that were not handed back yet."""
+        return list(self._pending.values())
+
+    @property
     def finished(self) -> bool:
         """Whether every job was handed back: `total` is the sum of the inputs."""
         return not self._pending
@@ -201,9 +222,8 @@ class Unmasking:
             job.check(value)
             self._keys.append(value)
         elif isinstance(job, ExpandJob):
+            job.check(value)
             piece = self._field.vector(value)
-            if piece.size != job.length:
-                raise RangeError(f"this ExpandJob gives {job.length} elements, not {piece.size}")
             part = self.total[job.start : job.start + job.length]
             self._field.sub(part, piece, out=part)
         self._done.append(self._pending.pop(id(job)))
@@ -211,7 +231,7 @@ class Unmasking:
 
     def _hand_out(self, jobs: Iterable[Job]) -> list[Job]:
         self._pending = {id(job): job for job in jobs}
-        return list(self._pending.values())
+        return self.pending
 
     def _expand(self) -> list[Job]:
         masks = SignedKeys(

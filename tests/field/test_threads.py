@@ -143,7 +143,7 @@ def test_more_than_there_can_be() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "count"), [("1", 1), ("3", 3), ("007", 7), ("1" * 9, 111_111_111)]
+    ("text", "count"), [("1", 1), ("3", 3), ("000000007", 7), ("1" * 9, 111_111_111)]
 )
 def test_the_variable(text: str, count: int, unread: None, monkeypatch: pytest.MonkeyPatch) -> None:
     one = masked(61, Suite.CHACHA20, 1)
@@ -152,7 +152,10 @@ def test_the_variable(text: str, count: int, unread: None, monkeypatch: pytest.M
     assert masked(61, Suite.CHACHA20, None) == one
 
 
-@pytest.mark.parametrize("text", ["", "0", "-2", "+2", "2.0", " 2", "two", "1_0", "٣", "1" * 10])
+@pytest.mark.parametrize(
+    "text",
+    ["", "0", "-2", "+2", "2.0", " 2", "two", "1_0", "٣", "1" * 10, "0" * 9, "0" * 5000 + "1"],
+)
 def test_a_bad_variable(text: str, unread: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """The error says which variable it is, each time; who gives a number does not need it."""
     monkeypatch.setenv(VARIABLE, text)

@@ -248,8 +248,10 @@ static void shamir_of(size_t columns, size_t threshold, size_t count)
         secrets[c] = element(p);
     for (size_t k = 0; k < columns * (threshold - 1); k++)
         coefficients[k] = element(p);
+    /* Small ones, the greatest, and around where kernels change their way. */
+    const uint64_t firsts[] = {1, p - count, (1 << 20) + 3 - count, (1 << 10) + 3 - count};
     for (size_t i = 0; i < count; i++)
-        points[i] = count % 2 ? i + 1 : p - 1 - 3 * i;
+        points[i] = firsts[(columns + count) % COUNT(firsts)] + i;
     int status = sa_shamir_share(shares, secrets, coefficients, columns, threshold, points, count);
     result("share", status, shares, 8 * columns * count);
     result("weights", sa_shamir_weights(weights, points, count), weights, 8 * count);

@@ -92,6 +92,7 @@ def assert_right(server: Server, events: list[Any]) -> None:
     (completed,) = events
     assert isinstance(completed, secagg.Completed)
     assert server.state is ServerState.COMPLETED
+    assert server._unmasking is None, "jobs, and keys in them, are let go of"
     assert completed.result.survivors == STAYED
     assert completed.result.total.tolist() == expected_sum(STAYED, LENGTH)
     serial = run_jobs(*unmask(server.round.params.mode))[0].result  # type: ignore[union-attr]
@@ -149,6 +150,21 @@ def test_few_are_in_flight(most: int, threads: Executor, monkeypatch: pytest.Mon
 
     assert_right(server, run_jobs(server, events, Through(threads, look), in_flight=most))
     assert max(there) == min(most, JOBS - 3)
+
+
+class Counted(Through):
+    """Of a length: its calls so far."""
+
+    def __len__(self) -> int:
+        return self.calls
+
+
+def test_an_executor_that_is_empty(threads: Executor) -> None:
+    """One of length 0 is an executor all the same."""
+    server, events = unmask()
+    executor = Counted(threads, as_it_is)
+    assert_right(server, run_jobs(server, events, executor))
+    assert executor.calls == JOBS
 
 
 def test_other_events_come_out_in_order(threads: Executor) -> None:
@@ -320,6 +336,45 @@ def test_a_job_that_fails_by_itself_is_seen(
     assert all(future.done() for future in executor.out)
 
 
+@pytest.mark.parametrize("number", [1, 3, 4, 17, JOBS])
+def test_what_an_interruption_leaves(
+    number: int, threads: Executor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An exception ends `run_jobs`, not the round: the server gives what is still out once more."""
+
+    def stop(call: int) -> Callable[..., Any]:
+        if call == number:
+            raise KeyboardInterrupt
+        return plainly
+
+    server, events = unmask()
+    counts = counted(server, monkeypatch)
+    with pytest.raises(KeyboardInterrupt):
+        run_jobs(server, events, Through(threads, stop), in_flight=2)
+    left = server.resend()
+    assert len(left) == (3 if number <= 3 else JOBS) - counts.total() > 0
+    assert all(type(event) is Work for event in left)
+    assert server.resend() == left
+    assert_right(server, run_jobs(server, left, threads))
+    assert list(counts.values()) == [1] * JOBS
+    assert server.resend() == []
+
+
+def test_an_interruption_recalls_what_waits() -> None:
+    """Jobs that nobody has begun are not begun any more."""
+
+    def stop(call: int) -> Callable[..., Any]:
+        if call == 3:
+            raise KeyboardInterrupt
+        return plainly
+
+    server, events = unmask()
+    executor = Through(Silent(), stop)
+    with pytest.raises(KeyboardInterrupt):
+        run_jobs(server, events, executor)
+    assert [future.cancelled() for future in executor.out] == [False, True]
+
+
 # ---- executors that are gone ----------------------------------------------------------------
 
 
@@ -391,3 +446,26 @@ def test_junk_is_refused_and_done_here(
     assert_right(server, run_jobs(server, events, executor))
     assert executor.calls == JOBS
     assert list(counts.values()) == [1] * JOBS
+
+
+def test_log_lines_carry_the_session(caplog: pytest.LogCaptureFixture) -> None:
+    """Whatever goes wrong with an executor: whose round it was can be seen."""
+
+    def fail(*_: Any) -> Any:
+        raise OSError("the connection is gone")
+
+    def lie(*_: Any) -> Any:
+        return None
+
+    def shut(number: int) -> Callable[..., Any]:
+        if number == 3:
+            pool.shutdown()
+        return (fail, lie, plainly)[number - 1]
+
+    server, events = unmask()
+    pool = Threads(1)
+    caplog.clear()
+    run_jobs(server, events, Through(pool, shut))
+    lines = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert len(lines) == 3
+    assert all(line.startswith(f"{server.round.session.hex()}: ") for line in lines)

@@ -125,6 +125,8 @@ def test_a_server_takes_no_mask_off_twice(monkeypatch: Patch) -> None:
         stage.server.complete(work.job, work.job.run())
     monkeypatch.undo()
     assert stage.server.state is ServerState.FAILED
+    assert stage.server._unmasking is None
+    assert stage.server.resend() == []
     assert stage.server.complete(work.job, work.job.run()) == []
 
 

@@ -79,10 +79,9 @@ def _lenient(name: str, member: bool) -> Callable[[Patch], None]:
     def remove(patch: Patch) -> None:
         near = ClientSteps._require_neighbours
 
-        def unfussy(self: ClientSteps, which: str, members: PartySet) -> tuple[int, ...]:
+        def unfussy(self: ClientSteps, which: str, count: int) -> None:
             if which != name or not member:
-                return near(self, which, members)
-            return self._graph.holders(self.index, members)
+                near(self, which, count)
 
         def lenient(self: ClientSteps, which: str, members: PartySet) -> None:
             n = self._params.cohort

@@ -20,7 +20,7 @@ from secagg import Params, Phase
 from secagg.pairwise import keys
 from secagg.pairwise.messages import Unmask
 from secagg.primitives import agreement, seal, shamir
-from secagg.wire import HEADER_BYTES, MessageType
+from secagg.wire import HEADER_BYTES, MessageType, PartySet
 
 P61 = 2**61 - 1
 
@@ -296,6 +296,16 @@ def test_a_ciphertext_of_no_shares_costs_one_share(which: int) -> None:
     answer = liar.answer(0, liar.everybody)
     assert answer is not None
     assert tuple(answer.dealers) == (0, 2, 3)
+
+
+def test_answers_without_any_share() -> None:
+    """A round in which nobody gives a share fails for that reason, and names who gave none."""
+    params = tight(4, threshold=3)
+    none = Unmask(PartySet.of([], 4), np.empty((0, shamir.LIMBS), np.uint64)).encode(SESSION, 4)
+    network = meddle(params, MessageType.UNMASK, lambda messages: dict.fromkeys(messages, none))
+    assert network.failure is not None
+    assert network.failure.reason == "0 shares of party 0's seed are left, 3 are needed"
+    assert network.failure.disputes == tuple((0, holder) for holder in range(4))
 
 
 def test_absent_and_wrong_shares_together() -> None:

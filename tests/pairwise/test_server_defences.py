@@ -7,8 +7,9 @@ them: repeats, lateness, clean failure in every phase, and the jobs of unmasking
 import itertools
 import multiprocessing
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -426,6 +427,13 @@ def test_foreign_jobs_are_refused() -> None:
     assert server.complete(foreign, None) == []  # too late to matter
 
 
+class Fails:
+    """What cannot be looked at."""
+
+    def __iter__(self) -> Iterator[int]:
+        raise RuntimeError("looked at")
+
+
 WRONG_PIECES: dict[str, Callable[[np.ndarray], object]] = {
     "none": lambda piece: None,
     "an exception": lambda piece: ValueError("the worker died"),
@@ -440,6 +448,9 @@ WRONG_PIECES: dict[str, Callable[[np.ndarray], object]] = {
     "negative": lambda piece: piece.astype(np.int64) - 2**40,
     "text": lambda piece: "text",
     "bytes": lambda piece: piece.tobytes(),
+    "a list": lambda piece: piece.tolist(),
+    "no end": lambda piece: range(10**15),
+    "an error of its own": lambda piece: Fails(),
 }
 
 
@@ -457,6 +468,11 @@ def test_wrong_pieces_are_refused(name: str) -> None:
     assert completed.result.total.tolist() == expected_sum(range(4))
 
 
+def inside(value: SignedKeys, **parts: Any) -> SignedKeys:
+    """The same with a part of another type."""
+    return replace(value, **parts)
+
+
 WRONG_KEYS: dict[str, Callable[[SignedKeys], object]] = {
     "none": lambda keys: None,
     "an array": lambda keys: np.zeros(4, np.uint32),
@@ -467,6 +483,12 @@ WRONG_KEYS: dict[str, Callable[[SignedKeys], object]] = {
     "sign 0": lambda keys: SignedKeys(keys.keys, (0,) * len(keys.signs)),
     "sign 2": lambda keys: SignedKeys(keys.keys, (2,) * len(keys.signs)),
     "short keys": lambda keys: SignedKeys((b"x",) * len(keys.keys), keys.signs),
+    "keys that may change": lambda keys: inside(keys, keys=list(keys.keys)),
+    "text": lambda keys: inside(keys, keys=("x" * 32,) * len(keys.keys)),
+    "no tuple of keys": lambda keys: inside(keys, keys=None),
+    "an array of signs": lambda keys: inside(keys, signs=np.array(keys.signs)),
+    "arrays as signs": lambda keys: inside(keys, signs=(np.ones(2),) * len(keys.signs)),
+    "a shell": lambda keys: object.__new__(SignedKeys),
 }
 
 
