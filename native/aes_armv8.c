@@ -6,6 +6,9 @@
 
 #if defined(__clang__)
 #pragma clang attribute push(__attribute__((target("aes"))), apply_to = function)
+#if !defined(__ARM_FEATURE_AES)
+#define __ARM_FEATURE_AES 1 /* before version 16 arm_neon.h asks for it */
+#endif
 #else
 #pragma GCC target("+crypto")
 #endif

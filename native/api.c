@@ -94,7 +94,7 @@ static double quantize_scale(double clip, uint64_t levels)
         }                                                                                     \
         *clipped = total;                                                                     \
         sa_wipe(&source, sizeof source);                                                      \
-        sa_wipe_stack();                                                                      \
+        sa_wipe_traces();                                                                     \
         return SA_OK;                                                                         \
     }
 

@@ -46,6 +46,7 @@ int sa_shamir_share(uint64_t *shares, const uint64_t *secrets, const uint64_t *c
     if (!in_field(secrets, columns) || !in_field(coefficients, columns * (threshold - 1)))
         return SA_ERANGE;
     sa_shamir()->share(shares, secrets, coefficients, columns, threshold, points, count);
+    sa_wipe_traces();
     return SA_OK;
 }
 
@@ -78,6 +79,7 @@ int sa_shamir_combine(uint64_t *out, const uint64_t *weights, const uint64_t *sh
     if (!in_field(weights, count) || !in_field(shares, count * columns))
         return SA_ERANGE;
     sa_shamir()->combine(out, weights, shares, count, columns);
+    sa_wipe_traces();
     return SA_OK;
 }
 

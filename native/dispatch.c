@@ -75,7 +75,7 @@ static uint32_t detect(void) { return 0; }
 #endif
 
 /* Threads may detect at the same time: they find the same. */
-static uint32_t cpu_features(void)
+uint32_t sa_cpu_features(void)
 {
     enum { KNOWN = 1 << 30 };
     static _Atomic uint32_t cache;
@@ -96,7 +96,7 @@ const char *sa_cpu_feature_name(int feature)
 
 int sa_cpu_feature_present(int feature)
 {
-    return feature >= 0 && feature < FEATURES && (cpu_features() >> feature & 1);
+    return feature >= 0 && feature < FEATURES && (sa_cpu_features() >> feature & 1);
 }
 
 /* ---- families ---------------------------------------------------------------------------- */
@@ -207,7 +207,7 @@ static int usable(const void *kernel)
 {
     uint32_t needs;
     memcpy(&needs, (const char *)kernel + offsetof(sa_cipher_kernel, needs), sizeof needs);
-    return (needs & ~cpu_features()) == 0;
+    return (needs & ~sa_cpu_features()) == 0;
 }
 
 /* Index of the active implementation plus one; 0 until the first use. Relaxed order is

@@ -19,6 +19,7 @@ enum {
     SA_CPU_IFMA = 1u << 5, /* AVX-512 IFMA: 52-bit products */
     SA_CPU_ARM_AES = 1u << 6
 };
+uint32_t sa_cpu_features(void); /* those that CPU and operating system have */
 
 /* A key schedule of any cipher implementation. */
 enum { SA_SCHEDULE_BYTES = 1024 };
@@ -128,10 +129,10 @@ enum { SA_MAX_THREADS = 64 };
 void sa_parallel(void (*work)(const void *context, size_t piece), const void *context,
                  size_t pieces, size_t threads);
 
-/* Wipes the stack below its caller's: what a compiler left there of the registers of functions
- * that have returned, keys among them. */
-enum { SA_STACK_BYTES = 4096 };
-void sa_wipe_stack(void) __attribute__((noinline));
+/* Wipes what compilers left of secrets in vector registers, and of registers on the stack below its
+ * caller's: of functions that have returned, the deepest of which takes 11 KiB. */
+enum { SA_STACK_BYTES = 16384 };
+void sa_wipe_traces(void) __attribute__((noinline));
 
 /* 2^bits - p(bits) for bits in 16..62: at most 129. */
 uint64_t sa_delta(int bits);

@@ -142,34 +142,39 @@ INLINE __m256i see(__m256i seen, __m256i x, __m256i last, int lane)
     return _mm256_or_si256(seen, _mm256_or_si256(x, _mm256_sub_epi64(last, x)));
 }
 
-/* Of what was seen, lanes of ones where an element was above `last`, p - 1. */
-INLINE __m256i above(__m256i seen, __m256i last, int lane)
+/* Of what was seen in 32-bit lanes, lanes of ones where nothing was above `last`, p - 1; in 64-bit
+ * lanes, where something was. */
+INLINE __m256i within4(__m256i seen, __m256i last)
 {
-    if (lane == 8)
-        return _mm256_cmpgt_epi64(_mm256_setzero_si256(), seen);
-    return _mm256_xor_si256(_mm256_cmpeq_epi32(_mm256_max_epu32(seen, last), last),
-                            _mm256_set1_epi32(-1));
+    return _mm256_cmpeq_epi32(_mm256_max_epu32(seen, last), last);
 }
 
-INLINE int any(__m256i v) { return !_mm256_testz_si256(v, v); }
+INLINE __m256i above8(__m256i seen) { return _mm256_cmpgt_epi64(_mm256_setzero_si256(), seen); }
 
-/* Out: a + x mod p where both are below p, else a. The sum of 32-bit lanes may not fit them. */
+/* Whether an element was above `last`. */
+INLINE int outside(__m256i seen, __m256i last, int lane)
+{
+    return lane == 4 ? _mm256_movemask_epi8(within4(seen, last)) != -1
+                     : _mm256_movemask_epi8(above8(seen)) != 0;
+}
+
+/* Out: a + x mod p where both are below p, else a. The sum of 32-bit lanes may not fit them. (Nothing
+ * is blended by the complement of a comparison: where it compiles for AVX-512BW, GCC 12 loses it.) */
 INLINE __m256i add(__m256i a, __m256i x, __m256i p, __m256i last, __m256i *seen, int lane)
 {
     const __m256i zero = _mm256_setzero_si256();
     const __m256i both = see(see(zero, a, last, lane), x, last, lane);
-    __m256i sum;
     if (lane == 4) {
         const __m256i t = _mm256_sub_epi32(p, x), r = _mm256_sub_epi32(a, t);
         const __m256i enough = _mm256_cmpeq_epi32(_mm256_max_epu32(a, t), a);
-        sum = _mm256_add_epi32(r, _mm256_andnot_si256(enough, p));
+        const __m256i sum = _mm256_add_epi32(r, _mm256_andnot_si256(enough, p));
         *seen = _mm256_max_epu32(*seen, both);
-    } else {
-        const __m256i r = _mm256_sub_epi64(_mm256_add_epi64(a, x), p);
-        sum = _mm256_add_epi64(r, _mm256_and_si256(_mm256_cmpgt_epi64(zero, r), p));
-        *seen = _mm256_or_si256(*seen, both);
+        return _mm256_blendv_epi8(a, sum, within4(both, last));
     }
-    return _mm256_blendv_epi8(sum, a, above(both, last, lane));
+    const __m256i r = _mm256_sub_epi64(_mm256_add_epi64(a, x), p);
+    const __m256i sum = _mm256_add_epi64(r, _mm256_and_si256(_mm256_cmpgt_epi64(zero, r), p));
+    *seen = _mm256_or_si256(*seen, both);
+    return _mm256_blendv_epi8(sum, a, above8(both));
 }
 
 /* Out: the elements of the whole groups, below 2^bits, or where they are summed, added. */
@@ -188,7 +193,7 @@ INLINE int unpack_run(uint8_t *dst, const uint8_t *in, size_t groups, int bits, 
                 seen = see(seen, x, last, lane);
             store(dst, sum ? add(load(dst), x, p, last, &seen, lane) : x);
         }
-    return any(above(seen, last, lane)) ? SA_EDECODE : SA_OK;
+    return outside(seen, last, lane) ? SA_EDECODE : SA_OK;
 }
 
 INLINE int unpack_any(void *dst, const uint8_t *in, size_t groups, int bits, int lane, int sum)
@@ -274,7 +279,7 @@ static int pack_u32(uint8_t *out, const uint32_t *a, size_t len, int bits)
         store_halves(out, out + half, packed(&s, pairs, spilled(&s, pairs)));
     }
     const int end = sa_pack_portable.pack_u32(out, a, len - GROUP * groups, bits);
-    return any(above(seen, last, 4)) ? SA_ERANGE : end;
+    return outside(seen, last, 4) ? SA_ERANGE : end;
 }
 
 static int pack_u64(uint8_t *out, const uint64_t *a, size_t len, int bits)
@@ -294,7 +299,7 @@ static int pack_u64(uint8_t *out, const uint64_t *a, size_t len, int bits)
         store_halves(out + third, out + fourth, packed(&t, y, before_y));
     }
     const int end = sa_pack_portable.pack_u64(out, a, len - GROUP * groups, bits);
-    return any(above(seen, last, 8)) ? SA_ERANGE : end;
+    return outside(seen, last, 8) ? SA_ERANGE : end;
 }
 
 extern const sa_pack_kernel sa_pack_avx2;

@@ -55,7 +55,7 @@ int sa_stream(int suite, uint8_t *out, size_t bytes, const uint8_t *key, uint64_
         sa_wipe(last, sizeof last);
     }
     sa_wipe(&schedule, sizeof schedule);
-    sa_wipe_stack();
+    sa_wipe_traces();
     return SA_OK;
 }
 
@@ -82,14 +82,18 @@ static uint64_t redraw(const mask_setup *setup, const sa_schedule *schedule, uin
                        uint64_t p)
 {
     const uint64_t low = ((uint64_t)1 << setup->bits) - 1;
-    chunk words;
+    union {
+        uint8_t bytes[MAX_BLOCK];
+        uint32_t u32[MAX_BLOCK / 4];
+        uint64_t u64[MAX_BLOCK / 8];
+    } words;
     uint64_t w = p;
     for (uint64_t counter = 0; w >= p; counter++) {
         setup->cipher->keystream(schedule, words.bytes, 1, element + 1, counter);
         for (size_t i = 0; i < setup->block / setup->lane && w >= p; i++)
             w = load(words.bytes, i, setup->lane) & low;
     }
-    sa_wipe(words.bytes, setup->block);
+    sa_wipe(&words, sizeof words);
     return w;
 }
 
@@ -203,7 +207,7 @@ static void add_piece(const void *context, size_t number)
     }
     sa_wipe(schedules, (call->count < KEY_GROUP ? call->count : KEY_GROUP) * sizeof schedules[0]);
     sa_wipe(&stream, sizeof stream);
-    sa_wipe_stack();
+    sa_wipe_traces();
 }
 
 /* As many threads as have enough to do, all keys together and each key by itself. */

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 class CData:
     def __getitem__(self, index: int) -> int: ...
+    def __len__(self) -> int: ...
 
 Function = Callable[..., int]
 

@@ -192,7 +192,7 @@ class Field:
         if threads is None:
             threads = default_threads()
         self._check_range(self._writable(acc))
-        if len(keys) != len(signs) or any(len(key) != KEY_BYTES for key in keys):
+        if len(keys) != len(signs) or any(memoryview(key).nbytes != KEY_BYTES for key in keys):
             raise RangeError("every mask needs one key of 32 bytes and one sign")
         if any(sign not in (1, -1) for sign in signs):
             raise RangeError("signs are +1 or -1")
@@ -238,13 +238,14 @@ class Field:
         return out
 
     def _unpack_into(self, name: str, target: Vector, data: bytes) -> Vector:
-        if len(data) != self.packed_bytes(target.size):
+        packed = _binding.octets(data)
+        if len(packed) != self.packed_bytes(target.size):
             raise RangeError(
                 f"{target.size} packed elements take {self.packed_bytes(target.size)} bytes, "
-                f"not {len(data)}"
+                f"not {len(packed)}"
             )
         function = _binding.by_lane(name, target)
-        status = function(_binding.write(target), _binding.octets(data), target.size, self.bits)
+        status = function(_binding.write(target), packed, target.size, self.bits)
         if status == _binding.lib.SA_EDECODE:
             raise RangeError("packed elements must be below the modulus, with zero padding")
         check(status, name)

@@ -25,7 +25,7 @@ def stream(suite: int, key: bytes, length: int, nonce: int = 0, counter: int = 0
     """
     if suite not in SUITES:
         raise RangeError(f"there is no suite {suite}")
-    if len(key) != KEY_BYTES or length < 0:
+    if memoryview(key).nbytes != KEY_BYTES or length < 0:
         raise RangeError(f"a key has {KEY_BYTES} bytes and a length is not negative")
     if not (0 <= nonce < 2**64 and 0 <= counter < 2**64):
         raise RangeError("nonce and counter are 64-bit numbers")

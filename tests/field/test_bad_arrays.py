@@ -427,6 +427,31 @@ def test_the_guards_are_real() -> None:
     assert done.returncode < 0 or b"AddressSanitizer" in done.stderr, done.stderr.decode()
 
 
+@every_width
+@pytest.mark.parametrize(
+    "buffer",
+    [lambda size: np.zeros((size, 0), np.uint8), lambda size: np.zeros(size, np.uint16)],
+    ids=["no bytes", "too many"],
+)
+def test_buffers_are_measured_in_bytes(bits: int, buffer: Callable[[int], np.ndarray]) -> None:
+    """What len() says of a buffer may be another number than its bytes."""
+    field = Field(bits)
+    acc = field.zeros(8)
+    packed, key = buffer(field.packed_bytes(8)), buffer(len(KEY))
+    calls: list[Callable[[], object]] = [
+        lambda: field.unpack(packed, 8),  # type: ignore[arg-type]
+        lambda: field.unpack_add(acc, packed),  # type: ignore[arg-type]
+        lambda: field.accumulate(acc, [key], [1], Suite.AES256CTR),  # type: ignore[list-item]
+        lambda: stream(Suite.CHACHA20, key, 8),  # type: ignore[arg-type]
+    ]
+    for call in calls:
+        with pytest.raises(RangeError):
+            call()
+    assert not acc.any()
+    whole = field.pack(field.zeros(8))
+    assert not field.unpack(np.frombuffer(whole, np.uint8), 8).any()  # type: ignore[arg-type]
+
+
 def places(lengths: range) -> Iterator[tuple[int, bool]]:
     for length in lengths:
         yield length, True

@@ -569,6 +569,7 @@ int main(void)
     check_streams();
     check_masks();
     check_threads();
+    check_residue();
     for (int i = 0, f = family("pack"); i < sa_implementation_count(f); i++) {
         snprintf(where, sizeof where, "pack/%s", sa_implementation_name(f, i));
         for (size_t k = 0; force(f, i) && k < COUNT(pack_vectors); k++)

@@ -18,4 +18,7 @@ int force(int f, int implementation);
 /* Every implementation of every family against the portable one. */
 void compare_implementations(void);
 
+/* What calls on secrets leave on the stack and in registers. */
+void check_residue(void);
+
 #endif

@@ -1,0 +1,208 @@
+/* What calls on secrets leave behind: they run twice on a stack of their own, with other secrets
+ * the second time. Any byte of it, or of a vector register, that differs afterwards tells of them. */
+#define _POSIX_C_SOURCE 200112L /* for pthread_attr_setstack */
+#include <pthread.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "kernels.h"
+#include "selftest.h"
+
+enum {
+    STACK = 1 << 18,
+    REGISTERS = 4096, /* bytes, at most, that store_registers() writes */
+    BYTES = 1003,     /* of keystream: a block is left over */
+    LEN = 20011, /* at 16 bits some words are rejected */
+    KEYS = 3,
+    COLUMNS = 6,
+    HOLDERS = 100,
+    THRESHOLD = 67,
+    HARMLESS = 24 /* bytes, fewer than of a key: some may show which words were rejected */
+};
+
+static _Alignas(4096) uint8_t stack[STACK];
+static _Alignas(64) uint8_t registers[REGISTERS];
+static uint8_t stacks[3][STACK], contents[3][REGISTERS];
+
+/* The secrets, and what is made of them. */
+static uint8_t keys[32 * KEYS], out[BYTES];
+static uint32_t words[LEN];
+static uint64_t wides[LEN];
+static float narrow[LEN];
+static double reals[LEN];
+static uint64_t secrets[COLUMNS], coefficients[COLUMNS * HOLDERS], shares[COLUMNS * HOLDERS];
+static uint64_t points[HOLDERS], weights[HOLDERS];
+
+static uint64_t state;
+
+static uint64_t draw(void)
+{
+    state = (state ^ state >> 29) * 0xbf58476d1ce4e5b9u + 0x9e3779b97f4a7c15u;
+    return state ^ state >> 32;
+}
+
+static void draw_secrets(uint64_t seed)
+{
+    const uint64_t p = sa_prime(61);
+    state = seed;
+    for (size_t i = 0; i < sizeof keys; i++)
+        keys[i] = (uint8_t)draw();
+    for (size_t i = 0; i < LEN; i++) {
+        words[i] = (uint32_t)(draw() % sa_prime(16));
+        wides[i] = draw() % sa_prime(33);
+        reals[i] = (double)(int64_t)draw() * 0x1p-63;
+        narrow[i] = (float)reals[i];
+    }
+    for (size_t i = 0; i < COLUMNS; i++)
+        secrets[i] = draw() % p;
+    for (size_t i = 0; i < COLUMNS * HOLDERS; i++) {
+        coefficients[i] = draw() % p;
+        shares[i] = draw() % p;
+    }
+    for (size_t i = 0; i < HOLDERS; i++) {
+        points[i] = i + 1;
+        weights[i] = i * 77777 + 5;
+    }
+}
+
+/* ---- the calls ---- */
+
+static const int8_t signs[KEYS] = {1, -1, 1};
+static int suite;
+static uint64_t clipped;
+
+static void stream(void) { sa_stream(suite, out, BYTES, keys, 7, 9); }
+
+/* Rejected words are drawn again, deeper in the stack. */
+static void mask_16(void) { sa_mask_add_u32(words, LEN, 13, 16, suite, keys, signs, KEYS, 1); }
+
+static void mask_31(void) { sa_mask_add_u32(words, LEN, 13, 31, suite, keys, signs, KEYS, 1); }
+
+static void mask_61(void) { sa_mask_add_u64(wides, LEN, 13, 61, suite, keys, signs, KEYS, 1); }
+
+static void quantize_32(void)
+{
+    sa_quantize_f32_u32(words, narrow, LEN, 1, 1 << 20, suite, keys, &clipped);
+}
+
+static void quantize_64(void)
+{
+    sa_quantize_f64_u64(wides, reals, LEN, 1, 1 << 20, suite, keys, &clipped);
+}
+
+static void share(void)
+{
+    sa_shamir_share(shares, secrets, coefficients, COLUMNS, THRESHOLD, points, HOLDERS);
+}
+
+static void combine(void) { sa_shamir_combine(secrets, weights, shares, HOLDERS, COLUMNS); }
+
+/* ---- running them ---- */
+
+static void (*call)(void);
+
+static void store_registers(void)
+{
+#if defined(__x86_64__)
+    if (sa_cpu_features() & SA_CPU_AVX2) /* so there is XSAVE: here of SSE, AVX and AVX-512 */
+        __asm__ volatile("xsave64 %0" : "+m"(registers) : "a"(0xe6), "d"(0));
+    memset(registers + 512, 0, 64); /* its header: which of them are in use */
+#elif defined(__aarch64__)
+    __asm__ volatile(".irp n,0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18,19,20,21,22,23,24,25,"
+                     "26,27,28,29,30,31\n\tstr q\\n, [%1, #16 * \\n]\n\t.endr"
+                     : "=m"(registers)
+                     : "r"(registers));
+#endif
+}
+
+static size_t depth; /* of the stack's part below what belongs to the system */
+
+static void *run(void *nothing)
+{
+    depth = (size_t)((uint8_t *)__builtin_frame_address(0) - stack);
+    call();
+    store_registers();
+    return nothing;
+}
+
+int __real_pthread_create(pthread_t *, const pthread_attr_t *, void *(*)(void *), void *);
+
+static void record(size_t number, uint64_t seed)
+{
+    pthread_t thread;
+    pthread_attr_t own;
+    draw_secrets(seed);
+    memset(stack, 0, sizeof stack);
+    pthread_attr_init(&own);
+    pthread_attr_setstack(&own, stack, sizeof stack);
+    check(__real_pthread_create(&thread, &own, run, NULL) == 0, "residue: no thread", 0);
+    pthread_join(thread, NULL);
+    pthread_attr_destroy(&own);
+    memcpy(stacks[number], stack, sizeof stack);
+    memcpy(contents[number], registers, sizeof registers);
+}
+
+/* Bytes that the second secrets change, but no second run on the first ones. */
+static size_t differing(const uint8_t *first, const uint8_t *again, const uint8_t *other,
+                        size_t bytes)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < bytes; i++)
+        count += first[i] == again[i] && first[i] != other[i];
+    return count;
+}
+
+static void check_call(void (*one)(void), const char *on_stack, const char *in_registers)
+{
+    call = one;
+    record(0, 1); /* what is done once a process is done here */
+    for (size_t i = 0; i < 3; i++)
+        record(i, 1 + i / 2);
+    const size_t left = differing(stacks[0], stacks[1], stacks[2], depth);
+    const size_t held = differing(contents[0], contents[1], contents[2], REGISTERS);
+    check(left <= HARMLESS, on_stack, left);
+    check(held <= HARMLESS, in_registers, held);
+}
+
+#define CHECK_CALL(one) check_call(one, #one ": left on the stack", #one ": left in registers")
+
+static void check_cipher(void)
+{
+    CHECK_CALL(stream);
+    CHECK_CALL(mask_16);
+    CHECK_CALL(mask_31);
+    CHECK_CALL(mask_61);
+    CHECK_CALL(quantize_32);
+    CHECK_CALL(quantize_64);
+}
+
+static void check_family(const char *name, void (*checks)(void))
+{
+    const int f = family(name), chosen = sa_active(f);
+    for (int i = 0; i < sa_implementation_count(f); i++) {
+        snprintf(where, sizeof where, "%s/%s", name, sa_implementation_name(f, i));
+        if (force(f, i))
+            checks();
+    }
+    sa_select(f, chosen);
+}
+
+static void check_shamir(void)
+{
+    CHECK_CALL(share);
+    CHECK_CALL(combine);
+}
+
+void check_residue(void)
+{
+#if defined(__SANITIZE_ADDRESS__)
+    return; /* every array then lies among others of the sanitizer's, deeper than is wiped */
+#endif
+    for (suite = SA_AES256CTR; suite <= SA_CHACHA20; suite++) {
+        check_family(suite == SA_AES256CTR ? "aes" : "chacha", check_cipher);
+        check_family("field", check_cipher);
+        check_family("quantize", check_cipher);
+    }
+    check_family("shamir", check_shamir);
+}
