@@ -15,7 +15,7 @@
 
 #define INLINE static inline __attribute__((always_inline))
 
-enum { VECTOR = 64 };
+enum { VECTOR = 64, BATCH = 4 };
 
 /* A step is one vector of elements: VECTOR / lane of them, where `lane` (4 or 8, a constant
  * wherever it is inlined) is an element's size in memory. */
@@ -260,7 +260,8 @@ INLINE __m512i pairs(__m512i a, __m512i low, __m128i down)
     return _mm512_ternarylogic_epi64(low, a, _mm512_srl_epi64(a, down), 0xca);
 }
 
-/* Whole vectors are stored; the next one covers what is too much. */
+/* Whole vectors are stored; the next one covers what is too much. Vectors are loaded some at a
+ * time, so that fewer loads wait for the stores, most of which cross a cache line. */
 INLINE int pack_any(uint8_t *out, const uint8_t *a, size_t len, int bits, int lane)
 {
     const scatter s = scatter_of(8 / lane * bits);
@@ -271,6 +272,15 @@ INLINE int pack_any(uint8_t *out, const uint8_t *a, size_t len, int bits, int la
     size_t room = len * (size_t)lane - whole * VECTOR;
     __m512i most = _mm512_setzero_si512();
     bytes -= whole * step;
+    for (; whole >= BATCH; whole -= BATCH) {
+        __m512i x[BATCH];
+        for (int k = 0; k < BATCH; k++, a += VECTOR) {
+            x[k] = load(a);
+            most = greater(most, x[k], lane);
+        }
+        for (int k = 0; k < BATCH; k++, out += step)
+            store(out, pack_words(&s, lane == 4 ? pairs(x[k], low, down) : x[k]));
+    }
     for (; whole > 0; whole--, a += VECTOR, out += step) {
         const __m512i x = load(a);
         most = greater(most, x, lane);
