@@ -16,14 +16,23 @@ from typing import Final
 import numpy as np
 
 import secagg
-from secagg import SERVER, FixedPoint, InputNeeded, Mode, Params, Phase, Server, Work
+from secagg import (
+    SERVER,
+    Completed,
+    FixedPoint,
+    InputNeeded,
+    Mode,
+    Params,
+    Phase,
+    Server,
+    run_jobs,
+)
 from secagg.field import Field
 from secagg.pairwise.transitions import ClientState
 from secagg.simulate import Record
 
 from .modes import Recording, record
-from .rows import Row, hold
-from .rows import Work as Task
+from .rows import Row, Work, hold
 
 VECTORS: Final = 6
 EDGE_BYTES: Final = 300  # a pair of neighbours, in one direction
@@ -32,7 +41,7 @@ DROPOUT: Final = 0.1
 _SESSION: Final = slice(4, 20)  # of the header
 
 
-def peak(work: Task) -> int:
+def peak(work: Work) -> int:
     """Bytes by which memory grows at most."""
     gc.collect()
     tracemalloc.start()
@@ -53,12 +62,7 @@ def server_replay(params: Params, transcript: Sequence[Record]) -> None:
         for one in messages:
             events = server.receive(one.sender, one.payload)
         events += server.deadline(phase)
-    done = False
-    while events:
-        event = events.pop(0)
-        if isinstance(event, Work):
-            events += server.complete(event.job, event.job.run())
-        done |= isinstance(event, secagg.Completed)
+    done = any(isinstance(event, Completed) for event in run_jobs(server, events))
     assert done, "the server that was sent the same came to no sum"
 
 

@@ -20,8 +20,7 @@ from typing import Final
 import numpy as np
 from nacl import bindings
 
-import secagg
-from secagg import FixedPoint, MemoryLedger, Params, Round, Server, Work, _binding
+from secagg import Completed, FixedPoint, MemoryLedger, Params, Round, Server, _binding, run_jobs
 from secagg.field import KEY_BYTES, Field
 from secagg.pairwise import keys
 from secagg.pairwise.memory import ServerMemory
@@ -74,12 +73,8 @@ class Waiting:
     def unmask(self, server: Server) -> None:
         """From the last answer to the sum."""
         *_, (party, answer) = self.answers.items()
-        events = server.receive(party, answer)
-        while not any(isinstance(event, secagg.Completed) for event in events):
-            event = events.pop(0)
-            assert isinstance(event, Work), event
-            events += server.complete(event.job, event.job.run())
-        found = next(event.result for event in events if isinstance(event, secagg.Completed))
+        events = run_jobs(server, server.receive(party, answer))
+        found = next(event.result for event in events if isinstance(event, Completed))
         fixed = self.agreed.params.format
         assert isinstance(fixed, FixedPoint)
         expected = self.total * fixed.step - fixed.clip * len(self.answers)

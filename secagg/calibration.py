@@ -176,9 +176,10 @@ def _server(cohort: int, suite: Suite) -> dict[str, Piece]:
     for some in near:
         sealed = {party: os.urandom(SEALED_BYTES) for party in some}
         messages.append(ShareKeys(_DIGEST, _DIGEST, sealed).encode(_SESSION)[HEADER_BYTES:])
-    shares = [ShareKeys.read(Reader(message, 0), near[0]) for message in messages]
-    for party, some in enumerate(near):
-        shares[party] = ShareKeys.read(Reader(messages[party], party), some)
+    shares = [
+        ShareKeys.read(Reader(message, party), some)
+        for party, (message, some) in enumerate(zip(messages, near, strict=True))
+    ]
     turn = cycle(range(cohort))
     count = min(_CLIENTS, cohort)
 

@@ -3,11 +3,13 @@
 import math
 from collections.abc import Callable
 from fractions import Fraction
+from functools import cache
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from reference import protocol, quantize
 from reference.arithmetic import words
 from support import family_named, implementations
@@ -66,11 +68,10 @@ def edge_values(clip: float, dtype: type = np.float64) -> np.ndarray:
 # -- the model's bits -------------------------------------------------------------------------
 
 
-@implementations("quantize")
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("bits", [1, 2, 8, 15, 16, 17, 20, 24, 31, 32])
-def test_elements_are_the_reference_models(implementation: str, dtype: type, bits: int) -> None:
-    """Edge values and random ones, all clips, weights and suites, in both lanes of the field."""
+@cache
+def modelled(dtype: type, bits: int) -> list[tuple[Params, NDArray[np.floating], int, list[int]]]:
+    """Parameters, values and weight, and the elements that the reference model makes of them."""
+    found = []
     for number, clip in enumerate(CLIPS):
         if dtype is np.float32 and not 2.0**-100 < clip < 2.0**100:
             continue
@@ -80,12 +81,23 @@ def test_elements_are_the_reference_models(implementation: str, dtype: type, bit
         for weight, max_weight in ((1, 1), (1, 2), (7, 1000), (999_999, 1_000_000)):
             for suite in Suite:
                 agreed = params(x.size, clip=clip, bits=bits, max_weight=max_weight, suite=suite)
-                got = codec_for(agreed).encode(x, weight, key)
                 wanted = quantize(x.tolist(), clip, bits, weight, max_weight, suite, KEY)
-                assert got.vector.tolist() == wanted
-                assert got.vector.dtype == Field(agreed.field_bits).dtype
-                assert got.vector.size == agreed.vector_length
-                assert got.clipped == sum(abs(value) > clip for value in x.tolist())
+                found.append((agreed, x, weight, wanted))
+    return found
+
+
+@implementations("quantize")
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("bits", [1, 2, 8, 15, 16, 17, 20, 24, 31, 32])
+def test_elements_are_the_reference_models(implementation: str, dtype: type, bits: int) -> None:
+    """Edge values and random ones, all clips, weights and suites, in both lanes of the field."""
+    for agreed, x, weight, wanted in modelled(dtype, bits):
+        clip = agreed.format.clip
+        got = codec_for(agreed).encode(x, weight, key)
+        assert got.vector.tolist() == wanted
+        assert got.vector.dtype == Field(agreed.field_bits).dtype
+        assert got.vector.size == agreed.vector_length
+        assert got.clipped == sum(abs(value) > clip for value in x.tolist())
 
 
 @pytest.mark.parametrize("length", [1, 7, 8, 63, 64, 65, 1023, 1024, 1025, 2047, 2048, 2049, 5000])

@@ -5,6 +5,7 @@ integers written in base two for packing.
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
@@ -401,12 +402,24 @@ def check_uniform(suite: Suite, bits: int) -> None:
         np.testing.assert_array_equal(got, wanted, err_msg=f"{length} from {start}")
 
 
-def check_accumulate(suite: Suite, bits: int) -> None:
-    """Sums of signed masks on top of what was there, for every number of keys in flight."""
-    field, p = Field(bits), modulus(bits)
+@dataclass(frozen=True)
+class Accumulation:
+    """Signed masks on top of one window of what was there, and what must come of it."""
+
+    at: slice
+    start: int
+    keys: list[bytes]
+    signs: list[int]
+    wanted: list[int]
+
+
+@cache
+def accumulations(suite: Suite, bits: int) -> list[Accumulation]:
+    """Every number of keys in flight, in every window, by OpenSSL and NumPy."""
+    p = np.uint64(modulus(bits))
     counts = (0, 1, 2, 3, 15, 16, 17, 32, 33)
     rng = np.random.default_rng(bits)
-    before = elements(bits)
+    before, found = elements(bits).astype(np.uint64), []
     for number, at in enumerate(windows()):
         count = counts[number % len(counts)] if at.stop - at.start < 2000 else 2
         start = int(rng.integers(1100))
@@ -414,11 +427,19 @@ def check_accumulate(suite: Suite, bits: int) -> None:
         signs = [int(sign) for sign in rng.choice([-1, 1], count)]
         wanted = before[at]
         for key, sign in zip(keys, signs, strict=True):
-            masks = openssl_mask(suite, key, bits, start, at.stop - at.start)
-            wanted = wanted + sign * masks.astype(object)
-        acc = before[at].astype(field.dtype)
-        assert field.accumulate(acc, keys, signs, suite, start) is acc
-        assert acc.tolist() == (wanted % p).tolist()
+            masks = openssl_mask(suite, key, bits, start, at.stop - at.start).astype(np.uint64)
+            wanted = (wanted + (masks if sign > 0 else p - masks)) % p  # below 2^63
+        found.append(Accumulation(at, start, keys, signs, wanted.tolist()))
+    return found
+
+
+def check_accumulate(suite: Suite, bits: int) -> None:
+    """Sums of signed masks on top of what was there."""
+    field, before = Field(bits), elements(bits)
+    for one in accumulations(suite, bits):
+        acc = before[one.at].astype(field.dtype)
+        assert field.accumulate(acc, one.keys, one.signs, suite, one.start) is acc
+        assert acc.tolist() == one.wanted
 
 
 @implementations("aes")
