@@ -1,5 +1,6 @@
 """What every test run has: forced implementations and the hypothesis profiles."""
 
+import gc
 import os
 from collections.abc import Iterator
 
@@ -42,6 +43,15 @@ def pytest_collection(session: pytest.Session) -> None:
         select_all(choice)
     except ParameterError as error:
         raise pytest.UsageError(f"--implementation {choice}: {error}") from None
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Thousands of tests stay to the end: the garbage collector need not walk through them again
+    and again, which took a fifth of the time.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(100_000, 50, 100)
 
 
 def pytest_report_header(config: pytest.Config) -> str:

@@ -111,9 +111,9 @@ def test_agreements_count_as_the_protocol_makes_them(monkeypatch: pytest.MonkeyP
 @pytest.mark.parametrize(("suite", "bits"), [(Suite.AES256CTR, 31), (Suite.CHACHA20, 40)])
 def test_units_of_this_machine(suite: Suite, bits: int) -> None:
     """Every unit is a time; X25519 costs more than a hash."""
-    units = calibrate(suite, bits, samples=1)
-    assert all(math.isfinite(value) and 0 <= value < 0.1 for value in dataclasses.astuple(units))
-    assert units.hear > units.pair > units.derive > 0
+    units = calibrate(suite, bits, samples=5)
+    assert all(math.isfinite(value) and 0 <= value < 1 for value in dataclasses.astuple(units))
+    assert units.pair > units.derive > 0
     assert units.expand > 0
 
 
