@@ -122,8 +122,10 @@ def report(
 
 def run_kernels(options: argparse.Namespace) -> int:
     """The kernels against references."""
-    length, rounds = (20_000, 3) if options.quick else (options.length, options.rounds)
-    found, left_out = rows.collect(kernels.parts(length, rounds))
+    length, rounds, holders = options.length, options.rounds, 1000
+    if options.quick:
+        length, rounds, holders = 20_000, 3, 100
+    found, left_out = rows.collect(kernels.parts(length, rounds, holders))
     title = f"medians of {rounds} rounds in turns"
     if options.plot:
         plot.write(options.plot, "kernels", plot.bars(found, f"Kernels, {title}"))

@@ -33,17 +33,15 @@ from .rows import Row, Work, compare, hold, in_turns
 _compare: Final = partial(compare, clock=time.process_time)
 
 MASKS: Final = 100
-HOLDERS: Final = 1000
-THRESHOLD: Final = 667
 SEEDS: Final = 2
-PART: Final = 200  # of the holders one in so many, for the slowest reference
+SOME: Final = 5  # of the holders, for the slowest reference
 OPENSSL_CPU: Final = "OPENSSL_ia32cap"
 NO_AVX512: Final = ":~0xd0230000"  # its bits for F, DQ, IFMA, CD, BW and VL
 UPLOADS: Final = 100  # more than caches hold
 SERVER_SECONDS: Final = 0.05  # for the seeds of as many clients as there are holders
 
 
-def parts(length: int, rounds: int) -> Sequence[Iterator[Row | str]]:
+def parts(length: int, rounds: int, holders: int) -> Sequence[Iterator[Row | str]]:
     """What is measured, as rows that come one by one; a text says what was left out and why."""
     return (
         _masks(length, rounds),
@@ -51,8 +49,8 @@ def parts(length: int, rounds: int) -> Sequence[Iterator[Row | str]]:
         _portable(rounds),
         _packing(length, rounds),
         _quantize(length, rounds),
-        _sharing(rounds),
-        _rebuilding(rounds),
+        _sharing(rounds, holders),
+        _rebuilding(rounds, holders),
         executors.rows(length, rounds),
     )
 
@@ -229,22 +227,23 @@ def _quantize(length: int, rounds: int) -> Iterator[Row]:
     )
 
 
-def _sharing(rounds: int) -> Iterator[Row]:
+def _sharing(rounds: int, count: int) -> Iterator[Row]:
+    threshold = 2 * count // 3 + 1
     seeds = [os.urandom(shamir.SEED_BYTES) for _ in range(SEEDS)]
-    holders = range(HOLDERS)
+    holders = range(count)
 
     def deal() -> object:
-        return shamir.deal(seeds, THRESHOLD, holders, Suite.AES256CTR, os.urandom(32))
+        return shamir.deal(seeds, threshold, holders, Suite.AES256CTR, os.urandom(32))
 
     modulus = 2**61 - 1
     coefficients = [
-        [int.from_bytes(os.urandom(8), "little") % modulus for _ in range(THRESHOLD)]
+        [int.from_bytes(os.urandom(8), "little") % modulus for _ in range(threshold)]
         for _ in range(shamir.LIMBS * SEEDS)
     ]
 
     def plain() -> list[list[int]]:
         shares = []
-        for point in range(1, HOLDERS // PART + 1):  # all of them would take half a minute
+        for point in range(1, SOME + 1):  # all of them would take half a minute
             row = []
             for polynomial in coefficients:
                 value = 0
@@ -257,21 +256,22 @@ def _sharing(rounds: int) -> Iterator[Row]:
     for kernel in next(each.usable for each in families() if each.name == "shamir")[::-1]:
         with forced("shamir", kernel):
             ours, some = in_turns([deal, plain], rounds, time.process_time)
-        name = f"share {SEEDS} seeds, n = {HOLDERS}, t = {THRESHOLD}, {kernel}"
+        name = f"share {SEEDS} seeds, n = {count}, t = {threshold}, {kernel}"
         least = ">= 20" if kernel == "portable" else ">= 100"
-        yield hold(name, ours, "s", "big integers", some * PART, least)
+        yield hold(name, ours, "s", "big integers", some * count / SOME, least)
 
 
-def _rebuilding(rounds: int) -> Iterator[Row]:
+def _rebuilding(rounds: int, count: int) -> Iterator[Row]:
     """The seeds of all clients from the shares of all of them, against a fixed time."""
-    seeds = [os.urandom(shamir.SEED_BYTES) for _ in range(HOLDERS)]
-    holders = range(HOLDERS)
-    shares = shamir.deal(seeds, THRESHOLD, holders, Suite.AES256CTR, os.urandom(32))
+    threshold = 2 * count // 3 + 1
+    seeds = [os.urandom(shamir.SEED_BYTES) for _ in range(count)]
+    holders = range(count)
+    shares = shamir.deal(seeds, threshold, holders, Suite.AES256CTR, os.urandom(32))
 
     def rebuild() -> object:
-        rebuilder = shamir.Rebuilder(THRESHOLD, holders)
+        rebuilder = shamir.Rebuilder(threshold, holders)
         return rebuilder.rebuild(shares, lambda number, seed: seed == seeds[number])
 
     value = in_turns([rebuild], rounds, time.process_time)[0]
-    name = f"rebuild the seeds of {HOLDERS} clients, t = {THRESHOLD}"
+    name = f"rebuild the seeds of {count} clients, t = {threshold}"
     yield hold(name, value, "s", "a fixed time", SERVER_SECONDS, "<= 1")

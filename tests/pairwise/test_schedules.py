@@ -28,7 +28,7 @@ from secagg import Params
 
 Patch = pytest.MonkeyPatch
 SHARD = 500  # schedules
-SHARDS = 10
+SHARDS = 10  # 5,000 schedules of each kind
 MORE = range(100, 120)  # shards of ten times that size
 CAP = 2000  # schedules in which a missing defence must be found
 # The schedules of a shard are the same in every run, unless the profile draws them afresh.
@@ -157,7 +157,7 @@ BAD_NETWORK_REACHES = {"sums": 0.35, "failed": 0.15, "failed_unmasking": 0.02,
 
 
 @pytest.mark.exhaustive
-@pytest.mark.parametrize("number", range(SHARDS))
+@pytest.mark.parametrize("number", range(SHARDS - 2))  # two more where every move is made
 def test_a_lying_server_learns_no_more_than_promised(
     number: int, tallies: dict[str, Tally]
 ) -> None:
