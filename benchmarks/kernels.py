@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from secagg import FixedPoint, Params, Suite
 from secagg.encoding import codec_for
 from secagg.field import Field
-from secagg.implementations import families, forced
+from secagg.implementations import Family, families, forced
 from secagg.primitives import shamir
 from secagg.threads import default_threads
 
@@ -107,7 +107,7 @@ def _portable(rounds: int) -> Iterator[Row | str]:
     ours, theirs = np.empty(PIECE, np.uint8), np.empty(PIECE, np.uint8)
     for suite, family in ((Suite.AES256CTR, "aes"), (Suite.CHACHA20, "chacha")):
         plain = partial(references[suite], theirs.ctypes.data, PIECE, key)
-        portable = next(each.compiled[0] for each in families() if each.name == family)
+        portable = _family(family).compiled[0]
         with forced(family, portable):
             work = stream(suite, ours, key)
             work()
@@ -124,7 +124,7 @@ def _openssl(rounds: int) -> Iterator[Row | str]:
     if importlib.util.find_spec("cryptography") is None:
         yield "OpenSSL's ChaCha20: cryptography is not installed"
         return
-    usable = next(each.usable for each in families() if each.name == "chacha")
+    usable = _family("chacha").usable
     if "avx512" in usable:
         yield _chacha("avx512", ">= 1.2", rounds)
     if "avx2" in usable:
@@ -174,8 +174,8 @@ def naive_masks(keys: list[bytes], signs: list[int], length: int) -> Work | None
 def _packing(length: int, rounds: int) -> Iterator[Row]:
     """As Python calls it; what is measured and what it is held against both make a new array."""
     target = {"avx512": "<= 1.3", "avx2": "<= 3", "portable": "<= 8"}
-    for kernel in next(each.usable for each in families() if each.name == "pack")[::-1]:
-        for bits in (20, 31, 47, 61) if kernel == _active("pack") else (31, 61):
+    for kernel in _family("pack").usable[::-1]:
+        for bits in (20, 31, 47, 61) if kernel == _family("pack").active else (31, 61):
             field = Field(bits)
             vector = field.uniform(bytes(32), length, Suite.AES256CTR)
             packed = field.pack(vector)
@@ -201,8 +201,8 @@ def _packing(length: int, rounds: int) -> Iterator[Row]:
     )
 
 
-def _active(family: str) -> str:
-    return next(each.active for each in families() if each.name == family)
+def _family(name: str) -> Family:
+    return next(each for each in families() if each.name == name)
 
 
 def _quantize(length: int, rounds: int) -> Iterator[Row]:
@@ -253,7 +253,7 @@ def _sharing(rounds: int, count: int) -> Iterator[Row]:
             shares.append(row)
         return shares
 
-    for kernel in next(each.usable for each in families() if each.name == "shamir")[::-1]:
+    for kernel in _family("shamir").usable[::-1]:
         with forced("shamir", kernel):
             ours, some = in_turns([deal, plain], rounds, time.process_time)
         name = f"share {SEEDS} seeds, n = {count}, t = {threshold}, {kernel}"

@@ -10,8 +10,7 @@ from typing import Final
 import numpy as np
 
 import secagg
-from secagg import Client, Field, FixedPoint, Mode, Params, Phase, Server
-from secagg.simulate import Cohort
+from secagg import Field, FixedPoint, Mode, Params, Phase
 from secagg.sparsity import sparse
 
 from . import plot, published
@@ -111,15 +110,16 @@ def gains(clients: int, length: int, rounds: int) -> Iterator[Row | str]:
 
 
 def _unmasking(params: Params, lost: int) -> float:
-    agreed, values = params.round(), np.zeros(params.length, np.float32)
-    run = Cohort(
-        Server(agreed),
-        {party: Client(agreed, party) for party in range(params.cohort)},
-        dict.fromkeys(range(params.cohort), lambda: (values, 1)),
-        dict.fromkeys(range(lost), Phase.MASKED_INPUT),
-    ).play()
-    assert run.result is not None, run.reason
-    return run.cost[Phase.UNMASK].server_seconds
+    done = secagg.secure_sum(
+        [np.zeros(params.length, np.float32)] * params.cohort,
+        FORMAT,
+        drops=dict.fromkeys(range(lost), Phase.MASKED_INPUT),
+        threshold=params.threshold,
+        min_survivors=params.min_survivors,
+        colluders=params.colluders,
+        degree=params.degree,
+    )
+    return done.cost[Phase.UNMASK].server_seconds
 
 
 def tables(played: Sequence[Played]) -> str:

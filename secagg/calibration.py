@@ -49,7 +49,7 @@ class Calibration:
     Args:
         suite: whose masks are expanded.
         bits: width of an element, 16..62.
-        cohort: parties whose messages the server holds: with many, they are in no cache at all.
+        cohort: parties whose messages the server holds, 3 or more: of many, no cache holds them.
     """
 
     def __init__(self, suite: Suite = Suite.AES256CTR, bits: int = 31, cohort: int = 1_000) -> None:

@@ -46,9 +46,7 @@ def pytest_collection(session: pytest.Session) -> None:
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """Thousands of tests stay to the end: the garbage collector need not walk through them again
-    and again, which took a fifth of the time.
-    """
+    """Thousands of tests stay to the end: the garbage collector need not walk through them."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(100_000, 50, 100)
