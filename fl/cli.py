@@ -10,7 +10,7 @@ from typing import Final, NoReturn
 
 import numpy as np
 
-from secagg import Mode, ParameterError, SecAggError
+from secagg import Code, Mode, ParameterError, SecAggError
 
 from . import plot, report
 from .compare import compare_training
@@ -107,7 +107,7 @@ def _run(args: argparse.Namespace) -> None:
     for path in files:
         check_writable(path)
     if len({path.resolve() for path in files}) < len(files):
-        raise ParameterError("--json and --plot name the same file")
+        raise ParameterError("--json and --plot name the same file", Code.ARGUMENT)
     if args.plot is not None:
         plot.require()
     asked = {name: value for name, value in vars(args).items() if name not in ("json", "plot")}

@@ -33,7 +33,7 @@ from typing import Final
 
 import numpy as np
 
-from secagg import FixedPoint, ParameterError, Params
+from secagg import Code, FixedPoint, ParameterError, Params
 
 from .fedavg import RoundReport, Score
 from .models import Model
@@ -105,7 +105,7 @@ def norm(model: Model) -> float:
 
 def _grid(params: Params) -> FixedPoint:
     if not isinstance(params.format, FixedPoint):
-        raise ParameterError("only the FixedPoint format quantizes")
+        raise ParameterError("only the FixedPoint format quantizes", Code.ARGUMENT)
     return params.format
 
 

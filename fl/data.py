@@ -22,7 +22,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from secagg import ParameterError
+from secagg import Code, ParameterError
 
 from .extras import extra
 
@@ -46,7 +46,9 @@ class Split:
 
     def __post_init__(self) -> None:
         if self.x.ndim != 2 or self.y.shape != self.x.shape[:1]:
-            raise ParameterError(f"x of shape {self.x.shape} does not go with y {self.y.shape}")
+            raise ParameterError(
+                f"x of shape {self.x.shape} does not go with y {self.y.shape}", Code.SHAPE
+            )
 
     def __len__(self) -> int:
         return len(self.y)
@@ -103,7 +105,9 @@ def load(name: str, clients: int = 10, seed: int = 0) -> Dataset:
         MissingExtraError: scikit-learn is not installed.
     """
     if name not in DATASETS:
-        raise ParameterError(f"no data set {name!r}: there are {', '.join(DATASETS)}")
+        raise ParameterError(
+            f"no data set {name!r}: there are {', '.join(DATASETS)}", Code.ARGUMENT
+        )
     x, y = DATASETS[name]()
     test = _held_out(y)
     x = scale(x, x[~test])
@@ -149,7 +153,8 @@ def deal(rng: np.random.Generator, labels: Labels, clients: int) -> list[NDArray
     if not 1 <= clients <= most:
         raise ParameterError(
             f"{len(labels)} training examples cannot be dealt to {clients} clients: "
-            f"1..{most} are possible, with {MIN_EXAMPLES} examples each"
+            f"1..{most} are possible, with {MIN_EXAMPLES} examples each",
+            Code.ARGUMENT,
         )
     sizes = rng.dirichlet(np.full(clients, SIZE_SKEW))
     held: list[list[int]] = [[] for _ in range(clients)]

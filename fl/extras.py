@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from secagg import SecAggError
+from secagg import Code, SecAggError
 
 
 class MissingExtraError(SecAggError):
@@ -21,4 +21,6 @@ def extra() -> Iterator[None]:
         yield
     except ImportError as error:
         package = (error.name or str(error)).partition(".")[0]
-        raise MissingExtraError(f"{package} is missing: pip install 'secagg[fl]'") from None
+        raise MissingExtraError(
+            f"{package} is missing: pip install 'secagg[fl]'", Code.MISSING_EXTRA
+        ) from None

@@ -13,6 +13,7 @@ import numpy as np
 
 from secagg import (
     Client,
+    Code,
     FixedPoint,
     Identity,
     Layout,
@@ -49,8 +50,10 @@ class RoundReport:
         survivors: clients whose update is in the sum; empty if the round failed.
         failed: whether the model stayed as it was.
         reason: why the round failed, or "".
+        code: the same for programs, or None.
         drops: who vanished, before which message (a simulation knows).
         refusals: clients that would not go on, with their reasons.
+        refusal_codes: the same for programs.
         clipped: update values that were clipped, over all clients that sent an input.
         bytes_up: that a client sent, mean over the cohort. Messages of secure aggregation only:
             the offer and the model itself, broadcast to every client, come on top.
@@ -64,8 +67,10 @@ class RoundReport:
     survivors: tuple[int, ...]
     failed: bool
     reason: str
+    code: Code | None
     drops: Drops
     refusals: Mapping[int, str]
+    refusal_codes: Mapping[int, Code]
     clipped: int
     bytes_up: float
     bytes_down: float
@@ -94,7 +99,7 @@ def fedavg_params(
         ParameterError: impossible values, or no field has room for such a sum.
     """
     if not clients:
-        raise ParameterError("federated averaging needs clients")
+        raise ParameterError("federated averaging needs clients", Code.ARGUMENT)
     fixed = FixedPoint(clip=clip, bits=bits, max_weight=max(c.examples for c in clients))
     length = Layout.of(model).length
     return Params(cohort=len(clients), length=length, format=fixed, mode=mode)
@@ -183,7 +188,8 @@ class FedAvg:
             try:
                 secure, give = participant.join(offer, self.model, number, random)
             except ParameterError as error:  # its policy refuses: it never appears
-                party.refusals[index] = str(error)
+                party.refusals[index] = error.reason
+                party.refusal_codes[index] = error.code
             else:
                 party.clients[index], party.inputs[index] = secure, give
         run = Cohort(server, party.clients, party.inputs, drops).play()
@@ -196,8 +202,10 @@ class FedAvg:
             survivors=run.result.survivors if run.result else (),
             failed=run.result is None,
             reason=run.reason,
+            code=run.code,
             drops=dict(drops),
             refusals=party.refusals | run.refusals,
+            refusal_codes=party.refusal_codes | run.refusal_codes,
             clipped=sum(run.clipped.values()),
             bytes_up=sum(run.bytes_up.values()) / cohort,
             bytes_down=sum(run.bytes_down.values()) / cohort,
@@ -221,28 +229,34 @@ class _Party:
     clients: dict[int, Client] = field(default_factory=dict)
     inputs: dict[int, Input] = field(default_factory=dict)
     refusals: dict[int, str] = field(default_factory=dict)
+    refusal_codes: dict[int, Code] = field(default_factory=dict)
 
 
 def _check_clients(params: Params, clients: Sequence[FedClient]) -> None:
     if len(clients) != params.cohort:
-        raise ParameterError(f"{len(clients)} clients, and params for {params.cohort}")
+        raise ParameterError(
+            f"{len(clients)} clients, and params for {params.cohort}", Code.ARGUMENT
+        )
     if not isinstance(params.format, FixedPoint):
-        raise ParameterError("federated averaging needs the FixedPoint format")
+        raise ParameterError("federated averaging needs the FixedPoint format", Code.ARGUMENT)
     for index, client in enumerate(clients):
         if not 1 <= client.examples <= params.format.max_weight:
             raise ParameterError(
                 f"client {index} has {client.examples} examples, and weights are in "
-                f"1..{params.format.max_weight}"
+                f"1..{params.format.max_weight}",
+                Code.WEIGHT,
             )
 
 
 def _check_drops(drops: Sequence[Drops], rounds: int, cohort: int) -> None:
     if len(drops) != rounds:
-        raise ParameterError(f"drops for {len(drops)} rounds, and {rounds} rounds")
+        raise ParameterError(f"drops for {len(drops)} rounds, and {rounds} rounds", Code.ARGUMENT)
     for each in drops:
         for party, phase in each.items():
             if party not in range(cohort) or not isinstance(phase, Phase):
-                raise ParameterError(f"no client {party!r} can drop before {phase!r}")
+                raise ParameterError(
+                    f"no client {party!r} can drop before {phase!r}", Code.ARGUMENT
+                )
 
 
 def simulated_randomness(seed: int) -> Callable[[int, int], Randomness]:

@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from secagg import ParameterError
+from secagg import Code, ParameterError
 
 
 def check_writable(path: Path) -> None:
@@ -13,17 +13,17 @@ def check_writable(path: Path) -> None:
         ParameterError: no such folder, a folder itself, or no permission.
     """
     if path.is_dir():
-        raise ParameterError(f"{path} is a folder")
+        raise ParameterError(f"{path} is a folder", Code.IO)
     if _is_special(path):
         if not os.access(path, os.W_OK):
-            raise ParameterError(f"cannot write to {path}")
+            raise ParameterError(f"cannot write to {path}", Code.IO)
         return
     part = _part(path)
     try:
         part.touch()
         part.unlink()
     except OSError as error:
-        raise ParameterError(f"cannot write {path}: {error.strerror}") from None
+        raise ParameterError(f"cannot write {path}: {error.strerror}", Code.IO) from None
 
 
 def write_whole(path: Path, data: bytes) -> None:

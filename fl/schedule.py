@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from secagg import Mode, ParameterError, Phase
+from secagg import Code, Mode, ParameterError, Phase
 
 Drops = Mapping[int, Phase]
 
@@ -26,7 +26,7 @@ def draw_drops(rng: np.random.Generator, clients: int, rate: float, mode: Mode) 
         ParameterError: the rate is outside its range.
     """
     if not 0.0 <= rate < 1.0:
-        raise ParameterError(f"the dropout rate must be in [0, 1), not {rate}")
+        raise ParameterError(f"the dropout rate must be in [0, 1), not {rate}", Code.ARGUMENT)
     gone = rng.random(clients) < rate
     phases = rng.integers(len(mode.phases), size=clients)
     return {party: mode.phases[phases[party]] for party in range(clients) if gone[party]}

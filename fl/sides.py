@@ -16,6 +16,7 @@ import numpy as np
 
 from secagg import (
     Client,
+    Code,
     Directory,
     Identity,
     Layout,
@@ -66,10 +67,11 @@ class Coordinator:
         self.server: Server | None = None
         self._directory = directory
         if any(array.dtype.kind != "f" for array in self.model):
-            raise ParameterError("a model is a list of arrays of floats")
+            raise ParameterError("a model is a list of arrays of floats", Code.DTYPE)
         if self.layout.length != params.length:
             raise ParameterError(
-                f"the model has {self.layout.length} parameters, params say {params.length}"
+                f"the model has {self.layout.length} parameters, params say {params.length}",
+                Code.SHAPE,
             )
 
     def open(self, number: int) -> tuple[bytes, Server]:
@@ -157,8 +159,10 @@ class Participant:
         try:
             update = layout.flatten(trained).astype(np.float64)
         except RangeError as error:
-            raise RangeError(f"client {self.index}: {error}") from None
+            raise RangeError(f"client {self.index}: {error}", error.code) from None
         update -= layout.flatten(model).astype(np.float64)
         if not np.isfinite(update).all():
-            raise RangeError(f"client {self.index}: its update has a value that is not finite")
+            raise RangeError(
+                f"client {self.index}: its update has a value that is not finite", Code.NOT_FINITE
+            )
         return update, self._client.examples

@@ -5,7 +5,7 @@ from typing import Final
 
 import numpy as np
 
-from secagg import ParameterError
+from secagg import Code, ParameterError
 
 from .data import Split
 from .models import Architecture, Model
@@ -30,7 +30,7 @@ class Descent:
 
     def __post_init__(self) -> None:
         if not (self.rate > 0 and self.epochs >= 1 and self.batch >= 1):
-            raise ParameterError(f"no training is possible with {self}")
+            raise ParameterError(f"no training is possible with {self}", Code.ARGUMENT)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

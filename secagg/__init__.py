@@ -7,6 +7,7 @@ even when clients drop out at any moment. `secure_sum` tries it in one process; 
 
 import logging
 
+from .codes import Code
 from .directory import Directory
 from .errors import (
     SERVER,
@@ -53,6 +54,7 @@ __all__ = [
     "SERVER",
     "Aborted",
     "Client",
+    "Code",
     "Completed",
     "DecodeError",
     "Directory",

@@ -11,6 +11,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from .codes import Code
 from .errors import NativeError, RangeError
 
 _MEND: Final = "run `pip install -e .` in the repository (it needs a C compiler)"
@@ -20,7 +21,8 @@ try:
 except ImportError as error:
     raise NativeError(
         f"the compiled module secagg._native is missing ({error}); {_MEND}, or, if you have "
-        "installed secagg elsewhere, start Python from another folder"
+        "installed secagg elsewhere, start Python from another folder",
+        Code.NOT_BUILT,
     ) from None
 
 ffi: Final = _native.ffi
@@ -54,7 +56,9 @@ def _check_fresh() -> None:
         digest.update(path.read_bytes())
     built_from = ffi.string(lib.sa_source_digest())
     if built_from != digest.hexdigest().encode():
-        raise NativeError(f"the compiled module is older than the sources in native/; {_MEND}")
+        raise NativeError(
+            f"the compiled module is older than the sources in native/; {_MEND}", Code.STALE_BUILD
+        )
 
 
 _check_fresh()
@@ -104,6 +108,6 @@ def check(status: int, what: str) -> None:
         NativeError: any other failure; arguments are checked before, so it is a bug.
     """
     if status == lib.SA_ERANGE:
-        raise RangeError(f"{what}: a value is out of range")
+        raise RangeError(f"{what}: a value is out of range", Code.OUT_OF_RANGE)
     if status != lib.SA_OK:
-        raise NativeError(f"{what}: status {status} from the native core")
+        raise NativeError(f"{what}: status {status} from the native core", Code.NATIVE)

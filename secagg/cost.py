@@ -7,6 +7,7 @@ simulation holds.
 
 from dataclasses import dataclass
 
+from .codes import Code
 from .errors import ParameterError
 from .pairwise.messages import SEALED_BYTES
 from .params import Mode, Params
@@ -121,7 +122,7 @@ class Shape:
             ParameterError: more dropouts than leave a quorum.
         """
         if not 0 <= dropouts <= params.cohort - params.quorum:
-            raise ParameterError(f"a round with {dropouts} dropouts has no result")
+            raise ParameterError(f"a round with {dropouts} dropouts has no result", Code.ARGUMENT)
         return cls(
             params.cohort,
             params.degree or params.cohort - 1,

@@ -12,6 +12,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
+from .codes import Code
 from .errors import IdentityError, ParameterError
 from .files import PUBLIC, read_file, write_file
 from .params import MAX_COHORT
@@ -60,26 +61,27 @@ class _Rules:
     def revoke(self, key: bytes) -> None:
         _check_key("a revoked key", key)
         if key in self._revoked:
-            raise ParameterError("a key is revoked twice")
+            raise ParameterError("a key is revoked twice", Code.DUPLICATE_KEY)
         if key in self._pinned:
-            raise ParameterError("a revoked key is pinned")
+            raise ParameterError("a revoked key is pinned", Code.REVOKED_KEY)
         self._revoked.add(key)
 
     def pin(self, name: str, key: bytes) -> None:
         if not isinstance(name, str) or not _NAME.fullmatch(name):
             raise ParameterError(
                 "a name has 1 to 64 letters, digits and ._@- of ASCII, and begins with one of "
-                "the first two"
+                "the first two",
+                Code.ARGUMENT,
             )
         if name.lower() in self._names:
-            raise ParameterError(f"two parties are called {name}")
+            raise ParameterError(f"two parties are called {name}", Code.DUPLICATE_NAME)
         _check_key(f"the key of {name}", key)
         if key in self._revoked:
-            raise ParameterError(f"the key of {name} is revoked")
+            raise ParameterError(f"the key of {name} is revoked", Code.REVOKED_KEY)
         if key in self._pinned:
-            raise ParameterError(f"the key of {name} is pinned twice")
+            raise ParameterError(f"the key of {name} is pinned twice", Code.DUPLICATE_KEY)
         if self.count == MAX_COHORT:
-            raise ParameterError(f"a directory has at most {MAX_COHORT} entries")
+            raise ParameterError(f"a directory has at most {MAX_COHORT} entries", Code.LIMIT)
         self.count += 1
         self._names.add(name.lower())
         self._pinned.add(key)
@@ -87,7 +89,9 @@ class _Rules:
 
 def _check_key(what: str, key: object) -> None:
     if not isinstance(key, bytes) or not _strong(key):
-        raise ParameterError(f"{what} is no Ed25519 verify key: malformed, or of low order")
+        raise ParameterError(
+            f"{what} is no Ed25519 verify key: malformed, or of low order", Code.WEAK_KEY
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +148,7 @@ class Directory:
         """
         index = self._index.get(verify_key)
         if index is None:
-            raise ParameterError("this verify key is not in the directory")
+            raise ParameterError("this verify key is not in the directory", Code.UNKNOWN_NAME)
         return index
 
     def encode(self) -> bytes:
@@ -157,7 +161,7 @@ class Directory:
         for index, entry in enumerate(self.entries):
             if entry.name == name:
                 return index
-        raise ParameterError("nobody in the directory has this name")
+        raise ParameterError("nobody in the directory has this name", Code.UNKNOWN_NAME)
 
     def join(self, name: str, verify_key: bytes) -> "Directory":
         """With one more party, at the next index.
@@ -217,9 +221,9 @@ class Directory:
         """
         lines = text.split(b"\n")
         if lines[0] != _DIRECTORY_HEADER.encode():
-            raise IdentityError(f"line 1: must be '{_DIRECTORY_HEADER}'")
+            raise IdentityError(f"line 1: must be '{_DIRECTORY_HEADER}'", Code.FOREIGN_FILE)
         if lines.pop() != b"":
-            raise IdentityError(f"line {len(lines) + 1}: cut short")
+            raise IdentityError(f"line {len(lines) + 1}: cut short", Code.CORRUPT)
         entries: list[Entry] = []
         revoked: set[bytes] = set()
         rules, section = _Rules(), "entries"
@@ -241,11 +245,13 @@ class Directory:
                     rules.revoke(key)
                     revoked.add(key)
                 else:
-                    raise ParameterError("nothing may follow 'end'")
+                    raise ParameterError("nothing may follow 'end'", Code.CORRUPT)
             except ParameterError as error:
-                raise IdentityError(f"line {number}: {error}") from None
+                raise IdentityError(f"line {number}: {error}", error.code) from None
         if section != "end":
-            raise IdentityError(f"line {len(lines) + 1}: 'end' is missing; cut short?")
+            raise IdentityError(
+                f"line {len(lines) + 1}: 'end' is missing; cut short?", Code.CORRUPT
+            )
         return cls(tuple(entries), frozenset(revoked))
 
     def save(self, path: str | os.PathLike[str], *, overwrite: bool = True) -> None:
@@ -268,21 +274,24 @@ class Directory:
         try:
             return cls.from_text(content)
         except IdentityError as error:
-            raise IdentityError(f"{path}: {error}") from None
+            raise IdentityError(f"{path}: {error}", error.code) from None
 
 
 def _read_entry(line: str, index: int) -> Entry:
     found = _ENTRY.fullmatch(line)
     if found is None:
         raise ParameterError(
-            "must be an index, a verify key of 64 hexadecimal digits (lower case) and a name"
+            "must be an index, a verify key of 64 hexadecimal digits (lower case) and a name",
+            Code.CORRUPT,
         )
     if int(found[1]) != index:
-        raise ParameterError(f"the next index is {index}, not {found[1]}")
+        raise ParameterError(f"the next index is {index}, not {found[1]}", Code.CORRUPT)
     return Entry(found[3], bytes.fromhex(found[2]))
 
 
 def _read_key(line: str) -> bytes:
     if not re.fullmatch(_HEX_KEY, line):
-        raise ParameterError("must be a key of 64 hexadecimal digits (lower case), or 'end'")
+        raise ParameterError(
+            "must be a key of 64 hexadecimal digits (lower case), or 'end'", Code.CORRUPT
+        )
     return bytes.fromhex(line)

@@ -1,9 +1,12 @@
 """The exceptions of the library. Each says whose fault it is; none ever holds a secret.
 
-A party is named by its index in the cohort, and the server by `SERVER`.
+Each has a sentence for people (`reason`) and a `code` for programs. A party is named by its index
+in the cohort, and the server by `SERVER`.
 """
 
 from typing import Final
+
+from .codes import Code
 
 SERVER: Final = -1
 
@@ -14,7 +17,20 @@ def party_name(party: int) -> str:
 
 
 class SecAggError(Exception):
-    """Base of every exception that the library raises on purpose."""
+    """Base of every exception that the library raises on purpose.
+
+    Attributes:
+        reason: what is wrong, in one sentence or phrase.
+        code: the same for programs; it stays when sentences are reworded.
+    """
+
+    def __init__(self, reason: str, code: Code) -> None:
+        super().__init__(reason, code)
+        self.reason = reason
+        self.code = code
+
+    def __str__(self) -> str:
+        return self.reason
 
 
 class ParameterError(SecAggError, ValueError):
@@ -30,7 +46,13 @@ class IdentityError(SecAggError):
 
 
 class StateError(SecAggError):
-    """Stored state is unusable: a suspended client, a server's snapshot, or a ledger."""
+    """Stored state is unusable: a suspended client, a server's snapshot, or a ledger.
+
+    A ledger of one's own raises it without a code when a claim could not be stored.
+    """
+
+    def __init__(self, reason: str, code: Code = Code.LEDGER) -> None:
+        super().__init__(reason, code)
 
 
 class LocalProtocolError(SecAggError):
@@ -43,12 +65,13 @@ class RemoteProtocolError(SecAggError):
     Attributes:
         party: index of the peer, or `SERVER`.
         reason: what is wrong with it, in one phrase.
+        code: the same for programs.
     """
 
-    def __init__(self, party: int, reason: str) -> None:
-        super().__init__(party, reason)
+    def __init__(self, party: int, reason: str, code: Code) -> None:
+        super().__init__(reason, code)
+        self.args = (party, reason, code)
         self.party = party
-        self.reason = reason
 
     def __str__(self) -> str:
         return f"{party_name(self.party)}: {self.reason}"
@@ -59,15 +82,7 @@ class DecodeError(RemoteProtocolError):
 
 
 class Aborted(SecAggError):
-    """A client will not go on: continuing could expose its input. Its secrets are wiped.
-
-    Attributes:
-        reason: which condition failed, in one phrase.
-    """
-
-    def __init__(self, reason: str) -> None:
-        super().__init__(reason)
-        self.reason = reason
+    """A client will not go on: continuing could expose its input. Its secrets are wiped."""
 
 
 class NativeError(SecAggError):

@@ -8,6 +8,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from .codes import Code
+
 
 class Phase(Enum):
     """The steps of a round, named by the message that each client sends in it.
@@ -71,11 +73,13 @@ class Work:
 class Dropped:
     """Server: a party is out of the round, because it was silent or because of what it sent.
 
-    One that falls out in the consistency step has its input in the sum all the same.
+    One that falls out in the consistency step has its input in the sum all the same. `code` says
+    why to programs.
     """
 
     party: int
     reason: str
+    code: Code
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,10 +94,11 @@ class Failed:
     """Server: the round is over without a sum.
 
     `disputes` are (dealer, holder) pairs whose shares were missing or did not fit, if that is why:
-    either of the two may be at fault.
+    either of the two may be at fault. `code` says to programs why it ended.
     """
 
     reason: str
+    code: Code
     disputes: tuple[tuple[int, int], ...] = ()
 
 

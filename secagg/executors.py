@@ -13,6 +13,7 @@ from queue import Empty, SimpleQueue
 from threading import TIMEOUT_MAX
 from typing import Any, Final
 
+from .codes import Code
 from .errors import ParameterError, RangeError
 from .events import Job, ServerEvent, Work
 from .pairwise.server import Server
@@ -57,7 +58,7 @@ def run_jobs(
             itself was interrupted, which ends the round.
     """
     if in_flight < 1 or not 0 < patience <= TIMEOUT_MAX:
-        raise ParameterError("in_flight and patience are positive and finite")
+        raise ParameterError("in_flight and patience are positive and finite", Code.ARGUMENT)
     return _Run(server, events, executor).finish(in_flight, patience)
 
 

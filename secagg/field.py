@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from . import _binding
 from ._binding import Vector, check
+from .codes import Code
 from .errors import RangeError
 from .moduli import modulus
 from .threads import default_threads
@@ -65,16 +66,18 @@ class Field:
         try:
             array: Vector = np.asarray(values if isinstance(values, np.ndarray) else list(values))
         except (TypeError, ValueError):
-            raise RangeError("a vector is a sequence of integers") from None
+            raise RangeError("a vector is a sequence of integers", Code.DTYPE) from None
         if array.ndim != 1:
-            raise RangeError(f"a vector has one dimension, not {array.ndim}")
+            raise RangeError(f"a vector has one dimension, not {array.ndim}", Code.SHAPE)
         if array.size == 0:
             return self.zeros(0)
         if array.dtype.kind not in "iu":
-            raise RangeError(f"field elements are integers, not {array.dtype}")
+            raise RangeError(f"field elements are integers, not {array.dtype}", Code.DTYPE)
         if array.dtype != self.dtype or not _readable(array):
             if int(array.min()) < 0 or int(array.max()) >= self.modulus:
-                raise RangeError(f"field elements must be in 0..{self.modulus - 1}")
+                raise RangeError(
+                    f"field elements must be in 0..{self.modulus - 1}", Code.OUT_OF_RANGE
+                )
             return np.require(array, self.dtype, ["C", "A"])
         return array
 
@@ -85,11 +88,15 @@ class Field:
     def _writable(self, array: Vector, length: int | None = None) -> Vector:
         """Refuses an array that the core could not write in place."""
         if not isinstance(array, np.ndarray) or array.ndim != 1 or array.dtype != self.dtype:
-            raise RangeError(f"the output must be a one-dimensional {self.dtype} array")
+            raise RangeError(
+                f"the output must be a one-dimensional {self.dtype} array", Code.BUFFER
+            )
         if not (_readable(array) and array.flags.writeable):
-            raise RangeError("the output must be contiguous, aligned, writable and native")
+            raise RangeError(
+                "the output must be contiguous, aligned, writable and native", Code.BUFFER
+            )
         if length is not None and array.size != length:
-            raise RangeError(f"the output has {array.size} elements, not {length}")
+            raise RangeError(f"the output has {array.size} elements, not {length}", Code.BUFFER)
         return array
 
     def _output(self, out: Vector | None, length: int, *inputs: Vector) -> Vector:
@@ -100,7 +107,7 @@ class Field:
         for array in inputs:
             same = array.ctypes.data == out.ctypes.data and array.size == out.size
             if not same and np.may_share_memory(array, out):
-                raise RangeError("the output overlaps an input in part")
+                raise RangeError("the output overlaps an input in part", Code.BUFFER)
         return out
 
     # -- arithmetic -----------------------------------------------------------------------
@@ -108,7 +115,7 @@ class Field:
     def _binary(self, name: str, a: Vector, b: Vector, out: Vector | None) -> Vector:
         a, b = self.vector(a), self.vector(b)
         if a.size != b.size:
-            raise RangeError(f"vectors of {a.size} and {b.size} elements do not match")
+            raise RangeError(f"vectors of {a.size} and {b.size} elements do not match", Code.SHAPE)
         out = self._output(out, a.size, a, b)
         function = _binding.by_lane(name, out)
         status = function(
@@ -136,7 +143,7 @@ class Field:
     def scale(self, a: Vector, factor: int, out: Vector | None = None) -> Vector:
         """factor * a with factor in [0, p); `out` may be a."""
         if not 0 <= factor < self.modulus:
-            raise RangeError(f"the factor must be in 0..{self.modulus - 1}")
+            raise RangeError(f"the factor must be in 0..{self.modulus - 1}", Code.ARGUMENT)
         a = self.vector(a)
         out = self._output(out, a.size, a)
         function = _binding.by_lane("scale", out)
@@ -147,12 +154,12 @@ class Field:
     def sum(self, rows: NDArray[np.generic], out: Vector | None = None) -> Vector:
         """The sum of the rows of a two-dimensional array, shape (count, length) -> (length,)."""
         if rows.ndim != 2:
-            raise RangeError(f"rows have two dimensions, not {rows.ndim}")
+            raise RangeError(f"rows have two dimensions, not {rows.ndim}", Code.SHAPE)
         count, length = rows.shape
         flat = self.vector(np.ascontiguousarray(rows).reshape(-1))
         out = self._output(out, length)
         if np.may_share_memory(flat, out):
-            raise RangeError("the output overlaps the rows")
+            raise RangeError("the output overlaps the rows", Code.BUFFER)
         function = _binding.by_lane("sum", out)
         status = function(_binding.write(out), _binding.read(flat), count, length, self.bits)
         check(status, "sum")
@@ -193,15 +200,15 @@ class Field:
             threads = default_threads()
         self._check_range(self._writable(acc))
         if len(keys) != len(signs) or any(memoryview(key).nbytes != KEY_BYTES for key in keys):
-            raise RangeError("every mask needs one key of 32 bytes and one sign")
+            raise RangeError("every mask needs one key of 32 bytes and one sign", Code.ARGUMENT)
         if any(sign not in (1, -1) for sign in signs):
-            raise RangeError("signs are +1 or -1")
+            raise RangeError("signs are +1 or -1", Code.ARGUMENT)
         if not 0 <= start < 2**64 - acc.size:
-            raise RangeError("a mask has 2**64 elements")
+            raise RangeError("a mask has 2**64 elements", Code.ARGUMENT)
         if suite not in SUITES:
-            raise RangeError(f"there is no suite {suite}")
+            raise RangeError(f"there is no suite {suite}", Code.UNSUPPORTED)
         if threads < 1:
-            raise RangeError(f"work takes one thread or more, not {threads}")
+            raise RangeError(f"work takes one thread or more, not {threads}", Code.ARGUMENT)
         joined = b"".join(keys)
         sign_array = np.array(signs, np.int8)
         function = _binding.by_lane("mask_add", acc)
@@ -242,12 +249,15 @@ class Field:
         if len(packed) != self.packed_bytes(target.size):
             raise RangeError(
                 f"{target.size} packed elements take {self.packed_bytes(target.size)} bytes, "
-                f"not {len(packed)}"
+                f"not {len(packed)}",
+                Code.SHAPE,
             )
         function = _binding.by_lane(name, target)
         status = function(_binding.write(target), packed, target.size, self.bits)
         if status == _binding.lib.SA_EDECODE:
-            raise RangeError("packed elements must be below the modulus, with zero padding")
+            raise RangeError(
+                "packed elements must be below the modulus, with zero padding", Code.OUT_OF_RANGE
+            )
         check(status, name)
         return target
 
@@ -258,7 +268,7 @@ class Field:
             RangeError: wrong number of bytes, an element >= p, or padding that is not zero.
         """
         if len(data) != self.packed_bytes(length):  # before memory is taken
-            raise RangeError(f"{len(data)} bytes are not {length} packed elements")
+            raise RangeError(f"{len(data)} bytes are not {length} packed elements", Code.SHAPE)
         return self._unpack_into("unpack", np.empty(length, self.dtype), data)
 
     def unpack_add(self, acc: Vector, data: bytes) -> Vector:

@@ -5,6 +5,7 @@ import stat
 from pathlib import Path
 from typing import Final
 
+from .codes import Code
 from .errors import IdentityError
 from .secret import Secret
 
@@ -13,7 +14,9 @@ PUBLIC: Final = 0o644
 
 
 def _cannot(verb: str, path: Path, error: OSError) -> IdentityError:
-    return IdentityError(f"{path}: cannot {verb} it: {error.strerror or type(error).__name__}")
+    return IdentityError(
+        f"{path}: cannot {verb} it: {error.strerror or type(error).__name__}", Code.IO
+    )
 
 
 def _create(path: str, flags: int) -> int:
@@ -57,7 +60,7 @@ def write_file(path: Path, content: Secret, mode: int, *, overwrite: bool) -> No
             os.close(folder)
     except FileExistsError:
         raise IdentityError(
-            f"{path}: exists already; move it away, or ask to overwrite it"
+            f"{path}: exists already; move it away, or ask to overwrite it", Code.EXISTS
         ) from None
     except OSError as error:
         raise _cannot("write", path, error) from None
@@ -79,23 +82,26 @@ def read_file(path: Path, limit: int, *, private: bool) -> Secret:
     try:
         with open(path, "rb", opener=_look) as stream:
             found = os.fstat(stream.fileno())
-            if reason := _unsafe(found, private):
-                raise IdentityError(f"{path}: {reason}")
+            if unsafe := _unsafe(found, private):
+                reason, code = unsafe
+                raise IdentityError(f"{path}: {reason}", code)
             if not 0 < found.st_size <= limit:
-                raise IdentityError(f"{path}: {found.st_size} bytes; 1 to {limit} are possible")
+                raise IdentityError(
+                    f"{path}: {found.st_size} bytes; 1 to {limit} are possible", Code.LIMIT
+                )
             return Secret(stream.read(limit))
     except OSError as error:
         raise _cannot("read", path, error) from None
 
 
-def _unsafe(found: os.stat_result, private: bool) -> str | None:
+def _unsafe(found: os.stat_result, private: bool) -> tuple[str, Code] | None:
     mode = stat.S_IMODE(found.st_mode)
     if not stat.S_ISREG(found.st_mode):
-        return "not a regular file"
+        return "not a regular file", Code.IO
     if private and found.st_uid != os.geteuid():
-        return "belongs to another user; its owner alone may use it"
+        return "belongs to another user; its owner alone may use it", Code.PERMISSIONS
     if private and mode & 0o077:
-        return f"others may use it (mode {mode:04o}); run `chmod 600` on it"
+        return f"others may use it (mode {mode:04o}); run `chmod 600` on it", Code.PERMISSIONS
     if mode & stat.S_IWOTH:
-        return f"everybody may change it (mode {mode:04o}); run `chmod o-w` on it"
+        return f"everybody may change it (mode {mode:04o}); run `chmod o-w` on it", Code.PERMISSIONS
     return None

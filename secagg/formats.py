@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Final
 
 from . import wire
+from .codes import Code
 from .errors import ParameterError
 
 MAX_FIXED_POINT_BITS: Final = 32
@@ -18,9 +19,9 @@ _INT64: Final = range(-(2**63), 2**63)
 def require_int(name: str, value: object, low: int, high: int) -> None:
     """ParameterError unless `value` is an int (and no bool) in low..high."""
     if not isinstance(value, int) or isinstance(value, bool):
-        raise ParameterError(f"{name} must be an int, not {type(value).__name__}")
+        raise ParameterError(f"{name} must be an int, not {type(value).__name__}", Code.ARGUMENT)
     if not low <= value <= high:
-        raise ParameterError(f"{name} must be in {low}..{high}, not {value}")
+        raise ParameterError(f"{name} must be in {low}..{high}, not {value}", Code.ARGUMENT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +46,14 @@ class FixedPoint:
 
     def __post_init__(self) -> None:
         if not isinstance(self.clip, int | float) or isinstance(self.clip, bool):
-            raise ParameterError(f"clip must be a number, not {type(self.clip).__name__}")
+            raise ParameterError(
+                f"clip must be a number, not {type(self.clip).__name__}", Code.ARGUMENT
+            )
         # Both ends keep 2 * clip and levels / (2 * clip) finite, normal doubles.
         if not 2.0**-900 <= self.clip <= 2.0**900:
-            raise ParameterError("clip must be finite and positive, in 2**-900 .. 2**900")
+            raise ParameterError(
+                "clip must be finite and positive, in 2**-900 .. 2**900", Code.ARGUMENT
+            )
         object.__setattr__(self, "clip", float(self.clip))
         require_int("bits", self.bits, 1, MAX_FIXED_POINT_BITS)
         require_int("max_weight", self.max_weight, 1, MAX_WEIGHT)
@@ -105,7 +110,9 @@ class Integers:
         require_int("low", self.low, _INT64[0], _INT64[-1])
         require_int("high", self.high, _INT64[0], _INT64[-1])
         if self.low >= self.high:
-            raise ParameterError(f"low ({self.low}) must be below high ({self.high})")
+            raise ParameterError(
+                f"low ({self.low}) must be below high ({self.high})", Code.ARGUMENT
+            )
 
     @property
     def weighted(self) -> bool:
@@ -124,7 +131,9 @@ class Integers:
     def check_totals(self, cohort: int) -> None:
         """ParameterError unless the sum of a whole cohort fits int64."""
         if self.low * cohort not in _INT64 or self.high * cohort not in _INT64:
-            raise ParameterError("the sum of a whole cohort does not fit a 64-bit integer")
+            raise ParameterError(
+                "the sum of a whole cohort does not fit a 64-bit integer", Code.HEADROOM
+            )
 
 
 Format = FixedPoint | Integers
@@ -139,5 +148,5 @@ def read_format(reader: wire.Reader) -> Format:
         if code == Integers.code:
             return Integers(low=reader.i64(), high=reader.i64())
     except ParameterError as error:
-        raise reader.error(f"impossible format: {error}") from None
-    raise reader.error(f"unknown format {code}")
+        raise reader.error(f"impossible format: {error}", error.code) from None
+    raise reader.error(f"unknown format {code}", Code.UNSUPPORTED)

@@ -8,8 +8,9 @@ import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, NoReturn
+from typing import Final, NamedTuple, NoReturn
 
+from .codes import Code
 from .errors import IdentityError, LocalProtocolError, ParameterError
 from .files import PRIVATE, read_file, write_file
 from .primitives import seal, sign
@@ -66,22 +67,29 @@ class _Stored:
 # of every frame that an exception goes through.
 
 
-def _parse(content: Secret) -> _Stored | str:
+class _Fault(NamedTuple):
+    """What an exception is made of."""
+
+    reason: str
+    code: Code
+
+
+def _parse(content: Secret) -> _Stored | _Fault:
     """The file's content, or why there is none."""
     text = content.expose().decode("utf-8", "replace")
     found = _FILE.fullmatch(text)
     if found is None:
         if not text.startswith("secagg identity v"):
-            return "not an identity of secagg"
+            return _Fault("not an identity of secagg", Code.FOREIGN_FILE)
         if not text.startswith(_HEADER):
-            return "of another version than v1; use the secagg that wrote it"
-        return f"truncated or altered; {_MEND}"
+            return _Fault("of another version than v1; use the secagg that wrote it", Code.VERSION)
+        return _Fault(f"truncated or altered; {_MEND}", Code.CORRUPT)
     key, seed, passes, memory, salt, sealed = found.groups()
     if seed is not None:
         return _Stored(bytes.fromhex(key), Secret(bytes.fromhex(seed)), MODERATE, b"", b"")
     cost = Cost(int(passes), int(memory))
     if not cost.allowed:
-        return f"its argon2id would take too long or too much memory; {_MEND}"
+        return _Fault(f"its argon2id would take too long or too much memory; {_MEND}", Code.LIMIT)
     return _Stored(bytes.fromhex(key), None, cost, bytes.fromhex(salt), bytes.fromhex(sealed))
 
 
@@ -102,12 +110,14 @@ def _seal(seed: Secret, stored: _Stored, phrase: Secret) -> bytes | None:
     return key and seal.seal(key, seed.expose(), stored.preamble.encode())
 
 
-def _unseal(stored: _Stored, phrase: Secret) -> Secret | str:
+def _unseal(stored: _Stored, phrase: Secret) -> Secret | _Fault:
     key = derive(phrase.expose(), stored.salt, stored.cost)
     if key is None:
-        return _no_memory(stored.cost)
+        return _Fault(_no_memory(stored.cost), Code.LIMIT)
     seed = seal.unseal(key, stored.sealed, stored.preamble.encode())
-    return "the passphrase is wrong, or the file altered" if seed is None else Secret(seed)
+    if seed is None:
+        return _Fault("the passphrase is wrong, or the file altered", Code.WRONG_KEY)
+    return Secret(seed)
 
 
 def _no_memory(cost: Cost) -> str:
@@ -129,7 +139,9 @@ class Identity:
     def __init__(self, seed: Secret) -> None:
         self._verify_key = b""  # a refused one has a repr as well
         if not isinstance(seed, Secret) or len(seed.expose()) != sign.SEED_BYTES:
-            raise ParameterError(f"the seed of an identity is a Secret of {sign.SEED_BYTES} bytes")
+            raise ParameterError(
+                f"the seed of an identity is a Secret of {sign.SEED_BYTES} bytes", Code.ARGUMENT
+            )
         self._seed = seed
         self._verify_key = sign.verify_key(seed.expose())
 
@@ -156,9 +168,11 @@ class Identity:
             ParameterError: the message is not bytes.
         """
         if not isinstance(message, bytes):
-            raise ParameterError(f"what is signed is bytes, not {type(message).__name__}")
+            raise ParameterError(
+                f"what is signed is bytes, not {type(message).__name__}", Code.ARGUMENT
+            )
         if not self._seed:
-            raise LocalProtocolError("this identity was wiped")
+            raise LocalProtocolError("this identity was wiped", Code.WIPED)
         return sign.sign(self._seed.expose(), message)
 
     def wipe(self) -> None:
@@ -189,15 +203,15 @@ class Identity:
         phrase = _phrase(passphrase)
         del passphrase
         if isinstance(phrase, str):
-            raise ParameterError(phrase)
+            raise ParameterError(phrase, Code.PASSPHRASE)
         if not self._seed:
-            raise LocalProtocolError("this identity was wiped")
+            raise LocalProtocolError("this identity was wiped", Code.WIPED)
         stored = _Stored(self._verify_key, self._seed, _cost, b"", b"")
         if phrase is not None:
             stored = _Stored(self._verify_key, None, _cost, os.urandom(SALT_BYTES), b"")
             sealed = _seal(self._seed, stored, phrase)
             if sealed is None:
-                raise IdentityError(_no_memory(_cost))
+                raise IdentityError(_no_memory(_cost), Code.LIMIT)
             stored = _Stored(self._verify_key, None, _cost, stored.salt, sealed)
         write_file(Path(path), stored.encode(), PRIVATE, overwrite=overwrite)
 
@@ -217,19 +231,20 @@ class Identity:
         phrase = _phrase(passphrase)
         del passphrase
         if isinstance(phrase, str):
-            raise ParameterError(phrase)
+            raise ParameterError(phrase, Code.PASSPHRASE)
         stored = _read(path)
         if stored.seed is not None:
             if phrase is not None:
                 raise IdentityError(
-                    f"{path}: not protected by a passphrase; load it without one, if that is so"
+                    f"{path}: not protected by a passphrase; load it without one, if that is so",
+                    Code.PASSPHRASE,
                 )
             return _matching(path, stored.verify_key, stored.seed)
         if phrase is None:
-            raise IdentityError(f"{path}: protected by a passphrase; give it")
+            raise IdentityError(f"{path}: protected by a passphrase; give it", Code.PASSPHRASE)
         seed = _unseal(stored, phrase)
-        if isinstance(seed, str):
-            raise IdentityError(f"{path}: {seed}")
+        if isinstance(seed, _Fault):
+            raise IdentityError(f"{path}: {seed.reason}", seed.code)
         return _matching(path, stored.verify_key, seed)
 
     @staticmethod
@@ -255,13 +270,15 @@ class Identity:
 
 def _read(path: str | os.PathLike[str]) -> _Stored:
     stored = _parse(read_file(Path(path), _LARGEST_IDENTITY, private=True))
-    if isinstance(stored, str):
-        raise IdentityError(f"{path}: {stored}")
+    if isinstance(stored, _Fault):
+        raise IdentityError(f"{path}: {stored.reason}", stored.code)
     return stored
 
 
 def _matching(path: str | os.PathLike[str], verify_key: bytes, seed: Secret) -> Identity:
     identity = Identity(seed)
     if identity.verify_key != verify_key:
-        raise IdentityError(f"{path}: the verify key is not that of the seed; {_MEND}")
+        raise IdentityError(
+            f"{path}: the verify key is not that of the seed; {_MEND}", Code.CORRUPT
+        )
     return identity

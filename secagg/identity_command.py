@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .codes import Code
 from .directory import Directory
 from .errors import IdentityError, ParameterError
 from .identity import Identity, fingerprint
@@ -67,13 +68,13 @@ def _passphrase(options: argparse.Namespace) -> str | None:
         if given == getpass.getpass("Again: "):
             return given
     except (EOFError, UnicodeDecodeError):
-        raise ParameterError("no passphrase could be read") from None
-    raise ParameterError("the two passphrases differ")
+        raise ParameterError("no passphrase could be read", Code.PASSPHRASE) from None
+    raise ParameterError("the two passphrases differ", Code.PASSPHRASE)
 
 
 def _new(options: argparse.Namespace) -> None:
     if os.path.lexists(options.file):  # said before anybody types a passphrase; save checks again
-        raise IdentityError(f"{options.file}: exists already; move it away")
+        raise IdentityError(f"{options.file}: exists already; move it away", Code.EXISTS)
     identity = Identity.generate()
     identity.save(options.file, _passphrase(options))
     _write(identity.verify_key)
@@ -89,7 +90,7 @@ def _alone(path: Path) -> Iterator[None]:
     try:
         folder = os.open(path.parent, os.O_RDONLY)
     except OSError as error:
-        raise IdentityError(f"{path.parent}: {error.strerror}") from None
+        raise IdentityError(f"{path.parent}: {error.strerror}", Code.IO) from None
     try:
         with contextlib.suppress(OSError):
             fcntl.flock(folder, fcntl.LOCK_EX)
@@ -101,7 +102,7 @@ def _alone(path: Path) -> Iterator[None]:
 def _pin(options: argparse.Namespace) -> None:
     name, removes = options.name, options.revoke or options.leave
     if removes != (options.verify_key is None):
-        raise ParameterError("VERIFY_KEY is given, but not with --revoke or --leave")
+        raise ParameterError("VERIFY_KEY is given, but not with --revoke or --leave", Code.ARGUMENT)
     key = b"" if removes else _read_key(options.verify_key)
     with _alone(options.directory):
         if os.path.lexists(options.directory) or removes or options.rotate:
@@ -125,5 +126,5 @@ def _pin(options: argparse.Namespace) -> None:
 
 def _read_key(text: str) -> bytes:
     if not re.fullmatch("[0-9a-fA-F]{64}", text):
-        raise ParameterError("a verify key has 64 hexadecimal digits")
+        raise ParameterError("a verify key has 64 hexadecimal digits", Code.ARGUMENT)
     return bytes.fromhex(text)

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from ._binding import check, ffi, lib
+from .codes import Code
 from .errors import ParameterError
 
 
@@ -61,11 +62,12 @@ def select(family: str, implementation: str) -> None:
         if found.name == family:
             if implementation not in found.usable:
                 raise ParameterError(
-                    f"{family} has {', '.join(found.usable)} here, not {implementation}"
+                    f"{family} has {', '.join(found.usable)} here, not {implementation}",
+                    Code.UNSUPPORTED,
                 )
             check(lib.sa_select(number, found.compiled.index(implementation)), "select")
             return
-    raise ParameterError(f"there is no kernel family {family}")
+    raise ParameterError(f"there is no kernel family {family}", Code.UNSUPPORTED)
 
 
 @contextmanager

@@ -7,6 +7,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from .codes import Code
 from .errors import RangeError
 from .primitives.labels import Label, hash_parts
 
@@ -40,12 +41,16 @@ def _parts(arrays: Arrays) -> list[tuple[str, NDArray[np.generic]]]:
     try:
         parts = [(name, np.asarray(array)) for name, array in named]
     except (TypeError, ValueError):
-        raise RangeError("arrays of numbers are needed, or one list or dict of them") from None
+        raise RangeError(
+            "arrays of numbers are needed, or one list or dict of them", Code.DTYPE
+        ) from None
     for name, array in parts:
         if not isinstance(name, str):
-            raise RangeError(f"names of arrays are strings, not {type(name).__name__}")
+            raise RangeError(f"names of arrays are strings, not {type(name).__name__}", Code.LAYOUT)
         if array.dtype.kind not in _KINDS:
-            raise RangeError(f"array {name!r} has dtype {array.dtype}, not a real number's")
+            raise RangeError(
+                f"array {name!r} has dtype {array.dtype}, not a real number's", Code.DTYPE
+            )
     return parts
 
 
@@ -75,7 +80,9 @@ class Layout:
         parts = _parts(arrays)
         length = sum(array.size for _, array in parts)
         if length == 0:
-            raise RangeError("there is nothing to aggregate: no array, or only empty ones")
+            raise RangeError(
+                "there is nothing to aggregate: no array, or only empty ones", Code.LAYOUT
+            )
         names, shapes = zip(*((name, array.shape) for name, array in parts), strict=True)
         return cls(_kind(arrays), names, shapes, length)
 
@@ -86,7 +93,9 @@ class Layout:
             RangeError: other names, order or shapes than the layout's.
         """
         if Layout.of(arrays) != self:
-            raise RangeError(f"arrays of another layout: {Layout.of(arrays)} instead of {self}")
+            raise RangeError(
+                f"arrays of another layout: {Layout.of(arrays)} instead of {self}", Code.LAYOUT
+            )
         return np.concatenate([array.reshape(-1) for _, array in _parts(arrays)])
 
     def unflatten(
@@ -98,7 +107,9 @@ class Layout:
             RangeError: the vector does not have `length` elements in one dimension.
         """
         if vector.shape != (self.length,):
-            raise RangeError(f"a vector of shape {vector.shape} does not fill {self.length} values")
+            raise RangeError(
+                f"a vector of shape {vector.shape} does not fill {self.length} values", Code.SHAPE
+            )
         arrays, at = [], 0
         for shape in self.shapes:
             size = int(np.prod(shape, dtype=np.int64))

@@ -9,6 +9,7 @@ server a ledger: `SqliteLedger` (`sqlite_ledger.py`), or its own.
 from enum import StrEnum
 from typing import Protocol, runtime_checkable
 
+from .codes import Code
 from .errors import ParameterError, StateError
 
 
@@ -42,14 +43,18 @@ def claim(ledger: Ledger, what: Once, key: bytes) -> bool:
     """What the ledger says; StateError if that is neither True nor False (a coroutine, say)."""
     answer = ledger.claim(what, key)
     if not isinstance(answer, bool):
-        raise StateError(f"a ledger answers True or False, not {type(answer).__name__}")
+        raise StateError(
+            f"a ledger answers True or False, not {type(answer).__name__}", Code.LEDGER
+        )
     return answer
 
 
 def require_ledger(ledger: object) -> Ledger:
     """The same, if it is a ledger; ParameterError otherwise."""
     if not isinstance(ledger, Ledger):
-        raise ParameterError(f"a ledger has a method `claim`; {type(ledger).__name__} has none")
+        raise ParameterError(
+            f"a ledger has a method `claim`; {type(ledger).__name__} has none", Code.NO_LEDGER
+        )
     return ledger
 
 

@@ -2,6 +2,7 @@
 
 from typing import Final
 
+from .codes import Code
 from .errors import ParameterError
 
 MIN_BITS: Final = 16
@@ -20,7 +21,9 @@ _DELTAS: Final = (
 def modulus(bits: int) -> int:
     """The largest prime below 2**bits, for bits in 16..62; ParameterError otherwise."""
     if not MIN_BITS <= bits <= MAX_BITS:
-        raise ParameterError(f"a field has {MIN_BITS} to {MAX_BITS} bits, not {bits}")
+        raise ParameterError(
+            f"a field has {MIN_BITS} to {MAX_BITS} bits, not {bits}", Code.ARGUMENT
+        )
     return (1 << bits) - _DELTAS[bits - MIN_BITS]
 
 
@@ -35,5 +38,6 @@ def least_bits(largest: int) -> int:
             return bits
     raise ParameterError(
         f"the sum may reach {largest}, which needs more than {MAX_BITS} bits: "
-        "lower the cohort, the precision, the range or the greatest weight"
+        "lower the cohort, the precision, the range or the greatest weight",
+        Code.HEADROOM,
     )

@@ -10,7 +10,8 @@ from enum import IntEnum
 from typing import Final
 
 from . import sparsity, wire
-from .errors import SERVER, DecodeError, ParameterError
+from .codes import Code
+from .errors import SERVER, ParameterError
 from .events import Phase
 from .formats import Format, Integers, read_format, require_int
 from .moduli import least_bits
@@ -98,7 +99,7 @@ class Params:
         require_int("length", self.length, 1, MAX_LENGTH)
         for name, kind in (("mode", Mode), ("suite", Suite), ("format", Format)):
             if not isinstance(getattr(self, name), kind):
-                raise ParameterError(f"{name} must be a {kind}")
+                raise ParameterError(f"{name} must be a {kind}", Code.ARGUMENT)
         if self.degree == 0:
             self._check_complete()
         else:
@@ -106,7 +107,8 @@ class Params:
         if self.quorum - self.colluders < 2:
             raise ParameterError(
                 f"with a quorum of {self.quorum} and {self.colluders} colluders, a sum could hold "
-                "one honest input: raise the threshold or min_survivors"
+                "one honest input: raise the threshold or min_survivors",
+                Code.UNSAFE_SUM,
             )
         if isinstance(self.format, Integers):
             self.format.check_totals(self.cohort)
@@ -129,7 +131,8 @@ class Params:
         if malicious and 2 * self.threshold <= n + self.colluders:
             raise ParameterError(
                 f"in malicious mode 2 * {self.threshold} (threshold) must be above {n} (cohort) + "
-                f"{self.colluders} (colluders)"
+                f"{self.colluders} (colluders)",
+                Code.UNSAFE_THRESHOLD,
             )
 
     def _check_sparse(self) -> None:
@@ -138,12 +141,15 @@ class Params:
             raise ParameterError(
                 "malicious mode needs the complete graph: on a sparse one a server that lies could "
                 "choose a client's neighbours, or show them different survivors, which nobody "
-                "there sees whole"
+                "there sees whole",
+                Code.UNSAFE_MODE,
             )
         require_int("cohort", n, 4, MAX_COHORT)
         require_int("degree", self.degree, 2, n - 2)
         if self.degree % 2:
-            raise ParameterError(f"the degree of a sparse graph is even, not {self.degree}")
+            raise ParameterError(
+                f"the degree of a sparse graph is even, not {self.degree}", Code.ARGUMENT
+            )
         require_int("min_survivors", self.min_survivors, 2, n)
         require_int("colluders", self.colluders, 0, self.min_survivors - 2)
         safe = max(sparsity.safe_threshold(n, self.colluders, self.degree), 2)
@@ -154,13 +160,15 @@ class Params:
             raise ParameterError(
                 f"among {self.degree} neighbours of somebody there may be {safe - 1} of "
                 f"{self.colluders} colluders, and {self.threshold} shares rebuild a seed: raise "
-                "the degree or the threshold"
+                "the degree or the threshold",
+                Code.UNSAFE_THRESHOLD,
             )
         lost = self.colluders + n - self.min_survivors
         if not sparsity.connected(n, lost, self.degree):
             raise ParameterError(
                 f"{self.colluders} colluders and {n - self.min_survivors} dropouts may cut a graph "
-                f"of degree {self.degree} in two: raise the degree"
+                f"of degree {self.degree} in two: raise the degree",
+                Code.UNSAFE_GRAPH,
             )
 
     @classmethod
@@ -191,7 +199,9 @@ class Params:
         require_int("cohort", cohort, 2, MAX_COHORT)
         for name, value in (("corrupt", corrupt), ("dropout", dropout)):
             if not isinstance(value, int | float) or not 0 <= value < 1:
-                raise ParameterError(f"{name} is a fraction of the cohort, at least 0 and below 1")
+                raise ParameterError(
+                    f"{name} is a fraction of the cohort, at least 0 and below 1", Code.ARGUMENT
+                )
         # Rounded first: 0.29 * 100 is a little less than 29.
         colluders, lost = (math.floor(round(part * cohort, 6)) for part in (corrupt, dropout))
         left = cohort - lost
@@ -207,7 +217,8 @@ class Params:
         if not found and least > left:
             raise ParameterError(
                 f"{left} of {cohort} parties may be left, {colluders} of them colluders: that "
-                f"needs a threshold of {least} at least, and no sparse graph is safe either"
+                f"needs a threshold of {least} at least, and no sparse graph is safe either",
+                Code.UNSAFE_FRACTIONS,
             )
         return cls(
             cohort=cohort,
@@ -315,7 +326,7 @@ class Round:
         reader = wire.Reader(wire.as_bytes(offer), SERVER)
         kind, session = reader.header()
         if kind != wire.MessageType.OFFER:
-            raise reader.error("not an offer")
+            raise reader.error("not an offer", Code.OUT_OF_ORDER)
         context = reader.take(CONTEXT_BYTES)
         decoded = cls(_read_params(reader), context, session)
         reader.end()
@@ -324,7 +335,7 @@ class Round:
 
 def _require_bytes(name: str, value: object, size: int) -> None:
     if not isinstance(value, bytes) or len(value) != size:
-        raise ParameterError(f"{name} must be {size} bytes")
+        raise ParameterError(f"{name} must be {size} bytes", Code.ARGUMENT)
 
 
 def _read_params(reader: wire.Reader) -> Params:
@@ -334,9 +345,9 @@ def _read_params(reader: wire.Reader) -> Params:
         cohort, threshold, min_survivors, colluders = (reader.u32() for _ in range(4))
         degree = reader.u32() if sparse else 0
         if 0 in (threshold, min_survivors):  # the marks for "default" stay off the wire
-            raise ParameterError("threshold and min_survivors must not be zero")
+            raise ParameterError("threshold and min_survivors must not be zero", Code.ARGUMENT)
         if sparse and not degree:
-            raise ParameterError("a sparse graph has a degree")
+            raise ParameterError("a sparse graph has a degree", Code.ARGUMENT)
         length = reader.u64()
         return Params(
             cohort=cohort,
@@ -349,10 +360,10 @@ def _read_params(reader: wire.Reader) -> Params:
             suite=suite,
             degree=degree,
         )
-    except DecodeError:
-        raise
-    except ValueError as error:
-        raise reader.error(f"impossible parameters: {error}") from None
+    except ParameterError as error:
+        raise reader.error(f"impossible parameters: {error}", error.code) from None
+    except ValueError as error:  # no such suite or mode
+        raise reader.error(f"impossible parameters: {error}", Code.UNSUPPORTED) from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -393,14 +404,14 @@ class Policy:
     def __post_init__(self) -> None:
         allowed = self.params if isinstance(self.params, tuple) else (self.params,)
         if self.params is not None and not all(isinstance(each, Params) for each in allowed):
-            raise ParameterError("params must be Params, or a tuple of them")
+            raise ParameterError("params must be Params, or a tuple of them", Code.ARGUMENT)
         if self.mode is not None and not isinstance(self.mode, Mode):
-            raise ParameterError("mode must be a Mode")
+            raise ParameterError("mode must be a Mode", Code.ARGUMENT)
         if self.context is not None:
             _require_bytes("context", self.context, CONTEXT_BYTES)
         for name in ("allow_pair", "allow_repeats"):
             if not isinstance(getattr(self, name), bool):
-                raise ParameterError(f"{name} is True or False")
+                raise ParameterError(f"{name} is True or False", Code.ARGUMENT)
         require_int("colluders", self.colluders, 0, MAX_COHORT)
         require_int("min_survivors", self.min_survivors, 0, MAX_COHORT)
         require_int("max_cohort", self.max_cohort, 2, MAX_COHORT)
@@ -415,27 +426,40 @@ class Policy:
         params = offered.params
         allowed = (self.params,) if isinstance(self.params, Params) else self.params
         if allowed is not None and params not in allowed:
-            raise ParameterError("policy: these are not the parameters agreed on")
+            raise ParameterError(
+                "policy: these are not the parameters agreed on", Code.POLICY_PARAMS
+            )
         if self.context is not None and offered.context != self.context:
-            raise ParameterError("policy: the round is about something else (context differs)")
+            raise ParameterError(
+                "policy: the round is about something else (context differs)", Code.POLICY_CONTEXT
+            )
         if self.mode is not None and params.mode is not self.mode:
-            raise ParameterError(f"policy: the round is in {params.mode} mode, not {self.mode}")
+            raise ParameterError(
+                f"policy: the round is in {params.mode} mode, not {self.mode}", Code.POLICY_MODE
+            )
         if params.colluders < self.colluders:
             raise ParameterError(
                 f"policy: the round protects from {params.colluders} colluders, not from "
-                f"{self.colluders}"
+                f"{self.colluders}",
+                Code.POLICY_COLLUDERS,
             )
         if params.cohort == 2 and not self.allow_pair:
             raise ParameterError(
                 "policy: in a cohort of two each party learns the other's input; "
-                "set allow_pair to accept that"
+                "set allow_pair to accept that",
+                Code.POLICY_PAIR,
             )
         if params.cohort > self.max_cohort:
-            raise ParameterError(f"policy: cohort {params.cohort} is above {self.max_cohort}")
+            raise ParameterError(
+                f"policy: cohort {params.cohort} is above {self.max_cohort}", Code.POLICY_COHORT
+            )
         if params.length > self.max_length:
-            raise ParameterError(f"policy: length {params.length} is above {self.max_length}")
+            raise ParameterError(
+                f"policy: length {params.length} is above {self.max_length}", Code.POLICY_LENGTH
+            )
         if params.quorum < self.min_survivors:
             raise ParameterError(
                 f"policy: the round may end with {params.quorum} survivors, not with "
-                f"{self.min_survivors} at least"
+                f"{self.min_survivors} at least",
+                Code.POLICY_SURVIVORS,
             )

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Final, NoReturn
 
+from .codes import Code
 from .errors import ParameterError
 
 _ZEROS: Final = {size: bytes(size) for size in (0, 16, 32)}  # wiping needs no memory
@@ -14,7 +15,7 @@ def draw(random: Callable[[int], bytes], size: int) -> bytes:
     """So many bytes from a source of randomness; ParameterError if it gives something else."""
     data = random(size)
     if not isinstance(data, bytes) or len(data) != size:
-        raise ParameterError(f"the source of randomness did not give {size} bytes")
+        raise ParameterError(f"the source of randomness did not give {size} bytes", Code.RANDOMNESS)
     return data
 
 

@@ -10,11 +10,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from .codes import Code
 from .directory import Directory
 from .errors import SERVER, Aborted, ParameterError, RemoteProtocolError, SecAggError
 from .events import (
@@ -44,11 +45,11 @@ PHASE_ORDER: Final = tuple(Phase)
 
 
 class RoundFailedError(SecAggError):
-    """The round ended without a sum; `run` tells how far it came."""
+    """The round ended without a sum, with the code of `Failed`; `run` tells how far it came."""
 
-    def __init__(self, reason: str, run: "Run") -> None:
-        super().__init__(reason)
-        self.reason = reason
+    def __init__(self, reason: str, code: Code, run: "Run") -> None:
+        super().__init__(reason, code)
+        self.args = (reason, code, run)
         self.run = run
 
 
@@ -88,8 +89,11 @@ class Run:
     Attributes:
         result: the sum, or None when the round failed.
         reason: why it failed, or "".
+        code: the same for programs, or None.
         drops: parties that the server dropped, with its reasons.
+        drop_codes: the same for programs.
         refusals: parties whose client ended the round by itself, with their reasons.
+        refusal_codes: the same for programs.
         clipped: values clipped, by party that submitted an input.
         cost: by phase.
         bytes_up: by party, what it sent.
@@ -99,8 +103,11 @@ class Run:
 
     result: Result | None = None
     reason: str = ""
+    code: Code | None = None
     drops: dict[int, str] = field(default_factory=dict)
+    drop_codes: dict[int, Code] = field(default_factory=dict)
     refusals: dict[int, str] = field(default_factory=dict)
+    refusal_codes: dict[int, Code] = field(default_factory=dict)
     clipped: dict[int, int] = field(default_factory=dict)
     cost: dict[Phase, Cost] = field(default_factory=dict)
     bytes_up: dict[int, int] = field(default_factory=dict)
@@ -195,6 +202,7 @@ class Cohort:
                 events = self._server.receive(party, payload)
         except RemoteProtocolError as error:
             self.run.drops.setdefault(party, error.reason)
+            self.run.drop_codes.setdefault(party, error.code)
             return
         self._on_server(events)
 
@@ -212,12 +220,12 @@ class Cohort:
             self._phase = PHASES[self._server.state]
         for event in events:
             match event:
-                case Dropped(party, reason):
-                    self.run.drops[party] = reason
+                case Dropped(party, reason, code):
+                    self.run.drops[party], self.run.drop_codes[party] = reason, code
                 case Completed(result):
                     self.run.result = result
-                case Failed(reason):
-                    self.run.reason = reason
+                case Failed(reason, code):
+                    self.run.reason, self.run.code = reason, code
         for send in sends:
             self._on_client(send.to, send.payload)
 
@@ -230,7 +238,7 @@ class Cohort:
             with self._client_time():
                 events: list[ClientEvent] = client.receive(payload)
         except Aborted as error:
-            self.run.refusals[party] = error.reason
+            self.run.refusals[party], self.run.refusal_codes[party] = error.reason, error.code
             return
         for event in events:
             match event:
@@ -310,12 +318,12 @@ def secure_sum(
         RoundFailedError: too few parties were left.
     """
     if weights is not None and len(weights) != len(updates):
-        raise ParameterError(f"{len(updates)} updates have {len(weights)} weights")
+        raise ParameterError(f"{len(updates)} updates have {len(weights)} weights", Code.ARGUMENT)
     if not updates:
-        raise ParameterError("a sum needs updates")
+        raise ParameterError("a sum needs updates", Code.ARGUMENT)
     for party, phase in (drops or {}).items():
         if party not in range(len(updates)) or not isinstance(phase, Phase):
-            raise ParameterError(f"no party {party!r} can drop before {phase!r}")
+            raise ParameterError(f"no party {party!r} can drop before {phase!r}", Code.ARGUMENT)
     layout = Layout.of(updates[0])
     vectors = [layout.flatten(update) for update in updates]
     params = Params(
@@ -351,7 +359,7 @@ def secure_sum(
     cohort = Cohort(server, clients, inputs, drops, keep_transcript=True, executor=executor)
     run = cohort.play()
     if run.result is None:
-        raise RoundFailedError(run.reason, run)
+        raise RoundFailedError(run.reason, cast("Code", run.code), run)
     return SecureSum(
         total=layout.unflatten(run.result.total),
         mean=layout.unflatten(run.result.mean),

@@ -11,6 +11,7 @@ import math
 from dataclasses import dataclass
 from typing import Final
 
+from .codes import Code
 from .errors import ParameterError
 
 SECURITY: Final = 40
@@ -59,7 +60,9 @@ def sparse(
     Source: Bell et al. 2020, section 3 and appendix.
     """
     if cohort < 3 or corrupt < 0 or dropouts < 0 or corrupt + dropouts >= cohort:
-        raise ParameterError("corrupt and dropouts are counts whose sum is below the cohort")
+        raise ParameterError(
+            "corrupt and dropouts are counts whose sum is below the cohort", Code.ARGUMENT
+        )
     degree = 2
     while degree < cohort - 1:
         if not connected(cohort, corrupt + dropouts, degree, security):

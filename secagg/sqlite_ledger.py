@@ -7,6 +7,7 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
+from .codes import Code
 from .errors import StateError
 from .ledger import Once
 
@@ -51,12 +52,14 @@ class SqliteLedger:
             found = self._path.stat()
         except (OSError, ValueError) as error:  # the latter for a zero byte in the name
             reason = error.strerror if isinstance(error, OSError) else str(error)
-            raise StateError(f"{self._path}: cannot use it: {reason}") from None
+            raise StateError(f"{self._path}: cannot use it: {reason}", Code.IO) from None
         if found.st_uid != os.geteuid() or found.st_mode & 0o022:
-            raise StateError(f"{self._path}: others may write to it, or own it")
+            raise StateError(f"{self._path}: others may write to it, or own it", Code.PERMISSIONS)
         with _transaction(self._path) as connection:
             if connection.execute("PRAGMA application_id").fetchone() != (_APPLICATION,):
-                raise StateError(f"{self._path}: the database of something else, not a ledger")
+                raise StateError(
+                    f"{self._path}: the database of something else, not a ledger", Code.FOREIGN_FILE
+                )
 
     def _make(self) -> None:
         """Gives the file its name when it is whole and closed: nobody sees it before."""
@@ -98,4 +101,4 @@ def _transaction(path: Path) -> Iterator[sqlite3.Connection]:
             yield connection
             connection.execute("COMMIT")
     except sqlite3.Error as error:
-        raise StateError(f"{path}: not usable as a ledger: {error}") from None
+        raise StateError(f"{path}: not usable as a ledger: {error}", Code.LEDGER) from None

@@ -5,6 +5,7 @@ import re
 from functools import cache
 from typing import Final
 
+from .codes import Code
 from .errors import ParameterError
 
 VARIABLE: Final = "SECAGG_NUM_THREADS"
@@ -24,7 +25,7 @@ def default_threads() -> int:
     if text is None:
         return min(_usable_cpus(), MOST_BY_DEFAULT)
     if not re.fullmatch("[0-9]{1,9}", text) or int(text) == 0:
-        raise ParameterError(f"{VARIABLE} must be a positive integer, not {text!r}")
+        raise ParameterError(f"{VARIABLE} must be a positive integer, not {text!r}", Code.ARGUMENT)
     return int(text)
 
 

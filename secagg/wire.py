@@ -11,6 +11,7 @@ from typing import Final
 
 import numpy as np
 
+from .codes import Code
 from .errors import DecodeError, LocalProtocolError
 
 MAGIC: Final = b"SA"
@@ -37,7 +38,7 @@ class MessageType(IntEnum):
 def as_bytes(data: object) -> bytes:
     """A message as immutable bytes; LocalProtocolError if the caller passed something else."""
     if not isinstance(data, bytes | bytearray | memoryview):
-        raise LocalProtocolError(f"a message is bytes, not {type(data).__name__}")
+        raise LocalProtocolError(f"a message is bytes, not {type(data).__name__}", Code.ARGUMENT)
     return bytes(data)
 
 
@@ -96,9 +97,9 @@ class Reader:
         self.party = party
         self.size = len(data)
 
-    def error(self, reason: str) -> DecodeError:
+    def error(self, reason: str, code: Code = Code.MALFORMED) -> DecodeError:
         """The exception to raise for these bytes."""
-        return DecodeError(self.party, reason)
+        return DecodeError(self.party, reason, code)
 
     def take(self, length: int) -> bytes:
         """The next `length` bytes."""
@@ -152,7 +153,9 @@ class Reader:
             raise self.error("not a secagg message")
         version = self.u8()
         if version != VERSION:
-            raise self.error(f"wire version {version}, this library speaks version {VERSION}")
+            raise self.error(
+                f"wire version {version}, this library speaks version {VERSION}", Code.VERSION
+            )
         return self.u8(), self.take(SESSION_BYTES)
 
 
@@ -167,7 +170,7 @@ def open_message(data: object, party: int, session: bytes) -> tuple[int, Reader,
     reader = Reader(message, party)
     kind, of = reader.header()
     if of != session:
-        raise reader.error("message of another session")
+        raise reader.error("message of another session", Code.SESSION)
     return kind, reader, hashlib.blake2b(message).digest()
 
 

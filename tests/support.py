@@ -10,6 +10,7 @@ and a whole run is forced with `pytest --implementation portable` (or `aes=aesni
 
 import pytest
 
+from secagg.codes import Code
 from secagg.errors import ParameterError
 from secagg.implementations import Family, families, select
 
@@ -34,7 +35,7 @@ def select_all(choice: str) -> None:
     for part in choice.split(","):
         name, _, implementation = part.partition("=")
         if not implementation:
-            raise ParameterError(f"{part!r} is neither `portable` nor `family=name`")
+            raise ParameterError(f"{part!r} is neither `portable` nor `family=name`", Code.ARGUMENT)
         select(name, implementation)
 
 

@@ -12,6 +12,7 @@ import pytest
 
 from secagg import __main__ as command
 from secagg import __version__, selftest
+from secagg.codes import Code
 from secagg.errors import ParameterError
 from secagg.implementations import cpu_features, families, forced, select
 
@@ -62,7 +63,7 @@ def test_a_wrong_answer_gives_code_1(
     if attribute == "secure_sum":
 
         def broken(*_: object, **__: object) -> None:
-            raise ParameterError("planted")
+            raise ParameterError("planted", Code.ARGUMENT)
 
         value = broken
     monkeypatch.setattr(selftest, attribute, value)

@@ -9,6 +9,7 @@ import secagg
 from secagg import (
     SERVER,
     Aborted,
+    Code,
     DecodeError,
     IdentityError,
     LocalProtocolError,
@@ -22,14 +23,14 @@ from secagg import (
 from secagg.errors import party_name
 
 KINDS = [
-    ParameterError("x"),
-    RangeError("x"),
-    IdentityError("x"),
-    LocalProtocolError("x"),
-    RemoteProtocolError(3, "x"),
-    DecodeError(3, "x"),
-    Aborted("x"),
-    NativeError("x"),
+    ParameterError("x", Code.ARGUMENT),
+    RangeError("x", Code.ARGUMENT),
+    IdentityError("x", Code.ARGUMENT),
+    LocalProtocolError("x", Code.ARGUMENT),
+    RemoteProtocolError(3, "x", Code.MALFORMED),
+    DecodeError(3, "x", Code.MALFORMED),
+    Aborted("x", Code.QUORUM),
+    NativeError("x", Code.ARGUMENT),
 ]
 
 
@@ -69,14 +70,15 @@ def test_remote_errors_name_the_party_and_the_reason(party: int, name: str) -> N
     """Both as attributes and in the text."""
     assert party_name(party) == name
     for kind in (RemoteProtocolError, DecodeError):
-        error = kind(party, "a reason")
+        error = kind(party, "a reason", Code.MALFORMED)
         assert (error.party, error.reason) == (party, "a reason")
         assert str(error) == f"{name}: a reason"
 
 
 def test_an_abort_has_a_reason() -> None:
     """The condition that failed."""
-    assert Aborted("why").reason == str(Aborted("why")) == "why"
+    error = Aborted("why", Code.QUORUM)
+    assert error.reason == str(error) == "why"
 
 
 def test_the_server_is_no_party() -> None:

@@ -27,6 +27,7 @@ PUBLIC = [
     "SERVER",
     "Aborted",
     "Client",
+    "Code",
     "Completed",
     "DecodeError",
     "Directory",

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .._binding import Vector
+from ..codes import Code
 from ..errors import RangeError
 from ..events import Randomness
 
@@ -50,11 +51,13 @@ def read_input(values: ArrayLike, length: int, kinds: str) -> NDArray[np.generic
     try:
         array = np.asarray(values)
     except (TypeError, ValueError):
-        raise RangeError("an input is not an array of numbers") from None
+        raise RangeError("an input is not an array of numbers", Code.DTYPE) from None
     if array.ndim != 1:
-        raise RangeError(f"an input has one dimension, not {array.ndim} (see secagg.Layout)")
+        raise RangeError(
+            f"an input has one dimension, not {array.ndim} (see secagg.Layout)", Code.SHAPE
+        )
     if array.size != length:
-        raise RangeError(f"an input has {length} values, not {array.size}")
+        raise RangeError(f"an input has {length} values, not {array.size}", Code.SHAPE)
     if array.dtype.kind not in kinds:
-        raise RangeError(f"an input cannot have dtype {array.dtype}")
+        raise RangeError(f"an input cannot have dtype {array.dtype}", Code.DTYPE)
     return np.require(array, array.dtype.newbyteorder("="), ["C", "A"])

@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike
 
 from .. import _binding
 from .._binding import Vector
+from ..codes import Code
 from ..errors import RangeError
 from ..events import Randomness
 from ..field import KEY_BYTES, Field
@@ -39,11 +40,11 @@ class FixedPointCodec:
             with np.errstate(over="ignore"):  # to infinity, which is refused below
                 array = array.astype(np.float64)
         if not isinstance(weight, int | np.integer) or isinstance(weight, bool):
-            raise RangeError(f"a weight is an int, not {type(weight).__name__}")
+            raise RangeError(f"a weight is an int, not {type(weight).__name__}", Code.WEIGHT)
         if not 1 <= weight <= fixed.max_weight:
-            raise RangeError(f"the weight must be in 1..{fixed.max_weight}")
+            raise RangeError(f"the weight must be in 1..{fixed.max_weight}", Code.WEIGHT)
         if not np.isfinite(array).all():
-            raise RangeError("an input value is NaN or infinite")
+            raise RangeError("an input value is NaN or infinite", Code.NOT_FINITE)
         vector = np.empty(self._params.vector_length, self._field.dtype)
         head = vector[: array.size]
         clipped = _binding.ffi.new("uint64_t *")
@@ -73,9 +74,11 @@ class FixedPointCodec:
         head = total[: self._params.length]
         weight = int(total[-1]) if fixed.weighted else survivors
         if not survivors <= weight <= survivors * fixed.max_weight:
-            raise RangeError(f"{survivors} survivors cannot weigh {weight} together")
+            raise RangeError(
+                f"{survivors} survivors cannot weigh {weight} together", Code.IMPOSSIBLE_SUM
+            )
         if int(head.max()) > fixed.levels * weight:
-            raise RangeError("a sum is larger than honest inputs can make it")
+            raise RangeError("a sum is larger than honest inputs can make it", Code.IMPOSSIBLE_SUM)
         return Decoded(
             total=self._dequantize(head, fixed.step, fixed.clip * weight),
             weight=weight,

@@ -4,6 +4,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .._binding import Vector
+from ..codes import Code
 from ..errors import RangeError
 from ..events import Randomness
 from ..field import Field
@@ -29,9 +30,9 @@ class IntegersCodec:
         array = read_input(values, self._params.length, "iu")
         low, high = self._format.low, self._format.high
         if weight != 1:
-            raise RangeError("integers carry no weight")
+            raise RangeError("integers carry no weight", Code.WEIGHT)
         if int(array.min()) < low or int(array.max()) > high:
-            raise RangeError(f"an input value is outside {low}..{high}")
+            raise RangeError(f"an input value is outside {low}..{high}", Code.OUT_OF_RANGE)
         # Modulo 2**64 the difference is right whatever the signs, and it is below the modulus.
         shifted = array.astype(np.uint64) - np.uint64(low % 2**64)
         vector: Vector = shifted.astype(self._field.dtype)
@@ -44,7 +45,7 @@ class IntegersCodec:
             RangeError: no honest inputs can sum to these elements.
         """
         if int(total.max()) > survivors * self._format.largest:
-            raise RangeError("a sum is larger than honest inputs can make it")
+            raise RangeError("a sum is larger than honest inputs can make it", Code.IMPOSSIBLE_SUM)
         shift = np.uint64(self._format.low * survivors % 2**64)
         integers = (total.astype(np.uint64) + shift).astype(np.int64)
         return Decoded(total=integers, weight=survivors, mean=integers / survivors)

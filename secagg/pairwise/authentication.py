@@ -7,6 +7,7 @@ verify key never comes from the server.
 
 from typing import Protocol
 
+from ..codes import Code
 from ..directory import Directory
 from ..errors import ParameterError
 from ..identity import Identity
@@ -136,14 +137,17 @@ def for_client(
         if identity is not None or directory is not None:
             raise ParameterError(
                 "the round is semi-honest, where identities protect nothing: take part without "
-                "identity and directory, or insist on malicious mode"
+                "identity and directory, or insist on malicious mode",
+                Code.DOWNGRADE,
             )
         return Checksums()
     if not isinstance(identity, Identity):
-        raise ParameterError("malicious mode needs this party's Identity")
+        raise ParameterError("malicious mode needs this party's Identity", Code.NO_IDENTITY)
     checked = _fitting(params, directory)
     if checked.verify_keys[index] != identity.verify_key:
-        raise ParameterError(f"the directory has another verify key at index {index}")
+        raise ParameterError(
+            f"the directory has another verify key at index {index}", Code.WRONG_IDENTITY
+        )
     return Signatures(checked, identity)
 
 
@@ -151,16 +155,19 @@ def for_server(params: Params, directory: Directory | None) -> Authentication:
     """What a server needs in this mode; ParameterError as in `for_client`."""
     if params.mode == Mode.SEMI_HONEST:
         if directory is not None:
-            raise ParameterError("a semi-honest round has no use for a directory")
+            raise ParameterError("a semi-honest round has no use for a directory", Code.DOWNGRADE)
         return Checksums()
     return Signatures(_fitting(params, directory), None)
 
 
 def _fitting(params: Params, directory: Directory | None) -> Directory:
     if not isinstance(directory, Directory):
-        raise ParameterError("malicious mode needs a Directory of the cohort's verify keys")
+        raise ParameterError(
+            "malicious mode needs a Directory of the cohort's verify keys", Code.NO_DIRECTORY
+        )
     if len(directory.verify_keys) != params.cohort:
         raise ParameterError(
-            f"the directory has {len(directory.verify_keys)} parties, the cohort {params.cohort}"
+            f"the directory has {len(directory.verify_keys)} parties, the cohort {params.cohort}",
+            Code.WRONG_DIRECTORY,
         )
     return directory

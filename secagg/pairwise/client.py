@@ -10,6 +10,7 @@ from typing import Final
 
 from numpy.typing import ArrayLike
 
+from ..codes import Code
 from ..directory import Directory
 from ..errors import (
     SERVER,
@@ -129,12 +130,15 @@ class Client(Session):
         params = state.round.params
         authentication = for_client(params, state.index, identity, directory)
         if keys.h0(state.round, authentication.pinned) != state.h0:
-            raise StateError("the directory is another one than when this client was suspended")
+            raise StateError(
+                "the directory is another one than when this client was suspended",
+                Code.WRONG_DIRECTORY,
+            )
         steps = ClientSteps(
             state.round, state.h0, state.index, authentication, state.memory, random
         )
         if not claim(require_ledger(ledger), Once.RESUMPTION, state.id):
-            raise StateError("this stored client was resumed before")
+            raise StateError("this stored client was resumed before", Code.REPEATED_RESUMPTION)
         client = cls.__new__(cls)
         client._set_up(steps, ledger if state.once else None)
         return client
@@ -191,7 +195,7 @@ class Client(Session):
         cause = next((known for known in self._table[self.state] if known == kind), None)
         if not isinstance(cause, MessageType):
             raise RemoteProtocolError(
-                SERVER, f"message of type {kind:#04x} while {self.state.value}"
+                SERVER, f"message of type {kind:#04x} while {self.state.value}", Code.OUT_OF_ORDER
             )
         try:
             events = self._steps.handle(cause, reader)
@@ -227,7 +231,7 @@ class Client(Session):
         """
         memory = self._memory
         if Call.SUBMIT not in self._table[self.state]:
-            raise LocalProtocolError(f"submit() while {self.state.value}")
+            raise LocalProtocolError(f"submit() while {self.state.value}", Code.OUT_OF_ORDER)
         message, clipped = self._steps.mask(values, weight)
         self._claim_contribution()
         self._advance(Call.SUBMIT)  # before anything else: these masks serve once
@@ -287,7 +291,9 @@ class Client(Session):
 
     def _give_up(self, unsafe: Aborted) -> None:
         self._end()
-        _log.warning("%s: %r aborted: %s", self.round.session.hex(), self, unsafe.reason)
+        _log.warning(
+            "%s: %r aborted: %s [%s]", self.round.session.hex(), self, unsafe.reason, unsafe.code
+        )
 
     def _said(self) -> list[ClientEvent]:
         return [Send(SERVER, self._memory.said)] if self._memory.said else []
@@ -298,7 +304,9 @@ class Client(Session):
             return
         key = self._steps.authentication.verify_key + self.round.context
         if not claim(self._ledger, Once.CONTRIBUTION, key):
-            unsafe = Aborted("this identity has contributed in this context before")
+            unsafe = Aborted(
+                "this identity has contributed in this context before", Code.REPEATED_CONTRIBUTION
+            )
             self._give_up(unsafe)
             raise unsafe
 
@@ -313,7 +321,8 @@ def _record(params: Params, policy: Policy, ledger: Ledger | None) -> Ledger | N
         if ledger is not None:
             raise ParameterError(
                 "the round is semi-honest, where no identity contributes: take part without a "
-                "ledger, or insist on malicious mode"
+                "ledger, or insist on malicious mode",
+                Code.DOWNGRADE,
             )
         return None
     if policy.allow_repeats:
@@ -321,6 +330,7 @@ def _record(params: Params, policy: Policy, ledger: Ledger | None) -> Ledger | N
     if ledger is None:
         raise ParameterError(
             "malicious mode needs a ledger of what this identity has contributed to "
-            "(SqliteLedger), or a policy that allows repeats"
+            "(SqliteLedger), or a policy that allows repeats",
+            Code.NO_LEDGER,
         )
     return require_ledger(ledger)

@@ -10,6 +10,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import ArrayLike
 
+from ..codes import Code
 from ..encoding import codec_for
 from ..errors import SERVER, Aborted
 from ..events import ClientEvent, Finished, InputNeeded, Randomness, Send
@@ -99,10 +100,10 @@ class ClientSteps:
 
     def _require_quorum(self, name: str, members: PartySet) -> None:
         if self.index not in members:
-            raise Aborted(f"this party is not in {name}")
+            raise Aborted(f"this party is not in {name}", Code.EXCLUDED)
         least = self._params.quorum
         if len(members) < least:
-            raise Aborted(f"{name} has {len(members)} members, {least} are required")
+            raise Aborted(f"{name} has {len(members)} members, {least} are required", Code.QUORUM)
 
     def _require_neighbours(self, name: str, count: int) -> None:
         """So many neighbours hold shares of this party's seeds, as it does itself; never too few on
@@ -110,7 +111,10 @@ class ClientSteps:
         """
         least = self._params.threshold - 1
         if count < least:
-            raise Aborted(f"{name} has {count} of this party's neighbours, {least} are required")
+            raise Aborted(
+                f"{name} has {count} of this party's neighbours, {least} are required",
+                Code.NEIGHBOURS,
+            )
 
     def _on_roster(self, message: Roster) -> list[ClientEvent]:
         memory = self.memory
@@ -118,10 +122,12 @@ class ClientSteps:
         self._require_quorum("the roster", message.members)
         self._require_neighbours("the roster", len(roster) - 1)
         if roster[self.index] != memory.keys:
-            raise Aborted("the roster has other keys for this party than it advertised")
+            raise Aborted(
+                "the roster has other keys for this party than it advertised", Code.ROSTER
+            )
         all_keys = [key for entry in roster.values() for key in (entry.channel, entry.mask)]
         if len(set(all_keys)) != len(all_keys):
-            raise Aborted("the roster has the same key twice")
+            raise Aborted("the roster has the same key twice", Code.DUPLICATE_KEY)
         for peer, entry in roster.items():
             if peer != self.index:
                 self._check_entry(peer, entry)
@@ -147,7 +153,7 @@ class ClientSteps:
             try:
                 shared = agreement.agree(secret, roster[peer].channel)
             except agreement.WeakKeyError as error:
-                raise Aborted(f"channel key of party {peer}: {error}") from None
+                raise Aborted(f"channel key of party {peer}: {error}", Code.WEAK_KEY) from None
             sealed[peer] = seal.seal(
                 keys.channel_key(shared, h1, self.index, peer, roster),
                 packed[row * size : (row + 1) * size],
@@ -165,12 +171,14 @@ class ClientSteps:
     def _check_entry(self, party: int, entry: PublicKeys) -> None:
         """Refuses an entry that its party did not sign, or whose keys are weak."""
         if not self.authentication.entry_valid(self.h0, party, entry):
-            raise Aborted(f"the roster's entry of party {party} is not signed by it")
+            raise Aborted(
+                f"the roster's entry of party {party} is not signed by it", Code.SIGNATURE
+            )
         try:
             agreement.check_public_key(entry.channel)
             agreement.check_public_key(entry.mask)
         except agreement.WeakKeyError as error:
-            raise Aborted(f"the roster's entry of party {party}: {error}") from None
+            raise Aborted(f"the roster's entry of party {party}: {error}", Code.WEAK_KEY) from None
 
     def _on_delivery(self, message: Delivery) -> list[ClientEvent]:
         memory = self.memory
@@ -178,12 +186,15 @@ class ClientSteps:
         self._require_quorum("the sharing set", members)
         self._require_neighbours("the sharing set", len(message.sealed))
         if not members <= memory.advertised:
-            raise Aborted("the sharing set holds parties that are not in the roster")
+            raise Aborted(
+                "the sharing set holds parties that are not in the roster", Code.SHARING_SET
+            )
         opened = self._open(message)
         if len(opened) < self._params.threshold - 1:
             raise Aborted(
                 f"{len(opened)} ciphertexts of others open, "
-                f"{self._params.threshold - 1} are required"
+                f"{self._params.threshold - 1} are required",
+                Code.SHARES,
             )
         secret = memory.mask_secret.expose()
         mask_keys = [Secret(keys.self_key(memory.self_seed.expose(), memory.h1, self.index))]
@@ -191,7 +202,7 @@ class ClientSteps:
             try:
                 key = keys.pairwise_key(secret, memory.h1, self.index, peer, memory.roster)
             except agreement.WeakKeyError as error:
-                raise Aborted(f"mask key of party {peer}: {error}") from None
+                raise Aborted(f"mask key of party {peer}: {error}", Code.WEAK_KEY) from None
             mask_keys.append(Secret(key))
         memory.held |= opened
         memory.mask_keys = mask_keys
@@ -231,9 +242,13 @@ class ClientSteps:
         near = self._graph.neighbours(self.index, survivors)
         self._require_neighbours("the survivor set", len(near))
         if not survivors <= memory.members:
-            raise Aborted("the survivor set holds parties that are not in the sharing set")
+            raise Aborted(
+                "the survivor set holds parties that are not in the sharing set", Code.SURVIVOR_SET
+            )
         if not self._graph.connected(survivors):
-            raise Aborted("the survivor set falls into parts that share no masks")
+            raise Aborted(
+                "the survivor set falls into parts that share no masks", Code.DISCONNECTED
+            )
         if self._params.mode == Mode.SEMI_HONEST:
             memory.survivors = survivors
             return self._unmask()
@@ -245,13 +260,16 @@ class ClientSteps:
     def _on_signatures(self, message: Signatures) -> list[ClientEvent]:
         signers = message.signatures
         if not signers.keys() <= self.memory.survivors:
-            raise Aborted("parties that are not in the survivor set signed it")
+            raise Aborted("parties that are not in the survivor set signed it", Code.SIGNERS)
         least = self._params.threshold
         if len(signers) < least:
-            raise Aborted(f"{len(signers)} parties signed the survivor set, {least} are required")
+            raise Aborted(
+                f"{len(signers)} parties signed the survivor set, {least} are required",
+                Code.TOO_FEW_SIGNATURES,
+            )
         for party, signature in signers.items():
             if not self.authentication.consistency_valid(self.memory.h3, party, signature):
-                raise Aborted(f"party {party} did not sign this survivor set")
+                raise Aborted(f"party {party} did not sign this survivor set", Code.SIGNATURE)
         return self._unmask()
 
     def _unmask(self) -> list[ClientEvent]:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from ..errors import RangeError
 from ..field import Field
 from ..graph import Graph
 from ..params import Mode, Params
@@ -264,6 +265,6 @@ class Unmask:
         reader.end()
         try:
             shares = unpack_shares(data)
-        except ValueError as error:
+        except RangeError as error:
             raise reader.error(str(error)) from None
         return cls(dealers, shares)

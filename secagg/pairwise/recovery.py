@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from ..codes import Code
+from ..events import Failed
 from ..graph import Graph
 from ..params import Params
 from ..primitives import agreement, shamir
@@ -16,12 +18,11 @@ from .messages import PublicKeys, Unmask
 
 
 class RecoveryError(Exception):
-    """The seeds cannot be rebuilt from these answers; `disputes` as in `Failed`."""
+    """The seeds cannot be rebuilt from these answers; `failed` is what becomes of the round."""
 
-    def __init__(self, reason: str, dealer: int, holders: Sequence[int]) -> None:
+    def __init__(self, reason: str, code: Code, dealer: int, holders: Sequence[int]) -> None:
         super().__init__(reason)
-        self.reason = reason
-        self.disputes = tuple((dealer, holder) for holder in holders)
+        self.failed = Failed(reason, code, tuple((dealer, holder) for holder in holders))
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +63,7 @@ def rebuild_seeds(
             raise RecoveryError(
                 f"{len(some)} shares of party {dealer}'s seed are left, {params.threshold} are "
                 "needed",
+                Code.SHARES,
                 dealer,
                 sorted(set(graph.holders(dealer, answers)).difference(some)),
             )
@@ -79,7 +81,10 @@ def rebuild_seeds(
         for dealer, found in zip(group, rebuilt, strict=True):
             if found is None:
                 raise RecoveryError(
-                    f"the shares of party {dealer}'s seed do not fit together", dealer, some
+                    f"the shares of party {dealer}'s seed do not fit together",
+                    Code.COMMITMENT,
+                    dealer,
+                    some,
                 )
             (seeds.selves if dealer in alive else seeds.masks)[dealer] = found.seed
             disputes += [(dealer, some[row]) for row in found.wrong]

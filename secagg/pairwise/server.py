@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
+from ..codes import Code
 from ..directory import Directory
 from ..encoding import codec_for
 from ..errors import LocalProtocolError, RangeError, RemoteProtocolError, SecAggError, StateError
@@ -120,7 +121,10 @@ class Server(Session):
         authentication = for_server(state.round.params, directory)
         steps = ServerSteps(state.round, authentication, state.memory)
         if steps.h0 != state.h0:
-            raise StateError("the directory is another one than when this server was stored")
+            raise StateError(
+                "the directory is another one than when this server was stored",
+                Code.WRONG_DIRECTORY,
+            )
         server = cls.__new__(cls)
         server._set_up(steps, require_ledger(ledger))
         return server
@@ -168,20 +172,24 @@ class Server(Session):
         """
         memory = self._memory
         if isinstance(party, bool) or not isinstance(party, int):
-            raise LocalProtocolError(f"a party is an int, not {type(party).__name__}")
+            raise LocalProtocolError(
+                f"a party is an int, not {type(party).__name__}", Code.ARGUMENT
+            )
         if party not in range(self._params.cohort):
-            raise LocalProtocolError(f"there is no party {party}")
+            raise LocalProtocolError(f"there is no party {party}", Code.UNKNOWN_PARTY)
         kind, reader, digest = open_message(data, party, self.round.session)
         if party in memory.accepted.get(kind, ()):
             if memory.accepted[kind][party] == digest:
                 return []
-            raise RemoteProtocolError(party, "a second, different message for the same step")
+            raise RemoteProtocolError(
+                party, "a second, different message for the same step", Code.EQUIVOCATION
+            )
         if party in memory.dropped:
-            raise RemoteProtocolError(party, f"was dropped: {memory.dropped[party]}")
+            raise RemoteProtocolError(party, f"was dropped: {memory.dropped[party]}", Code.DROPPED)
         cause = next((known for known in self._table[self.state] if known == kind), None)
         if not isinstance(cause, MessageType) or party not in self._silent:
             raise RemoteProtocolError(
-                party, f"message of type {kind:#04x} while {self.state.value}"
+                party, f"message of type {kind:#04x} while {self.state.value}", Code.OUT_OF_ORDER
             )
         with self._whole():
             complaint = self._steps.take(cause, party, reader)
@@ -190,7 +198,7 @@ class Server(Session):
                 memory.accepted[cause][party] = digest
                 self._silent.discard(party)
             else:
-                self._drop(party, complaint)
+                self._drop(complaint)
             return self._told([] if self._silent else self._phase_over())
 
     @exclusive
@@ -204,7 +212,7 @@ class Server(Session):
         with self._whole():
             if self.state is not ServerState.UNMASK:  # there their input is in the sum already
                 for party in sorted(self._silent):
-                    self._drop(party, f"no {phase} in time")
+                    self._drop(Dropped(party, f"no {phase} in time", Code.TIMEOUT))
             return self._told(self._phase_over())
 
     @exclusive
@@ -218,7 +226,9 @@ class Server(Session):
         if self.state in (ServerState.COMPLETED, ServerState.FAILED):
             return []
         if self._unmasking is None:
-            raise LocalProtocolError("complete() with a job that this server did not hand out")
+            raise LocalProtocolError(
+                "complete() with a job that this server did not hand out", Code.UNKNOWN_JOB
+            )
         with self._whole():
             jobs = self._unmasking.complete(job, value)
             return self._finish() if self._unmasking.finished else [Work(job) for job in jobs]
@@ -241,10 +251,11 @@ class Server(Session):
             ParameterError: the key has another length.
         """
         if self.state not in PHASES:
-            raise LocalProtocolError(f"snapshot() while {self.state.value}")
+            raise LocalProtocolError(f"snapshot() while {self.state.value}", Code.OUT_OF_ORDER)
         if self._ledger is None:
             raise LocalProtocolError(
-                "snapshot() needs a ledger: a resumed server might send a second survivor set"
+                "snapshot() needs a ledger: a resumed server might send a second survivor set",
+                Code.NO_LEDGER,
             )
         return seal_server(StoredServer(self.round, self._steps.h0, self._memory), key)
 
@@ -299,22 +310,23 @@ class Server(Session):
         _log.info("%s: %r", self.round.session.hex(), self)
         return [PhaseStarted(PHASES[self.state])] if self.state in PHASES else []
 
-    def _drop(self, party: int, reason: str) -> None:
+    def _drop(self, dropped: Dropped) -> None:
+        party, reason, code = dropped.party, dropped.reason, dropped.code
         self._memory.dropped[party] = reason
         self._silent.discard(party)
-        _log.info("%s: party %d dropped: %s", self.round.session.hex(), party, reason)
-        self._untold.append(Dropped(party, reason))
+        _log.info("%s: party %d dropped: %s [%s]", self.round.session.hex(), party, reason, code)
+        self._untold.append(dropped)
 
     def _told(self, events: list[ServerEvent]) -> list[ServerEvent]:
         """The events, after the drops; those wait for the next call where the ledger fails."""
         told, self._untold = self._untold, []
         return told + events
 
-    def _fail(self, reason: str, disputes: tuple[tuple[int, int], ...] = ()) -> list[ServerEvent]:
+    def _fail(self, failed: Failed) -> list[ServerEvent]:
         self._enter(Call.FAIL)
         self._forget()
-        _log.warning("%s: failed: %s", self.round.session.hex(), reason)
-        return [Failed(reason, disputes)]
+        _log.warning("%s: failed: %s [%s]", self.round.session.hex(), failed.reason, failed.code)
+        return [failed]
 
     def _forget(self) -> None:
         """Lets go of everything that could unmask an input."""
@@ -341,7 +353,8 @@ class Server(Session):
         least = self._params.threshold if late else self._params.quorum
         if len(members) < least:
             what = PHASES[self.state]
-            return self._fail(f"{len(members)} parties sent {what}, {least} are needed")
+            reason = f"{len(members)} parties sent {what}, {least} are needed"
+            return self._fail(Failed(reason, Code.QUORUM))
         return _NEXT[self.state](self, members)
 
     def _close_advertise_keys(self, members: tuple[int, ...]) -> list[ServerEvent]:
@@ -365,7 +378,8 @@ class Server(Session):
         if hopeless := self._steps.hopeless(members):
             return self._fail(hopeless)
         if self._ledger is not None and not claim(self._ledger, Once.SURVIVOR_SET, session):
-            return self._fail("a survivor set was sent before, of which this server knows nothing")
+            reason = "a survivor set was sent before, of which this server knows nothing"
+            return self._fail(Failed(reason, Code.ROLLED_BACK))
         memory.survivors = members
         memory.expected = members
         memory.h3 = keys.h3(memory.h2, members, self._params.cohort)
@@ -395,7 +409,7 @@ class Server(Session):
                 {party: memory.answers[party] for party in members},
             )
         except RecoveryError as error:
-            return self._fail(error.reason, error.disputes)
+            return self._fail(error.failed)
         memory.answers.clear()
         self._disputes = seeds.disputes
         self._enter(Call.PHASE_OVER)
@@ -410,7 +424,7 @@ class Server(Session):
         try:
             decoded = codec_for(self._params).decode(memory.total, len(memory.survivors))
         except RangeError as error:
-            return self._fail(str(error))
+            return self._fail(Failed(error.reason, error.code))
         self._enter(Call.WORK_DONE)
         self._forget()
         return [

@@ -6,7 +6,9 @@ Whoever breaks the protocol is found out here, before anything of it is added or
 from collections.abc import Callable, Iterable
 from typing import Final
 
+from ..codes import Code
 from ..errors import RangeError
+from ..events import Dropped, Failed
 from ..field import Field
 from ..graph import graph_of
 from ..params import Mode, Round
@@ -51,35 +53,39 @@ class ServerSteps:
         for entry in memory.roster.values():
             self._keys_seen.update((entry.channel, entry.mask))
 
-    def take(self, kind: MessageType, party: int, reader: Reader) -> str | None:
-        """Takes a message that is due: None, or why its sender must be dropped; DecodeError if it
-        is malformed.
+    def take(self, kind: MessageType, party: int, reader: Reader) -> Dropped | None:
+        """Takes a message that is due: None, or that its sender is dropped, and why; DecodeError if
+        it is malformed.
         """
         return _HANDLERS[kind](self, party, reader)
 
-    def on_advertise_keys(self, party: int, reader: Reader) -> str | None:
+    def on_advertise_keys(self, party: int, reader: Reader) -> Dropped | None:
         message = AdvertiseKeys.read(reader, self._params)
         if message.h0 != self.h0:
-            return "believes in another round: parameters, context or session differ (h0)"
+            return Dropped(
+                party,
+                "believes in another round: parameters, context or session differ (h0)",
+                Code.CONTEXT,
+            )
         if not self._authentication.entry_valid(self.h0, party, message.keys):
-            return "advertised keys without its signature"
+            return Dropped(party, "advertised keys without its signature", Code.SIGNATURE)
         pair = {message.keys.channel, message.keys.mask}
         if len(pair) < 2 or pair & self._keys_seen:
-            return "advertised a key twice, or somebody else's"
+            return Dropped(party, "advertised a key twice, or somebody else's", Code.DUPLICATE_KEY)
         try:
             agreement.check_public_key(message.keys.channel)
             agreement.check_public_key(message.keys.mask)
         except agreement.WeakKeyError as error:
-            return str(error)
+            return Dropped(party, str(error), Code.WEAK_KEY)
         self._keys_seen.update(pair)
         self.memory.roster[party] = message.keys
         return None
 
-    def on_share_keys(self, party: int, reader: Reader) -> str | None:
+    def on_share_keys(self, party: int, reader: Reader) -> Dropped | None:
         memory = self.memory
         message = ShareKeys.read(reader, self.graph.neighbours(party, memory.roster))
         if message.believed != self._believed(party):
-            return "dealt shares for another roster (h1)"
+            return Dropped(party, "dealt shares for another roster (h1)", Code.ROSTER)
         memory.shares[party] = message
         return None
 
@@ -95,46 +101,55 @@ class ServerSteps:
         roster = self.memory.roster
         return {peer: roster[peer] for peer in self.graph.holders(party, roster)}
 
-    def on_masked_input(self, party: int, reader: Reader) -> str | None:
+    def on_masked_input(self, party: int, reader: Reader) -> Dropped | None:
         memory = self.memory
         message = MaskedInput.read(reader, self._params)
         if message.h2 != memory.h2:
-            return "masked its input for other sets of parties (h2)"
+            return Dropped(
+                party, "masked its input for other sets of parties (h2)", Code.SHARING_SET
+            )
         if not self._authentication.input_valid(memory.h2, party, message.packed, message.proof):
-            return "masked input does not match its checksum or signature"
+            return Dropped(
+                party, "masked input does not match its checksum or signature", Code.SIGNATURE
+            )
         try:
             self._field.unpack_add(memory.total, message.packed)
         except RangeError as error:
             raise reader.error(f"masked input: {error}") from None
         return None
 
-    def on_consistency(self, party: int, reader: Reader) -> str | None:
+    def on_consistency(self, party: int, reader: Reader) -> Dropped | None:
         message = Consistency.read(reader)
         if not self._authentication.consistency_valid(self.memory.h3, party, message.signature):
-            return "did not sign this survivor set (h3)"
+            return Dropped(party, "did not sign this survivor set (h3)", Code.SIGNATURE)
         self.memory.signatures[party] = message.signature
         return None
 
-    def on_unmask(self, party: int, reader: Reader) -> str | None:
+    def on_unmask(self, party: int, reader: Reader) -> Dropped | None:
         message = Unmask.read(reader, self._params)
         dealt = self.graph.holders(party, self.memory.commitments)
         if not message.dealers <= PartySet.of(dealt, self._params.cohort):
-            return "sent shares of parties that did not share with it"
+            return Dropped(
+                party, "sent shares of parties that did not share with it", Code.FOREIGN_SHARE
+            )
         self.memory.answers[party] = message
         return None
 
-    def hopeless(self, survivors: tuple[int, ...]) -> str:
-        """Why this survivor set leads to no sum, on a sparse graph; "" if it may."""
+    def hopeless(self, survivors: tuple[int, ...]) -> Failed | None:
+        """Why this survivor set leads to no sum, on a sparse graph; None if it may."""
         if not self._params.degree:
-            return ""
+            return None
         members, least = PartySet.of(survivors, self._params.cohort), self._params.threshold
         if not self.graph.connected(members):
-            return "the survivors fall into parts that share no masks"
+            return Failed("the survivors fall into parts that share no masks", Code.DISCONNECTED)
         for party in self.memory.expected:
             left = len(self.graph.holders(party, members))
             if left < least:
-                return f"{left} holders of party {party}'s seeds are left, {least} are needed"
-        return ""
+                return Failed(
+                    f"{left} holders of party {party}'s seeds are left, {least} are needed",
+                    Code.NEIGHBOURS,
+                )
+        return None
 
     def opening(self) -> Iterable[tuple[int, bytes]]:
         """The message to each party that opened this phase, always the same bytes."""
@@ -176,7 +191,7 @@ class ServerSteps:
             yield party, Delivery(members, sealed).encode(session, cohort)
 
 
-_HANDLERS: Final[dict[MessageType, Callable[[ServerSteps, int, Reader], str | None]]] = {
+_HANDLERS: Final[dict[MessageType, Callable[[ServerSteps, int, Reader], Dropped | None]]] = {
     MessageType.ADVERTISE_KEYS: ServerSteps.on_advertise_keys,
     MessageType.SHARE_KEYS: ServerSteps.on_share_keys,
     MessageType.MASKED_INPUT: ServerSteps.on_masked_input,

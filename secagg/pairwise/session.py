@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable
 from typing import Concatenate, Final, NoReturn, ParamSpec, TypeVar
 
+from ..codes import Code
 from ..errors import LocalProtocolError
 
 P = ParamSpec("P")
@@ -48,11 +49,14 @@ def exclusive(method: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[S,
         if self._owner != _process():
             raise LocalProtocolError(
                 f"a {type(self).__name__} is used by the process that made it, not by a forked "
-                "child: both would use the same keys"
+                "child: both would use the same keys",
+                Code.FORKED,
             )
         with self._turn:
             if self._busy:
-                raise LocalProtocolError(f"a {type(self).__name__} is called from within a call")
+                raise LocalProtocolError(
+                    f"a {type(self).__name__} is called from within a call", Code.REENTRANT
+                )
             self._busy = True
             try:
                 return method(self, *args, **kwargs)

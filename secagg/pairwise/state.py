@@ -14,6 +14,7 @@ from typing import Final, TypeVar
 import numpy as np
 
 from .._binding import Vector
+from ..codes import Code
 from ..errors import SERVER, DecodeError, ParameterError, StateError
 from ..field import Field
 from ..graph import graph_of
@@ -79,20 +80,24 @@ def _opened(kind: _Kind, key: bytes, stored: bytes) -> tuple[bytes, Reader]:
     """The id and the body."""
     begin = kind.value + u8(_LAYOUT)
     if not isinstance(stored, bytes) or not stored.startswith(kind.value):
-        raise StateError(f"not a stored {kind.value.decode()}")
+        raise StateError(f"not a stored {kind.value.decode()}", Code.FOREIGN_FILE)
     if not stored.startswith(begin):
-        raise StateError(f"a {kind.value.decode()} that another version of the library stored")
+        raise StateError(
+            f"a {kind.value.decode()} that another version of the library stored", Code.VERSION
+        )
     size = len(begin) + _ID_BYTES
     head = stored[:size]
     body = seal.unseal(_key(key, head), stored[size:], head)
     if body is None:
-        raise StateError(f"{kind.value.decode()}: another key, or the bytes were altered")
+        raise StateError(
+            f"{kind.value.decode()}: another key, or the bytes were altered", Code.WRONG_KEY
+        )
     return head[len(begin) :], Reader(body, SERVER)
 
 
 def _key(key: bytes, head: bytes) -> bytes:
     if not isinstance(key, bytes) or len(key) != KEY_BYTES:
-        raise ParameterError(f"the key of stored state has {KEY_BYTES} bytes")
+        raise ParameterError(f"the key of stored state has {KEY_BYTES} bytes", Code.ARGUMENT)
     return kdf(key, Label.STORED_STATE, head)
 
 
@@ -142,7 +147,7 @@ def _read(reader: Reader, read: Callable[[Reader], Stored]) -> Stored:
         stored = read(reader)
         reader.end()
     except (DecodeError, ValueError) as error:  # sealed by us, so the layout itself is wrong
-        raise StateError(f"stored state is not readable: {error}") from None
+        raise StateError(f"stored state is not readable: {error}", Code.CORRUPT) from None
     return stored
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from enum import Enum
 from typing import Final, TypeVar
 
+from ..codes import Code
 from ..errors import LocalProtocolError
 from ..events import Phase
 from ..params import Mode
@@ -168,7 +169,7 @@ State = TypeVar("State", ClientState, ServerState)
 def step(table: Mapping[State, Mapping[Input, State]], state: State, cause: Input) -> State:
     """The state that follows; LocalProtocolError if the table lists none."""
     if cause not in table[state]:
-        raise LocalProtocolError(f"{cause.value} while {state.value}")
+        raise LocalProtocolError(f"{cause.value} while {state.value}", Code.OUT_OF_ORDER)
     return table[state][cause]
 
 

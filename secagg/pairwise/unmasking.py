@@ -13,6 +13,7 @@ from typing import Any, Final
 import numpy as np
 
 from .._binding import Vector
+from ..codes import Code
 from ..errors import LocalProtocolError, RangeError
 from ..events import Job
 from ..field import KEY_BYTES, Field
@@ -75,7 +76,7 @@ class AgreeJob:
             and signs == self._signs()
             and [len(key) for key in made] == [KEY_BYTES] * len(self.pairs)
         ):
-            raise RangeError("an AgreeJob gives a key and a sign for each pair")
+            raise RangeError("an AgreeJob gives a key and a sign for each pair", Code.ARGUMENT)
 
     def _signs(self) -> tuple[int, ...]:
         return tuple(keys.pairwise_sign(peer, party) for party, peer in self.pairs)
@@ -109,7 +110,9 @@ class ExpandJob:
     def check(self, value: object) -> None:
         """RangeError unless `run` could have given this value, elements of the field apart."""
         if not isinstance(value, np.ndarray) or value.shape != (self.length,):
-            raise RangeError(f"this ExpandJob gives an array of {self.length} elements")
+            raise RangeError(
+                f"this ExpandJob gives an array of {self.length} elements", Code.ARGUMENT
+            )
 
 
 def _tuple_of(kind: type, value: object) -> bool:
@@ -217,7 +220,9 @@ class Unmasking:
         if id(job) not in self._pending:
             if any(job is done for done in self._done):
                 return []
-            raise LocalProtocolError("complete() with a job that this server did not hand out")
+            raise LocalProtocolError(
+                "complete() with a job that this server did not hand out", Code.UNKNOWN_JOB
+            )
         if isinstance(job, AgreeJob):
             job.check(value)
             self._keys.append(value)

@@ -6,6 +6,7 @@ Masks never pass through here: `Field.accumulate` expands and adds them in the c
 import numpy as np
 
 from .. import _binding
+from ..codes import Code
 from ..errors import RangeError
 from ..field import KEY_BYTES, SUITES
 
@@ -24,11 +25,11 @@ def stream(suite: int, key: bytes, length: int, nonce: int = 0, counter: int = 0
         RangeError: an argument is outside its range.
     """
     if suite not in SUITES:
-        raise RangeError(f"there is no suite {suite}")
+        raise RangeError(f"there is no suite {suite}", Code.UNSUPPORTED)
     if memoryview(key).nbytes != KEY_BYTES or length < 0:
-        raise RangeError(f"a key has {KEY_BYTES} bytes and a length is not negative")
+        raise RangeError(f"a key has {KEY_BYTES} bytes and a length is not negative", Code.ARGUMENT)
     if not (0 <= nonce < 2**64 and 0 <= counter < 2**64):
-        raise RangeError("nonce and counter are 64-bit numbers")
+        raise RangeError("nonce and counter are 64-bit numbers", Code.ARGUMENT)
     out = np.empty(length, np.uint8)
     status = _binding.lib.sa_stream(
         suite, _binding.write(out), length, _binding.octets(key), nonce, counter

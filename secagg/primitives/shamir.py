@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import _binding
-from ..errors import ParameterError
+from ..codes import Code
+from ..errors import ParameterError, RangeError
 from ..field import Field
 
 SEED_BYTES: Final = 16
@@ -35,7 +36,9 @@ Shares = NDArray[np.uint64]
 def seed_limbs(seed: bytes) -> list[int]:
     """The three limbs of a 16-byte seed."""
     if len(seed) != SEED_BYTES:
-        raise ParameterError(f"a shared seed has {SEED_BYTES} bytes, not {len(seed)}")
+        raise ParameterError(
+            f"a shared seed has {SEED_BYTES} bytes, not {len(seed)}", Code.ARGUMENT
+        )
     return [int.from_bytes(part, "little") for part in (seed[:7], seed[7:14], seed[14:])]
 
 
@@ -77,13 +80,13 @@ def unpack_shares(data: bytes) -> Shares:
     """The shares that `pack_shares` encoded, shape (k, 3).
 
     Raises:
-        ValueError: not a multiple of 23 bytes, an element >= 2^61 - 1, or padding not zero.
+        RangeError: not a multiple of 23 bytes, an element >= 2^61 - 1, or padding not zero.
     """
     if len(data) % SHARE_BYTES:
-        raise ValueError(f"a share has {SHARE_BYTES} bytes")
+        raise RangeError(f"a share has {SHARE_BYTES} bytes", Code.SHAPE)
     shares, canonical = split_shares(data)
     if not canonical.all():
-        raise ValueError("a share is not canonical")
+        raise RangeError("a share is not canonical", Code.OUT_OF_RANGE)
     return shares
 
 
@@ -148,7 +151,9 @@ class Rebuilder:
     def __init__(self, threshold: int, holders: Sequence[int]) -> None:
         count = len(holders)
         if count < threshold:
-            raise ParameterError(f"{count} shares cannot reach a threshold of {threshold}")
+            raise ParameterError(
+                f"{count} shares cannot reach a threshold of {threshold}", Code.ARGUMENT
+            )
         self._threshold = threshold
         self._points = _points(holders)
         self._weights = np.zeros(count, np.uint64)
@@ -196,7 +201,7 @@ class Rebuilder:
         shares = np.ascontiguousarray(shares, np.uint64)
         if shares.ndim != 2 or len(shares) != len(self._points) or shares.shape[1] % LIMBS:
             raise ParameterError(
-                f"{len(self._points)} holders' shares do not have shape {shares.shape}"
+                f"{len(self._points)} holders' shares do not have shape {shares.shape}", Code.SHAPE
             )
         values = self._combine(self._weights, shares).reshape(-1, LIMBS).tolist()
         parities = self._combine(self._parity, shares).reshape(-1, LIMBS).tolist()

@@ -15,7 +15,7 @@ from pairwise import attacks
 from pairwise import test_planted_bugs as planted
 from pairwise.attacks import CLIENT_ATTACKS, SERVER_ATTACKS, in_mode
 
-from secagg import Client, Identity, Mode, ParameterError, Params, Round, Server
+from secagg import Client, Code, Identity, Mode, ParameterError, Params, Round, Server
 from secagg import params as params_module
 from secagg.errors import SecAggError
 from secagg.pairwise import transitions
@@ -148,7 +148,7 @@ def test_without_the_rules_of_malicious_mode_it_would_begin(name: str, monkeypat
         true(what, value, 1 if what == "threshold" else least, most)
 
     monkeypatch.setattr(params_module, "require_int", require_int)
-    planted.disarm(monkeypatch, Params._check_complete, "in malicious mode")
+    planted.disarm(monkeypatch, Params._check_complete, Code.UNSAFE_THRESHOLD)
     assert any(map(UNAVAILABLE[name].possible, every_params(Mode.MALICIOUS)))
 
 

@@ -20,7 +20,7 @@ from harness import MODES, Stage, expected_sum, state_of
 from pairwise.workers import AnyOrder, Silent, Through, deadly, first, plainly
 
 import secagg
-from secagg import Integers, Mode, ParameterError, Params, Phase, Send, Server, Work, run_jobs
+from secagg import Code, Integers, Mode, ParameterError, Params, Phase, Send, Server, Work, run_jobs
 from secagg.executors import ATTEMPTS
 from secagg.pairwise import unmasking
 from secagg.pairwise.transitions import ServerState
@@ -170,7 +170,7 @@ def test_an_executor_that_is_empty(threads: Executor) -> None:
 def test_other_events_come_out_in_order(threads: Executor) -> None:
     """What is no job is given back as it came, before what follows from the jobs."""
     server, events = unmask()
-    one, two = secagg.Dropped(7, "late"), secagg.PhaseStarted(Phase.UNMASK)
+    one, two = secagg.Dropped(7, "late", Code.TIMEOUT), secagg.PhaseStarted(Phase.UNMASK)
     done = run_jobs(server, [one, *events, two], threads)
     assert done[:2] == [one, two]
     assert_right(server, done[2:])

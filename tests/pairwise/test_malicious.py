@@ -44,7 +44,7 @@ from pairwise.malicious import (
 from pairwise.test_planted_bugs import disarm
 
 import secagg
-from secagg import Client, Directory, MemoryLedger, Mode, Params, Phase, Policy, Server
+from secagg import Client, Code, Directory, MemoryLedger, Mode, Params, Phase, Policy, Server
 from secagg.pairwise.client_steps import ClientSteps
 from secagg.pairwise.messages import Consistency
 from secagg.pairwise.transitions import ClientState
@@ -312,7 +312,7 @@ def test_a_server_that_tells_one_party_something_else(
         with pytest.raises(secagg.RemoteProtocolError):
             server.receive(3, first)
 
-    disarm(monkeypatch, ClientSteps._check_entry, "not signed by it")
+    disarm(monkeypatch, ClientSteps._check_entry, Code.SIGNATURE)
     payloads = {}
     for party in range(3):
         (event,) = liar.clients[party].receive(roster)

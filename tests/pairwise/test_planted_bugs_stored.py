@@ -12,7 +12,7 @@ import pytest
 from pairwise.stored import STORED_ATTACKS
 from pairwise.test_planted_bugs import Defence, disarm, guard
 
-from secagg import Client, MemoryLedger, Once, Server, SqliteLedger
+from secagg import Client, Code, MemoryLedger, Once, Server, SqliteLedger
 from secagg.errors import SecAggError
 from secagg.pairwise import session, state
 from secagg.pairwise.session import Session
@@ -126,19 +126,19 @@ DEFENCES = [
             "resent though its claim failed"),
     Defence("failing ledger stops a client", contribution_failure_ignored,
             "unclaimed_contribution", "left though its claim failed"),
-    Defence("claim of a resumption", guard(CLIENT_RESUME, "was resumed before"), "resumed_twice",
+    Defence("claim of a resumption", guard(CLIENT_RESUME, Code.REPEATED_RESUMPTION), "resumed_twice",
             "recovered the input"),
     Defence("memory of resumptions", forgetful(MemoryLedger, Once.RESUMPTION), "resumed_twice",
             "recovered the input"),
-    Defence("directory at resumption", guard(CLIENT_RESUME, "another one than"),
+    Defence("directory at resumption", guard(CLIENT_RESUME, Code.WRONG_DIRECTORY),
             "resumed_with_other_pins", "signatures of strangers"),
-    Defence("directory at resumption, server", guard(SERVER_RESUME, "another one than"),
+    Defence("directory at resumption, server", guard(SERVER_RESUME, Code.WRONG_DIRECTORY),
             "server_with_other_pins", "the round failed"),
-    Defence("claim of the survivor set", guard(Server._close_masked_input, "knows nothing"),
+    Defence("claim of the survivor set", guard(Server._close_masked_input, Code.ROLLED_BACK),
             "rolled_back_server", "two survivor sets"),
     Defence("memory of survivor sets", forgetful(MemoryLedger, Once.SURVIVOR_SET),
             "rolled_back_server", "two survivor sets"),
-    Defence("no snapshot without a ledger", guard(Server.snapshot, "needs a ledger"),
+    Defence("no snapshot without a ledger", guard(Server.snapshot, Code.NO_LEDGER),
             "snapshot_without_a_ledger", "two survivor sets"),
     Defence("sealing", unsealed, "stolen_storage",
             "the channel secret of a client, the mask seed of a client, the self seed of a client, "
@@ -184,7 +184,7 @@ def test_every_attack_is_proved_able_to_succeed() -> None:
 def test_a_removal_notices_a_moved_defence(monkeypatch: Patch) -> None:
     """A planted bug that no longer finds its defence is an error, not a pass."""
     with pytest.raises(AssertionError, match="has 0 x"):
-        disarm(monkeypatch, CLIENT_RESUME, "no such complaint")
+        disarm(monkeypatch, CLIENT_RESUME, Code.TIMEOUT)
 
 
 def test_a_forgetful_file_is_caught_too(monkeypatch: Patch, tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ from pairwise.schedules import DROPPING, Lie, LyingServer, Plan, hard_tight, pla
 from pairwise.test_planted_bugs import DEFENCES, disarm
 
 import secagg
-from secagg import Params
+from secagg import Code, Params
 
 Patch = pytest.MonkeyPatch
 SHARD = 500  # schedules
@@ -410,7 +410,7 @@ def test_too_many_colluders_are_found(monkeypatch: Patch, table: list[str]) -> N
     """With 2t = n + c two survivor sets find their signers: the bound is no formality."""
     with pytest.raises(secagg.ParameterError):
         hard_tight(7, threshold=5, colluders=3)
-    disarm(monkeypatch, Params._check_complete, "in malicious mode")
+    disarm(monkeypatch, Params._check_complete, Code.UNSAFE_THRESHOLD)
     case = hard_tight(7, threshold=5, colluders=3)
 
     def look(plan: object) -> str:

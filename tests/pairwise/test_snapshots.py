@@ -168,7 +168,9 @@ def test_a_resumed_server_knows_the_keys_that_it_has_seen() -> None:
     message = fresh(server.round, 0, MemoryLedger()).start()
     server.receive(0, message)
     (dropped,) = resumed(server.snapshot(KEY), server).receive(1, message)
-    assert dropped == secagg.Dropped(1, "advertised a key twice, or somebody else's")
+    assert dropped == secagg.Dropped(
+        1, "advertised a key twice, or somebody else's", Code.DUPLICATE_KEY
+    )
 
 
 @either_mode
@@ -217,7 +219,7 @@ def test_drops_are_told_though_the_ledger_failed(mode: Mode) -> None:
         server.deadline(Phase.MASKED_INPUT)
     ledger.what = Once.RESUMPTION  # the disk has room again
     first, *others = server.deadline(Phase.MASKED_INPUT)
-    assert first == secagg.Dropped(3, "no masked input in time")
+    assert first == secagg.Dropped(3, "no masked input in time", Code.TIMEOUT)
     assert {event.to for event in others if isinstance(event, Send)} == {0, 1, 2}
     assert not any(isinstance(event, secagg.Dropped) for event in others)
 

@@ -4,6 +4,7 @@ import pytest
 from pairwise.sparse import SPARSE_ATTACKS
 from pairwise.test_planted_bugs import Defence, Patch, both, guard
 
+from secagg.codes import Code
 from secagg.errors import SecAggError
 from secagg.pairwise import keys
 from secagg.pairwise.client_steps import ClientSteps
@@ -22,45 +23,43 @@ def h1_alone(patch: Patch) -> None:
     patch.setattr(keys, "believed", lambda h1, near, cohort: h1)
 
 
-FEW, PARTS = "of this party's neighbours", "falls into parts"
-ENTRY = "the same key twice"
 DEFENCES = [
-    Defence("holders in U1", guard(ClientSteps._require_neighbours, FEW), "few_neighbours_in_u1",
+    Defence("holders in U1", guard(ClientSteps._require_neighbours, Code.NEIGHBOURS), "few_neighbours_in_u1",
             "three holders"),
     Defence("holders in U2, and ciphertexts",
-            both(guard(ClientSteps._require_neighbours, FEW),
-                 guard(ClientSteps._on_delivery, "ciphertexts of others open")),
+            both(guard(ClientSteps._require_neighbours, Code.NEIGHBOURS),
+                 guard(ClientSteps._on_delivery, Code.SHARES)),
             "few_neighbours_in_u2", "masks with two"),
-    Defence("holders in U3", guard(ClientSteps._require_neighbours, FEW), "few_neighbours_in_u3",
+    Defence("holders in U3", guard(ClientSteps._require_neighbours, Code.NEIGHBOURS), "few_neighbours_in_u3",
             "three holders"),
-    Defence("U3 in one piece", guard(ClientSteps._on_survivors, PARTS), "survivors_in_two_groups",
+    Defence("U3 in one piece", guard(ClientSteps._on_survivors, Code.DISCONNECTED), "survivors_in_two_groups",
             "the sums of 2 groups apart"),
     Defence("threshold above colluders",
-            guard(Params._check_sparse, "raise the degree or the threshold"),
+            guard(Params._check_sparse, Code.UNSAFE_THRESHOLD),
             "threshold_below_colluders", "recovered the input"),
     Defence("end of a roster", no_end, "keys_of_strangers", "keys of strangers"),
     Defence("end of a delivery", no_end, "ciphertext_of_a_stranger", "stranger's ciphertext"),
-    Defence("distinct keys", guard(ClientSteps._on_roster, ENTRY), "same_key_twice", "the same"),
-    Defence("policy's parameters", guard(Policy.check, "not the parameters"),
+    Defence("distinct keys", guard(ClientSteps._on_roster, Code.DUPLICATE_KEY), "same_key_twice", "the same"),
+    Defence("policy's parameters", guard(Policy.check, Code.POLICY_PARAMS),
             "sparse_where_complete_is_wanted", "instead of a complete"),
-    Defence("policy's degree", guard(Policy.check, "not the parameters"),
+    Defence("policy's degree", guard(Policy.check, Code.POLICY_PARAMS),
             "smaller_degree_than_wanted", "instead of six"),
-    Defence("policy's colluders", guard(Policy.check, "protects from"),
+    Defence("policy's colluders", guard(Policy.check, Code.POLICY_COLLUDERS),
             "fewer_colluders_than_wanted", "one colluder"),
-    Defence("no malicious mode", guard(Params._check_sparse, "malicious mode needs"),
+    Defence("no malicious mode", guard(Params._check_sparse, Code.UNSAFE_MODE),
             "malicious_mode", "a malicious round"),
-    Defence("degree above losses", guard(Params._check_sparse, "may cut a graph"),
+    Defence("degree above losses", guard(Params._check_sparse, Code.UNSAFE_GRAPH),
             "survivors_that_may_fall_apart", "two pieces"),
-    Defence("shares of neighbours only", guard(ServerSteps.on_unmask, "did not share"),
+    Defence("shares of neighbours only", guard(ServerSteps.on_unmask, Code.FOREIGN_SHARE),
             "share_of_a_stranger", "took a share"),
     Defence("end of the shares", no_end, "ciphertext_for_a_stranger", "took a ciphertext"),
-    Defence("roster believed", guard(ServerSteps.on_share_keys, "(h1)"),
+    Defence("roster believed", guard(ServerSteps.on_share_keys, Code.ROSTER),
             "roster_altered_on_the_way", "the round failed"),
     Defence("entries in the roster believed", h1_alone, "roster_altered_on_the_way",
             "a wrong sum"),
-    Defence("server looks at the pieces", guard(ServerSteps.hopeless, "fall into parts"),
+    Defence("server looks at the pieces", guard(ServerSteps.hopeless, Code.DISCONNECTED),
             "round_that_falls_apart", "were asked"),
-    Defence("server counts holders", guard(ServerSteps.hopeless, "are needed"),
+    Defence("server counts holders", guard(ServerSteps.hopeless, Code.NEIGHBOURS),
             "round_without_holders", "were asked"),
 ]  # fmt: skip
 

@@ -1,0 +1,546 @@
+"""Reasons that programs can read: one stable code per kind of error, refusal, dropout or failure.
+
+Every exception of the library has a `code`, and so have the events `Dropped` and `Failed`.
+Sentences may be reworded; a code keeps its meaning. `docs/CODES.md` is printed from this table.
+"""
+
+from enum import StrEnum
+
+
+class Code(StrEnum):
+    """Why something was refused, dropped or failed; each equals its name in lower case.
+
+    Attributes:
+        carriers: the exceptions and events that come with the code.
+        meaning: what happened.
+        remedy: what to do about it.
+    """
+
+    carriers: frozenset[str]
+    meaning: str
+    remedy: str
+
+    def __new__(cls, value: str, carriers: str, meaning: str, remedy: str) -> "Code":
+        """Makes a member, whose value is the plain text of the code."""
+        code = str.__new__(cls, value)
+        code._value_ = value
+        code.carriers = frozenset(carriers.split())
+        code.meaning = meaning
+        code.remedy = remedy
+        return code
+
+    # A round and its members.
+    QUORUM = (
+        "quorum",
+        "Aborted Failed",
+        "Fewer parties are left in a set than the round needs.",
+        "Wait longer, invite more parties, or choose parameters for a higher dropout rate.",
+    )
+    TIMEOUT = (
+        "timeout",
+        "Dropped",
+        "The party sent nothing before the deadline of the phase.",
+        "Lengthen the deadline, or look at that party's connection.",
+    )
+    DROPPED = (
+        "dropped",
+        "RemoteProtocolError",
+        "A party sends a message after the server dropped it; the sentence says why it was.",
+        "None in this round; the party takes part in the next.",
+    )
+    EXCLUDED = (
+        "excluded",
+        "Aborted",
+        "A set that the server announced does not contain this party.",
+        "If the party was on time, the server is wrong or lies: find out before the next round.",
+    )
+    NEIGHBOURS = (
+        "neighbours",
+        "Aborted Failed",
+        "On a sparse graph, too few neighbours of a party are left to hold shares of its seeds.",
+        "Choose parameters for a higher dropout rate (`Params.for_cohort`).",
+    )
+    DISCONNECTED = (
+        "disconnected",
+        "Aborted Failed",
+        "On a sparse graph, the survivors fall into parts that share no masks.",
+        "Choose parameters for a higher dropout rate (`Params.for_cohort`).",
+    )
+    # Views that differ, keys, signatures, shares.
+    CONTEXT = (
+        "context",
+        "Dropped",
+        "The party works on another round: parameters, session, context or pinned keys differ.",
+        "Compare the model, the round number and the directory of both sides.",
+    )
+    ROSTER = (
+        "roster",
+        "Aborted Dropped",
+        "Server and client hold different rosters, or the client's own entry in it was changed.",
+        "On a client, suspect the server or the transport; on a server, that client.",
+    )
+    SHARING_SET = (
+        "sharing_set",
+        "Aborted Dropped",
+        "The set of parties that shared keys holds strangers, or a client masked for another set.",
+        "On a client, suspect the server or the transport; on a server, that client.",
+    )
+    SURVIVOR_SET = (
+        "survivor_set",
+        "Aborted",
+        "The survivor set holds parties that shared no keys.",
+        "Suspect the server.",
+    )
+    DUPLICATE_KEY = (
+        "duplicate_key",
+        "Aborted Dropped IdentityError ParameterError",
+        "The same public key occurs twice in a roster, or twice in a directory.",
+        "Every party makes its own fresh keys; a copied key is an error or an attack.",
+    )
+    WEAK_KEY = (
+        "weak_key",
+        "Aborted Dropped IdentityError ParameterError",
+        "A public key is malformed, has a second encoding, or is of low order.",
+        "Suspect its sender; honest software never makes such a key.",
+    )
+    SIGNATURE = (
+        "signature",
+        "Aborted Dropped",
+        "A signature does not verify or, in semi-honest mode, the checksum in its place is wrong.",
+        "Compare the pinned keys of both sides; if they agree, suspect sender and server.",
+    )
+    SIGNERS = (
+        "signers",
+        "Aborted",
+        "Parties that are not in the survivor set are said to have signed it.",
+        "Suspect the server.",
+    )
+    TOO_FEW_SIGNATURES = (
+        "too_few_signatures",
+        "Aborted",
+        "Fewer members than the threshold signed the survivor set.",
+        "Suspect the server: it should have ended the round itself.",
+    )
+    SHARES = (
+        "shares",
+        "Aborted Failed",
+        "Too few shares of a seed opened or are left to rebuild it.",
+        "See `disputes` for the pairs of parties concerned; repeat the round without them.",
+    )
+    COMMITMENT = (
+        "commitment",
+        "Failed",
+        "The shares of a seed do not give what its dealer committed to: too many are wrong.",
+        "See `disputes` for the pairs of parties concerned; repeat the round without them.",
+    )
+    FOREIGN_SHARE = (
+        "foreign_share",
+        "Dropped",
+        "The party answered with shares of a party that gave it none.",
+        "Suspect that client.",
+    )
+    EQUIVOCATION = (
+        "equivocation",
+        "RemoteProtocolError",
+        "A party sent two different messages for the same step; the first one counts.",
+        "Suspect that client, or two processes that run under the same index.",
+    )
+    IMPOSSIBLE_SUM = (
+        "impossible_sum",
+        "Failed RangeError",
+        "The sum is larger than honest inputs can make it.",
+        "Some client sent values out of range; the round gives no result.",
+    )
+    # What may happen once.
+    REPEATED_CONTRIBUTION = (
+        "repeated_contribution",
+        "Aborted",
+        "This identity has already given an input in this context.",
+        "Do not repeat it: two sums over one context can reveal an input. Use a new context.",
+    )
+    REPEATED_RESUMPTION = (
+        "repeated_resumption",
+        "StateError",
+        "This stored client has already been resumed.",
+        "Resume only the state that was stored last; else the client drops out of the round.",
+    )
+    ROLLED_BACK = (
+        "rolled_back",
+        "Failed",
+        "The server was resumed from a snapshot older than the survivor set that it sent out.",
+        "Store a snapshot after every phase, and resume from the last one.",
+    )
+    # Messages.
+    MALFORMED = (
+        "malformed",
+        "DecodeError",
+        "The bytes are not the canonical encoding of a message that is possible here.",
+        "Suspect the transport or the sender; a correct copy of the message is still accepted.",
+    )
+    VERSION = (
+        "version",
+        "DecodeError IdentityError StateError",
+        "A message, a file or stored state is of another version of the format.",
+        "Use versions of the library that fit together.",
+    )
+    UNSUPPORTED = (
+        "unsupported",
+        "DecodeError ParameterError RangeError",
+        "A suite, mode, number format or kernel that this library or this machine does not have.",
+        "Update the library, or choose another one.",
+    )
+    SESSION = (
+        "session",
+        "DecodeError",
+        "The message belongs to another session.",
+        "Route messages by session; late ones of an earlier round are harmless.",
+    )
+    OUT_OF_ORDER = (
+        "out_of_order",
+        "DecodeError LocalProtocolError RemoteProtocolError",
+        "A message or a call comes at a step that does not allow it, too early or too late.",
+        "Message: harmless if it is late. Call: follow the events (`docs/STATES.md`).",
+    )
+    # Use of the library.
+    ARGUMENT = (
+        "argument",
+        "DecodeError IdentityError LocalProtocolError ParameterError RangeError",
+        "An argument has the wrong type, or a value outside its range.",
+        "Correct the argument that the sentence names.",
+    )
+    FORKED = (
+        "forked",
+        "LocalProtocolError",
+        "A client or a server is used in a forked child of the process that made it.",
+        "Use it in its own process; go on elsewhere with `suspend` or `snapshot`.",
+    )
+    REENTRANT = (
+        "reentrant",
+        "LocalProtocolError",
+        "A client or a server is called from within one of its own calls.",
+        "Call it again after the first call has returned.",
+    )
+    UNKNOWN_PARTY = (
+        "unknown_party",
+        "LocalProtocolError",
+        "The index is no party of the cohort.",
+        "Use indices 0 to cohort - 1.",
+    )
+    UNKNOWN_JOB = (
+        "unknown_job",
+        "LocalProtocolError",
+        "The job was not handed out by this server.",
+        "Hand back the very object that came with the `Work` event.",
+    )
+    WIPED = (
+        "wiped",
+        "LocalProtocolError",
+        "The identity was wiped and signs nothing any more.",
+        "Load it again.",
+    )
+    NO_LEDGER = (
+        "no_ledger",
+        "LocalProtocolError ParameterError",
+        "A ledger is needed and missing, or is no ledger.",
+        "Pass a `SqliteLedger`, or your own object with a method `claim`.",
+    )
+    NO_IDENTITY = (
+        "no_identity",
+        "ParameterError",
+        "Malicious mode needs this party's identity.",
+        "Pass the `Identity` of this party.",
+    )
+    NO_DIRECTORY = (
+        "no_directory",
+        "ParameterError",
+        "Malicious mode needs the directory of the cohort's verify keys.",
+        "Pass the `Directory` that this party has pinned.",
+    )
+    WRONG_IDENTITY = (
+        "wrong_identity",
+        "ParameterError",
+        "The directory pins another verify key at this party's index.",
+        "Use the index at which this identity is pinned (`Directory.index_of`).",
+    )
+    WRONG_DIRECTORY = (
+        "wrong_directory",
+        "ParameterError StateError",
+        "The directory has another size than the cohort, or other entries than before.",
+        "Pass the directory of this cohort, the same as when the state was stored.",
+    )
+    DOWNGRADE = (
+        "downgrade",
+        "ParameterError",
+        "The round is semi-honest, where identity, directory or ledger would protect nothing.",
+        "Insist on malicious mode, or knowingly take part without them.",
+    )
+    # Parameters and policies.
+    UNSAFE_SUM = (
+        "unsafe_sum",
+        "DecodeError ParameterError",
+        "With this quorum and so many colluders a sum could hold a single honest input.",
+        "Raise the threshold or `min_survivors`, or lower `colluders`.",
+    )
+    UNSAFE_THRESHOLD = (
+        "unsafe_threshold",
+        "DecodeError ParameterError",
+        "Colluders could reach the threshold, or two survivor sets could find enough signers.",
+        "Raise the threshold (or the degree of a sparse graph), or lower `colluders`.",
+    )
+    UNSAFE_GRAPH = (
+        "unsafe_graph",
+        "DecodeError ParameterError",
+        "Colluders and dropouts may cut the sparse graph in two.",
+        "Raise the degree, or let `Params.for_cohort` choose it.",
+    )
+    UNSAFE_MODE = (
+        "unsafe_mode",
+        "DecodeError ParameterError",
+        "Malicious mode is asked for on a sparse graph, where it protects nothing.",
+        "Use the complete graph, or a server that can be trusted to follow the protocol.",
+    )
+    UNSAFE_FRACTIONS = (
+        "unsafe_fractions",
+        "ParameterError",
+        "No parameters are safe for these fractions of corrupt and vanishing parties.",
+        "Lower one of the fractions, or use a larger cohort.",
+    )
+    HEADROOM = (
+        "headroom",
+        "DecodeError ParameterError",
+        "No field has room for such a sum.",
+        "Lower the cohort, the precision, the range or the greatest weight.",
+    )
+    POLICY_PARAMS = (
+        "policy_params",
+        "ParameterError",
+        "This client's policy refuses: these are not the parameters agreed on.",
+        "Compare them with the parameters that the server offers.",
+    )
+    POLICY_CONTEXT = (
+        "policy_context",
+        "ParameterError",
+        "This client's policy refuses: the round is about something else.",
+        "Fetch the model of this round; check the round number.",
+    )
+    POLICY_MODE = (
+        "policy_mode",
+        "ParameterError",
+        "This client's policy refuses: it insists on another mode.",
+        "Ask the server's operator for that mode.",
+    )
+    POLICY_COLLUDERS = (
+        "policy_colluders",
+        "ParameterError",
+        "This client's policy refuses: it wants protection from more colluders.",
+        "Ask the server's operator for more `colluders`.",
+    )
+    POLICY_PAIR = (
+        "policy_pair",
+        "ParameterError",
+        "This client's policy refuses: in a cohort of two each learns the other's input.",
+        "Use a larger cohort, or `allow_pair=True` if that is acceptable.",
+    )
+    POLICY_COHORT = (
+        "policy_cohort",
+        "ParameterError",
+        "This client's policy refuses: the cohort is larger than it allows.",
+        "Raise `max_cohort` if the client can afford it.",
+    )
+    POLICY_LENGTH = (
+        "policy_length",
+        "ParameterError",
+        "This client's policy refuses: the vector is longer than it allows.",
+        "Raise `max_length` if the client can afford it.",
+    )
+    POLICY_SURVIVORS = (
+        "policy_survivors",
+        "ParameterError",
+        "This client's policy refuses: the round may end with fewer survivors than it wants.",
+        "Ask the server's operator for a higher `min_survivors`.",
+    )
+    # Inputs.
+    SHAPE = (
+        "shape",
+        "ParameterError RangeError",
+        "An array has the wrong number of dimensions or elements.",
+        "Correct the array that the sentence names.",
+    )
+    DTYPE = (
+        "dtype",
+        "ParameterError RangeError",
+        "An array does not hold real numbers of a kind that is possible here.",
+        "Convert the array.",
+    )
+    NOT_FINITE = (
+        "not_finite",
+        "RangeError",
+        "An input has a value that is NaN or infinite.",
+        "Look for a training that diverged.",
+    )
+    OUT_OF_RANGE = (
+        "out_of_range",
+        "RangeError",
+        "A value is outside the range of the format or of the field.",
+        "Scale or clip the values, or widen the range of the format.",
+    )
+    WEIGHT = (
+        "weight",
+        "ParameterError RangeError",
+        "A weight is not an integer in 1..max_weight, or the format carries none.",
+        "Correct the weight, or raise `max_weight` for all parties.",
+    )
+    LAYOUT = (
+        "layout",
+        "RangeError",
+        "The arrays have other names, shapes or structure than those before, or there are none.",
+        "Flatten arrays with the layout of the same model.",
+    )
+    BUFFER = (
+        "buffer",
+        "RangeError",
+        "An output array cannot be written in place.",
+        "Pass a contiguous, aligned, writable array that does not overlap an input.",
+    )
+    # Files and stored state.
+    LEDGER = (
+        "ledger",
+        "StateError",
+        "The ledger could not read or store a claim.",
+        "Nothing has left the party. Mend the storage, then repeat the call.",
+    )
+    FOREIGN_FILE = (
+        "foreign_file",
+        "IdentityError StateError",
+        "A file or stored state is of another kind.",
+        "Check the path.",
+    )
+    CORRUPT = (
+        "corrupt",
+        "IdentityError ParameterError StateError",
+        "The content of a file or of stored state is cut short or altered.",
+        "Restore it from a copy.",
+    )
+    WRONG_KEY = (
+        "wrong_key",
+        "IdentityError StateError",
+        "Sealed data does not open: another key or passphrase, or altered bytes.",
+        "Use the key or passphrase that it was sealed under.",
+    )
+    PASSPHRASE = (
+        "passphrase",
+        "IdentityError ParameterError",
+        "A passphrase is missing, not asked for, empty, or cannot be read.",
+        "Give the passphrase that belongs to the file.",
+    )
+    PERMISSIONS = (
+        "permissions",
+        "IdentityError StateError",
+        "Other users own the file, or may read or change it.",
+        "Restrict owner and mode as the sentence says.",
+    )
+    EXISTS = (
+        "exists",
+        "IdentityError",
+        "The file exists already and is not overwritten.",
+        "Move it away, or ask to overwrite it.",
+    )
+    IO = (
+        "io",
+        "IdentityError ParameterError StateError",
+        "A file or folder cannot be read or written.",
+        "Check path, rights and free space.",
+    )
+    LIMIT = (
+        "limit",
+        "IdentityError ParameterError",
+        "Something is larger than the library accepts, or needs more memory than there is.",
+        "Check where it comes from; the sentence gives the limit.",
+    )
+    UNKNOWN_NAME = (
+        "unknown_name",
+        "ParameterError",
+        "The directory has no such party.",
+        "Check name or key.",
+    )
+    DUPLICATE_NAME = (
+        "duplicate_name",
+        "IdentityError ParameterError",
+        "Two parties of a directory have the same name.",
+        "Give each party its own name.",
+    )
+    REVOKED_KEY = (
+        "revoked_key",
+        "IdentityError ParameterError",
+        "A key that was revoked is to be pinned.",
+        "Pin the party's new key.",
+    )
+    # Installation.
+    NOT_BUILT = (
+        "not_built",
+        "NativeError",
+        "The compiled core is missing.",
+        "Install the package; in a clone run `pip install -e .`.",
+    )
+    STALE_BUILD = (
+        "stale_build",
+        "NativeError",
+        "The compiled core is older than its sources.",
+        "Run `pip install -e .` again.",
+    )
+    NATIVE = (
+        "native",
+        "NativeError",
+        "The compiled core reports a status that should be impossible.",
+        "Report it: this is a bug of the library.",
+    )
+    RANDOMNESS = (
+        "randomness",
+        "ParameterError",
+        "The source of randomness does not give the bytes that it is asked for.",
+        "Use the default, the operating system's.",
+    )
+    MISSING_EXTRA = (
+        "missing_extra",
+        "MissingExtraError",
+        "A package of an optional extra is not installed.",
+        "Install the extra that the sentence names.",
+    )
+
+
+_HEAD = """\
+# Reasons that programs can read
+
+Printed from `secagg/codes.py`; a test keeps them equal.
+
+Every exception of the library has a `reason`, a sentence for people, and a `code`, a `secagg.Code`,
+for programs; so have the events `Dropped` and `Failed`. Sentences may be reworded at any time; a
+code keeps its meaning. A code is a string too: `error.code == "quorum"`, and it goes into JSON and
+logs as it is. The codes that begin with `policy_` are refusals by a client's own policy, and those
+that begin with `unsafe_` are parameters under which more than the sum could be learned.
+
+```python
+try:
+    events = client.receive(data)
+except secagg.Aborted as error:
+    if error.code is secagg.Code.QUORUM:
+        ...  # too few parties; the next round may do better
+    else:
+        alert(error.code, error.reason)
+```
+
+A `DecodeError` of an offer and an `IdentityError` of a directory's line carry the code of the
+`ParameterError` inside; a `RoundFailedError` carries the code of the event `Failed`; a `StateError`
+that your own ledger raises without a code has `ledger`.
+
+| code | comes with | what happened | what to do |
+|---|---|---|---|
+"""
+
+
+def document() -> str:
+    """The text of `docs/CODES.md`."""
+    return _HEAD + "".join(
+        f"| `{code}` | {', '.join(sorted(code.carriers))} | {code.meaning} | {code.remedy} |\n"
+        for code in Code
+    )
