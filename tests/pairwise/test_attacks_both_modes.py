@@ -13,7 +13,7 @@ import pytest
 from harness import identity_of, integers
 from pairwise import attacks
 from pairwise import test_planted_bugs as planted
-from pairwise.attacks import CLIENT_ATTACKS, SERVER_ATTACKS, in_mode
+from pairwise.attacks import CLIENT_ATTACKS, SERVER_ATTACKS, in_mode, lying_server
 
 from secagg import Client, Identity, Mode, ParameterError, Params, Round, Server
 from secagg import params as params_module
@@ -57,7 +57,10 @@ def watch(monkeypatch: Patch) -> Watch:
 
     watched(Client)
     watched(Server)
-    monkeypatch.setattr(attacks, "identity_of", identity)
+    modules = [one for one in vars(attacks).values() if hasattr(one, "identity_of")]
+    assert lying_server in modules
+    for module in modules:
+        monkeypatch.setattr(module, "identity_of", identity)
     return seen
 
 

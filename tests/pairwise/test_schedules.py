@@ -17,10 +17,17 @@ from dataclasses import dataclass
 import hypothesis
 import pytest
 from hypothesis import HealthCheck, settings
-from pairwise import judge, schedules
-from pairwise.bad_network import SPARSE_CASES, BadNetwork, Weather, weathers
-from pairwise.judge import Finding, Knowledge, conduct, secrecy
-from pairwise.schedules import DROPPING, Lie, LyingServer, Plan, hard_tight, plans, reached
+from pairwise.malicious import hard_tight
+from pairwise.schedules.bad_network import BadNetwork
+from pairwise.schedules.lying_server import LyingServer, earlier, reached, sealed_by
+from pairwise.schedules.network_judge import NetworkJudge
+from pairwise.schedules.network_plan import SPARSE_CASES, Weather
+from pairwise.schedules.network_strategies import weathers
+from pairwise.schedules.replayed_client import after, dealing, h0_of, seeds_of
+from pairwise.schedules.roster_lies import entry_by
+from pairwise.schedules.server_judge import Finding, Knowledge, conduct, secrecy
+from pairwise.schedules.server_plan import DROPPING, Lie, Plan, legal_for
+from pairwise.schedules.server_strategies import THEMES, plans
 from pairwise.test_planted_bugs import DEFENCES, disarm
 
 import secagg
@@ -34,8 +41,7 @@ CAP = 2000  # schedules in which a missing defence must be found
 # The schedules of a shard are the same in every run, unless the profile draws them afresh.
 FIXED = settings.default.derandomize  # type: ignore[union-attr]
 CACHES = (
-    judge.after, judge.h0_of, judge.seeds_of, judge.dealing, schedules.entry_by,
-    schedules.sealed_by, schedules.earlier, schedules.legal_for,
+    after, h0_of, seeds_of, dealing, entry_by, sealed_by, earlier, legal_for,
 )  # fmt: skip
 
 
@@ -126,7 +132,7 @@ def a_bad_network(number: int, count: int = SHARD, cases: tuple[Params, ...] = (
 
     def play(weather: Weather) -> None:
         net = BadNetwork(weather).play()
-        assert net.verdict() == []
+        assert NetworkJudge(net).verdict() == []
         far = {
             "sums": net.result is not None,
             "sums with wrong shares": bool(net.result and net.result.disputes),
@@ -202,7 +208,7 @@ def test_many_more(shard: Callable[[int, int], Tally], number: int) -> None:
 def test_every_move_is_made_and_some_come_through() -> None:
     """No kind of lie is dead: each is told, and those that clients cannot notice are taken."""
     tally = a_lying_server(1000, 2 * SHARD)
-    kinds = {kind for theme in schedules.THEMES.values() for kind in theme}
+    kinds = {kind for theme in THEMES.values() for kind in theme}
     assert kinds - tally.used.keys() == set()
     for kind in ("vanish", "dealt by a colluder", "another U2",
                  "another U3", "again", "signers left out"):  # fmt: skip
@@ -335,7 +341,7 @@ def is_proved(finding: Finding, knowledge: Knowledge) -> bool:
     if finding.what == "both seeds":
         (party,) = finding.parties
         seeds = (knowledge.seed(party, own=False), knowledge.seed(party, own=True))
-        return seeds == judge.seeds_of(knowledge.evidence.witnesses[party].seat)
+        return seeds == seeds_of(knowledge.evidence.witnesses[party].seat)
     return True
 
 
@@ -378,7 +384,7 @@ def test_lying_clients_and_a_bad_network_find_the_missing_defence(
     def look(weather: object) -> str:
         assert isinstance(weather, Weather)
         try:
-            return "; ".join(BadNetwork(weather).play().verdict())
+            return "; ".join(NetworkJudge(BadNetwork(weather).play()).verdict())
         except CRASHES as error:
             return f"crash: {error!r}"
 

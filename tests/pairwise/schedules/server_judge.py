@@ -1,207 +1,24 @@
-"""What parties really did in a schedule, and what follows from it: the judge of `schedules.py`.
+"""The judge of a lying server.
 
-It never asks whether an error was raised. Of a lying server it asks what can be computed from all
-that the server and its colluders hold; of a sum, whether it is the sum of what its survivors sent.
-It knows everybody's secrets, so that it can tell what is a true share, and whose mask is whose.
+It never asks whether an error was raised, but what can be computed from all that the server and its
+colluders hold. It knows everybody's secrets, so that it can tell what is a true share, and whose
+mask is whose.
 """
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from functools import lru_cache
 
 import numpy as np
-from harness import (
-    COMPLETE,
-    Seeded,
-    client_of,
-    clone,
-    input_of,
-    pinned,
-    secrets_of,
-    state_of,
-)
+from harness import input_of
 from pairwise.attacks import LOW_ORDER, NON_CANONICAL, body
+from pairwise.schedules.replayed_client import Witness
 
-import secagg
-from secagg import Client, Params, Policy, Round
-from secagg.field import KEY_BYTES, Field
+from secagg.field import Field
 from secagg.pairwise import keys
-from secagg.pairwise.messages import (
-    AdvertiseKeys,
-    Consistency,
-    Delivery,
-    MaskedInput,
-    PublicKeys,
-    Roster,
-    Signatures,
-    Survivors,
-    Unmask,
-)
-from secagg.primitives import agreement, shamir
-from secagg.wire import MessageType
+from secagg.pairwise.messages import MaskedInput, PublicKeys, Unmask
+from secagg.primitives import shamir
 
-SUBMIT = b""  # in a history: the caller gives its input
 WEAK = frozenset(LOW_ORDER.values()) | frozenset(NON_CANONICAL.values())
-
-
-# -- honest clients as functions of what they were told -------------------------------------------
-
-
-@dataclass(frozen=True)
-class Seat:
-    """A client before it was told anything."""
-
-    round: Round
-    party: int
-    policy: Policy = Policy(allow_pair=True)  # noqa: RUF009 - frozen
-    label: str = ""
-
-
-@dataclass(frozen=True, eq=False)
-class After:
-    """A client, which is not to be touched, and what it did last."""
-
-    client: Client
-    sent: tuple[bytes, ...] = ()
-    asked: bool = False  # for its input
-    refused: str = ""  # why; it is as it was
-    aborted: str = ""  # why; it is wiped
-
-
-def source_of(seat: Seat) -> Seeded:
-    """All the randomness of a client."""
-    return Seeded((seat.label, seat.party, seat.round.session))
-
-
-@lru_cache(maxsize=4096)
-def after(seat: Seat, history: tuple[bytes, ...]) -> After:
-    """A real client that has taken these messages. The same ones are taken once for all schedules.
-
-    Raises:
-        AssertionError: a refusal changed the client, or an abort left secrets.
-    """
-    if not history:
-        client = client_of(seat.round, seat.party, seat.policy, source_of(seat))
-        return After(client, (client.start(),))
-    before = after(seat, history[:-1]).client
-    client = clone(before)
-    try:
-        if history[-1] == SUBMIT:
-            length = seat.round.params.length
-            return After(client, (client.submit(input_of(seat.party, length)),))
-        events = client.receive(history[-1])
-    except (secagg.RemoteProtocolError, secagg.LocalProtocolError) as error:
-        assert state_of(client) == state_of(before), "a refused message changed the client"
-        return After(before, refused=str(error))
-    except secagg.Aborted as error:
-        assert secrets_of(client) == [], "an aborted client still holds secrets"
-        return After(client, aborted=error.reason)
-    sent = tuple(event.payload for event in events if isinstance(event, secagg.Send))
-    return After(client, sent, any(isinstance(event, secagg.InputNeeded) for event in events))
-
-
-@lru_cache(maxsize=512)
-def h0_of(agreed: Round) -> bytes:
-    """The transcript so far, of a round."""
-    return keys.h0(agreed, pinned(agreed.params))
-
-
-@lru_cache(maxsize=512)
-def seeds_of(seat: Seat) -> tuple[bytes, bytes]:
-    """The mask seed and the self seed of a client (`docs/WIRE.md`, Randomness)."""
-    source = source_of(seat)
-    source(agreement.SECRET_KEY_BYTES)
-    mask, own = source(shamir.SEED_BYTES), source(shamir.SEED_BYTES)
-    (first,) = after(seat, ()).sent
-    secret = keys.mask_key(mask, h0_of(seat.round), seat.party)
-    entry = AdvertiseKeys.read(body(first), seat.round.params).keys
-    assert agreement.public_key(secret) == entry.mask, "drawn in another order"
-    return mask, own
-
-
-@lru_cache(maxsize=2048)
-def dealing(seat: Seat, members: tuple[int, ...]) -> dict[bytes, tuple[bool, int]]:
-    """Every share that a client deals to these parties: whether of its self seed, and the holder.
-
-    They are dealt again, with the coefficients that it draws next.
-    """
-    source, params = source_of(seat), seat.round.params
-    source.drawn = 3
-    key = source(KEY_BYTES)
-    table = shamir.deal(seeds_of(seat), params.threshold, members, params.suite, key)
-    packed, size = shamir.pack_shares(table), shamir.SHARE_BYTES
-    return {
-        packed[size * (2 * row + own) : size * (2 * row + own + 1)]: (bool(own), holder)
-        for row, holder in enumerate(members)
-        for own in (0, 1)
-    }
-
-
-def correctable(answers: int, threshold: int) -> int:
-    """The most wrong shares of one seed that must be corrected."""
-    return 1 if answers == threshold + 1 else (answers - threshold) // 2
-
-
-class Witness:
-    """An honest client and all that it was told and did."""
-
-    def __init__(self, seat: Seat) -> None:
-        self.seat = seat
-        self.params = seat.round.params
-        self.h0 = h0_of(seat.round)
-        self.history: tuple[bytes, ...] = ()
-        self.over = False
-        (first,) = after(seat, ()).sent
-        self.entry = AdvertiseKeys.read(body(first), self.params).keys
-        self.roster: dict[int, PublicKeys] = {}
-        self.h1 = b""
-        self.sharing: Delivery | None = None
-        self.h2 = b""
-        self.survivors: tuple[int, ...] = ()
-        self.h3 = b""
-        self.shared: list[bytes] = []
-        self.inputs: list[bytes] = []
-        self.signed: list[tuple[bytes, tuple[int, ...], bytes]] = []  # h3, U3, signature
-        self.answers: list[tuple[bytes, bytes, dict[int, bytes]]] = []  # h3, message, signers
-
-    def tell(self, message: bytes) -> After:
-        """Hands over a message (or asks for the input), and notes what comes of it."""
-        now = after(self.seat, (*self.history, message))
-        if now.refused:
-            return now
-        self.history = (*self.history, message)
-        self.over = self.over or bool(now.aborted)
-        if now.asked:
-            self.sharing = Delivery.read(body(message), self.params, COMPLETE, self.seat.party)
-            self.h2 = keys.h2(self.h1, self.sharing.members, self.params.cohort)
-        for payload in now.sent:
-            self._note(message, payload)
-        return now
-
-    def _note(self, message: bytes, payload: bytes) -> None:
-        kind, params = payload[3], self.params
-        if kind == MessageType.SHARE_KEYS and payload not in self.shared:
-            self.shared.append(payload)
-            self.roster = dict(Roster.read(body(message), params, COMPLETE, self.seat.party).keys)
-            self.h1 = keys.h1(self.h0, self.roster, params.cohort)
-        elif kind == MessageType.MASKED_INPUT and payload not in self.inputs:
-            self.inputs.append(payload)
-        elif kind == MessageType.CONSISTENCY:
-            self.survivors = tuple(Survivors.read(body(message), params).members)
-            self.h3 = keys.h3(self.h2, self.survivors, params.cohort)
-            told = (self.h3, self.survivors, Consistency.read(body(payload)).signature)
-            if told not in self.signed:
-                self.signed.append(told)
-        elif kind == MessageType.UNMASK and all(payload != one for _, one, _ in self.answers):
-            signers = dict(Signatures.read(body(message), params).signatures)
-            self.answers.append((self.h3, payload, signers))
-
-    def shares(self) -> dict[bytes, tuple[bool, int]]:
-        """Every share that it dealt: whether of its self seed, and the holder."""
-        return dealing(self.seat, tuple(self.roster))
-
-
-# -- what a lying server holds --------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -447,8 +264,3 @@ def conduct(evidence: Evidence) -> list[Finding]:
             elif valid < len(signers):
                 found.append(Finding("answered for a wrong signature", (n,)))
     return found
-
-
-def modulus_of(params: Params) -> int:
-    """The size of the field in which inputs are summed."""
-    return Field(params.field_bits).modulus
