@@ -1,4 +1,4 @@
-"""Searches for secrets in all that the library shows, stores or logs while `watching`."""
+"""Searches for secrets in all that the library shows, stores or logs while `searching`."""
 
 import base64
 import logging
@@ -24,18 +24,18 @@ WIDTH = 12  # bytes of a secret that are enough to know it by
 
 
 def secret_input(party: int) -> np.ndarray:
-    """Values of twelve digits, so that each is a canary by itself."""
+    """Returns values of twelve digits, so that each is a canary by itself."""
     draw = np.random.default_rng(party)
     return draw.integers(10**11, 10**12, LENGTH) * draw.choice([-1, 1], LENGTH)
 
 
 def four(mode: Mode) -> Params:
-    """Four parties with long values."""
+    """Returns parameters of four parties with long values."""
     return Params(4, LENGTH, FORMAT, threshold=3, mode=mode)
 
 
-def written(secret: bytes) -> set[bytes]:
-    """How the beginning or the end of a secret may be written."""
+def written_forms(secret: bytes) -> set[bytes]:
+    """Returns the forms in which the beginning or the end of a secret may be written."""
     forms: set[bytes] = set()
     for piece in (secret[:WIDTH], secret[-WIDTH:]):
         numbers = [str(byte) for byte in piece]
@@ -54,7 +54,7 @@ def written(secret: bytes) -> set[bytes]:
     return forms
 
 
-class Watch:
+class LeakSearch:
     """All secrets that were made, and all that could show them."""
 
     def __init__(self) -> None:
@@ -66,24 +66,24 @@ class Watch:
         self._random = 0
 
     def random(self, size: int) -> bytes:
-        """Randomness that is known afterwards."""
+        """Returns randomness, and keeps it as a secret."""
         self._random += 1
         drawn = seeded(("canary", self._random))(size)
         self.secrets.setdefault(drawn, "randomness")
         return drawn
 
     def look(self, where: str, thing: object) -> None:
-        """Keeps how a thing shows, printed and pickled."""
-        self._keep(where, thing)
+        """Keeps a thing as it is printed and pickled."""
+        self.keep(where, thing)
         try:
             pickled = pickle.dumps(thing)
         except Exception:  # whatever keeps a thing from being pickled is fine
             return
         if not isinstance(thing, Work):
-            self._keep(f"pickle of {where}", pickled, _shares_belong(thing))
+            self.keep(f"pickle of {where}", pickled, _shares_belong(thing))
 
     def walk(self, where: str, thing: object) -> None:
-        """Keeps how an object shows, and everything that hangs on it but arrays and jobs."""
+        """Keeps an object as it is shown, and everything that hangs on it but arrays and jobs."""
         self.look(where, thing)
         self._hanging_on(where, thing, 3)
 
@@ -91,11 +91,11 @@ class Watch:
         for name, value in _parts(thing):
             if isinstance(value, np.ndarray) or name in ("held", "job"):
                 continue
-            self._keep(f"{where}.{name}", value, name == "said")
+            self.keep(f"{where}.{name}", value, name == "said")
             if depth and type(value).__module__.startswith("secagg"):
                 self._hanging_on(f"{where}.{name}", value, depth - 1)
 
-    def _keep(self, where: str, thing: object, answer: bool = False) -> None:
+    def keep(self, where: str, thing: object, answer: bool = False) -> None:
         store = self.answers if answer or _shares_belong(thing) else self.seen
         for each in (thing, str(thing).encode(), repr(thing).encode()):
             if isinstance(each, bytes):
@@ -103,12 +103,12 @@ class Watch:
 
     def emit(self, record: logging.LogRecord) -> None:
         """Keeps a log record."""
-        self._keep("log", record.getMessage())
-        self._keep("log", vars(record))
-        self._keep("log", record.args)
+        self.keep("log", record.getMessage())
+        self.keep("log", vars(record))
+        self.keep("log", record.args)
 
     def leaks(self) -> list[str]:
-        """What was found where."""
+        """Returns every secret that was found, and its place."""
         for number, values in enumerate(map(secret_input, range(4))):
             self.secrets |= dict.fromkeys(
                 (str(abs(int(value))).encode() for value in values), f"input {number}"
@@ -118,10 +118,14 @@ class Watch:
             )
         for error in self.errors:
             text = "".join(traceback.format_exception(error))
-            self._keep(f"traceback of {type(error).__name__}", text)
+            self.keep(f"traceback of {type(error).__name__}", text)
             self.look(f"a {type(error).__name__}", error)
-        keys = [(form, name) for secret, name in self.secrets.items() for form in written(secret)]
-        shares = [(form, name) for share, name in self.shares.items() for form in written(share)]
+        keys = [
+            (form, name) for secret, name in self.secrets.items() for form in written_forms(secret)
+        ]
+        shares = [
+            (form, name) for share, name in self.shares.items() for form in written_forms(share)
+        ]
         quiet, all_of_it = _joined(self.seen), _joined({**self.seen, **self.answers})
         found = [form for form, _ in keys if form in all_of_it]
         found += [form for form, _ in shares if form in quiet]
@@ -140,7 +144,7 @@ def _packed(values: np.ndarray) -> bytes:
 
 
 def _shares_belong(thing: object) -> bool:
-    """Whether it is the message with which a client answers, or its event."""
+    """Returns whether a thing is the message with which a client gives shares, or its event."""
     message = thing.payload if isinstance(thing, Send) else thing
     return isinstance(message, bytes) and message[:4] == b"SA\1" + bytes([MessageType.UNMASK])
 
@@ -158,30 +162,30 @@ def _parts(thing: object) -> Iterator[tuple[str, object]]:
 
 
 @contextmanager
-def watching() -> Iterator[Watch]:
-    """Records what is made, raised and logged meanwhile."""
-    watch = Watch()
+def searching() -> Iterator[LeakSearch]:
+    """Records all that is made, raised and logged meanwhile."""
+    search = LeakSearch()
     true_secret, true_error, true_deal = Secret.__init__, SecAggError.__init__, shamir.deal
 
     def secret(self: Secret, data: bytes) -> None:
         true_secret(self, data)
         if 16 <= len(data) <= 32:  # a whole identity file is no canary
-            watch.secrets.setdefault(bytes(data), "secret")
+            search.secrets.setdefault(bytes(data), "secret")
 
     def error(self: SecAggError, *args: object) -> None:
         true_error(self, *args)
-        watch.errors.append(self)
+        search.errors.append(self)
 
     def deal(*args: object) -> np.ndarray:
         shares = true_deal(*args)  # type: ignore[arg-type]
-        watch.shares |= dict.fromkeys((row.astype("<u8").tobytes() for row in shares), "share")
+        search.shares |= dict.fromkeys((row.astype("<u8").tobytes() for row in shares), "share")
         packed = shamir.pack_shares(shares)
         for begin in range(0, len(packed), shamir.SHARE_BYTES):
-            watch.shares[packed[begin : begin + shamir.SHARE_BYTES]] = "packed share"
+            search.shares[packed[begin : begin + shamir.SHARE_BYTES]] = "packed share"
         return shares
 
     handler = logging.Handler(logging.DEBUG)
-    handler.emit = watch.emit  # type: ignore[method-assign]
+    handler.emit = search.emit  # type: ignore[method-assign]
     log = logging.getLogger("secagg")
     level = log.level
     log.setLevel(logging.DEBUG)
@@ -191,7 +195,7 @@ def watching() -> Iterator[Watch]:
         patch.setattr(SecAggError, "__init__", error)
         patch.setattr(shamir, "deal", deal)
         try:
-            yield watch
+            yield search
         finally:
             log.removeHandler(handler)
             log.setLevel(level)

@@ -17,12 +17,12 @@ Patch = pytest.MonkeyPatch
 
 
 def bare_repr(patch: Patch) -> None:
-    """A secret shows itself."""
+    """Shows a secret in its own repr."""
     patch.setattr(Secret, "__repr__", lambda self: f"<Secret {bytes(self._data)!r}>")
 
 
 def seed_in_the_log(patch: Patch) -> None:
-    """A client logs its mask seed when it starts, as an argument in base64 that is not printed."""
+    """Logs a client's mask seed when it starts, in base64, as an argument that is not printed."""
     true = Client.start
 
     def start(self: Client) -> bytes:
@@ -34,7 +34,7 @@ def seed_in_the_log(patch: Patch) -> None:
 
 
 def element_in_an_error(patch: Patch) -> None:
-    """The codec says which value is out of range."""
+    """Says in the codec's error which value is out of range."""
     true = IntegersCodec.encode
 
     def encode(self: IntegersCodec, values: object, *rest: object) -> object:
@@ -47,7 +47,7 @@ def element_in_an_error(patch: Patch) -> None:
 
 
 def context_of_an_error(patch: Patch) -> None:
-    """The message is clean; the error that it was raised from is not."""
+    """Raises a clean error from one that is not."""
     true = IntegersCodec.encode
 
     def encode(self: IntegersCodec, values: object, *rest: object) -> object:
@@ -60,7 +60,7 @@ def context_of_an_error(patch: Patch) -> None:
 
 
 def stored_in_clear(patch: Patch) -> None:
-    """Stored state without its seal."""
+    """Stores state without its seal."""
     true = state._sealed
     patch.setattr(state, "_sealed", lambda kind, key, body: true(kind, key, body) + body)
     opened = state._opened
@@ -75,7 +75,7 @@ def stored_in_clear(patch: Patch) -> None:
 
 
 def key_in_the_ledger(patch: Patch) -> None:
-    """Contributions are claimed by the self mask's key."""
+    """Claims contributions by the self mask's key."""
 
     def claim(self: Client) -> None:
         if self._ledger is not None:
@@ -85,12 +85,12 @@ def key_in_the_ledger(patch: Patch) -> None:
 
 
 def job_that_shows(patch: Patch) -> None:
-    """The repr of a job, within its event."""
+    """Shows keys in the repr of a job, within its event."""
     patch.setattr(AgreeJob, "__repr__", lambda self: f"AgreeJob({self.secrets[3].hex()})")
 
 
 def memory_that_shows(patch: Patch) -> None:
-    """A client's memory with a repr of all its fields, shares and all."""
+    """Shows all fields of a client's memory in its repr, shares and all."""
 
     def show(self: object) -> str:
         shares = {

@@ -1,4 +1,4 @@
-"""The battery of `attacks.py` in malicious mode: there, too, every attack gains nothing.
+"""The battery of `attacks` in malicious mode: there, too, every attack gains nothing.
 
 Malicious mode adds defences, and would be worth little if it lost one. So each attack is played in
 both modes, by an attacker who in malicious mode has the signing keys of its colluders; and as in
@@ -159,7 +159,7 @@ def test_an_attack_in_one_mode_only_is_noticed(watch: Watch) -> None:
     """Parameters that do not follow the mode, or none at all, are no round of malicious mode."""
 
     def stubborn() -> str:
-        return attacks.attempt(attacks.Liar(integers(4)), 0, b"", "gain")
+        return attacks.gain_unless_refused(attacks.Liar(integers(4)), 0, b"", "gain")
 
     assert in_mode(Mode.MALICIOUS, stubborn) == ""
     assert {params.mode for params in watch.params} == {Mode.SEMI_HONEST}

@@ -17,10 +17,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from harness import CONTEXT, MODES, SESSION
-from pairwise.leak_rounds import SPARSE, Whole, everything
-from pairwise.leak_search import LENGTH, Watch, four, secret_input, watching
-from pairwise.mortal import Recorded, fresh, pins
+from pairwise.leak_rounds import SPARSE, EventfulRound, search_everything
+from pairwise.leak_search import LENGTH, LeakSearch, four, searching, secret_input
 from pairwise.planted_leaks import LEAKS, Patch
+from pairwise.restarts import RecordingNetwork, directory_for, new_client
 
 from secagg import (
     Aborted,
@@ -53,41 +53,41 @@ RAISED = {
 @pytest.mark.parametrize("mode", MODES, ids=str)
 def test_nothing_shows_a_secret(mode: Mode, tmp_path: Path) -> None:
     """No form of any secret in anything; and there was a lot to find, in a lot of places."""
-    with watching() as watch:
-        everything(mode, watch, tmp_path)
-        leaks = watch.leaks()
+    with searching() as search:
+        search_everything(mode, search, tmp_path)
+        leaks = search.leaks()
     assert leaks == []
-    assert len(watch.secrets) > 100
-    assert len(watch.shares) > 100
-    places = set(watch.seen.values())
+    assert len(search.secrets) > 100
+    assert len(search.shares) > 100
+    places = set(search.seen.values())
     assert {"log", "client", "server", "message", "ledger", "snapshot", "stored client"} <= places
     assert {"identity", "identity file", "a wiped client", "an aborted client"} <= places
     assert {"pickle of Round", "pickle of an error"} <= places
-    assert b"<Secret>" in watch.seen
-    kinds = {type(error) for error in watch.errors}
+    assert b"<Secret>" in search.seen
+    kinds = {type(error) for error in search.errors}
     assert kinds == RAISED
 
 
 def test_nothing_shows_a_secret_on_a_sparse_graph(tmp_path: Path) -> None:
     """The round alone; what identities and ledgers do is the same there."""
-    with watching() as watch:
-        Whole(SPARSE, watch, tmp_path, {3: Phase.MASKED_INPUT}).play()
-        leaks = watch.leaks()
+    with searching() as search:
+        EventfulRound(SPARSE, search, tmp_path, {3: Phase.MASKED_INPUT}).play()
+        leaks = search.leaks()
     assert leaks == []
-    assert len(watch.secrets) > 40
-    assert len(watch.shares) > 20
+    assert len(search.secrets) > 40
+    assert len(search.shares) > 20
 
 
 @pytest.mark.parametrize("params", [*map(four, MODES), SPARSE], ids=[*map(str, MODES), "sparse"])
 def test_the_round_of_this_search_is_a_good_one(params: Params, tmp_path: Path) -> None:
     """It comes to the exact sum, so that every secret had its use."""
-    with watching() as watch:
-        whole = Whole(params, watch, tmp_path, {3: Phase.MASKED_INPUT})
-        whole.play()
-    assert whole.network.result is not None
+    with searching() as search:
+        eventful = EventfulRound(params, search, tmp_path, {3: Phase.MASKED_INPUT})
+        eventful.play()
+    assert eventful.network.result is not None
     total = np.sum([secret_input(party) for party in range(3)], axis=0)
-    assert whole.network.result.total.tolist() == total.tolist()
-    assert whole.server.lives > 2
+    assert eventful.network.result.total.tolist() == total.tolist()
+    assert eventful.server.restarts > 2
 
 
 @pytest.mark.parametrize("mode", MODES, ids=str)
@@ -96,10 +96,12 @@ def test_refused_real_inputs_are_not_shown(mode: Mode) -> None:
     params = Params(4, LENGTH, FixedPoint(1.0, max_weight=10**9), threshold=3, mode=mode)
     values = np.random.default_rng(1).uniform(-1, 1, LENGTH)
     weight = 987654321
-    with watching() as watch:
+    with searching() as search:
         agreed = params.round(CONTEXT, SESSION)
-        clients = {party: fresh(agreed, party, MemoryLedger(), watch.random) for party in range(4)}
-        network = Recorded(Server(agreed, pins(params)), clients).start()
+        clients = {
+            party: new_client(agreed, party, MemoryLedger(), search.random) for party in range(4)
+        }
+        network = RecordingNetwork(Server(agreed, directory_for(params)), clients).start()
         while not any(one.payload[3] == MessageType.DELIVERY for one in network.queue):
             network.deliver(network.queue.pop(0))
         clients[0].receive(next(one.payload for one in network.queue if one.receiver == 0))
@@ -108,33 +110,35 @@ def test_refused_real_inputs_are_not_shown(mode: Mode) -> None:
         for each in bad:
             with pytest.raises(RangeError):
                 clients[0].submit(each, weight)
-        watch._keep("message", clients[0].submit(values, weight))
-        watch.walk("client", clients[0])
-        watch.secrets |= dict.fromkeys((repr(value).encode() for value in values.tolist()), "value")
-        watch.secrets |= {values.tobytes()[8:24]: "values", str(weight).encode(): "weight"}
-        assert watch.leaks() == []
-        assert len(watch.errors) == len(bad)
+        search.keep("message", clients[0].submit(values, weight))
+        search.walk("client", clients[0])
+        search.secrets |= dict.fromkeys(
+            (repr(value).encode() for value in values.tolist()), "value"
+        )
+        search.secrets |= {values.tobytes()[8:24]: "values", str(weight).encode(): "weight"}
+        assert search.leaks() == []
+        assert len(search.errors) == len(bad)
 
 
 @pytest.mark.parametrize("name", LEAKS)
 def test_the_search_finds_a_planted_leak(name: str, tmp_path: Path, monkeypatch: Patch) -> None:
     """Each of these would be reported, where it is."""
     plant, report = LEAKS[name]
-    with watching() as watch, monkeypatch.context() as patch:
+    with searching() as search, monkeypatch.context() as patch:
         plant(patch)
         filed = "ledger" in name
-        Whole(four(Mode.MALICIOUS), watch, tmp_path, {3: Phase.MASKED_INPUT}, filed).play()
-        leaks = watch.leaks()
+        EventfulRound(four(Mode.MALICIOUS), search, tmp_path, {3: Phase.MASKED_INPUT}, filed).play()
+        leaks = search.leaks()
     assert any(report in leak for leak in leaks), sorted(set(leaks))[:20]
 
 
 def test_every_field_of_a_public_object_is_walked() -> None:
     """What hangs on a client and a server by name is all looked at, slots too."""
-    watch = Watch()
-    client = fresh(four(Mode.MALICIOUS).round(CONTEXT, SESSION), 0, MemoryLedger())
-    watch.walk("client", client)
-    places = set(watch.seen.values())
+    search = LeakSearch()
+    client = new_client(four(Mode.MALICIOUS).round(CONTEXT, SESSION), 0, MemoryLedger())
+    search.walk("client", client)
+    places = set(search.seen.values())
     for one in dataclasses.fields(client._memory):
         shown = repr(getattr(client._memory, one.name)).encode()
         walked = any(place.endswith(f"memory.{one.name}") for place in places)
-        assert walked or shown in watch.seen or one.name in ("held", "said"), one.name
+        assert walked or shown in search.seen or one.name in ("held", "said"), one.name

@@ -1,6 +1,6 @@
 """A lying server against real clients: no attack gains anything, and no refusal costs anything.
 
-The attacks are in `attacks.py`; `test_planted_bugs.py` proves for each that it can succeed. Below
+The attacks are in `attacks`; `test_planted_bugs.py` proves for each that it can succeed. Below
 them: what callers do wrong, what policies refuse, and when secrets are gone.
 """
 
@@ -17,7 +17,7 @@ from harness import (
     SESSION,
     Message,
     Network,
-    Stage,
+    SteppedRound,
     clone,
     expected_sum,
     input_of,
@@ -26,7 +26,7 @@ from harness import (
     seeded,
     state_of,
 )
-from pairwise.attacks import CLIENT_ATTACKS, Liar, cohort, fresh_keys, refuses
+from pairwise.attacks import CLIENT_ATTACKS, Liar, attacker_keys, refuses, started_network
 
 import secagg
 from secagg import SERVER, Client, FixedPoint, Params, Phase, Policy
@@ -73,11 +73,11 @@ def test_malformed_messages_cost_nothing(drops: dict[int, Phase]) -> None:
     Each is a typed error that names the sender and leaves the receiver exactly as it was; the
     round goes on to the exact sum.
     """
-    network = cohort(integers(4, threshold=3), drops=drops)
+    network = started_network(integers(4, threshold=3), drops=drops)
     count = 0
     while network.server.state.name not in ("COMPLETED", "FAILED"):
         if not network.queue:
-            network._said(network.server.deadline(Phase(network.server.state.value)))
+            network.take_events(network.server.deadline(Phase(network.server.state.value)))
             continue
         message = network.queue.pop(0)
         receiver = (
@@ -183,7 +183,7 @@ def test_replay_under_the_new_session_id() -> None:
 def test_a_split_view_of_the_roster_ends_before_any_input() -> None:
     """The victim sees another (strong) key of one peer than everybody else: nothing opens."""
     liar = Liar(integers(4, threshold=3)).share([1, 2, 3])
-    other = fresh_keys("other")[1]
+    other = attacker_keys("other")[1]
     liar.clients[0].receive(liar.roster(liar.altered(1, mask=other)))
     with pytest.raises(secagg.Aborted, match="ciphertexts of others open"):
         liar.clients[0].receive(liar.delivery(0, liar.everybody))
@@ -507,14 +507,14 @@ def test_unsafe_offers_are_refused_when_read() -> None:
 
 def test_the_harness_copies_are_true_copies() -> None:
     """What these batteries rest on: a clone equals its original and shares nothing with it."""
-    stage = Stage(integers(3, threshold=2))
-    messages = stage.until(Phase.MASKED_INPUT)
-    assert state_of(clone(stage.server)) == state_of(stage.server)
-    assert state_of(clone(stage.clients[0])) == state_of(stage.clients[0])
-    twin_stage = stage.clone()
-    before = [state_of(client) for client in stage.clients.values()]
+    stepped = SteppedRound(integers(3, threshold=2))
+    messages = stepped.until(Phase.MASKED_INPUT)
+    assert state_of(clone(stepped.server)) == state_of(stepped.server)
+    assert state_of(clone(stepped.clients[0])) == state_of(stepped.clients[0])
+    twin_stage = stepped.clone()
+    before = [state_of(client) for client in stepped.clients.values()]
     twin_stage.finish(messages)
     assert twin_stage.result is not None
-    assert [state_of(client) for client in stage.clients.values()] == before
-    assert stage.finish(messages).result is not None
+    assert [state_of(client) for client in stepped.clients.values()] == before
+    assert stepped.finish(messages).result is not None
     assert Message(0, SERVER, b"") == Message(0, SERVER, b"")

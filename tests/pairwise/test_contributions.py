@@ -24,8 +24,16 @@ from harness import (
     state_of,
 )
 from pairwise.attacks import Liar
-from pairwise.mortal import KEY, PAIR, Broken, Recorded, fresh, pins, woken
-from pairwise.stored import HARD, lost_round
+from pairwise.restarts import (
+    KEY,
+    PAIR,
+    FailingLedger,
+    RecordingNetwork,
+    directory_for,
+    new_client,
+    resumed_client,
+)
+from pairwise.stored import FOUR_MALICIOUS, lost_round
 
 from secagg import (
     SERVER,
@@ -72,8 +80,8 @@ def ready(
     policy: Policy = PAIR,
 ) -> Client:
     """A party in malicious mode that was asked for its input."""
-    liar = Liar(HARD, context=context, session=session, label=session)
-    client = fresh(liar.round, party, ledger, seeded((session, party, id(ledger))), policy)
+    liar = Liar(FOUR_MALICIOUS, context=context, session=session, label=session)
+    client = new_client(liar.round, party, ledger, seeded((session, party, id(ledger))), policy)
     client.start()
     liar.clients[party] = client
     liar.entries[party] = client._memory.keys
@@ -103,7 +111,7 @@ def submits(client: Client, values: object = None) -> bool:
 
 def joins(**more: object) -> Client:
     """A client of a malicious round, with or without a ledger."""
-    agreed = HARD.round(CONTEXT, SESSION)
+    agreed = FOUR_MALICIOUS.round(CONTEXT, SESSION)
     return Client(agreed, 0, identity=identity_of(0), directory=directory_of(4), **more)  # type: ignore[arg-type]
 
 
@@ -161,7 +169,7 @@ def test_other_parameters_are_no_excuse() -> None:
     ledger = MemoryLedger()
     assert submits(ready(ledger))
     liar = Liar(integers(5, 4, mode=Mode.MALICIOUS), session=OTHER_SESSION)
-    liar.clients[0] = fresh(liar.round, 0, ledger)
+    liar.clients[0] = new_client(liar.round, 0, ledger)
     liar.clients[0].start()
     liar.share()
     liar.clients[0].receive(liar.delivery(0, liar.everybody))
@@ -173,7 +181,7 @@ def test_a_resumed_client_contributes_once() -> None:
     for stored_first in (True, False):
         ledger = MemoryLedger()
         client, other = ready(ledger), ready(ledger, session=OTHER_SESSION)
-        again = woken(client.suspend(KEY), client, ledger, seeded("again"))
+        again = resumed_client(client.suspend(KEY), client, ledger, seeded("again"))
         first, second = (again, other) if stored_first else (other, again)
         assert submits(first)
         assert not submits(second)
@@ -184,7 +192,7 @@ def test_repeats_that_are_allowed_stay_allowed_when_stored() -> None:
     ledger = Asked()
     assert submits(ready(ledger))
     client = ready(ledger, policy=REPEATS)
-    assert submits(woken(client.suspend(KEY), client, ledger, seeded("again")))
+    assert submits(resumed_client(client.suspend(KEY), client, ledger, seeded("again")))
     assert [what for what, _ in ledger.claims] == [Once.CONTRIBUTION, Once.RESUMPTION]
 
 
@@ -260,8 +268,8 @@ def test_a_client_that_never_submitted_has_claimed_nothing() -> None:
     early.start()
     with pytest.raises(LocalProtocolError):
         early.submit(input_of(0))
-    aborted = Liar(HARD)
-    aborted.clients[0] = fresh(aborted.round, 0, asked)
+    aborted = Liar(FOUR_MALICIOUS)
+    aborted.clients[0] = new_client(aborted.round, 0, asked)
     aborted.clients[0].start()
     aborted.share()
     with pytest.raises(Aborted):
@@ -279,7 +287,7 @@ class Failing(Exception):
 )
 def test_a_ledger_that_fails_keeps_the_input_here(error: BaseException) -> None:
     """Its error goes to the caller; nothing has left, nothing has changed, a retry works."""
-    client = ready(Broken(Once.CONTRIBUTION, error))  # type: ignore[arg-type]
+    client = ready(FailingLedger(Once.CONTRIBUTION, error))  # type: ignore[arg-type]
     twin = ready(MemoryLedger())
     before, secrets = state_of(client), secrets_of(client)
     asked_for = client.resend()
@@ -339,13 +347,15 @@ def test_whoever_is_left_out(dropped: int) -> None:
     """Any one party can be the victim: every client refuses the second round by itself."""
     ledgers = [MemoryLedger() for _ in range(4)]
 
-    def play(session: bytes, parties: Iterable[int], policy: Policy) -> Recorded:
-        agreed = HARD.round(CONTEXT, session)
+    def play(session: bytes, parties: Iterable[int], policy: Policy) -> RecordingNetwork:
+        agreed = FOUR_MALICIOUS.round(CONTEXT, session)
         clients = {
-            party: fresh(agreed, party, ledgers[party], seeded((session, party)), policy)
+            party: new_client(agreed, party, ledgers[party], seeded((session, party)), policy)
             for party in parties
         }
-        return Recorded(Server(agreed, pins(HARD)), clients).start().run()
+        return (
+            RecordingNetwork(Server(agreed, directory_for(FOUR_MALICIOUS)), clients).start().run()
+        )
 
     assert play(SESSION, range(4), PAIR).exact()
     others = [party for party in range(4) if party != dropped]
@@ -401,7 +411,7 @@ def test_a_ledger_that_calls_back() -> None:
             return True
 
     ledger = Recursive()
-    liar = Liar(HARD).share()
+    liar = Liar(FOUR_MALICIOUS).share()
     ledger.client = liar.clients[0]
     ledger.client._ledger = ledger
     ledger.client.receive(liar.delivery(0, liar.everybody))

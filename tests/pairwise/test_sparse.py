@@ -11,8 +11,8 @@ import pytest
 from harness import CONTEXT, SESSION, STEPS, secrets_of, seeded, tight
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pairwise.attacks import body, cohort, junk, meddle, verdict
-from pairwise.mortal import MortalServer, network_of
+from pairwise.attacks import body, started_network, tampered_round, verdict, with_wrong_shares
+from pairwise.restarts import RestartingServer, network_of
 from pairwise.sparse import Ring, SparseLiar, apart, plain_sum, pooled, ten
 from reference.graph import sparse_is_allowed
 
@@ -99,7 +99,7 @@ def test_the_sum_is_exact_or_there_is_none_for_the_reason_foreseen(
     """Random parameters, both suites, dropouts before any message; the quorum is kept."""
     params, drops = schedule
     reason, u3 = foreseen(params, drops)
-    network = cohort(params, drops=drops).run()
+    network = started_network(params, drops=drops).run()
     assert network.refusals == []
     if reason:
         assert network.result is None
@@ -143,7 +143,9 @@ def test_stored_at_every_boundary(drops: dict[int, Phase]) -> None:
     """Clients that are suspended and resumed at each message say the same, byte for byte."""
     params = ten(threshold=2)
     whole = network_of(params, drops=drops).start().run()
-    network = network_of(params, None, drops, lambda party: {"asked_again": True}).start().run()
+    network = (
+        network_of(params, None, drops, lambda party: {"request_repeated": True}).start().run()
+    )
     assert network.log == whole.log
     assert whole.exact()
     assert network.exact()
@@ -155,10 +157,10 @@ def test_a_server_stored_after_every_call(drops: dict[int, Phase], sent: bool) -
     """It sends the same messages to the same parties, and no second survivor set."""
     params = ten(threshold=2)
     whole = network_of(params, drops=drops).start().run()
-    server = MortalServer(params.round(CONTEXT, SESSION), MemoryLedger(), sent=sent)
+    server = RestartingServer(params.round(CONTEXT, SESSION), MemoryLedger(), sent=sent)
     network = network_of(params, server, drops).start().run()
     assert network.exact()
-    assert server.lives > 30
+    assert server.restarts > 30
     assert len(network.survivor_sets) == 1
     said = {one for one in map(_known, network.log) if one[2][3] != MessageType.OFFER}
     assert said == set(map(_known, whole.log))
@@ -220,7 +222,7 @@ def test_the_server_ends_the_round_before_it_names_survivors(kind: str) -> None:
     ring = Ring(params)
     gone = {"the quorum": ring.at(1, 3, 5, 7), "the holders of one": ring.at(1, -2)}
     drops = dict.fromkeys(gone.get(kind) or ring.two_gaps(), M)
-    network = cohort(params, drops=drops).run()
+    network = started_network(params, drops=drops).run()
     reason, u3 = foreseen(params, drops)
     assert network.failure is not None
     assert reason in network.failure.reason
@@ -250,7 +252,7 @@ def test_everybody_s_neighbours_may_vanish_in_the_end() -> None:
     """Too few of one party's holders unmask, though most of the cohort does: no sum."""
     params = ten()
     drops = dict.fromkeys(Ring(params).at(1, -1), U)
-    network = cohort(params, drops=drops).run()
+    network = started_network(params, drops=drops).run()
     assert network.failure is not None
     assert "3 shares of party" in network.failure.reason
     assert "4 are needed" in network.failure.reason
@@ -296,7 +298,7 @@ def test_masks_are_agreed_between_neighbours_only(monkeypatch: pytest.MonkeyPatc
     params = ten(threshold=2)
     ring = Ring(params)
     drops = {2: A, 4: S, 9: M}
-    network = cohort(params, drops=drops).run()
+    network = started_network(params, drops=drops).run()
     assert verdict(network, set(range(10)) - {*drops}) == ""
     u2 = set(range(10)) - {2, 4}
     by_clients = Counter((one, other) for one in u2 for other in ring.near[one] & u2)
@@ -390,11 +392,11 @@ def test_wrong_shares_are_corrected(data: st.DataObject) -> None:
 
     def change(messages: dict[int, bytes]) -> dict[int, bytes]:
         return {
-            one: junk(data, params, wrong.get(one, ()), 1 + one * one)
+            one: with_wrong_shares(data, params, wrong.get(one, ()), 1 + one * one)
             for one, data in messages.items()
         }
 
-    network = meddle(params, MessageType.UNMASK, change, dict.fromkeys(gone, M))
+    network = tampered_round(params, MessageType.UNMASK, change, dict.fromkeys(gone, M))
     assert verdict(network, answering) == ""
     assert network.result is not None
     disputes = {(dealer, holder) for holder, dealers in wrong.items() for dealer in dealers}
@@ -412,7 +414,7 @@ def test_disputes_name_a_dealer_s_own_holders_only() -> None:
         broken = messages[dealer][:84] + bytes(len(messages[dealer]) - 84)
         return {**messages, dealer: broken}
 
-    network = meddle(
+    network = tampered_round(
         params, MessageType.SHARE_KEYS, change, dict.fromkeys(ring.strangers(3)[:1], U)
     )
     assert network.failure is not None
@@ -428,9 +430,11 @@ def test_wrong_shares_beyond_correction_name_holders_only() -> None:
     liars = sorted(ring.near[0])[:2]
 
     def change(messages: dict[int, bytes]) -> dict[int, bytes]:
-        return messages | {one: junk(messages[one], params, [0], 5 + one) for one in liars}
+        return messages | {
+            one: with_wrong_shares(messages[one], params, [0], 5 + one) for one in liars
+        }
 
-    network = meddle(params, MessageType.UNMASK, change)
+    network = tampered_round(params, MessageType.UNMASK, change)
     assert network.result is None
     assert network.failure is not None
     assert {dealer for dealer, _ in network.failure.disputes} == {0}

@@ -16,7 +16,7 @@ from harness import (
     server_of,
     state_of,
 )
-from pairwise.attacks import cohort
+from pairwise.attacks import started_network
 
 import secagg
 from secagg import SERVER, Client, Mode, Params, Phase, Server
@@ -55,7 +55,7 @@ def recording(params: Params) -> Recording:
     clients = {ClientState.CREATED: created}
     servers = {ServerState.CREATED: server_of(agreed)}
     messages = []
-    network = cohort(params)
+    network = started_network(params)
 
     def note() -> None:
         for client in network.clients.values():
@@ -65,14 +65,14 @@ def recording(params: Params) -> Recording:
 
     note()
     held: list[object] = []
-    true = network._said
+    true = network.take_events
 
     def said(events: list[object]) -> None:
         work = [event for event in events if isinstance(event, secagg.Work)]
         held.extend(work)
         true([event for event in events if not isinstance(event, secagg.Work)])
 
-    network._said = said  # type: ignore[method-assign, assignment]
+    network.take_events = said  # type: ignore[method-assign, assignment]
     while network.queue:
         message = network.queue.pop(0)
         messages.append((message.sender, message.receiver, message.payload))
@@ -314,6 +314,6 @@ def test_the_drawing_has_every_transition(mode: Mode) -> None:
 @pytest.mark.parametrize("mode", MODES)
 def test_network_is_what_these_batteries_think(mode: Mode) -> None:
     """A recording with no refusal and no abort."""
-    network: Network = cohort(PARAMS[mode]).run()
+    network: Network = started_network(PARAMS[mode]).run()
     assert network.refusals == []
     assert network.aborts == {}

@@ -24,8 +24,17 @@ from . import (
     on_server_inputs,
     on_server_keys,
 )
-from .lying_clients import cohort, junk, meddle, verdict
-from .lying_server import Liar, assert_dead, attempt, body, column, fresh_keys, refuses, sent
+from .lying_clients import started_network, tampered_round, verdict, with_wrong_shares
+from .lying_server import (
+    Liar,
+    assert_dead,
+    attacker_keys,
+    body,
+    gain_unless_refused,
+    only_message,
+    refuses,
+    shares_of_dealer,
+)
 from .on_client_keys import LOW_ORDER, NON_CANONICAL
 from .registry import CLIENT_ATTACKS, SERVER_ATTACKS, in_mode, integers
 
@@ -36,15 +45,11 @@ __all__ = [
     "SERVER_ATTACKS",
     "Liar",
     "assert_dead",
-    "attempt",
+    "attacker_keys",
     "body",
-    "cohort",
-    "column",
-    "fresh_keys",
+    "gain_unless_refused",
     "in_mode",
     "integers",
-    "junk",
-    "meddle",
     "on_client_ciphertexts",
     "on_client_keys",
     "on_client_messages",
@@ -52,7 +57,11 @@ __all__ = [
     "on_server_answers",
     "on_server_inputs",
     "on_server_keys",
+    "only_message",
     "refuses",
-    "sent",
+    "shares_of_dealer",
+    "started_network",
+    "tampered_round",
     "verdict",
+    "with_wrong_shares",
 ]

@@ -13,7 +13,7 @@ from secagg.wire import MessageType
 
 
 def verdict(network: Network, least: Iterable[int] = ()) -> str:
-    """ "" if the round gave the exact sum of its survivors, at least of these; else what it did."""
+    """Returns "" for the exact sum of the survivors, these among them; else what went wrong."""
     result = network.result
     if result is None:
         return f"the round failed: {network.failure.reason if network.failure else 'no end'}"
@@ -26,8 +26,10 @@ def verdict(network: Network, least: Iterable[int] = ()) -> str:
     return f"honest parties {sorted(missing)} left out" if missing else ""
 
 
-def cohort(params: Params, label: object = "", drops: Mapping[int, Phase] | None = None) -> Network:
-    """A started network of honest parties."""
+def started_network(
+    params: Params, label: object = "", drops: Mapping[int, Phase] | None = None
+) -> Network:
+    """Returns a started network of honest parties."""
     agreed = params.round(CONTEXT, SESSION)
     policy = Policy(allow_pair=True)
     clients = {
@@ -37,22 +39,22 @@ def cohort(params: Params, label: object = "", drops: Mapping[int, Phase] | None
     return Network(server_of(agreed), clients, drops or {}).start()
 
 
-def meddle(
+def tampered_round(
     params: Params,
     kind: MessageType,
     change: Callable[[dict[int, bytes]], Mapping[int, bytes]],
     drops: Mapping[int, Phase] | None = None,
 ) -> Network:
-    """A round in which the messages of one kind are changed before they reach the server.
+    """Plays a round in which the messages of one kind are changed before they reach the server.
 
     Args:
         change: from all messages of this kind by sender to those that are sent instead.
     """
-    network = cohort(params, drops=drops)
+    network = started_network(params, drops=drops)
     caught: dict[int, bytes] = {}
     while network.queue or not caught:
         if not network.queue:  # somebody is silent
-            network._said(network.server.deadline(PHASES[network.server.state]))
+            network.take_events(network.server.deadline(PHASES[network.server.state]))
         message = network.queue.pop(0)
         if message.receiver == SERVER and message.payload[3] == kind:
             caught[message.sender] = message.payload
@@ -64,13 +66,13 @@ def meddle(
     return network.run()
 
 
-def masked(message: bytes, params: Params) -> MaskedInput:
-    """A masked input, read."""
+def read_masked_input(message: bytes, params: Params) -> MaskedInput:
+    """Reads a masked input."""
     return MaskedInput.read(body(message), params)
 
 
-def junk(message: bytes, params: Params, dealers: Iterable[int], by: int = 1) -> bytes:
-    """An unmask message with the shares of these dealers wrong."""
+def with_wrong_shares(message: bytes, params: Params, dealers: Iterable[int], by: int = 1) -> bytes:
+    """Returns an unmask message with the shares of these dealers wrong."""
     answer = Unmask.read(body(message), params)
     shares = answer.shares.copy()
     for dealer in dealers:

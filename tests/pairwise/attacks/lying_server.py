@@ -39,41 +39,41 @@ from secagg.wire import Reader
 
 
 def body(message: bytes) -> Reader:
-    """A reader behind the header."""
+    """Returns a reader behind the header."""
     reader = Reader(message, 0)
     reader.header()
     return reader
 
 
-def sent(events: Iterable[object]) -> bytes:
-    """The one message in these events."""
+def only_message(events: Iterable[object]) -> bytes:
+    """Returns the one message in these events."""
     (payload,) = [event.payload for event in events if isinstance(event, secagg.Send)]
     return payload
 
 
-def fresh_keys(label: object) -> tuple[bytes, bytes]:
-    """A secret and a public key of the attacker."""
+def attacker_keys(label: object) -> tuple[bytes, bytes]:
+    """Returns a secret and a public key of the attacker."""
     secret = seeded(("attacker", label))(32)
     return secret, agreement.public_key(secret)
 
 
 def signed_entry(params: Params, h0: bytes, party: int, entry: PublicKeys) -> PublicKeys:
-    """The entry as its party, a liar, advertises it."""
+    """Returns the entry as its party, a liar, advertises it."""
     if params.mode is Mode.SEMI_HONEST:
         return entry
     signature = identity_of(party).sign(keys.entry_digest(h0, party, entry))
     return dataclasses.replace(entry, signature=signature)
 
 
-def proved(params: Params, h2: bytes, party: int, packed: bytes) -> MaskedInput:
-    """A masked input as its party, a liar, makes it up: checksum or signature are right."""
+def with_proof(params: Params, h2: bytes, party: int, packed: bytes) -> MaskedInput:
+    """Returns a made-up masked input of a liar, with the right checksum or signature."""
     if params.mode is Mode.SEMI_HONEST:
         return MaskedInput(h2, packed, keys.checksum(h2, party, packed))
     return MaskedInput(h2, packed, identity_of(party).sign(keys.input_digest(h2, party, packed)))
 
 
 def refuses(client: Client, message: bytes) -> bool:
-    """Whether the client refuses this message as it must.
+    """Returns whether the client refuses this message as it must.
 
     An unsafe message: `Aborted`, with every secret wiped, and nothing accepted afterwards. A
     malformed one: `RemoteProtocolError`, with nothing changed.
@@ -91,7 +91,7 @@ def refuses(client: Client, message: bytes) -> bool:
 
 
 def assert_dead(client: Client, message: bytes) -> None:
-    """An aborted client holds no secret and takes nothing more."""
+    """Asserts that an aborted client holds no secret and takes nothing more."""
     assert client.state is ClientState.ABORTED
     assert secrets_of(client) == [], "an aborted client still holds secrets"
     before = state_of(client)
@@ -150,17 +150,17 @@ class Liar:
         return tuple(self.clients)
 
     def roster(self, entries: Mapping[int, PublicKeys] | None = None) -> bytes:
-        """A roster, the true one unless told otherwise."""
+        """Returns a roster, the true one unless told otherwise."""
         entries = self.entries if entries is None else entries
         entries = dict(sorted(entries.items()))
         return Roster(entries, entries).encode(self.round.session, self.params.cohort)
 
     def altered(self, party: int, **changed: bytes) -> dict[int, PublicKeys]:
-        """The true entries but for one."""
+        """Returns the true entries but for one."""
         return self.entered({party: dataclasses.replace(self.entries[party], **changed)})
 
     def entered(self, entries: Mapping[int, PublicKeys]) -> dict[int, PublicKeys]:
-        """The true entries but for these; a colluder signs its own."""
+        """Returns the true entries but for these; a colluder signs its own."""
         return {**self.entries} | {
             party: signed_entry(self.params, self.h0, party, entry)
             if party in self.colluders
@@ -170,18 +170,18 @@ class Liar:
 
     @property
     def h0(self) -> bytes:
-        """Of the true directory."""
+        """The transcript hash h0, of the true directory."""
         return keys.h0(self.round, pinned(self.params))
 
     @property
     def h1(self) -> bytes:
-        """Of the true roster."""
+        """The transcript hash h1, of the true roster."""
         return keys.h1(self.h0, self.entries, self.params.cohort)
 
     def share(self, parties: Iterable[int] | None = None) -> "Liar":
-        """Honest step 1 for these parties (all): their ciphertexts are in `shared`."""
+        """Plays step 1 honestly for these parties (all): their ciphertexts are in `shared`."""
         for party in self.everybody if parties is None else parties:
-            payload = sent(self.clients[party].receive(self.roster()))
+            payload = only_message(self.clients[party].receive(self.roster()))
             receivers = [peer for peer in self.entries if peer != party]
             self.shared[party] = ShareKeys.read(body(payload), receivers)
         return self
@@ -189,7 +189,7 @@ class Liar:
     def delivery(
         self, receiver: int, members: Iterable[int], sealed: Mapping[int, bytes] | None = None
     ) -> bytes:
-        """A delivery with the true ciphertexts, except for those given."""
+        """Returns a delivery with the true ciphertexts, except for those given."""
         members = tuple(sorted(members))
         chosen = {
             sender: (sealed or {}).get(sender) or self.shared[sender].sealed[receiver]
@@ -199,7 +199,7 @@ class Liar:
         return Delivery(members, chosen).encode(self.round.session, self.params.cohort)
 
     def deliver(self, members: Iterable[int], receivers: Iterable[int] | None = None) -> "Liar":
-        """Honest step 2 for these receivers: their masked inputs are in `inputs`."""
+        """Plays step 2 honestly for these receivers: their masked inputs are in `inputs`."""
         members = tuple(sorted(members))
         for party in members if receivers is None else receivers:
             self.clients[party].receive(self.delivery(party, members))
@@ -207,16 +207,16 @@ class Liar:
         return self
 
     def submit(self, party: int) -> None:
-        """The masked input of a party that was asked for it."""
+        """Takes the masked input of a party that was asked for it."""
         message = self.clients[party].submit(input_of(party, self.params.length))
         self.inputs[party] = MaskedInput.read(body(message), self.params)
 
     def survivors(self, members: Iterable[int]) -> bytes:
-        """A survivors message."""
+        """Returns a survivors message."""
         return Survivors(tuple(sorted(members))).encode(self.round.session, self.params.cohort)
 
     def answers(self, told: Mapping[int, Iterable[int]]) -> dict[int, Unmask | None]:
-        """What clients give, each for the survivor set that it is told; None if one refuses.
+        """Returns the answers of clients to the survivor set that each is told; None for a refusal.
 
         In malicious mode all of them sign first. Then each is given what the server has of
         signatures on its set, its colluders' among them, or else all that members of its set
@@ -242,14 +242,14 @@ class Liar:
     def _padded(
         self, given: Mapping[int, bytes], view: Iterable[int], h3: bytes
     ) -> dict[int, bytes]:
-        """These signatures on a survivor set, and those that colluders make on it."""
+        """Adds to the signatures on a survivor set those that colluders make on it."""
         return {**given} | {
             colluder: identity_of(colluder).sign(keys.consistency_digest(h3))
             for colluder in set(view).intersection(self.colluders)
         }
 
     def answer(self, party: int, survivors: Iterable[int]) -> Unmask | None:
-        """What a client gives for a survivor set that only it is told; None if it refuses."""
+        """Returns a client's answer to a survivor set that only it is told; None if it refuses."""
         return self.answers({party: survivors})[party]
 
     def _answer(self, party: int, survivors: Iterable[int]) -> Unmask | None:
@@ -263,31 +263,31 @@ class Liar:
     # -- malicious mode: one step more
 
     def sign(self, party: int, survivors: Iterable[int]) -> bytes | None:
-        """A client's signature on a survivor set; None if it refuses."""
+        """Returns a client's signature on a survivor set; None if it refuses."""
         try:
-            payload = sent(self.clients[party].receive(self.survivors(survivors)))
+            payload = only_message(self.clients[party].receive(self.survivors(survivors)))
         except (secagg.Aborted, secagg.RemoteProtocolError):
             return None
         return Consistency.read(body(payload)).signature
 
     def signatures(self, chosen: Mapping[int, bytes]) -> bytes:
-        """A signatures message."""
+        """Returns a signatures message."""
         chosen = dict(sorted(chosen.items()))
         return Signatures(chosen).encode(self.round.session, self.params.cohort)
 
     def unmask(self, party: int, chosen: Mapping[int, bytes]) -> Unmask | None:
-        """What a client gives for these signatures; None if it refuses as it must."""
+        """Returns a client's answer to these signatures; None if it refuses as it must."""
         message = self.signatures(chosen)
         client = clone(self.clients[party])
         if refuses(client, message):
             return None
-        payload = sent(self.clients[party].receive(message))
+        payload = only_message(self.clients[party].receive(message))
         return Unmask.read(body(payload), self.params)
 
     # -- from shares to an input ------------------------------------------------------------
 
     def seed(self, shares: Mapping[int, np.ndarray]) -> bytes | None:
-        """The seed that these shares, by holder, rebuild; None with fewer than t."""
+        """Rebuilds a seed from these shares, by holder; None with fewer than t."""
         if len(shares) < self.params.threshold:
             return None
         rows = np.stack([shares[holder] for holder in sorted(shares)]).astype(np.uint64)
@@ -302,7 +302,7 @@ class Liar:
         self_seed: bytes | None,
         mask_secrets: Mapping[int, bytes],
     ) -> list[int] | None:
-        """The victim's input, if the attacker knows all that masks it.
+        """Computes the victim's input, if the attacker knows all that masks it.
 
         Args:
             members: U2 as the victim was told.
@@ -331,16 +331,16 @@ class Liar:
         return [int(element) + low for element in vector]
 
     def gained(self, victim: int, found: list[int] | None) -> str:
-        """The gain, if what was computed is the input of the victim."""
+        """Returns the gain, if the attacker's result is the input of the victim."""
         return "recovered the input" if found == self.secret_input(victim) else ""
 
     def secret_input(self, victim: int) -> list[int]:
-        """What the attacker is after."""
+        """Returns the victim's input, which the attacker is after."""
         return [int(value) for value in input_of(victim, self.params.length)]
 
 
-def column(answers: Mapping[int, Unmask | None], dealer: int) -> dict[int, np.ndarray]:
-    """The shares of one dealer in these answers, by holder."""
+def shares_of_dealer(answers: Mapping[int, Unmask | None], dealer: int) -> dict[int, np.ndarray]:
+    """Returns the shares of one dealer in these answers, by holder."""
     return {
         holder: answer.shares[list(answer.dealers).index(dealer)]
         for holder, answer in answers.items()
@@ -348,6 +348,6 @@ def column(answers: Mapping[int, Unmask | None], dealer: int) -> dict[int, np.nd
     }
 
 
-def attempt(liar: Liar, victim: int, message: bytes, gain: str) -> str:
-    """One message; the gain is that the victim goes on."""
+def gain_unless_refused(liar: Liar, victim: int, message: bytes, gain: str) -> str:
+    """Returns the gain if the victim takes this message, "" if it refuses."""
     return "" if refuses(liar.clients[victim], message) else gain

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from pairwise.attacks.lying_server import Liar, attempt, column, refuses
+from pairwise.attacks.lying_server import Liar, gain_unless_refused, refuses, shares_of_dealer
 from pairwise.attacks.registry import integers, on_client
 
 from secagg.pairwise import keys
@@ -30,7 +30,7 @@ def reflected_ciphertexts() -> str:
     # What it believes to be peer v's share of v's seed is v's share of its own.
     shares = {peer: mine.shares[list(mine.dealers).index(peer)] for peer in mine.dealers}
     self_seed = liar.seed(shares)
-    seed = liar.seed(column(answers, 0))
+    seed = liar.seed(shares_of_dealer(answers, 0))
     if seed is None:
         return "reflected ciphertexts open"
     secrets = {0: keys.mask_key(seed, liar.h0, 0)}
@@ -61,7 +61,7 @@ def ciphertexts_of_another_session() -> str:
     assert old.entries[1].channel == liar.entries[1].channel
     replayed = {peer: old.shared[peer].sealed[0] for peer in (1, 2, 3)}
     message = liar.delivery(0, liar.everybody, replayed)
-    return attempt(liar, 0, message, "shares of an earlier session")
+    return gain_unless_refused(liar, 0, message, "shares of an earlier session")
 
 
 @on_client

@@ -6,11 +6,11 @@ from collections.abc import Callable, Mapping
 from pairwise.attacks.lying_server import (
     Liar,
     assert_dead,
-    attempt,
+    attacker_keys,
     body,
-    fresh_keys,
+    gain_unless_refused,
+    only_message,
     refuses,
-    sent,
 )
 from pairwise.attacks.registry import integers, on_client
 
@@ -47,11 +47,11 @@ def everybody_replaced() -> str:
     Clients encrypt their shares to the server, which needs nothing else.
     """
     liar = Liar(integers(4, threshold=3), colluders=(1,))
-    secrets = {party: fresh_keys(("channel", party)) for party in liar.everybody}
+    secrets = {party: attacker_keys(("channel", party)) for party in liar.everybody}
     entries = liar.entered(
         {
             party: dataclasses.replace(
-                entry, channel=secrets[party][1], mask=fresh_keys(("mask", party))[1]
+                entry, channel=secrets[party][1], mask=attacker_keys(("mask", party))[1]
             )
             for party, entry in liar.entries.items()
         }
@@ -67,10 +67,10 @@ def _read_shares(
     entries: Mapping[int, PublicKeys],
     agreed: Callable[[int], bytes],
 ) -> str:
-    """The victim's self seed from its own ciphertexts, if `agreed` is its agreement with peers."""
+    """Rebuilds the victim's self seed, if `agreed` is its agreement with each peer."""
     client = liar.clients[victim]
     try:
-        payload = sent(client.receive(liar.roster(entries)))
+        payload = only_message(client.receive(liar.roster(entries)))
     except secagg.Aborted:
         assert_dead(client, liar.roster(entries))
         return ""
@@ -96,16 +96,18 @@ def _read_shares(
 def own_channel_key_replaced() -> str:
     """The victim's own channel key is the server's in everybody's roster."""
     liar = Liar(integers(4, threshold=3))
-    message = liar.roster(liar.altered(0, channel=fresh_keys(0)[1]))
-    return attempt(liar, 0, message, "others would send the victim's shares to the server")
+    message = liar.roster(liar.altered(0, channel=attacker_keys(0)[1]))
+    return gain_unless_refused(
+        liar, 0, message, "others would send the victim's shares to the server"
+    )
 
 
 @on_client
 def own_mask_key_replaced() -> str:
     """The victim's own mask key is the server's in everybody's roster."""
     liar = Liar(integers(4, threshold=3))
-    message = liar.roster(liar.altered(0, mask=fresh_keys(0)[1]))
-    return attempt(liar, 0, message, "others would mask against the server's key")
+    message = liar.roster(liar.altered(0, mask=attacker_keys(0)[1]))
+    return gain_unless_refused(liar, 0, message, "others would mask against the server's key")
 
 
 @on_client
@@ -114,7 +116,7 @@ def own_keys_swapped() -> str:
     liar = Liar(integers(4, threshold=3))
     own = liar.entries[0]
     message = liar.roster(liar.altered(0, channel=own.mask, mask=own.channel))
-    return attempt(liar, 0, message, "keys in each other's role")
+    return gain_unless_refused(liar, 0, message, "keys in each other's role")
 
 
 def _duplicates(liar: Liar) -> dict[str, dict[int, PublicKeys]]:

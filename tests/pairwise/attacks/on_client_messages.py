@@ -3,8 +3,8 @@
 from collections.abc import Callable
 
 from harness import CONTEXT, SESSION, client_of, seeded
-from pairwise.attacks.lying_server import Liar, body, refuses, sent
-from pairwise.attacks.registry import integers, least, on_client
+from pairwise.attacks.lying_server import Liar, body, only_message, refuses
+from pairwise.attacks.registry import integers, least_threshold, on_client
 
 import secagg
 from secagg import Policy
@@ -18,7 +18,7 @@ def _in_every_state(change: Callable[[bytes], bytes], gain: str) -> str:
 
     Afterwards the true message must do, so the refusal cost nothing.
     """
-    liar = Liar(integers(3, threshold=least(3)))
+    liar = Liar(integers(3, threshold=least_threshold(3)))
     victim, everybody = liar.clients[0], liar.everybody
     signatures: dict[int, bytes] = {}
     for state, row in CLIENT[liar.params.mode].items():
@@ -37,13 +37,13 @@ def _in_every_state(change: Callable[[bytes], bytes], gain: str) -> str:
             return f"{gain}, {state.value}"
         events = victim.receive(message)
         if state is ClientState.AWAITING_ROSTER:
-            liar.shared[0] = ShareKeys.read(body(sent(events)), [1, 2])
+            liar.shared[0] = ShareKeys.read(body(only_message(events)), [1, 2])
         elif state is ClientState.AWAITING_DELIVERY:
             liar.submit(0)
         elif victim.state is ClientState.AWAITING_SIGNATURES:
             liar.deliver(everybody, everybody[1:])
             signatures = {party: liar.sign(party, everybody) or b"" for party in everybody[1:]}
-            signatures[0] = Consistency.read(body(sent(events))).signature
+            signatures[0] = Consistency.read(body(only_message(events))).signature
     assert victim.state is ClientState.FINISHED
     return ""
 
@@ -98,7 +98,7 @@ def pair_without_consent() -> str:
 @on_client
 def other_context_than_wanted() -> str:
     """An offer about another model than the client insists on."""
-    agreed = integers(3, threshold=least(3)).round(bytes(32), SESSION)
+    agreed = integers(3, threshold=least_threshold(3)).round(bytes(32), SESSION)
     try:
         client_of(agreed, 0, Policy(context=CONTEXT), seeded(0))
     except secagg.ParameterError:
@@ -109,7 +109,10 @@ def other_context_than_wanted() -> str:
 @on_client
 def other_parameters_than_wanted() -> str:
     """An offer with a lower threshold than the client insists on."""
-    offered, wanted = integers(5, threshold=least(5)), integers(5, threshold=least(5) + 1)
+    offered, wanted = (
+        integers(5, threshold=least_threshold(5)),
+        integers(5, threshold=least_threshold(5) + 1),
+    )
     try:
         client_of(offered.round(CONTEXT, SESSION), 0, Policy(params=wanted), seeded(0))
     except secagg.ParameterError:

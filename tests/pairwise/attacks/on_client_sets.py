@@ -1,7 +1,15 @@
 """Attacks of a lying server on a client: which sets U1, U2, U3 it makes the client believe."""
 
-from pairwise.attacks.lying_server import Liar, attempt, body, column, fresh_keys, refuses, sent
-from pairwise.attacks.registry import integers, least, on_client
+from pairwise.attacks.lying_server import (
+    Liar,
+    attacker_keys,
+    body,
+    gain_unless_refused,
+    only_message,
+    refuses,
+    shares_of_dealer,
+)
+from pairwise.attacks.registry import integers, least_threshold, on_client
 
 import secagg
 from secagg import Policy
@@ -24,7 +32,7 @@ def alone_in_u2() -> str:
     liar.submit(0)
     liar.deliver(liar.everybody, [1, 2, 3])
     answers = liar.answers(dict.fromkeys((1, 2, 3), liar.everybody))
-    return liar.gained(0, liar.strip(0, [0], liar.seed(column(answers, 0)), {}))
+    return liar.gained(0, liar.strip(0, [0], liar.seed(shares_of_dealer(answers, 0)), {}))
 
 
 @on_client
@@ -33,7 +41,7 @@ def small_u2_of_colluders() -> str:
 
     (In malicious mode there are never colluders enough for that: 2t > n + c.)
     """
-    params = integers(5, threshold=least(5), min_survivors=5, colluders=2)
+    params = integers(5, threshold=least_threshold(5), min_survivors=5, colluders=2)
     liar = Liar(params, colluders=(1, 2))
     secrets = {party: liar.clients[party]._memory.mask_secret.expose() for party in (1, 2)}
     liar.share()
@@ -42,13 +50,15 @@ def small_u2_of_colluders() -> str:
     liar.submit(0)
     liar.deliver(liar.everybody, [1, 2, 3, 4])
     answers = liar.answers(dict.fromkeys((1, 2, 3, 4)[: params.threshold], liar.everybody))
-    return liar.gained(0, liar.strip(0, [0, 1, 2], liar.seed(column(answers, 0)), secrets))
+    return liar.gained(
+        0, liar.strip(0, [0, 1, 2], liar.seed(shares_of_dealer(answers, 0)), secrets)
+    )
 
 
 @on_client
 def quorum_below_own_policy() -> str:
     """The client insists on more survivors than the parameters of the round."""
-    params = integers(5, threshold=least(5), colluders=1)
+    params = integers(5, threshold=least_threshold(5), colluders=1)
     try:
         Liar(params, Policy(min_survivors=params.quorum + 1))
     except secagg.ParameterError:
@@ -62,37 +72,43 @@ def quorum_below_own_policy() -> str:
 @on_client
 def small_u1() -> str:
     """A roster below the quorum."""
-    liar = Liar(integers(5, threshold=least(5)))
+    liar = Liar(integers(5, threshold=least_threshold(5)))
     entries = {party: liar.entries[party] for party in (0, 1)}
-    return attempt(liar, 0, liar.roster(entries), "the client deals to a roster below the quorum")
+    return gain_unless_refused(
+        liar, 0, liar.roster(entries), "the client deals to a roster below the quorum"
+    )
 
 
 @on_client
 def alone_in_u1() -> str:
     """A roster of the victim alone."""
-    liar = Liar(integers(3, threshold=least(3)))
-    return attempt(liar, 0, liar.roster({0: liar.entries[0]}), "a roster of one")
+    liar = Liar(integers(3, threshold=least_threshold(3)))
+    return gain_unless_refused(liar, 0, liar.roster({0: liar.entries[0]}), "a roster of one")
 
 
 @on_client
 def self_missing_from_u1() -> str:
     """A roster of everybody else."""
-    liar = Liar(integers(5, threshold=least(5)))
+    liar = Liar(integers(5, threshold=least_threshold(5)))
     others = {party: entry for party, entry in liar.entries.items() if party != 0}
-    return attempt(liar, 0, liar.roster(others), "the client deals shares in a round without it")
+    return gain_unless_refused(
+        liar, 0, liar.roster(others), "the client deals shares in a round without it"
+    )
 
 
 @on_client
 def self_missing_from_u2() -> str:
     """U2 without the victim: the others would not mask with it."""
-    liar = Liar(integers(5, threshold=least(5))).share()
-    return attempt(liar, 0, liar.delivery(0, [1, 2, 3, 4]), "an input that nobody masks with")
+    liar = Liar(integers(5, threshold=least_threshold(5))).share()
+    return gain_unless_refused(
+        liar, 0, liar.delivery(0, [1, 2, 3, 4]), "an input that nobody masks with"
+    )
 
 
 @on_client
 def self_missing_from_u3() -> str:
     """The victim is told that it dropped, and would give a share of its own mask seed."""
-    liar = Liar(integers(5, threshold=least(5))).share()
+    liar = Liar(integers(5, threshold=least_threshold(5))).share()
     liar.deliver(liar.everybody)
     answer = liar.answers(dict.fromkeys(liar.everybody, (1, 2, 3, 4)))[0]
     if answer is None:
@@ -106,15 +122,15 @@ def self_missing_from_u3() -> str:
 @on_client
 def u2_outside_u1() -> str:
     """U2 padded to the quorum with a party that is not in the roster."""
-    liar = Liar(integers(5, threshold=least(5)))
+    liar = Liar(integers(5, threshold=least_threshold(5)))
     entries = {party: liar.entries[party] for party in (0, 1, 2, 3)}
     liar.clients[0].receive(liar.roster(entries))
     for peer in (1, 2, 3):
-        payload = sent(liar.clients[peer].receive(liar.roster(entries)))
+        payload = only_message(liar.clients[peer].receive(liar.roster(entries)))
         receivers = [party for party in entries if party != peer]
         liar.shared[peer] = ShareKeys.read(body(payload), receivers)
     message = liar.delivery(0, [0, 1, 2, 4], {4: bytes(62)})
-    return attempt(liar, 0, message, "U2 with a party outside U1")
+    return gain_unless_refused(liar, 0, message, "U2 with a party outside U1")
 
 
 @on_client
@@ -123,11 +139,11 @@ def u3_outside_u2() -> str:
 
     (In malicious mode fewer than a third of the cohort are outside, so others fill it up.)
     """
-    liar = Liar(integers(5, threshold=least(5))).share()
+    liar = Liar(integers(5, threshold=least_threshold(5))).share()
     quorum = liar.params.quorum
     liar.deliver(range(quorum))
     padded = (0, *range(quorum, 5), *range(1, quorum))[:quorum]
-    return attempt(liar, 0, liar.survivors(padded), "an answer for U3 outside U2")
+    return gain_unless_refused(liar, 0, liar.survivors(padded), "an answer for U3 outside U2")
 
 
 # -- more than one set -----------------------------------------------------------------------------
@@ -145,11 +161,11 @@ def small_u3() -> str:
     answers = liar.answers({party: {0, party} for party in liar.everybody})
     if not any(answers.values()):
         return ""
-    own = liar.seed(column(answers, 0))
+    own = liar.seed(shares_of_dealer(answers, 0))
     secrets = {}
     for peer in (1, 2, 3):
         told = {holder: answer for holder, answer in answers.items() if holder != peer}
-        seed = liar.seed(column(told, peer))
+        seed = liar.seed(shares_of_dealer(told, peer))
         if seed is not None:
             secrets[peer] = keys.mask_key(seed, liar.h0, peer)
     return liar.gained(0, liar.strip(0, liar.everybody, own, secrets)) or "an answer for small U3"
@@ -163,7 +179,7 @@ def two_survivor_sets() -> str:
     first = liar.answers(dict.fromkeys(liar.everybody, liar.everybody))
     assert all(first.values())
     second = liar.answers(dict.fromkeys((1, 2, 3), (1, 2, 3)))
-    own, seed = liar.seed(column(first, 0)), liar.seed(column(second, 0))
+    own, seed = liar.seed(shares_of_dealer(first, 0)), liar.seed(shares_of_dealer(second, 0))
     if seed is None:
         return ""
     secrets = {0: keys.mask_key(seed, liar.h0, 0)}
@@ -174,7 +190,7 @@ def two_survivor_sets() -> str:
 def two_sharing_sets() -> str:
     """A second delivery with another U2, after the input was asked for or sent."""
     for submitted in (False, True):
-        liar = Liar(integers(5, threshold=least(5))).share()
+        liar = Liar(integers(5, threshold=least_threshold(5))).share()
         liar.clients[0].receive(liar.delivery(0, liar.everybody))
         if submitted:
             liar.submit(0)
@@ -187,5 +203,5 @@ def two_sharing_sets() -> str:
 def two_rosters() -> str:
     """A second roster, with another entry."""
     liar = Liar(integers(4, threshold=3), colluders=(1,)).share()
-    other = liar.roster(liar.altered(1, mask=fresh_keys(1)[1]))
-    return attempt(liar, 0, other, "shares under two rosters")
+    other = liar.roster(liar.altered(1, mask=attacker_keys(1)[1]))
+    return gain_unless_refused(liar, 0, other, "shares under two rosters")

@@ -3,9 +3,14 @@
 import dataclasses
 
 import numpy as np
-from harness import SESSION, Stage, state_of
-from pairwise.attacks.lying_clients import cohort, masked, meddle, verdict
-from pairwise.attacks.lying_server import proved
+from harness import SESSION, SteppedRound, state_of
+from pairwise.attacks.lying_clients import (
+    read_masked_input,
+    started_network,
+    tampered_round,
+    verdict,
+)
+from pairwise.attacks.lying_server import with_proof
 from pairwise.attacks.registry import MODE, on_server, tight
 
 import secagg
@@ -22,11 +27,11 @@ def input_for_other_sets() -> str:
 
     def change(messages: dict[int, bytes]) -> dict[int, bytes]:
         packed = Field(params.field_bits).pack(np.array([12345], np.uint32))
-        fitting = proved(params, masked(messages[3], params).h2, 3, packed)
+        fitting = with_proof(params, read_masked_input(messages[3], params).h2, 3, packed)
         lie = dataclasses.replace(fitting, h2=bytes(32))
         return {**messages, 3: lie.encode(SESSION)}
 
-    return verdict(meddle(params, MessageType.MASKED_INPUT, change), (0, 1, 2))
+    return verdict(tampered_round(params, MessageType.MASKED_INPUT, change), (0, 1, 2))
 
 
 @on_server
@@ -39,7 +44,7 @@ def corrupted_input() -> str:
         data[HEADER_BYTES + 32] ^= 1
         return {**messages, 3: bytes(data)}
 
-    return verdict(meddle(params, MessageType.MASKED_INPUT, change), (0, 1, 2))
+    return verdict(tampered_round(params, MessageType.MASKED_INPUT, change), (0, 1, 2))
 
 
 @on_server
@@ -50,44 +55,44 @@ def input_of_another_party() -> str:
         return {**messages, 3: messages[2]}
 
     params = tight(4, threshold=3)
-    return verdict(meddle(params, MessageType.MASKED_INPUT, change), (0, 1, 2))
+    return verdict(tampered_round(params, MessageType.MASKED_INPUT, change), (0, 1, 2))
 
 
 @on_server
 def two_inputs() -> str:
     """A party sends a second, different masked input after its first."""
-    stage = Stage(tight(4, threshold=3))
-    messages = stage.until(Phase.MASKED_INPUT)
-    stage.to_server({3: messages.pop(3)})
-    before = state_of(stage.server)
-    true_h2 = masked(messages[0], stage.params).h2
-    packed = Field(stage.params.field_bits).pack(np.array([777], np.uint32))
-    lie = proved(stage.params, true_h2, 3, packed).encode(SESSION)
+    stepped = SteppedRound(tight(4, threshold=3))
+    messages = stepped.until(Phase.MASKED_INPUT)
+    stepped.to_server({3: messages.pop(3)})
+    before = state_of(stepped.server)
+    true_h2 = read_masked_input(messages[0], stepped.params).h2
+    packed = Field(stepped.params.field_bits).pack(np.array([777], np.uint32))
+    lie = with_proof(stepped.params, true_h2, 3, packed).encode(SESSION)
     try:
-        stage.server.receive(3, lie)
+        stepped.server.receive(3, lie)
     except secagg.RemoteProtocolError:
-        assert state_of(stage.server) == before
-    return verdict(stage.finish(messages), (0, 1, 2, 3))
+        assert state_of(stepped.server) == before
+    return verdict(stepped.finish(messages), (0, 1, 2, 3))
 
 
 @on_server
 def elements_outside_the_field() -> str:
     """A packed element >= p, under a right checksum or signature: malformed, the sum untouched."""
-    stage = Stage(tight(4, threshold=3))
-    messages = stage.until(Phase.MASKED_INPUT)
-    bits = stage.params.field_bits
-    h2 = masked(messages[0], stage.params).h2
-    before = state_of(stage.server)
+    stepped = SteppedRound(tight(4, threshold=3))
+    messages = stepped.until(Phase.MASKED_INPUT)
+    bits = stepped.params.field_bits
+    h2 = read_masked_input(messages[0], stepped.params).h2
+    before = state_of(stepped.server)
     for value in (Field(bits).modulus, 2**bits - 1):
         packed = value.to_bytes(2, "little")
-        lie = proved(stage.params, h2, 3, packed).encode(SESSION)
+        lie = with_proof(stepped.params, h2, 3, packed).encode(SESSION)
         try:
-            stage.server.receive(3, lie)
+            stepped.server.receive(3, lie)
         except secagg.RemoteProtocolError:
-            assert state_of(stage.server) == before
+            assert state_of(stepped.server) == before
             continue
         return f"took the element {value}"
-    return verdict(stage.finish(messages), range(4))
+    return verdict(stepped.finish(messages), range(4))
 
 
 # -- lateness, and too few -------------------------------------------------------------------------
@@ -96,21 +101,21 @@ def elements_outside_the_field() -> str:
 @on_server
 def late_input() -> str:
     """A masked input in any step after the deadline: its party is not among the survivors."""
-    stage = Stage(tight(4, threshold=3))
-    messages = stage.until(Phase.MASKED_INPUT)
+    stepped = SteppedRound(tight(4, threshold=3))
+    messages = stepped.until(Phase.MASKED_INPUT)
     late = messages.pop(3)
-    stage.to_server(messages)
-    stage.deadline(Phase.MASKED_INPUT)
+    stepped.to_server(messages)
+    stepped.deadline(Phase.MASKED_INPUT)
     while True:
-        before = state_of(stage.server)
+        before = state_of(stepped.server)
         try:
-            stage.server.receive(3, late)
+            stepped.server.receive(3, late)
         except secagg.RemoteProtocolError:
-            assert state_of(stage.server) == before
-        answers = stage.answers([0, 1, 2])
-        if PHASES[stage.server.state] is Phase.UNMASK:
-            return verdict(stage.finish(answers), (0, 1, 2))
-        stage.to_server(answers)
+            assert state_of(stepped.server) == before
+        answers = stepped.answers([0, 1, 2])
+        if PHASES[stepped.server.state] is Phase.UNMASK:
+            return verdict(stepped.finish(answers), (0, 1, 2))
+        stepped.to_server(answers)
 
 
 @on_server
@@ -119,13 +124,13 @@ def stale_deadline() -> str:
     steps = MODE.get().phases
     for phase in steps[1:]:
         for old in steps:
-            stage = Stage(tight(4, threshold=3))
-            messages = stage.until(phase)
-            stage.to_server({0: messages.pop(0)})
-            before = state_of(stage.server)
+            stepped = SteppedRound(tight(4, threshold=3))
+            messages = stepped.until(phase)
+            stepped.to_server({0: messages.pop(0)})
+            before = state_of(stepped.server)
             if old is not phase:
-                stage.deadline(old)
-            if state_of(stage.server) != before:
+                stepped.deadline(old)
+            if state_of(stepped.server) != before:
                 return f"the deadline of {old} cut {phase} short"
     return ""
 
@@ -135,7 +140,7 @@ def too_few_for_the_quorum() -> str:
     """Below the quorum the server must not even announce the set."""
     for phase in (Phase.ADVERTISE_KEYS, Phase.SHARE_KEYS, Phase.MASKED_INPUT):
         params = tight(4, threshold=3, min_survivors=4)
-        network = cohort(params, drops={0: phase})
+        network = started_network(params, drops={0: phase})
         while network.queue:
             network.deliver(network.queue.pop(0))
         events = network.server.deadline(phase)

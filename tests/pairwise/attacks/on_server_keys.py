@@ -3,8 +3,8 @@
 import dataclasses
 from collections.abc import Callable
 
-from harness import SESSION, Stage, client_of, seeded, state_of
-from pairwise.attacks.lying_clients import cohort, meddle, verdict
+from harness import SESSION, SteppedRound, client_of, seeded, state_of
+from pairwise.attacks.lying_clients import started_network, tampered_round, verdict
 from pairwise.attacks.lying_server import body, signed_entry
 from pairwise.attacks.on_client_keys import LOW_ORDER, NON_CANONICAL
 from pairwise.attacks.registry import on_server, tight
@@ -19,11 +19,11 @@ from secagg.wire import HEADER_BYTES, MessageType
 def client_with_another_context() -> str:
     """A client that aggregates another model: everybody else's sum must not suffer."""
     params = tight(4, threshold=3)
-    network = cohort(params)
+    network = started_network(params)
     stray = client_of(params.round(bytes(32), SESSION), 3, Policy(), seeded("stray"))
     network.clients = {**network.clients, 3: stray}
     network.queue = [one for one in network.queue if one.sender != 3]
-    network._up(3, stray.start())
+    network.send_up(3, stray.start())
     return verdict(network.run(), (0, 1, 2))
 
 
@@ -33,20 +33,20 @@ def shares_for_another_roster() -> str:
 
     It takes whatever it is told, signed or not.
     """
-    stage = Stage(tight(4, threshold=3))
-    stage.clients[3]._steps.authentication.entry_valid = lambda *entry: True  # type: ignore[method-assign]
-    stage.to_server(stage.advertise())
-    other = bytearray(stage.outbox[3])
+    stepped = SteppedRound(tight(4, threshold=3))
+    stepped.clients[3]._steps.authentication.entry_valid = lambda *entry: True  # type: ignore[method-assign]
+    stepped.to_server(stepped.advertise())
+    other = bytearray(stepped.outbox[3])
     other[HEADER_BYTES + 1] ^= 1  # a bit of party 0's channel key
-    stage.outbox[3] = bytes(other)
-    stage.to_server(stage.answers())
-    if 3 not in stage.dropped:
+    stepped.outbox[3] = bytes(other)
+    stepped.to_server(stepped.answers())
+    if 3 not in stepped.dropped:
         return "shares under another roster were forwarded"
-    return verdict(stage.finish(stage.answers((0, 1, 2))), (0, 1, 2))
+    return verdict(stepped.finish(stepped.answers((0, 1, 2))), (0, 1, 2))
 
 
 def _advertised(name: str, change: Callable[[dict[int, PublicKeys]], PublicKeys]) -> str:
-    """Party 3 advertises keys made from everybody's; the others' sum must not suffer."""
+    """Lets party 3 advertise keys made from everybody's; the others' sum must not suffer."""
     params = tight(4, threshold=3)
 
     def changed(messages: dict[int, bytes]) -> dict[int, bytes]:
@@ -55,7 +55,7 @@ def _advertised(name: str, change: Callable[[dict[int, PublicKeys]], PublicKeys]
         lie = AdvertiseKeys(read[3].h0, signed_entry(params, read[3].h0, 3, own))
         return {**messages, 3: lie.encode(SESSION)}
 
-    network = meddle(params, MessageType.ADVERTISE_KEYS, changed)
+    network = tampered_round(params, MessageType.ADVERTISE_KEYS, changed)
     if 3 in network.server._memory.roster:
         return f"{name} was forwarded; {verdict(network, (0, 1, 2)) or 'the sum is exact'}"
     return verdict(network, (0, 1, 2))
@@ -107,15 +107,15 @@ def advertised_weak() -> str:
 @on_server
 def dropped_party_goes_on() -> str:
     """A party that was dropped for its keys sends good ones."""
-    stage = Stage(tight(4, threshold=3))
-    messages = stage.advertise()
-    read = AdvertiseKeys.read(body(messages[3]), stage.params)
-    stage.to_server({3: AdvertiseKeys(bytes(32), read.keys).encode(SESSION)})
-    assert 3 in stage.dropped
-    before = state_of(stage.server)
+    stepped = SteppedRound(tight(4, threshold=3))
+    messages = stepped.advertise()
+    read = AdvertiseKeys.read(body(messages[3]), stepped.params)
+    stepped.to_server({3: AdvertiseKeys(bytes(32), read.keys).encode(SESSION)})
+    assert 3 in stepped.dropped
+    before = state_of(stepped.server)
     try:
-        stage.server.receive(3, messages.pop(3))
+        stepped.server.receive(3, messages.pop(3))
     except secagg.RemoteProtocolError:
-        assert state_of(stage.server) == before
-        return verdict(stage.finish(messages), (0, 1, 2))
+        assert state_of(stepped.server) == before
+        return verdict(stepped.finish(messages), (0, 1, 2))
     return "a dropped party came back"

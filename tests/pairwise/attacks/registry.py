@@ -29,22 +29,22 @@ MODE: ContextVar[Mode] = ContextVar("mode", default=Mode.SEMI_HONEST)
 
 
 def in_mode(mode: Mode, attack: Attack) -> str:
-    """What an attack gains in this mode."""
+    """Returns the gain of an attack in this mode."""
     context = copy_context()
     context.run(MODE.set, mode)
     return context.run(attack)
 
 
 def integers(cohort: int, length: int = 4, **more: object) -> Params:
-    """Those of the harness, in the mode of the attack."""
+    """Returns `harness.integers` in the mode of the attack."""
     return harness.integers(cohort, length, mode=MODE.get(), **more)
 
 
 def tight(cohort: int, length: int = 1, **more: object) -> Params:
-    """Those of the harness, in the mode of the attack."""
+    """Returns `harness.tight` in the mode of the attack."""
     return harness.tight(cohort, length, mode=MODE.get(), **more)
 
 
-def least(cohort: int) -> int:
-    """The least threshold in the mode of the attack."""
+def least_threshold(cohort: int) -> int:
+    """Returns the least threshold in the mode of the attack."""
     return (2 * cohort // 3 if MODE.get() is Mode.MALICIOUS else cohort // 2) + 1

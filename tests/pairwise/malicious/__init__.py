@@ -6,21 +6,28 @@ Importing the package registers every attack.
 """
 
 from . import entries, joining, lying_clients, split_view, survivor_signatures
-from .registry import LIES, MALICIOUS_ATTACKS, STRANGER, hard, hard_tight, signed
+from .registry import (
+    FOUR_PARTIES,
+    MALICIOUS_ATTACKS,
+    STRANGER,
+    malicious_integers,
+    malicious_tight,
+    signed,
+)
 from .split_view import HONEST, Split
 from .survivor_signatures import waiting, wrong_signatures
 
 __all__ = [
+    "FOUR_PARTIES",
     "HONEST",
-    "LIES",
     "MALICIOUS_ATTACKS",
     "STRANGER",
     "Split",
     "entries",
-    "hard",
-    "hard_tight",
     "joining",
     "lying_clients",
+    "malicious_integers",
+    "malicious_tight",
     "signed",
     "split_view",
     "survivor_signatures",

@@ -5,8 +5,16 @@ from collections.abc import Callable
 
 import numpy as np
 from harness import SESSION, identity_of
-from pairwise.attacks import LOW_ORDER, NON_CANONICAL, Liar, attempt, body, cohort, fresh_keys
-from pairwise.malicious.registry import LIES, STRANGER, attack, hard
+from pairwise.attacks import (
+    LOW_ORDER,
+    NON_CANONICAL,
+    Liar,
+    attacker_keys,
+    body,
+    gain_unless_refused,
+    started_network,
+)
+from pairwise.malicious.registry import FOUR_PARTIES, STRANGER, attack, malicious_integers
 
 import secagg
 from secagg.pairwise import keys
@@ -29,16 +37,16 @@ def man_in_the_middle() -> str:
         "the victim's": lambda liar, peer, entry: liar.entries[0].signature,
     }
     for name, sign in signers.items():
-        liar = Liar(hard(4, threshold=3))
-        secrets = {peer: fresh_keys(("channel", peer)) for peer in (1, 2, 3)}
+        liar = Liar(malicious_integers(4, threshold=3))
+        secrets = {peer: attacker_keys(("channel", peer)) for peer in (1, 2, 3)}
         entries = {0: liar.entries[0]}
         for peer, (_, channel) in secrets.items():
-            bare = PublicKeys(channel, fresh_keys(("mask", peer))[1])
+            bare = PublicKeys(channel, attacker_keys(("mask", peer))[1])
             entries[peer] = dataclasses.replace(bare, signature=sign(liar, peer, bare))
         message = liar.roster(entries)
-        if not attempt(liar, 0, message, "taken"):
+        if not gain_unless_refused(liar, 0, message, "taken"):
             continue
-        victim = Liar(hard(4, threshold=3)).clients[0]
+        victim = Liar(malicious_integers(4, threshold=3)).clients[0]
         (event,) = victim.receive(message)
         assert isinstance(event, secagg.Send)
         shared = ShareKeys.read(body(event.payload), (1, 2, 3))
@@ -60,9 +68,9 @@ def man_in_the_middle() -> str:
 @attack
 def altered_entries() -> str:
     """Single entries that are not their party's own for this round."""
-    old = Liar(hard(4, threshold=3), label="old", session=bytes(16))
-    other = Liar(hard(4, threshold=3), label="other", context=bytes(32))
-    liar = Liar(hard(4, threshold=3))
+    old = Liar(malicious_integers(4, threshold=3), label="old", session=bytes(16))
+    other = Liar(malicious_integers(4, threshold=3), label="other", context=bytes(32))
+    liar = Liar(malicious_integers(4, threshold=3))
     own = liar.entries
     cases = {
         "two exchanged": {**own, 1: own[2], 2: own[1]},
@@ -78,12 +86,12 @@ def altered_entries() -> str:
             1: PublicKeys(own[1].mask, own[1].channel, own[1].signature),
         },
         "own of another session": {**own, 0: old.entries[0]},
-        "mask key replaced": liar.altered(1, mask=fresh_keys(1)[1]),
+        "mask key replaced": liar.altered(1, mask=attacker_keys(1)[1]),
         "unsigned": liar.altered(1, signature=bytes(64)),
     }
     for name, entries in cases.items():
-        liar = Liar(hard(4, threshold=3))
-        if gain := attempt(liar, 0, liar.roster(entries), f"a roster with {name}"):
+        liar = Liar(malicious_integers(4, threshold=3))
+        if gain := gain_unless_refused(liar, 0, liar.roster(entries), f"a roster with {name}"):
             return gain
     return ""
 
@@ -91,10 +99,10 @@ def altered_entries() -> str:
 @attack
 def entry_of_an_earlier_session() -> str:
     """A peer's signed entry is replayed; its secrets may have leaked since."""
-    old = Liar(hard(4, threshold=3), label="old", session=bytes(16))
-    liar = Liar(hard(4, threshold=3))
+    old = Liar(malicious_integers(4, threshold=3), label="old", session=bytes(16))
+    liar = Liar(malicious_integers(4, threshold=3))
     message = liar.roster({**liar.entries, 1: old.entries[1]})
-    return attempt(liar, 0, message, "an entry of an earlier session")
+    return gain_unless_refused(liar, 0, message, "an entry of an earlier session")
 
 
 @attack
@@ -102,16 +110,18 @@ def bad_keys_of_a_signer() -> str:
     """A colluder signs an entry with keys that are weak, or another's: signed is not sound."""
     for name, key in {**LOW_ORDER, **NON_CANONICAL, "the victim's": b"", "a peer's": b""}.items():
         for role in ("channel", "mask"):
-            liar = Liar(hard(4, threshold=3))
+            liar = Liar(malicious_integers(4, threshold=3))
             source = {"the victim's": 0, "a peer's": 1}.get(name)
             bad = getattr(liar.entries[source], role) if source is not None else key
             lie = dataclasses.replace(liar.entries[3], **{role: bad})
             signature = identity_of(3).sign(keys.entry_digest(liar.h0, 3, lie))
             message = liar.altered(3, **{role: bad, "signature": signature})
-            if gain := attempt(liar, 0, liar.roster(message), f"a signed {role} key {name}"):
+            if gain := gain_unless_refused(
+                liar, 0, liar.roster(message), f"a signed {role} key {name}"
+            ):
                 return gain
-            server = cohort(LIES).server
-            own = cohort(LIES).clients
+            server = started_network(FOUR_PARTIES).server
+            own = started_network(FOUR_PARTIES).clients
             for party in (0, 1):
                 entry = own[party]._memory.keys
                 server.receive(party, AdvertiseKeys(own[party]._steps.h0, entry).encode(SESSION))

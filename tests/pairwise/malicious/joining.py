@@ -1,14 +1,14 @@
 """Attacks before a round: offers and directories with which a client must not join."""
 
 from harness import CONTEXT, SESSION, directory_of, identity_of, integers, seeded
-from pairwise.malicious.registry import STRANGER, attack, hard
+from pairwise.malicious.registry import STRANGER, attack, malicious_integers
 
 import secagg
 from secagg import Client, MemoryLedger, Mode, Policy
 
 
 def joins(gain: str, agreed: secagg.Round, party: int, **given: object) -> str:
-    """The gain is that the client takes part."""
+    """Returns the gain if the client takes part."""
     if agreed.params.mode is Mode.MALICIOUS:
         given["ledger"] = MemoryLedger()
     try:
@@ -36,7 +36,7 @@ def downgrade() -> str:
 @attack
 def seat_of_another() -> str:
     """A client is told the index of somebody else: signatures would not be its own."""
-    agreed = hard(4, threshold=3).round(CONTEXT, SESSION)
+    agreed = malicious_integers(4, threshold=3).round(CONTEXT, SESSION)
     for party in (1, 2, 3):
         for identity in (identity_of(0), STRANGER):
             if gain := joins(
@@ -53,7 +53,7 @@ def seat_of_another() -> str:
 @attack
 def directory_of_another_cohort() -> str:
     """More or fewer parties are pinned than the cohort has."""
-    agreed = hard(4, threshold=3).round(CONTEXT, SESSION)
+    agreed = malicious_integers(4, threshold=3).round(CONTEXT, SESSION)
     for size in (3, 5):
         if gain := joins(
             f"joined with {size} pinned of 4",
@@ -74,7 +74,9 @@ def directory_of_another_cohort() -> str:
 @attack
 def too_many_colluders_offered() -> str:
     """An offer with 2t = n + c: two survivor sets could both find t signers."""
-    offer = bytearray(hard(7, threshold=5, colluders=2).round(CONTEXT, SESSION).encode())
+    offer = bytearray(
+        malicious_integers(7, threshold=5, colluders=2).round(CONTEXT, SESSION).encode()
+    )
     place = 20 + 32 + 2 + 3 * 4
     assert offer[place] == 2
     offer[place] = 3

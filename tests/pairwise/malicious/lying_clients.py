@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterable
 
 import numpy as np
 from harness import SESSION, Network, directory_of, identity_of, seeded
-from pairwise.attacks import body, cohort, meddle, verdict
-from pairwise.malicious.registry import LIES, STRANGER, attack, signed
+from pairwise.attacks import body, started_network, tampered_round, verdict
+from pairwise.malicious.registry import FOUR_PARTIES, STRANGER, attack, signed
 
 from secagg import Client, Directory, Policy
 from secagg.field import Field
@@ -16,7 +16,7 @@ from secagg.wire import MessageType
 
 
 def _outvoted(network: Network, name: str, least: Iterable[int], liar: int = 3) -> str:
-    """The gain, unless the liar was dropped and the sum is exact."""
+    """Returns the gain, unless the liar was dropped and the sum is exact."""
     gain = verdict(network, least)
     if not gain and liar not in network.dropped:
         gain = "the liar stays"
@@ -44,11 +44,11 @@ def entry_badly_signed() -> str:
     for name in names:
 
         def change(messages: dict[int, bytes], name: str = name) -> dict[int, bytes]:
-            true = AdvertiseKeys.read(body(messages[3]), LIES)
+            true = AdvertiseKeys.read(body(messages[3]), FOUR_PARTIES)
             lie = dataclasses.replace(true.keys, signature=lies(true)[name])
             return {**messages, 3: AdvertiseKeys(true.h0, lie).encode(SESSION)}
 
-        network = meddle(LIES, MessageType.ADVERTISE_KEYS, change)
+        network = tampered_round(FOUR_PARTIES, MessageType.ADVERTISE_KEYS, change)
         if gain := _outvoted(network, name, (0, 1, 2)):
             return gain
     return ""
@@ -57,7 +57,7 @@ def entry_badly_signed() -> str:
 @attack
 def input_badly_signed() -> str:
     """A masked input of party 3 that it did not sign, or not as its own, or not this one."""
-    junk = Field(LIES.field_bits).pack(np.array([12345], np.uint32))
+    junk = Field(FOUR_PARTIES.field_bits).pack(np.array([12345], np.uint32))
     signers: dict[str, Callable[[MaskedInput], bytes]] = {
         "zeros": lambda true: bytes(64),
         "by another": lambda true: identity_of(2).sign(keys.input_digest(true.h2, 3, junk)),
@@ -71,10 +71,10 @@ def input_badly_signed() -> str:
         def change(
             messages: dict[int, bytes], sign: Callable[[MaskedInput], bytes] = sign
         ) -> dict[int, bytes]:
-            true = MaskedInput.read(body(messages[3]), LIES)
+            true = MaskedInput.read(body(messages[3]), FOUR_PARTIES)
             return {**messages, 3: MaskedInput(true.h2, junk, sign(true)).encode(SESSION)}
 
-        network = meddle(LIES, MessageType.MASKED_INPUT, change)
+        network = tampered_round(FOUR_PARTIES, MessageType.MASKED_INPUT, change)
         if gain := _outvoted(network, name, (0, 1, 2)):
             return gain
     return ""
@@ -87,13 +87,15 @@ def input_of_another_signer() -> str:
     def change(messages: dict[int, bytes]) -> dict[int, bytes]:
         return {**messages, 3: messages[2]}
 
-    return _outvoted(meddle(LIES, MessageType.MASKED_INPUT, change), "copied", (0, 1, 2))
+    return _outvoted(
+        tampered_round(FOUR_PARTIES, MessageType.MASKED_INPUT, change), "copied", (0, 1, 2)
+    )
 
 
 @attack
 def consistency_badly_signed() -> str:
     """Party 0 signs nothing that counts. Its input is in the sum all the same."""
-    own = cohort(LIES).clients[0]._memory.keys.signature
+    own = started_network(FOUR_PARTIES).clients[0]._memory.keys.signature
     for name, lie in {
         "zeros": bytes(64),
         "another set": signed(identity_of(0), bytes(32)),
@@ -105,7 +107,7 @@ def consistency_badly_signed() -> str:
             payload = Consistency(lie).encode(SESSION) if lie else messages[2]
             return {**messages, 0: payload}
 
-        network = meddle(LIES, MessageType.CONSISTENCY, change)
+        network = tampered_round(FOUR_PARTIES, MessageType.CONSISTENCY, change)
         if gain := _outvoted(network, name, (0, 1, 2, 3), liar=0):
             return gain
     return ""
@@ -114,7 +116,7 @@ def consistency_badly_signed() -> str:
 @attack
 def other_directory() -> str:
     """Party 3 pins another key for party 1. It must not cost the others the round."""
-    network = cohort(LIES)
+    network = started_network(FOUR_PARTIES)
     agreed = network.server.round
     pins = [(entry.name, entry.verify_key) for entry in directory_of(4).entries]
     pins[1] = ("party-1", STRANGER.verify_key)
@@ -128,5 +130,5 @@ def other_directory() -> str:
     )
     network.clients = {**network.clients, 3: stray}
     network.queue = [one for one in network.queue if one.sender != 3]
-    network._up(3, stray.start())
+    network.send_up(3, stray.start())
     return _outvoted(network.run(), "other directory", (0, 1, 2))

@@ -18,19 +18,19 @@ def attack(function: Attack) -> Attack:
     return function
 
 
-def hard(cohort: int, length: int = 4, **more: object) -> Params:
-    """`integers` in malicious mode."""
+def malicious_integers(cohort: int, length: int = 4, **more: object) -> Params:
+    """Returns `integers` in malicious mode."""
     return integers(cohort, length, mode=Mode.MALICIOUS, **more)
 
 
-def hard_tight(cohort: int, length: int = 1, **more: object) -> Params:
-    """`tight` in malicious mode."""
+def malicious_tight(cohort: int, length: int = 1, **more: object) -> Params:
+    """Returns `tight` in malicious mode."""
     return tight(cohort, length, mode=Mode.MALICIOUS, **more)
 
 
-LIES = hard_tight(4, threshold=3)
+FOUR_PARTIES = malicious_tight(4, threshold=3)
 
 
 def signed(identity: Identity, h3: bytes) -> bytes:
-    """A consistency signature."""
+    """Returns a consistency signature."""
     return identity.sign(keys.consistency_digest(h3))

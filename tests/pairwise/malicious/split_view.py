@@ -3,8 +3,8 @@
 from collections.abc import Callable, Iterable, Mapping
 
 from harness import expected_sum, identity_of
-from pairwise.attacks import Liar, column
-from pairwise.malicious.registry import attack, hard, signed
+from pairwise.attacks import Liar, shares_of_dealer
+from pairwise.malicious.registry import attack, malicious_integers, signed
 
 from secagg.field import Field
 from secagg.pairwise import keys
@@ -21,7 +21,7 @@ class Split:
     """
 
     def __init__(self, views: Mapping[int, Iterable[int]], small_u2: Iterable[int] = ()) -> None:
-        self.liar = Liar(hard(7, threshold=5, colluders=2))
+        self.liar = Liar(malicious_integers(7, threshold=5, colluders=2))
         self.mask_secrets = {
             party: self.liar.clients[party]._memory.mask_secret.expose() for party in COLLUDERS
         }
@@ -37,7 +37,7 @@ class Split:
         self.answers: dict[int, Unmask | None] = {}
 
     def every_signature(self, party: int) -> dict[int, bytes]:
-        """All that members of this party's view signed, whatever it was."""
+        """Returns all that members of this party's view signed, whatever it was."""
         h3 = self.liar.clients[party]._memory.h3
         return {
             member: self.given.get(member) or signed(identity_of(member), h3)
@@ -45,7 +45,7 @@ class Split:
         }
 
     def valid_signatures(self, party: int) -> dict[int, bytes]:
-        """Those that fit this party's view."""
+        """Returns the signatures that fit this party's view."""
         h3 = self.liar.clients[party]._memory.h3
         return {
             member: signature
@@ -58,19 +58,19 @@ class Split:
         self.answers = {party: self.liar.unmask(party, choose(party)) for party in HONEST}
 
     def seed(self, dealer: int, alive: bool) -> bytes | None:
-        """One seed of a dealer from all that the attacker has."""
+        """Rebuilds one seed of a dealer from all that the attacker has."""
         told = {
             party: answer
             for party, answer in self.answers.items()
             if (dealer in self.views[party]) is alive
         }
-        shares = column(told, dealer)
+        shares = shares_of_dealer(told, dealer)
         for party, held in self.held.items():
             shares[party] = held[dealer][3:] if alive else held[dealer][:3]
         return self.liar.seed(shares)
 
     def masks_of(self, dealers: Iterable[int]) -> dict[int, bytes]:
-        """The mask keys that the attacker has, of these and of the colluders."""
+        """Returns the mask keys that the attacker has, of these and of the colluders."""
         seeds = {dealer: self.seed(dealer, alive=False) for dealer in dealers}
         found = {
             dealer: keys.mask_key(seed, self.liar.h0, dealer)
@@ -81,7 +81,7 @@ class Split:
 
 
 def _one_input(choose: Callable[[Split], Callable[[int], dict[int, bytes]]]) -> str:
-    """U2 of the victim is smaller than that of the others, who are each told another U3.
+    """Plays a round in which U2 of the victim is smaller, and everybody is told another U3.
 
     Everybody's sets are large enough. Parties 1 and 2 are missing from enough of the views for
     their mask seeds, the victim is in all of them.
@@ -106,13 +106,13 @@ def _one_input(choose: Callable[[Split], Callable[[int], dict[int, bytes]]]) -> 
 
 @attack
 def split_view() -> str:
-    """With the signatures that everybody made."""
+    """The split view of one input, with the signatures that everybody made."""
     return _one_input(lambda split: split.every_signature)
 
 
 @attack
 def split_view_valid_signatures() -> str:
-    """With only those that fit, which are too few."""
+    """The same with only those signatures that fit, which are too few."""
     return _one_input(lambda split: split.valid_signatures)
 
 

@@ -3,8 +3,8 @@
 from collections.abc import Iterable
 
 from harness import SESSION, identity_of
-from pairwise.attacks import Liar, attempt
-from pairwise.malicious.registry import STRANGER, attack, hard, signed
+from pairwise.attacks import Liar, gain_unless_refused
+from pairwise.malicious.registry import STRANGER, attack, malicious_integers, signed
 
 from secagg import Policy
 
@@ -14,9 +14,9 @@ def waiting(
     policy: Policy | None = None,
     session: bytes = SESSION,
 ) -> tuple[Liar, dict[int, bytes]]:
-    """Four parties (t = 3) that signed a survivor set, and its signatures by everybody."""
+    """Returns four parties (t = 3) that signed a survivor set, and its signatures by everybody."""
     survivors = tuple(survivors)
-    liar = Liar(hard(4, threshold=3), policy, session=session).share()
+    liar = Liar(malicious_integers(4, threshold=3), policy, session=session).share()
     liar.deliver(liar.everybody)
     for party in survivors:
         assert liar.sign(party, survivors) is not None
@@ -25,7 +25,7 @@ def waiting(
 
 
 def wrong_signatures() -> dict[str, dict[int, bytes]]:
-    """Signatures messages for `waiting()`, each with something that is no signature."""
+    """Returns signatures messages for `waiting()`, each with something that is no signature."""
     liar, true = waiting()
     other = waiting(session=bytes(16))[1]
     smaller = waiting((0, 1, 2))[1]
@@ -85,9 +85,9 @@ def signers_outside_u3() -> str:
 def second_survivor_set() -> str:
     """Another survivor set for a client that has signed one."""
     liar, _ = waiting()
-    gain = attempt(liar, 0, liar.survivors([0, 1, 2]), "signed two survivor sets")
+    gain = gain_unless_refused(liar, 0, liar.survivors([0, 1, 2]), "signed two survivor sets")
     if gain:
         return gain
     true = waiting()[1]
     assert liar.unmask(0, true) is not None, "the refusal cost nothing"
-    return attempt(liar, 0, liar.survivors([0, 1, 2]), "signed after unmasking")
+    return gain_unless_refused(liar, 0, liar.survivors([0, 1, 2]), "signed after unmasking")

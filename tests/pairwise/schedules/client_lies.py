@@ -8,9 +8,9 @@ import numpy as np
 from harness import SESSION, identity_of, seeded
 from pairwise.attacks import LOW_ORDER, body
 from pairwise.malicious import signed
-from pairwise.schedules.network_plan import UP
+from pairwise.schedules.network_plan import TO_SERVER
 from pairwise.schedules.replayed_client import h0_of
-from pairwise.schedules.server_plan import EARLIER
+from pairwise.schedules.server_plan import EARLIER_SESSION
 
 from secagg import Mode
 from secagg.pairwise import keys
@@ -22,29 +22,29 @@ if TYPE_CHECKING:
 
 
 P61 = 2**61 - 1
-Lie = Callable[["BadNetwork", int, bytes, int], bytes]
-LIES: dict[int, dict[str, Lie]] = {step: {} for step in range(5)}
+ClientLie = Callable[["BadNetwork", int, bytes, int], bytes]
+LIES_AT: dict[int, dict[str, ClientLie]] = {step: {} for step in range(5)}
 
 
-def lie(step: int) -> Callable[[Lie], Lie]:
-    """Registers what a liar says instead of its true message of a step."""
+def on_step(step: int) -> Callable[[ClientLie], ClientLie]:
+    """Registers a lie that a liar tells instead of its true message of a step."""
 
-    def register(function: Lie) -> Lie:
-        LIES[step][function.__name__.replace("_", " ")] = function
+    def register(function: ClientLie) -> ClientLie:
+        LIES_AT[step][function.__name__.replace("_", " ")] = function
         return function
 
     return register
 
 
-@lie(0)
+@on_step(0)
 def other_h0(net: "BadNetwork", party: int, true: bytes, a: int) -> bytes:
-    """Another transcript."""
+    """Names another transcript."""
     read = AdvertiseKeys.read(body(true), net.params)
     return AdvertiseKeys(bytes(32), read.keys).encode(SESSION)
 
 
-def _advertised(net: "BadNetwork", party: int, true: bytes, **changed: bytes) -> bytes:
-    """Other keys, truly signed."""
+def _with_keys(net: "BadNetwork", party: int, true: bytes, **changed: bytes) -> bytes:
+    """Advertises other keys, truly signed."""
     read = AdvertiseKeys.read(body(true), net.params)
     entry = replace(read.keys, **changed)
     if net.params.mode is Mode.MALICIOUS and "signature" not in changed:
@@ -53,59 +53,59 @@ def _advertised(net: "BadNetwork", party: int, true: bytes, **changed: bytes) ->
     return AdvertiseKeys(read.h0, entry).encode(SESSION)
 
 
-@lie(0)
+@on_step(0)
 def weak_key(net: "BadNetwork", party: int, true: bytes, a: int) -> bytes:
-    """A mask key, or a channel key, of low order."""
+    """Advertises a mask key, or a channel key, of low order."""
     weak = list(LOW_ORDER.values())[a // 2 % len(LOW_ORDER)]
-    return _advertised(net, party, true, **{("mask", "channel")[a % 2]: weak})
+    return _with_keys(net, party, true, **{("mask", "channel")[a % 2]: weak})
 
 
-@lie(0)
+@on_step(0)
 def key_twice(net: "BadNetwork", party: int, true: bytes, a: int) -> bytes:
-    """The same key in both roles, or somebody else's."""
+    """Advertises the same key in both roles, or somebody else's."""
     other = (party + a // 2) % net.params.cohort
     stolen = AdvertiseKeys.read(body(net.first[other]), net.params).keys
     if other != party:
         net.copied.setdefault(other, set()).add(party)
-    return _advertised(net, party, true, mask=(stolen.channel, stolen.mask)[a % 2])
+    return _with_keys(net, party, true, mask=(stolen.channel, stolen.mask)[a % 2])
 
 
-@lie(0)
+@on_step(0)
 def unsigned_keys(net: "BadNetwork", party: int, true: bytes, a: int) -> bytes:
-    """In malicious mode: no signature, or another's."""
+    """Advertises without a signature, or with another's, in malicious mode."""
     size = len(AdvertiseKeys.read(body(true), net.params).keys.signature)
-    return _advertised(net, party, true, signature=bytes([a]) * size)
+    return _with_keys(net, party, true, signature=bytes([a]) * size)
 
 
-def _shared(net: "BadNetwork", party: int, true: bytes) -> ShareKeys:
+def read_shares_message(net: "BadNetwork", party: int, true: bytes) -> ShareKeys:
     return ShareKeys.read(body(true), net.graph.neighbours(party, net.u1))
 
 
-@lie(1)
+@on_step(1)
 def other_h1(net: "BadNetwork", party: int, true: bytes, a: int) -> bytes:
-    """Another roster."""
-    return replace(_shared(net, party, true), believed=bytes(32)).encode(SESSION)
+    """Names another roster."""
+    return replace(read_shares_message(net, party, true), believed=bytes(32)).encode(SESSION)
 
 
-@lie(1)
+@on_step(1)
 def other_commitment(net: "BadNetwork", party: int, true: bytes, a: int) -> bytes:
-    """A commitment to another self seed."""
-    return replace(_shared(net, party, true), commitment=bytes(32)).encode(SESSION)
+    """Commits to another self seed."""
+    return replace(read_shares_message(net, party, true), commitment=bytes(32)).encode(SESSION)
 
 
-@lie(1)
+@on_step(1)
 def junk_ciphertexts(net: "BadNetwork", party: int, true: bytes, a: int) -> bytes:
-    """One, or two, that do not open."""
-    read = _shared(net, party, true)
+    """Sends one ciphertext, or two, that do not open."""
+    read = read_shares_message(net, party, true)
     places = net.graph.neighbours(party, net.u1)
     some = {places[place % len(places)] for place in (a, a + a % 2)}
     sealed = {one: bytes(62) if one in some else read.sealed[one] for one in places}
     return replace(read, sealed=sealed).encode(SESSION)
 
 
-@lie(2)
+@on_step(2)
 def other_h2(net: "BadNetwork", party: int, true: bytes, a: int) -> bytes:
-    """Other sets; the proof fits."""
+    """Names other sets; the proof fits."""
     read = MaskedInput.read(body(true), net.params)
     lied = MaskedInput.read(body(net.input_by(party, read.h2, net.shifted(read.packed, a))),
                             net.params)  # fmt: skip
@@ -114,45 +114,45 @@ def other_h2(net: "BadNetwork", party: int, true: bytes, a: int) -> bytes:
     return net.input_by(party, bytes(32), read.packed)
 
 
-@lie(2)
+@on_step(2)
 def other_input(net: "BadNetwork", party: int, true: bytes, a: int) -> bytes:
-    """Another input than the one it masked: its own affair, and consistent."""
+    """Sends another input than the one it masked: its own affair, and consistent."""
     read = MaskedInput.read(body(true), net.params)
     message = net.input_by(party, read.h2, net.shifted(read.packed, 1 + 97 * a))
     net.proved.add((party, message))
     return message
 
 
-@lie(2)
+@on_step(2)
 def unproved_input(net: "BadNetwork", party: int, true: bytes, a: int) -> bytes:
-    """Another input under the proof of the first, or none, or as another party."""
+    """Sends another input under the proof of the first, or without one, or another party's."""
     read = MaskedInput.read(body(true), net.params)
     if a % 3 == 0:
         return replace(read, packed=net.shifted(read.packed, 5)).encode(SESSION)
     if a % 3 == 1:
         return replace(read, proof=bytes(len(read.proof))).encode(SESSION)
-    others = [one for one in net.said if one[1] == UP[2] and one[0] != party]
-    return net.said[others[a % len(others)]] if others else true
+    others = [one for one in net.true_messages if one[1] == TO_SERVER[2] and one[0] != party]
+    return net.true_messages[others[a % len(others)]] if others else true
 
 
-@lie(2)
+@on_step(2)
 def outside_the_field(net: "BadNetwork", party: int, true: bytes, a: int) -> bytes:
-    """Elements that are no field elements, or padding that is not zero."""
+    """Sends elements that are no field elements, or padding that is not zero."""
     read = MaskedInput.read(body(true), net.params)
     return net.input_by(party, read.h2, b"\xff" * len(read.packed))
 
 
-@lie(3)
+@on_step(3)
 def other_signature(net: "BadNetwork", party: int, true: bytes, a: int) -> bytes:
-    """Zeros, on another set, or another's."""
+    """Signs with zeros, or another set, or with another's key."""
     wrong = (bytes(64), signed(identity_of(party), bytes(32)),
-             signed(identity_of(party + 1), h0_of(net.seats[party].round)))[a % 3]  # fmt: skip
+             signed(identity_of(party + 1), h0_of(net.setups[party].round)))[a % 3]  # fmt: skip
     return Consistency(wrong).encode(SESSION)
 
 
-@lie(4)
+@on_step(4)
 def junk_shares(net: "BadNetwork", party: int, true: bytes, a: int) -> bytes:
-    """Wrong shares of one dealer, or of all; of several liars on no common polynomial."""
+    """Gives wrong shares of one dealer, or of all; of several liars on no common polynomial."""
     read = Unmask.read(body(true), net.params)
     shares = read.shares.copy()
     rows = range(len(shares)) if a % 2 else [a // 2 % len(shares)]
@@ -162,18 +162,18 @@ def junk_shares(net: "BadNetwork", party: int, true: bytes, a: int) -> bytes:
     return Unmask(read.dealers, shares).encode(SESSION, net.params.cohort)
 
 
-@lie(4)
+@on_step(4)
 def fewer_shares(net: "BadNetwork", party: int, true: bytes, a: int) -> bytes:
-    """Without some dealers."""
+    """Gives shares of fewer dealers."""
     read = Unmask.read(body(true), net.params)
     keep = [row for row in range(len(read.dealers)) if row != a and row != a // 2]
     dealers = tuple(list(read.dealers)[row] for row in keep)
     return Unmask(dealers, read.shares[keep]).encode(SESSION, net.params.cohort)
 
 
-@lie(4)
+@on_step(4)
 def shares_of_others(net: "BadNetwork", party: int, true: bytes, a: int) -> bytes:
-    """Shares of dealers that did not share, or each dealer's under another's name."""
+    """Gives shares of dealers that did not share, or each dealer's under another's name."""
     read = Unmask.read(body(true), net.params)
     n = net.params.cohort
     if a % 2 == 0 and len(read.dealers) < n:
@@ -182,18 +182,18 @@ def shares_of_others(net: "BadNetwork", party: int, true: bytes, a: int) -> byte
     return Unmask(read.dealers, np.roll(read.shares, 1, axis=0)).encode(SESSION, n)
 
 
-@lie(4)
+@on_step(4)
 def no_shares(net: "BadNetwork", party: int, true: bytes, a: int) -> bytes:
-    """A share of elements outside of the field."""
+    """Gives a share of elements outside of the field."""
     return true[: -shamir.SHARE_BYTES] + b"\xff" * 22 + b"\x7f"
 
 
-ALWAYS: dict[str, Lie] = {
-    "of another session": lambda net, party, true, a: true[:4] + EARLIER + true[20:],
+LIES_IN_ANY_STEP: dict[str, ClientLie] = {
+    "of another session": lambda net, party, true, a: true[:4] + EARLIER_SESSION + true[20:],
     "of another version": lambda net, party, true, a: true[:2] + bytes([99]) + true[3:],
-    "of another type": lambda net, party, true, a: true[:3] + bytes([UP[a % 5]]) + true[4:],
+    "of another type": lambda net, party, true, a: true[:3] + bytes([TO_SERVER[a % 5]]) + true[4:],
     "too long": lambda net, party, true, a: true + bytes(1 + a),
     "empty": lambda net, party, true, a: true[: 20 * (a % 2)],
 }
-MEANS = ("second message", "better message", "again", "silent")
-STRAY = ("another round",)
+OTHER_MISCONDUCT = ("second message", "better message", "again", "silent")
+OTHER_ROUND = ("another round",)

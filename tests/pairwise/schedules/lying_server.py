@@ -8,10 +8,10 @@ from functools import cache, lru_cache
 from harness import CONTEXT, SESSION, identity_of
 from pairwise.attacks import body
 from pairwise.malicious import signed
-from pairwise.schedules.replayed_client import SUBMIT, Seat, Witness
-from pairwise.schedules.roster_lies import ROSTER, entry_by, made_up
+from pairwise.schedules.replayed_client import SUBMIT, ClientSetup, ObservedClient
+from pairwise.schedules.roster_lies import ROSTER, adversary_keys, entry_signed_by
 from pairwise.schedules.server_judge import Evidence
-from pairwise.schedules.server_plan import EARLIER, OFFERS, Lie, Mask, Plan, legal_for
+from pairwise.schedules.server_plan import EARLIER_SESSION, OFFERS, Lie, Mask, Plan, legal_params_of
 from pairwise.schedules.set_lies import DELIVERY, NOISE, SIGNATURES, SURVIVORS, _other_u3
 
 import secagg
@@ -35,7 +35,7 @@ def sealed_by(
     secret: bytes, h1: bytes, sender: int, receiver: int, own: PublicKeys, theirs: PublicKeys,
     plain: bytes,
 ) -> bytes:  # fmt: skip
-    """A ciphertext that opens, by whoever holds the sender's channel key; junk if none can be."""
+    """Seals by the sender's channel key; junk if the receiver's is weak."""
     try:
         shared = agreement.agree(secret, theirs.channel)
     except agreement.WeakKeyError:
@@ -54,7 +54,7 @@ class LyingServer:
     def __init__(self, plan: Plan, session: bytes = SESSION, label: str = "") -> None:
         self.plan, self.params, self.colluders = plan, plan.params, plan.colluders
         self.evidence = Evidence(plan.colluders)
-        self.honest = self.evidence.witnesses
+        self.honest = self.evidence.clients
         self.used: Counter[str] = Counter()  # lies that came to be told
         self.effect: Counter[str] = Counter()  # lies whose message was not simply refused
         self.sealed: dict[tuple[int, int], bytes] = {}
@@ -66,10 +66,10 @@ class LyingServer:
         self._places, self._label = everybody, label
         for party in everybody:
             self._invite(party, agreed)
-        for party, witness in self.honest.items():
-            self.evidence.entries.add((witness.h0, party, witness.entry))
-        if session != EARLIER:  # a client may be told that it is in that one
-            past = earlier(self.params).evidence
+        for party, client in self.honest.items():
+            self.evidence.entries.add((client.h0, party, client.entry))
+        if session != EARLIER_SESSION:  # a client may be told that it is in that one
+            past = earlier_round(self.params).evidence
             self.evidence.entries |= past.entries
             self.evidence.sealed |= past.sealed
             self.evidence.signatures |= past.signatures
@@ -82,7 +82,7 @@ class LyingServer:
             if lie.kind == "context":
                 agreed = replace(agreed, context=bytes(32))
             elif lie.kind == "session":
-                agreed = replace(agreed, session=EARLIER)
+                agreed = replace(agreed, session=EARLIER_SESSION)
             elif lie.kind == "length":
                 agreed = replace(agreed, params=replace(params, length=2))
             elif lie.kind == "policy":
@@ -92,7 +92,7 @@ class LyingServer:
             elif lie.kind == "threshold":
                 others = [
                     one
-                    for one in legal_for(params.cohort)
+                    for one in legal_params_of(params.cohort)
                     if one.colluders >= len(self.colluders) and one != params
                 ]
                 if others:
@@ -104,17 +104,17 @@ class LyingServer:
         except secagg.ParameterError:
             self.effect["refused offer"] += 1
             return
-        self.honest[party] = Witness(Seat(agreed, party, policy, self._label))
+        self.honest[party] = ObservedClient(ClientSetup(agreed, party, policy, self._label))
 
     def _lies(self, party: int, kinds: Iterable[str]) -> Iterator[Lie]:
-        """The lies to this party of these kinds."""
+        """Yields the lies of these kinds to this party."""
         for lie in self.plan.lies:
             place = lie.victim % (len(self._places) + 2)
             if lie.kind in kinds and self._places[place : place + 1] in ([], [party]):
                 yield lie
 
     def _planned(self, party: int, kinds: Iterable[str]) -> Iterator[Lie]:
-        """The same, for lies that shape the next message."""
+        """Yields the same, for lies that shape the next message."""
         for lie in self._lies(party, kinds):
             self.used[lie.kind] += 1
             self.telling.append(lie.kind)
@@ -122,22 +122,22 @@ class LyingServer:
 
     def past(self) -> "LyingServer":
         """Returns the round that is over, whose messages can be replayed."""
-        return earlier(self.params)
+        return earlier_round(self.params)
 
     # -- what colluders do
 
     def entries_for(self, h0: bytes) -> dict[int, PublicKeys]:
-        """The true entries of the cohort, for a client that believes in this round."""
+        """Returns the true entries of the cohort, for a client that believes in this round."""
         found = {}
         for party in range(self.params.cohort):
             if party in self.honest:
                 found[party] = self.honest[party].entry
             elif party in self.colluders:
                 (channel, public), (mask, masked) = (
-                    made_up((role, party, h0)) for role in ("channel", "mask")
+                    adversary_keys((role, party, h0)) for role in ("channel", "mask")
                 )
                 self.evidence.secrets |= {public: channel, masked: mask}
-                found[party] = entry_by(party, h0, party, public, masked)
+                found[party] = entry_signed_by(party, h0, party, public, masked)
                 self.evidence.entries.add((h0, party, found[party]))
         return found
 
@@ -146,30 +146,30 @@ class LyingServer:
     ) -> None:
         """Puts any keys of a colluder, truly signed, among the entries."""
         h0 = self.honest[victim].h0
-        entries[liar] = entry_by(liar, h0, liar, channel, mask)
+        entries[liar] = entry_signed_by(liar, h0, liar, channel, mask)
         self.evidence.entries.add((h0, liar, entries[liar]))
 
     def sign(self, party: int, h3: bytes) -> bytes:
-        """A colluder's signature on any survivor set."""
+        """Returns a colluder's signature on any survivor set."""
         signature = signed(identity_of(party), h3)
         self.evidence.signatures.add((h3, party, signature))
         return signature
 
     def seal_for(self, victim: int, sender: int, plain: bytes) -> bytes | None:
-        """A ciphertext from a sender whose channel key the adversary has, under the victim's h1."""
-        witness = self.honest[victim]
-        entry = witness.roster.get(sender)
+        """Seals under the victim's h1, as a sender whose channel key the adversary has."""
+        client = self.honest[victim]
+        entry = client.roster.get(sender)
         if entry is None or entry.channel not in self.evidence.secrets:
             return None
         secret = self.evidence.secrets[entry.channel]
-        sealed = sealed_by(secret, witness.h1, sender, victim, entry, witness.entry, plain)
-        self.evidence.sealed.add((witness.h1, sender, victim, sealed))
+        sealed = sealed_by(secret, client.h1, sender, victim, entry, client.entry, plain)
+        self.evidence.sealed.add((client.h1, sender, victim, sealed))
         return sealed
 
     # -- the steps
 
     def play(self) -> "LyingServer":
-        """The whole schedule."""
+        """Plays the whole schedule."""
         for step in (self._roster, self._delivery, self._submit, self._survivors, self._sign):
             for party in list(self.honest):
                 self.telling = []
@@ -191,33 +191,33 @@ class LyingServer:
         return u1 | own, u2 | own, u3 | own
 
     def _send(self, party: int, kind: MessageType, message: bytes) -> None:
-        """A message, after the noise that comes before it."""
-        witness = self.honest[party]
+        """Sends a message, after the noise that comes before it."""
+        client = self.honest[party]
         for lie in self._lies(party, NOISE):
             if kind == MessageType.ROSTER + lie.b:
                 self._tell(party, NOISE[lie.kind](self, party, message, lie), lie.kind)
-        before = len(witness.history)
+        before = len(client.history)
         self._tell(party, message, "")
-        if len(witness.history) > before and not witness.over:
+        if len(client.history) > before and not client.over:
             self.effect.update(self.telling)
 
     def _tell(self, party: int, message: bytes, lie: str) -> None:
-        witness = self.honest[party]
-        if not message or witness.over:
+        client = self.honest[party]
+        if not message or client.over:
             return
-        before, shared = len(witness.history), len(witness.shared)
-        now = witness.tell(message)
+        before, shared = len(client.history), len(client.shared)
+        now = client.tell(message)
         self.last[party] = message
         if lie:
             self.used[lie] += 1
-            self.effect[lie] += len(witness.history) > before
-        if len(witness.shared) > shared:
-            receivers = [one for one in witness.roster if one != party]
-            sealed = ShareKeys.read(body(witness.shared[-1]), receivers).sealed
+            self.effect[lie] += len(client.history) > before
+        if len(client.shared) > shared:
+            receivers = [one for one in client.roster if one != party]
+            sealed = ShareKeys.read(body(client.shared[-1]), receivers).sealed
             for receiver, one in sealed.items():
                 self.sealed[party, receiver] = one
-                self.evidence.sealed.add((witness.h1, party, receiver, one))
-        for h3, _, signature in witness.signed:
+                self.evidence.sealed.add((client.h1, party, receiver, one))
+        for h3, _, signature in client.signed:
             self.evidence.signatures.add((h3, party, signature))
         if now.aborted and lie:
             self.effect["aborts by " + lie] += 1
@@ -231,17 +231,17 @@ class LyingServer:
         return party in self.silent
 
     def _roster(self, party: int) -> None:
-        witness = self.honest[party]
+        client = self.honest[party]
         u1 = self._sets(party)[0]
         if self._vanishes(party, 0) or party not in u1:
             self.silent.add(party)
             return
-        true = self.entries_for(witness.h0)
+        true = self.entries_for(client.h0)
         entries = {one: true[one] for one in u1 if one in true}
         for lie in self._planned(party, ROSTER):
             ROSTER[lie.kind](self, party, entries, lie)
         entries = dict(sorted(entries.items()))
-        session, n = witness.seat.round.session, self.params.cohort
+        session, n = client.setup.round.session, self.params.cohort
         self._send(party, MessageType.ROSTER, Roster(entries, entries).encode(session, n))
         if list(self._lies(party, ("again roster",))):
             entries = {one: true[one] for one in sorted(true)[: self.params.quorum]}
@@ -258,7 +258,7 @@ class LyingServer:
         }
 
     def _delivery(self, party: int) -> None:
-        witness = self.honest[party]
+        client = self.honest[party]
         members = self._sets(party)[1]
         if self._vanishes(party, 1) or party not in members:
             self.silent.add(party)
@@ -268,7 +268,7 @@ class LyingServer:
             DELIVERY[lie.kind](self, party, members, special, lie)
         sealed = {**self._ciphertexts(party, members), **special}
         sealed = {one: sealed[one] for one in sorted(members) if one != party}
-        session, n = witness.seat.round.session, self.params.cohort
+        session, n = client.setup.round.session, self.params.cohort
         message = Delivery(tuple(sorted(members)), sealed).encode(session, n)
         self._send(party, MessageType.DELIVERY, message)
         if list(self._lies(party, ("again delivery",))):
@@ -287,7 +287,7 @@ class LyingServer:
         lies = [lie] if lie else list(self._planned(party, SURVIVORS))
         for one in lies:
             SURVIVORS.get(one.kind, _other_u3)(self, party, members, one)
-        session = self.honest[party].seat.round.session
+        session = self.honest[party].setup.round.session
         return Survivors(tuple(sorted(members))).encode(session, self.params.cohort)
 
     def _survivors(self, party: int) -> None:
@@ -300,42 +300,42 @@ class LyingServer:
                 self._tell(party, self._u3(party, lie), lie.kind)
 
     def _sign(self, party: int) -> None:
-        witness = self.honest[party]
-        if self._vanishes(party, 4) or not witness.signed:
+        client = self.honest[party]
+        if self._vanishes(party, 4) or not client.signed:
             return
         again = list(self._lies(party, ("again signatures",)))
-        h3s = [h3 for h3, _, _ in witness.signed]
-        for h3 in h3s if len(h3s) > 1 else [witness.h3]:
+        h3s = [h3 for h3, _, _ in client.signed]
+        for h3 in h3s if len(h3s) > 1 else [client.h3]:
             chosen = {
                 one: signature
                 for of, one, signature in self.evidence.signatures
-                if of == h3 and one in witness.survivors
+                if of == h3 and one in client.survivors
             }
             chosen |= {one: self.sign(one, h3) for one in self.colluders
-                       if one in witness.survivors}  # fmt: skip
+                       if one in client.survivors}  # fmt: skip
             for lie in self._planned(party, SIGNATURES):
                 SIGNATURES[lie.kind](self, party, chosen, lie)
             self._send(party, MessageType.SIGNATURES, self._signatures(party, chosen))
         for _ in again:
-            chosen = {one: self.sign(one, witness.h3) for one in self.colluders}
+            chosen = {one: self.sign(one, client.h3) for one in self.colluders}
             self._tell(party, self._signatures(party, chosen), "again signatures")
 
     def _signatures(self, party: int, chosen: dict[int, bytes]) -> bytes:
-        session = self.honest[party].seat.round.session
+        session = self.honest[party].setup.round.session
         return Signatures(dict(sorted(chosen.items()))).encode(session, self.params.cohort)
 
 
 @cache
-def earlier(params: Params) -> LyingServer:
-    """A round that is over, with other keys: its messages can be replayed."""
+def earlier_round(params: Params) -> LyingServer:
+    """Plays a round that is over, with other keys: its messages can be replayed."""
     none: Mask = frozenset()
     nobody = (none, none, none)
-    return LyingServer(Plan(params, (), (nobody, nobody)), EARLIER, "earlier").play()
+    return LyingServer(Plan(params, (), (nobody, nobody)), EARLIER_SESSION, "earlier").play()
 
 
-def reached(world: LyingServer) -> dict[str, bool]:
-    """How far the honest clients of a schedule came."""
-    honest = world.honest.values()
+def progress_of(server: LyingServer) -> dict[str, bool]:
+    """Returns how far the honest clients of a schedule came."""
+    honest = server.honest.values()
     return {
         "masked": any(one.inputs for one in honest),
         "signed": any(one.signed for one in honest),

@@ -10,9 +10,9 @@ import numpy as np
 from harness import SESSION, input_of
 from pairwise.attacks import body
 from pairwise.schedules.bad_network import BadNetwork
-from pairwise.schedules.client_lies import _shared
-from pairwise.schedules.network_plan import UP
-from pairwise.schedules.replayed_client import correctable, dealing
+from pairwise.schedules.client_lies import read_shares_message
+from pairwise.schedules.network_plan import TO_SERVER
+from pairwise.schedules.replayed_client import correctable, dealt_shares
 from reference.graph import pieces
 
 import secagg
@@ -34,14 +34,16 @@ class NetworkJudge:
         self.net, self.params = net, net.params
 
     def _shares(self) -> dict[int, tuple[int, set[int]]]:
-        """By dealer: how many shares of its seed the server took, and whose of them are wrong."""
+        """Returns, by dealer, the number of shares that were taken, and who gave wrong ones."""
         books: dict[int, tuple[int, set[int]]] = {}
         answers = {
             holder: Unmask.read(body(message), self.params)
-            for holder, message in self.net.taken[UP[4]].items()
+            for holder, message in self.net.taken[TO_SERVER[4]].items()
         }
         for dealer in self.net.u2:
-            true = dealing(self.net.seats[dealer], self.net.graph.holders(dealer, self.net.u1))
+            true = dealt_shares(
+                self.net.setups[dealer], self.net.graph.holders(dealer, self.net.u1)
+            )
             count, wrong = 0, set()
             for holder, answer in answers.items():
                 if dealer in answer.dealers:
@@ -54,12 +56,14 @@ class NetworkJudge:
         return books
 
     def _carried(self) -> list[int]:
-        """The sum of what the survivors' accepted messages carry, as field elements."""
+        """Returns the sum of the survivors' accepted messages, as field elements."""
         modulus = Field(self.params.field_bits).modulus
         total = np.zeros(self.params.vector_length, object)
         for party in self.net.u3:
-            true = MaskedInput.read(body(self.net.said[party, UP[2]]), self.params).packed
-            sent = MaskedInput.read(body(self.net.taken[UP[2]][party]), self.params).packed
+            true = MaskedInput.read(
+                body(self.net.true_messages[party, TO_SERVER[2]]), self.params
+            ).packed
+            sent = MaskedInput.read(body(self.net.taken[TO_SERVER[2]][party]), self.params).packed
             low: int = self.params.format.low  # type: ignore[union-attr]
             own = np.array([int(x) - low for x in inputs_of(party, self.params.length)], object)
             moved = self.net.elements(sent).astype(object) - self.net.elements(true).astype(object)
@@ -67,19 +71,26 @@ class NetworkJudge:
         return [int(x) % modulus for x in total]
 
     def _unmaskable(self) -> bool:
-        """Whether the shares that were taken must do."""
+        """Returns whether the shares that were taken must be enough."""
         t = self.params.threshold
         for dealer, (count, wrong) in self._shares().items():
             if count < t or len(wrong) > correctable(count, t):
                 return False
             if dealer in self.net.u3:
-                true = _shared(self.net, dealer, self.net.said[dealer, UP[1]]).commitment
-                if _shared(self.net, dealer, self.net.taken[UP[1]][dealer]).commitment != true:
+                true = read_shares_message(
+                    self.net, dealer, self.net.true_messages[dealer, TO_SERVER[1]]
+                ).commitment
+                if (
+                    read_shares_message(
+                        self.net, dealer, self.net.taken[TO_SERVER[1]][dealer]
+                    ).commitment
+                    != true
+                ):
                     return False
         return True
 
     def verdict(self) -> list[str]:
-        """Everything that is not as promised."""
+        """Returns everything that is not as promised."""
         found = [*self.net.complaints, *self._judge_form()]
         if (self.net.result is None) == (self.net.failure is None):
             found.append("neither a sum nor a failure, or both")
@@ -90,13 +101,15 @@ class NetworkJudge:
         return found
 
     def _judge_form(self) -> list[str]:
-        """What the server took is of this round and well formed, and inputs are their sender's."""
+        """Checks that all that was taken is of this round, well formed, and its sender's."""
         found = []
         for kind, messages in self.net.taken.items():
             for party, message in messages.items():
-                true = self.net.said.get((party, kind))
-                named = self.net.believed.get(party) if kind == UP[1] else None
-                if kind in self.net.h and message[20:52] != (named or self.net.h[kind]):
+                true = self.net.true_messages.get((party, kind))
+                named = self.net.believed.get(party) if kind == TO_SERVER[1] else None
+                if kind in self.net.transcripts and message[20:52] != (
+                    named or self.net.transcripts[kind]
+                ):
                     found.append(f"took another transcript of party {party}")
                 if message == true:
                     continue
@@ -115,13 +128,16 @@ class NetworkJudge:
     def _judge_sum(self, result: secagg.Result) -> list[str]:
         found = []
         low: int = self.params.format.low  # type: ignore[union-attr]
-        if result.survivors != self.net.u3 or not set(self.net.u3) <= self.net.taken[UP[2]].keys():
+        if (
+            result.survivors != self.net.u3
+            or not set(self.net.u3) <= self.net.taken[TO_SERVER[2]].keys()
+        ):
             return ["the survivors are not those whose input was taken"]
         if [int(x) - low * len(self.net.u3) for x in result.total] != self._carried():
             found.append("a wrong sum")
         if len(result.survivors) < self.params.quorum:
             found.append("a sum below the quorum")
-        missing = [p for p in self.net.seats if self.net.served(p) and p not in result.survivors]
+        missing = [p for p in self.net.setups if self.net.served(p) and p not in result.survivors]
         missing = [p for p in missing if p not in self.net.copied and p not in self.net.aborted()]
         if missing:
             found.append(f"honest parties {missing} left out")
@@ -137,7 +153,7 @@ class NetworkJudge:
         phase = self.net.failed_in
         if phase is None:
             return ["failed before it began"]
-        kind = UP[list(Phase).index(phase)]
+        kind = TO_SERVER[list(Phase).index(phase)]
         present = self.net.taken[kind].keys() - self.net.dropped.keys()
         late = phase in (Phase.CONSISTENCY, Phase.UNMASK)
         if len(present) < (self.params.threshold if late else self.params.quorum):
@@ -156,24 +172,24 @@ class NetworkJudge:
         return [f"failed though it could unmask: {self.net.failure.reason}"]
 
     def _unheld(self, left: Collection[int]) -> bool:
-        """Whether too few holders are left of somebody's seeds; on a sparse graph only."""
+        """Returns whether too few holders are left of a seed; on a sparse graph only."""
         return any(
             len(self.net.graph.holders(p, left)) < self.params.threshold for p in self.net.u2
         )
 
     def _hopeless(self, u3: Collection[int]) -> bool:
-        """Whether the graph leaves no way from U3 to a sum."""
-        near = {one: self.net.graph.neighbours(one, u3) for one in self.net.seats}
+        """Returns whether the graph leaves no way from U3 to a sum."""
+        near = {one: self.net.graph.neighbours(one, u3) for one in self.net.setups}
         return self._unheld(u3) or len(pieces(u3, near)) > 1
 
     def _judge_disputes(self, disputes: tuple[tuple[int, int], ...]) -> list[str]:
-        """Somebody in the disputes is no honest, undisturbed party."""
-        odd = self.net.weather.liars | self.net.harmed
+        """Checks that no dispute is between two honest, undisturbed parties."""
+        odd = self.net.schedule.liars | self.net.harmed
         if any({dealer, holder} & odd for dealer, holder in disputes):
             return []
         return [f"only honest parties in the disputes {disputes}"]
 
 
 def inputs_of(party: int, length: int) -> list[int]:
-    """What a party submits."""
+    """Returns the input that a party submits."""
     return [int(x) for x in input_of(party, length)]

@@ -3,21 +3,26 @@
 from dataclasses import dataclass
 
 from harness import tight
-from pairwise.schedules.server_plan import legal
+from pairwise.schedules.server_plan import legal_params
 
 import secagg
 from secagg import Params
 from secagg.wire import MessageType
 
-UP = (MessageType.ADVERTISE_KEYS, MessageType.SHARE_KEYS, MessageType.MASKED_INPUT,
+TO_SERVER = (MessageType.ADVERTISE_KEYS, MessageType.SHARE_KEYS, MessageType.MASKED_INPUT,
       MessageType.CONSISTENCY, MessageType.UNMASK)  # fmt: skip
-DOWN = (MessageType.ROSTER, MessageType.DELIVERY, MessageType.SURVIVORS, MessageType.SIGNATURES)
+TO_CLIENT = (
+    MessageType.ROSTER,
+    MessageType.DELIVERY,
+    MessageType.SURVIVORS,
+    MessageType.SIGNATURES,
+)
 
 
 def cases() -> list[Params]:
-    """Both modes: every threshold, and quorums at it and at the whole cohort."""
-    found = [one for one in legal((2, 3, 4, 5)) if one.colluders == 0]
-    found += [one for one in legal((6, 7)) if one.colluders == 0 and one.quorum < one.cohort]
+    """Returns parameters of both modes: every threshold, and quorums at it and above."""
+    found = [one for one in legal_params((2, 3, 4, 5)) if one.colluders == 0]
+    found += [one for one in legal_params((6, 7)) if one.colluders == 0 and one.quorum < one.cohort]
     for n in range(2, 8):
         for t in range(n // 2 + 1, n + 1):
             for least in sorted({t, (t + n) // 2}):
@@ -29,7 +34,7 @@ def cases() -> list[Params]:
 
 
 def sparse_cases() -> list[Params]:
-    """Sparse graphs of five to eight parties, each degree and threshold; degree - 1 may vanish."""
+    """Returns parameters of sparse graphs of five to eight parties; degree - 1 may vanish."""
     return [
         tight(n, threshold=t, min_survivors=n - k + 1, colluders=0, degree=k)
         for n in range(5, 9)
@@ -43,8 +48,8 @@ SPARSE_CASES = tuple(sparse_cases())
 
 
 @dataclass(frozen=True)
-class Mishap:
-    """A lie of one party about its message of one step, or something that the network does."""
+class Fault:
+    """A lie of one party about its message of one step, or a fault of the network."""
 
     kind: str
     party: int = 0
@@ -53,8 +58,8 @@ class Mishap:
 
 
 @dataclass(frozen=True)
-class Weather:
-    """A schedule.
+class NetworkSchedule:
+    """A schedule of lying clients and a bad network.
 
     Attributes:
         liars: parties whose lies count.
@@ -64,14 +69,14 @@ class Weather:
 
     params: Params
     liars: frozenset[int] = frozenset()
-    mishaps: tuple[Mishap, ...] = ()
+    faults: tuple[Fault, ...] = ()
     order: tuple[int, ...] = ()
     deadlines: tuple[tuple[int, int], ...] = ()
 
 
 @dataclass(frozen=True)
-class Flight:
-    """A message on its way; whether it is what its sender honestly said, for the first time."""
+class Packet:
+    """A message on its way; it is true if its sender honestly said it, for the first time."""
 
     sender: int
     receiver: int

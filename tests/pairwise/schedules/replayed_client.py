@@ -26,8 +26,8 @@ SUBMIT = b""  # in a history: the caller gives its input
 
 
 @dataclass(frozen=True)
-class Seat:
-    """A client before it was told anything."""
+class ClientSetup:
+    """The setup of a client, before it is told anything."""
 
     round: Round
     party: int
@@ -36,8 +36,8 @@ class Seat:
 
 
 @dataclass(frozen=True, eq=False)
-class After:
-    """A client, which is not to be touched, and what it did last."""
+class ClientOutcome:
+    """The outcome of a client's history: the client, not to be touched, and its last reaction."""
 
     client: Client
     sent: tuple[bytes, ...] = ()
@@ -46,67 +46,69 @@ class After:
     aborted: str = ""  # why; it is wiped
 
 
-def source_of(seat: Seat) -> Seeded:
-    """All the randomness of a client."""
-    return Seeded((seat.label, seat.party, seat.round.session))
+def randomness_of(setup: ClientSetup) -> Seeded:
+    """Returns all the randomness of a client."""
+    return Seeded((setup.label, setup.party, setup.round.session))
 
 
 @lru_cache(maxsize=4096)
-def after(seat: Seat, history: tuple[bytes, ...]) -> After:
-    """A real client that has taken these messages. The same ones are taken once for all schedules.
+def replay(setup: ClientSetup, history: tuple[bytes, ...]) -> ClientOutcome:
+    """Returns a real client after these messages, which are taken only once for all schedules.
 
     Raises:
         AssertionError: a refusal changed the client, or an abort left secrets.
     """
     if not history:
-        client = client_of(seat.round, seat.party, seat.policy, source_of(seat))
-        return After(client, (client.start(),))
-    before = after(seat, history[:-1]).client
+        client = client_of(setup.round, setup.party, setup.policy, randomness_of(setup))
+        return ClientOutcome(client, (client.start(),))
+    before = replay(setup, history[:-1]).client
     client = clone(before)
     try:
         if history[-1] == SUBMIT:
-            length = seat.round.params.length
-            return After(client, (client.submit(input_of(seat.party, length)),))
+            length = setup.round.params.length
+            return ClientOutcome(client, (client.submit(input_of(setup.party, length)),))
         events = client.receive(history[-1])
     except (secagg.RemoteProtocolError, secagg.LocalProtocolError) as error:
         assert state_of(client) == state_of(before), "a refused message changed the client"
-        return After(before, refused=str(error))
+        return ClientOutcome(before, refused=str(error))
     except secagg.Aborted as error:
         assert secrets_of(client) == [], "an aborted client still holds secrets"
-        return After(client, aborted=error.reason)
+        return ClientOutcome(client, aborted=error.reason)
     sent = tuple(event.payload for event in events if isinstance(event, secagg.Send))
-    return After(client, sent, any(isinstance(event, secagg.InputNeeded) for event in events))
+    return ClientOutcome(
+        client, sent, any(isinstance(event, secagg.InputNeeded) for event in events)
+    )
 
 
 @lru_cache(maxsize=512)
 def h0_of(agreed: Round) -> bytes:
-    """The transcript so far, of a round."""
+    """Returns the transcript hash h0 of a round."""
     return keys.h0(agreed, pinned(agreed.params))
 
 
 @lru_cache(maxsize=512)
-def seeds_of(seat: Seat) -> tuple[bytes, bytes]:
-    """The mask seed and the self seed of a client (`docs/WIRE.md`, Randomness)."""
-    source = source_of(seat)
+def seeds_of(setup: ClientSetup) -> tuple[bytes, bytes]:
+    """Returns the mask seed and the self seed of a client (`docs/WIRE.md`, Randomness)."""
+    source = randomness_of(setup)
     source(agreement.SECRET_KEY_BYTES)
     mask, own = source(shamir.SEED_BYTES), source(shamir.SEED_BYTES)
-    (first,) = after(seat, ()).sent
-    secret = keys.mask_key(mask, h0_of(seat.round), seat.party)
-    entry = AdvertiseKeys.read(body(first), seat.round.params).keys
+    (first,) = replay(setup, ()).sent
+    secret = keys.mask_key(mask, h0_of(setup.round), setup.party)
+    entry = AdvertiseKeys.read(body(first), setup.round.params).keys
     assert agreement.public_key(secret) == entry.mask, "drawn in another order"
     return mask, own
 
 
 @lru_cache(maxsize=2048)
-def dealing(seat: Seat, members: tuple[int, ...]) -> dict[bytes, tuple[bool, int]]:
-    """Every share that a client deals to these parties: whether of its self seed, and the holder.
+def dealt_shares(setup: ClientSetup, members: tuple[int, ...]) -> dict[bytes, tuple[bool, int]]:
+    """Returns every share that a client deals to these: whether of its self seed, and the holder.
 
     They are dealt again, with the coefficients that it draws next.
     """
-    source, params = source_of(seat), seat.round.params
+    source, params = randomness_of(setup), setup.round.params
     source.drawn = 3
     key = source(KEY_BYTES)
-    table = shamir.deal(seeds_of(seat), params.threshold, members, params.suite, key)
+    table = shamir.deal(seeds_of(setup), params.threshold, members, params.suite, key)
     packed, size = shamir.pack_shares(table), shamir.SHARE_BYTES
     return {
         packed[size * (2 * row + own) : size * (2 * row + own + 1)]: (bool(own), holder)
@@ -116,20 +118,20 @@ def dealing(seat: Seat, members: tuple[int, ...]) -> dict[bytes, tuple[bool, int
 
 
 def correctable(answers: int, threshold: int) -> int:
-    """The most wrong shares of one seed that must be corrected."""
+    """Returns the most wrong shares of one seed that must be corrected."""
     return 1 if answers == threshold + 1 else (answers - threshold) // 2
 
 
-class Witness:
-    """An honest client and all that it was told and did."""
+class ObservedClient:
+    """An honest client, and the books of all that it was told and did."""
 
-    def __init__(self, seat: Seat) -> None:
-        self.seat = seat
-        self.params = seat.round.params
-        self.h0 = h0_of(seat.round)
+    def __init__(self, setup: ClientSetup) -> None:
+        self.setup = setup
+        self.params = setup.round.params
+        self.h0 = h0_of(setup.round)
         self.history: tuple[bytes, ...] = ()
         self.over = False
-        (first,) = after(seat, ()).sent
+        (first,) = replay(setup, ()).sent
         self.entry = AdvertiseKeys.read(body(first), self.params).keys
         self.roster: dict[int, PublicKeys] = {}
         self.h1 = b""
@@ -142,15 +144,15 @@ class Witness:
         self.signed: list[tuple[bytes, tuple[int, ...], bytes]] = []  # h3, U3, signature
         self.answers: list[tuple[bytes, bytes, dict[int, bytes]]] = []  # h3, message, signers
 
-    def tell(self, message: bytes) -> After:
+    def tell(self, message: bytes) -> ClientOutcome:
         """Hands over a message (or asks for the input), and notes what comes of it."""
-        now = after(self.seat, (*self.history, message))
+        now = replay(self.setup, (*self.history, message))
         if now.refused:
             return now
         self.history = (*self.history, message)
         self.over = self.over or bool(now.aborted)
         if now.asked:
-            self.sharing = Delivery.read(body(message), self.params, COMPLETE, self.seat.party)
+            self.sharing = Delivery.read(body(message), self.params, COMPLETE, self.setup.party)
             self.h2 = keys.h2(self.h1, self.sharing.members, self.params.cohort)
         for payload in now.sent:
             self._note(message, payload)
@@ -160,7 +162,7 @@ class Witness:
         kind, params = payload[3], self.params
         if kind == MessageType.SHARE_KEYS and payload not in self.shared:
             self.shared.append(payload)
-            self.roster = dict(Roster.read(body(message), params, COMPLETE, self.seat.party).keys)
+            self.roster = dict(Roster.read(body(message), params, COMPLETE, self.setup.party).keys)
             self.h1 = keys.h1(self.h0, self.roster, params.cohort)
         elif kind == MessageType.MASKED_INPUT and payload not in self.inputs:
             self.inputs.append(payload)
@@ -175,5 +177,5 @@ class Witness:
             self.answers.append((self.h3, payload, signers))
 
     def shares(self) -> dict[bytes, tuple[bool, int]]:
-        """Every share that it dealt: whether of its self seed, and the holder."""
-        return dealing(self.seat, tuple(self.roster))
+        """Returns every share that it dealt: whether of its self seed, and the holder."""
+        return dealt_shares(self.setup, tuple(self.roster))

@@ -22,34 +22,34 @@ ROSTER: dict[str, Callable[["LyingServer", int, dict[int, PublicKeys], Lie], Non
 
 
 @lru_cache(maxsize=1024)
-def made_up(label: object) -> tuple[bytes, bytes]:
-    """A secret and a public key of the adversary."""
+def adversary_keys(label: object) -> tuple[bytes, bytes]:
+    """Returns a secret and a public key of the adversary."""
     secret = seeded(("adversary", label))(32)
     return secret, agreement.public_key(secret)
 
 
 @lru_cache(maxsize=1024)
-def entry_by(signer: int, h0: bytes, party: int, channel: bytes, mask: bytes) -> PublicKeys:
-    """An entry, signed by anybody whose key the adversary has; -1 is a stranger."""
+def entry_signed_by(signer: int, h0: bytes, party: int, channel: bytes, mask: bytes) -> PublicKeys:
+    """Signs an entry with any key that the adversary has; signer -1 is a stranger."""
     bare = PublicKeys(channel, mask)
     identity = identity_of(signer) if signer >= 0 else STRANGER
     return replace(bare, signature=identity.sign(keys.entry_digest(h0, party, bare)))
 
 
 def pick(lie: Lie, parties: "list[int] | tuple[int, ...]") -> int:
-    """One of some parties."""
+    """Returns one of some parties."""
     return parties[lie.a % len(parties)]
 
 
-def _peer(world: "LyingServer", victim: int, lie: Lie) -> int:
-    return pick(lie, [one for one in range(world.params.cohort) if one != victim])
+def other_party(server: "LyingServer", victim: int, lie: Lie) -> int:
+    return pick(lie, [one for one in range(server.params.cohort) if one != victim])
 
 
-def _roster_without(world: "LyingServer", victim: int, entries: dict[int, PublicKeys],
+def _roster_without(server: "LyingServer", victim: int, entries: dict[int, PublicKeys],
                     lie: Lie) -> None:  # fmt: skip
-    """Without one, the victim itself, or all but a few."""
+    """Leaves out one party, the victim itself, or all but a few."""
     if lie.b == 0:
-        entries.pop(_peer(world, victim, lie), None)
+        entries.pop(other_party(server, victim, lie), None)
     elif lie.b == 1:
         entries.pop(victim, None)
     else:
@@ -58,41 +58,44 @@ def _roster_without(world: "LyingServer", victim: int, entries: dict[int, Public
                 del entries[party]
 
 
-def _replace(world: "LyingServer", victim: int, entries: dict[int, PublicKeys], peer: int,
+def _replace(server: "LyingServer", victim: int, entries: dict[int, PublicKeys], peer: int,
              how: int) -> None:  # fmt: skip
-    """The server's own keys in a peer's place, with whatever signature there is."""
-    h0 = world.honest[victim].h0
-    (channel, public), (mask, masked) = made_up(("channel", peer)), made_up(("mask", peer))
-    world.evidence.secrets |= {public: channel, masked: mask}
-    signer = world.colluders[0] if how == 1 and world.colluders else -1
-    if peer in world.colluders:
+    """Puts the server's own keys in a peer's place, with whatever signature there is."""
+    h0 = server.honest[victim].h0
+    (channel, public), (mask, masked) = (
+        adversary_keys(("channel", peer)),
+        adversary_keys(("mask", peer)),
+    )
+    server.evidence.secrets |= {public: channel, masked: mask}
+    signer = server.colluders[0] if how == 1 and server.colluders else -1
+    if peer in server.colluders:
         signer = peer
-    entry = entry_by(signer, h0, peer, public, masked)
-    if peer in world.colluders:
-        world.evidence.entries.add((h0, peer, entry))
+    entry = entry_signed_by(signer, h0, peer, public, masked)
+    if peer in server.colluders:
+        server.evidence.entries.add((h0, peer, entry))
     elif how == 2 and peer in entries:
         entry = replace(entry, signature=entries[peer].signature)
     entries[peer] = entry
 
 
-def _one_replaced(world: "LyingServer", victim: int, entries: dict[int, PublicKeys],
+def _one_replaced(server: "LyingServer", victim: int, entries: dict[int, PublicKeys],
                   lie: Lie) -> None:  # fmt: skip
-    _replace(world, victim, entries, _peer(world, victim, lie), lie.b)
+    _replace(server, victim, entries, other_party(server, victim, lie), lie.b)
 
 
-def _all_replaced(world: "LyingServer", victim: int, entries: dict[int, PublicKeys],
+def _all_replaced(server: "LyingServer", victim: int, entries: dict[int, PublicKeys],
                   lie: Lie) -> None:  # fmt: skip
-    """Everybody else, or (b = 3) everybody."""
+    """Replaces everybody else, or (b = 3) everybody."""
     for peer in list(entries):
         if peer != victim or lie.b == 3:
-            _replace(world, victim, entries, peer, lie.b)
+            _replace(server, victim, entries, peer, lie.b)
 
 
-def _own_entry(world: "LyingServer", victim: int, entries: dict[int, PublicKeys],
+def _own_entry(server: "LyingServer", victim: int, entries: dict[int, PublicKeys],
                lie: Lie) -> None:  # fmt: skip
-    true = world.honest[victim].entry
-    secret, public = made_up("own")
-    world.evidence.secrets[public] = secret
+    true = server.honest[victim].entry
+    secret, public = adversary_keys("own")
+    server.evidence.secrets[public] = secret
     entries[victim] = (
         replace(true, channel=true.mask, mask=true.channel),
         replace(true, mask=public),
@@ -101,9 +104,9 @@ def _own_entry(world: "LyingServer", victim: int, entries: dict[int, PublicKeys]
     )[lie.b]
 
 
-def _exchanged(world: "LyingServer", victim: int, entries: dict[int, PublicKeys],
+def _exchanged(server: "LyingServer", victim: int, entries: dict[int, PublicKeys],
                lie: Lie) -> None:  # fmt: skip
-    """Entries, or only their signatures, of two others exchanged; or one's roles."""
+    """Exchanges entries, or only their signatures, of two others; or one's roles."""
     others = [one for one in sorted(entries) if one != victim]
     if len(others) > 1:
         one, two = others[lie.a % len(others)], others[(lie.a + 1) % len(others)]
@@ -116,37 +119,37 @@ def _exchanged(world: "LyingServer", victim: int, entries: dict[int, PublicKeys]
             entries[one] = replace(first, channel=first.mask, mask=first.channel)
 
 
-def _of_the_past(world: "LyingServer", victim: int, entries: dict[int, PublicKeys],
+def _of_the_past(server: "LyingServer", victim: int, entries: dict[int, PublicKeys],
                  lie: Lie) -> None:  # fmt: skip
-    """An entry of an earlier session (or all of them, the victim's own included)."""
-    old = world.past()
-    for peer in old.honest if lie.b == 3 else [_peer(world, victim, lie)]:
+    """Replays an entry of an earlier session (or all of them, the victim's own included)."""
+    old = server.past()
+    for peer in old.honest if lie.b == 3 else [other_party(server, victim, lie)]:
         entries[peer] = old.honest[peer].entry
 
 
-def _odd_entry(world: "LyingServer", victim: int, entries: dict[int, PublicKeys],
+def _odd_entry(server: "LyingServer", victim: int, entries: dict[int, PublicKeys],
                lie: Lie) -> None:  # fmt: skip
-    """A colluder signs somebody else's key, others than it told before, or one key twice."""
-    if world.colluders:
-        liar = pick(lie, world.colluders)
-        true = world.entries_for(world.honest[victim].h0)[liar]
-        other = made_up(("other", liar))
-        world.evidence.secrets[other[1]] = other[0]
-        stolen = world.honest[sorted(world.honest)[lie.a % len(world.honest)]].entry
+    """Lets a colluder sign somebody else's key, others than it told before, or one key twice."""
+    if server.colluders:
+        liar = pick(lie, server.colluders)
+        true = server.entries_for(server.honest[victim].h0)[liar]
+        other = adversary_keys(("other", liar))
+        server.evidence.secrets[other[1]] = other[0]
+        stolen = server.honest[sorted(server.honest)[lie.a % len(server.honest)]].entry
         masks = (other[1], stolen.mask, other[1], true.channel)
-        world.forge(victim, entries, liar, true.channel, masks[lie.b])
+        server.forge(victim, entries, liar, true.channel, masks[lie.b])
 
 
-def _weak_entry(world: "LyingServer", victim: int, entries: dict[int, PublicKeys],
+def _weak_entry(server: "LyingServer", victim: int, entries: dict[int, PublicKeys],
                 lie: Lie) -> None:  # fmt: skip
-    """A colluder signs a key of low order, or one that is not canonical."""
-    if world.colluders:
-        liar = world.colluders[0]
-        true = world.entries_for(world.honest[victim].h0)[liar]
+    """Lets a colluder sign a key of low order, or one that is not canonical."""
+    if server.colluders:
+        liar = server.colluders[0]
+        true = server.entries_for(server.honest[victim].h0)[liar]
         weak = list((LOW_ORDER, NON_CANONICAL)[lie.b // 2].values())[::-1]
         odd = weak[lie.a % len(weak)]
         pair = (odd, true.mask) if lie.b % 2 else (true.channel, odd)
-        world.forge(victim, entries, liar, *pair)
+        server.forge(victim, entries, liar, *pair)
 
 
 ROSTER |= {

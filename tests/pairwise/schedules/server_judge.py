@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from harness import input_of
 from pairwise.attacks import LOW_ORDER, NON_CANONICAL, body
-from pairwise.schedules.replayed_client import Witness
+from pairwise.schedules.replayed_client import ObservedClient
 
 from secagg.field import Field
 from secagg.pairwise import keys
@@ -23,7 +23,7 @@ WEAK = frozenset(LOW_ORDER.values()) | frozenset(NON_CANONICAL.values())
 
 @dataclass(frozen=True)
 class Finding:
-    """Something that must not be: what, and about whom."""
+    """A breach of a promise: its kind, and the parties that it is about."""
 
     what: str
     parties: tuple[int, ...] = ()
@@ -34,7 +34,7 @@ class Evidence:
     """Honest clients, and all that the adversary can use besides their messages."""
 
     colluders: tuple[int, ...]
-    witnesses: dict[int, Witness] = field(default_factory=dict)
+    clients: dict[int, ObservedClient] = field(default_factory=dict)
     secrets: dict[bytes, bytes] = field(default_factory=dict)  # by public key
     entries: set[tuple[bytes, int, PublicKeys]] = field(default_factory=set)  # truly signed
     sealed: set[tuple[bytes, int, int, bytes]] = field(default_factory=set)  # truly sealed
@@ -42,34 +42,34 @@ class Evidence:
 
 
 class Knowledge:
-    """What follows from the evidence: seeds, masks, and sums."""
+    """All that follows from the evidence: seeds, masks, and sums."""
 
     def __init__(self, evidence: Evidence) -> None:
         self.evidence = evidence
-        self.dealers = {p: w for p, w in evidence.witnesses.items() if w.shared}
+        self.dealers = {p: w for p, w in evidence.clients.items() if w.shared}
         # (dealer, of the self seed): the shares at hand, by holder
         self.shares: dict[tuple[int, bool], dict[int, bytes]] = {}
         self._collect()
-        self.owners = {w.entry.mask: party for party, w in evidence.witnesses.items()}
+        self.owners = {w.entry.mask: party for party, w in evidence.clients.items()}
         self.masked = {p: w for p, w in self.dealers.items() if w.inputs}
 
     def _collect(self) -> None:
         table: dict[bytes, tuple[int, bool, int]] = {}
         answered = any(w.answers for w in self.dealers.values())
         known = self.evidence.secrets.keys() | WEAK
-        for party, witness in self.dealers.items():
-            leaked = {holder for holder, e in witness.roster.items() if e.channel in known}
+        for party, client in self.dealers.items():
+            leaked = {holder for holder, e in client.roster.items() if e.channel in known}
             leaked -= {party}
-            if not answered and len(leaked) < witness.params.threshold:
+            if not answered and len(leaked) < client.params.threshold:
                 continue
-            for share, (own, holder) in witness.shares().items():
+            for share, (own, holder) in client.shares().items():
                 table[share] = (party, own, holder)
                 if holder in leaked:
                     self.shares.setdefault((party, own), {})[holder] = share
         size = shamir.SHARE_BYTES
-        for witness in self.dealers.values():
-            for _, message, _ in witness.answers:
-                given = shamir.pack_shares(Unmask.read(body(message), witness.params).shares)
+        for client in self.dealers.values():
+            for _, message, _ in client.answers:
+                given = shamir.pack_shares(Unmask.read(body(message), client.params).shares)
                 for start in range(0, len(given), size):
                     share = given[start : start + size]
                     if share in table:
@@ -77,12 +77,12 @@ class Knowledge:
                         self.shares.setdefault((dealer, own), {})[holder] = share
 
     def knows(self, party: int, own: bool) -> bool:
-        """Whether a seed of an honest client can be rebuilt."""
-        least = self.evidence.witnesses[party].params.threshold
+        """Returns whether a seed of an honest client can be rebuilt."""
+        least = self.evidence.clients[party].params.threshold
         return len(self.shares.get((party, own), ())) >= least
 
     def _open(self, party: int, peer: int) -> bool:
-        """Whether the mask that an honest client shares with a peer can be computed."""
+        """Returns whether the mask that an honest client shares with a peer can be computed."""
         key = self.masked[party].roster[peer].mask
         owner = self.owners.get(key)
         return (
@@ -93,7 +93,7 @@ class Knowledge:
         )
 
     def sums(self) -> list[tuple[int, ...]]:
-        """The least sets of honest clients over which the sum can be computed.
+        """Returns the least sets of honest clients over which the sum can be computed.
 
         Masks that the adversary cannot compute tie their two users together; where such a mask
         has one user, or a self mask is unknown, there is no sum.
@@ -106,14 +106,14 @@ class Knowledge:
             return party
 
         users: dict[tuple[object, ...], list[int]] = {}
-        for party, witness in self.masked.items():
-            assert witness.sharing is not None
-            for peer in witness.sharing.members:
+        for party, client in self.masked.items():
+            assert client.sharing is not None
+            for peer in client.sharing.members:
                 if peer != party and not self._open(party, peer):
-                    pair = frozenset((witness.entry.mask, witness.roster[peer].mask))
+                    pair = frozenset((client.entry.mask, client.roster[peer].mask))
                     low, high = sorted((party, peer))
-                    used = (witness.roster[low].mask, witness.roster[high].mask)
-                    users.setdefault((witness.h1, low, high, pair, *used), []).append(party)
+                    used = (client.roster[low].mask, client.roster[high].mask)
+                    users.setdefault((client.h1, low, high, pair, *used), []).append(party)
         lost = {party for party in self.masked if not self.knows(party, own=True)}
         for those in users.values():
             if len(those) == 1:
@@ -128,48 +128,48 @@ class Knowledge:
     # -- the proof that this is no mere talk
 
     def seed(self, party: int, own: bool) -> bytes:
-        """A seed, rebuilt from nothing but the shares at hand."""
+        """Rebuilds a seed from nothing but the shares at hand."""
         shares = self.shares[party, own]
         holders = sorted(shares)
         rows = shamir.unpack_shares(b"".join(shares[holder] for holder in holders))
-        threshold = self.evidence.witnesses[party].params.threshold
+        threshold = self.evidence.clients[party].params.threshold
         rebuilder = shamir.Rebuilder(threshold, holders)
         (found,) = rebuilder.rebuild(rows, lambda _number, _seed: True)
         assert found is not None
         return found.seed
 
     def _mask_key(self, party: int, peer: int) -> bytes:
-        witness = self.masked[party]
-        theirs = witness.roster[peer].mask
+        client = self.masked[party]
+        theirs = client.roster[peer].mask
         if self.knows(party, own=False):
-            secret = keys.mask_key(self.seed(party, own=False), witness.h0, party)
-            return keys.pairwise_key(secret, witness.h1, party, peer, witness.roster)
+            secret = keys.mask_key(self.seed(party, own=False), client.h0, party)
+            return keys.pairwise_key(secret, client.h1, party, peer, client.roster)
         if theirs in self.evidence.secrets:
             secret = self.evidence.secrets[theirs]
         else:
             owner = self.owners[theirs]
-            h0 = self.evidence.witnesses[owner].h0
+            h0 = self.evidence.clients[owner].h0
             secret = keys.mask_key(self.seed(owner, own=False), h0, owner)
         # what the honest side used: its own true key, whatever the roster says
         low, high = sorted((party, peer))
-        shared = keys.agree(secret, witness.entry.mask)
-        used = (witness.roster[low].mask, witness.roster[high].mask)
+        shared = keys.agree(secret, client.entry.mask)
+        used = (client.roster[low].mask, client.roster[high].mask)
         indices = (keys.u32(low), keys.u32(high))
-        return keys.kdf(shared, keys.Label.PAIRWISE_MASK, witness.h1, *indices, *used)
+        return keys.kdf(shared, keys.Label.PAIRWISE_MASK, client.h1, *indices, *used)
 
     def recover(self, parties: Iterable[int]) -> list[int]:
-        """The sum of these clients' inputs, from what the adversary holds."""
+        """Computes the sum of these clients' inputs from what the adversary holds."""
         parties = tuple(parties)
         params = self.masked[parties[0]].params
         space = Field(params.field_bits)
         total = space.zeros(params.vector_length)
         for party in parties:
-            witness = self.masked[party]
-            assert witness.sharing is not None
-            space.unpack_add(total, MaskedInput.read(body(witness.inputs[0]), params).packed)
-            own = [keys.self_key(self.seed(party, own=True), witness.h1, party)]
+            client = self.masked[party]
+            assert client.sharing is not None
+            space.unpack_add(total, MaskedInput.read(body(client.inputs[0]), params).packed)
+            own = [keys.self_key(self.seed(party, own=True), client.h1, party)]
             signs = [-1]
-            for peer in witness.sharing.members:
+            for peer in client.sharing.members:
                 if peer != party and self._open(party, peer):
                     own.append(self._mask_key(party, peer))
                     signs.append(-keys.pairwise_sign(party, peer))
@@ -178,7 +178,7 @@ class Knowledge:
         return [(int(x) + low * len(parties)) % space.modulus for x in total]
 
     def inputs(self, parties: Iterable[int]) -> list[int]:
-        """The true sum, to compare."""
+        """Returns the true sum, to compare."""
         parties = tuple(parties)
         params = self.masked[parties[0]].params
         modulus = Field(params.field_bits).modulus
@@ -186,36 +186,36 @@ class Knowledge:
         return [int(x) % modulus for x in np.sum(rows, axis=0)]
 
 
-def secrecy(evidence: Evidence) -> tuple[list[Finding], Knowledge]:
-    """What the adversary holds that it must not.
+def secrecy_violations(evidence: Evidence) -> tuple[list[Finding], Knowledge]:
+    """Returns all that the adversary holds and must not.
 
     A sum over fewer honest clients than promised; both seeds of one client; answers for two
     survivor sets; two different messages of one client in one step.
     """
     knowledge, found = Knowledge(evidence), []
-    witnesses = evidence.witnesses
+    clients = evidence.clients
     for part in knowledge.sums():
-        promised = max(witnesses[one].params.quorum for one in part) - len(evidence.colluders)
+        promised = max(clients[one].params.quorum for one in part) - len(evidence.colluders)
         if len(part) < promised:
             found.append(Finding("a sum over too few", part))
-    for party, witness in witnesses.items():
+    for party, client in clients.items():
         if knowledge.knows(party, own=True) and knowledge.knows(party, own=False):
             found.append(Finding("both seeds", (party,)))
-        steps = (witness.shared, witness.inputs, {one[2] for one in witness.signed},
-                 witness.answers)  # fmt: skip
+        steps = (client.shared, client.inputs, {one[2] for one in client.signed},
+                 client.answers)  # fmt: skip
         found += [Finding("two messages in one step", (party,)) for step in steps if len(step) > 1]
-    if len({h3 for witness in witnesses.values() for h3, _, _ in witness.answers}) > 1:
+    if len({h3 for client in clients.values() for h3, _, _ in client.answers}) > 1:
         found.append(Finding("answers for two survivor sets"))
     return found, knowledge
 
 
-def conduct(evidence: Evidence) -> list[Finding]:
-    """Where a client went on though it must not, whether or not that cost it anything.
+def conduct_violations(evidence: Evidence) -> list[Finding]:
+    """Returns every place where a client went on though it must not, harmful or not.
 
     Judged by what it was told and then emitted: the conditions of `docs/WIRE.md`, What is refused.
     """
     found = []
-    for party, w in evidence.witnesses.items():
+    for party, w in evidence.clients.items():
         least, n = w.params.quorum, party
         told = w.roster
         if told:

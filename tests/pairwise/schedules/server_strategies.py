@@ -10,7 +10,7 @@ from pairwise.schedules.set_lies import DELIVERY, NOISE, SIGNATURES, SURVIVORS
 
 from secagg import Params
 
-# What the lies of one schedule are mostly about.
+# Themes, each a choice of lies that one schedule is mostly about.
 THEMES: dict[str, tuple[str, ...]] = {
     "any": (*ROSTER, *DELIVERY, *SURVIVORS, *SIGNATURES, *OFFERS, *TIMES, *NOISE, *TIMES),
     "split": (*SIGNATURES, *SIGNATURES, "signatures filled up", "signatures filled up",
@@ -29,19 +29,19 @@ THEMES: dict[str, tuple[str, ...]] = {
 # Strategies that are made once: making them costs more than drawing from them.
 @cache
 def upto(most: int) -> st.SearchStrategy[int]:
-    """Numbers from 0."""
+    """Draws numbers from 0."""
     return st.integers(0, most)
 
 
 @cache
 def among(*things: object) -> st.SearchStrategy[Any]:
-    """One of these; failures shrink towards the first."""
+    """Draws one of these; failures shrink towards the first."""
     return st.sampled_from(things)
 
 
 @cache
 def _missing(n: int, most: int) -> st.SearchStrategy[Mask]:
-    """Who is left out: nobody most often, then up to as many as may drop out, then one more."""
+    """Draws a set to leave out: none most often, then as many as may drop out, then one more."""
     sets = [frozenset(i for i in range(n) if bits >> i & 1) for bits in range(2**n)]
     few = [one for one in sets if 0 < len(one) <= most] or [frozenset({n - 1})]
     more = [one for one in sets if len(one) == most + 1]
@@ -59,7 +59,7 @@ LIES_ABOUT = {theme: _lies_about(theme) for theme in THEMES}
 
 @st.composite
 def plans(draw: st.DrawFn, cases: tuple[Params, ...] = ()) -> Plan:
-    """A plan that mostly makes sense, and up to three lies about one theme."""
+    """Draws a plan that mostly makes sense, and up to three lies about one theme."""
     theme = draw(among("any", "split", "keys", "split", *THEMES))
     split = theme == "split" or draw(upto(3)) == 3
     dropping = split or (theme == "small sets" and draw(upto(1)) == 1)
