@@ -112,15 +112,15 @@ class EventfulRound:
         self.search.keep("message", payload)
         if party == SERVER:
             for bad in (payload[:-1], payload[:30], payload + b"\0"):
-                self._refused(lambda bad=bad: self.server.receive(message.sender, bad))
-            self._refused(
+                self._attempt(lambda bad=bad: self.server.receive(message.sender, bad))
+            self._attempt(
                 lambda: self.network.take_events(self.server.receive(message.sender, payload))
             )
             self.search.walk("server", self.server.server)
             return
         client = self.clients[party]
         for bad in (payload[:-1], payload[:3] + b"\x77" + payload[4:], b""):
-            self._refused(partial(client.receive, bad))
+            self._attempt(partial(client.receive, bad))
         events = client.resend() if payload[3] == MessageType.OFFER else client.receive(payload)
         for event in events:
             self.search.walk("event", event)
@@ -135,12 +135,12 @@ class EventfulRound:
     def _submit(self, party: int) -> bytes:
         client, values = self.clients[party], secret_input(party)
         for bad in (values[:-1], values * 10, values.astype(float), [*values, None], list("abc")):
-            self._refused(lambda bad=bad: client.submit(bad))
-        self._refused(lambda: client.submit(values, 2))
-        self._refused(client.start)
+            self._attempt(lambda bad=bad: client.submit(bad))
+        self._attempt(lambda: client.submit(values, 2))
+        self._attempt(client.start)
         return client.submit(values)
 
-    def _refused(self, call: Callable[[], object]) -> None:
+    def _attempt(self, call: Callable[[], object]) -> None:
         try:
             call()
         except SecAggError as error:

@@ -115,16 +115,13 @@ class RestartingClient:
         killed_at: int = -1,
     ) -> None:
         self.client, self._random, self._ledger = client, random, ledger
-        self._restarts, self._killed_before_sending, self._request_repeated, self._killed_at = (
-            restarts,
-            killed_before_sending,
-            request_repeated,
-            killed_at,
-        )
+        self._restarts, self._killed_at = restarts, killed_at
+        self._killed_before_sending = killed_before_sending
+        self._request_repeated = request_repeated
         self.index, self.round = client.index, client.round
         self.stored = b""
         self.boundary = 0
-        self.said: list[bytes] = []  # all that left
+        self.sent_messages: list[bytes] = []
         self._last_received = b""
         self.killed = False
 
@@ -172,7 +169,7 @@ class RestartingClient:
             again = list(self.client.receive(self._last_received))
             assert again == [event for event in events if isinstance(event, Send)]
         if isinstance(events[0], Send):
-            self.said.append(events[0].payload)
+            self.sent_messages.append(events[0].payload)
         return events
 
     def _kill(self) -> None:

@@ -34,7 +34,7 @@ from pairwise.malicious import (
     HONEST,
     MALICIOUS_ATTACKS,
     STRANGER,
-    Split,
+    SplitView,
     malicious_integers,
     malicious_tight,
     signed,
@@ -175,7 +175,7 @@ def test_whatever_a_server_tells_whom(
 def test_a_split_view_costs_the_server_the_round() -> None:
     """All honest parties refuse and hold nothing afterwards; no seed can be rebuilt."""
     views = {party: set(range(7)) - {(party + 1) % 5} for party in HONEST}
-    split = Split(views)
+    split = SplitView(views)
     split.ask(split.valid_signatures)
     assert not any(split.answers.values())
     for dealer in range(7):

@@ -16,7 +16,7 @@ from secagg import Policy
 from secagg.pairwise import keys
 from secagg.pairwise.messages import ShareKeys
 
-# -- U2, with colluders or alone -------------------------------------------------------------------
+# -- a U2 that is too small ------------------------------------------------------------------------
 
 
 @on_client

@@ -14,7 +14,7 @@ from .registry import (
     malicious_tight,
     signed,
 )
-from .split_view import HONEST, Split
+from .split_view import HONEST, SplitView
 from .survivor_signatures import waiting, wrong_signatures
 
 __all__ = [
@@ -22,7 +22,7 @@ __all__ = [
     "HONEST",
     "MALICIOUS_ATTACKS",
     "STRANGER",
-    "Split",
+    "SplitView",
     "entries",
     "joining",
     "lying_clients",

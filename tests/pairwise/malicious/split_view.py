@@ -14,7 +14,7 @@ HONEST, COLLUDERS = (0, 1, 2, 3, 4), (5, 6)
 EVERYBODY = HONEST + COLLUDERS
 
 
-class Split:
+class SplitView:
     """Seven parties, t = 5, two of them colluders; the server tells everybody another U3.
 
     What colluders hold is taken from them before they wipe it; they sign whatever is wanted.
@@ -80,7 +80,7 @@ class Split:
         return {**self.mask_secrets, **found}
 
 
-def _one_input(choose: Callable[[Split], Callable[[int], dict[int, bytes]]]) -> str:
+def _one_input(choose: Callable[[SplitView], Callable[[int], dict[int, bytes]]]) -> str:
     """Plays a round in which U2 of the victim is smaller, and everybody is told another U3.
 
     Everybody's sets are large enough. Parties 1 and 2 are missing from enough of the views for
@@ -94,7 +94,7 @@ def _one_input(choose: Callable[[Split], Callable[[int], dict[int, bytes]]]) -> 
         3: {*EVERYBODY} - {1, 2},
         4: {*EVERYBODY} - {1, 2},
     }
-    split = Split(views, small)
+    split = SplitView(views, small)
     split.ask(choose(split))
     own = split.seed(0, alive=True)
     found = split.liar.strip(0, small, own, split.masks_of((1, 2)))
@@ -123,7 +123,7 @@ def split_survivors() -> str:
     The attacker would have the sum of two honest inputs, where three are promised.
     """
     missing = {0: {2, 3}, 1: {3, 4}, 2: {3, 4}, 3: {2, 4}, 4: {2}}
-    split = Split({party: {*EVERYBODY} - gone for party, gone in missing.items()})
+    split = SplitView({party: {*EVERYBODY} - gone for party, gone in missing.items()})
     split.ask(split.every_signature)
     liar = split.liar
     masks = split.masks_of((2, 3, 4))

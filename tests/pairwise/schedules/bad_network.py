@@ -51,7 +51,7 @@ class BadNetwork:
                 self.setups[party] = ClientSetup(other, party)
         self.histories: dict[int, tuple[bytes, ...]] = dict.fromkeys(self.setups, ())
         self.first = {party: replay(setup, ()).sent[0] for party, setup in self.setups.items()}
-        self.true_messages: dict[tuple[int, int], bytes] = {}  # true messages, by party and type
+        self.true_messages: dict[tuple[int, int], bytes] = {}  # by party and type
         self.queue: list[Packet] = []
         self.held_back: list[Packet] = []
         self.taken: dict[int, dict[int, bytes]] = {kind: {} for kind in TO_SERVER}
@@ -59,9 +59,8 @@ class BadNetwork:
         self.harmed: set[int] = set()  # honest ones that the network did not serve
         self.copied: dict[int, set[int]] = {}
         self.proved: set[tuple[int, bytes]] = set()  # inputs that liars gave as their own
-        self.transcripts = {
-            TO_SERVER[0]: h0_of(agreed)
-        }  # the transcript that each message must name
+        # By type, the transcript that each message must name.
+        self.transcripts = {TO_SERVER[0]: h0_of(agreed)}
         self.graph = graph_of(self.params, h0_of(agreed))
         self.believed: dict[int, bytes] = {}  # on a sparse graph, instead of h1
         self.u1: tuple[int, ...] = ()

@@ -12,7 +12,7 @@ from pairwise.schedules.replayed_client import SUBMIT, ClientSetup, ObservedClie
 from pairwise.schedules.roster_lies import ROSTER, adversary_keys, entry_signed_by
 from pairwise.schedules.server_judge import Evidence
 from pairwise.schedules.server_plan import EARLIER_SESSION, OFFERS, Lie, Mask, Plan, legal_params_of
-from pairwise.schedules.set_lies import DELIVERY, NOISE, SIGNATURES, SURVIVORS, _other_u3
+from pairwise.schedules.set_lies import DELIVERY, NOISE, SIGNATURES, SURVIVORS, other_u3
 
 import secagg
 from secagg import Params, Policy, Round
@@ -286,7 +286,7 @@ class LyingServer:
         members = self._sets(party)[2]
         lies = [lie] if lie else list(self._planned(party, SURVIVORS))
         for one in lies:
-            SURVIVORS.get(one.kind, _other_u3)(self, party, members, one)
+            SURVIVORS.get(one.kind, other_u3)(self, party, members, one)
         session = self.honest[party].setup.round.session
         return Survivors(tuple(sorted(members))).encode(session, self.params.cohort)
 

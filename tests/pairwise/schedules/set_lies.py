@@ -74,7 +74,7 @@ DELIVERY |= {
 }
 
 
-def _other_u3(server: "LyingServer", victim: int, members: set[int], lie: Lie) -> None:
+def other_u3(server: "LyingServer", victim: int, members: set[int], lie: Lie) -> None:
     """Tells any U3: few, without the victim, with others than U2, all but one, as many as sign."""
     everybody = set(range(server.params.cohort))
     base = set(members)
@@ -96,7 +96,7 @@ def _without_colluders(server: "LyingServer", victim: int, members: set[int], li
         members -= set(server.colluders)
 
 
-SURVIVORS |= {"another U3": _other_u3, "signers outside U3": _without_colluders}
+SURVIVORS |= {"another U3": other_u3, "signers outside U3": _without_colluders}
 
 
 def _signers(server: "LyingServer", victim: int, chosen: dict[int, bytes], lie: Lie) -> None:
