@@ -73,7 +73,7 @@ def directory_of(cohort: int) -> Directory:
 
 
 def pinned(params: Params) -> bytes:
-    """What h0 holds of the directory."""
+    """Returns the bytes of the directory that go into h0."""
     return directory_of(params.cohort).encode() if params.mode is Mode.MALICIOUS else b""
 
 
@@ -121,8 +121,8 @@ def input_of(party: int, length: int = 4) -> np.ndarray:
     return np.array([(1 << party) if i == 0 else 7 * party - i for i in range(length)], np.int64)
 
 
-class Told:
-    """What the events of a server come to."""
+class ServerOutcome:
+    """A mixin that reads the outcome of a round from the events of its server."""
 
     events: list[object]
 
@@ -143,8 +143,8 @@ class Told:
 
 
 @dataclass
-class Stage(Told):
-    """A server and its clients, moved step by step by the test."""
+class SteppedRound(ServerOutcome):
+    """A server and its clients in a round that the test moves step by step."""
 
     params: Params
     policy: Policy = field(default_factory=lambda: Policy(allow_pair=True))
@@ -177,11 +177,11 @@ class Stage(Told):
             self._take(self.server.receive(party, payload))
 
     def deadline(self, phase: Phase) -> None:
-        """The phase's time is up."""
+        """Tells the server that the time of a phase is up."""
         self._take(self.server.deadline(phase))
 
     def advertise(self, parties: Iterable[int] | None = None) -> dict[int, bytes]:
-        """First messages."""
+        """Returns the first messages of these clients (all), by sender."""
         parties = self.clients if parties is None else parties
         return {party: self.clients[party].start() for party in parties}
 
@@ -209,9 +209,9 @@ class Stage(Told):
             messages = self.answers()
         return messages
 
-    def clone(self) -> "Stage":
+    def clone(self) -> "SteppedRound":
         """An independent copy that goes on from here."""
-        twin = object.__new__(Stage)
+        twin = object.__new__(SteppedRound)
         vars(twin).update(vars(self))
         twin.server = clone(self.server)
         twin.clients = {party: clone(client) for party, client in self.clients.items()}
@@ -243,7 +243,7 @@ class Message:
 
 
 @dataclass
-class Network(Told):
+class Network(ServerOutcome):
     """Carries every message between a server and its clients, in any order; bytes may be anything.
 
     Typed refusals are noted, and the refused party is silent until the phase's time is up; any
@@ -260,9 +260,9 @@ class Network(Told):
 
     def start(self) -> "Network":
         """Starts the server and every client."""
-        self._said(self.server.start())
+        self.take_events(self.server.start())
         for party, client in self.clients.items():
-            self._up(party, client.start())
+            self.send_up(party, client.start())
         return self
 
     def clone(self) -> "Network":
@@ -284,38 +284,38 @@ class Network(Told):
                 self.deliver(self.queue.pop(pick(len(self.queue))))
             if self.server.state not in PHASES:
                 return self
-            self._said(self.server.deadline(PHASES[self.server.state]))
+            self.take_events(self.server.deadline(PHASES[self.server.state]))
 
     def deliver(self, message: Message) -> None:
         """Hands one message over and takes what the receiver says."""
         try:
             if message.receiver == SERVER:
-                self._said(self.server.receive(message.sender, message.payload))
+                self.take_events(self.server.receive(message.sender, message.payload))
                 return
             client = self.clients[message.receiver]
             for event in client.receive(message.payload):
                 if isinstance(event, Send):
-                    self._up(client.index, event.payload)
+                    self.send_up(client.index, event.payload)
                 elif isinstance(event, secagg.InputNeeded):
                     length = client.round.params.length
-                    self._up(client.index, client.submit(input_of(client.index, length)))
+                    self.send_up(client.index, client.submit(input_of(client.index, length)))
         except secagg.RemoteProtocolError as error:
             self.refusals.append(error)
         except secagg.Aborted as error:
             self.aborts[message.receiver] = error.reason
 
-    def _up(self, party: int, payload: bytes) -> None:
+    def send_up(self, party: int, payload: bytes) -> None:
         last = self.drops.get(party)
         if last is None or _PHASE_OF[payload[3]] < _ORDER.index(last):
             self.queue.append(Message(party, SERVER, payload))
 
-    def _said(self, events: Iterable[object]) -> None:
+    def take_events(self, events: Iterable[object]) -> None:
         for event in events:
             self.events.append(event)
             if isinstance(event, Send):
                 self.queue.append(Message(SERVER, event.to, event.payload))
             elif isinstance(event, secagg.Work):
-                self._said(self.server.complete(event.job, event.job.run()))
+                self.take_events(self.server.complete(event.job, event.job.run()))
 
 
 _PHASE_OF: dict[int, int] = {

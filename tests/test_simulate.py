@@ -5,9 +5,10 @@ import logging
 import numpy as np
 import pytest
 from harness import STEPS
+from refusals import refused
 
 import secagg
-from secagg import FixedPoint, Integers, Phase, Policy, secure_sum
+from secagg import Code, FixedPoint, Integers, Phase, Policy, secure_sum
 from secagg.simulate import RoundFailedError
 
 RNG = np.random.default_rng(7)
@@ -95,15 +96,17 @@ def test_clipping_is_counted() -> None:
 def test_too_few_survivors() -> None:
     """Below the quorum there is no sum, and the exception says so and carries the run."""
     drops = dict.fromkeys([0, 1], Phase.MASKED_INPUT)
-    with pytest.raises(RoundFailedError, match="2 parties sent masked input, 3 are") as failed:
+    with refused(RoundFailedError, Code.QUORUM, match="2 parties sent masked input") as failed:
         secure_sum([np.arange(3)] * 4, Integers(0, 5), drops=drops)
     assert failed.value.run.result is None
+    assert failed.value.run.code is Code.QUORUM
     assert failed.value.run.drops.keys() == {0, 1}
+    assert failed.value.run.drop_codes == dict.fromkeys([0, 1], Code.TIMEOUT)
 
 
 def test_min_survivors_is_a_quorum() -> None:
     """min_survivors above the threshold is enforced."""
-    with pytest.raises(RoundFailedError, match="5 are needed"):
+    with refused(RoundFailedError, Code.QUORUM, match="5 are needed"):
         secure_sum(
             [np.arange(3)] * 5,
             Integers(0, 5),

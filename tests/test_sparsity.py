@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from refusals import refused
 
-from secagg import FixedPoint, Mode, ParameterError, Params, Suite, sparsity
+from secagg import Code, FixedPoint, Mode, ParameterError, Params, Suite, sparsity
 from secagg.graph import Harary
 from secagg.sparsity import Sparse, _least, _most, _probability, connected, safe_threshold, sparse
 from secagg.wire import PartySet
@@ -132,7 +133,7 @@ def test_promised_numbers_hold_in_simulation() -> None:
 )
 def test_impossible_numbers(impossible: tuple[int, int, int]) -> None:
     """Refused by name."""
-    with pytest.raises(ParameterError, match="corrupt and dropouts are counts"):
+    with refused(ParameterError, Code.ARGUMENT):
         sparse(*impossible)
 
 
@@ -153,26 +154,26 @@ def test_a_threshold_of_zero_is_the_least_that_is_safe() -> None:
 
 
 @pytest.mark.parametrize(
-    ("changed", "reason"),
+    ("changed", "code", "named"),
     [
-        ({"degree": 11}, "even"),
-        ({"degree": 99}, "degree must be in 2..98"),
-        ({"degree": 100}, "degree must be in"),
-        ({"degree": -2}, "degree must be in"),
-        ({"threshold": 1}, "threshold must be in 2..12"),
-        ({"threshold": 13}, "threshold must be in 2..12"),
-        ({"threshold": 5}, "raise the degree or the threshold"),
-        ({"colluders": 20}, "raise the degree or the threshold"),
-        ({"min_survivors": 60}, "may cut a graph"),
-        ({"min_survivors": 0}, "min_survivors must be in 2..100"),
-        ({"colluders": -1}, "colluders must be in 0..93"),
-        ({"colluders": 94}, "colluders must be in 0..93"),
-        ({"mode": Mode.MALICIOUS}, "malicious mode needs the complete graph"),
+        ({"degree": 11}, Code.ARGUMENT, "11"),
+        ({"degree": 99}, Code.ARGUMENT, r"degree .*2\.\.98"),
+        ({"degree": 100}, Code.ARGUMENT, "degree"),
+        ({"degree": -2}, Code.ARGUMENT, "degree"),
+        ({"threshold": 1}, Code.ARGUMENT, r"threshold .*2\.\.12"),
+        ({"threshold": 13}, Code.ARGUMENT, r"threshold .*2\.\.12"),
+        ({"threshold": 5}, Code.UNSAFE_THRESHOLD, "threshold"),
+        ({"colluders": 20}, Code.UNSAFE_THRESHOLD, "threshold"),
+        ({"min_survivors": 60}, Code.UNSAFE_GRAPH, "degree"),
+        ({"min_survivors": 0}, Code.ARGUMENT, r"min_survivors .*2\.\.100"),
+        ({"colluders": -1}, Code.ARGUMENT, r"colluders .*0\.\.93"),
+        ({"colluders": 94}, Code.ARGUMENT, r"colluders .*0\.\.93"),
+        ({"mode": Mode.MALICIOUS}, Code.UNSAFE_MODE, "malicious"),
     ],
 )
-def test_unsafe_parameters_are_refused(changed: dict[str, int], reason: str) -> None:
-    """At construction, with the reason."""
-    with pytest.raises(ParameterError, match=reason):
+def test_unsafe_parameters_are_refused(changed: dict[str, int], code: Code, named: str) -> None:
+    """At construction, with the code; the sentence names parameter and range."""
+    with refused(ParameterError, code, match=named):
         params(**changed)
 
 

@@ -1,6 +1,6 @@
 """Sparse graphs: parameters, who stands where on the ring, a server that lies, and every attack.
 
-As in `attacks.py`, an attack is a function that says what the attacker gained, or "".
+As in `attacks`, an attack is a function that says what the attacker gained, or "".
 `test_sparse_attacks.py` proves that each gains nothing, and that each could.
 """
 
@@ -12,19 +12,19 @@ import numpy as np
 from harness import CONTEXT, SESSION, Network, client_of, input_of, integers, seeded, tight
 from pairwise.attacks import (
     Liar,
-    attempt,
     body,
-    cohort,
-    column,
-    meddle,
-    sent,
+    gain_unless_refused,
+    only_message,
+    shares_of_dealer,
+    started_network,
+    tampered_round,
     verdict,
 )
 from reference.graph import pieces, ring_neighbours, ring_of
 from reference.protocol import hashed
 
 import secagg
-from secagg import Mode, Params, Phase, Policy
+from secagg import Code, Mode, Params, Phase, Policy
 from secagg.field import Field
 from secagg.pairwise import keys
 from secagg.pairwise.messages import Delivery, PublicKeys, Roster, ShareKeys, Unmask
@@ -53,7 +53,7 @@ def apart(length: int = 1) -> Params:
 
 
 class Ring:
-    """Who is whose neighbour in a round, by the reference model."""
+    """The ring of a round and everybody's neighbours, by the reference model."""
 
     def __init__(self, params: Params, context: bytes = CONTEXT, session: bytes = SESSION) -> None:
         self.params = params
@@ -72,7 +72,7 @@ class Ring:
         return (self.near[party] | {party}) & set(among)
 
     def strangers(self, party: int) -> list[int]:
-        """Who is neither itself nor a neighbour."""
+        """Returns the parties that are neither itself nor a neighbour."""
         return [one for one in range(self.params.cohort) if one not in self.near[party] | {party}]
 
     def pieces(self, members: Iterable[int]) -> list[set[int]]:
@@ -110,7 +110,7 @@ class SparseLiar(Liar):
     def share(self, parties: Iterable[int] | None = None) -> "SparseLiar":
         """Honest step 1."""
         for party in self.everybody if parties is None else parties:
-            payload = sent(self.clients[party].receive(self.roster_for(party)))
+            payload = only_message(self.clients[party].receive(self.roster_for(party)))
             self.shared[party] = ShareKeys.read(body(payload), sorted(self.ring.near[party]))
         return self
 
@@ -141,13 +141,15 @@ def group_sums(liar: SparseLiar, answers: Mapping[int, Unmask | None], u3: set[i
     """First elements of the sums of each piece of U3, as the server computes them from answers."""
     params, h1 = liar.params, liar.h1
     field = Field(params.field_bits)
-    gone = {one: liar.seed(column(answers, one)) for one in liar.everybody if one not in u3}
+    gone = {
+        one: liar.seed(shares_of_dealer(answers, one)) for one in liar.everybody if one not in u3
+    }
     sums = []
     for group in liar.ring.pieces(u3):
         total, mask_keys, signs = field.zeros(params.vector_length), list[bytes](), list[int]()
         for party in group:
             field.unpack_add(total, liar.inputs[party].packed)
-            seed = liar.seed(column(answers, party))
+            seed = liar.seed(shares_of_dealer(answers, party))
             if seed is None:
                 return []
             mask_keys.append(keys.self_key(seed, h1, party))
@@ -173,12 +175,12 @@ def _few(set_of: str, gain: str) -> str:
     liar = SparseLiar(ten())
     left = [one for one in liar.everybody if one not in liar.ring.at(1, -2)]
     if set_of == "roster":
-        return attempt(liar, 0, liar.roster_for(0, left), gain)
+        return gain_unless_refused(liar, 0, liar.roster_for(0, left), gain)
     liar.share()
     if set_of == "delivery":
-        return attempt(liar, 0, liar.delivery(0, left), gain)
+        return gain_unless_refused(liar, 0, liar.delivery(0, left), gain)
     liar.deliver(liar.everybody, [0])
-    return attempt(liar, 0, liar.survivors(left), gain)
+    return gain_unless_refused(liar, 0, liar.survivors(left), gain)
 
 
 @on_sparse
@@ -247,7 +249,7 @@ def keys_of_strangers() -> str:
     liar = SparseLiar(ten())
     n = liar.params.cohort
     message = Roster(PartySet.of(range(n), n), liar.entries, liar.h1).encode(SESSION, n)
-    return attempt(liar, 0, message, "took keys of strangers")
+    return gain_unless_refused(liar, 0, message, "took keys of strangers")
 
 
 @on_sparse
@@ -255,7 +257,7 @@ def ciphertext_of_a_stranger() -> str:
     """A delivery with one ciphertext more, of a party with which it has no channel."""
     liar = SparseLiar(ten()).share()
     message = liar.delivery(0, liar.everybody) + bytes(62)
-    return attempt(liar, 0, message, "took a stranger's ciphertext")
+    return gain_unless_refused(liar, 0, message, "took a stranger's ciphertext")
 
 
 @on_sparse
@@ -265,7 +267,7 @@ def same_key_twice() -> str:
     one, other = sorted(liar.ring.near[0])[:2]
     entry = PublicKeys(liar.entries[other].channel, liar.entries[one].mask)
     message = liar.roster_for(0, entries={other: entry})
-    return attempt(liar, 0, message, "two neighbours with the same key")
+    return gain_unless_refused(liar, 0, message, "two neighbours with the same key")
 
 
 @on_sparse
@@ -339,7 +341,7 @@ def share_of_a_stranger() -> str:
         lie = Unmask(PartySet.of(dealers, 10), np.stack([rows[dealer] for dealer in dealers]))
         return {**messages, liar: lie.encode(SESSION, 10)}
 
-    network = meddle(params, MessageType.UNMASK, change)
+    network = tampered_round(params, MessageType.UNMASK, change)
     return verdict(network, range(10)) or (
         "" if liar in network.dropped else "took a share of a stranger"
     )
@@ -353,7 +355,7 @@ def ciphertext_for_a_stranger() -> str:
     def change(messages: dict[int, bytes]) -> dict[int, bytes]:
         return {**messages, 3: messages[3] + bytes(62)}
 
-    network = meddle(params, MessageType.SHARE_KEYS, change)
+    network = tampered_round(params, MessageType.SHARE_KEYS, change)
     gain = verdict(network, set(range(10)) - {3})
     return gain or ("" if network.refusals else "took a ciphertext for a stranger")
 
@@ -366,7 +368,7 @@ def roster_altered_on_the_way() -> str:
     """
     params = tight(10, **{**TEN, "threshold": 3})
     for place in (22, 22 + 32 + 64 + 32):  # h1; the mask key of the second entry
-        network = cohort(params)
+        network = started_network(params)
         while not any(one.receiver == 0 for one in network.queue):
             network.deliver(network.queue.pop(0))
         at = next(i for i, one in enumerate(network.queue) if one.receiver == 0)
@@ -385,7 +387,7 @@ def round_that_falls_apart() -> str:
     """Dropouts leave two pieces: the server must say so, and ask nobody for shares."""
     params = apart()
     drops = dict.fromkeys(Ring(params).two_gaps(), Phase.MASKED_INPUT)
-    return _asked(cohort(params, drops=drops).run(), "fall into parts")
+    return _asked(started_network(params, drops=drops).run(), Code.DISCONNECTED)
 
 
 @on_sparse
@@ -393,15 +395,15 @@ def round_without_holders() -> str:
     """Dropouts leave a party with fewer holders than its seed needs: the same."""
     params = ten()
     drops = dict.fromkeys(Ring(params).at(1, -2), Phase.MASKED_INPUT)
-    return _asked(cohort(params, drops=drops).run(), "holders of party")
+    return _asked(started_network(params, drops=drops).run(), Code.NEIGHBOURS)
 
 
-def _asked(network: Network, reason: str) -> str:
+def _asked(network: Network, code: Code) -> str:
     told = [event.payload[3] for event in network.events if isinstance(event, secagg.Send)]
     if MessageType.SURVIVORS in told:
         return "clients were asked to unmask what cannot be unmasked"
     failure = network.failure
-    return "" if failure and reason in failure.reason else f"ended otherwise: {failure}"
+    return "" if failure and failure.code is code else f"ended otherwise: {failure}"
 
 
 def plain_sum(parties: Iterable[int], length: int) -> list[int]:

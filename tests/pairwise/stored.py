@@ -18,9 +18,18 @@ from harness import (
     integers,
     seeded,
 )
-from pairwise.attacks import Liar, body, column
+from pairwise.attacks import Liar, body, shares_of_dealer
 from pairwise.malicious import STRANGER, signed
-from pairwise.mortal import KEY, PAIR, Broken, Recorded, fresh, pins, resumed, woken
+from pairwise.restarts import (
+    KEY,
+    PAIR,
+    FailingLedger,
+    RecordingNetwork,
+    directory_for,
+    new_client,
+    resumed_client,
+    resumed_server,
+)
 
 import secagg
 from secagg import (
@@ -44,8 +53,8 @@ from secagg.wire import MessageType
 # -- attacks ---------------------------------------------------------------------------------------
 
 STORED_ATTACKS: dict[str, Callable[[], str]] = {}
-FOUR = integers(4, threshold=3)
-HARD = integers(4, threshold=3, mode=Mode.MALICIOUS)
+FOUR_SEMI_HONEST = integers(4, threshold=3)
+FOUR_MALICIOUS = integers(4, threshold=3, mode=Mode.MALICIOUS)
 
 
 def attack(function: Callable[[], str]) -> Callable[[], str]:
@@ -63,12 +72,16 @@ def lost_round(policy: Policy = PAIR) -> str:
     ledgers = [MemoryLedger() for _ in range(4)]
     sums: list[np.ndarray] = []
     for number, drops in enumerate(({}, {3: Phase.MASKED_INPUT})):
-        agreed = HARD.round(CONTEXT, bytes([number]) * 16)
+        agreed = FOUR_MALICIOUS.round(CONTEXT, bytes([number]) * 16)
         clients = {
-            party: fresh(agreed, party, ledgers[party], seeded((number, party)), policy)
+            party: new_client(agreed, party, ledgers[party], seeded((number, party)), policy)
             for party in range(4)
         }
-        network = Recorded(Server(agreed, pins(HARD)), clients, drops).start().run()
+        network = (
+            RecordingNetwork(Server(agreed, directory_for(FOUR_MALICIOUS)), clients, drops)
+            .start()
+            .run()
+        )
         if network.result is None:
             assert set(network.aborts) >= {0, 1, 2}
             assert not any(one.payload[3] == MessageType.MASKED_INPUT for one in network.log), (
@@ -89,8 +102,8 @@ def second_contribution() -> str:
 @attack
 def unclaimed_contribution() -> str:
     """The ledger fails while the input is made: it must not leave, by whatever way."""
-    liar = Liar(HARD)
-    liar.clients[0] = fresh(liar.round, 0, Broken(Once.CONTRIBUTION))
+    liar = Liar(FOUR_MALICIOUS)
+    liar.clients[0] = new_client(liar.round, 0, FailingLedger(Once.CONTRIBUTION))
     liar.clients[0].start()
     liar.share()
     client = liar.clients[0]
@@ -109,22 +122,22 @@ def twins(ledger_of_the_second: Callable[[Ledger], Ledger]) -> str:
 
     One gives the self seed of party 0, the other its mask seed.
     """
-    liar = Liar(FOUR)
+    liar = Liar(FOUR_SEMI_HONEST)
     liar.share().deliver(liar.everybody)
     first, second = {}, {}
     for party in (1, 2, 3):
         ledger, random = MemoryLedger(), seeded("twin")
         stored = liar.clients[party].suspend(KEY)
-        first[party] = woken(stored, liar.clients[party], ledger, random)
+        first[party] = resumed_client(stored, liar.clients[party], ledger, random)
         try:
             again = ledger_of_the_second(ledger)
-            second[party] = woken(stored, liar.clients[party], again, random)
+            second[party] = resumed_client(stored, liar.clients[party], again, random)
         except StateError:
             return ""
     liar.clients = first
-    self_seed = liar.seed(column(liar.answers(dict.fromkeys(first, range(4))), 0))
+    self_seed = liar.seed(shares_of_dealer(liar.answers(dict.fromkeys(first, range(4))), 0))
     liar.clients = second
-    mask_seed = liar.seed(column(liar.answers(dict.fromkeys(second, (1, 2, 3))), 0))
+    mask_seed = liar.seed(shares_of_dealer(liar.answers(dict.fromkeys(second, (1, 2, 3))), 0))
     assert mask_seed is not None
     secret = keys.mask_key(mask_seed, liar.h0, 0)
     return liar.gained(0, liar.strip(0, range(4), self_seed, {0: secret}))
@@ -139,7 +152,7 @@ def resumed_twice() -> str:
 @attack
 def resumed_with_other_pins() -> str:
     """A stored client is given a directory in which the server has keys of its own."""
-    liar = Liar(HARD)
+    liar = Liar(FOUR_MALICIOUS)
     liar.share().deliver(liar.everybody)
     mine = liar.sign(0, liar.everybody)
     assert mine is not None
@@ -164,8 +177,8 @@ def resumed_with_other_pins() -> str:
 @attack
 def server_with_other_pins() -> str:
     """A stored server is given another directory, by mistake: its cohort would be lost."""
-    agreed = HARD.round(CONTEXT, SESSION)
-    server = Server(agreed, pins(HARD), MemoryLedger())
+    agreed = FOUR_MALICIOUS.round(CONTEXT, SESSION)
+    server = Server(agreed, directory_for(FOUR_MALICIOUS), MemoryLedger())
     server.start()
     entries = [(entry.name, entry.verify_key) for entry in directory_of(4).entries]
     entries[1] = ("party-1", STRANGER.verify_key)
@@ -173,17 +186,19 @@ def server_with_other_pins() -> str:
         other = Server.resume(server.snapshot(KEY), KEY, MemoryLedger(), Directory.of(entries))
     except StateError:
         return ""
-    network = Recorded(other, {party: fresh(agreed, party, MemoryLedger()) for party in range(4)})
+    network = RecordingNetwork(
+        other, {party: new_client(agreed, party, MemoryLedger()) for party in range(4)}
+    )
     for party, client in network.clients.items():
-        network._up(party, client.start())
+        network.send_up(party, client.start())
     return "" if network.run().result else "the round failed"
 
 
 def _before_the_survivors(server: Server) -> tuple[Network, bytes]:
-    """A round in which all but party 3 have sent their input, and what the server then stored."""
+    """Plays until all but party 3 have sent their input, and stores the server."""
     agreed = server.round
-    clients = {party: fresh(agreed, party, MemoryLedger()) for party in range(4)}
-    network = Recorded(server, clients).start()
+    clients = {party: new_client(agreed, party, MemoryLedger()) for party in range(4)}
+    network = RecordingNetwork(server, clients).start()
     while len(server._memory.accepted[MessageType.MASKED_INPUT]) < 3:
         message = network.queue.pop(0)
         network.deliver(message)
@@ -198,9 +213,9 @@ def two_survivor_sets(server: Server, ledger: Ledger) -> str:
         return ""
     network.run()
     assert network.result is not None
-    other = resumed(stored, server, ledger)
+    other = resumed_server(stored, server, ledger)
     network.events += other.deadline(Phase.MASKED_INPUT)
-    assert isinstance(network, Recorded)
+    assert isinstance(network, RecordingNetwork)
     return "" if len(network.survivor_sets) == 1 else "two survivor sets were sent"
 
 
@@ -208,20 +223,20 @@ def two_survivor_sets(server: Server, ledger: Ledger) -> str:
 def rolled_back_server() -> str:
     """The ledger is kept, the snapshot is an old one."""
     ledger = MemoryLedger()
-    return two_survivor_sets(Server(FOUR.round(CONTEXT, SESSION), None, ledger), ledger)
+    return two_survivor_sets(Server(FOUR_SEMI_HONEST.round(CONTEXT, SESSION), None, ledger), ledger)
 
 
 @attack
 def snapshot_without_a_ledger() -> str:
     """A server that has no ledger claims nothing, so that one from a snapshot could not know."""
-    return two_survivor_sets(Server(FOUR.round(CONTEXT, SESSION)), MemoryLedger())
+    return two_survivor_sets(Server(FOUR_SEMI_HONEST.round(CONTEXT, SESSION)), MemoryLedger())
 
 
 @attack
 def stolen_storage() -> str:
     """Stored bytes without their key: is any secret of the round in them?"""
-    agreed = HARD.round(CONTEXT, SESSION)
-    client = fresh(agreed, 0, MemoryLedger())
+    agreed = FOUR_MALICIOUS.round(CONTEXT, SESSION)
+    client = new_client(agreed, 0, MemoryLedger())
     memory = client._memory
     seeds = {
         "channel secret": memory.channel_secret,
@@ -231,9 +246,9 @@ def stolen_storage() -> str:
     secrets = {name: secret.expose() for name, secret in seeds.items()}
     stored = client.suspend(KEY)
     gains = [f"the {name} of a client" for name, secret in secrets.items() if secret in stored]
-    server = Server(agreed, pins(HARD), MemoryLedger())
+    server = Server(agreed, directory_for(FOUR_MALICIOUS), MemoryLedger())
     _, snapshot = _before_the_survivors(server)
-    sum_so_far = Field(HARD.field_bits).pack(server._memory.total)
+    sum_so_far = Field(FOUR_MALICIOUS.field_bits).pack(server._memory.total)
     if sum_so_far in snapshot:
         gains.append("the sum of a server")
     return ", ".join(gains)
@@ -242,7 +257,7 @@ def stolen_storage() -> str:
 @attack
 def answers_of_a_fork() -> str:
     """A child process masks another input with the same keys: the difference is in clear."""
-    liar = Liar(FOUR)
+    liar = Liar(FOUR_SEMI_HONEST)
     liar.share()
     victim = liar.clients[0]
     victim.receive(liar.delivery(0, liar.everybody))
@@ -253,9 +268,9 @@ def answers_of_a_fork() -> str:
     theirs = in_fork(child)
     if not theirs.startswith(b"SA"):
         return ""
-    field_ = Field(FOUR.field_bits)
+    field_ = Field(FOUR_SEMI_HONEST.field_bits)
     vectors = [
-        field_.unpack(MaskedInput.read(body(message), FOUR).packed, 4).astype(np.int64)
+        field_.unpack(MaskedInput.read(body(message), FOUR_SEMI_HONEST).packed, 4).astype(np.int64)
         for message in (theirs, victim.submit(input_of(0)))
     ]
     difference = (vectors[0] - vectors[1]) % field_.modulus
@@ -264,7 +279,7 @@ def answers_of_a_fork() -> str:
 
 
 def in_fork(function: Callable[[], bytes]) -> bytes:
-    """What a function gives in a forked child, or the repr of what it raises."""
+    """Returns the result of a function in a forked child, or the repr of its error."""
     reading, writing = os.pipe()
     with warnings.catch_warnings():
         # Threads of numerical libraries make the interpreter warn; the child runs no such code.

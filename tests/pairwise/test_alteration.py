@@ -33,7 +33,7 @@ from harness import (
     state_of,
     tight,
 )
-from pairwise.attacks import cohort, verdict
+from pairwise.attacks import started_network, verdict
 
 import secagg
 from secagg import SERVER, Client, Mode, Params, Phase, Policy
@@ -83,11 +83,11 @@ def receiver(network: Network, message: Message) -> Client | secagg.Server:
 def recorded(case: str) -> tuple[Moment, ...]:
     """The run, message by message."""
     drops = dict.fromkeys(CASES[case].drops, Phase.MASKED_INPUT)
-    network = cohort(CASES[case].params, drops=drops)
+    network = started_network(CASES[case].params, drops=drops)
     moments = []
     while network.server.state in PHASES:
         if not network.queue:
-            network._said(network.server.deadline(PHASES[network.server.state]))
+            network.take_events(network.server.deadline(PHASES[network.server.state]))
             continue
         message = network.queue.pop(0)
         moments.append(Moment(message, network.clone(), state_of(receiver(network, message))))
@@ -187,10 +187,10 @@ def test_an_altered_offer_costs_only_the_one_who_got_it(case: str) -> None:
                 continue
             assert other != agreed
             assert other.encode() == altered
-            network = cohort(agreed.params)
+            network = started_network(agreed.params)
             network.queue = [message for message in network.queue if message.sender != 3]
             network.clients = {**network.clients, 3: stray}
-            network._up(3, stray.start())
+            network.send_up(3, stray.start())
             network.run()
             assert verdict(network, (0, 1, 2, 4)) == ""
             assert 3 in network.dropped

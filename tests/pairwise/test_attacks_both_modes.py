@@ -1,4 +1,4 @@
-"""The battery of `attacks.py` in malicious mode: there, too, every attack gains nothing.
+"""The battery of `attacks` in malicious mode: there, too, every attack gains nothing.
 
 Malicious mode adds defences, and would be worth little if it lost one. So each attack is played in
 both modes, by an attacker who in malicious mode has the signing keys of its colluders; and as in
@@ -13,7 +13,7 @@ import pytest
 from harness import identity_of, integers
 from pairwise import attacks
 from pairwise import test_planted_bugs as planted
-from pairwise.attacks import CLIENT_ATTACKS, SERVER_ATTACKS, in_mode
+from pairwise.attacks import CLIENT_ATTACKS, SERVER_ATTACKS, in_mode, lying_server
 
 from secagg import Client, Code, Identity, Mode, ParameterError, Params, Round, Server
 from secagg import params as params_module
@@ -57,7 +57,10 @@ def watch(monkeypatch: Patch) -> Watch:
 
     watched(Client)
     watched(Server)
-    monkeypatch.setattr(attacks, "identity_of", identity)
+    modules = [one for one in vars(attacks).values() if hasattr(one, "identity_of")]
+    assert lying_server in modules
+    for module in modules:
+        monkeypatch.setattr(module, "identity_of", identity)
     return seen
 
 
@@ -156,7 +159,7 @@ def test_an_attack_in_one_mode_only_is_noticed(watch: Watch) -> None:
     """Parameters that do not follow the mode, or none at all, are no round of malicious mode."""
 
     def stubborn() -> str:
-        return attacks.attempt(attacks.Liar(integers(4)), 0, b"", "gain")
+        return attacks.gain_unless_refused(attacks.Liar(integers(4)), 0, b"", "gain")
 
     assert in_mode(Mode.MALICIOUS, stubborn) == ""
     assert {params.mode for params in watch.params} == {Mode.SEMI_HONEST}

@@ -1,6 +1,6 @@
 """A lying server against real clients: no attack gains anything, and no refusal costs anything.
 
-The attacks are in `attacks.py`; `test_planted_bugs.py` proves for each that it can succeed. Below
+The attacks are in `attacks`; `test_planted_bugs.py` proves for each that it can succeed. Below
 them: what callers do wrong, what policies refuse, and when secrets are gone.
 """
 
@@ -17,7 +17,7 @@ from harness import (
     SESSION,
     Message,
     Network,
-    Stage,
+    SteppedRound,
     clone,
     expected_sum,
     input_of,
@@ -26,10 +26,11 @@ from harness import (
     seeded,
     state_of,
 )
-from pairwise.attacks import CLIENT_ATTACKS, Liar, cohort, fresh_keys, refuses
+from pairwise.attacks import CLIENT_ATTACKS, Liar, attacker_keys, refuses, started_network
+from refusals import refused
 
 import secagg
-from secagg import SERVER, Client, FixedPoint, Params, Phase, Policy
+from secagg import SERVER, Client, Code, FixedPoint, Params, Phase, Policy
 from secagg.pairwise.transitions import ClientState
 from secagg.wire import HEADER_BYTES
 
@@ -73,11 +74,11 @@ def test_malformed_messages_cost_nothing(drops: dict[int, Phase]) -> None:
     Each is a typed error that names the sender and leaves the receiver exactly as it was; the
     round goes on to the exact sum.
     """
-    network = cohort(integers(4, threshold=3), drops=drops)
+    network = started_network(integers(4, threshold=3), drops=drops)
     count = 0
     while network.server.state.name not in ("COMPLETED", "FAILED"):
         if not network.queue:
-            network._said(network.server.deadline(Phase(network.server.state.value)))
+            network.take_events(network.server.deadline(Phase(network.server.state.value)))
             continue
         message = network.queue.pop(0)
         receiver = (
@@ -138,7 +139,7 @@ def test_an_aborted_client_ignores_repeats_and_refuses_the_rest() -> None:
     before = state_of(victim)
     assert victim.receive(liar.roster()) == []
     for message in (liar.delivery(0, liar.everybody), liar.survivors(liar.everybody)):
-        with pytest.raises(secagg.RemoteProtocolError, match="while aborted"):
+        with refused(secagg.RemoteProtocolError, Code.OUT_OF_ORDER):
             victim.receive(message)
     assert state_of(victim) == before
 
@@ -151,20 +152,20 @@ def test_replay_of_a_whole_earlier_session() -> None:
     liar = Liar(integers(3, threshold=2)).share([1, 2])
     victim = liar.clients[0]
 
-    def refused() -> None:
+    def refuses_all() -> None:
         before = state_of(victim)
         for message in replay:
-            with pytest.raises(secagg.RemoteProtocolError, match="another session"):
+            with refused(secagg.RemoteProtocolError, Code.SESSION):
                 victim.receive(message)
         assert state_of(victim) == before
 
-    refused()
+    refuses_all()
     liar.share([0])
-    refused()
+    refuses_all()
     victim.receive(liar.delivery(0, liar.everybody))
-    refused()
+    refuses_all()
     liar.submit(0)
-    refused()
+    refuses_all()
 
 
 def test_replay_under_the_new_session_id() -> None:
@@ -183,9 +184,9 @@ def test_replay_under_the_new_session_id() -> None:
 def test_a_split_view_of_the_roster_ends_before_any_input() -> None:
     """The victim sees another (strong) key of one peer than everybody else: nothing opens."""
     liar = Liar(integers(4, threshold=3)).share([1, 2, 3])
-    other = fresh_keys("other")[1]
+    other = attacker_keys("other")[1]
     liar.clients[0].receive(liar.roster(liar.altered(1, mask=other)))
-    with pytest.raises(secagg.Aborted, match="ciphertexts of others open"):
+    with refused(secagg.Aborted, Code.SHARES):
         liar.clients[0].receive(liar.delivery(0, liar.everybody))
     assert secrets_of(liar.clients[0]) == []
 
@@ -443,8 +444,9 @@ def test_policy_refuses_before_a_secret_exists(name: str) -> None:
     def random(size: int) -> bytes:
         raise AssertionError("drew randomness")
 
-    with pytest.raises(secagg.ParameterError, match="policy"):
+    with pytest.raises(secagg.ParameterError) as caught:
         Client(params.round(CONTEXT, SESSION), 0, policy, random)
+    assert caught.value.code.startswith("policy_")
 
 
 def test_policy_accepts_what_it_asks_for() -> None:
@@ -507,14 +509,14 @@ def test_unsafe_offers_are_refused_when_read() -> None:
 
 def test_the_harness_copies_are_true_copies() -> None:
     """What these batteries rest on: a clone equals its original and shares nothing with it."""
-    stage = Stage(integers(3, threshold=2))
-    messages = stage.until(Phase.MASKED_INPUT)
-    assert state_of(clone(stage.server)) == state_of(stage.server)
-    assert state_of(clone(stage.clients[0])) == state_of(stage.clients[0])
-    twin_stage = stage.clone()
-    before = [state_of(client) for client in stage.clients.values()]
+    stepped = SteppedRound(integers(3, threshold=2))
+    messages = stepped.until(Phase.MASKED_INPUT)
+    assert state_of(clone(stepped.server)) == state_of(stepped.server)
+    assert state_of(clone(stepped.clients[0])) == state_of(stepped.clients[0])
+    twin_stage = stepped.clone()
+    before = [state_of(client) for client in stepped.clients.values()]
     twin_stage.finish(messages)
     assert twin_stage.result is not None
-    assert [state_of(client) for client in stage.clients.values()] == before
-    assert stage.finish(messages).result is not None
+    assert [state_of(client) for client in stepped.clients.values()] == before
+    assert stepped.finish(messages).result is not None
     assert Message(0, SERVER, b"") == Message(0, SERVER, b"")

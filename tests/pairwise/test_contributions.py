@@ -24,13 +24,23 @@ from harness import (
     state_of,
 )
 from pairwise.attacks import Liar
-from pairwise.mortal import KEY, PAIR, Broken, Recorded, fresh, pins, woken
-from pairwise.stored import HARD, lost_round
+from pairwise.restarts import (
+    KEY,
+    PAIR,
+    FailingLedger,
+    RecordingNetwork,
+    directory_for,
+    new_client,
+    resumed_client,
+)
+from pairwise.stored import FOUR_MALICIOUS, lost_round
+from refusals import refused
 
 from secagg import (
     SERVER,
     Aborted,
     Client,
+    Code,
     InputNeeded,
     Ledger,
     LocalProtocolError,
@@ -72,8 +82,8 @@ def ready(
     policy: Policy = PAIR,
 ) -> Client:
     """A party in malicious mode that was asked for its input."""
-    liar = Liar(HARD, context=context, session=session, label=session)
-    client = fresh(liar.round, party, ledger, seeded((session, party, id(ledger))), policy)
+    liar = Liar(FOUR_MALICIOUS, context=context, session=session, label=session)
+    client = new_client(liar.round, party, ledger, seeded((session, party, id(ledger))), policy)
     client.start()
     liar.clients[party] = client
     liar.entries[party] = client._memory.keys
@@ -87,11 +97,11 @@ def submits(client: Client, values: object = None) -> bool:
     try:
         message = client.submit(input_of(client.index) if values is None else values)  # type: ignore[arg-type]
     except Aborted as error:
-        reason = error.reason
+        code = error.code
     else:
         assert client.resend() == [Send(-1, message)]
         return True
-    assert reason == "this identity has contributed in this context before"
+    assert code is Code.REPEATED_CONTRIBUTION
     assert client.state is ClientState.ABORTED
     assert secrets_of(client) == []
     assert client.resend() == []
@@ -103,13 +113,13 @@ def submits(client: Client, values: object = None) -> bool:
 
 def joins(**more: object) -> Client:
     """A client of a malicious round, with or without a ledger."""
-    agreed = HARD.round(CONTEXT, SESSION)
+    agreed = FOUR_MALICIOUS.round(CONTEXT, SESSION)
     return Client(agreed, 0, identity=identity_of(0), directory=directory_of(4), **more)  # type: ignore[arg-type]
 
 
 def test_malicious_mode_needs_a_ledger() -> None:
     """Or the word that repeats are meant; then a ledger may be given and is not asked."""
-    with pytest.raises(ParameterError, match=r"needs a ledger .* or a policy that allows repeats"):
+    with refused(ParameterError, Code.NO_LEDGER):
         joins()
     joins(ledger=MemoryLedger())
     joins(policy=REPEATS)
@@ -123,7 +133,7 @@ def test_semi_honest_mode_has_no_ledger(policy: Policy) -> None:
     """No identity contributes: a ledger that would never be asked is refused."""
     agreed = integers(4).round(CONTEXT, SESSION)
     Client(agreed, 0, policy)
-    with pytest.raises(ParameterError, match=r"semi-honest, where no identity contributes"):
+    with refused(ParameterError, Code.DOWNGRADE):
         Client(agreed, 0, policy, ledger=MemoryLedger())
 
 
@@ -161,7 +171,7 @@ def test_other_parameters_are_no_excuse() -> None:
     ledger = MemoryLedger()
     assert submits(ready(ledger))
     liar = Liar(integers(5, 4, mode=Mode.MALICIOUS), session=OTHER_SESSION)
-    liar.clients[0] = fresh(liar.round, 0, ledger)
+    liar.clients[0] = new_client(liar.round, 0, ledger)
     liar.clients[0].start()
     liar.share()
     liar.clients[0].receive(liar.delivery(0, liar.everybody))
@@ -173,7 +183,7 @@ def test_a_resumed_client_contributes_once() -> None:
     for stored_first in (True, False):
         ledger = MemoryLedger()
         client, other = ready(ledger), ready(ledger, session=OTHER_SESSION)
-        again = woken(client.suspend(KEY), client, ledger, seeded("again"))
+        again = resumed_client(client.suspend(KEY), client, ledger, seeded("again"))
         first, second = (again, other) if stored_first else (other, again)
         assert submits(first)
         assert not submits(second)
@@ -184,7 +194,7 @@ def test_repeats_that_are_allowed_stay_allowed_when_stored() -> None:
     ledger = Asked()
     assert submits(ready(ledger))
     client = ready(ledger, policy=REPEATS)
-    assert submits(woken(client.suspend(KEY), client, ledger, seeded("again")))
+    assert submits(resumed_client(client.suspend(KEY), client, ledger, seeded("again")))
     assert [what for what, _ in ledger.claims] == [Once.CONTRIBUTION, Once.RESUMPTION]
 
 
@@ -260,8 +270,8 @@ def test_a_client_that_never_submitted_has_claimed_nothing() -> None:
     early.start()
     with pytest.raises(LocalProtocolError):
         early.submit(input_of(0))
-    aborted = Liar(HARD)
-    aborted.clients[0] = fresh(aborted.round, 0, asked)
+    aborted = Liar(FOUR_MALICIOUS)
+    aborted.clients[0] = new_client(aborted.round, 0, asked)
     aborted.clients[0].start()
     aborted.share()
     with pytest.raises(Aborted):
@@ -279,7 +289,7 @@ class Failing(Exception):
 )
 def test_a_ledger_that_fails_keeps_the_input_here(error: BaseException) -> None:
     """Its error goes to the caller; nothing has left, nothing has changed, a retry works."""
-    client = ready(Broken(Once.CONTRIBUTION, error))  # type: ignore[arg-type]
+    client = ready(FailingLedger(Once.CONTRIBUTION, error))  # type: ignore[arg-type]
     twin = ready(MemoryLedger())
     before, secrets = state_of(client), secrets_of(client)
     asked_for = client.resend()
@@ -312,7 +322,7 @@ def test_only_a_yes_is_a_yes(answer: object) -> None:
             return given  # type: ignore[return-value]
 
     client = ready(Odd())
-    with pytest.raises(StateError, match="a ledger answers True or False"):
+    with refused(StateError, Code.LEDGER):
         client.submit(input_of(0))
     assert client.resend() == [InputNeeded()]
     client._ledger = MemoryLedger()
@@ -339,13 +349,15 @@ def test_whoever_is_left_out(dropped: int) -> None:
     """Any one party can be the victim: every client refuses the second round by itself."""
     ledgers = [MemoryLedger() for _ in range(4)]
 
-    def play(session: bytes, parties: Iterable[int], policy: Policy) -> Recorded:
-        agreed = HARD.round(CONTEXT, session)
+    def play(session: bytes, parties: Iterable[int], policy: Policy) -> RecordingNetwork:
+        agreed = FOUR_MALICIOUS.round(CONTEXT, session)
         clients = {
-            party: fresh(agreed, party, ledgers[party], seeded((session, party)), policy)
+            party: new_client(agreed, party, ledgers[party], seeded((session, party)), policy)
             for party in parties
         }
-        return Recorded(Server(agreed, pins(HARD)), clients).start().run()
+        return (
+            RecordingNetwork(Server(agreed, directory_for(FOUR_MALICIOUS)), clients).start().run()
+        )
 
     assert play(SESSION, range(4), PAIR).exact()
     others = [party for party in range(4) if party != dropped]
@@ -401,11 +413,11 @@ def test_a_ledger_that_calls_back() -> None:
             return True
 
     ledger = Recursive()
-    liar = Liar(HARD).share()
+    liar = Liar(FOUR_MALICIOUS).share()
     ledger.client = liar.clients[0]
     ledger.client._ledger = ledger
     ledger.client.receive(liar.delivery(0, liar.everybody))
-    with pytest.raises(LocalProtocolError, match="called from within a call"):
+    with refused(LocalProtocolError, Code.REENTRANT):
         ledger.client.submit(input_of(0))
     assert ledger.inner == b"asked"
     assert ledger.client.resend() == [InputNeeded()]

@@ -65,7 +65,7 @@ def check(run: Run | Network, params: Params, drops: Drops) -> None:
     result = run.result
     if expected is None:
         assert result is None
-        assert run.reason if isinstance(run, Run) else run.failure
+        assert run.code if isinstance(run, Run) else run.failure
     else:
         assert result is not None
         assert result.survivors == expected
@@ -159,7 +159,7 @@ def test_any_order_of_arrival_with_repeats(
                 again = running.queue[len(waiting) :]
                 assert {*again} <= {*delivered, *waiting}, "a repeat had another effect than before"
         if running.server.state in PHASES:
-            running._said(running.server.deadline(PHASES[running.server.state]))
+            running.take_events(running.server.deadline(PHASES[running.server.state]))
     assert running.refusals == []
     check(running, params, drops)
 
@@ -174,7 +174,7 @@ def test_any_time_of_the_deadlines(case: tuple[Params, dict[int, Phase]], chance
     while running.server.state in PHASES:
         if not running.queue or chance.random() < 0.05:
             phase = chance.choice([*params.mode.phases, PHASES[running.server.state]])
-            running._said(running.server.deadline(phase))
+            running.take_events(running.server.deadline(phase))
             continue
         message = running.queue.pop(chance.randrange(len(running.queue)))
         count = len(running.refusals)

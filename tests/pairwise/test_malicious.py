@@ -1,6 +1,6 @@
 """Malicious mode: lying servers and lying clients gain nothing, honest rounds are exact.
 
-The attacks are in `malicious.py`; `test_planted_bugs.py` proves that each of them would succeed
+The attacks are in `malicious`; `test_planted_bugs.py` proves that each of them would succeed
 with its defence taken out.
 """
 
@@ -15,7 +15,7 @@ from harness import (
     CONTEXT,
     SESSION,
     Network,
-    Stage,
+    SteppedRound,
     client_of,
     clone,
     directory_of,
@@ -28,20 +28,21 @@ from harness import (
 )
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
-from pairwise.attacks import Liar, cohort, column, refuses, verdict
+from pairwise.attacks import Liar, refuses, shares_of_dealer, started_network, verdict
 from pairwise.malicious import (
+    FOUR_PARTIES,
     HONEST,
-    LIES,
     MALICIOUS_ATTACKS,
     STRANGER,
-    Split,
-    hard,
-    hard_tight,
+    SplitView,
+    malicious_integers,
+    malicious_tight,
     signed,
     waiting,
     wrong_signatures,
 )
 from pairwise.test_planted_bugs import disarm
+from refusals import refused
 
 import secagg
 from secagg import Client, Code, Directory, MemoryLedger, Mode, Params, Phase, Policy, Server
@@ -74,7 +75,7 @@ def test_never_two_sets_are_unmasked() -> None:
     In all 64 cases everybody is handed the best signatures that there are, and at most one set is
     unmasked. With one set for all, it is.
     """
-    base = Liar(hard(4, threshold=3)).share()
+    base = Liar(malicious_integers(4, threshold=3)).share()
     base.deliver(base.everybody)
     start = dict(base.clients)
     unmasked_by_all = 0
@@ -101,7 +102,7 @@ def test_never_two_sets_are_unmasked() -> None:
 @cache
 def after_sharing(n: int, t: int, c: int) -> tuple[Liar, dict[int, dict[int, np.ndarray]]]:
     """A cohort that has dealt its shares, and all shares that the last c parties hold."""
-    liar = Liar(hard(n, threshold=t, colluders=c)).share()
+    liar = Liar(malicious_integers(n, threshold=t, colluders=c)).share()
     held = {}
     for party in range(n - c, n):
         colluder = clone(liar.clients[party])
@@ -165,7 +166,7 @@ def test_whatever_a_server_tells_whom(
     for dealer in range(n):
         alive = {party: one for party, one in answers.items() if dealer in told[party][1]}
         gone = {party: one for party, one in answers.items() if dealer not in told[party][1]}
-        own, mask = column(alive, dealer), column(gone, dealer)
+        own, mask = shares_of_dealer(alive, dealer), shares_of_dealer(gone, dealer)
         if dealer < n - c:
             own |= {party: shares[dealer][3:] for party, shares in held.items()}
             mask |= {party: shares[dealer][:3] for party, shares in held.items()}
@@ -175,7 +176,7 @@ def test_whatever_a_server_tells_whom(
 def test_a_split_view_costs_the_server_the_round() -> None:
     """All honest parties refuse and hold nothing afterwards; no seed can be rebuilt."""
     views = {party: set(range(7)) - {(party + 1) % 5} for party in HONEST}
-    split = Split(views)
+    split = SplitView(views)
     split.ask(split.valid_signatures)
     assert not any(split.answers.values())
     for dealer in range(7):
@@ -189,7 +190,7 @@ def test_one_invalid_signature_ends_the_round(name: str) -> None:
     liar, true = waiting()
     client = liar.clients[0]
     message = liar.signatures(wrong_signatures()[name])
-    with pytest.raises(secagg.Aborted, match=r"party [0-3] did not sign this survivor set"):
+    with refused(secagg.Aborted, Code.SIGNATURE):
         client.receive(message)
     assert client.state is ClientState.ABORTED
     assert refuses(client, liar.signatures(true))
@@ -218,13 +219,13 @@ def test_a_signer_cannot_be_counted_twice() -> None:
 
 def test_signatures_before_the_survivors() -> None:
     """Out of order: refused, and it costs nothing."""
-    liar = Liar(hard(4, threshold=3))
+    liar = Liar(malicious_integers(4, threshold=3))
     true = waiting()[1]
     message = liar.signatures(true)
 
     def early() -> None:
         before = state_of(liar.clients[0])
-        with pytest.raises(secagg.RemoteProtocolError, match="while"):
+        with refused(secagg.RemoteProtocolError, Code.OUT_OF_ORDER):
             liar.clients[0].receive(message)
         assert state_of(liar.clients[0]) == before
 
@@ -273,11 +274,21 @@ def replaced(cohort: int, party: int) -> Directory:
 
 
 STRAYS: dict[str, Callable[[], Client]] = {
-    "context": lambda: _stray(hard(4, threshold=3).round(bytes(32), SESSION), directory_of(4)),
-    "session": lambda: _stray(hard(4, threshold=3).round(CONTEXT, bytes(16)), directory_of(4)),
-    "threshold": lambda: _stray(hard(4, threshold=4).round(CONTEXT, SESSION), directory_of(4)),
-    "length": lambda: _stray(hard(4, 5, threshold=3).round(CONTEXT, SESSION), directory_of(4)),
-    "directory": lambda: _stray(hard(4, threshold=3).round(CONTEXT, SESSION), replaced(4, 1)),
+    "context": lambda: _stray(
+        malicious_integers(4, threshold=3).round(bytes(32), SESSION), directory_of(4)
+    ),
+    "session": lambda: _stray(
+        malicious_integers(4, threshold=3).round(CONTEXT, bytes(16)), directory_of(4)
+    ),
+    "threshold": lambda: _stray(
+        malicious_integers(4, threshold=4).round(CONTEXT, SESSION), directory_of(4)
+    ),
+    "length": lambda: _stray(
+        malicious_integers(4, 5, threshold=3).round(CONTEXT, SESSION), directory_of(4)
+    ),
+    "directory": lambda: _stray(
+        malicious_integers(4, threshold=3).round(CONTEXT, SESSION), replaced(4, 1)
+    ),
 }
 
 
@@ -289,7 +300,7 @@ def test_a_server_that_tells_one_party_something_else(
 
     Even if it did not look at signatures: no ciphertext opens, so nothing is masked or sent.
     """
-    liar = Liar(hard(4, threshold=3))
+    liar = Liar(malicious_integers(4, threshold=3))
     stray = STRAYS[name]()
     first = stray.start()
     entry = dict(liar.entries)
@@ -301,7 +312,7 @@ def test_a_server_that_tells_one_party_something_else(
     assert refuses(clone(liar.clients[0]), roster)
     assert refuses(clone(stray), roster[:4] + session + roster[20:])
 
-    server = cohort(hard(4, threshold=3)).server
+    server = started_network(malicious_integers(4, threshold=3)).server
     if session == SESSION:
         try:
             (event, *_) = server.receive(3, first)
@@ -321,30 +332,30 @@ def test_a_server_that_tells_one_party_something_else(
     # h1 (32) and a commitment (32) come before the ciphertexts (62) for the others, ascending.
     sealed = {party: payload[20 + 64 + 2 * 62 :] for party, payload in payloads.items()}
     delivery = liar.delivery(3, range(4), {**sealed})
-    with pytest.raises(secagg.Aborted, match="0 ciphertexts of others open"):
+    with refused(secagg.Aborted, Code.SHARES):
         stray.receive(delivery[:4] + session + delivery[20:])
 
 
 def test_who_may_join() -> None:
     """Identity and directory belong together, to the mode, and to the index."""
-    agreed = hard(4, threshold=3).round(CONTEXT, SESSION)
+    agreed = malicious_integers(4, threshold=3).round(CONTEXT, SESSION)
     plain = integers(4, threshold=3).round(CONTEXT, SESSION)
     identity, directory = identity_of(0), directory_of(4)
-    with pytest.raises(secagg.ParameterError, match="needs this party's Identity"):
+    with refused(secagg.ParameterError, Code.NO_IDENTITY):
         Client(agreed, 0, directory=directory)
-    with pytest.raises(secagg.ParameterError, match="needs a Directory"):
+    with refused(secagg.ParameterError, Code.NO_DIRECTORY):
         Client(agreed, 0, identity=identity)
-    with pytest.raises(secagg.ParameterError, match="needs this party's Identity"):
+    with refused(secagg.ParameterError, Code.NO_IDENTITY):
         Client(agreed, 0)
-    with pytest.raises(secagg.ParameterError, match="needs a Directory"):
+    with refused(secagg.ParameterError, Code.NO_DIRECTORY):
         Server(agreed)
-    with pytest.raises(secagg.ParameterError, match="no use for a directory"):
+    with refused(secagg.ParameterError, Code.DOWNGRADE):
         Server(plain, directory)
-    with pytest.raises(secagg.ParameterError, match="another verify key at index 1"):
+    with refused(secagg.ParameterError, Code.WRONG_IDENTITY):
         Client(agreed, 1, identity=identity, directory=directory)
-    with pytest.raises(secagg.ParameterError, match="needs a ledger"):
+    with refused(secagg.ParameterError, Code.NO_LEDGER):
         Client(agreed, 0, identity=identity, directory=directory)
-    with pytest.raises(secagg.ParameterError, match="without a ledger"):
+    with refused(secagg.ParameterError, Code.DOWNGRADE):
         Client(plain, 0, ledger=MemoryLedger())
     Client(agreed, 0, Policy(allow_repeats=True), identity=identity, directory=directory)
     Client(agreed, 0, identity=identity, directory=directory, ledger=MemoryLedger())
@@ -358,7 +369,7 @@ def test_thresholds_that_a_server_may_offer(cohort_size: int) -> None:
         for c in range(n):
             fine = 3 * t > 2 * n and 2 * t > n + c and t - c >= 2
             try:
-                params = hard(n, threshold=t, colluders=c)
+                params = malicious_integers(n, threshold=t, colluders=c)
             except secagg.ParameterError:
                 assert not fine, (t, c)
                 continue
@@ -367,20 +378,20 @@ def test_thresholds_that_a_server_may_offer(cohort_size: int) -> None:
             offer = params.round(CONTEXT, SESSION).encode()
             assert secagg.Round.decode(offer).params == params
     assert allowed > 0
-    assert 2 * hard(n).threshold > n + hard(n).colluders
+    assert 2 * malicious_integers(n).threshold > n + malicious_integers(n).colluders
 
 
 # -- cohorts at the limits ------------------------------------------------------------------------
 
 LIMITS = [
-    hard_tight(2, colluders=0),
-    hard_tight(3),
-    hard_tight(3, colluders=1),
-    hard_tight(4, threshold=3, colluders=1),  # 2t = n + c + 1
-    hard_tight(4, threshold=4, colluders=2),
-    hard_tight(7, threshold=5, colluders=2),  # 2t = n + c + 1
-    hard_tight(10, threshold=7, colluders=3),  # 2t = n + c + 1
-    hard_tight(10, threshold=7, colluders=0, min_survivors=9),
+    malicious_tight(2, colluders=0),
+    malicious_tight(3),
+    malicious_tight(3, colluders=1),
+    malicious_tight(4, threshold=3, colluders=1),  # 2t = n + c + 1
+    malicious_tight(4, threshold=4, colluders=2),
+    malicious_tight(7, threshold=5, colluders=2),  # 2t = n + c + 1
+    malicious_tight(10, threshold=7, colluders=3),  # 2t = n + c + 1
+    malicious_tight(10, threshold=7, colluders=0, min_survivors=9),
 ]
 
 
@@ -402,7 +413,8 @@ def test_cohorts_at_the_limits(params: Params) -> None:
         assert run.refusals == {}
         run = play(params, dict.fromkeys(range(n - least + 1), phase))
         assert run.result is None
-        assert f"{least} are needed" in run.reason
+        assert run.code is Code.QUORUM
+        assert f"{least} are" in run.reason
 
 
 @pytest.mark.parametrize("suite", list(secagg.Suite))
@@ -439,14 +451,14 @@ def test_secure_sum_in_malicious_mode() -> None:
 
 def test_a_party_that_signs_and_vanishes() -> None:
     """Its input is in the sum, which is exact with the others' shares."""
-    network = cohort(LIES, drops={3: Phase.UNMASK}).run()
+    network = started_network(FOUR_PARTIES, drops={3: Phase.UNMASK}).run()
     assert verdict(network, (0, 1, 2, 3)) == ""
     assert network.refusals == []
 
 
 def test_a_party_that_does_not_sign() -> None:
     """Its input is in the sum; it is not asked to unmask, and its shares are not taken."""
-    network = cohort(LIES, drops={3: Phase.CONSISTENCY}).run()
+    network = started_network(FOUR_PARTIES, drops={3: Phase.CONSISTENCY}).run()
     assert verdict(network, (0, 1, 2, 3)) == ""
     assert "consistency" in network.dropped[3]
     assert network.clients[3].state is ClientState.AWAITING_SIGNATURES
@@ -456,55 +468,55 @@ def test_a_party_that_does_not_sign() -> None:
 
 def test_a_silent_party_does_not_come_back() -> None:
     """A signature after the deadline, and shares of a party that never signed: refused."""
-    stage = Stage(LIES)
-    messages = stage.until(Phase.CONSISTENCY)
+    stepped = SteppedRound(FOUR_PARTIES)
+    messages = stepped.until(Phase.CONSISTENCY)
     late = messages.pop(3)
-    stage.to_server(messages)
-    stage.deadline(Phase.CONSISTENCY)
-    before = state_of(stage.server)
+    stepped.to_server(messages)
+    stepped.deadline(Phase.CONSISTENCY)
+    before = state_of(stepped.server)
     with pytest.raises(secagg.RemoteProtocolError):
-        stage.server.receive(3, late)
-    unmask = stage.answers((0, 1, 2))
+        stepped.server.receive(3, late)
+    unmask = stepped.answers((0, 1, 2))
     with pytest.raises(secagg.RemoteProtocolError):
-        stage.server.receive(3, unmask[2])
-    assert state_of(stage.server) == before
-    assert verdict(stage.finish(unmask), (0, 1, 2, 3)) == ""
+        stepped.server.receive(3, unmask[2])
+    assert state_of(stepped.server) == before
+    assert verdict(stepped.finish(unmask), (0, 1, 2, 3)) == ""
 
 
 @pytest.mark.parametrize("first_is_true", [True, False])
 def test_an_equivocating_signer(first_is_true: bool) -> None:
     """The first message counts: a true one is kept, a false one costs its sender the round."""
-    stage = Stage(LIES)
-    messages = stage.until(Phase.CONSISTENCY)
+    stepped = SteppedRound(FOUR_PARTIES)
+    messages = stepped.until(Phase.CONSISTENCY)
     true = messages.pop(3)
     lie = Consistency(signed(identity_of(3), bytes(32))).encode(SESSION)
-    stage.to_server({3: true if first_is_true else lie})
-    before = state_of(stage.server)
+    stepped.to_server({3: true if first_is_true else lie})
+    before = state_of(stepped.server)
     with pytest.raises(secagg.RemoteProtocolError):
-        stage.server.receive(3, lie if first_is_true else true)
-    assert state_of(stage.server) == before
-    assert (3 in stage.dropped) is not first_is_true
-    assert verdict(stage.finish(messages), (0, 1, 2, 3)) == ""
+        stepped.server.receive(3, lie if first_is_true else true)
+    assert state_of(stepped.server) == before
+    assert (3 in stepped.dropped) is not first_is_true
+    assert verdict(stepped.finish(messages), (0, 1, 2, 3)) == ""
 
 
 def test_bad_signers_below_the_threshold_fail_the_round() -> None:
     """Two of four sign nothing: too few are left, nobody unmasks."""
-    stage = Stage(LIES)
-    messages = stage.until(Phase.CONSISTENCY)
+    stepped = SteppedRound(FOUR_PARTIES)
+    messages = stepped.until(Phase.CONSISTENCY)
     lie = Consistency(bytes(64)).encode(SESSION)
-    network: Network = stage.finish({**messages, 2: lie, 3: lie})
+    network: Network = stepped.finish({**messages, 2: lie, 3: lie})
     assert network.result is None
-    assert stage.failure is not None
-    assert stage.failure.reason == "2 parties sent consistency, 3 are needed"
-    assert all(c.state is ClientState.AWAITING_SIGNATURES for c in stage.clients.values())
+    assert stepped.failure is not None
+    assert stepped.failure.code is Code.QUORUM
+    assert all(c.state is ClientState.AWAITING_SIGNATURES for c in stepped.clients.values())
 
 
 def test_a_semi_honest_message_in_a_malicious_round() -> None:
     """Shorter by its signature: malformed, and the sender may still send the true one."""
-    plain = Stage(integers(4, threshold=3))
-    stage = Stage(hard(4, threshold=3))
+    plain = SteppedRound(integers(4, threshold=3))
+    stepped = SteppedRound(malicious_integers(4, threshold=3))
     for phase in (Phase.ADVERTISE_KEYS, Phase.MASKED_INPUT):
-        theirs, ours = plain.clone().until(phase), stage.clone()
+        theirs, ours = plain.clone().until(phase), stepped.clone()
         messages = ours.until(phase)
         before = state_of(ours.server)
         with pytest.raises(secagg.DecodeError):
@@ -518,11 +530,11 @@ def test_no_consistency_step_in_semi_honest_mode() -> None:
     params = integers(4, threshold=3)
     liar, true = waiting()
     for phase in Mode.SEMI_HONEST.phases:
-        stage = Stage(params)
-        stage.until(phase)
+        stepped = SteppedRound(params)
+        stepped.until(phase)
         signature = Consistency(true[3]).encode(SESSION)
         assert signature[3] == MessageType.CONSISTENCY
-        with pytest.raises(secagg.RemoteProtocolError, match="while"):
-            stage.server.receive(3, signature)
-        with pytest.raises(secagg.RemoteProtocolError, match="while"):
-            stage.clients[0].receive(liar.signatures(true))
+        with refused(secagg.RemoteProtocolError, Code.OUT_OF_ORDER):
+            stepped.server.receive(3, signature)
+        with refused(secagg.RemoteProtocolError, Code.OUT_OF_ORDER):
+            stepped.clients[0].receive(liar.signatures(true))

@@ -323,8 +323,8 @@ DEFENCES = [
     Defence("opened ciphertexts", guard(ClientSteps._on_delivery, Code.SHARES), "junk_ciphertexts",
             "0 confirmed peers"),
     Defence("quorum of U3", no_quorum_in(S), "small_u3", "recovered the input"),
-    Defence("policy's quorum", guard(Policy.check, Code.POLICY_SURVIVORS), "quorum_below_own_policy",
-            "minimum"),
+    Defence("policy's quorum", guard(Policy.check, Code.POLICY_SURVIVORS),
+            "quorum_below_own_policy", "minimum"),
     Defence("self in U1", no_membership_in(R), "self_missing_from_u1", "crash"),
     Defence("self in U2", no_membership_in(D), "self_missing_from_u2", "nobody masks"),
     Defence("self in U3", no_membership_in(S), "self_missing_from_u3", "own mask seed"),
@@ -397,7 +397,8 @@ DEFENCES = [
     Defence("correction of shares", no_correction, "junk_share_to_spare", "the round failed"),
     Defence("shares of U2 only", guard(ServerSteps.on_unmask, Code.FOREIGN_SHARE),
             "shares_of_outsiders", "a share of a party that did not share"),
-    Defence("dropped parties stay out, both layers", guard(Server.receive, Code.DROPPED, Code.OUT_OF_ORDER),
+    Defence("dropped parties stay out, both layers", guard(Server.receive, Code.DROPPED,
+            Code.OUT_OF_ORDER),
             "dropped_party_goes_on", "came back"),
     Defence("server's quorum", guard(Server._phase_over, Code.QUORUM),
             "too_few_for_the_quorum", "was announced"),
@@ -405,8 +406,8 @@ DEFENCES = [
             "shares_outside_the_field", "took a share"),
     Defence("elements of the field", elements_reduced, "elements_outside_the_field", "took"),
     # Malicious mode.
-    Defence("consistency signatures", guard(ClientSteps._on_signatures, Code.SIGNATURE), "split_view",
-            "recovered the input"),
+    Defence("consistency signatures", guard(ClientSteps._on_signatures, Code.SIGNATURE),
+            "split_view", "recovered the input"),
     Defence("consistency signatures, one U2", guard(ClientSteps._on_signatures, Code.SIGNATURE),
             "split_survivors", "recovered the sum of two"),
     Defence("consistency signatures, every kind", guard(ClientSteps._on_signatures, Code.SIGNATURE),
@@ -453,8 +454,8 @@ DEFENCES = [
     Defence("consistency signature, server", guard(ServerSteps.on_consistency, Code.SIGNATURE),
             "consistency_badly_signed", "the round failed"),
     Defence("directory in h0, and its signatures",
-            both(guard(ServerSteps.on_advertise_keys, Code.CONTEXT, Code.SIGNATURE)), "other_directory",
-            "the round failed"),
+            both(guard(ServerSteps.on_advertise_keys, Code.CONTEXT, Code.SIGNATURE)),
+            "other_directory", "the round failed"),
 ]  # fmt: skip
 
 
@@ -463,6 +464,7 @@ def table() -> Iterator[list[str]]:
     """Rows of the table, printed in the end."""
     rows: list[str] = []
     yield rows
+
     print(f"\n\n{'defence taken out':<38}{'attack that catches it':<34}what it then reports")  # noqa: T201
     print("\n".join(rows))  # noqa: T201
 

@@ -126,8 +126,8 @@ DEFENCES = [
             "resent though its claim failed"),
     Defence("failing ledger stops a client", contribution_failure_ignored,
             "unclaimed_contribution", "left though its claim failed"),
-    Defence("claim of a resumption", guard(CLIENT_RESUME, Code.REPEATED_RESUMPTION), "resumed_twice",
-            "recovered the input"),
+    Defence("claim of a resumption", guard(CLIENT_RESUME, Code.REPEATED_RESUMPTION),
+            "resumed_twice", "recovered the input"),
     Defence("memory of resumptions", forgetful(MemoryLedger, Once.RESUMPTION), "resumed_twice",
             "recovered the input"),
     Defence("directory at resumption", guard(CLIENT_RESUME, Code.WRONG_DIRECTORY),
@@ -152,6 +152,7 @@ def table() -> Iterator[list[str]]:
     """Rows of the table, printed in the end."""
     rows: list[str] = []
     yield rows
+
     print(f"\n\n{'defence taken out':<38}{'attack that catches it':<34}what it then reports")  # noqa: T201
     print("\n".join(rows))  # noqa: T201
 

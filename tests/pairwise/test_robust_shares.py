@@ -14,9 +14,9 @@ import pytest
 from harness import SESSION, Network, seeded, tight
 from hypothesis import given
 from hypothesis import strategies as st
-from pairwise.attacks import Liar, body, junk, meddle, verdict
+from pairwise.attacks import Liar, body, tampered_round, verdict, with_wrong_shares
 
-from secagg import Params, Phase
+from secagg import Code, Params, Phase
 from secagg.pairwise import keys
 from secagg.pairwise.messages import Unmask
 from secagg.primitives import agreement, seal, shamir
@@ -45,11 +45,13 @@ def lying(
 
     def change(messages: dict[int, bytes]) -> dict[int, bytes]:
         return {
-            holder: junk(message, params, sorted(wrong.get(holder, ())), by + unrelated(holder))
+            holder: with_wrong_shares(
+                message, params, sorted(wrong.get(holder, ())), by + unrelated(holder)
+            )
             for holder, message in messages.items()
         }
 
-    return meddle(params, MessageType.UNMASK, change, drops)
+    return tampered_round(params, MessageType.UNMASK, change, drops)
 
 
 CASES = [(n, t) for n in range(3, 9) for t in range(n // 2 + 1, n + 1)]
@@ -73,7 +75,7 @@ def test_up_to_the_bound_every_dealer_is_corrected(n: int, t: int) -> None:
         assert network.result is None
         assert network.failure is not None
         assert network.failure.disputes != ()
-        assert "do not fit together" in network.failure.reason
+        assert network.failure.code is Code.COMMITMENT
 
 
 @pytest.mark.parametrize(("n", "t"), [(4, 3), (5, 3), (7, 4), (9, 5)], ids=str)
@@ -146,10 +148,13 @@ def test_t_colluding_holders_can_put_an_honest_one_in_dispute() -> None:
     params = tight(4, threshold=3)
 
     def change(messages: dict[int, bytes]) -> dict[int, bytes]:
-        lies = {liar: junk(messages[liar], params, range(4), liar + 1) for liar in (0, 1, 2)}
+        lies = {
+            liar: with_wrong_shares(messages[liar], params, range(4), liar + 1)
+            for liar in (0, 1, 2)
+        }
         return {**messages, **lies}
 
-    network = meddle(params, MessageType.UNMASK, change)
+    network = tampered_round(params, MessageType.UNMASK, change)
     assert verdict(network, range(4)) == ""
     assert network.result is not None
     assert network.result.disputes == tuple((dealer, 3) for dealer in range(4))
@@ -182,7 +187,7 @@ def test_coordinated_junk(name: str, n: int, t: int) -> None:
             changed[liar] = Unmask(answer.dealers, shares).encode(SESSION, n)
         return changed
 
-    network = meddle(params, MessageType.UNMASK, change)
+    network = tampered_round(params, MessageType.UNMASK, change)
     assert verdict(network, range(n)) == ""
     assert network.result is not None
     assert {holder for _, holder in network.result.disputes} == set(liars)
@@ -215,7 +220,7 @@ def test_a_consistent_lie_of_many_is_caught_by_the_commitment(
             changed[liar] = Unmask(answers[liar].dealers, shares).encode(SESSION, n)
         return changed
 
-    network = meddle(params, MessageType.UNMASK, change)
+    network = tampered_round(params, MessageType.UNMASK, change)
     assert network.result is None
     assert network.failure is not None
     assert {dealer for dealer, _ in network.failure.disputes} == {0}
@@ -250,7 +255,7 @@ def spoiled(
             changed[dealer] = bytes(data)
         return changed
 
-    return meddle(params, MessageType.SHARE_KEYS, change, drops)
+    return tampered_round(params, MessageType.SHARE_KEYS, change, drops)
 
 
 @pytest.mark.parametrize("gone", [False, True], ids=["dealer stays", "dealer vanishes"])
@@ -272,7 +277,7 @@ def test_a_ciphertext_that_does_not_open_costs_one_share(n: int, t: int, gone: b
             assert network.result is None
             assert network.failure is not None
             assert set(network.failure.disputes) == {(0, holder) for holder in range(1, count + 1)}
-            assert f"{holders - count} shares of party 0's seed" in network.failure.reason
+            assert network.failure.code is Code.SHARES
 
 
 @pytest.mark.parametrize("which", [0, 1], ids=["mask seed", "self seed"])
@@ -302,9 +307,11 @@ def test_answers_without_any_share() -> None:
     """A round in which nobody gives a share fails for that reason, and names who gave none."""
     params = tight(4, threshold=3)
     none = Unmask(PartySet.of([], 4), np.empty((0, shamir.LIMBS), np.uint64)).encode(SESSION, 4)
-    network = meddle(params, MessageType.UNMASK, lambda messages: dict.fromkeys(messages, none))
+    network = tampered_round(
+        params, MessageType.UNMASK, lambda messages: dict.fromkeys(messages, none)
+    )
     assert network.failure is not None
-    assert network.failure.reason == "0 shares of party 0's seed are left, 3 are needed"
+    assert network.failure.code is Code.SHARES
     assert network.failure.disputes == tuple((0, holder) for holder in range(4))
 
 
@@ -324,16 +331,16 @@ def test_absent_and_wrong_shares_together() -> None:
 
 def _spoiled_and_lying(params: Params, pairs: set[tuple[int, int]], liars: set[int]) -> Network:
     """Both in one round: the unmask messages are changed on their way."""
-    true = Network._up
+    true = Network.send_up
 
     def up(self: Network, party: int, payload: bytes) -> None:
         if party in liars and payload[3] == MessageType.UNMASK:
             dealers = Unmask.read(body(payload), params).dealers
-            payload = junk(payload, params, dealers, 5 + party)
+            payload = with_wrong_shares(payload, params, dealers, 5 + party)
         true(self, party, payload)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Network, "_up", up)
+        patch.setattr(Network, "send_up", up)
         return spoiled(params, pairs)
 
 

@@ -1,9 +1,9 @@
 """Random schedules: a server that lies to everybody, clients that lie, and a network that is bad.
 
-Thousands of schedules are played to real clients and servers. Of a lying server (`schedules.py`)
-the judge says what it could compute from all that it and its colluders hold; of lying clients and a
-bad network (`bad_network.py`), whether the sum is exact and nobody honest was harmed. Defences are
-then taken out one by one, and the same schedules must find that out.
+Thousands of schedules (`schedules`) are played to real clients and servers. Of a lying server the
+judge says what it could compute from all that it and its colluders hold; of lying clients and a bad
+network, whether the sum is exact and nobody honest was harmed. Defences are then taken out one by
+one, and the same schedules must find that out.
 
 `pytest -s` prints how often each move was made and had an effect. The marker `slow` has
 100,000 of each kind.
@@ -17,10 +17,22 @@ from dataclasses import dataclass
 import hypothesis
 import pytest
 from hypothesis import HealthCheck, settings
-from pairwise import judge, schedules
-from pairwise.bad_network import SPARSE_CASES, BadNetwork, Weather, weathers
-from pairwise.judge import Finding, Knowledge, conduct, secrecy
-from pairwise.schedules import DROPPING, Lie, LyingServer, Plan, hard_tight, plans, reached
+from pairwise.malicious import malicious_tight
+from pairwise.schedules.bad_network import BadNetwork
+from pairwise.schedules.lying_server import LyingServer, earlier_round, progress_of, sealed_by
+from pairwise.schedules.network_judge import NetworkJudge
+from pairwise.schedules.network_plan import SPARSE_CASES, NetworkSchedule
+from pairwise.schedules.network_strategies import network_schedules
+from pairwise.schedules.replayed_client import dealt_shares, h0_of, replay, seeds_of
+from pairwise.schedules.roster_lies import entry_signed_by
+from pairwise.schedules.server_judge import (
+    Finding,
+    Knowledge,
+    conduct_violations,
+    secrecy_violations,
+)
+from pairwise.schedules.server_plan import DROPPING, Lie, Plan, legal_params_of
+from pairwise.schedules.server_strategies import THEMES, plans
 from pairwise.test_planted_bugs import DEFENCES, disarm
 
 import secagg
@@ -34,8 +46,8 @@ CAP = 2000  # schedules in which a missing defence must be found
 # The schedules of a shard are the same in every run, unless the profile draws them afresh.
 FIXED = settings.default.derandomize  # type: ignore[union-attr]
 CACHES = (
-    judge.after, judge.h0_of, judge.seeds_of, judge.dealing, schedules.entry_by,
-    schedules.sealed_by, schedules.earlier, schedules.legal_for,
+    replay, h0_of, seeds_of, dealt_shares, entry_signed_by, sealed_by, earlier_round,
+    legal_params_of,
 )  # fmt: skip
 
 
@@ -106,15 +118,15 @@ def a_lying_server(number: int, count: int = SHARD) -> Tally:
     tally = Tally("")
 
     def play(plan: Plan) -> None:
-        world = LyingServer(plan).play()
-        found, knowledge = secrecy(world.evidence)
-        assert found + conduct(world.evidence) == []
+        server = LyingServer(plan).play()
+        found, knowledge = secrecy_violations(server.evidence)
+        assert found + conduct_violations(server.evidence) == []
         sums = knowledge.sums()
         if tally.far["schedules"] % 8 == 0:
             for parties in sums:  # the judge's word against what can really be computed
                 assert knowledge.recover(parties) == knowledge.inputs(parties)
-        far = {**reached(world), "sums": bool(sums), "with lies": bool(world.used)}
-        tally.add(far, world.used, world.effect)
+        far = {**progress_of(server), "sums": bool(sums), "with lies": bool(server.used)}
+        tally.add(far, server.used, server.effect)
 
     rounds(plans(), play, number, count)
     return tally
@@ -124,9 +136,9 @@ def a_bad_network(number: int, count: int = SHARD, cases: tuple[Params, ...] = (
     """The same, of lying clients and a bad network."""
     tally = Tally("")
 
-    def play(weather: Weather) -> None:
-        net = BadNetwork(weather).play()
-        assert net.verdict() == []
+    def play(schedule: NetworkSchedule) -> None:
+        net = BadNetwork(schedule).play()
+        assert NetworkJudge(net).verdict() == []
         far = {
             "sums": net.result is not None,
             "sums with wrong shares": bool(net.result and net.result.disputes),
@@ -139,7 +151,7 @@ def a_bad_network(number: int, count: int = SHARD, cases: tuple[Params, ...] = (
         }
         tally.add(far, net.used, net.effect)
 
-    rounds(weathers(cases), play, number, count)
+    rounds(network_schedules(cases), play, number, count)
     return tally
 
 
@@ -202,7 +214,7 @@ def test_many_more(shard: Callable[[int, int], Tally], number: int) -> None:
 def test_every_move_is_made_and_some_come_through() -> None:
     """No kind of lie is dead: each is told, and those that clients cannot notice are taken."""
     tally = a_lying_server(1000, 2 * SHARD)
-    kinds = {kind for theme in schedules.THEMES.values() for kind in theme}
+    kinds = {kind for theme in THEMES.values() for kind in theme}
     assert kinds - tally.used.keys() == set()
     for kind in ("vanish", "dealt by a colluder", "another U2",
                  "another U3", "again", "signers left out"):  # fmt: skip
@@ -335,7 +347,7 @@ def is_proved(finding: Finding, knowledge: Knowledge) -> bool:
     if finding.what == "both seeds":
         (party,) = finding.parties
         seeds = (knowledge.seed(party, own=False), knowledge.seed(party, own=True))
-        return seeds == judge.seeds_of(knowledge.evidence.witnesses[party].seat)
+        return seeds == seeds_of(knowledge.evidence.clients[party].setup)
     return True
 
 
@@ -353,12 +365,12 @@ def test_a_lying_server_finds_the_missing_defence(
             evidence = LyingServer(plan).play().evidence
         except CRASHES as error:
             return "" if bug.finds == SECRET else f"crash: {error!r}"
-        found, knowledge = secrecy(evidence)
+        found, knowledge = secrecy_violations(evidence)
         for finding in found:
             assert is_proved(finding, knowledge)
             return f"{finding.what}: {finding.parties}" if bug.finds == SECRET else ""
         if bug.finds == CONDUCT:
-            return ", ".join(sorted({one.what for one in conduct(evidence)}))
+            return ", ".join(sorted({one.what for one in conduct_violations(evidence)}))
         return ""
 
     count, said = hunt(plans(), look)
@@ -375,14 +387,14 @@ def test_lying_clients_and_a_bad_network_find_the_missing_defence(
     """A wrong sum, a round lost for nothing, or an honest party harmed."""
     planted(name)
 
-    def look(weather: object) -> str:
-        assert isinstance(weather, Weather)
+    def look(schedule: object) -> str:
+        assert isinstance(schedule, NetworkSchedule)
         try:
-            return "; ".join(BadNetwork(weather).play().verdict())
+            return "; ".join(NetworkJudge(BadNetwork(schedule).play()).verdict())
         except CRASHES as error:
             return f"crash: {error!r}"
 
-    count, said = hunt(weathers(), look)
+    count, said = hunt(network_schedules(), look)
     assert said
     table.append(f"{name:<40}{count:<10}{said}")
 
@@ -397,7 +409,7 @@ def test_another_layer_keeps_the_secrets(bug: Bug, planted: Callable[[str], None
     def look(plan: object) -> str:
         assert isinstance(plan, Plan)
         try:
-            found, _ = secrecy(LyingServer(plan).play().evidence)
+            found, _ = secrecy_violations(LyingServer(plan).play().evidence)
         except CRASHES:
             return ""
         return "; ".join(one.what for one in found)
@@ -409,13 +421,13 @@ def test_another_layer_keeps_the_secrets(bug: Bug, planted: Callable[[str], None
 def test_too_many_colluders_are_found(monkeypatch: Patch, table: list[str]) -> None:
     """With 2t = n + c two survivor sets find their signers: the bound is no formality."""
     with pytest.raises(secagg.ParameterError):
-        hard_tight(7, threshold=5, colluders=3)
+        malicious_tight(7, threshold=5, colluders=3)
     disarm(monkeypatch, Params._check_complete, Code.UNSAFE_THRESHOLD)
-    case = hard_tight(7, threshold=5, colluders=3)
+    case = malicious_tight(7, threshold=5, colluders=3)
 
     def look(plan: object) -> str:
         assert isinstance(plan, Plan)
-        found, _ = secrecy(LyingServer(plan).play().evidence)
+        found, _ = secrecy_violations(LyingServer(plan).play().evidence)
         return "; ".join(one.what for one in found)
 
     count, said = hunt(plans((case,)), look)
@@ -428,9 +440,9 @@ def test_an_honest_schedule_gives_the_sum() -> None:
     none: frozenset[int] = frozenset()
     for params in DROPPING:
         nobody = (none, none, none)
-        world = LyingServer(Plan(params, (), (nobody, nobody))).play()
-        found, knowledge = secrecy(world.evidence)
-        assert found == conduct(world.evidence) == []
+        server = LyingServer(Plan(params, (), (nobody, nobody))).play()
+        found, knowledge = secrecy_violations(server.evidence)
+        assert found == conduct_violations(server.evidence) == []
         everybody = tuple(range(params.cohort))
         assert knowledge.sums() == [everybody]
         assert knowledge.recover(everybody) == knowledge.inputs(everybody)
@@ -440,9 +452,9 @@ def test_a_schedule_is_told_as_planned() -> None:
     """A lie of each step meets its victim, and the others go on: what "effect" means."""
     none: frozenset[int] = frozenset()
     nobody = (none, none, none)
-    params = hard_tight(4, threshold=3, colluders=1)
+    params = malicious_tight(4, threshold=3, colluders=1)
     lies = (Lie("signers left out", 0, 0, 3), Lie("vanish", 1, 0, 3))
-    world = LyingServer(Plan(params, (3,), (nobody, nobody), lies=lies)).play()
-    assert {party: len(one.answers) for party, one in world.honest.items()} == {0: 0, 1: 0, 2: 1}
-    assert {party: len(one.signed) for party, one in world.honest.items()} == {0: 1, 1: 0, 2: 1}
-    assert world.effect["vanish"] == 1
+    server = LyingServer(Plan(params, (3,), (nobody, nobody), lies=lies)).play()
+    assert {party: len(one.answers) for party, one in server.honest.items()} == {0: 0, 1: 0, 2: 1}
+    assert {party: len(one.signed) for party, one in server.honest.items()} == {0: 1, 1: 0, 2: 1}
+    assert server.effect["vanish"] == 1

@@ -16,20 +16,22 @@ from harness import (
     CONTEXT,
     MODES,
     SESSION,
-    Stage,
+    SteppedRound,
     expected_sum,
     input_of,
     integers,
     state_of,
 )
 from pairwise.attacks import Liar
-from pairwise.mortal import KEY, fresh, pins
-from pairwise.stored import HARD, in_fork
+from pairwise.restarts import KEY, directory_for, new_client
+from pairwise.stored import FOUR_MALICIOUS, in_fork
+from refusals import refused
 
 from secagg import (
     SERVER,
     Aborted,
     Client,
+    Code,
     Completed,
     LocalProtocolError,
     MemoryLedger,
@@ -64,19 +66,19 @@ def _eager_threads() -> Iterator[None]:
 # ---- forks --------------------------------------------------------------------------------
 
 
-def stage_with_ledger(mode: Mode) -> Stage:
+def stage_with_ledger(mode: Mode) -> SteppedRound:
     """A round whose server can be stored."""
-    stage = Stage(integers(4, threshold=3, mode=mode))
-    stage.server = Server(stage.round, pins(stage.params), MemoryLedger())
-    stage.server.start()
-    return stage
+    stepped = SteppedRound(integers(4, threshold=3, mode=mode))
+    stepped.server = Server(stepped.round, directory_for(stepped.params), MemoryLedger())
+    stepped.server.start()
+    return stepped
 
 
-def client_calls(stage: Stage) -> dict[str, Callable[[Client], object]]:
+def client_calls(stepped: SteppedRound) -> dict[str, Callable[[Client], object]]:
     """Every public method of a client."""
     return {
         "start": lambda client: client.start(),
-        "receive": lambda client: client.receive(stage.outbox[0]),
+        "receive": lambda client: client.receive(stepped.outbox[0]),
         "submit": lambda client: client.submit(input_of(0)),
         "resend": lambda client: client.resend(),
         "suspend": lambda client: client.suspend(KEY),
@@ -84,7 +86,7 @@ def client_calls(stage: Stage) -> dict[str, Callable[[Client], object]]:
     }
 
 
-def server_calls(stage: Stage, message: bytes) -> dict[str, Callable[[Server], object]]:
+def server_calls(stepped: SteppedRound, message: bytes) -> dict[str, Callable[[Server], object]]:
     """Every public method of a server."""
     return {
         "start": lambda server: server.start(),
@@ -99,14 +101,14 @@ def server_calls(stage: Stage, message: bytes) -> dict[str, Callable[[Server], o
 
 def test_every_public_method_is_listed_here() -> None:
     """A new one must say whether a forked child may call it."""
-    stage = stage_with_ledger(Mode.SEMI_HONEST)
+    stepped = stage_with_ledger(Mode.SEMI_HONEST)
 
     def methods(kind: type) -> set[str]:
         return {name for name in vars(kind) if not name.startswith("_")}
 
     harmless = {"resume", "state"}  # a constructor; a look
-    assert methods(Client) - harmless - {"clipped"} == client_calls(stage).keys()
-    assert methods(Server) - harmless == server_calls(stage, b"").keys()
+    assert methods(Client) - harmless - {"clipped"} == client_calls(stepped).keys()
+    assert methods(Server) - harmless == server_calls(stepped, b"").keys()
     # Resumed in the child, an object is the child's: the ledger decides which of the two lives.
 
 
@@ -116,15 +118,15 @@ def test_a_forked_child_may_not_use_a_client_or_a_server(mode: Mode) -> None:
 
     The parent goes on unharmed, to the exact sum.
     """
-    stage = stage_with_ledger(mode)
-    stage.to_server(stage.advertise())
-    client, message = stage.clients[0], stage.answers([1])[1]
+    stepped = stage_with_ledger(mode)
+    stepped.to_server(stepped.advertise())
+    client, message = stepped.clients[0], stepped.answers([1])[1]
 
     def child() -> bytes:
         said = []
         for party, calls in (
-            (client, client_calls(stage)),
-            (stage.server, server_calls(stage, message)),
+            (client, client_calls(stepped)),
+            (stepped.server, server_calls(stepped, message)),
         ):
             before = state_of(party)  # type: ignore[arg-type]
             for name, call in calls.items():
@@ -137,18 +139,18 @@ def test_a_forked_child_may_not_use_a_client_or_a_server(mode: Mode) -> None:
             said.append("unchanged" if state_of(party) == before else "changed")  # type: ignore[arg-type]
         return "\n".join(said).encode()
 
-    before = state_of(client), state_of(stage.server)
+    before = state_of(client), state_of(stepped.server)
     said = in_fork(child).decode().splitlines()
-    assert (state_of(client), state_of(stage.server)) == before
+    assert (state_of(client), state_of(stepped.server)) == before
     reason = "is used by the process that made it, not by a forked child: both would use the same"
     refused = [line for line in said if reason in line]
     assert len(refused) == 13
     assert sum("a Client is" in line for line in refused) == 6
     assert [line for line in said if line not in refused] == ["unchanged", "unchanged"]
-    stage.to_server({1: message})
-    stage.finish(stage.answers([0, 2, 3]))
-    assert stage.result is not None
-    assert stage.result.total.tolist() == expected_sum(range(4))
+    stepped.to_server({1: message})
+    stepped.finish(stepped.answers([0, 2, 3]))
+    assert stepped.result is not None
+    assert stepped.result.total.tolist() == expected_sum(range(4))
 
 
 @either_mode
@@ -156,9 +158,9 @@ def test_a_child_may_have_its_own(mode: Mode) -> None:
     """A whole round within the child."""
 
     def child() -> bytes:
-        stage = stage_with_ledger(mode)
-        stage.finish(stage.advertise())
-        return repr(stage.result.total.tolist() if stage.result else None).encode()
+        stepped = stage_with_ledger(mode)
+        stepped.finish(stepped.advertise())
+        return repr(stepped.result.total.tolist() if stepped.result else None).encode()
 
     assert in_fork(child).decode() == repr(expected_sum(range(4)))
 
@@ -175,7 +177,7 @@ def test_a_stored_client_lives_in_the_child_or_in_the_parent(tmp_path: Path) -> 
 
         if first == "child":
             assert in_fork(live) == b"<secagg.Client 0 of 4: awaiting roster>"
-            with pytest.raises(StateError, match="was resumed before"):
+            with refused(StateError, Code.REPEATED_RESUMPTION):
                 live()
         else:
             live()
@@ -203,15 +205,15 @@ def test_a_lock_that_was_held_does_not_hang_the_child() -> None:
 )
 def test_neither_is_copied_nor_pickled(mode: Mode, way: Callable[[object], object]) -> None:
     """Before and in a round, and by every protocol of pickle."""
-    stage = stage_with_ledger(mode)
-    for messages in ({}, stage.advertise()):
-        stage.to_server(messages)
-        for party, name in ((stage.clients[0], "Client"), (stage.server, "Server")):
+    stepped = stage_with_ledger(mode)
+    for messages in ({}, stepped.advertise()):
+        stepped.to_server(messages)
+        for party, name in ((stepped.clients[0], "Client"), (stepped.server, "Server")):
             with pytest.raises(TypeError, match=f"a {name} is neither copied nor pickled"):
                 way(party)
     for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
         with pytest.raises(TypeError):
-            pickle.dumps([stage.server], protocol)
+            pickle.dumps([stepped.server], protocol)
 
 
 # ---- threads ------------------------------------------------------------------------------
@@ -243,8 +245,8 @@ class Waiting:
 
 def ready(ledger: object) -> Client:
     """Party 0 in malicious mode, that was asked for its input."""
-    liar = Liar(HARD)
-    client = fresh(liar.round, 0, ledger)  # type: ignore[arg-type]
+    liar = Liar(FOUR_MALICIOUS)
+    client = new_client(liar.round, 0, ledger)  # type: ignore[arg-type]
     client.start()
     liar.clients[0] = client
     liar.share()
@@ -278,23 +280,23 @@ def winner(outcomes: list[Outcome], error: type[Exception]) -> Outcome:
 @either_mode
 def test_of_many_threads_one_wins(mode: Mode) -> None:
     """Eight threads at each step of one client: one message comes out, and the round is right."""
-    stage = Stage(integers(4, threshold=3, mode=mode))
-    client = stage.clients[0]
+    stepped = SteppedRound(integers(4, threshold=3, mode=mode))
+    client = stepped.clients[0]
     first = winner(at_once([client.start] * 8), LocalProtocolError)
-    stage.to_server(stage.advertise([1, 2, 3]) | {0: first})  # type: ignore[dict-item]
-    same = at_once([lambda: client.receive(stage.outbox[0])] * 8)
+    stepped.to_server(stepped.advertise([1, 2, 3]) | {0: first})  # type: ignore[dict-item]
+    same = at_once([lambda: client.receive(stepped.outbox[0])] * 8)
     assert all(one == same[0] for one in same), "a repetition gets the same bytes"
-    stage.to_server(stage.answers([1, 2, 3]) | {0: same[0][0].payload})  # type: ignore[index]
-    client.receive(stage.outbox[0])
+    stepped.to_server(stepped.answers([1, 2, 3]) | {0: same[0][0].payload})  # type: ignore[index]
+    client.receive(stepped.outbox[0])
     inputs = [input_of(party) for party in (0, 1, 2, 3)] * 2
     masked = at_once([lambda values=values: client.submit(values) for values in inputs])
     won = masked.index(winner(masked, LocalProtocolError))
     assert client.resend() == [Send(SERVER, masked[won])]  # type: ignore[arg-type]
-    stage.to_server(stage.answers([1, 2, 3]) | {0: masked[won]})  # type: ignore[dict-item]
-    stage.finish(stage.answers())
-    assert stage.result is not None
+    stepped.to_server(stepped.answers([1, 2, 3]) | {0: masked[won]})  # type: ignore[dict-item]
+    stepped.finish(stepped.answers())
+    assert stepped.result is not None
     total = np.add(expected_sum([1, 2, 3]), inputs[won])
-    assert stage.result.total.tolist() == total.tolist()
+    assert stepped.result.total.tolist() == total.tolist()
 
 
 @pytest.mark.usefixtures("_eager_threads")
@@ -329,15 +331,15 @@ def test_a_server_takes_messages_from_many_threads(
     One vanishes, and jobs are small, so that there are many of both kinds.
     """
     monkeypatch.setattr("secagg.pairwise.unmasking.PIECE_KEYS", 1)
-    stage = Stage(integers(8, threshold=6, mode=mode))
-    messages = stage.advertise()
+    stepped = SteppedRound(integers(8, threshold=6, mode=mode))
+    messages = stepped.advertise()
     over = threading.Event()
     jobs = 0
 
     def look() -> int:
         seen = 0
         while not over.is_set():
-            assert isinstance(stage.server.status, Status)
+            assert isinstance(stepped.server.status, Status)
             seen += 1
         return seen
 
@@ -346,17 +348,19 @@ def test_a_server_takes_messages_from_many_threads(
         for phase in mode.phases:
             if phase is Phase.MASKED_INPUT:
                 messages.pop(7)
-                stage.outbox.pop(7)
-            given = pool.map(lambda item: stage.server.receive(*item), list(messages.items()))
-            events = [event for each in given for event in each] + stage.server.deadline(phase)
+                stepped.outbox.pop(7)
+            given = pool.map(lambda item: stepped.server.receive(*item), list(messages.items()))
+            events = [event for each in given for event in each] + stepped.server.deadline(phase)
             for event in events:
                 if isinstance(event, Send):
-                    stage.outbox[event.to] = event.payload
-            messages = stage.answers() if stage.server.state is not ServerState.UNMASKING else {}
+                    stepped.outbox[event.to] = event.payload
+            messages = (
+                stepped.answers() if stepped.server.state is not ServerState.UNMASKING else {}
+            )
         while any(isinstance(event, Work) for event in events):
             work = [event.job for event in events if isinstance(event, Work)]
             jobs += len(work)
-            done = pool.map(lambda job: stage.server.complete(job, job.run()), work * 2)
+            done = pool.map(lambda job: stepped.server.complete(job, job.run()), work * 2)
             events = [event for each in done for event in each]
         over.set()
         assert looker.result(30) > 0
@@ -383,21 +387,21 @@ def race_in_submit(patience: float) -> str:
 def race_at_the_deadline(patience: float) -> str:
     """The deadline comes while the last message is being taken."""
     ledger = Waiting(parties=2, patience=patience)
-    stage = Stage(integers(4, threshold=3))
-    stage.server = Server(stage.round, None, ledger)
-    stage.server.start()
-    messages = stage.until(Phase.MASKED_INPUT)
+    stepped = SteppedRound(integers(4, threshold=3))
+    stepped.server = Server(stepped.round, None, ledger)
+    stepped.server.start()
+    messages = stepped.until(Phase.MASKED_INPUT)
     last = messages.pop(3)
-    stage.to_server(messages)
+    stepped.to_server(messages)
     at_once(
         [
-            lambda: stage.server.receive(3, last),
-            lambda: ledger.entered.wait(30) and stage.server.deadline(Phase.MASKED_INPUT),
+            lambda: stepped.server.receive(3, last),
+            lambda: ledger.entered.wait(30) and stepped.server.deadline(Phase.MASKED_INPUT),
         ]
     )
     if ledger.most > 1:
-        return f"two threads end one phase, then the server has {stage.server.state.value}"
-    assert stage.server.state is ServerState.UNMASK
+        return f"two threads end one phase, then the server has {stepped.server.state.value}"
+    assert stepped.server.state is ServerState.UNMASK
     return ""
 
 
@@ -418,8 +422,8 @@ def test_without_the_lock_a_race_is_seen(
 
 def test_a_fork_is_seen_without_the_guard(monkeypatch: pytest.MonkeyPatch) -> None:
     """The child's message would be in clear as the difference to the parent's."""
-    stage = Stage(integers(4, threshold=3))
-    client = stage.clients[0]
+    stepped = SteppedRound(integers(4, threshold=3))
+    client = stepped.clients[0]
     free = property(lambda self: session._process(), lambda self, value: None)
     monkeypatch.setattr(Session, "_owner", free, raising=False)
     assert in_fork(client.start) == client.start(), "the same keys in both"

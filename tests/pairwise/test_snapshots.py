@@ -20,25 +20,27 @@ from harness import (
 )
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pairwise.mortal import (
+from pairwise.restarts import (
     KEY,
-    Broken,
     Drops,
-    MortalServer,
-    Recorded,
+    FailingLedger,
+    RecordingNetwork,
+    RestartingServer,
     any_dropout,
+    directory_for,
     either_mode,
     four,
-    fresh,
     network_of,
-    pins,
-    plain,
-    resumed,
+    new_client,
+    resumed_server,
+    uninterrupted_round,
 )
+from refusals import refused
 
 import secagg
 from secagg import (
     SERVER,
+    Code,
     Failed,
     LocalProtocolError,
     MemoryLedger,
@@ -66,12 +68,12 @@ SERVERS = {
 }
 
 
-def mortal_server(params: Params, **more: object) -> MortalServer:
+def restarting_server(params: Params, **more: object) -> RestartingServer:
     """A server with a ledger that outlives it."""
-    return MortalServer(params.round(CONTEXT, SESSION), MemoryLedger(), **more)  # type: ignore[arg-type]
+    return RestartingServer(params.round(CONTEXT, SESSION), MemoryLedger(), **more)  # type: ignore[arg-type]
 
 
-def one_survivor_set(network: Recorded) -> bool:
+def one_survivor_set(network: RecordingNetwork) -> bool:
     """An exact sum or a clean failure, and never a second survivor set. True for a sum."""
     assert len(network.survivor_sets) <= 1
     assert network.result is not None or network.failure is not None
@@ -85,13 +87,13 @@ def test_a_server_that_dies_after_every_call(
     mode: Mode, drops: Drops, special: dict[str, object]
 ) -> None:
     """Each phase goes on with repeated messages, always the same bytes; the sum is the same."""
-    whole = plain(mode, drops)
-    server = mortal_server(four(mode), **special)
+    whole = uninterrupted_round(mode, drops)
+    server = restarting_server(four(mode), **special)
     network = network_of(four(mode), server, drops).start().run()
     assert one_survivor_set(network)
     assert network.result is not None
     assert network.result.survivors == whole.result.survivors  # type: ignore[union-attr]
-    assert server.lives >= 15
+    assert server.restarts >= 15
     said = {(one.sender, one.receiver, one.payload) for one in network.log}
     before = {(one.sender, one.receiver, one.payload) for one in whole.log}
     assert {one for one in said if one[2][3] != MessageType.OFFER} == before
@@ -102,15 +104,18 @@ def test_a_server_that_dies_after_every_call(
 @pytest.mark.parametrize("sent", [True, False])
 def test_what_came_after_the_snapshot_comes_again(mode: Mode, drops: Drops, sent: bool) -> None:
     """Killed at any call, resumed from the beginning of that phase: clients repeat what is lost."""
-    whole = plain(mode, drops)
-    calls = mortal_server(four(mode), falls=lambda call: None)
+    whole = uninterrupted_round(mode, drops)
+    calls = restarting_server(four(mode), restarts_from=lambda call: None)
     assert network_of(four(mode), calls, drops).start().run().exact()
     for at in range(calls.calls):
-        server = mortal_server(
-            four(mode), falls=lambda call, at=at: -1 if call == at else None, sent=sent, rarely=True
+        server = restarting_server(
+            four(mode),
+            restarts_from=lambda call, at=at: -1 if call == at else None,
+            sent=sent,
+            once_per_phase=True,
         )
         network = network_of(four(mode), server, drops).start().run()
-        assert server.lives == 1
+        assert server.restarts == 1
         assert one_survivor_set(network)
         assert network.result.survivors == whole.result.survivors  # type: ignore[union-attr]
 
@@ -122,22 +127,24 @@ def test_a_server_that_is_rolled_back(mode: Mode, sent: bool) -> None:
     """Killed at any call, resumed from any snapshot before it: one survivor set, or none."""
     outcomes = set()
     params = four(mode)
-    calls = mortal_server(params, falls=lambda call: None)
+    calls = restarting_server(params, restarts_from=lambda call: None)
     network_of(params, calls).start().run()
     for at in range(calls.calls):
         for number in range(0, min(at + 1, len(calls.snapshots)), 2):
-            server = mortal_server(
-                params, falls=lambda call, at=at, n=number: n if call == at else None, sent=sent
+            server = restarting_server(
+                params,
+                restarts_from=lambda call, at=at, n=number: n if call == at else None,
+                sent=sent,
             )
             network = network_of(params, server, {3: Phase.UNMASK}).start().run()
             outcomes.add(one_survivor_set(network))
     assert outcomes == {True, False}, "both happen"
 
 
-def until(server: Server, kind: MessageType, count: int, cohort: int = 4) -> Recorded:
+def until(server: Server, kind: MessageType, count: int, cohort: int = 4) -> RecordingNetwork:
     """A round up to the moment in which so many messages of a type were accepted."""
-    clients = {party: fresh(server.round, party, MemoryLedger()) for party in range(cohort)}
-    network = Recorded(server, clients).start()
+    clients = {party: new_client(server.round, party, MemoryLedger()) for party in range(cohort)}
+    network = RecordingNetwork(server, clients).start()
     while len(server._memory.accepted[kind]) < count:
         network.deliver(network.queue.pop(0))
     return network
@@ -147,15 +154,15 @@ def until(server: Server, kind: MessageType, count: int, cohort: int = 4) -> Rec
 def test_a_second_survivor_set_is_a_failure(mode: Mode) -> None:
     """From the snapshot before the last input, without that party: claimed, so it fails."""
     params, ledger = four(mode), MemoryLedger()
-    server = Server(params.round(CONTEXT, SESSION), pins(params), ledger)
+    server = Server(params.round(CONTEXT, SESSION), directory_for(params), ledger)
     network = until(server, MessageType.MASKED_INPUT, 3)
     stored = server.snapshot(KEY)
     network.run()
     assert network.exact()
-    other = resumed(stored, server)
+    other = resumed_server(stored, server)
     events = other.deadline(Phase.MASKED_INPUT)
     (failed,) = [event for event in events if isinstance(event, Failed)]
-    assert failed.reason == ("a survivor set was sent before, of which this server knows nothing")
+    assert failed.code is Code.ROLLED_BACK
     assert not any(isinstance(event, Send) for event in events)
     assert other.state is ServerState.FAILED
 
@@ -165,9 +172,9 @@ def test_a_resumed_server_knows_the_keys_that_it_has_seen() -> None:
     params = four(Mode.SEMI_HONEST)
     server = Server(params.round(CONTEXT, SESSION), None, MemoryLedger())
     server.start()
-    message = fresh(server.round, 0, MemoryLedger()).start()
+    message = new_client(server.round, 0, MemoryLedger()).start()
     server.receive(0, message)
-    (dropped,) = resumed(server.snapshot(KEY), server).receive(1, message)
+    (dropped,) = resumed_server(server.snapshot(KEY), server).receive(1, message)
     assert dropped == secagg.Dropped(
         1, "advertised a key twice, or somebody else's", Code.DUPLICATE_KEY
     )
@@ -177,10 +184,10 @@ def test_a_resumed_server_knows_the_keys_that_it_has_seen() -> None:
 def test_a_server_is_not_resumed_without_a_ledger(mode: Mode) -> None:
     """It could not know of the survivor set that was sent before."""
     params = four(mode)
-    server = Server(params.round(CONTEXT, SESSION), pins(params), MemoryLedger())
+    server = Server(params.round(CONTEXT, SESSION), directory_for(params), MemoryLedger())
     server.start()
     with pytest.raises(ParameterError):
-        Server.resume(server.snapshot(KEY), KEY, None, pins(params))  # type: ignore[arg-type]
+        Server.resume(server.snapshot(KEY), KEY, None, directory_for(params))  # type: ignore[arg-type]
 
 
 @either_mode
@@ -188,20 +195,22 @@ def test_a_ledger_that_fails_at_the_survivor_set(mode: Mode) -> None:
     """The error leaves `receive`; nothing was sent, nothing is lost, and the deadline goes on."""
     params = four(mode)
     for late in (False, True):
-        server = Server(params.round(CONTEXT, SESSION), pins(params), Broken(Once.SURVIVOR_SET))
+        server = Server(
+            params.round(CONTEXT, SESSION), directory_for(params), FailingLedger(Once.SURVIVOR_SET)
+        )
         network = until(server, MessageType.MASKED_INPUT, 3)
         last = next(one for one in network.queue if one.sender == 3)
         network.queue.remove(last)
         ask = partial(server.deadline, Phase.MASKED_INPUT)
-        with pytest.raises(StateError, match="the disk is full"):
+        with refused(StateError, Code.LEDGER):
             (ask if late else partial(server.receive, 3, last.payload))()
         assert server.state is ServerState.MASKED_INPUT
         assert network.survivor_sets == set()
         with pytest.raises(StateError):
             ask()
-        again = resumed(server.snapshot(KEY), server, MemoryLedger())
+        again = resumed_server(server.snapshot(KEY), server, MemoryLedger())
         network.server = again
-        network._said(again.deadline(Phase.MASKED_INPUT))
+        network.take_events(again.deadline(Phase.MASKED_INPUT))
         assert one_survivor_set(network.run())
         assert network.result is not None
         assert network.result.survivors == ((0, 1, 2) if late else (0, 1, 2, 3))
@@ -211,8 +220,8 @@ def test_a_ledger_that_fails_at_the_survivor_set(mode: Mode) -> None:
 def test_drops_are_told_though_the_ledger_failed(mode: Mode) -> None:
     """Whoever was dropped in the call that raised is named by the next one."""
     params = four(mode)
-    ledger = Broken(Once.SURVIVOR_SET)
-    server = Server(params.round(CONTEXT, SESSION), pins(params), ledger)
+    ledger = FailingLedger(Once.SURVIVOR_SET)
+    server = Server(params.round(CONTEXT, SESSION), directory_for(params), ledger)
     network = until(server, MessageType.MASKED_INPUT, 3)
     network.queue = [one for one in network.queue if one.sender != 3]
     with pytest.raises(StateError):
@@ -233,37 +242,37 @@ def test_when_there_is_nothing_to_store(mode: Mode) -> None:
     params = four(mode)
     agreed = params.round(CONTEXT, SESSION)
 
-    def refused(server: Server, reason: str) -> None:
+    def stores_nothing(server: Server, code: Code) -> None:
         before = state_of(server)
-        with pytest.raises(LocalProtocolError, match=reason):
+        with refused(LocalProtocolError, code):
             server.snapshot(KEY)
         assert state_of(server) == before
 
-    server = Server(agreed, pins(params), MemoryLedger())
-    refused(server, "while created")
+    server = Server(agreed, directory_for(params), MemoryLedger())
+    stores_nothing(server, Code.OUT_OF_ORDER)
     network = until(server, MessageType.UNMASK, 3)
     (last,) = [one for one in network.queue if one.payload[3] == MessageType.UNMASK]
     for key in (KEY[1:], b"", None, KEY.hex()):
-        with pytest.raises(ParameterError, match="the key of stored state has 32 bytes"):
+        with refused(ParameterError, Code.ARGUMENT):
             server.snapshot(key)  # type: ignore[arg-type]
     jobs = server.receive(last.sender, last.payload)
-    refused(server, "while unmasking")
-    network._said(jobs)
-    refused(server, "while completed")
-    other = Server(agreed, pins(params), MemoryLedger())
+    stores_nothing(server, Code.OUT_OF_ORDER)
+    network.take_events(jobs)
+    stores_nothing(server, Code.OUT_OF_ORDER)
+    other = Server(agreed, directory_for(params), MemoryLedger())
     other.start()
     other.deadline(Phase.ADVERTISE_KEYS)
-    refused(other, "while failed")
-    without = Server(agreed, pins(params))
+    stores_nothing(other, Code.OUT_OF_ORDER)
+    without = Server(agreed, directory_for(params))
     without.start()
-    refused(without, "needs a ledger")
+    stores_nothing(without, Code.NO_LEDGER)
 
 
 @either_mode
 def test_a_snapshot_is_a_whole_server(mode: Mode) -> None:
     """Status, counters and dropped parties are the same at every boundary, and stay so."""
     params = four(mode)
-    server = mortal_server(params, falls=lambda call: None)
+    server = restarting_server(params, restarts_from=lambda call: None)
     statuses = []
     true = server.server.snapshot
 
@@ -278,14 +287,14 @@ def test_a_snapshot_is_a_whole_server(mode: Mode) -> None:
         at for at, phase in PHASES.items() if phase in mode.phases
     }
     for stored, (status, dropped) in zip(server.snapshots, statuses, strict=True):
-        again = resumed(stored, server)
+        again = resumed_server(stored, server)
         assert again.status == status
         assert again._memory.dropped == dropped
         first, second = again.resend(), again.resend()
         assert first == second
         assert [event.to for event in first if isinstance(event, Send)] == list(status.awaited)
         if dropped:
-            with pytest.raises(RemoteProtocolError, match="was dropped: no share keys in time"):
+            with refused(RemoteProtocolError, Code.DROPPED):
                 again.receive(3, network.log[0].payload[:3] + b"\2" + SESSION)
     assert statuses[-1][1] == {3: "no share keys in time"}
 
@@ -294,23 +303,23 @@ def test_a_snapshot_is_a_whole_server(mode: Mode) -> None:
 def test_a_snapshot_that_was_altered_or_is_not_ours(mode: Mode) -> None:
     """Each byte, another key, another directory: a typed error."""
     params, ledger = four(mode), MemoryLedger()
-    server = Server(params.round(CONTEXT, SESSION), pins(params), ledger)
+    server = Server(params.round(CONTEXT, SESSION), directory_for(params), ledger)
     server.start()
     stored = server.snapshot(KEY)
     for place in range(len(stored)):
         altered = bytearray(stored)
         altered[place] ^= 1 << place % 8
         with pytest.raises(StateError):
-            resumed(bytes(altered), server)
-    with pytest.raises(StateError, match="another key"):
-        Server.resume(stored, bytes(32), ledger, pins(params))
-    with pytest.raises(ParameterError, match="32 bytes"):
-        Server.resume(stored, KEY[1:], ledger, pins(params))
+            resumed_server(bytes(altered), server)
+    with refused(StateError, Code.WRONG_KEY):
+        Server.resume(stored, bytes(32), ledger, directory_for(params))
+    with refused(ParameterError, Code.ARGUMENT):
+        Server.resume(stored, KEY[1:], ledger, directory_for(params))
     with pytest.raises(ParameterError):
         Server.resume(stored, KEY, ledger, directory_of(5 if mode is Mode.MALICIOUS else 4))
-    with pytest.raises(StateError, match="another version of the library"):
-        Server.resume(b"secagg server\1" + stored[14:], KEY, ledger, pins(params))
-    assert resumed(stored, server).status == server.status
+    with refused(StateError, Code.VERSION):
+        Server.resume(b"secagg server\1" + stored[14:], KEY, ledger, directory_for(params))
+    assert resumed_server(stored, server).status == server.status
 
 
 @either_mode
@@ -318,7 +327,7 @@ def test_a_snapshot_that_was_altered_or_is_not_ours(mode: Mode) -> None:
 def test_a_snapshot_holds_no_key_and_no_input(mode: Mode, drops: Drops) -> None:
     """Opened with its key: no plain input, seed, mask key or channel key, at any boundary."""
     params = integers(5, 24, threshold=4, mode=mode)
-    server = mortal_server(params, falls=lambda call: None)
+    server = restarting_server(params, restarts_from=lambda call: None)
     secrets: set[bytes] = set()
     true = Secret.__init__
 
@@ -356,7 +365,7 @@ def test_everybody_is_mortal(mode: Mode, cohort: int, dice: int, sent: bool) -> 
     chance = Random(dice)
     params = integers(cohort, mode=mode)
 
-    def falls(call: int) -> int | None:
+    def restarts_from(call: int) -> int | None:
         if chance.random() > 0.15 or call > 60:
             return None
         return -1 - int(chance.random() < 0.3) * chance.randrange(min(call + 1, 3))
@@ -364,12 +373,16 @@ def test_everybody_is_mortal(mode: Mode, cohort: int, dice: int, sent: bool) -> 
     def special(party: int) -> dict[str, object] | None:
         if chance.random() < 0.2:
             return None
-        naps = {at: chance.randrange(3) for at in range(8)}
-        dies = chance.randrange(1, 7) if chance.random() < 0.15 else -1
-        naps[dies - 1] = 1
-        return {"naps": naps.get, "dies": dies, "unsent": chance.random() < 0.5}
+        restarts = {at: chance.randrange(3) for at in range(8)}
+        killed_at = chance.randrange(1, 7) if chance.random() < 0.15 else -1
+        restarts[killed_at - 1] = 1
+        return {
+            "restarts": restarts.get,
+            "killed_at": killed_at,
+            "killed_before_sending": chance.random() < 0.5,
+        }
 
-    server = MortalServer(params.round(CONTEXT, SESSION), MemoryLedger(), falls, sent)
+    server = RestartingServer(params.round(CONTEXT, SESSION), MemoryLedger(), restarts_from, sent)
     drops = {p: chance.choice(STEPS) for p in range(cohort) if chance.random() < 0.1}
     network = network_of(params, server, drops, special).start()
     network.run(chance.randrange)

@@ -8,23 +8,25 @@ from collections.abc import Mapping
 
 import numpy as np
 import pytest
-from harness import CONTEXT, SESSION, STEPS, secrets_of, seeded, tight
+from harness import CONTEXT, SESSION, STEPS, Network, secrets_of, seeded, tight
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pairwise.attacks import body, cohort, junk, meddle, verdict
-from pairwise.mortal import MortalServer, network_of
+from pairwise.attacks import body, started_network, tampered_round, verdict, with_wrong_shares
+from pairwise.restarts import RestartingServer, network_of
 from pairwise.sparse import Ring, SparseLiar, apart, plain_sum, pooled, ten
 from reference.graph import sparse_is_allowed
 
 import secagg
 from secagg import (
     Client,
+    Code,
     FixedPoint,
     Integers,
     MemoryLedger,
     ParameterError,
     Params,
     Phase,
+    PhaseStarted,
     Policy,
     Send,
     Server,
@@ -42,8 +44,10 @@ A, S, M, U = STEPS
 # -- which sum comes out --------------------------------------------------------------------------
 
 
-def foreseen(params: Params, drops: Mapping[int, Phase]) -> tuple[str, set[int]]:
-    """Why honest parties come to no sum, or "", and U3; from the rules and the ring alone."""
+def foreseen(params: Params, drops: Mapping[int, Phase]) -> tuple[Code | None, Phase, set[int]]:
+    """Returns why honest parties come to no sum, if so, in which phase the round ends, and U3;
+    from the rules and the ring alone.
+    """
     ring, t = Ring(params), params.threshold
 
     def answering(members: set[int], phase: Phase) -> set[int]:
@@ -57,23 +61,28 @@ def foreseen(params: Params, drops: Mapping[int, Phase]) -> tuple[str, set[int]]
 
     u1 = {one for one in range(params.cohort) if drops.get(one) is not A}
     if len(u1) < params.quorum:
-        return "parties sent advertise keys", set()
+        return Code.QUORUM, Phase.ADVERTISE_KEYS, set()
     u2 = answering(u1, S)
     if len(u2) < params.quorum:
-        return "parties sent share keys", set()
+        return Code.QUORUM, Phase.SHARE_KEYS, set()
     u3 = answering(u2, M)
     if len(u3) < params.quorum:
-        return "parties sent masked input", set()
+        return Code.QUORUM, M, set()
     if len(ring.pieces(u3)) > 1:
-        return "fall into parts", u3
+        return Code.DISCONNECTED, M, u3
     if any(len(ring.holders(one, u3)) < t for one in u2):
-        return "holders of party", u3
+        return Code.NEIGHBOURS, M, u3
     u4 = {one for one in u3 if drops.get(one) is not U}
     if len(u4) < t:
-        return "parties sent unmask", u3
+        return Code.QUORUM, U, u3
     if any(len(ring.holders(one, u4)) < t for one in u2):
-        return "seed are left", u3
-    return "", u3
+        return Code.SHARES, U, u3
+    return None, U, u3
+
+
+def last_phase(network: Network) -> Phase:
+    """Returns the phase that the server started last."""
+    return [event.phase for event in network.events if isinstance(event, PhaseStarted)][-1]
 
 
 @st.composite
@@ -98,13 +107,14 @@ def test_the_sum_is_exact_or_there_is_none_for_the_reason_foreseen(
 ) -> None:
     """Random parameters, both suites, dropouts before any message; the quorum is kept."""
     params, drops = schedule
-    reason, u3 = foreseen(params, drops)
-    network = cohort(params, drops=drops).run()
+    code, phase, u3 = foreseen(params, drops)
+    network = started_network(params, drops=drops).run()
     assert network.refusals == []
-    if reason:
+    assert last_phase(network) is phase
+    if code:
         assert network.result is None
         assert network.failure is not None
-        assert reason in network.failure.reason
+        assert network.failure.code is code
         return
     assert network.result is not None
     assert set(network.result.survivors) == u3
@@ -143,7 +153,9 @@ def test_stored_at_every_boundary(drops: dict[int, Phase]) -> None:
     """Clients that are suspended and resumed at each message say the same, byte for byte."""
     params = ten(threshold=2)
     whole = network_of(params, drops=drops).start().run()
-    network = network_of(params, None, drops, lambda party: {"asked_again": True}).start().run()
+    network = (
+        network_of(params, None, drops, lambda party: {"request_repeated": True}).start().run()
+    )
     assert network.log == whole.log
     assert whole.exact()
     assert network.exact()
@@ -155,10 +167,10 @@ def test_a_server_stored_after_every_call(drops: dict[int, Phase], sent: bool) -
     """It sends the same messages to the same parties, and no second survivor set."""
     params = ten(threshold=2)
     whole = network_of(params, drops=drops).start().run()
-    server = MortalServer(params.round(CONTEXT, SESSION), MemoryLedger(), sent=sent)
+    server = RestartingServer(params.round(CONTEXT, SESSION), MemoryLedger(), sent=sent)
     network = network_of(params, server, drops).start().run()
     assert network.exact()
-    assert server.lives > 30
+    assert server.restarts > 30
     assert len(network.survivor_sets) == 1
     said = {one for one in map(_known, network.log) if one[2][3] != MessageType.OFFER}
     assert said == set(map(_known, whole.log))
@@ -171,13 +183,13 @@ def _known(message: object) -> tuple[int, int, bytes]:
 # -- what ends a round ----------------------------------------------------------------------------
 
 
-def refusal(client: Client, message: bytes) -> str:
-    """With what words a client ends the round, as it must."""
+def refusal(client: Client, message: bytes) -> secagg.Aborted:
+    """How a client ends the round, as it must."""
     with pytest.raises(secagg.Aborted) as caught:
         client.receive(message)
     assert client.state is ClientState.ABORTED
     assert secrets_of(client) == []
-    return caught.value.reason
+    return caught.value
 
 
 @pytest.mark.parametrize("kind", ["roster", "sharing set", "survivor set"])
@@ -196,8 +208,9 @@ def test_a_client_without_neighbours_ends_the_round_for_itself(
     if kind == "survivor set":
         liar.deliver(liar.everybody, [0])
         message = liar.survivors(members)
-    words = refusal(liar.clients[0], message)
-    assert words == f"the {kind} has {left} of this party's neighbours, 3 are required"
+    aborted = refusal(liar.clients[0], message)
+    assert aborted.code is Code.NEIGHBOURS
+    assert f"the {kind} has {left} " in aborted.reason
 
 
 def test_one_neighbour_fewer_is_still_enough() -> None:
@@ -220,10 +233,10 @@ def test_the_server_ends_the_round_before_it_names_survivors(kind: str) -> None:
     ring = Ring(params)
     gone = {"the quorum": ring.at(1, 3, 5, 7), "the holders of one": ring.at(1, -2)}
     drops = dict.fromkeys(gone.get(kind) or ring.two_gaps(), M)
-    network = cohort(params, drops=drops).run()
-    reason, u3 = foreseen(params, drops)
+    network = started_network(params, drops=drops).run()
+    code, phase, u3 = foreseen(params, drops)
     assert network.failure is not None
-    assert reason in network.failure.reason
+    assert (network.failure.code, last_phase(network)) == (code, phase)
     assert network.failure.disputes == ()
     sends = [event for event in network.events if isinstance(event, Send)]
     assert not any(event.payload[3] == MessageType.SURVIVORS for event in sends)
@@ -238,22 +251,21 @@ def test_the_server_ends_the_round_before_it_names_survivors(kind: str) -> None:
 
 
 def test_a_client_refuses_survivors_that_fall_apart() -> None:
-    """In words, and it gives no share."""
+    """With the code, and it gives no share."""
     liar = SparseLiar(apart()).share()
     liar.deliver(liar.everybody, [0])
     u3 = set(liar.everybody) - set(liar.ring.two_gaps())
-    words = refusal(liar.clients[0], liar.survivors(u3))
-    assert words == "the survivor set falls into parts that share no masks"
+    assert refusal(liar.clients[0], liar.survivors(u3)).code is Code.DISCONNECTED
 
 
 def test_everybody_s_neighbours_may_vanish_in_the_end() -> None:
     """Too few of one party's holders unmask, though most of the cohort does: no sum."""
     params = ten()
     drops = dict.fromkeys(Ring(params).at(1, -1), U)
-    network = cohort(params, drops=drops).run()
+    network = started_network(params, drops=drops).run()
     assert network.failure is not None
+    assert network.failure.code is Code.SHARES
     assert "3 shares of party" in network.failure.reason
-    assert "4 are needed" in network.failure.reason
 
 
 # -- nobody meddles with strangers ----------------------------------------------------------------
@@ -296,7 +308,7 @@ def test_masks_are_agreed_between_neighbours_only(monkeypatch: pytest.MonkeyPatc
     params = ten(threshold=2)
     ring = Ring(params)
     drops = {2: A, 4: S, 9: M}
-    network = cohort(params, drops=drops).run()
+    network = started_network(params, drops=drops).run()
     assert verdict(network, set(range(10)) - {*drops}) == ""
     u2 = set(range(10)) - {2, 4}
     by_clients = Counter((one, other) for one in u2 for other in ring.near[one] & u2)
@@ -390,11 +402,11 @@ def test_wrong_shares_are_corrected(data: st.DataObject) -> None:
 
     def change(messages: dict[int, bytes]) -> dict[int, bytes]:
         return {
-            one: junk(data, params, wrong.get(one, ()), 1 + one * one)
+            one: with_wrong_shares(data, params, wrong.get(one, ()), 1 + one * one)
             for one, data in messages.items()
         }
 
-    network = meddle(params, MessageType.UNMASK, change, dict.fromkeys(gone, M))
+    network = tampered_round(params, MessageType.UNMASK, change, dict.fromkeys(gone, M))
     assert verdict(network, answering) == ""
     assert network.result is not None
     disputes = {(dealer, holder) for holder, dealers in wrong.items() for dealer in dealers}
@@ -412,11 +424,11 @@ def test_disputes_name_a_dealer_s_own_holders_only() -> None:
         broken = messages[dealer][:84] + bytes(len(messages[dealer]) - 84)
         return {**messages, dealer: broken}
 
-    network = meddle(
+    network = tampered_round(
         params, MessageType.SHARE_KEYS, change, dict.fromkeys(ring.strangers(3)[:1], U)
     )
     assert network.failure is not None
-    assert f"1 shares of party {dealer}'s seed are left, 4 are needed" in network.failure.reason
+    assert network.failure.code is Code.SHARES
     assert {pair[0] for pair in network.failure.disputes} == {dealer}
     assert {pair[1] for pair in network.failure.disputes} == ring.near[dealer]
 
@@ -428,9 +440,11 @@ def test_wrong_shares_beyond_correction_name_holders_only() -> None:
     liars = sorted(ring.near[0])[:2]
 
     def change(messages: dict[int, bytes]) -> dict[int, bytes]:
-        return messages | {one: junk(messages[one], params, [0], 5 + one) for one in liars}
+        return messages | {
+            one: with_wrong_shares(messages[one], params, [0], 5 + one) for one in liars
+        }
 
-    network = meddle(params, MessageType.UNMASK, change)
+    network = tampered_round(params, MessageType.UNMASK, change)
     assert network.result is None
     assert network.failure is not None
     assert {dealer for dealer, _ in network.failure.disputes} == {0}

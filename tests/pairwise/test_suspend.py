@@ -18,7 +18,7 @@ from harness import (
     CONTEXT,
     MODES,
     SESSION,
-    Stage,
+    SteppedRound,
     directory_of,
     identity_of,
     input_of,
@@ -27,29 +27,31 @@ from harness import (
     state_of,
 )
 from pairwise.attacks import Liar
-from pairwise.mortal import (
+from pairwise.restarts import (
     BOUNDARIES,
     KEY,
     PAIR,
-    Broken,
     Drops,
-    MortalClient,
+    FailingLedger,
+    RestartingClient,
     any_dropout,
+    directory_for,
     either_mode,
     four,
-    fresh,
     network_of,
-    pins,
-    plain,
-    resumed,
-    woken,
+    new_client,
+    resumed_client,
+    resumed_server,
+    uninterrupted_round,
 )
 from pairwise.stored import twins
+from refusals import refused
 
 import secagg
 from secagg import (
     Aborted,
     Client,
+    Code,
     LocalProtocolError,
     MemoryLedger,
     Mode,
@@ -71,32 +73,34 @@ from secagg.wire import MessageType
 
 # ---- clients: the same round --------------------------------------------------------------
 
-NAPS: dict[str, dict[str, object]] = {
+RESTARTS: dict[str, dict[str, object]] = {
     "at every boundary": {},
-    "twice in a row": {"naps": lambda boundary: 2},
-    "killed before each message left": {"unsent": True},
-    "asked again after each": {"asked_again": True},
+    "twice in a row": {"restarts": lambda boundary: 2},
+    "killed before each message left": {"killed_before_sending": True},
+    "asked again after each": {"request_repeated": True},
 }
 for _one in range(7):
-    NAPS[f"at boundary {_one}"] = {
-        "naps": lambda boundary, one=_one: int(boundary == one),
-        "unsent": True,
-        "asked_again": True,
+    RESTARTS[f"at boundary {_one}"] = {
+        "restarts": lambda boundary, one=_one: int(boundary == one),
+        "killed_before_sending": True,
+        "request_repeated": True,
     }
 
 
 @either_mode
 @any_dropout
-@pytest.mark.parametrize("naps", NAPS.values(), ids=NAPS)
-def test_a_stored_client_says_the_same(mode: Mode, drops: Drops, naps: dict[str, object]) -> None:
+@pytest.mark.parametrize("restarts", RESTARTS.values(), ids=RESTARTS)
+def test_a_stored_client_says_the_same(
+    mode: Mode, drops: Drops, restarts: dict[str, object]
+) -> None:
     """Byte for byte every message of the round, in order, and the sum; and it all happened."""
-    whole = plain(mode, drops)
-    network = network_of(four(mode), None, drops, lambda party: naps).start().run()
+    whole = uninterrupted_round(mode, drops)
+    network = network_of(four(mode), None, drops, lambda party: restarts).start().run()
     assert network.log == whole.log
     assert network.result is not None
     assert network.exact()
     first = network.clients[0]
-    assert isinstance(first, MortalClient)
+    assert isinstance(first, RestartingClient)
     assert first.boundary == BOUNDARIES[mode]
     assert first.client.state is ClientState.FINISHED
     assert secrets_of(first.client) == []
@@ -113,12 +117,12 @@ def test_a_client_that_dies_before_it_was_stored_is_a_dropout(
     The others go on without it, with the sum that a silent party leaves.
     """
     network = network_of(
-        four(mode), mortal=lambda one: {"dies": boundary} if one == party else None
+        four(mode), restarting=lambda one: {"killed_at": boundary} if one == party else None
     )
     network.start().run()
     dead = network.clients[party]
-    assert isinstance(dead, MortalClient)
-    assert dead.dead == (boundary < BOUNDARIES[mode])
+    assert isinstance(dead, RestartingClient)
+    assert dead.killed == (boundary < BOUNDARIES[mode])
     assert network.exact()
     assert network.result is not None
     contributed = any(
@@ -133,12 +137,13 @@ def test_clients_that_die_are_at_worst_the_end_of_the_round(mode: Mode) -> None:
     """Two of four are too many: a clean failure, and nobody learns a sum."""
     for boundary in range(1, 5):
         network = network_of(
-            four(mode), mortal=lambda one, at=boundary: {"dies": at} if one in (1, 2) else None
+            four(mode),
+            restarting=lambda one, at=boundary: {"killed_at": at} if one in (1, 2) else None,
         )
         network.start().run()
         assert network.result is None
         assert network.failure is not None
-        assert "2 parties sent" in network.failure.reason
+        assert network.failure.code is Code.QUORUM
 
 
 # ---- clients: once ------------------------------------------------------------------------
@@ -150,7 +155,7 @@ def staged(
     """Party 0 at a boundary, and the server that led it there."""
     liar = Liar(four(mode, min_survivors=min_survivors), policy)
     if boundary < 2:
-        client = fresh(liar.round, 0, MemoryLedger(), seeded("new"), policy)
+        client = new_client(liar.round, 0, MemoryLedger(), seeded("new"), policy)
         if boundary:
             client.start()
         liar.clients[0] = client
@@ -187,7 +192,7 @@ def test_a_suspended_client_is_of_no_more_use(mode: Mode, boundary: int) -> None
     assert client.resend() == []
     before = state_of(client)
     for call in (client.start, lambda: client.submit(input_of(0)), lambda: client.suspend(KEY)):
-        with pytest.raises(LocalProtocolError, match="suspended"):
+        with refused(LocalProtocolError, Code.OUT_OF_ORDER):
             call()
     messages = [liar.roster(), liar.survivors(range(4)), liar.survivors(range(3))]
     if liar.shared:
@@ -208,7 +213,7 @@ def test_what_is_resumed_is_what_was_suspended(mode: Mode, boundary: int) -> Non
     """Everything that a client remembers, and what it would say; then the round goes on."""
     _, client = staged(mode, boundary)
     before, said = remembered(client), client.resend()
-    again = woken(client.suspend(KEY), client, MemoryLedger(), seeded("again"))
+    again = resumed_client(client.suspend(KEY), client, MemoryLedger(), seeded("again"))
     assert remembered(again) == before != remembered(client)
     assert again.resend() == said
     assert again.clipped == 0
@@ -228,7 +233,7 @@ def test_an_aborted_client_is_not_stored(mode: Mode) -> None:
     other = staged(mode, 4)[1]
     other.wipe()
     for gone in (client, other):
-        with pytest.raises(LocalProtocolError, match=r"suspend\(\) while aborted"):
+        with refused(LocalProtocolError, Code.OUT_OF_ORDER):
             gone.suspend(KEY)
 
 
@@ -238,11 +243,11 @@ def test_a_stored_client_lives_once(mode: Mode, boundary: int) -> None:
     _, client = staged(mode, boundary)
     ledger = client._ledger or MemoryLedger()
     stored = client.suspend(KEY)
-    again = woken(stored, client, ledger, seeded("again"))
+    again = resumed_client(stored, client, ledger, seeded("again"))
     for _ in range(2):
-        with pytest.raises(StateError, match="was resumed before"):
-            woken(stored, client, ledger, seeded("again"))
-        again = woken(again.suspend(KEY), client, ledger, seeded("again"))
+        with refused(StateError, Code.REPEATED_RESUMPTION):
+            resumed_client(stored, client, ledger, seeded("again"))
+        again = resumed_client(again.suspend(KEY), client, ledger, seeded("again"))
 
 
 def test_another_process_knows_of_the_resumption(tmp_path: Path) -> None:
@@ -262,10 +267,10 @@ def test_another_process_knows_of_the_resumption(tmp_path: Path) -> None:
     _, client = staged(Mode.SEMI_HONEST, 4)
     stored = client.suspend(KEY)
     assert elsewhere(stored) == "<secagg.Client 0 of 4: awaiting survivors>"
-    with pytest.raises(StateError, match="was resumed before"):
-        woken(stored, client, ledger, seeded("again"))
+    with refused(StateError, Code.REPEATED_RESUMPTION):
+        resumed_client(stored, client, ledger, seeded("again"))
     other = staged(Mode.SEMI_HONEST, 4)[1].suspend(KEY)
-    woken(other, client, ledger, seeded("again"))
+    resumed_client(other, client, ledger, seeded("again"))
     assert elsewhere(other).endswith("StateError: this stored client was resumed before")
 
 
@@ -274,13 +279,13 @@ def test_nothing_is_computed_anew(mode: Mode) -> None:
     """A resumed client submits once, and answers one survivor set."""
     ledger = MemoryLedger()
     liar, client = staged(mode, 4)
-    client = woken(client.suspend(KEY), client, ledger, seeded("again"))
-    with pytest.raises(LocalProtocolError, match=r"submit\(\) while awaiting survivors"):
+    client = resumed_client(client.suspend(KEY), client, ledger, seeded("again"))
+    with refused(LocalProtocolError, Code.OUT_OF_ORDER):
         client.submit(input_of(1))
     said = client.receive(liar.survivors(range(4)))
-    client = woken(client.suspend(KEY), client, ledger, seeded("again"))
+    client = resumed_client(client.suspend(KEY), client, ledger, seeded("again"))
     for members in ((0, 1, 2), (0, 2, 3)):
-        with pytest.raises(RemoteProtocolError, match="message of type 0x13 while"):
+        with refused(RemoteProtocolError, Code.OUT_OF_ORDER):
             client.receive(liar.survivors(members))
     again = client.receive(liar.survivors(range(4)))
     assert again == [event for event in said if isinstance(event, Send)]
@@ -291,7 +296,7 @@ def test_nothing_is_computed_anew(mode: Mode) -> None:
 def test_the_quorum_holds_afterwards(mode: Mode, boundary: int) -> None:
     """A round that wants four survivors: three are refused, at the next set that it is told of."""
     liar, client = staged(mode, boundary, min_survivors=4)
-    liar.clients[0] = woken(client.suspend(KEY), client, MemoryLedger(), seeded("again"))
+    liar.clients[0] = resumed_client(client.suspend(KEY), client, MemoryLedger(), seeded("again"))
     if boundary == 1:
         liar.entries[0] = client._memory.keys
         message = liar.roster({party: liar.entries[party] for party in (0, 1, 2)})
@@ -301,7 +306,7 @@ def test_the_quorum_holds_afterwards(mode: Mode, boundary: int) -> None:
         if boundary == 3:
             liar.submit(0)
         message = liar.survivors((0, 1, 2))
-    with pytest.raises(Aborted, match="3 members, 4 are required"):
+    with refused(Aborted, Code.QUORUM):
         liar.clients[0].receive(message)
 
 
@@ -309,14 +314,14 @@ def test_the_quorum_holds_afterwards(mode: Mode, boundary: int) -> None:
 def test_clipped_values_are_remembered(mode: Mode) -> None:
     """After the input they are the only trace of it."""
     params = Params(4, 4, secagg.FixedPoint(clip=1.0), threshold=3, mode=mode)
-    stage = Stage(params)
-    stage.to_server(stage.advertise())
-    stage.to_server(stage.answers())
-    client = stage.clients[0]
-    client.receive(stage.outbox[0])
+    stepped = SteppedRound(params)
+    stepped.to_server(stepped.advertise())
+    stepped.to_server(stepped.answers())
+    client = stepped.clients[0]
+    client.receive(stepped.outbox[0])
     client.submit(np.array([3.0, -5.0, 0.5, 0.0]))
     assert client.clipped == 2
-    again = woken(client.suspend(KEY), client, MemoryLedger(), seeded("again"))
+    again = resumed_client(client.suspend(KEY), client, MemoryLedger(), seeded("again"))
     assert again.clipped == client.clipped == 2
 
 
@@ -354,7 +359,7 @@ def unusable(mode: Mode) -> Iterator[tuple[str, type[Exception], Callable[[bytes
     ) -> object:
         return Client.resume(change(stored), key, ledger, **{**given, **more})  # type: ignore[arg-type]
 
-    server = Server(four(mode).round(CONTEXT, SESSION), pins(four(mode)), ledger)
+    server = Server(four(mode).round(CONTEXT, SESSION), directory_for(four(mode)), ledger)
     server.start()
     snapshot = server.snapshot(KEY)
     yield "another key", StateError, lambda stored: attempt(stored, bytes(32))
@@ -379,7 +384,7 @@ def unusable(mode: Mode) -> Iterator[tuple[str, type[Exception], Callable[[bytes
     yield (
         "it, given to a server",
         StateError,
-        lambda stored: Server.resume(stored, KEY, ledger, pins(four(mode))),
+        lambda stored: Server.resume(stored, KEY, ledger, directory_for(four(mode))),
     )
     yield "its snapshot, given to a client", StateError, lambda stored: attempt(snapshot)
     if mode is Mode.SEMI_HONEST:
@@ -420,11 +425,11 @@ def test_what_cannot_be_resumed_claims_nothing(mode: Mode) -> None:
 def test_a_ledger_that_fails_or_is_none_resumes_nobody(mode: Mode) -> None:
     """The stored state is as good as before; without a ledger there is no second life at all."""
     stored, client = stored_client(mode)
-    with pytest.raises(StateError, match="the disk is full"):
-        woken(stored, client, Broken(Once.RESUMPTION), seeded("again"))
+    with refused(StateError, Code.LEDGER):
+        resumed_client(stored, client, FailingLedger(Once.RESUMPTION), seeded("again"))
     with pytest.raises(ParameterError):
-        woken(stored, client, None, seeded("again"))  # type: ignore[arg-type]
-    woken(stored, client, MemoryLedger(), seeded("again"))
+        resumed_client(stored, client, None, seeded("again"))  # type: ignore[arg-type]
+    resumed_client(stored, client, MemoryLedger(), seeded("again"))
 
 
 @either_mode
@@ -436,9 +441,9 @@ def test_every_altered_byte_is_noticed(mode: Mode) -> None:
         altered = bytearray(stored)
         altered[place] ^= 1 << place % 8
         with pytest.raises(StateError):
-            woken(bytes(altered), client, ledger, seeded("again"))
+            resumed_client(bytes(altered), client, ledger, seeded("again"))
     assert ledger._claims == {}
-    woken(stored, client, ledger, seeded("again"))
+    resumed_client(stored, client, ledger, seeded("again"))
 
 
 @at_every_boundary
@@ -478,12 +483,12 @@ def _known(client: Client) -> list[bytes]:
 def test_bytes_of_the_other_kind_are_named(mode: Mode) -> None:
     """A client's are not a server's: said before anything is opened or claimed."""
     stored, client = stored_client(mode)
-    server = Server(client.round, pins(client.round.params), MemoryLedger())
+    server = Server(client.round, directory_for(client.round.params), MemoryLedger())
     server.start()
-    with pytest.raises(StateError, match=r"^not a stored secagg client$"):
-        woken(server.snapshot(KEY), client, MemoryLedger(), seeded("again"))
-    with pytest.raises(StateError, match=r"^not a stored secagg server$"):
-        resumed(stored, server)
+    with refused(StateError, Code.FOREIGN_FILE):
+        resumed_client(server.snapshot(KEY), client, MemoryLedger(), seeded("again"))
+    with refused(StateError, Code.FOREIGN_FILE):
+        resumed_server(stored, server)
 
 
 def test_the_layout_of_stored_state_has_a_number(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -492,11 +497,11 @@ def test_the_layout_of_stored_state_has_a_number(monkeypatch: pytest.MonkeyPatch
     Otherwise another version would read old state as something else.
     """
     monkeypatch.setattr(state, "_sealed", lambda kind, key, body: body)
-    stage = Stage(four(Mode.MALICIOUS))
-    stage.server._ledger = MemoryLedger()
-    messages = stage.until(Phase.UNMASK)
-    stage.to_server({0: messages[0]})
-    bodies = stage.clients[1].suspend(KEY), stage.server.snapshot(KEY)
+    stepped = SteppedRound(four(Mode.MALICIOUS))
+    stepped.server._ledger = MemoryLedger()
+    messages = stepped.until(Phase.UNMASK)
+    stepped.to_server({0: messages[0]})
+    bodies = stepped.clients[1].suspend(KEY), stepped.server.snapshot(KEY)
     assert [list(ClientState).index(ClientState.FINISHED), len(ClientState)] == [6, 9]
     assert [list(ServerState).index(ServerState.UNMASK), len(ServerState)] == [5, 9]
     digests = [hashlib.sha256(body).hexdigest()[:16] for body in bodies]

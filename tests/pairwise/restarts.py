@@ -1,6 +1,4 @@
-"""Clients and servers that hardly ever outlive a call: stored, thrown away and resumed in a network
-of the harness, in place of those that live on.
-"""
+"""Clients and servers that are stored and resumed between calls, in a network of the harness."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -54,41 +52,45 @@ any_dropout = pytest.mark.parametrize("drops", DROPOUTS.values(), ids=DROPOUTS)
 Drops = Mapping[int, Phase]
 
 
-def pins(params: Params) -> Directory | None:
-    """The directory of a round, if its mode has one."""
+def directory_for(params: Params) -> Directory | None:
+    """Returns the directory of a round, if its mode has one."""
     return directory_of(params.cohort) if params.mode is Mode.MALICIOUS else None
 
 
-def fresh(
+def new_client(
     agreed: Round,
     party: int,
     ledger: Ledger,
     random: Callable[[int], bytes] | None = None,
     policy: Policy = PAIR,
 ) -> Client:
-    """A party of a round in either mode, with its ledger and its randomness."""
+    """Returns a client in either mode, with its ledger and its randomness."""
     random = random or seeded(("", party))
     if agreed.params.mode is Mode.SEMI_HONEST:
         return Client(agreed, party, policy, random)
-    more = {"identity": identity_of(party), "directory": pins(agreed.params)}
+    more = {"identity": identity_of(party), "directory": directory_for(agreed.params)}
     claimed = None if policy.allow_repeats else ledger
     return Client(agreed, party, policy, random, ledger=claimed, **more)  # type: ignore[arg-type]
 
 
-def woken(stored: bytes, like: Client, ledger: Ledger, random: Callable[[int], bytes]) -> Client:
-    """The client that was stored, with all that it is given anew."""
+def resumed_client(
+    stored: bytes, like: Client, ledger: Ledger, random: Callable[[int], bytes]
+) -> Client:
+    """Resumes a stored client, with all that has to be given to it anew."""
     params = like.round.params
     if params.mode is Mode.SEMI_HONEST:
         return Client.resume(stored, KEY, ledger, random)
     identity = identity_of(like.index)
-    return Client.resume(stored, KEY, ledger, random, identity=identity, directory=pins(params))
+    return Client.resume(
+        stored, KEY, ledger, random, identity=identity, directory=directory_for(params)
+    )
 
 
-# -- parties that die -----------------------------------------------------------------------------
+# -- parties that are killed ----------------------------------------------------------------------
 
 
-class MortalClient:
-    """A client that is suspended, thrown away and resumed at the boundaries of its messages.
+class RestartingClient:
+    """A client that is suspended, dropped and resumed at the boundaries of its messages.
 
     Boundary 0 is before `start`; one more follows each call that made or took a message.
 
@@ -96,10 +98,10 @@ class MortalClient:
         client: the party, which must draw from `random`.
         random: the source that every incarnation goes on with.
         ledger: of this party.
-        naps: how often in a row it is suspended and resumed at a boundary.
-        unsent: it is killed before its message leaves: only `resend` of the next one counts.
-        asked_again: the server repeats its last message to each new incarnation.
-        dies: the boundary at which it is killed without having been suspended.
+        restarts: how often in a row it is suspended and resumed at a boundary.
+        killed_before_sending: its message never leaves: only `resend` of the next one counts.
+        request_repeated: the server repeats its last message to each new incarnation.
+        killed_at: the boundary at which it is killed without having been suspended.
     """
 
     def __init__(
@@ -107,144 +109,148 @@ class MortalClient:
         client: Client,
         random: Callable[[int], bytes],
         ledger: Ledger,
-        naps: Callable[[int], int] = lambda boundary: 1,
-        unsent: bool = False,
-        asked_again: bool = False,
-        dies: int = -1,
+        restarts: Callable[[int], int] = lambda boundary: 1,
+        killed_before_sending: bool = False,
+        request_repeated: bool = False,
+        killed_at: int = -1,
     ) -> None:
         self.client, self._random, self._ledger = client, random, ledger
-        self._naps, self._unsent, self._asked_again, self._dies = naps, unsent, asked_again, dies
+        self._restarts, self._killed_at = restarts, killed_at
+        self._killed_before_sending = killed_before_sending
+        self._request_repeated = request_repeated
         self.index, self.round = client.index, client.round
         self.stored = b""
         self.boundary = 0
-        self.said: list[bytes] = []  # all that left
-        self._heard = b""
-        self.dead = False
+        self.sent_messages: list[bytes] = []
+        self._last_received = b""
+        self.killed = False
 
     def start(self) -> bytes:
-        """See `Client`; empty if it died of it."""
-        self._nap()
-        return self._only(self._after([Send(SERVER, self.client.start())]))
+        """See `Client`; empty if it was killed by it."""
+        self._restart()
+        return self._only(self._finish_call([Send(SERVER, self.client.start())]))
 
     def receive(self, data: bytes) -> list[secagg.InputNeeded | Send | secagg.Finished]:
         """See `Client`."""
-        if self.dead:
+        if self.killed:
             return []
         before = self.client.state
         events = self.client.receive(data)
         if self.client.state is before:
             return events  # to a repetition
-        self._heard = data
-        return self._after(events)
+        self._last_received = data
+        return self._finish_call(events)
 
     def submit(self, values: np.ndarray) -> bytes:
         """See `Client`."""
-        return self._only(self._after([Send(SERVER, self.client.submit(values))]))
+        return self._only(self._finish_call([Send(SERVER, self.client.submit(values))]))
 
     def resend(self) -> list[secagg.InputNeeded | Send | secagg.Finished]:
         """See `Client`."""
-        return [] if self.dead else self.client.resend()
+        return [] if self.killed else self.client.resend()
 
     def _only(self, events: Iterable[object]) -> bytes:
         return next((event.payload for event in events if isinstance(event, Send)), b"")
 
-    def _nap(self) -> None:
-        for _ in range(self._naps(self.boundary)):
+    def _restart(self) -> None:
+        for _ in range(self._restarts(self.boundary)):
             self.stored = self.client.suspend(KEY)
-            self.client = woken(self.stored, self.client, self._ledger, self._random)
+            self.client = resumed_client(self.stored, self.client, self._ledger, self._random)
         self.boundary += 1
 
-    def _after(self, events: list[object]) -> list[object]:
-        if self.boundary == self._dies:
-            self._bury()
+    def _finish_call(self, events: list[object]) -> list[object]:
+        if self.boundary == self._killed_at:
+            self._kill()
             return []
-        self._nap()
-        if self._unsent:
+        self._restart()
+        if self._killed_before_sending:
             assert self.client.resend() == events, "what was stored is what would have been sent"
-        if self._asked_again and self._heard:
-            again = list(self.client.receive(self._heard))
+        if self._request_repeated and self._last_received:
+            again = list(self.client.receive(self._last_received))
             assert again == [event for event in events if isinstance(event, Send)]
         if isinstance(events[0], Send):
-            self.said.append(events[0].payload)
+            self.sent_messages.append(events[0].payload)
         return events
 
-    def _bury(self) -> None:
-        """Whatever it knew is gone, and what was stored before was resumed before."""
-        self.dead = True
+    def _kill(self) -> None:
+        """Checks that an older stored state cannot be resumed: it was resumed before."""
+        self.killed = True
         try:
-            woken(self.stored, self.client, self._ledger, self._random)
+            resumed_client(self.stored, self.client, self._ledger, self._random)
         except StateError as error:
             assert str(error) == "this stored client was resumed before"  # noqa: PT017
             return
         raise AssertionError("an older state was resumed again")
 
 
-class MortalServer:
+class RestartingServer:
     """A server that stores itself after each call, and goes on from there in a fresh object.
 
     Calls that change nothing do not count.
 
     Args:
         agreed: the round.
-        ledger: what outlives it.
-        falls: for each call, the number of the snapshot from which a new one goes on (-1: the
-            latest), or None while it lives.
-        sent: whether what the last call gave was sent before it was killed.
-        rarely: whether there is a snapshot of the beginning of each phase only.
+        ledger: the only thing that outlives it.
+        restarts_from: for each call, the number of the snapshot from which a new server goes on
+            (-1: the latest), or None for no restart.
+        sent: whether the messages of the last call were sent before it was killed.
+        once_per_phase: whether there is a snapshot of the beginning of each phase only.
     """
 
     def __init__(
         self,
         agreed: Round,
         ledger: Ledger,
-        falls: Callable[[int], int | None] = lambda call: -1,
+        restarts_from: Callable[[int], int | None] = lambda call: -1,
         sent: bool = False,
-        rarely: bool = False,
+        once_per_phase: bool = False,
     ) -> None:
         self.round, self.ledger = agreed, ledger
-        self._falls, self._sent, self._rarely = falls, sent, rarely
-        self.server = Server(agreed, pins(agreed.params), ledger)
+        self._restarts_from, self._sent, self._once_per_phase = restarts_from, sent, once_per_phase
+        self.server = Server(agreed, directory_for(agreed.params), ledger)
         self.snapshots: list[bytes] = []
-        self.calls = self.lives = 0
-        self._stood: tuple[ServerState, int] | None = None
+        self.calls = self.restarts = 0
+        self._last_state: tuple[ServerState, int] | None = None
 
     def start(self) -> list[object]:
         """See `Server`."""
-        return self._after(self.server.start())
+        return self._finish_call(self.server.start())
 
     def receive(self, party: int, data: bytes) -> list[object]:
         """See `Server`."""
-        return self._after(self.server.receive(party, data))
+        return self._finish_call(self.server.receive(party, data))
 
     def deadline(self, phase: Phase) -> list[object]:
         """See `Server`."""
-        return self._after(self.server.deadline(phase))
+        return self._finish_call(self.server.deadline(phase))
 
     def complete(self, job: object, value: object) -> list[object]:
-        """See `Server`; a job of an earlier life is nobody's."""
+        """See `Server`; jobs from before a restart are ignored."""
         if self.server._unmasking is None and self.state not in FINAL:
             return []
-        return self._after(self.server.complete(job, value))  # type: ignore[arg-type]
+        return self._finish_call(self.server.complete(job, value))  # type: ignore[arg-type]
 
     @property
     def state(self) -> ServerState:
         """See `Server`."""
         return self.server.state
 
-    def _after(self, events: list[object]) -> list[object]:
-        stood, self._stood = self._stood, (self.state, self.server.status.bytes_received)
-        if stood == self._stood:  # a repetition, of which there are many: nothing changed
+    def _finish_call(self, events: list[object]) -> list[object]:
+        before, self._last_state = self._last_state, (self.state, self.server.status.bytes_received)
+        if before == self._last_state:  # a repetition, of which there are many: nothing changed
             return events
-        if self.state in PHASES and not (self._rarely and stood and stood[0] is self.state):
+        if self.state in PHASES and not (
+            self._once_per_phase and before and before[0] is self.state
+        ):
             self.snapshots.append(self.server.snapshot(KEY))
-        chosen = self._falls(self.calls)
+        chosen = self._restarts_from(self.calls)
         self.calls += 1
         if chosen is None:
             return events
         if self.state not in PHASES:  # once only, or it would come here for ever
-            self._falls = lambda call: None
-        self.lives += 1
-        self.server = resumed(self.snapshots[chosen], self)
+            self._restarts_from = lambda call: None
+        self.restarts += 1
+        self.server = resumed_server(self.snapshots[chosen], self)
         left = [event for event in events if self._sent and isinstance(event, Send)]
         return [*left, *self.server.resend()]
 
@@ -252,14 +258,16 @@ class MortalServer:
 FINAL = (ServerState.COMPLETED, ServerState.FAILED)
 
 
-def resumed(stored: bytes, like: MortalServer | Server, ledger: Ledger | None = None) -> Server:
-    """The server that was stored."""
-    known = like.ledger if isinstance(like, MortalServer) else like._ledger
-    return Server.resume(stored, KEY, ledger or known, pins(like.round.params))  # type: ignore[arg-type]
+def resumed_server(
+    stored: bytes, like: RestartingServer | Server, ledger: Ledger | None = None
+) -> Server:
+    """Resumes a stored server."""
+    known = like.ledger if isinstance(like, RestartingServer) else like._ledger
+    return Server.resume(stored, KEY, ledger or known, directory_for(like.round.params))  # type: ignore[arg-type]
 
 
 @dataclass
-class Recorded(Network):
+class RecordingNetwork(Network):
     """A network that keeps every message that was delivered, in order.
 
     An offer reaches a client as it does an application: it says again what it said last.
@@ -273,13 +281,13 @@ class Recorded(Network):
         if message.receiver != SERVER and message.payload[3] == MessageType.OFFER:
             for event in self.clients[message.receiver].resend():
                 if isinstance(event, Send):
-                    self._up(message.receiver, event.payload)
+                    self.send_up(message.receiver, event.payload)
             return
         super().deliver(message)
 
-    def _up(self, party: int, payload: bytes) -> None:
+    def send_up(self, party: int, payload: bytes) -> None:
         if payload:
-            super()._up(party, payload)
+            super().send_up(party, payload)
 
     @property
     def survivor_sets(self) -> set[bytes]:
@@ -291,7 +299,7 @@ class Recorded(Network):
         }
 
     def exact(self) -> bool:
-        """Whether the round came to the exact sum of its survivors' inputs; False if it failed."""
+        """Returns whether the round came to the exact sum; asserts that no sum is wrong."""
         if self.result is None:
             return False
         length = self.server.round.params.length
@@ -299,7 +307,7 @@ class Recorded(Network):
         return True
 
 
-class Broken:
+class FailingLedger:
     """A ledger that fails for one kind of claim."""
 
     def __init__(self, what: Once, error: Exception | None = None) -> None:
@@ -313,7 +321,7 @@ class Broken:
 
 
 def four(mode: Mode, **more: object) -> Params:
-    """Four parties, of which three are enough."""
+    """Returns parameters of four parties, of which three are enough."""
     return integers(4, threshold=3, mode=mode, **more)
 
 
@@ -321,23 +329,23 @@ def network_of(
     params: Params,
     server: object = None,
     drops: Drops | None = None,
-    mortal: Callable[[int], dict[str, object] | None] = lambda party: None,
-) -> Recorded:
-    """A round; `mortal` says what is special about a client."""
+    restarting: Callable[[int], dict[str, object] | None] = lambda party: None,
+) -> RecordingNetwork:
+    """Returns a network before its start."""
     agreed = params.round(CONTEXT, SESSION)
     clients: dict[int, object] = {}
     for party in range(params.cohort):
-        ledger, random, special = MemoryLedger(), seeded(("", party)), mortal(party)
-        client = fresh(agreed, party, ledger, random)
+        ledger, random, special = MemoryLedger(), seeded(("", party)), restarting(party)
+        client = new_client(agreed, party, ledger, random)
         clients[party] = (
-            client if special is None else MortalClient(client, random, ledger, **special)  # type: ignore[arg-type]
+            client if special is None else RestartingClient(client, random, ledger, **special)  # type: ignore[arg-type]
         )
-    server = server or Server(agreed, pins(params))
-    return Recorded(server, clients, drops or {})  # type: ignore[arg-type]
+    server = server or Server(agreed, directory_for(params))
+    return RecordingNetwork(server, clients, drops or {})  # type: ignore[arg-type]
 
 
-def plain(mode: Mode, drops: Drops | None = None) -> Recorded:
-    """The round in which nobody is ever stored."""
+def uninterrupted_round(mode: Mode, drops: Drops | None = None) -> RecordingNetwork:
+    """Plays the round in which nobody is ever stored."""
     network = network_of(four(mode), drops=drops).start().run()
     assert network.exact()
     return network
