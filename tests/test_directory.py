@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from refusals import refused
 
-from secagg import Directory, IdentityError, ParameterError
+from secagg import Code, Directory, IdentityError, ParameterError
 from secagg import directory as module
 from secagg.directory import Entry
 from secagg.primitives.sign import verify_key
@@ -59,7 +60,7 @@ def test_only_keys_and_their_order_are_bound() -> None:
 
 
 def test_an_unknown_key_has_no_index() -> None:
-    with pytest.raises(ParameterError, match="not in the directory"):
+    with refused(ParameterError, Code.UNKNOWN_NAME):
         three().index_of(D)
 
 
@@ -90,9 +91,9 @@ def test_it_is_immutable_and_travels() -> None:
     ],
 )
 def test_odd_names_are_refused(name: Any) -> None:
-    with pytest.raises(ParameterError, match="1 to 64 letters"):
+    with refused(ParameterError, Code.ARGUMENT):
         Directory.of([(name, A)])
-    with pytest.raises(ParameterError, match="1 to 64 letters"):
+    with refused(ParameterError, Code.ARGUMENT):
         three().join(name, D)
 
 
@@ -104,7 +105,7 @@ def test_plain_names_are_fine(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["anna", "Anna", "ANNA"])
 def test_names_are_told_apart_without_their_case(name: str) -> None:
-    with pytest.raises(ParameterError, match=f"two parties are called {name}"):
+    with refused(ParameterError, Code.DUPLICATE_NAME, match=f"two parties are called {name}"):
         three().join(name, D)
 
 
@@ -119,14 +120,14 @@ def test_weak_and_malformed_keys_are_refused(key: Any) -> None:
         lambda: three().rotate("bert", key),
         lambda: Directory((), (key,)),  # type: ignore[arg-type]
     ):
-        with pytest.raises(ParameterError, match="no Ed25519 verify key"):
+        with refused(ParameterError, Code.WEAK_KEY):
             attempt()
 
 
 def test_a_key_is_pinned_once() -> None:
-    with pytest.raises(ParameterError, match="key of x is pinned twice"):
+    with refused(ParameterError, Code.DUPLICATE_KEY):
         three().join("x", A)
-    with pytest.raises(ParameterError, match="pinned twice"):
+    with refused(ParameterError, Code.DUPLICATE_KEY):
         three().rotate("bert", A)
 
 
@@ -138,11 +139,11 @@ def test_a_revoked_key_never_comes_back() -> None:
             lambda directory=directory: directory.join("anna2", A),
             lambda directory=directory: directory.rotate("bert", A),
         ):
-            with pytest.raises(ParameterError, match="is revoked"):
+            with refused(ParameterError, Code.REVOKED_KEY):
                 attempt()
-    with pytest.raises(ParameterError, match="is revoked"):
+    with refused(ParameterError, Code.REVOKED_KEY):
         three().rotate("anna", A)
-    with pytest.raises(ParameterError, match="is revoked"):
+    with refused(ParameterError, Code.REVOKED_KEY):
         Directory.of([("x", A)], [A])
 
 
@@ -154,7 +155,7 @@ def test_the_greatest_cohort(monkeypatch: pytest.MonkeyPatch) -> None:
     entries = tuple(Entry(f"p{i}", u32(i)) for i in range(limit + 1))
     full = Directory(entries[:limit])
     assert len(full) == limit
-    with pytest.raises(ParameterError, match="at most 65536"):
+    with refused(ParameterError, Code.LIMIT):
         Directory(entries)
 
 
@@ -196,7 +197,7 @@ def test_revoke_leaves_and_revokes() -> None:
 @pytest.mark.parametrize("name", ["nobody", "ANNA", ""])
 def test_changes_need_a_name_that_is_there(change: str, name: str) -> None:
     """As it is written."""
-    with pytest.raises(ParameterError, match="nobody in the directory"):
+    with refused(ParameterError, Code.UNKNOWN_NAME):
         getattr(three(), change)(name, *([D] if change == "rotate" else []))
 
 
@@ -249,7 +250,7 @@ def test_save_and_load(tmp_path: Path) -> None:
     assert Directory.load(path) == three()
     assert stat.S_IMODE(path.stat().st_mode) == 0o644
     after = three().revoke("anna")
-    with pytest.raises(IdentityError, match="exists already"):
+    with refused(IdentityError, Code.EXISTS):
         after.save(path, overwrite=False)
     assert Directory.load(str(path)) == three()
     after.save(str(path))
@@ -314,7 +315,7 @@ def test_anything_unexpected_names_its_line(
     "text", [b"", b"\n", b"secagg directory v2\nrevoked\nend\n", b"secagg identity v1\n"]
 )
 def test_other_files_are_refused(text: bytes) -> None:
-    with pytest.raises(IdentityError, match=r"^line 1: must be 'secagg directory v1'"):
+    with refused(IdentityError, Code.FOREIGN_FILE, match="^line 1:"):
         Directory.from_text(text)
 
 
@@ -329,7 +330,7 @@ def test_every_truncation_is_refused() -> None:
 @pytest.mark.parametrize("rest", [b"x", b"#", b"end"])
 def test_a_last_line_without_its_end_is_refused(rest: bytes) -> None:
     """Whatever it was going to be."""
-    with pytest.raises(IdentityError, match="line 7: cut short"):
+    with refused(IdentityError, Code.CORRUPT, match="line 7:"):
         Directory.from_text(Directory.of([("a", A)]).to_text().encode() + b"\n" + rest)
 
 
@@ -337,19 +338,19 @@ def test_everybodys_file_is_refused(tmp_path: Path) -> None:
     """Whoever can change the pins can be anybody."""
     three().save(tmp_path / "pins")
     (tmp_path / "pins").chmod(0o666)
-    with pytest.raises(IdentityError, match="everybody may change it"):
+    with refused(IdentityError, Code.PERMISSIONS):
         Directory.load(tmp_path / "pins")
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(IdentityError, match="pins: cannot read it: No such file"):
+    with refused(IdentityError, Code.IO):
         Directory.load(tmp_path / "pins")
 
 
 def test_a_huge_file_is_not_read(tmp_path: Path) -> None:
     (tmp_path / "pins").touch(0o644)
     os.truncate(tmp_path / "pins", 2**25 + 1)
-    with pytest.raises(IdentityError, match="33554433 bytes"):
+    with refused(IdentityError, Code.LIMIT, match="33554433 bytes"):
         Directory.load(tmp_path / "pins")
 
 

@@ -5,8 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from refusals import refused
 
-from secagg import Layout, RangeError, digest
+from secagg import Code, Layout, RangeError, digest
 
 reals = hnp.arrays(
     st.sampled_from(["f4", "f8", "i4", "i8", "u2"]).map(np.dtype),
@@ -87,7 +88,7 @@ def test_any_arrays_round_trip(arrays: list[np.ndarray], named: bool) -> None:
     """Empty ones among them: the same names, shapes and values."""
     given_arrays = {f"n{i}": a for i, a in enumerate(arrays)} if named else arrays
     if sum(array.size for array in arrays) == 0:
-        with pytest.raises(RangeError, match="nothing to aggregate"):
+        with refused(RangeError, Code.LAYOUT):
             Layout.of(given_arrays)
         return
     layout = Layout.of(given_arrays)
@@ -121,7 +122,7 @@ def test_flatten_makes_a_new_vector() -> None:
 )
 def test_nothing_is_refused(nothing: object) -> None:
     """No array, or only empty ones."""
-    with pytest.raises(RangeError, match="nothing to aggregate"):
+    with refused(RangeError, Code.LAYOUT):
         Layout.of(nothing)  # type: ignore[arg-type]
 
 
@@ -167,7 +168,7 @@ def test_other_layouts_are_refused() -> None:
         [np.zeros(2), np.zeros((2, 1))],
         np.zeros(4),
     ):
-        with pytest.raises(RangeError, match="another layout"):
+        with refused(RangeError, Code.LAYOUT):
             layout.flatten(other)
 
 
@@ -175,7 +176,7 @@ def test_other_layouts_are_refused() -> None:
 def test_vectors_of_other_shapes_are_refused(shape: tuple[int, ...]) -> None:
     """unflatten needs one dimension of the right length."""
     layout = Layout.of([np.zeros(3), np.zeros(1)])
-    with pytest.raises(RangeError, match="does not fill 4"):
+    with refused(RangeError, Code.SHAPE):
         layout.unflatten(np.zeros(shape))
 
 

@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from reference import protocol, quantize
 from reference.arithmetic import words
+from refusals import refused
 from support import family_named, implementations
 
-from secagg import Field, FixedPoint, Params, RangeError, Suite
+from secagg import Code, Field, FixedPoint, Params, RangeError, Suite
 from secagg._binding import by_lane, ffi, lib, octets, read, write
 from secagg.encoding import FixedPointCodec, codec_for
 from secagg.implementations import forced
@@ -267,10 +268,10 @@ def test_weights_multiply_and_travel_along(max_weight: int) -> None:
 @pytest.mark.parametrize("weight", [0, -1, 11, 2**40, True, False, 1.0, 2.5, None, "1", np.True_])
 def test_other_weights_are_refused(weight: object) -> None:
     """A weight is an int in 1..max_weight, and nothing is drawn for another."""
-    with pytest.raises(RangeError, match="weight"):
+    with refused(RangeError, Code.WEIGHT):
         codec_for(params(2, max_weight=10)).encode([0, 0], weight, forbidden)  # type: ignore[arg-type]
     if weight != 1 or isinstance(weight, bool | float):
-        with pytest.raises(RangeError, match="weight"):
+        with refused(RangeError, Code.WEIGHT):
             codec_for(params(2)).encode([0, 0], weight, forbidden)  # type: ignore[arg-type]
 
 
@@ -361,7 +362,7 @@ def test_nan_and_infinity_are_refused(dtype: type, bad: float) -> None:
             x = np.zeros(length, dtype)
             x[place] = bad
             before = x.tobytes()
-            with pytest.raises(RangeError, match="NaN or infinite"):
+            with refused(RangeError, Code.NOT_FINITE):
                 codec_for(params(length)).encode(x, 1, forbidden)
             assert x.tobytes() == before
 
@@ -372,7 +373,7 @@ def test_nan_and_infinity_are_refused(dtype: type, bad: float) -> None:
 def test_any_nan_is_refused(payload: int) -> None:
     """Signalling ones and ones with a payload too."""
     x = np.array([0, payload, 0], np.uint64).view(np.float64)
-    with pytest.raises(RangeError, match="NaN"):
+    with refused(RangeError, Code.NOT_FINITE):
         codec_for(params(3)).encode(x, 1, forbidden)
 
 
@@ -510,7 +511,7 @@ def test_impossible_sums_are_refused() -> None:
         for place in range(3):
             total = np.zeros(3, np.uint32)
             total[place] = most + 1
-            with pytest.raises(RangeError, match="larger than honest"):
+            with refused(RangeError, Code.IMPOSSIBLE_SUM):
                 codec.decode(total, survivors)
 
 
@@ -521,10 +522,10 @@ def test_impossible_weights_are_refused() -> None:
         for weight in (survivors, 5 * survivors):
             got = codec.decode(np.array([255 * weight, weight], np.uint32), survivors)
             assert got.mean[0] == pytest.approx(1.0, rel=1e-12)
-            with pytest.raises(RangeError, match="larger than honest"):
+            with refused(RangeError, Code.IMPOSSIBLE_SUM):
                 codec.decode(np.array([255 * weight + 1, weight], np.uint32), survivors)
         for weight in (0, survivors - 1, 5 * survivors + 1):
-            with pytest.raises(RangeError, match="cannot weigh"):
+            with refused(RangeError, Code.IMPOSSIBLE_SUM):
                 codec.decode(np.array([0, weight], np.uint32), survivors)
 
 

@@ -13,9 +13,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from reference import mask, pack, rebuild, share
+from refusals import refused
 from support import implementations
 
-from secagg import ParameterError, RangeError, Suite
+from secagg import Code, ParameterError, RangeError, Suite
 from secagg._binding import lib, read, write
 from secagg.primitives.shamir import (
     LIMBS,
@@ -167,7 +168,7 @@ def test_a_seed_has_sixteen_bytes() -> None:
     limbs = seed_limbs(seed)
     assert limbs == [int.from_bytes(seed[a:b], "little") for a, b in ((0, 7), (7, 14), (14, 16))]
     for length in (0, 15, 17):
-        with pytest.raises(ParameterError, match=f"16 bytes, not {length}"):
+        with refused(ParameterError, Code.ARGUMENT, match=f"16 bytes, not {length}"):
             deal([bytes(length)], 2, [0, 1], Suite.AES256CTR, KEY)
 
 
@@ -275,7 +276,7 @@ def test_large_cohorts(implementation: str, n: int) -> None:
 def test_fewer_holders_than_the_threshold_are_refused() -> None:
     """A Rebuilder that could never rebuild does not come into being."""
     for count in range(4):
-        with pytest.raises(ParameterError, match=f"{count} shares"):
+        with refused(ParameterError, Code.ARGUMENT, match=f"{count} shares"):
             Rebuilder(4, range(count))
 
 
@@ -332,7 +333,7 @@ def test_shares_outside_the_field_are_refused(bad: int) -> None:
 def test_another_number_of_shares_is_refused(rows: int) -> None:
     """Rows that are no holder's would be combined with weights from behind the array."""
     rebuilder = Rebuilder(3, range(4))
-    with pytest.raises(ValueError, match="share"):
+    with refused(RangeError, Code.SHAPE):
         rebuilder.rebuild(np.zeros((rows, 3), np.uint64), Judge(bytes(16)))
 
 
@@ -538,7 +539,7 @@ def test_packing_takes_many_seeds_a_row() -> None:
 @pytest.mark.parametrize("length", [1, 22, 24, 45, 47])
 def test_other_lengths_are_refused(length: int) -> None:
     """A share has 23 bytes."""
-    with pytest.raises(ValueError, match="23 bytes"):
+    with refused(RangeError, Code.SHAPE):
         unpack_shares(bytes(length))
 
 
@@ -548,7 +549,7 @@ def test_the_padding_bit_is_refused() -> None:
     for last in (22, 45):
         altered = bytearray(good)
         altered[last] |= 0x80
-        with pytest.raises(ValueError, match="canonical"):
+        with refused(RangeError, Code.OUT_OF_RANGE):
             unpack_shares(bytes(altered))
         assert split_shares(bytes(altered))[1].tolist() == [last != 22, last != 45]
 
@@ -563,7 +564,7 @@ def test_the_value_p_is_refused(place: int) -> None:
     for data, canonical in ((bits, [False]), (good + bits, [True, False]), (good, [True])):
         assert split_shares(data)[1].tolist() == canonical
         if not all(canonical):
-            with pytest.raises(ValueError, match="canonical"):
+            with refused(RangeError, Code.OUT_OF_RANGE):
                 unpack_shares(data)
 
 
@@ -573,7 +574,7 @@ def test_any_bytes_are_canonical_or_refused(data: bytes) -> None:
     number = int.from_bytes(data, "little")
     values = [number >> 61 * i & P for i in range(3)]
     if number >> 183 or P in values:
-        with pytest.raises(ValueError, match="canonical"):
+        with refused(RangeError, Code.OUT_OF_RANGE):
             unpack_shares(data)
     else:
         assert unpack_shares(data).tolist() == [values]
