@@ -333,7 +333,7 @@ def test_shares_outside_the_field_are_refused(bad: int) -> None:
 def test_another_number_of_shares_is_refused(rows: int) -> None:
     """Rows that are no holder's would be combined with weights from behind the array."""
     rebuilder = Rebuilder(3, range(4))
-    with refused(RangeError, Code.SHAPE):
+    with refused(ParameterError, Code.SHAPE):
         rebuilder.rebuild(np.zeros((rows, 3), np.uint64), Judge(bytes(16)))
 
 
