@@ -1,32 +1,51 @@
-"""What every test run has: forced implementations and the hypothesis profiles."""
+"""What every test run has: the level, and forced implementations."""
 
 import gc
-import os
 from collections.abc import Iterator
 
+import levels
 import pytest
 from hypothesis import HealthCheck, settings
 
-# The examples of `ci` are the same in every run, so that red means that the code changed.
-settings.register_profile("ci", derandomize=True, deadline=None, max_examples=50)
-settings.register_profile("few", derandomize=True, deadline=None, max_examples=10)
-settings.register_profile(
-    "full",
-    deadline=None,
-    max_examples=1000,
-    print_blob=True,
-    suppress_health_check=[HealthCheck.too_slow],
-)
-LEVEL = "full" if os.environ.get("CI_LEVEL") == "full" else "ci"
-settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", LEVEL))
-
 
 def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--level",
+        choices=[level.name.lower() for level in levels.Level],
+        default="quick",
+        help="how much to run; the table is in tests/levels.py",
+    )
     parser.addoption(
         "--implementation",
         metavar="CHOICE",
         help="force the native kernels: `portable`, or for example `aes=aesni,chacha=portable`",
     )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Chooses the level before test modules ask for it."""
+    levels.choose(config.getoption("level"))
+    full = levels.chosen() is levels.Level.FULL
+    settings.register_profile(
+        "level",
+        # Below `full` the examples are the same in every run: red means that the code changed.
+        derandomize=not full,
+        max_examples=levels.amount("examples of a property"),
+        deadline=None,
+        print_blob=full,
+        suppress_health_check=[HealthCheck.too_slow],
+    )
+    settings.load_profile("level")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leaves out what the table does not have at this level."""
+    kept, left_out = [], []
+    for item in items:
+        runs = all(mark.args[1] for mark in item.iter_markers("level"))
+        (kept if runs else left_out).append(item)
+    items[:] = kept
+    config.hook.pytest_deselected(items=left_out)
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -53,7 +72,8 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
 
 def pytest_report_header(config: pytest.Config) -> str:
-    return f"native kernels: {config.getoption('implementation') or 'the fastest usable'}"
+    kernels = config.getoption("implementation") or "the fastest usable"
+    return f"level: {config.getoption('level')}, native kernels: {kernels}"
 
 
 @pytest.fixture

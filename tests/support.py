@@ -51,12 +51,8 @@ def implementations(family: str) -> pytest.MarkDecorator:
             pytest.param(
                 (family, name),
                 id=f"{family}-{name}",
-                marks=(
-                    pytest.mark.forced,
-                    pytest.mark.skipif(
-                        name not in found.usable,
-                        reason=f"this machine cannot run {family}={name}",
-                    ),
+                marks=pytest.mark.skipif(
+                    name not in found.usable, reason=f"this machine cannot run {family}={name}"
                 ),
             )
             for name in found.compiled

@@ -23,8 +23,6 @@ from secagg.primitives import sign
 ROOT = Path(__file__).resolve().parent.parent
 SMALL = ["--clients", "6", "--length", "100"]
 
-pytestmark = pytest.mark.exhaustive  # once is enough, on any kernels
-
 
 def load(monkeypatch: pytest.MonkeyPatch, name: str) -> ModuleType:
     """A module of `benchmarks`, which is not installed with the library."""

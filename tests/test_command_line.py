@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from levels import runs_at
 
 from secagg import __main__ as command
 from secagg import __version__, selftest
@@ -148,7 +149,7 @@ def test_tcp_example() -> None:
     assert "sum over parties [0, 1, 2, 3]" in done.stdout
 
 
-@pytest.mark.exhaustive
+@runs_at("programs")
 def test_process_a_message_example() -> None:
     """Every step in a process of its own, one client lost: the sum is exact."""
     done = run("-W", "error", "examples/process_a_message.py", "--clients", "4", "--lost", "1")

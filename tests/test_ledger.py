@@ -22,6 +22,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from levels import amount
 from refusals import refused
 
 from secagg import Code, Ledger, MemoryLedger, Once, SqliteLedger, StateError, sqlite_ledger
@@ -67,7 +68,7 @@ def test_kinds_and_keys_are_apart(ledger: Ledger) -> None:
     assert not any(ledger.claim(*claim) for claim in claims)
 
 
-@settings(max_examples=10)
+@settings(max_examples=amount("races of processes"))
 @given(st.lists(st.tuples(st.sampled_from(KINDS), st.binary(max_size=2)), max_size=12))
 def test_any_sequence_is_answered_like_a_set(claims: list[tuple[Once, bytes]]) -> None:
     """Both kinds agree with a plain set."""

@@ -1,6 +1,7 @@
 """What users install: the public names, the compiled module and its mends, the packages.
 
-The slow tests build the sdist and from it the wheel, and install that in a fresh environment.
+At level `long` the tests build the sdist and from it the wheel, and install that in a fresh
+environment.
 """
 
 import ast
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from levels import runs_at
 
 import secagg
 
@@ -233,7 +235,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-@pytest.mark.slow
+@runs_at("packages")
 def test_the_sdist_is_complete(built: Path) -> None:
     (sdist,) = built.glob("*.tar.gz")
     with tarfile.open(sdist) as archive:
@@ -244,7 +246,7 @@ def test_the_sdist_is_complete(built: Path) -> None:
     assert [name for name in names if name.endswith((".so", ".o", ".pyc"))] == []
 
 
-@pytest.mark.slow
+@runs_at("packages")
 def test_the_wheel_is_typed_and_abi3(built: Path) -> None:
     (wheel,) = built.glob("*.whl")
     version = PROJECT["project"]["version"]
@@ -257,7 +259,7 @@ def test_the_wheel_is_typed_and_abi3(built: Path) -> None:
     assert {name.partition("/")[0] for name in names} == {"secagg", f"secagg-{version}.dist-info"}
 
 
-@pytest.mark.slow
+@runs_at("packages")
 def test_the_wheel_works_in_a_fresh_environment(built: Path, tmp_path: Path) -> None:
     (wheel,) = built.glob("*.whl")
     python = tmp_path / "venv" / "bin" / "python"

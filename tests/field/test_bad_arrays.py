@@ -463,7 +463,6 @@ def edge_lengths(bits: int) -> range:
     return range(140)
 
 
-@pytest.mark.exhaustive  # it goes through all implementations itself
 @implementations("pack")
 @pytest.mark.parametrize("bits", range(16, 63))
 def test_packing_stays_inside(implementation: str, bits: int, guarded: list[Guarded]) -> None:
@@ -498,7 +497,6 @@ def test_packing_stays_inside(implementation: str, bits: int, guarded: list[Guar
         assert data.tobytes() == field.pack(whole[:length])
 
 
-@pytest.mark.exhaustive
 @implementations("field")
 @every_width
 def test_arithmetic_stays_inside(implementation: str, bits: int, guarded: list[Guarded]) -> None:

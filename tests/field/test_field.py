@@ -13,6 +13,7 @@ import pytest
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from hypothesis import given
 from hypothesis import strategies as st
+from levels import runs_at
 from reference import mask, pack, unpack
 from reference.arithmetic import words
 from support import family_named, implementations
@@ -586,7 +587,7 @@ def test_millions_of_elements(bits: int) -> None:
     keystream.cache_clear()
 
 
-@pytest.mark.slow
+@runs_at("large sizes")
 def test_a_hundred_million_elements() -> None:
     """10^8 elements of 32 bits: sums, packing and masks, checked in part against big integers."""
     length, bits = 10**8, 32
@@ -612,7 +613,7 @@ def test_a_hundred_million_elements() -> None:
         assert int(total[place]) == (value + plus - minus) % p
 
 
-@pytest.mark.slow
+@runs_at("large sizes")
 def test_packing_a_hundred_million_narrow_elements() -> None:
     """10^8 elements of 17 bits, where no element but each eighth begins on a byte."""
     length, bits = 10**8, 17

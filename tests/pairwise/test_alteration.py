@@ -8,14 +8,14 @@ is exact over the survivors that the result names, or the round fails. A message
 must leave its receiver exactly as it was: then the rest is that of a lost message, which is played
 once for each message. Messages are also cut and extended by a byte.
 
-The field is `tight`: the decoder's range check hides nothing. No byte is left out: each is altered
-by xor 1, every third also by xor 0x80 or a random value; at CI_LEVEL=full all in all three ways.
-Below that level malicious mode alters every byte of consistency messages, every third of signatures
-and every fifth of the others, as on a sparse graph.
+The field is `tight`: the decoder's range check hides nothing. The table of levels says which bytes
+are altered, and in how many ways. `long` alters every byte of the semi-honest round and of
+consistency messages, every third of signatures and every fifth of the rest by xor 1, and every
+third of these also by xor 0x80 or a random value. `full` alters all in all three ways, `quick` a
+few of each message.
 """
 
 import dataclasses
-import os
 from collections import Counter
 from dataclasses import dataclass, field
 from functools import cache
@@ -33,6 +33,7 @@ from harness import (
     state_of,
     tight,
 )
+from levels import amount
 from pairwise.attacks import started_network, verdict
 
 import secagg
@@ -40,7 +41,9 @@ from secagg import SERVER, Client, Mode, Params, Phase, Policy
 from secagg.pairwise.transitions import PHASES
 from secagg.wire import HEADER_BYTES, MessageType
 
-pytestmark = pytest.mark.exhaustive
+STEP = amount("step between altered bytes")
+OTHER_STEP = amount("step in signed and sparse rounds")
+WAYS = amount("ways to alter a byte")
 
 
 @dataclass(frozen=True)
@@ -49,7 +52,7 @@ class Case:
 
     params: Params
     drops: tuple[int, ...] = ()
-    step: int = 5
+    step: int = OTHER_STEP
 
     @property
     def survivors(self) -> tuple[int, ...]:
@@ -58,11 +61,10 @@ class Case:
 
 
 CASES = {
-    "semi-honest": Case(tight(5, 2, threshold=3), (4,), 1),
+    "semi-honest": Case(tight(5, 2, threshold=3), (4,), STEP),
     "malicious": Case(tight(5, 2, threshold=4, mode=Mode.MALICIOUS)),
     "sparse": Case(tight(5, 2, threshold=2, min_survivors=4, colluders=0, degree=2), (4,)),
 }
-FULL = os.environ.get("CI_LEVEL") == "full"
 
 
 @dataclass
@@ -136,15 +138,18 @@ def test_no_altered_byte_gives_a_wrong_sum(case: str, name: str) -> None:
     moments = of_type(case, name)
     late = name in ("survivors", "masked input", "unmask")
     assert len(moments) == (len(CASES[case].survivors) if late else 5)
-    step = 1 if FULL else {"consistency": 1, "signatures": 3}.get(name, CASES[case].step)
+    step = CASES[case].step
+    step = {"consistency": STEP, "signatures": min(step, 3 * STEP)}.get(name, step)
     for number, moment in enumerate(moments):
         assert safe(play_on(moment, None)[0]), "a lost message"
         true = moment.message.payload
         third = seeded((name, number))(len(true))
         variants = [true[:-1], true + b"\0", true[:HEADER_BYTES], b""]
-        for place, value in list(enumerate(true))[number % step :: step]:
+        for place, value in list(enumerate(true))[number * step // 5 :: step]:
             random = third[place] or 0x55
-            changes = {1, 0x80, random} if FULL else {1, (1, 1, 0x80, 1, 1, random)[place % 6]}
+            changes = {1: {1}, 2: {1, (1, 1, 0x80, 1, 1, random)[place % 6]}}.get(
+                WAYS, {1, 0x80, random}
+            )
             for change in changes:
                 variants.append(true[:place] + bytes([value ^ change]) + true[place + 1 :])
         for variant in variants:
@@ -176,7 +181,7 @@ def test_an_altered_offer_costs_only_the_one_who_got_it(case: str) -> None:
         given["ledger"] = secagg.MemoryLedger()
     offer = agreed.encode()
     counts: Counter[str] = Counter()
-    for place, value in enumerate(offer):
+    for place, value in list(enumerate(offer))[:: min(STEP, 3)]:
         for change in (1, 0x80, 0x55):
             altered = offer[:place] + bytes([value ^ change]) + offer[place + 1 :]
             try:
@@ -198,8 +203,8 @@ def test_an_altered_offer_costs_only_the_one_who_got_it(case: str) -> None:
     for altered in (offer[:-1], offer + b"\0", b"", offer[:HEADER_BYTES]):
         with pytest.raises(secagg.DecodeError):
             secagg.Round.decode(altered)
-    assert counts["dropped"] > 100
-    assert counts["refused"] > 50
+    assert counts["dropped"] > 30
+    assert counts["refused"] > 15
 
 
 @pytest.mark.parametrize(
@@ -210,7 +215,7 @@ def test_two_altered_messages_at_once(case: str, name: str) -> None:
     """The same byte altered in the messages of two parties: alterations must not cancel."""
     moments = of_type(case, name)[:2]
     length = min(len(moment.message.payload) for moment in moments)
-    for place in range(HEADER_BYTES, length, 7):
+    for place in range(HEADER_BYTES, length, 7 if WAYS > 1 else 37):
         twin = moments[0].before.clone()
         twin.queue.insert(0, moments[0].message)
         for number, message in enumerate(twin.queue[:2]):

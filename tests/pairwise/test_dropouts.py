@@ -6,7 +6,8 @@ the signers (in malicious mode) and the answers must reach the threshold.
 
 import dataclasses
 import itertools
-from collections.abc import Mapping
+import math
+from collections.abc import Iterator, Mapping
 from random import Random
 
 import pytest
@@ -25,6 +26,7 @@ from harness import (
 )
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from levels import amount, runs_at
 
 import secagg
 from secagg import SERVER, Client, Mode, Params, Phase, Policy, Server
@@ -84,18 +86,36 @@ def thresholds(cohort: int, mode: Mode) -> list[dict[str, int]]:
 EXHAUSTIVE = [(mode, n, more) for mode in MODES for n in (2, 3, 4) for more in thresholds(n, mode)]
 
 
-@pytest.mark.exhaustive
+def assignments(mode: Mode, cohort: int) -> Iterator[Drops]:
+    """Ways to vanish before one of four (five) messages, or not at all.
+
+    All 5^n (6^n) of them, or each multiset of phases once, dealt to the parties in some order.
+    """
+    ends = [None, *mode.phases]
+    if amount("every order of dropouts"):
+        choices = itertools.product(ends, repeat=cohort)
+    else:
+        chance = Random(cohort)
+        multisets = itertools.combinations_with_replacement(ends, cohort)
+        choices = (chance.sample(one, cohort) for one in multisets)  # type: ignore[assignment]
+    for choice in choices:
+        yield {party: phase for party, phase in enumerate(choice) if phase is not None}
+
+
 @pytest.mark.parametrize(("mode", "cohort", "more"), EXHAUSTIVE, ids=str)
 def test_every_assignment_of_drops(mode: Mode, cohort: int, more: dict[str, int]) -> None:
-    """All 5^n (6^n) ways to vanish before one of four (five) messages, or not at all."""
+    """Whoever vanishes, and whenever, the run ends as the predicate says."""
     params = wide(cohort, 2, mode=mode, **more)
     outcomes = {True: 0, False: 0}
-    for choice in itertools.product([None, *mode.phases], repeat=cohort):
-        drops = {party: phase for party, phase in enumerate(choice) if phase is not None}
+    for drops in assignments(mode, cohort):
         run = play(params, drops)
         check(run, params, drops)
         outcomes[run.result is not None] += 1
-    assert sum(outcomes.values()) == (1 + len(mode.phases)) ** cohort
+    steps = 1 + len(mode.phases)
+    every = amount("every order of dropouts")
+    assert sum(outcomes.values()) == (
+        steps**cohort if every else math.comb(steps + cohort - 1, cohort)
+    )
     assert min(outcomes.values()) > 0
 
 
@@ -105,8 +125,7 @@ def test_every_assignment_of_drops(mode: Mode, cohort: int, more: dict[str, int]
 def test_every_assignment_and_the_last_first(mode: Mode, more: dict[str, int]) -> None:
     """The same for n = 3 over a network that delivers the newest message first."""
     params = wide(3, 2, mode=mode, **more)
-    for choice in itertools.product([None, *mode.phases], repeat=3):
-        drops = {party: phase for party, phase in enumerate(choice) if phase is not None}
+    for drops in assignments(mode, 3):
         check(network(params, drops).run(lambda waiting: waiting - 1), params, drops)
 
 
@@ -121,7 +140,7 @@ def network(params: Params, drops: Drops, label: object = "") -> Network:
     return Network(server_of(agreed), clients, drops).start()
 
 
-TWICE = settings(max_examples=2 * settings.default.max_examples)  # type: ignore[union-attr]
+ORDERS = settings(max_examples=amount("orders of arrival"))
 
 
 @st.composite
@@ -139,7 +158,7 @@ def rounds(draw: st.DrawFn, largest: int = 10) -> tuple[Params, dict[int, Phase]
     return dataclasses.replace(params, suite=suite), drops
 
 
-@TWICE
+@ORDERS
 @given(rounds(), st.randoms(use_true_random=False))
 def test_any_order_of_arrival_with_repeats(
     case: tuple[Params, dict[int, Phase]], chance: Random
@@ -164,7 +183,7 @@ def test_any_order_of_arrival_with_repeats(
     check(running, params, drops)
 
 
-@TWICE
+@ORDERS
 @given(rounds(), st.randoms(use_true_random=False))
 def test_any_time_of_the_deadlines(case: tuple[Params, dict[int, Phase]], chance: Random) -> None:
     """Timers that run out at any moment, of any phase: late messages never enter the sum."""
@@ -192,7 +211,7 @@ def test_any_time_of_the_deadlines(case: tuple[Params, dict[int, Phase]], chance
         assert running.failure is not None
 
 
-@TWICE
+@ORDERS
 @given(rounds(6))
 def test_the_simulation_and_the_network_agree(case: tuple[Params, dict[int, Phase]]) -> None:
     """`secagg.simulate` and the harness of these batteries come to the same end."""
@@ -239,7 +258,7 @@ def test_thirty_parties(mode: Mode) -> None:
     assert run.result is not None
 
 
-@pytest.mark.slow
+@runs_at("large sizes")
 def test_a_thousand_parties() -> None:
     """Small vectors, drops in every phase; takes minutes, all of them key agreements."""
     params = Params(1000, 2, secagg.Integers(0, 1000), threshold=600)

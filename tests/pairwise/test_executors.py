@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 from harness import MODES, SteppedRound, expected_sum, state_of
+from levels import runs_at
 from pairwise.workers import AnyOrder, Silent, Through, deadly, first, plainly
 from refusals import refused
 
@@ -220,7 +221,7 @@ def test_a_worker_process_is_killed(mode: Mode, tmp_path: Path) -> None:
             pool.submit(os.getpid)
 
 
-@pytest.mark.exhaustive
+@runs_at("programs")
 @pytest.mark.filterwarnings("default")
 def test_dask_workers_are_killed(tmp_path: Path) -> None:
     """A real cluster of two processes: its own retries serve, or else those of `run_jobs`."""

@@ -11,6 +11,7 @@ import pytest
 from harness import MODES, SESSION, clone, state_of
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from levels import amount
 from pairwise.attacks import assert_dead, refuses
 from pairwise.test_transitions import (
     CLIENT_STATES,
@@ -80,7 +81,7 @@ def mutated(draw: st.DrawFn, sparse: bool = False) -> bytes:
     return bytes(data)
 
 
-MORE = settings(max_examples=8 * settings.default.max_examples)  # type: ignore[union-attr]
+MORE = settings(max_examples=amount("fuzzed messages for each state"))
 ANY = RAW | HEADED | of_true_length() | mutated()
 
 

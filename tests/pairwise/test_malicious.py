@@ -28,6 +28,7 @@ from harness import (
 )
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
+from levels import amount
 from pairwise.attacks import Liar, refuses, shares_of_dealer, started_network, verdict
 from pairwise.malicious import (
     FOUR_PARTIES,
@@ -130,8 +131,7 @@ def tellings(draw: st.DrawFn) -> tuple[int, int, int, dict[int, tuple[set[int], 
     return n, t, c, told
 
 
-@pytest.mark.exhaustive
-@settings(max_examples=3 * settings.default.max_examples)  # type: ignore[union-attr]
+@settings(max_examples=amount("lies about sets"))
 @given(tellings(), st.data())
 def test_whatever_a_server_tells_whom(
     case: tuple[int, int, int, dict[int, tuple[set[int], set[int]]]], data: st.DataObject

@@ -5,8 +5,8 @@ judge says what it could compute from all that it and its colluders hold; of lyi
 network, whether the sum is exact and nobody honest was harmed. Defences are then taken out one by
 one, and the same schedules must find that out.
 
-`pytest -s` prints how often each move was made and had an effect. The marker `slow` has
-100,000 of each kind.
+`pytest -s` prints how often each move was made and had an effect. Level `long` has 10,000
+schedules, with those in which every lie is told; `full` has 100,000 of each kind.
 """
 
 import logging
@@ -17,6 +17,7 @@ from dataclasses import dataclass
 import hypothesis
 import pytest
 from hypothesis import HealthCheck, settings
+from levels import amount, runs_at
 from pairwise.malicious import malicious_tight
 from pairwise.schedules.bad_network import BadNetwork
 from pairwise.schedules.lying_server import LyingServer, earlier_round, progress_of, sealed_by
@@ -39,11 +40,10 @@ import secagg
 from secagg import Code, Params
 
 Patch = pytest.MonkeyPatch
-SHARD = 500  # schedules
-SHARDS = 10  # 5,000 schedules of each kind
-MORE = range(100, 120)  # shards of ten times that size
+SHARD = amount("schedules in a shard")
+SHARDS = range(amount("shards of schedules"))
 CAP = 2000  # schedules in which a missing defence must be found
-# The schedules of a shard are the same in every run, unless the profile draws them afresh.
+# The schedules of a shard are the same in every run, unless the level draws them afresh.
 FIXED = settings.default.derandomize  # type: ignore[union-attr]
 CACHES = (
     replay, h0_of, seeds_of, dealt_shares, entry_signed_by, sealed_by, earlier_round,
@@ -168,8 +168,7 @@ BAD_NETWORK_REACHES = {"sums": 0.35, "failed": 0.15, "failed_unmasking": 0.02,
                        "sums_with_wrong_shares": 0.002, "sums_without_everybody": 0.08}  # fmt: skip
 
 
-@pytest.mark.exhaustive
-@pytest.mark.parametrize("number", range(SHARDS - 2))  # two more where every move is made
+@pytest.mark.parametrize("number", SHARDS)
 def test_a_lying_server_learns_no_more_than_promised(
     number: int, tallies: dict[str, Tally]
 ) -> None:
@@ -180,8 +179,7 @@ def test_a_lying_server_learns_no_more_than_promised(
     deep_enough(tally, **LYING_SERVER_REACHES)
 
 
-@pytest.mark.exhaustive
-@pytest.mark.parametrize("number", range(SHARDS))
+@pytest.mark.parametrize("number", SHARDS)
 def test_lying_clients_and_a_bad_network_change_nothing(
     number: int, tallies: dict[str, Tally]
 ) -> None:
@@ -192,28 +190,17 @@ def test_lying_clients_and_a_bad_network_change_nothing(
     deep_enough(tally, **BAD_NETWORK_REACHES)
 
 
-@pytest.mark.exhaustive
 def test_lying_clients_and_a_bad_network_change_nothing_on_sparse_graphs() -> None:
     """The same; honest clients may end the round for themselves, for want of neighbours."""
-    tally = a_bad_network(2000, SHARD // 2, SPARSE_CASES)
+    tally = a_bad_network(2000, amount("schedules on sparse graphs"), SPARSE_CASES)
     deep_enough(tally, **{**BAD_NETWORK_REACHES, "failed": 0.1, "failed_unmasking": 0.02})
     assert tally.far["aborts"] > 0
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("number", MORE)
-@pytest.mark.parametrize("shard", [a_lying_server, a_bad_network])
-def test_many_more(shard: Callable[[int, int], Tally], number: int) -> None:
-    """The same, 100,000 of each."""
-    tally = shard(number, 10 * SHARD)
-    least = LYING_SERVER_REACHES if shard is a_lying_server else BAD_NETWORK_REACHES
-    deep_enough(tally, **least)
-
-
-@pytest.mark.exhaustive
+@runs_at("schedules in which every lie is told")
 def test_every_move_is_made_and_some_come_through() -> None:
     """No kind of lie is dead: each is told, and those that clients cannot notice are taken."""
-    tally = a_lying_server(1000, 2 * SHARD)
+    tally = a_lying_server(1000, amount("schedules in which every lie is told"))
     kinds = {kind for theme in THEMES.values() for kind in theme}
     assert kinds - tally.used.keys() == set()
     for kind in ("vanish", "dealt by a colluder", "another U2",
@@ -351,7 +338,6 @@ def is_proved(finding: Finding, knowledge: Knowledge) -> bool:
     return True
 
 
-@pytest.mark.exhaustive
 @pytest.mark.parametrize("bug", SERVER_BUGS, ids=lambda bug: bug.defence)
 def test_a_lying_server_finds_the_missing_defence(
     bug: Bug, planted: Callable[[str], None], table: list[str]
@@ -379,7 +365,6 @@ def test_a_lying_server_finds_the_missing_defence(
     table.append(f"{bug.defence:<40}{count:<10}{said}{note}")
 
 
-@pytest.mark.exhaustive
 @pytest.mark.parametrize("name", CLIENT_BUGS)
 def test_lying_clients_and_a_bad_network_find_the_missing_defence(
     name: str, planted: Callable[[str], None], table: list[str]
@@ -399,7 +384,7 @@ def test_lying_clients_and_a_bad_network_find_the_missing_defence(
     table.append(f"{name:<40}{count:<10}{said}")
 
 
-@pytest.mark.slow
+@runs_at("bugs that another layer stops")
 @pytest.mark.parametrize("bug", [one for one in SERVER_BUGS if one.finds == CONDUCT],
                          ids=lambda bug: bug.defence)  # fmt: skip
 def test_another_layer_keeps_the_secrets(bug: Bug, planted: Callable[[str], None]) -> None:
@@ -417,7 +402,6 @@ def test_another_layer_keeps_the_secrets(bug: Bug, planted: Callable[[str], None
     assert hunt(plans(), look) == (CAP, "")
 
 
-@pytest.mark.exhaustive
 def test_too_many_colluders_are_found(monkeypatch: Patch, table: list[str]) -> None:
     """With 2t = n + c two survivor sets find their signers: the bound is no formality."""
     with pytest.raises(secagg.ParameterError):

@@ -20,6 +20,7 @@ from harness import (
 )
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from levels import amount
 from pairwise.restarts import (
     KEY,
     Drops,
@@ -120,7 +121,6 @@ def test_what_came_after_the_snapshot_comes_again(mode: Mode, drops: Drops, sent
         assert network.result.survivors == whole.result.survivors  # type: ignore[union-attr]
 
 
-@pytest.mark.exhaustive
 @either_mode
 @pytest.mark.parametrize("sent", [True, False])
 def test_a_server_that_is_rolled_back(mode: Mode, sent: bool) -> None:
@@ -357,8 +357,7 @@ def test_a_snapshot_holds_no_key_and_no_input(mode: Mode, drops: Drops) -> None:
 # ---- everybody ----------------------------------------------------------------------------
 
 
-@pytest.mark.exhaustive
-@settings(max_examples=150)
+@settings(max_examples=amount("restarts of both sides"))
 @given(st.sampled_from(MODES), st.integers(4, 5), st.integers(0, 2**32), st.booleans())
 def test_everybody_is_mortal(mode: Mode, cohort: int, dice: int, sent: bool) -> None:
     """Stored, killed and rolled back at random: an exact sum or a clean failure, one set."""

@@ -11,6 +11,7 @@ import pytest
 from harness import CONTEXT, SESSION, STEPS, Network, secrets_of, seeded, tight
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from levels import amount
 from pairwise.attacks import body, started_network, tampered_round, verdict, with_wrong_shares
 from pairwise.restarts import RestartingServer, network_of
 from pairwise.sparse import Ring, SparseLiar, apart, plain_sum, pooled, ten
@@ -384,7 +385,7 @@ def test_t_neighbours_would_learn_the_input() -> None:
 TWELVE = {"threshold": 3, "min_survivors": 8, "colluders": 0, "degree": 6}
 
 
-@settings(max_examples=20)
+@settings(max_examples=amount("sparse rounds with a liar"))
 @given(data=st.data())
 def test_wrong_shares_are_corrected(data: st.DataObject) -> None:
     """Of seven holders two may lie about each dealer, of five one; the disputes name them."""
@@ -454,7 +455,7 @@ def test_wrong_shares_beyond_correction_name_holders_only() -> None:
 # -- parameters -----------------------------------------------------------------------------------
 
 
-@settings(max_examples=4 * settings.default.max_examples)  # type: ignore[union-attr]
+@settings(max_examples=amount("sparse rounds"))
 @given(
     n=st.integers(3, 300),
     half=st.integers(1, 30),

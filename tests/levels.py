@@ -1,0 +1,77 @@
+"""How much of each battery runs: one option, `--level`, and one table.
+
+- `quick`, the default, is for every change: whatever proves a defence, on fewer cases.
+- `long` is what CI runs: more cases of everything, and what takes processes and minutes.
+- `full` is for releases, by hand: hours.
+
+A test asks for its row with `amount`, or is marked with `runs_at`: then a zero in the row leaves it
+out. Nothing else decides what runs.
+"""
+
+from enum import IntEnum
+
+import pytest
+
+
+class Level(IntEnum):
+    """The levels, each more than the one before; the values are columns of the table."""
+
+    QUICK = 0
+    LONG = 1
+    FULL = 2
+
+
+# row: (quick, long, full)
+TABLE = {
+    # Examples that Hypothesis draws.
+    "examples of a property": (25, 50, 1000),
+    "fuzzed messages for each state": (40, 400, 8000),
+    "orders of arrival": (25, 100, 2000),
+    "lies about sets": (30, 150, 3000),
+    "sparse rounds": (50, 200, 4000),
+    "sparse rounds with a liar": (10, 20, 400),
+    "restarts of both sides": (30, 150, 1000),
+    "races of processes": (3, 10, 10),
+    # Random schedules of lies and faults.
+    "shards of schedules": (1, 9, 20),
+    "schedules in a shard": (500, 500, 5000),
+    "schedules on sparse graphs": (100, 250, 5000),
+    "schedules in which every lie is told": (0, 1000, 1000),
+    "bugs that another layer stops": (0, 0, 1),
+    # Alteration of a recorded round: every n-th byte, in one way, two or three.
+    "step between altered bytes": (13, 1, 1),
+    "step in signed and sparse rounds": (31, 5, 1),
+    "ways to alter a byte": (1, 2, 3),
+    # Enumeration.
+    "every order of dropouts": (0, 1, 1),
+    "every combination of the reference model": (0, 1, 1),
+    "every width of the field": (0, 1, 1),
+    "vectors made anew": (0, 1, 1),
+    # Whole programs, packages, large sizes.
+    "programs": (0, 1, 1),
+    "packages": (0, 1, 1),
+    "large sizes": (0, 0, 1),
+}
+
+_chosen = Level.QUICK
+
+
+def choose(name: str) -> None:
+    """Makes a level the one that runs, before any test module is imported."""
+    global _chosen  # noqa: PLW0603
+    _chosen = Level[name.upper()]
+
+
+def chosen() -> Level:
+    """Returns the level that runs."""
+    return _chosen
+
+
+def amount(row: str) -> int:
+    """Returns what the table says for the level that runs."""
+    return TABLE[row][_chosen]
+
+
+def runs_at(row: str) -> pytest.MarkDecorator:
+    """Marks tests that run where their row is not zero."""
+    return pytest.mark.level(row, bool(amount(row)))
