@@ -37,6 +37,7 @@ TABLE = {
     "schedules in a shard": (500, 500, 5000),
     "schedules on sparse graphs": (100, 250, 5000),
     "schedules in which every lie is told": (0, 1000, 1000),
+    "hunts from the first schedule": (0, 1, 1),
     "bugs that another layer stops": (0, 0, 1),
     # Alteration of a recorded round: every n-th byte, in one way, two or three.
     "step between altered bytes": (13, 1, 1),

@@ -280,6 +280,44 @@ CLIENT_BUGS = [
     "end of message",
 ]
 
+# Numbers under which a hunt is short with today's Hypothesis, where that of 0 takes longer. With
+# another version a hunt may take more schedules, up to CAP; what it must find stays the same.
+SHORT_HUNTS = {
+    "quorum of U2 and opened ciphertexts": 1,
+    "consistency signatures": 1,
+    "h3 in the consistency signature": 16,
+    "one h3 a session": 16,
+    "entry signatures": 21,
+    "quorum of U1": 5,
+    "quorum of U2, with colluders": 14,
+    "opened ciphertexts": 1,
+    "self in U2": 2,
+    "self in U3": 7,
+    "U3 inside U2": 9,
+    "self in U1": 7,
+    "own entry (mask key)": 3,
+    "distinct keys though signed": 8,
+    "canonical keys": 5,
+    "keys of full order, both layers": 8,
+    "h0 in the entry signature": 5,
+    "direction of channels": 1,
+    "signers inside U3": 3,
+    "h0 and h1": 1,
+    "h1": 2,
+    "h2": 2,
+    "index in the checksum": 8,
+    "signer of an input": 4,
+    "entry signatures, server": 27,
+    "consistency signature, server": 5,
+    "commitment to the self seed": 2,
+    "mask key of a mask seed": 37,
+    "correction of shares": 2,
+    "elements of the sharing field": 6,
+    "session in the header": 2,
+    "version in the header": 3,
+    "end of message": 1,
+}
+
 REMOVALS = {defence.name: defence.remove for defence in DEFENCES}
 CRASHES = (secagg.SecAggError, LookupError, ArithmeticError, AssertionError)
 
@@ -310,9 +348,10 @@ def table() -> Iterator[list[str]]:
     print("\n".join(rows))  # noqa: T201
 
 
-def hunt(strategy: object, look: Callable[[object], str], number: int = 0) -> tuple[int, str]:
+def hunt(strategy: object, look: Callable[[object], str], name: str = "") -> tuple[int, str]:
     """The number of schedules until something is found, and what."""
     count = 0
+    number = 0 if amount("hunts from the first schedule") else SHORT_HUNTS.get(name, 0)
 
     def play(schedule: object) -> None:
         nonlocal count
@@ -359,7 +398,7 @@ def test_a_lying_server_finds_the_missing_defence(
             return ", ".join(sorted({one.what for one in conduct_violations(evidence)}))
         return ""
 
-    count, said = hunt(plans(), look)
+    count, said = hunt(plans(), look, bug.defence)
     assert said
     note = f" (nothing is learned: {bug.why})" if bug.why else ""
     table.append(f"{bug.defence:<40}{count:<10}{said}{note}")
@@ -379,7 +418,7 @@ def test_lying_clients_and_a_bad_network_find_the_missing_defence(
         except CRASHES as error:
             return f"crash: {error!r}"
 
-    count, said = hunt(network_schedules(), look)
+    count, said = hunt(network_schedules(), look, name)
     assert said
     table.append(f"{name:<40}{count:<10}{said}")
 
