@@ -7,14 +7,15 @@ import io
 import json
 import logging
 import re
-import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import children
 import numpy as np
 import pytest
+from levels import amount, runs_at
 
 import secagg
 from secagg import FixedPoint, Mode, Params
@@ -297,7 +298,7 @@ def test_bare_calls_of_a_small_round(monkeypatch: pytest.MonkeyPatch, modes: Mod
 def test_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     """This is no timing: what is allocated is the same everywhere, and the bounds hold."""
     memory = load(monkeypatch, "memory")
-    found = list(memory.rows([(60, 1000)]))
+    found = list(memory.rows([(amount("clients whose memory is measured"), 1000)]))
     assert [row.name.split("'")[0] for row in found] == ["server", "client"]
     assert [row.ok for row in found] == [True, True]
     assert memory.peak(lambda: np.zeros(10**6)) >= 8 * 10**6, "arrays count"
@@ -345,12 +346,11 @@ def test_a_picture_needs_matplotlib(
     assert capsys.readouterr().out == ""
 
 
+@runs_at("programs")
 def test_pytest_benchmark_runs_the_kernels() -> None:
     """``pytest benchmarks/``, once each, and without a time to keep."""
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "benchmarks"]
-    done = subprocess.run(
-        [*command, "--benchmark-disable"], cwd=ROOT, capture_output=True, text=True, check=False
-    )
+    done = children.run([*command, "--benchmark-disable"], cwd=ROOT)
     assert done.returncode == 0, done.stdout
     assert re.search(r"\d\d passed", done.stdout)
 
