@@ -50,7 +50,8 @@ TABLE = {
     # Whole programs, packages, large sizes.
     "programs": (0, 1, 1),
     "packages": (0, 1, 1),
-    "trainings that differ in one number": (2, 6, 6),
+    "seeds of a training": (1, 5, 5),
+    "widths of a training's numbers": (2, 6, 6),
     "clients whose memory is measured": (20, 60, 60),
     "large sizes": (0, 0, 1),
 }
