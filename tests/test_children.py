@@ -47,6 +47,15 @@ WAITING = {
         print("ready", flush=True)
         working.result()
 """,
+    "a cluster": """
+    import time
+    import distributed
+    with distributed.LocalCluster(2, threads_per_worker=1, dashboard_address=None) as cluster:
+        with distributed.Client(cluster) as client:
+            working = client.map(time.sleep, [100, 100.0])
+            print("ready", flush=True)
+            client.gather(working)
+""",
     "workers of a benchmark": """
     import sys
     import time
@@ -83,6 +92,8 @@ def descendants(pid: int) -> set[int]:
 @pytest.mark.parametrize("what", WAITING)
 def test_nothing_outlives_a_run(what: str, how: signal.Signals, tmp_path: Path) -> None:
     """Pytest is stopped while a test waits for what it started: within seconds all are gone."""
+    if what == "a cluster":
+        pytest.importorskip("distributed", reason="the extra `dask` is not installed")
     test = tmp_path / "test_waiting.py"
     body = WAITING[what].replace("{root!r}", repr(str(TESTS.parent)))
     test.write_text(f"def test_waiting(tmp_path):{body}")
