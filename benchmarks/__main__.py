@@ -122,10 +122,10 @@ def report(
 
 def run_kernels(options: argparse.Namespace) -> int:
     """The kernels against references."""
-    length, rounds, holders = options.length, options.rounds, 1000
+    length, rounds, holders, clients = options.length, options.rounds, 1000, 300
     if options.quick:
-        length, rounds, holders = 20_000, 3, 100
-    found, left_out = rows.collect(kernels.parts(length, rounds, holders))
+        length, rounds, holders, clients = 2_000, 1, 20, 20
+    found, left_out = rows.collect(kernels.parts(length, rounds, holders, clients))
     title = f"medians of {rounds} rounds in turns"
     if options.plot:
         plot.write(options.plot, "kernels", plot.bars(found, f"Kernels, {title}"))
@@ -135,9 +135,9 @@ def run_kernels(options: argparse.Namespace) -> int:
 def run_bounds(options: argparse.Namespace) -> int:
     """Clients and servers against the bare work in theirs, and against a bound on their memory."""
     parts = (
-        small_round.rows(3 if options.quick else 25),
+        small_round.rows(1 if options.quick else 25),
         memory.rows([(20, 500)] if options.quick else [(100, 100_000), (300, 1_000)]),
-        unmasking.rows(30, 500, 2) if options.quick else unmasking.rows(1000, 100_000, 3),
+        unmasking.rows(20, 100, 1) if options.quick else unmasking.rows(1000, 100_000, 3),
     )
     found, left_out = rows.collect(parts)
     title = "medians of CPU time, and peaks of memory"
@@ -175,7 +175,8 @@ def run_scale(options: argparse.Namespace) -> int:
     cohorts = scale.QUICK if options.quick else options.clients
     length = 500 if options.quick else options.length
     progress = Progress(len(cohorts))
-    played = scale.measure(cohorts, length, 0 if options.quick else max(cohorts), progress)
+    most, samples = (0, 1) if options.quick else (max(cohorts), scale.SAMPLES)
+    played = scale.measure(cohorts, length, most, progress, samples)
     progress.close()
     if options.plot:
         plot.write(options.plot, "scale", scale.draw(played))

@@ -4,10 +4,9 @@ The jobs are those of a server; what they are handed back to is its `Unmasking`,
 around it. Both ways end in the same vector.
 """
 
-import multiprocessing
 import os
 from collections.abc import Callable, Iterator
-from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from functools import partial
 from typing import Any, Final, cast
 
@@ -23,6 +22,7 @@ from secagg.pairwise.recovery import Seeds
 from secagg.pairwise.unmasking import Unmasking
 from secagg.primitives import agreement
 
+from .pool import pool
 from .rows import Row, compare
 
 WORKERS: Final = 2
@@ -40,13 +40,18 @@ class _Unmasker:
         return [Work(more) for more in self.unmasking.complete(job, value)]
 
 
-def rows(length: int, rounds: int) -> Iterator[Row]:
-    """300 masks of `length`, and 20 x 300 agreements with short masks, on threads and processes."""
-    spawned = multiprocessing.get_context("forkserver")
-    with ThreadPoolExecutor(WORKERS) as threads, ProcessPoolExecutor(WORKERS, spawned) as processes:
+def rows(clients: int, length: int, rounds: int) -> Iterator[Row]:
+    """A mask of each client, and 20 agreements of each with short masks, on threads and processes.
+
+    Args:
+        clients: how many stay.
+        length: of the masks.
+        rounds: of measuring in turns.
+    """
+    with ThreadPoolExecutor(WORKERS) as threads, pool(WORKERS, "forkserver") as processes:
         for name, unmask in (
-            (f"300 masks of {length:,}", _unmasker(300, 0, length)),
-            ("6,000 agreements", _unmasker(300, 20, 100)),
+            (f"{clients} masks of {length:,}", _unmasker(clients, 0, length)),
+            (f"{clients * 20:,} agreements", _unmasker(clients, 20, 100)),
         ):
             assert np.array_equal(unmask(None), unmask(processes))
             for kind, executor in (("threads", threads), ("processes", processes)):

@@ -7,11 +7,9 @@ works, unless a row says more. Last come the kernels of a server on two workers.
 """
 
 import importlib.util
-import multiprocessing
 import os
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from typing import Final
 
@@ -27,6 +25,7 @@ from secagg.threads import default_threads
 
 from . import executors, reference
 from .bare import PIECE, keystream, stream
+from .pool import pool
 from .rows import Row, Work, compare, hold, in_turns
 
 # On one thread, what others do on the machine is not counted.
@@ -41,7 +40,7 @@ UPLOADS: Final = 100  # more than caches hold
 SERVER_SECONDS: Final = 0.05  # for the seeds of as many clients as there are holders
 
 
-def parts(length: int, rounds: int, holders: int) -> Sequence[Iterator[Row | str]]:
+def parts(length: int, rounds: int, holders: int, clients: int) -> Sequence[Iterator[Row | str]]:
     """What is measured, as rows that come one by one; a text says what was left out and why."""
     return (
         _masks(length, rounds),
@@ -51,7 +50,7 @@ def parts(length: int, rounds: int, holders: int) -> Sequence[Iterator[Row | str
         _quantize(length, rounds),
         _sharing(rounds, holders),
         _rebuilding(rounds, holders),
-        executors.rows(length, rounds),
+        executors.rows(clients, length, rounds),
     )
 
 
@@ -131,7 +130,7 @@ def _openssl(rounds: int) -> Iterator[Row | str]:
         before = os.environ.get(OPENSSL_CPU)
         os.environ[OPENSSL_CPU] = NO_AVX512
         try:
-            with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as alone:
+            with pool(1, "spawn") as alone:
                 yield alone.submit(_chacha, "avx2", ">= 0.8", rounds).result()
         finally:
             del os.environ[OPENSSL_CPU]

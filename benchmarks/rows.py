@@ -42,20 +42,24 @@ class Row:
 
 
 def in_turns(works: Sequence[Work], rounds: int, clock: Clock = time.perf_counter) -> list[float]:
-    """Median seconds of each piece of work, all measured in turns: noise hits them alike."""
-    repeats = []
-    for work in works:
+    """Median seconds of each piece of work, all measured in turns: noise hits them alike.
+
+    One round only shows that the work can be done: then each is done once, and the seconds are of
+    no use.
+    """
+    repeats = [1] * len(works)
+    for number, work in enumerate(works if rounds > 1 else ()):
         work()  # whatever is made on first use
         start = clock()
         work()
-        repeats.append(max(1, int(ENOUGH / max(clock() - start, 1e-9))))
+        repeats[number] = max(1, int(ENOUGH / max(clock() - start, 1e-9)))
     times: list[list[float]] = [[] for _ in works]
     for _ in range(rounds):
         for number, (work, repeat) in enumerate(zip(works, repeats, strict=True)):
             start = clock()
             for _ in range(repeat):
                 work()
-            times[number].append((clock() - start) / repeat)
+            times[number].append(max(clock() - start, 1e-9) / repeat)
     return [statistics.median(each) for each in times]
 
 

@@ -141,7 +141,7 @@ def beginnings(params: Params) -> tuple[float, float]:
     return statistics.median(clients), statistics.median(servers)
 
 
-def cohort_of(clients: int, length: int, rounds: int, bits: int) -> Played:
+def cohort_of(clients: int, length: int, rounds: int, bits: int, samples: int) -> Played:
     """Plays rounds of one cohort; of each figure the median counts."""
     params = Params.for_cohort(clients, length, FORMAT, corrupt=CORRUPT, dropout=DROPOUT)
     lost = int(DROPOUT * clients)
@@ -149,9 +149,9 @@ def cohort_of(clients: int, length: int, rounds: int, bits: int) -> Played:
     begin, serve = beginnings(params)
     seconds, client, server = [], [], []
     for _ in range(rounds):
-        calibration.take(SAMPLES)
+        calibration.take(samples)
         clock, run = play(params, lost, calibration)
-        calibration.take(SAMPLES)
+        calibration.take(samples)
         # One that stays pays for every phase; a lost one until it vanishes.
         costs = list(run.cost.values())
         means = [cost.client_seconds / max(cost.clients, 1) for cost in costs]
@@ -172,17 +172,21 @@ def cohort_of(clients: int, length: int, rounds: int, bits: int) -> Played:
     )
 
 
-def measure(cohorts: Sequence[int], length: int, most: int, say: Say) -> list[Played]:
+def measure(
+    cohorts: Sequence[int], length: int, most: int, say: Say, samples: int = SAMPLES
+) -> list[Played]:
     """Plays up to five rounds of each cohort.
 
     Args:
         cohorts, length: clients, and coordinates.
         most: clients of all rounds of one cohort together; but one round is always played.
         say: takes the progress.
+        samples: of each piece of work, before and after each round.
     """
     bits, played = Params(max(cohorts), length, FORMAT).field_bits, []
     for clients in cohorts:
-        played.append(cohort_of(clients, length, min(max(most // clients, 1), 5), bits))
+        rounds = min(max(most // clients, 1), 5)
+        played.append(cohort_of(clients, length, rounds, bits, samples))
         say(f"{clients:,} clients: {played[-1].seconds:.1f} s")
     return played
 

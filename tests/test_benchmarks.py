@@ -1,20 +1,22 @@
 """``python -m benchmarks`` measures what it says. How fast anything is, no test decides."""
 
 import argparse
+import functools
 import importlib
 import importlib.metadata
 import io
 import json
 import logging
 import re
-import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import children
 import numpy as np
 import pytest
+from levels import amount, runs_at
 
 import secagg
 from secagg import FixedPoint, Mode, Params
@@ -154,6 +156,48 @@ def test_rows(
     assert any(row["target"] for row in found) is (command in ("papers", "protocol"))
     for picture in drawn[1:]:
         assert (Path(picture) / f"{command}.png").read_bytes().startswith(b"\x89PNG")
+
+
+@runs_at("programs")
+@pytest.mark.parametrize(
+    ("command", "options"),
+    [("kernels", ["--length", "20000", "--rounds", "3"]), ("scale", ["--clients", "20", "60"])],
+)
+def test_rows_that_are_judged(
+    command: str,
+    options: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+) -> None:
+    """Measured as whoever wants to know it measures it; the code is what the verdicts say."""
+    written = tmp_path / "rows.json"
+    code = run(monkeypatch, command, *options, "--json", str(written))
+    rows = checked(capsys.readouterr().out, written, code)
+    assert any(row["target"] for row in rows)
+
+
+@pytest.mark.parametrize(
+    ("rounds", "short", "long"),
+    [(1, 1, 1), (3, 2 + 3 * 20, 2 + 3)],
+)
+def test_short_work_is_repeated(
+    rounds: int, short: int, long: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Until one measurement is long enough; in a single round nothing is."""
+    module = load(monkeypatch, "rows")
+    now, calls = 0.0, [0, 0]
+
+    def work(number: int, seconds: float) -> None:
+        nonlocal now
+        now += seconds
+        calls[number] += 1
+
+    lasting = 1 / 1024, 1.0  # of which sums are exact
+    monkeypatch.setattr(module, "ENOUGH", 20 * lasting[0])
+    works = [functools.partial(work, *each) for each in enumerate(lasting)]
+    assert tuple(module.in_turns(works, rounds, lambda: now)) == lasting
+    assert calls == [short, long]
 
 
 @pytest.mark.parametrize("seconds", [1.0, 3.0])
@@ -297,7 +341,7 @@ def test_bare_calls_of_a_small_round(monkeypatch: pytest.MonkeyPatch, modes: Mod
 def test_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     """This is no timing: what is allocated is the same everywhere, and the bounds hold."""
     memory = load(monkeypatch, "memory")
-    found = list(memory.rows([(60, 1000)]))
+    found = list(memory.rows([(amount("clients whose memory is measured"), 1000)]))
     assert [row.name.split("'")[0] for row in found] == ["server", "client"]
     assert [row.ok for row in found] == [True, True]
     assert memory.peak(lambda: np.zeros(10**6)) >= 8 * 10**6, "arrays count"
@@ -345,12 +389,11 @@ def test_a_picture_needs_matplotlib(
     assert capsys.readouterr().out == ""
 
 
+@runs_at("programs")
 def test_pytest_benchmark_runs_the_kernels() -> None:
     """``pytest benchmarks/``, once each, and without a time to keep."""
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "benchmarks"]
-    done = subprocess.run(
-        [*command, "--benchmark-disable"], cwd=ROOT, capture_output=True, text=True, check=False
-    )
+    done = children.run([*command, "--benchmark-disable"], cwd=ROOT)
     assert done.returncode == 0, done.stdout
     assert re.search(r"\d\d passed", done.stdout)
 

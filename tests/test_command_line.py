@@ -5,9 +5,11 @@ import re
 import runpy
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import children
 import pytest
 from levels import runs_at
 
@@ -22,9 +24,29 @@ ROOT = Path(__file__).resolve().parent.parent
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     """Runs Python in the repository's root."""
-    return subprocess.run(
-        [sys.executable, *arguments], cwd=ROOT, capture_output=True, text=True, check=False
-    )
+    return children.run([sys.executable, *arguments], cwd=ROOT)
+
+
+Reply = tuple[int, str, str]
+Secagg = Callable[..., Reply]
+
+
+@pytest.fixture(params=["called", pytest.param("started", marks=runs_at("programs"))])
+def secagg_program(request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[str]) -> Secagg:
+    """Returns code, output and complaints of ``python -m secagg``: its function, or a process."""
+
+    def called(*arguments: str) -> Reply:
+        try:
+            code = command.main(list(arguments))
+        except SystemExit as end:
+            code = end.code
+        return (code, *capsys.readouterr())
+
+    def started(*arguments: str) -> Reply:
+        done = run("-m", "secagg", *arguments)
+        return done.returncode, done.stdout, done.stderr
+
+    return called if request.param == "called" else started
 
 
 def test_report_and_self_test() -> None:
@@ -72,18 +94,18 @@ def test_a_wrong_answer_gives_code_1(
     assert "FAILED" in capsys.readouterr().out
 
 
-def test_bad_option_is_one_line_and_code_2() -> None:
+def test_bad_option_is_one_line_and_code_2(secagg_program: Secagg) -> None:
     """Usage errors do not print a manual."""
-    done = run("-m", "secagg", "--nonsense")
-    assert done.returncode == 2
-    assert done.stdout == ""
-    assert done.stderr.count("\n") == 1
-    assert "--nonsense" in done.stderr
+    code, out, complaint = secagg_program("--nonsense")
+    assert code == 2
+    assert out == ""
+    assert complaint.count("\n") == 1
+    assert "--nonsense" in complaint
 
 
-def test_version() -> None:
+def test_version(secagg_program: Secagg) -> None:
     """--version prints it and nothing else."""
-    assert run("-m", "secagg", "--version").stdout == f"secagg {__version__}\n"
+    assert secagg_program("--version") == (0, f"secagg {__version__}\n", "")
 
 
 def test_forcing_an_implementation() -> None:
@@ -158,6 +180,7 @@ def test_process_a_message_example() -> None:
     assert "sum over parties [1, 2, 3], exact" in done.stdout
 
 
+@runs_at("programs")
 def test_protocol_benchmark() -> None:
     """The benchmark measures a round and checks its sum."""
     done = run("-m", "benchmarks", "protocol", "--clients", "6", "--length", "100")

@@ -9,6 +9,7 @@ import traceback
 from pathlib import Path
 from typing import Any
 
+import folders
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
@@ -25,6 +26,7 @@ from secagg.secret import Secret
 CHEAP = Cost(passes=1, memory=8)
 SEED = b"\x01an unmistakable canary of a se\x99"
 PHRASE = "tr\u00e9s unmistakable pass phrase"
+memory_path = folders.memory_path
 TRACES = ("unmistakable", SEED.hex(), SEED.hex()[8:40], repr(SEED))
 
 
@@ -33,17 +35,17 @@ def identity() -> Identity:
 
 
 @pytest.fixture
-def clear(tmp_path: Path) -> Path:
+def clear(memory_path: Path) -> Path:
     """A file with the seed in clear."""
-    identity().save(tmp_path / "clear")
-    return tmp_path / "clear"
+    identity().save(memory_path / "clear")
+    return memory_path / "clear"
 
 
 @pytest.fixture
-def sealed(tmp_path: Path) -> Path:
+def sealed(memory_path: Path) -> Path:
     """A file under a passphrase."""
-    identity().save(tmp_path / "sealed", PHRASE, _cost=CHEAP)
-    return tmp_path / "sealed"
+    identity().save(memory_path / "sealed", PHRASE, _cost=CHEAP)
+    return memory_path / "sealed"
 
 
 def rewrite(path: Path, text: str | bytes) -> None:

@@ -10,7 +10,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import children
 import pytest
+from levels import runs_at
 
 from secagg import Directory, Identity, identity_command
 from secagg.__main__ import main
@@ -268,18 +270,13 @@ def test_usage_errors_are_one_line(
     assert says in refused(capsys, *arguments)
 
 
+@runs_at("programs")
 def test_as_a_program(tmp_path: Path) -> None:
     """Codes, streams and the pipe of a passphrase, from a shell."""
 
     def shell(*arguments: str, given: str = "") -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "secagg", "identity", *arguments],
-            cwd=tmp_path,
-            input=given,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        command = [sys.executable, "-m", "secagg", "identity", *arguments]
+        return children.run(command, given, cwd=tmp_path)
 
     made = shell("new", "me", "--passphrase-stdin", given=f"{PHRASE}\n")
     assert (made.returncode, made.stderr) == (0, "")

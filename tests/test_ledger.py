@@ -16,11 +16,13 @@ import textwrap
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import AbstractContextManager, ExitStack, closing
 from pathlib import Path
 
+import children
+import folders
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from levels import amount
 from refusals import refused
@@ -29,6 +31,7 @@ from secagg import Code, Ledger, MemoryLedger, Once, SqliteLedger, StateError, s
 
 KEY = bytes(range(32))
 KINDS = list(Once)
+memory_path = folders.memory_path
 
 
 @pytest.fixture(autouse=True)
@@ -39,14 +42,20 @@ def _nothing_stays_open() -> Iterator[None]:
 
 
 @pytest.fixture(params=["memory", "sqlite"])
-def ledger(request: pytest.FixtureRequest, tmp_path: Path) -> Ledger:
+def ledger(request: pytest.FixtureRequest, memory_path: Path) -> Ledger:
     """An empty ledger of either kind."""
-    return MemoryLedger() if request.param == "memory" else SqliteLedger(tmp_path / "ledger")
+    return MemoryLedger() if request.param == "memory" else SqliteLedger(memory_path / "ledger")
 
 
 @pytest.fixture
-def path(tmp_path: Path) -> Path:
+def path(memory_path: Path) -> Path:
     """Where an SQLite ledger may be."""
+    return memory_path / "ledger"
+
+
+@pytest.fixture
+def disk_path(tmp_path: Path) -> Path:
+    """Where one may be that processes share, or that must outlive one."""
     return tmp_path / "ledger"
 
 
@@ -68,11 +77,16 @@ def test_kinds_and_keys_are_apart(ledger: Ledger) -> None:
     assert not any(ledger.claim(*claim) for claim in claims)
 
 
-@settings(max_examples=amount("races of processes"))
+@settings(
+    max_examples=amount("races of processes"),
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 @given(st.lists(st.tuples(st.sampled_from(KINDS), st.binary(max_size=2)), max_size=12))
-def test_any_sequence_is_answered_like_a_set(claims: list[tuple[Once, bytes]]) -> None:
+def test_any_sequence_is_answered_like_a_set(
+    memory_path: Path, claims: list[tuple[Once, bytes]]
+) -> None:
     """Both kinds agree with a plain set."""
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(dir=memory_path) as folder:
         ledgers: list[Ledger] = [MemoryLedger(), SqliteLedger(Path(folder) / "ledger")]
         known: set[tuple[Once, bytes]] = set()
         for claim in claims:
@@ -81,8 +95,10 @@ def test_any_sequence_is_answered_like_a_set(claims: list[tuple[Once, bytes]]) -
             assert [ledger.claim(*claim) for ledger in ledgers] == [fresh, fresh]
 
 
-def test_one_thread_wins(ledger: Ledger) -> None:
+@pytest.mark.parametrize("kind", ["memory", "sqlite"])
+def test_one_thread_wins(kind: str, disk_path: Path) -> None:
     """Eight threads want each of 20 keys at the same moment; one gets it."""
+    ledger: Ledger = MemoryLedger() if kind == "memory" else SqliteLedger(disk_path)
     together = threading.Barrier(8)
 
     def race(_: int) -> list[bool]:
@@ -100,67 +116,73 @@ def test_one_thread_wins(ledger: Ledger) -> None:
 # ---- files: other processes, and processes that die ---------------------------------------
 
 
-def other_process(script: str, path: Path, *more: str) -> subprocess.Popen[str]:
-    """Another interpreter with `ledger` opened on the path, and `more` in sys.argv[2:]."""
+def other_process(
+    script: str, path: Path, *more: str
+) -> AbstractContextManager[subprocess.Popen[str]]:
+    """Starts another interpreter with `ledger` opened on the path, and `more` in sys.argv[2:]."""
     begin = "import os, sys, time, signal, sqlite3\nfrom secagg import Once, SqliteLedger\n"
     begin += "ledger = SqliteLedger(sys.argv[1])\n"
-    return subprocess.Popen(
-        [sys.executable, "-c", begin + textwrap.dedent(script), str(path), *more],
+    return children.started(
+        [sys.executable, "-c", begin + children.WATCH + textwrap.dedent(script), str(path), *more],
         stdout=subprocess.PIPE,
-        text=True,
     )
 
 
-def test_claims_survive_reopening(path: Path) -> None:
+RACE = """
+    print("ready", flush=True)
+    while not os.path.exists(sys.argv[2]):
+        watch()
+        time.sleep(0.001)
+    print("".join("01"[ledger.claim(Once.CONTRIBUTION, bytes([i]))] for i in range(20)))
+"""
+
+
+def test_claims_survive_reopening(disk_path: Path) -> None:
     """Another object, and another process, knows them."""
-    assert SqliteLedger(path).claim(Once.RESUMPTION, KEY)
-    assert not SqliteLedger(str(path)).claim(Once.RESUMPTION, KEY)
-    child = other_process("print(ledger.claim(Once.RESUMPTION, bytes(range(32))))", path)
-    assert child.communicate()[0] == "False\n"
+    assert SqliteLedger(disk_path).claim(Once.RESUMPTION, KEY)
+    assert not SqliteLedger(str(disk_path)).claim(Once.RESUMPTION, KEY)
+    claim = "print(ledger.claim(Once.RESUMPTION, bytes(range(32))))"
+    with other_process(claim, disk_path) as child:
+        assert child.communicate()[0] == "False\n"
 
 
-def test_one_process_wins(path: Path) -> None:
+def test_one_process_wins(disk_path: Path) -> None:
     """Three processes want the same 20 keys at the same time: each key is given once."""
-    race = """
-        print("ready", flush=True)
-        while not os.path.exists(sys.argv[2]):
-            time.sleep(0.001)
-        print("".join("01"[ledger.claim(Once.CONTRIBUTION, bytes([i]))] for i in range(20)))
-    """
-    go = path.with_name("go")
-    children = [other_process(race, path, str(go)) for _ in range(3)]
-    for child in children:
-        assert child.stdout is not None
-        assert child.stdout.readline() == "ready\n"
-    go.touch()
-    won = [child.communicate()[0].strip() for child in children]
+    go = disk_path.with_name("go")
+    with ExitStack() as stack:
+        racing = [stack.enter_context(other_process(RACE, disk_path, str(go))) for _ in range(3)]
+        for child in racing:
+            assert child.stdout is not None
+            assert child.stdout.readline() == "ready\n"
+        go.touch()
+        won = [child.communicate()[0].strip() for child in racing]
     assert [sum(map(int, column)) for column in zip(*won, strict=True)] == [1] * 20
 
 
 @pytest.mark.parametrize("end", ["os._exit(7)", "os.kill(os.getpid(), signal.SIGKILL)"])
-def test_a_killed_process_keeps_its_claim(path: Path, end: str) -> None:
+def test_a_killed_process_keeps_its_claim(disk_path: Path, end: str) -> None:
     """What `claim` has answered is on disk: nothing is flushed on the way out."""
-    child = other_process(f"assert ledger.claim(Once.SURVIVOR_SET, b'session'); {end}", path)
-    child.communicate()
-    assert child.returncode == (7 if "exit" in end else -signal.SIGKILL)
-    assert not SqliteLedger(path).claim(Once.SURVIVOR_SET, b"session")
-    assert SqliteLedger(path).claim(Once.SURVIVOR_SET, b"another")
+    claim = f"assert ledger.claim(Once.SURVIVOR_SET, b'session'); {end}"
+    with other_process(claim, disk_path) as child:
+        child.communicate()
+        assert child.returncode == (7 if "exit" in end else -signal.SIGKILL)
+    assert not SqliteLedger(disk_path).claim(Once.SURVIVOR_SET, b"session")
+    assert SqliteLedger(disk_path).claim(Once.SURVIVOR_SET, b"another")
 
 
-def test_a_claim_that_was_never_answered_is_free(path: Path) -> None:
+def test_a_claim_that_was_never_answered_is_free(disk_path: Path) -> None:
     """Killed in the middle of the transaction: nobody was told, and the next one gets it."""
-    child = other_process(
-        """
+    script = """
         connection = sqlite3.connect(sys.argv[1], isolation_level=None)
         connection.execute("PRAGMA cache_spill = 1")
         connection.execute("BEGIN IMMEDIATE")
         connection.execute("INSERT INTO claims (what, key) VALUES ('resumption', x'00')")
         os.kill(os.getpid(), signal.SIGKILL)
-        """,
-        path,
-    )
-    child.communicate()
-    assert SqliteLedger(path).claim(Once.RESUMPTION, b"\0")
+    """
+    with other_process(script, disk_path) as child:
+        child.communicate()
+        assert child.returncode == -signal.SIGKILL
+    assert SqliteLedger(disk_path).claim(Once.RESUMPTION, b"\0")
 
 
 # ---- files: rights and names --------------------------------------------------------------
@@ -192,27 +214,27 @@ def test_the_file_is_its_owners_alone(path: Path, umask: int) -> None:
         ":memory:",
     ],
 )
-def test_any_name_will_do(tmp_path: Path, name: str) -> None:
+def test_any_name_will_do(memory_path: Path, name: str) -> None:
     """The name is no part of a URI: the file is where it was asked for, and nowhere else."""
     for _ in range(2):
-        ledger = SqliteLedger(tmp_path / name)
+        ledger = SqliteLedger(memory_path / name)
     assert ledger.claim(Once.RESUMPTION, KEY)
-    assert not SqliteLedger(tmp_path / name).claim(Once.RESUMPTION, KEY)
-    assert [each.name for each in tmp_path.iterdir()] == [name]
+    assert not SqliteLedger(memory_path / name).claim(Once.RESUMPTION, KEY)
+    assert [each.name for each in memory_path.iterdir()] == [name]
     assert name in repr(ledger).replace("\\'", "'").replace("\\u2192", "\u2192")
 
 
 def test_a_relative_path_stays_the_same_file(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    memory_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A process that changes its folder does not change its ledger."""
-    monkeypatch.chdir(tmp_path)
+    monkeypatch.chdir(memory_path)
     ledger = SqliteLedger("ledger")
-    (tmp_path / "elsewhere").mkdir()
-    monkeypatch.chdir(tmp_path / "elsewhere")
+    (memory_path / "elsewhere").mkdir()
+    monkeypatch.chdir(memory_path / "elsewhere")
     assert ledger.claim(Once.RESUMPTION, KEY)
-    assert not SqliteLedger(tmp_path / "ledger").claim(Once.RESUMPTION, KEY)
-    assert list((tmp_path / "elsewhere").iterdir()) == []
+    assert not SqliteLedger(memory_path / "ledger").claim(Once.RESUMPTION, KEY)
+    assert list((memory_path / "elsewhere").iterdir()) == []
 
 
 # ---- files: what cannot be used -----------------------------------------------------------
@@ -227,15 +249,17 @@ def complaint_about(path: Path) -> str:
     return str(raised.value).removeprefix(f"{path}: ")
 
 
-def test_a_folder_that_is_missing(tmp_path: Path) -> None:
+def test_a_folder_that_is_missing(memory_path: Path) -> None:
     """Folders are not made."""
-    assert complaint_about(tmp_path / "no" / "ledger") == "cannot use it: No such file or directory"
-    assert list(tmp_path.iterdir()) == []
+    assert (
+        complaint_about(memory_path / "no" / "ledger") == "cannot use it: No such file or directory"
+    )
+    assert list(memory_path.iterdir()) == []
 
 
-def test_a_directory(tmp_path: Path) -> None:
+def test_a_directory(memory_path: Path) -> None:
     """A folder is no file."""
-    assert "unable to open database file" in complaint_about(tmp_path)
+    assert "unable to open database file" in complaint_about(memory_path)
 
 
 @pytest.mark.parametrize("content", [b"no database at all, but long enough\n" * 9, b"SQLite form"])
@@ -333,11 +357,11 @@ def test_a_file_that_was_emptied(path: Path) -> None:
         ledger.claim(Once.RESUMPTION, KEY)
 
 
-def test_a_file_that_somebody_else_holds(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_somebody_else_holds(disk_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Waited for, not for ever; then nothing is claimed."""
     monkeypatch.setattr(sqlite_ledger, "_SECONDS_TO_WAIT", 0.05)
-    ledger = SqliteLedger(path)
-    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+    ledger = SqliteLedger(disk_path)
+    with closing(sqlite3.connect(disk_path, isolation_level=None)) as other:
         other.execute("BEGIN EXCLUSIVE")
         with refused(StateError, Code.LEDGER):
             ledger.claim(Once.RESUMPTION, KEY)
@@ -345,11 +369,11 @@ def test_a_file_that_somebody_else_holds(path: Path, monkeypatch: pytest.MonkeyP
     assert ledger.claim(Once.RESUMPTION, KEY)
 
 
-def test_a_claim_waits_for_its_turn(path: Path) -> None:
+def test_a_claim_waits_for_its_turn(disk_path: Path) -> None:
     """The default patience is enough for a short transaction of another process."""
-    ledger = SqliteLedger(path)
+    ledger = SqliteLedger(disk_path)
     with (
-        closing(sqlite3.connect(path, isolation_level=None, check_same_thread=False)) as other,
+        closing(sqlite3.connect(disk_path, isolation_level=None, check_same_thread=False)) as other,
         ThreadPoolExecutor(1) as pool,
     ):
         other.execute("BEGIN EXCLUSIVE")
@@ -360,10 +384,10 @@ def test_a_claim_waits_for_its_turn(path: Path) -> None:
         assert claim.result(30)
 
 
-def test_a_path_that_no_file_has(tmp_path: Path) -> None:
+def test_a_path_that_no_file_has(memory_path: Path) -> None:
     """A zero byte, or a name that is too long."""
-    complaint_about(tmp_path / ("n" * 300))
-    complaint_about(tmp_path / "zero\0byte")
+    complaint_about(memory_path / ("n" * 300))
+    complaint_about(memory_path / "zero\0byte")
 
 
 def test_a_row_is_what_was_claimed_and_when(path: Path) -> None:
@@ -378,28 +402,26 @@ def test_a_row_is_what_was_claimed_and_when(path: Path) -> None:
 
 
 def test_a_second_ledger_leaves_the_locks_of_the_first(
-    path: Path, monkeypatch: pytest.MonkeyPatch
+    disk_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Closing any descriptor of a file drops all POSIX locks that its process has on it.
 
     So a ledger that is constructed while a thread of the same process is in a claim must not open
     the file by other means than SQLite's: another process would get in between.
     """
-    SqliteLedger(path)
+    SqliteLedger(disk_path)
     monkeypatch.setattr(sqlite_ledger, "_SECONDS_TO_WAIT", 0.05)
     other = (
         "import sys; from secagg import sqlite_ledger as s; s._SECONDS_TO_WAIT = 0.05\n"
         "print(s.SqliteLedger(sys.argv[1]).claim('contribution', b'key'))"
     )
-    with sqlite_ledger._transaction(path) as connection:
+    with sqlite_ledger._transaction(disk_path) as connection:
         assert connection.execute(sqlite_ledger._CLAIM, ("contribution", b"key")).rowcount == 1
         with refused(StateError, Code.LEDGER), ThreadPoolExecutor(1) as pool:
-            pool.submit(SqliteLedger, path).result()
-        done = subprocess.run(
-            [sys.executable, "-c", other, str(path)], capture_output=True, text=True, check=False
-        )
+            pool.submit(SqliteLedger, disk_path).result()
+        done = children.run([sys.executable, "-c", other, str(disk_path)])
         assert "database is locked" in done.stderr
-    assert not SqliteLedger(path).claim(Once.CONTRIBUTION, b"key")
+    assert not SqliteLedger(disk_path).claim(Once.CONTRIBUTION, b"key")
 
 
 @pytest.mark.parametrize("mode", [0o666, 0o620, 0o602])
@@ -410,11 +432,11 @@ def test_a_file_that_others_may_write_to(path: Path, mode: int) -> None:
     assert "others may write to it" in complaint_about(path)
 
 
-def test_a_link_that_is_turned_later(tmp_path: Path) -> None:
+def test_a_link_that_is_turned_later(memory_path: Path) -> None:
     """A ledger stays with the file that it began with."""
-    SqliteLedger(tmp_path / "one")
-    SqliteLedger(tmp_path / "two")
-    link = tmp_path / "link"
+    SqliteLedger(memory_path / "one")
+    SqliteLedger(memory_path / "two")
+    link = memory_path / "link"
     link.symlink_to("one")
     ledger = SqliteLedger(link)
     assert ledger.claim(Once.RESUMPTION, KEY)

@@ -8,7 +8,6 @@ import ast
 import os
 import re
 import shutil
-import subprocess
 import sys
 import tarfile
 import tomllib
@@ -16,6 +15,7 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+import children
 import pytest
 from levels import runs_at
 
@@ -145,15 +145,8 @@ def tree(to: Path) -> Path:
 
 
 def attempt(root: Path) -> str:
-    run = subprocess.run(
-        [sys.executable, "-c", TRY],
-        cwd=root,
-        env=environment(),
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=60,
-    )
+    run = children.run([sys.executable, "-c", TRY], cwd=root, env=environment())
+    assert run.returncode == 0, run.stderr
     return run.stdout.strip()
 
 
@@ -207,14 +200,11 @@ print(secagg.__file__)
 
 
 def command(*words: str | Path, cwd: Path) -> str:
-    run = subprocess.run(
+    run = children.run(
         [str(word) for word in words],
+        seconds=400,
         cwd=cwd,
         env=environment(PIP_DISABLE_PIP_VERSION_CHECK="1"),
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=400,
     )
     assert run.returncode == 0, f"{words} ended with {run.returncode}:\n{run.stdout}{run.stderr}"
     return run.stdout

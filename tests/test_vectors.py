@@ -1,12 +1,14 @@
 """The vectors of the wire format v1: what the reference model makes of them, and the library."""
 
 import copy
+import hashlib
 from pathlib import Path
 
 import numpy as np
 import pytest
 import reference
 import wire_v1
+from levels import runs_at
 from replay import (
     ACCEPTED,
     BY_CLIENTS,
@@ -96,15 +98,28 @@ MODEL_REASONS = {
 }
 
 
-@pytest.fixture(scope="module")
-def made() -> dict[str, str]:
-    """What the reference model makes now."""
-    return wire_v1.files()
+# Of all files, by name: changes where a vector is added, and with it alone.
+DIGEST = "461491ae4515c3775812a3d5946af9db2dd9ea7344513b8c79c221ffd20b7704"
 
 
-def test_the_files_are_frozen(made: dict[str, str]) -> None:
-    """v1 never changes: making the vectors anew gives the same bytes."""
-    assert wire_v1.differing(wire_v1.DIRECTORY, made) == []
+def digest() -> str:
+    """Returns the SHA-256 of all files, each as its name, its length and its bytes."""
+    hashed = hashlib.sha256()
+    for path in sorted(wire_v1.DIRECTORY.iterdir()):
+        content = path.read_bytes()
+        hashed.update(f"{path.name}\0{len(content)}\0".encode() + content)
+    return hashed.hexdigest()
+
+
+def test_the_files_are_unchanged() -> None:
+    """v1 never changes."""
+    assert digest() == DIGEST
+
+
+@runs_at("vectors made anew")
+def test_the_files_are_frozen() -> None:
+    """Making the vectors anew gives the same bytes."""
+    assert wire_v1.differing(wire_v1.DIRECTORY, wire_v1.files()) == []
 
 
 def test_how_many_there_are() -> None:
@@ -231,6 +246,7 @@ def check_shares(vector: Vector, agreed: Round) -> None:
         assert got["plaintext"] == shamir.pack_shares(row).hex()
 
 
+@runs_at("vectors made anew")
 @pytest.mark.parametrize("name", [name for name in ROUNDS if "share" not in name])
 def test_the_driver_is_the_models_own_run(name: str) -> None:
     """The vectors' driver adds nothing to an undisturbed `reference.run`: the same messages."""
@@ -369,8 +385,9 @@ def test_another_outcome_is_noticed() -> None:
                     CONFRONT[file]({**refusal, "expected": other})
 
 
-def test_a_changed_file_is_noticed(made: dict[str, str], tmp_path: Path) -> None:
+def test_a_changed_file_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One digit, a file too many, a file that is missing."""
+    made = {path.name: path.read_text("ascii") for path in wire_v1.DIRECTORY.iterdir()}
     for name, content in made.items():
         (tmp_path / name).write_bytes(content.encode())
     assert wire_v1.differing(tmp_path, made) == []
@@ -383,3 +400,5 @@ def test_a_changed_file_is_noticed(made: dict[str, str], tmp_path: Path) -> None
     (tmp_path / "more.json").write_text("{}")
     (tmp_path / "malicious-05-plain.json").unlink()
     assert wire_v1.differing(tmp_path, made) == ["malicious-05-plain.json", "more.json", name]
+    monkeypatch.setattr(wire_v1, "DIRECTORY", tmp_path)
+    assert digest() != DIGEST

@@ -3,11 +3,12 @@
 import json
 import os
 import runpy
-import subprocess
 import sys
 from pathlib import Path
 
+import children
 import pytest
+from levels import amount
 from secagg.fl import cli
 from secagg.fl.files import check_writable, write_whole
 
@@ -42,7 +43,7 @@ def run_json(tmp_path, *options):
     return json.loads(path.read_text())
 
 
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", range(amount("seeds of a training")))
 def test_promises_at_the_defaults(tmp_path, capsys, seed):
     out = run_json(tmp_path, "--seed", str(seed))
     assert out["max_abs_difference"] <= out["bound"]
@@ -243,13 +244,8 @@ def test_as_a_module(monkeypatch, capsys):
 
 
 def test_as_a_program(tmp_path):
-    done = subprocess.run(
-        [sys.executable, "-m", "secagg.fl", "--rounds", "1", "--json", "/dev/stdout"],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    options = ["--rounds", "1", "--json", "/dev/stdout"]
+    done = children.run([sys.executable, "-m", "secagg.fl", *options], seconds=60)
     assert done.returncode == 0
     assert done.stderr == ""
     assert json.loads(done.stdout[done.stdout.index("{") :]).keys() >= FIELDS
@@ -261,8 +257,8 @@ def test_importing_is_light():
         "heavy = {'sklearn', 'scipy', 'rich', 'matplotlib'} & sys.modules.keys();"
         "sys.exit(str(heavy) if heavy else 0)"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
-    assert (done.returncode, done.stderr) == (0, b"")
+    done = children.run([sys.executable, "-c", code])
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 # -- files ------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from levels import amount
 from secagg.fl import (
     MLP,
     Descent,
@@ -66,7 +67,7 @@ def test_secure_stays_within_the_bound_of_plain(data):
     assert found.plain_scores[2] == found.plain_scores[1]  # the failed round
 
 
-@pytest.mark.parametrize("bits", [4, 8, 12, 16, 28, 32])
+@pytest.mark.parametrize("bits", [4, 32, 8, 12, 16, 28][: amount("widths of a training's numbers")])
 def test_the_bound_holds_for_other_bits(data, bits):
     found, _, _ = run(data, bits=bits)
     assert found.max_abs_difference <= found.bound

@@ -3,13 +3,13 @@
 What a second contribution would give away is shown as well, where a policy allows it.
 """
 
-import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import children
 import numpy as np
 import pytest
 from harness import (
@@ -209,10 +209,9 @@ def test_another_process_knows(tmp_path: Path) -> None:
 
     def elsewhere(number: int) -> str:
         command = [sys.executable, "-c", script, str(path), str(number)]
-        folder = Path(__file__).parents[1]
-        return subprocess.run(
-            command, cwd=folder, check=True, capture_output=True, text=True
-        ).stdout.strip()
+        done = children.run(command, cwd=Path(__file__).parents[1])
+        assert done.returncode == 0, done.stderr
+        return done.stdout.strip()
 
     assert elsewhere(1) == "True"
     assert elsewhere(2) == "False"

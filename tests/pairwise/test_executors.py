@@ -3,17 +3,17 @@
 One process of a pool, and one of a Dask cluster, is really killed in the middle of a round.
 """
 
-import multiprocessing
 import os
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
-from concurrent.futures import CancelledError, Executor, ProcessPoolExecutor
+from concurrent.futures import CancelledError, Executor
 from concurrent.futures import ThreadPoolExecutor as Threads
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
 
+import children
 import numpy as np
 import pytest
 from harness import MODES, SteppedRound, expected_sum, state_of
@@ -46,7 +46,7 @@ def _small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="module")
 def processes() -> Iterator[Executor]:
     """Two of them."""
-    with ProcessPoolExecutor(2, multiprocessing.get_context("forkserver")) as pool:
+    with children.pool() as pool:
         yield pool
 
 
@@ -215,7 +215,7 @@ def test_a_whole_round_on_threads(threads: Executor) -> None:
 def test_a_worker_process_is_killed(mode: Mode, tmp_path: Path) -> None:
     """Its pool breaks, as Python's does; the round comes to its sum."""
     server, events = unmask(mode)
-    with ProcessPoolExecutor(2, multiprocessing.get_context("forkserver")) as pool:
+    with children.pool() as pool:
         assert_right(server, run_jobs(server, events, deadly(pool, tmp_path / "killed")))
         with pytest.raises(BrokenProcessPool):
             pool.submit(os.getpid)

@@ -10,6 +10,7 @@ from contextlib import nullcontext, suppress
 from functools import partial
 from pathlib import Path
 
+import folders
 import numpy as np
 import pytest
 from harness import (
@@ -51,6 +52,7 @@ from secagg.pairwise.session import Session
 from secagg.pairwise.transitions import ClientState, ServerState
 
 Outcome = object
+memory_path = folders.memory_path
 either_mode = pytest.mark.parametrize("mode", MODES, ids=str)
 
 
@@ -165,10 +167,10 @@ def test_a_child_may_have_its_own(mode: Mode) -> None:
     assert in_fork(child).decode() == repr(expected_sum(range(4)))
 
 
-def test_a_stored_client_lives_in_the_child_or_in_the_parent(tmp_path: Path) -> None:
+def test_a_stored_client_lives_in_the_child_or_in_the_parent(memory_path: Path) -> None:
     """A file decides, whoever comes first. (A ledger in memory is forked with its process.)"""
     for first in ("child", "parent"):
-        ledger = SqliteLedger(tmp_path / first)
+        ledger = SqliteLedger(memory_path / first)
         client = Liar(integers(4, threshold=3)).clients[0]
         stored = client.suspend(KEY)
 

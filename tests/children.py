@@ -1,0 +1,95 @@
+"""Processes that tests start: none outlives the run that started it, however that ends.
+
+A test's `finally` serves for failures and Ctrl-C. A run that is killed comes to no `finally`: then
+Linux kills its children, and workers of a pool end on every system.
+"""
+
+import ctypes
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import threading
+import warnings
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from typing import Any
+
+_PR_SET_PDEATHSIG = 1
+_libc = ctypes.CDLL(None) if sys.platform == "linux" else None
+
+# For scripts that wait in a loop: an assertion that fails once their parent is gone, or too late.
+WATCH = """
+import os as _os, time as _time
+_parent, _end = _os.getppid(), _time.monotonic() + 60
+def watch():
+    assert _os.getppid() == _parent and _time.monotonic() < _end, "nobody waits for this any more"
+"""
+
+
+def _die_with_parent(parent: int) -> None:
+    if _libc is not None:
+        _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        if os.getppid() != parent:  # it went before
+            os._exit(1)
+
+
+@contextmanager
+def started(command: Sequence[Any], **options: Any) -> Iterator[subprocess.Popen[str]]:
+    """Starts a process that speaks text, and kills it at the end of the block if it still runs.
+
+    It is killed, too, when the thread that started it ends.
+    """
+    parent = os.getpid()
+    with warnings.catch_warnings():
+        # Threads of numerical libraries make the interpreter warn; the child runs no such code.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        child = subprocess.Popen(
+            command,
+            text=True,
+            preexec_fn=lambda: _die_with_parent(parent),  # noqa: PLW1509
+            **options,
+        )
+    with child:
+        try:
+            yield child
+        finally:
+            child.kill()
+
+
+def run(
+    command: Sequence[Any], given: str = "", seconds: float = 120, **options: Any
+) -> subprocess.CompletedProcess[str]:
+    """Runs a process to its end with some input, and returns its code and what it wrote."""
+    pipe = subprocess.PIPE
+    with started(command, stdin=pipe, stdout=pipe, stderr=pipe, **options) as child:
+        out, err = child.communicate(given, seconds)
+        return subprocess.CompletedProcess(command, child.returncode, out, err)
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def wait() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
+class _Pool(ProcessPoolExecutor):
+    def __exit__(self, kind: Any, error: Any, trace: Any) -> bool | None:
+        """Waits for no worker where something else has gone wrong."""
+        if kind is not None:
+            for worker in list((self._processes or {}).values()):
+                worker.kill()
+        return super().__exit__(kind, error, trace)
+
+
+def pool(workers: int = 2) -> ProcessPoolExecutor:
+    """Makes a pool whose workers end when this process is gone; without that they wait for ever."""
+    forkserver = multiprocessing.get_context("forkserver")
+    return _Pool(workers, forkserver, initializer=_end_with_parent)
