@@ -29,7 +29,8 @@ def watch():
 """
 
 
-def _die_with_parent(parent: int) -> None:
+def die_with_parent(parent: int) -> None:
+    """Has the system kill this child once its parent is gone."""
     if _libc is not None:
         _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
         if os.getppid() != parent:  # it went before
@@ -49,7 +50,7 @@ def started(command: Sequence[Any], **options: Any) -> Iterator[subprocess.Popen
         child = subprocess.Popen(
             command,
             text=True,
-            preexec_fn=lambda: _die_with_parent(parent),  # noqa: PLW1509
+            preexec_fn=lambda: die_with_parent(parent),  # noqa: PLW1509
             **options,
         )
     with child:

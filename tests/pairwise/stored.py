@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Callable
 
 import numpy as np
+from children import die_with_parent
 from harness import (
     CONTEXT,
     SESSION,
@@ -284,8 +285,9 @@ def in_fork(function: Callable[[], bytes]) -> bytes:
     with warnings.catch_warnings():
         # Threads of numerical libraries make the interpreter warn; the child runs no such code.
         warnings.simplefilter("ignore", DeprecationWarning)
-        child = os.fork()
+        parent, child = os.getpid(), os.fork()
     if child == 0:
+        die_with_parent(parent)
         try:
             answer = function()
         except BaseException as error:

@@ -5,13 +5,12 @@ them: repeats, lateness, clean failure in every phase, and the jobs of unmasking
 """
 
 import itertools
-import multiprocessing
 import pickle
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from typing import Any
 
+import children
 import numpy as np
 import pytest
 from harness import (
@@ -383,7 +382,7 @@ def test_jobs_run_in_other_processes() -> None:
     """Pickled to a process pool and back: the identical result."""
     server, jobs, _ = jobs_of(MANY, GONE)
     events: list[object] = []
-    with ProcessPoolExecutor(2, multiprocessing.get_context("forkserver")) as pool:
+    with children.pool() as pool:
         while jobs:
             futures = [(job, pool.submit(job.run)) for job in jobs]
             jobs = []

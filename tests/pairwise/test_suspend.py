@@ -6,12 +6,12 @@ or the round; never a second answer, and never another sum.
 
 import hashlib
 import struct
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
+import children
 import numpy as np
 import pytest
 from harness import (
@@ -261,7 +261,7 @@ def test_another_process_knows_of_the_resumption(tmp_path: Path) -> None:
 
     def elsewhere(stored: bytes) -> str:
         command = [sys.executable, "-c", script, str(tmp_path / "ledger"), stored.hex(), KEY.hex()]
-        ran = subprocess.run(command, capture_output=True, text=True, check=False)
+        ran = children.run(command)
         return (ran.stdout or ran.stderr).splitlines()[-1]
 
     _, client = staged(Mode.SEMI_HONEST, 4)
