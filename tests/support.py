@@ -1,4 +1,4 @@
-"""Forcing the implementations of the native kernels, for any test.
+"""Forcing the implementations of the native kernels, and loops in place of many ids, for any test.
 
 `secagg` picks the fastest kernels that the CPU has. A test proves something about all of them with
 
@@ -6,13 +6,60 @@
     def test_stream(implementation: str) -> None: ...
 
 and a whole run is forced with `pytest --implementation portable` (or `aes=aesni,chacha=portable`).
+
+Implementations are ids of their own, as they may be skipped. What nobody runs alone, the widths of
+the field for one, is a loop inside one test (`looped`, `every_width`).
 """
 
+import functools
+import inspect
+from collections.abc import Callable, Iterable
+
 import pytest
+from levels import amount
 
 from secagg.codes import Code
 from secagg.errors import ParameterError
 from secagg.implementations import Family, families, select
+
+# Widths at which the kernels change. 16 begins the 32-bit lane, is whole bytes, and rejects the
+# most words; in 17 elements begin at every bit of a byte; 28 still fits that lane with the bits
+# before it in its first byte, 31 does not, and is the last of which 2p fits the lane; 32 fills it.
+# 33 begins the 64-bit lane; 59 is the first that may need a ninth byte; 61 is the field of shares,
+# 2^61 - 1; 62 is the widest, and of its sums the fewest rows fit before a reduction.
+EDGES = (16, 17, 28, 31, 32, 33, 59, 61, 62)
+WIDTHS = tuple(range(16, 63)) if amount("every width of the field") else EDGES
+
+
+def looped(names: str, values: Iterable[object]) -> Callable[[Callable[..., None]], Callable]:
+    """Runs a test with each of the values, as `parametrize` does, but all of them as one test.
+
+    The first that fails is named by a note on its exception.
+    """
+    split, cases = [name.strip() for name in names.split(",")], list(values)
+    assert cases, f"{names}: a loop over nothing proves nothing"
+
+    def decorate(test: Callable[..., None]) -> Callable[..., None]:
+        @functools.wraps(test)
+        def run(*args: object, **kwargs: object) -> None:
+            for case in cases:
+                row = case if len(split) > 1 else (case,)
+                try:
+                    test(*args, **kwargs, **dict(zip(split, row, strict=True)))
+                except BaseException as error:  # pytest's own failures among them
+                    error.add_note(f"{names} = {case!r}"[:300])
+                    raise
+
+        signature = inspect.signature(test)
+        assert set(split) <= set(signature.parameters), f"{test.__name__} takes no {names}"
+        left = [one for name, one in signature.parameters.items() if name not in split]
+        run.__signature__ = signature.replace(parameters=left)  # what pytest has to provide
+        return run
+
+    return decorate
+
+
+every_width = looped("bits", WIDTHS)
 
 
 def family_named(name: str) -> Family:

@@ -3,10 +3,12 @@
 from collections.abc import Iterator
 
 import pytest
-from support import family_named, implementations, select_all
+from levels import amount
+from support import EDGES, WIDTHS, family_named, implementations, looped, select_all
 
 from secagg.errors import ParameterError
 from secagg.implementations import Family, families, forced, select
+from secagg.moduli import MAX_BITS, MIN_BITS
 
 IN_USE = {family.name: family.active for family in families()}
 
@@ -67,3 +69,36 @@ def test_the_option_reached_this_process(pytestconfig: pytest.Config) -> None:
         assert {family.name: family.compiled[0] for family in families()} == IN_USE
     else:
         assert choice or {family.name: family.usable[-1] for family in families()} == IN_USE
+
+
+def test_a_loop_runs_every_case_and_names_the_one_that_fails() -> None:
+    seen = []
+
+    @looped("a", [1, 2])
+    @looped("b, c", [(3, 4), (5, 6)])
+    def inner(a: int, b: int, c: int, *, stop: int) -> None:
+        seen.append((a, b, c))
+        if (a, b) == (2, stop):
+            pytest.fail("as it should")
+
+    inner(stop=0)
+    assert sorted(seen) == [(1, 3, 4), (1, 5, 6), (2, 3, 4), (2, 5, 6)]
+    with pytest.raises(pytest.fail.Exception) as raised:
+        inner(stop=5)
+    assert sorted(raised.value.__notes__) == ["a = 2", "b, c = (5, 6)"]
+
+
+def test_loops_that_would_prove_nothing_are_refused() -> None:
+    """Over nothing, or over a name that the test does not take."""
+    with pytest.raises(AssertionError, match="nothing"):
+        looped("a", [])
+    with pytest.raises(AssertionError, match="takes no b"):
+        looped("b", [1])(lambda a: None)
+
+
+def test_every_width_runs_where_the_table_says() -> None:
+    """The edges are some of all the widths, both ends among them."""
+    every = tuple(range(MIN_BITS, MAX_BITS + 1))
+    assert (EDGES[0], EDGES[-1]) == (every[0], every[-1])
+    assert set(EDGES) < set(every)
+    assert (every if amount("every width of the field") else EDGES) == WIDTHS

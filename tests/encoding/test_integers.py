@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from reference import protocol
 from refusals import refused
+from support import looped
 
 from secagg import Code, Field, Integers, ParameterError, Params, RangeError
 from secagg.encoding import IntegersCodec, codec_for
@@ -81,8 +82,8 @@ def test_any_sum_is_exact(data: st.DataObject) -> None:
     assert got.mean.tolist() == [float(value) / survivors for value in wanted]
 
 
-@pytest.mark.parametrize("cohort", [2, 3, 10, 1000, 65536])
-@pytest.mark.parametrize("width", [1, 255, 2**20, 2**45])
+@looped("cohort", [2, 3, 10, 1000, 65536])
+@looped("width", [1, 255, 2**20, 2**45])
 def test_the_worst_sum_does_not_wrap(cohort: int, width: int) -> None:
     """All clients at the high end, and all at the low one."""
     low = -(width // 3)

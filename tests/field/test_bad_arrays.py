@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import pytest
 from reference import mask
-from support import family_named, implementations
+from support import every_width, family_named, implementations, looped
 
 from secagg import Field, RangeError, Suite
 from secagg._binding import by_lane, ffi, lib, read, write
@@ -19,11 +19,11 @@ from secagg.implementations import forced
 from secagg.moduli import modulus
 from secagg.primitives.prg import stream
 
-WIDTHS = (16, 31, 32, 33, 61, 62)
+ENDS = (16, 31, 32, 33, 61, 62)  # of both lanes
 KEY = bytes(range(32))
 Operation = Callable[[Field, np.ndarray], object]
 
-every_width = pytest.mark.parametrize("bits", WIDTHS)
+both_ends = looped("bits", ENDS)
 
 # Every operation that reads a vector, with one argument left open.
 READERS: dict[str, Operation] = {
@@ -48,8 +48,8 @@ WRITERS: dict[str, Operation] = {
     "unpack_add": lambda field, acc: field.unpack_add(acc, field.pack(field.zeros(4))),
 }
 
-every_reader = pytest.mark.parametrize("name", READERS)
-every_writer = pytest.mark.parametrize("name", WRITERS)
+every_reader = looped("name", READERS)
+every_writer = looped("name", WRITERS)
 
 
 def sample(field: Field) -> np.ndarray:
@@ -89,7 +89,7 @@ def unusual_layouts(values: np.ndarray) -> dict[str, np.ndarray]:
 
 
 @every_reader
-@every_width
+@both_ends
 def test_any_layout_is_read_and_not_written_to(name: str, bits: int) -> None:
     """Strided, swapped, read-only, unaligned and wider arrays give what a plain one gives."""
     field = Field(bits)
@@ -103,10 +103,10 @@ def test_any_layout_is_read_and_not_written_to(name: str, bits: int) -> None:
         assert np.array_equal(array, values), layout
 
 
-@pytest.mark.parametrize("layout", unusual_layouts(sample(Field(20))))
+@looped("layout", unusual_layouts(sample(Field(20))))
 def test_what_the_core_gets_it_can_read_in_place(layout: str) -> None:
     """vector() gives aligned, native and contiguous arrays only, whatever it is given."""
-    for bits in WIDTHS:
+    for bits in ENDS:
         field = Field(bits)
         got = field.vector(unusual_layouts(sample(field))[layout])
         assert got.dtype == field.dtype
@@ -115,7 +115,7 @@ def test_what_the_core_gets_it_can_read_in_place(layout: str) -> None:
         assert got.dtype.isnative
 
 
-@every_width
+@both_ends
 def test_a_good_array_is_not_copied(bits: int) -> None:
     """vector() gives the caller's own array where the core can read it, and takes any iterable."""
     field = Field(bits)
@@ -126,7 +126,7 @@ def test_a_good_array_is_not_copied(bits: int) -> None:
 
 
 @every_reader
-@every_width
+@both_ends
 def test_values_outside_the_field_are_refused(name: str, bits: int) -> None:
     """p, 2^b, the lane's greatest value and negative ones, at the front, inside and at the end."""
     field = Field(bits)
@@ -148,7 +148,7 @@ def test_values_outside_the_field_are_refused(name: str, bits: int) -> None:
 
 
 @every_reader
-@pytest.mark.parametrize(
+@looped(
     "array",
     [
         np.array([1.0, 2.0]),
@@ -161,7 +161,6 @@ def test_values_outside_the_field_are_refused(name: str, bits: int) -> None:
         np.array(["1", "2"]),
         np.array([1, 2], "m8[s]"),
     ],
-    ids=lambda array: str(array.dtype),
 )
 def test_what_is_no_integer_is_refused(name: str, array: np.ndarray) -> None:
     """Floats (NaN and infinity among them), complex numbers, booleans, objects, texts, times."""
@@ -193,7 +192,7 @@ def test_other_dimensions_are_refused(array: np.ndarray) -> None:
                 field.sum(array)
 
 
-@every_width
+@both_ends
 def test_lengths_that_do_not_match_are_refused(bits: int) -> None:
     """No operation pads, repeats or broadcasts."""
     field = Field(bits)
@@ -214,7 +213,7 @@ def test_scale_refuses_factors_outside_the_field(bits: int) -> None:
 
 def test_nothing_at_all_is_a_vector() -> None:
     """Empty vectors go through every operation, whatever dtype NumPy gives an empty list."""
-    for bits in WIDTHS:
+    for bits in ENDS:
         field = Field(bits)
         assert field.vector([]).dtype == field.dtype
         empty = field.zeros(0)
@@ -252,10 +251,10 @@ def impossible_outputs(field: Field) -> dict[str, object]:
 
 
 @every_writer
-@pytest.mark.parametrize("what", impossible_outputs(Field(20)))
+@looped("what", impossible_outputs(Field(20)))
 def test_outputs_that_cannot_be_written_in_place_are_refused(what: str, name: str) -> None:
     """An output is exactly right or refused; the caller never gets a copy unawares."""
-    for bits in WIDTHS:
+    for bits in ENDS:
         field = Field(bits)
         out = impossible_outputs(field)[what]
         before = np.array(out)
@@ -265,7 +264,7 @@ def test_outputs_that_cannot_be_written_in_place_are_refused(what: str, name: st
 
 
 @every_writer
-@every_width
+@both_ends
 def test_outputs_of_another_length_are_refused(name: str, bits: int) -> None:
     """One element less or more is refused and left alone."""
     field = Field(bits)
@@ -278,7 +277,7 @@ def test_outputs_of_another_length_are_refused(name: str, bits: int) -> None:
         assert (out == 7).all()
 
 
-@every_width
+@both_ends
 def test_outputs_that_overlap_an_input_in_part_are_refused(bits: int) -> None:
     """The kernels may assume that arrays are the same or apart."""
     field = Field(bits)
@@ -303,7 +302,7 @@ def test_outputs_that_overlap_an_input_in_part_are_refused(bits: int) -> None:
     np.testing.assert_array_equal(room[:12], before[:12])
 
 
-@every_width
+@both_ends
 def test_accumulators_out_of_range_are_refused(bits: int) -> None:
     """The constant-time kernels need elements below p: a wild accumulator is refused untouched."""
     field = Field(bits)
@@ -341,8 +340,8 @@ BAD_MASKS: dict[str, tuple[list[bytes], list[int], int, int]] = {
 }
 
 
-@pytest.mark.parametrize("what", BAD_MASKS)
-@pytest.mark.parametrize("bits", [20, 40])
+@looped("what", BAD_MASKS)
+@looped("bits", [20, 40])
 def test_impossible_masks_are_refused(what: str, bits: int) -> None:
     """Keys, signs, starts and suites out of range: RangeError, the accumulator as it was."""
     field = Field(bits)
@@ -427,7 +426,7 @@ def test_the_guards_are_real() -> None:
     assert done.returncode < 0 or b"AddressSanitizer" in done.stderr, done.stderr.decode()
 
 
-@every_width
+@both_ends
 @pytest.mark.parametrize(
     "buffer",
     [lambda size: np.zeros((size, 0), np.uint8), lambda size: np.zeros(size, np.uint16)],
@@ -464,7 +463,7 @@ def edge_lengths(bits: int) -> range:
 
 
 @implementations("pack")
-@pytest.mark.parametrize("bits", range(16, 63))
+@every_width
 def test_packing_stays_inside(implementation: str, bits: int, guarded: list[Guarded]) -> None:
     """pack, unpack and unpack_add touch no byte before or behind their arrays."""
     field = Field(bits)
@@ -498,7 +497,7 @@ def test_packing_stays_inside(implementation: str, bits: int, guarded: list[Guar
 
 
 @implementations("field")
-@every_width
+@both_ends
 def test_arithmetic_stays_inside(implementation: str, bits: int, guarded: list[Guarded]) -> None:
     """add, sub, neg, scale, sum and masks touch nothing before or behind their arrays."""
     field = Field(bits)
@@ -517,14 +516,14 @@ def test_arithmetic_stays_inside(implementation: str, bits: int, guarded: list[G
 
 
 @implementations("aes")
-@every_width
+@both_ends
 def test_masks_stay_inside(implementation: str, bits: int, guarded: list[Guarded]) -> None:
     """accumulate writes its accumulator and nothing around it, from any start."""
     check_masks(Suite.AES256CTR, bits, guarded)
 
 
 @implementations("chacha")
-@every_width
+@both_ends
 def test_chacha_masks_stay_inside(implementation: str, bits: int, guarded: list[Guarded]) -> None:
     """The same with ChaCha20."""
     check_masks(Suite.CHACHA20, bits, guarded)
@@ -555,8 +554,8 @@ def test_streams_stay_inside(family: str, guarded: list[Guarded]) -> None:
 
 
 @implementations("quantize")
-@pytest.mark.parametrize("real", [np.float32, np.float64])
-@pytest.mark.parametrize("lane", [np.uint32, np.uint64])
+@looped("real", [np.float32, np.float64])
+@looped("lane", [np.uint32, np.uint64])
 def test_quantization_stays_inside(
     implementation: str, real: type, lane: type, guarded: list[Guarded]
 ) -> None:
@@ -579,5 +578,5 @@ def test_quantization_stays_inside(
 
 def test_the_moduli_of_these_tests() -> None:
     """The values that stand for "out of range" above are out of range."""
-    for bits in WIDTHS:
+    for bits in ENDS:
         assert Field(bits).modulus == modulus(bits) < 1 << bits

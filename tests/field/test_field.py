@@ -13,16 +13,15 @@ import pytest
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from hypothesis import given
 from hypothesis import strategies as st
-from levels import runs_at
+from levels import amount, runs_at
 from reference import mask, pack, unpack
 from reference.arithmetic import words
-from support import family_named, implementations
+from support import every_width, family_named, implementations, looped
 
 from secagg import Field, RangeError, Suite
 from secagg.implementations import families, forced
 from secagg.moduli import modulus
 
-WIDTHS = range(16, 63)
 # The edges of bytes, of vector registers, and of the chunks of 1024 and 512 elements of the core.
 LENGTHS = (
     *(0, 1, 7, 8, 9, 15, 16, 17, 31, 32, 33, 63, 64, 65, 127, 128, 129),
@@ -32,8 +31,6 @@ LONGEST = 4097
 ROOM = LONGEST + 8
 KEYS = [bytes([5 * k + 1]) * 16 + bytes(range(k, k + 16)) for k in range(40)]
 
-every_width = pytest.mark.parametrize("bits", WIDTHS)
-
 
 def extremes(bits: int) -> list[int]:
     """The values at which additions and reductions go wrong first."""
@@ -41,8 +38,9 @@ def extremes(bits: int) -> list[int]:
     return [0, 1, p - 1, p - 2, p // 2, p // 2 + 1, 1 << (bits - 1), 2]
 
 
+@cache
 def elements(bits: int, length: int = ROOM, seed: int = 0) -> np.ndarray:
-    """Elements of the field as Python integers: extremes, the rest uniform.
+    """Elements of the field as Python integers, read-only: extremes, the rest uniform.
 
     The extremes come in another rhythm for every seed up to 3, so that all pairs of them meet.
     """
@@ -51,6 +49,7 @@ def elements(bits: int, length: int = ROOM, seed: int = 0) -> np.ndarray:
     some = extremes(bits)
     for i in range(min(length, len(some) ** 2)):
         values[i] = some[i // len(some) ** seed % len(some)]
+    values.flags.writeable = False
     return values
 
 
@@ -168,7 +167,7 @@ def test_sum_of_many_largest_elements(implementation: str, bits: int) -> None:
 
 
 @implementations("field")
-@pytest.mark.parametrize("bits", [16, 31, 32, 33, 61, 62])
+@every_width
 def test_the_group_laws(implementation: str, bits: int) -> None:
     """Identities that need no reference: a - b + b = a, a + -a = 0, (k + 1)a = ka + a."""
     field = Field(bits)
@@ -391,14 +390,22 @@ def test_the_expectation_is_the_reference_models(suite: Suite) -> None:
     assert values[place : place + 1].tolist() == mask(suite, KEYS[0], 16, place, 1)
 
 
+@cache
+def uniforms(suite: Suite, bits: int) -> list[tuple[int, int, np.ndarray]]:
+    """Starts inside blocks and chunks, every edge length, and the masks that are there."""
+    starts = (0, 1, 2, 3, 5, 7, 8, 15, 16, 17, 511, 512, 513, 1023, 1024, 1025)
+    found = []
+    for number, length in enumerate(LENGTHS):
+        start = starts[(number + bits) % len(starts)]
+        found.append((start, length, openssl_mask(suite, KEYS[0], bits, start, length)))
+    return found
+
+
 def check_uniform(suite: Suite, bits: int) -> None:
     """Masks of every edge length from starts inside blocks and chunks."""
     field = Field(bits)
-    starts = (0, 1, 2, 3, 5, 7, 8, 15, 16, 17, 511, 512, 513, 1023, 1024, 1025)
-    for number, length in enumerate(LENGTHS):
-        start = starts[(number + bits) % len(starts)]
+    for start, length, wanted in uniforms(suite, bits):
         got = field.uniform(KEYS[0], length, suite, start)
-        wanted = openssl_mask(suite, KEYS[0], bits, start, length)
         assert got.dtype == field.dtype
         np.testing.assert_array_equal(got, wanted, err_msg=f"{length} from {start}")
 
@@ -472,7 +479,7 @@ def test_far_starts(suite: Suite, bits: int) -> None:
 
 
 @pytest.mark.parametrize("suite", Suite)
-@pytest.mark.parametrize("bits", [16, 17, 32, 33, 62])
+@every_width
 def test_any_slice_is_a_slice_of_the_whole(suite: Suite, bits: int) -> None:
     """A mask made in pieces is the mask made at once, wherever it is cut."""
     field = Field(bits)
@@ -561,7 +568,11 @@ def packed_element(data: memoryview, place: int, bits: int) -> int:
     return int.from_bytes(data[first : first + 10], "little") >> shift & ((1 << bits) - 1)
 
 
-@pytest.mark.parametrize("bits", [16, 24, 32, 33, 62])
+# One width a lane where not every width is tried.
+SOME = (16, 24, 32, 33, 62) if amount("every width of the field") else (24, 62)
+
+
+@looped("bits", SOME)
 def test_millions_of_elements(bits: int) -> None:
     """Two million elements and one: add, sub, scale, sum, pack, unpack, unpack_add, masks."""
     length = 2_000_001
@@ -630,7 +641,7 @@ def test_packing_a_hundred_million_narrow_elements() -> None:
 # -- between implementations ------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("bits", [16, 20, 31, 32, 33, 48, 61, 62])
+@every_width
 def test_all_implementations_give_the_same_bits(bits: int) -> None:
     """Every kernel of every family on 100,003 elements: equal to the portable one, bit by bit."""
     length = 100_003

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support import looped
 
 from secagg import Field, ParameterError
 from secagg._binding import ffi, lib
@@ -13,6 +14,7 @@ from secagg.moduli import MAX_BITS, MIN_BITS, least_bits, modulus
 
 WIDTHS = range(16, 63)
 VECTORS = Path(__file__).parents[1] / "vectors" / "arithmetic_vectors.json"
+KNOWN: dict[str, str] = json.loads(VECTORS.read_text())["primes"]
 
 
 def is_prime(n: int) -> bool:
@@ -43,7 +45,7 @@ def test_the_primality_test_knows_primes_from_pseudoprimes() -> None:
         assert not is_prime(composite)
 
 
-@pytest.mark.parametrize("bits", WIDTHS)
+@looped("bits", WIDTHS)
 def test_each_modulus_is_the_largest_prime_below_its_power_of_two(bits: int) -> None:
     """p(b) is prime, and no number between it and 2^b is."""
     p = modulus(bits)
@@ -52,13 +54,12 @@ def test_each_modulus_is_the_largest_prime_below_its_power_of_two(bits: int) -> 
     assert not any(is_prime(n) for n in range(p + 1, 1 << bits))
 
 
-@pytest.mark.parametrize("bits", WIDTHS)
+@looped("bits", WIDTHS)
 def test_the_core_and_the_vectors_have_the_same_table(bits: int) -> None:
     """The C table and the third party's vectors agree with the Python one."""
     out = ffi.new("uint64_t *")
     assert lib.sa_modulus(out, bits) == lib.SA_OK
-    known = json.loads(VECTORS.read_text())["primes"]
-    assert out[0] == modulus(bits) == int(known[str(bits)])
+    assert out[0] == modulus(bits) == int(KNOWN[str(bits)])
 
 
 @pytest.mark.parametrize("bits", [-1, 0, 1, 15, 63, 64, 1000])

@@ -5,6 +5,7 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from nacl import bindings
+from support import looped
 
 from secagg.primitives.agreement import (
     PUBLIC_KEY_BYTES,
@@ -165,8 +166,8 @@ def square_roots(n: int) -> list[int]:
     return []
 
 
-@pytest.mark.parametrize("u", LOW_ORDER)
-@pytest.mark.parametrize("top", [0, 1 << 255])
+@looped("u", LOW_ORDER)
+@looped("top", [0, 1 << 255])
 def test_low_order_keys_are_refused(u: int, top: int) -> None:
     """All twelve encodings, with the top bit clear and set: before and by the agreement."""
     key = encoded((u | top) % 2**256)
@@ -178,7 +179,7 @@ def test_low_order_keys_are_refused(u: int, top: int) -> None:
                 agree(secret, key)
 
 
-@pytest.mark.parametrize("u", range(P, 2**255))
+@looped("u", range(P, 2**255))
 def test_every_second_encoding_is_refused(u: int) -> None:
     """The nineteen values from p to 2^255 - 1."""
     for key in (encoded(u), encoded(u | 1 << 255)):

@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from hypothesis import given
 from hypothesis import strategies as st
 from reference.arithmetic import aes256_block, chacha20_block
-from support import family_named, implementations
+from support import family_named, implementations, looped
 
 from secagg import RangeError, Suite
 from secagg._binding import ffi, lib
@@ -131,7 +131,7 @@ def test_fips_197(implementation: str) -> None:
 
 
 @implementations("chacha")
-@pytest.mark.parametrize("name", RFC8439)
+@looped("name", RFC8439)
 def test_rfc_8439(implementation: str, name: str) -> None:
     """The block function's example and the keystreams of appendix A.1."""
     key, counter, nonce, keystream = RFC8439[name]
@@ -194,7 +194,7 @@ def test_openssl_on_a_long_stream(suite: Suite) -> None:
 
 
 @pytest.mark.parametrize("suite", Suite)
-@pytest.mark.parametrize("border", [2**8, 2**16, 2**32, 2**33, 2**40, 2**63, 2**64])
+@looped("border", [2**8, 2**16, 2**32, 2**33, 2**40, 2**63, 2**64])
 def test_the_counter_carries_through_all_its_bits(suite: Suite, border: int) -> None:
     """Over any border inside one call, every block is that of its own counter.
 

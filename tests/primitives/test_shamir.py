@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from reference import mask, pack, rebuild, share
 from refusals import refused
-from support import implementations
+from support import implementations, looped
 
 from secagg import Code, ParameterError, RangeError, Suite
 from secagg._binding import lib, read, write
@@ -37,7 +37,7 @@ VECTORS = Path(__file__).parents[1] / "vectors" / "arithmetic_vectors.json"
 KNOWN: list[dict[str, Any]] = json.loads(VECTORS.read_text())["shamir"]
 KEY = bytes(range(50, 82))
 
-every_vector = pytest.mark.parametrize("case", KNOWN, ids=lambda case: f"t={case['threshold']}")
+every_vector = looped("case", KNOWN)
 
 
 def seed_of(*label: object) -> bytes:
@@ -134,8 +134,8 @@ def test_the_vectors_shares(implementation: str, case: dict[str, Any]) -> None:
 
 
 @implementations("shamir")
-@pytest.mark.parametrize("suite", Suite)
-@pytest.mark.parametrize(("threshold", "n"), [(1, 1), (1, 3), (2, 3), (7, 10), (34, 50), (67, 100)])
+@looped("suite", Suite)
+@looped("threshold, n", [(1, 1), (1, 3), (2, 3), (7, 10), (34, 50), (67, 100)])
 def test_deal_is_the_reference_models(
     implementation: str, suite: Suite, threshold: int, n: int
 ) -> None:
@@ -260,7 +260,7 @@ def test_any_threshold_of_shares_in_any_order(implementation: str) -> None:
 
 
 @implementations("shamir")
-@pytest.mark.parametrize("n", [1, 2, 100, 301])
+@looped("n", [1, 2, 100, 301])
 def test_large_cohorts(implementation: str, n: int) -> None:
     """Many holders with gaps between their indices, several seeds with one set of weights."""
     threshold = 2 * n // 3 + 1
@@ -289,10 +289,8 @@ def test_a_seed_that_is_not_accepted_is_none() -> None:
     assert judge.asked == [(0, seed_of(1)), (1, seed_of(2))]
 
 
-@pytest.mark.parametrize("spare", [0, 1, 2, 4])
-@pytest.mark.parametrize(
-    "limbs", [(2**56, 0, 0), (0, 2**56, 0), (0, 0, 2**16), (P - 1, P - 1, P - 1)]
-)
+@looped("spare", [0, 1, 2, 4])
+@looped("limbs", [(2**56, 0, 0), (0, 2**56, 0), (0, 0, 2**16), (P - 1, P - 1, P - 1)])
 def test_limbs_wider_than_their_bytes_are_no_seed(limbs: tuple[int, ...], spare: int) -> None:
     """Consistent shares whose constant term does not fit: None, and nothing to accept."""
     threshold, count = 3, 3 + spare
@@ -360,9 +358,9 @@ WAYS = ("random", "plus one", "zero", "negated", "swapped")
 
 
 @implementations("shamir")
-@pytest.mark.parametrize("how", WAYS)
-@pytest.mark.parametrize("threshold", [1, 2, 3, 5, 8])
-@pytest.mark.parametrize("spare", range(2, 8))
+@looped("how", WAYS)
+@looped("threshold", [1, 2, 3, 5, 8])
+@looped("spare", range(2, 8))
 def test_wrong_shares_are_corrected_and_named(
     implementation: str, threshold: int, spare: int, how: str
 ) -> None:
@@ -386,8 +384,8 @@ def test_wrong_shares_are_corrected_and_named(
 
 
 @implementations("shamir")
-@pytest.mark.parametrize("threshold", [1, 2, 3, 8, 30])
-@pytest.mark.parametrize("columns", [[0], [1], [2], [0, 1, 2]], ids=str)
+@looped("threshold", [1, 2, 3, 8, 30])
+@looped("columns", [[0], [1], [2], [0, 1, 2]])
 def test_one_wrong_share_of_one_too_many(
     implementation: str, threshold: int, columns: list[int]
 ) -> None:
@@ -395,14 +393,14 @@ def test_one_wrong_share_of_one_too_many(
     count = threshold + 1
     seed = seed_of("one", threshold)
     shares = deal([seed], threshold, range(count), Suite.AES256CTR, KEY)
+    rebuilder = Rebuilder(threshold, range(count))
     for row in range(count):
         for how in WAYS[: 4 if threshold > 1 else 3]:
             bad = spoiled(shares, [row], how, columns)
             judge = Judge(seed)
-            got = Rebuilder(threshold, range(count)).rebuild(bad, judge)
-            assert got == [Rebuilt(seed, (row,))]
+            assert rebuilder.rebuild(bad, judge) == [Rebuilt(seed, (row,))]
             assert judge.asked[-1] == (0, seed)
-            assert Rebuilder(threshold, range(count)).rebuild(bad, Judge(seed_of("no"))) == [None]
+            assert rebuilder.rebuild(bad, Judge(seed_of("no"))) == [None]
 
 
 def test_one_wrong_share_of_no_spare_is_refused() -> None:
@@ -416,8 +414,8 @@ def test_one_wrong_share_of_no_spare_is_refused() -> None:
 
 
 @implementations("shamir")
-@pytest.mark.parametrize("how", WAYS)
-@pytest.mark.parametrize("spare", range(7))
+@looped("how", WAYS)
+@looped("spare", range(7))
 def test_more_wrong_shares_never_give_a_wrong_seed(
     implementation: str, spare: int, how: str
 ) -> None:

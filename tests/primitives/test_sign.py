@@ -6,6 +6,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from hypothesis import given
 from hypothesis import strategies as st
 from nacl import bindings
+from support import looped
 
 from secagg.primitives.agreement import WeakKeyError
 from secagg.primitives.sign import (
@@ -181,15 +182,15 @@ def test_the_list_is_of_low_order() -> None:
     assert times_eight(x_of(base) or 0, base) != (0, 1)
 
 
-@pytest.mark.parametrize("y", [y for base in LOW_ORDER for y in (base, base + P) if y < 2**255])
-@pytest.mark.parametrize("sign_bit", [0, 1])
+@looped("y", [y for base in LOW_ORDER for y in (base, base + P) if y < 2**255])
+@looped("sign_bit", [0, 1])
 def test_low_order_keys_are_refused(y: int, sign_bit: int) -> None:
     """In every encoding."""
     with pytest.raises(WeakKeyError):
         check_verify_key(encoded(y, sign_bit))
 
 
-@pytest.mark.parametrize("small", range(19))
+@looped("small", range(19))
 def test_keys_that_are_not_canonical_are_refused(small: int) -> None:
     """y and y + p are one point: every second encoding that there is."""
     for sign_bit in (0, 1):

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from support import looped
 
 from . import arithmetic as a
 from . import graph
@@ -55,14 +56,14 @@ def test_ed25519_of_rfc8032() -> None:  # section 7.1, test 1
     assert sign(seed, b"")[:8].hex() == "e5564300c360ac72"
 
 
-@pytest.mark.parametrize("case", KNOWN["stream"])
+@looped("case", KNOWN["stream"])
 def test_stream(case: dict[str, Any]) -> None:
     want = bytes.fromhex(case["bytes"])
     key, at = bytes.fromhex(case["key"]), (int(case["nonce"]), int(case["counter"]))
     assert a.stream(SUITES[case["suite"]], key, *at, len(want)) == want
 
 
-@pytest.mark.parametrize("case", KNOWN["mask"])
+@looped("case", KNOWN["mask"])
 def test_mask(case: dict[str, Any]) -> None:
     suite, key, bits = SUITES[case["suite"]], bytes.fromhex(case["key"]), case["bits"]
     start, want = int(case["start"]), ints(case["values"])
@@ -72,7 +73,7 @@ def test_mask(case: dict[str, Any]) -> None:
     assert rejected == [int(i) for i in case["rejected"]]
 
 
-@pytest.mark.parametrize("case", KNOWN["pack"])
+@looped("case", KNOWN["pack"])
 def test_pack(case: dict[str, Any]) -> None:
     values, data = ints(case["values"]), bytes.fromhex(case["bytes"])
     assert a.pack(values, case["bits"]) == data
