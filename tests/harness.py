@@ -381,7 +381,21 @@ def _parts(machine: object) -> object:
     return tuple((name, _value(item)) for name, item in vars(machine).items() if name != "_turn")
 
 
+_PLAIN = (bytes, int, str, bool, type(None))  # most of what there is, so these come first
+
+
+def _is_a_constant(item: object) -> bool:
+    """Returns whether a dataclass compares by content and can never change, such as `Params`."""
+    kind = item.__dataclass_params__  # type: ignore[attr-defined]
+    try:
+        return bool(kind.frozen and kind.eq and hash(item) is not None)
+    except TypeError:  # there is an array, a dict or a secret in it
+        return False
+
+
 def _value(item: object) -> object:
+    if type(item) in _PLAIN:
+        return item
     if isinstance(item, ClientSteps | ServerSteps):
         return _parts(item)
     if isinstance(item, Secret):
@@ -399,6 +413,8 @@ def _value(item: object) -> object:
     if isinstance(item, MemoryLedger):
         return frozenset(item._claims)
     if is_dataclass(item) and not isinstance(item, Enum):
+        if _is_a_constant(item):
+            return item
         return tuple(_value(getattr(item, one.name)) for one in fields(item))
     return item
 
