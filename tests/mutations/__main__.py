@@ -82,33 +82,44 @@ def work(options: argparse.Namespace) -> tuple[Selection, list[Site]]:
     if content["suite"] != options.suite or content["state"] != digests():
         sys.exit(f"{options.data} is of another suite or other sources: run `cover`")
     all_sites = [*python_sites.sites(ROOT), *c_sites.sites(ROOT)]
-    return Selection(content["seconds"], content["lines"]), resolved(
-        stored(options.table), all_sites
-    )
+    sites = resolved(stored(options.table), all_sites)
+    return Selection(content["seconds"], content["lines"]), sites
 
 
 def tried(
     shop: Workshop, tests: Selection, site: Site, number: int, program: bool
 ) -> dict[str, Any]:
-    """What becomes of one mutant."""
-    began, ran, done = time.monotonic(), 0, list[str]()
+    """What becomes of one mutant. A test that fails once and then passes has not caught it."""
+    began, ran, done, doubtful = time.monotonic(), 0, list[str](), list[str]()
     found: dict[str, Any] = {"how": ""}
+    native = site.name.path.startswith("native/")
+
+    def verdict_of(**plan: list[str]) -> dict[str, Any]:
+        return shop.verdict(copy, {**plan, "usual": tests.seconds})
+
     with shop.copy(f"mutant{number}", site) as copy:
-        if site.name.path.startswith("native/"):
+        if native:
             shop.build(copy)
-            code, output = (
-                shop.command([sys.executable, "tests/native/run.py"], copy) if program else (0, "")
-            )
+        if native and program:
+            code, output = shop.command([sys.executable, "tests/native/run.py"], copy)
             if code != 0:
                 found = {"how": f"code {code}", "last": "native/run.py", "why": output[-300:]}
-        for lot in [*tests.stages(site), None]:
-            if not found["how"]:
-                plan = {"without": done} if lot is None else {"only": lot}
-                found = shop.verdict(copy, {**plan, "usual": tests.seconds})
-                ran += found.pop("begun")
-                done += lot or []
-    seconds = round(time.monotonic() - began, 1)
-    return {"number": number, **found, "ran": ran, "seconds": seconds, "name": asdict(site.name)}
+        lots: list[list[str] | None] = [*tests.stages(site), None]
+        while lots and not found["how"]:
+            found = verdict_of(without=done) if lots[0] is None else verdict_of(only=lots[0])
+            ran += found.pop("begun")
+            if (
+                found["how"] in {"failed", "time-out"}
+                and not verdict_of(only=[found["last"]])["how"]
+            ):
+                doubtful.append(found["last"])
+                found["how"] = ""
+                lots[0] = None if lots[0] is None else [n for n in lots[0] if n not in doubtful]
+                done += doubtful[-1:]
+            elif not found["how"]:
+                done += lots.pop(0) or []
+    row = {"number": number, **found, "ran": ran, "doubtful": doubtful, "name": asdict(site.name)}
+    return {**row, "seconds": round(time.monotonic() - began, 1)}
 
 
 def run(shop: Workshop, options: argparse.Namespace) -> None:
@@ -161,8 +172,12 @@ def verdict(row: dict[str, Any] | None) -> str:
     """A result in a few words."""
     if row is None:
         return "not run"
+    if not row["how"]:
+        once = ", ".join(row.get("doubtful", ())).removeprefix("tests/")
+        return "**alive**" + (f" (failed once: {once})" if once else "")
     how = f" ({row['how']})" if row["how"] != "failed" else ""
-    return row["last"].removeprefix("tests/")[:90] + how if row["how"] else "**alive**"
+    caught: str = row["last"]
+    return caught.removeprefix("tests/")[:90] + how
 
 
 def table(options: argparse.Namespace) -> None:
