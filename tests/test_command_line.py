@@ -15,6 +15,7 @@ from levels import runs_at
 
 from secagg import __main__ as command
 from secagg import __version__, selftest
+from secagg._binding import ffi, lib
 from secagg.codes import Code
 from secagg.errors import ParameterError
 from secagg.implementations import cpu_features, families, forced, select
@@ -47,6 +48,14 @@ def secagg_program(request: pytest.FixtureRequest, capsys: pytest.CaptureFixture
         return done.returncode, done.stdout, done.stderr
 
     return called if request.param == "called" else started
+
+
+def test_only_features_that_exist_have_names() -> None:
+    """The core gives no name for another number, and does not read beside its table."""
+    count = len(cpu_features())
+    for number in (-(2**31), -1, count, count + 1, 2**31 - 1):
+        assert lib.sa_cpu_feature_name(number) == ffi.NULL
+    assert lib.sa_cpu_feature_name(count - 1) != ffi.NULL
 
 
 def test_report_and_self_test() -> None:

@@ -17,7 +17,9 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, closing
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import children
 import folders
@@ -168,6 +170,29 @@ def test_a_killed_process_keeps_its_claim(disk_path: Path, end: str) -> None:
         assert child.returncode == (7 if "exit" in end else -signal.SIGKILL)
     assert not SqliteLedger(disk_path).claim(Once.SURVIVOR_SET, b"session")
     assert SqliteLedger(disk_path).claim(Once.SURVIVOR_SET, b"another")
+
+
+def test_a_claim_is_on_the_disk_before_it_is_answered(
+    disk_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every commit waits for the disk and the folder of the journal (`synchronous = EXTRA`)."""
+    found: list[int] = []
+
+    class Watched(sqlite3.Connection):
+        """Notes how each commit is made."""
+
+        def execute(self, sql: str, *values: object) -> sqlite3.Cursor:
+            """Looks first, where it is a commit."""
+            if sql == "COMMIT":
+                found.extend(super().execute("PRAGMA synchronous").fetchone())
+            return super().execute(sql, *values)
+
+    connect = partial(sqlite3.connect, factory=Watched)
+    monkeypatch.setattr(
+        sqlite_ledger, "sqlite3", SimpleNamespace(**{**vars(sqlite3), "connect": connect})
+    )
+    assert SqliteLedger(disk_path).claim(Once.CONTRIBUTION, b"key")
+    assert found == [3, 3, 3]  # of making the file, of looking at it, and of the claim
 
 
 def test_a_claim_that_was_never_answered_is_free(disk_path: Path) -> None:

@@ -110,8 +110,11 @@ def test_bitmaps(case: tuple[int, set[int]]) -> None:
         assert data[i // 8] >> i % 8 & 1 == (i in members)
     assert data == protocol.bitmap(members, size)
     reader = Reader(data, 0)
-    assert list(reader.bitmap(size)) == sorted(members)
+    found = reader.bitmap(size)
+    assert list(found) == sorted(members)
     reader.end()
+    for stranger in (-1, *range(size, 10 * len(data)), size + 10**6, "0", None, 0.0):
+        assert stranger not in found
 
 
 @pytest.mark.parametrize("size", [1, 2, 7, 8, 9, 15, 16, 17, 1000, 65536])
