@@ -81,6 +81,8 @@ def test_json_fields(tmp_path, capsys):
         assert each["round"] == number
         assert each["survivors"] == len(each["survivor_ids"])
         assert each["failed"] == (each["survivors"] == 0) == bool(each["reason"])
+        assert each["failed"] == (each["code"] == "quorum")
+        assert each["refusal_codes"].keys() == each["refusals"].keys()
         assert 0 <= each["accuracy"] <= 1
         assert sum(each["seconds_by_phase"].values()) <= each["seconds"]
     assert out["rounds"][-1]["accuracy"] == out["secure_accuracy"]
