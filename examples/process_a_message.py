@@ -90,12 +90,12 @@ def server_step(root: Path, deadline: bool) -> None:
                     sends.append(event)
                 case secagg.Work(job):
                     act(server.complete(job, job.run()))
-                case secagg.Dropped(party, reason):
-                    print(f"dropped party {party}: {reason}")
+                case secagg.Dropped(party, reason, code):
+                    print(f"dropped party {party}: {reason} [{code}]")
                 case secagg.Completed(result):
                     np.savez(home / "result.npz", total=result.total, survivors=result.survivors)
-                case secagg.Failed(reason):
-                    sys.exit(f"failed: {reason}")
+                case secagg.Failed(reason, code):
+                    sys.exit(f"failed: {reason} [{code}]")
 
     snapshot = home / "snapshot"
     if snapshot.exists():

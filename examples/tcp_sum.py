@@ -82,12 +82,12 @@ class TcpServer:
                 case secagg.Work(job):
                     value = await asyncio.to_thread(job.run)
                     await self.act(self.server.complete(job, value))
-                case secagg.Dropped(party, reason):
-                    print(f"dropped party {party}: {reason}")
+                case secagg.Dropped(party, reason, code):
+                    print(f"dropped party {party}: {reason} [{code}]")
                 case secagg.Completed(result):
                     self.outcome.set_result(result)
-                case secagg.Failed(reason):
-                    self.outcome.set_exception(RuntimeError(reason))
+                case secagg.Failed(reason, code):
+                    self.outcome.set_exception(RuntimeError(f"{reason} [{code}]"))
 
     def _deadline(self, phase: secagg.Phase) -> None:
         if not self.outcome.done():

@@ -29,12 +29,12 @@ class Code(StrEnum):
         code.remedy = remedy
         return code
 
-    # A round and its members.
     QUORUM = (
         "quorum",
         "Aborted Failed",
         "Fewer parties are left in a set than the round needs.",
-        "Wait longer, invite more parties, or choose parameters for a higher dropout rate.",
+        "On a server, wait longer, invite more parties, or choose parameters for a higher "
+        "dropout rate. On a client, suspect the server: it should have ended the round itself.",
     )
     TIMEOUT = (
         "timeout",
@@ -45,28 +45,29 @@ class Code(StrEnum):
     DROPPED = (
         "dropped",
         "RemoteProtocolError",
-        "A party sends a message after the server dropped it; the sentence says why it was.",
+        "A party sends a message after the server dropped it; the event `Dropped` said why.",
         "None in this round; the party takes part in the next.",
     )
     EXCLUDED = (
         "excluded",
         "Aborted",
         "A set that the server announced does not contain this party.",
-        "If the party was on time, the server is wrong or lies: find out before the next round.",
+        "Suspect the server: it sends a set to the members of the set only.",
     )
     NEIGHBOURS = (
         "neighbours",
         "Aborted Failed",
         "On a sparse graph, too few neighbours of a party are left to hold shares of its seeds.",
-        "Choose parameters for a higher dropout rate (`Params.for_cohort`).",
+        "Choose parameters for a higher dropout rate (`Params.for_cohort`). A client that refuses "
+        "a survivor set so should suspect the server: it should have ended the round itself.",
     )
     DISCONNECTED = (
         "disconnected",
         "Aborted Failed",
         "On a sparse graph, the survivors fall into parts that share no masks.",
-        "Choose parameters for a higher dropout rate (`Params.for_cohort`).",
+        "On a server, choose parameters for a higher dropout rate (`Params.for_cohort`). On a "
+        "client, suspect the server: it should have ended the round itself.",
     )
-    # Views that differ, keys, signatures, shares.
     CONTEXT = (
         "context",
         "Dropped",
@@ -100,14 +101,21 @@ class Code(StrEnum):
     WEAK_KEY = (
         "weak_key",
         "Aborted Dropped IdentityError ParameterError",
-        "A public key is malformed, has a second encoding, or is of low order.",
-        "Suspect its sender; honest software never makes such a key.",
+        "A public key is malformed, not in its one valid form, or of low order.",
+        "Compare it with the original, it may be copied wrongly; else suspect its sender, as no "
+        "honest software makes such a key.",
     )
     SIGNATURE = (
         "signature",
         "Aborted Dropped",
-        "A signature does not verify or, in semi-honest mode, the checksum in its place is wrong.",
+        "A signature does not verify.",
         "Compare the pinned keys of both sides; if they agree, suspect sender and server.",
+    )
+    CHECKSUM = (
+        "checksum",
+        "Dropped",
+        "The checksum of a masked input is wrong (semi-honest mode).",
+        "Suspect the transport, or that client.",
     )
     SIGNERS = (
         "signers",
@@ -125,13 +133,14 @@ class Code(StrEnum):
         "shares",
         "Aborted Failed",
         "Too few shares of a seed opened or are left to rebuild it.",
-        "See `disputes` for the pairs of parties concerned; repeat the round without them.",
+        "On a server, `disputes` names the pairs of parties concerned; repeat the round without "
+        "them. On a client, suspect the server or the transport: it changed ciphertexts.",
     )
     COMMITMENT = (
         "commitment",
         "Failed",
         "The shares of a seed do not give what its dealer committed to: too many are wrong.",
-        "See `disputes` for the pairs of parties concerned; repeat the round without them.",
+        "The pairs of parties concerned are in `disputes`; repeat the round without them.",
     )
     FOREIGN_SHARE = (
         "foreign_share",
@@ -147,15 +156,16 @@ class Code(StrEnum):
     )
     IMPOSSIBLE_SUM = (
         "impossible_sum",
-        "Failed RangeError",
+        "Failed",
         "The sum is larger than honest inputs can make it.",
-        "Some client sent values out of range; the round gives no result.",
+        "A client sent values out of range, or a worker gave back a wrong piece; there is no "
+        "result.",
     )
-    # What may happen once.
     REPEATED_CONTRIBUTION = (
         "repeated_contribution",
         "Aborted",
-        "This identity has already given an input in this context.",
+        "This identity has given an input in this context before, or the ledger stored that it "
+        "did although it raised an error.",
         "Do not repeat it: two sums over one context can reveal an input. Use a new context.",
     )
     REPEATED_RESUMPTION = (
@@ -167,13 +177,13 @@ class Code(StrEnum):
     ROLLED_BACK = (
         "rolled_back",
         "Failed",
-        "The server was resumed from a snapshot older than the survivor set that it sent out.",
+        "A survivor set was sent out that this server does not know: it was resumed from an "
+        "older snapshot, or the ledger stored a claim although it raised an error.",
         "Store a snapshot after every phase, and resume from the last one.",
     )
-    # Messages.
     MALFORMED = (
         "malformed",
-        "DecodeError",
+        "DecodeError RemoteProtocolError",
         "The bytes are not the canonical encoding of a message that is possible here.",
         "Suspect the transport or the sender; a correct copy of the message is still accepted.",
     )
@@ -197,16 +207,16 @@ class Code(StrEnum):
     )
     OUT_OF_ORDER = (
         "out_of_order",
-        "DecodeError LocalProtocolError RemoteProtocolError",
+        "LocalProtocolError RemoteProtocolError",
         "A message or a call comes at a step that does not allow it, too early or too late.",
         "Message: harmless if it is late. Call: follow the events (`docs/STATES.md`).",
     )
-    # Use of the library.
     ARGUMENT = (
         "argument",
-        "DecodeError IdentityError LocalProtocolError ParameterError RangeError",
+        "DecodeError LocalProtocolError ParameterError RangeError",
         "An argument has the wrong type, or a value outside its range.",
-        "Correct the argument that the sentence names.",
+        "Correct the argument that the sentence names. In an offer: the server offers impossible "
+        "parameters.",
     )
     FORKED = (
         "forked",
@@ -240,8 +250,8 @@ class Code(StrEnum):
     )
     NO_LEDGER = (
         "no_ledger",
-        "LocalProtocolError ParameterError",
-        "A ledger is needed and missing, or is no ledger.",
+        "LocalProtocolError ParameterError StateError",
+        "A ledger is needed and missing, or does not answer True or False.",
         "Pass a `SqliteLedger`, or your own object with a method `claim`.",
     )
     NO_IDENTITY = (
@@ -274,7 +284,6 @@ class Code(StrEnum):
         "The round is semi-honest, where identity, directory or ledger would protect nothing.",
         "Insist on malicious mode, or knowingly take part without them.",
     )
-    # Parameters and policies.
     UNSAFE_SUM = (
         "unsafe_sum",
         "DecodeError ParameterError",
@@ -284,7 +293,8 @@ class Code(StrEnum):
     UNSAFE_THRESHOLD = (
         "unsafe_threshold",
         "DecodeError ParameterError",
-        "Colluders could reach the threshold, or two survivor sets could find enough signers.",
+        "Colluders could reach the threshold, or two different survivor sets could both collect "
+        "enough signatures.",
         "Raise the threshold (or the degree of a sparse graph), or lower `colluders`.",
     )
     UNSAFE_GRAPH = (
@@ -295,7 +305,7 @@ class Code(StrEnum):
     )
     UNSAFE_MODE = (
         "unsafe_mode",
-        "DecodeError ParameterError",
+        "ParameterError",
         "Malicious mode is asked for on a sparse graph, where it protects nothing.",
         "Use the complete graph, or a server that can be trusted to follow the protocol.",
     )
@@ -308,7 +318,7 @@ class Code(StrEnum):
     HEADROOM = (
         "headroom",
         "DecodeError ParameterError",
-        "No field has room for such a sum.",
+        "The sum could exceed what the arithmetic has room for (62 bits; 64 bits for integers).",
         "Lower the cohort, the precision, the range or the greatest weight.",
     )
     POLICY_PARAMS = (
@@ -359,7 +369,6 @@ class Code(StrEnum):
         "This client's policy refuses: the round may end with fewer survivors than it wants.",
         "Ask the server's operator for a higher `min_survivors`.",
     )
-    # Inputs.
     SHAPE = (
         "shape",
         "ParameterError RangeError",
@@ -402,12 +411,12 @@ class Code(StrEnum):
         "An output array cannot be written in place.",
         "Pass a contiguous, aligned, writable array that does not overlap an input.",
     )
-    # Files and stored state.
     LEDGER = (
         "ledger",
         "StateError",
-        "The ledger could not read or store a claim.",
-        "Nothing has left the party. Mend the storage, then repeat the call.",
+        "The ledger could not read or store a claim: it is busy, or its storage failed.",
+        "Nothing has left the party. Mend the storage; then repeat the call on a client, and "
+        "call `deadline` on a server.",
     )
     FOREIGN_FILE = (
         "foreign_file",
@@ -417,9 +426,15 @@ class Code(StrEnum):
     )
     CORRUPT = (
         "corrupt",
-        "IdentityError ParameterError StateError",
-        "The content of a file or of stored state is cut short or altered.",
+        "IdentityError StateError",
+        "The content of a file or of stored state is empty, cut short or altered.",
         "Restore it from a copy.",
+    )
+    SYNTAX = (
+        "syntax",
+        "IdentityError",
+        "A line of a directory file is not written as it must be.",
+        "Correct the line that the sentence names.",
     )
     WRONG_KEY = (
         "wrong_key",
@@ -430,14 +445,15 @@ class Code(StrEnum):
     PASSPHRASE = (
         "passphrase",
         "IdentityError ParameterError",
-        "A passphrase is missing, not asked for, empty, or cannot be read.",
+        "A passphrase is missing, not asked for, empty, cannot be read, or differs from its "
+        "repetition.",
         "Give the passphrase that belongs to the file.",
     )
     PERMISSIONS = (
         "permissions",
         "IdentityError StateError",
         "Other users own the file, or may read or change it.",
-        "Restrict owner and mode as the sentence says.",
+        "Give the file to its user alone: `chmod 600` (a directory or ledger: `chmod go-w`).",
     )
     EXISTS = (
         "exists",
@@ -475,7 +491,6 @@ class Code(StrEnum):
         "A key that was revoked is to be pinned.",
         "Pin the party's new key.",
     )
-    # Installation.
     NOT_BUILT = (
         "not_built",
         "NativeError",
@@ -508,6 +523,19 @@ class Code(StrEnum):
     )
 
 
+# The sections of the document, by the code that each begins with.
+_SECTIONS = {
+    Code.QUORUM: "A round and its members",
+    Code.CONTEXT: "Keys, signatures and shares; views that differ",
+    Code.REPEATED_CONTRIBUTION: "What may happen once",
+    Code.MALFORMED: "Messages",
+    Code.ARGUMENT: "Use of the library",
+    Code.UNSAFE_SUM: "Parameters and policies",
+    Code.SHAPE: "Inputs",
+    Code.LEDGER: "Files and stored state",
+    Code.NOT_BUILT: "Installation",
+}
+
 _HEAD = """\
 # Reasons that programs can read
 
@@ -523,15 +551,19 @@ that begin with `unsafe_` are parameters under which more than the sum could be 
 try:
     events = client.receive(data)
 except secagg.Aborted as error:
-    if error.code is secagg.Code.QUORUM:
-        ...  # too few parties; the next round may do better
+    if error.code is secagg.Code.NEIGHBOURS:
+        ...  # too many parties vanished; the next round may do better
     else:
-        alert(error.code, error.reason)
+        alert(error.code, error.reason)  # an honest server gives no reason to abort
 ```
 
 A `DecodeError` of an offer and an `IdentityError` of a directory's line carry the code of the
 `ParameterError` inside; a `RoundFailedError` carries the code of the event `Failed`; a `StateError`
 that your own ledger raises without a code has `ledger`.
+"""
+
+_TABLE = """
+## {section}
 
 | code | comes with | what happened | what to do |
 |---|---|---|---|
@@ -540,7 +572,10 @@ that your own ledger raises without a code has `ledger`.
 
 def document() -> str:
     """The text of `docs/CODES.md`."""
-    return _HEAD + "".join(
-        f"| `{code}` | {', '.join(sorted(code.carriers))} | {code.meaning} | {code.remedy} |\n"
-        for code in Code
-    )
+    parts = [_HEAD]
+    for code in Code:
+        if code in _SECTIONS:
+            parts.append(_TABLE.format(section=_SECTIONS[code]))
+        carriers = ", ".join(sorted(code.carriers))
+        parts.append(f"| `{code}` | {carriers} | {code.meaning} | {code.remedy} |\n")
+    return "".join(parts)

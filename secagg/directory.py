@@ -221,7 +221,9 @@ class Directory:
         """
         lines = text.split(b"\n")
         if lines[0] != _DIRECTORY_HEADER.encode():
-            raise IdentityError(f"line 1: must be '{_DIRECTORY_HEADER}'", Code.FOREIGN_FILE)
+            other = lines[0].startswith(b"secagg directory v")
+            code = Code.VERSION if other else Code.FOREIGN_FILE
+            raise IdentityError(f"line 1: must be '{_DIRECTORY_HEADER}'", code)
         if lines.pop() != b"":
             raise IdentityError(f"line {len(lines) + 1}: cut short", Code.CORRUPT)
         entries: list[Entry] = []
@@ -245,7 +247,7 @@ class Directory:
                     rules.revoke(key)
                     revoked.add(key)
                 else:
-                    raise ParameterError("nothing may follow 'end'", Code.CORRUPT)
+                    raise ParameterError("nothing may follow 'end'", Code.SYNTAX)
             except ParameterError as error:
                 raise IdentityError(f"line {number}: {error}", error.code) from None
         if section != "end":
@@ -282,16 +284,16 @@ def _read_entry(line: str, index: int) -> Entry:
     if found is None:
         raise ParameterError(
             "must be an index, a verify key of 64 hexadecimal digits (lower case) and a name",
-            Code.CORRUPT,
+            Code.SYNTAX,
         )
     if int(found[1]) != index:
-        raise ParameterError(f"the next index is {index}, not {found[1]}", Code.CORRUPT)
+        raise ParameterError(f"the next index is {index}, not {found[1]}", Code.SYNTAX)
     return Entry(found[3], bytes.fromhex(found[2]))
 
 
 def _read_key(line: str) -> bytes:
     if not re.fullmatch(_HEX_KEY, line):
         raise ParameterError(
-            "must be a key of 64 hexadecimal digits (lower case), or 'end'", Code.CORRUPT
+            "must be a key of 64 hexadecimal digits (lower case), or 'end'", Code.SYNTAX
         )
     return bytes.fromhex(line)

@@ -86,8 +86,9 @@ def read_file(path: Path, limit: int, *, private: bool) -> Secret:
                 reason, code = unsafe
                 raise IdentityError(f"{path}: {reason}", code)
             if not 0 < found.st_size <= limit:
+                code = Code.LIMIT if found.st_size else Code.CORRUPT
                 raise IdentityError(
-                    f"{path}: {found.st_size} bytes; 1 to {limit} are possible", Code.LIMIT
+                    f"{path}: {found.st_size} bytes; 1 to {limit} are possible", code
                 )
             return Secret(stream.read(limit))
     except OSError as error:

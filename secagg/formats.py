@@ -16,12 +16,24 @@ MAX_WEIGHT: Final = 2**32 - 1
 _INT64: Final = range(-(2**63), 2**63)
 
 
-def require_int(name: str, value: object, low: int, high: int) -> None:
-    """ParameterError unless `value` is an int (and no bool) in low..high."""
+def require_int(
+    name: str,
+    value: object,
+    low: int,
+    high: int,
+    *,
+    below: Code = Code.ARGUMENT,
+    above: Code = Code.ARGUMENT,
+) -> None:
+    """ParameterError unless `value` is an int (and no bool) in low..high.
+
+    `below` and `above` are the codes where a value outside is not just wrong but unsafe.
+    """
     if not isinstance(value, int) or isinstance(value, bool):
         raise ParameterError(f"{name} must be an int, not {type(value).__name__}", Code.ARGUMENT)
     if not low <= value <= high:
-        raise ParameterError(f"{name} must be in {low}..{high}, not {value}", Code.ARGUMENT)
+        code = below if value < low else above
+        raise ParameterError(f"{name} must be in {low}..{high}, not {value}", code)
 
 
 @dataclass(frozen=True, slots=True)

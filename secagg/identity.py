@@ -138,7 +138,7 @@ class Identity:
 
     def __init__(self, seed: Secret) -> None:
         self._verify_key = b""  # a refused one has a repr as well
-        if not isinstance(seed, Secret) or len(seed.expose()) != sign.SEED_BYTES:
+        if not isinstance(seed, Secret) or not seed or len(seed.expose()) != sign.SEED_BYTES:
             raise ParameterError(
                 f"the seed of an identity is a Secret of {sign.SEED_BYTES} bytes", Code.ARGUMENT
             )

@@ -44,7 +44,7 @@ def claim(ledger: Ledger, what: Once, key: bytes) -> bool:
     answer = ledger.claim(what, key)
     if not isinstance(answer, bool):
         raise StateError(
-            f"a ledger answers True or False, not {type(answer).__name__}", Code.LEDGER
+            f"a ledger answers True or False, not {type(answer).__name__}", Code.NO_LEDGER
         )
     return answer
 

@@ -119,7 +119,8 @@ class Params:
         if self.threshold == 0:
             object.__setattr__(self, "threshold", 2 * n // 3 + 1)
         malicious = self.mode == Mode.MALICIOUS
-        require_int("threshold", self.threshold, 2 * n // 3 + 1 if malicious else n // 2 + 1, n)
+        least = 2 * n // 3 + 1 if malicious else n // 2 + 1
+        require_int("threshold", self.threshold, least, n, below=Code.UNSAFE_THRESHOLD)
         if self.min_survivors == 0:
             object.__setattr__(self, "min_survivors", self.threshold)
         require_int("min_survivors", self.min_survivors, 1, n)
@@ -127,7 +128,8 @@ class Params:
             most = min(n // 3, self.quorum - 2, self.threshold - 1)
             most = min(most, 2 * self.threshold - n - 1) if malicious else most
             object.__setattr__(self, "colluders", most)
-        require_int("colluders", self.colluders, 0, self.threshold - 1)
+        most = self.threshold - 1
+        require_int("colluders", self.colluders, 0, most, above=Code.UNSAFE_THRESHOLD)
         if malicious and 2 * self.threshold <= n + self.colluders:
             raise ParameterError(
                 f"in malicious mode 2 * {self.threshold} (threshold) must be above {n} (cohort) + "
@@ -150,12 +152,13 @@ class Params:
             raise ParameterError(
                 f"the degree of a sparse graph is even, not {self.degree}", Code.ARGUMENT
             )
-        require_int("min_survivors", self.min_survivors, 2, n)
-        require_int("colluders", self.colluders, 0, self.min_survivors - 2)
+        require_int("min_survivors", self.min_survivors, 2, n, below=Code.UNSAFE_SUM)
+        most = self.min_survivors - 2
+        require_int("colluders", self.colluders, 0, most, above=Code.UNSAFE_SUM)
         safe = max(sparsity.safe_threshold(n, self.colluders, self.degree), 2)
         if self.threshold == 0:
             object.__setattr__(self, "threshold", min(safe, self.degree))
-        require_int("threshold", self.threshold, 2, self.degree)
+        require_int("threshold", self.threshold, 2, self.degree, below=Code.UNSAFE_THRESHOLD)
         if self.threshold < safe:
             raise ParameterError(
                 f"among {self.degree} neighbours of somebody there may be {safe - 1} of "
@@ -326,7 +329,7 @@ class Round:
         reader = wire.Reader(wire.as_bytes(offer), SERVER)
         kind, session = reader.header()
         if kind != wire.MessageType.OFFER:
-            raise reader.error("not an offer", Code.OUT_OF_ORDER)
+            raise reader.error("not an offer")
         context = reader.take(CONTEXT_BYTES)
         decoded = cls(_read_params(reader), context, session)
         reader.end()

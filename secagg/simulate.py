@@ -94,6 +94,7 @@ class Run:
         drop_codes: the same for programs.
         refusals: parties whose client ended the round by itself, with their reasons.
         refusal_codes: the same for programs.
+        disputes: (dealer, holder) pairs whose shares were missing or did not fit, as in `Failed`.
         clipped: values clipped, by party that submitted an input.
         cost: by phase.
         bytes_up: by party, what it sent.
@@ -108,6 +109,7 @@ class Run:
     drop_codes: dict[int, Code] = field(default_factory=dict)
     refusals: dict[int, str] = field(default_factory=dict)
     refusal_codes: dict[int, Code] = field(default_factory=dict)
+    disputes: tuple[tuple[int, int], ...] = ()
     clipped: dict[int, int] = field(default_factory=dict)
     cost: dict[Phase, Cost] = field(default_factory=dict)
     bytes_up: dict[int, int] = field(default_factory=dict)
@@ -223,9 +225,9 @@ class Cohort:
                 case Dropped(party, reason, code):
                     self.run.drops[party], self.run.drop_codes[party] = reason, code
                 case Completed(result):
-                    self.run.result = result
-                case Failed(reason, code):
-                    self.run.reason, self.run.code = reason, code
+                    self.run.result, self.run.disputes = result, result.disputes
+                case Failed(reason, code, disputes):
+                    self.run.reason, self.run.code, self.run.disputes = reason, code, disputes
         for send in sends:
             self._on_client(send.to, send.payload)
 

@@ -24,6 +24,14 @@ _MAKE: Final = (
     """,
     f"PRAGMA application_id = {_APPLICATION}",
 )
+_CODES: Final = {  # others, a lock that is held for too long among them, are the ledger's own
+    sqlite3.SQLITE_NOTADB: Code.FOREIGN_FILE,
+    sqlite3.SQLITE_CORRUPT: Code.CORRUPT,
+    sqlite3.SQLITE_CANTOPEN: Code.IO,
+    sqlite3.SQLITE_READONLY: Code.IO,
+    sqlite3.SQLITE_IOERR: Code.IO,
+    sqlite3.SQLITE_FULL: Code.IO,
+}
 _CLAIM: Final = "INSERT OR IGNORE INTO claims (what, key) VALUES (?, ?)"
 
 
@@ -101,4 +109,5 @@ def _transaction(path: Path) -> Iterator[sqlite3.Connection]:
             yield connection
             connection.execute("COMMIT")
     except sqlite3.Error as error:
-        raise StateError(f"{path}: not usable as a ledger: {error}", Code.LEDGER) from None
+        code = _CODES.get(getattr(error, "sqlite_errorcode", 0) & 0xFF, Code.LEDGER)
+        raise StateError(f"{path}: not usable as a ledger: {error}", code) from None

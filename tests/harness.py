@@ -13,6 +13,7 @@ import secagg
 from secagg import (
     SERVER,
     Client,
+    Code,
     Directory,
     Identity,
     MemoryLedger,
@@ -137,9 +138,14 @@ class ServerOutcome:
         return next((e for e in self.events if isinstance(e, secagg.Failed)), None)
 
     @property
-    def dropped(self) -> dict[int, str]:
-        """Dropped parties and reasons."""
-        return {e.party: e.reason for e in self.events if isinstance(e, secagg.Dropped)}
+    def dropped(self) -> dict[int, Code]:
+        """Dropped parties, and why."""
+        return {e.party: e.code for e in self.events if isinstance(e, secagg.Dropped)}
+
+    @property
+    def last_phase(self) -> Phase:
+        """The phase that the server started last."""
+        return [e.phase for e in self.events if isinstance(e, secagg.PhaseStarted)][-1]
 
 
 @dataclass
@@ -256,7 +262,7 @@ class Network(ServerOutcome):
     queue: list[Message] = field(default_factory=list)
     events: list[object] = field(default_factory=list)  # what the server said
     refusals: list[secagg.RemoteProtocolError] = field(default_factory=list)
-    aborts: dict[int, str] = field(default_factory=dict)
+    aborts: dict[int, Code] = field(default_factory=dict)
 
     def start(self) -> "Network":
         """Starts the server and every client."""
@@ -302,7 +308,7 @@ class Network(ServerOutcome):
         except secagg.RemoteProtocolError as error:
             self.refusals.append(error)
         except secagg.Aborted as error:
-            self.aborts[message.receiver] = error.reason
+            self.aborts[message.receiver] = error.code
 
     def send_up(self, party: int, payload: bytes) -> None:
         last = self.drops.get(party)

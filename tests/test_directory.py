@@ -312,10 +312,16 @@ def test_anything_unexpected_names_its_line(
 
 
 @pytest.mark.parametrize(
-    "text", [b"", b"\n", b"secagg directory v2\nrevoked\nend\n", b"secagg identity v1\n"]
+    ("text", "code"),
+    [
+        (b"", Code.FOREIGN_FILE),
+        (b"\n", Code.FOREIGN_FILE),
+        (b"secagg directory v2\nrevoked\nend\n", Code.VERSION),
+        (b"secagg identity v1\n", Code.FOREIGN_FILE),
+    ],
 )
-def test_other_files_are_refused(text: bytes) -> None:
-    with refused(IdentityError, Code.FOREIGN_FILE, match="^line 1:"):
+def test_other_files_are_refused(text: bytes, code: Code) -> None:
+    with refused(IdentityError, code, match="^line 1:"):
         Directory.from_text(text)
 
 
@@ -343,7 +349,7 @@ def test_everybodys_file_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    with refused(IdentityError, Code.IO):
+    with refused(IdentityError, Code.IO, match=str(tmp_path / "pins")):
         Directory.load(tmp_path / "pins")
 
 

@@ -219,7 +219,7 @@ def test_content_is_on_the_disk_before_its_name(
 
 
 def test_a_missing_folder_is_named(tmp_path: Path) -> None:
-    with refused(IdentityError, Code.IO):
+    with refused(IdentityError, Code.IO, match=str(tmp_path / "missing" / "file")):
         identity().save(tmp_path / "missing" / "file")
 
 

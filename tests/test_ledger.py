@@ -80,7 +80,7 @@ def test_kinds_and_keys_are_apart(ledger: Ledger) -> None:
 
 
 @settings(
-    max_examples=amount("races of processes"),
+    max_examples=amount("sequences of claims"),
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(st.lists(st.tuples(st.sampled_from(KINDS), st.binary(max_size=2)), max_size=12))
@@ -369,7 +369,7 @@ def test_a_file_that_vanished(path: Path) -> None:
     ledger = SqliteLedger(path)
     assert ledger.claim(Once.RESUMPTION, KEY)
     path.unlink()
-    with refused(StateError, Code.LEDGER):
+    with refused(StateError, Code.IO):
         ledger.claim(Once.RESUMPTION, KEY)
     assert not path.exists()
 

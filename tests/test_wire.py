@@ -126,9 +126,9 @@ def test_the_padding_of_a_bitmap_is_zero(size: int) -> None:
     for bit in range(size, 8 * length):
         altered = bytearray(full)
         altered[bit // 8] |= 1 << bit % 8
-        with refused(DecodeError, Code.MALFORMED):
+        with refused(DecodeError, Code.MALFORMED, match="party 9: "):
             Reader(bytes(altered), 9).bitmap(size)
-    with refused(DecodeError, Code.MALFORMED):
+    with refused(DecodeError, Code.MALFORMED, match="party 9: "):
         Reader(full[:-1], 9).bitmap(size)
 
 
@@ -156,7 +156,7 @@ def test_other_magics_and_versions_are_refused_by_name() -> None:
     """Whoever sent something else is told what this library speaks."""
     good = wire.header(MessageType.OFFER, SESSION)
     for data in (b"sa" + good[2:], b"AS" + good[2:], bytes(20), b"{}" + good[2:]):
-        with refused(DecodeError, Code.MALFORMED):
+        with refused(DecodeError, Code.MALFORMED, match="party 1: "):
             Reader(data, 1).header()
     for version in (0, 2, 255):
         with refused(

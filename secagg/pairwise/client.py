@@ -35,7 +35,7 @@ from .memory import ClientMemory
 from .messages import AdvertiseKeys, PublicKeys
 from .session import Session, exclusive
 from .state import StoredClient, open_client, seal_client
-from .transitions import CLIENT, Call, ClientState, Input, step
+from .transitions import CLIENT, Call, ClientState, Input, step, takes
 
 _log: Final = logging.getLogger("secagg")
 _DEFAULT_POLICY: Final = Policy()
@@ -195,7 +195,9 @@ class Client(Session):
         cause = next((known for known in self._table[self.state] if known == kind), None)
         if not isinstance(cause, MessageType):
             raise RemoteProtocolError(
-                SERVER, f"message of type {kind:#04x} while {self.state.value}", Code.OUT_OF_ORDER
+                SERVER,
+                f"message of type {kind:#04x} while {self.state.value}",
+                Code.OUT_OF_ORDER if takes(self._table, kind) else Code.MALFORMED,
             )
         try:
             events = self._steps.handle(cause, reader)

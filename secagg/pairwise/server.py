@@ -39,7 +39,7 @@ from .recovery import RecoveryError, rebuild_seeds
 from .server_steps import ServerSteps
 from .session import Session, exclusive
 from .state import StoredServer, open_server, seal_server
-from .transitions import PHASES, SERVER, Call, Input, ServerState, step
+from .transitions import PHASES, SERVER, Call, Input, ServerState, step, takes
 from .unmasking import Unmasking
 
 _log: Final = logging.getLogger("secagg")
@@ -189,7 +189,9 @@ class Server(Session):
         cause = next((known for known in self._table[self.state] if known == kind), None)
         if not isinstance(cause, MessageType) or party not in self._silent:
             raise RemoteProtocolError(
-                party, f"message of type {kind:#04x} while {self.state.value}", Code.OUT_OF_ORDER
+                party,
+                f"message of type {kind:#04x} while {self.state.value}",
+                Code.OUT_OF_ORDER if takes(self._table, kind) else Code.MALFORMED,
             )
         with self._whole():
             complaint = self._steps.take(cause, party, reader)

@@ -110,7 +110,9 @@ class ServerSteps:
             )
         if not self._authentication.input_valid(memory.h2, party, message.packed, message.proof):
             return Dropped(
-                party, "masked input does not match its checksum or signature", Code.SIGNATURE
+                party,
+                "masked input does not match its checksum or signature",
+                Code.SIGNATURE if self._params.mode == Mode.MALICIOUS else Code.CHECKSUM,
             )
         try:
             self._field.unpack_add(memory.total, message.packed)

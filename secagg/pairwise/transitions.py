@@ -173,6 +173,11 @@ def step(table: Mapping[State, Mapping[Input, State]], state: State, cause: Inpu
     return table[state][cause]
 
 
+def takes(table: Mapping[State, Mapping[Input, State]], kind: int) -> bool:
+    """Whether any state takes a message of this type: else it is none that is possible here."""
+    return any(kind in row for row in table.values())
+
+
 def diagram(table: Mapping[State, Mapping[Input, State]]) -> str:
     """The table as a Mermaid state diagram."""
     lines = ["stateDiagram-v2", f"    [*] --> {next(iter(table)).name}"]

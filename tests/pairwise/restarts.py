@@ -22,6 +22,7 @@ import secagg
 from secagg import (
     SERVER,
     Client,
+    Code,
     Directory,
     Ledger,
     MemoryLedger,
@@ -178,7 +179,7 @@ class RestartingClient:
         try:
             resumed_client(self.stored, self.client, self._ledger, self._random)
         except StateError as error:
-            assert str(error) == "this stored client was resumed before"  # noqa: PT017
+            assert error.code is Code.REPEATED_RESUMPTION  # noqa: PT017
             return
         raise AssertionError("an older state was resumed again")
 

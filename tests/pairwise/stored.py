@@ -42,6 +42,7 @@ from secagg import (
     Once,
     Phase,
     Policy,
+    SecAggError,
     Send,
     Server,
     StateError,
@@ -280,7 +281,7 @@ def answers_of_a_fork() -> str:
 
 
 def in_fork(function: Callable[[], bytes]) -> bytes:
-    """Returns the result of a function in a forked child, or the repr of its error."""
+    """Returns the result of a function in a forked child, or the code of its error."""
     reading, writing = os.pipe()
     with warnings.catch_warnings():
         # Threads of numerical libraries make the interpreter warn; the child runs no such code.
@@ -290,6 +291,8 @@ def in_fork(function: Callable[[], bytes]) -> bytes:
         die_with_parent(parent)
         try:
             answer = function()
+        except SecAggError as error:
+            answer = error.code.encode()
         except BaseException as error:
             answer = repr(error).encode()
         os.write(writing, answer)

@@ -181,7 +181,8 @@ def test_an_altered_offer_costs_only_the_one_who_got_it(case: str) -> None:
         given["ledger"] = secagg.MemoryLedger()
     offer = agreed.encode()
     counts: Counter[str] = Counter()
-    for place, value in list(enumerate(offer))[:: min(STEP, 3)]:
+    every = min(STEP, 3)
+    for place, value in list(enumerate(offer))[::every]:
         for change in (1, 0x80, 0x55):
             altered = offer[:place] + bytes([value ^ change]) + offer[place + 1 :]
             try:
@@ -203,8 +204,8 @@ def test_an_altered_offer_costs_only_the_one_who_got_it(case: str) -> None:
     for altered in (offer[:-1], offer + b"\0", b"", offer[:HEADER_BYTES]):
         with pytest.raises(secagg.DecodeError):
             secagg.Round.decode(altered)
-    assert counts["dropped"] > 30
-    assert counts["refused"] > 15
+    assert counts["dropped"] > 100 / every
+    assert counts["refused"] > 50 / every
 
 
 @pytest.mark.parametrize(

@@ -147,8 +147,8 @@ def test_without_the_rules_of_malicious_mode_it_would_begin(name: str, monkeypat
     """The test above goes red if parameters let the attack begin after all."""
     true = params_module.require_int
 
-    def require_int(what: str, value: object, least: int, most: int) -> None:
-        true(what, value, 1 if what == "threshold" else least, most)
+    def require_int(what: str, value: object, least: int, most: int, **codes: Code) -> None:
+        true(what, value, 1 if what == "threshold" else least, most, **codes)
 
     monkeypatch.setattr(params_module, "require_int", require_int)
     planted.disarm(monkeypatch, Params._check_complete, Code.UNSAFE_THRESHOLD)

@@ -513,10 +513,10 @@ def test_the_harness_copies_are_true_copies() -> None:
     messages = stepped.until(Phase.MASKED_INPUT)
     assert state_of(clone(stepped.server)) == state_of(stepped.server)
     assert state_of(clone(stepped.clients[0])) == state_of(stepped.clients[0])
-    twin_stage = stepped.clone()
+    twin_round = stepped.clone()
     before = [state_of(client) for client in stepped.clients.values()]
-    twin_stage.finish(messages)
-    assert twin_stage.result is not None
+    twin_round.finish(messages)
+    assert twin_round.result is not None
     assert [state_of(client) for client in stepped.clients.values()] == before
     assert stepped.finish(messages).result is not None
     assert Message(0, SERVER, b"") == Message(0, SERVER, b"")

@@ -321,7 +321,7 @@ def test_only_a_yes_is_a_yes(answer: object) -> None:
             return given  # type: ignore[return-value]
 
     client = ready(Odd())
-    with refused(StateError, Code.LEDGER):
+    with refused(StateError, Code.NO_LEDGER):
         client.submit(input_of(0))
     assert client.resend() == [InputNeeded()]
     client._ledger = MemoryLedger()

@@ -152,7 +152,6 @@ def table() -> Iterator[list[str]]:
     """Rows of the table, printed in the end."""
     rows: list[str] = []
     yield rows
-
     print(f"\n\n{'defence taken out':<38}{'attack that catches it':<34}what it then reports")  # noqa: T201
     print("\n".join(rows))  # noqa: T201
 

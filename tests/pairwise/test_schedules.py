@@ -41,7 +41,6 @@ from secagg import Code, Params
 
 Patch = pytest.MonkeyPatch
 SHARD = amount("schedules in a shard")
-SHARDS = range(amount("shards of schedules"))
 CAP = 2000  # schedules in which a missing defence must be found
 # The schedules of a shard are the same in every run, unless the level draws them afresh.
 FIXED = settings.default.derandomize  # type: ignore[union-attr]
@@ -168,7 +167,7 @@ BAD_NETWORK_REACHES = {"sums": 0.35, "failed": 0.15, "failed_unmasking": 0.02,
                        "sums_with_wrong_shares": 0.002, "sums_without_everybody": 0.08}  # fmt: skip
 
 
-@pytest.mark.parametrize("number", SHARDS)
+@pytest.mark.parametrize("number", range(amount("shards of a lying server")))
 def test_a_lying_server_learns_no_more_than_promised(
     number: int, tallies: dict[str, Tally]
 ) -> None:
@@ -179,7 +178,7 @@ def test_a_lying_server_learns_no_more_than_promised(
     deep_enough(tally, **LYING_SERVER_REACHES)
 
 
-@pytest.mark.parametrize("number", SHARDS)
+@pytest.mark.parametrize("number", range(amount("shards of a bad network")))
 def test_lying_clients_and_a_bad_network_change_nothing(
     number: int, tallies: dict[str, Tally]
 ) -> None:

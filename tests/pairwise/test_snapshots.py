@@ -175,9 +175,8 @@ def test_a_resumed_server_knows_the_keys_that_it_has_seen() -> None:
     message = new_client(server.round, 0, MemoryLedger()).start()
     server.receive(0, message)
     (dropped,) = resumed_server(server.snapshot(KEY), server).receive(1, message)
-    assert dropped == secagg.Dropped(
-        1, "advertised a key twice, or somebody else's", Code.DUPLICATE_KEY
-    )
+    assert isinstance(dropped, secagg.Dropped)
+    assert (dropped.party, dropped.code) == (1, Code.DUPLICATE_KEY)
 
 
 @either_mode
@@ -228,7 +227,8 @@ def test_drops_are_told_though_the_ledger_failed(mode: Mode) -> None:
         server.deadline(Phase.MASKED_INPUT)
     ledger.what = Once.RESUMPTION  # the disk has room again
     first, *others = server.deadline(Phase.MASKED_INPUT)
-    assert first == secagg.Dropped(3, "no masked input in time", Code.TIMEOUT)
+    assert isinstance(first, secagg.Dropped)
+    assert (first.party, first.code) == (3, Code.TIMEOUT)
     assert {event.to for event in others if isinstance(event, Send)} == {0, 1, 2}
     assert not any(isinstance(event, secagg.Dropped) for event in others)
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 import numpy as np
 import pytest
-from harness import CONTEXT, SESSION, STEPS, Network, secrets_of, seeded, tight
+from harness import CONTEXT, SESSION, STEPS, secrets_of, seeded, tight
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from levels import amount
@@ -27,7 +27,6 @@ from secagg import (
     ParameterError,
     Params,
     Phase,
-    PhaseStarted,
     Policy,
     Send,
     Server,
@@ -81,11 +80,6 @@ def foreseen(params: Params, drops: Mapping[int, Phase]) -> tuple[Code | None, P
     return None, U, u3
 
 
-def last_phase(network: Network) -> Phase:
-    """Returns the phase that the server started last."""
-    return [event.phase for event in network.events if isinstance(event, PhaseStarted)][-1]
-
-
 @st.composite
 def schedules(draw: st.DrawFn) -> tuple[Params, dict[int, Phase]]:
     """Lawful parameters of eight to thirty parties, and some who vanish; often neighbours do."""
@@ -111,7 +105,7 @@ def test_the_sum_is_exact_or_there_is_none_for_the_reason_foreseen(
     code, phase, u3 = foreseen(params, drops)
     network = started_network(params, drops=drops).run()
     assert network.refusals == []
-    assert last_phase(network) is phase
+    assert network.last_phase is phase
     if code:
         assert network.result is None
         assert network.failure is not None
@@ -237,7 +231,7 @@ def test_the_server_ends_the_round_before_it_names_survivors(kind: str) -> None:
     network = started_network(params, drops=drops).run()
     code, phase, u3 = foreseen(params, drops)
     assert network.failure is not None
-    assert (network.failure.code, last_phase(network)) == (code, phase)
+    assert (network.failure.code, network.last_phase) == (code, phase)
     assert network.failure.disputes == ()
     sends = [event for event in network.events if isinstance(event, Send)]
     assert not any(event.payload[3] == MessageType.SURVIVORS for event in sends)

@@ -10,7 +10,6 @@ from secagg import Mode, Params
 CLIENT_ATTACKS: dict[str, Callable[[], str]] = {}
 SERVER_ATTACKS: dict[str, Callable[[], str]] = {}
 Attack = Callable[[], str]
-OnClient = Callable[[Attack], Attack]
 
 
 def on_client(attack: Attack) -> Attack:
