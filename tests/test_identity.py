@@ -245,13 +245,13 @@ def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe", 0o600)
     (tmp_path / "empty").touch(0o600)
     (tmp_path / "folder").mkdir()
-    for name, says in (
-        ("absent", "cannot read it: No such file"),
-        ("folder", "cannot read it: Is a directory"),
-        ("pipe", "not a regular file"),
-        ("empty", "0 bytes"),
+    for name, code in (
+        ("absent", Code.IO),
+        ("folder", Code.IO),
+        ("pipe", Code.IO),
+        ("empty", Code.CORRUPT),
     ):
-        with pytest.raises(IdentityError, match=f"{name}: .*{says}"):
+        with refused(IdentityError, code, match=f"{name}: "):
             Identity.load(tmp_path / name)
 
 
@@ -280,8 +280,9 @@ def test_every_truncation_is_refused(clear: Path, sealed: Path) -> None:
         whole = path.read_bytes()
         for length in range(1, len(whole)):
             rewrite(path, whole[:length])
-            with pytest.raises(IdentityError, match=r"truncated|not an identity|another version"):
+            with pytest.raises(IdentityError) as caught:
                 Identity.load(path, phrase)
+            assert caught.value.code in (Code.CORRUPT, Code.FOREIGN_FILE, Code.VERSION)
         rewrite(path, whole)
         Identity.load(path, phrase)
 
@@ -299,23 +300,22 @@ def test_every_altered_bit_is_refused(clear: Path, sealed: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("edit", "says"),
+    ("edit", "code"),
     [
-        (lambda text: text.replace("v1", "v2"), "another version"),
-        (lambda text: text.replace("secagg identity", "secagg directory"), "not an identity"),
-        (lambda text: text + "more: 1\n", "truncated or altered"),
-        (lambda text: text.replace("\n", "\r\n"), "another version"),
-        (lambda text: text.replace(SEED.hex(), SEED.hex().upper()), "truncated or altered"),
-        (lambda text: text.replace(SEED.hex(), bytes(32).hex()), "not that of the seed"),
-        (lambda text: text.replace("verify key: ", "verify key:  "), "truncated or altered"),
+        (lambda text: text.replace("v1", "v2"), Code.VERSION),
+        (lambda text: text.replace("secagg identity", "secagg directory"), Code.FOREIGN_FILE),
+        (lambda text: text + "more: 1\n", Code.CORRUPT),
+        (lambda text: text.replace("\n", "\r\n"), Code.VERSION),
+        (lambda text: text.replace(SEED.hex(), SEED.hex().upper()), Code.CORRUPT),
+        (lambda text: text.replace(SEED.hex(), bytes(32).hex()), Code.CORRUPT),
+        (lambda text: text.replace("verify key: ", "verify key:  "), Code.CORRUPT),
     ],
 )
-def test_altered_files_say_what_is_wrong(clear: Path, edit: Any, says: str) -> None:
+def test_altered_files_say_what_is_wrong(clear: Path, edit: Any, code: Code) -> None:
     rewrite(clear, edit(clear.read_text()))
     for attempt in (Identity.load, Identity.stored_verify_key):
-        with pytest.raises(IdentityError, match=says) as caught:
+        with refused(IdentityError, code, match=str(clear)):
             attempt(clear)
-        assert str(clear) in str(caught.value)
 
 
 def test_passphrases_that_do_not_fit(clear: Path, sealed: Path) -> None:

@@ -11,9 +11,10 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import pytest
 from reference import mask
+from refusals import refused
 from support import every_width, family_named, implementations, looped
 
-from secagg import Field, RangeError, Suite
+from secagg import Code, Field, RangeError, Suite
 from secagg._binding import by_lane, ffi, lib, read, write
 from secagg.implementations import forced
 from secagg.moduli import modulus
@@ -165,7 +166,7 @@ def test_values_outside_the_field_are_refused(name: str, bits: int) -> None:
 def test_what_is_no_integer_is_refused(name: str, array: np.ndarray) -> None:
     """Floats (NaN and infinity among them), complex numbers, booleans, objects, texts, times."""
     for bits in (20, 40):
-        with pytest.raises(RangeError, match="integers"):
+        with refused(RangeError, Code.DTYPE):
             READERS[name](Field(bits), array)
 
 
@@ -183,12 +184,12 @@ def test_other_dimensions_are_refused(array: np.ndarray) -> None:
         field = Field(bits)
         for name, operation in READERS.items():
             if name not in {"sum", "add, second", "sub, second"}:
-                with pytest.raises(RangeError, match="one dimension"):
+                with refused(RangeError, Code.SHAPE):
                     operation(field, array)
-        with pytest.raises(RangeError, match="one dimension"):
+        with refused(RangeError, Code.SHAPE):
             field.add(field.zeros(4), array)
         if array.ndim != 2:
-            with pytest.raises(RangeError, match="two dimensions"):
+            with refused(RangeError, Code.SHAPE):
                 field.sum(array)
 
 
@@ -198,7 +199,7 @@ def test_lengths_that_do_not_match_are_refused(bits: int) -> None:
     field = Field(bits)
     for name in ("add", "sub"):
         for a, b in ((3, 4), (4, 3), (0, 1), (1, 4)):
-            with pytest.raises(RangeError, match="do not match"):
+            with refused(RangeError, Code.SHAPE):
                 getattr(field, name)(field.zeros(a), field.zeros(b))
 
 
@@ -207,7 +208,7 @@ def test_scale_refuses_factors_outside_the_field(bits: int) -> None:
     """A factor is an element of the field."""
     field = Field(bits)
     for factor in (-1, field.modulus, 2**64):
-        with pytest.raises(RangeError, match="factor"):
+        with refused(RangeError, Code.ARGUMENT, match="factor"):
             field.scale(field.zeros(4), factor)
 
 
@@ -258,7 +259,7 @@ def test_outputs_that_cannot_be_written_in_place_are_refused(what: str, name: st
         field = Field(bits)
         out = impossible_outputs(field)[what]
         before = np.array(out)
-        with pytest.raises(RangeError, match="output"):
+        with refused(RangeError, Code.BUFFER):
             WRITERS[name](field, out)  # type: ignore[arg-type]
         assert np.array_equal(np.array(out), before)
 
@@ -294,7 +295,7 @@ def test_outputs_that_overlap_an_input_in_part_are_refused(bits: int) -> None:
         lambda: field.sum(room[:16].reshape(2, 8), out=out),
         lambda: field.sum(room[:16].reshape(2, 8), out=a),
     ):
-        with pytest.raises(RangeError, match="overlap"):
+        with refused(RangeError, Code.BUFFER):
             attempt()
         np.testing.assert_array_equal(room, before)
     field.add(a, apart, out=apart)

@@ -16,9 +16,10 @@ from hypothesis import strategies as st
 from levels import amount, runs_at
 from reference import mask, pack, unpack
 from reference.arithmetic import words
+from refusals import refused
 from support import every_width, family_named, implementations, looped
 
-from secagg import Field, RangeError, Suite
+from secagg import Code, Field, RangeError, Suite
 from secagg.implementations import families, forced
 from secagg.moduli import modulus
 
@@ -229,10 +230,10 @@ def test_unpack_refuses_an_element_at_any_place(implementation: str, bits: int) 
             values = [p - 1] * length
             values[place] = p if (place + length) % 2 else (1 << bits) - 1
             data = written_in_base_two(values, bits)
-            with pytest.raises(RangeError, match="below the modulus"):
+            with refused(RangeError, Code.OUT_OF_RANGE):
                 field.unpack(data, length)
             acc = np.full(length, p - 1, field.dtype)
-            with pytest.raises(RangeError, match="below the modulus"):
+            with refused(RangeError, Code.OUT_OF_RANGE):
                 field.unpack_add(acc, data)
             assert acc.tolist() == [p - 1] * length
             values[place] = p - 1
@@ -254,7 +255,7 @@ def test_a_refused_vector_leaves_the_accumulator_as_it_was(implementation: str, 
         bad[list(places)] = [p, (1 << bits) - 1][len(places) % 2]
         data = written_in_base_two(bad.tolist(), bits)
         target = acc.copy()
-        with pytest.raises(RangeError, match="below the modulus"):
+        with refused(RangeError, Code.OUT_OF_RANGE):
             field.unpack_add(target, data)
         np.testing.assert_array_equal(target, acc)
         wild = acc.copy()
@@ -262,7 +263,7 @@ def test_a_refused_vector_leaves_the_accumulator_as_it_was(implementation: str, 
         wild[7] = np.iinfo(field.dtype).max
         for one in (data, written_in_base_two(values.tolist(), bits)):
             target = wild.copy()
-            with pytest.raises(RangeError, match="out of range"):
+            with refused(RangeError, Code.OUT_OF_RANGE):
                 field.unpack_add(target, one)
             np.testing.assert_array_equal(target, wild)
 
@@ -277,7 +278,7 @@ def test_pack_refuses_an_element_at_any_place(implementation: str, bits: int) ->
             for value in (p, np.iinfo(field.dtype).max):
                 vector = np.full(length, p - 1, field.dtype)
                 vector[place] = value
-                with pytest.raises(RangeError, match="out of range"):
+                with refused(RangeError, Code.OUT_OF_RANGE):
                     field.pack(vector)
 
 
@@ -325,9 +326,9 @@ def test_unpack_refuses_other_lengths(bits: int) -> None:
         data = field.pack(field.zeros(length))
         for wrong in (data[:-1], data + b"\0"):
             if wrong != data:
-                with pytest.raises(RangeError, match="bytes"):
+                with refused(RangeError, Code.SHAPE):
                     field.unpack(wrong, length)
-                with pytest.raises(RangeError, match="bytes"):
+                with refused(RangeError, Code.SHAPE):
                     field.unpack_add(field.zeros(length), wrong)
     with pytest.raises(RangeError):
         field.unpack(b"", -1)

@@ -16,9 +16,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from refusals import refused
 from support import implementations
 
-from secagg import Field, ParameterError, RangeError, Suite
+from secagg import Code, Field, ParameterError, RangeError, Suite
 from secagg.pairwise.unmasking import ExpandJob, SignedKeys
 from secagg.threads import VARIABLE, default_threads
 
@@ -133,7 +134,7 @@ def test_jobs_use_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_too_few(threads: int) -> None:
     field = Field(31)
     acc = field.zeros(3)
-    with pytest.raises(RangeError, match=f"not {threads}"):
+    with refused(RangeError, Code.ARGUMENT, match=f"not {threads}"):
         field.accumulate(acc, KEYS, SIGNS, Suite.AES256CTR, 0, threads)
     assert not acc.any()
 
@@ -160,7 +161,7 @@ def test_a_bad_variable(text: str, unread: None, monkeypatch: pytest.MonkeyPatch
     """The error says which variable it is, each time; who gives a number does not need it."""
     monkeypatch.setenv(VARIABLE, text)
     for _ in range(2):
-        with pytest.raises(ParameterError, match=f"{VARIABLE} must be a positive integer"):
+        with refused(ParameterError, Code.ARGUMENT, match=f"{VARIABLE} must be a positive integer"):
             masked(31, Suite.AES256CTR, None)
     assert masked(31, Suite.AES256CTR, 2)
 
