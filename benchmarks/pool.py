@@ -14,10 +14,11 @@ def pool(workers: int, method: str) -> ProcessPoolExecutor:
         method: how they are started, "spawn" or "forkserver".
     """
     context = multiprocessing.get_context(method)
-    return ProcessPoolExecutor(workers, context, initializer=_end_with_parent)
+    return ProcessPoolExecutor(workers, context, initializer=end_with_parent)
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
+    """Ends this process once the one that started it is gone."""
     threading.Thread(target=_wait, daemon=True).start()
 
 

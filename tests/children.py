@@ -10,12 +10,13 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from typing import Any
+
+from benchmarks.pool import end_with_parent
 
 _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None) if sys.platform == "linux" else None
@@ -70,17 +71,6 @@ def run(
         return subprocess.CompletedProcess(command, child.returncode, out, err)
 
 
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-
-    def wait() -> None:
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=wait, daemon=True).start()
-
-
 class _Pool(ProcessPoolExecutor):
     def __exit__(self, kind: Any, error: Any, trace: Any) -> bool | None:
         """Waits for no worker where something else has gone wrong."""
@@ -93,4 +83,4 @@ class _Pool(ProcessPoolExecutor):
 def pool(workers: int = 2) -> ProcessPoolExecutor:
     """Makes a pool whose workers end when this process is gone; without that they wait for ever."""
     forkserver = multiprocessing.get_context("forkserver")
-    return _Pool(workers, forkserver, initializer=_end_with_parent)
+    return _Pool(workers, forkserver, initializer=end_with_parent)

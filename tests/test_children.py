@@ -57,9 +57,7 @@ WAITING = {
             client.gather(working)
 """,
     "workers of a benchmark": """
-    import sys
     import time
-    sys.path.insert(0, {root!r})
     from benchmarks.pool import pool
     with pool(1, "spawn") as spawned, pool(1, "forkserver") as forked:
         assert [each.submit(abs, -1).result() for each in (spawned, forked)] == [1, 1]
@@ -95,9 +93,8 @@ def test_nothing_outlives_a_run(what: str, how: signal.Signals, tmp_path: Path) 
     if what == "a cluster":
         pytest.importorskip("distributed", reason="the extra `dask` is not installed")
     test = tmp_path / "test_waiting.py"
-    body = WAITING[what].replace("{root!r}", repr(str(TESTS.parent)))
-    test.write_text(f"def test_waiting(tmp_path):{body}")
-    path = os.pathsep.join([str(TESTS), os.environ.get("PYTHONPATH", "")])
+    test.write_text(f"def test_waiting(tmp_path):{WAITING[what]}")
+    path = os.pathsep.join([str(TESTS), str(TESTS.parent), os.environ.get("PYTHONPATH", "")])
     with children.started(
         [*RUN, str(test)],
         cwd=tmp_path,
