@@ -1,5 +1,6 @@
 """secure_sum and the one-process cohort: shapes, weights, schedules, costs, refusals."""
 
+import dataclasses
 import logging
 
 import numpy as np
@@ -8,8 +9,8 @@ from harness import STEPS
 from refusals import refused
 
 import secagg
-from secagg import Code, FixedPoint, Integers, Phase, Policy, secure_sum
-from secagg.simulate import RoundFailedError
+from secagg import Code, FixedPoint, Integers, Phase, Policy, Server, secure_sum
+from secagg.simulate import Cohort, RoundFailedError
 
 RNG = np.random.default_rng(7)
 
@@ -159,3 +160,16 @@ def test_log_lines_carry_the_session_and_no_secret(caplog: pytest.LogCaptureFixt
     for record in done.transcript:
         if record.phase is Phase.UNMASK:
             assert record.payload[24:40].hex() not in text
+
+
+def test_disputes_are_kept_with_and_without_a_sum() -> None:
+    """Which pairs of parties the shares did not fit between is not lost."""
+    done = secure_sum([np.arange(3)] * 4, Integers(0, 5))
+    for event in (
+        secagg.Failed("why", Code.COMMITMENT, ((0, 1),)),
+        secagg.Completed(dataclasses.replace(done.run.result, disputes=((0, 1),))),
+    ):
+        cohort = Cohort(Server(done.params.round()), {}, {})
+        cohort._on_server([event])
+        assert cohort.run.disputes == ((0, 1),)
+        assert cohort.run.code is (Code.COMMITMENT if isinstance(event, secagg.Failed) else None)
