@@ -8,7 +8,7 @@ from enum import StrEnum
 
 
 class Code(StrEnum):
-    """Why something was refused, dropped or failed; each equals its name in lower case.
+    """A reason why something was refused, dropped or failed; its value is its name in lower case.
 
     Attributes:
         carriers: the exceptions and events that come with the code.
@@ -571,7 +571,7 @@ _TABLE = """
 
 
 def document() -> str:
-    """The text of `docs/CODES.md`."""
+    """Returns the text of `docs/CODES.md`."""
     parts = [_HEAD]
     for code in Code:
         if code in _SECTIONS:

@@ -68,7 +68,7 @@ class _Stored:
 
 
 class _Fault(NamedTuple):
-    """What an exception is made of."""
+    """Reason and code of an exception that is raised elsewhere."""
 
     reason: str
     code: Code

@@ -1,4 +1,4 @@
-"""What every test run has: the level, and forced implementations."""
+"""Sets every test run up: the level, and forced implementations."""
 
 import gc
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""How much of each battery runs: one option, `--level`, and one table.
+"""Decides how much of each battery runs: one option, `--level`, and one table.
 
 - `quick`, the default, is for every change: whatever proves a defence, on fewer cases.
 - `long` is what CI runs: more cases of everything, and what takes processes and minutes.

@@ -49,7 +49,7 @@ CAUGHT_INSIDE = {Code.SYNTAX: "ParameterError", Code.IMPOSSIBLE_SUM: "RangeError
 
 
 def made(tree: ast.AST) -> Iterator[tuple[ast.Call, str]]:
-    """Every call that makes an exception or an event with a reason, and what comes of it."""
+    """Yields every call that makes an exception or an event with a reason, and what comes of it."""
     for node in ast.walk(tree):
         if not isinstance(node, ast.Call):
             continue
@@ -61,7 +61,7 @@ def made(tree: ast.AST) -> Iterator[tuple[ast.Call, str]]:
 
 
 def codes_in(node: ast.AST) -> set[Code]:
-    """The codes that are named in a piece of source."""
+    """Returns the codes that are named in a piece of source."""
     return {
         Code[part.attr]
         for part in ast.walk(node)
@@ -70,12 +70,12 @@ def codes_in(node: ast.AST) -> set[Code]:
 
 
 def arguments(call: ast.Call) -> list[ast.expr]:
-    """What a call is given."""
+    """Returns all arguments of a call."""
     return [*call.args, *(keyword.value for keyword in call.keywords)]
 
 
 def passes_on(part: ast.expr) -> bool:
-    """Whether an argument is a code that comes from elsewhere."""
+    """Returns whether an argument is a code that comes from elsewhere."""
     part = part.args[-1] if isinstance(part, ast.Call) else part  # cast("Code", run.code)
     return ast.unparse(part).split(".")[-1] == "code"
 

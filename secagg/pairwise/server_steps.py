@@ -138,7 +138,7 @@ class ServerSteps:
         return None
 
     def hopeless(self, survivors: tuple[int, ...]) -> Failed | None:
-        """Why this survivor set leads to no sum, on a sparse graph; None if it may."""
+        """Returns why this survivor set leads to no sum, on a sparse graph; None if it may."""
         if not self._params.degree:
             return None
         members, least = PartySet.of(survivors, self._params.cohort), self._params.threshold

@@ -174,7 +174,7 @@ def step(table: Mapping[State, Mapping[Input, State]], state: State, cause: Inpu
 
 
 def takes(table: Mapping[State, Mapping[Input, State]], kind: int) -> bool:
-    """Whether any state takes a message of this type: else it is none that is possible here."""
+    """Returns whether any state takes a message of this type: else it is impossible here."""
     return any(kind in row for row in table.values())
 
 
