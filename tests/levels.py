@@ -37,7 +37,7 @@ TABLE = {
     "shards of a bad network": (1, 10, 20),
     "schedules in a shard": (500, 500, 5000),
     "schedules on sparse graphs": (100, 250, 5000),
-    "schedules in which every lie is told": (0, 1000, 1000),
+    "schedules in which every lie is told": (0, 1000, 20_000),
     "hunts from the first schedule": (0, 1, 1),
     "bugs that another layer stops": (0, 0, 1),
     # Alteration of a recorded round: every n-th byte, in one way, two or three.
