@@ -16,8 +16,6 @@ from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
-from benchmarks.pool import end_with_parent
-
 _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None) if sys.platform == "linux" else None
 
@@ -82,5 +80,7 @@ class _Pool(ProcessPoolExecutor):
 
 def pool(workers: int = 2) -> ProcessPoolExecutor:
     """Makes a pool whose workers end when this process is gone; without that they wait for ever."""
+    from benchmarks.pool import end_with_parent  # here: scripts of tests may not reach it
+
     forkserver = multiprocessing.get_context("forkserver")
     return _Pool(workers, forkserver, initializer=end_with_parent)
