@@ -3,7 +3,7 @@
 import os
 import stat
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from .codes import Code
 from .errors import IdentityError
@@ -11,6 +11,13 @@ from .secret import Secret
 
 PRIVATE: Final = 0o600
 PUBLIC: Final = 0o644
+
+
+class Fault(NamedTuple):
+    """Reason and code of an `IdentityError` that is raised elsewhere."""
+
+    reason: str
+    code: Code
 
 
 def _cannot(verb: str, path: Path, error: OSError) -> IdentityError:
@@ -83,8 +90,7 @@ def read_file(path: Path, limit: int, *, private: bool) -> Secret:
         with open(path, "rb", opener=_look) as stream:
             found = os.fstat(stream.fileno())
             if unsafe := _unsafe(found, private):
-                reason, code = unsafe
-                raise IdentityError(f"{path}: {reason}", code)
+                raise IdentityError(f"{path}: {unsafe.reason}", unsafe.code)
             if not 0 < found.st_size <= limit:
                 code = Code.LIMIT if found.st_size else Code.CORRUPT
                 raise IdentityError(
@@ -95,14 +101,18 @@ def read_file(path: Path, limit: int, *, private: bool) -> Secret:
         raise _cannot("read", path, error) from None
 
 
-def _unsafe(found: os.stat_result, private: bool) -> tuple[str, Code] | None:
+def _unsafe(found: os.stat_result, private: bool) -> Fault | None:
     mode = stat.S_IMODE(found.st_mode)
     if not stat.S_ISREG(found.st_mode):
-        return "not a regular file", Code.IO
+        return Fault("not a regular file", Code.IO)
     if private and found.st_uid != os.geteuid():
-        return "belongs to another user; its owner alone may use it", Code.PERMISSIONS
+        return Fault("belongs to another user; its owner alone may use it", Code.PERMISSIONS)
     if private and mode & 0o077:
-        return f"others may use it (mode {mode:04o}); run `chmod 600` on it", Code.PERMISSIONS
+        return Fault(
+            f"others may use it (mode {mode:04o}); run `chmod 600` on it", Code.PERMISSIONS
+        )
     if mode & stat.S_IWOTH:
-        return f"everybody may change it (mode {mode:04o}); run `chmod o-w` on it", Code.PERMISSIONS
+        return Fault(
+            f"everybody may change it (mode {mode:04o}); run `chmod o-w` on it", Code.PERMISSIONS
+        )
     return None

@@ -8,11 +8,11 @@ import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, NamedTuple, NoReturn
+from typing import Final, NoReturn
 
 from .codes import Code
 from .errors import IdentityError, LocalProtocolError, ParameterError
-from .files import PRIVATE, read_file, write_file
+from .files import PRIVATE, Fault, read_file, write_file
 from .primitives import seal, sign
 from .primitives.passphrase import MODERATE, SALT_BYTES, Cost, derive
 from .secret import Secret, draw
@@ -67,29 +67,22 @@ class _Stored:
 # of every frame that an exception goes through.
 
 
-class _Fault(NamedTuple):
-    """Reason and code of an exception that is raised elsewhere."""
-
-    reason: str
-    code: Code
-
-
-def _parse(content: Secret) -> _Stored | _Fault:
+def _parse(content: Secret) -> _Stored | Fault:
     """The file's content, or why there is none."""
     text = content.expose().decode("utf-8", "replace")
     found = _FILE.fullmatch(text)
     if found is None:
         if not text.startswith("secagg identity v"):
-            return _Fault("not an identity of secagg", Code.FOREIGN_FILE)
+            return Fault("not an identity of secagg", Code.FOREIGN_FILE)
         if not text.startswith(_HEADER):
-            return _Fault("of another version than v1; use the secagg that wrote it", Code.VERSION)
-        return _Fault(f"truncated or altered; {_MEND}", Code.CORRUPT)
+            return Fault("of another version than v1; use the secagg that wrote it", Code.VERSION)
+        return Fault(f"truncated or altered; {_MEND}", Code.CORRUPT)
     key, seed, passes, memory, salt, sealed = found.groups()
     if seed is not None:
         return _Stored(bytes.fromhex(key), Secret(bytes.fromhex(seed)), MODERATE, b"", b"")
     cost = Cost(int(passes), int(memory))
     if not cost.allowed:
-        return _Fault(f"its argon2id would take too long or too much memory; {_MEND}", Code.LIMIT)
+        return Fault(f"its argon2id would take too long or too much memory; {_MEND}", Code.LIMIT)
     return _Stored(bytes.fromhex(key), None, cost, bytes.fromhex(salt), bytes.fromhex(sealed))
 
 
@@ -110,13 +103,13 @@ def _seal(seed: Secret, stored: _Stored, phrase: Secret) -> bytes | None:
     return key and seal.seal(key, seed.expose(), stored.preamble.encode())
 
 
-def _unseal(stored: _Stored, phrase: Secret) -> Secret | _Fault:
+def _unseal(stored: _Stored, phrase: Secret) -> Secret | Fault:
     key = derive(phrase.expose(), stored.salt, stored.cost)
     if key is None:
-        return _Fault(_no_memory(stored.cost), Code.LIMIT)
+        return Fault(_no_memory(stored.cost), Code.LIMIT)
     seed = seal.unseal(key, stored.sealed, stored.preamble.encode())
     if seed is None:
-        return _Fault("the passphrase is wrong, or the file altered", Code.WRONG_KEY)
+        return Fault("the passphrase is wrong, or the file altered", Code.WRONG_KEY)
     return Secret(seed)
 
 
@@ -243,7 +236,7 @@ class Identity:
         if phrase is None:
             raise IdentityError(f"{path}: protected by a passphrase; give it", Code.PASSPHRASE)
         seed = _unseal(stored, phrase)
-        if isinstance(seed, _Fault):
+        if isinstance(seed, Fault):
             raise IdentityError(f"{path}: {seed.reason}", seed.code)
         return _matching(path, stored.verify_key, seed)
 
@@ -270,7 +263,7 @@ class Identity:
 
 def _read(path: str | os.PathLike[str]) -> _Stored:
     stored = _parse(read_file(Path(path), _LARGEST_IDENTITY, private=True))
-    if isinstance(stored, _Fault):
+    if isinstance(stored, Fault):
         raise IdentityError(f"{path}: {stored.reason}", stored.code)
     return stored
 

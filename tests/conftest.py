@@ -1,11 +1,16 @@
-"""Sets every test run up: the level, and forced implementations."""
+"""Sets every test run up: the level, forced implementations, files on a memory file system."""
 
 import gc
+import os
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import levels
 import pytest
 from hypothesis import HealthCheck, settings
+
+MEMORY = "/dev/shm"  # noqa: S108
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -84,3 +89,16 @@ def implementation(request: pytest.FixtureRequest) -> Iterator[str]:
     family, name = request.param
     with forced(family, name):
         yield name
+
+
+@pytest.fixture
+def memory_path(tmp_path: Path) -> Iterator[Path]:
+    """Makes a folder on a memory file system if there is one: nothing there waits for a disk.
+
+    What is about durability, or about processes and threads that meet at a file, takes `tmp_path`.
+    """
+    if os.access(MEMORY, os.W_OK | os.X_OK):
+        with tempfile.TemporaryDirectory(dir=MEMORY, prefix="secagg-test-") as name:
+            yield Path(name)
+    else:
+        yield tmp_path

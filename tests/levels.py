@@ -43,6 +43,8 @@ TABLE = {
     # Alteration of a recorded round: every n-th byte, in one way, two or three.
     "step between altered bytes": (13, 1, 1),
     "step in signed and sparse rounds": (31, 5, 1),
+    "step in offers": (3, 1, 1),
+    "step in two messages at once": (37, 7, 7),
     "ways to alter a byte": (1, 2, 3),
     # Enumeration.
     "every order of dropouts": (0, 1, 1),

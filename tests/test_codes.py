@@ -28,10 +28,10 @@ CARRIERS = {kind.__name__: kind.__name__ for kind in EXCEPTIONS} | {
     "Dropped": "Dropped",
     "Failed": "Failed",
     "RecoveryError": "Failed",
-    "_Fault": "IdentityError",
+    "Fault": "IdentityError",
 }
-# What is raised with the code in a variable: parameters of an offer, lines of a directory, a file's
-# rights, a database's error.
+# What is raised with the code in a variable: parameters of an offer, lines and header of a directory,
+# a database's error.
 PASSED_ON = {
     "DecodeError": {
         *(Code.UNSAFE_SUM, Code.UNSAFE_THRESHOLD, Code.UNSAFE_GRAPH),
@@ -39,7 +39,7 @@ PASSED_ON = {
     },
     "IdentityError": {
         *(Code.WEAK_KEY, Code.DUPLICATE_KEY, Code.DUPLICATE_NAME, Code.REVOKED_KEY),
-        *(Code.SYNTAX, Code.LIMIT, Code.PERMISSIONS, Code.VERSION, Code.FOREIGN_FILE, Code.CORRUPT),
+        *(Code.SYNTAX, Code.LIMIT, Code.VERSION, Code.FOREIGN_FILE, Code.CORRUPT),
     },
     "Failed": {Code.IMPOSSIBLE_SUM},
     "StateError": {Code.LEDGER, Code.FOREIGN_FILE, Code.CORRUPT, Code.IO},

@@ -9,7 +9,6 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-import folders
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
@@ -26,7 +25,6 @@ from secagg.secret import Secret
 CHEAP = Cost(passes=1, memory=8)
 SEED = b"\x01an unmistakable canary of a se\x99"
 PHRASE = "tr\u00e9s unmistakable pass phrase"
-memory_path = folders.memory_path
 TRACES = ("unmistakable", SEED.hex(), SEED.hex()[8:40], repr(SEED))
 
 

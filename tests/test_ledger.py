@@ -22,7 +22,6 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import children
-import folders
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -33,7 +32,6 @@ from secagg import Code, Ledger, MemoryLedger, Once, SqliteLedger, StateError, s
 
 KEY = bytes(range(32))
 KINDS = list(Once)
-memory_path = folders.memory_path
 
 
 @pytest.fixture(autouse=True)

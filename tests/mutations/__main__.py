@@ -77,7 +77,7 @@ def cover(shop: Workshop, options: argparse.Namespace) -> None:
 
 
 def work(options: argparse.Namespace) -> tuple[Selection, list[Site]]:
-    """What `cover` noted for this suite and these sources, and the mutants."""
+    """Reads what `cover` noted for this suite and these sources, and the mutants."""
     content = json.loads((options.data / "cover.json").read_text())
     if content["suite"] != options.suite or content["state"] != digests():
         sys.exit(f"{options.data} is of another suite or other sources: run `cover`")
@@ -86,24 +86,17 @@ def work(options: argparse.Namespace) -> tuple[Selection, list[Site]]:
     return Selection(content["seconds"], content["lines"]), sites
 
 
-def tried(
-    shop: Workshop, tests: Selection, site: Site, number: int, program: bool
-) -> dict[str, Any]:
-    """What becomes of one mutant. A test that fails once and then passes has not caught it."""
+def tried(shop: Workshop, tests: Selection, site: Site, number: int) -> dict[str, Any]:
+    """Tries one mutant. A test that fails once and then passes has not caught it."""
     began, ran, done, doubtful = time.monotonic(), 0, list[str](), list[str]()
     found: dict[str, Any] = {"how": ""}
-    native = site.name.path.startswith("native/")
 
     def verdict_of(**plan: list[str]) -> dict[str, Any]:
         return shop.verdict(copy, {**plan, "usual": tests.seconds})
 
     with shop.copy(f"mutant{number}", site) as copy:
-        if native:
+        if site.name.path.startswith("native/"):
             shop.build(copy)
-        if native and program:
-            code, output = shop.command([sys.executable, "tests/native/run.py"], copy)
-            if code != 0:
-                found = {"how": f"code {code}", "last": "native/run.py", "why": output[-300:]}
         lots: list[list[str] | None] = [*tests.stages(site), None]
         while lots and not found["how"]:
             found = verdict_of(without=done) if lots[0] is None else verdict_of(only=lots[0])
@@ -131,7 +124,7 @@ def run(shop: Workshop, options: argparse.Namespace) -> None:
     shop.prepare()
     with ThreadPoolExecutor(options.jobs) as pool:
         tasks = [
-            pool.submit(tried, shop, tests, site, number, options.program)
+            pool.submit(tried, shop, tests, site, number)
             for number, site in enumerate(sites, 1)
             if site.name not in done
         ]
@@ -211,9 +204,6 @@ def main() -> None:
     parser.add_argument("--suite", default="", metavar="ARGS", help="which tests: for pytest")
     parser.add_argument("--jobs", type=int, default=2, help="processes side by side")
     parser.add_argument("--table", type=Path, default=TABLE, help="names of the mutants")
-    parser.add_argument(
-        "--program", action="store_true", help="tests/native/run.py is in the suite"
-    )
     options = parser.parse_intermixed_args()
     if options.command == "table":
         options.results = options.before_after

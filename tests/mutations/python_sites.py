@@ -159,7 +159,7 @@ def sites(root: Path) -> list[Site]:
 
 
 def _essence(code: types.CodeType) -> tuple[object, ...]:
-    """What a code object does, apart from the lines that it comes from."""
+    """Returns what a code object does, apart from the lines that it comes from."""
     inner = (
         _essence(value) if isinstance(value, types.CodeType) else (type(value), repr(value))
         for value in code.co_consts
@@ -169,7 +169,7 @@ def _essence(code: types.CodeType) -> tuple[object, ...]:
 
 
 def changes(root: Path, site: Site) -> bool:
-    """Whether the mutant compiles, and to other code than the original."""
+    """Returns whether the mutant compiles, and to other code than the original."""
     source = (root / site.name.path).read_text()
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -1,4 +1,4 @@
-"""What a mutant is: a named change of one place in the sources, and the draw of sixty."""
+"""Mutants: a named change of one place in the sources, and the draw of sixty."""
 
 import hashlib
 import json
@@ -14,7 +14,7 @@ SEED = "secagg mutants, first draw"
 
 @dataclass(frozen=True)
 class Name:
-    """What a mutant is known by, on whatever lines it is.
+    """The name of a mutant, on whatever lines it is.
 
     The occurrence is its number among those that are otherwise named alike.
     """

@@ -162,7 +162,7 @@ class Workshop:
         return objects
 
     def changes_core(self, site: Site) -> bool:
-        """Whether a mutant in C compiles, and to other object code in some file."""
+        """Returns whether a mutant in C compiles, and to other object code in some file."""
         try:
             with self.copy("draw", site) as copy:
                 mine = [self.build(tree, link=False) for tree in (self.base, copy)]

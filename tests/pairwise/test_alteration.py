@@ -181,7 +181,7 @@ def test_an_altered_offer_costs_only_the_one_who_got_it(case: str) -> None:
         given["ledger"] = secagg.MemoryLedger()
     offer = agreed.encode()
     counts: Counter[str] = Counter()
-    every = min(STEP, 3)
+    every = amount("step in offers")
     for place, value in list(enumerate(offer))[::every]:
         for change in (1, 0x80, 0x55):
             altered = offer[:place] + bytes([value ^ change]) + offer[place + 1 :]
@@ -216,7 +216,7 @@ def test_two_altered_messages_at_once(case: str, name: str) -> None:
     """The same byte altered in the messages of two parties: alterations must not cancel."""
     moments = of_type(case, name)[:2]
     length = min(len(moment.message.payload) for moment in moments)
-    for place in range(HEADER_BYTES, length, 7 if WAYS > 1 else 37):
+    for place in range(HEADER_BYTES, length, amount("step in two messages at once")):
         twin = moments[0].before.clone()
         twin.queue.insert(0, moments[0].message)
         for number, message in enumerate(twin.queue[:2]):

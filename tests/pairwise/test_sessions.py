@@ -10,7 +10,6 @@ from contextlib import nullcontext, suppress
 from functools import partial
 from pathlib import Path
 
-import folders
 import numpy as np
 import pytest
 from harness import (
@@ -52,7 +51,6 @@ from secagg.pairwise.session import Session
 from secagg.pairwise.transitions import ClientState, ServerState
 
 Outcome = object
-memory_path = folders.memory_path
 either_mode = pytest.mark.parametrize("mode", MODES, ids=str)
 
 
