@@ -30,8 +30,8 @@ CARRIERS = {kind.__name__: kind.__name__ for kind in EXCEPTIONS} | {
     "RecoveryError": "Failed",
     "Fault": "IdentityError",
 }
-# What is raised with the code in a variable: parameters of an offer, lines and header of a directory,
-# a database's error.
+# What is raised with the code in a variable: parameters of an offer, header and lines of a
+# directory, a database's error.
 PASSED_ON = {
     "DecodeError": {
         *(Code.UNSAFE_SUM, Code.UNSAFE_THRESHOLD, Code.UNSAFE_GRAPH),
