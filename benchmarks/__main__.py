@@ -11,7 +11,7 @@ from typing import Final
 import numpy as np
 
 import secagg
-from secagg.implementations import cpu_features, families
+from secagg.arithmetic.implementations import cpu_features, families
 
 from . import kernels, memory, modes, papers, plot, protocol, rows, scale, small_round, unmasking
 from .peers import compare

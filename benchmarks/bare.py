@@ -5,8 +5,9 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from secagg import Suite, _binding
-from secagg.field import KEY_BYTES
+from secagg import Suite
+from secagg.arithmetic import binding
+from secagg.arithmetic.field import KEY_BYTES
 
 from .rows import Work
 
@@ -15,8 +16,8 @@ PIECE: Final = 1 << 17  # bytes of keystream a call
 
 def stream(suite: Suite, buffer: NDArray[np.uint8], key: bytes) -> Work:
     """Keystream into a buffer, from its beginning."""
-    out, octets = _binding.write(buffer), _binding.octets(key)
-    return lambda: _binding.lib.sa_stream(suite, out, buffer.size, octets, 0, 0)
+    out, octets = binding.write(buffer), binding.octets(key)
+    return lambda: binding.lib.sa_stream(suite, out, buffer.size, octets, 0, 0)
 
 
 def keystream(suite: Suite, size: int) -> Work:

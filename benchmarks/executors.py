@@ -13,9 +13,9 @@ from typing import Any, Final, cast
 import numpy as np
 
 from secagg import Integers, Params, Server, Work, run_jobs
-from secagg._binding import Vector
+from secagg.arithmetic.binding import Vector
+from secagg.arithmetic.field import Field
 from secagg.events import Job, ServerEvent
-from secagg.field import Field
 from secagg.pairwise import keys
 from secagg.pairwise.messages import PublicKeys
 from secagg.pairwise.recovery import Seeds

@@ -8,7 +8,7 @@ number of coordinates can be counted. Nobody drops out, which is when most is se
 import numpy as np
 
 from secagg import Mode, Params
-from secagg.field import Field
+from secagg.arithmetic.field import Field
 from secagg.pairwise.messages import (
     CHECKSUM_BYTES,
     SEALED_BYTES,

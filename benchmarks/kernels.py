@@ -17,11 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from secagg import FixedPoint, Params, Suite
+from secagg.arithmetic.field import Field
+from secagg.arithmetic.implementations import Family, families, forced
+from secagg.arithmetic.threads import default_threads
 from secagg.encoding import codec_for
-from secagg.field import Field
-from secagg.implementations import Family, families, forced
 from secagg.primitives import shamir
-from secagg.threads import default_threads
 
 from . import executors, reference
 from .bare import PIECE, keystream, stream

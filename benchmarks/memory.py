@@ -27,7 +27,7 @@ from secagg import (
     Server,
     run_jobs,
 )
-from secagg.field import Field
+from secagg.arithmetic.field import Field
 from secagg.pairwise.transitions import ClientState
 from secagg.simulate import Record
 

@@ -20,8 +20,9 @@ from typing import Final
 import numpy as np
 from nacl import bindings
 
-from secagg import Completed, FixedPoint, MemoryLedger, Params, Round, Server, _binding, run_jobs
-from secagg.field import KEY_BYTES, Field
+from secagg import Completed, FixedPoint, MemoryLedger, Params, Round, Server, run_jobs
+from secagg.arithmetic import binding
+from secagg.arithmetic.field import KEY_BYTES, Field
 from secagg.pairwise import keys
 from secagg.pairwise.memory import ServerMemory
 from secagg.pairwise.messages import PublicKeys, Unmask
@@ -53,7 +54,7 @@ class Waiting:
     stored: bytes = field(repr=False)
     key: bytes = field(repr=False)
     answers: dict[int, bytes] = field(repr=False)
-    total: _binding.Vector = field(repr=False)
+    total: binding.Vector = field(repr=False)
     secrets: list[bytes] = field(repr=False)
     public: list[bytes] = field(repr=False)
 

@@ -7,6 +7,7 @@ even when clients drop out at any moment. `secure_sum` tries it in one process; 
 
 import logging
 
+from .arithmetic.field import Field
 from .codes import Code
 from .directory import Directory
 from .errors import (
@@ -35,7 +36,6 @@ from .events import (
     Work,
 )
 from .executors import run_jobs
-from .field import Field
 from .formats import FixedPoint, Integers
 from .identity import Identity
 from .layout import Layout, digest

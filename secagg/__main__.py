@@ -8,8 +8,8 @@ import sys
 from typing import NoReturn
 
 from . import __version__, identity_command
+from .arithmetic.implementations import cpu_features, families
 from .errors import SecAggError
-from .implementations import cpu_features, families
 from .selftest import run as known_answers
 
 

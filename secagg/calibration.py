@@ -13,10 +13,10 @@ from typing import Final
 
 import numpy as np
 
+from .arithmetic.field import KEY_BYTES, Field
 from .cost import Units
 from .encoding import codec_for
 from .errors import SERVER
-from .field import KEY_BYTES, Field
 from .formats import FixedPoint
 from .graph import Complete, Graph, Harary
 from .pairwise import keys

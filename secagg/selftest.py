@@ -11,12 +11,12 @@ from typing import Final
 
 import numpy as np
 
+from .arithmetic.field import Field
+from .arithmetic.implementations import families, forced
 from .encoding import codec_for
 from .errors import SecAggError
 from .events import Phase
-from .field import Field
 from .formats import FixedPoint, Integers
-from .implementations import families, forced
 from .params import Params, Suite
 from .primitives import prg, shamir
 from .simulate import secure_sum

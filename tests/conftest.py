@@ -84,7 +84,7 @@ def pytest_report_header(config: pytest.Config) -> str:
 @pytest.fixture
 def implementation(request: pytest.FixtureRequest) -> Iterator[str]:
     """The implementation that `support.implementations` forces for one test."""
-    from secagg.implementations import forced
+    from secagg.arithmetic.implementations import forced
 
     family, name = request.param
     with forced(family, name):

@@ -16,7 +16,7 @@ from wire_v1.forge import ABORTED, DECODE, DROPPED, FAILS, OFFER, REFUSED
 
 import secagg
 from secagg import Client, Directory, Identity, MemoryLedger, Phase, Policy, Round, Send, Server
-from secagg.field import Field
+from secagg.arithmetic.field import Field
 from secagg.pairwise.transitions import PHASES, ClientState
 
 Vector = dict[str, Any]

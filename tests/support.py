@@ -18,9 +18,9 @@ from collections.abc import Callable, Iterable
 import pytest
 from levels import amount
 
+from secagg.arithmetic.implementations import Family, families, select
 from secagg.codes import Code
 from secagg.errors import ParameterError
-from secagg.implementations import Family, families, select
 
 # Widths at which the kernels change. 16 begins the 32-bit lane, is whole bytes, and rejects the
 # most words; in 17 elements begin at every bit of a byte; 28 still fits that lane with the bits

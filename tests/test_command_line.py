@@ -15,10 +15,10 @@ from levels import runs_at
 
 from secagg import __main__ as command
 from secagg import __version__, selftest
-from secagg._binding import ffi, lib
+from secagg.arithmetic.binding import ffi, lib
+from secagg.arithmetic.implementations import cpu_features, families, forced, select
 from secagg.codes import Code
 from secagg.errors import ParameterError
-from secagg.implementations import cpu_features, families, forced, select
 
 ROOT = Path(__file__).resolve().parent.parent
 

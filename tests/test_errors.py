@@ -18,8 +18,8 @@ from secagg import (
     RangeError,
     RemoteProtocolError,
     SecAggError,
-    _binding,
 )
+from secagg.arithmetic import binding
 from secagg.errors import party_name
 
 KINDS = [
@@ -91,61 +91,61 @@ def test_the_server_is_no_party() -> None:
 
 def test_statuses_become_exceptions() -> None:
     """OK passes, out of range is the caller's, and anything else is a bug of ours."""
-    _binding.check(_binding.lib.SA_OK, "what")
+    binding.check(binding.lib.SA_OK, "what")
     with pytest.raises(RangeError, match="what: a value is out of range"):
-        _binding.check(_binding.lib.SA_ERANGE, "what")
-    for status in (_binding.lib.SA_EARG, _binding.lib.SA_EDECODE, 7, -99):
+        binding.check(binding.lib.SA_ERANGE, "what")
+    for status in (binding.lib.SA_EARG, binding.lib.SA_EDECODE, 7, -99):
         with pytest.raises(NativeError, match=f"what: status {status}"):
-            _binding.check(status, "what")
+            binding.check(status, "what")
 
 
 def test_by_lane_picks_the_function_of_the_dtypes() -> None:
     """One suffix an array, in order."""
-    lib = _binding.lib
+    lib = binding.lib
     arrays = {name: np.zeros(1, name) for name in ("uint32", "uint64", "float32", "float64")}
-    assert _binding.by_lane("add", arrays["uint32"]) == lib.sa_add_u32
-    assert _binding.by_lane("add", arrays["uint64"]) == lib.sa_add_u64
+    assert binding.by_lane("add", arrays["uint32"]) == lib.sa_add_u32
+    assert binding.by_lane("add", arrays["uint64"]) == lib.sa_add_u64
     for real, short in (("float32", "f32"), ("float64", "f64")):
         for lane, end in (("uint32", "u32"), ("uint64", "u64")):
             quantize = getattr(lib, f"sa_quantize_{short}_{end}")
-            assert _binding.by_lane("quantize", arrays[real], arrays[lane]) == quantize
+            assert binding.by_lane("quantize", arrays[real], arrays[lane]) == quantize
 
 
 def test_pointers_to_arrays_are_typed_and_guarded() -> None:
     """What C writes must be writable; the pointer has the array's type and length."""
     array = np.arange(5, dtype=np.uint64)
-    pointer = _binding.read(array)
-    assert _binding.ffi.typeof(pointer).item.cname == "uint64_t"
+    pointer = binding.read(array)
+    assert binding.ffi.typeof(pointer).item.cname == "uint64_t"
     assert list(pointer) == [0, 1, 2, 3, 4]
-    _binding.write(array)[0] = 9
+    binding.write(array)[0] = 9
     assert array[0] == 9
     array.flags.writeable = False
     with pytest.raises((ValueError, BufferError)):
-        _binding.write(array)
-    assert bytes(_binding.ffi.buffer(_binding.octets(b"abc"))) == b"abc"
+        binding.write(array)
+    assert bytes(binding.ffi.buffer(binding.octets(b"abc"))) == b"abc"
 
 
 def test_a_stale_module_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """Sources that the compiled module was not built from: said, with the command that mends it."""
-    _binding._check_fresh()
+    binding._check_fresh()
 
     class Other:
         """A library built from other sources."""
 
         def sa_source_digest(self) -> object:
-            return _binding.ffi.new("char[]", b"0" * 64)
+            return binding.ffi.new("char[]", b"0" * 64)
 
-    monkeypatch.setattr(_binding, "lib", Other())
+    monkeypatch.setattr(binding, "lib", Other())
     with pytest.raises(
         NativeError, match=r"older than the sources in native/; run .pip install -e"
     ):
-        _binding._check_fresh()
+        binding._check_fresh()
 
 
 def test_an_installed_module_needs_no_sources(
     monkeypatch: pytest.MonkeyPatch, tmp_path: object
 ) -> None:
     """Without native/build.py beside the package there is nothing to compare with."""
-    monkeypatch.setattr(_binding, "__file__", f"{tmp_path}/secagg/_binding.py")
-    monkeypatch.setattr(_binding, "lib", None)
-    _binding._check_fresh()
+    monkeypatch.setattr(binding, "__file__", f"{tmp_path}/secagg/arithmetic/binding.py")
+    monkeypatch.setattr(binding, "lib", None)
+    binding._check_fresh()

@@ -20,8 +20,8 @@ from secagg import (
     Round,
     Suite,
 )
+from secagg.arithmetic.moduli import least_bits, modulus
 from secagg.formats import read_format
-from secagg.moduli import least_bits, modulus
 from secagg.wire import Reader
 
 SESSION = bytes(range(16))

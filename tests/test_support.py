@@ -6,9 +6,9 @@ import pytest
 from levels import amount
 from support import EDGES, WIDTHS, family_named, implementations, looped, select_all
 
+from secagg.arithmetic.implementations import Family, families, forced, select
+from secagg.arithmetic.moduli import MAX_BITS, MIN_BITS
 from secagg.errors import ParameterError
-from secagg.implementations import Family, families, forced, select
-from secagg.moduli import MAX_BITS, MIN_BITS
 
 IN_USE = {family.name: family.active for family in families()}
 

@@ -32,8 +32,8 @@ from wire_v1.forge import ABORTED, DECODE, DROPPED, FAILS, OFFER, REFUSED
 
 import secagg
 from secagg import Phase, Round
+from secagg.arithmetic.field import Field
 from secagg.encoding import codec_for
-from secagg.field import Field
 from secagg.graph import graph_of
 from secagg.pairwise import keys
 from secagg.pairwise.messages import PublicKeys

@@ -6,7 +6,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .._binding import Vector
+from ..arithmetic.binding import Vector
 from ..codes import Code
 from ..errors import RangeError
 from ..events import Randomness

@@ -7,12 +7,12 @@ the same masks: the sums of both are all that anybody learns.
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .. import _binding
-from .._binding import Vector
+from ..arithmetic import binding
+from ..arithmetic.binding import Vector
+from ..arithmetic.field import KEY_BYTES, Field
 from ..codes import Code
 from ..errors import RangeError
 from ..events import Randomness
-from ..field import KEY_BYTES, Field
 from ..formats import FixedPoint
 from ..params import Params
 from ..secret import draw
@@ -47,18 +47,18 @@ class FixedPointCodec:
             raise RangeError("an input value is NaN or infinite", Code.NOT_FINITE)
         vector = np.empty(self._params.vector_length, self._field.dtype)
         head = vector[: array.size]
-        clipped = _binding.ffi.new("uint64_t *")
-        status = _binding.by_lane("quantize", array, vector)(
-            _binding.write(head),
-            _binding.read(array),
+        clipped = binding.ffi.new("uint64_t *")
+        status = binding.by_lane("quantize", array, vector)(
+            binding.write(head),
+            binding.read(array),
             array.size,
             fixed.clip,
             fixed.levels,
             self._params.suite,
-            _binding.octets(draw(random, KEY_BYTES)),
+            binding.octets(draw(random, KEY_BYTES)),
             clipped,
         )
-        _binding.check(status, "quantize")
+        binding.check(status, "quantize")
         if fixed.weighted:
             self._field.scale(head, int(weight), out=head)
             vector[-1] = weight
@@ -89,8 +89,8 @@ class FixedPointCodec:
         self, head: Vector, scale: float, offset: float
     ) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
         out = np.empty(head.size, np.float64)
-        status = _binding.by_lane("dequantize", head, out)(
-            _binding.write(out), _binding.read(head), head.size, scale, offset
+        status = binding.by_lane("dequantize", head, out)(
+            binding.write(out), binding.read(head), head.size, scale, offset
         )
-        _binding.check(status, "dequantize")
+        binding.check(status, "dequantize")
         return out

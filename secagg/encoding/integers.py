@@ -3,11 +3,11 @@
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .._binding import Vector
+from ..arithmetic.binding import Vector
+from ..arithmetic.field import Field
 from ..codes import Code
 from ..errors import RangeError
 from ..events import Randomness
-from ..field import Field
 from ..formats import Integers
 from ..params import Params
 from .codec import Decoded, Encoded, read_input

@@ -10,11 +10,11 @@ from typing import Final
 import numpy as np
 from numpy.typing import ArrayLike
 
+from ..arithmetic.field import KEY_BYTES, Field
 from ..codes import Code
 from ..encoding import codec_for
 from ..errors import SERVER, Aborted
 from ..events import ClientEvent, Finished, InputNeeded, Randomness, Send
-from ..field import KEY_BYTES, Field
 from ..graph import graph_of
 from ..params import Mode, Round
 from ..primitives import agreement, seal, shamir

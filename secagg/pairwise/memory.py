@@ -5,7 +5,7 @@ All that changes in a round is here, and nothing else: `state.py` stores it, and
 
 from dataclasses import dataclass, field
 
-from .._binding import Vector
+from ..arithmetic.binding import Vector
 from ..primitives.shamir import Shares
 from ..secret import Secret
 from ..wire import PartySet

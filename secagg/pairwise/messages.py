@@ -8,8 +8,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from ..arithmetic.field import Field
 from ..errors import RangeError
-from ..field import Field
 from ..graph import Graph
 from ..params import Mode, Params
 from ..primitives.agreement import PUBLIC_KEY_BYTES

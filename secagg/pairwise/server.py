@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
+from ..arithmetic.field import Field
 from ..codes import Code
 from ..directory import Directory
 from ..encoding import codec_for
@@ -28,7 +29,6 @@ from ..events import (
     ServerEvent,
     Work,
 )
-from ..field import Field
 from ..ledger import Ledger, Once, claim, require_ledger
 from ..params import Round
 from ..wire import MessageType, PartySet, open_message

@@ -6,10 +6,10 @@ Whoever breaks the protocol is found out here, before anything of it is added or
 from collections.abc import Callable, Iterable
 from typing import Final
 
+from ..arithmetic.field import Field
 from ..codes import Code
 from ..errors import RangeError
 from ..events import Dropped, Failed
-from ..field import Field
 from ..graph import graph_of
 from ..params import Mode, Round
 from ..primitives import agreement

@@ -13,10 +13,10 @@ from typing import Final, TypeVar
 
 import numpy as np
 
-from .._binding import Vector
+from ..arithmetic.binding import Vector
+from ..arithmetic.field import Field
 from ..codes import Code
 from ..errors import SERVER, DecodeError, ParameterError, StateError
-from ..field import Field
 from ..graph import graph_of
 from ..params import Params, Round
 from ..primitives import seal

@@ -12,11 +12,11 @@ from typing import Any, Final
 
 import numpy as np
 
-from .._binding import Vector
+from ..arithmetic.binding import Vector
+from ..arithmetic.field import KEY_BYTES, Field
 from ..codes import Code
 from ..errors import LocalProtocolError, RangeError
 from ..events import Job
-from ..field import KEY_BYTES, Field
 from ..params import Params
 from . import keys
 from .messages import PublicKeys

@@ -5,10 +5,10 @@ Masks never pass through here: `Field.accumulate` expands and adds them in the c
 
 import numpy as np
 
-from .. import _binding
+from ..arithmetic import binding
+from ..arithmetic.field import KEY_BYTES, SUITES
 from ..codes import Code
 from ..errors import RangeError
-from ..field import KEY_BYTES, SUITES
 
 
 def stream(suite: int, key: bytes, length: int, nonce: int = 0, counter: int = 0) -> bytes:
@@ -31,8 +31,8 @@ def stream(suite: int, key: bytes, length: int, nonce: int = 0, counter: int = 0
     if not (0 <= nonce < 2**64 and 0 <= counter < 2**64):
         raise RangeError("nonce and counter are 64-bit numbers", Code.ARGUMENT)
     out = np.empty(length, np.uint8)
-    status = _binding.lib.sa_stream(
-        suite, _binding.write(out), length, _binding.octets(key), nonce, counter
+    status = binding.lib.sa_stream(
+        suite, binding.write(out), length, binding.octets(key), nonce, counter
     )
-    _binding.check(status, "stream")
+    binding.check(status, "stream")
     return out.tobytes()

@@ -15,10 +15,10 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import _binding
+from ..arithmetic import binding
+from ..arithmetic.field import Field
 from ..codes import Code
 from ..errors import ParameterError, RangeError
-from ..field import Field
 
 SEED_BYTES: Final = 16
 SHARE_BYTES: Final = 23
@@ -113,16 +113,16 @@ def deal(
     coefficients = _FIELD.uniform(key, secrets.size * (threshold - 1), suite)
     points = _points(holders)
     shares = np.empty((points.size, secrets.size), np.uint64)
-    status = _binding.lib.sa_shamir_share(
-        _binding.write(shares),
-        _binding.read(secrets),
-        _binding.read(coefficients),
+    status = binding.lib.sa_shamir_share(
+        binding.write(shares),
+        binding.read(secrets),
+        binding.read(coefficients),
         secrets.size,
         threshold,
-        _binding.read(points),
+        binding.read(points),
         points.size,
     )
-    _binding.check(status, "shamir_share")
+    binding.check(status, "shamir_share")
     return shares
 
 
@@ -158,31 +158,31 @@ class Rebuilder:
         self._points = _points(holders)
         self._weights = np.zeros(count, np.uint64)
         first = np.empty(threshold, np.uint64)
-        status = _binding.lib.sa_shamir_weights(
-            _binding.write(first), _binding.read(self._points), threshold
+        status = binding.lib.sa_shamir_weights(
+            binding.write(first), binding.read(self._points), threshold
         )
-        _binding.check(status, "shamir_weights")
+        binding.check(status, "shamir_weights")
         self._weights[:threshold] = first
         self._parity = np.zeros(count, np.uint64)
         if count > threshold:
-            random = _FIELD.uniform(os.urandom(32), count - threshold, _binding.lib.SA_AES256CTR)
+            random = _FIELD.uniform(os.urandom(32), count - threshold, binding.lib.SA_AES256CTR)
             random[0] |= np.uint64(random[0] == 0)  # not all zero, whatever was drawn
-            status = _binding.lib.sa_shamir_parity(
-                _binding.write(self._parity),
-                _binding.read(self._points),
+            status = binding.lib.sa_shamir_parity(
+                binding.write(self._parity),
+                binding.read(self._points),
                 count,
                 threshold,
-                _binding.read(random),
+                binding.read(random),
             )
-            _binding.check(status, "shamir_parity")
+            binding.check(status, "shamir_parity")
 
     def _combine(self, weights: NDArray[np.uint64], shares: Shares) -> NDArray[np.uint64]:
         rows, columns = shares.shape
         out = np.empty(columns, np.uint64)
-        status = _binding.lib.sa_shamir_combine(
-            _binding.write(out), _binding.read(weights), _binding.read(shares), rows, columns
+        status = binding.lib.sa_shamir_combine(
+            binding.write(out), binding.read(weights), binding.read(shares), rows, columns
         )
-        _binding.check(status, "shamir_combine")
+        binding.check(status, "shamir_combine")
         return out
 
     def rebuild(self, shares: Shares, accept: Callable[[int, bytes], bool]) -> list[Rebuilt | None]:
@@ -222,24 +222,24 @@ class Rebuilder:
     def _decode(self, columns: Shares) -> list[Rebuilt]:
         """The seed within half the redundancy of the shares, if there is one."""
         count = len(self._points)
-        scratch = np.empty(_binding.lib.sa_shamir_decode_scratch(count), np.uint64)
+        scratch = np.empty(binding.lib.sa_shamir_decode_scratch(count), np.uint64)
         limbs: list[int] = []
         wrong = np.zeros(count, np.uint8)
         for column in np.ascontiguousarray(columns.T):
             value = np.empty(1, np.uint64)
             errors = np.empty(count, np.uint8)
-            status = _binding.lib.sa_shamir_decode(
-                _binding.write(value),
-                _binding.write(errors),
-                _binding.read(self._points),
-                _binding.read(column),
+            status = binding.lib.sa_shamir_decode(
+                binding.write(value),
+                binding.write(errors),
+                binding.read(self._points),
+                binding.read(column),
                 count,
                 self._threshold,
-                _binding.write(scratch),
+                binding.write(scratch),
             )
-            if status == _binding.lib.SA_EDECODE:
+            if status == binding.lib.SA_EDECODE:
                 return []
-            _binding.check(status, "shamir_decode")
+            binding.check(status, "shamir_decode")
             limbs.append(int(value[0]))
             wrong |= errors
         seed = _limbs_seed(limbs)

@@ -17,10 +17,10 @@ from refusals import refused
 from support import family_named, implementations, looped
 
 from secagg import Code, Field, FixedPoint, Params, RangeError, Suite
-from secagg._binding import by_lane, ffi, lib, octets, read, write
+from secagg.arithmetic.binding import by_lane, ffi, lib, octets, read, write
+from secagg.arithmetic.implementations import forced
+from secagg.arithmetic.moduli import modulus
 from secagg.encoding import FixedPointCodec, codec_for
-from secagg.implementations import forced
-from secagg.moduli import modulus
 
 KEY = bytes(range(7, 39))
 LARGEST = float(np.finfo(np.float64).max)

@@ -15,9 +15,9 @@ from refusals import refused
 from support import every_width, family_named, implementations, looped
 
 from secagg import Code, Field, RangeError, Suite
-from secagg._binding import by_lane, ffi, lib, read, write
-from secagg.implementations import forced
-from secagg.moduli import modulus
+from secagg.arithmetic.binding import by_lane, ffi, lib, read, write
+from secagg.arithmetic.implementations import forced
+from secagg.arithmetic.moduli import modulus
 from secagg.primitives.prg import stream
 
 ENDS = (16, 31, 32, 33, 61, 62)  # of both lanes

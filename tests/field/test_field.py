@@ -20,8 +20,8 @@ from refusals import refused
 from support import every_width, family_named, implementations, looped
 
 from secagg import Code, Field, RangeError, Suite
-from secagg.implementations import families, forced
-from secagg.moduli import modulus
+from secagg.arithmetic.implementations import families, forced
+from secagg.arithmetic.moduli import modulus
 
 # The edges of bytes, of vector registers, and of the chunks of 1024 and 512 elements of the core.
 LENGTHS = (

@@ -10,8 +10,8 @@ from refusals import refused
 from support import looped
 
 from secagg import Code, Field, ParameterError
-from secagg._binding import ffi, lib
-from secagg.moduli import MAX_BITS, MIN_BITS, least_bits, modulus
+from secagg.arithmetic.binding import ffi, lib
+from secagg.arithmetic.moduli import MAX_BITS, MIN_BITS, least_bits, modulus
 
 WIDTHS = range(16, 63)
 VECTORS = Path(__file__).parents[1] / "vectors" / "arithmetic_vectors.json"

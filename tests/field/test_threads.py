@@ -20,8 +20,8 @@ from refusals import refused
 from support import implementations
 
 from secagg import Code, Field, ParameterError, RangeError, Suite
+from secagg.arithmetic.threads import VARIABLE, default_threads
 from secagg.pairwise.unmasking import ExpandJob, SignedKeys
-from secagg.threads import VARIABLE, default_threads
 
 COUNTS = (1, 2, 3, 7)
 LANES = (31, 61)

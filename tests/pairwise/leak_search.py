@@ -12,7 +12,7 @@ import pytest
 from harness import seeded
 
 from secagg import Integers, Mode, Params, SecAggError, Send, Work
-from secagg.field import Field
+from secagg.arithmetic.field import Field
 from secagg.primitives import shamir
 from secagg.secret import Secret
 from secagg.wire import MessageType

@@ -25,7 +25,7 @@ from reference.protocol import hashed
 
 import secagg
 from secagg import Code, Mode, Params, Phase, Policy
-from secagg.field import Field
+from secagg.arithmetic.field import Field
 from secagg.pairwise import keys
 from secagg.pairwise.messages import Delivery, PublicKeys, Roster, ShareKeys, Unmask
 from secagg.wire import MessageType, PartySet

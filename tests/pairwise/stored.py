@@ -47,7 +47,7 @@ from secagg import (
     Server,
     StateError,
 )
-from secagg.field import Field
+from secagg.arithmetic.field import Field
 from secagg.pairwise import keys
 from secagg.pairwise.messages import MaskedInput
 from secagg.wire import MessageType

@@ -7,7 +7,7 @@ from refusals import refused
 
 import secagg
 from secagg import Client, Code, FixedPoint, LocalProtocolError, Mode, Params, Phase, Server
-from secagg.field import Field
+from secagg.arithmetic.field import Field
 from secagg.pairwise.transitions import PHASES, ClientState, ServerState
 from secagg.pairwise.unmasking import Unmasking
 from secagg.secret import Secret

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from secagg import Integers, Params
-from secagg.field import Field
+from secagg.arithmetic.field import Field
 from secagg.pairwise import unmasking
 from secagg.pairwise.messages import PublicKeys
 from secagg.pairwise.unmasking import SignedKeys, cut_agreements, cut_masks

@@ -18,9 +18,9 @@ from harness import integers
 from pairwise.attacks import CLIENT_ATTACKS, SERVER_ATTACKS
 from pairwise.malicious import MALICIOUS_ATTACKS
 
+from secagg.arithmetic.field import Field
 from secagg.codes import Code
 from secagg.errors import SecAggError
-from secagg.field import Field
 from secagg.pairwise import authentication, keys, recovery, transitions
 from secagg.pairwise.client_steps import ClientSteps
 from secagg.pairwise.memory import ClientMemory

@@ -55,7 +55,7 @@ from secagg import (
     Server,
     StateError,
 )
-from secagg.field import Field
+from secagg.arithmetic.field import Field
 from secagg.pairwise import state
 from secagg.pairwise.transitions import PHASES, ServerState
 from secagg.secret import Secret

@@ -66,7 +66,7 @@ from secagg import (
     SqliteLedger,
     StateError,
 )
-from secagg.field import Field
+from secagg.arithmetic.field import Field
 from secagg.pairwise import state
 from secagg.pairwise.transitions import ClientState, ServerState
 from secagg.wire import MessageType

@@ -12,8 +12,8 @@ from reference.arithmetic import aes256_block, chacha20_block
 from support import family_named, implementations, looped
 
 from secagg import RangeError, Suite
-from secagg._binding import ffi, lib
-from secagg.implementations import forced
+from secagg.arithmetic.binding import ffi, lib
+from secagg.arithmetic.implementations import forced
 from secagg.primitives.prg import stream
 
 VECTORS = Path(__file__).parents[1] / "vectors" / "arithmetic_vectors.json"

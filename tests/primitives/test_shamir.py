@@ -17,7 +17,7 @@ from refusals import refused
 from support import implementations, looped
 
 from secagg import Code, ParameterError, RangeError, Suite
-from secagg._binding import lib, read, write
+from secagg.arithmetic.binding import lib, read, write
 from secagg.primitives.shamir import (
     LIMBS,
     SEED_BYTES,

@@ -17,7 +17,7 @@ from support import family_named
 from third_party.tally import Tally
 
 from secagg import Suite
-from secagg.implementations import forced
+from secagg.arithmetic.implementations import forced
 from secagg.primitives import seal, sign
 from secagg.primitives.agreement import WeakKeyError, agree, check_public_key
 from secagg.primitives.prg import stream

@@ -19,7 +19,7 @@ from harness import (
 
 import secagg
 from secagg import Client, Mode, Params, Policy
-from secagg.field import Field
+from secagg.arithmetic.field import Field
 from secagg.pairwise import keys
 from secagg.pairwise.messages import (
     AdvertiseKeys,

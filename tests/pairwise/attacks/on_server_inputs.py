@@ -15,7 +15,7 @@ from pairwise.attacks.registry import MODE, on_server, tight
 
 import secagg
 from secagg import Phase
-from secagg.field import Field
+from secagg.arithmetic.field import Field
 from secagg.pairwise.transitions import PHASES
 from secagg.wire import HEADER_BYTES, MessageType
 

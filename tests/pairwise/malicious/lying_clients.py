@@ -9,7 +9,7 @@ from pairwise.attacks import body, started_network, tampered_round, verdict
 from pairwise.malicious.registry import FOUR_PARTIES, STRANGER, attack, signed
 
 from secagg import Client, Directory, Policy
-from secagg.field import Field
+from secagg.arithmetic.field import Field
 from secagg.pairwise import keys
 from secagg.pairwise.messages import AdvertiseKeys, Consistency, MaskedInput, PublicKeys
 from secagg.wire import MessageType

@@ -6,7 +6,7 @@ from harness import expected_sum, identity_of
 from pairwise.attacks import Liar, shares_of_dealer
 from pairwise.malicious.registry import attack, malicious_integers, signed
 
-from secagg.field import Field
+from secagg.arithmetic.field import Field
 from secagg.pairwise import keys
 from secagg.pairwise.messages import Unmask
 

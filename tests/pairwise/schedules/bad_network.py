@@ -23,8 +23,8 @@ from pairwise.schedules.replayed_client import SUBMIT, ClientSetup, h0_of, repla
 
 import secagg
 from secagg import SERVER, Mode, Phase
+from secagg.arithmetic.field import Field
 from secagg.events import Job
-from secagg.field import Field
 from secagg.graph import graph_of
 from secagg.pairwise import keys
 from secagg.pairwise.messages import Delivery, MaskedInput, Roster, Survivors

@@ -17,7 +17,7 @@ from reference.graph import pieces
 
 import secagg
 from secagg import Phase
-from secagg.field import Field
+from secagg.arithmetic.field import Field
 from secagg.pairwise.messages import MaskedInput, Unmask
 from secagg.primitives import shamir
 from secagg.wire import MessageType, header

@@ -8,7 +8,7 @@ from pairwise.attacks import body
 
 import secagg
 from secagg import Client, Policy, Round
-from secagg.field import KEY_BYTES
+from secagg.arithmetic.field import KEY_BYTES
 from secagg.pairwise import keys
 from secagg.pairwise.messages import (
     AdvertiseKeys,

@@ -13,7 +13,7 @@ from harness import input_of
 from pairwise.attacks import LOW_ORDER, NON_CANONICAL, body
 from pairwise.schedules.replayed_client import ObservedClient
 
-from secagg.field import Field
+from secagg.arithmetic.field import Field
 from secagg.pairwise import keys
 from secagg.pairwise.messages import MaskedInput, PublicKeys, Unmask
 from secagg.primitives import shamir

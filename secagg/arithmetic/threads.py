@@ -5,8 +5,8 @@ import re
 from functools import cache
 from typing import Final
 
-from .codes import Code
-from .errors import ParameterError
+from ..codes import Code
+from ..errors import ParameterError
 
 VARIABLE: Final = "SECAGG_NUM_THREADS"
 MOST_BY_DEFAULT: Final = 8

@@ -2,8 +2,8 @@
 
 from typing import Final
 
-from .codes import Code
-from .errors import ParameterError
+from ..codes import Code
+from ..errors import ParameterError
 
 MIN_BITS: Final = 16
 MAX_BITS: Final = 62

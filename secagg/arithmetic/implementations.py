@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from ._binding import check, ffi, lib
-from .codes import Code
-from .errors import ParameterError
+from ..codes import Code
+from ..errors import ParameterError
+from .binding import check, ffi, lib
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,13 +11,13 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from .codes import Code
-from .errors import NativeError, RangeError
+from ..codes import Code
+from ..errors import NativeError, RangeError
 
 _MEND: Final = "run `pip install -e .` in the repository (it needs a C compiler)"
 
 try:
-    from . import _native
+    from .. import _native
 except ImportError as error:
     raise NativeError(
         f"the compiled module secagg._native is missing ({error}); {_MEND}, or, if you have "
@@ -48,7 +48,7 @@ _SUFFIXES: Final = {
 
 def _check_fresh() -> None:
     """In a source tree, refuses a module that was built from other sources."""
-    sources = Path(__file__).resolve().parent.parent / "native"
+    sources = Path(__file__).resolve().parents[2] / "native"
     if not (sources / "build.py").exists():
         return
     digest = hashlib.sha256()

@@ -12,15 +12,15 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from . import _binding
-from ._binding import Vector, check
-from .codes import Code
-from .errors import RangeError
+from ..codes import Code
+from ..errors import RangeError
+from . import binding
+from .binding import Vector, check
 from .moduli import modulus
 from .threads import default_threads
 
 KEY_BYTES: Final = 32
-SUITES: Final = (_binding.lib.SA_AES256CTR, _binding.lib.SA_CHACHA20)
+SUITES: Final = (binding.lib.SA_AES256CTR, binding.lib.SA_CHACHA20)
 
 
 def _readable(array: NDArray[np.generic]) -> bool:
@@ -82,8 +82,8 @@ class Field:
         return array
 
     def _check_range(self, array: Vector) -> None:
-        test = _binding.by_lane("check", array)
-        check(test(_binding.read(array), array.size, self.bits), f"an element is not below {self}")
+        test = binding.by_lane("check", array)
+        check(test(binding.read(array), array.size, self.bits), f"an element is not below {self}")
 
     def _writable(self, array: Vector, length: int | None = None) -> Vector:
         """Refuses an array that the core could not write in place."""
@@ -117,10 +117,8 @@ class Field:
         if a.size != b.size:
             raise RangeError(f"vectors of {a.size} and {b.size} elements do not match", Code.SHAPE)
         out = self._output(out, a.size, a, b)
-        function = _binding.by_lane(name, out)
-        status = function(
-            _binding.write(out), _binding.read(a), _binding.read(b), a.size, self.bits
-        )
+        function = binding.by_lane(name, out)
+        status = function(binding.write(out), binding.read(a), binding.read(b), a.size, self.bits)
         check(status, name)
         return out
 
@@ -136,8 +134,8 @@ class Field:
         """-a, elementwise; `out` may be a."""
         a = self.vector(a)
         out = self._output(out, a.size, a)
-        function = _binding.by_lane("neg", out)
-        check(function(_binding.write(out), _binding.read(a), a.size, self.bits), "neg")
+        function = binding.by_lane("neg", out)
+        check(function(binding.write(out), binding.read(a), a.size, self.bits), "neg")
         return out
 
     def scale(self, a: Vector, factor: int, out: Vector | None = None) -> Vector:
@@ -146,8 +144,8 @@ class Field:
             raise RangeError(f"the factor must be in 0..{self.modulus - 1}", Code.ARGUMENT)
         a = self.vector(a)
         out = self._output(out, a.size, a)
-        function = _binding.by_lane("scale", out)
-        status = function(_binding.write(out), _binding.read(a), factor, a.size, self.bits)
+        function = binding.by_lane("scale", out)
+        status = function(binding.write(out), binding.read(a), factor, a.size, self.bits)
         check(status, "scale")
         return out
 
@@ -160,8 +158,8 @@ class Field:
         out = self._output(out, length)
         if np.may_share_memory(flat, out):
             raise RangeError("the output overlaps the rows", Code.BUFFER)
-        function = _binding.by_lane("sum", out)
-        status = function(_binding.write(out), _binding.read(flat), count, length, self.bits)
+        function = binding.by_lane("sum", out)
+        status = function(binding.write(out), binding.read(flat), count, length, self.bits)
         check(status, "sum")
         return out
 
@@ -211,15 +209,15 @@ class Field:
             raise RangeError(f"work takes one thread or more, not {threads}", Code.ARGUMENT)
         joined = b"".join(keys)
         sign_array = np.array(signs, np.int8)
-        function = _binding.by_lane("mask_add", acc)
+        function = binding.by_lane("mask_add", acc)
         status = function(
-            _binding.write(acc),
+            binding.write(acc),
             acc.size,
             start,
             self.bits,
             suite,
-            _binding.octets(joined),
-            _binding.read(sign_array),
+            binding.octets(joined),
+            binding.read(sign_array),
             len(keys),
             min(threads, 64),  # the core takes no more, whatever the number
         )
@@ -239,22 +237,22 @@ class Field:
     def pack(self, a: Vector) -> bytes:
         """The vector at `bits` bits an element, least significant bit first."""
         a = self._readable_vector(a)
-        out = _binding.fresh_bytes(self.packed_bytes(a.size))
-        function = _binding.by_lane("pack", a)
-        check(function(_binding.octets(out), _binding.read(a), a.size, self.bits), "pack")
+        out = binding.fresh_bytes(self.packed_bytes(a.size))
+        function = binding.by_lane("pack", a)
+        check(function(binding.octets(out), binding.read(a), a.size, self.bits), "pack")
         return out
 
     def _unpack_into(self, name: str, target: Vector, data: bytes) -> Vector:
-        packed = _binding.octets(data)
+        packed = binding.octets(data)
         if len(packed) != self.packed_bytes(target.size):
             raise RangeError(
                 f"{target.size} packed elements take {self.packed_bytes(target.size)} bytes, "
                 f"not {len(packed)}",
                 Code.SHAPE,
             )
-        function = _binding.by_lane(name, target)
-        status = function(_binding.write(target), packed, target.size, self.bits)
-        if status == _binding.lib.SA_EDECODE:
+        function = binding.by_lane(name, target)
+        status = function(binding.write(target), packed, target.size, self.bits)
+        if status == binding.lib.SA_EDECODE:
             raise RangeError(
                 "packed elements must be below the modulus, with zero padding", Code.OUT_OF_RANGE
             )
