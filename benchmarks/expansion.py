@@ -9,6 +9,7 @@ import numpy as np
 
 from secagg import Mode, Params
 from secagg.arithmetic.field import Field
+from secagg.machine.wire import PartySet
 from secagg.pairwise.messages import (
     CHECKSUM_BYTES,
     SEALED_BYTES,
@@ -27,7 +28,6 @@ from secagg.primitives.agreement import PUBLIC_KEY_BYTES
 from secagg.primitives.labels import DIGEST_BYTES
 from secagg.primitives.shamir import LIMBS
 from secagg.primitives.sign import SIGNATURE_BYTES
-from secagg.wire import PartySet
 
 
 def client_bytes(params: Params) -> int:

@@ -36,6 +36,7 @@ from secagg import (
     SqliteLedger,
 )
 from secagg.graph import graph_of
+from secagg.machine.wire import MessageType, Reader
 from secagg.pairwise import keys
 from secagg.pairwise.messages import (
     AdvertiseKeys,
@@ -46,7 +47,6 @@ from secagg.pairwise.messages import (
 )
 from secagg.primitives import sign
 from secagg.simulate import Cohort
-from secagg.wire import MessageType, Reader
 
 from .rows import Row, cpu_seconds, hold
 

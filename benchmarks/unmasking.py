@@ -23,13 +23,13 @@ from nacl import bindings
 from secagg import Completed, FixedPoint, MemoryLedger, Params, Round, Server, run_jobs
 from secagg.arithmetic import binding
 from secagg.arithmetic.field import KEY_BYTES, Field
+from secagg.machine.wire import MessageType, PartySet
 from secagg.pairwise import keys
 from secagg.pairwise.memory import ServerMemory
 from secagg.pairwise.messages import PublicKeys, Unmask
 from secagg.pairwise.state import StoredServer, seal_server
 from secagg.pairwise.transitions import ServerState
 from secagg.primitives import agreement, shamir
-from secagg.wire import MessageType, PartySet
 
 from . import bare
 from .rows import Row, cpu_seconds, hold

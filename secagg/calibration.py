@@ -19,16 +19,16 @@ from .encoding import codec_for
 from .errors import SERVER
 from .formats import FixedPoint
 from .graph import Complete, Graph, Harary
+from .machine.ownership import Session, exclusive
+from .machine.wire import HEADER_BYTES, MessageType, PartySet, Reader, header, open_message
 from .pairwise import keys
 from .pairwise.client import Client
 from .pairwise.messages import SEALED_BYTES, Delivery, PublicKeys, Roster, ShareKeys, Unmask
 from .pairwise.recovery import rebuild_seeds
-from .pairwise.session import Session, exclusive
 from .params import Params, Suite
 from .primitives import agreement, seal, shamir, sign
 from .primitives.labels import DIGEST_BYTES, Label, kdf
 from .secret import Secret
-from .wire import HEADER_BYTES, MessageType, PartySet, Reader, header, open_message
 
 _SESSION: Final = bytes(16)
 _DIGEST: Final = bytes(DIGEST_BYTES)

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 
 from .codes import Code
 from .errors import ParameterError
+from .machine.wire import HEADER_BYTES
 from .pairwise.messages import SEALED_BYTES
 from .params import Mode, Params
 from .primitives import shamir
 from .primitives.labels import DIGEST_BYTES
-from .wire import HEADER_BYTES
 
 
 @dataclass(frozen=True, slots=True)

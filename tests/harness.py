@@ -26,13 +26,13 @@ from secagg import (
     Server,
 )
 from secagg.graph import Complete
+from secagg.machine.wire import MessageType
 from secagg.pairwise.client_steps import ClientSteps
 from secagg.pairwise.memory import ClientMemory, ServerMemory
 from secagg.pairwise.server_steps import ServerSteps
 from secagg.pairwise.transitions import PHASES
 from secagg.secret import Secret
 from secagg.simulate import Cohort, Run
-from secagg.wire import MessageType
 
 COMPLETE = Complete()
 STEPS = list(Mode.SEMI_HONEST.phases)

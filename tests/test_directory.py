@@ -17,8 +17,8 @@ from refusals import refused
 from secagg import Code, Directory, IdentityError, ParameterError
 from secagg import directory as module
 from secagg.directory import Entry
+from secagg.machine.wire import u32
 from secagg.primitives.sign import verify_key
-from secagg.wire import u32
 
 KEYS = [verify_key(bytes([i]) * 32) for i in range(8)]
 A, B, C, D = KEYS[:4]

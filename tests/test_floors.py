@@ -25,7 +25,7 @@ FLOORS = {
     "secagg.arithmetic.moduli": 1,
     "secagg.params": 1,
     "secagg.secret": 1,
-    "secagg.wire": 1,
+    "secagg.machine.wire": 1,
     "secagg.arithmetic.binding": 2,
     "secagg.arithmetic.field": 2,
     "secagg.arithmetic.implementations": 2,
@@ -74,7 +74,7 @@ IO = {
     *("importlib", "io", "pickle", "random", "shelve", "sqlite3", "subprocess", "tempfile"),
     *("time", "urllib"),
 }
-MAY = {("secagg.pairwise.session", "threading")}  # for a lock; it starts no thread
+MAY = {("secagg.machine.ownership", "threading")}  # for a lock; it starts no thread
 COMPILED = "secagg._native"
 PUBLIC = {"secagg", "secagg.simulate", "secagg.bench", "secagg.aio"}
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from secagg import FixedPoint, Params, Suite
 from secagg.graph import Complete, Harary, graph_of
-from secagg.wire import PartySet
+from secagg.machine.wire import PartySet
 
 SEED = bytes(range(32))
 

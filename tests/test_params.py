@@ -22,7 +22,7 @@ from secagg import (
 )
 from secagg.arithmetic.moduli import least_bits, modulus
 from secagg.formats import read_format
-from secagg.wire import Reader
+from secagg.machine.wire import Reader
 
 SESSION = bytes(range(16))
 CONTEXT = bytes(range(100, 132))

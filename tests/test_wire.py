@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from reference import protocol
 from refusals import refused
 
-from secagg import SERVER, Code, DecodeError, wire
-from secagg.wire import HEADER_BYTES, MAGIC, SESSION_BYTES, VERSION, MessageType, Reader
+from secagg import SERVER, Code, DecodeError
+from secagg.machine import wire
+from secagg.machine.wire import HEADER_BYTES, MAGIC, SESSION_BYTES, VERSION, MessageType, Reader
 
 DOCS = Path(__file__).parents[1] / "docs" / "WIRE.md"
 SESSION = bytes(range(16))

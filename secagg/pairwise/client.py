@@ -24,16 +24,16 @@ from ..events import ClientEvent, Finished, InputNeeded, Randomness, Send
 from ..formats import require_int
 from ..identity import Identity
 from ..ledger import Ledger, Once, claim, require_ledger
+from ..machine.ownership import Session, exclusive
+from ..machine.wire import MessageType, open_message
 from ..params import Mode, Params, Policy, Round
 from ..primitives import agreement, shamir
 from ..secret import Secret, draw
-from ..wire import MessageType, open_message
 from . import keys
 from .authentication import for_client
 from .client_steps import ClientSteps
 from .memory import ClientMemory
 from .messages import AdvertiseKeys, PublicKeys
-from .session import Session, exclusive
 from .state import StoredClient, open_client, seal_client
 from .transitions import CLIENT, Call, ClientState, Input, step, takes
 

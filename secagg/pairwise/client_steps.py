@@ -16,10 +16,10 @@ from ..encoding import codec_for
 from ..errors import SERVER, Aborted
 from ..events import ClientEvent, Finished, InputNeeded, Randomness, Send
 from ..graph import graph_of
+from ..machine.wire import MessageType, PartySet, Reader
 from ..params import Mode, Round
 from ..primitives import agreement, seal, shamir
 from ..secret import Secret, draw
-from ..wire import MessageType, PartySet, Reader
 from . import keys
 from .authentication import Authentication
 from .memory import ClientMemory

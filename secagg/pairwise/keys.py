@@ -2,10 +2,10 @@
 
 from collections.abc import Iterable, Mapping
 
+from ..machine.wire import VERSION, bitmap, u8, u32
 from ..params import Round
 from ..primitives.agreement import agree
 from ..primitives.labels import Label, hash_parts, kdf
-from ..wire import VERSION, bitmap, u8, u32
 from .messages import CHECKSUM_BYTES, PublicKeys
 
 

@@ -6,9 +6,9 @@ All that changes in a round is here, and nothing else: `state.py` stores it, and
 from dataclasses import dataclass, field
 
 from ..arithmetic.binding import Vector
+from ..machine.wire import PartySet
 from ..primitives.shamir import Shares
 from ..secret import Secret
-from ..wire import PartySet
 from .messages import PublicKeys, ShareKeys, Unmask
 from .transitions import ClientState, ServerState
 

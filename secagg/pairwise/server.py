@@ -30,14 +30,14 @@ from ..events import (
     Work,
 )
 from ..ledger import Ledger, Once, claim, require_ledger
+from ..machine.ownership import Session, exclusive
+from ..machine.wire import MessageType, PartySet, open_message
 from ..params import Round
-from ..wire import MessageType, PartySet, open_message
 from . import keys
 from .authentication import for_server
 from .memory import ServerMemory
 from .recovery import RecoveryError, rebuild_seeds
 from .server_steps import ServerSteps
-from .session import Session, exclusive
 from .state import StoredServer, open_server, seal_server
 from .transitions import PHASES, SERVER, Call, Input, ServerState, step, takes
 from .unmasking import Unmasking

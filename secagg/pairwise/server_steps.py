@@ -11,9 +11,9 @@ from ..codes import Code
 from ..errors import RangeError
 from ..events import Dropped, Failed
 from ..graph import graph_of
+from ..machine.wire import MessageType, PartySet, Reader
 from ..params import Mode, Round
 from ..primitives import agreement
-from ..wire import MessageType, PartySet, Reader
 from . import keys
 from .authentication import Authentication
 from .memory import ServerMemory

@@ -10,8 +10,8 @@ from typing import Final, TypeVar
 from ..codes import Code
 from ..errors import LocalProtocolError
 from ..events import Phase
+from ..machine.wire import MessageType
 from ..params import Mode
-from ..wire import MessageType
 
 
 class ClientState(Enum):

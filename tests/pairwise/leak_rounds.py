@@ -36,8 +36,8 @@ from secagg import (
     SqliteLedger,
     StateError,
 )
+from secagg.machine.wire import MessageType
 from secagg.primitives.passphrase import Cost
-from secagg.wire import MessageType
 
 CHEAP = Cost(passes=1, memory=8)
 SPARSE = Params(4, LENGTH, FORMAT, threshold=2, min_survivors=3, colluders=0, degree=2)

@@ -13,9 +13,9 @@ from harness import seeded
 
 from secagg import Integers, Mode, Params, SecAggError, Send, Work
 from secagg.arithmetic.field import Field
+from secagg.machine.wire import MessageType
 from secagg.primitives import shamir
 from secagg.secret import Secret
-from secagg.wire import MessageType
 
 LENGTH = 8
 FORMAT = Integers(-(10**12), 10**12)

@@ -36,8 +36,8 @@ from secagg import (
     Server,
     StateError,
 )
+from secagg.machine.wire import MessageType
 from secagg.pairwise.transitions import PHASES, ServerState
-from secagg.wire import MessageType
 
 KEY = bytes(range(200, 232))
 PAIR = Policy(allow_pair=True)

@@ -26,9 +26,9 @@ from reference.protocol import hashed
 import secagg
 from secagg import Code, Mode, Params, Phase, Policy
 from secagg.arithmetic.field import Field
+from secagg.machine.wire import MessageType, PartySet
 from secagg.pairwise import keys
 from secagg.pairwise.messages import Delivery, PublicKeys, Roster, ShareKeys, Unmask
-from secagg.wire import MessageType, PartySet
 
 SPARSE_ATTACKS: dict[str, Callable[[], str]] = {}
 TEN = {"threshold": 4, "min_survivors": 7, "colluders": 0, "degree": 4}

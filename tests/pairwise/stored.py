@@ -48,9 +48,9 @@ from secagg import (
     StateError,
 )
 from secagg.arithmetic.field import Field
+from secagg.machine.wire import MessageType
 from secagg.pairwise import keys
 from secagg.pairwise.messages import MaskedInput
-from secagg.wire import MessageType
 
 # -- attacks ---------------------------------------------------------------------------------------
 

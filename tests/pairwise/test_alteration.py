@@ -38,8 +38,8 @@ from pairwise.attacks import started_network, verdict
 
 import secagg
 from secagg import SERVER, Client, Mode, Params, Phase, Policy
+from secagg.machine.wire import HEADER_BYTES, MessageType
 from secagg.pairwise.transitions import PHASES
-from secagg.wire import HEADER_BYTES, MessageType
 
 STEP = amount("step between altered bytes")
 OTHER_STEP = amount("step in signed and sparse rounds")

@@ -18,9 +18,9 @@ from pairwise.attacks import CLIENT_ATTACKS, SERVER_ATTACKS, in_mode, lying_serv
 from secagg import Client, Code, Identity, Mode, ParameterError, Params, Round, Server
 from secagg import params as params_module
 from secagg.errors import SecAggError
+from secagg.machine.wire import MessageType
 from secagg.pairwise import transitions
 from secagg.pairwise.transitions import ClientState, ServerState
-from secagg.wire import MessageType
 
 Patch = pytest.MonkeyPatch
 BATTERY = CLIENT_ATTACKS | SERVER_ATTACKS

@@ -37,7 +37,7 @@ from secagg import (
     Server,
     StateError,
 )
-from secagg.wire import MessageType
+from secagg.machine.wire import MessageType
 
 RAISED = {
     Aborted,

@@ -31,8 +31,8 @@ from refusals import refused
 
 import secagg
 from secagg import SERVER, Client, Code, FixedPoint, Params, Phase, Policy
+from secagg.machine.wire import HEADER_BYTES
 from secagg.pairwise.transitions import ClientState
-from secagg.wire import HEADER_BYTES
 
 
 @pytest.mark.parametrize("name", CLIENT_ATTACKS)

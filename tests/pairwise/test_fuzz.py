@@ -25,8 +25,8 @@ from reference.graph import sparse_is_allowed
 
 import secagg
 from secagg import SERVER, Client, Mode, Server
+from secagg.machine.wire import HEADER_BYTES, MAGIC, VERSION, MessageType
 from secagg.pairwise.transitions import PHASES, ClientState, ServerState
-from secagg.wire import HEADER_BYTES, MAGIC, VERSION, MessageType
 
 
 @cache

@@ -47,10 +47,10 @@ from refusals import refused
 
 import secagg
 from secagg import Client, Code, Directory, MemoryLedger, Mode, Params, Phase, Policy, Server
+from secagg.machine.wire import MessageType
 from secagg.pairwise.client_steps import ClientSteps
 from secagg.pairwise.messages import Consistency
 from secagg.pairwise.transitions import ClientState
-from secagg.wire import MessageType
 
 Patch = pytest.MonkeyPatch
 

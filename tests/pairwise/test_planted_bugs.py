@@ -21,6 +21,7 @@ from pairwise.malicious import MALICIOUS_ATTACKS
 from secagg.arithmetic.field import Field
 from secagg.codes import Code
 from secagg.errors import SecAggError
+from secagg.machine.wire import MessageType, PartySet, Reader, open_message, u32
 from secagg.pairwise import authentication, keys, recovery, transitions
 from secagg.pairwise.client_steps import ClientSteps
 from secagg.pairwise.memory import ClientMemory
@@ -31,7 +32,6 @@ from secagg.pairwise.transitions import PHASES, ClientState, ServerState
 from secagg.params import Mode, Params, Policy
 from secagg.primitives import agreement, shamir
 from secagg.primitives.labels import Label, hash_parts, kdf
-from secagg.wire import MessageType, PartySet, Reader, open_message, u32
 
 Patch = pytest.MonkeyPatch
 CLIENT_TABLE = transitions.CLIENT[Mode.SEMI_HONEST]

@@ -14,9 +14,10 @@ from pairwise.test_planted_bugs import Defence, disarm, guard
 
 from secagg import Client, Code, MemoryLedger, Once, Server, SqliteLedger
 from secagg.errors import SecAggError
-from secagg.pairwise import session, state
-from secagg.pairwise.session import Session
-from secagg.wire import Reader
+from secagg.machine import ownership
+from secagg.machine.ownership import Session
+from secagg.machine.wire import Reader
+from secagg.pairwise import state
 
 Patch = pytest.MonkeyPatch
 
@@ -104,7 +105,7 @@ def unsealed(patch: Patch) -> None:
 def no_fork_guard(patch: Patch) -> None:
     """An object belongs to whatever process asks."""
     patch.setattr(
-        Session, "_owner", property(lambda self: session._process(), _ignore), raising=False
+        Session, "_owner", property(lambda self: ownership._process(), _ignore), raising=False
     )
 
 

@@ -17,10 +17,10 @@ from hypothesis import strategies as st
 from pairwise.attacks import Liar, body, tampered_round, verdict, with_wrong_shares
 
 from secagg import Code, Params, Phase
+from secagg.machine.wire import HEADER_BYTES, MessageType, PartySet
 from secagg.pairwise import keys
 from secagg.pairwise.messages import Unmask
 from secagg.primitives import agreement, seal, shamir
-from secagg.wire import HEADER_BYTES, MessageType, PartySet
 
 P61 = 2**61 - 1
 

@@ -35,11 +35,11 @@ from refusals import refused
 
 import secagg
 from secagg import Client, Code, Params, Phase, Policy, Server
+from secagg.machine.wire import MessageType
 from secagg.pairwise import unmasking
 from secagg.pairwise.messages import AdvertiseKeys, PublicKeys
 from secagg.pairwise.transitions import ServerState
 from secagg.pairwise.unmasking import AgreeJob, ExpandJob, SignedKeys
-from secagg.wire import MessageType
 
 EARLIER = {
     Phase.ADVERTISE_KEYS: MessageType.ADVERTISE_KEYS,

@@ -46,8 +46,8 @@ from secagg import (
     Status,
     Work,
 )
-from secagg.pairwise import session
-from secagg.pairwise.session import Session
+from secagg.machine import ownership
+from secagg.machine.ownership import Session
 from secagg.pairwise.transitions import ClientState, ServerState
 
 Outcome = object
@@ -424,7 +424,7 @@ def test_a_fork_is_seen_without_the_guard(monkeypatch: pytest.MonkeyPatch) -> No
     """The child's message would be in clear as the difference to the parent's."""
     stepped = SteppedRound(integers(4, threshold=3))
     client = stepped.clients[0]
-    free = property(lambda self: session._process(), lambda self, value: None)
+    free = property(lambda self: ownership._process(), lambda self, value: None)
     monkeypatch.setattr(Session, "_owner", free, raising=False)
     assert in_fork(client.start) == client.start(), "the same keys in both"
     assert client.round.session == SESSION

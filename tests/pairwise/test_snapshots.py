@@ -56,10 +56,10 @@ from secagg import (
     StateError,
 )
 from secagg.arithmetic.field import Field
+from secagg.machine.wire import MessageType
 from secagg.pairwise import state
 from secagg.pairwise.transitions import PHASES, ServerState
 from secagg.secret import Secret
-from secagg.wire import MessageType
 
 # ---- servers: the same round --------------------------------------------------------------
 

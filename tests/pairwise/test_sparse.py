@@ -32,11 +32,11 @@ from secagg import (
     Server,
     Suite,
 )
+from secagg.machine.wire import MessageType
 from secagg.pairwise import keys
 from secagg.pairwise.messages import ShareKeys
 from secagg.pairwise.transitions import ClientState, ServerState
 from secagg.simulate import Cohort
-from secagg.wire import MessageType
 
 A, S, M, U = STEPS
 

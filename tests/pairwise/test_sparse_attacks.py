@@ -6,11 +6,11 @@ from pairwise.test_planted_bugs import Defence, Patch, both, guard
 
 from secagg.codes import Code
 from secagg.errors import SecAggError
+from secagg.machine.wire import Reader
 from secagg.pairwise import keys
 from secagg.pairwise.client_steps import ClientSteps
 from secagg.pairwise.server_steps import ServerSteps
 from secagg.params import Params, Policy
-from secagg.wire import Reader
 
 
 def no_end(patch: Patch) -> None:

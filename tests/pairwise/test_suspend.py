@@ -67,9 +67,9 @@ from secagg import (
     StateError,
 )
 from secagg.arithmetic.field import Field
+from secagg.machine.wire import MessageType
 from secagg.pairwise import state
 from secagg.pairwise.transitions import ClientState, ServerState
-from secagg.wire import MessageType
 
 # ---- clients: the same round --------------------------------------------------------------
 

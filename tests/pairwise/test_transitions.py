@@ -21,9 +21,9 @@ from refusals import refused
 
 import secagg
 from secagg import SERVER, Client, Code, Mode, Params, Phase, Server
+from secagg.machine.wire import MAGIC, VERSION, MessageType
 from secagg.pairwise import transitions
 from secagg.pairwise.transitions import PHASES, Call, ClientState, ServerState
-from secagg.wire import MAGIC, VERSION, MessageType
 
 ROOT = Path(__file__).resolve().parents[2]
 PARAMS: dict[Mode, Params] = {mode: integers(4, threshold=3, mode=mode) for mode in MODES}

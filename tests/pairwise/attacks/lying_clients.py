@@ -7,9 +7,9 @@ from harness import CONTEXT, SESSION, Message, Network, client_of, expected_sum,
 from pairwise.attacks.lying_server import body
 
 from secagg import SERVER, Params, Phase, Policy
+from secagg.machine.wire import MessageType
 from secagg.pairwise.messages import MaskedInput, Unmask
 from secagg.pairwise.transitions import PHASES
-from secagg.wire import MessageType
 
 
 def verdict(network: Network, least: Iterable[int] = ()) -> str:

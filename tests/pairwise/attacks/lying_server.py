@@ -20,6 +20,7 @@ from harness import (
 import secagg
 from secagg import Client, Mode, Params, Policy
 from secagg.arithmetic.field import Field
+from secagg.machine.wire import Reader
 from secagg.pairwise import keys
 from secagg.pairwise.messages import (
     AdvertiseKeys,
@@ -35,7 +36,6 @@ from secagg.pairwise.messages import (
 )
 from secagg.pairwise.transitions import ClientState
 from secagg.primitives import agreement, shamir
-from secagg.wire import Reader
 
 
 def body(message: bytes) -> Reader:

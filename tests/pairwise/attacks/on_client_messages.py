@@ -8,9 +8,9 @@ from pairwise.attacks.registry import integers, least_threshold, on_client
 
 import secagg
 from secagg import Policy
+from secagg.machine.wire import MessageType
 from secagg.pairwise.messages import Consistency, ShareKeys
 from secagg.pairwise.transitions import CLIENT, ClientState
-from secagg.wire import MessageType
 
 
 def _in_every_state(change: Callable[[bytes], bytes], gain: str) -> str:

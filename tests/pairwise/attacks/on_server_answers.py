@@ -8,8 +8,8 @@ from pairwise.attacks.registry import MODE, least_threshold, on_server, tight
 
 import secagg
 from secagg import Mode, Phase
+from secagg.machine.wire import HEADER_BYTES, MessageType
 from secagg.pairwise.messages import Unmask
-from secagg.wire import HEADER_BYTES, MessageType
 
 
 @on_server

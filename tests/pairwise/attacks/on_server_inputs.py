@@ -16,8 +16,8 @@ from pairwise.attacks.registry import MODE, on_server, tight
 import secagg
 from secagg import Phase
 from secagg.arithmetic.field import Field
+from secagg.machine.wire import HEADER_BYTES, MessageType
 from secagg.pairwise.transitions import PHASES
-from secagg.wire import HEADER_BYTES, MessageType
 
 
 @on_server

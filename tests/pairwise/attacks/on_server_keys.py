@@ -11,8 +11,8 @@ from pairwise.attacks.registry import on_server, tight
 
 import secagg
 from secagg import Policy
+from secagg.machine.wire import HEADER_BYTES, MessageType
 from secagg.pairwise.messages import AdvertiseKeys, PublicKeys
-from secagg.wire import HEADER_BYTES, MessageType
 
 
 @on_server

@@ -10,9 +10,9 @@ from pairwise.malicious.registry import FOUR_PARTIES, STRANGER, attack, signed
 
 from secagg import Client, Directory, Policy
 from secagg.arithmetic.field import Field
+from secagg.machine.wire import MessageType
 from secagg.pairwise import keys
 from secagg.pairwise.messages import AdvertiseKeys, Consistency, MaskedInput, PublicKeys
-from secagg.wire import MessageType
 
 
 def _outvoted(network: Network, name: str, least: Iterable[int], liar: int = 3) -> str:

@@ -26,10 +26,10 @@ from secagg import SERVER, Mode, Phase
 from secagg.arithmetic.field import Field
 from secagg.events import Job
 from secagg.graph import graph_of
+from secagg.machine.wire import MessageType
 from secagg.pairwise import keys
 from secagg.pairwise.messages import Delivery, MaskedInput, Roster, Survivors
 from secagg.pairwise.transitions import PHASES
-from secagg.wire import MessageType
 
 NETWORK_FAULTS = ("lost", "twice", "delayed", "late", "bit flipped", "cut", "answer lost",
            "answer twice", "answer bit flipped")  # fmt: skip

@@ -16,6 +16,7 @@ from pairwise.schedules.set_lies import DELIVERY, NOISE, SIGNATURES, SURVIVORS, 
 
 import secagg
 from secagg import Params, Policy, Round
+from secagg.machine.wire import MessageType
 from secagg.pairwise import keys
 from secagg.pairwise.messages import (
     SEALED_BYTES,
@@ -27,7 +28,6 @@ from secagg.pairwise.messages import (
     Survivors,
 )
 from secagg.primitives import agreement, seal, shamir
-from secagg.wire import MessageType
 
 
 @lru_cache(maxsize=4096)

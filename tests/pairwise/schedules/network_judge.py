@@ -18,9 +18,9 @@ from reference.graph import pieces
 import secagg
 from secagg import Phase
 from secagg.arithmetic.field import Field
+from secagg.machine.wire import MessageType, header
 from secagg.pairwise.messages import MaskedInput, Unmask
 from secagg.primitives import shamir
-from secagg.wire import MessageType, header
 
 
 class NetworkJudge:

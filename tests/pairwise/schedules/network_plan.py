@@ -7,7 +7,7 @@ from pairwise.schedules.server_plan import legal_params
 
 import secagg
 from secagg import Params
-from secagg.wire import MessageType
+from secagg.machine.wire import MessageType
 
 TO_SERVER = (MessageType.ADVERTISE_KEYS, MessageType.SHARE_KEYS, MessageType.MASKED_INPUT,
       MessageType.CONSISTENCY, MessageType.UNMASK)  # fmt: skip

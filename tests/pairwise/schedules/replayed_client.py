@@ -9,6 +9,7 @@ from pairwise.attacks import body
 import secagg
 from secagg import Client, Policy, Round
 from secagg.arithmetic.field import KEY_BYTES
+from secagg.machine.wire import MessageType
 from secagg.pairwise import keys
 from secagg.pairwise.messages import (
     AdvertiseKeys,
@@ -20,7 +21,6 @@ from secagg.pairwise.messages import (
     Survivors,
 )
 from secagg.primitives import agreement, shamir
-from secagg.wire import MessageType
 
 SUBMIT = b""  # in a history: the caller gives its input
 

@@ -11,8 +11,8 @@ from typing import Final
 
 import numpy as np
 
-from .codes import Code
-from .errors import DecodeError, LocalProtocolError
+from ..codes import Code
+from ..errors import DecodeError, LocalProtocolError
 
 MAGIC: Final = b"SA"
 VERSION: Final = 1
