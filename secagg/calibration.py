@@ -28,7 +28,7 @@ from .pairwise.recovery import rebuild_seeds
 from .params import Params, Suite
 from .primitives import agreement, seal, shamir, sign
 from .primitives.labels import DIGEST_BYTES, Label, kdf
-from .secret import Secret
+from .primitives.secret import Secret
 
 _SESSION: Final = bytes(16)
 _DIGEST: Final = bytes(DIGEST_BYTES)

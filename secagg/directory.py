@@ -18,7 +18,7 @@ from .files import PUBLIC, read_file, write_file
 from .params import MAX_COHORT
 from .primitives import sign
 from .primitives.agreement import WeakKeyError
-from .secret import Secret
+from .primitives.secret import Secret
 
 _HEX_KEY: Final = "([0-9a-f]{64})"
 _LARGEST_DIRECTORY: Final = 2**25

@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 
 from .codes import Code
 from .errors import IdentityError
-from .secret import Secret
+from .primitives.secret import Secret
 
 PRIVATE: Final = 0o600
 PUBLIC: Final = 0o644

@@ -15,7 +15,7 @@ from .errors import IdentityError, LocalProtocolError, ParameterError
 from .files import PRIVATE, Fault, read_file, write_file
 from .primitives import seal, sign
 from .primitives.passphrase import MODERATE, SALT_BYTES, Cost, derive
-from .secret import Secret, draw
+from .primitives.secret import Secret, draw
 
 _HEADER: Final = "secagg identity v1\n"
 _HEX_KEY: Final = "([0-9a-f]{64})"

@@ -31,7 +31,7 @@ from secagg.pairwise.client_steps import ClientSteps
 from secagg.pairwise.memory import ClientMemory, ServerMemory
 from secagg.pairwise.server_steps import ServerSteps
 from secagg.pairwise.transitions import PHASES
-from secagg.secret import Secret
+from secagg.primitives.secret import Secret
 from secagg.simulate import Cohort, Run
 
 COMPLETE = Complete()

@@ -24,7 +24,7 @@ FLOORS = {
     "secagg.formats": 1,
     "secagg.arithmetic.moduli": 1,
     "secagg.params": 1,
-    "secagg.secret": 1,
+    "secagg.primitives.secret": 1,
     "secagg.machine.wire": 1,
     "secagg.arithmetic.binding": 2,
     "secagg.arithmetic.field": 2,

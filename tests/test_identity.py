@@ -20,7 +20,7 @@ from secagg.files import read_file, write_file
 from secagg.identity import fingerprint
 from secagg.primitives import passphrase, sign
 from secagg.primitives.passphrase import MODERATE, Cost
-from secagg.secret import Secret
+from secagg.primitives.secret import Secret
 
 CHEAP = Cost(passes=1, memory=8)
 SEED = b"\x01an unmistakable canary of a se\x99"

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 
 import pytest
 
-from secagg.secret import Secret
+from secagg.primitives.secret import Secret
 
 BYTES = b"\xc3unmistakable\x99"
 TRACES = ("unmistakable", BYTES.hex(), repr(BYTES), repr(bytearray(BYTES)), str(list(BYTES)))

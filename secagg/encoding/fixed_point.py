@@ -15,7 +15,7 @@ from ..errors import RangeError
 from ..events import Randomness
 from ..formats import FixedPoint
 from ..params import Params
-from ..secret import draw
+from ..primitives.secret import draw
 from .codec import Decoded, Encoded, read_input
 
 

@@ -28,7 +28,7 @@ from ..machine.ownership import Session, exclusive
 from ..machine.wire import MessageType, open_message
 from ..params import Mode, Params, Policy, Round
 from ..primitives import agreement, shamir
-from ..secret import Secret, draw
+from ..primitives.secret import Secret, draw
 from . import keys
 from .authentication import for_client
 from .client_steps import ClientSteps

@@ -19,7 +19,7 @@ from ..graph import graph_of
 from ..machine.wire import MessageType, PartySet, Reader
 from ..params import Mode, Round
 from ..primitives import agreement, seal, shamir
-from ..secret import Secret, draw
+from ..primitives.secret import Secret, draw
 from . import keys
 from .authentication import Authentication
 from .memory import ClientMemory

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 from ..arithmetic.binding import Vector
 from ..machine.wire import PartySet
+from ..primitives.secret import Secret
 from ..primitives.shamir import Shares
-from ..secret import Secret
 from .messages import PublicKeys, ShareKeys, Unmask
 from .transitions import ClientState, ServerState
 

@@ -22,8 +22,8 @@ from ..machine.wire import Reader, bitmap, u8, u32, u64
 from ..params import Params, Round
 from ..primitives import seal
 from ..primitives.labels import Label, kdf
+from ..primitives.secret import Secret
 from ..primitives.shamir import LIMBS, Shares
-from ..secret import Secret
 from .memory import ClientMemory, ServerMemory
 from .messages import PublicKeys, ShareKeys, Unmask
 from .transitions import ClientState, ServerState

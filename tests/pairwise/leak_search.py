@@ -15,7 +15,7 @@ from secagg import Integers, Mode, Params, SecAggError, Send, Work
 from secagg.arithmetic.field import Field
 from secagg.machine.wire import MessageType
 from secagg.primitives import shamir
-from secagg.secret import Secret
+from secagg.primitives.secret import Secret
 
 LENGTH = 8
 FORMAT = Integers(-(10**12), 10**12)

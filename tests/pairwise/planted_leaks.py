@@ -11,7 +11,7 @@ from secagg import Client, Once, RangeError, StateError
 from secagg.encoding.integers import IntegersCodec
 from secagg.pairwise import state
 from secagg.pairwise.unmasking import AgreeJob
-from secagg.secret import Secret
+from secagg.primitives.secret import Secret
 
 Patch = pytest.MonkeyPatch
 

@@ -10,7 +10,7 @@ from secagg import Client, Code, FixedPoint, LocalProtocolError, Mode, Params, P
 from secagg.arithmetic.field import Field
 from secagg.pairwise.transitions import PHASES, ClientState, ServerState
 from secagg.pairwise.unmasking import Unmasking
-from secagg.secret import Secret
+from secagg.primitives.secret import Secret
 
 Patch = pytest.MonkeyPatch
 STEPS = {  # what a client is told -> the secret that is wiped last in that step

@@ -180,7 +180,7 @@ def deals_again(patch: Patch) -> None:
     row = {**CLIENT_TABLE[ClientState.AWAITING_DELIVERY]}
     row[MessageType.ROSTER] = ClientState.AWAITING_DELIVERY
     patch.setitem(CLIENT_TABLE, ClientState.AWAITING_DELIVERY, row)
-    patch.setattr("secagg.secret.Secret.wipe", lambda self: None)
+    patch.setattr("secagg.primitives.secret.Secret.wipe", lambda self: None)
 
 
 def shares_again(patch: Patch) -> None:
@@ -188,7 +188,7 @@ def shares_again(patch: Patch) -> None:
     for state in (ClientState.AWAITING_INPUT, ClientState.AWAITING_SURVIVORS):
         row = {**CLIENT_TABLE[state], MessageType.DELIVERY: ClientState.AWAITING_INPUT}
         patch.setitem(CLIENT_TABLE, state, row)
-    patch.setattr("secagg.secret.Secret.wipe", lambda self: None)
+    patch.setattr("secagg.primitives.secret.Secret.wipe", lambda self: None)
 
 
 def consistency_without_h3(patch: Patch) -> None:

@@ -59,7 +59,7 @@ from secagg.arithmetic.field import Field
 from secagg.machine.wire import MessageType
 from secagg.pairwise import state
 from secagg.pairwise.transitions import PHASES, ServerState
-from secagg.secret import Secret
+from secagg.primitives.secret import Secret
 
 # ---- servers: the same round --------------------------------------------------------------
 

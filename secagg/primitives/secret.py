@@ -5,8 +5,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Final, NoReturn
 
-from .codes import Code
-from .errors import ParameterError
+from ..codes import Code
+from ..errors import ParameterError
 
 _ZEROS: Final = {size: bytes(size) for size in (0, 16, 32)}  # wiping needs no memory
 
