@@ -39,12 +39,12 @@ from .executors import run_jobs
 from .formats import FixedPoint, Integers
 from .identity import Identity
 from .layout import Layout, digest
-from .ledger import Ledger, MemoryLedger, Once
+from .ledger.ledger import Ledger, MemoryLedger, Once
+from .ledger.sqlite import SqliteLedger
 from .pairwise.client import Client
 from .pairwise.server import Server, Status
 from .params import Mode, Params, Policy, Round, Suite
 from .simulate import RoundFailedError, SecureSum, secure_sum
-from .sqlite_ledger import SqliteLedger
 
 logging.getLogger("secagg").addHandler(logging.NullHandler())
 

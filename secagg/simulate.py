@@ -35,7 +35,7 @@ from .executors import run_jobs
 from .formats import Format
 from .identity import Identity
 from .layout import Arrays, Layout
-from .ledger import MemoryLedger
+from .ledger.ledger import MemoryLedger
 from .pairwise.client import Client
 from .pairwise.server import Server
 from .pairwise.transitions import PHASES

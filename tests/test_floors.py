@@ -50,7 +50,7 @@ FLOORS = {
     "secagg.identity_command": 6,
     "secagg.selftest": 6,
     "secagg.simulate": 6,
-    "secagg.sqlite_ledger": 6,
+    "secagg.ledger.sqlite": 6,
     "secagg.audit": 7,
     "secagg.integrations": 7,
     "fl": 8,

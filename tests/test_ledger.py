@@ -28,7 +28,8 @@ from hypothesis import strategies as st
 from levels import amount
 from refusals import refused
 
-from secagg import Code, Ledger, MemoryLedger, Once, SqliteLedger, StateError, sqlite_ledger
+from secagg import Code, Ledger, MemoryLedger, Once, SqliteLedger, StateError
+from secagg.ledger import sqlite
 
 KEY = bytes(range(32))
 KINDS = list(Once)
@@ -186,9 +187,7 @@ def test_a_claim_is_on_the_disk_before_it_is_answered(
             return super().execute(sql, *values)
 
     connect = partial(sqlite3.connect, factory=Watched)
-    monkeypatch.setattr(
-        sqlite_ledger, "sqlite3", SimpleNamespace(**{**vars(sqlite3), "connect": connect})
-    )
+    monkeypatch.setattr(sqlite, "sqlite3", SimpleNamespace(**{**vars(sqlite3), "connect": connect}))
     assert SqliteLedger(disk_path).claim(Once.CONTRIBUTION, b"key")
     assert found == [3, 3, 3]  # of making the file, of looking at it, and of the claim
 
@@ -380,7 +379,7 @@ def test_a_file_that_was_emptied(path: Path) -> None:
 
 def test_a_file_that_somebody_else_holds(disk_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Waited for, not for ever; then nothing is claimed."""
-    monkeypatch.setattr(sqlite_ledger, "_SECONDS_TO_WAIT", 0.05)
+    monkeypatch.setattr(sqlite, "_SECONDS_TO_WAIT", 0.05)
     ledger = SqliteLedger(disk_path)
     with closing(sqlite3.connect(disk_path, isolation_level=None)) as other:
         other.execute("BEGIN EXCLUSIVE")
@@ -431,13 +430,13 @@ def test_a_second_ledger_leaves_the_locks_of_the_first(
     the file by other means than SQLite's: another process would get in between.
     """
     SqliteLedger(disk_path)
-    monkeypatch.setattr(sqlite_ledger, "_SECONDS_TO_WAIT", 0.05)
+    monkeypatch.setattr(sqlite, "_SECONDS_TO_WAIT", 0.05)
     other = (
         "import sys; from secagg import sqlite_ledger as s; s._SECONDS_TO_WAIT = 0.05\n"
         "print(s.SqliteLedger(sys.argv[1]).claim('contribution', b'key'))"
     )
-    with sqlite_ledger._transaction(disk_path) as connection:
-        assert connection.execute(sqlite_ledger._CLAIM, ("contribution", b"key")).rowcount == 1
+    with sqlite._transaction(disk_path) as connection:
+        assert connection.execute(sqlite._CLAIM, ("contribution", b"key")).rowcount == 1
         with refused(StateError, Code.LEDGER), ThreadPoolExecutor(1) as pool:
             pool.submit(SqliteLedger, disk_path).result()
         done = children.run([sys.executable, "-c", other, str(disk_path)])

@@ -23,7 +23,7 @@ from ..errors import (
 from ..events import ClientEvent, Finished, InputNeeded, Randomness, Send
 from ..formats import require_int
 from ..identity import Identity
-from ..ledger import Ledger, Once, claim, require_ledger
+from ..ledger.ledger import Ledger, Once, claim, require_ledger
 from ..machine.ownership import Session, exclusive
 from ..machine.wire import MessageType, open_message
 from ..params import Mode, Params, Policy, Round

@@ -29,7 +29,7 @@ from ..events import (
     ServerEvent,
     Work,
 )
-from ..ledger import Ledger, Once, claim, require_ledger
+from ..ledger.ledger import Ledger, Once, claim, require_ledger
 from ..machine.ownership import Session, exclusive
 from ..machine.wire import MessageType, PartySet, open_message
 from ..params import Round

@@ -9,8 +9,8 @@ server a ledger: `SqliteLedger` (`sqlite_ledger.py`), or its own.
 from enum import StrEnum
 from typing import Protocol, runtime_checkable
 
-from .codes import Code
-from .errors import ParameterError, StateError
+from ..codes import Code
+from ..errors import ParameterError, StateError
 
 
 class Once(StrEnum):

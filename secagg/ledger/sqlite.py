@@ -7,8 +7,8 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
-from .codes import Code
-from .errors import StateError
+from ..codes import Code
+from ..errors import StateError
 from .ledger import Once
 
 _SECONDS_TO_WAIT: Final = 10.0

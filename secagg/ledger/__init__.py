@@ -1,0 +1,1 @@
+"""What may happen only once, recorded where it outlives the process."""
