@@ -432,7 +432,7 @@ def test_a_second_ledger_leaves_the_locks_of_the_first(
     SqliteLedger(disk_path)
     monkeypatch.setattr(sqlite, "_SECONDS_TO_WAIT", 0.05)
     other = (
-        "import sys; from secagg import sqlite_ledger as s; s._SECONDS_TO_WAIT = 0.05\n"
+        "import sys; from secagg.ledger import sqlite as s; s._SECONDS_TO_WAIT = 0.05\n"
         "print(s.SqliteLedger(sys.argv[1]).claim('contribution', b'key'))"
     )
     with sqlite._transaction(disk_path) as connection:
