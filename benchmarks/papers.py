@@ -11,7 +11,7 @@ import numpy as np
 
 import secagg
 from secagg import Field, FixedPoint, Mode, Params, Phase
-from secagg.sparsity import sparse
+from secagg.params.sparsity import sparse
 
 from . import plot, published
 from .expansion import client_bytes

@@ -20,8 +20,8 @@ import numpy as np
 from secagg import Client, FixedPoint, Params, Phase, Server
 from secagg.calibration import Calibration
 from secagg.cost import Estimate, Shape, Units, estimate
+from secagg.params.sparsity import sparse
 from secagg.simulate import Cohort, Run
-from secagg.sparsity import sparse
 
 from . import plot
 from .rows import Row, Say, hold

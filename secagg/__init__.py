@@ -36,14 +36,14 @@ from .events import (
     Work,
 )
 from .executors import run_jobs
-from .formats import FixedPoint, Integers
 from .identity import Identity
 from .layout import Layout, digest
 from .ledger.ledger import Ledger, MemoryLedger, Once
 from .ledger.sqlite import SqliteLedger
 from .pairwise.client import Client
 from .pairwise.server import Server, Status
-from .params import Mode, Params, Policy, Round, Suite
+from .params.formats import FixedPoint, Integers
+from .params.params import Mode, Params, Policy, Round, Suite
 from .simulate import RoundFailedError, SecureSum, secure_sum
 
 logging.getLogger("secagg").addHandler(logging.NullHandler())

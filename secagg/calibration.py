@@ -17,7 +17,6 @@ from .arithmetic.field import KEY_BYTES, Field
 from .cost import Units
 from .encoding import codec_for
 from .errors import SERVER
-from .formats import FixedPoint
 from .graph import Complete, Graph, Harary
 from .machine.ownership import Session, exclusive
 from .machine.wire import HEADER_BYTES, MessageType, PartySet, Reader, header, open_message
@@ -25,7 +24,8 @@ from .pairwise import keys
 from .pairwise.client import Client
 from .pairwise.messages import SEALED_BYTES, Delivery, PublicKeys, Roster, ShareKeys, Unmask
 from .pairwise.recovery import rebuild_seeds
-from .params import Params, Suite
+from .params.formats import FixedPoint
+from .params.params import Params, Suite
 from .primitives import agreement, seal, shamir, sign
 from .primitives.labels import DIGEST_BYTES, Label, kdf
 from .primitives.secret import Secret

@@ -11,7 +11,7 @@ from .codes import Code
 from .errors import ParameterError
 from .machine.wire import HEADER_BYTES
 from .pairwise.messages import SEALED_BYTES
-from .params import Mode, Params
+from .params.params import Mode, Params
 from .primitives import shamir
 from .primitives.labels import DIGEST_BYTES
 

@@ -15,7 +15,7 @@ from typing import Final
 from .codes import Code
 from .errors import IdentityError, ParameterError
 from .files import PUBLIC, read_file, write_file
-from .params import MAX_COHORT
+from .params.params import MAX_COHORT
 from .primitives import sign
 from .primitives.agreement import WeakKeyError
 from .primitives.secret import Secret

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .machine.wire import PartySet
-from .params import Params
+from .params.params import Params
 from .primitives import prg
 from .primitives.labels import Label, hash_parts
 

@@ -16,8 +16,8 @@ from .arithmetic.implementations import families, forced
 from .encoding import codec_for
 from .errors import SecAggError
 from .events import Phase
-from .formats import FixedPoint, Integers
-from .params import Params, Suite
+from .params.formats import FixedPoint, Integers
+from .params.params import Params, Suite
 from .primitives import prg, shamir
 from .simulate import secure_sum
 

@@ -32,14 +32,14 @@ from .events import (
     ServerEvent,
 )
 from .executors import run_jobs
-from .formats import Format
 from .identity import Identity
 from .layout import Arrays, Layout
 from .ledger.ledger import MemoryLedger
 from .pairwise.client import Client
 from .pairwise.server import Server
 from .pairwise.transitions import PHASES
-from .params import Mode, Params, Policy
+from .params.formats import Format
+from .params.params import Mode, Params, Policy
 
 PHASE_ORDER: Final = tuple(Phase)
 

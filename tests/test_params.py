@@ -21,8 +21,8 @@ from secagg import (
     Suite,
 )
 from secagg.arithmetic.moduli import least_bits, modulus
-from secagg.formats import read_format
 from secagg.machine.wire import Reader
+from secagg.params.formats import read_format
 
 SESSION = bytes(range(16))
 CONTEXT = bytes(range(100, 132))

@@ -9,10 +9,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from refusals import refused
 
-from secagg import Code, FixedPoint, Mode, ParameterError, Params, Suite, sparsity
+from secagg import Code, FixedPoint, Mode, ParameterError, Params, Suite
 from secagg.graph import Harary
 from secagg.machine.wire import PartySet
-from secagg.sparsity import Sparse, _least, _most, _probability, connected, safe_threshold, sparse
+from secagg.params import sparsity
+from secagg.params.sparsity import (
+    Sparse,
+    _least,
+    _most,
+    _probability,
+    connected,
+    safe_threshold,
+    sparse,
+)
 
 # n, corrupt, dropout, semi-malicious server -> degree, threshold, for 2^-40 and 2^-20: figures of a
 # published implementation; its thresholds are upper bounds.

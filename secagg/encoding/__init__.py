@@ -1,7 +1,7 @@
 """Numbers to field elements and back: one codec a format."""
 
-from ..formats import FixedPoint
-from ..params import Params
+from ..params.formats import FixedPoint
+from ..params.params import Params
 from .codec import Codec, Decoded, Encoded
 from .fixed_point import FixedPointCodec
 from .integers import IntegersCodec

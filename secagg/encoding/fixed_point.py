@@ -13,8 +13,8 @@ from ..arithmetic.field import KEY_BYTES, Field
 from ..codes import Code
 from ..errors import RangeError
 from ..events import Randomness
-from ..formats import FixedPoint
-from ..params import Params
+from ..params.formats import FixedPoint
+from ..params.params import Params
 from ..primitives.secret import draw
 from .codec import Decoded, Encoded, read_input
 

@@ -8,8 +8,8 @@ from ..arithmetic.field import Field
 from ..codes import Code
 from ..errors import RangeError
 from ..events import Randomness
-from ..formats import Integers
-from ..params import Params
+from ..params.formats import Integers
+from ..params.params import Params
 from .codec import Decoded, Encoded, read_input
 
 

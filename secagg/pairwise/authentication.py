@@ -11,7 +11,7 @@ from ..codes import Code
 from ..directory import Directory
 from ..errors import ParameterError
 from ..identity import Identity
-from ..params import Mode, Params
+from ..params.params import Mode, Params
 from ..primitives import sign
 from . import keys
 from .messages import PublicKeys

@@ -21,12 +21,12 @@ from ..errors import (
     StateError,
 )
 from ..events import ClientEvent, Finished, InputNeeded, Randomness, Send
-from ..formats import require_int
 from ..identity import Identity
 from ..ledger.ledger import Ledger, Once, claim, require_ledger
 from ..machine.ownership import Session, exclusive
 from ..machine.wire import MessageType, open_message
-from ..params import Mode, Params, Policy, Round
+from ..params.formats import require_int
+from ..params.params import Mode, Params, Policy, Round
 from ..primitives import agreement, shamir
 from ..primitives.secret import Secret, draw
 from . import keys

@@ -17,7 +17,7 @@ from ..errors import SERVER, Aborted
 from ..events import ClientEvent, Finished, InputNeeded, Randomness, Send
 from ..graph import graph_of
 from ..machine.wire import MessageType, PartySet, Reader
-from ..params import Mode, Round
+from ..params.params import Mode, Round
 from ..primitives import agreement, seal, shamir
 from ..primitives.secret import Secret, draw
 from . import keys

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 
 from ..machine.wire import VERSION, bitmap, u8, u32
-from ..params import Round
+from ..params.params import Round
 from ..primitives.agreement import agree
 from ..primitives.labels import Label, hash_parts, kdf
 from .messages import CHECKSUM_BYTES, PublicKeys

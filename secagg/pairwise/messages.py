@@ -12,7 +12,7 @@ from ..arithmetic.field import Field
 from ..errors import RangeError
 from ..graph import Graph
 from ..machine.wire import MessageType, PartySet, Reader, bitmap, header
-from ..params import Mode, Params
+from ..params.params import Mode, Params
 from ..primitives.agreement import PUBLIC_KEY_BYTES
 from ..primitives.labels import DIGEST_BYTES
 from ..primitives.seal import TAG_BYTES

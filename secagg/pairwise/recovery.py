@@ -11,7 +11,7 @@ import numpy as np
 from ..codes import Code
 from ..events import Failed
 from ..graph import Graph
-from ..params import Params
+from ..params.params import Params
 from ..primitives import agreement, shamir
 from . import keys
 from .messages import PublicKeys, Unmask

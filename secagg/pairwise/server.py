@@ -32,7 +32,7 @@ from ..events import (
 from ..ledger.ledger import Ledger, Once, claim, require_ledger
 from ..machine.ownership import Session, exclusive
 from ..machine.wire import MessageType, PartySet, open_message
-from ..params import Round
+from ..params.params import Round
 from . import keys
 from .authentication import for_server
 from .memory import ServerMemory

@@ -12,7 +12,7 @@ from ..errors import RangeError
 from ..events import Dropped, Failed
 from ..graph import graph_of
 from ..machine.wire import MessageType, PartySet, Reader
-from ..params import Mode, Round
+from ..params.params import Mode, Round
 from ..primitives import agreement
 from . import keys
 from .authentication import Authentication

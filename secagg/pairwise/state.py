@@ -19,7 +19,7 @@ from ..codes import Code
 from ..errors import SERVER, DecodeError, ParameterError, StateError
 from ..graph import graph_of
 from ..machine.wire import Reader, bitmap, u8, u32, u64
-from ..params import Params, Round
+from ..params.params import Params, Round
 from ..primitives import seal
 from ..primitives.labels import Label, kdf
 from ..primitives.secret import Secret

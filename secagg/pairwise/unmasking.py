@@ -17,7 +17,7 @@ from ..arithmetic.field import KEY_BYTES, Field
 from ..codes import Code
 from ..errors import LocalProtocolError, RangeError
 from ..events import Job
-from ..params import Params
+from ..params.params import Params
 from . import keys
 from .messages import PublicKeys
 from .recovery import Seeds

@@ -25,7 +25,7 @@ from secagg import (
     Server,
     Suite,
 )
-from secagg.formats import Format
+from secagg.params.formats import Format
 from secagg.simulate import Cohort
 
 ANNOUNCEMENTS = {

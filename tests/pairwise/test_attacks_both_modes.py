@@ -16,11 +16,11 @@ from pairwise import test_planted_bugs as planted
 from pairwise.attacks import CLIENT_ATTACKS, SERVER_ATTACKS, in_mode, lying_server
 
 from secagg import Client, Code, Identity, Mode, ParameterError, Params, Round, Server
-from secagg import params as params_module
 from secagg.errors import SecAggError
 from secagg.machine.wire import MessageType
 from secagg.pairwise import transitions
 from secagg.pairwise.transitions import ClientState, ServerState
+from secagg.params import params as params_module
 
 Patch = pytest.MonkeyPatch
 BATTERY = CLIENT_ATTACKS | SERVER_ATTACKS

@@ -29,7 +29,7 @@ from secagg.pairwise.messages import PublicKeys
 from secagg.pairwise.server import Server
 from secagg.pairwise.server_steps import ServerSteps
 from secagg.pairwise.transitions import PHASES, ClientState, ServerState
-from secagg.params import Mode, Params, Policy
+from secagg.params.params import Mode, Params, Policy
 from secagg.primitives import agreement, shamir
 from secagg.primitives.labels import Label, hash_parts, kdf
 

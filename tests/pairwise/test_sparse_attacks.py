@@ -10,7 +10,7 @@ from secagg.machine.wire import Reader
 from secagg.pairwise import keys
 from secagg.pairwise.client_steps import ClientSteps
 from secagg.pairwise.server_steps import ServerSteps
-from secagg.params import Params, Policy
+from secagg.params.params import Params, Policy
 
 
 def no_end(patch: Patch) -> None:

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final
 
+from ..arithmetic.moduli import least_bits
+from ..codes import Code
+from ..errors import SERVER, ParameterError
+from ..events import Phase
+from ..machine import wire
 from . import sparsity
-from .arithmetic.moduli import least_bits
-from .codes import Code
-from .errors import SERVER, ParameterError
-from .events import Phase
 from .formats import Format, Integers, read_format, require_int
-from .machine import wire
 
 MAX_COHORT: Final = 2**16
 MAX_LENGTH: Final = 2**32

@@ -7,9 +7,9 @@ the sum of every client's largest possible element stays below the modulus.
 from dataclasses import dataclass
 from typing import ClassVar, Final
 
-from .codes import Code
-from .errors import ParameterError
-from .machine import wire
+from ..codes import Code
+from ..errors import ParameterError
+from ..machine import wire
 
 MAX_FIXED_POINT_BITS: Final = 32
 MAX_WEIGHT: Final = 2**32 - 1

@@ -11,8 +11,8 @@ import math
 from dataclasses import dataclass
 from typing import Final
 
-from .codes import Code
-from .errors import ParameterError
+from ..codes import Code
+from ..errors import ParameterError
 
 SECURITY: Final = 40
 FAILURE: Final = 20
