@@ -9,7 +9,6 @@ import logging
 
 from .arithmetic.field import Field
 from .codes import Code
-from .directory import Directory
 from .errors import (
     SERVER,
     Aborted,
@@ -36,7 +35,8 @@ from .events import (
     Work,
 )
 from .executors import run_jobs
-from .identity import Identity
+from .identity.directory import Directory
+from .identity.identity import Identity
 from .layout import Layout, digest
 from .ledger.ledger import Ledger, MemoryLedger, Once
 from .ledger.sqlite import SqliteLedger

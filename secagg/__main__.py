@@ -7,9 +7,10 @@ import argparse
 import sys
 from typing import NoReturn
 
-from . import __version__, identity_command
+from . import __version__
 from .arithmetic.implementations import cpu_features, families
 from .errors import SecAggError
+from .identity import command
 from .selftest import run as known_answers
 
 
@@ -28,7 +29,7 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--version", action="version", version=f"secagg {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND")
-    identity_command.add_to(commands)
+    command.add_to(commands)
     options = parser.parse_args(arguments)
     if "run" not in options:
         return _report()

@@ -16,7 +16,6 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .codes import Code
-from .directory import Directory
 from .errors import SERVER, Aborted, ParameterError, RemoteProtocolError, SecAggError
 from .events import (
     ClientEvent,
@@ -32,7 +31,8 @@ from .events import (
     ServerEvent,
 )
 from .executors import run_jobs
-from .identity import Identity
+from .identity.directory import Directory
+from .identity.identity import Identity
 from .layout import Arrays, Layout
 from .ledger.ledger import MemoryLedger
 from .pairwise.client import Client

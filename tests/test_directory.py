@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from refusals import refused
 
 from secagg import Code, Directory, IdentityError, ParameterError
-from secagg import directory as module
-from secagg.directory import Entry
+from secagg.identity import directory as module
+from secagg.identity.directory import Entry
 from secagg.machine.wire import u32
 from secagg.primitives.sign import verify_key
 

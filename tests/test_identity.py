@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from refusals import refused
 
 from secagg import Code, Identity, IdentityError, LocalProtocolError, ParameterError
-from secagg import identity as module
-from secagg.files import read_file, write_file
-from secagg.identity import fingerprint
+from secagg.identity import identity as module
+from secagg.identity.files import read_file, write_file
+from secagg.identity.identity import fingerprint
 from secagg.primitives import passphrase, sign
 from secagg.primitives.passphrase import MODERATE, Cost
 from secagg.primitives.secret import Secret

@@ -14,9 +14,10 @@ import children
 import pytest
 from levels import runs_at
 
-from secagg import Directory, Identity, identity_command
+from secagg import Directory, Identity
 from secagg.__main__ import main
-from secagg.identity import fingerprint
+from secagg.identity import command
+from secagg.identity.identity import fingerprint
 from secagg.primitives import passphrase
 from secagg.primitives.passphrase import Cost
 from secagg.primitives.sign import verify_key
@@ -34,7 +35,7 @@ def cheap(monkeypatch: pytest.MonkeyPatch) -> list[Cost]:
         costs.append(cost)
         return real(phrase, salt, Cost(1, 8))
 
-    monkeypatch.setattr("secagg.identity.derive", derive)
+    monkeypatch.setattr("secagg.identity.identity.derive", derive)
     return costs
 
 
@@ -231,7 +232,7 @@ def test_two_commands_do_not_lose_a_change(tmp_path: Path) -> None:
     """The second waits until the first is done."""
     pins = tmp_path / "pins"
     folder = os.open(tmp_path, os.O_RDONLY)
-    with identity_command._alone(pins), pytest.raises(BlockingIOError):
+    with command._alone(pins), pytest.raises(BlockingIOError):
         fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
     fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
     os.close(folder)

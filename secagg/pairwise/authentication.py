@@ -8,9 +8,9 @@ verify key never comes from the server.
 from typing import Protocol
 
 from ..codes import Code
-from ..directory import Directory
 from ..errors import ParameterError
-from ..identity import Identity
+from ..identity.directory import Directory
+from ..identity.identity import Identity
 from ..params.params import Mode, Params
 from ..primitives import sign
 from . import keys

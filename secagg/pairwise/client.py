@@ -11,7 +11,6 @@ from typing import Final
 from numpy.typing import ArrayLike
 
 from ..codes import Code
-from ..directory import Directory
 from ..errors import (
     SERVER,
     Aborted,
@@ -21,7 +20,8 @@ from ..errors import (
     StateError,
 )
 from ..events import ClientEvent, Finished, InputNeeded, Randomness, Send
-from ..identity import Identity
+from ..identity.directory import Directory
+from ..identity.identity import Identity
 from ..ledger.ledger import Ledger, Once, claim, require_ledger
 from ..machine.ownership import Session, exclusive
 from ..machine.wire import MessageType, open_message

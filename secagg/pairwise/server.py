@@ -14,7 +14,6 @@ from typing import Any, Final
 
 from ..arithmetic.field import Field
 from ..codes import Code
-from ..directory import Directory
 from ..encoding import codec_for
 from ..errors import LocalProtocolError, RangeError, RemoteProtocolError, SecAggError, StateError
 from ..events import (
@@ -29,6 +28,7 @@ from ..events import (
     ServerEvent,
     Work,
 )
+from ..identity.directory import Directory
 from ..ledger.ledger import Ledger, Once, claim, require_ledger
 from ..machine.ownership import Session, exclusive
 from ..machine.wire import MessageType, PartySet, open_message

@@ -12,13 +12,13 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
-from .codes import Code
-from .errors import IdentityError, ParameterError
+from ..codes import Code
+from ..errors import IdentityError, ParameterError
+from ..params.params import MAX_COHORT
+from ..primitives import sign
+from ..primitives.agreement import WeakKeyError
+from ..primitives.secret import Secret
 from .files import PUBLIC, read_file, write_file
-from .params.params import MAX_COHORT
-from .primitives import sign
-from .primitives.agreement import WeakKeyError
-from .primitives.secret import Secret
 
 _HEX_KEY: Final = "([0-9a-f]{64})"
 _LARGEST_DIRECTORY: Final = 2**25

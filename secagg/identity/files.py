@@ -5,9 +5,9 @@ import stat
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from .codes import Code
-from .errors import IdentityError
-from .primitives.secret import Secret
+from ..codes import Code
+from ..errors import IdentityError
+from ..primitives.secret import Secret
 
 PRIVATE: Final = 0o600
 PUBLIC: Final = 0o644

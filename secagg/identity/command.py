@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .codes import Code
+from ..codes import Code
+from ..errors import IdentityError, ParameterError
 from .directory import Directory
-from .errors import IdentityError, ParameterError
 from .identity import Identity, fingerprint
 
 if TYPE_CHECKING:

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, NoReturn
 
-from .codes import Code
-from .errors import IdentityError, LocalProtocolError, ParameterError
+from ..codes import Code
+from ..errors import IdentityError, LocalProtocolError, ParameterError
+from ..primitives import seal, sign
+from ..primitives.passphrase import MODERATE, SALT_BYTES, Cost, derive
+from ..primitives.secret import Secret, draw
 from .files import PRIVATE, Fault, read_file, write_file
-from .primitives import seal, sign
-from .primitives.passphrase import MODERATE, SALT_BYTES, Cost, derive
-from .primitives.secret import Secret, draw
 
 _HEADER: Final = "secagg identity v1\n"
 _HEX_KEY: Final = "([0-9a-f]{64})"

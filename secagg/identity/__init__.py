@@ -1,0 +1,1 @@
+"""Who is who: long-lived signing keys, pinned directories, their files and their command."""
