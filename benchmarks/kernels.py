@@ -20,7 +20,7 @@ from secagg import FixedPoint, Params, Suite
 from secagg.arithmetic.field import Field
 from secagg.arithmetic.implementations import Family, families, forced
 from secagg.arithmetic.threads import default_threads
-from secagg.encoding import codec_for
+from secagg.encoding.choice import codec_for
 from secagg.primitives import shamir
 
 from . import executors, reference

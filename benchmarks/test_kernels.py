@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from secagg import Field, FixedPoint, Params, Suite
-from secagg.encoding import codec_for
+from secagg.encoding.choice import codec_for
 from secagg.primitives import shamir
 
 LENGTH = 100_000

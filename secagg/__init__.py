@@ -9,6 +9,7 @@ import logging
 
 from .arithmetic.field import Field
 from .codes import Code
+from .encoding.layout import Layout, digest
 from .errors import (
     SERVER,
     Aborted,
@@ -37,7 +38,6 @@ from .events import (
 from .executors import run_jobs
 from .identity.directory import Directory
 from .identity.identity import Identity
-from .layout import Layout, digest
 from .ledger.ledger import Ledger, MemoryLedger, Once
 from .ledger.sqlite import SqliteLedger
 from .pairwise.client import Client

@@ -15,7 +15,7 @@ import numpy as np
 
 from .arithmetic.field import KEY_BYTES, Field
 from .cost import Units
-from .encoding import codec_for
+from .encoding.choice import codec_for
 from .errors import SERVER
 from .graph import Complete, Graph, Harary
 from .machine.ownership import Session, exclusive

@@ -13,7 +13,7 @@ import numpy as np
 
 from .arithmetic.field import Field
 from .arithmetic.implementations import families, forced
-from .encoding import codec_for
+from .encoding.choice import codec_for
 from .errors import SecAggError
 from .events import Phase
 from .params.formats import FixedPoint, Integers

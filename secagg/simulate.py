@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .codes import Code
+from .encoding.layout import Arrays, Layout
 from .errors import SERVER, Aborted, ParameterError, RemoteProtocolError, SecAggError
 from .events import (
     ClientEvent,
@@ -33,7 +34,6 @@ from .events import (
 from .executors import run_jobs
 from .identity.directory import Directory
 from .identity.identity import Identity
-from .layout import Arrays, Layout
 from .ledger.ledger import MemoryLedger
 from .pairwise.client import Client
 from .pairwise.server import Server

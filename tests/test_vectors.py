@@ -33,7 +33,7 @@ from wire_v1.forge import ABORTED, DECODE, DROPPED, FAILS, OFFER, REFUSED
 import secagg
 from secagg import Phase, Round
 from secagg.arithmetic.field import Field
-from secagg.encoding import codec_for
+from secagg.encoding.choice import codec_for
 from secagg.graph import graph_of
 from secagg.pairwise import keys
 from secagg.pairwise.messages import PublicKeys

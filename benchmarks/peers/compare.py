@@ -14,7 +14,7 @@ from typing import Final
 import numpy as np
 
 from secagg import Field, FixedPoint, Params, Suite
-from secagg.encoding import codec_for
+from secagg.encoding.choice import codec_for
 
 from .. import bare
 from ..kernels import MASKS, naive_masks

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 
 from ..arithmetic.field import KEY_BYTES, Field
 from ..codes import Code
-from ..encoding import codec_for
+from ..encoding.choice import codec_for
 from ..errors import SERVER, Aborted
 from ..events import ClientEvent, Finished, InputNeeded, Randomness, Send
 from ..graph import graph_of

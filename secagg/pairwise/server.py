@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from ..arithmetic.field import Field
 from ..codes import Code
-from ..encoding import codec_for
+from ..encoding.choice import codec_for
 from ..errors import LocalProtocolError, RangeError, RemoteProtocolError, SecAggError, StateError
 from ..events import (
     Completed,

@@ -20,7 +20,8 @@ from secagg import Code, Field, FixedPoint, Params, RangeError, Suite
 from secagg.arithmetic.binding import by_lane, ffi, lib, octets, read, write
 from secagg.arithmetic.implementations import forced
 from secagg.arithmetic.moduli import modulus
-from secagg.encoding import FixedPointCodec, codec_for
+from secagg.encoding.choice import codec_for
+from secagg.encoding.fixed_point import FixedPointCodec
 
 KEY = bytes(range(7, 39))
 LARGEST = float(np.finfo(np.float64).max)

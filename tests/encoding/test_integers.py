@@ -9,8 +9,9 @@ from refusals import refused
 from support import looped
 
 from secagg import Code, Field, Integers, ParameterError, Params, RangeError
-from secagg.encoding import IntegersCodec, codec_for
+from secagg.encoding.choice import codec_for
 from secagg.encoding.codec import read_input
+from secagg.encoding.integers import IntegersCodec
 
 INT_DTYPES = ("i1", "u1", "i2", "u2", "i4", "u4", "i8", "u8")
 # Low, high: small, one-sided, with extreme ends, and the widest for a cohort of two.

@@ -7,9 +7,9 @@ from typing import Final
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .codes import Code
-from .errors import RangeError
-from .primitives.labels import Label, hash_parts
+from ..codes import Code
+from ..errors import RangeError
+from ..primitives.labels import Label, hash_parts
 
 Arrays = ArrayLike | Sequence[ArrayLike] | Mapping[str, ArrayLike]
 
