@@ -35,9 +35,9 @@ from secagg import (
     Send,
     SqliteLedger,
 )
-from secagg.graph import graph_of
 from secagg.machine.wire import MessageType, Reader
 from secagg.pairwise import keys
+from secagg.pairwise.graph import graph_of
 from secagg.pairwise.messages import (
     AdvertiseKeys,
     MaskedInput,

@@ -17,11 +17,11 @@ from .arithmetic.field import KEY_BYTES, Field
 from .cost import Units
 from .encoding.choice import codec_for
 from .errors import SERVER
-from .graph import Complete, Graph, Harary
 from .machine.ownership import Session, exclusive
 from .machine.wire import HEADER_BYTES, MessageType, PartySet, Reader, header, open_message
 from .pairwise import keys
 from .pairwise.client import Client
+from .pairwise.graph import Complete, Graph, Harary
 from .pairwise.messages import SEALED_BYTES, Delivery, PublicKeys, Roster, ShareKeys, Unmask
 from .pairwise.recovery import rebuild_seeds
 from .params.formats import FixedPoint

@@ -25,9 +25,9 @@ from secagg import (
     Send,
     Server,
 )
-from secagg.graph import Complete
 from secagg.machine.wire import MessageType
 from secagg.pairwise.client_steps import ClientSteps
+from secagg.pairwise.graph import Complete
 from secagg.pairwise.memory import ClientMemory, ServerMemory
 from secagg.pairwise.server_steps import ServerSteps
 from secagg.pairwise.transitions import PHASES

@@ -32,7 +32,7 @@ FLOORS = {
     "secagg.arithmetic.threads": 2,
     "secagg.primitives": 3,
     "secagg.encoding": 4,
-    "secagg.graph": 4,
+    "secagg.pairwise.graph": 4,
     "secagg.params.sparsity": 1,
     "secagg.identity.directory": 4,
     "secagg.identity": 4,

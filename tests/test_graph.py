@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from secagg import FixedPoint, Params, Suite
-from secagg.graph import Complete, Harary, graph_of
 from secagg.machine.wire import PartySet
+from secagg.pairwise.graph import Complete, Harary, graph_of
 
 SEED = bytes(range(32))
 

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from refusals import refused
 
 from secagg import Code, FixedPoint, Mode, ParameterError, Params, Suite
-from secagg.graph import Harary
 from secagg.machine.wire import PartySet
+from secagg.pairwise.graph import Harary
 from secagg.params import sparsity
 from secagg.params.sparsity import (
     Sparse,

@@ -34,8 +34,8 @@ import secagg
 from secagg import Phase, Round
 from secagg.arithmetic.field import Field
 from secagg.encoding.choice import codec_for
-from secagg.graph import graph_of
 from secagg.pairwise import keys
+from secagg.pairwise.graph import graph_of
 from secagg.pairwise.messages import PublicKeys
 from secagg.primitives import agreement, shamir
 

@@ -15,13 +15,13 @@ from ..codes import Code
 from ..encoding.choice import codec_for
 from ..errors import SERVER, Aborted
 from ..events import ClientEvent, Finished, InputNeeded, Randomness, Send
-from ..graph import graph_of
 from ..machine.wire import MessageType, PartySet, Reader
 from ..params.params import Mode, Round
 from ..primitives import agreement, seal, shamir
 from ..primitives.secret import Secret, draw
 from . import keys
 from .authentication import Authentication
+from .graph import graph_of
 from .memory import ClientMemory
 from .messages import (
     Consistency,

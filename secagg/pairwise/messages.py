@@ -10,7 +10,6 @@ from typing import Final
 
 from ..arithmetic.field import Field
 from ..errors import RangeError
-from ..graph import Graph
 from ..machine.wire import MessageType, PartySet, Reader, bitmap, header
 from ..params.params import Mode, Params
 from ..primitives.agreement import PUBLIC_KEY_BYTES
@@ -18,6 +17,7 @@ from ..primitives.labels import DIGEST_BYTES
 from ..primitives.seal import TAG_BYTES
 from ..primitives.shamir import SHARE_BYTES, Shares, pack_shares, unpack_shares
 from ..primitives.sign import SIGNATURE_BYTES
+from .graph import Graph
 
 CHECKSUM_BYTES: Final = 16
 SEALED_BYTES: Final = 2 * SHARE_BYTES + TAG_BYTES

@@ -10,10 +10,10 @@ import numpy as np
 
 from ..codes import Code
 from ..events import Failed
-from ..graph import Graph
 from ..params.params import Params
 from ..primitives import agreement, shamir
 from . import keys
+from .graph import Graph
 from .messages import PublicKeys, Unmask
 
 

@@ -10,12 +10,12 @@ from ..arithmetic.field import Field
 from ..codes import Code
 from ..errors import RangeError
 from ..events import Dropped, Failed
-from ..graph import graph_of
 from ..machine.wire import MessageType, PartySet, Reader
 from ..params.params import Mode, Round
 from ..primitives import agreement
 from . import keys
 from .authentication import Authentication
+from .graph import graph_of
 from .memory import ServerMemory
 from .messages import (
     AdvertiseKeys,

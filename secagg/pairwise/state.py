@@ -17,13 +17,13 @@ from ..arithmetic.binding import Vector
 from ..arithmetic.field import Field
 from ..codes import Code
 from ..errors import SERVER, DecodeError, ParameterError, StateError
-from ..graph import graph_of
 from ..machine.wire import Reader, bitmap, u8, u32, u64
 from ..params.params import Params, Round
 from ..primitives import seal
 from ..primitives.labels import Label, kdf
 from ..primitives.secret import Secret
 from ..primitives.shamir import LIMBS, Shares
+from .graph import graph_of
 from .memory import ClientMemory, ServerMemory
 from .messages import PublicKeys, ShareKeys, Unmask
 from .transitions import ClientState, ServerState

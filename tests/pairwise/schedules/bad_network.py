@@ -25,9 +25,9 @@ import secagg
 from secagg import SERVER, Mode, Phase
 from secagg.arithmetic.field import Field
 from secagg.events import Job
-from secagg.graph import graph_of
 from secagg.machine.wire import MessageType
 from secagg.pairwise import keys
+from secagg.pairwise.graph import graph_of
 from secagg.pairwise.messages import Delivery, MaskedInput, Roster, Survivors
 from secagg.pairwise.transitions import PHASES
 

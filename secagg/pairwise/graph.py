@@ -12,10 +12,10 @@ from typing import Final, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from .machine.wire import PartySet
-from .params.params import Params
-from .primitives import prg
-from .primitives.labels import Label, hash_parts
+from ..machine.wire import PartySet
+from ..params.params import Params
+from ..primitives import prg
+from ..primitives.labels import Label, hash_parts
 
 
 class Graph(Protocol):
