@@ -9,6 +9,7 @@ import logging
 
 from .arithmetic.field import Field
 from .codes import Code
+from .drivers.executors import run_jobs
 from .encoding.layout import Layout, digest
 from .errors import (
     SERVER,
@@ -35,7 +36,6 @@ from .events import (
     Send,
     Work,
 )
-from .executors import run_jobs
 from .identity.directory import Directory
 from .identity.identity import Identity
 from .ledger.ledger import Ledger, MemoryLedger, Once

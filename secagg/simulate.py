@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .codes import Code
+from .drivers.executors import run_jobs
 from .encoding.layout import Arrays, Layout
 from .errors import SERVER, Aborted, ParameterError, RemoteProtocolError, SecAggError
 from .events import (
@@ -31,7 +32,6 @@ from .events import (
     Send,
     ServerEvent,
 )
-from .executors import run_jobs
 from .identity.directory import Directory
 from .identity.identity import Identity
 from .ledger.ledger import MemoryLedger

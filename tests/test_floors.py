@@ -15,6 +15,7 @@ ROOT = Path(__file__).resolve().parents[1]
 # A package stands for all modules in it. Modules of one floor may import each other, without a
 # cycle. Some modules are still to come (noise, aio, bench, audit, integrations).
 FLOORS = {
+    "secagg.drivers": 6,
     "secagg.arithmetic": 1,
     "secagg.machine": 1,
     "secagg.codes": 1,
@@ -46,7 +47,7 @@ FLOORS = {
     "secagg.bench": 6,
     "secagg.calibration": 6,
     "secagg.cost": 6,
-    "secagg.executors": 6,
+    "secagg.drivers.executors": 6,
     "secagg.identity.command": 6,
     "secagg.selftest": 6,
     "secagg.simulate": 6,

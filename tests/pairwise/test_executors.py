@@ -23,7 +23,7 @@ from refusals import refused
 
 import secagg
 from secagg import Code, Integers, Mode, ParameterError, Params, Phase, Send, Server, Work, run_jobs
-from secagg.executors import ATTEMPTS
+from secagg.drivers.executors import ATTEMPTS
 from secagg.pairwise import unmasking
 from secagg.pairwise.transitions import ServerState
 from secagg.pairwise.unmasking import ExpandJob, SignedKeys

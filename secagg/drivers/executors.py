@@ -13,10 +13,10 @@ from queue import Empty, SimpleQueue
 from threading import TIMEOUT_MAX
 from typing import Any, Final
 
-from .codes import Code
-from .errors import ParameterError, RangeError
-from .events import Job, ServerEvent, Work
-from .pairwise.server import Server
+from ..codes import Code
+from ..errors import ParameterError, RangeError
+from ..events import Job, ServerEvent, Work
+from ..pairwise.server import Server
 
 ATTEMPTS: Final = 3  # of a job on the executor, before it is run here
 

@@ -1,0 +1,1 @@
+"""What carries messages and runs jobs. Drivers know machines by their interfaces alone."""
