@@ -18,8 +18,7 @@ from typing import Final
 import numpy as np
 
 from secagg import Client, FixedPoint, Params, Phase, Server
-from secagg.calibration import Calibration
-from secagg.cost import Estimate, Shape, Units, estimate
+from secagg.cost import Calibration, Estimate, Shape, Units, estimate
 from secagg.params.sparsity import sparse
 from secagg.simulate import Cohort, Run
 

@@ -142,7 +142,7 @@ def test_readme_sum(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
 
 def test_readme_server_and_client_are_python() -> None:
     """The README's loops compile, and name only events that exist."""
-    import secagg.calibration
+    import secagg.cost
 
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
     assert len(blocks) == 5
@@ -155,7 +155,7 @@ def test_readme_server_and_client_are_python() -> None:
 def test_readme_large_cohort(monkeypatch: pytest.MonkeyPatch) -> None:
     """The README's sparse graph is the one that its comment says, and the cost is of its field."""
     import secagg
-    from secagg import calibration, cost
+    from secagg import cost
 
     found = []
 
@@ -163,7 +163,7 @@ def test_readme_large_cohort(monkeypatch: pytest.MonkeyPatch) -> None:
         found.append(of)
         return cost.Units(*[1e-6] * len(dataclasses.fields(cost.Units)))
 
-    monkeypatch.setattr(calibration, "calibrate", calibrate)
+    monkeypatch.setattr(cost, "calibrate", calibrate)
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
     form = secagg.FixedPoint(clip=8.0, bits=20)
     names: dict[str, Any] = {"secagg": secagg, "m": 1000, "form": form}

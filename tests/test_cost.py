@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 
 from secagg import Client, FixedPoint, Integers, Mode, ParameterError, Params, Phase, Server, Suite
-from secagg.calibration import calibrate
-from secagg.cost import Shape, Units, estimate
+from secagg.cost import Shape, Units, calibrate, estimate
 from secagg.simulate import Cohort, Run, introduce
 
 FORMAT = FixedPoint(clip=1.0, bits=12, max_weight=3)

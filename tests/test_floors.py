@@ -45,7 +45,7 @@ FLOORS = {
     "secagg.__main__": 6,
     "secagg.aio": 6,
     "secagg.bench": 6,
-    "secagg.calibration": 6,
+    "secagg.cost.calibration": 6,
     "secagg.cost": 6,
     "secagg.drivers.executors": 6,
     "secagg.identity.command": 6,

@@ -13,22 +13,22 @@ from typing import Final
 
 import numpy as np
 
-from .arithmetic.field import KEY_BYTES, Field
-from .cost import Units
-from .encoding.choice import codec_for
-from .errors import SERVER
-from .machine.ownership import Session, exclusive
-from .machine.wire import HEADER_BYTES, MessageType, PartySet, Reader, header, open_message
-from .pairwise import keys
-from .pairwise.client import Client
-from .pairwise.graph import Complete, Graph, Harary
-from .pairwise.messages import SEALED_BYTES, Delivery, PublicKeys, Roster, ShareKeys, Unmask
-from .pairwise.recovery import rebuild_seeds
-from .params.formats import FixedPoint
-from .params.params import Params, Suite
-from .primitives import agreement, seal, shamir, sign
-from .primitives.labels import DIGEST_BYTES, Label, kdf
-from .primitives.secret import Secret
+from ..arithmetic.field import KEY_BYTES, Field
+from ..encoding.choice import codec_for
+from ..errors import SERVER
+from ..machine.ownership import Session, exclusive
+from ..machine.wire import HEADER_BYTES, MessageType, PartySet, Reader, header, open_message
+from ..pairwise import keys
+from ..pairwise.client import Client
+from ..pairwise.graph import Complete, Graph, Harary
+from ..pairwise.messages import SEALED_BYTES, Delivery, PublicKeys, Roster, ShareKeys, Unmask
+from ..pairwise.recovery import rebuild_seeds
+from ..params.formats import FixedPoint
+from ..params.params import Params, Suite
+from ..primitives import agreement, seal, shamir, sign
+from ..primitives.labels import DIGEST_BYTES, Label, kdf
+from ..primitives.secret import Secret
+from .model import Units
 
 _SESSION: Final = bytes(16)
 _DIGEST: Final = bytes(DIGEST_BYTES)

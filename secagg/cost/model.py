@@ -1,19 +1,19 @@
 """What a round will cost: seconds and bytes of each side, from a few unit costs and counts.
 
 The counts follow from the protocol (`docs/WIRE.md`), the units from timing single kernels on this
-machine (`secagg.calibration`): no round is played. So it also tells about cohorts that no
+machine (`calibration.py`): no round is played. So it also tells about cohorts that no
 simulation holds.
 """
 
 from dataclasses import dataclass
 
-from .codes import Code
-from .errors import ParameterError
-from .machine.wire import HEADER_BYTES
-from .pairwise.messages import SEALED_BYTES
-from .params.params import Mode, Params
-from .primitives import shamir
-from .primitives.labels import DIGEST_BYTES
+from ..codes import Code
+from ..errors import ParameterError
+from ..machine.wire import HEADER_BYTES
+from ..pairwise.messages import SEALED_BYTES
+from ..params.params import Mode, Params
+from ..primitives import shamir
+from ..primitives.labels import DIGEST_BYTES
 
 
 @dataclass(frozen=True, slots=True)
