@@ -12,11 +12,12 @@ from typing import Any, Final, cast
 
 import numpy as np
 
-from secagg import Integers, Params, Server, Work, run_jobs
+from secagg import Integers, Params, ServerMachine, Work, run_jobs
 from secagg.arithmetic.binding import Vector
 from secagg.arithmetic.field import Field
 from secagg.events import Job, ServerEvent
-from secagg.pairwise import keys
+from secagg.machine.jobs import JobBoard
+from secagg.pairwise import derivation
 from secagg.pairwise.messages import PublicKeys
 from secagg.pairwise.recovery import Seeds
 from secagg.pairwise.unmasking import Unmasking
@@ -33,11 +34,15 @@ class _Unmasker:
     """As much of a server as `run_jobs` uses."""
 
     def __init__(self, params: Params) -> None:
-        self.round = params.round()
+        self.session = bytes(16)
+        self.board = JobBoard()
         self.unmasking = Unmasking(params, Field(params.field_bits).zeros(params.vector_length))
 
     def complete(self, job: Job, value: Any) -> list[ServerEvent]:
-        return [Work(more) for more in self.unmasking.complete(job, value)]
+        self.unmasking.take(job, value)
+        if not self.board.finish(job):
+            return []
+        return [Work(more) for more in self.board.hand_out(self.unmasking.next_jobs())]
 
 
 def rows(clients: int, length: int, rounds: int) -> Iterator[Row]:
@@ -72,15 +77,15 @@ def _unmasker(stayed: int, gone: int, length: int) -> Callable[[Executor | None]
         (),
     )
     roster = {
-        party: PublicKeys(b"", agreement.public_key(keys.mask_key(seed, H0, party)))
+        party: PublicKeys(b"", agreement.public_key(derivation.mask_key(seed, H0, party)))
         for party, seed in enumerate(seeds)
     }
 
     def unmask(executor: Executor | None) -> Vector:
         server = _Unmasker(params)
         peers = dict.fromkeys(rebuilt.masks, survivors)
-        jobs = server.unmasking.start(rebuilt, H0, H1, roster, peers)
-        run_jobs(cast(Server, server), [Work(job) for job in jobs], executor)
+        jobs = server.board.hand_out(server.unmasking.start(rebuilt, H0, H1, roster, peers))
+        run_jobs(cast(ServerMachine, server), [Work(job) for job in jobs], executor)
         return server.unmasking.total
 
     return unmask

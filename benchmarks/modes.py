@@ -13,7 +13,7 @@ adds. The ledger is in memory; what one claim a round takes on a disk is measure
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -35,8 +35,9 @@ from secagg import (
     Send,
     SqliteLedger,
 )
+from secagg.events import ClientEvent
 from secagg.machine.wire import MessageType, Reader
-from secagg.pairwise import keys
+from secagg.pairwise import transcript
 from secagg.pairwise.graph import graph_of
 from secagg.pairwise.messages import (
     AdvertiseKeys,
@@ -89,14 +90,19 @@ class Recording:
     def replay(self) -> None:
         """All that the client does in a round, with a fresh one."""
         client = self.member.client()
-        sent = [client.start()]
-        for payload in self.received:
-            for event in client.receive(payload):
+        sent: list[bytes] = []
+
+        def act(events: Iterable[ClientEvent]) -> None:
+            for event in events:
                 match event:
-                    case Send(_, answer):
-                        sent.append(answer)
+                    case Send(_, payload):
+                        sent.append(payload)
                     case InputNeeded():
-                        sent.append(client.submit(self.values))
+                        act(client.submit(self.values))
+
+        act(client.start())
+        for payload in self.received:
+            act(client.receive(payload))
         assert sent == self.sent, "the same client said something else"
 
 
@@ -203,16 +209,16 @@ def signatures_of(recording: Recording, seed: bytes) -> BareSignatures:
     signers = Signatures.read(bodies[MessageType.SIGNATURES], params).signatures
     own = bodies[MessageType.CONSISTENCY].take(sign.SIGNATURE_BYTES)
     h0 = advertised.h0
-    consistent = keys.consistency_digest(keys.h3(masked.h2, survivors, params.cohort))
+    consistent = transcript.consistency_digest(transcript.h3(masked.h2, survivors, params.cohort))
     return BareSignatures(
         seed,
         made=[
-            (keys.entry_digest(h0, party, advertised.keys), advertised.keys.signature),
-            (keys.input_digest(masked.h2, party, masked.packed), masked.proof),
+            (transcript.entry_digest(h0, party, advertised.keys), advertised.keys.signature),
+            (transcript.input_digest(masked.h2, party, masked.packed), masked.proof),
             (consistent, own),
         ],
         verified=[
-            (pinned[peer], keys.entry_digest(h0, peer, entry), entry.signature)
+            (pinned[peer], transcript.entry_digest(h0, peer, entry), entry.signature)
             for peer, entry in roster.items()
             if peer != party
         ]

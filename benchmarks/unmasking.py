@@ -24,10 +24,10 @@ from secagg import Completed, FixedPoint, MemoryLedger, Params, Round, Server, r
 from secagg.arithmetic import binding
 from secagg.arithmetic.field import KEY_BYTES, Field
 from secagg.machine.wire import MessageType, PartySet
-from secagg.pairwise import keys
+from secagg.pairwise import derivation, transcript
 from secagg.pairwise.memory import ServerMemory
 from secagg.pairwise.messages import PublicKeys, Unmask
-from secagg.pairwise.state import StoredServer, seal_server
+from secagg.pairwise.stored import StoredServer, seal_server
 from secagg.pairwise.transitions import ServerState
 from secagg.primitives import agreement, shamir
 
@@ -98,17 +98,17 @@ def waiting(clients: int, length: int, lost: int) -> Waiting:
     """Makes it; the first parties are the lost ones."""
     params = Params(clients, length, FixedPoint(clip=8.0, bits=20))
     agreed, vectors = params.round(), Field(params.field_bits)
-    h0 = keys.h0(agreed, b"")
+    h0 = transcript.h0(agreed, b"")
     parties, gone, survivors = range(clients), range(lost), range(lost, clients)
     mask_seeds = [os.urandom(shamir.SEED_BYTES) for _ in parties]
     self_seeds = [os.urandom(shamir.SEED_BYTES) for _ in parties]
-    secrets = [keys.mask_key(seed, h0, party) for party, seed in enumerate(mask_seeds)]
+    secrets = [derivation.mask_key(seed, h0, party) for party, seed in enumerate(mask_seeds)]
     roster = {
         party: PublicKeys(os.urandom(KEY_BYTES - 1) + b"\0", agreement.public_key(secret))
         for party, secret in enumerate(secrets)
     }
-    h1 = keys.h1(h0, roster, clients)
-    h2 = keys.h2(h1, parties, clients)
+    h1 = transcript.h1(h0, roster, clients)
+    h2 = transcript.h2(h1, parties, clients)
 
     shares = np.empty((clients, clients, shamir.LIMBS), np.uint64)  # holder, dealer
     for dealer in parties:
@@ -126,9 +126,9 @@ def waiting(clients: int, length: int, lost: int) -> Waiting:
     total = rng.integers(0, largest * len(survivors), length, endpoint=True).astype(vectors.dtype)
     masked = total.copy()
     for party in survivors:  # what this client would have added, of what is still in the sum
-        own = [keys.self_key(self_seeds[party], h1, party)]
-        own += [keys.pairwise_key(secrets[party], h1, party, peer, roster) for peer in gone]
-        signs = [1] + [keys.pairwise_sign(party, peer) for peer in gone]
+        own = [derivation.self_key(self_seeds[party], h1, party)]
+        own += [derivation.pairwise_key(secrets[party], h1, party, peer, roster) for peer in gone]
+        signs = [1] + [derivation.pairwise_sign(party, peer) for peer in gone]
         vectors.accumulate(masked, own, signs, params.suite)
 
     memory = ServerMemory(
@@ -138,9 +138,11 @@ def waiting(clients: int, length: int, lost: int) -> Waiting:
         state=ServerState.UNMASK,
         h1=h1,
         h2=h2,
-        h3=keys.h3(h2, survivors, clients),
+        h3=transcript.h3(h2, survivors, clients),
         roster=roster,
-        commitments={party: keys.commitment(self_seeds[party], h1, party) for party in parties},
+        commitments={
+            party: derivation.commitment(self_seeds[party], h1, party) for party in parties
+        },
         survivors=tuple(survivors),
     )
     key = os.urandom(KEY_BYTES)

@@ -55,7 +55,7 @@ def party_step(root: Path, index: int) -> None:
             if isinstance(event, secagg.Send):
                 said.append(event.payload)
             elif isinstance(event, secagg.InputNeeded):
-                said.append(client.submit(values_of(index)))
+                act(client.submit(values_of(index)))
 
     if stored.exists():
         client = secagg.Client.resume(stored.read_bytes(), key, ledger, identity=me, directory=pins)
@@ -64,7 +64,7 @@ def party_step(root: Path, index: int) -> None:
         offer = secagg.Round.decode((root / "offer").read_bytes())
         policy = secagg.Policy(mode=secagg.Mode.MALICIOUS, min_survivors=3)
         client = secagg.Client(offer, index, policy, identity=me, directory=pins, ledger=ledger)
-        said.append(client.start())
+        act(client.start())
     inbox = letters(home)
     for letter in inbox:
         act(client.receive(letter.read_bytes()))
@@ -109,8 +109,8 @@ def server_step(root: Path, deadline: bool) -> None:
     for letter in inbox:
         with contextlib.suppress(secagg.RemoteProtocolError):  # of an earlier phase, mostly
             act(server.receive(int(letter.name.split("-")[0]), letter.read_bytes()))
-    if deadline:
-        act(server.deadline(secagg.Phase(server.state.value)))
+    if deadline and server.phase is not None:
+        act(server.deadline(server.phase))
     if not (home / "result.npz").exists():
         write(snapshot, server.snapshot(key))
     for send in sends:

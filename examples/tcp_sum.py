@@ -100,18 +100,20 @@ async def client(port: int, values: np.ndarray, params: secagg.Params) -> None:
     (index,) = struct.unpack("<I", await read_frame(reader))
     offer = secagg.Round.decode(await read_frame(reader))
     party = secagg.Client(offer, index, secagg.Policy(params=params))
-    await send_frame(writer, party.start())
-    finished = False
-    while not finished:
-        for event in party.receive(await read_frame(reader)):
+
+    async def act(events: list[secagg.events.ClientEvent]) -> None:
+        for event in events:
             match event:
                 case secagg.Send(_, payload):
                     await send_frame(writer, payload)
                 case secagg.InputNeeded():
-                    await send_frame(writer, party.submit(values))
+                    await act(party.submit(values))
                 case secagg.Finished():
-                    finished = True
-    writer.close()
+                    writer.close()
+
+    await act(party.start())
+    while not writer.is_closing():
+        await act(party.receive(await read_frame(reader)))
     await writer.wait_closed()
 
 

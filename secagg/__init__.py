@@ -38,10 +38,11 @@ from .events import (
 )
 from .identity.directory import Directory
 from .identity.identity import Identity
+from .interfaces import ClientMachine, ServerMachine, Status
 from .ledger.ledger import Ledger, MemoryLedger, Once
 from .ledger.sqlite import SqliteLedger
 from .pairwise.client import Client
-from .pairwise.server import Server, Status
+from .pairwise.server import Server
 from .params.formats import FixedPoint, Integers
 from .params.params import Mode, Params, Policy, Round, Suite
 from .simulate import RoundFailedError, SecureSum, secure_sum
@@ -54,6 +55,7 @@ __all__ = [
     "SERVER",
     "Aborted",
     "Client",
+    "ClientMachine",
     "Code",
     "Completed",
     "DecodeError",
@@ -88,6 +90,7 @@ __all__ = [
     "SecureSum",
     "Send",
     "Server",
+    "ServerMachine",
     "SqliteLedger",
     "StateError",
     "Status",

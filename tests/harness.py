@@ -8,6 +8,7 @@ from functools import cache
 from typing import TypeVar
 
 import numpy as np
+from support import the_message
 
 import secagg
 from secagg import (
@@ -189,7 +190,7 @@ class SteppedRound(ServerOutcome):
     def advertise(self, parties: Iterable[int] | None = None) -> dict[int, bytes]:
         """Returns the first messages of these clients (all), by sender."""
         parties = self.clients if parties is None else parties
-        return {party: self.clients[party].start() for party in parties}
+        return {party: the_message(self.clients[party].start()) for party in parties}
 
     def answers(self, parties: Iterable[int] | None = None) -> dict[int, bytes]:
         """The messages with which clients answer what the server last sent to them."""
@@ -200,9 +201,8 @@ class SteppedRound(ServerOutcome):
                 if isinstance(event, Send):
                     messages[party] = event.payload
                 elif isinstance(event, secagg.InputNeeded):
-                    messages[party] = self.clients[party].submit(
-                        input_of(party, self.params.length)
-                    )
+                    masked = self.clients[party].submit(input_of(party, self.params.length))
+                    messages[party] = the_message(masked)
         return messages
 
     def until(self, phase: Phase) -> dict[int, bytes]:
@@ -268,7 +268,7 @@ class Network(ServerOutcome):
         """Starts the server and every client."""
         self.take_events(self.server.start())
         for party, client in self.clients.items():
-            self.send_up(party, client.start())
+            self.act(party, client.start())
         return self
 
     def clone(self) -> "Network":
@@ -299,16 +299,20 @@ class Network(ServerOutcome):
                 self.take_events(self.server.receive(message.sender, message.payload))
                 return
             client = self.clients[message.receiver]
-            for event in client.receive(message.payload):
-                if isinstance(event, Send):
-                    self.send_up(client.index, event.payload)
-                elif isinstance(event, secagg.InputNeeded):
-                    length = client.round.params.length
-                    self.send_up(client.index, client.submit(input_of(client.index, length)))
+            self.act(client.index, client.receive(message.payload))
         except secagg.RemoteProtocolError as error:
             self.refusals.append(error)
         except secagg.Aborted as error:
             self.aborts[message.receiver] = error.code
+
+    def act(self, party: int, events: Iterable[object]) -> None:
+        """Does what a client asks for."""
+        for event in events:
+            if isinstance(event, Send):
+                self.send_up(party, event.payload)
+            elif isinstance(event, secagg.InputNeeded):
+                client = self.clients[party]
+                self.act(party, client.submit(input_of(party, client.round.params.length)))
 
     def send_up(self, party: int, payload: bytes) -> None:
         last = self.drops.get(party)

@@ -76,7 +76,8 @@ def arguments(call: ast.Call) -> list[ast.expr]:
 
 def passes_on(part: ast.expr) -> bool:
     """Returns whether an argument is a code that comes from elsewhere."""
-    part = part.args[-1] if isinstance(part, ast.Call) else part  # cast("Code", run.code)
+    if isinstance(part, ast.Call) and part.args:  # cast("Code", run.code)
+        part = part.args[-1]
     return ast.unparse(part).split(".")[-1] == "code"
 
 

@@ -87,7 +87,7 @@ def test_seconds_follow_the_units(name: str, unused: set[str]) -> None:
 
 def test_agreements_count_as_the_protocol_makes_them(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two a neighbour for a client, one a lost pair for the server: the real calls."""
-    from secagg.pairwise import client_steps, keys
+    from secagg.pairwise import client_steps, derivation
     from secagg.primitives import agreement
 
     true, calls = agreement.agree, 0
@@ -98,7 +98,7 @@ def test_agreements_count_as_the_protocol_makes_them(monkeypatch: pytest.MonkeyP
         return true(secret, peer)
 
     monkeypatch.setattr(client_steps.agreement, "agree", counted)
-    monkeypatch.setattr(keys, "agree", counted)
+    monkeypatch.setattr(derivation, "agree", counted)
     params, lost = SHAPES["complete"], 2
     play(params, lost)
     only = {field.name: 0.0 for field in dataclasses.fields(Units)}

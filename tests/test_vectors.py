@@ -34,7 +34,7 @@ import secagg
 from secagg import Phase, Round
 from secagg.arithmetic.field import Field
 from secagg.encoding.choice import codec_for
-from secagg.pairwise import keys
+from secagg.pairwise import derivation, transcript
 from secagg.pairwise.graph import graph_of
 from secagg.pairwise.messages import PublicKeys
 from secagg.primitives import agreement, shamir
@@ -169,7 +169,7 @@ def test_the_values_on_the_way(name: str) -> None:
     vector = ROUNDS[name]
     agreed, n = round_of(vector), vector["params"]["cohort"]
     directory = pinned(vector)
-    h0 = keys.h0(agreed, directory.encode() if directory else b"")
+    h0 = transcript.h0(agreed, directory.encode() if directory else b"")
     sets, chain = vector["sets"], vector["transcript"]
     roster = {}
     for one in vector["messages"]:
@@ -177,33 +177,33 @@ def test_the_values_on_the_way(name: str) -> None:
             entry = sent(one)[52:]
             roster[one["from"]] = PublicKeys(entry[:32], entry[32:64], entry[64:])
     assert chain["h0"] == h0.hex()
-    h1, field = keys.h1(h0, roster, n), Field(agreed.params.field_bits)
+    h1, field = transcript.h1(h0, roster, n), Field(agreed.params.field_bits)
     if chain["h1"]:
         assert chain["h1"] == h1.hex()
     if chain["h2"]:
-        assert chain["h2"] == keys.h2(h1, sets["u2"], n).hex()
+        assert chain["h2"] == transcript.h2(h1, sets["u2"], n).hex()
     if chain["h3"]:
-        assert chain["h3"] == keys.h3(bytes.fromhex(chain["h2"]), sets["u3"], n).hex()
+        assert chain["h3"] == transcript.h3(bytes.fromhex(chain["h2"]), sets["u3"], n).hex()
     encoded = {}
     for got in vector["derived"]:
         u = got["index"]
         drawn = {one["name"]: bytes.fromhex(one["bytes"]) for one in vector["parties"][u]["random"]}
-        mask_sk = keys.mask_key(drawn["mask_seed"], h0, u)
+        mask_sk = derivation.mask_key(drawn["mask_seed"], h0, u)
         assert got["mask_sk"] == mask_sk.hex()
         assert got["mask_pk"] == agreement.public_key(mask_sk).hex() == roster[u].mask.hex()
         assert got["channel_pk"] == agreement.public_key(drawn["channel_sk"]).hex()
         if got["commitment"]:
-            assert got["commitment"] == keys.commitment(drawn["self_seed"], h1, u).hex()
-            assert got["self_key"] == keys.self_key(drawn["self_seed"], h1, u).hex()
+            assert got["commitment"] == derivation.commitment(drawn["self_seed"], h1, u).hex()
+            assert got["self_key"] == derivation.self_key(drawn["self_seed"], h1, u).hex()
             near = vector.get("neighbours", [roster.keys() - {v} for v in range(n)])[u]
             assert [int(v) for v in got["channel_keys"]] == sorted(roster.keys() & near)
             for v, key in got["channel_keys"].items():
                 shared = agreement.agree(drawn["channel_sk"], roster[int(v)].channel)
-                assert key == keys.channel_key(shared, h1, u, int(v), roster).hex()
+                assert key == derivation.channel_key(shared, h1, u, int(v), roster).hex()
         if got["pairwise_keys"]:
             assert [int(v) for v in got["pairwise_keys"]] == [v for v in sets["u2"] if v in near]
             for v, key in got["pairwise_keys"].items():
-                assert key == keys.pairwise_key(mask_sk, h1, u, int(v), roster).hex()
+                assert key == derivation.pairwise_key(mask_sk, h1, u, int(v), roster).hex()
             values, weight = values_of(vector, u)
             of_rounding = codec_for(agreed.params).encode(
                 np.array(values), weight, lambda _, drawn=drawn: drawn["rounding_key"]

@@ -16,9 +16,9 @@ import numpy as np
 from ..arithmetic.field import KEY_BYTES, Field
 from ..encoding.choice import codec_for
 from ..errors import SERVER
-from ..machine.ownership import Session, exclusive
+from ..machine.ownership import Owned, exclusive
 from ..machine.wire import HEADER_BYTES, MessageType, PartySet, Reader, header, open_message
-from ..pairwise import keys
+from ..pairwise import derivation, transcript
 from ..pairwise.client import Client
 from ..pairwise.graph import Complete, Graph, Harary
 from ..pairwise.messages import SEALED_BYTES, Delivery, PublicKeys, Roster, ShareKeys, Unmask
@@ -136,7 +136,7 @@ def _plain() -> dict[str, Piece]:
     return {
         "begin": _several(lambda: Client(agreed, 0).start()),
         "base": _several(lambda: agreement.public_key(key)),
-        "derive": _several(lambda: keys.commitment(key, _DIGEST, 0)),
+        "derive": _several(lambda: derivation.commitment(key, _DIGEST, 0)),
         "sign": _several(lambda: sign.sign(key, _DIGEST)),
         "verify": _several(lambda: sign.verify(verifier, _DIGEST, signature)),
         "message": _several(lambda: _Listener().receive(message)),
@@ -263,7 +263,7 @@ def _recovering(graph: Graph, degree: int) -> Callable[[], object]:
     n, seed = _CLIENTS, bytes(shamir.SEED_BYTES)
     params = Params(n, 1, _FORMAT, min_survivors=n, colluders=0, degree=degree)
     members = PartySet.of(range(n), n)
-    commitments = {party: keys.commitment(seed, _DIGEST, party) for party in range(n)}
+    commitments = {party: derivation.commitment(seed, _DIGEST, party) for party in range(n)}
     shares = np.zeros((degree + 1 if degree else n, shamir.LIMBS), np.uint64)  # of zero
     messages = [
         Unmask(PartySet.of(graph.holders(party, members), n), shares).encode(_SESSION, n)
@@ -285,7 +285,7 @@ def _entry() -> PublicKeys:
     return PublicKeys(os.urandom(KEY_BYTES - 1) + b"\1", os.urandom(KEY_BYTES - 1) + b"\1")
 
 
-class _Listener(Session):
+class _Listener(Owned):
     """A party that only opens what it is sent."""
 
     @exclusive
@@ -307,7 +307,7 @@ class _Neighbourhood:
         self._pair = bytes(2 * shamir.SHARE_BYTES)
         self._inbound = {peer: Secret(os.urandom(KEY_BYTES)) for peer in range(1, n)}
         self._sealed = b"".join(
-            seal.seal(key.expose(), self._pair, keys.channel_data(self._h1, peer, 0))
+            seal.seal(key.expose(), self._pair, derivation.channel_data(self._h1, peer, 0))
             for peer, key in self._inbound.items()
         )
         self._held = {peer: np.zeros(2 * shamir.LIMBS, np.uint64) for peer in range(1, n)}
@@ -322,24 +322,24 @@ class _Neighbourhood:
 
     def believe(self) -> None:
         """Hashes a roster."""
-        keys.believed(self._h1, self._roster, self._params.cohort)
+        transcript.roster_digest(self._h1, self._roster, self._params.cohort)
 
     def greet(self) -> None:
         """Seals shares for everybody."""
         sealed, inbound = {}, {}
         for peer in self._inbound:
             shared = agreement.agree(self._secret, self._roster[peer].channel)
-            key = keys.channel_key(shared, self._h1, 0, peer, self._roster)
-            data = keys.channel_data(self._h1, 0, peer)
+            key = derivation.channel_key(shared, self._h1, 0, peer, self._roster)
+            data = derivation.channel_data(self._h1, 0, peer)
             sealed[peer] = seal.seal(key, self._pair, data)
-            inbound[peer] = Secret(keys.channel_key(shared, self._h1, peer, 0, self._roster))
+            inbound[peer] = Secret(derivation.channel_key(shared, self._h1, peer, 0, self._roster))
         ShareKeys(_DIGEST, _DIGEST, sealed).encode(_SESSION)
 
     def hear(self) -> None:
         """Opens everybody's shares, and agrees on masks."""
         reader, opened = Reader(self._sealed, SERVER), {}
         for peer, key in self._inbound.items():
-            data = keys.channel_data(self._h1, peer, 0)
+            data = derivation.channel_data(self._h1, peer, 0)
             opened[peer] = seal.unseal(key.expose(), reader.take(SEALED_BYTES), data) or b""
         shares, _ = shamir.split_shares(b"".join(opened.values()))
         rows = shares.reshape(-1, 2 * shamir.LIMBS)
@@ -351,7 +351,9 @@ class _Neighbourhood:
     def pairs(self) -> list[bytes]:
         """The keys of pairwise masks with everybody."""
         roster = self._roster
-        return [keys.pairwise_key(self._secret, self._h1, 0, peer, roster) for peer in self._held]
+        return [
+            derivation.pairwise_key(self._secret, self._h1, 0, peer, roster) for peer in self._held
+        ]
 
     def answer(self) -> None:
         """Gives everybody's shares away."""

@@ -16,7 +16,7 @@ from typing import Any, Final
 from ..codes import Code
 from ..errors import ParameterError, RangeError
 from ..events import Job, ServerEvent, Work
-from ..pairwise.server import Server
+from ..interfaces import ServerMachine
 
 ATTEMPTS: Final = 3  # of a job on the executor, before it is run here
 
@@ -24,7 +24,7 @@ _log: Final = logging.getLogger("secagg")
 
 
 def run_jobs(
-    server: Server,
+    server: ServerMachine,
     events: Iterable[ServerEvent],
     executor: Executor | None = None,
     *,
@@ -71,7 +71,7 @@ class _Run:
     """The jobs of one call of `run_jobs`: each waits, or is with the executor, or is done."""
 
     def __init__(
-        self, server: Server, events: Iterable[ServerEvent], executor: Executor | None
+        self, server: ServerMachine, events: Iterable[ServerEvent], executor: Executor | None
     ) -> None:
         self._server = server
         self._executor = executor
@@ -158,4 +158,4 @@ class _Run:
         self._executor = None
 
     def _warn(self, what: str) -> None:
-        _log.warning("%s: %s", self._server.round.session.hex(), what)
+        _log.warning("%s: %s", self._server.session.hex(), what)

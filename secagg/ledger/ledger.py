@@ -3,14 +3,11 @@
 A client that contributes twice in one context reveals differences of sums to a server that claims
 to have lost the round; one that is restored twice from the same stored state could answer for two
 survivor sets. Neither can be seen from within one object, so the application gives client and
-server a ledger: `SqliteLedger` (`sqlite_ledger.py`), or its own.
+server a ledger: `SqliteLedger` (`sqlite.py`), or its own.
 """
 
 from enum import StrEnum
 from typing import Protocol, runtime_checkable
-
-from ..codes import Code
-from ..errors import ParameterError, StateError
 
 
 class Once(StrEnum):
@@ -37,25 +34,6 @@ class Ledger(Protocol):
         The claim is durable before this returns. Whatever keeps it from being so is raised, best
         as a `StateError`: then nothing leaves the party.
         """
-
-
-def claim(ledger: Ledger, what: Once, key: bytes) -> bool:
-    """What the ledger says; StateError if that is neither True nor False (a coroutine, say)."""
-    answer = ledger.claim(what, key)
-    if not isinstance(answer, bool):
-        raise StateError(
-            f"a ledger answers True or False, not {type(answer).__name__}", Code.NO_LEDGER
-        )
-    return answer
-
-
-def require_ledger(ledger: object) -> Ledger:
-    """The same, if it is a ledger; ParameterError otherwise."""
-    if not isinstance(ledger, Ledger):
-        raise ParameterError(
-            f"a ledger has a method `claim`; {type(ledger).__name__} has none", Code.NO_LEDGER
-        )
-    return ledger
 
 
 class MemoryLedger:

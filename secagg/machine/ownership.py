@@ -1,9 +1,10 @@
-"""What client and server have in common as objects: one process, one call at a time."""
+"""Rules for objects that hold keys of a round: one process, one call at a time, no half step."""
 
 import functools
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Concatenate, Final, NoReturn, ParamSpec, TypeVar
 
 from ..codes import Code
@@ -11,9 +12,9 @@ from ..errors import LocalProtocolError
 
 P = ParamSpec("P")
 R = TypeVar("R")
-S = TypeVar("S", bound="Session")
+O = TypeVar("O", bound="Owned")  # noqa: E741
 
-# One entry a fork between the first process and this one: process ids come again.
+# Grows by one entry at each fork, because the system uses process ids again.
 _forks: Final[list[None]] = []
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=lambda: _forks.append(None))
@@ -23,11 +24,11 @@ def _process() -> tuple[int, int]:
     return os.getpid(), len(_forks)
 
 
-class Session:
-    """A party of one round. It belongs to the process that made it, and is never duplicated.
+class Owned:
+    """An object that belongs to the process that made it and is never duplicated.
 
-    A fork, a copy or an unpickled twin would use the same keys again; two answers under the same
-    masks give away the difference of what they cover.
+    A fork, a copy or an unpickled twin would use the same keys again, and two answers under the
+    same masks reveal the difference of the inputs that they cover.
     """
 
     def __init__(self) -> None:
@@ -39,13 +40,15 @@ class Session:
         raise TypeError(f"a {type(self).__name__} is neither copied nor pickled")
 
 
-def exclusive(method: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[S, P], R]:
-    """A method that threads enter one after the other, and that neither a forked child may call nor
-    anybody (a signal handler, a callback) from within another one.
+def exclusive(method: Callable[Concatenate[O, P], R]) -> Callable[Concatenate[O, P], R]:
+    """Makes threads enter a method of an `Owned` object one after the other.
+
+    The method then refuses a call by a forked child, and one from within another call (by a signal
+    handler or a callback).
     """
 
     @functools.wraps(method)
-    def guarded(self: S, /, *args: P.args, **kwargs: P.kwargs) -> R:
+    def guarded(self: O, /, *args: P.args, **kwargs: P.kwargs) -> R:
         if self._owner != _process():
             raise LocalProtocolError(
                 f"a {type(self).__name__} is used by the process that made it, not by a forked "
@@ -64,3 +67,24 @@ def exclusive(method: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[S,
                 self._busy = False
 
     return guarded
+
+
+@contextmanager
+def fails_if_interrupted(
+    fail: Callable[[], None], harmless: type[Exception] | tuple[type[Exception], ...]
+) -> Iterator[None]:
+    """Ends a machine whose step was interrupted, by Ctrl-C or for lack of memory, say.
+
+    Half of the step may have been done: a vector may be in the sum and not counted.
+
+    Args:
+        fail: ends the machine and wipes what it knows.
+        harmless: exceptions after which the state is as it was; they end nothing.
+    """
+    try:
+        yield
+    except harmless:
+        raise
+    except BaseException:
+        fail()
+        raise

@@ -13,7 +13,7 @@ from ..identity.directory import Directory
 from ..identity.identity import Identity
 from ..params.params import Mode, Params
 from ..primitives import sign
-from . import keys
+from . import transcript
 from .messages import PublicKeys
 
 
@@ -63,11 +63,11 @@ class Checksums:
 
     def prove_input(self, h2: bytes, party: int, packed: bytes) -> bytes:
         """The checksum."""
-        return keys.checksum(h2, party, packed)
+        return transcript.checksum(h2, party, packed)
 
     def input_valid(self, h2: bytes, party: int, packed: bytes, proof: bytes) -> bool:
         """Whether the checksum fits."""
-        return proof == keys.checksum(h2, party, packed)
+        return proof == transcript.checksum(h2, party, packed)
 
     def sign_consistency(self, h3: bytes) -> bytes:
         """There is no such step in this mode."""
@@ -99,29 +99,31 @@ class Signatures:
 
     def sign_entry(self, h0: bytes, party: int, entry: PublicKeys) -> PublicKeys:
         """The entry with a signature."""
-        signature = self._sign(keys.entry_digest(h0, party, entry))
+        signature = self._sign(transcript.entry_digest(h0, party, entry))
         return PublicKeys(entry.channel, entry.mask, signature)
 
     def entry_valid(self, h0: bytes, party: int, entry: PublicKeys) -> bool:
         """Whether the pinned key of the party verifies it."""
-        digest = keys.entry_digest(h0, party, entry)
+        digest = transcript.entry_digest(h0, party, entry)
         return sign.verify(self._verify_keys[party], digest, entry.signature)
 
     def prove_input(self, h2: bytes, party: int, packed: bytes) -> bytes:
         """The signature."""
-        return self._sign(keys.input_digest(h2, party, packed))
+        return self._sign(transcript.input_digest(h2, party, packed))
 
     def input_valid(self, h2: bytes, party: int, packed: bytes, proof: bytes) -> bool:
         """Whether the pinned key of the party verifies it."""
-        return sign.verify(self._verify_keys[party], keys.input_digest(h2, party, packed), proof)
+        return sign.verify(
+            self._verify_keys[party], transcript.input_digest(h2, party, packed), proof
+        )
 
     def sign_consistency(self, h3: bytes) -> bytes:
         """The signature."""
-        return self._sign(keys.consistency_digest(h3))
+        return self._sign(transcript.consistency_digest(h3))
 
     def consistency_valid(self, h3: bytes, party: int, signature: bytes) -> bool:
         """Whether the pinned key of the party verifies it."""
-        return sign.verify(self._verify_keys[party], keys.consistency_digest(h3), signature)
+        return sign.verify(self._verify_keys[party], transcript.consistency_digest(h3), signature)
 
 
 def for_client(

@@ -22,26 +22,27 @@ from ..errors import (
 from ..events import ClientEvent, Finished, InputNeeded, Randomness, Send
 from ..identity.directory import Directory
 from ..identity.identity import Identity
-from ..ledger.ledger import Ledger, Once, claim, require_ledger
-from ..machine.ownership import Session, exclusive
+from ..ledger.ledger import Ledger
+from ..machine.claims import claim_contribution, claim_resumption, require_ledger
+from ..machine.ownership import Owned, exclusive, fails_if_interrupted
 from ..machine.wire import MessageType, open_message
 from ..params.formats import require_int
 from ..params.params import Mode, Params, Policy, Round
 from ..primitives import agreement, shamir
 from ..primitives.secret import Secret, draw
-from . import keys
+from . import derivation, transcript
 from .authentication import for_client
 from .client_steps import ClientSteps
 from .memory import ClientMemory
 from .messages import AdvertiseKeys, PublicKeys
-from .state import StoredClient, open_client, seal_client
+from .stored import StoredClient, open_client, seal_client
 from .transitions import CLIENT, Call, ClientState, Input, step, takes
 
 _log: Final = logging.getLogger("secagg")
 _DEFAULT_POLICY: Final = Policy()
 
 
-class Client(Session):
+class Client(Owned):
     """One party of one round; use a fresh object for every round.
 
     Threads take turns on it; a forked child may not use it.
@@ -76,12 +77,12 @@ class Client(Session):
         policy.check(agreed)
         require_int("index", index, 0, agreed.params.cohort - 1)
         authentication = for_client(agreed.params, index, identity, directory)
-        record = _record(agreed.params, policy, ledger)
-        h0 = keys.h0(agreed, authentication.pinned)
+        claims = _ledger_for(agreed.params, policy, ledger)
+        h0 = transcript.h0(agreed, authentication.pinned)
         channel_secret = Secret(draw(random, agreement.SECRET_KEY_BYTES))
         mask_seed = Secret(draw(random, shamir.SEED_BYTES))
         self_seed = Secret(draw(random, shamir.SEED_BYTES))
-        mask_secret = Secret(keys.mask_key(mask_seed.expose(), h0, index))
+        mask_secret = Secret(derivation.mask_key(mask_seed.expose(), h0, index))
         advertised = PublicKeys(
             agreement.public_key(channel_secret.expose()),
             agreement.public_key(mask_secret.expose()),
@@ -89,12 +90,13 @@ class Client(Session):
         entry = authentication.sign_entry(h0, index, advertised)
         memory = ClientMemory(entry, channel_secret, mask_seed, self_seed, mask_secret)
         steps = ClientSteps(agreed, h0, index, authentication, memory, random)
-        self._set_up(steps, record)
+        self._set_up(steps, claims)
 
     def _set_up(self, steps: ClientSteps, ledger: Ledger | None) -> None:
         super().__init__()
         self.round = steps.round
         self.index = steps.index
+        self.session = steps.round.session
         self._table = CLIENT[steps.round.params.mode]
         self._steps = steps
         self._ledger = ledger
@@ -112,7 +114,7 @@ class Client(Session):
     ) -> "Client":
         """The client that `suspend` stored, in whatever process. Works once for each stored state.
 
-        What it said last is in `resend()`.
+        Its last reply is in `resend()`.
 
         Args:
             stored: what `suspend` gave.
@@ -129,7 +131,7 @@ class Client(Session):
         state = open_client(stored, key)
         params = state.round.params
         authentication = for_client(params, state.index, identity, directory)
-        if keys.h0(state.round, authentication.pinned) != state.h0:
+        if transcript.h0(state.round, authentication.pinned) != state.h0:
             raise StateError(
                 "the directory is another one than when this client was suspended",
                 Code.WRONG_DIRECTORY,
@@ -137,8 +139,7 @@ class Client(Session):
         steps = ClientSteps(
             state.round, state.h0, state.index, authentication, state.memory, random
         )
-        if not claim(require_ledger(ledger), Once.RESUMPTION, state.id):
-            raise StateError("this stored client was resumed before", Code.REPEATED_RESUMPTION)
+        claim_resumption(require_ledger(ledger), state.id)
         client = cls.__new__(cls)
         client._set_up(steps, ledger if state.once else None)
         return client
@@ -163,22 +164,22 @@ class Client(Session):
     # -- what the caller does -------------------------------------------------------------
 
     @exclusive
-    def start(self) -> bytes:
-        """The first message to the server.
+    def start(self) -> list[ClientEvent]:
+        """Begins the round with this party's keys, as the first message to the server.
 
         Raises:
             LocalProtocolError: called twice.
         """
         memory = self._memory
         self._advance(Call.START)
-        memory.said = AdvertiseKeys(self._steps.h0, memory.keys).encode(self.round.session)
-        return memory.said
+        memory.last_reply = AdvertiseKeys(self._steps.h0, memory.keys).encode(self.session)
+        return self._last_reply()
 
     @exclusive
     def receive(self, data: bytes) -> list[ClientEvent]:
-        """Takes one message from the server and says what to do.
+        """Takes one message from the server and returns what to do next.
 
-        A repetition of the last message that was accepted gets the same answer, of an earlier one
+        A repetition of the last message that was accepted gets the same reply, of an earlier one
         none.
 
         Raises:
@@ -187,11 +188,10 @@ class Client(Session):
             Aborted: going on would be unsafe; the client is finished and wiped.
             LocalProtocolError: not bytes, or the identity to sign with was wiped.
         """
-        session = self.round.session
-        kind, reader, digest = open_message(data, SERVER, session)
+        kind, reader, digest = open_message(data, SERVER, self.session)
         memory = self._memory
         if memory.accepted.get(kind) == digest:
-            return self._said() if kind == memory.latest else []
+            return self._last_reply() if kind == memory.latest else []
         cause = next((known for known in self._table[self.state] if known == kind), None)
         if not isinstance(cause, MessageType):
             raise RemoteProtocolError(
@@ -199,24 +199,24 @@ class Client(Session):
                 f"message of type {kind:#04x} while {self.state.value}",
                 Code.OUT_OF_ORDER if takes(self._table, kind) else Code.MALFORMED,
             )
-        try:
-            events = self._steps.handle(cause, reader)
+        with fails_if_interrupted(
+            self._end, harmless=(Aborted, RemoteProtocolError, LocalProtocolError)
+        ):
+            try:
+                events = self._steps.handle(cause, reader)
+            except Aborted as unsafe:
+                self._give_up(unsafe)
+                raise
             self._advance(cause)
             memory.accepted[kind], memory.latest = digest, kind
-            memory.said = next((event.payload for event in events if isinstance(event, Send)), b"")
-        except Aborted as unsafe:
-            self._give_up(unsafe)
-            raise
-        except (RemoteProtocolError, LocalProtocolError):
-            raise  # nothing has changed
-        except BaseException:  # out of memory, interrupted: perhaps half of it was done
-            self._end()
-            raise
+            memory.last_reply = next(
+                (each.payload for each in events if isinstance(each, Send)), b""
+            )
         return events
 
     @exclusive
-    def submit(self, values: ArrayLike, weight: int = 1) -> bytes:
-        """The masked input, to be sent to the server. Call it once, after `InputNeeded`.
+    def submit(self, values: ArrayLike, weight: int = 1) -> list[ClientEvent]:
+        """Masks the input for the server. Call it once, after `InputNeeded`.
 
         How many values were clipped is in `clipped` afterwards.
 
@@ -229,7 +229,7 @@ class Client(Session):
             Aborted: this identity has contributed in this context before, says the ledger.
             StateError: the ledger failed; nothing has changed, and nothing may leave. (If it had
                 stored the claim all the same, trying again is an `Aborted`.)
-            LocalProtocolError: not the time for it.
+            LocalProtocolError: no input is needed now.
         """
         memory = self._memory
         if Call.SUBMIT not in self._table[self.state]:
@@ -237,19 +237,21 @@ class Client(Session):
         message, clipped = self._steps.mask(values, weight)
         self._claim_contribution()
         self._advance(Call.SUBMIT)  # before anything else: these masks serve once
-        memory.clipped, memory.said = clipped, message
+        memory.clipped, memory.last_reply = clipped, message
         for key in memory.mask_keys:
             key.wipe()
-        return message
+        return self._last_reply()
 
     @exclusive
     def resend(self) -> list[ClientEvent]:
-        """What this client said or asked for last, for a connection that was lost or a process that
-        ended: the same bytes, never computed anew.
+        """Returns the last reply or request again, with the same bytes.
+
+        For a connection that was lost, or a process that ended: nothing is computed anew.
         """
         if self.state is ClientState.AWAITING_INPUT:
             return [InputNeeded()]
-        return [*self._said(), *([Finished()] if self.state is ClientState.FINISHED else [])]
+        finished = self.state is ClientState.FINISHED
+        return [*self._last_reply(), *([Finished()] if finished else [])]
 
     @exclusive
     def suspend(self, key: bytes) -> bytes:
@@ -275,8 +277,8 @@ class Client(Session):
 
     @exclusive
     def wipe(self) -> None:
-        """Gives up the round, unless it is finished: every secret is overwritten, and what was said
-        last is forgotten.
+        """Gives up the round, unless it is finished: every secret is overwritten, and the
+        last reply is forgotten.
         """
         self._end()
 
@@ -284,7 +286,7 @@ class Client(Session):
 
     def _forget(self) -> None:
         self._memory.erase()
-        self._memory.said = b""
+        self._memory.last_reply = b""
 
     def _end(self) -> None:
         if Call.ABORT in self._table[self.state]:
@@ -297,28 +299,27 @@ class Client(Session):
             "%s: %r aborted: %s [%s]", self.round.session.hex(), self, unsafe.reason, unsafe.code
         )
 
-    def _said(self) -> list[ClientEvent]:
-        return [Send(SERVER, self._memory.said)] if self._memory.said else []
+    def _last_reply(self) -> list[ClientEvent]:
+        reply = self._memory.last_reply
+        return [Send(SERVER, reply)] if reply else []
 
     def _claim_contribution(self) -> None:
-        """Raises unless this is this identity's only contribution in this context."""
         if self._ledger is None:
             return
-        key = self._steps.authentication.verify_key + self.round.context
-        if not claim(self._ledger, Once.CONTRIBUTION, key):
-            unsafe = Aborted(
-                "this identity has contributed in this context before", Code.REPEATED_CONTRIBUTION
-            )
+        verify_key = self._steps.authentication.verify_key
+        try:
+            claim_contribution(self._ledger, verify_key, self.round.context)
+        except Aborted as unsafe:
             self._give_up(unsafe)
-            raise unsafe
+            raise
 
     def _advance(self, cause: Input) -> None:
         self._memory.state = step(self._table, self.state, cause)
         _log.debug("%s: %r", self.round.session.hex(), self)
 
 
-def _record(params: Params, policy: Policy, ledger: Ledger | None) -> Ledger | None:
-    """Where contributions are claimed, if they are."""
+def _ledger_for(params: Params, policy: Policy, ledger: Ledger | None) -> Ledger | None:
+    """Returns the ledger in which contributions are claimed, if they are."""
     if params.mode == Mode.SEMI_HONEST:
         if ledger is not None:
             raise ParameterError(

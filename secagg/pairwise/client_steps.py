@@ -19,7 +19,7 @@ from ..machine.wire import MessageType, PartySet, Reader
 from ..params.params import Mode, Round
 from ..primitives import agreement, seal, shamir
 from ..primitives.secret import Secret, draw
-from . import keys
+from . import derivation, transcript
 from .authentication import Authentication
 from .graph import graph_of
 from .memory import ClientMemory
@@ -76,7 +76,7 @@ class ClientSteps:
         encoded = codec_for(self._params).encode(values, weight, self._random)
         field = Field(self._params.field_bits)
         peers = self._graph.neighbours(self.index, memory.members)
-        signs = [1] + [keys.pairwise_sign(self.index, peer) for peer in peers]
+        signs = [1] + [derivation.pairwise_sign(self.index, peer) for peer in peers]
         masked = field.accumulate(
             encoded.vector,
             [key.expose() for key in memory.mask_keys],
@@ -132,8 +132,8 @@ class ClientSteps:
             if peer != self.index:
                 self._check_entry(peer, entry)
         cohort = self._params.cohort
-        h1 = message.h1 or keys.h1(self.h0, roster, cohort)
-        believed = keys.believed(h1, roster, cohort) if message.h1 else h1
+        h1 = message.h1 or transcript.h1(self.h0, roster, cohort)
+        roster_digest = transcript.roster_digest(h1, roster, cohort) if message.h1 else h1
         shares = shamir.deal(
             [memory.mask_seed.expose(), memory.self_seed.expose()],
             self._params.threshold,
@@ -155,18 +155,20 @@ class ClientSteps:
             except agreement.WeakKeyError as error:
                 raise Aborted(f"channel key of party {peer}: {error}", Code.WEAK_KEY) from None
             sealed[peer] = seal.seal(
-                keys.channel_key(shared, h1, self.index, peer, roster),
+                derivation.channel_key(shared, h1, self.index, peer, roster),
                 packed[row * size : (row + 1) * size],
-                keys.channel_data(h1, self.index, peer),
+                derivation.channel_data(h1, self.index, peer),
             )
-            inbound[peer] = Secret(keys.channel_key(shared, h1, peer, self.index, roster))
+            inbound[peer] = Secret(derivation.channel_key(shared, h1, peer, self.index, roster))
         shares.fill(0)
         memory.channel_secret.wipe()
         memory.advertised, memory.h1, memory.roster = message.members, h1, roster
         memory.inbound = inbound
         memory.held = {self.index: held}
-        commitment = keys.commitment(memory.self_seed.expose(), h1, self.index)
-        return [Send(SERVER, ShareKeys(believed, commitment, sealed).encode(self.round.session))]
+        commitment = derivation.commitment(memory.self_seed.expose(), h1, self.index)
+        return [
+            Send(SERVER, ShareKeys(roster_digest, commitment, sealed).encode(self.round.session))
+        ]
 
     def _check_entry(self, party: int, entry: PublicKeys) -> None:
         """Refuses an entry that its party did not sign, or whose keys are weak."""
@@ -197,17 +199,17 @@ class ClientSteps:
                 Code.SHARES,
             )
         secret = memory.mask_secret.expose()
-        mask_keys = [Secret(keys.self_key(memory.self_seed.expose(), memory.h1, self.index))]
+        mask_keys = [Secret(derivation.self_key(memory.self_seed.expose(), memory.h1, self.index))]
         for peer in message.sealed:
             try:
-                key = keys.pairwise_key(secret, memory.h1, self.index, peer, memory.roster)
+                key = derivation.pairwise_key(secret, memory.h1, self.index, peer, memory.roster)
             except agreement.WeakKeyError as error:
                 raise Aborted(f"mask key of party {peer}: {error}", Code.WEAK_KEY) from None
             mask_keys.append(Secret(key))
         memory.held |= opened
         memory.mask_keys = mask_keys
         memory.members = members
-        memory.h2 = keys.h2(memory.h1, members, self._params.cohort)
+        memory.h2 = transcript.h2(memory.h1, members, self._params.cohort)
         for used in (
             memory.mask_secret,
             memory.mask_seed,
@@ -223,7 +225,7 @@ class ClientSteps:
         for peer, ciphertext in message.sealed.items():
             key = self.memory.inbound[peer].expose()
             plaintext = seal.unseal(
-                key, ciphertext, keys.channel_data(self.memory.h1, peer, self.index)
+                key, ciphertext, derivation.channel_data(self.memory.h1, peer, self.index)
             )
             if plaintext is not None:
                 plaintexts[peer] = plaintext
@@ -252,7 +254,7 @@ class ClientSteps:
         if self._params.mode == Mode.SEMI_HONEST:
             memory.survivors = survivors
             return self._unmask()
-        h3 = keys.h3(memory.h2, survivors, self._params.cohort)
+        h3 = transcript.h3(memory.h2, survivors, self._params.cohort)
         signature = self.authentication.sign_consistency(h3)
         memory.survivors, memory.h3 = survivors, h3
         return [Send(SERVER, Consistency(signature).encode(self.round.session))]

@@ -1,11 +1,12 @@
 """What a client and a server remember from one message to the next.
 
-All that changes in a round is here, and nothing else: `state.py` stores it, and `erase` ends it.
+All that changes in a round is here, and nothing else: `stored.py` stores it, and `erase` ends it.
 """
 
 from dataclasses import dataclass, field
 
 from ..arithmetic.binding import Vector
+from ..events import Dropped
 from ..machine.wire import PartySet
 from ..primitives.secret import Secret
 from ..primitives.shamir import Shares
@@ -31,7 +32,7 @@ class ClientMemory:
         held: shares by dealer: columns 0..2 of its mask seed, 3..5 of its self seed.
         accepted: digest of the message of each type that was accepted.
         latest: type of the last one of these.
-        said: the message to the server that is the answer to it, if there is one.
+        last_reply: the last message to the server; empty if that message asked for none.
         clipped: values of the input that were clipped.
     """
 
@@ -53,7 +54,7 @@ class ClientMemory:
     held: dict[int, Shares] = field(default_factory=dict)
     accepted: dict[int, bytes] = field(default_factory=dict)
     latest: int = 0
-    said: bytes = b""
+    last_reply: bytes = b""
     clipped: int = 0
 
     def erase(self) -> None:
@@ -77,7 +78,7 @@ class ServerMemory:
         state: where it stands.
         received, sent: bytes of messages.
         h1, h2, h3: the transcript as far as it got.
-        dropped: parties that are out, with reasons.
+        dropped: parties that are out, and why.
         roster: entries that were advertised: of U1, once that is fixed.
         shares: what was dealt, until the masked inputs are there.
         commitments: of U2.
@@ -95,7 +96,7 @@ class ServerMemory:
     h1: bytes = b""
     h2: bytes = b""
     h3: bytes = b""
-    dropped: dict[int, str] = field(default_factory=dict)
+    dropped: dict[int, Dropped] = field(default_factory=dict)
     roster: dict[int, PublicKeys] = field(default_factory=dict)
     shares: dict[int, ShareKeys] = field(default_factory=dict)
     commitments: dict[int, bytes] = field(default_factory=dict)

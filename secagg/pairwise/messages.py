@@ -101,11 +101,13 @@ class Roster:
 
 @dataclass(frozen=True, slots=True)
 class ShareKeys:
-    """Client to server, step 1: what roster it believes in (h1, on a sparse graph `keys.believed`),
-    the commitment to its self seed, and a ciphertext for each neighbour in U1.
+    """Client to server, step 1: the digest of the roster that it was told, the commitment to its
+    self seed, and one ciphertext per neighbour in U1.
+
+    The digest is h1, and on a sparse graph `transcript.roster_digest`.
     """
 
-    believed: bytes
+    roster_digest: bytes
     commitment: bytes
     sealed: Mapping[int, bytes]
 
@@ -113,7 +115,7 @@ class ShareKeys:
         """The message; `sealed` is in ascending order."""
         return (
             header(MessageType.SHARE_KEYS, session)
-            + self.believed
+            + self.roster_digest
             + self.commitment
             + b"".join(self.sealed.values())
         )
@@ -121,9 +123,9 @@ class ShareKeys:
     @classmethod
     def read(cls, reader: Reader, receivers: Iterable[int]) -> "ShareKeys":
         """Reads the body; `receivers` are the sender's neighbours in U1, ascending."""
-        believed, commitment = reader.take(DIGEST_BYTES), reader.take(DIGEST_BYTES)
+        roster_digest, commitment = reader.take(DIGEST_BYTES), reader.take(DIGEST_BYTES)
         message = cls(
-            believed, commitment, {party: reader.take(SEALED_BYTES) for party in receivers}
+            roster_digest, commitment, {party: reader.take(SEALED_BYTES) for party in receivers}
         )
         reader.end()
         return message

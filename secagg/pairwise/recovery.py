@@ -12,7 +12,7 @@ from ..codes import Code
 from ..events import Failed
 from ..params.params import Params
 from ..primitives import agreement, shamir
-from . import keys
+from . import derivation
 from .graph import Graph
 from .messages import PublicKeys, Unmask
 
@@ -121,8 +121,8 @@ def _acceptance(
     def accept(number: int, seed: bytes) -> bool:
         dealer = dealers[number]
         if dealer in alive:
-            return keys.commitment(seed, h1, dealer) == commitments[dealer]
-        secret = keys.mask_key(seed, h0, dealer)
+            return derivation.commitment(seed, h1, dealer) == commitments[dealer]
+        secret = derivation.mask_key(seed, h0, dealer)
         return agreement.public_key(secret) == roster[dealer].mask
 
     return accept

@@ -7,14 +7,12 @@ do not open, shows when they answer: so far as the correction of wrong shares re
 """
 
 import logging
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from typing import Any, Final
 
 from ..arithmetic.field import Field
 from ..codes import Code
-from ..encoding.choice import codec_for
 from ..errors import LocalProtocolError, RangeError, RemoteProtocolError, SecAggError, StateError
 from ..events import (
     Completed,
@@ -23,39 +21,30 @@ from ..events import (
     Job,
     Phase,
     PhaseStarted,
-    Result,
     Send,
     ServerEvent,
     Work,
 )
 from ..identity.directory import Directory
-from ..ledger.ledger import Ledger, Once, claim, require_ledger
-from ..machine.ownership import Session, exclusive
-from ..machine.wire import MessageType, PartySet, open_message
+from ..interfaces import Status
+from ..ledger.ledger import Ledger
+from ..machine.claims import claim_survivor_set, require_ledger
+from ..machine.jobs import JobBoard
+from ..machine.ownership import Owned, exclusive, fails_if_interrupted
+from ..machine.wire import MessageType, open_message
 from ..params.params import Round
-from . import keys
 from .authentication import for_server
 from .memory import ServerMemory
-from .recovery import RecoveryError, rebuild_seeds
-from .server_steps import ServerSteps
-from .state import StoredServer, open_server, seal_server
+from .recovery import RecoveryError
+from .server_steps import AWAITED, ServerSteps
+from .stored import StoredServer, open_server, seal_server
 from .transitions import PHASES, SERVER, Call, Input, ServerState, step, takes
 from .unmasking import Unmasking
 
 _log: Final = logging.getLogger("secagg")
 
 
-@dataclass(frozen=True, slots=True)
-class Status:
-    """Where a round stands: its state, who is awaited, and message bytes so far."""
-
-    state: ServerState
-    awaited: tuple[int, ...]
-    bytes_received: int
-    bytes_sent: int
-
-
-class Server(Session):
+class Server(Owned):
     """The aggregator of one round; use a fresh object for every round.
 
     Threads take turns on it; a forked child may not use it.
@@ -80,7 +69,7 @@ class Server(Session):
         memory = ServerMemory(
             expected=tuple(range(params.cohort)),
             total=Field(params.field_bits).zeros(0),
-            accepted={kind: {} for kind in _AWAITED.values()},
+            accepted={kind: {} for kind in AWAITED.values()},
         )
         record = None if ledger is None else require_ledger(ledger)
         self._set_up(ServerSteps(agreed, for_server(params, directory), memory), record)
@@ -88,15 +77,17 @@ class Server(Session):
     def _set_up(self, steps: ServerSteps, ledger: Ledger | None) -> None:
         super().__init__()
         self.round = steps.round
+        self.session = steps.round.session
         self.offer = steps.round.encode()
         self._params = steps.round.params
         self._table = SERVER[steps.round.params.mode]
         self._steps = steps
         self._ledger = ledger
+        self._jobs = JobBoard()
         self._unmasking: Unmasking | None = None
         self._disputes: tuple[tuple[int, int], ...] = ()
-        self._untold: list[ServerEvent] = []  # drops, until a call returns
-        self._silent = self._unheard()
+        self._undelivered_drops: list[ServerEvent] = []  # until a call returns
+        self._awaiting = self._missing()
 
     @classmethod
     def resume(
@@ -141,6 +132,16 @@ class Server(Session):
         """Where this server stands."""
         return self._memory.state
 
+    @property
+    def phases(self) -> tuple[Phase, ...]:
+        """The phases of this round, in order."""
+        return self._params.mode.phases
+
+    @property
+    def phase(self) -> Phase | None:
+        """The phase under way; None before the first one and after the last."""
+        return PHASES.get(self.state)
+
     # -- what the driver does -------------------------------------------------------------
 
     @exclusive
@@ -177,7 +178,7 @@ class Server(Session):
             )
         if party not in range(self._params.cohort):
             raise LocalProtocolError(f"there is no party {party}", Code.UNKNOWN_PARTY)
-        kind, reader, digest = open_message(data, party, self.round.session)
+        kind, reader, digest = open_message(data, party, self.session)
         if party in memory.accepted.get(kind, ()):
             if memory.accepted[kind][party] == digest:
                 return []
@@ -185,37 +186,39 @@ class Server(Session):
                 party, "a second, different message for the same step", Code.EQUIVOCATION
             )
         if party in memory.dropped:
-            raise RemoteProtocolError(party, f"was dropped: {memory.dropped[party]}", Code.DROPPED)
+            raise RemoteProtocolError(
+                party, f"was dropped: {memory.dropped[party].reason}", Code.DROPPED
+            )
         cause = next((known for known in self._table[self.state] if known == kind), None)
-        if not isinstance(cause, MessageType) or party not in self._silent:
+        if not isinstance(cause, MessageType) or party not in self._awaiting:
             raise RemoteProtocolError(
                 party,
                 f"message of type {kind:#04x} while {self.state.value}",
                 Code.OUT_OF_ORDER if takes(self._table, kind) else Code.MALFORMED,
             )
-        with self._whole():
-            complaint = self._steps.take(cause, party, reader)
+        with self._fails_if_interrupted():
+            dropped = self._steps.take(cause, party, reader)
             memory.received += reader.size
-            if complaint is None:
+            if dropped is None:
                 memory.accepted[cause][party] = digest
-                self._silent.discard(party)
+                self._awaiting.discard(party)
             else:
-                self._drop(complaint)
-            return self._told([] if self._silent else self._phase_over())
+                self._drop(dropped)
+            return self._with_drops([] if self._awaiting else self._end_phase())
 
     @exclusive
     def deadline(self, phase: Phase) -> list[ServerEvent]:
-        """The time of a phase is up: goes on without those who are silent.
+        """Ends a phase whose time is up, without those who are silent.
 
         A deadline of another phase than the present one does nothing.
         """
-        if self.state not in PHASES or PHASES[self.state] is not phase:
+        if self.phase is None or self.phase is not phase:
             return []
-        with self._whole():
+        with self._fails_if_interrupted():
             if self.state is not ServerState.UNMASK:  # there their input is in the sum already
-                for party in sorted(self._silent):
+                for party in sorted(self._awaiting):
                     self._drop(Dropped(party, f"no {phase} in time", Code.TIMEOUT))
-            return self._told(self._phase_over())
+            return self._with_drops(self._end_phase())
 
     @exclusive
     def complete(self, job: Job, value: Any) -> list[ServerEvent]:
@@ -227,13 +230,14 @@ class Server(Session):
         """
         if self.state in (ServerState.COMPLETED, ServerState.FAILED):
             return []
-        if self._unmasking is None:
-            raise LocalProtocolError(
-                "complete() with a job that this server did not hand out", Code.UNKNOWN_JOB
-            )
-        with self._whole():
-            jobs = self._unmasking.complete(job, value)
-            return self._finish() if self._unmasking.finished else [Work(job) for job in jobs]
+        if not self._jobs.is_pending(job) or self._unmasking is None:
+            return []
+        with self._fails_if_interrupted():
+            self._unmasking.take(job, value)
+            if not self._jobs.finish(job):
+                return []
+            jobs = self._jobs.hand_out(self._unmasking.next_jobs())
+            return [Work(job) for job in jobs] if jobs else self._finish()
 
     @exclusive
     def snapshot(self, key: bytes) -> bytes:
@@ -263,77 +267,76 @@ class Server(Session):
 
     @exclusive
     def resend(self) -> list[ServerEvent]:
-        """This phase once more, for those who are awaited: the messages that opened it, the same
-        bytes, and its `PhaseStarted`. In the first phase that message is the `offer`. While masks
-        are taken off: the jobs that were not handed back yet.
+        """Returns this phase's messages to those awaited again, and its `PhaseStarted`.
+
+        The bytes are the same; in the first phase the message is the `offer`. While masks are taken
+        off these are the jobs that were not handed back yet.
         """
         if self._unmasking is not None:
-            return [Work(job) for job in self._unmasking.pending]
-        if self.state not in PHASES:
+            return [Work(job) for job in self._jobs.pending]
+        phase = self.phase
+        if phase is None:
             return []
         opening = self._steps.opening()
-        again = [(party, payload) for party, payload in opening if party in self._silent]
-        return [*self._send(again), PhaseStarted(PHASES[self.state])]
+        again = [(party, payload) for party, payload in opening if party in self._awaiting]
+        return [*self._send(again), PhaseStarted(phase)]
 
     @property
     @exclusive
     def status(self) -> Status:
-        """Where the round stands."""
+        """How far the round has come."""
         memory = self._memory
-        return Status(self.state, tuple(sorted(self._silent)), memory.received, memory.sent)
+        return Status(self.phase, tuple(sorted(self._awaiting)), memory.received, memory.sent)
 
-    # -- phases -----------------------------------------------------------------------------
+    # -- within -----------------------------------------------------------------------------
 
-    def _unheard(self) -> set[int]:
-        """Who is still to send this phase's message."""
-        memory, kind = self._memory, _AWAITED.get(self.state)
+    def _missing(self) -> set[int]:
+        """Returns whose message of this phase is missing."""
+        memory, kind = self._memory, AWAITED.get(self.state)
         if kind is None:
             return set()
         return set(memory.expected) - memory.accepted[kind].keys() - memory.dropped.keys()
 
-    @contextmanager
-    def _whole(self) -> Iterator[None]:
-        """The round ends with whatever may have left half a step behind: a vector that is in the
-        sum but not counted, say. The library's own errors leave none.
-        """
-        try:
-            yield
-        except SecAggError:
-            raise
-        except BaseException:  # out of memory, interrupted
-            if Call.FAIL in self._table[self.state]:
-                self._enter(Call.FAIL)
-            self._forget()
-            raise
+    def _fails_if_interrupted(self) -> AbstractContextManager[None]:
+        """The library's own errors leave no half step behind, anything else may."""
+        return fails_if_interrupted(self._end, harmless=SecAggError)
+
+    def _end(self) -> None:
+        if Call.FAIL in self._table[self.state]:
+            self._enter(Call.FAIL)
+        self._forget()
 
     def _enter(self, cause: Input) -> list[ServerEvent]:
         self._memory.state = step(self._table, self.state, cause)
-        self._silent = self._unheard()
-        _log.info("%s: %r", self.round.session.hex(), self)
-        return [PhaseStarted(PHASES[self.state])] if self.state in PHASES else []
+        self._awaiting = self._missing()
+        _log.info("%s: %r", self.session.hex(), self)
+        return [] if self.phase is None else [PhaseStarted(self.phase)]
 
     def _drop(self, dropped: Dropped) -> None:
         party, reason, code = dropped.party, dropped.reason, dropped.code
-        self._memory.dropped[party] = reason
-        self._silent.discard(party)
-        _log.info("%s: party %d dropped: %s [%s]", self.round.session.hex(), party, reason, code)
-        self._untold.append(dropped)
+        self._memory.dropped[party] = dropped
+        self._awaiting.discard(party)
+        _log.info("%s: party %d dropped: %s [%s]", self.session.hex(), party, reason, code)
+        self._undelivered_drops.append(dropped)
 
-    def _told(self, events: list[ServerEvent]) -> list[ServerEvent]:
-        """The events, after the drops; those wait for the next call where the ledger fails."""
-        told, self._untold = self._untold, []
-        return told + events
+    def _with_drops(self, events: list[ServerEvent]) -> list[ServerEvent]:
+        """Returns the drops and then these events; where the ledger fails, drops wait for the next
+        call.
+        """
+        drops, self._undelivered_drops = self._undelivered_drops, []
+        return drops + events
 
     def _fail(self, failed: Failed) -> list[ServerEvent]:
         self._enter(Call.FAIL)
         self._forget()
-        _log.warning("%s: failed: %s [%s]", self.round.session.hex(), failed.reason, failed.code)
+        _log.warning("%s: failed: %s [%s]", self.session.hex(), failed.reason, failed.code)
         return [failed]
 
     def _forget(self) -> None:
         """Lets go of everything that could unmask an input."""
         self._memory.total = Field(self._params.field_bits).zeros(0)
         self._memory.answers.clear()
+        self._jobs.clear()
         self._unmasking = None
 
     def _send(self, payloads: Iterable[tuple[int, bytes]]) -> list[ServerEvent]:
@@ -343,117 +346,35 @@ class Server(Session):
             events.append(Send(party, payload))
         return events
 
-    def _phase_over(self) -> list[ServerEvent]:
-        memory = self._memory
-        kind = _AWAITED[self.state]
-        members = tuple(
-            party
-            for party in memory.expected
-            if party in memory.accepted[kind] and party not in memory.dropped
-        )
-        late = self.state in (ServerState.CONSISTENCY, ServerState.UNMASK)
-        least = self._params.threshold if late else self._params.quorum
-        if len(members) < least:
-            what = PHASES[self.state]
-            reason = f"{len(members)} parties sent {what}, {least} are needed"
-            return self._fail(Failed(reason, Code.QUORUM))
-        return _NEXT[self.state](self, members)
-
-    def _close_advertise_keys(self, members: tuple[int, ...]) -> list[ServerEvent]:
-        memory = self._memory
-        memory.roster = {party: memory.roster[party] for party in members}  # ascending
-        memory.h1 = keys.h1(self._steps.h0, memory.roster, self._params.cohort)
-        memory.expected = members
-        return self._open(Call.PHASE_OVER)
-
-    def _close_share_keys(self, members: tuple[int, ...]) -> list[ServerEvent]:
-        memory = self._memory
-        memory.commitments = {party: memory.shares[party].commitment for party in members}
-        memory.h2 = keys.h2(memory.h1, members, self._params.cohort)
-        memory.expected = members
-        memory.total = Field(self._params.field_bits).zeros(self._params.vector_length)
-        return self._open(Call.PHASE_OVER)
-
-    def _close_masked_input(self, members: tuple[int, ...]) -> list[ServerEvent]:
-        memory = self._memory
-        session = self.round.session
-        if hopeless := self._steps.hopeless(members):
-            return self._fail(hopeless)
-        if self._ledger is not None and not claim(self._ledger, Once.SURVIVOR_SET, session):
-            reason = "a survivor set was sent before, of which this server knows nothing"
-            return self._fail(Failed(reason, Code.ROLLED_BACK))
-        memory.survivors = members
-        memory.expected = members
-        memory.h3 = keys.h3(memory.h2, members, self._params.cohort)
-        memory.shares.clear()
-        return self._open(Call.PHASE_OVER)
-
-    def _close_consistency(self, members: tuple[int, ...]) -> list[ServerEvent]:
-        self._memory.expected = members
-        return self._open(Call.PHASE_OVER)
-
-    def _open(self, cause: Input) -> list[ServerEvent]:
-        """Enters the next phase with the messages that open it."""
-        started = self._enter(cause)
+    def _end_phase(self) -> list[ServerEvent]:
+        """Goes on to the next phase, with the messages that open it, or fails."""
+        members = self._steps.members()
+        failed = self._steps.why_over(members)
+        if failed is None and self.state is ServerState.MASKED_INPUT and self._ledger is not None:
+            failed = claim_survivor_set(self._ledger, self.session)
+        if failed is not None:
+            return self._fail(failed)
+        if self.state is ServerState.UNMASK:
+            return self._unmask(members)
+        self._steps.conclude(members)
+        started = self._enter(Call.PHASE_OVER)
         return self._send(self._steps.opening()) + started
 
-    def _close_unmask(self, members: tuple[int, ...]) -> list[ServerEvent]:
-        memory = self._memory
+    def _unmask(self, members: tuple[int, ...]) -> list[ServerEvent]:
         try:
-            seeds = rebuild_seeds(
-                self._params,
-                self._steps.graph,
-                memory.roster,
-                memory.commitments,
-                self._steps.h0,
-                memory.h1,
-                memory.survivors,
-                {party: memory.answers[party] for party in members},
-            )
+            seeds = self._steps.rebuild(members)
         except RecoveryError as error:
             return self._fail(error.failed)
-        memory.answers.clear()
         self._disputes = seeds.disputes
         self._enter(Call.PHASE_OVER)
-        self._unmasking = Unmasking(self._params, memory.total)
-        survivors = PartySet.of(memory.survivors, self._params.cohort)
-        peers = {party: self._steps.graph.neighbours(party, survivors) for party in seeds.masks}
-        jobs = self._unmasking.start(seeds, self._steps.h0, memory.h1, memory.roster, peers)
-        return [Work(job) for job in jobs]
+        self._unmasking, jobs = self._steps.unmask(seeds)
+        return [Work(job) for job in self._jobs.hand_out(jobs)]
 
     def _finish(self) -> list[ServerEvent]:
-        memory = self._memory
         try:
-            decoded = codec_for(self._params).decode(memory.total, len(memory.survivors))
+            result = self._steps.result(self._disputes)
         except RangeError as error:
             return self._fail(Failed(error.reason, error.code))
         self._enter(Call.WORK_DONE)
         self._forget()
-        return [
-            Completed(
-                Result(
-                    total=decoded.total,
-                    weight=decoded.weight,
-                    mean=decoded.mean,
-                    survivors=memory.survivors,
-                    disputes=self._disputes,
-                )
-            )
-        ]
-
-
-_AWAITED: Final = {
-    ServerState.ADVERTISE_KEYS: MessageType.ADVERTISE_KEYS,
-    ServerState.SHARE_KEYS: MessageType.SHARE_KEYS,
-    ServerState.MASKED_INPUT: MessageType.MASKED_INPUT,
-    ServerState.CONSISTENCY: MessageType.CONSISTENCY,
-    ServerState.UNMASK: MessageType.UNMASK,
-}
-
-_NEXT: Final[dict[ServerState, Callable[[Server, tuple[int, ...]], list[ServerEvent]]]] = {
-    ServerState.ADVERTISE_KEYS: Server._close_advertise_keys,
-    ServerState.SHARE_KEYS: Server._close_share_keys,
-    ServerState.MASKED_INPUT: Server._close_masked_input,
-    ServerState.CONSISTENCY: Server._close_consistency,
-    ServerState.UNMASK: Server._close_unmask,
-}
+        return [Completed(result)]

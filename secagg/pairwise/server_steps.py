@@ -1,6 +1,7 @@
-"""What a server makes of each message, and what it announces: the steps, without their order.
+"""Validates and applies client messages, and draws the conclusions of each phase.
 
-Whoever breaks the protocol is found out here, before anything of it is added or passed on.
+Invalid messages are rejected before anything of them is added or forwarded. The order of steps is
+`server.py`'s.
 """
 
 from collections.abc import Callable, Iterable
@@ -8,12 +9,13 @@ from typing import Final
 
 from ..arithmetic.field import Field
 from ..codes import Code
+from ..encoding.choice import codec_for
 from ..errors import RangeError
-from ..events import Dropped, Failed
+from ..events import Dropped, Failed, Job, Result
 from ..machine.wire import MessageType, PartySet, Reader
 from ..params.params import Mode, Round
 from ..primitives import agreement
-from . import keys
+from . import transcript
 from .authentication import Authentication
 from .graph import graph_of
 from .memory import ServerMemory
@@ -29,11 +31,13 @@ from .messages import (
     Survivors,
     Unmask,
 )
-from .transitions import ServerState
+from .recovery import Seeds, rebuild_seeds
+from .transitions import PHASES, ServerState
+from .unmasking import Unmasking
 
 
 class ServerSteps:
-    """The steps of one server, on its memory.
+    """The steps of one server, each of which reads and changes its memory.
 
     Args:
         agreed: the round.
@@ -44,7 +48,7 @@ class ServerSteps:
     def __init__(self, agreed: Round, authentication: Authentication, memory: ServerMemory) -> None:
         self.round: Final = agreed
         self.memory: Final = memory
-        self.h0: Final = keys.h0(agreed, authentication.pinned)
+        self.h0: Final = transcript.h0(agreed, authentication.pinned)
         self.graph: Final = graph_of(agreed.params, self.h0)
         self._params: Final = agreed.params
         self._field: Final = Field(agreed.params.field_bits)
@@ -54,8 +58,10 @@ class ServerSteps:
             self._keys_seen.update((entry.channel, entry.mask))
 
     def take(self, kind: MessageType, party: int, reader: Reader) -> Dropped | None:
-        """Takes a message that is due: None, or that its sender is dropped, and why; DecodeError if
-        it is malformed.
+        """Takes a message that is due; returns why its sender is dropped, if it is.
+
+        Raises:
+            DecodeError: the message is malformed; nothing has changed.
         """
         return _HANDLERS[kind](self, party, reader)
 
@@ -84,20 +90,20 @@ class ServerSteps:
     def on_share_keys(self, party: int, reader: Reader) -> Dropped | None:
         memory = self.memory
         message = ShareKeys.read(reader, self.graph.neighbours(party, memory.roster))
-        if message.believed != self._believed(party):
+        if message.roster_digest != self._roster_digest(party):
             return Dropped(party, "dealt shares for another roster (h1)", Code.ROSTER)
         memory.shares[party] = message
         return None
 
-    def _believed(self, party: int) -> bytes:
-        """What a party that was told the true roster answers."""
+    def _roster_digest(self, party: int) -> bytes:
+        """Returns the digest that a party sends which was told the true roster."""
         memory = self.memory
         if not self._params.degree:
             return memory.h1
-        return keys.believed(memory.h1, self._near(party), self._params.cohort)
+        return transcript.roster_digest(memory.h1, self._near(party), self._params.cohort)
 
     def _near(self, party: int) -> dict[int, PublicKeys]:
-        """The entries that a party sees on a sparse graph."""
+        """Returns the entries that a party sees on a sparse graph."""
         roster = self.memory.roster
         return {peer: roster[peer] for peer in self.graph.holders(party, roster)}
 
@@ -137,8 +143,27 @@ class ServerSteps:
         self.memory.answers[party] = message
         return None
 
-    def hopeless(self, survivors: tuple[int, ...]) -> Failed | None:
-        """Returns why this survivor set leads to no sum, on a sparse graph; None if it may."""
+    def members(self) -> tuple[int, ...]:
+        """Returns who has sent this phase's message and is still in the round, ascending."""
+        memory = self.memory
+        accepted = memory.accepted[AWAITED[memory.state]]
+        return tuple(
+            party for party in memory.expected if party in accepted and party not in memory.dropped
+        )
+
+    def why_over(self, members: tuple[int, ...]) -> Failed | None:
+        """Returns why the round cannot go on with these members of a phase; None if it can."""
+        state = self.memory.state
+        late = state in (ServerState.CONSISTENCY, ServerState.UNMASK)
+        least = self._params.threshold if late else self._params.quorum
+        if len(members) < least:
+            return Failed(
+                f"{len(members)} parties sent {PHASES[state]}, {least} are needed", Code.QUORUM
+            )
+        return self._why_unrecoverable(members) if state is ServerState.MASKED_INPUT else None
+
+    def _why_unrecoverable(self, survivors: tuple[int, ...]) -> Failed | None:
+        """Returns why this survivor set leads to no sum; on the complete graph a quorum does."""
         if not self._params.degree:
             return None
         members, least = PartySet.of(survivors, self._params.cohort), self._params.threshold
@@ -153,8 +178,68 @@ class ServerSteps:
                 )
         return None
 
+    def conclude(self, members: tuple[int, ...]) -> None:
+        """Fixes what follows from the end of a phase: who goes on, and the transcript."""
+        memory, cohort = self.memory, self._params.cohort
+        if memory.state is ServerState.ADVERTISE_KEYS:
+            memory.roster = {party: memory.roster[party] for party in members}  # ascending
+            memory.h1 = transcript.h1(self.h0, memory.roster, cohort)
+        elif memory.state is ServerState.SHARE_KEYS:
+            memory.commitments = {party: memory.shares[party].commitment for party in members}
+            memory.h2 = transcript.h2(memory.h1, members, cohort)
+            memory.total = self._field.zeros(self._params.vector_length)
+        elif memory.state is ServerState.MASKED_INPUT:
+            memory.survivors = members
+            memory.h3 = transcript.h3(memory.h2, members, cohort)
+            memory.shares.clear()
+        memory.expected = members
+
+    def rebuild(self, members: tuple[int, ...]) -> Seeds:
+        """Rebuilds and checks the seeds from the answers of these parties.
+
+        Raises:
+            RecoveryError: a dealer has too few shares, or too many wrong ones.
+        """
+        memory = self.memory
+        seeds = rebuild_seeds(
+            self._params,
+            self.graph,
+            memory.roster,
+            memory.commitments,
+            self.h0,
+            memory.h1,
+            memory.survivors,
+            {party: memory.answers[party] for party in members},
+        )
+        memory.answers.clear()
+        return seeds
+
+    def unmask(self, seeds: Seeds) -> tuple[Unmasking, list[Job]]:
+        """Begins to take the masks off; returns the first jobs."""
+        memory = self.memory
+        unmasking = Unmasking(self._params, memory.total)
+        survivors = PartySet.of(memory.survivors, self._params.cohort)
+        peers = {party: self.graph.neighbours(party, survivors) for party in seeds.masks}
+        return unmasking, unmasking.start(seeds, self.h0, memory.h1, memory.roster, peers)
+
+    def result(self, disputes: tuple[tuple[int, int], ...]) -> Result:
+        """Returns the result, once every mask is off.
+
+        Raises:
+            RangeError: no honest inputs can sum to this.
+        """
+        memory = self.memory
+        decoded = codec_for(self._params).decode(memory.total, len(memory.survivors))
+        return Result(
+            total=decoded.total,
+            weight=decoded.weight,
+            mean=decoded.mean,
+            survivors=memory.survivors,
+            disputes=disputes,
+        )
+
     def opening(self) -> Iterable[tuple[int, bytes]]:
-        """The message to each party that opened this phase, always the same bytes."""
+        """Yields the message to each party that opens this phase, always the same bytes."""
         memory, session, cohort = self.memory, self.round.session, self._params.cohort
         if memory.state is ServerState.ADVERTISE_KEYS:
             message = self.round.encode()
@@ -192,6 +277,15 @@ class ServerSteps:
             }
             yield party, Delivery(members, sealed).encode(session, cohort)
 
+
+# The message that each phase waits for.
+AWAITED: Final = {
+    ServerState.ADVERTISE_KEYS: MessageType.ADVERTISE_KEYS,
+    ServerState.SHARE_KEYS: MessageType.SHARE_KEYS,
+    ServerState.MASKED_INPUT: MessageType.MASKED_INPUT,
+    ServerState.CONSISTENCY: MessageType.CONSISTENCY,
+    ServerState.UNMASK: MessageType.UNMASK,
+}
 
 _HANDLERS: Final[dict[MessageType, Callable[[ServerSteps, int, Reader], Dropped | None]]] = {
     MessageType.ADVERTISE_KEYS: ServerSteps.on_advertise_keys,

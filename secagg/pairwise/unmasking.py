@@ -6,19 +6,19 @@ and range of the vector (`ExpandJob`). Jobs are picklable and pure, and carry no
 not need; they hold secrets of the round, so whoever runs them is trusted like the server.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 
 from ..arithmetic.binding import Vector
 from ..arithmetic.field import KEY_BYTES, Field
 from ..codes import Code
-from ..errors import LocalProtocolError, RangeError
+from ..errors import RangeError
 from ..events import Job
 from ..params.params import Params
-from . import keys
+from . import derivation
 from .messages import PublicKeys
 from .recovery import Seeds
 
@@ -55,10 +55,10 @@ class AgreeJob:
     public: Mapping[int, bytes] = field(repr=False)
 
     def run(self) -> SignedKeys:
-        """A key a pair, with the sign that the survivor used."""
+        """Returns one key per pair, with the sign that the survivor used."""
         return SignedKeys(
             tuple(
-                keys.pairwise_key_of(
+                derivation.pairwise_key_of(
                     self.secrets[party], self.h1, party, peer, self.public[party], self.public[peer]
                 )
                 for party, peer in self.pairs
@@ -66,8 +66,8 @@ class AgreeJob:
             self._signs(),
         )
 
-    def check(self, value: object) -> None:
-        """RangeError unless `run` could have given this value."""
+    def checked(self, value: object) -> SignedKeys:
+        """Returns a value that `run` could have given; RangeError for any other."""
         made, signs = getattr(value, "keys", ()), getattr(value, "signs", ())
         if not (
             isinstance(value, SignedKeys)
@@ -77,9 +77,10 @@ class AgreeJob:
             and [len(key) for key in made] == [KEY_BYTES] * len(self.pairs)
         ):
             raise RangeError("an AgreeJob gives a key and a sign for each pair", Code.ARGUMENT)
+        return value
 
     def _signs(self) -> tuple[int, ...]:
-        return tuple(keys.pairwise_sign(peer, party) for party, peer in self.pairs)
+        return tuple(derivation.pairwise_sign(peer, party) for party, peer in self.pairs)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -107,17 +108,19 @@ class ExpandJob:
             threads=1,
         )
 
-    def check(self, value: object) -> None:
-        """RangeError unless `run` could have given this value, elements of the field apart."""
+    def checked(self, value: object) -> Vector:
+        """Returns a value of the shape that `run` gives; RangeError for any other."""
         if not isinstance(value, np.ndarray) or value.shape != (self.length,):
             raise RangeError(
                 f"this ExpandJob gives an array of {self.length} elements", Code.ARGUMENT
             )
+        return value
 
 
 def _tuple_of(kind: type, value: object) -> bool:
-    """Whether this is a tuple of that type: nothing else can be changed later, or break what looks
-    at it.
+    """Returns whether this is a plain tuple of that type.
+
+    Nothing else is safe: a list can be changed later, and a subclass may run code of its own.
     """
     return type(value) is tuple and all(type(each) is kind for each in value)
 
@@ -165,7 +168,7 @@ def _ranges(count: int, most: int) -> Iterator[tuple[int, int]]:
 
 
 class Unmasking:
-    """The jobs of one unmasking, and the sum that their values are taken from; each counts once.
+    """The sum of one round while its masks are taken off, and what is known of them so far.
 
     Args:
         params: of the round.
@@ -176,19 +179,7 @@ class Unmasking:
         self.total = total
         self._params = params
         self._field = Field(params.field_bits)
-        self._keys: list[SignedKeys] = []
-        self._pending: dict[int, Job] = {}
-        self._done: list[Job] = []
-
-    @property
-    def pending(self) -> list[Job]:
-        """The jobs that were not handed back yet."""
-        return list(self._pending.values())
-
-    @property
-    def finished(self) -> bool:
-        """Whether every job was handed back: `total` is the sum of the inputs."""
-        return not self._pending
+        self._masks: list[SignedKeys] = []  # those that no job expands yet
 
     def start(
         self,
@@ -198,50 +189,40 @@ class Unmasking:
         roster: Mapping[int, PublicKeys],
         peers: Mapping[int, Sequence[int]],
     ) -> list[Job]:
-        """The first jobs.
+        """Returns the first jobs.
 
         Args:
             seeds: of the survivors and of those who vanished.
             h0, h1, roster: of the round.
             peers: for each party that vanished, the survivors that it shares a mask with.
         """
-        self_keys = [keys.self_key(seed, h1, party) for party, seed in seeds.selves.items()]
-        self._keys = [SignedKeys(tuple(self_keys), (1,) * len(self_keys))]
-        secrets = {party: keys.mask_key(seed, h0, party) for party, seed in seeds.masks.items()}
-        return self._hand_out(cut_agreements(secrets, peers, h1, roster)) or self._expand()
+        self_keys = tuple(
+            derivation.self_key(seed, h1, party) for party, seed in seeds.selves.items()
+        )
+        self._masks = [SignedKeys(self_keys, (1,) * len(self_keys))]
+        secrets = {
+            party: derivation.mask_key(seed, h0, party) for party, seed in seeds.masks.items()
+        }
+        return list(cut_agreements(secrets, peers, h1, roster)) or self.next_jobs()
 
-    def complete(self, job: Job, value: Any) -> list[Job]:
-        """Takes the value of a job, and gives the jobs that follow once the last of its kind is in.
+    def take(self, job: Job, value: object) -> None:
+        """Takes the value of a job.
 
         Raises:
-            LocalProtocolError: not a job of this unmasking.
             RangeError: not a value that the job can give; nothing has changed.
         """
-        if id(job) not in self._pending:
-            if any(job is done for done in self._done):
-                return []
-            raise LocalProtocolError(
-                "complete() with a job that this server did not hand out", Code.UNKNOWN_JOB
-            )
         if isinstance(job, AgreeJob):
-            job.check(value)
-            self._keys.append(value)
+            self._masks.append(job.checked(value))
         elif isinstance(job, ExpandJob):
-            job.check(value)
-            piece = self._field.vector(value)
+            piece = self._field.vector(job.checked(value))
             part = self.total[job.start : job.start + job.length]
             self._field.sub(part, piece, out=part)
-        self._done.append(self._pending.pop(id(job)))
-        return self._expand() if not self._pending and isinstance(job, AgreeJob) else []
 
-    def _hand_out(self, jobs: Iterable[Job]) -> list[Job]:
-        self._pending = {id(job): job for job in jobs}
-        return self.pending
-
-    def _expand(self) -> list[Job]:
+    def next_jobs(self) -> list[Job]:
+        """Returns the jobs that follow once every job so far is done; none when `total` is bare."""
         masks = SignedKeys(
-            tuple(key for some in self._keys for key in some.keys),
-            tuple(sign for some in self._keys for sign in some.signs),
+            tuple(key for some in self._masks for key in some.keys),
+            tuple(sign for some in self._masks for sign in some.signs),
         )
-        self._keys.clear()
-        return self._hand_out(cut_masks(masks, self._params))
+        self._masks.clear()
+        return list(cut_masks(masks, self._params))

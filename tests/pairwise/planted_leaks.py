@@ -9,7 +9,7 @@ import pytest
 
 from secagg import Client, Once, RangeError, StateError
 from secagg.encoding.integers import IntegersCodec
-from secagg.pairwise import state
+from secagg.machine.sealing import Sealer
 from secagg.pairwise.unmasking import AgreeJob
 from secagg.primitives.secret import Secret
 
@@ -62,17 +62,17 @@ def context_of_an_error(patch: Patch) -> None:
 
 def stored_in_clear(patch: Patch) -> None:
     """Stores state without its seal."""
-    true = state._sealed
-    patch.setattr(state, "_sealed", lambda kind, key, body: true(kind, key, body) + body)
-    opened = state._opened
+    true = Sealer.seal
+    patch.setattr(Sealer, "seal", lambda self, key, body: true(self, key, body) + body)
+    opened = Sealer.open
 
-    def shorter(kind: object, key: bytes, stored: bytes) -> object:
+    def shorter(self: Sealer, key: bytes, stored: bytes) -> object:
         for size in range(62, len(stored)):  # the seal is as long as what follows, and 62 bytes
             if 2 * size - 62 == len(stored):
-                return opened(kind, key, stored[:size])  # type: ignore[arg-type]
+                return opened(self, key, stored[:size])
         raise StateError("never")
 
-    patch.setattr(state, "_opened", shorter)
+    patch.setattr(Sealer, "open", shorter)
 
 
 def key_in_the_ledger(patch: Patch) -> None:

@@ -1,6 +1,6 @@
 """Clients and servers that are stored and resumed between calls, in a network of the harness."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -18,7 +18,6 @@ from harness import (
     seeded,
 )
 
-import secagg
 from secagg import (
     SERVER,
     Client,
@@ -36,6 +35,7 @@ from secagg import (
     Server,
     StateError,
 )
+from secagg.events import ClientEvent
 from secagg.machine.wire import MessageType
 from secagg.pairwise.transitions import PHASES, ServerState
 
@@ -126,12 +126,12 @@ class RestartingClient:
         self._last_received = b""
         self.killed = False
 
-    def start(self) -> bytes:
+    def start(self) -> list[ClientEvent]:
         """See `Client`; empty if it was killed by it."""
         self._restart()
-        return self._only(self._finish_call([Send(SERVER, self.client.start())]))
+        return self._finish_call(self.client.start())
 
-    def receive(self, data: bytes) -> list[secagg.InputNeeded | Send | secagg.Finished]:
+    def receive(self, data: bytes) -> list[ClientEvent]:
         """See `Client`."""
         if self.killed:
             return []
@@ -142,16 +142,13 @@ class RestartingClient:
         self._last_received = data
         return self._finish_call(events)
 
-    def submit(self, values: np.ndarray) -> bytes:
+    def submit(self, values: np.ndarray) -> list[ClientEvent]:
         """See `Client`."""
-        return self._only(self._finish_call([Send(SERVER, self.client.submit(values))]))
+        return self._finish_call(self.client.submit(values))
 
-    def resend(self) -> list[secagg.InputNeeded | Send | secagg.Finished]:
+    def resend(self) -> list[ClientEvent]:
         """See `Client`."""
         return [] if self.killed else self.client.resend()
-
-    def _only(self, events: Iterable[object]) -> bytes:
-        return next((event.payload for event in events if isinstance(event, Send)), b"")
 
     def _restart(self) -> None:
         for _ in range(self._restarts(self.boundary)):
@@ -159,7 +156,7 @@ class RestartingClient:
             self.client = resumed_client(self.stored, self.client, self._ledger, self._random)
         self.boundary += 1
 
-    def _finish_call(self, events: list[object]) -> list[object]:
+    def _finish_call(self, events: list[ClientEvent]) -> list[ClientEvent]:
         if self.boundary == self._killed_at:
             self._kill()
             return []
@@ -236,7 +233,7 @@ class RestartingServer:
         """See `Server`."""
         return self.server.state
 
-    def _finish_call(self, events: list[object]) -> list[object]:
+    def _finish_call(self, events: list[ClientEvent]) -> list[ClientEvent]:
         before, self._last_state = self._last_state, (self.state, self.server.status.bytes_received)
         if before == self._last_state:  # a repetition, of which there are many: nothing changed
             return events

@@ -27,7 +27,7 @@ import secagg
 from secagg import Code, Mode, Params, Phase, Policy
 from secagg.arithmetic.field import Field
 from secagg.machine.wire import MessageType, PartySet
-from secagg.pairwise import keys
+from secagg.pairwise import derivation, transcript
 from secagg.pairwise.messages import Delivery, PublicKeys, Roster, ShareKeys, Unmask
 
 SPARSE_ATTACKS: dict[str, Callable[[], str]] = {}
@@ -57,7 +57,7 @@ class Ring:
 
     def __init__(self, params: Params, context: bytes = CONTEXT, session: bytes = SESSION) -> None:
         self.params = params
-        seed = hashed("graph", keys.h0(params.round(context, session), b""))
+        seed = hashed("graph", transcript.h0(params.round(context, session), b""))
         suite, n = int(params.suite), params.cohort
         self.order = ring_of(suite, seed, n)
         self.near = ring_neighbours(suite, seed, n, params.degree)
@@ -152,15 +152,15 @@ def group_sums(liar: SparseLiar, answers: Mapping[int, Unmask | None], u3: set[i
             seed = liar.seed(shares_of_dealer(answers, party))
             if seed is None:
                 return []
-            mask_keys.append(keys.self_key(seed, h1, party))
+            mask_keys.append(derivation.self_key(seed, h1, party))
             signs.append(-1)
             for other in liar.ring.near[party] - u3:
                 mask_seed = gone[other]
                 if mask_seed is None:
                     return []
-                secret = keys.mask_key(mask_seed, liar.h0, other)
-                mask_keys.append(keys.pairwise_key(secret, h1, other, party, liar.entries))
-                signs.append(-keys.pairwise_sign(party, other))
+                secret = derivation.mask_key(mask_seed, liar.h0, other)
+                mask_keys.append(derivation.pairwise_key(secret, h1, other, party, liar.entries))
+                signs.append(-derivation.pairwise_sign(party, other))
         field.accumulate(total, mask_keys, signs, params.suite)
         low: int = params.format.low  # type: ignore[union-attr]
         sums.append(int(total[0]) + low * len(group))
@@ -239,7 +239,7 @@ def pooled(params: Params, colluding: int) -> str:
     self_seed = liar.seed({one: row[3:] for one, row in held.items()})
     if mask_seed is None:
         return ""
-    secret = keys.mask_key(mask_seed, liar.h0, 0)
+    secret = derivation.mask_key(mask_seed, liar.h0, 0)
     return liar.gained(0, liar.strip(0, liar.everybody, self_seed, {0: secret}))
 
 

@@ -31,6 +31,7 @@ from pairwise.restarts import (
     resumed_client,
     resumed_server,
 )
+from support import the_message
 
 import secagg
 from secagg import (
@@ -49,7 +50,7 @@ from secagg import (
 )
 from secagg.arithmetic.field import Field
 from secagg.machine.wire import MessageType
-from secagg.pairwise import keys
+from secagg.pairwise import derivation, transcript
 from secagg.pairwise.messages import MaskedInput
 
 # -- attacks ---------------------------------------------------------------------------------------
@@ -141,7 +142,7 @@ def twins(ledger_of_the_second: Callable[[Ledger], Ledger]) -> str:
     liar.clients = second
     mask_seed = liar.seed(shares_of_dealer(liar.answers(dict.fromkeys(second, (1, 2, 3))), 0))
     assert mask_seed is not None
-    secret = keys.mask_key(mask_seed, liar.h0, 0)
+    secret = derivation.mask_key(mask_seed, liar.h0, 0)
     return liar.gained(0, liar.strip(0, range(4), self_seed, {0: secret}))
 
 
@@ -158,7 +159,7 @@ def resumed_with_other_pins() -> str:
     liar.share().deliver(liar.everybody)
     mine = liar.sign(0, liar.everybody)
     assert mine is not None
-    h3 = keys.h3(liar.inputs[0].h2, liar.everybody, 4)
+    h3 = transcript.h3(liar.inputs[0].h2, liar.everybody, 4)
     entries = [(entry.name, entry.verify_key) for entry in directory_of(4).entries]
     strangers = {1: STRANGER, 2: secagg.Identity.generate(seeded("another stranger"))}
     for party, identity in strangers.items():
@@ -192,7 +193,7 @@ def server_with_other_pins() -> str:
         other, {party: new_client(agreed, party, MemoryLedger()) for party in range(4)}
     )
     for party, client in network.clients.items():
-        network.send_up(party, client.start())
+        network.send_up(party, the_message(client.start()))
     return "" if network.run().result else "the round failed"
 
 
@@ -265,7 +266,7 @@ def answers_of_a_fork() -> str:
     victim.receive(liar.delivery(0, liar.everybody))
 
     def child() -> bytes:
-        return victim.submit(input_of(2))
+        return the_message(victim.submit(input_of(2)))
 
     theirs = in_fork(child)
     if not theirs.startswith(b"SA"):
@@ -273,7 +274,7 @@ def answers_of_a_fork() -> str:
     field_ = Field(FOUR_SEMI_HONEST.field_bits)
     vectors = [
         field_.unpack(MaskedInput.read(body(message), FOUR_SEMI_HONEST).packed, 4).astype(np.int64)
-        for message in (theirs, victim.submit(input_of(0)))
+        for message in (theirs, the_message(victim.submit(input_of(0))))
     ]
     difference = (vectors[0] - vectors[1]) % field_.modulus
     true = (input_of(2) - input_of(0)) % field_.modulus
@@ -290,13 +291,15 @@ def in_fork(function: Callable[[], bytes]) -> bytes:
     if child == 0:
         die_with_parent(parent)
         try:
-            answer = function()
-        except SecAggError as error:
-            answer = error.code.encode()
-        except BaseException as error:
-            answer = repr(error).encode()
-        os.write(writing, answer)
-        os._exit(0)
+            try:
+                answer = function()
+            except SecAggError as error:
+                answer = error.code.encode()
+            except BaseException as error:
+                answer = repr(error).encode()
+            os.write(writing, answer)
+        finally:
+            os._exit(0)  # whatever happens: no second run of the tests goes on from here
     os.close(writing)
     with os.fdopen(reading, "rb") as pipe:
         answer = pipe.read()

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from harness import MODES, SteppedRound, expected_sum, integers, secrets_of, seeded
 from refusals import refused
+from support import the_message
 
 import secagg
 from secagg import Client, Code, FixedPoint, LocalProtocolError, Mode, Params, Phase, Server
@@ -117,13 +118,13 @@ def test_a_server_takes_no_mask_off_twice(monkeypatch: Patch) -> None:
         event for party in range(4) for event in stepped.server.receive(party, messages[party])
     ]
     (work,) = [event for event in events if isinstance(event, secagg.Work)]
-    true = Unmasking.complete
+    true = Unmasking.take
 
-    def complete(self: Unmasking, job: object, value: object) -> list[object]:
+    def take(self: Unmasking, job: object, value: object) -> None:
         true(self, job, value)  # type: ignore[arg-type]
         raise MemoryError
 
-    monkeypatch.setattr(Unmasking, "complete", complete)
+    monkeypatch.setattr(Unmasking, "take", take)
     with pytest.raises(MemoryError):
         stepped.server.complete(work.job, work.job.run())
     monkeypatch.undo()
@@ -162,7 +163,7 @@ def test_short_randomness_is_refused(asked: int, given: object) -> None:
 def test_a_party_is_an_int(party: object) -> None:
     """Anything that equals one would be kept beside it."""
     stepped = SteppedRound(integers(4, threshold=3))
-    message = stepped.clients[1].start()
+    message = the_message(stepped.clients[1].start())
     with refused(LocalProtocolError, Code.ARGUMENT):
         stepped.server.receive(party, message)  # type: ignore[arg-type]
     assert PHASES[stepped.server.state] is Phase.ADVERTISE_KEYS

@@ -44,6 +44,7 @@ from pairwise.malicious import (
 )
 from pairwise.test_planted_bugs import disarm
 from refusals import refused
+from support import the_message
 
 import secagg
 from secagg import Client, Code, Directory, MemoryLedger, Mode, Params, Phase, Policy, Server
@@ -237,7 +238,7 @@ def test_signatures_before_the_survivors() -> None:
     assert liar.sign(0, liar.everybody) is not None
     assert liar.unmask(0, true) is not None
     (again,) = liar.clients[0].receive(message)  # a repeat
-    assert again == secagg.Send(secagg.SERVER, liar.clients[0]._memory.said)
+    assert again == secagg.Send(secagg.SERVER, liar.clients[0]._memory.last_reply)
 
 
 def test_the_survivors_again_after_signing() -> None:
@@ -302,7 +303,7 @@ def test_a_server_that_tells_one_party_something_else(
     """
     liar = Liar(malicious_integers(4, threshold=3))
     stray = STRAYS[name]()
-    first = stray.start()
+    first = the_message(stray.start())
     entry = dict(liar.entries)
     keys_of_stray = stray._memory.keys
     assert keys_of_stray.channel == entry[3].channel, "seeded alike"

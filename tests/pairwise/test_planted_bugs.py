@@ -22,7 +22,7 @@ from secagg.arithmetic.field import Field
 from secagg.codes import Code
 from secagg.errors import SecAggError
 from secagg.machine.wire import MessageType, PartySet, Reader, open_message, u32
-from secagg.pairwise import authentication, keys, recovery, transitions
+from secagg.pairwise import authentication, derivation, recovery, transcript, transitions
 from secagg.pairwise.client_steps import ClientSteps
 from secagg.pairwise.memory import ClientMemory
 from secagg.pairwise.messages import PublicKeys
@@ -138,7 +138,7 @@ def zero_agreement(patch: Patch) -> None:
             return bytes(32)
 
     patch.setattr(agreement, "agree", agree)
-    patch.setattr(keys, "agree", agree)
+    patch.setattr(derivation, "agree", agree)
 
 
 def channels_without_direction(patch: Patch) -> None:
@@ -148,15 +148,15 @@ def channels_without_direction(patch: Patch) -> None:
         low, high = sorted((sender, receiver))
         return kdf(shared, Label.SHARE_CHANNEL, h1, u32(low), u32(high))
 
-    patch.setattr(keys, "channel_key", channel_key)
-    patch.setattr(keys, "channel_data", lambda h1, sender, receiver: h1)
+    patch.setattr(derivation, "channel_key", channel_key)
+    patch.setattr(derivation, "channel_data", lambda h1, sender, receiver: h1)
 
 
 def channels_without_session(patch: Patch) -> None:
     """Channel keys and associated data that do not bind the transcript."""
-    true_key, true_data = keys.channel_key, keys.channel_data
-    patch.setattr(keys, "channel_key", lambda shared, h1, *rest: true_key(shared, b"", *rest))
-    patch.setattr(keys, "channel_data", lambda h1, *rest: true_data(b"", *rest))
+    true_key, true_data = derivation.channel_key, derivation.channel_data
+    patch.setattr(derivation, "channel_key", lambda shared, h1, *rest: true_key(shared, b"", *rest))
+    patch.setattr(derivation, "channel_data", lambda h1, *rest: true_data(b"", *rest))
 
 
 def checksum_without_index(patch: Patch) -> None:
@@ -165,7 +165,7 @@ def checksum_without_index(patch: Patch) -> None:
     def checksum(h2: bytes, party: int, packed: bytes) -> bytes:
         return hash_parts(Label.INPUT_CHECKSUM, h2, packed)[:16]
 
-    patch.setattr(keys, "checksum", checksum)
+    patch.setattr(transcript, "checksum", checksum)
 
 
 def answers_again(patch: Patch) -> None:
@@ -193,7 +193,7 @@ def shares_again(patch: Patch) -> None:
 
 def consistency_without_h3(patch: Patch) -> None:
     """Everybody signs that there is a survivor set, not which."""
-    patch.setattr(keys, "consistency_digest", lambda h3: hash_parts(Label.CONSISTENCY))
+    patch.setattr(transcript, "consistency_digest", lambda h3: hash_parts(Label.CONSISTENCY))
 
 
 def entries_without_h0(patch: Patch) -> None:
@@ -202,7 +202,7 @@ def entries_without_h0(patch: Patch) -> None:
     def digest(h0: bytes, party: int, entry: PublicKeys) -> bytes:
         return hash_parts(Label.ADVERTISE_KEYS, u32(party), entry.channel + entry.mask)
 
-    patch.setattr(keys, "entry_digest", digest)
+    patch.setattr(transcript, "entry_digest", digest)
 
 
 def inputs_without_index(patch: Patch) -> None:
@@ -400,7 +400,7 @@ DEFENCES = [
     Defence("dropped parties stay out, both layers", guard(Server.receive, Code.DROPPED,
             Code.OUT_OF_ORDER),
             "dropped_party_goes_on", "came back"),
-    Defence("server's quorum", guard(Server._phase_over, Code.QUORUM),
+    Defence("server's quorum", guard(ServerSteps.why_over, Code.QUORUM),
             "too_few_for_the_quorum", "was announced"),
     Defence("elements of the sharing field", guard(shamir.unpack_shares, Code.OUT_OF_RANGE),
             "shares_outside_the_field", "took a share"),

@@ -15,9 +15,10 @@ from pairwise.test_planted_bugs import Defence, disarm, guard
 from secagg import Client, Code, MemoryLedger, Once, Server, SqliteLedger
 from secagg.errors import SecAggError
 from secagg.machine import ownership
-from secagg.machine.ownership import Session
+from secagg.machine.claims import claim_resumption, claim_survivor_set
+from secagg.machine.ownership import Owned
+from secagg.machine.sealing import Sealer
 from secagg.machine.wire import Reader
-from secagg.pairwise import state
 
 Patch = pytest.MonkeyPatch
 
@@ -95,21 +96,21 @@ def keys_by_session(patch: Patch) -> None:
 def unsealed(patch: Patch) -> None:
     """Stored state is written in clear."""
 
-    def opened(kind: state._Kind, key: bytes, stored: bytes) -> tuple[bytes, Reader]:
+    def opened(self: Sealer, key: bytes, stored: bytes) -> tuple[bytes, Reader]:
         return bytes(32), Reader(stored, 0)
 
-    patch.setattr(state, "_sealed", lambda kind, key, body: body)
-    patch.setattr(state, "_opened", opened)
+    patch.setattr(Sealer, "seal", lambda self, key, body: body)
+    patch.setattr(Sealer, "open", opened)
 
 
 def no_fork_guard(patch: Patch) -> None:
     """An object belongs to whatever process asks."""
     patch.setattr(
-        Session, "_owner", property(lambda self: ownership._process(), _ignore), raising=False
+        Owned, "_owner", property(lambda self: ownership._process(), _ignore), raising=False
     )
 
 
-def _ignore(self: Session, value: int) -> None:
+def _ignore(self: Owned, value: int) -> None:
     """Sets nothing."""
 
 
@@ -127,7 +128,7 @@ DEFENCES = [
             "resent though its claim failed"),
     Defence("failing ledger stops a client", contribution_failure_ignored,
             "unclaimed_contribution", "left though its claim failed"),
-    Defence("claim of a resumption", guard(CLIENT_RESUME, Code.REPEATED_RESUMPTION),
+    Defence("claim of a resumption", guard(claim_resumption, Code.REPEATED_RESUMPTION),
             "resumed_twice", "recovered the input"),
     Defence("memory of resumptions", forgetful(MemoryLedger, Once.RESUMPTION), "resumed_twice",
             "recovered the input"),
@@ -135,7 +136,7 @@ DEFENCES = [
             "resumed_with_other_pins", "signatures of strangers"),
     Defence("directory at resumption, server", guard(SERVER_RESUME, Code.WRONG_DIRECTORY),
             "server_with_other_pins", "the round failed"),
-    Defence("claim of the survivor set", guard(Server._close_masked_input, Code.ROLLED_BACK),
+    Defence("claim of the survivor set", guard(claim_survivor_set, Code.ROLLED_BACK),
             "rolled_back_server", "two survivor sets"),
     Defence("memory of survivor sets", forgetful(MemoryLedger, Once.SURVIVOR_SET),
             "rolled_back_server", "two survivor sets"),

@@ -18,7 +18,7 @@ from pairwise.attacks import Liar, body, tampered_round, verdict, with_wrong_sha
 
 from secagg import Code, Params, Phase
 from secagg.machine.wire import HEADER_BYTES, MessageType, PartySet
-from secagg.pairwise import keys
+from secagg.pairwise import derivation
 from secagg.pairwise.messages import Unmask
 from secagg.primitives import agreement, seal, shamir
 
@@ -291,9 +291,9 @@ def test_a_ciphertext_of_no_shares_costs_one_share(which: int) -> None:
     plain = bytearray(2 * shamir.SHARE_BYTES)
     plain[which * shamir.SHARE_BYTES : which * shamir.SHARE_BYTES + 8] = bytes([255] * 8)
     sealed = seal.seal(
-        keys.channel_key(agreed, liar.h1, 1, 0, liar.entries),
+        derivation.channel_key(agreed, liar.h1, 1, 0, liar.entries),
         bytes(plain),
-        keys.channel_data(liar.h1, 1, 0),
+        derivation.channel_data(liar.h1, 1, 0),
     )
     client = liar.clients[0]
     assert client.receive(liar.delivery(0, liar.everybody, {1: sealed})) != []

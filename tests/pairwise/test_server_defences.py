@@ -32,6 +32,7 @@ from pairwise.attacks import (
     with_wrong_shares,
 )
 from refusals import refused
+from support import the_message
 
 import secagg
 from secagg import Client, Code, Params, Phase, Policy, Server
@@ -81,7 +82,7 @@ def test_a_client_of_another_round_never_enters(other: Callable[[Params], secagg
     network = started_network(params)
     stray = Client(other(params), 3, Policy())
     network.queue[3:] = []
-    network.send_up(3, stray.start())
+    network.send_up(3, the_message(stray.start()))
     network.run()
     assert network.dropped[3] is Code.CONTEXT
     assert verdict(network, (0, 1, 2)) == ""
@@ -91,7 +92,7 @@ def test_a_client_of_another_round_never_enters(other: Callable[[Params], secagg
 def test_a_client_of_another_session_is_refused_by_the_header() -> None:
     """And by h0, if it rewrites the header."""
     params = integers(4, threshold=3)
-    message = Client(params.round(CONTEXT, bytes(16)), 3, Policy()).start()
+    message = the_message(Client(params.round(CONTEXT, bytes(16)), 3, Policy()).start())
     stepped = SteppedRound(params)
     before = state_of(stepped.server)
     with refused(secagg.DecodeError, Code.SESSION):
@@ -519,28 +520,32 @@ def test_wrong_keys_are_refused(name: str) -> None:
 def test_status_tells_phase_awaited_and_bytes() -> None:
     """Step by step, with a dropped and a silent party."""
     server = Server(integers(5, threshold=3).round(CONTEXT, SESSION))
-    assert server.status == secagg.Status(ServerState.CREATED, (), 0, 0)
+    assert server.status == secagg.Status(None, (), 0, 0)
     stepped = SteppedRound(integers(5, threshold=3))
-    assert stepped.server.status == secagg.Status(ServerState.ADVERTISE_KEYS, (0, 1, 2, 3, 4), 0, 0)
+    assert stepped.server.status == secagg.Status(
+        secagg.Phase.ADVERTISE_KEYS, (0, 1, 2, 3, 4), 0, 0
+    )
     messages = stepped.advertise()
     stepped.to_server({2: messages[2]})
     size = len(messages[2])
-    assert stepped.server.status == secagg.Status(ServerState.ADVERTISE_KEYS, (0, 1, 3, 4), size, 0)
+    assert stepped.server.status == secagg.Status(
+        secagg.Phase.ADVERTISE_KEYS, (0, 1, 3, 4), size, 0
+    )
     bad = AdvertiseKeys(bytes(32), PublicKeys(bytes(32), bytes(32))).encode(SESSION)
     stepped.to_server({4: bad})
-    assert stepped.server.status.awaited == (0, 1, 3)
+    assert stepped.server.status.awaiting == (0, 1, 3)
     stepped.to_server({0: messages[0], 1: messages[1]})
     stepped.deadline(Phase.ADVERTISE_KEYS)
     status = stepped.server.status
-    assert status.state is ServerState.SHARE_KEYS
-    assert status.awaited == (0, 1, 2)
+    assert status.phase is Phase.SHARE_KEYS
+    assert status.awaiting == (0, 1, 2)
     assert status.bytes_received == 4 * size
     assert status.bytes_sent == sum(
         len(event.payload) for event in stepped.events if isinstance(event, secagg.Send)
     )
     stepped.finish(stepped.answers())
-    assert stepped.server.status.state is ServerState.COMPLETED
-    assert not stepped.server.status.awaited
+    assert stepped.server.status.phase is None
+    assert not stepped.server.status.awaiting
 
 
 def test_dropped_parties_hear_nothing_more() -> None:

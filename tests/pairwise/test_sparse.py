@@ -33,7 +33,7 @@ from secagg import (
     Suite,
 )
 from secagg.machine.wire import MessageType
-from secagg.pairwise import keys
+from secagg.pairwise import derivation
 from secagg.pairwise.messages import ShareKeys
 from secagg.pairwise.transitions import ClientState, ServerState
 from secagg.simulate import Cohort
@@ -293,13 +293,13 @@ def test_no_message_tells_of_strangers() -> None:
 def test_masks_are_agreed_between_neighbours_only(monkeypatch: pytest.MonkeyPatch) -> None:
     """By clients with those in U2, by the server for who vanished with those in U3; each once."""
     agreed: Counter[tuple[int, int]] = Counter()
-    true = keys.pairwise_key_of
+    true = derivation.pairwise_key_of
 
     def key(secret: bytes, h1: bytes, party: int, peer: int, *publics: bytes) -> bytes:
         agreed[party, peer] += 1
         return true(secret, h1, party, peer, *publics)
 
-    monkeypatch.setattr(keys, "pairwise_key_of", key)
+    monkeypatch.setattr(derivation, "pairwise_key_of", key)
     params = ten(threshold=2)
     ring = Ring(params)
     drops = {2: A, 4: S, 9: M}

@@ -7,7 +7,7 @@ from pairwise.test_planted_bugs import Defence, Patch, both, guard
 from secagg.codes import Code
 from secagg.errors import SecAggError
 from secagg.machine.wire import Reader
-from secagg.pairwise import keys
+from secagg.pairwise import transcript
 from secagg.pairwise.client_steps import ClientSteps
 from secagg.pairwise.server_steps import ServerSteps
 from secagg.params.params import Params, Policy
@@ -20,7 +20,7 @@ def no_end(patch: Patch) -> None:
 
 def h1_alone(patch: Patch) -> None:
     """A client says which h1 it was told, and nothing of the entries."""
-    patch.setattr(keys, "believed", lambda h1, near, cohort: h1)
+    patch.setattr(transcript, "roster_digest", lambda h1, near, cohort: h1)
 
 
 DEFENCES = [
@@ -54,13 +54,13 @@ DEFENCES = [
     Defence("shares of neighbours only", guard(ServerSteps.on_unmask, Code.FOREIGN_SHARE),
             "share_of_a_stranger", "took a share"),
     Defence("end of the shares", no_end, "ciphertext_for_a_stranger", "took a ciphertext"),
-    Defence("roster believed", guard(ServerSteps.on_share_keys, Code.ROSTER),
+    Defence("roster digest", guard(ServerSteps.on_share_keys, Code.ROSTER),
             "roster_altered_on_the_way", "the round failed"),
-    Defence("entries in the roster believed", h1_alone, "roster_altered_on_the_way",
+    Defence("entries in the roster digest", h1_alone, "roster_altered_on_the_way",
             "a wrong sum"),
-    Defence("server looks at the pieces", guard(ServerSteps.hopeless, Code.DISCONNECTED),
+    Defence("server looks at the pieces", guard(ServerSteps._why_unrecoverable, Code.DISCONNECTED),
             "round_that_falls_apart", "were asked"),
-    Defence("server counts holders", guard(ServerSteps.hopeless, Code.NEIGHBOURS),
+    Defence("server counts holders", guard(ServerSteps._why_unrecoverable, Code.NEIGHBOURS),
             "round_without_holders", "were asked"),
 ]  # fmt: skip
 

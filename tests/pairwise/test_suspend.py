@@ -4,6 +4,7 @@ Nothing is computed anew, no stored client lives twice, and whatever is lost cos
 or the round; never a second answer, and never another sum.
 """
 
+import dataclasses
 import hashlib
 import struct
 import sys
@@ -67,8 +68,10 @@ from secagg import (
     StateError,
 )
 from secagg.arithmetic.field import Field
+from secagg.machine.sealing import Sealer
 from secagg.machine.wire import MessageType
-from secagg.pairwise import state
+from secagg.pairwise import stored as layouts
+from secagg.pairwise.memory import ClientMemory, ServerMemory
 from secagg.pairwise.transitions import ClientState, ServerState
 
 # ---- clients: the same round --------------------------------------------------------------
@@ -458,12 +461,12 @@ def test_stored_bytes_show_nothing(mode: Mode, boundary: int) -> None:
     hidden += [client._memory.keys.encode(), *client._memory.accepted.values()]
     hidden += [event.payload for event in client.resend() if isinstance(event, Send)]
     stored = client.suspend(KEY)
-    assert stored.startswith(b"secagg client\x02")
+    assert stored.startswith(b"secagg client\x03")
     assert not any(piece[i : i + 12] in stored for piece in hidden for i in range(len(piece) - 11))
     assert KEY not in stored
     twin = staged(mode, boundary)[1].suspend(KEY)
     assert not any(twin[i : i + 8] in stored for i in range(14, len(twin) - 7))
-    body = state._opened(state._Kind.CLIENT, KEY, stored)[1]._data
+    body = layouts._CLIENT.open(KEY, stored)[1]._data
     assert all(piece in body for piece in hidden[:3]), "the search can succeed"
 
 
@@ -498,7 +501,7 @@ def test_the_layout_of_stored_state_has_a_number(monkeypatch: pytest.MonkeyPatch
 
     Otherwise another version would read old state as something else.
     """
-    monkeypatch.setattr(state, "_sealed", lambda kind, key, body: body)
+    monkeypatch.setattr(Sealer, "seal", lambda self, key, body: body)
     stepped = SteppedRound(four(Mode.MALICIOUS))
     stepped.server._ledger = MemoryLedger()
     messages = stepped.until(Phase.UNMASK)
@@ -507,4 +510,16 @@ def test_the_layout_of_stored_state_has_a_number(monkeypatch: pytest.MonkeyPatch
     assert [list(ClientState).index(ClientState.FINISHED), len(ClientState)] == [6, 9]
     assert [list(ServerState).index(ServerState.UNMASK), len(ServerState)] == [5, 9]
     digests = [hashlib.sha256(body).hexdigest()[:16] for body in bodies]
-    assert (state._LAYOUT, *digests) == (2, "e15e0aef4c959c0f", "53f7867d5291bdcd")
+    versions = layouts._CLIENT.layout, layouts._SERVER.layout
+    assert (*versions, *digests) == (3, 3, "7cae47e47baf2bc0", "4903f66844c2808c")
+
+
+@either_mode
+def test_every_attribute_is_stored(mode: Mode) -> None:
+    """What a machine remembers and no table names would be forgotten with its process."""
+    params = four(mode)
+    for table, memory in (
+        (layouts._client_memory(params), ClientMemory),
+        (layouts._server_memory(params), ServerMemory),
+    ):
+        assert sorted(table) == sorted(each.name for each in dataclasses.fields(memory))

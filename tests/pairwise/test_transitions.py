@@ -175,7 +175,7 @@ def test_client_takes_true_messages_in_their_state_only(mode: Mode, state: Clien
             assert kind not in CLIENTS[mode][state]
             continue
         if kind in clients[state]._memory.accepted:
-            again = kind == client._memory.latest and client._memory.said
+            again = kind == client._memory.latest and client._memory.last_reply
             assert [event.payload for event in events] == ([again] if again else [])
             assert state_of(client) == before
         else:

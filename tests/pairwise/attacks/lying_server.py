@@ -16,12 +16,13 @@ from harness import (
     seeded,
     state_of,
 )
+from support import the_message
 
 import secagg
 from secagg import Client, Mode, Params, Policy
 from secagg.arithmetic.field import Field
 from secagg.machine.wire import Reader
-from secagg.pairwise import keys
+from secagg.pairwise import derivation, transcript
 from secagg.pairwise.messages import (
     AdvertiseKeys,
     Consistency,
@@ -61,15 +62,17 @@ def signed_entry(params: Params, h0: bytes, party: int, entry: PublicKeys) -> Pu
     """Returns the entry as its party, a liar, advertises it."""
     if params.mode is Mode.SEMI_HONEST:
         return entry
-    signature = identity_of(party).sign(keys.entry_digest(h0, party, entry))
+    signature = identity_of(party).sign(transcript.entry_digest(h0, party, entry))
     return dataclasses.replace(entry, signature=signature)
 
 
 def with_proof(params: Params, h2: bytes, party: int, packed: bytes) -> MaskedInput:
     """Returns a made-up masked input of a liar, with the right checksum or signature."""
     if params.mode is Mode.SEMI_HONEST:
-        return MaskedInput(h2, packed, keys.checksum(h2, party, packed))
-    return MaskedInput(h2, packed, identity_of(party).sign(keys.input_digest(h2, party, packed)))
+        return MaskedInput(h2, packed, transcript.checksum(h2, party, packed))
+    return MaskedInput(
+        h2, packed, identity_of(party).sign(transcript.input_digest(h2, party, packed))
+    )
 
 
 def refuses(client: Client, message: bytes) -> bool:
@@ -138,7 +141,7 @@ class Liar:
             for party in range(params.cohort)
         }
         self.entries = {
-            party: AdvertiseKeys.read(body(client.start()), client.round.params).keys
+            party: AdvertiseKeys.read(body(the_message(client.start())), client.round.params).keys
             for party, client in self.clients.items()
         }
         self.shared: dict[int, ShareKeys] = {}
@@ -171,12 +174,12 @@ class Liar:
     @property
     def h0(self) -> bytes:
         """The transcript hash h0, of the true directory."""
-        return keys.h0(self.round, pinned(self.params))
+        return transcript.h0(self.round, pinned(self.params))
 
     @property
     def h1(self) -> bytes:
         """The transcript hash h1, of the true roster."""
-        return keys.h1(self.h0, self.entries, self.params.cohort)
+        return transcript.h1(self.h0, self.entries, self.params.cohort)
 
     def share(self, parties: Iterable[int] | None = None) -> "Liar":
         """Plays step 1 honestly for these parties (all): their ciphertexts are in `shared`."""
@@ -208,7 +211,7 @@ class Liar:
 
     def submit(self, party: int) -> None:
         """Takes the masked input of a party that was asked for it."""
-        message = self.clients[party].submit(input_of(party, self.params.length))
+        message = the_message(self.clients[party].submit(input_of(party, self.params.length)))
         self.inputs[party] = MaskedInput.read(body(message), self.params)
 
     def survivors(self, members: Iterable[int]) -> bytes:
@@ -227,7 +230,7 @@ class Liar:
         views = {party: tuple(sorted(survivors)) for party, survivors in told.items()}
         given = {party: self.sign(party, view) for party, view in views.items()}
         h3 = {
-            party: keys.h3(self.inputs[party].h2, view, self.params.cohort)
+            party: transcript.h3(self.inputs[party].h2, view, self.params.cohort)
             for party, view in views.items()
         }
         answers: dict[int, Unmask | None] = {}
@@ -244,7 +247,7 @@ class Liar:
     ) -> dict[int, bytes]:
         """Adds to the signatures on a survivor set those that colluders make on it."""
         return {**given} | {
-            colluder: identity_of(colluder).sign(keys.consistency_digest(h3))
+            colluder: identity_of(colluder).sign(transcript.consistency_digest(h3))
             for colluder in set(view).intersection(self.colluders)
         }
 
@@ -310,7 +313,7 @@ class Liar:
         """
         if self_seed is None:
             return None
-        mask_keys, signs = [keys.self_key(self_seed, self.h1, victim)], [1]
+        mask_keys, signs = [derivation.self_key(self_seed, self.h1, victim)], [1]
         for peer in members:
             if peer == victim:
                 continue
@@ -321,9 +324,9 @@ class Liar:
             else:
                 return None
             mask_keys.append(
-                keys.pairwise_key(mask_secrets[one], self.h1, one, other, self.entries)
+                derivation.pairwise_key(mask_secrets[one], self.h1, one, other, self.entries)
             )
-            signs.append(keys.pairwise_sign(victim, peer))
+            signs.append(derivation.pairwise_sign(victim, peer))
         field = Field(self.params.field_bits)
         vector = field.unpack(self.inputs[victim].packed, self.params.vector_length)
         field.accumulate(vector, mask_keys, [-sign for sign in signs], self.params.suite)

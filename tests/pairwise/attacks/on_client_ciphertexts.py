@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pairwise.attacks.lying_server import Liar, gain_unless_refused, refuses, shares_of_dealer
 from pairwise.attacks.registry import integers, on_client
 
-from secagg.pairwise import keys
+from secagg.pairwise import derivation
 
 
 @on_client
@@ -33,7 +33,7 @@ def reflected_ciphertexts() -> str:
     seed = liar.seed(shares_of_dealer(answers, 0))
     if seed is None:
         return "reflected ciphertexts open"
-    secrets = {0: keys.mask_key(seed, liar.h0, 0)}
+    secrets = {0: derivation.mask_key(seed, liar.h0, 0)}
     found = liar.strip(0, liar.everybody, self_seed, secrets)
     return liar.gained(0, found) or "reflected ciphertexts open"
 

@@ -15,7 +15,7 @@ from pairwise.attacks.lying_server import (
 from pairwise.attacks.registry import integers, on_client
 
 import secagg
-from secagg.pairwise import keys
+from secagg.pairwise import derivation, transcript
 from secagg.pairwise.messages import PublicKeys, ShareKeys
 from secagg.primitives import agreement, seal, shamir
 
@@ -76,18 +76,18 @@ def _read_shares(
         return ""
     peers = [peer for peer in entries if peer != victim]
     message = ShareKeys.read(body(payload), peers)
-    h1 = keys.h1(liar.h0, entries, liar.params.cohort)
+    h1 = transcript.h1(liar.h0, entries, liar.params.cohort)
     found = {}
     for peer in peers:
         plain = seal.unseal(
-            keys.channel_key(agreed(peer), h1, victim, peer, entries),
+            derivation.channel_key(agreed(peer), h1, victim, peer, entries),
             message.sealed[peer],
-            keys.channel_data(h1, victim, peer),
+            derivation.channel_data(h1, victim, peer),
         )
         if plain is not None:
             found[peer] = shamir.unpack_shares(plain[shamir.SHARE_BYTES :])[0]
     seed = liar.seed(found)
-    if seed is not None and keys.commitment(seed, h1, victim) == message.commitment:
+    if seed is not None and derivation.commitment(seed, h1, victim) == message.commitment:
         return "recovered the self seed"
     return "a roster with such keys"
 

@@ -13,7 +13,7 @@ from pairwise.attacks.registry import integers, least_threshold, on_client
 
 import secagg
 from secagg import Policy
-from secagg.pairwise import keys
+from secagg.pairwise import derivation
 from secagg.pairwise.messages import ShareKeys
 
 # -- a U2 that is too small ------------------------------------------------------------------------
@@ -167,7 +167,7 @@ def small_u3() -> str:
         told = {holder: answer for holder, answer in answers.items() if holder != peer}
         seed = liar.seed(shares_of_dealer(told, peer))
         if seed is not None:
-            secrets[peer] = keys.mask_key(seed, liar.h0, peer)
+            secrets[peer] = derivation.mask_key(seed, liar.h0, peer)
     return liar.gained(0, liar.strip(0, liar.everybody, own, secrets)) or "an answer for small U3"
 
 
@@ -182,7 +182,7 @@ def two_survivor_sets() -> str:
     own, seed = liar.seed(shares_of_dealer(first, 0)), liar.seed(shares_of_dealer(second, 0))
     if seed is None:
         return ""
-    secrets = {0: keys.mask_key(seed, liar.h0, 0)}
+    secrets = {0: derivation.mask_key(seed, liar.h0, 0)}
     return liar.gained(0, liar.strip(0, liar.everybody, own, secrets)) or "both shares of one party"
 
 

@@ -17,7 +17,7 @@ from pairwise.attacks import (
 from pairwise.malicious.registry import FOUR_PARTIES, STRANGER, attack, malicious_integers
 
 import secagg
-from secagg.pairwise import keys
+from secagg.pairwise import derivation, transcript
 from secagg.pairwise.messages import AdvertiseKeys, PublicKeys, ShareKeys
 from secagg.primitives import agreement, seal, shamir
 
@@ -28,10 +28,10 @@ def man_in_the_middle() -> str:
     signers: dict[str, Callable[[Liar, int, PublicKeys], bytes]] = {
         "the true one": lambda liar, peer, entry: liar.entries[peer].signature,
         "a stranger's": lambda liar, peer, entry: STRANGER.sign(
-            keys.entry_digest(liar.h0, peer, entry)
+            transcript.entry_digest(liar.h0, peer, entry)
         ),
         "a colluder's": lambda liar, peer, entry: identity_of(3).sign(
-            keys.entry_digest(liar.h0, peer, entry)
+            transcript.entry_digest(liar.h0, peer, entry)
         ),
         "zeros": lambda liar, peer, entry: bytes(64),
         "the victim's": lambda liar, peer, entry: liar.entries[0].signature,
@@ -50,16 +50,16 @@ def man_in_the_middle() -> str:
         (event,) = victim.receive(message)
         assert isinstance(event, secagg.Send)
         shared = ShareKeys.read(body(event.payload), (1, 2, 3))
-        h1 = keys.h1(liar.h0, entries, 4)
+        h1 = transcript.h1(liar.h0, entries, 4)
         found: dict[int, np.ndarray] = {}
         for peer, (secret, _) in secrets.items():
             agreed = agreement.agree(secret, liar.entries[0].channel)
-            key = keys.channel_key(agreed, h1, 0, peer, entries)
-            plain = seal.unseal(key, shared.sealed[peer], keys.channel_data(h1, 0, peer))
+            key = derivation.channel_key(agreed, h1, 0, peer, entries)
+            plain = seal.unseal(key, shared.sealed[peer], derivation.channel_data(h1, 0, peer))
             if plain is not None:
                 found[peer] = shamir.unpack_shares(plain[shamir.SHARE_BYTES :])[0]
         seed = liar.seed(found)
-        if seed is not None and keys.commitment(seed, h1, 0) == shared.commitment:
+        if seed is not None and derivation.commitment(seed, h1, 0) == shared.commitment:
             return f"recovered the self seed with signatures: {name}"
         return f"a roster of the server's keys with signatures: {name}"
     return ""
@@ -114,7 +114,7 @@ def bad_keys_of_a_signer() -> str:
             source = {"the victim's": 0, "a peer's": 1}.get(name)
             bad = getattr(liar.entries[source], role) if source is not None else key
             lie = dataclasses.replace(liar.entries[3], **{role: bad})
-            signature = identity_of(3).sign(keys.entry_digest(liar.h0, 3, lie))
+            signature = identity_of(3).sign(transcript.entry_digest(liar.h0, 3, lie))
             message = liar.altered(3, **{role: bad, "signature": signature})
             if gain := gain_unless_refused(
                 liar, 0, liar.roster(message), f"a signed {role} key {name}"
@@ -127,7 +127,7 @@ def bad_keys_of_a_signer() -> str:
                 server.receive(party, AdvertiseKeys(own[party]._steps.h0, entry).encode(SESSION))
             bad = getattr(own[source]._memory.keys, role) if source is not None else key
             lie = dataclasses.replace(own[3]._memory.keys, **{role: bad})
-            signature = identity_of(3).sign(keys.entry_digest(own[3]._steps.h0, 3, lie))
+            signature = identity_of(3).sign(transcript.entry_digest(own[3]._steps.h0, 3, lie))
             lie = dataclasses.replace(lie, signature=signature)
             events = server.receive(3, AdvertiseKeys(own[3]._steps.h0, lie).encode(SESSION))
             if not any(isinstance(event, secagg.Dropped) for event in events):

@@ -7,11 +7,12 @@ import numpy as np
 from harness import SESSION, Network, directory_of, identity_of, seeded
 from pairwise.attacks import body, started_network, tampered_round, verdict
 from pairwise.malicious.registry import FOUR_PARTIES, STRANGER, attack, signed
+from support import the_message
 
 from secagg import Client, Directory, Policy
 from secagg.arithmetic.field import Field
 from secagg.machine.wire import MessageType
-from secagg.pairwise import keys
+from secagg.pairwise import transcript
 from secagg.pairwise.messages import AdvertiseKeys, Consistency, MaskedInput, PublicKeys
 
 
@@ -28,15 +29,15 @@ def entry_badly_signed() -> str:
     """Party 3 advertises keys that it did not sign for this round."""
 
     def lies(message: AdvertiseKeys) -> dict[str, bytes]:
-        digest = keys.entry_digest(message.h0, 3, message.keys)
-        other = keys.entry_digest(bytes(32), 3, message.keys)
+        digest = transcript.entry_digest(message.h0, 3, message.keys)
+        other = transcript.entry_digest(bytes(32), 3, message.keys)
         return {
             "zeros": bytes(64),
             "by another": identity_of(2).sign(digest),
             "by a stranger": STRANGER.sign(digest),
             "for another round": identity_of(3).sign(other),
             "for another index": identity_of(3).sign(
-                keys.entry_digest(message.h0, 2, message.keys)
+                transcript.entry_digest(message.h0, 2, message.keys)
             ),
         }
 
@@ -60,11 +61,15 @@ def input_badly_signed() -> str:
     junk = Field(FOUR_PARTIES.field_bits).pack(np.array([12345], np.uint32))
     signers: dict[str, Callable[[MaskedInput], bytes]] = {
         "zeros": lambda true: bytes(64),
-        "by another": lambda true: identity_of(2).sign(keys.input_digest(true.h2, 3, junk)),
-        "for another index": lambda true: identity_of(3).sign(keys.input_digest(true.h2, 2, junk)),
+        "by another": lambda true: identity_of(2).sign(transcript.input_digest(true.h2, 3, junk)),
+        "for another index": lambda true: identity_of(3).sign(
+            transcript.input_digest(true.h2, 2, junk)
+        ),
         "of another input": lambda true: true.proof,
-        "of another round": lambda true: identity_of(3).sign(keys.input_digest(bytes(32), 3, junk)),
-        "a checksum": lambda true: keys.checksum(true.h2, 3, junk) + bytes(48),
+        "of another round": lambda true: identity_of(3).sign(
+            transcript.input_digest(bytes(32), 3, junk)
+        ),
+        "a checksum": lambda true: transcript.checksum(true.h2, 3, junk) + bytes(48),
     }
     for name, sign in signers.items():
 
@@ -130,5 +135,5 @@ def other_directory() -> str:
     )
     network.clients = {**network.clients, 3: stray}
     network.queue = [one for one in network.queue if one.sender != 3]
-    network.send_up(3, stray.start())
+    network.send_up(3, the_message(stray.start()))
     return _outvoted(network.run(), "other directory", (0, 1, 2))

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from harness import integers, seeded, tight
 
 from secagg import Identity, Mode, Params
-from secagg.pairwise import keys
+from secagg.pairwise import transcript
 
 Attack = Callable[[], str]
 MALICIOUS_ATTACKS: dict[str, Attack] = {}
@@ -33,4 +33,4 @@ FOUR_PARTIES = malicious_tight(4, threshold=3)
 
 def signed(identity: Identity, h3: bytes) -> bytes:
     """Returns a consistency signature."""
-    return identity.sign(keys.consistency_digest(h3))
+    return identity.sign(transcript.consistency_digest(h3))

@@ -7,7 +7,7 @@ from pairwise.attacks import Liar, shares_of_dealer
 from pairwise.malicious.registry import attack, malicious_integers, signed
 
 from secagg.arithmetic.field import Field
-from secagg.pairwise import keys
+from secagg.pairwise import derivation
 from secagg.pairwise.messages import Unmask
 
 HONEST, COLLUDERS = (0, 1, 2, 3, 4), (5, 6)
@@ -73,7 +73,7 @@ class SplitView:
         """Returns the mask keys that the attacker has, of these and of the colluders."""
         seeds = {dealer: self.seed(dealer, alive=False) for dealer in dealers}
         found = {
-            dealer: keys.mask_key(seed, self.liar.h0, dealer)
+            dealer: derivation.mask_key(seed, self.liar.h0, dealer)
             for dealer, seed in seeds.items()
             if seed is not None
         }
@@ -136,11 +136,11 @@ def split_survivors() -> str:
     for party, seed in zip((0, 1), seeds, strict=True):
         field.unpack_add(total, liar.inputs[party].packed)
         assert seed is not None
-        own = [keys.self_key(seed, liar.h1, party)]
+        own = [derivation.self_key(seed, liar.h1, party)]
         signs = [-1]
         for peer, secret in masks.items():
-            own.append(keys.pairwise_key(secret, liar.h1, peer, party, liar.entries))
-            signs.append(-keys.pairwise_sign(party, peer))
+            own.append(derivation.pairwise_key(secret, liar.h1, peer, party, liar.entries))
+            signs.append(-derivation.pairwise_sign(party, peer))
         field.accumulate(total, own, signs, liar.params.suite)
     found = [int(element) - 2000 for element in total]
     return "recovered the sum of two" if found == expected_sum((0, 1)) else "wrong"

@@ -26,7 +26,7 @@ from secagg import SERVER, Mode, Phase
 from secagg.arithmetic.field import Field
 from secagg.events import Job
 from secagg.machine.wire import MessageType
-from secagg.pairwise import keys
+from secagg.pairwise import transcript
 from secagg.pairwise.graph import graph_of
 from secagg.pairwise.messages import Delivery, MaskedInput, Roster, Survivors
 from secagg.pairwise.transitions import PHASES
@@ -62,7 +62,7 @@ class BadNetwork:
         # By type, the transcript that each message must name.
         self.transcripts = {TO_SERVER[0]: h0_of(agreed)}
         self.graph = graph_of(self.params, h0_of(agreed))
-        self.believed: dict[int, bytes] = {}  # on a sparse graph, instead of h1
+        self.roster_digests: dict[int, bytes] = {}  # on a sparse graph, instead of h1
         self.u1: tuple[int, ...] = ()
         self.u2: tuple[int, ...] = ()
         self.u3: tuple[int, ...] = ()
@@ -76,9 +76,9 @@ class BadNetwork:
     def input_by(self, party: int, h2: bytes, packed: bytes) -> bytes:
         """Returns a masked input with a proof that fits."""
         if self.params.mode is Mode.MALICIOUS:
-            proof = identity_of(party).sign(keys.input_digest(h2, party, packed))
+            proof = identity_of(party).sign(transcript.input_digest(h2, party, packed))
         else:
-            proof = keys.checksum(h2, party, packed)
+            proof = transcript.checksum(h2, party, packed)
         return MaskedInput(h2, packed, proof).encode(SESSION)
 
     def elements(self, packed: bytes) -> np.ndarray:
@@ -316,15 +316,17 @@ class BadNetwork:
                 if message[3] == MessageType.ROSTER:
                     read = Roster.read(body(message), self.params, self.graph, event.to)
                     self.u1, n = tuple(read.members), self.params.cohort
-                    self.transcripts[TO_SERVER[1]] = read.h1 or keys.h1(
+                    self.transcripts[TO_SERVER[1]] = read.h1 or transcript.h1(
                         self.transcripts[TO_SERVER[0]], read.keys, n
                     )
                     if read.h1:
-                        self.believed[event.to] = keys.believed(read.h1, read.keys, n)
+                        self.roster_digests[event.to] = transcript.roster_digest(
+                            read.h1, read.keys, n
+                        )
                 elif message[3] == MessageType.DELIVERY:
                     read = Delivery.read(body(message), self.params, self.graph, event.to)
                     self.u2 = tuple(read.members)
-                    self.transcripts[TO_SERVER[2]] = keys.h2(
+                    self.transcripts[TO_SERVER[2]] = transcript.h2(
                         self.transcripts[TO_SERVER[1]], self.u2, self.params.cohort
                     )
                 elif message[3] == MessageType.SURVIVORS:

@@ -13,7 +13,7 @@ from pairwise.schedules.replayed_client import h0_of
 from pairwise.schedules.server_plan import EARLIER_SESSION
 
 from secagg import Mode
-from secagg.pairwise import keys
+from secagg.pairwise import transcript
 from secagg.pairwise.messages import AdvertiseKeys, Consistency, MaskedInput, ShareKeys, Unmask
 from secagg.primitives import shamir
 
@@ -48,7 +48,7 @@ def _with_keys(net: "BadNetwork", party: int, true: bytes, **changed: bytes) -> 
     read = AdvertiseKeys.read(body(true), net.params)
     entry = replace(read.keys, **changed)
     if net.params.mode is Mode.MALICIOUS and "signature" not in changed:
-        digest = keys.entry_digest(read.h0, party, entry)
+        digest = transcript.entry_digest(read.h0, party, entry)
         entry = replace(entry, signature=identity_of(party).sign(digest))
     return AdvertiseKeys(read.h0, entry).encode(SESSION)
 
@@ -84,7 +84,7 @@ def read_shares_message(net: "BadNetwork", party: int, true: bytes) -> ShareKeys
 @on_step(1)
 def other_h1(net: "BadNetwork", party: int, true: bytes, a: int) -> bytes:
     """Names another roster."""
-    return replace(read_shares_message(net, party, true), believed=bytes(32)).encode(SESSION)
+    return replace(read_shares_message(net, party, true), roster_digest=bytes(32)).encode(SESSION)
 
 
 @on_step(1)

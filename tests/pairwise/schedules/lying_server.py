@@ -17,7 +17,7 @@ from pairwise.schedules.set_lies import DELIVERY, NOISE, SIGNATURES, SURVIVORS, 
 import secagg
 from secagg import Params, Policy, Round
 from secagg.machine.wire import MessageType
-from secagg.pairwise import keys
+from secagg.pairwise import derivation
 from secagg.pairwise.messages import (
     SEALED_BYTES,
     Delivery,
@@ -40,8 +40,8 @@ def sealed_by(
         shared = agreement.agree(secret, theirs.channel)
     except agreement.WeakKeyError:
         return bytes(SEALED_BYTES)
-    key = keys.channel_key(shared, h1, sender, receiver, {sender: own, receiver: theirs})
-    return seal.seal(key, plain, keys.channel_data(h1, sender, receiver))
+    key = derivation.channel_key(shared, h1, sender, receiver, {sender: own, receiver: theirs})
+    return seal.seal(key, plain, derivation.channel_data(h1, sender, receiver))
 
 
 class LyingServer:

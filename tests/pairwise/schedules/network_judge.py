@@ -106,7 +106,7 @@ class NetworkJudge:
         for kind, messages in self.net.taken.items():
             for party, message in messages.items():
                 true = self.net.true_messages.get((party, kind))
-                named = self.net.believed.get(party) if kind == TO_SERVER[1] else None
+                named = self.net.roster_digests.get(party) if kind == TO_SERVER[1] else None
                 if kind in self.net.transcripts and message[20:52] != (
                     named or self.net.transcripts[kind]
                 ):

@@ -5,12 +5,13 @@ from functools import lru_cache
 
 from harness import COMPLETE, Seeded, client_of, clone, input_of, pinned, secrets_of, state_of
 from pairwise.attacks import body
+from support import the_message
 
 import secagg
 from secagg import Client, Policy, Round
 from secagg.arithmetic.field import KEY_BYTES
 from secagg.machine.wire import MessageType
-from secagg.pairwise import keys
+from secagg.pairwise import derivation, transcript
 from secagg.pairwise.messages import (
     AdvertiseKeys,
     Consistency,
@@ -60,13 +61,15 @@ def replay(setup: ClientSetup, history: tuple[bytes, ...]) -> ClientOutcome:
     """
     if not history:
         client = client_of(setup.round, setup.party, setup.policy, randomness_of(setup))
-        return ClientOutcome(client, (client.start(),))
+        return ClientOutcome(client, (the_message(client.start()),))
     before = replay(setup, history[:-1]).client
     client = clone(before)
     try:
         if history[-1] == SUBMIT:
             length = setup.round.params.length
-            return ClientOutcome(client, (client.submit(input_of(setup.party, length)),))
+            return ClientOutcome(
+                client, (the_message(client.submit(input_of(setup.party, length))),)
+            )
         events = client.receive(history[-1])
     except (secagg.RemoteProtocolError, secagg.LocalProtocolError) as error:
         assert state_of(client) == state_of(before), "a refused message changed the client"
@@ -83,7 +86,7 @@ def replay(setup: ClientSetup, history: tuple[bytes, ...]) -> ClientOutcome:
 @lru_cache(maxsize=512)
 def h0_of(agreed: Round) -> bytes:
     """Returns the transcript hash h0 of a round."""
-    return keys.h0(agreed, pinned(agreed.params))
+    return transcript.h0(agreed, pinned(agreed.params))
 
 
 @lru_cache(maxsize=512)
@@ -93,7 +96,7 @@ def seeds_of(setup: ClientSetup) -> tuple[bytes, bytes]:
     source(agreement.SECRET_KEY_BYTES)
     mask, own = source(shamir.SEED_BYTES), source(shamir.SEED_BYTES)
     (first,) = replay(setup, ()).sent
-    secret = keys.mask_key(mask, h0_of(setup.round), setup.party)
+    secret = derivation.mask_key(mask, h0_of(setup.round), setup.party)
     entry = AdvertiseKeys.read(body(first), setup.round.params).keys
     assert agreement.public_key(secret) == entry.mask, "drawn in another order"
     return mask, own
@@ -153,7 +156,7 @@ class ObservedClient:
         self.over = self.over or bool(now.aborted)
         if now.asked:
             self.sharing = Delivery.read(body(message), self.params, COMPLETE, self.setup.party)
-            self.h2 = keys.h2(self.h1, self.sharing.members, self.params.cohort)
+            self.h2 = transcript.h2(self.h1, self.sharing.members, self.params.cohort)
         for payload in now.sent:
             self._note(message, payload)
         return now
@@ -163,12 +166,12 @@ class ObservedClient:
         if kind == MessageType.SHARE_KEYS and payload not in self.shared:
             self.shared.append(payload)
             self.roster = dict(Roster.read(body(message), params, COMPLETE, self.setup.party).keys)
-            self.h1 = keys.h1(self.h0, self.roster, params.cohort)
+            self.h1 = transcript.h1(self.h0, self.roster, params.cohort)
         elif kind == MessageType.MASKED_INPUT and payload not in self.inputs:
             self.inputs.append(payload)
         elif kind == MessageType.CONSISTENCY:
             self.survivors = tuple(Survivors.read(body(message), params).members)
-            self.h3 = keys.h3(self.h2, self.survivors, params.cohort)
+            self.h3 = transcript.h3(self.h2, self.survivors, params.cohort)
             told = (self.h3, self.survivors, Consistency.read(body(payload)).signature)
             if told not in self.signed:
                 self.signed.append(told)

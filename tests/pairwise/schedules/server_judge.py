@@ -14,7 +14,7 @@ from pairwise.attacks import LOW_ORDER, NON_CANONICAL, body
 from pairwise.schedules.replayed_client import ObservedClient
 
 from secagg.arithmetic.field import Field
-from secagg.pairwise import keys
+from secagg.pairwise import derivation
 from secagg.pairwise.messages import MaskedInput, PublicKeys, Unmask
 from secagg.primitives import shamir
 
@@ -142,20 +142,20 @@ class Knowledge:
         client = self.masked[party]
         theirs = client.roster[peer].mask
         if self.knows(party, own=False):
-            secret = keys.mask_key(self.seed(party, own=False), client.h0, party)
-            return keys.pairwise_key(secret, client.h1, party, peer, client.roster)
+            secret = derivation.mask_key(self.seed(party, own=False), client.h0, party)
+            return derivation.pairwise_key(secret, client.h1, party, peer, client.roster)
         if theirs in self.evidence.secrets:
             secret = self.evidence.secrets[theirs]
         else:
             owner = self.owners[theirs]
             h0 = self.evidence.clients[owner].h0
-            secret = keys.mask_key(self.seed(owner, own=False), h0, owner)
+            secret = derivation.mask_key(self.seed(owner, own=False), h0, owner)
         # what the honest side used: its own true key, whatever the roster says
         low, high = sorted((party, peer))
-        shared = keys.agree(secret, client.entry.mask)
+        shared = derivation.agree(secret, client.entry.mask)
         used = (client.roster[low].mask, client.roster[high].mask)
-        indices = (keys.u32(low), keys.u32(high))
-        return keys.kdf(shared, keys.Label.PAIRWISE_MASK, client.h1, *indices, *used)
+        indices = (derivation.u32(low), derivation.u32(high))
+        return derivation.kdf(shared, derivation.Label.PAIRWISE_MASK, client.h1, *indices, *used)
 
     def recover(self, parties: Iterable[int]) -> list[int]:
         """Computes the sum of these clients' inputs from what the adversary holds."""
@@ -167,12 +167,12 @@ class Knowledge:
             client = self.masked[party]
             assert client.sharing is not None
             space.unpack_add(total, MaskedInput.read(body(client.inputs[0]), params).packed)
-            own = [keys.self_key(self.seed(party, own=True), client.h1, party)]
+            own = [derivation.self_key(self.seed(party, own=True), client.h1, party)]
             signs = [-1]
             for peer in client.sharing.members:
                 if peer != party and self._open(party, peer):
                     own.append(self._mask_key(party, peer))
-                    signs.append(-keys.pairwise_sign(party, peer))
+                    signs.append(-derivation.pairwise_sign(party, peer))
             space.accumulate(total, own, signs, params.suite)
         low: int = params.format.low  # type: ignore[union-attr]
         return [(int(x) + low * len(parties)) % space.modulus for x in total]

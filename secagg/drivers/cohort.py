@@ -1,0 +1,253 @@
+"""A whole cohort in one process: for trying, testing and measuring. It protects nobody.
+
+`Cohort` carries messages between one server and its clients, loses parties on schedule, times
+every step and keeps a transcript. It knows the machines by their interfaces alone.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Final
+
+from numpy.typing import ArrayLike
+
+from ..codes import Code
+from ..errors import SERVER, Aborted, RemoteProtocolError, SecAggError
+from ..events import (
+    ClientEvent,
+    Completed,
+    Dropped,
+    Failed,
+    Finished,
+    InputNeeded,
+    Phase,
+    Result,
+    Send,
+    ServerEvent,
+)
+from ..interfaces import ClientMachine, ServerMachine
+from .executors import run_jobs
+
+PHASE_ORDER: Final = tuple(Phase)
+
+
+class RoundFailedError(SecAggError):
+    """The round ended without a sum, with the code of `Failed`; `run` tells how far it came."""
+
+    def __init__(self, reason: str, code: Code, run: "Run") -> None:
+        super().__init__(reason, code)
+        self.args = (reason, code, run)
+        self.run = run
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One message as it crossed the wire."""
+
+    phase: Phase
+    sender: int
+    receiver: int
+    payload: bytes = field(repr=False)
+
+
+@dataclass(slots=True)
+class Cost:
+    """What one phase cost. Seconds are by the clock of the `Cohort`; clients run one by one.
+
+    Attributes:
+        client_seconds: all clients together.
+        server_seconds: the server, unmasking included.
+        bytes_up: all messages of the phase from clients to the server.
+        bytes_down: all messages that the server sent when the phase ended.
+        clients: how many clients sent a message.
+    """
+
+    client_seconds: float = 0.0
+    server_seconds: float = 0.0
+    bytes_up: int = 0
+    bytes_down: int = 0
+    clients: int = 0
+
+
+@dataclass(slots=True)
+class Run:
+    """What came of a round.
+
+    Attributes:
+        result: the sum, or None when the round failed.
+        reason: why it failed, or "".
+        code: the same for programs, or None.
+        drops: parties that the server dropped, with its reasons.
+        drop_codes: the same for programs.
+        refusals: parties whose client ended the round by itself, with their reasons.
+        refusal_codes: the same for programs.
+        disputes: (dealer, holder) pairs whose shares were missing or did not fit, as in `Failed`.
+        clipped: values clipped, by party that submitted an input.
+        cost: by phase.
+        bytes_up: by party, what it sent.
+        bytes_down: by party, what it was sent.
+        transcript: every message, in order; empty unless it was asked for.
+    """
+
+    result: Result | None = None
+    reason: str = ""
+    code: Code | None = None
+    drops: dict[int, str] = field(default_factory=dict)
+    drop_codes: dict[int, Code] = field(default_factory=dict)
+    refusals: dict[int, str] = field(default_factory=dict)
+    refusal_codes: dict[int, Code] = field(default_factory=dict)
+    disputes: tuple[tuple[int, int], ...] = ()
+    clipped: dict[int, int] = field(default_factory=dict)
+    cost: dict[Phase, Cost] = field(default_factory=dict)
+    bytes_up: dict[int, int] = field(default_factory=dict)
+    bytes_down: dict[int, int] = field(default_factory=dict)
+    transcript: list[Record] = field(default_factory=list, repr=False)
+
+
+Input = Callable[[], tuple[ArrayLike, int]]
+
+
+class Cohort:
+    """Carries one round between a server and its clients, all in this process.
+
+    Args:
+        server: a fresh server.
+        clients: its clients by index; a missing index is a party that never appears.
+        inputs: for each client, a function that gives (values, weight) when input is needed.
+        drops: party -> the phase before whose message it vanishes.
+        keep_transcript: whether `Run.transcript` is filled.
+        executor: what runs the server's jobs, as in `run_jobs`; this process when None.
+        clock: by which seconds are told; `time.process_time` for those of the CPU.
+    """
+
+    def __init__(
+        self,
+        server: ServerMachine,
+        clients: Mapping[int, ClientMachine],
+        inputs: Mapping[int, Input],
+        drops: Mapping[int, Phase] | None = None,
+        keep_transcript: bool = False,
+        executor: Executor | None = None,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        self._server = server
+        self._clients = dict(clients)
+        self._inputs = inputs
+        self._drops = dict(drops or {})
+        self._keep = keep_transcript
+        self._executor = executor
+        self._clock = clock
+        self._phase = server.phases[0]
+        self._inbox: list[tuple[int, bytes]] = []  # to the server
+        self.run: Final = Run(cost={phase: Cost() for phase in server.phases})
+        for party in clients:
+            self.run.bytes_up[party] = self.run.bytes_down[party] = 0
+
+    def play(self) -> Run:
+        """Runs the round to its end."""
+        with self._server_time():
+            events = self._server.start()
+        for party, client in self._clients.items():
+            with self._client_time():
+                begun = client.start()
+            self._act(party, client, begun)
+        self._on_server(events)
+        while self._server.phase is not None:
+            inbox, self._inbox = self._inbox, []
+            for party, payload in inbox:
+                self._deliver(party, payload)
+            phase = self._server.phase
+            if not self._inbox and phase is not None:  # nobody else will answer
+                with self._server_time():
+                    events = self._server.deadline(phase)
+                self._on_server(events)
+        return self.run
+
+    @contextmanager
+    def _server_time(self) -> Iterator[None]:
+        cost, start = self.run.cost[self._phase], self._clock()
+        yield
+        cost.server_seconds += self._clock() - start
+
+    @contextmanager
+    def _client_time(self) -> Iterator[None]:
+        cost, start = self.run.cost[self._phase], self._clock()
+        yield
+        cost.client_seconds += self._clock() - start
+
+    def _to_server(self, party: int, payload: bytes) -> None:
+        if self._drops.get(party) is self._phase:
+            return
+        cost = self.run.cost[self._phase]
+        cost.clients += 1
+        cost.bytes_up += len(payload)
+        self.run.bytes_up[party] += len(payload)
+        if self._keep:
+            self.run.transcript.append(Record(self._phase, party, SERVER, payload))
+        self._inbox.append((party, payload))
+
+    def _deliver(self, party: int, payload: bytes) -> None:
+        try:
+            with self._server_time():
+                events = self._server.receive(party, payload)
+        except RemoteProtocolError as error:
+            self.run.drops.setdefault(party, error.reason)
+            self.run.drop_codes.setdefault(party, error.code)
+            return
+        self._on_server(events)
+
+    def _on_server(self, events: Sequence[ServerEvent]) -> None:
+        with self._server_time():
+            events = run_jobs(self._server, events, self._executor)
+        sends = [event for event in events if isinstance(event, Send)]
+        for send in sends:
+            self.run.cost[self._phase].bytes_down += len(send.payload)
+            self.run.bytes_down[send.to] += len(send.payload)
+            if self._keep:
+                record = Record(self._phase, SERVER, send.to, send.payload)
+                self.run.transcript.append(record)
+        self._phase = self._server.phase or self._phase
+        for event in events:
+            match event:
+                case Dropped(party, reason, code):
+                    self.run.drops[party], self.run.drop_codes[party] = reason, code
+                case Completed(result):
+                    self.run.result, self.run.disputes = result, result.disputes
+                case Failed(reason, code, disputes):
+                    self.run.reason, self.run.code, self.run.disputes = reason, code, disputes
+        for send in sends:
+            self._on_client(send.to, send.payload)
+
+    def _on_client(self, party: int, payload: bytes) -> None:
+        drop = self._drops.get(party)
+        if drop is not None and PHASE_ORDER.index(drop) < PHASE_ORDER.index(self._phase):
+            return
+        client = self._clients[party]
+        try:
+            with self._client_time():
+                events = client.receive(payload)
+        except Aborted as error:
+            self.run.refusals[party], self.run.refusal_codes[party] = error.reason, error.code
+            return
+        self._act(party, client, events)
+
+    def _act(self, party: int, client: ClientMachine, events: Sequence[ClientEvent]) -> None:
+        for event in events:
+            match event:
+                case Send(_, payload):
+                    self._to_server(party, payload)
+                case InputNeeded():
+                    self._submit(party, client)
+                case Finished():
+                    pass
+
+    def _submit(self, party: int, client: ClientMachine) -> None:
+        if self._drops.get(party) is self._phase:
+            return
+        values, weight = self._inputs[party]()
+        with self._client_time():
+            events = client.submit(values, weight)
+        self.run.clipped[party] = client.clipped
+        self._act(party, client, events)

@@ -1,0 +1,68 @@
+"""Stored state as sealed bytes, to go on in another process.
+
+State is sealed with ChaCha20-Poly1305 under a key that is derived, for that one time, from a local
+key and a random id. It is for the library that wrote it, and no wire format: each kind has a layout
+with a version of its own.
+"""
+
+import os
+from dataclasses import dataclass
+from typing import Final
+
+from ..codes import Code
+from ..errors import SERVER, ParameterError, StateError
+from ..primitives import seal
+from ..primitives.labels import Label, kdf
+from .wire import Reader, u8
+
+KEY_BYTES: Final = 32
+ID_BYTES: Final = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Sealer:
+    """Seals and opens one kind of stored state.
+
+    Attributes:
+        kind: its name, as it stands at the beginning of the stored bytes.
+        layout: version of the layout of its body, 0..255.
+    """
+
+    kind: str
+    layout: int
+
+    @property
+    def _prefix(self) -> bytes:
+        return self.kind.encode() + u8(self.layout)
+
+    def seal(self, key: bytes, body: bytes) -> bytes:
+        """Returns the bytes to store; ParameterError unless the key has 32 bytes."""
+        head = self._prefix + os.urandom(ID_BYTES)
+        return head + seal.seal(_derive(key, head), body, head)
+
+    def open(self, key: bytes, stored: bytes) -> tuple[bytes, Reader]:
+        """Returns the random id of stored state and a reader of its body.
+
+        Raises:
+            StateError: the bytes are something else, of another layout, altered, or sealed under
+                another key.
+            ParameterError: the key does not have 32 bytes.
+        """
+        if not isinstance(stored, bytes) or not stored.startswith(self.kind.encode()):
+            raise StateError(f"not a stored {self.kind}", Code.FOREIGN_FILE)
+        if not stored.startswith(self._prefix):
+            raise StateError(
+                f"a {self.kind} that another version of the library stored", Code.VERSION
+            )
+        size = len(self._prefix) + ID_BYTES
+        head = stored[:size]
+        body = seal.unseal(_derive(key, head), stored[size:], head)
+        if body is None:
+            raise StateError(f"{self.kind}: another key, or the bytes were altered", Code.WRONG_KEY)
+        return head[len(self._prefix) :], Reader(body, SERVER)
+
+
+def _derive(key: bytes, head: bytes) -> bytes:
+    if not isinstance(key, bytes) or len(key) != KEY_BYTES:
+        raise ParameterError(f"the key of stored state has {KEY_BYTES} bytes", Code.ARGUMENT)
+    return kdf(key, Label.STORED_STATE, head)

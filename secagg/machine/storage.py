@@ -1,0 +1,119 @@
+"""How attributes are laid out in stored state: one `Piece` for each kind of value.
+
+A machine lists its attributes in a table of pieces, which writes and reads them in that order.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, Final, Generic, TypeVar
+
+from ..codes import Code
+from ..errors import DecodeError, StateError
+from ..primitives.secret import Secret
+from .wire import PartySet, Reader, bitmap, u8, u32, u64
+
+T = TypeVar("T")
+E = TypeVar("E", bound=Enum)
+
+
+@dataclass(frozen=True, slots=True)
+class Piece(Generic[T]):
+    """How one kind of value is written and read; what is written tells its own length."""
+
+    write: Callable[[T], bytes]
+    read: Callable[[Reader], T]
+
+
+Table = Mapping[str, Piece[Any]]
+
+
+def _write_bytes(data: bytes) -> bytes:
+    return u64(len(data)) + data
+
+
+def _read_bytes(reader: Reader) -> bytes:
+    return reader.take(reader.u64())
+
+
+NUMBER: Final[Piece[int]] = Piece(u64, Reader.u64)
+FLAG: Final[Piece[bool]] = Piece(u8, lambda reader: bool(reader.u8()))
+BYTES: Final[Piece[bytes]] = Piece(_write_bytes, _read_bytes)
+TEXT: Final[Piece[str]] = Piece(
+    lambda text: _write_bytes(text.encode()), lambda reader: _read_bytes(reader).decode()
+)
+# A secret that was wiped is stored as no bytes at all, and is read as one that was wiped.
+SECRET: Final[Piece[Secret]] = Piece(
+    lambda secret: _write_bytes(secret.expose() if secret else b""),
+    lambda reader: Secret(_read_bytes(reader)),
+)
+
+
+def member_of(kind: type[E]) -> Piece[E]:
+    """Returns the piece for a member of an enum, stored as its position."""
+    members = list(kind)
+
+    def read(reader: Reader) -> E:
+        number = reader.u8()
+        if number >= len(members):
+            raise reader.error(f"{kind.__name__} has {len(members)} members, not {number + 1}")
+        return members[number]
+
+    return Piece(lambda member: u8(members.index(member)), read)
+
+
+def parties(cohort: int) -> Piece[PartySet]:
+    """Returns the piece for a set of indices below `cohort`."""
+    return Piece(lambda members: bitmap(members, cohort), lambda reader: reader.bitmap(cohort))
+
+
+def ascending_parties(cohort: int) -> Piece[tuple[int, ...]]:
+    """Returns the piece for ascending indices below `cohort`."""
+    return Piece(
+        lambda members: bitmap(members, cohort), lambda reader: tuple(reader.bitmap(cohort))
+    )
+
+
+def list_of(item: Piece[T]) -> Piece[list[T]]:
+    """Returns the piece for a list."""
+    return Piece(
+        lambda items: u32(len(items)) + b"".join(map(item.write, items)),
+        lambda reader: [item.read(reader) for _ in range(reader.u32())],
+    )
+
+
+def dict_of(item: Piece[T]) -> Piece[dict[int, T]]:
+    """Returns the piece for a dict whose keys are indices of parties, or message types."""
+
+    def write(items: dict[int, T]) -> bytes:
+        parts: Iterable[bytes] = (u32(key) + item.write(value) for key, value in items.items())
+        return u32(len(items)) + b"".join(parts)
+
+    return Piece(
+        write, lambda reader: {reader.u32(): item.read(reader) for _ in range(reader.u32())}
+    )
+
+
+def write_attributes(table: Table, value: object) -> bytes:
+    """Returns the attributes of an object that a table names, in its order."""
+    return b"".join(piece.write(getattr(value, name)) for name, piece in table.items())
+
+
+def read_attributes(table: Table, reader: Reader) -> dict[str, Any]:
+    """Reads what `write_attributes` wrote: values by name."""
+    return {name: piece.read(reader) for name, piece in table.items()}
+
+
+def read_whole(reader: Reader, read: Callable[[Reader], T]) -> T:
+    """Reads a body to its end.
+
+    Raises:
+        StateError: it is not what this version writes. It was sealed by this library, so the
+            layout itself is wrong.
+    """
+    try:
+        value = read(reader)
+        reader.end()
+    except (DecodeError, ValueError) as error:
+        raise StateError(f"stored state is not readable: {error}", Code.CORRUPT) from None
+    return value

@@ -1,0 +1,230 @@
+"""Clients and servers as sealed bytes: which attributes are stored, in which order."""
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from ..arithmetic.binding import Vector
+from ..arithmetic.field import Field
+from ..codes import Code
+from ..errors import SERVER
+from ..events import Dropped
+from ..machine.sealing import Sealer
+from ..machine.storage import (
+    BYTES,
+    FLAG,
+    NUMBER,
+    SECRET,
+    TEXT,
+    Piece,
+    Table,
+    ascending_parties,
+    dict_of,
+    list_of,
+    member_of,
+    parties,
+    read_attributes,
+    read_whole,
+    write_attributes,
+)
+from ..machine.wire import Reader, u32
+from ..params.params import Params, Round
+from ..primitives.shamir import LIMBS, Shares
+from .memory import ClientMemory, ServerMemory
+from .messages import PublicKeys, ShareKeys, Unmask
+from .transitions import ClientState, ServerState
+
+_CLIENT: Final = Sealer("secagg client", layout=3)
+_SERVER: Final = Sealer("secagg server", layout=3)
+
+
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
+class StoredClient:
+    """A client apart from what is given to it anew when it is resumed.
+
+    Attributes:
+        round: what it takes part in.
+        index: its place in the cohort.
+        once: whether it claims its contribution.
+        h0: what it was started with; a resumed client must come to the same.
+        memory: the rest.
+        id: random, of this stored state; empty before it is sealed.
+    """
+
+    round: Round
+    index: int
+    once: bool
+    h0: bytes
+    memory: ClientMemory
+    id: bytes = b""
+
+
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
+class StoredServer:
+    """A server apart from directory and ledger, which are given to it anew."""
+
+    round: Round
+    h0: bytes
+    memory: ServerMemory
+
+
+def seal_client(client: StoredClient, key: bytes) -> bytes:
+    """Returns the bytes to store; ParameterError unless the key has 32 bytes."""
+    memory = write_attributes(_client_memory(client.round.params), client.memory)
+    return _CLIENT.seal(key, write_attributes(_CLIENT_HEAD, client) + memory)
+
+
+def open_client(stored: bytes, key: bytes) -> StoredClient:
+    """Returns what `seal_client` sealed.
+
+    Raises:
+        StateError: the bytes are something else, altered, or sealed under another key.
+        ParameterError: the key does not have 32 bytes.
+    """
+    identifier, body = _CLIENT.open(key, stored)
+
+    def read(reader: Reader) -> StoredClient:
+        head = read_attributes(_CLIENT_HEAD, reader)
+        table = _client_memory(head["round"].params)
+        memory = ClientMemory(**read_attributes(table, reader))
+        return StoredClient(**head, memory=memory, id=identifier)
+
+    return read_whole(body, read)
+
+
+def seal_server(server: StoredServer, key: bytes) -> bytes:
+    """Returns the bytes to store; ParameterError unless the key has 32 bytes."""
+    memory = write_attributes(_server_memory(server.round.params), server.memory)
+    return _SERVER.seal(key, write_attributes(_SERVER_HEAD, server) + memory)
+
+
+def open_server(stored: bytes, key: bytes) -> StoredServer:
+    """Returns what `seal_server` sealed; raises as `open_client` does."""
+    _, body = _SERVER.open(key, stored)
+
+    def read(reader: Reader) -> StoredServer:
+        head = read_attributes(_SERVER_HEAD, reader)
+        table = _server_memory(head["round"].params)
+        return StoredServer(**head, memory=ServerMemory(**read_attributes(table, reader)))
+
+    return read_whole(body, read)
+
+
+# -- tables: every attribute of a machine, in the order in which it is stored ------------------
+
+_ROUND: Final[Piece[Round]] = Piece(
+    lambda agreed: BYTES.write(agreed.encode()), lambda reader: Round.decode(BYTES.read(reader))
+)
+_CLIENT_HEAD: Final[Table] = {"round": _ROUND, "index": NUMBER, "once": FLAG, "h0": BYTES}
+_SERVER_HEAD: Final[Table] = {"round": _ROUND, "h0": BYTES}
+
+
+def _client_memory(params: Params) -> Table:
+    entry = _entry(params)
+    return {
+        "keys": entry,
+        "channel_secret": SECRET,
+        "mask_seed": SECRET,
+        "self_seed": SECRET,
+        "mask_secret": SECRET,
+        "state": member_of(ClientState),
+        "h1": BYTES,
+        "h2": BYTES,
+        "h3": BYTES,
+        "advertised": parties(params.cohort),
+        "roster": dict_of(entry),
+        "members": parties(params.cohort),
+        "survivors": parties(params.cohort),
+        "inbound": dict_of(SECRET),
+        "mask_keys": list_of(SECRET),
+        "held": dict_of(_BOTH_SHARES),
+        "accepted": dict_of(BYTES),
+        "latest": NUMBER,
+        "last_reply": BYTES,
+        "clipped": NUMBER,
+    }
+
+
+def _server_memory(params: Params) -> Table:
+    return {
+        "expected": ascending_parties(params.cohort),
+        "total": _vector(Field(params.field_bits)),
+        "accepted": dict_of(dict_of(BYTES)),
+        "state": member_of(ServerState),
+        "received": NUMBER,
+        "sent": NUMBER,
+        "h1": BYTES,
+        "h2": BYTES,
+        "h3": BYTES,
+        "dropped": dict_of(_DROPPED),
+        "roster": dict_of(_entry(params)),
+        "shares": dict_of(_SHARE_KEYS),
+        "commitments": dict_of(BYTES),
+        "survivors": ascending_parties(params.cohort),
+        "signatures": dict_of(BYTES),
+        "answers": dict_of(_answer(params)),
+    }
+
+
+# -- pieces of this protocol -------------------------------------------------------------------
+
+_ROW: Final = np.dtype("<u8")
+_SESSION: Final = bytes(16)  # messages are stored with a header, whose session nobody reads
+
+
+def _entry(params: Params) -> Piece[PublicKeys]:
+    return Piece(PublicKeys.encode, lambda reader: PublicKeys.read(reader, params.mode))
+
+
+def _read_row(reader: Reader) -> Shares:
+    size = 2 * LIMBS * _ROW.itemsize
+    return np.frombuffer(reader.take(size), _ROW).astype(np.uint64)
+
+
+_BOTH_SHARES: Final[Piece[Shares]] = Piece(lambda row: row.astype(_ROW).tobytes(), _read_row)
+
+
+def _vector(field: Field) -> Piece[Vector]:
+    def read(reader: Reader) -> Vector:
+        size = reader.u64()
+        packed = reader.take(field.packed_bytes(size))  # before memory is taken for so many
+        return field.unpack_add(field.zeros(size), packed)
+
+    return Piece(lambda vector: NUMBER.write(vector.size) + field.pack(vector), read)
+
+
+_CODES: Final = {code.value: code for code in Code}
+
+
+def _read_dropped(reader: Reader) -> Dropped:
+    party, reason, name = reader.u32(), TEXT.read(reader), TEXT.read(reader)
+    code = _CODES.get(name)
+    if code is None:
+        raise reader.error(f"there is no code {name!r}")
+    return Dropped(party, reason, code)
+
+
+_DROPPED: Final[Piece[Dropped]] = Piece(
+    lambda dropped: u32(dropped.party) + TEXT.write(dropped.reason) + TEXT.write(dropped.code),
+    _read_dropped,
+)
+
+_SEALED: Final = dict_of(BYTES)
+_SHARE_KEYS: Final[Piece[ShareKeys]] = Piece(
+    lambda dealt: (
+        BYTES.write(dealt.roster_digest)
+        + BYTES.write(dealt.commitment)
+        + _SEALED.write(dict(dealt.sealed))
+    ),
+    lambda reader: ShareKeys(BYTES.read(reader), BYTES.read(reader), _SEALED.read(reader)),
+)
+
+
+def _answer(params: Params) -> Piece[Unmask]:
+    def read(reader: Reader) -> Unmask:
+        message = Reader(BYTES.read(reader), SERVER)
+        message.header()
+        return Unmask.read(message, params)
+
+    return Piece(lambda answer: BYTES.write(answer.encode(_SESSION, params.cohort)), read)
