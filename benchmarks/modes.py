@@ -13,7 +13,7 @@ adds. The ledger is in memory; what one claim a round takes on a disk is measure
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -35,7 +35,6 @@ from secagg import (
     Send,
     SqliteLedger,
 )
-from secagg.events import ClientEvent
 from secagg.machine.wire import MessageType, Reader
 from secagg.pairwise import transcript
 from secagg.pairwise.graph import graph_of
@@ -90,19 +89,14 @@ class Recording:
     def replay(self) -> None:
         """All that the client does in a round, with a fresh one."""
         client = self.member.client()
-        sent: list[bytes] = []
-
-        def act(events: Iterable[ClientEvent]) -> None:
-            for event in events:
-                match event:
-                    case Send(_, payload):
-                        sent.append(payload)
-                    case InputNeeded():
-                        act(client.submit(self.values))
-
-        act(client.start())
+        sent = [client.start()]
         for payload in self.received:
-            act(client.receive(payload))
+            for event in client.receive(payload):
+                match event:
+                    case Send(_, answer):
+                        sent.append(answer)
+                    case InputNeeded():
+                        sent.append(client.submit(self.values))
         assert sent == self.sent, "the same client said something else"
 
 

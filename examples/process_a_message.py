@@ -55,7 +55,7 @@ def party_step(root: Path, index: int) -> None:
             if isinstance(event, secagg.Send):
                 said.append(event.payload)
             elif isinstance(event, secagg.InputNeeded):
-                act(client.submit(values_of(index)))
+                said.append(client.submit(values_of(index)))
 
     if stored.exists():
         client = secagg.Client.resume(stored.read_bytes(), key, ledger, identity=me, directory=pins)
@@ -64,7 +64,7 @@ def party_step(root: Path, index: int) -> None:
         offer = secagg.Round.decode((root / "offer").read_bytes())
         policy = secagg.Policy(mode=secagg.Mode.MALICIOUS, min_survivors=3)
         client = secagg.Client(offer, index, policy, identity=me, directory=pins, ledger=ledger)
-        act(client.start())
+        said.append(client.start())
     inbox = letters(home)
     for letter in inbox:
         act(client.receive(letter.read_bytes()))

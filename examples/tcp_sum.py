@@ -100,20 +100,18 @@ async def client(port: int, values: np.ndarray, params: secagg.Params) -> None:
     (index,) = struct.unpack("<I", await read_frame(reader))
     offer = secagg.Round.decode(await read_frame(reader))
     party = secagg.Client(offer, index, secagg.Policy(params=params))
-
-    async def act(events: list[secagg.events.ClientEvent]) -> None:
-        for event in events:
+    await send_frame(writer, party.start())
+    finished = False
+    while not finished:
+        for event in party.receive(await read_frame(reader)):
             match event:
                 case secagg.Send(_, payload):
                     await send_frame(writer, payload)
                 case secagg.InputNeeded():
-                    await act(party.submit(values))
+                    await send_frame(writer, party.submit(values))
                 case secagg.Finished():
-                    writer.close()
-
-    await act(party.start())
-    while not writer.is_closing():
-        await act(party.receive(await read_frame(reader)))
+                    finished = True
+    writer.close()
     await writer.wait_closed()
 
 

@@ -32,7 +32,7 @@ class Status:
 class ClientMachine(Protocol):
     """One party of one round.
 
-    Every call returns what the driver does next. An event `Send` is for the server.
+    Messages of `start` and `submit`, and those in a `Send`, are for the server.
     """
 
     @property
@@ -47,15 +47,19 @@ class ClientMachine(Protocol):
     def clipped(self) -> int:
         """The number of values of the input that were clipped; 0 before `submit`."""
 
-    def start(self) -> Sequence[ClientEvent]:
-        """Begins the round; called once.
+    @property
+    def finished(self) -> bool:
+        """Whether this party has done its part."""
+
+    def start(self) -> bytes:
+        """Begins the round, and returns the first message; empty if the server speaks first.
 
         Raises:
             LocalProtocolError: called twice.
         """
 
     def receive(self, data: bytes) -> Sequence[ClientEvent]:
-        """Takes one message from the server.
+        """Takes one message from the server, and returns what to do next.
 
         Raises:
             RemoteProtocolError: the message is malformed or out of order; nothing has changed.
@@ -63,8 +67,8 @@ class ClientMachine(Protocol):
             LocalProtocolError: not bytes.
         """
 
-    def submit(self, values: ArrayLike, weight: int = 1) -> Sequence[ClientEvent]:
-        """Takes the input; called once, after an `InputNeeded`.
+    def submit(self, values: ArrayLike, weight: int = 1) -> bytes:
+        """Takes the input, and returns the message that hides it; called once, after `InputNeeded`.
 
         Raises:
             RangeError: the input is unusable; nothing has changed.
@@ -72,7 +76,7 @@ class ClientMachine(Protocol):
         """
 
     def resend(self) -> Sequence[ClientEvent]:
-        """Returns the events of the last call again, with the same bytes."""
+        """Returns the last message or request again, with the same bytes."""
 
 
 class ServerMachine(Protocol):

@@ -8,7 +8,6 @@ from functools import cache
 from typing import TypeVar
 
 import numpy as np
-from support import the_message
 
 import secagg
 from secagg import (
@@ -190,7 +189,7 @@ class SteppedRound(ServerOutcome):
     def advertise(self, parties: Iterable[int] | None = None) -> dict[int, bytes]:
         """Returns the first messages of these clients (all), by sender."""
         parties = self.clients if parties is None else parties
-        return {party: the_message(self.clients[party].start()) for party in parties}
+        return {party: self.clients[party].start() for party in parties}
 
     def answers(self, parties: Iterable[int] | None = None) -> dict[int, bytes]:
         """The messages with which clients answer what the server last sent to them."""
@@ -202,7 +201,7 @@ class SteppedRound(ServerOutcome):
                     messages[party] = event.payload
                 elif isinstance(event, secagg.InputNeeded):
                     masked = self.clients[party].submit(input_of(party, self.params.length))
-                    messages[party] = the_message(masked)
+                    messages[party] = masked
         return messages
 
     def until(self, phase: Phase) -> dict[int, bytes]:
@@ -268,7 +267,7 @@ class Network(ServerOutcome):
         """Starts the server and every client."""
         self.take_events(self.server.start())
         for party, client in self.clients.items():
-            self.act(party, client.start())
+            self.send_up(party, client.start())
         return self
 
     def clone(self) -> "Network":
@@ -312,7 +311,7 @@ class Network(ServerOutcome):
                 self.send_up(party, event.payload)
             elif isinstance(event, secagg.InputNeeded):
                 client = self.clients[party]
-                self.act(party, client.submit(input_of(party, client.round.params.length)))
+                self.send_up(party, client.submit(input_of(party, client.round.params.length)))
 
     def send_up(self, party: int, payload: bytes) -> None:
         last = self.drops.get(party)

@@ -12,7 +12,6 @@ import pytest
 import reference
 import wire_v1
 from harness import state_of
-from support import the_message
 from wire_v1.forge import ABORTED, DECODE, DROPPED, FAILS, OFFER, REFUSED
 
 import secagg
@@ -131,7 +130,7 @@ def answer_to(client: Client, vector: Vector, data: bytes) -> bytes:
     if any(isinstance(event, secagg.InputNeeded) for event in events):
         values, weight = values_of(vector, client.index)
         dtype = np.int64 if vector["params"]["format"]["name"] == "integers" else np.float64
-        return the_message(client.submit(np.array(values, dtype), weight))
+        return client.submit(np.array(values, dtype), weight)
     (payload,) = [event.payload for event in events if isinstance(event, Send)]
     return payload
 
@@ -210,7 +209,7 @@ def replay(vector: Vector) -> Host:
             party = one["from"]
             if kind == "advertise keys":
                 clients[party] = client_for(vector, party, tapes[party])
-                made = the_message(clients[party].start())
+                made = clients[party].start()
             else:
                 made = answer_to(clients[party], vector, inbox[party])
             assert made == sent(one), f"{kind} of party {party}"

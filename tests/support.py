@@ -21,7 +21,6 @@ from levels import amount
 from secagg.arithmetic.implementations import Family, families, select
 from secagg.codes import Code
 from secagg.errors import ParameterError
-from secagg.events import ClientEvent, Send
 
 # Widths at which the kernels change. 16 begins the 32-bit lane, is whole bytes, and rejects the
 # most words; in 17 elements begin at every bit of a byte; 28 still fits that lane with the bits
@@ -30,12 +29,6 @@ from secagg.events import ClientEvent, Send
 # 2^61 - 1; 62 is the widest, and of its sums the fewest rows fit before a reduction.
 EDGES = (16, 17, 28, 31, 32, 33, 59, 61, 62)
 WIDTHS = tuple(range(16, 63)) if amount("every width of the field") else EDGES
-
-
-def the_message(events: Iterable[ClientEvent]) -> bytes:
-    """The one message among what a client's call gave."""
-    (message,) = (event.payload for event in events if isinstance(event, Send))
-    return message
 
 
 def looped(names: str, values: Iterable[object]) -> Callable[[Callable[..., None]], Callable]:

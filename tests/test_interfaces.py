@@ -21,7 +21,6 @@ from secagg import (
     LocalProtocolError,
     Phase,
     PhaseStarted,
-    RemoteProtocolError,
     Result,
     Send,
     ServerMachine,
@@ -36,31 +35,32 @@ from secagg.simulate import Cohort
 
 
 class PlainClient(Owned):
-    """Needs its input at once, and is finished when it has sent it."""
+    """Is told to begin, sends its input, and is finished."""
 
     clipped = 0
 
     def __init__(self, index: int, session: bytes) -> None:
         super().__init__()
         self.index, self.session = index, session
-        self._events: list[ClientEvent] = []
+        self.finished = False
+        self._last: list[ClientEvent] = []
+
+    def start(self) -> bytes:
+        return b""
 
     @exclusive
-    def start(self) -> Sequence[ClientEvent]:
-        self._events = [InputNeeded()]
-        return self._events
-
-    @exclusive
-    def submit(self, values: np.ndarray, weight: int = 1) -> Sequence[ClientEvent]:
-        payload = np.asarray(values, np.int64).tobytes()
-        self._events = [Send(SERVER, payload), Finished()]
-        return self._events
-
     def receive(self, data: bytes) -> Sequence[ClientEvent]:
-        raise RemoteProtocolError(SERVER, "there is nothing to say", Code.OUT_OF_ORDER)
+        self._last = [InputNeeded()]
+        return self._last
+
+    @exclusive
+    def submit(self, values: np.ndarray, weight: int = 1) -> bytes:
+        payload = np.asarray(values, np.int64).tobytes()
+        self.finished, self._last = True, [Send(SERVER, payload), Finished()]
+        return payload
 
     def resend(self) -> Sequence[ClientEvent]:
-        return self._events
+        return self._last
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,7 +92,8 @@ class PlainServer:
 
     def start(self) -> Sequence[ServerEvent]:
         self.phase = Phase.MASKED_INPUT
-        return [PhaseStarted(self.phase)]
+        begin = [Send(party, b"begin") for party in range(self.cohort)]
+        return [*begin, PhaseStarted(self.phase)]
 
     def receive(self, party: int, data: bytes) -> Sequence[ServerEvent]:
         self.received[party] = data
@@ -132,7 +133,8 @@ def test_a_cohort_carries_any_protocol(gone: tuple[int, ...]) -> None:
     there = [party for party in range(3) if party not in gone]
     assert list(run.cost) == [Phase.MASKED_INPUT]
     assert run.cost[Phase.MASKED_INPUT].clients == len(there)
-    assert [one.sender for one in run.transcript] == there
+    assert [one.sender for one in run.transcript if one.receiver == SERVER] == there
+    assert {party for party, client in clients.items() if client.finished} == set(there)
     if not there:
         assert (run.result, run.code) == (None, Code.QUORUM)
         return

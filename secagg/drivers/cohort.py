@@ -16,7 +16,6 @@ from numpy.typing import ArrayLike
 from ..codes import Code
 from ..errors import SERVER, Aborted, RemoteProtocolError, SecAggError
 from ..events import (
-    ClientEvent,
     Completed,
     Dropped,
     Failed,
@@ -151,8 +150,9 @@ class Cohort:
             events = self._server.start()
         for party, client in self._clients.items():
             with self._client_time():
-                begun = client.start()
-            self._act(party, client, begun)
+                message = client.start()
+            if message:
+                self._to_server(party, message)
         self._on_server(events)
         while self._server.phase is not None:
             inbox, self._inbox = self._inbox, []
@@ -231,13 +231,10 @@ class Cohort:
         except Aborted as error:
             self.run.refusals[party], self.run.refusal_codes[party] = error.reason, error.code
             return
-        self._act(party, client, events)
-
-    def _act(self, party: int, client: ClientMachine, events: Sequence[ClientEvent]) -> None:
         for event in events:
             match event:
-                case Send(_, payload):
-                    self._to_server(party, payload)
+                case Send(_, answer):
+                    self._to_server(party, answer)
                 case InputNeeded():
                     self._submit(party, client)
                 case Finished():
@@ -248,6 +245,6 @@ class Cohort:
             return
         values, weight = self._inputs[party]()
         with self._client_time():
-            events = client.submit(values, weight)
+            message = client.submit(values, weight)
         self.run.clipped[party] = client.clipped
-        self._act(party, client, events)
+        self._to_server(party, message)

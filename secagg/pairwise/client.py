@@ -157,6 +157,11 @@ class Client(Owned):
         return self._memory.state
 
     @property
+    def finished(self) -> bool:
+        """Whether this client has done its part."""
+        return self.state is ClientState.FINISHED
+
+    @property
     def clipped(self) -> int:
         """How many values of the input were clipped, after `submit`."""
         return self._memory.clipped
@@ -164,8 +169,8 @@ class Client(Owned):
     # -- what the caller does -------------------------------------------------------------
 
     @exclusive
-    def start(self) -> list[ClientEvent]:
-        """Begins the round with this party's keys, as the first message to the server.
+    def start(self) -> bytes:
+        """Returns the first message to the server, with this party's keys.
 
         Raises:
             LocalProtocolError: called twice.
@@ -173,7 +178,7 @@ class Client(Owned):
         memory = self._memory
         self._advance(Call.START)
         memory.last_reply = AdvertiseKeys(self._steps.h0, memory.keys).encode(self.session)
-        return self._last_reply()
+        return memory.last_reply
 
     @exclusive
     def receive(self, data: bytes) -> list[ClientEvent]:
@@ -215,8 +220,8 @@ class Client(Owned):
         return events
 
     @exclusive
-    def submit(self, values: ArrayLike, weight: int = 1) -> list[ClientEvent]:
-        """Masks the input for the server. Call it once, after `InputNeeded`.
+    def submit(self, values: ArrayLike, weight: int = 1) -> bytes:
+        """Returns the masked input for the server. Call it once, after `InputNeeded`.
 
         How many values were clipped is in `clipped` afterwards.
 
@@ -240,7 +245,7 @@ class Client(Owned):
         memory.clipped, memory.last_reply = clipped, message
         for key in memory.mask_keys:
             key.wipe()
-        return self._last_reply()
+        return message
 
     @exclusive
     def resend(self) -> list[ClientEvent]:
@@ -250,8 +255,7 @@ class Client(Owned):
         """
         if self.state is ClientState.AWAITING_INPUT:
             return [InputNeeded()]
-        finished = self.state is ClientState.FINISHED
-        return [*self._last_reply(), *([Finished()] if finished else [])]
+        return [*self._last_reply(), *([Finished()] if self.finished else [])]
 
     @exclusive
     def suspend(self, key: bytes) -> bytes:

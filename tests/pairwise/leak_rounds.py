@@ -16,7 +16,6 @@ from pairwise.restarts import (
     new_client,
     resumed_client,
 )
-from support import the_message
 
 import secagg
 from secagg import (
@@ -84,7 +83,7 @@ class EventfulRound:
         network.take_events(self.server.start())
         for party in self.clients:
             self._suspend_and_resume(party)
-            network.send_up(party, the_message(self.clients[party].start()))
+            network.send_up(party, self.clients[party].start())
         while True:
             while network.queue:
                 self._deliver(network.queue.pop(0))
@@ -139,7 +138,7 @@ class EventfulRound:
             self._attempt(lambda bad=bad: client.submit(bad))
         self._attempt(lambda: client.submit(values, 2))
         self._attempt(client.start)
-        return the_message(client.submit(values))
+        return client.submit(values)
 
     def _attempt(self, call: Callable[[], object]) -> None:
         try:
@@ -163,7 +162,7 @@ def aborted_rounds(mode: Mode, search: LeakSearch) -> None:
             if message.payload[3] == MessageType.DELIVERY:
                 clients[message.receiver].receive(message.payload)
                 values = secret_input(message.receiver)
-                network.act(message.receiver, clients[message.receiver].submit(values))
+                network.send_up(message.receiver, clients[message.receiver].submit(values))
             else:
                 network.deliver(message)
         (told,) = [one for one in network.queue if one.payload[3] == kind and one.receiver == 0]

@@ -1,6 +1,6 @@
 """Clients and servers that are stored and resumed between calls, in a network of the harness."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -126,10 +126,10 @@ class RestartingClient:
         self._last_received = b""
         self.killed = False
 
-    def start(self) -> list[ClientEvent]:
+    def start(self) -> bytes:
         """See `Client`; empty if it was killed by it."""
         self._restart()
-        return self._finish_call(self.client.start())
+        return self._only(self._finish_call([Send(SERVER, self.client.start())]))
 
     def receive(self, data: bytes) -> list[ClientEvent]:
         """See `Client`."""
@@ -142,13 +142,16 @@ class RestartingClient:
         self._last_received = data
         return self._finish_call(events)
 
-    def submit(self, values: np.ndarray) -> list[ClientEvent]:
+    def submit(self, values: np.ndarray) -> bytes:
         """See `Client`."""
-        return self._finish_call(self.client.submit(values))
+        return self._only(self._finish_call([Send(SERVER, self.client.submit(values))]))
 
     def resend(self) -> list[ClientEvent]:
         """See `Client`."""
         return [] if self.killed else self.client.resend()
+
+    def _only(self, events: Iterable[ClientEvent]) -> bytes:
+        return next((event.payload for event in events if isinstance(event, Send)), b"")
 
     def _restart(self) -> None:
         for _ in range(self._restarts(self.boundary)):

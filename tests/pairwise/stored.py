@@ -31,7 +31,6 @@ from pairwise.restarts import (
     resumed_client,
     resumed_server,
 )
-from support import the_message
 
 import secagg
 from secagg import (
@@ -193,7 +192,7 @@ def server_with_other_pins() -> str:
         other, {party: new_client(agreed, party, MemoryLedger()) for party in range(4)}
     )
     for party, client in network.clients.items():
-        network.send_up(party, the_message(client.start()))
+        network.send_up(party, client.start())
     return "" if network.run().result else "the round failed"
 
 
@@ -266,7 +265,7 @@ def answers_of_a_fork() -> str:
     victim.receive(liar.delivery(0, liar.everybody))
 
     def child() -> bytes:
-        return the_message(victim.submit(input_of(2)))
+        return victim.submit(input_of(2))
 
     theirs = in_fork(child)
     if not theirs.startswith(b"SA"):
@@ -274,7 +273,7 @@ def answers_of_a_fork() -> str:
     field_ = Field(FOUR_SEMI_HONEST.field_bits)
     vectors = [
         field_.unpack(MaskedInput.read(body(message), FOUR_SEMI_HONEST).packed, 4).astype(np.int64)
-        for message in (theirs, the_message(victim.submit(input_of(0))))
+        for message in (theirs, victim.submit(input_of(0)))
     ]
     difference = (vectors[0] - vectors[1]) % field_.modulus
     true = (input_of(2) - input_of(0)) % field_.modulus

@@ -35,7 +35,6 @@ from harness import (
 )
 from levels import amount
 from pairwise.attacks import started_network, verdict
-from support import the_message
 
 import secagg
 from secagg import SERVER, Client, Mode, Params, Phase, Policy
@@ -197,7 +196,7 @@ def test_an_altered_offer_costs_only_the_one_who_got_it(case: str) -> None:
             network = started_network(agreed.params)
             network.queue = [message for message in network.queue if message.sender != 3]
             network.clients = {**network.clients, 3: stray}
-            network.send_up(3, the_message(stray.start()))
+            network.send_up(3, stray.start())
             network.run()
             assert verdict(network, (0, 1, 2, 4)) == ""
             assert 3 in network.dropped

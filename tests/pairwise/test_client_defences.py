@@ -28,7 +28,6 @@ from harness import (
 )
 from pairwise.attacks import CLIENT_ATTACKS, Liar, attacker_keys, refuses, started_network
 from refusals import refused
-from support import the_message
 
 import secagg
 from secagg import SERVER, Client, Code, FixedPoint, Params, Phase, Policy
@@ -124,7 +123,7 @@ def test_repeated_messages_change_nothing_and_different_ones_are_refused() -> No
     victim.receive(liar.delivery(0, liar.everybody))
     seen.append((liar.delivery(0, liar.everybody), liar.delivery(0, [0, 1, 2])))
     repeat(b"")  # its input is on the way: it is not asked for twice
-    repeat(the_message(victim.submit(input_of(0))))
+    repeat(victim.submit(input_of(0)))
     (answer, _) = victim.receive(liar.survivors(liar.everybody))
     assert isinstance(answer, secagg.Send)
     seen.append((liar.survivors(liar.everybody), liar.survivors([0, 1, 2])))
@@ -330,7 +329,7 @@ def test_inputs_are_read_whatever_their_layout_and_never_written_to() -> None:
     sent = set()
     for layout in layouts:
         before = layout.copy()
-        sent.add(the_message(asked(integers(3, threshold=2)).submit(layout)))
+        sent.add(asked(integers(3, threshold=2)).submit(layout))
         assert np.array_equal(layout, before)
     assert len(sent) == 1
 

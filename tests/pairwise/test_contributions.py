@@ -35,9 +35,9 @@ from pairwise.restarts import (
 )
 from pairwise.stored import FOUR_MALICIOUS, lost_round
 from refusals import refused
-from support import the_message
 
 from secagg import (
+    SERVER,
     Aborted,
     Client,
     Code,
@@ -95,7 +95,7 @@ def ready(
 def submits(client: Client, values: object = None) -> bool:
     """Whether its input leaves; if not, the client is finished and wiped."""
     try:
-        message = the_message(client.submit(input_of(client.index) if values is None else values))  # type: ignore[arg-type]
+        message = client.submit(input_of(client.index) if values is None else values)  # type: ignore[arg-type]
     except Aborted as error:
         code = error.code
     else:
@@ -402,7 +402,7 @@ def test_a_ledger_that_calls_back() -> None:
         """Says yes to everything."""
 
         client: Client
-        inner: object = b""
+        inner: bytes = b""
 
         def claim(self, what: Once, key: bytes) -> bool:
             """See `Ledger`."""
@@ -422,4 +422,4 @@ def test_a_ledger_that_calls_back() -> None:
     assert ledger.client.resend() == [InputNeeded()]
     ledger.client._ledger = MemoryLedger()
     said = ledger.client.submit(input_of(0))
-    assert ledger.client.resend() == said
+    assert ledger.client.resend() == [Send(SERVER, said)]

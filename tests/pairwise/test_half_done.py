@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 from harness import MODES, SteppedRound, expected_sum, integers, secrets_of, seeded
 from refusals import refused
-from support import the_message
 
 import secagg
 from secagg import Client, Code, FixedPoint, LocalProtocolError, Mode, Params, Phase, Server
@@ -163,7 +162,7 @@ def test_short_randomness_is_refused(asked: int, given: object) -> None:
 def test_a_party_is_an_int(party: object) -> None:
     """Anything that equals one would be kept beside it."""
     stepped = SteppedRound(integers(4, threshold=3))
-    message = the_message(stepped.clients[1].start())
+    message = stepped.clients[1].start()
     with refused(LocalProtocolError, Code.ARGUMENT):
         stepped.server.receive(party, message)  # type: ignore[arg-type]
     assert PHASES[stepped.server.state] is Phase.ADVERTISE_KEYS

@@ -32,7 +32,6 @@ from pairwise.attacks import (
     with_wrong_shares,
 )
 from refusals import refused
-from support import the_message
 
 import secagg
 from secagg import Client, Code, Params, Phase, Policy, Server
@@ -82,7 +81,7 @@ def test_a_client_of_another_round_never_enters(other: Callable[[Params], secagg
     network = started_network(params)
     stray = Client(other(params), 3, Policy())
     network.queue[3:] = []
-    network.send_up(3, the_message(stray.start()))
+    network.send_up(3, stray.start())
     network.run()
     assert network.dropped[3] is Code.CONTEXT
     assert verdict(network, (0, 1, 2)) == ""
@@ -92,7 +91,7 @@ def test_a_client_of_another_round_never_enters(other: Callable[[Params], secagg
 def test_a_client_of_another_session_is_refused_by_the_header() -> None:
     """And by h0, if it rewrites the header."""
     params = integers(4, threshold=3)
-    message = the_message(Client(params.round(CONTEXT, bytes(16)), 3, Policy()).start())
+    message = Client(params.round(CONTEXT, bytes(16)), 3, Policy()).start()
     stepped = SteppedRound(params)
     before = state_of(stepped.server)
     with refused(secagg.DecodeError, Code.SESSION):

@@ -26,9 +26,9 @@ from pairwise.attacks import Liar
 from pairwise.restarts import KEY, directory_for, new_client
 from pairwise.stored import FOUR_MALICIOUS, in_fork
 from refusals import refused
-from support import the_message
 
 from secagg import (
+    SERVER,
     Aborted,
     Client,
     Code,
@@ -106,7 +106,7 @@ def test_every_public_method_is_listed_here() -> None:
     def methods(kind: type) -> set[str]:
         return {name for name in vars(kind) if not name.startswith("_")}
 
-    harmless = {"resume", "state", "phase", "phases"}  # a constructor; looks
+    harmless = {"resume", "state", "phase", "phases", "finished"}  # a constructor; looks
     assert methods(Client) - harmless - {"clipped"} == client_calls(stepped).keys()
     assert methods(Server) - harmless == server_calls(stepped, b"").keys()
     # Resumed in the child, an object is the child's: the ledger decides which of the two lives.
@@ -191,9 +191,9 @@ def test_a_lock_that_was_held_does_not_hang_the_child() -> None:
     with ThreadPoolExecutor(1) as pool:
         submitted = pool.submit(client.submit, input_of(0))
         assert ledger.entered.wait(30)
-        assert in_fork(lambda: the_message(client.submit(input_of(0)))) == Code.FORKED.encode()
+        assert in_fork(lambda: client.submit(input_of(0))) == Code.FORKED.encode()
         ledger.gate.abort()
-        assert the_message(submitted.result(30)).startswith(b"SA")
+        assert submitted.result(30).startswith(b"SA")
 
 
 # ---- copies -------------------------------------------------------------------------------
@@ -283,7 +283,7 @@ def test_of_many_threads_one_wins(mode: Mode) -> None:
     stepped = SteppedRound(integers(4, threshold=3, mode=mode))
     client = stepped.clients[0]
     first = winner(at_once([client.start] * 8), LocalProtocolError)
-    stepped.to_server(stepped.advertise([1, 2, 3]) | {0: the_message(first)})  # type: ignore[dict-item]
+    stepped.to_server(stepped.advertise([1, 2, 3]) | {0: first})  # type: ignore[dict-item]
     same = at_once([lambda: client.receive(stepped.outbox[0])] * 8)
     assert all(one == same[0] for one in same), "a repetition gets the same bytes"
     stepped.to_server(stepped.answers([1, 2, 3]) | {0: same[0][0].payload})  # type: ignore[index]
@@ -291,8 +291,8 @@ def test_of_many_threads_one_wins(mode: Mode) -> None:
     inputs = [input_of(party) for party in (0, 1, 2, 3)] * 2
     masked = at_once([lambda values=values: client.submit(values) for values in inputs])
     won = masked.index(winner(masked, LocalProtocolError))
-    assert client.resend() == masked[won]
-    stepped.to_server(stepped.answers([1, 2, 3]) | {0: the_message(masked[won])})  # type: ignore[dict-item]
+    assert client.resend() == [Send(SERVER, masked[won])]  # type: ignore[arg-type]
+    stepped.to_server(stepped.answers([1, 2, 3]) | {0: masked[won]})  # type: ignore[dict-item]
     stepped.finish(stepped.answers())
     assert stepped.result is not None
     total = np.add(expected_sum([1, 2, 3]), inputs[won])
@@ -426,7 +426,6 @@ def test_a_fork_is_seen_without_the_guard(monkeypatch: pytest.MonkeyPatch) -> No
     client = stepped.clients[0]
     free = property(lambda self: ownership._process(), lambda self, value: None)
     monkeypatch.setattr(Owned, "_owner", free, raising=False)
-    in_child = in_fork(lambda: the_message(client.start()))
-    assert in_child == the_message(client.start()), "the same keys in both"
+    assert in_fork(client.start) == client.start(), "the same keys in both"
     assert client.round.session == SESSION
     assert client.round.context == CONTEXT

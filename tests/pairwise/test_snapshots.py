@@ -37,7 +37,6 @@ from pairwise.restarts import (
     uninterrupted_round,
 )
 from refusals import refused
-from support import the_message
 
 import secagg
 from secagg import (
@@ -174,7 +173,7 @@ def test_a_resumed_server_knows_the_keys_that_it_has_seen() -> None:
     params = four(Mode.SEMI_HONEST)
     server = Server(params.round(CONTEXT, SESSION), None, MemoryLedger())
     server.start()
-    message = the_message(new_client(server.round, 0, MemoryLedger()).start())
+    message = new_client(server.round, 0, MemoryLedger()).start()
     server.receive(0, message)
     (dropped,) = resumed_server(server.snapshot(KEY), server).receive(1, message)
     assert isinstance(dropped, secagg.Dropped)

@@ -16,7 +16,6 @@ from harness import (
     seeded,
     state_of,
 )
-from support import the_message
 
 import secagg
 from secagg import Client, Mode, Params, Policy
@@ -141,7 +140,7 @@ class Liar:
             for party in range(params.cohort)
         }
         self.entries = {
-            party: AdvertiseKeys.read(body(the_message(client.start())), client.round.params).keys
+            party: AdvertiseKeys.read(body(client.start()), client.round.params).keys
             for party, client in self.clients.items()
         }
         self.shared: dict[int, ShareKeys] = {}
@@ -211,7 +210,7 @@ class Liar:
 
     def submit(self, party: int) -> None:
         """Takes the masked input of a party that was asked for it."""
-        message = the_message(self.clients[party].submit(input_of(party, self.params.length)))
+        message = self.clients[party].submit(input_of(party, self.params.length))
         self.inputs[party] = MaskedInput.read(body(message), self.params)
 
     def survivors(self, members: Iterable[int]) -> bytes:

@@ -8,7 +8,6 @@ from pairwise.attacks.lying_clients import started_network, tampered_round, verd
 from pairwise.attacks.lying_server import body, signed_entry
 from pairwise.attacks.on_client_keys import LOW_ORDER, NON_CANONICAL
 from pairwise.attacks.registry import on_server, tight
-from support import the_message
 
 import secagg
 from secagg import Policy
@@ -24,7 +23,7 @@ def client_with_another_context() -> str:
     stray = client_of(params.round(bytes(32), SESSION), 3, Policy(), seeded("stray"))
     network.clients = {**network.clients, 3: stray}
     network.queue = [one for one in network.queue if one.sender != 3]
-    network.send_up(3, the_message(stray.start()))
+    network.send_up(3, stray.start())
     return verdict(network.run(), (0, 1, 2))
 
 

@@ -7,7 +7,6 @@ import numpy as np
 from harness import SESSION, Network, directory_of, identity_of, seeded
 from pairwise.attacks import body, started_network, tampered_round, verdict
 from pairwise.malicious.registry import FOUR_PARTIES, STRANGER, attack, signed
-from support import the_message
 
 from secagg import Client, Directory, Policy
 from secagg.arithmetic.field import Field
@@ -135,5 +134,5 @@ def other_directory() -> str:
     )
     network.clients = {**network.clients, 3: stray}
     network.queue = [one for one in network.queue if one.sender != 3]
-    network.send_up(3, the_message(stray.start()))
+    network.send_up(3, stray.start())
     return _outvoted(network.run(), "other directory", (0, 1, 2))

@@ -5,7 +5,6 @@ from functools import lru_cache
 
 from harness import COMPLETE, Seeded, client_of, clone, input_of, pinned, secrets_of, state_of
 from pairwise.attacks import body
-from support import the_message
 
 import secagg
 from secagg import Client, Policy, Round
@@ -61,15 +60,13 @@ def replay(setup: ClientSetup, history: tuple[bytes, ...]) -> ClientOutcome:
     """
     if not history:
         client = client_of(setup.round, setup.party, setup.policy, randomness_of(setup))
-        return ClientOutcome(client, (the_message(client.start()),))
+        return ClientOutcome(client, (client.start(),))
     before = replay(setup, history[:-1]).client
     client = clone(before)
     try:
         if history[-1] == SUBMIT:
             length = setup.round.params.length
-            return ClientOutcome(
-                client, (the_message(client.submit(input_of(setup.party, length))),)
-            )
+            return ClientOutcome(client, (client.submit(input_of(setup.party, length)),))
         events = client.receive(history[-1])
     except (secagg.RemoteProtocolError, secagg.LocalProtocolError) as error:
         assert state_of(client) == state_of(before), "a refused message changed the client"
