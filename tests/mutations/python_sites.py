@@ -8,7 +8,7 @@ from pathlib import Path
 
 from sites import Collector, Site
 
-FILES = "pairwise/*.py encoding/*.py params.py ledger.py sqlite_ledger.py identity.py wire.py"
+FILES = "pairwise/*.py encoding/*.py params/*.py ledger/*.py identity/*.py machine/*.py"
 SIGNS: dict[type[ast.AST], tuple[str, str]] = {  # as they are written, and what takes their place
     **{ast.Lt: ("<", "<="), ast.LtE: ("<=", "<"), ast.Gt: (">", ">="), ast.GtE: (">=", ">")},
     **{ast.Eq: ("==", "!="), ast.NotEq: ("!=", "=="), ast.In: ("in", "not in")},
