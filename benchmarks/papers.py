@@ -11,7 +11,7 @@ import numpy as np
 
 import secagg
 from secagg import Field, FixedPoint, Mode, Params, Phase
-from secagg.params.sparsity import sparse
+from secagg.params.sparse import sparsest
 
 from . import plot, published
 from .expansion import client_bytes
@@ -158,7 +158,7 @@ def _graphs() -> str:
     ]
     for n, corrupt, dropout, semi_malicious, degree, threshold in published.GRAPHS:
         bad, gone = math.floor(corrupt * n), math.floor(dropout * n)
-        found = sparse(n, bad, gone, semi_malicious=semi_malicious)
+        found = sparsest(n, bad, gone, semi_malicious=semi_malicious)
         own = (str(found.degree), str(found.threshold)) if found else ("complete", "")
         server = "semi-malicious" if semi_malicious else "semi-honest"
         lines.append(

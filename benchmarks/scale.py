@@ -19,7 +19,7 @@ import numpy as np
 
 from secagg import Client, FixedPoint, Params, Phase, Server
 from secagg.cost import Calibration, Estimate, Shape, Units, estimate
-from secagg.params.sparsity import sparse
+from secagg.params.sparse import sparsest
 from secagg.simulate import Cohort, Run
 
 from . import plot
@@ -240,7 +240,7 @@ def on_paper(length: int) -> list[Shape]:
     shapes = []
     for n in ON_PAPER:
         lost = int(DROPOUT * n)
-        found = sparse(n, int(CORRUPT * n), lost)
+        found = sparsest(n, int(CORRUPT * n), lost)
         assert found is not None
         bits = int(n * FORMAT.largest).bit_length()
         shapes.append(Shape(n, found.degree, found.threshold, length, bits, lost, sparse=True))

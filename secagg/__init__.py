@@ -44,7 +44,10 @@ from .ledger.sqlite import SqliteLedger
 from .pairwise.client import Client
 from .pairwise.server import Server
 from .params.formats import FixedPoint, Integers
-from .params.params import Mode, Params, Policy, Round, Suite
+from .params.mode import Mode
+from .params.params import Params, Round
+from .params.policy import Policy
+from .params.suite import Suite
 from .simulate import RoundFailedError, SecureSum, secure_sum
 
 logging.getLogger("secagg").addHandler(logging.NullHandler())

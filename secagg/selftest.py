@@ -17,7 +17,8 @@ from .encoding.choice import codec_for
 from .errors import SecAggError
 from .events import Phase
 from .params.formats import FixedPoint, Integers
-from .params.params import Params, Suite
+from .params.params import Params
+from .params.suite import Suite
 from .primitives import prg, shamir
 from .simulate import secure_sum
 

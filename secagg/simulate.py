@@ -24,7 +24,9 @@ from .ledger.ledger import MemoryLedger
 from .pairwise.client import Client
 from .pairwise.server import Server
 from .params.formats import Format
-from .params.params import Mode, Params, Policy
+from .params.mode import Mode
+from .params.params import Params
+from .params.policy import Policy
 
 __all__ = [
     "Cohort",

@@ -35,7 +35,6 @@ FLOORS = {
     "secagg.primitives": 3,
     "secagg.encoding": 4,
     "secagg.pairwise.graph": 4,
-    "secagg.params.sparsity": 1,
     "secagg.identity.directory": 4,
     "secagg.identity": 4,
     "secagg.encoding.layout": 4,

@@ -12,16 +12,9 @@ from refusals import refused
 from secagg import Code, FixedPoint, Mode, ParameterError, Params, Suite
 from secagg.machine.wire import PartySet
 from secagg.pairwise.graph import Harary
-from secagg.params import sparsity
-from secagg.params.sparsity import (
-    Sparse,
-    _least,
-    _most,
-    _probability,
-    connected,
-    safe_threshold,
-    sparse,
-)
+from secagg.params import hypergeometric
+from secagg.params.hypergeometric import lower_quantile, probability, upper_quantile
+from secagg.params.sparse import Sparse, connected, safe_threshold, sparsest
 
 # n, corrupt, dropout, semi-malicious server -> degree, threshold, for 2^-40 and 2^-20: figures of a
 # published implementation; its thresholds are upper bounds.
@@ -47,7 +40,7 @@ def test_published_parameters(case: tuple[int, float, float, bool, int, int]) ->
     """The degree exactly, the threshold no higher."""
     n, corrupt, dropout, semi_malicious, degree, threshold = case
     bad, gone = math.floor(corrupt * n), math.floor(dropout * n)
-    found = sparse(n, bad, gone, semi_malicious=semi_malicious)
+    found = sparsest(n, bad, gone, semi_malicious=semi_malicious)
     assert found is not None
     assert found.degree == degree
     assert 2 <= found.threshold <= threshold
@@ -55,10 +48,10 @@ def test_published_parameters(case: tuple[int, float, float, bool, int, int]) ->
 
 def test_the_complete_graph_where_nothing_less_will_do() -> None:
     """Few parties of which many may be lost; and, for many, a degree that is nearly complete."""
-    assert sparse(3, 0, 0) is None
-    assert sparse(6, 2, 2) is None
-    assert sparse(20, 9, 9) is None
-    assert sparse(100, 48, 48) == Sparse(98, 49)
+    assert sparsest(3, 0, 0) is None
+    assert sparsest(6, 2, 2) is None
+    assert sparsest(20, 9, 9) is None
+    assert sparsest(100, 48, 48) == Sparse(98, 49)
 
 
 def test_hopeless_fractions_are_tried_in_bounded_time(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -69,10 +62,10 @@ def test_hopeless_fractions_are_tried_in_bounded_time(monkeypatch: pytest.Monkey
 
     def counted(n: int, marked: int, drawn: int, found: int) -> float:
         assert next(left, None) is not None
-        return _probability(n, marked, drawn, found)
+        return probability(n, marked, drawn, found)
 
-    monkeypatch.setattr(sparsity, "_probability", counted)
-    found = sparse(2**16, 32_112, 32_768)
+    monkeypatch.setattr(hypergeometric, "probability", counted)
+    found = sparsest(2**16, 32_112, 32_768)
     assert found is not None
     assert connected(2**16, 64_880, found.degree)
 
@@ -89,10 +82,10 @@ def test_no_degree_is_passed_over(semi_malicious: bool) -> None:
             safe = safe_threshold(n, bad, degree)
             if semi_malicious:
                 safe = math.ceil((safe - 1 + degree - 1.25) / 2) + 1
-            enough = safe <= _least(n, n - gone, degree, 2.0**-20 / n)
+            enough = safe <= lower_quantile(n, n - gone, degree, 2.0**-20 / n)
             return enough and connected(n, bad + gone, degree)
 
-        found = sparse(n, bad, gone, semi_malicious=semi_malicious)
+        found = sparsest(n, bad, gone, semi_malicious=semi_malicious)
         assert found is None or will_do(found.degree)
         smaller = range(2, found.degree if found else n - 1, 2)
         assert not any(will_do(degree) for degree in smaller)
@@ -106,13 +99,13 @@ def test_the_tails_are_hypergeometric(n: int, data: st.DataObject) -> None:
     counts = [math.comb(marked, k) * math.comb(n - marked, drawn - k) for k in range(drawn + 1)]
     whole = math.comb(n, drawn)
     for k, count in enumerate(counts):
-        assert _probability(n, marked, drawn, k) == pytest.approx(
+        assert probability(n, marked, drawn, k) == pytest.approx(
             count / whole, rel=1e-9, abs=1e-300
         )
-    most = _most(n, marked, drawn, limit)
+    most = upper_quantile(n, marked, drawn, limit)
     assert sum(counts[most + 1 :]) <= limit * whole * (1 + 1e-9)
     assert most == 0 or sum(counts[most:]) > limit * whole * (1 - 1e-9)
-    least = _least(n, marked, drawn, limit)
+    least = lower_quantile(n, marked, drawn, limit)
     assert sum(counts[:least]) <= limit * whole * (1 + 1e-9)
     assert least == drawn or sum(counts[: least + 1]) > limit * whole * (1 - 1e-9)
 
@@ -120,7 +113,7 @@ def test_the_tails_are_hypergeometric(n: int, data: st.DataObject) -> None:
 def test_promised_numbers_hold_in_simulation() -> None:
     """At weak settings, where failures would show: fewer of them than stated."""
     n, corrupt, dropouts = 60, 12, 12
-    found = sparse(n, corrupt, dropouts, security=6, failure=6)
+    found = sparsest(n, corrupt, dropouts, security=6, failure=6)
     assert isinstance(found, Sparse)
     rng = np.random.default_rng(1)
     learned = failed = 0
@@ -143,7 +136,7 @@ def test_promised_numbers_hold_in_simulation() -> None:
 def test_impossible_numbers(impossible: tuple[int, int, int]) -> None:
     """Refused by name."""
     with refused(ParameterError, Code.ARGUMENT):
-        sparse(*impossible)
+        sparsest(*impossible)
 
 
 # -- parameters of a round ------------------------------------------------------------------------
@@ -159,7 +152,7 @@ def params(**changed: int) -> Params:
 
 def test_a_threshold_of_zero_is_the_least_that_is_safe() -> None:
     """As with the table's degree."""
-    assert params(threshold=0).threshold == sparse(100, 5, 5).threshold
+    assert params(threshold=0).threshold == sparsest(100, 5, 5).threshold
 
 
 @pytest.mark.parametrize(
@@ -193,12 +186,12 @@ def test_the_quorum_is_the_stated_survivors() -> None:
 
 
 def test_the_least_degree_is_the_least_that_is_taken() -> None:
-    """What `sparse` finds is accepted; two neighbours less, at any threshold, are not."""
-    found = sparse(1000, 50, 50)
+    """What `sparsest` finds is accepted; two neighbours less, at any threshold, are not."""
+    found = sparsest(1000, 50, 50)
     told = {"min_survivors": 950, "colluders": 50}
     assert Params(1000, 1, FORMAT, degree=found.degree, threshold=found.threshold, **told)
     less = found.degree - 2
-    refused = safe_threshold(1000, 50, less) > _least(1000, 950, less, 2.0**-20 / 1000)
+    refused = safe_threshold(1000, 50, less) > lower_quantile(1000, 950, less, 2.0**-20 / 1000)
     assert refused or not connected(1000, 100, less)
 
 

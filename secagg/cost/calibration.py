@@ -24,7 +24,8 @@ from ..pairwise.graph import Complete, Graph, Harary
 from ..pairwise.messages import SEALED_BYTES, Delivery, PublicKeys, Roster, ShareKeys, Unmask
 from ..pairwise.recovery import rebuild_seeds
 from ..params.formats import FixedPoint
-from ..params.params import Params, Suite
+from ..params.params import Params
+from ..params.suite import Suite
 from ..primitives import agreement, seal, shamir, sign
 from ..primitives.labels import DIGEST_BYTES, Label, kdf
 from ..primitives.secret import Secret

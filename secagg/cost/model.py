@@ -11,7 +11,8 @@ from ..codes import Code
 from ..errors import ParameterError
 from ..machine.wire import HEADER_BYTES
 from ..pairwise.messages import SEALED_BYTES
-from ..params.params import Mode, Params
+from ..params.mode import Mode
+from ..params.params import Params
 from ..primitives import shamir
 from ..primitives.labels import DIGEST_BYTES
 

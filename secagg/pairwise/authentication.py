@@ -11,7 +11,8 @@ from ..codes import Code
 from ..errors import ParameterError
 from ..identity.directory import Directory
 from ..identity.identity import Identity
-from ..params.params import Mode, Params
+from ..params.mode import Mode
+from ..params.params import Params
 from ..primitives import sign
 from . import transcript
 from .messages import PublicKeys

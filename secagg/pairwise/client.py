@@ -26,8 +26,10 @@ from ..ledger.ledger import Ledger
 from ..machine.claims import claim_contribution, claim_resumption, require_ledger
 from ..machine.ownership import Owned, exclusive, fails_if_interrupted
 from ..machine.wire import MessageType, open_message
-from ..params.formats import require_int
-from ..params.params import Mode, Params, Policy, Round
+from ..params.checks import require_int
+from ..params.mode import Mode
+from ..params.params import Params, Round
+from ..params.policy import Policy
 from ..primitives import agreement, shamir
 from ..primitives.secret import Secret, draw
 from . import derivation, transcript

@@ -16,7 +16,8 @@ from ..encoding.choice import codec_for
 from ..errors import SERVER, Aborted
 from ..events import ClientEvent, Finished, InputNeeded, Randomness, Send
 from ..machine.wire import MessageType, PartySet, Reader
-from ..params.params import Mode, Round
+from ..params.mode import Mode
+from ..params.params import Round
 from ..primitives import agreement, seal, shamir
 from ..primitives.secret import Secret, draw
 from . import derivation, transcript

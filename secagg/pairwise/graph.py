@@ -2,7 +2,7 @@
 
 On the complete graph everybody is everybody's neighbour (Bonawitz et al., CCS 2017). On a sparse
 one (SecAgg+; Bell et al., CCS 2020) each party has a few, the next on a ring in random order; how
-few are enough, `sparsity.py` says.
+few are enough, `params/sparse.py` says.
 """
 
 from collections.abc import Iterable

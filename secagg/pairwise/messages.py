@@ -11,7 +11,8 @@ from typing import Final
 from ..arithmetic.field import Field
 from ..errors import RangeError
 from ..machine.wire import MessageType, PartySet, Reader, bitmap, header
-from ..params.params import Mode, Params
+from ..params.mode import Mode
+from ..params.params import Params
 from ..primitives.agreement import PUBLIC_KEY_BYTES
 from ..primitives.labels import DIGEST_BYTES
 from ..primitives.seal import TAG_BYTES

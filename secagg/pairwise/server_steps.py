@@ -13,7 +13,8 @@ from ..encoding.choice import codec_for
 from ..errors import RangeError
 from ..events import Dropped, Failed, Job, Result
 from ..machine.wire import MessageType, PartySet, Reader
-from ..params.params import Mode, Round
+from ..params.mode import Mode
+from ..params.params import Round
 from ..primitives import agreement
 from . import transcript
 from .authentication import Authentication

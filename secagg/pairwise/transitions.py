@@ -11,7 +11,7 @@ from ..codes import Code
 from ..errors import LocalProtocolError
 from ..events import Phase
 from ..machine.wire import MessageType
-from ..params.params import Mode
+from ..params.mode import Mode
 
 
 class ClientState(Enum):

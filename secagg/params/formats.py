@@ -10,30 +10,11 @@ from typing import ClassVar, Final
 from ..codes import Code
 from ..errors import ParameterError
 from ..machine import wire
+from .checks import require_int
 
 MAX_FIXED_POINT_BITS: Final = 32
 MAX_WEIGHT: Final = 2**32 - 1
 _INT64: Final = range(-(2**63), 2**63)
-
-
-def require_int(
-    name: str,
-    value: object,
-    low: int,
-    high: int,
-    *,
-    below: Code = Code.ARGUMENT,
-    above: Code = Code.ARGUMENT,
-) -> None:
-    """ParameterError unless `value` is an int (and no bool) in low..high.
-
-    `below` and `above` are the codes where a value outside is not just wrong but unsafe.
-    """
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise ParameterError(f"{name} must be an int, not {type(value).__name__}", Code.ARGUMENT)
-    if not low <= value <= high:
-        code = below if value < low else above
-        raise ParameterError(f"{name} must be in {low}..{high}, not {value}", code)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,12 +58,12 @@ class FixedPoint:
 
     @property
     def step(self) -> float:
-        """Distance of two neighbouring levels: the largest error of one rounding."""
+        """The distance of two neighbouring grid levels: the largest error of one rounding."""
         return 2.0 * self.clip / self.levels
 
     @property
     def scale(self) -> float:
-        """Levels a unit."""
+        """Grid levels per unit."""
         return self.levels / (2.0 * self.clip)
 
     @property
@@ -96,7 +77,7 @@ class FixedPoint:
         return self.levels * self.max_weight
 
     def encode(self) -> bytes:
-        """The canonical encoding (`docs/WIRE.md`, Parameters)."""
+        """Returns the canonical encoding (`docs/WIRE.md`, Parameters)."""
         return (
             wire.u8(self.code)
             + wire.f64(self.clip)
@@ -128,7 +109,7 @@ class Integers:
 
     @property
     def weighted(self) -> bool:
-        """Integers carry no weight."""
+        """Whether the vector carries a weight: never."""
         return False
 
     @property
@@ -137,11 +118,11 @@ class Integers:
         return self.high - self.low
 
     def encode(self) -> bytes:
-        """The canonical encoding (`docs/WIRE.md`, Parameters)."""
+        """Returns the canonical encoding (`docs/WIRE.md`, Parameters)."""
         return wire.u8(self.code) + wire.i64(self.low) + wire.i64(self.high)
 
     def check_totals(self, cohort: int) -> None:
-        """ParameterError unless the sum of a whole cohort fits int64."""
+        """Raises ParameterError unless the total of a whole cohort fits int64."""
         if self.low * cohort not in _INT64 or self.high * cohort not in _INT64:
             raise ParameterError(
                 "the sum of a whole cohort does not fit a 64-bit integer", Code.HEADROOM
@@ -152,7 +133,7 @@ Format = FixedPoint | Integers
 
 
 def read_format(reader: wire.Reader) -> Format:
-    """Reads a format from its canonical encoding; DecodeError if there is none."""
+    """Reads a format from its canonical encoding; raises DecodeError if there is none."""
     code = reader.u8()
     try:
         if code == FixedPoint.code:

@@ -1,10 +1,10 @@
-"""How few neighbours are enough: parameters of sparse graphs (SecAgg+; Bell et al., CCS 2020).
+"""The rules of sparse graphs: how few neighbours are enough (SecAgg+; Bell et al., CCS 2020).
 
-On a randomly permuted Harary graph of some degree, with some parties corrupt and some that vanish,
-three things may go wrong, each with a probability that is computed here: the honest parties that
-stay fall into groups whose sums come out apart; somebody's corrupt neighbours hold enough shares of
-its seeds; too few of somebody's neighbours stay to rebuild them. The first two are matters of
-privacy and share the promised probability.
+On a randomly permuted Harary graph of some degree, with some parties corrupt and some that drop
+out, three things may go wrong, each with a probability that is computed here: the honest survivors
+fall into groups whose sums come out apart; the corrupt neighbours of some party hold enough shares
+to rebuild its seeds; too few neighbours of some party survive to rebuild them. The first two break
+privacy and share the promised probability; the third only costs the round.
 """
 
 import math
@@ -13,14 +13,19 @@ from typing import Final
 
 from ..codes import Code
 from ..errors import ParameterError
+from .checks import require_int
+from .hypergeometric import lower_quantile, upper_quantile
+from .mode import Mode
 
+# More than the sum is learned with probability below 2^-SECURITY, and a round within the stated
+# numbers fails with probability below 2^-FAILURE.
 SECURITY: Final = 40
 FAILURE: Final = 20
 
 
 @dataclass(frozen=True, slots=True)
 class Sparse:
-    """Enough for a sparse graph to be safe.
+    """Degree and threshold of a sparse graph.
 
     Attributes:
         degree: neighbours of each party, even.
@@ -31,7 +36,7 @@ class Sparse:
     threshold: int
 
 
-def sparse(
+def sparsest(
     cohort: int,
     corrupt: int,
     dropouts: int,
@@ -40,19 +45,19 @@ def sparse(
     security: int = SECURITY,
     failure: int = FAILURE,
 ) -> Sparse | None:
-    """The least degree, and its threshold, for a randomly permuted Harary graph.
+    """Finds the smallest degree that is safe, and the threshold that goes with it.
 
     Args:
-        cohort: parties n, 3 or more.
-        corrupt: how many at most collude with the server.
-        dropouts: how many at most vanish; corrupt + dropouts < cohort.
+        cohort: number of parties n, 3 or more.
+        corrupt: the most parties that collude with the server.
+        dropouts: the most parties that drop out; corrupt + dropouts < cohort.
         semi_malicious: whether the server may tell different clients different survivors. (The
             protocol here has no sparse rounds against such a server; this is for comparison.)
-        security: more than the promised sum is learned with probability below 2^-security.
+        security: more than the sum is learned with probability below 2^-security.
         failure: a round within these numbers fails with probability below 2^-failure.
 
     Returns:
-        The parameters, or None where only the complete graph will do.
+        None where only the complete graph is safe.
 
     Raises:
         ParameterError: impossible values.
@@ -61,7 +66,9 @@ def sparse(
     """
     if cohort < 3 or corrupt < 0 or dropouts < 0 or corrupt + dropouts >= cohort:
         raise ParameterError(
-            "corrupt and dropouts are counts whose sum is below the cohort", Code.ARGUMENT
+            "a sparse graph needs a cohort of 3 or more, and corrupt and dropouts of 0 or more "
+            f"whose sum is below the cohort, not {corrupt} and {dropouts} of {cohort}",
+            Code.ARGUMENT,
         )
     degree = 2
     while degree < cohort - 1:
@@ -71,7 +78,7 @@ def sparse(
         safe = safe_threshold(cohort, corrupt, degree, security)
         if semi_malicious:
             safe = math.ceil((safe - 1 + degree - 1.25) / 2) + 1
-        left = _least(cohort, cohort - dropouts, degree, 2.0**-failure / cohort)
+        left = lower_quantile(cohort, cohort - dropouts, degree, 2.0**-failure / cohort)
         if safe <= left:
             return Sparse(degree, max(safe, 2))
         # Two neighbours more raise `left` by two at most, and never lower `safe`.
@@ -80,8 +87,8 @@ def sparse(
 
 
 def connected(cohort: int, lost: int, degree: int, security: int = SECURITY) -> bool:
-    """Whether losing `lost` random parties cuts the graph with probability below
-    2^-(security + 1).
+    """Returns whether the graph stays in one piece when `lost` random parties are taken out,
+    but for a probability below 2^-(security + 1).
     """
     if degree > lost:
         return True
@@ -96,37 +103,57 @@ def connected(cohort: int, lost: int, degree: int, security: int = SECURITY) -> 
 
 
 def safe_threshold(cohort: int, corrupt: int, degree: int, security: int = SECURITY) -> int:
-    """The least number that anybody's corrupt neighbours reach with probability below
-    2^-(security + 1) only.
+    """Returns the smallest threshold that the corrupt neighbours of no party reach, but for a
+    probability below 2^-(security + 1).
     """
-    return _most(cohort, corrupt, degree, 2.0 ** -(security + 1) / cohort) + 1
+    return upper_quantile(cohort, corrupt, degree, 2.0 ** -(security + 1) / cohort) + 1
 
 
-def _log_choose(n: int, k: int) -> float:
-    return math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1)
+def checked_counts(
+    mode: Mode, cohort: int, degree: int, threshold: int, min_survivors: int, colluders: int
+) -> tuple[int, int, int]:
+    """Fills in the default threshold and checks everything; `Params` says what the arguments mean.
 
+    Returns:
+        The threshold, min_survivors and colluders.
 
-def _probability(n: int, marked: int, drawn: int, found: int) -> float:
-    """Hypergeometric: of n, `marked` are marked; that `found` of `drawn` are."""
-    if not max(0, drawn - (n - marked)) <= found <= min(drawn, marked):
-        return 0.0
-    return math.exp(
-        _log_choose(marked, found) + _log_choose(n - marked, drawn - found) - _log_choose(n, drawn)
-    )
-
-
-def _most(n: int, marked: int, drawn: int, probability: float) -> int:
-    """The least number that is exceeded with at most this probability."""
-    # By Hoeffding's bound, what lies further from the mean is 2^-64 of the probability together.
-    far = math.sqrt(drawn * (64 * math.log(2) - math.log(probability)) / 2)
-    tail = 0.0
-    for found in range(min(drawn, marked, math.ceil(drawn * marked / n + far)), -1, -1):
-        tail += _probability(n, marked, drawn, found)
-        if tail > probability:
-            return found
-    return 0
-
-
-def _least(n: int, marked: int, drawn: int, probability: float) -> int:
-    """The greatest number that is missed with at most this probability."""
-    return drawn - _most(n, n - marked, drawn, probability)
+    Raises:
+        ParameterError: a value is outside its range, or they are unsafe together.
+    """
+    n = cohort
+    if mode == Mode.MALICIOUS:
+        raise ParameterError(
+            "malicious mode needs the complete graph, degree 0: on a sparse one a server that lies "
+            "could choose a client's neighbours, or show different survivors to different clients, "
+            "and no client sees enough of the cohort to notice",
+            Code.UNSAFE_MODE,
+        )
+    if n < 4:
+        raise ParameterError(
+            f"a sparse graph needs a cohort of 4 or more, not {n}: use the complete graph, degree "
+            "0",
+            Code.ARGUMENT,
+        )
+    require_int("degree", degree, 2, n - 2)
+    if degree % 2:
+        raise ParameterError(f"the degree of a sparse graph is even, not {degree}", Code.ARGUMENT)
+    require_int("min_survivors", min_survivors, 2, n, below=Code.UNSAFE_SUM)
+    require_int("colluders", colluders, 0, min_survivors - 2, above=Code.UNSAFE_SUM)
+    safe = max(safe_threshold(n, colluders, degree), 2)
+    if threshold == 0:
+        threshold = min(safe, degree)
+    require_int("threshold", threshold, 2, degree, below=Code.UNSAFE_THRESHOLD)
+    if threshold < safe:
+        raise ParameterError(
+            f"a threshold of {threshold} is unsafe: {safe - 1} of {colluders} colluders may be "
+            f"among the {degree} neighbours of one party, and {threshold} shares rebuild its "
+            f"seeds; raise the threshold to {safe}, or the degree",
+            Code.UNSAFE_THRESHOLD,
+        )
+    if not connected(n, colluders + n - min_survivors, degree):
+        raise ParameterError(
+            f"{colluders} colluders and {n - min_survivors} dropouts may cut a graph of degree "
+            f"{degree} in two: raise the degree",
+            Code.UNSAFE_GRAPH,
+        )
+    return threshold, min_survivors, colluders

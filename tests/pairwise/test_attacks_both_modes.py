@@ -20,7 +20,7 @@ from secagg.errors import SecAggError
 from secagg.machine.wire import MessageType
 from secagg.pairwise import transitions
 from secagg.pairwise.transitions import ClientState, ServerState
-from secagg.params import params as params_module
+from secagg.params import complete
 
 Patch = pytest.MonkeyPatch
 BATTERY = CLIENT_ATTACKS | SERVER_ATTACKS
@@ -145,13 +145,13 @@ def test_what_is_unavailable_is_so_by_construction(name: str) -> None:
 @pytest.mark.parametrize("name", UNAVAILABLE)
 def test_without_the_rules_of_malicious_mode_it_would_begin(name: str, monkeypatch: Patch) -> None:
     """The test above goes red if parameters let the attack begin after all."""
-    true = params_module.require_int
+    true = complete.require_int
 
     def require_int(what: str, value: object, least: int, most: int, **codes: Code) -> None:
         true(what, value, 1 if what == "threshold" else least, most, **codes)
 
-    monkeypatch.setattr(params_module, "require_int", require_int)
-    planted.disarm(monkeypatch, Params._check_complete, Code.UNSAFE_THRESHOLD)
+    monkeypatch.setattr(complete, "require_int", require_int)
+    planted.disarm(monkeypatch, complete.checked_counts, Code.UNSAFE_THRESHOLD)
     assert any(map(UNAVAILABLE[name].possible, every_params(Mode.MALICIOUS)))
 
 

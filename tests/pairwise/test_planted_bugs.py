@@ -29,7 +29,10 @@ from secagg.pairwise.messages import PublicKeys
 from secagg.pairwise.server import Server
 from secagg.pairwise.server_steps import ServerSteps
 from secagg.pairwise.transitions import PHASES, ClientState, ServerState
-from secagg.params.params import Mode, Params, Policy
+from secagg.params import complete
+from secagg.params.mode import Mode
+from secagg.params.params import Params
+from secagg.params.policy import Policy
 from secagg.primitives import agreement, shamir
 from secagg.primitives.labels import Label, hash_parts, kdf
 
@@ -444,7 +447,7 @@ DEFENCES = [
             "seat_of_another", "in another's place"),
     Defence("size of the directory", guard(authentication._fitting, Code.WRONG_DIRECTORY),
             "directory_of_another_cohort", "pinned of 4"),
-    Defence("2t > n + c", guard(Params._check_complete, Code.UNSAFE_THRESHOLD),
+    Defence("2t > n + c", guard(complete.checked_counts, Code.UNSAFE_THRESHOLD),
             "too_many_colluders_offered", "2 * 5 <= 7 + 3"),
     Defence("entry signatures, server", guard(ServerSteps.on_advertise_keys, Code.SIGNATURE),
             "entry_badly_signed", "the round failed"),

@@ -38,6 +38,7 @@ from pairwise.test_planted_bugs import DEFENCES, disarm
 
 import secagg
 from secagg import Code, Params
+from secagg.params import complete
 
 Patch = pytest.MonkeyPatch
 SHARD = amount("schedules in a shard")
@@ -444,7 +445,7 @@ def test_too_many_colluders_are_found(monkeypatch: Patch, table: list[str]) -> N
     """With 2t = n + c two survivor sets find their signers: the bound is no formality."""
     with pytest.raises(secagg.ParameterError):
         malicious_tight(7, threshold=5, colluders=3)
-    disarm(monkeypatch, Params._check_complete, Code.UNSAFE_THRESHOLD)
+    disarm(monkeypatch, complete.checked_counts, Code.UNSAFE_THRESHOLD)
     case = malicious_tight(7, threshold=5, colluders=3)
 
     def look(plan: object) -> str:

@@ -10,7 +10,8 @@ from secagg.machine.wire import Reader
 from secagg.pairwise import transcript
 from secagg.pairwise.client_steps import ClientSteps
 from secagg.pairwise.server_steps import ServerSteps
-from secagg.params.params import Params, Policy
+from secagg.params import sparse
+from secagg.params.policy import Policy
 
 
 def no_end(patch: Patch) -> None:
@@ -35,7 +36,7 @@ DEFENCES = [
     Defence("U3 in one piece", guard(ClientSteps._on_survivors, Code.DISCONNECTED),
             "survivors_in_two_groups", "the sums of 2 groups apart"),
     Defence("threshold above colluders",
-            guard(Params._check_sparse, Code.UNSAFE_THRESHOLD),
+            guard(sparse.checked_counts, Code.UNSAFE_THRESHOLD),
             "threshold_below_colluders", "recovered the input"),
     Defence("end of a roster", no_end, "keys_of_strangers", "keys of strangers"),
     Defence("end of a delivery", no_end, "ciphertext_of_a_stranger", "stranger's ciphertext"),
@@ -47,9 +48,9 @@ DEFENCES = [
             "smaller_degree_than_wanted", "instead of six"),
     Defence("policy's colluders", guard(Policy.check, Code.POLICY_COLLUDERS),
             "fewer_colluders_than_wanted", "one colluder"),
-    Defence("no malicious mode", guard(Params._check_sparse, Code.UNSAFE_MODE),
+    Defence("no malicious mode", guard(sparse.checked_counts, Code.UNSAFE_MODE),
             "malicious_mode", "a malicious round"),
-    Defence("degree above losses", guard(Params._check_sparse, Code.UNSAFE_GRAPH),
+    Defence("degree above losses", guard(sparse.checked_counts, Code.UNSAFE_GRAPH),
             "survivors_that_may_fall_apart", "two pieces"),
     Defence("shares of neighbours only", guard(ServerSteps.on_unmask, Code.FOREIGN_SHARE),
             "share_of_a_stranger", "took a share"),
