@@ -157,9 +157,8 @@ class Code(StrEnum):
     IMPOSSIBLE_SUM = (
         "impossible_sum",
         "Failed",
-        "The sum is larger than honest inputs can make it.",
-        "A client sent values out of range, or a worker gave back a wrong piece; there is no "
-        "result.",
+        "The sum, or the sum of the weights, lies outside the range that honest inputs can reach.",
+        "A client sent values out of range, or a worker returned a wrong result; there is no sum.",
     )
     REPEATED_CONTRIBUTION = (
         "repeated_contribution",

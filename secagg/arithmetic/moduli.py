@@ -37,7 +37,7 @@ def least_bits(largest: int) -> int:
         if largest < modulus(bits):
             return bits
     raise ParameterError(
-        f"the sum may reach {largest}, which needs more than {MAX_BITS} bits: "
+        f"a sum can take {largest + 1} values, which need more than {MAX_BITS} bits: "
         "lower the cohort, the precision, the range or the greatest weight",
         Code.HEADROOM,
     )

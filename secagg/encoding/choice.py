@@ -1,4 +1,4 @@
-"""Which codec a format has."""
+"""The choice of the codec that fits a format."""
 
 from ..params.formats import FixedPoint
 from ..params.params import Params
@@ -8,7 +8,7 @@ from .integers import IntegersCodec
 
 
 def codec_for(params: Params) -> Codec:
-    """The codec of these parameters' format."""
+    """Returns the codec for the format of these parameters."""
     if isinstance(params.format, FixedPoint):
         return FixedPointCodec(params, params.format)
     return IntegersCodec(params, params.format)

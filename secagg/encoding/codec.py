@@ -1,4 +1,4 @@
-"""What every codec has in common: its interface, and the reading of a caller's array."""
+"""What all codecs share: their interface, reading a caller's array, and reading sums."""
 
 from dataclasses import dataclass
 from typing import Protocol
@@ -7,9 +7,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..arithmetic.binding import Vector
+from ..arithmetic.field import Field
 from ..codes import Code
 from ..errors import RangeError
 from ..events import Randomness
+from ..params.formats import Interval
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,28 +38,61 @@ class Codec(Protocol):
     """Encodes one input and decodes a sum, for one set of parameters."""
 
     def encode(self, values: ArrayLike, weight: int, random: Randomness) -> Encoded:
-        """The vector of one client; RangeError before any randomness is drawn."""
+        """Returns the vector of one client; raises RangeError before randomness is drawn."""
 
     def decode(self, total: Vector, survivors: int) -> Decoded:
-        """The sum of so many survivors; RangeError if no honest inputs can sum to it."""
+        """Returns the sum over this many survivors; raises RangeError if no honest inputs have
+        it.
+        """
 
 
 def read_input(values: ArrayLike, length: int, kinds: str) -> NDArray[np.generic]:
-    """The caller's values as a contiguous native array of the right length; never written to.
+    """Returns the caller's values as a contiguous native array; it is never written to.
+
+    Args:
+        length: the number of values that there must be.
+        kinds: the kinds of dtypes that are allowed, such as "iu" for integers.
 
     Raises:
-        RangeError: not one-dimensional, another length, or a dtype that is not of these kinds.
+        RangeError: not one-dimensional, another length, or a dtype of another kind.
     """
     try:
         array = np.asarray(values)
     except (TypeError, ValueError):
-        raise RangeError("an input is not an array of numbers", Code.DTYPE) from None
+        raise RangeError(
+            f"an input must be an array of numbers, not {type(values).__name__}", Code.DTYPE
+        ) from None
     if array.ndim != 1:
         raise RangeError(
-            f"an input has one dimension, not {array.ndim} (see secagg.Layout)", Code.SHAPE
+            f"an input must have one dimension, not {array.ndim}; flatten it with secagg.Layout",
+            Code.SHAPE,
         )
     if array.size != length:
-        raise RangeError(f"an input has {length} values, not {array.size}", Code.SHAPE)
+        raise RangeError(f"an input must have {length} values, not {array.size}", Code.SHAPE)
     if array.dtype.kind not in kinds:
         raise RangeError(f"an input cannot have dtype {array.dtype}", Code.DTYPE)
     return np.require(array, array.dtype.newbyteorder("="), ["C", "A"])
+
+
+def offset_sums(field: Field, total: Vector, possible: Interval) -> Vector:
+    """Returns the sums minus `possible.low`, each in 0..possible.width.
+
+    In the field a sum below zero stands at the top, as p + sum. Counted from the lowest possible
+    sum, every possible one is its own number again, because the field has room for all of them.
+
+    Args:
+        total: field elements; not written to.
+        possible: where honest inputs put the sum of a coordinate.
+
+    Raises:
+        RangeError: a sum lies outside.
+    """
+    if possible.low:
+        total = field.add(total, np.full(total.size, -possible.low % field.modulus, field.dtype))
+    if int(total.max()) > possible.width:
+        raise RangeError(
+            f"a sum lies outside {possible.low}..{possible.high} (in field elements), where honest "
+            "inputs put it: a client sent values out of range, or a worker a wrong result",
+            Code.IMPOSSIBLE_SUM,
+        )
+    return total

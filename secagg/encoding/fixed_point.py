@@ -1,7 +1,7 @@
-"""Real numbers: clip, stochastic rounding to a grid, weights (`docs/WIRE.md`, Encoded input).
+"""Real numbers: clipped, rounded to a grid, and weighted (`docs/WIRE.md`, Encoded input).
 
-Rounding is unbiased, so errors of many clients average out. Weighted inputs put w * x and w under
-the same masks: the sums of both are all that anybody learns.
+Stochastic rounding is unbiased, so that the errors of many clients average out. Weighted inputs put
+w * x and w under the same masks: the sums of both are all that the server learns.
 """
 
 import numpy as np
@@ -16,7 +16,7 @@ from ..events import Randomness
 from ..params.formats import FixedPoint
 from ..params.params import Params
 from ..primitives.secret import draw
-from .codec import Decoded, Encoded, read_input
+from .codec import Decoded, Encoded, offset_sums, read_input
 
 
 class FixedPointCodec:
@@ -40,11 +40,17 @@ class FixedPointCodec:
             with np.errstate(over="ignore"):  # to infinity, which is refused below
                 array = array.astype(np.float64)
         if not isinstance(weight, int | np.integer) or isinstance(weight, bool):
-            raise RangeError(f"a weight is an int, not {type(weight).__name__}", Code.WEIGHT)
+            raise RangeError(f"a weight must be an int, not {type(weight).__name__}", Code.WEIGHT)
         if not 1 <= weight <= fixed.max_weight:
-            raise RangeError(f"the weight must be in 1..{fixed.max_weight}", Code.WEIGHT)
+            raise RangeError(
+                f"the weight must be in 1..{fixed.max_weight}, the max_weight of the format",
+                Code.WEIGHT,
+            )
         if not np.isfinite(array).all():
-            raise RangeError("an input value is NaN or infinite", Code.NOT_FINITE)
+            raise RangeError(
+                "an input value is NaN or infinite: check whether the training diverged",
+                Code.NOT_FINITE,
+            )
         vector = np.empty(self._params.vector_length, self._field.dtype)
         head = vector[: array.size]
         clipped = binding.ffi.new("uint64_t *")
@@ -65,7 +71,7 @@ class FixedPointCodec:
         return Encoded(vector, clipped[0])
 
     def decode(self, total: Vector, survivors: int) -> Decoded:
-        """Total and mean of the survivors' inputs, as float64.
+        """Returns total and mean of the survivors' inputs, as float64.
 
         Raises:
             RangeError: no honest inputs can sum to these elements.
@@ -75,14 +81,19 @@ class FixedPointCodec:
         weight = int(total[-1]) if fixed.weighted else survivors
         if not survivors <= weight <= survivors * fixed.max_weight:
             raise RangeError(
-                f"{survivors} survivors cannot weigh {weight} together", Code.IMPOSSIBLE_SUM
+                f"the weights of {survivors} survivors add up to {weight}, outside "
+                f"{survivors}..{survivors * fixed.max_weight}: a client sent a weight out of "
+                "range, or a worker a wrong result",
+                Code.IMPOSSIBLE_SUM,
             )
-        if int(head.max()) > fixed.levels * weight:
-            raise RangeError("a sum is larger than honest inputs can make it", Code.IMPOSSIBLE_SUM)
+        possible = fixed.sums(survivors, weight)
+        offsets = offset_sums(self._field, head, possible)
+        # The kernel reads unsigned numbers, so the lowest possible sum goes into its offset.
+        low, mean_step = possible.low, fixed.step / weight
         return Decoded(
-            total=self._dequantize(head, fixed.step, fixed.clip * weight),
+            total=self._dequantize(offsets, fixed.step, fixed.clip * weight - low * fixed.step),
             weight=weight,
-            mean=self._dequantize(head, fixed.step / weight, fixed.clip),
+            mean=self._dequantize(offsets, mean_step, fixed.clip - low * mean_step),
         )
 
     def _dequantize(

@@ -10,7 +10,7 @@ from ..errors import RangeError
 from ..events import Randomness
 from ..params.formats import Integers
 from ..params.params import Params
-from .codec import Decoded, Encoded, read_input
+from .codec import Decoded, Encoded, offset_sums, read_input
 
 
 class IntegersCodec:
@@ -30,22 +30,26 @@ class IntegersCodec:
         array = read_input(values, self._params.length, "iu")
         low, high = self._format.low, self._format.high
         if weight != 1:
-            raise RangeError("integers carry no weight", Code.WEIGHT)
+            raise RangeError("integers carry no weight: leave it at 1", Code.WEIGHT)
         if int(array.min()) < low or int(array.max()) > high:
-            raise RangeError(f"an input value is outside {low}..{high}", Code.OUT_OF_RANGE)
+            raise RangeError(
+                f"an input value is outside {low}..{high}: clip it, or widen the range of the "
+                "format",
+                Code.OUT_OF_RANGE,
+            )
         # Modulo 2**64 the difference is right whatever the signs, and it is below the modulus.
         shifted = array.astype(np.uint64) - np.uint64(low % 2**64)
         vector: Vector = shifted.astype(self._field.dtype)
         return Encoded(vector, clipped=0)
 
     def decode(self, total: Vector, survivors: int) -> Decoded:
-        """Total (int64) and mean (float64) of the survivors' inputs.
+        """Returns total (int64) and mean (float64) of the survivors' inputs.
 
         Raises:
             RangeError: no honest inputs can sum to these elements.
         """
-        if int(total.max()) > survivors * self._format.largest:
-            raise RangeError("a sum is larger than honest inputs can make it", Code.IMPOSSIBLE_SUM)
-        shift = np.uint64(self._format.low * survivors % 2**64)
-        integers = (total.astype(np.uint64) + shift).astype(np.int64)
+        possible = self._format.sums(survivors, survivors)
+        offsets = offset_sums(self._field, total, possible)
+        shift = np.uint64((possible.low + self._format.low * survivors) % 2**64)
+        integers = (offsets.astype(np.uint64) + shift).astype(np.int64)
         return Decoded(total=integers, weight=survivors, mean=integers / survivors)

@@ -1,4 +1,4 @@
-"""Lists and dicts of arrays as one vector, and a digest of them to be the context of a round."""
+"""Lists and dicts of arrays as one vector, and digests of them as the context of a round."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ _KINDS: Final = "fiu"
 
 
 def _is_array(value: object) -> bool:
-    """Whether a value is one array (or scalar), rather than a collection of arrays."""
+    """Returns whether a value is one array (or scalar), rather than a collection of arrays."""
     if isinstance(value, Mapping):
         return False
     if isinstance(value, list | tuple):
@@ -42,27 +42,29 @@ def _parts(arrays: Arrays) -> list[tuple[str, NDArray[np.generic]]]:
         parts = [(name, np.asarray(array)) for name, array in named]
     except (TypeError, ValueError):
         raise RangeError(
-            "arrays of numbers are needed, or one list or dict of them", Code.DTYPE
+            "an input must be an array of numbers, or one list or dict of arrays", Code.DTYPE
         ) from None
     for name, array in parts:
         if not isinstance(name, str):
-            raise RangeError(f"names of arrays are strings, not {type(name).__name__}", Code.LAYOUT)
+            raise RangeError(
+                f"the name of an array must be a string, not {type(name).__name__}", Code.LAYOUT
+            )
         if array.dtype.kind not in _KINDS:
             raise RangeError(
-                f"array {name!r} has dtype {array.dtype}, not a real number's", Code.DTYPE
+                f"array {name!r} has dtype {array.dtype}, which holds no real numbers", Code.DTYPE
             )
     return parts
 
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """How a list, a tuple or a dict of arrays lies in one vector.
+    """The order of an array, or of a list, tuple or dict of arrays, in one vector.
 
     Attributes:
         kind: "array", "list" or "dict".
-        names: of the arrays, in order (positions, for a list).
-        shapes: of the arrays.
-        length: values in all.
+        names: the names of the arrays, in order (positions, for a list).
+        shapes: the shapes of the arrays, in the same order.
+        length: number of values in all arrays together.
     """
 
     kind: str
@@ -72,22 +74,22 @@ class Layout:
 
     @classmethod
     def of(cls, arrays: Arrays) -> "Layout":
-        """The layout of these arrays.
+        """Returns the layout of these arrays.
 
         Raises:
-            RangeError: an array is empty of meaning here (not real numbers), or there is none.
+            RangeError: an array does not hold real numbers, or there is nothing in them.
         """
         parts = _parts(arrays)
         length = sum(array.size for _, array in parts)
         if length == 0:
             raise RangeError(
-                "there is nothing to aggregate: no array, or only empty ones", Code.LAYOUT
+                "there is nothing to aggregate: no arrays, or only empty ones", Code.LAYOUT
             )
         names, shapes = zip(*((name, array.shape) for name, array in parts), strict=True)
         return cls(_kind(arrays), names, shapes, length)
 
     def flatten(self, arrays: Arrays) -> NDArray[np.generic]:
-        """The arrays as one new vector, shape (length,), in their common dtype.
+        """Joins the arrays into one new vector, shape (length,), in their common dtype.
 
         Raises:
             RangeError: other names, order or shapes than the layout's.
@@ -101,14 +103,14 @@ class Layout:
     def unflatten(
         self, vector: NDArray[np.generic]
     ) -> NDArray[np.generic] | list[NDArray[np.generic]] | dict[str, NDArray[np.generic]]:
-        """The vector as arrays of this layout; they are views of it.
+        """Cuts the vector into arrays of this layout; they are views of it.
 
         Raises:
             RangeError: the vector does not have `length` elements in one dimension.
         """
         if vector.shape != (self.length,):
             raise RangeError(
-                f"a vector of shape {vector.shape} does not fill {self.length} values", Code.SHAPE
+                f"a vector of shape ({self.length},) is needed, not {vector.shape}", Code.SHAPE
             )
         arrays, at = [], 0
         for shape in self.shapes:
@@ -121,7 +123,7 @@ class Layout:
 
 
 def digest(*parts: Arrays | bytes | str | int) -> bytes:
-    """32 bytes that stand for models, numbers and texts: what a round is about (its context).
+    """Hashes models, numbers and texts into 32 bytes: the context of a round, what it is about.
 
     Arrays count with names, shapes, dtypes and bytes; two lists of parts that differ anywhere
     have different digests.

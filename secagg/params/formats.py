@@ -1,7 +1,9 @@
-"""What the numbers of an input are, and the room that their sum needs. Data, no arithmetic.
+"""The number formats of inputs, and where the sums of honest inputs lie. Data, no arithmetic.
 
-A format is part of `Params`. The headroom is proved here once: the field is chosen so wide that
-the sum of every client's largest possible element stays below the modulus.
+A format is part of `Params`. It says in one place, `sums`, between which ends the sum of a
+coordinate lies. Two questions are answered from it: how wide the field must be so that the sum of
+a whole cohort does not wrap around (`Params.field_bits`, once, before any secret exists), and which
+sums a decoder refuses because no honest inputs give them (for the survivors and their weights).
 """
 
 from dataclasses import dataclass
@@ -15,6 +17,19 @@ from .checks import require_int
 MAX_FIXED_POINT_BITS: Final = 32
 MAX_WEIGHT: Final = 2**32 - 1
 _INT64: Final = range(-(2**63), 2**63)
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """The integers low..high, both inclusive; `low` may be below zero."""
+
+    low: int
+    high: int
+
+    @property
+    def width(self) -> int:
+        """The distance of the two ends."""
+        return self.high - self.low
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +91,12 @@ class FixedPoint:
         """The largest element that one client can contribute."""
         return self.levels * self.max_weight
 
+    def sums(self, inputs: int, weight: int) -> Interval:
+        """Returns where the sum of a coordinate lies, over this many honest inputs that weigh
+        `weight` together.
+        """
+        return Interval(0, self.levels * weight)
+
     def encode(self) -> bytes:
         """Returns the canonical encoding (`docs/WIRE.md`, Parameters)."""
         return (
@@ -95,6 +116,7 @@ class Integers:
     """
 
     code: ClassVar[int] = 2
+    max_weight: ClassVar[int] = 1  # integers carry no weight
 
     low: int
     high: int
@@ -117,15 +139,25 @@ class Integers:
         """The largest element that one client can contribute."""
         return self.high - self.low
 
+    def sums(self, inputs: int, weight: int) -> Interval:
+        """Returns where the sum of a coordinate lies, over this many honest inputs, each of which
+        weighs 1.
+        """
+        return Interval(0, self.largest * inputs)
+
     def encode(self) -> bytes:
         """Returns the canonical encoding (`docs/WIRE.md`, Parameters)."""
         return wire.u8(self.code) + wire.i64(self.low) + wire.i64(self.high)
 
     def check_totals(self, cohort: int) -> None:
         """Raises ParameterError unless the total of a whole cohort fits int64."""
-        if self.low * cohort not in _INT64 or self.high * cohort not in _INT64:
+        sums, shift = self.sums(cohort, cohort), self.low * cohort
+        low, high = sums.low + shift, sums.high + shift
+        if low not in _INT64 or high not in _INT64:
             raise ParameterError(
-                "the sum of a whole cohort does not fit a 64-bit integer", Code.HEADROOM
+                f"the total of a whole cohort lies in {low}..{high}, which does not fit a 64-bit "
+                "integer: lower the cohort or the range",
+                Code.HEADROOM,
             )
 
 

@@ -165,7 +165,8 @@ class Params:
     @property
     def field_bits(self) -> int:
         """Width b of the smallest field that has room for every sum of a whole cohort."""
-        return least_bits(self.cohort * self.format.largest)
+        heaviest = self.cohort * self.format.max_weight
+        return least_bits(self.format.sums(self.cohort, heaviest).width)
 
     def encode(self) -> bytes:
         """Returns the canonical encoding (`docs/WIRE.md`, Parameters)."""

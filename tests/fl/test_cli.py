@@ -180,7 +180,7 @@ def test_bad_options_get_one_line_and_exit_code_2(options, capsys, monkeypatch, 
 
 
 def test_headroom_is_refused_in_one_line(capsys, monkeypatch):
-    monkeypatch.setattr("secagg.params.formats.FixedPoint.largest", 2**62)
+    monkeypatch.setattr("secagg.params.formats.FixedPoint.levels", 2**62)
     with pytest.raises(SystemExit) as stop:
         cli.main([])
     assert stop.value.code == 2
