@@ -145,7 +145,7 @@ class Params:
 
     @property
     def explanation(self) -> str:
-        """Why this graph, in a sentence or two."""
+        """The reason for this kind of graph, in a sentence or two."""
         return explain_graph(
             self.mode, self.cohort, self.degree, self.threshold, self.quorum, self.colluders
         )
