@@ -74,25 +74,27 @@ def read_input(values: ArrayLike, length: int, kinds: str) -> NDArray[np.generic
     return np.require(array, array.dtype.newbyteorder("="), ["C", "A"])
 
 
-def offset_sums(field: Field, total: Vector, possible: Interval) -> Vector:
-    """Returns the sums minus `possible.low`, each in 0..possible.width.
+def read_sums(field: Field, total: Vector, room: Interval, plausible: Interval) -> Vector:
+    """Returns the sums minus `room.low`, none of them below zero.
 
-    In the field a sum below zero stands at the top, as p + sum. Counted from the lowest possible
-    sum, every possible one is its own number again, because the field has room for all of them.
+    In the field a sum below zero stands at the top, as p + sum. Counted from the lowest one that
+    the field has room for, every sum is its own number again.
 
     Args:
         total: field elements; not written to.
-        possible: where honest inputs put the sum of a coordinate.
+        room: the sums that the field holds; their number is at most p.
+        plausible: the sums that honest inputs can have.
 
     Raises:
-        RangeError: a sum lies outside.
+        RangeError: a sum is not plausible.
     """
-    if possible.low:
-        total = field.add(total, np.full(total.size, -possible.low % field.modulus, field.dtype))
-    if int(total.max()) > possible.width:
+    if room.low:
+        total = field.add(total, np.full(total.size, -room.low % field.modulus, field.dtype))
+    least, most = plausible.low - room.low, plausible.high - room.low
+    if int(total.max()) > most or (least > 0 and int(total.min()) < least):
         raise RangeError(
-            f"a sum lies outside {possible.low}..{possible.high} (in field elements), where honest "
-            "inputs put it: a client sent values out of range, or a worker a wrong result",
+            f"a sum lies outside {plausible.low}..{plausible.high} (in field elements), where "
+            "honest inputs put it: a client sent values out of range, or a worker a wrong result",
             Code.IMPOSSIBLE_SUM,
         )
     return total

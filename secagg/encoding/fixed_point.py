@@ -16,7 +16,7 @@ from ..events import Randomness
 from ..params.formats import FixedPoint
 from ..params.params import Params
 from ..primitives.secret import draw
-from .codec import Decoded, Encoded, offset_sums, read_input
+from .codec import Decoded, Encoded, read_input, read_sums
 
 
 class FixedPointCodec:
@@ -86,10 +86,10 @@ class FixedPointCodec:
                 "range, or a worker a wrong result",
                 Code.IMPOSSIBLE_SUM,
             )
-        possible = fixed.sums(survivors, weight)
-        offsets = offset_sums(self._field, head, possible)
-        # The kernel reads unsigned numbers, so the lowest possible sum goes into its offset.
-        low, mean_step = possible.low, fixed.step / weight
+        room = fixed.room(self._params.cohort)
+        offsets = read_sums(self._field, head, room, fixed.plausible(survivors, weight))
+        # The kernel reads unsigned numbers, so the lowest sum of all goes into its offset.
+        low, mean_step = room.low, fixed.step / weight
         return Decoded(
             total=self._dequantize(offsets, fixed.step, fixed.clip * weight - low * fixed.step),
             weight=weight,

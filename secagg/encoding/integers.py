@@ -10,7 +10,7 @@ from ..errors import RangeError
 from ..events import Randomness
 from ..params.formats import Integers
 from ..params.params import Params
-from .codec import Decoded, Encoded, offset_sums, read_input
+from .codec import Decoded, Encoded, read_input, read_sums
 
 
 class IntegersCodec:
@@ -48,8 +48,9 @@ class IntegersCodec:
         Raises:
             RangeError: no honest inputs can sum to these elements.
         """
-        possible = self._format.sums(survivors, survivors)
-        offsets = offset_sums(self._field, total, possible)
-        shift = np.uint64((possible.low + self._format.low * survivors) % 2**64)
+        room = self._format.room(self._params.cohort)
+        plausible = self._format.plausible(survivors, survivors)
+        offsets = read_sums(self._field, total, room, plausible)
+        shift = np.uint64((room.low + self._format.low * survivors) % 2**64)
         integers = (offsets.astype(np.uint64) + shift).astype(np.int64)
         return Decoded(total=integers, weight=survivors, mean=integers / survivors)

@@ -1,9 +1,9 @@
 """The number formats of inputs, and where the sums of honest inputs lie. Data, no arithmetic.
 
-A format is part of `Params`. It says in one place, `sums`, between which ends the sum of a
-coordinate lies. Two questions are answered from it: how wide the field must be so that the sum of
-a whole cohort does not wrap around (`Params.field_bits`, once, before any secret exists), and which
-sums a decoder refuses because no honest inputs give them (for the survivors and their weights).
+A format is part of `Params`. It answers two questions about the sum of a coordinate: which
+interval the field must hold, so that the sum of a whole cohort does not wrap around (`room`, asked
+once, before any secret exists), and which sums honest inputs can have (`plausible`, asked by the
+decoder about the survivors and their weights). In a format that adds noise the answers differ.
 """
 
 from dataclasses import dataclass
@@ -91,10 +91,12 @@ class FixedPoint:
         """The largest element that one client can contribute."""
         return self.levels * self.max_weight
 
-    def sums(self, inputs: int, weight: int) -> Interval:
-        """Returns where the sum of a coordinate lies, over this many honest inputs that weigh
-        `weight` together.
-        """
+    def room(self, cohort: int) -> Interval:
+        """Returns the interval of sums that the field must hold for a whole cohort."""
+        return self.plausible(cohort, cohort * self.max_weight)
+
+    def plausible(self, inputs: int, weight: int) -> Interval:
+        """Returns which sums this many honest inputs can have that weigh `weight` together."""
         return Interval(0, self.levels * weight)
 
     def encode(self) -> bytes:
@@ -139,10 +141,12 @@ class Integers:
         """The largest element that one client can contribute."""
         return self.high - self.low
 
-    def sums(self, inputs: int, weight: int) -> Interval:
-        """Returns where the sum of a coordinate lies, over this many honest inputs, each of which
-        weighs 1.
-        """
+    def room(self, cohort: int) -> Interval:
+        """Returns the interval of sums that the field must hold for a whole cohort."""
+        return self.plausible(cohort, cohort * self.max_weight)
+
+    def plausible(self, inputs: int, weight: int) -> Interval:
+        """Returns which sums this many honest inputs can have, each of which weighs 1."""
         return Interval(0, self.largest * inputs)
 
     def encode(self) -> bytes:
@@ -151,8 +155,8 @@ class Integers:
 
     def check_totals(self, cohort: int) -> None:
         """Raises ParameterError unless the total of a whole cohort fits int64."""
-        sums, shift = self.sums(cohort, cohort), self.low * cohort
-        low, high = sums.low + shift, sums.high + shift
+        room, shift = self.room(cohort), self.low * cohort
+        low, high = room.low + shift, room.high + shift
         if low not in _INT64 or high not in _INT64:
             raise ParameterError(
                 f"the total of a whole cohort lies in {low}..{high}, which does not fit a 64-bit "

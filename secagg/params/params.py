@@ -165,8 +165,7 @@ class Params:
     @property
     def field_bits(self) -> int:
         """Width b of the smallest field that has room for every sum of a whole cohort."""
-        heaviest = self.cohort * self.format.max_weight
-        return least_bits(self.format.sums(self.cohort, heaviest).width)
+        return least_bits(self.format.room(self.cohort).width)
 
     def encode(self) -> bytes:
         """Returns the canonical encoding (`docs/WIRE.md`, Parameters)."""

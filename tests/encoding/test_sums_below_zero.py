@@ -27,8 +27,8 @@ class WiderFixedPoint(FixedPoint):
     below: int = 0
     above: int = 0
 
-    def sums(self, inputs: int, weight: int) -> Interval:
-        honest = FixedPoint.sums(self, inputs, weight)
+    def plausible(self, inputs: int, weight: int) -> Interval:
+        honest = FixedPoint.plausible(self, inputs, weight)
         return Interval(honest.low - inputs * self.below, honest.high + inputs * self.above)
 
 
@@ -39,8 +39,8 @@ class WiderIntegers(Integers):
     below: int = 0
     above: int = 0
 
-    def sums(self, inputs: int, weight: int) -> Interval:
-        honest = Integers.sums(self, inputs, weight)
+    def plausible(self, inputs: int, weight: int) -> Interval:
+        honest = Integers.plausible(self, inputs, weight)
         return Interval(honest.low - inputs * self.below, honest.high + inputs * self.above)
 
 
@@ -150,7 +150,7 @@ def test_real_numbers_come_back(max_weight: int, below: int, above: int) -> None
         assert got.weight == whole
         assert got.total.min() == pytest.approx(-2.0 * whole - survivors * below * step)
         # Some roundings to double of numbers as large as the interval, on either side.
-        error = 8 * 2.0**-53 * agreed.format.sums(survivors, whole).width * step
+        error = 8 * 2.0**-53 * agreed.format.plausible(survivors, whole).width * step
         np.testing.assert_allclose(got.total, wanted, rtol=0, atol=error)
         np.testing.assert_allclose(got.mean, wanted / whole, rtol=0, atol=error / whole)
 
@@ -168,7 +168,7 @@ def test_what_lies_outside_the_interval_is_refused(name: str, survivors: int) ->
     agreed = Params(10, 3, FORMATS[name](1000, 50))
     codec, field = codec_for(agreed), Field(agreed.field_bits)
     weight = survivors if agreed.format.max_weight == 1 else 3 * survivors
-    span = agreed.format.sums(survivors, weight)
+    span = agreed.format.plausible(survivors, weight)
     assert span.low == -1000 * survivors
     tail = [weight] if agreed.format.weighted else []
     for place in range(3):
@@ -186,11 +186,35 @@ def test_what_lies_outside_the_interval_is_refused(name: str, survivors: int) ->
                 codec.decode(total, survivors)
 
 
+@looped("name", FORMATS)
+def test_room_and_plausibility_are_apart(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A field with room for more than a decoder believes, and for sums that no survivors have."""
+    kind = type(FORMATS[name](0, 0))
+    narrow = Params(10, 1, FORMATS[name](5, 9)).field_bits
+    monkeypatch.setattr(kind, "room", lambda self, cohort: Interval(-(2**40), 2**40))
+    agreed = Params(10, 1, FORMATS[name](5, 9))
+    assert agreed.field_bits == 42 > narrow
+    codec, field = codec_for(agreed), Field(agreed.field_bits)
+    span = agreed.format.plausible(4, 4)
+    tail = [4] if agreed.format.weighted else []
+    for element, fine in ((span.low, 1), (span.high, 1), (span.low - 1, 0), (span.high + 1, 0)):
+        total = np.array([element % field.modulus, *tail], field.dtype)
+        if fine:
+            decoded = codec.decode(total, 4)
+            assert decoded.weight == 4
+            if name == "integers":
+                assert decoded.total.tolist() == [element - 40 * 4]
+            continue
+        with refused(RangeError, Code.IMPOSSIBLE_SUM):
+            codec.decode(total, 4)
+    monkeypatch.undo()
+
+
 @pytest.mark.parametrize("form", [FixedPoint(2.0, 8), FixedPoint(2.0, 8, 7), Integers(-40, 900)])
 def test_the_formats_of_wire_v1_read_nothing_as_negative(form: FixedPoint | Integers) -> None:
     """Their sums begin at zero, so that what stands at the top of the field is refused."""
     agreed = Params(10, 1, form)
-    assert form.sums(10, 20).low == 0
+    assert form.plausible(10, 20).low == 0
     field = Field(agreed.field_bits)
     total = np.array([field.modulus - 1, *([10] if form.weighted else [])], field.dtype)
     with refused(RangeError, Code.IMPOSSIBLE_SUM):
