@@ -86,6 +86,7 @@ extern const sa_cipher_kernel sa_aes_armv8ce;
 const sa_cipher_kernel sa_aes_armv8ce = {
     .name = "armv8ce",
     .needs = SA_CPU_ARM_AES,
+    .block_bytes = BLOCK,
     .schedule = schedule,
     .keystream = keystream,
 };

@@ -177,6 +177,7 @@ extern const sa_cipher_kernel sa_aes_portable;
 const sa_cipher_kernel sa_aes_portable = {
     .name = "bitsliced",
     .needs = 0,
+    .block_bytes = BLOCK,
     .schedule = schedule,
     .keystream = keystream,
 };

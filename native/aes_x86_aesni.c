@@ -92,6 +92,7 @@ extern const sa_cipher_kernel sa_aes_aesni;
 const sa_cipher_kernel sa_aes_aesni = {
     .name = "aesni",
     .needs = SA_CPU_AESNI,
+    .block_bytes = BLOCK,
     .schedule = schedule,
     .keystream = keystream,
 };

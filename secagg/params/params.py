@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final
 
+from ..arithmetic.binding import lib
+from ..arithmetic.generators import Generator
 from ..arithmetic.moduli import least_bits
 from ..codes import Code
 from ..errors import SERVER, ParameterError
@@ -48,12 +50,24 @@ class Mode(IntEnum):
 class Suite(IntEnum):
     """All algorithms of a session by one number (`docs/WIRE.md`, Parameters).
 
-    The two differ in the generator of masks: AES-256-CTR is the fastest where the CPU has AES
+    Suites differ in the generator of masks: AES-256-CTR is the fastest where the CPU has AES
     instructions, ChaCha20 where it has none.
+
+    Attributes:
+        generator: the keystream generator, by its number in the native core.
     """
 
-    AES256CTR = 1
-    CHACHA20 = 2
+    generator: Generator
+
+    def __new__(cls, number: int, *generator: Generator) -> "Suite":
+        suite = int.__new__(cls, number)
+        suite._value_ = number
+        (suite.generator,) = generator  # exactly one; `Suite(number)` only looks a suite up
+        return suite
+
+    # The number on the wire, and the generator's in the core.
+    AES256CTR = 1, lib.SA_AES256CTR
+    CHACHA20 = 2, lib.SA_CHACHA20
 
 
 @dataclass(frozen=True, slots=True)
