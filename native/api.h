@@ -21,7 +21,7 @@ enum sa_status {
  * session, and its generator is one of them. */
 enum sa_generator {
     SA_AES256CTR = 1, /* block 16 bytes; block = nonce then counter, both big-endian */
-    SA_CHACHA20 = 2   /* block 64 bytes; words 12-13 counter, 14-15 nonce, little-endian */
+    SA_CHACHA20 = 2,  /* block 64 bytes; words 12-13 counter, 14-15 nonce, little-endian */
 };
 
 /* ---- implementations -------------------------------------------------------------------
