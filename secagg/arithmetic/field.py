@@ -16,7 +16,7 @@ from ..codes import Code
 from ..errors import RangeError
 from . import binding
 from .binding import Vector, check
-from .generators import Generator, check_generator
+from .generators import GENERATORS, Generator, unknown_generator
 from .moduli import modulus
 from .threads import default_threads
 
@@ -203,7 +203,8 @@ class Field:
             raise RangeError("signs are +1 or -1", Code.ARGUMENT)
         if not 0 <= start < 2**64 - acc.size:
             raise RangeError("a mask has 2**64 elements", Code.ARGUMENT)
-        check_generator(generator)
+        if generator not in GENERATORS:
+            raise unknown_generator(generator)
         if threads < 1:
             raise RangeError(f"work takes one thread or more, not {threads}", Code.ARGUMENT)
         joined = b"".join(keys)

@@ -17,10 +17,7 @@ GENERATORS: Final = frozenset(
 ) - {0}
 
 
-def check_generator(generator: int) -> None:
-    """Rejects a number that no generator has (RangeError)."""
-    if generator not in GENERATORS:
-        known = ", ".join(map(str, sorted(GENERATORS)))
-        raise RangeError(
-            f"there is no generator {generator}: choose one of {known}", Code.UNSUPPORTED
-        )
+def unknown_generator(generator: int) -> RangeError:
+    """Returns the error about a number that is not in `GENERATORS`."""
+    known = ", ".join(map(str, sorted(GENERATORS)))
+    return RangeError(f"there is no generator {generator}: choose one of {known}", Code.UNSUPPORTED)

@@ -7,7 +7,7 @@ import numpy as np
 
 from ..arithmetic import binding
 from ..arithmetic.field import KEY_BYTES
-from ..arithmetic.generators import Generator, check_generator
+from ..arithmetic.generators import GENERATORS, Generator, unknown_generator
 from ..codes import Code
 from ..errors import RangeError
 
@@ -28,7 +28,8 @@ def stream(
     Raises:
         RangeError: an argument is outside its range.
     """
-    check_generator(generator)
+    if generator not in GENERATORS:
+        raise unknown_generator(generator)
     if memoryview(key).nbytes != KEY_BYTES or length < 0:
         raise RangeError(f"a key has {KEY_BYTES} bytes and a length is not negative", Code.ARGUMENT)
     if not (0 <= nonce < 2**64 and 0 <= counter < 2**64):
