@@ -5,22 +5,22 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from secagg import Suite
 from secagg.arithmetic import binding
 from secagg.arithmetic.field import KEY_BYTES
+from secagg.arithmetic.generators import Generator
 
 from .rows import Work
 
 PIECE: Final = 1 << 17  # bytes of keystream a call
 
 
-def stream(suite: Suite, buffer: NDArray[np.uint8], key: bytes) -> Work:
+def stream(generator: Generator, buffer: NDArray[np.uint8], key: bytes) -> Work:
     """Keystream into a buffer, from its beginning."""
     out, octets = binding.write(buffer), binding.octets(key)
-    return lambda: binding.lib.sa_stream(suite, out, buffer.size, octets, 0, 0)
+    return lambda: binding.lib.sa_stream(generator, out, buffer.size, octets, 0, 0)
 
 
-def keystream(suite: Suite, size: int) -> Work:
+def keystream(generator: Generator, size: int) -> Work:
     """So many bytes of keystream, into a buffer that stays in the second-level cache."""
-    once = stream(suite, np.empty(PIECE, np.uint8), bytes(KEY_BYTES))
+    once = stream(generator, np.empty(PIECE, np.uint8), bytes(KEY_BYTES))
     return lambda: [once() for _ in range(-(-size // PIECE))]

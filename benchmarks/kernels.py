@@ -60,12 +60,12 @@ def _masks(length: int, rounds: int) -> Iterator[Row | str]:
     narrow, wide = Field(31), Field(61)
     acc32, acc64 = narrow.zeros(length), wide.zeros(length)
 
-    def expand(suite: int, threads: int = 1) -> Work:
-        return lambda: narrow.accumulate(acc32, keys, signs, suite, 0, threads)
+    def expand(suite: Suite, threads: int = 1) -> Work:
+        return lambda: narrow.accumulate(acc32, keys, signs, suite.generator, 0, threads)
 
     for suite, target in ((Suite.AES256CTR, "<= 1.333"), (Suite.CHACHA20, "<= 1.075")):
         name = f"{MASKS} masks of {length:,}, {suite.name.lower()}"
-        plain = keystream(suite, 4 * length * MASKS)
+        plain = keystream(suite.generator, 4 * length * MASKS)
         yield _compare(name, expand(suite), "bare keystream", plain, target, rounds)
     aes = expand(Suite.AES256CTR)
     naive = naive_masks(keys, signs, length)
@@ -75,7 +75,7 @@ def _masks(length: int, rounds: int) -> Iterator[Row | str]:
         yield _compare("the same, aes256ctr", aes, "cryptography + NumPy", naive, ">= 4", rounds)
     yield _compare(
         "the same, b = 61",
-        lambda: wide.accumulate(acc64, keys, signs, Suite.AES256CTR, 0, 1),
+        lambda: wide.accumulate(acc64, keys, signs, Suite.AES256CTR.generator, 0, 1),
         "b = 31",
         aes,
         "<= 2.2",
@@ -105,10 +105,10 @@ def _portable(rounds: int) -> Iterator[Row | str]:
     key = os.urandom(32)
     ours, theirs = np.empty(PIECE, np.uint8), np.empty(PIECE, np.uint8)
     for suite, family in ((Suite.AES256CTR, "aes"), (Suite.CHACHA20, "chacha")):
-        plain = partial(references[suite], theirs.ctypes.data, PIECE, key)
+        plain = partial(references[suite.generator], theirs.ctypes.data, PIECE, key)
         portable = _family(family).compiled[0]
         with forced(family, portable):
-            work = stream(suite, ours, key)
+            work = stream(suite.generator, ours, key)
             work()
             plain()
             assert ours.tobytes() == theirs.tobytes(), "two keystreams of one key"
@@ -148,7 +148,7 @@ def _chacha(kernel: str, target: str, rounds: int) -> Row:
             cipher.update_into(zeros, buffer)
 
     name = f"chacha20 keystream, {pieces * PIECE >> 20} MiB, {kernel}"
-    ours = keystream(Suite.CHACHA20, pieces * PIECE)
+    ours = keystream(Suite.CHACHA20.generator, pieces * PIECE)
     with forced("chacha", kernel):
         return _compare(name, ours, f"OpenSSL, {kernel}", openssl, target, rounds)
 
@@ -176,7 +176,7 @@ def _packing(length: int, rounds: int) -> Iterator[Row]:
     for kernel in _family("pack").usable[::-1]:
         for bits in (20, 31, 47, 61) if kernel == _family("pack").active else (31, 61):
             field = Field(bits)
-            vector = field.uniform(bytes(32), length, Suite.AES256CTR)
+            vector = field.uniform(bytes(32), length, Suite.AES256CTR.generator)
             packed = field.pack(vector)
             name = f"{length:,} elements, b = {bits}, {kernel}"
             with forced("pack", kernel):
@@ -187,7 +187,9 @@ def _packing(length: int, rounds: int) -> Iterator[Row]:
                     bound = target.get(kernel, "")
                     yield _compare(f"{what} {name}", work, "a copy", vector.copy, bound, rounds)
     field = Field(31)
-    vectors = [field.uniform(os.urandom(32), length, Suite.AES256CTR) for _ in range(UPLOADS)]
+    vectors = [
+        field.uniform(os.urandom(32), length, Suite.AES256CTR.generator) for _ in range(UPLOADS)
+    ]
     uploads = [field.pack(vector) for vector in vectors]
     acc, total = field.zeros(length), np.zeros(length, np.uint32)
     yield _compare(
@@ -232,7 +234,7 @@ def _sharing(rounds: int, count: int) -> Iterator[Row]:
     holders = range(count)
 
     def deal() -> object:
-        return shamir.deal(seeds, threshold, holders, Suite.AES256CTR, os.urandom(32))
+        return shamir.deal(seeds, threshold, holders, Suite.AES256CTR.generator, os.urandom(32))
 
     modulus = 2**61 - 1
     coefficients = [
@@ -265,7 +267,7 @@ def _rebuilding(rounds: int, count: int) -> Iterator[Row]:
     threshold = 2 * count // 3 + 1
     seeds = [os.urandom(shamir.SEED_BYTES) for _ in range(count)]
     holders = range(count)
-    shares = shamir.deal(seeds, threshold, holders, Suite.AES256CTR, os.urandom(32))
+    shares = shamir.deal(seeds, threshold, holders, Suite.AES256CTR.generator, os.urandom(32))
 
     def rebuild() -> object:
         rebuilder = shamir.Rebuilder(threshold, holders)

@@ -11,14 +11,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from secagg import Suite
+from secagg.arithmetic.binding import lib
+from secagg.arithmetic.generators import Generator
 
 HERE: Final = Path(__file__).resolve().parent
 # Those of native/build.py, as far as they matter to speed.
 OPTIONS: Final = ["-std=c11", "-O3", "-ffp-contract=off", "-fPIC", "-shared"]
 NAMES: Final = {
-    Suite.AES256CTR: ("reference_aes256ctr", 16),
-    Suite.CHACHA20: ("reference_chacha20", 64),
+    lib.SA_AES256CTR: ("reference_aes256ctr", 16),
+    lib.SA_CHACHA20: ("reference_chacha20", 64),
 }
 
 Keystream = Callable[[int, int, bytes], None]
@@ -28,10 +29,10 @@ class UnavailableError(Exception):
     """There is no reference here, and why."""
 
 
-def keystreams() -> dict[Suite, Keystream]:
-    """For each suite, a function (address, bytes, key) that writes keystream from block 0.
+def keystreams() -> dict[Generator, Keystream]:
+    """Compiles for each generator a function (address, bytes, key) that writes its keystream.
 
-    Bytes are a multiple of 64.
+    It begins at block 0; bytes are a multiple of 64.
 
     Raises:
         UnavailableError: no compiler, or it failed.
@@ -48,7 +49,7 @@ def keystreams() -> dict[Suite, Keystream]:
         if ran.returncode != 0:
             raise UnavailableError(f"reference C: {compiler[0]} failed: {ran.stderr.strip()}")
         loaded = ctypes.CDLL(str(library))
-    return {suite: _wrap(loaded, *NAMES[suite]) for suite in NAMES}
+    return {generator: _wrap(loaded, *names) for generator, names in NAMES.items()}
 
 
 def _wrap(library: ctypes.CDLL, name: str, block: int) -> Keystream:

@@ -91,7 +91,7 @@ class Waiting:
         """The bare keystream of all masks."""
         params = self.agreed.params
         size = Field(params.field_bits).dtype.itemsize * params.vector_length * self.masks
-        bare.keystream(params.suite, size)()
+        bare.keystream(params.suite.generator, size)()
 
 
 def waiting(clients: int, length: int, lost: int) -> Waiting:
@@ -113,7 +113,9 @@ def waiting(clients: int, length: int, lost: int) -> Waiting:
     shares = np.empty((clients, clients, shamir.LIMBS), np.uint64)  # holder, dealer
     for dealer in parties:
         seed = mask_seeds[dealer] if dealer in gone else self_seeds[dealer]
-        dealt = shamir.deal([seed], params.threshold, parties, params.suite, os.urandom(KEY_BYTES))
+        dealt = shamir.deal(
+            [seed], params.threshold, parties, params.suite.generator, os.urandom(KEY_BYTES)
+        )
         shares[:, dealer] = dealt
     everybody = PartySet.of(parties, clients)
     answers = {
@@ -129,7 +131,7 @@ def waiting(clients: int, length: int, lost: int) -> Waiting:
         own = [derivation.self_key(self_seeds[party], h1, party)]
         own += [derivation.pairwise_key(secrets[party], h1, party, peer, roster) for peer in gone]
         signs = [1] + [derivation.pairwise_sign(party, peer) for peer in gone]
-        vectors.accumulate(masked, own, signs, params.suite)
+        vectors.accumulate(masked, own, signs, params.suite.generator)
 
     memory = ServerMemory(
         expected=tuple(survivors),

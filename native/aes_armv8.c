@@ -46,7 +46,9 @@ static void schedule(sa_schedule *to, const uint8_t key[32])
     sa_wipe(w, sizeof w);
 }
 
-static inline void eight_blocks(const sa_schedule *from, uint8_t *out, uint64_t nonce,
+typedef sa_schedule aes_keys;
+
+static inline void eight_blocks(const aes_keys *from, uint8_t *out, uint64_t nonce,
                                 uint64_t counter)
 {
     uint8x16_t block[BLOCKS];
@@ -69,23 +71,19 @@ static inline void eight_blocks(const sa_schedule *from, uint8_t *out, uint64_t 
         vst1q_u8(out + BLOCK * i, veorq_u8(vaeseq_u8(block[i], key), last));
 }
 
+#include "aes_blocks.h"
+
 static void keystream(const sa_schedule *from, uint8_t *out, size_t blocks, uint64_t nonce,
                       uint64_t counter)
 {
-    for (; blocks >= BLOCKS; blocks -= BLOCKS, out += BLOCKS * BLOCK, counter += BLOCKS)
-        eight_blocks(from, out, nonce, counter);
-    if (blocks > 0) {
-        uint8_t tail[BLOCKS * BLOCK];
-        eight_blocks(from, tail, nonce, counter);
-        memcpy(out, tail, blocks * BLOCK);
-        sa_wipe(tail, sizeof tail);
-    }
+    any_blocks(from, out, blocks, nonce, counter);
 }
 
 extern const sa_cipher_kernel sa_aes_armv8ce;
 const sa_cipher_kernel sa_aes_armv8ce = {
     .name = "armv8ce",
     .needs = SA_CPU_ARM_AES,
+    .block_bytes = BLOCK,
     .schedule = schedule,
     .keystream = keystream,
 };

@@ -15,7 +15,7 @@ _Static_assert((ROUNDS + 1) * BLOCK <= SA_SCHEDULE_BYTES, "the schedule must fit
 
 typedef struct {
     sa_v4 planes[ROUNDS + 1][8];
-} sliced_keys;
+} aes_keys;
 
 typedef sa_v4 plane;
 #include "aes_sbox.h"
@@ -118,7 +118,7 @@ static void schedule(sa_schedule *to, const uint8_t key[32])
 
 /* Round keys as planes: a byte is 0 or 255. All but the first take in the 0x63 that sub_bytes
  * leaves out: ShiftRows and MixColumns keep a state whose bytes are all equal. */
-static inline void slice_round_keys(sliced_keys *to, const sa_schedule *from)
+static inline void slice_round_keys(aes_keys *to, const sa_schedule *from)
 {
     for (int round = 0; round <= ROUNDS; round++) {
         sa_v4 key = sa_v4_load(from->bytes + BLOCK * round);
@@ -131,7 +131,7 @@ static inline void slice_round_keys(sliced_keys *to, const sa_schedule *from)
     }
 }
 
-static inline void eight_blocks(const sliced_keys *keys, uint8_t *out, uint64_t nonce,
+static inline void eight_blocks(const aes_keys *keys, uint8_t *out, uint64_t nonce,
                                 uint64_t counter)
 {
     sa_v4 q[8];
@@ -157,19 +157,14 @@ static inline void eight_blocks(const sliced_keys *keys, uint8_t *out, uint64_t 
         sa_v4_store(out + BLOCK * i, exchange_rows_columns(q[i]));
 }
 
+#include "aes_blocks.h"
+
 static void keystream(const sa_schedule *from, uint8_t *out, size_t blocks, uint64_t nonce,
                       uint64_t counter)
 {
-    sliced_keys keys;
+    aes_keys keys;
     slice_round_keys(&keys, from);
-    for (; blocks >= BLOCKS; blocks -= BLOCKS, out += BLOCKS * BLOCK, counter += BLOCKS)
-        eight_blocks(&keys, out, nonce, counter);
-    if (blocks > 0) {
-        uint8_t tail[BLOCKS * BLOCK];
-        eight_blocks(&keys, tail, nonce, counter);
-        memcpy(out, tail, blocks * BLOCK);
-        sa_wipe(tail, sizeof tail);
-    }
+    any_blocks(&keys, out, blocks, nonce, counter);
     sa_wipe(&keys, sizeof keys);
 }
 
@@ -177,6 +172,7 @@ extern const sa_cipher_kernel sa_aes_portable;
 const sa_cipher_kernel sa_aes_portable = {
     .name = "bitsliced",
     .needs = 0,
+    .block_bytes = BLOCK,
     .schedule = schedule,
     .keystream = keystream,
 };

@@ -49,7 +49,10 @@ static void schedule(sa_schedule *to, const uint8_t key[32])
     sa_wipe(keys, sizeof keys);
 }
 
-static inline void eight_blocks(const __m128i *keys, uint8_t *out, uint64_t nonce, uint64_t counter)
+typedef __m128i aes_keys; /* the first of ROUNDS + 1 */
+
+static inline void eight_blocks(const aes_keys *keys, uint8_t *out, uint64_t nonce,
+                                uint64_t counter)
 {
     /* Lanes of 64 bits in machine order, so that the counter wraps without a carry into the
      * nonce; the shuffle makes both big-endian. */
@@ -74,24 +77,19 @@ static inline void eight_blocks(const __m128i *keys, uint8_t *out, uint64_t nonc
     }
 }
 
+#include "aes_blocks.h"
+
 static void keystream(const sa_schedule *from, uint8_t *out, size_t blocks, uint64_t nonce,
                       uint64_t counter)
 {
-    const __m128i *keys = (const __m128i *)(const void *)from->bytes;
-    for (; blocks >= BLOCKS; blocks -= BLOCKS, out += BLOCKS * BLOCK, counter += BLOCKS)
-        eight_blocks(keys, out, nonce, counter);
-    if (blocks > 0) {
-        uint8_t tail[BLOCKS * BLOCK];
-        eight_blocks(keys, tail, nonce, counter);
-        memcpy(out, tail, blocks * BLOCK);
-        sa_wipe(tail, sizeof tail);
-    }
+    any_blocks((const aes_keys *)(const void *)from->bytes, out, blocks, nonce, counter);
 }
 
 extern const sa_cipher_kernel sa_aes_aesni;
 const sa_cipher_kernel sa_aes_aesni = {
     .name = "aesni",
     .needs = SA_CPU_AESNI,
+    .block_bytes = BLOCK,
     .schedule = schedule,
     .keystream = keystream,
 };

@@ -187,6 +187,7 @@ extern const sa_cipher_kernel sa_aes_vaes512;
 const sa_cipher_kernel sa_aes_vaes512 = {
     .name = "vaes512",
     .needs = SA_CPU_AESNI | SA_CPU_AVX512 | SA_CPU_VAES,
+    .block_bytes = BLOCK,
     .schedule = schedule,
     .keystream = keystream,
     .mask = mask,

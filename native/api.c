@@ -46,7 +46,6 @@ static int is_finite(double x) { return sa_quantize()->finite_f64(&x, 1); }
 /* Keystream words 0, 1, ... in chunks. */
 typedef struct {
     const sa_cipher_kernel *cipher;
-    size_t block_bytes;
     uint64_t counter;
     sa_schedule schedule;
     _Alignas(64) uint32_t words[SA_CHUNK_WORDS];
@@ -54,7 +53,8 @@ typedef struct {
 
 static void next_words(word_source *source, size_t count)
 {
-    size_t blocks = (count * sizeof(uint32_t) + source->block_bytes - 1) / source->block_bytes;
+    const size_t block = source->cipher->block_bytes;
+    size_t blocks = (count * sizeof(uint32_t) + block - 1) / block;
     source->cipher->keystream(&source->schedule, (uint8_t *)source->words, blocks, 0,
                               source->counter);
     source->counter += blocks;
@@ -72,17 +72,16 @@ static double quantize_scale(double clip, uint64_t levels)
 
 #define SA_QUANTIZE(STEM, LANE, FLOAT, FINITE)                                                \
     int sa_quantize_##STEM(LANE *q, const FLOAT *x, size_t len, double clip, uint64_t levels, \
-                           int suite, const uint8_t *key, uint64_t *clipped)                  \
+                           int generator, const uint8_t *key, uint64_t *clipped)              \
     {                                                                                         \
         word_source source;                                                                   \
         double scale = quantize_scale(clip, levels);                                          \
-        source.cipher = sa_cipher(suite);                                                     \
+        source.cipher = sa_cipher(generator);                                                 \
         if (scale <= 0 || source.cipher == NULL || key == NULL || clipped == NULL ||          \
             !sa_fits(q, len, sizeof *q) || !sa_fits(x, len, sizeof *x))                       \
             return SA_EARG;                                                                   \
         if (!sa_quantize()->FINITE(x, len))                                                   \
             return SA_ERANGE;                                                                 \
-        source.block_bytes = suite == SA_AES256CTR ? 16 : 64;                                 \
         source.counter = 0;                                                                   \
         source.cipher->schedule(&source.schedule, key);                                       \
         uint64_t total = 0;                                                                   \

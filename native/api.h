@@ -17,10 +17,11 @@ enum sa_status {
     SA_EDECODE = -3  /* encoded bytes are not canonical, or shares do not decode */
 };
 
-/* Keystream generators. Numbers are also the wire's suite ids. */
-enum sa_suite {
+/* Keystream generators. The wire's suite numbers are others: a suite names all algorithms of a
+ * session, and its generator is one of them. */
+enum sa_generator {
     SA_AES256CTR = 1, /* block 16 bytes; block = nonce then counter, both big-endian */
-    SA_CHACHA20 = 2   /* block 64 bytes; words 12-13 counter, 14-15 nonce, little-endian */
+    SA_CHACHA20 = 2,  /* block 64 bytes; words 12-13 counter, 14-15 nonce, little-endian */
 };
 
 /* ---- implementations -------------------------------------------------------------------
@@ -33,6 +34,7 @@ int sa_implementation_count(int family);
 const char *sa_implementation_name(int family, int implementation);
 int sa_implementation_usable(int family, int implementation); /* 1 when CPU and OS have it */
 int sa_active(int family);                                    /* index of the active one */
+int sa_family_generator(int family); /* the generator that these kernels make, 0 if none */
 int sa_select(int family, int implementation);                /* force one: for tests */
 int sa_cpu_feature_count(void);
 const char *sa_cpu_feature_name(int feature);
@@ -40,8 +42,8 @@ int sa_cpu_feature_present(int feature);
 
 /* ---- streams and masks ------------------------------------------------------------------ */
 
-/* out[0..bytes) = keystream of (suite, key[32], nonce) from the start of block `counter`. */
-int sa_stream(int suite, uint8_t *out, size_t bytes, const uint8_t *key, uint64_t nonce,
+/* out[0..bytes) = keystream of (generator, key[32], nonce) from the start of block `counter`. */
+int sa_stream(int generator, uint8_t *out, size_t bytes, const uint8_t *key, uint64_t nonce,
               uint64_t counter);
 
 /* acc[j] += sign_k * mask_k[start + j] mod p for every key k: `keys` holds count keys of 32
@@ -50,9 +52,9 @@ int sa_stream(int suite, uint8_t *out, size_t bytes, const uint8_t *key, uint64_
  * it takes the first word of the stream at nonce i + 1 that is. Large work is done by up to
  * `threads` threads, the caller one of them, and never more than 64; the result does not depend
  * on it. threads >= 1. */
-int sa_mask_add_u32(uint32_t *acc, size_t len, uint64_t start, int bits, int suite,
+int sa_mask_add_u32(uint32_t *acc, size_t len, uint64_t start, int bits, int generator,
                     const uint8_t *keys, const int8_t *signs, size_t count, size_t threads);
-int sa_mask_add_u64(uint64_t *acc, size_t len, uint64_t start, int bits, int suite,
+int sa_mask_add_u64(uint64_t *acc, size_t len, uint64_t start, int bits, int generator,
                     const uint8_t *keys, const int8_t *signs, size_t count, size_t threads);
 
 /* ---- field vectors ---------------------------------------------------------------------- */
@@ -92,13 +94,13 @@ int sa_unpack_add_u64(uint64_t *acc, const uint8_t *in, size_t len, int bits);
  * 1..2^32-1, and scale finite. *clipped counts the |x[i]| > clip. SA_ERANGE if any x[i] is NaN
  * or infinite. */
 int sa_quantize_f32_u32(uint32_t *q, const float *x, size_t len, double clip, uint64_t levels,
-                        int suite, const uint8_t *key, uint64_t *clipped);
+                        int generator, const uint8_t *key, uint64_t *clipped);
 int sa_quantize_f32_u64(uint64_t *q, const float *x, size_t len, double clip, uint64_t levels,
-                        int suite, const uint8_t *key, uint64_t *clipped);
+                        int generator, const uint8_t *key, uint64_t *clipped);
 int sa_quantize_f64_u32(uint32_t *q, const double *x, size_t len, double clip, uint64_t levels,
-                        int suite, const uint8_t *key, uint64_t *clipped);
+                        int generator, const uint8_t *key, uint64_t *clipped);
 int sa_quantize_f64_u64(uint64_t *q, const double *x, size_t len, double clip, uint64_t levels,
-                        int suite, const uint8_t *key, uint64_t *clipped);
+                        int generator, const uint8_t *key, uint64_t *clipped);
 /* x[i] = (double)q[i] * scale - offset, rounded to the output type at the end; scale and offset
  * are finite. */
 int sa_dequantize_u32_f32(float *x, const uint32_t *q, size_t len, double scale, double offset);

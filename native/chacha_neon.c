@@ -40,6 +40,7 @@ extern const sa_cipher_kernel sa_chacha_neon;
 const sa_cipher_kernel sa_chacha_neon = {
     .name = "neon",
     .needs = 0,
+    .block_bytes = BLOCK,
     .schedule = schedule,
     .keystream = keystream,
 };

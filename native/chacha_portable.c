@@ -28,6 +28,7 @@ extern const sa_cipher_kernel sa_chacha_portable;
 const sa_cipher_kernel sa_chacha_portable = {
     .name = "portable",
     .needs = 0,
+    .block_bytes = BLOCK,
     .schedule = schedule,
     .keystream = keystream,
 };

@@ -75,6 +75,7 @@ extern const sa_cipher_kernel sa_chacha_avx2;
 const sa_cipher_kernel sa_chacha_avx2 = {
     .name = "avx2",
     .needs = SA_CPU_AVX2,
+    .block_bytes = BLOCK,
     .schedule = schedule,
     .keystream = keystream,
     .mask = mask,

@@ -62,6 +62,7 @@ extern const sa_cipher_kernel sa_chacha_avx512;
 const sa_cipher_kernel sa_chacha_avx512 = {
     .name = "avx512",
     .needs = SA_CPU_AVX512,
+    .block_bytes = BLOCK,
     .schedule = schedule,
     .keystream = keystream,
     .mask = mask,

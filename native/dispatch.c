@@ -117,37 +117,19 @@ extern const sa_cipher_kernel sa_aes_armv8ce, sa_chacha_neon;
 extern const sa_pack_kernel sa_pack_neon;
 #endif
 
-enum { AES, CHACHA, FIELD, PACK, QUANTIZE, SHAMIR, FAMILIES };
+/* Ciphers have no names here: their generators find them. */
+enum { FIELD, PACK, QUANTIZE, SHAMIR, FIRST_CIPHER };
 enum { IMPLEMENTATIONS = 4 };
 
 /* Kernels from the portable one up; the last usable one is the fastest. */
 typedef struct {
     const char *name;
+    int generator;                        /* of a cipher, else 0 */
     const void *kernels[IMPLEMENTATIONS]; /* null after the last */
 } family_row;
 
-static const family_row families[FAMILIES] = {
-    [AES] = {"aes",
-             {
-                 &sa_aes_portable,
-#if defined(__x86_64__)
-                 &sa_aes_aesni,
-                 &sa_aes_vaes512,
-#elif defined(__aarch64__)
-                 &sa_aes_armv8ce,
-#endif
-             }},
-    [CHACHA] = {"chacha",
-                {
-                    &sa_chacha_portable,
-#if defined(__x86_64__)
-                    &sa_chacha_avx2,
-                    &sa_chacha_avx512,
-#elif defined(__aarch64__)
-                    &sa_chacha_neon,
-#endif
-                }},
-    [FIELD] = {"field",
+static const family_row families[] = {
+    [FIELD] = {"field", 0,
                {
                    &sa_field_portable,
 #if defined(__x86_64__)
@@ -155,7 +137,7 @@ static const family_row families[FAMILIES] = {
                    &sa_field_avx512,
 #endif
                }},
-    [PACK] = {"pack",
+    [PACK] = {"pack", 0,
               {
                   &sa_pack_portable,
 #if defined(__x86_64__)
@@ -165,7 +147,7 @@ static const family_row families[FAMILIES] = {
                   &sa_pack_neon,
 #endif
               }},
-    [QUANTIZE] = {"quantize",
+    [QUANTIZE] = {"quantize", 0,
                   {
                       &sa_quantize_portable,
 #if defined(__x86_64__)
@@ -173,7 +155,7 @@ static const family_row families[FAMILIES] = {
                       &sa_quantize_avx512,
 #endif
                   }},
-    [SHAMIR] = {"shamir",
+    [SHAMIR] = {"shamir", 0,
                 {
                     &sa_shamir_portable,
 #if defined(__x86_64__)
@@ -181,7 +163,28 @@ static const family_row families[FAMILIES] = {
                     &sa_shamir_avx512,
 #endif
                 }},
+    [FIRST_CIPHER] = {"aes", SA_AES256CTR,
+                      {
+                          &sa_aes_portable,
+#if defined(__x86_64__)
+                          &sa_aes_aesni,
+                          &sa_aes_vaes512,
+#elif defined(__aarch64__)
+                          &sa_aes_armv8ce,
+#endif
+                      }},
+    {"chacha", SA_CHACHA20,
+     {
+         &sa_chacha_portable,
+#if defined(__x86_64__)
+         &sa_chacha_avx2,
+         &sa_chacha_avx512,
+#elif defined(__aarch64__)
+         &sa_chacha_neon,
+#endif
+     }},
 };
+enum { FAMILIES = sizeof families / sizeof families[0] };
 
 /* Every kernel struct begins with its name and its needs. */
 #define BEGINS_ALIKE(type)                                                         \
@@ -236,6 +239,11 @@ const char *sa_family_name(int family)
     return family >= 0 && family < FAMILIES ? families[family].name : NULL;
 }
 
+int sa_family_generator(int family)
+{
+    return family >= 0 && family < FAMILIES ? families[family].generator : 0;
+}
+
 int sa_implementation_count(int family)
 {
     int count = 0;
@@ -268,13 +276,12 @@ int sa_select(int family, int implementation)
 
 static const void *kernel_of(int family) { return families[family].kernels[active(family)]; }
 
-const sa_cipher_kernel *sa_cipher(int suite)
+const sa_cipher_kernel *sa_cipher(int generator)
 {
-    switch (suite) {
-    case SA_AES256CTR: return kernel_of(AES);
-    case SA_CHACHA20: return kernel_of(CHACHA);
-    default: return NULL;
-    }
+    for (int family = FIRST_CIPHER; family < FAMILIES; family++)
+        if (families[family].generator == generator)
+            return kernel_of(family);
+    return NULL;
 }
 
 const sa_field_kernel *sa_field(void) { return kernel_of(FIELD); }

@@ -27,11 +27,13 @@ typedef struct {
     _Alignas(64) uint8_t bytes[SA_SCHEDULE_BYTES];
 } sa_schedule;
 
-enum { SA_MASK_STEP = 1024 };
+/* Bytes that sa_cipher_kernel.mask works on at once, and the most that a block has. */
+enum { SA_MASK_STEP = 1024, SA_MAX_BLOCK = 64 };
 
 typedef struct {
     const char *name;
-    uint32_t needs; /* CPU features */
+    uint32_t needs;     /* CPU features */
+    size_t block_bytes; /* of the cipher: a power of two, 8 to SA_MAX_BLOCK */
     void (*schedule)(sa_schedule *schedule, const uint8_t key[32]);
     /* out = `blocks` whole blocks of keystream from block `counter` (wrapping mod 2^64). */
     void (*keystream)(const sa_schedule *schedule, uint8_t *out, size_t blocks, uint64_t nonce,
@@ -117,7 +119,7 @@ typedef struct {
 } sa_shamir_kernel;
 
 /* The active implementations. Read through these functions: the first call detects the CPU. */
-const sa_cipher_kernel *sa_cipher(int suite); /* null for an unknown suite */
+const sa_cipher_kernel *sa_cipher(int generator); /* null for an unknown one */
 const sa_field_kernel *sa_field(void);
 const sa_pack_kernel *sa_pack(void);
 const sa_quantize_kernel *sa_quantize(void);

@@ -8,7 +8,6 @@ _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__,
                "keystream words are read in place, which needs a little-endian machine");
 
 enum {
-    MAX_BLOCK = 64,
     KEY_BYTES = 32,
     KEY_GROUP = 16,    /* keys whose schedules are alive together */
     CHUNK_BYTES = 8192, /* of the accumulator and of keystream: both stay in the first cache */
@@ -29,27 +28,30 @@ typedef union {
 /* One call of sa_mask_add_*: `lane` is the bytes of an element, 4 or 8. */
 typedef struct {
     const sa_cipher_kernel *cipher;
-    size_t block, lane;
+    size_t lane;
     int bits;
 } mask_setup;
 
-static size_t block_bytes(int suite) { return suite == SA_AES256CTR ? 16 : 64; }
+static size_t elements_per_block(const mask_setup *setup)
+{
+    return setup->cipher->block_bytes / setup->lane;
+}
 
-int sa_stream(int suite, uint8_t *out, size_t bytes, const uint8_t *key, uint64_t nonce,
+int sa_stream(int generator, uint8_t *out, size_t bytes, const uint8_t *key, uint64_t nonce,
               uint64_t counter)
 {
-    const sa_cipher_kernel *cipher = sa_cipher(suite);
+    const sa_cipher_kernel *cipher = sa_cipher(generator);
     if (!cipher || !key || !sa_fits(out, bytes, 1))
         return SA_EARG;
     if (!bytes)
         return SA_OK;
-    const size_t block = block_bytes(suite), blocks = bytes / block, rest = bytes % block;
+    const size_t block = cipher->block_bytes, blocks = bytes / block, rest = bytes % block;
     sa_schedule schedule;
     cipher->schedule(&schedule, key);
     if (blocks)
         cipher->keystream(&schedule, out, blocks, nonce, counter);
     if (rest) {
-        uint8_t last[MAX_BLOCK];
+        uint8_t last[SA_MAX_BLOCK];
         cipher->keystream(&schedule, last, 1, nonce, counter + blocks);
         memcpy(out + blocks * block, last, rest);
         sa_wipe(last, sizeof last);
@@ -83,14 +85,14 @@ static uint64_t redraw(const mask_setup *setup, const sa_schedule *schedule, uin
 {
     const uint64_t low = ((uint64_t)1 << setup->bits) - 1;
     union {
-        uint8_t bytes[MAX_BLOCK];
-        uint32_t u32[MAX_BLOCK / 4];
-        uint64_t u64[MAX_BLOCK / 8];
+        uint8_t bytes[SA_MAX_BLOCK];
+        uint32_t u32[SA_MAX_BLOCK / 4];
+        uint64_t u64[SA_MAX_BLOCK / 8];
     } words;
     uint64_t w = p;
     for (uint64_t counter = 0; w >= p; counter++) {
         setup->cipher->keystream(schedule, words.bytes, 1, element + 1, counter);
-        for (size_t i = 0; i < setup->block / setup->lane && w >= p; i++)
+        for (size_t i = 0; i < elements_per_block(setup) && w >= p; i++)
             w = load(words.bytes, i, setup->lane) & low;
     }
     sa_wipe(&words, sizeof words);
@@ -114,7 +116,7 @@ static void add_chunk(const mask_setup *setup, const sa_field_kernel *field,
                       const sa_schedule *schedule, void *acc, size_t len, uint64_t first, int sign,
                       chunk *stream)
 {
-    const size_t per_block = setup->block / setup->lane;
+    const size_t per_block = elements_per_block(setup);
     const size_t skip = (size_t)(first % per_block);
     const size_t blocks = (skip + len + per_block - 1) / per_block;
     setup->cipher->keystream(schedule, stream->bytes, blocks, 0, first / per_block);
@@ -133,12 +135,13 @@ static void add_steps(const mask_setup *setup, const sa_schedule *schedules, con
                       size_t count, void *acc, size_t len, uint64_t first, chunk *stream)
 {
     const size_t bytes = len * setup->lane;
-    const uint64_t counter = first / (setup->block / setup->lane);
+    const size_t blocks = bytes / setup->cipher->block_bytes;
+    const uint64_t counter = first / elements_per_block(setup);
     uint32_t rejected =
         setup->cipher->mask(acc, bytes, schedules, signs, count, counter, setup->bits);
     for (size_t k = 0; rejected; k++, rejected >>= 1)
         if (rejected & 1) {
-            setup->cipher->keystream(&schedules[k], stream->bytes, bytes / setup->block, 0, counter);
+            setup->cipher->keystream(&schedules[k], stream->bytes, blocks, 0, counter);
             redraw_rejected(setup, &schedules[k], acc, stream->bytes, len, first, signs[k]);
         }
 }
@@ -229,10 +232,11 @@ static size_t piece_elements(size_t len, size_t threads, size_t lane)
     return piece < MIN_PIECE ? MIN_PIECE : (piece + per_chunk - 1) / per_chunk * per_chunk;
 }
 
-static int mask_add(void *acc, size_t len, uint64_t start, int bits, int suite, const uint8_t *keys,
-                    const int8_t *signs, size_t count, size_t lane, size_t threads)
+static int mask_add(void *acc, size_t len, uint64_t start, int bits, int generator,
+                    const uint8_t *keys, const int8_t *signs, size_t count, size_t lane,
+                    size_t threads)
 {
-    const sa_cipher_kernel *cipher = sa_cipher(suite);
+    const sa_cipher_kernel *cipher = sa_cipher(generator);
     if (!cipher || !sa_fits(acc, len, lane) || start > UINT64_MAX - len || threads < 1)
         return SA_EARG;
     if (!sa_fits(keys, count, KEY_BYTES) || !sa_fits(signs, count, 1) || !signs_valid(signs, count))
@@ -240,7 +244,7 @@ static int mask_add(void *acc, size_t len, uint64_t start, int bits, int suite, 
     if (!len || !count)
         return SA_OK;
     threads = useful_threads(len, count, threads);
-    const mask_call call = {.setup = {cipher, block_bytes(suite), lane, bits},
+    const mask_call call = {.setup = {cipher, lane, bits},
                             .field = sa_field(),
                             .acc = acc,
                             .len = len,
@@ -253,18 +257,18 @@ static int mask_add(void *acc, size_t len, uint64_t start, int bits, int suite, 
     return SA_OK;
 }
 
-int sa_mask_add_u32(uint32_t *acc, size_t len, uint64_t start, int bits, int suite,
+int sa_mask_add_u32(uint32_t *acc, size_t len, uint64_t start, int bits, int generator,
                     const uint8_t *keys, const int8_t *signs, size_t count, size_t threads)
 {
     if (bits < 16 || bits > 32)
         return SA_EARG;
-    return mask_add(acc, len, start, bits, suite, keys, signs, count, sizeof *acc, threads);
+    return mask_add(acc, len, start, bits, generator, keys, signs, count, sizeof *acc, threads);
 }
 
-int sa_mask_add_u64(uint64_t *acc, size_t len, uint64_t start, int bits, int suite,
+int sa_mask_add_u64(uint64_t *acc, size_t len, uint64_t start, int bits, int generator,
                     const uint8_t *keys, const int8_t *signs, size_t count, size_t threads)
 {
     if (bits < 33 || bits > 62)
         return SA_EARG;
-    return mask_add(acc, len, start, bits, suite, keys, signs, count, sizeof *acc, threads);
+    return mask_add(acc, len, start, bits, generator, keys, signs, count, sizeof *acc, threads);
 }

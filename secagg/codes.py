@@ -195,7 +195,7 @@ class Code(StrEnum):
     UNSUPPORTED = (
         "unsupported",
         "DecodeError ParameterError RangeError",
-        "A suite, mode, number format or kernel that this library or this machine does not have.",
+        "A suite, generator, mode, number format or kernel that is not in this library or machine.",
         "Update the library, or choose another one.",
     )
     SESSION = (

@@ -11,14 +11,15 @@ from typing import Final
 
 import numpy as np
 
+from .arithmetic.binding import lib
 from .arithmetic.field import Field
+from .arithmetic.generators import Generator
 from .arithmetic.implementations import families, forced
 from .encoding.choice import codec_for
 from .errors import SecAggError
 from .events import Phase
 from .params.formats import FixedPoint, Integers
 from .params.params import Params
-from .params.suite import Suite
 from .primitives import prg, shamir
 from .simulate import secure_sum
 
@@ -38,40 +39,62 @@ def _short(data: bytes) -> str:
     return hashlib.blake2b(data, digest_size=16).hexdigest()
 
 
-def _aes_stream() -> bool:
-    """NIST SP 800-38A, F.5.5."""
-    key = bytes.fromhex("603deb1015ca71be2b73aef0857d77811f352c073b6108d72d9810a30914dff4")
-    got = prg.stream(Suite.AES256CTR, key, 16, 0xF0F1F2F3F4F5F6F7, 0xF8F9FAFBFCFDFEFF)
-    return got.hex() == "0bdf7df1591716335e9a8b15c860c502"
+@dataclass(frozen=True, slots=True)
+class _Cipher:
+    """Known answers of one generator.
+
+    Attributes:
+        name: for people.
+        generator: its number.
+        at: key, nonce and counter of a published keystream.
+        keystream: that keystream, in hex.
+        masks: digests of 1,000 elements from the sixth on, of 20 and of 61 bits.
+    """
+
+    name: str
+    generator: Generator
+    at: tuple[bytes, int, int]
+    keystream: str
+    masks: tuple[str, str]
+
+    def gives_keystream(self) -> bool:
+        """Tests the keystream."""
+        key, nonce, counter = self.at
+        wanted = bytes.fromhex(self.keystream)
+        return prg.stream(self.generator, key, len(wanted), nonce, counter) == wanted
+
+    def gives_masks(self) -> bool:
+        """Tests masks of a narrow and of a wide field."""
+        got = (
+            _short(field.pack(field.uniform(_KEY, 1000, self.generator, start=5)))
+            for field in (Field(20), Field(61))
+        )
+        return tuple(got) == self.masks
 
 
-def _chacha_stream() -> bool:
-    """RFC 8439, 2.3.2: its 96-bit nonce is the high half of our counter and our nonce."""
-    got = prg.stream(Suite.CHACHA20, _KEY, 64, 0x4A000000, 0x0900000000000001)
-    return got.hex() == (
+_CIPHERS: Final = {
+    # NIST SP 800-38A, F.5.5.
+    "aes": _Cipher(
+        "AES-256-CTR",
+        lib.SA_AES256CTR,
+        (
+            bytes.fromhex("603deb1015ca71be2b73aef0857d77811f352c073b6108d72d9810a30914dff4"),
+            0xF0F1F2F3F4F5F6F7,
+            0xF8F9FAFBFCFDFEFF,
+        ),
+        "0bdf7df1591716335e9a8b15c860c502",
+        ("a343b08c2b11387bd71c6e063ae4bc78", "fb1c613ba81a3466a51362a78065b102"),
+    ),
+    # RFC 8439, 2.3.2: its 96-bit nonce is the high half of our counter and our nonce.
+    "chacha": _Cipher(
+        "ChaCha20",
+        lib.SA_CHACHA20,
+        (_KEY, 0x4A000000, 0x0900000000000001),
         "10f1e7e4d13b5915500fdd1fa32071c4c7d1f4c733c068030422aa9ac3d46c4e"
-        "d2826446079faa0914c2d705d98b02a2b5129cd1de164eb9cbd083e8a2503c4e"
-    )
-
-
-def _mask(suite: Suite, narrow: str, wide: str) -> bool:
-    got = [
-        _short(field.pack(field.uniform(_KEY, 1000, suite, start=5)))
-        for field in (Field(20), Field(61))
-    ]
-    return got == [narrow, wide]
-
-
-def _aes_masks() -> bool:
-    return _mask(
-        Suite.AES256CTR, "a343b08c2b11387bd71c6e063ae4bc78", "fb1c613ba81a3466a51362a78065b102"
-    )
-
-
-def _chacha_masks() -> bool:
-    return _mask(
-        Suite.CHACHA20, "2ae7d78e8901268fb2e095a1f84eb53c", "5a0ace9993b0df34992e188602c65c08"
-    )
+        "d2826446079faa0914c2d705d98b02a2b5129cd1de164eb9cbd083e8a2503c4e",
+        ("2ae7d78e8901268fb2e095a1f84eb53c", "5a0ace9993b0df34992e188602c65c08"),
+    ),
+}
 
 
 def _field() -> bool:
@@ -106,7 +129,7 @@ def _quantize() -> bool:
 
 def _shamir() -> bool:
     seed, holders = bytes(range(16)), range(7)
-    shares = shamir.deal([seed], 4, holders, Suite.AES256CTR, _KEY)
+    shares = shamir.deal([seed], 4, holders, lib.SA_AES256CTR, _KEY)
     if _short(shamir.pack_shares(shares)) != "33b862618d28a79b358d3af093ececa1":
         return False
     shares[5] ^= np.uint64(1)
@@ -123,9 +146,11 @@ def _protocol() -> bool:
 
 
 _CHECKS: Final[dict[str, dict[str, Callable[[], bool]]]] = {
-    "aes": {"AES-256-CTR stream": _aes_stream, "AES-256-CTR masks": _aes_masks},
-    "chacha": {"ChaCha20 stream": _chacha_stream, "ChaCha20 masks": _chacha_masks},
-    "field": {"field arithmetic": _field, "masks in the field": _aes_masks},
+    **{
+        family: {f"{one.name} stream": one.gives_keystream, f"{one.name} masks": one.gives_masks}
+        for family, one in _CIPHERS.items()
+    },
+    "field": {"field arithmetic": _field, "masks in the field": _CIPHERS["aes"].gives_masks},
     "pack": {"packing": _pack},
     "quantize": {"quantization": _quantize},
     "shamir": {"Shamir sharing": _shamir},

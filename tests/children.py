@@ -69,6 +69,16 @@ def run(
         return subprocess.CompletedProcess(command, child.returncode, out, err)
 
 
+def environment(**more: str) -> dict[str, str]:
+    """For programs that must see only what they are given: no paths, no coverage."""
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("PYTHON", "COV", "PYTEST", "SECAGG"))
+    }
+    return kept | more
+
+
 class _Pool(ProcessPoolExecutor):
     def __exit__(self, kind: Any, error: Any, trace: Any) -> bool | None:
         """Waits for no worker where something else has gone wrong."""

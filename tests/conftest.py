@@ -5,10 +5,14 @@ import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import levels
 import pytest
 from hypothesis import HealthCheck, settings
+
+if TYPE_CHECKING:
+    from secagg import Suite
 
 MEMORY = "/dev/shm"  # noqa: S108
 
@@ -89,6 +93,18 @@ def implementation(request: pytest.FixtureRequest) -> Iterator[str]:
     family, name = request.param
     with forced(family, name):
         yield name
+
+
+@pytest.fixture
+def cipher(request: pytest.FixtureRequest) -> Iterator["Suite"]:
+    """A suite, of whose cipher `support.every_cipher` forces one implementation for one test."""
+    from support import CIPHERS
+
+    from secagg.arithmetic.implementations import forced
+
+    family, name = request.param
+    with forced(family, name):
+        yield CIPHERS[family]
 
 
 @pytest.fixture

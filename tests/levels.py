@@ -54,6 +54,7 @@ TABLE = {
     # Whole programs, packages, large sizes.
     "programs": (0, 1, 1),
     "packages": (0, 1, 1),
+    "a cipher more": (0, 1, 1),
     "seeds of a training": (1, 5, 5),
     "widths of a training's numbers": (2, 6, 6),
     "clients whose memory is measured": (20, 60, 60),

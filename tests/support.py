@@ -13,12 +13,13 @@ the field for one, is a loop inside one test (`looped`, `every_width`).
 
 import functools
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 import pytest
 from levels import amount
 
-from secagg.arithmetic.implementations import Family, families, select
+from secagg import Suite
+from secagg.arithmetic.implementations import Family, families, forced, select
 from secagg.codes import Code
 from secagg.errors import ParameterError
 
@@ -67,6 +68,23 @@ def family_named(name: str) -> Family:
     return next(family for family in families() if family.name == name)
 
 
+# For each family of kernels that is a cipher's, a suite whose generator it makes.
+CIPHERS = {
+    family.name: next(suite for suite in Suite if suite.generator == family.generator)
+    for family in families()
+    if family.generator
+}
+UNKNOWN_GENERATOR = 99
+
+
+def each_kernel(suite: Suite) -> Iterator[str]:
+    """Forces the usable implementations of a suite's cipher in turn, and yields their names."""
+    family = next(family for family in families() if family.generator == suite.generator)
+    for name in family.usable:
+        with forced(family.name, name):
+            yield name
+
+
 def select_all(choice: str) -> None:
     """Forces what `--implementation` asks for: "portable", or "family=name,family=name".
 
@@ -91,18 +109,27 @@ def implementations(family: str) -> pytest.MarkDecorator:
 
     The test takes an argument `implementation`, the name. The choice made before is restored.
     """
+    return pytest.mark.parametrize("implementation", _choices(family), indirect=True)
+
+
+def every_cipher() -> pytest.MarkDecorator:
+    """Runs a test once per implementation of every cipher, as `implementations` does.
+
+    The test takes an argument `cipher`, a suite whose generator that implementation makes.
+    """
+    choices = [choice for family in CIPHERS for choice in _choices(family)]
+    return pytest.mark.parametrize("cipher", choices, indirect=True)
+
+
+def _choices(family: str) -> list[object]:
     found = family_named(family)
-    return pytest.mark.parametrize(
-        "implementation",
-        [
-            pytest.param(
-                (family, name),
-                id=f"{family}-{name}",
-                marks=pytest.mark.skipif(
-                    name not in found.usable, reason=f"this machine cannot run {family}={name}"
-                ),
-            )
-            for name in found.compiled
-        ],
-        indirect=True,
-    )
+    return [
+        pytest.param(
+            (family, name),
+            id=f"{family}-{name}",
+            marks=pytest.mark.skipif(
+                name not in found.usable, reason=f"this machine cannot run {family}={name}"
+            ),
+        )
+        for name in found.compiled
+    ]

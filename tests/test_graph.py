@@ -17,7 +17,7 @@ SEED = bytes(range(32))
 
 def harary(n: int, degree: int, seed: bytes = SEED) -> Harary:
     """A graph."""
-    return Harary(n, degree, Suite.AES256CTR, seed)
+    return Harary(n, degree, Suite.AES256CTR.generator, seed)
 
 
 @pytest.mark.parametrize("n", [4, 5, 9, 100, 101])

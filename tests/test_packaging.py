@@ -4,7 +4,6 @@ At level `long` the tests build the sdist and from it the wheel, and install tha
 environment.
 """
 
-import os
 import re
 import shutil
 import sys
@@ -76,16 +75,6 @@ PUBLIC = [
 ]
 
 
-def environment(**more: str) -> dict[str, str]:
-    """For programs that must see only what they are given: no paths, no coverage."""
-    kept = {
-        name: value
-        for name, value in os.environ.items()
-        if not name.startswith(("PYTHON", "COV", "PYTEST", "SECAGG"))
-    }
-    return kept | more
-
-
 # ---- names --------------------------------------------------------------------------------
 
 
@@ -149,7 +138,7 @@ def tree(to: Path) -> Path:
 
 
 def attempt(root: Path) -> str:
-    run = children.run([sys.executable, "-c", TRY], cwd=root, env=environment())
+    run = children.run([sys.executable, "-c", TRY], cwd=root, env=children.environment())
     assert run.returncode == 0, run.stderr
     return run.stdout.strip()
 
@@ -208,7 +197,7 @@ def command(*words: str | Path, cwd: Path) -> str:
         [str(word) for word in words],
         seconds=400,
         cwd=cwd,
-        env=environment(PIP_DISABLE_PIP_VERSION_CHECK="1"),
+        env=children.environment(PIP_DISABLE_PIP_VERSION_CHECK="1"),
     )
     assert run.returncode == 0, f"{words} ended with {run.returncode}:\n{run.stdout}{run.stderr}"
     return run.stdout

@@ -119,7 +119,7 @@ def test_promised_numbers_hold_in_simulation() -> None:
     learned = failed = 0
     rounds = 2000
     for number in range(rounds):
-        graph = Harary(n, found.degree, Suite.AES256CTR, number.to_bytes(32, "big"))
+        graph = Harary(n, found.degree, Suite.AES256CTR.generator, number.to_bytes(32, "big"))
         bad = set(rng.choice(n, corrupt, replace=False).tolist())
         gone = set(rng.choice(n, dropouts, replace=False).tolist())
         near = [graph.neighbours(party, range(n)) for party in range(n)]

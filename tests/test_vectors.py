@@ -238,7 +238,7 @@ def check_shares(vector: Vector, agreed: Round) -> None:
         [drawn["mask_seed"], drawn["self_seed"]],
         agreed.params.threshold,
         [int(v) for v in listed["holders"]],
-        agreed.params.suite,
+        agreed.params.suite.generator,
         drawn["coefficient_key"],
     )
     for row, got in zip(shares, listed["holders"].values(), strict=True):

@@ -103,7 +103,7 @@ def _pieces(sizes: Sizes) -> Iterator[Row | str]:
     keys, signs = [os.urandom(32) for _ in range(MASKS)], [1] * MASKS
 
     def masks() -> object:
-        return field.accumulate(acc, keys, signs, Suite.AES256CTR)
+        return field.accumulate(acc, keys, signs, Suite.AES256CTR.generator)
 
     name = f"{MASKS} masks of {length:,} expanded and added"
     try:
@@ -117,7 +117,7 @@ def _pieces(sizes: Sizes) -> Iterator[Row | str]:
         )
         generator = flower.masks(MASKS, length)
         yield compare(name, masks, "Flower's generator", generator, ">= 30", rounds)
-        most = bare.keystream(Suite.AES256CTR, MASKS * length * field.dtype.itemsize)
+        most = bare.keystream(Suite.AES256CTR.generator, MASKS * length * field.dtype.itemsize)
         what = "bare keystream of as many bytes"
         yield compare(what, most, "Flower's generator", generator, "", rounds)
     except MissingError as missing:

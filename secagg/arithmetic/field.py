@@ -16,11 +16,11 @@ from ..codes import Code
 from ..errors import RangeError
 from . import binding
 from .binding import Vector, check
+from .generators import GENERATORS, Generator, unknown_generator
 from .moduli import modulus
 from .threads import default_threads
 
 KEY_BYTES: Final = 32
-SUITES: Final = (binding.lib.SA_AES256CTR, binding.lib.SA_CHACHA20)
 
 
 def _readable(array: NDArray[np.generic]) -> bool:
@@ -170,7 +170,7 @@ class Field:
         acc: Vector,
         keys: Sequence[bytes],
         signs: Sequence[int],
-        suite: int,
+        generator: Generator,
         start: int = 0,
         threads: int | None = None,
     ) -> Vector:
@@ -184,7 +184,7 @@ class Field:
             acc: vector to change, C-contiguous and writable.
             keys: 32 bytes each.
             signs: +1 or -1 for each key.
-            suite: a `Suite`.
+            generator: of the keystream; a suite's is `Suite.generator`.
             start: index of the first mask element, 0 or more.
             threads: the most that may work on it, 1 or more; the core uses fewer where the work
                 is small, and never more than 64. By default `SECAGG_NUM_THREADS`, or if that is
@@ -203,8 +203,8 @@ class Field:
             raise RangeError("signs are +1 or -1", Code.ARGUMENT)
         if not 0 <= start < 2**64 - acc.size:
             raise RangeError("a mask has 2**64 elements", Code.ARGUMENT)
-        if suite not in SUITES:
-            raise RangeError(f"there is no suite {suite}", Code.UNSUPPORTED)
+        if generator not in GENERATORS:
+            raise unknown_generator(generator)
         if threads < 1:
             raise RangeError(f"work takes one thread or more, not {threads}", Code.ARGUMENT)
         joined = b"".join(keys)
@@ -215,7 +215,7 @@ class Field:
             acc.size,
             start,
             self.bits,
-            suite,
+            generator,
             binding.octets(joined),
             binding.read(sign_array),
             len(keys),
@@ -224,9 +224,9 @@ class Field:
         check(status, "mask_add")
         return acc
 
-    def uniform(self, key: bytes, length: int, suite: int, start: int = 0) -> Vector:
+    def uniform(self, key: bytes, length: int, generator: Generator, start: int = 0) -> Vector:
         """Elements start .. start + length - 1 of mask(key): uniform in [0, p)."""
-        return self.accumulate(self.zeros(length), [key], [1], suite, start)
+        return self.accumulate(self.zeros(length), [key], [1], generator, start)
 
     # -- packing --------------------------------------------------------------------------
 

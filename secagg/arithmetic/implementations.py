@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from ..codes import Code
 from ..errors import ParameterError
 from .binding import check, ffi, lib
+from .generators import Generator
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,16 +15,18 @@ class Family:
     """A group of kernels that are chosen together.
 
     Attributes:
-        name: "aes", "chacha", "field", ...
+        name: "field", "pack", "aes", ...
         compiled: implementations in the module, the portable one first.
         usable: those that this CPU and operating system can run.
         active: the one in use.
+        generator: what these kernels make, where they are a cipher's; else None.
     """
 
     name: str
     compiled: tuple[str, ...]
     usable: tuple[str, ...]
     active: str
+    generator: Generator | None
 
 
 def _text(value: object) -> str:
@@ -40,7 +43,8 @@ def families() -> tuple[Family, ...]:
             names[index] for index in indices if lib.sa_implementation_usable(number, index)
         )
         name = _text(lib.sa_family_name(number))
-        found.append(Family(name, names, usable, names[lib.sa_active(number)]))
+        active, generator = names[lib.sa_active(number)], lib.sa_family_generator(number) or None
+        found.append(Family(name, names, usable, active, generator))
     return tuple(found)
 
 

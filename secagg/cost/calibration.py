@@ -14,6 +14,7 @@ from typing import Final
 import numpy as np
 
 from ..arithmetic.field import KEY_BYTES, Field
+from ..arithmetic.generators import Generator
 from ..encoding.choice import codec_for
 from ..errors import SERVER
 from ..machine.ownership import Owned, exclusive
@@ -48,7 +49,7 @@ class Calibration:
     """The units of this machine, from as many samples of each piece of work as are taken.
 
     Args:
-        suite: whose masks are expanded.
+        suite: whose generator expands masks.
         bits: width of an element, 16..62.
         cohort: parties whose messages the server holds, 3 or more: of many, no cache holds them.
     """
@@ -56,11 +57,11 @@ class Calibration:
     def __init__(self, suite: Suite = Suite.AES256CTR, bits: int = 31, cohort: int = 1_000) -> None:
         self._pieces: Final[dict[str, Piece]] = {
             **_plain(),
-            **_client(suite),
-            **_server(cohort, suite),
-            **_vectors(suite, bits),
-            **_shares(suite),
-            **_recovery(suite),
+            **_client(suite.generator),
+            **_server(cohort, suite.generator),
+            **_vectors(suite.generator, bits),
+            **_shares(suite.generator),
+            **_recovery(suite.generator),
         }
         self._samples: Final[dict[str, list[float]]] = {name: [] for name in self._pieces}
         self._next: Final[Iterator[str]] = cycle(self._pieces)
@@ -106,7 +107,7 @@ def calibrate(suite: Suite = Suite.AES256CTR, bits: int = 31, samples: int = 50)
     """Times the kernels on this machine: a second or two.
 
     Args:
-        suite: whose masks are expanded.
+        suite: whose generator expands masks.
         bits: width of an element, 16..62.
         samples: of each piece of work, of which the median counts.
     """
@@ -144,10 +145,10 @@ def _plain() -> dict[str, Piece]:
     }
 
 
-def _client(suite: Suite) -> dict[str, Piece]:
+def _client(generator: Generator) -> dict[str, Piece]:
     """What a client does with its neighbours."""
     parties, key = 2**14, os.urandom(KEY_BYTES)  # many: what a set costs however small is little
-    wide, ring = Harary(parties, _PEERS, suite, key), Harary(parties, 2, suite, key)
+    wide, ring = Harary(parties, _PEERS, generator, key), Harary(parties, 2, generator, key)
     everybody = PartySet.of(range(parties), parties)
     some, who = PartySet.of(range(0, parties, 30), parties), cycle(range(parties))
     turn = cycle([_Neighbourhood() for _ in range(_CLIENTS)])
@@ -158,7 +159,7 @@ def _client(suite: Suite) -> dict[str, Piece]:
         "entry": (lambda: next(turn).read(), _PEERS + 1),
         "believe": (lambda: next(turn).believe(), _PEERS + 1),
         "answer": (lambda: next(turn).answer(), _PEERS),
-        "place": (lambda: Harary(parties, 2, suite, key), parties),
+        "place": (lambda: Harary(parties, 2, generator, key), parties),
         "look": _several(lambda: ring.neighbours(next(who), everybody)),
         "far": _several(lambda: wide.neighbours(next(who), everybody)),
         "connect": (lambda: wide.connected(everybody), parties),
@@ -166,10 +167,10 @@ def _client(suite: Suite) -> dict[str, Piece]:
     }
 
 
-def _server(cohort: int, suite: Suite) -> dict[str, Piece]:
+def _server(cohort: int, generator: Generator) -> dict[str, Piece]:
     """What the server does with the rosters and the ciphertexts of many clients."""
     degree = min(_PEERS, cohort - 1) // 2 * 2
-    graph = Harary(cohort, degree, suite, bytes(KEY_BYTES))
+    graph = Harary(cohort, degree, generator, bytes(KEY_BYTES))
     members = PartySet.of(range(cohort), cohort)
     near = [graph.neighbours(party, members) for party in range(cohort)]
     roster = {party: _entry() for party in range(cohort)}
@@ -199,10 +200,10 @@ def _server(cohort: int, suite: Suite) -> dict[str, Piece]:
     return {"relay": (relay, count * degree), "enter": (enter, count * degree)}
 
 
-def _vectors(suite: Suite, bits: int) -> dict[str, Piece]:
+def _vectors(generator: Generator, bits: int) -> dict[str, Piece]:
     """What is done with vectors."""
     field, key = Field(bits), os.urandom(KEY_BYTES)
-    vector = field.uniform(key, _ELEMENTS, suite)
+    vector = field.uniform(key, _ELEMENTS, generator)
     packed = field.pack(vector)
     values = np.zeros(_ELEMENTS, np.float32)
     params = Params(_FEW, 1, _FORMAT)
@@ -211,11 +212,11 @@ def _vectors(suite: Suite, bits: int) -> dict[str, Piece]:
     def begin() -> None:
         encoded = codec_for(params).encode(values[:1], 1, os.urandom).vector
         own = Field(params.field_bits)
-        own.pack(own.accumulate(encoded, [key], [1], suite))
+        own.pack(own.accumulate(encoded, [key], [1], generator))
 
     def expansion(count: int, length: int) -> Callable[[], object]:
         total, several, signs = field.zeros(length), [key] * count, [1] * count
-        return lambda: field.accumulate(total, several, signs, suite, threads=1)
+        return lambda: field.accumulate(total, several, signs, generator, threads=1)
 
     return {
         "vector": _several(begin),
@@ -228,14 +229,14 @@ def _vectors(suite: Suite, bits: int) -> dict[str, Piece]:
     }
 
 
-def _shares(suite: Suite) -> dict[str, Piece]:
+def _shares(generator: Generator) -> dict[str, Piece]:
     """Sharing seeds."""
     seeds = [bytes(shamir.SEED_BYTES)] * 2
 
     def dealing(holders: int, threshold: int) -> Piece:
         return _several(
             lambda: shamir.pack_shares(
-                shamir.deal(seeds, threshold, range(holders), suite, bytes(KEY_BYTES))
+                shamir.deal(seeds, threshold, range(holders), generator, bytes(KEY_BYTES))
             )
         )
 
@@ -249,10 +250,10 @@ def _shares(suite: Suite) -> dict[str, Piece]:
     }
 
 
-def _recovery(suite: Suite) -> dict[str, Piece]:
+def _recovery(generator: Generator) -> dict[str, Piece]:
     """Rebuilding the seeds of some parties, who share with few, with many, or with all."""
     n, key = _CLIENTS, os.urandom(KEY_BYTES)
-    few, many = (Harary(n, degree, suite, key) for degree in (_FEW, _MANY))
+    few, many = (Harary(n, degree, generator, key) for degree in (_FEW, _MANY))
     return {
         "recover few": (_recovering(few, _FEW), n),
         "recover many": (_recovering(many, _MANY), n),

@@ -60,7 +60,7 @@ class FixedPointCodec:
             array.size,
             fixed.clip,
             fixed.levels,
-            self._params.suite,
+            self._params.suite.generator,
             binding.octets(draw(random, KEY_BYTES)),
             clipped,
         )

@@ -82,7 +82,7 @@ class ClientSteps:
             encoded.vector,
             [key.expose() for key in memory.mask_keys],
             signs,
-            self._params.suite,
+            self._params.suite.generator,
         )
         packed = field.pack(masked)
         proof = self.authentication.prove_input(memory.h2, self.index, packed)
@@ -139,7 +139,7 @@ class ClientSteps:
             [memory.mask_seed.expose(), memory.self_seed.expose()],
             self._params.threshold,
             list(roster),
-            self._params.suite,
+            self._params.suite.generator,
             draw(self._random, KEY_BYTES),
         )
         packed = shamir.pack_shares(shares)

@@ -12,6 +12,7 @@ from typing import Final, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from ..arithmetic.generators import Generator
 from ..machine.wire import PartySet
 from ..params.params import Params
 from ..primitives import prg
@@ -57,12 +58,12 @@ class Harary:
     Args:
         cohort: parties n, above the degree.
         degree: even.
-        suite: a `Suite`, whose generator expands the seed.
+        generator: what expands the seed; a suite's is `Suite.generator`.
         seed: 32 public bytes that nobody chooses knowing who is corrupt.
     """
 
-    def __init__(self, cohort: int, degree: int, suite: int, seed: bytes) -> None:
-        words = np.frombuffer(prg.stream(suite, seed, 8 * cohort), "<u8")
+    def __init__(self, cohort: int, degree: int, generator: Generator, seed: bytes) -> None:
+        words = np.frombuffer(prg.stream(generator, seed, 8 * cohort), "<u8")
         self._reach: Final = degree // 2
         self._ring: Final[NDArray[np.intp]] = np.argsort(words, kind="stable")
         self._place: Final[NDArray[np.intp]] = np.empty_like(self._ring)
@@ -94,7 +95,8 @@ def graph_of(params: Params, h0: bytes) -> Graph:
     """The graph of a round: all parties of the cohort compute the same from h0."""
     if not params.degree:
         return Complete()
-    return _harary(params.cohort, params.degree, params.suite, hash_parts(Label.GRAPH, h0))
+    seed = hash_parts(Label.GRAPH, h0)
+    return _harary(params.cohort, params.degree, params.suite.generator, seed)
 
 
 _harary: Final = lru_cache(maxsize=1)(Harary)  # all parties of one process share it

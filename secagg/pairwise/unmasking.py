@@ -14,6 +14,7 @@ import numpy as np
 
 from ..arithmetic.binding import Vector
 from ..arithmetic.field import KEY_BYTES, Field
+from ..arithmetic.generators import Generator
 from ..codes import Code
 from ..errors import RangeError
 from ..events import Job
@@ -89,7 +90,7 @@ class ExpandJob:
 
     masks: SignedKeys
     bits: int
-    suite: int
+    generator: Generator
     start: int
     length: int
 
@@ -103,7 +104,7 @@ class ExpandJob:
             whole.zeros(self.length),
             self.masks.keys,
             self.masks.signs,
-            self.suite,
+            self.generator,
             self.start,
             threads=1,
         )
@@ -157,7 +158,7 @@ def cut_masks(masks: SignedKeys, params: Params) -> Iterator[ExpandJob]:
     for first, last in _ranges(count, most):
         some = SignedKeys(masks.keys[first:last], masks.signs[first:last])
         for start, stop in _ranges(length, max(PIECE_ELEMENTS // (last - first), 1024)):
-            yield ExpandJob(some, params.field_bits, params.suite, start, stop - start)
+            yield ExpandJob(some, params.field_bits, params.suite.generator, start, stop - start)
 
 
 def _ranges(count: int, most: int) -> Iterator[tuple[int, int]]:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from ..arithmetic import binding
 from ..arithmetic.field import Field
+from ..arithmetic.generators import Generator
 from ..codes import Code
 from ..errors import ParameterError, RangeError
 
@@ -95,7 +96,11 @@ def _points(holders: Sequence[int]) -> NDArray[np.uint64]:
 
 
 def deal(
-    seeds: Sequence[bytes], threshold: int, holders: Sequence[int], suite: int, key: bytes
+    seeds: Sequence[bytes],
+    threshold: int,
+    holders: Sequence[int],
+    generator: Generator,
+    key: bytes,
 ) -> Shares:
     """Shares of several seeds for several parties.
 
@@ -103,14 +108,14 @@ def deal(
         seeds: 16 bytes each.
         threshold: shares that rebuild a seed; fewer tell nothing.
         holders: distinct indices of the parties.
-        suite: a `Suite`, whose generator expands `key`.
+        generator: what expands `key`; a suite's is `Suite.generator`.
         key: 32 fresh random bytes, the source of all coefficients.
 
     Returns:
         Shape (len(holders), 3 * len(seeds)): row i belongs to holders[i].
     """
     secrets = np.array([limb for seed in seeds for limb in seed_limbs(seed)], np.uint64)
-    coefficients = _FIELD.uniform(key, secrets.size * (threshold - 1), suite)
+    coefficients = _FIELD.uniform(key, secrets.size * (threshold - 1), generator)
     points = _points(holders)
     shares = np.empty((points.size, secrets.size), np.uint64)
     status = binding.lib.sa_shamir_share(

@@ -12,11 +12,10 @@ import numpy as np
 import pytest
 from reference import mask
 from refusals import refused
-from support import every_width, family_named, implementations, looped
+from support import UNKNOWN_GENERATOR, every_cipher, every_width, implementations, looped
 
 from secagg import Code, Field, RangeError, Suite
 from secagg.arithmetic.binding import by_lane, ffi, lib, read, write
-from secagg.arithmetic.implementations import forced
 from secagg.arithmetic.moduli import modulus
 from secagg.primitives.prg import stream
 
@@ -45,7 +44,7 @@ WRITERS: dict[str, Operation] = {
     "neg": lambda field, out: field.neg(field.zeros(4), out=out),
     "scale": lambda field, out: field.scale(field.zeros(4), 2, out=out),
     "sum": lambda field, out: field.sum(np.zeros((2, 4), field.dtype), out=out),
-    "accumulate": lambda field, acc: field.accumulate(acc, [KEY], [1], Suite.AES256CTR),
+    "accumulate": lambda field, acc: field.accumulate(acc, [KEY], [1], Suite.AES256CTR.generator),
     "unpack_add": lambda field, acc: field.unpack_add(acc, field.pack(field.zeros(4))),
 }
 
@@ -225,7 +224,7 @@ def test_nothing_at_all_is_a_vector() -> None:
         assert field.unpack_add(empty, b"") is empty
         assert field.sum(np.zeros((3, 0), field.dtype)).shape == (0,)
         assert field.sum(np.zeros((0, 3), field.dtype)).tolist() == [0, 0, 0]
-        assert field.accumulate(empty, [KEY], [1], Suite.CHACHA20) is empty
+        assert field.accumulate(empty, [KEY], [1], Suite.CHACHA20.generator) is empty
     assert repr(Field(20)) == "Field(20)"
 
 
@@ -311,7 +310,7 @@ def test_accumulators_out_of_range_are_refused(bits: int) -> None:
     acc[69] = field.modulus
     before = acc.copy()
     with pytest.raises(RangeError):
-        field.accumulate(acc, [KEY], [1], Suite.AES256CTR)
+        field.accumulate(acc, [KEY], [1], Suite.AES256CTR.generator)
     with pytest.raises(RangeError):
         field.unpack_add(acc, field.pack(field.zeros(70)))
     np.testing.assert_array_equal(acc, before)
@@ -336,20 +335,20 @@ BAD_MASKS: dict[str, tuple[list[bytes], list[int], int, int]] = {
     "a negative start": ([KEY], [1], 1, -1),
     "a start of 2^64": ([KEY], [1], 1, 2**64),
     "an end beyond 2^64": ([KEY], [1], 1, 2**64 - 3),
-    "suite 0": ([KEY], [1], 0, 0),
-    "suite 3": ([KEY], [1], 3, 0),
+    "generator 0": ([KEY], [1], 0, 0),
+    "an unknown generator": ([KEY], [1], UNKNOWN_GENERATOR, 0),
 }
 
 
 @looped("what", BAD_MASKS)
 @looped("bits", [20, 40])
 def test_impossible_masks_are_refused(what: str, bits: int) -> None:
-    """Keys, signs, starts and suites out of range: RangeError, the accumulator as it was."""
+    """Keys, signs, starts and generators out of range: RangeError, the accumulator as it was."""
     field = Field(bits)
     acc = sample(field)
-    keys, signs, suite, start = BAD_MASKS[what]
+    keys, signs, generator, start = BAD_MASKS[what]
     with pytest.raises(RangeError):
-        field.accumulate(acc, keys, signs, suite, start)
+        field.accumulate(acc, keys, signs, generator, start)
     assert acc.tolist() == sample(field).tolist()
 
 
@@ -357,7 +356,7 @@ def test_the_last_mask_elements_there_are() -> None:
     """An end of exactly 2^64 - 1 is the last possible one."""
     field = Field(40)
     start = 2**64 - 5
-    got = field.uniform(KEY, 4, Suite.AES256CTR, start).tolist()
+    got = field.uniform(KEY, 4, Suite.AES256CTR.generator, start).tolist()
     assert got == mask(Suite.AES256CTR, KEY, 40, start, 4)
 
 
@@ -441,8 +440,8 @@ def test_buffers_are_measured_in_bytes(bits: int, buffer: Callable[[int], np.nda
     calls: list[Callable[[], object]] = [
         lambda: field.unpack(packed, 8),  # type: ignore[arg-type]
         lambda: field.unpack_add(acc, packed),  # type: ignore[arg-type]
-        lambda: field.accumulate(acc, [key], [1], Suite.AES256CTR),  # type: ignore[list-item]
-        lambda: stream(Suite.CHACHA20, key, 8),  # type: ignore[arg-type]
+        lambda: field.accumulate(acc, [key], [1], Suite.AES256CTR.generator),  # type: ignore[list-item]
+        lambda: stream(Suite.CHACHA20.generator, key, 8),  # type: ignore[arg-type]
     ]
     for call in calls:
         with pytest.raises(RangeError):
@@ -516,42 +515,28 @@ def test_arithmetic_stays_inside(implementation: str, bits: int, guarded: list[G
             np.testing.assert_array_equal(field.sum(rows, out=total), field.sum(rows.copy()))
 
 
-@implementations("aes")
+@every_cipher()
 @both_ends
-def test_masks_stay_inside(implementation: str, bits: int, guarded: list[Guarded]) -> None:
+def test_masks_stay_inside(cipher: Suite, bits: int, guarded: list[Guarded]) -> None:
     """accumulate writes its accumulator and nothing around it, from any start."""
-    check_masks(Suite.AES256CTR, bits, guarded)
-
-
-@implementations("chacha")
-@both_ends
-def test_chacha_masks_stay_inside(implementation: str, bits: int, guarded: list[Guarded]) -> None:
-    """The same with ChaCha20."""
-    check_masks(Suite.CHACHA20, bits, guarded)
-
-
-def check_masks(suite: Suite, bits: int, guarded: list[Guarded]) -> None:
     field = Field(bits)
     for length, at_end in places(edge_lengths(bits)):
         acc = guarded[0].array(np.zeros(length, field.dtype), at_end=at_end)
-        field.accumulate(acc, [KEY, KEY, KEY], [1, -1, 1], suite, length)
-        np.testing.assert_array_equal(acc, field.uniform(KEY, length, suite, length))
+        field.accumulate(acc, [KEY, KEY, KEY], [1, -1, 1], cipher.generator, length)
+        np.testing.assert_array_equal(acc, field.uniform(KEY, length, cipher.generator, length))
 
 
-@pytest.mark.parametrize("family", ["aes", "chacha"])
-def test_streams_stay_inside(family: str, guarded: list[Guarded]) -> None:
+@every_cipher()
+def test_streams_stay_inside(cipher: Suite, guarded: list[Guarded]) -> None:
     """Keystream of any length fills its bytes and none around them, in every implementation."""
-    suite = Suite.AES256CTR if family == "aes" else Suite.CHACHA20
-    for name in family_named(family).usable:
-        with forced(family, name):
-            whole = stream(suite, KEY, 700, 1, 2)
-            for length, at_end in places(range(700)):
-                out = guarded[0].array(np.zeros(length, np.uint8), at_end=at_end)
-                key = guarded[1].array(np.frombuffer(KEY, np.uint8), at_end=at_end)
-                pointers = (ffi.from_buffer("uint8_t[]", array) for array in (out, key))
-                target, secret = pointers
-                assert lib.sa_stream(suite, target, length, secret, 1, 2) == lib.SA_OK
-                assert out.tobytes() == whole[:length]
+    whole = stream(cipher.generator, KEY, 700, 1, 2)
+    for length, at_end in places(range(700)):
+        out = guarded[0].array(np.zeros(length, np.uint8), at_end=at_end)
+        key = guarded[1].array(np.frombuffer(KEY, np.uint8), at_end=at_end)
+        pointers = (ffi.from_buffer("uint8_t[]", array) for array in (out, key))
+        target, secret = pointers
+        assert lib.sa_stream(cipher.generator, target, length, secret, 1, 2) == lib.SA_OK
+        assert out.tobytes() == whole[:length]
 
 
 @implementations("quantize")
@@ -569,7 +554,10 @@ def test_quantization_stays_inside(
         key = guarded[2].array(np.frombuffer(KEY, np.uint8), at_end=at_end)
         secret = ffi.from_buffer("uint8_t[]", key)
         quantize = by_lane("quantize", x, q)
-        status = quantize(write(q), read(x), length, 1.0, 2**20 - 1, 1, secret, clipped)
+        status = quantize(
+            *(write(q), read(x), length, 1.0, 2**20 - 1),
+            *(lib.SA_AES256CTR, secret, clipped),
+        )
         assert status == lib.SA_OK
         assert clipped[0] == int((abs(x) > 1).sum())
         status = by_lane("dequantize", q, x)(write(x), read(q), length, 2 / (2**20 - 1), 1.0)

@@ -15,9 +15,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from levels import amount, runs_at
 from reference import mask, pack, unpack
-from reference.arithmetic import words
+from reference.arithmetic import stream, words
 from refusals import refused
-from support import every_width, family_named, implementations, looped
+from support import (
+    CIPHERS,
+    each_kernel,
+    every_cipher,
+    every_width,
+    family_named,
+    implementations,
+    looped,
+)
 
 from secagg import Code, Field, RangeError, Suite
 from secagg.arithmetic.implementations import families, forced
@@ -352,19 +360,22 @@ def test_any_bytes_unpack_canonically_or_not_at_all(bits: int, data: bytes) -> N
 # -- masks ------------------------------------------------------------------------------------
 
 
+# OpenSSL has these ciphers; others come, block by block, from the reference model.
+OPENSSL = {
+    Suite.AES256CTR: lambda key: Cipher(algorithms.AES256(key), modes.CTR(bytes(16))),
+    Suite.CHACHA20: lambda key: Cipher(algorithms.ChaCha20(key, bytes(16)), None),
+}
+
+
 @cache
-def keystream(suite: int, key: bytes, nbytes: int) -> bytes:
-    """The stream at nonce 0 by OpenSSL."""
-    kind = algorithms.AES256(key) if suite == Suite.AES256CTR else None
-    cipher = (
-        Cipher(kind, modes.CTR(bytes(16)))
-        if kind
-        else Cipher(algorithms.ChaCha20(key, bytes(16)), None)
-    )
-    return cipher.encryptor().update(bytes(nbytes))
+def keystream(suite: Suite, key: bytes, nbytes: int) -> bytes:
+    """The stream at nonce 0."""
+    if suite not in OPENSSL:
+        return stream(suite, key, 0, 0, nbytes)
+    return OPENSSL[suite](key).encryptor().update(bytes(nbytes))
 
 
-def openssl_mask(suite: int, key: bytes, bits: int, start: int, count: int) -> np.ndarray:
+def expected_mask(suite: Suite, key: bytes, bits: int, start: int, count: int) -> np.ndarray:
     """The definition of docs/WIRE.md on OpenSSL's words; redraws by the reference model."""
     lane = 4 if bits <= 32 else 8
     low, p = (1 << bits) - 1, modulus(bits)
@@ -379,13 +390,13 @@ def openssl_mask(suite: int, key: bytes, bits: int, start: int, count: int) -> n
     return out
 
 
-@pytest.mark.parametrize("suite", Suite)
+@pytest.mark.parametrize("suite", OPENSSL)
 def test_the_expectation_is_the_reference_models(suite: Suite) -> None:
     """OpenSSL's masks are those of the reference model, rejected elements included."""
     for bits in (16, 17, 32, 33, 62):
-        expected = openssl_mask(suite, KEYS[0], bits, 5, 60).tolist()
+        expected = expected_mask(suite, KEYS[0], bits, 5, 60).tolist()
         assert expected == mask(suite, KEYS[0], bits, 5, 60)
-    values = openssl_mask(suite, KEYS[0], 16, 0, 5000)
+    values = expected_mask(suite, KEYS[0], 16, 0, 5000)
     raw = np.frombuffer(keystream(suite, KEYS[0], 20000), "<u4", 5000) & 0xFFFF
     place = int(np.flatnonzero(values != raw)[0])  # there is one, with this key
     assert values[place : place + 1].tolist() == mask(suite, KEYS[0], 16, place, 1)
@@ -398,7 +409,7 @@ def uniforms(suite: Suite, bits: int) -> list[tuple[int, int, np.ndarray]]:
     found = []
     for number, length in enumerate(LENGTHS):
         start = starts[(number + bits) % len(starts)]
-        found.append((start, length, openssl_mask(suite, KEYS[0], bits, start, length)))
+        found.append((start, length, expected_mask(suite, KEYS[0], bits, start, length)))
     return found
 
 
@@ -406,7 +417,7 @@ def check_uniform(suite: Suite, bits: int) -> None:
     """Masks of every edge length from starts inside blocks and chunks."""
     field = Field(bits)
     for start, length, wanted in uniforms(suite, bits):
-        got = field.uniform(KEYS[0], length, suite, start)
+        got = field.uniform(KEYS[0], length, suite.generator, start)
         assert got.dtype == field.dtype
         np.testing.assert_array_equal(got, wanted, err_msg=f"{length} from {start}")
 
@@ -436,7 +447,7 @@ def accumulations(suite: Suite, bits: int) -> list[Accumulation]:
         signs = [int(sign) for sign in rng.choice([-1, 1], count)]
         wanted = before[at]
         for key, sign in zip(keys, signs, strict=True):
-            masks = openssl_mask(suite, key, bits, start, at.stop - at.start).astype(np.uint64)
+            masks = expected_mask(suite, key, bits, start, at.stop - at.start).astype(np.uint64)
             wanted = (wanted + (masks if sign > 0 else p - masks)) % p  # below 2^63
         found.append(Accumulation(at, start, keys, signs, wanted.tolist()))
     return found
@@ -447,26 +458,17 @@ def check_accumulate(suite: Suite, bits: int) -> None:
     field, before = Field(bits), elements(bits)
     for one in accumulations(suite, bits):
         acc = before[one.at].astype(field.dtype)
-        assert field.accumulate(acc, one.keys, one.signs, suite, one.start) is acc
+        assert field.accumulate(acc, one.keys, one.signs, suite.generator, one.start) is acc
         assert acc.tolist() == one.wanted
 
 
-@implementations("aes")
+@every_cipher()
 @every_width
-def test_aes_masks(implementation: str, bits: int) -> None:
-    """Masks from AES-256-CTR, with each implementation of the cipher and of the field."""
+def test_masks(cipher: Suite, bits: int) -> None:
+    """Masks with each implementation of every cipher and of the field."""
     for _ in field_implementations():
-        check_uniform(Suite.AES256CTR, bits)
-        check_accumulate(Suite.AES256CTR, bits)
-
-
-@implementations("chacha")
-@every_width
-def test_chacha_masks(implementation: str, bits: int) -> None:
-    """Masks from ChaCha20, with each implementation of the cipher and of the field."""
-    for _ in field_implementations():
-        check_uniform(Suite.CHACHA20, bits)
-        check_accumulate(Suite.CHACHA20, bits)
+        check_uniform(cipher, bits)
+        check_accumulate(cipher, bits)
 
 
 @pytest.mark.parametrize("suite", Suite)
@@ -476,7 +478,7 @@ def test_far_starts(suite: Suite, bits: int) -> None:
     field = Field(bits)
     for start in (2**32 - 5, 2**36 - 3, 2**40 + 7, 2**63 - 9, 2**64 - 12):
         wanted = mask(suite, KEYS[1], bits, start, 11)
-        assert field.uniform(KEYS[1], 11, suite, start).tolist() == wanted
+        assert field.uniform(KEYS[1], 11, suite.generator, start).tolist() == wanted
 
 
 @pytest.mark.parametrize("suite", Suite)
@@ -484,10 +486,10 @@ def test_far_starts(suite: Suite, bits: int) -> None:
 def test_any_slice_is_a_slice_of_the_whole(suite: Suite, bits: int) -> None:
     """A mask made in pieces is the mask made at once, wherever it is cut."""
     field = Field(bits)
-    whole = field.uniform(KEYS[2], 3000, suite)
+    whole = field.uniform(KEYS[2], 3000, suite.generator)
     for size in (1, 3, 64, 700, 1024, 2999):
         pieces = [
-            field.uniform(KEYS[2], min(size, 3000 - start), suite, start)
+            field.uniform(KEYS[2], min(size, 3000 - start), suite.generator, start)
             for start in range(0, 3000 if size > 1 else 50, size)
         ]
         joined = np.concatenate(pieces)
@@ -501,63 +503,61 @@ def test_a_mask_taken_off_again_leaves_nothing(suite: Suite, bits: int) -> None:
     field = Field(bits)
     before = elements(bits, 1500).astype(field.dtype)
     acc = before.copy()
-    field.accumulate(acc, KEYS[:20], [1] * 20, suite, 9)
+    field.accumulate(acc, KEYS[:20], [1] * 20, suite.generator, 9)
     assert (acc != before).mean() > 0.99
-    field.accumulate(acc, KEYS[:20], [-1] * 20, suite, 9)
+    field.accumulate(acc, KEYS[:20], [-1] * 20, suite.generator, 9)
     np.testing.assert_array_equal(acc, before)
 
 
 # An element that is rejected twice, found by a search: the words at nonce 0 and
 # word 0 at nonce i + 1 both have 65521 or more in their low 16 bits.
 TWICE_REJECTED = {
-    "aes": (Suite.AES256CTR, bytes([3]) * 32, 9_764_610),
-    "chacha": (Suite.CHACHA20, bytes([1]) * 32, 5_664_211),
+    Suite.AES256CTR: (bytes([3]) * 32, 9_764_610),
+    Suite.CHACHA20: (bytes([1]) * 32, 5_664_211),
 }
 
 
-@pytest.mark.parametrize("family", ["aes", "chacha"])
-def test_an_element_rejected_twice(family: str) -> None:
+@pytest.mark.parametrize("suite", TWICE_REJECTED)
+def test_an_element_rejected_twice(suite: Suite) -> None:
     """The second redraw reads the next word of the same stream, with every implementation."""
-    suite, key, place = TWICE_REJECTED[family]
+    key, place = TWICE_REJECTED[suite]
     p = modulus(16)
     assert words(suite, key, 0, 4, place, 1)[0] & 0xFFFF >= p
     assert words(suite, key, place + 1, 4, 0, 1)[0] & 0xFFFF >= p
     wanted = mask(suite, key, 16, place - 3, 8)
     field = Field(16)
-    for name in family_named(family).usable:
-        with forced(family, name):
-            for _ in field_implementations():
-                assert field.uniform(key, 8, suite, place - 3).tolist() == wanted
-                acc = field.zeros(1)
-                field.accumulate(acc, [key], [-1], suite, place)
-                assert acc.tolist() == [-wanted[3] % p]
+    for _ in each_kernel(suite):
+        for _ in field_implementations():
+            assert field.uniform(key, 8, suite.generator, place - 3).tolist() == wanted
+            acc = field.zeros(1)
+            field.accumulate(acc, [key], [-1], suite.generator, place)
+            assert acc.tolist() == [-wanted[3] % p]
 
 
 # Words at nonce 0 of 64-bit lanes that are not below p(33), found by a search: p itself, and more.
 WIDE_REJECTED = {
-    "aes": (Suite.AES256CTR, bytes([1]) * 32, 1_249_446_791),
-    "chacha": (Suite.CHACHA20, bytes([1]) * 32, 482_743_323),
+    Suite.AES256CTR: (bytes([1]) * 32, 1_249_446_791),
+    Suite.CHACHA20: (bytes([1]) * 32, 482_743_323),
 }
 
 
-@pytest.mark.parametrize("family", ["aes", "chacha"])
-def test_a_rejected_element_of_a_wide_field(family: str) -> None:
+@pytest.mark.parametrize("suite", WIDE_REJECTED)
+def test_a_rejected_element_of_a_wide_field(suite: Suite) -> None:
     """One word in a billion, within whole chunks and alone, added and taken off, by all kernels."""
-    suite, key, place = WIDE_REJECTED[family]
+    key, place = WIDE_REJECTED[suite]
     field, p = Field(33), modulus(33)
     assert words(suite, key, 0, 8, place, 1)[0] % 2**33 >= p
     wanted = np.array(mask(suite, key, 33, place - 3, 8), np.uint64)
     start = place - place % 1024
     near = slice(place - 3 - start, place + 5 - start)
-    chunk = field.uniform(key, 1024, suite, start)
-    for name in family_named(family).usable:
-        with forced(family, name):
-            for _ in field_implementations():
-                assert field.uniform(key, 8, suite, place - 3).tolist() == wanted.tolist()
-                acc = field.uniform(key, 1024, suite, start)
-                np.testing.assert_array_equal(acc, chunk)
-                np.testing.assert_array_equal(acc[near], wanted)
-                assert not field.accumulate(acc, [key], [-1], suite, start).any()
+    chunk = field.uniform(key, 1024, suite.generator, start)
+    for _ in each_kernel(suite):
+        for _ in field_implementations():
+            assert field.uniform(key, 8, suite.generator, place - 3).tolist() == wanted.tolist()
+            acc = field.uniform(key, 1024, suite.generator, start)
+            np.testing.assert_array_equal(acc, chunk)
+            np.testing.assert_array_equal(acc[near], wanted)
+            assert not field.accumulate(acc, [key], [-1], suite.generator, start).any()
 
 
 # -- sizes ------------------------------------------------------------------------------------
@@ -593,9 +593,9 @@ def test_millions_of_elements(bits: int) -> None:
         assert packed_element(view, int(place), bits) == a[place]
     np.testing.assert_array_equal(field.unpack(data, length), x)
     np.testing.assert_array_equal(field.unpack_add(y.copy(), data), wanted)
-    for suite in Suite:
-        masks = openssl_mask(suite, KEYS[3], bits, 1, length)
-        np.testing.assert_array_equal(field.uniform(KEYS[3], length, suite, 1), masks)
+    for suite in OPENSSL:
+        masks = expected_mask(suite, KEYS[3], bits, 1, length)
+        np.testing.assert_array_equal(field.uniform(KEYS[3], length, suite.generator, 1), masks)
     keystream.cache_clear()
 
 
@@ -606,7 +606,7 @@ def test_a_hundred_million_elements() -> None:
     field, p = Field(bits), modulus(bits)
     places = np.random.default_rng(1).integers(0, length, 2000)
     places[:4] = 0, 1, length - 2, length - 1
-    x = field.uniform(KEYS[4], length, Suite.AES256CTR)
+    x = field.uniform(KEYS[4], length, Suite.AES256CTR.generator)
     for place in places[:200]:
         assert [int(x[place])] == mask(Suite.AES256CTR, KEYS[4], bits, int(place), 1)
     data = field.pack(x)
@@ -619,7 +619,7 @@ def test_a_hundred_million_elements() -> None:
     assert total[places].tolist() == [3 * v % p for v in x[places].tolist()]
     del data, view
     before = total[places].tolist()
-    field.accumulate(total, [KEYS[5], KEYS[4]], [1, -1], Suite.CHACHA20)
+    field.accumulate(total, [KEYS[5], KEYS[4]], [1, -1], Suite.CHACHA20.generator)
     for place, value in list(zip(places.tolist(), before, strict=True))[:100]:
         plus, minus = (mask(Suite.CHACHA20, key, bits, place, 1)[0] for key in (KEYS[5], KEYS[4]))
         assert int(total[place]) == (value + plus - minus) % p
@@ -630,7 +630,7 @@ def test_packing_a_hundred_million_narrow_elements() -> None:
     """10^8 elements of 17 bits, where no element but each eighth begins on a byte."""
     length, bits = 10**8, 17
     field = Field(bits)
-    x = field.uniform(KEYS[6], length, Suite.AES256CTR)
+    x = field.uniform(KEYS[6], length, Suite.AES256CTR.generator)
     data = field.pack(x)
     assert len(data) == -(-length * bits // 8)
     view = memoryview(data)
@@ -651,16 +651,18 @@ def test_all_implementations_give_the_same_bits(bits: int) -> None:
     x, y = (rng.integers(0, field.modulus, length).astype(field.dtype) for _ in range(2))
     data = field.pack(x)
 
+    def masked(generator: int) -> bytes:
+        return field.accumulate(x.copy(), KEYS[:3], [1, -1, 1], generator, 77).tobytes()
+
     def results(family: str) -> list[bytes]:
-        if family in {"aes", "chacha"}:
-            suite = Suite.AES256CTR if family == "aes" else Suite.CHACHA20
-            return [field.accumulate(x.copy(), KEYS[:3], [1, -1, 1], suite, 77).tobytes()]
+        if family in CIPHERS:
+            return [masked(CIPHERS[family].generator)]
         if family == "field":
             rows = np.stack([x, y, y])
             return [
                 *(v.tobytes() for v in (field.add(x, y), field.sub(x, y), field.neg(x))),
                 *(v.tobytes() for v in (field.scale(x, field.modulus - 2), field.sum(rows))),
-                field.accumulate(x.copy(), KEYS[:3], [1, -1, 1], Suite.AES256CTR, 77).tobytes(),
+                masked(Suite.AES256CTR.generator),
             ]
         if family == "pack":
             added = field.unpack_add(y.copy(), data)

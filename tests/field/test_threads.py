@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from refusals import refused
-from support import implementations
+from support import every_cipher, implementations
 
 from secagg import Code, Field, ParameterError, RangeError, Suite
 from secagg.arithmetic.threads import VARIABLE, default_threads
@@ -43,7 +43,7 @@ def masked(bits: int, suite: Suite, threads: int | None, length: int = LENGTH) -
     """The same sum of masks, over a vector that is not zero."""
     field = Field(bits)
     acc = field.vector(np.arange(length, dtype=field.dtype))
-    return field.accumulate(acc, KEYS, SIGNS, suite, START, threads).tobytes()
+    return field.accumulate(acc, KEYS, SIGNS, suite.generator, START, threads).tobytes()
 
 
 def check(suite: Suite) -> None:
@@ -55,14 +55,9 @@ def check(suite: Suite) -> None:
                 assert masked(bits, suite, threads, length) == one
 
 
-@implementations("aes")
-def test_aes(implementation: str) -> None:
-    check(Suite.AES256CTR)
-
-
-@implementations("chacha")
-def test_chacha(implementation: str) -> None:
-    check(Suite.CHACHA20)
+@every_cipher()
+def test_masks(cipher: Suite) -> None:
+    check(cipher)
 
 
 @implementations("field")
@@ -127,7 +122,7 @@ def test_jobs_use_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
         return accumulate(*arguments, threads=threads)
 
     monkeypatch.setattr(Field, "accumulate", spy)
-    ExpandJob(SignedKeys(tuple(KEYS[:1]), (1,)), 31, Suite.AES256CTR, 0, 10).run()
+    ExpandJob(SignedKeys(tuple(KEYS[:1]), (1,)), 31, Suite.AES256CTR.generator, 0, 10).run()
     assert asked == [1]
 
 
@@ -136,7 +131,7 @@ def test_too_few(threads: int) -> None:
     field = Field(31)
     acc = field.zeros(3)
     with refused(RangeError, Code.ARGUMENT, match=f"not {threads}"):
-        field.accumulate(acc, KEYS, SIGNS, Suite.AES256CTR, 0, threads)
+        field.accumulate(acc, KEYS, SIGNS, Suite.AES256CTR.generator, 0, threads)
     assert not acc.any()
 
 

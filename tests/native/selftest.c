@@ -19,14 +19,14 @@ struct prime_vector {
     uint64_t prime;
 };
 struct stream_vector {
-    int suite;
+    int generator;
     const uint8_t *key;
     uint64_t nonce, counter;
     const uint8_t *bytes;
     size_t size;
 };
 struct mask_vector {
-    int suite;
+    int generator;
     const uint8_t *key;
     int bits;
     uint64_t start;
@@ -60,6 +60,7 @@ enum {
     MAX_BYTES = 8192,
     MAX_VALUES = 4096,
     MAX_PARTIES = 128,
+    UNKNOWN = 99, /* no generator */
     KEYS = 39, /* more than one group of schedules, and odd */
     GUARD = 0xa5
 };
@@ -96,22 +97,14 @@ int force(int f, int implementation)
     return 1;
 }
 
-static int cipher_family(int suite)
-{
-    return family(suite == SA_AES256CTR ? "aes" : "chacha");
-}
-
-static size_t block_bytes(int suite)
-{
-    return suite == SA_AES256CTR ? 16 : 64;
-}
+static size_t block_bytes(int generator) { return sa_cipher(generator)->block_bytes; }
 
 static int stream_is(const struct stream_vector *v, size_t skip, size_t size)
 {
     static uint8_t out[MAX_BYTES];
     memset(out, GUARD, sizeof out);
-    int status =
-        sa_stream(v->suite, out, size, v->key, v->nonce, v->counter + skip / block_bytes(v->suite));
+    const uint64_t counter = v->counter + skip / block_bytes(v->generator);
+    const int status = sa_stream(v->generator, out, size, v->key, v->nonce, counter);
     return status == SA_OK && memcmp(out, v->bytes + skip, size) == 0 && out[size] == GUARD;
 }
 
@@ -119,28 +112,37 @@ static void check_stream(const struct stream_vector *v)
 {
     for (size_t size = 0; size <= v->size; size++)
         check(stream_is(v, 0, size), "stream: bytes of", size);
-    for (size_t skip = 0; skip < v->size; skip += block_bytes(v->suite))
+    for (size_t skip = 0; skip < v->size; skip += block_bytes(v->generator))
         check(stream_is(v, skip, v->size - skip), "stream: bytes from", skip);
 }
 
 /* The implementation in use against the portable one, and a stream against its halves. */
-static void check_stream_edges(int suite, int implementation, uint64_t nonce, uint64_t counter)
+static void check_stream_edges(int f, int implementation, uint64_t nonce, uint64_t counter)
 {
     static const size_t sizes[] = {1,   15,  16,  17,  63,  64,   65,   127,  128,  129,  255, 256,
                                    257, 511, 512, 513, 575, 2047, 2048, 2049, 4095, 4096, 4097};
     static uint8_t expected[MAX_BYTES], out[MAX_BYTES];
     const uint8_t *key = stream_vectors[0].key;
-    const size_t block = block_bytes(suite);
-    sa_select(cipher_family(suite), 0);
+    const int generator = sa_family_generator(f);
+    const size_t block = block_bytes(generator);
+    sa_select(f, 0);
     for (size_t done = 0; done < MAX_BYTES; done += block)
-        sa_stream(suite, expected + done, block, key, nonce, counter + done / block);
-    sa_select(cipher_family(suite), implementation);
+        sa_stream(generator, expected + done, block, key, nonce, counter + done / block);
+    sa_select(f, implementation);
     for (size_t i = 0; i < COUNT(sizes); i++) {
         memset(out, GUARD, sizeof out);
-        int status = sa_stream(suite, out, sizes[i], key, nonce, counter);
+        int status = sa_stream(generator, out, sizes[i], key, nonce, counter);
         check(status == SA_OK && memcmp(out, expected, sizes[i]) == 0 && out[sizes[i]] == GUARD,
               "stream: edge", sizes[i]);
     }
+}
+
+/* What stream.c and api.c rely on: chunks hold whole blocks, and blocks whole elements. */
+static void check_block(int f)
+{
+    const size_t block = block_bytes(sa_family_generator(f));
+    const int power = (block & (block - 1)) == 0;
+    check(power && block >= 8 && block <= SA_MAX_BLOCK, "bytes of a block", block);
 }
 
 static void check_streams(void)
@@ -148,37 +150,41 @@ static void check_streams(void)
     static const uint64_t edges[] = {0,         5, 0xfffffffd, 0x7fffffffffffffff, UINT64_MAX - 33,
                                      UINT64_MAX};
     uint8_t out[1] = {GUARD};
-    for (int suite = SA_AES256CTR; suite <= SA_CHACHA20; suite++) {
-        const int f = cipher_family(suite);
+    for (int f = 0; f < sa_family_count(); f++) {
+        const int generator = sa_family_generator(f);
+        if (!generator)
+            continue;
         for (int i = 0; i < sa_implementation_count(f); i++) {
             snprintf(where, sizeof where, "%s/%s", sa_family_name(f), sa_implementation_name(f, i));
             if (!force(f, i))
                 continue;
+            check_block(f);
             for (size_t k = 0; k < COUNT(stream_vectors); k++)
-                if (stream_vectors[k].suite == suite)
+                if (stream_vectors[k].generator == generator)
                     check_stream(&stream_vectors[k]);
             for (size_t k = 0; k < COUNT(edges); k++) {
-                check_stream_edges(suite, i, 0, edges[k]);
-                check_stream_edges(suite, i, UINT64_MAX - edges[k], edges[k]);
+                check_stream_edges(f, i, 0, edges[k]);
+                check_stream_edges(f, i, UINT64_MAX - edges[k], edges[k]);
             }
         }
     }
-    check(sa_stream(3, out, 1, stream_vectors[0].key, 0, 0) == SA_EARG, "stream: suite", 3);
+    check(sa_stream(UNKNOWN, out, 1, stream_vectors[0].key, 0, 0) == SA_EARG, "stream: generator",
+          UNKNOWN);
     check(sa_stream(SA_CHACHA20, out, 1, NULL, 0, 0) == SA_EARG && out[0] == GUARD,
           "stream: null key", 0);
 }
 
 /* Masks are tested on 64-bit values whatever the lane: these add to, and take from, an
  * accumulator of the right lane. */
-static int add_masks(uint64_t *acc, size_t len, uint64_t start, int bits, int suite,
+static int add_masks(uint64_t *acc, size_t len, uint64_t start, int bits, int generator,
                      const uint8_t *keys, const int8_t *signs, size_t count)
 {
     static uint32_t narrow[MAX_VALUES];
     if (bits > 32)
-        return sa_mask_add_u64(acc, len, start, bits, suite, keys, signs, count, 1);
+        return sa_mask_add_u64(acc, len, start, bits, generator, keys, signs, count, 1);
     for (size_t i = 0; i < len; i++)
         narrow[i] = (uint32_t)acc[i];
-    int status = sa_mask_add_u32(narrow, len, start, bits, suite, keys, signs, count, 1);
+    int status = sa_mask_add_u32(narrow, len, start, bits, generator, keys, signs, count, 1);
     for (size_t i = 0; i < len; i++)
         acc[i] = narrow[i];
     return status;
@@ -194,17 +200,17 @@ static void check_mask(const struct mask_vector *v)
     const int8_t plus = 1, minus = -1, none = 0;
 
     memset(acc, 0, sizeof acc);
-    int status = add_masks(acc, v->count, v->start, v->bits, v->suite, v->key, &plus, 1);
+    int status = add_masks(acc, v->count, v->start, v->bits, v->generator, v->key, &plus, 1);
     check(status == SA_OK && memcmp(acc, v->values, 8 * v->count) == 0, "mask: bits",
           (size_t)v->bits);
-    status = add_masks(acc, v->count, v->start, v->bits, v->suite, v->key, &plus, 1);
+    status = add_masks(acc, v->count, v->start, v->bits, v->generator, v->key, &plus, 1);
     int equal = status == SA_OK;
     for (size_t i = 0; i < v->count; i++)
         equal &= acc[i] == v->values[i] * 2 % p;
     check(equal, "mask: twice", (size_t)v->bits);
 
     memset(acc, 0, sizeof acc);
-    status = add_masks(acc, v->count, v->start, v->bits, v->suite, v->key, &minus, 1);
+    status = add_masks(acc, v->count, v->start, v->bits, v->generator, v->key, &minus, 1);
     equal = status == SA_OK && acc[v->count] == 0;
     for (size_t i = 0; i < v->count; i++)
         equal &= acc[i] == (p - v->values[i]) % p;
@@ -213,9 +219,9 @@ static void check_mask(const struct mask_vector *v)
     /* Every slice from, and up to, an element. */
     for (size_t cut = 0; cut <= v->count; cut++) {
         memset(acc, 0, sizeof acc);
-        status = add_masks(acc, cut, v->start, v->bits, v->suite, v->key, &plus, 1);
-        status |= add_masks(acc + cut, v->count - cut, v->start + cut, v->bits, v->suite, v->key,
-                            &plus, 1);
+        status = add_masks(acc, cut, v->start, v->bits, v->generator, v->key, &plus, 1);
+        status |= add_masks(acc + cut, v->count - cut, v->start + cut, v->bits, v->generator,
+                            v->key, &plus, 1);
         check(status == SA_OK && memcmp(acc, v->values, 8 * v->count) == 0 && acc[v->count] == 0,
               "mask: cut at", cut);
     }
@@ -225,12 +231,12 @@ static void check_mask(const struct mask_vector *v)
     const size_t len = before + v->count + 1100, cut = len / 3;
     memset(acc, 0, sizeof acc);
     memset(whole, 0, sizeof whole);
-    status = add_masks(whole, len, v->start - before, v->bits, v->suite, v->key, &plus, 1);
+    status = add_masks(whole, len, v->start - before, v->bits, v->generator, v->key, &plus, 1);
     check(status == SA_OK && memcmp(whole + before, v->values, 8 * v->count) == 0, "mask: chunks",
           before);
-    status = add_masks(acc, cut, v->start - before, v->bits, v->suite, v->key, &plus, 1);
-    status |= add_masks(acc + cut, len - cut, v->start - before + cut, v->bits, v->suite, v->key,
-                        &plus, 1);
+    status = add_masks(acc, cut, v->start - before, v->bits, v->generator, v->key, &plus, 1);
+    status |= add_masks(acc + cut, len - cut, v->start - before + cut, v->bits, v->generator,
+                        v->key, &plus, 1);
     check(status == SA_OK && memcmp(acc, whole, sizeof acc) == 0, "mask: chunks cut", cut);
 
     /* A list: the known key 7 times with + and 6 with -, another 13 times with each. No pattern
@@ -240,25 +246,26 @@ static void check_mask(const struct mask_vector *v)
         signs[k] = k < 20 ? 1 : -1;
     }
     memset(acc, 0, sizeof acc);
-    status = add_masks(acc, len, v->start - before, v->bits, v->suite, keys, signs, KEYS);
+    status = add_masks(acc, len, v->start - before, v->bits, v->generator, keys, signs, KEYS);
     check(status == SA_OK && memcmp(acc, whole, sizeof acc) == 0, "mask: list", KEYS);
 
     /* Refused, and nothing written. */
     signs[KEYS - 1] = 0;
-    status = add_masks(acc, len, v->start, v->bits, v->suite, keys, signs, KEYS);
+    status = add_masks(acc, len, v->start, v->bits, v->generator, keys, signs, KEYS);
     check(status == SA_EARG && memcmp(acc, whole, sizeof acc) == 0, "mask: bad sign", KEYS);
-    check(add_masks(acc, 2, UINT64_MAX - 1, v->bits, v->suite, keys, &none, 1) == SA_EARG &&
-              add_masks(acc, 2, UINT64_MAX - 1, v->bits, v->suite, keys, &plus, 1) == SA_EARG &&
+    check(add_masks(acc, 2, UINT64_MAX - 1, v->bits, v->generator, keys, &none, 1) == SA_EARG &&
+              add_masks(acc, 2, UINT64_MAX - 1, v->bits, v->generator, keys, &plus, 1) == SA_EARG &&
               add_masks(acc, 2, 0, v->bits, 0, keys, &plus, 1) == SA_EARG &&
-              add_masks(acc, 2, 0, v->bits > 32 ? 63 : 15, v->suite, keys, &plus, 1) == SA_EARG &&
-              sa_mask_add_u64(acc, 2, 0, 32, v->suite, keys, &plus, 1, 1) == SA_EARG &&
-              sa_mask_add_u64(acc, 2, 0, 61, v->suite, keys, &plus, 1, 0) == SA_EARG &&
+              add_masks(acc, 2, 0, v->bits > 32 ? 63 : 15, v->generator, keys, &plus, 1) ==
+                  SA_EARG &&
+              sa_mask_add_u64(acc, 2, 0, 32, v->generator, keys, &plus, 1, 1) == SA_EARG &&
+              sa_mask_add_u64(acc, 2, 0, 61, v->generator, keys, &plus, 1, 0) == SA_EARG &&
               memcmp(acc, whole, sizeof acc) == 0,
           "mask: bad arguments", 0);
-    check(add_masks(acc, 1, UINT64_MAX - 1, v->bits, v->suite, keys, &plus, 1) == SA_OK,
+    check(add_masks(acc, 1, UINT64_MAX - 1, v->bits, v->generator, keys, &plus, 1) == SA_OK,
           "mask: last element", 0);
-    check(sa_mask_add_u64(NULL, 0, 0, 61, v->suite, keys, &plus, 1, 1) == SA_OK &&
-              sa_mask_add_u64(acc, 1, 0, 61, v->suite, NULL, NULL, 0, 1) == SA_OK,
+    check(sa_mask_add_u64(NULL, 0, 0, 61, v->generator, keys, &plus, 1, 1) == SA_OK &&
+              sa_mask_add_u64(acc, 1, 0, 61, v->generator, NULL, NULL, 0, 1) == SA_OK,
           "mask: empty", 0);
 }
 
@@ -266,15 +273,17 @@ static void check_masks(void)
 {
     const int field = family("field");
     for (int j = 0; j < sa_implementation_count(field); j++) {
-        for (int suite = SA_AES256CTR; suite <= SA_CHACHA20; suite++) {
-            const int f = cipher_family(suite);
+        for (int f = 0; f < sa_family_count(); f++) {
+            const int generator = sa_family_generator(f);
+            if (!generator)
+                continue;
             for (int i = 0; i < sa_implementation_count(f); i++) {
                 snprintf(where, sizeof where, "%s/%s field/%s", sa_family_name(f),
                          sa_implementation_name(f, i), sa_implementation_name(field, j));
                 if (!force(field, j) || !force(f, i))
                     continue;
                 for (size_t k = 0; k < COUNT(mask_vectors); k++)
-                    if (mask_vectors[k].suite == suite)
+                    if (mask_vectors[k].generator == generator)
                         check_mask(&mask_vectors[k]);
             }
         }
@@ -326,7 +335,7 @@ static int stack_has(const uint8_t *key)
 
 /* A thread leaves nothing of the schedules behind, which begin with the key. The caller may be so
  * fast that the thread finds no work: then once more. */
-static void check_thread_wipes(int suite)
+static void check_thread_wipes(int generator)
 {
     enum { LENGTH = 60013, SOME = 16, TRIES = 100 };
     static uint32_t acc[LENGTH];
@@ -341,7 +350,7 @@ static void check_thread_wipes(int suite)
     for (int i = 0; i < TRIES && !used; i++) {
         memset(stack, GUARD, sizeof stack);
         threads_made = 0;
-        sa_mask_add_u32(acc, LENGTH, 0, 31, suite, keys, signs, SOME, 2);
+        sa_mask_add_u32(acc, LENGTH, 0, 31, generator, keys, signs, SOME, 2);
         used = stack_was_used();
     }
     stack_is_ours = 0;
@@ -353,8 +362,8 @@ static void check_thread_wipes(int suite)
 
 /* A mask call on so many threads gives what one gives, and makes as many as it should, even if
  * the system refuses some of them. */
-static void check_threads_of(int suite, int bits, size_t count, size_t threads, size_t refused_from,
-                             size_t wanted)
+static void check_threads_of(int generator, int bits, size_t count, size_t threads,
+                             size_t refused_from, size_t wanted)
 {
     enum { LENGTH = 60013 };
     static uint64_t acc64[LENGTH + 1], one64[LENGTH + 1];
@@ -373,15 +382,17 @@ static void check_threads_of(int suite, int bits, size_t count, size_t threads, 
     threads_left = threads_made = 0;
     int status;
     if (bits > 32)
-        status = sa_mask_add_u64(one64, LENGTH, start, bits, suite, keys, signs, count, 1);
+        status = sa_mask_add_u64(one64, LENGTH, start, bits, generator, keys, signs, count, 1);
     else
-        status = sa_mask_add_u32(one32, LENGTH, start, bits, suite, keys, signs, count, 1);
+        status = sa_mask_add_u32(one32, LENGTH, start, bits, generator, keys, signs, count, 1);
     check(status == SA_OK && threads_made == 0, "threads: one", count);
     threads_left = refused_from;
     if (bits > 32)
-        status = sa_mask_add_u64(acc64, LENGTH, start, bits, suite, keys, signs, count, threads);
+        status =
+            sa_mask_add_u64(acc64, LENGTH, start, bits, generator, keys, signs, count, threads);
     else
-        status = sa_mask_add_u32(acc32, LENGTH, start, bits, suite, keys, signs, count, threads);
+        status =
+            sa_mask_add_u32(acc32, LENGTH, start, bits, generator, keys, signs, count, threads);
     check(status == SA_OK && memcmp(acc64, one64, sizeof one64) == 0 &&
               memcmp(acc32, one32, sizeof one32) == 0,
           "threads: result", threads);
@@ -409,25 +420,29 @@ static void check_threads(void)
         check(threads_made == (left[i] < 2 ? left[i] : SA_MAX_THREADS - 1), "pieces: threads", i);
     }
     /* Two threads need 2^19 mask elements; every one needs 2^13 of the accumulator. */
-    for (int suite = SA_AES256CTR; suite <= SA_CHACHA20; suite++) {
-        const int f = cipher_family(suite);
+    for (int f = 0; f < sa_family_count(); f++) {
+        const int generator = sa_family_generator(f);
+        if (!generator)
+            continue;
         snprintf(where, sizeof where, "%s/%s", sa_family_name(f),
                  sa_implementation_name(f, sa_active(f)));
-        check_threads_of(suite, 31, 8, SIZE_MAX, SIZE_MAX, 0);
-        check_threads_of(suite, 31, 9, SIZE_MAX, SIZE_MAX, 1);
-        check_threads_of(suite, 61, 9, 2, SIZE_MAX, 1);
-        check_threads_of(suite, 16, 14, 3, SIZE_MAX, 2);
-        check_threads_of(suite, 32, 14, 3, 1, 1);
-        check_threads_of(suite, 62, 14, 3, 0, 0);
-        check_threads_of(suite, 31, KEYS, SIZE_MAX, SIZE_MAX, 6);
+        check_threads_of(generator, 31, 8, SIZE_MAX, SIZE_MAX, 0);
+        check_threads_of(generator, 31, 9, SIZE_MAX, SIZE_MAX, 1);
+        check_threads_of(generator, 61, 9, 2, SIZE_MAX, 1);
+        check_threads_of(generator, 16, 14, 3, SIZE_MAX, 2);
+        check_threads_of(generator, 32, 14, 3, 1, 1);
+        check_threads_of(generator, 62, 14, 3, 0, 0);
+        check_threads_of(generator, 31, KEYS, SIZE_MAX, SIZE_MAX, 6);
     }
-    for (int suite = SA_AES256CTR; suite <= SA_CHACHA20; suite++) {
-        const int f = cipher_family(suite), chosen = sa_active(f);
+    for (int f = 0; f < sa_family_count(); f++) {
+        const int generator = sa_family_generator(f), chosen = sa_active(f);
+        if (!generator)
+            continue;
         for (int i = 0; i < sa_implementation_count(f); i++)
             if (sa_select(f, i) == SA_OK) {
                 snprintf(where, sizeof where, "%s/%s", sa_family_name(f),
                          sa_implementation_name(f, i));
-                check_thread_wipes(suite);
+                check_thread_wipes(generator);
             }
         sa_select(f, chosen);
     }

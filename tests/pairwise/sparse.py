@@ -161,7 +161,7 @@ def group_sums(liar: SparseLiar, answers: Mapping[int, Unmask | None], u3: set[i
                 secret = derivation.mask_key(mask_seed, liar.h0, other)
                 mask_keys.append(derivation.pairwise_key(secret, h1, other, party, liar.entries))
                 signs.append(-derivation.pairwise_sign(party, other))
-        field.accumulate(total, mask_keys, signs, params.suite)
+        field.accumulate(total, mask_keys, signs, params.suite.generator)
         low: int = params.format.low  # type: ignore[union-attr]
         sums.append(int(total[0]) + low * len(group))
     return sums

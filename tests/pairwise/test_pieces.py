@@ -95,7 +95,7 @@ def test_pieces_add_up() -> None:
     whole = masks(7)
     field = Field(form.field_bits)
     total = field.zeros(form.vector_length)
-    field.accumulate(total, whole.keys, whole.signs, form.suite)
+    field.accumulate(total, whole.keys, whole.signs, form.suite.generator)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(unmasking, "PIECE_KEYS", 3)
         patch.setattr(unmasking, "PIECE_ELEMENTS", 3 * 1024)

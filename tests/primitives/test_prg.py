@@ -1,4 +1,4 @@
-"""The two keystreams against their standards, OpenSSL and the reference model's block functions."""
+"""Keystreams against their standards, OpenSSL and the reference model's block functions."""
 
 import json
 from pathlib import Path
@@ -8,20 +8,17 @@ import pytest
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from hypothesis import given
 from hypothesis import strategies as st
-from reference.arithmetic import aes256_block, chacha20_block
-from support import family_named, implementations, looped
+from reference.arithmetic import GENERATORS
+from support import UNKNOWN_GENERATOR, each_kernel, implementations, looped
 
 from secagg import RangeError, Suite
 from secagg.arithmetic.binding import ffi, lib
-from secagg.arithmetic.implementations import forced
 from secagg.primitives.prg import stream
 
 VECTORS = Path(__file__).parents[1] / "vectors" / "arithmetic_vectors.json"
 KNOWN: list[dict[str, Any]] = json.loads(VECTORS.read_text())["stream"]
 SUITES = {"aes256ctr": Suite.AES256CTR, "chacha20": Suite.CHACHA20}
-FAMILIES = {Suite.AES256CTR: "aes", Suite.CHACHA20: "chacha"}
-BLOCKS = {Suite.AES256CTR: 16, Suite.CHACHA20: 64}
-REFERENCE = {Suite.AES256CTR: aes256_block, Suite.CHACHA20: chacha20_block}
+AES, CHACHA = Suite.AES256CTR.generator, Suite.CHACHA20.generator
 KEY = bytes(range(100, 132))
 
 # SP 800-38A, the key and plaintext of all AES-256 examples.
@@ -116,17 +113,17 @@ def openssl(suite: Suite, key: bytes, length: int, nonce: int, counter: int) -> 
 def test_sp_800_38a(implementation: str) -> None:
     """The counter-mode example, and the codebook examples block by block."""
     nonce, counter = 0xF0F1F2F3F4F5F6F7, 0xF8F9FAFBFCFDFEFF
-    keystream = stream(Suite.AES256CTR, NIST_KEY, 64, nonce, counter)
+    keystream = stream(AES, NIST_KEY, 64, nonce, counter)
     assert xor(keystream, NIST_PLAIN) == NIST_CTR
     for i in range(0, 64, 16):
         nonce, counter = (int.from_bytes(NIST_PLAIN[i + k : i + k + 8], "big") for k in (0, 8))
-        assert stream(Suite.AES256CTR, NIST_KEY, 16, nonce, counter) == NIST_ECB[i : i + 16]
+        assert stream(AES, NIST_KEY, 16, nonce, counter) == NIST_ECB[i : i + 16]
 
 
 @implementations("aes")
 def test_fips_197(implementation: str) -> None:
     """Appendix C.3 of the AES standard."""
-    block = stream(Suite.AES256CTR, bytes(range(32)), 16, 0x0011223344556677, 0x8899AABBCCDDEEFF)
+    block = stream(AES, bytes(range(32)), 16, 0x0011223344556677, 0x8899AABBCCDDEEFF)
     assert block.hex() == "8ea2b7ca516745bfeafc49904b496089"
 
 
@@ -135,7 +132,7 @@ def test_fips_197(implementation: str) -> None:
 def test_rfc_8439(implementation: str, name: str) -> None:
     """The block function's example and the keystreams of appendix A.1."""
     key, counter, nonce, keystream = RFC8439[name]
-    got = stream(Suite.CHACHA20, bytes.fromhex(key), 64, *original(counter, nonce))
+    got = stream(CHACHA, bytes.fromhex(key), 64, *original(counter, nonce))
     assert got.hex() == keystream
 
 
@@ -153,7 +150,7 @@ def test_rfc_8439_encryption(implementation: str) -> None:
         "5af90bbf74a35be6b40b8eedf2785e42874d"
     )
     at = original(1, "000000000000004a00000000")
-    assert xor(stream(Suite.CHACHA20, bytes(range(32)), len(text), *at), text) == sealed
+    assert xor(stream(CHACHA, bytes(range(32)), len(text), *at), text) == sealed
 
 
 @pytest.mark.parametrize("case", KNOWN, ids=lambda case: f"{case['suite']}-{case['counter']}")
@@ -161,10 +158,9 @@ def test_shared_vectors(case: dict[str, Any]) -> None:
     """The project's vectors, made by an implementation of its own, for every implementation."""
     suite, wanted = SUITES[case["suite"]], bytes.fromhex(case["bytes"])
     nonce, counter = int(case["nonce"]), int(case["counter"])
-    for name in family_named(FAMILIES[suite]).usable:
-        with forced(FAMILIES[suite], name):
-            got = stream(suite, bytes.fromhex(case["key"]), len(wanted), nonce, counter)
-            assert got == wanted
+    for _ in each_kernel(suite):
+        got = stream(suite.generator, bytes.fromhex(case["key"]), len(wanted), nonce, counter)
+        assert got == wanted
 
 
 # -- live oracles -----------------------------------------------------------------------------
@@ -174,23 +170,21 @@ words64 = st.integers(0, 2**64 - 1)
 lengths = st.one_of(st.integers(0, 300), st.integers(0, 5000))
 
 
-@given(st.sampled_from(Suite), keys, words64, words64, lengths)
+@given(st.sampled_from(list(SUITES.values())), keys, words64, words64, lengths)
 def test_openssl(suite: Suite, key: bytes, nonce: int, counter: int, length: int) -> None:
     """Any key, nonce, counter and length: OpenSSL's bytes, from every implementation."""
     counter -= max(0, counter % 2**32 + 512 - 2**32)  # where OpenSSL's counter does not wrap
     wanted = openssl(suite, key, length, nonce, counter)
-    for name in family_named(FAMILIES[suite]).usable:
-        with forced(FAMILIES[suite], name):
-            assert stream(suite, key, length, nonce, counter) == wanted
+    for _ in each_kernel(suite):
+        assert stream(suite.generator, key, length, nonce, counter) == wanted
 
 
-@pytest.mark.parametrize("suite", Suite)
+@pytest.mark.parametrize("suite", SUITES.values())
 def test_openssl_on_a_long_stream(suite: Suite) -> None:
     """A megabyte and some bytes, past every loop's unrolled part."""
     wanted = openssl(suite, KEY, 2**20 + 37, 5, 2**31 - 100)
-    for name in family_named(FAMILIES[suite]).usable:
-        with forced(FAMILIES[suite], name):
-            assert stream(suite, KEY, 2**20 + 37, 5, 2**31 - 100) == wanted
+    for _ in each_kernel(suite):
+        assert stream(suite.generator, KEY, 2**20 + 37, 5, 2**31 - 100) == wanted
 
 
 @pytest.mark.parametrize("suite", Suite)
@@ -201,14 +195,13 @@ def test_the_counter_carries_through_all_its_bits(suite: Suite, border: int) -> 
     At 2^64 the counter wraps to zero and leaves the nonce alone: the streams of two nonces never
     meet, and no caller reads so far.
     """
-    block, nonce = BLOCKS[suite], 2**64 - 2
+    reference, nonce = GENERATORS[suite], 2**64 - 2
     for before in (1, 2, 3, 5, 8, 17):
         start = border - before
         numbers = [(start + i) % 2**64 for i in range(40)]
-        wanted = b"".join(REFERENCE[suite](KEY, nonce, number) for number in numbers)
-        for name in family_named(FAMILIES[suite]).usable:
-            with forced(FAMILIES[suite], name):
-                assert stream(suite, KEY, 40 * block, nonce, start) == wanted, name
+        wanted = b"".join(reference.block(KEY, nonce, number) for number in numbers)
+        for name in each_kernel(suite):
+            assert stream(suite.generator, KEY, len(wanted), nonce, start) == wanted, name
 
 
 # -- use --------------------------------------------------------------------------------------
@@ -217,27 +210,28 @@ def test_the_counter_carries_through_all_its_bits(suite: Suite, border: int) -> 
 @pytest.mark.parametrize("suite", Suite)
 def test_a_stream_can_be_entered_at_any_block(suite: Suite) -> None:
     """A stream from block k is the whole stream without its first k blocks, of any length."""
-    block = BLOCKS[suite]
-    for name in family_named(FAMILIES[suite]).usable:
-        with forced(FAMILIES[suite], name):
-            whole = stream(suite, KEY, 50 * block, nonce=9)
-            for k in range(50):
-                assert stream(suite, KEY, 50 * block - k * block, 9, k) == whole[k * block :]
-            for length in range(3 * block):
-                assert stream(suite, KEY, length, nonce=9) == whole[:length]
+    block, generator = GENERATORS[suite].size, suite.generator
+    for _ in each_kernel(suite):
+        whole = stream(generator, KEY, 50 * block, nonce=9)
+        for k in range(50):
+            assert stream(generator, KEY, 50 * block - k * block, 9, k) == whole[k * block :]
+        for length in range(3 * block):
+            assert stream(generator, KEY, length, nonce=9) == whole[:length]
 
 
 @pytest.mark.parametrize("suite", Suite)
 def test_streams_differ(suite: Suite) -> None:
-    """Another suite, key bit, nonce or counter gives unrelated bytes."""
-    seen = {stream(other, KEY, 64) for other in Suite}
-    seen |= {stream(suite, KEY, 64, nonce=1 << i) for i in range(64)}
-    seen |= {stream(suite, KEY, 64, counter=1 << i) for i in range(3, 64)}
+    """Another generator, key bit, nonce or counter gives unrelated bytes."""
+    generator = suite.generator
+    others = {other.generator for other in Suite}
+    seen = {stream(other, KEY, 64) for other in others}
+    seen |= {stream(generator, KEY, 64, nonce=1 << i) for i in range(64)}
+    seen |= {stream(generator, KEY, 64, counter=1 << i) for i in range(3, 64)}
     for i in range(256):
         altered = bytearray(KEY)
         altered[i // 8] ^= 1 << i % 8
-        seen.add(stream(suite, bytes(altered), 64))
-    assert len(seen) == 2 + 64 + 61 + 256
+        seen.add(stream(generator, bytes(altered), 64))
+    assert len(seen) == len(others) + 64 + 61 + 256
 
 
 BAD: dict[str, tuple[int, bytes, int, int, int]] = {
@@ -249,8 +243,8 @@ BAD: dict[str, tuple[int, bytes, int, int, int]] = {
     "a nonce of 65 bits": (1, KEY, 16, 2**64, 0),
     "a negative counter": (2, KEY, 16, 0, -1),
     "a counter of 65 bits": (2, KEY, 16, 0, 2**64),
-    "suite 0": (0, KEY, 16, 0, 0),
-    "suite 3": (3, KEY, 16, 0, 0),
+    "generator 0": (0, KEY, 16, 0, 0),
+    "an unknown generator": (UNKNOWN_GENERATOR, KEY, 16, 0, 0),
 }
 
 
@@ -262,9 +256,13 @@ def test_arguments_out_of_range(what: str) -> None:
 
 
 def test_the_core_refuses_null_and_unknown() -> None:
-    """The C entry point checks by itself: no key, no output, a suite that does not exist."""
+    """The C entry point checks by itself: no key, no output, a generator that does not exist."""
     out = ffi.new("uint8_t[]", b"unchanged")
-    for suite, target, key in ((1, out, ffi.NULL), (1, ffi.NULL, KEY), (7, out, KEY)):
-        assert lib.sa_stream(suite, target, 9, key, 0, 0) == lib.SA_EARG
+    for generator, target, key in (
+        (AES, out, ffi.NULL),
+        (AES, ffi.NULL, KEY),
+        (UNKNOWN_GENERATOR, out, KEY),
+    ):
+        assert lib.sa_stream(generator, target, 9, key, 0, 0) == lib.SA_EARG
     assert ffi.string(out) == b"unchanged"
-    assert lib.sa_stream(1, ffi.NULL, 0, KEY, 0, 0) == lib.SA_OK
+    assert lib.sa_stream(AES, ffi.NULL, 0, KEY, 0, 0) == lib.SA_OK

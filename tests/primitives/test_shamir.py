@@ -142,7 +142,7 @@ def test_deal_is_the_reference_models(
     """Shares of two seeds: coefficients in the order of docs/WIRE.md, values of the model."""
     seeds = [seed_of("one", n), seed_of("two", n)]
     holders = list(range(n))
-    shares = deal(seeds, threshold, holders, suite, KEY)
+    shares = deal(seeds, threshold, holders, suite.generator, KEY)
     assert shares.shape == (n, 6)
     stream = mask(suite, KEY, 61, 0, 6 * (threshold - 1))
     rows = [stream[j * (threshold - 1) : (j + 1) * (threshold - 1)] for j in range(6)]
@@ -169,7 +169,7 @@ def test_a_seed_has_sixteen_bytes() -> None:
     assert limbs == [int.from_bytes(seed[a:b], "little") for a, b in ((0, 7), (7, 14), (14, 16))]
     for length in (0, 15, 17):
         with refused(ParameterError, Code.ARGUMENT, match=f"16 bytes, not {length}"):
-            deal([bytes(length)], 2, [0, 1], Suite.AES256CTR, KEY)
+            deal([bytes(length)], 2, [0, 1], Suite.AES256CTR.generator, KEY)
 
 
 # -- secrecy ----------------------------------------------------------------------------------
@@ -183,7 +183,7 @@ def test_fewer_shares_fit_every_secret(threshold: int, n: int) -> None:
     ones are exactly one set, every seed is equally likely.
     """
     seed = seed_of("true", n)
-    shares = deal([seed], threshold, range(n), Suite.CHACHA20, KEY)
+    shares = deal([seed], threshold, range(n), Suite.CHACHA20.generator, KEY)
     for other in (seed_of("other"), bytes(16), b"\xff" * 16):
         for few in combinations(range(n), threshold - 1):
             points = [i + 1 for i in few]
@@ -200,7 +200,7 @@ def test_one_share_fewer_rebuilds_something_else() -> None:
     """Taking t - 1 shares for all of them gives no seed, or a wrong one."""
     for number in range(50):
         seed = seed_of(number)
-        shares = deal([seed], 4, range(6), Suite.AES256CTR, seed_of("key", number) * 2)
+        shares = deal([seed], 4, range(6), Suite.AES256CTR.generator, seed_of("key", number) * 2)
         got = [interpolated([1, 2, 3], shares[:3, j].tolist(), 0) for j in range(3)]
         assert got != seed_limbs(seed)
 
@@ -215,7 +215,7 @@ def test_shares_look_uniform_whatever_the_seed() -> None:
         counts = np.zeros((6, 64))
         for number in range(2000):
             key = hashlib.sha256(f"{number}".encode()).digest()
-            shares = deal([seed], 2, [0, 6], Suite.AES256CTR, key)
+            shares = deal([seed], 2, [0, 6], Suite.AES256CTR.generator, key)
             for column, value in enumerate(shares.ravel().tolist()):
                 counts[column, value * 64 // P] += 1
         statistic = ((counts - 2000 / 64) ** 2 / (2000 / 64)).sum(axis=1)
@@ -249,7 +249,7 @@ def test_the_vectors_seeds(implementation: str, case: dict[str, Any]) -> None:
 def test_any_threshold_of_shares_in_any_order(implementation: str) -> None:
     """All subsets of at least t of six shares, and the reference model's answer."""
     seed, threshold = seed_of("subsets"), 3
-    shares = deal([seed], threshold, range(6), Suite.AES256CTR, KEY)
+    shares = deal([seed], threshold, range(6), Suite.AES256CTR.generator, KEY)
     for size in range(threshold, 7):
         for chosen in combinations(range(6), size):
             order = chosen[::-1] if sum(chosen) % 2 else chosen
@@ -266,7 +266,7 @@ def test_large_cohorts(implementation: str, n: int) -> None:
     threshold = 2 * n // 3 + 1
     holders = [3 * i + (i % 2) for i in range(n)]
     seeds = [seed_of(n, k) for k in range(5)]
-    shares = deal(seeds, threshold, holders, Suite.CHACHA20, KEY)
+    shares = deal(seeds, threshold, holders, Suite.CHACHA20.generator, KEY)
     judge = Judge(*seeds)
     got = Rebuilder(threshold, holders).rebuild(shares, judge)
     assert got == [Rebuilt(seed, ()) for seed in seeds]
@@ -282,7 +282,7 @@ def test_fewer_holders_than_the_threshold_are_refused() -> None:
 
 def test_a_seed_that_is_not_accepted_is_none() -> None:
     """Right shares of a seed that the caller does not want give nothing."""
-    shares = deal([seed_of(1), seed_of(2)], 2, range(4), Suite.AES256CTR, KEY)
+    shares = deal([seed_of(1), seed_of(2)], 2, range(4), Suite.AES256CTR.generator, KEY)
     judge = Judge(seed_of(1), seed_of("another"))
     got = Rebuilder(2, range(4)).rebuild(shares, judge)
     assert got == [Rebuilt(seed_of(1), ()), None]
@@ -308,7 +308,7 @@ def test_the_widest_limbs_are_a_seed() -> None:
     """A seed of ones has the largest limbs that there are."""
     seed = b"\xff" * 16
     assert seed_limbs(seed) == [2**56 - 1, 2**56 - 1, 2**16 - 1]
-    shares = deal([seed], 3, range(5), Suite.AES256CTR, KEY)
+    shares = deal([seed], 3, range(5), Suite.AES256CTR.generator, KEY)
     assert Rebuilder(3, range(5)).rebuild(shares, Judge(seed)) == [Rebuilt(seed, ())]
 
 
@@ -321,7 +321,7 @@ def test_what_was_rebuilt_does_not_print_the_seed() -> None:
 @pytest.mark.parametrize("bad", [P, P + 1, 2**61, 2**63, 2**64 - 1])
 def test_shares_outside_the_field_are_refused(bad: int) -> None:
     """unpack_shares lets none through; if one came all the same, it is a RangeError."""
-    shares = deal([seed_of(1)], 2, range(4), Suite.AES256CTR, KEY)
+    shares = deal([seed_of(1)], 2, range(4), Suite.AES256CTR.generator, KEY)
     shares[2, 1] = bad
     with pytest.raises(RangeError):
         Rebuilder(2, range(4)).rebuild(shares, Judge(seed_of(1)))
@@ -370,7 +370,7 @@ def test_wrong_shares_are_corrected_and_named(
     count = threshold + spare
     holders = [2 * i + 3 for i in range(count)]
     seed = seed_of(threshold, spare)
-    shares = deal([seed], threshold, holders, Suite.AES256CTR, KEY)
+    shares = deal([seed], threshold, holders, Suite.AES256CTR.generator, KEY)
     rebuilder = Rebuilder(threshold, holders)
     for errors in range(spare // 2 + 1):
         places = [*range(errors)], [*range(count - errors, count)], [*range(0, 2 * errors, 2)]
@@ -392,7 +392,7 @@ def test_one_wrong_share_of_one_too_many(
     """With r = t + 1 no code corrects; leaving one out does, as the caller knows the seed."""
     count = threshold + 1
     seed = seed_of("one", threshold)
-    shares = deal([seed], threshold, range(count), Suite.AES256CTR, KEY)
+    shares = deal([seed], threshold, range(count), Suite.AES256CTR.generator, KEY)
     rebuilder = Rebuilder(threshold, range(count))
     for row in range(count):
         for how in WAYS[: 4 if threshold > 1 else 3]:
@@ -406,7 +406,7 @@ def test_one_wrong_share_of_one_too_many(
 def test_one_wrong_share_of_no_spare_is_refused() -> None:
     """With r = t there is nothing to correct with: whatever comes out is not accepted."""
     seed = seed_of("none")
-    shares = deal([seed], 4, range(4), Suite.AES256CTR, KEY)
+    shares = deal([seed], 4, range(4), Suite.AES256CTR.generator, KEY)
     for row in range(4):
         for how in WAYS:
             bad = spoiled(shares, [row], how, [0, 1, 2])
@@ -422,7 +422,7 @@ def test_more_wrong_shares_never_give_a_wrong_seed(
     """Beyond half the redundancy: None, and never a seed that the caller would not accept."""
     threshold, count = 3, 3 + spare
     seed = seed_of("more", spare)
-    shares = deal([seed], threshold, range(count), Suite.CHACHA20, KEY)
+    shares = deal([seed], threshold, range(count), Suite.CHACHA20.generator, KEY)
     least = 2 if spare == 1 else spare // 2 + 1
     for errors in range(least, count + 1):
         bad = spoiled(shares, range(errors), how, [0, 1, 2])
@@ -440,7 +440,7 @@ def test_errors_of_different_limbs_count_together(spare: int) -> None:
     """Each limb alone could be corrected, but so many liars are more than the bound allows."""
     threshold, count, most = 4, 4 + spare, spare // 2
     seed = seed_of("limbs", spare)
-    shares = deal([seed], threshold, range(count), Suite.AES256CTR, KEY)
+    shares = deal([seed], threshold, range(count), Suite.AES256CTR.generator, KEY)
     bad = spoiled(spoiled(shares, range(most), "random", [0]), [most], "random", [1])
     assert Rebuilder(threshold, range(count)).rebuild(bad, Judge(seed)) == [None]
     shared = spoiled(spoiled(shares, range(most), "random", [0]), [0], "random", [1, 2])
@@ -453,8 +453,8 @@ def test_liars_who_agree_on_another_seed_are_refused(spare: int) -> None:
     """Enough liars to outvote the others decode to their own seed, which is not accepted."""
     threshold, count = 3, 3 + spare
     seed, planted = seed_of("true"), seed_of("planted")
-    shares = deal([seed], threshold, range(count), Suite.AES256CTR, KEY)
-    theirs = deal([planted], threshold, range(count), Suite.AES256CTR, seed_of("key") * 2)
+    shares = deal([seed], threshold, range(count), Suite.AES256CTR.generator, KEY)
+    theirs = deal([planted], threshold, range(count), Suite.AES256CTR.generator, seed_of("key") * 2)
     for liars in range(spare // 2 + 1, count + 1):
         bad = shares.copy()
         bad[:liars] = theirs[:liars]
@@ -472,7 +472,7 @@ def test_seeds_are_independent() -> None:
     """Different errors in several seeds: each is corrected, refused or left on its own."""
     threshold, count = 3, 7
     seeds = [seed_of("many", k) for k in range(5)]
-    shares = deal(seeds, threshold, range(count), Suite.AES256CTR, KEY)
+    shares = deal(seeds, threshold, range(count), Suite.AES256CTR.generator, KEY)
     bad = spoiled(shares, [6], "random", [0])
     bad = spoiled(bad, [0, 3], "plus one", [6, 7, 8])
     bad = spoiled(bad, [1, 2, 4], "random", [9])
@@ -495,7 +495,7 @@ def test_any_errors(data: st.DataObject) -> None:
     )
     seed = data.draw(st.binary(min_size=16, max_size=16))
     key = data.draw(st.binary(min_size=32, max_size=32))
-    shares = deal([seed], threshold, holders, Suite.AES256CTR, key)
+    shares = deal([seed], threshold, holders, Suite.AES256CTR.generator, key)
     rows = data.draw(st.sets(st.integers(0, count - 1)))
     bad = shares.copy()
     for row in rows:
@@ -528,7 +528,7 @@ def test_packing_is_the_reference_models(rows: list[tuple[int, int, int]]) -> No
 
 def test_packing_takes_many_seeds_a_row() -> None:
     """A row of two seeds is packed as one share after the other."""
-    shares = deal([seed_of(1), seed_of(2)], 2, range(3), Suite.AES256CTR, KEY)
+    shares = deal([seed_of(1), seed_of(2)], 2, range(3), Suite.AES256CTR.generator, KEY)
     assert pack_shares(shares) == packed_by_hand(shares.reshape(-1, 3).tolist())
     column = np.asfortranarray(shares)
     assert pack_shares(column) == pack_shares(shares)

@@ -1,12 +1,12 @@
 """Numbers: primes, streams, masks, packing, shares and quantization (docs/WIRE.md)."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from functools import cache
 
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
-AES, CHACHA = 1, 2  # WIRE.md "Parameters": suite
 Share = tuple[int, int, int]
 LIMBS = (slice(0, 7), slice(7, 14), slice(14, 16))  # WIRE.md "Shares"
 SHARE_BITS = 61
@@ -29,6 +29,17 @@ def is_prime(n: int) -> bool:
 def prime(bits: int) -> int:
     """WIRE.md "Values": p(b), the largest prime below 2^b."""
     return next(n for n in range((1 << bits) - 1, 1, -1) if is_prime(n))
+
+
+@dataclass(frozen=True)
+class Generator:
+    """What makes the streams of a suite: a block for (key, nonce, counter), and its bytes."""
+
+    block: Callable[[bytes, int, int], bytes]
+    size: int
+
+
+GENERATORS: dict[int, Generator] = {}  # by suite, WIRE.md "Streams"
 
 
 def chacha20_block(key: bytes, nonce: int, counter: int) -> bytes:
@@ -58,23 +69,28 @@ def chacha20_block(key: bytes, nonce: int, counter: int) -> bytes:
     return b"".join(w.to_bytes(4, "little") for w in words)
 
 
+GENERATORS[2] = Generator(chacha20_block, 64)
+
+
 def aes256_block(key: bytes, nonce: int, counter: int) -> bytes:
     """One block of AES-256 in counter mode, its input being `nonce || counter` in big-endian."""
     ecb = Cipher(algorithms.AES256(key), modes.ECB()).encryptor()  # noqa: S305
     return ecb.update(nonce.to_bytes(8, "big") + counter.to_bytes(8, "big"))
 
 
+GENERATORS[1] = Generator(aes256_block, 16)
+
+
 def stream(suite: int, key: bytes, nonce: int, counter: int, nbytes: int) -> bytes:
     """WIRE.md "Streams": `nbytes` bytes from the beginning of block `counter`."""
-    block, size = {AES: (aes256_block, 16), CHACHA: (chacha20_block, 64)}[suite]
-    blocks = range(counter, counter + -(-nbytes // size))
-    return b"".join(block(key, nonce, c) for c in blocks)[:nbytes]
+    generator = GENERATORS[suite]
+    blocks = range(counter, counter + -(-nbytes // generator.size))
+    return b"".join(generator.block(key, nonce, c) for c in blocks)[:nbytes]
 
 
 def words(suite: int, key: bytes, nonce: int, width: int, start: int, count: int) -> list[int]:
     """Words start .. start + count - 1, of `width` bytes, of the stream at `nonce`."""
-    block = {AES: 16, CHACHA: 64}[suite]
-    counter, skip = divmod(start * width, block)
+    counter, skip = divmod(start * width, GENERATORS[suite].size)
     data = stream(suite, key, nonce, counter, skip + count * width)[skip:]
     return [int.from_bytes(data[i : i + width], "little") for i in range(0, len(data), width)]
 

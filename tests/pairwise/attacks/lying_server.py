@@ -328,7 +328,7 @@ class Liar:
             signs.append(derivation.pairwise_sign(victim, peer))
         field = Field(self.params.field_bits)
         vector = field.unpack(self.inputs[victim].packed, self.params.vector_length)
-        field.accumulate(vector, mask_keys, [-sign for sign in signs], self.params.suite)
+        field.accumulate(vector, mask_keys, [-sign for sign in signs], self.params.suite.generator)
         low = self.params.format.low  # type: ignore[union-attr]
         return [int(element) + low for element in vector]
 

@@ -141,6 +141,6 @@ def split_survivors() -> str:
         for peer, secret in masks.items():
             own.append(derivation.pairwise_key(secret, liar.h1, peer, party, liar.entries))
             signs.append(-derivation.pairwise_sign(party, peer))
-        field.accumulate(total, own, signs, liar.params.suite)
+        field.accumulate(total, own, signs, liar.params.suite.generator)
     found = [int(element) - 2000 for element in total]
     return "recovered the sum of two" if found == expected_sum((0, 1)) else "wrong"

@@ -108,7 +108,7 @@ def dealt_shares(setup: ClientSetup, members: tuple[int, ...]) -> dict[bytes, tu
     source, params = randomness_of(setup), setup.round.params
     source.drawn = 3
     key = source(KEY_BYTES)
-    table = shamir.deal(seeds_of(setup), params.threshold, members, params.suite, key)
+    table = shamir.deal(seeds_of(setup), params.threshold, members, params.suite.generator, key)
     packed, size = shamir.pack_shares(table), shamir.SHARE_BYTES
     return {
         packed[size * (2 * row + own) : size * (2 * row + own + 1)]: (bool(own), holder)

@@ -173,7 +173,7 @@ class Knowledge:
                 if peer != party and self._open(party, peer):
                     own.append(self._mask_key(party, peer))
                     signs.append(-derivation.pairwise_sign(party, peer))
-            space.accumulate(total, own, signs, params.suite)
+            space.accumulate(total, own, signs, params.suite.generator)
         low: int = params.format.low  # type: ignore[union-attr]
         return [(int(x) + low * len(parties)) % space.modulus for x in total]
 
