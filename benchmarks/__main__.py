@@ -50,7 +50,6 @@ def run_protocol(options: argparse.Namespace) -> int:
         length,
         options.dropout,
         options.bits,
-        options.seed,
         mode,
         options.degree,
         progress,
@@ -77,7 +76,7 @@ def run_protocol(options: argparse.Namespace) -> int:
 
 def run_modes(options: argparse.Namespace) -> int:
     """Both modes side by side; code 1 if malicious mode costs more than the bound."""
-    measured = modes.compare(options.clients, options.length, options.rounds, options.seed)
+    measured = modes.compare(options.clients, options.length, options.rounds)
     print(machine())
     print(
         f"\none client of {options.clients} x {options.length:,} coordinates, "
@@ -225,7 +224,6 @@ def main() -> int:
     for command in (one_round, both):
         command.add_argument("--clients", type=int, default=100)
         command.add_argument("--length", type=int, default=100_000)
-        command.add_argument("--seed", type=int, default=0)
     for command in (core, one_round, large, peers, published, bounds):
         command.add_argument("--quick", action="store_true", help="small, to see that it works")
     for command in (core, one_round, large, peers, published):

@@ -97,7 +97,7 @@ def rows(sizes: Sequence[tuple[int, int]]) -> Iterator[Row]:
             VECTORS * vector + EDGE_BYTES * edges,
             "<= 1",
         )
-        recording, _ = record(clients, length, 0, Mode.SEMI_HONEST)
+        recording, _ = record(clients, length, Mode.SEMI_HONEST)
         yield hold(
             f"client's peak growth, {size}",
             peak(partial(client_replay, recording)),

@@ -60,7 +60,6 @@ class Member:
 
     agreed: Round
     party: int
-    seed: int
     identity: Identity | None
     directory: Directory | None
 
@@ -70,7 +69,7 @@ class Member:
             self.agreed,
             self.party,
             Policy(),
-            np.random.default_rng((self.seed, self.party)).bytes,
+            np.random.default_rng((1, self.party)).bytes,
             identity=self.identity,
             directory=self.directory,
             ledger=MemoryLedger() if self.identity else None,
@@ -152,9 +151,9 @@ def _identity(seed: bytes) -> Identity:
     return Identity.generate(lambda _size: seed)
 
 
-def record(clients: int, length: int, seed: int, mode: Mode) -> tuple[Recording, bytes]:
+def record(clients: int, length: int, mode: Mode) -> tuple[Recording, bytes]:
     """Plays a round in which everybody stays; gives one client's part and its signing key."""
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     values = rng.uniform(-8, 8, length).astype(np.float32)
     form = secagg.FixedPoint(clip=8.0, bits=20)
     agreed = secagg.Params(clients, length, form, mode=mode).round()
@@ -168,8 +167,7 @@ def record(clients: int, length: int, seed: int, mode: Mode) -> tuple[Recording,
             (f"party-{party}", signer.verify_key) for party, signer in enumerate(signers)
         )
     members = [
-        Member(agreed, party, seed, identity, directory)
-        for party, identity in enumerate(identities)
+        Member(agreed, party, identity, directory) for party, identity in enumerate(identities)
     ]
     cohort = Cohort(
         secagg.Server(agreed, directory),
@@ -226,10 +224,10 @@ def _body(payload: bytes) -> Reader:
     return reader
 
 
-def compare(clients: int, length: int, rounds: int, seed: int = 0) -> Comparison:
+def compare(clients: int, length: int, rounds: int) -> Comparison:
     """Measures one client in both modes and its bare signatures, in turns."""
-    semi_honest, _ = record(clients, length, seed, Mode.SEMI_HONEST)
-    malicious, key = record(clients, length, seed, Mode.MALICIOUS)
+    semi_honest, _ = record(clients, length, Mode.SEMI_HONEST)
+    malicious, key = record(clients, length, Mode.MALICIOUS)
     bare = signatures_of(malicious, key)
     measured = Comparison([], [], [], len(bare.made), len(bare.verified))
     for _ in range(rounds):

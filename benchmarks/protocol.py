@@ -36,7 +36,6 @@ def measure(
     length: int,
     dropout: float,
     bits: int,
-    seed: int,
     mode: secagg.Mode,
     degree: int,
     say: Say,
@@ -46,7 +45,7 @@ def measure(
     With a degree the graph is sparse, for `CORRUPT` of the clients as colluders. `say` takes each
     of the `steps`.
     """
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     updates = [rng.uniform(-8, 8, length).astype(np.float32) for _ in range(clients)]
     lost = rng.choice(clients, round(clients * dropout), replace=False)
     form = secagg.FixedPoint(clip=8.0, bits=bits)

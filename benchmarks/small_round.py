@@ -87,7 +87,7 @@ class BareCalls:
 def rows(rounds: int) -> Iterator[Row]:
     """One row a mode; CPU time."""
     for mode in (Mode.MALICIOUS, Mode.SEMI_HONEST):
-        recording, _ = record(CLIENTS, LENGTH, 0, mode)
+        recording, _ = record(CLIENTS, LENGTH, mode)
         bare = BareCalls(recording)
         calls = ", ".join(f"{count} {kind}" for kind, count in sorted(bare.count.items()))
         yield compare(

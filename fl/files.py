@@ -29,7 +29,9 @@ def check_writable(path: Path) -> None:
 def write_whole(path: Path, data: bytes) -> None:
     """Writes a file in one move: readers see the old content or the new, never a part.
 
-    Devices and pipes (/dev/stdout) are written to as they are.
+    Devices and pipes (/dev/stdout) are written to as they are. Unlike the files in which `secagg`
+    keeps keys and claims, an output has the mode that the umask gives it, goes where a link points,
+    and is not synced to the disk.
 
     Raises:
         OSError: it cannot be written; what was there is as it was.

@@ -102,7 +102,7 @@ def test_protocol_says_how_far_it_is(
     before = log.level, list(log.handlers)
     for mode in Mode:
         said: list[str] = []
-        protocol.measure(6, 10, 0.2, 8, 0, mode, 0, said.append)
+        protocol.measure(6, 10, 0.2, 8, mode, 0, said.append)
         assert len(said) == protocol.steps(mode)
         assert said[-1] == "completed"
     assert (log.level, log.handlers) == before
@@ -330,7 +330,7 @@ def test_bare_calls_of_a_small_round(monkeypatch: pytest.MonkeyPatch, modes: Mod
         (Mode.SEMI_HONEST, 0, 3 * (n - 1) + 11),
         (Mode.MALICIOUS, 3 + (n - 1) + t, 4 * n + 11),
     ):
-        recording, _ = modes.record(n, 20, 0, mode)
+        recording, _ = modes.record(n, 20, mode)
         count = small_round.BareCalls(recording).count
         assert count["X25519"] == 2 * n  # two keys, two agreements with each other
         assert count["AEAD"] == 2 * (n - 1)
@@ -443,7 +443,7 @@ def test_the_signatures_are_those_of_the_client(
     modes: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What is timed alone is what the client makes and verifies, one by one and no more."""
-    recording, key = modes.record(7, 50, 0, Mode.MALICIOUS)
+    recording, key = modes.record(7, 50, Mode.MALICIOUS)
     bare = modes.signatures_of(recording, key)
     made, verified = [], []
     true_sign, true_verify = sign.sign, sign.verify

@@ -38,9 +38,9 @@ class Case:
     mean: NDArray[np.float64]
 
     @classmethod
-    def random(cls, clients: int, length: int, dropout: float, seed: int = 0) -> "Case":
+    def random(cls, clients: int, length: int, dropout: float) -> "Case":
         """Uniform values and weights; a fraction of the clients is lost."""
-        rng = np.random.default_rng(seed)
+        rng = np.random.default_rng(0)
         updates = [rng.uniform(-CLIP, CLIP, length).astype(np.float32) for _ in range(clients)]
         weights = rng.integers(1, MAX_WEIGHT, clients, endpoint=True).tolist()
         lost = frozenset(rng.choice(clients, round(clients * dropout), replace=False).tolist())

@@ -1,4 +1,4 @@
-"""Small files that must be whole, or private: written at once, read with their rights checked."""
+"""Small files that are whole and have the right owner and mode, when written and when read."""
 
 import os
 import stat
@@ -7,6 +7,7 @@ from typing import Final, NamedTuple
 
 from ..codes import Code
 from ..errors import IdentityError
+from ..files import atomic_file
 from ..primitives.secret import Secret
 
 PRIVATE: Final = 0o600
@@ -46,25 +47,15 @@ def write_file(path: Path, content: Secret, mode: int, *, overwrite: bool) -> No
     Raises:
         IdentityError: the file exists (and is as it was), or cannot be written.
     """
-    draft = path.parent / f".secagg-{os.urandom(8).hex()}"
     try:
-        try:
-            with open(draft, "xb", opener=_create) as stream:
-                os.fchmod(stream.fileno(), mode)
-                stream.write(content.expose())
-                stream.flush()
-                os.fsync(stream.fileno())
-            if overwrite:
-                draft.replace(path)
-            else:
-                path.hardlink_to(draft)  # fails where the name is taken
-        finally:
-            draft.unlink(missing_ok=True)
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        with (
+            atomic_file(path, overwrite=overwrite) as draft,
+            open(draft, "xb", opener=_create) as stream,
+        ):
+            os.fchmod(stream.fileno(), mode)
+            stream.write(content.expose())
+            stream.flush()
+            os.fsync(stream.fileno())
     except FileExistsError:
         raise IdentityError(
             f"{path}: exists already; move it away, or ask to overwrite it", Code.EXISTS

@@ -9,6 +9,7 @@ from typing import Final
 
 from ..codes import Code
 from ..errors import StateError
+from ..files import atomic_file
 from .ledger import Once
 
 _SECONDS_TO_WAIT: Final = 10.0
@@ -70,17 +71,15 @@ class SqliteLedger:
                 )
 
     def _make(self) -> None:
-        """Gives the file its name when it is whole and closed: nobody sees it before."""
-        draft = self._path.with_name(f".secagg-{os.urandom(8).hex()}")
-        try:
+        """Makes the file; nobody sees it before it is whole and closed."""
+        with (
+            suppress(FileExistsError),  # somebody else was faster
+            atomic_file(self._path, overwrite=False) as draft,
+        ):
             os.close(os.open(draft, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
             with _transaction(draft) as connection:
                 for statement in _MAKE:
                     connection.execute(statement)
-            with suppress(FileExistsError):  # somebody else was faster
-                self._path.hardlink_to(draft)
-        finally:
-            draft.unlink(missing_ok=True)
 
     def claim(self, what: Once, key: bytes) -> bool:
         """See `Ledger`.

@@ -82,7 +82,7 @@ def work(options: argparse.Namespace) -> tuple[Selection, list[Site]]:
     if content["suite"] != options.suite or content["state"] != digests():
         sys.exit(f"{options.data} is of another suite or other sources: run `cover`")
     all_sites = [*python_sites.sites(ROOT), *c_sites.sites(ROOT)]
-    sites = resolved(stored(options.table), all_sites)
+    sites = resolved(stored(TABLE), all_sites)
     return Selection(content["seconds"], content["lines"]), sites
 
 
@@ -179,7 +179,7 @@ def table(options: argparse.Namespace) -> None:
     def code(text: str) -> str:
         return "`" + (text if len(text) <= 100 else text[:97] + "...").replace("`", "'") + "`"
 
-    found, names = [results(path) for path in options.results], stored(options.table)
+    found, names = [results(path) for path in options.results], stored(TABLE)
     titles = ["no.", "where", "change", *("caught before by", "caught after by")[: len(found)]]
     rows = [titles, ["---"] * len(titles)]
     for number, name in enumerate(names, 1):
@@ -203,7 +203,6 @@ def main() -> None:
     parser.add_argument("--results", type=Path, help="JSON lines that `run` adds to")
     parser.add_argument("--suite", default="", metavar="ARGS", help="which tests: for pytest")
     parser.add_argument("--jobs", type=int, default=2, help="processes side by side")
-    parser.add_argument("--table", type=Path, default=TABLE, help="names of the mutants")
     options = parser.parse_intermixed_args()
     if options.command == "table":
         options.results = options.before_after

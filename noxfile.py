@@ -1,0 +1,236 @@
+"""What developers and CI run. `nox` does what every change needs; `nox -l` lists all sessions.
+
+Sessions use the environment that nox itself runs in, where the dev extra is installed; only `build`
+makes one of its own. Arguments after `--` go to pytest: `nox -s tests -- --level long -k field`.
+"""
+
+import os
+import re
+import shlex
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import nox
+from nox.command import CommandFailed
+
+nox.options.default_venv_backend = "none"
+nox.options.sessions = ["lint", "types", "contract", "tests"]
+
+ROOT = Path(__file__).resolve().parent
+CC = os.environ.get("CC", "gcc")
+PYTEST = ("-m", "pytest", "-q", "-n", "2")
+
+# Documents that the sources print.
+PRINTED = {"docs/CODES.md": "secagg.codes", "docs/STATES.md": "secagg.pairwise.transitions"}
+
+# Prints the implementations that are neither portable nor the fastest, as choices for
+# `--implementation`: first the second of every family, then the third and so on.
+BETWEEN = """
+from secagg.arithmetic.implementations import families
+between = [family.usable[1:-1] for family in families()]
+for place in range(max(map(len, between))):
+    print(",".join(
+        f"{family.name}={names[min(place, len(names) - 1)]}"
+        for family, names in zip(families(), between)
+        if names
+    ))
+"""
+
+IS_SANITIZED = """
+import pathlib, sys
+import secagg.arithmetic.binding
+maps = pathlib.Path("/proc/self/maps").read_text()
+assert pathlib.Path(secagg.__file__).is_relative_to(sys.argv[1]), secagg.__file__
+assert "libasan" in maps and "libubsan" in maps, "the module is not sanitized"
+"""
+OVERRUN = "from secagg.arithmetic.binding import ffi, lib; lib.sa_wipe(ffi.new('uint8_t[8]'), 9)"
+
+
+def python(session: nox.Session, *arguments: str | Path, **options: Any) -> str:
+    """Runs Python of the environment that nox runs in; returns its output if it is `silent`."""
+    return str(session.run(sys.executable, *arguments, external=True, **options))
+
+
+def compiler(session: nox.Session, *arguments: str) -> str:
+    """Returns what the C compiler answers."""
+    return str(session.run(*shlex.split(CC), *arguments, external=True, silent=True)).strip()
+
+
+def native_program(session: nox.Session, cc: str, *arguments: str) -> None:
+    """Compiles the C core with its known-answer program, warnings as errors, and runs it."""
+    python(session, "tests/native/run.py", "--cc", cc, *arguments)
+
+
+@contextmanager
+def copy_of_sources(session: nox.Session) -> Iterator[Path]:
+    """Makes a copy of what git would commit and stays in it for the block."""
+    listed = str(
+        session.run(
+            *(
+                "git",
+                "ls-files",
+                "-z",
+                "--cached",
+                "--others",
+                "--exclude-standard",
+                "--deduplicate",
+            ),
+            external=True,
+            silent=True,
+            log=False,
+        )
+    )
+    with tempfile.TemporaryDirectory(prefix="secagg-") as folder:
+        copy = Path(folder, "secagg")
+        for name in filter(None, listed.split("\0")):
+            if (ROOT / name).exists():  # else it is deleted, but not yet committed
+                (copy / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(ROOT / name, copy / name)
+        with session.chdir(copy):
+            yield copy
+
+
+# ---- for every change --------------------------------------------------------------------
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Lints the sources and checks their format."""
+    python(session, "-m", "ruff", "check")
+    python(session, "-m", "ruff", "format", "--check")
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """Checks types."""
+    python(session, "-m", "mypy")
+
+
+@nox.session
+def contract(session: nox.Session) -> None:
+    """Checks which room imports which."""
+    linter = Path(sys.executable).with_name("lint-imports")
+    session.run(linter, "--no-logo", "--no-cache", external=True)
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """Runs the tests, at level quick unless `--level` says otherwise."""
+    python(session, *PYTEST, *session.posargs)
+
+
+# ---- when it is needed -------------------------------------------------------------------
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """Writes the documents that the sources print."""
+    for document, module in PRINTED.items():
+        text = python(
+            session,
+            *("-c", f"from {module} import document; print(document(), end='')"),
+            silent=True,
+        )
+        (ROOT / document).write_text(text)
+
+
+@nox.session
+def core(session: nox.Session) -> None:
+    """Compiles and runs the C core's tests, for any machine and for this one."""
+    native_program(session, CC)
+    # As who builds for one machine only: the compiler then may put wider code into any kernel.
+    native_program(session, f"{CC} -march=native")
+
+
+@nox.session
+def aarch64(session: nox.Session) -> None:
+    """Runs the C core's tests for aarch64; needs gcc-aarch64-linux-gnu and qemu-user."""
+    native_program(session, "aarch64-linux-gnu-gcc", "--run", "qemu-aarch64", "--static")
+
+
+@nox.session
+def coverage(session: nox.Session) -> None:
+    """Runs level long on portable kernels and reports which lines of Python ran."""
+    with tempfile.TemporaryDirectory() as folder:
+        env = {"COVERAGE_FILE": f"{folder}/data"}
+        failed = False
+        try:
+            words = ("--level", "long", "--implementation", "portable", "--durations=15")
+            python(session, "-m", "coverage", "run", *PYTEST, *words, *session.posargs, env=env)
+        except CommandFailed:
+            failed = True  # the report still tells what ran
+        python(session, "-m", "coverage", "combine", "-q", env=env)
+        report = ("-m", "coverage", "report")
+        for part in ("secagg", "fl"):
+            total = python(
+                session,
+                *(*report, f"--include={part}/*", "--format=total", "--precision=1"),
+                env=env,
+                silent=True,
+                success_codes=[0, 2],  # 2: below the bound, as the report says next
+            )
+            session.log(f"{part}, branch coverage in percent: {total.strip()}")
+        python(session, *report, "--skip-covered", "--show-missing", env=env)
+        if failed:
+            session.error("tests failed")
+
+
+@nox.session
+def kernels(session: nox.Session) -> None:
+    """Runs level long on the kernels between the portable and the fastest ones."""
+    for choice in python(session, "-c", BETWEEN, silent=True, log=False).split():
+        python(session, *PYTEST, "--level", "long", "--implementation", choice, *session.posargs)
+
+
+@nox.session
+def sanitizers(session: nox.Session) -> None:
+    """Runs the C core's tests and level quick under AddressSanitizer and UBSan, in a copy."""
+    native_program(session, CC, "--sanitize")
+    with copy_of_sources(session) as copy:
+        options = {"env": {"SECAGG_SANITIZE": "1"}, "silent": True}
+        python(session, "setup.py", "-q", "build_ext", "--inplace", **options)
+        # Pytest swallows what is printed before a crash: ASan writes files, and for UBSan, which
+        # cannot here, --capture=sys lets the C level through. Python itself leaks at exit. The C++
+        # library is loaded as well, or ASan does not know what matplotlib throws.
+        reports = copy.with_name("reports")
+        reports.mkdir()
+        preloaded = "libasan.so", "libstdc++.so.6"
+        env = {
+            "PYTHONPATH": str(copy),  # before the installed one
+            "PYTHONMALLOC": "malloc",
+            "ASAN_OPTIONS": f"detect_leaks=0:log_path={reports}/asan",
+            "LD_PRELOAD": " ".join(compiler(session, f"-print-file-name={n}") for n in preloaded),
+        }
+        python(session, "-c", IS_SANITIZED, copy, env=env, log=False)
+        python(session, "-c", OVERRUN, env=env, success_codes=[1], log=False)  # a planted fault
+        if not any("heap-buffer-overflow" in file.read_text() for file in reports.iterdir()):
+            session.error("AddressSanitizer misses a write behind the end")
+        for file in reports.iterdir():
+            file.unlink()
+        # Without programs of their own and what measures: they ask nothing new of the core.
+        ignored = ("packaging", "command_line", "benchmarks")
+        words = ("--capture=sys", *(f"--ignore=tests/test_{name}.py" for name in ignored))
+        try:
+            python(session, *PYTEST, *words, *session.posargs, env=env)
+        except CommandFailed:
+            for file in sorted(reports.iterdir()):
+                lines = file.read_text(errors="replace").splitlines()
+                told = [line for line in lines if re.search(r"ERROR: |#\d+ .* native/", line)]
+                session.warn("\n".join(told[:60]))
+            raise
+
+
+@nox.session(venv_backend="venv", reuse_venv=False)
+def build(session: nox.Session) -> None:
+    """Builds the packages of a release into dist/ and tries the wheel in a fresh environment."""
+    shutil.rmtree(ROOT / "dist", ignore_errors=True)
+    python(session, "-m", "build", "--outdir", "dist")
+    (wheel,) = (ROOT / "dist").glob("*.whl")
+    session.install(str(wheel))
+    with session.chdir(session.create_tmp()):  # or the sources would be imported
+        session.run("python", "-m", "secagg")

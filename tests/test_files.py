@@ -1,0 +1,88 @@
+"""Files that are whole or not there: what `secagg.files` promises to those that write them."""
+
+import os
+import stat
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from secagg.files import atomic_file
+
+
+def write(
+    path: Path, content: str, *, overwrite: bool, meanwhile: Callable[[], object] = bool
+) -> None:
+    """Writes a file, and has something else happen before the block ends."""
+    with atomic_file(path, overwrite=overwrite) as draft:
+        assert draft.parent == path.parent
+        assert not draft.exists()
+        draft.write_text(content)
+        meanwhile()
+
+
+def interrupt() -> None:
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_file_gets_its_name_when_it_is_whole(memory_path: Path, overwrite: bool) -> None:
+    path, seen = memory_path / "file", list[bool]()
+    write(path, "new", overwrite=overwrite, meanwhile=lambda: seen.append(path.exists()))
+    assert seen == [False]
+    assert path.read_text() == "new"
+    assert list(memory_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+@pytest.mark.parametrize("old", ["old", None])
+def test_a_block_that_fails_changes_nothing(
+    memory_path: Path, old: str | None, overwrite: bool
+) -> None:
+    path = memory_path / "file"
+    if old is not None:
+        path.write_text(old)
+    before = list(memory_path.iterdir())
+    with pytest.raises(KeyboardInterrupt):
+        write(path, "half", overwrite=overwrite, meanwhile=interrupt)
+    assert list(memory_path.iterdir()) == before
+    assert old is None or path.read_text() == old
+
+
+def test_a_name_that_is_taken(memory_path: Path) -> None:
+    """Also while the block runs, and by a link that leads nowhere."""
+    path, link = memory_path / "file", memory_path / "link"
+    link.symlink_to(memory_path / "nowhere")
+    with pytest.raises(FileExistsError):
+        write(path, "mine", overwrite=False, meanwhile=lambda: path.write_text("faster"))
+    with pytest.raises(FileExistsError):
+        write(link, "mine", overwrite=False)
+    assert path.read_text() == "faster"
+    assert {each.name for each in memory_path.iterdir()} == {"file", "link"}
+    write(path, "mine", overwrite=True)
+    assert path.read_text() == "mine"
+
+
+def test_a_link_is_replaced_not_followed(memory_path: Path) -> None:
+    target, link = memory_path / "target", memory_path / "link"
+    target.write_text("old")
+    link.symlink_to(target)
+    write(link, "new", overwrite=True)
+    assert (target.read_text(), link.read_text(), link.is_symlink()) == ("old", "new", False)
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_the_name_is_on_the_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, overwrite: bool
+) -> None:
+    """The folder is synced when it has the name."""
+    path, synced = tmp_path / "file", list[bool]()
+
+    def fsync(file: int) -> None:
+        assert stat.S_ISDIR(os.fstat(file).st_mode)
+        assert os.path.samestat(os.fstat(file), tmp_path.stat())
+        synced.append(path.exists())
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    write(path, "new", overwrite=overwrite)
+    assert synced == [True]

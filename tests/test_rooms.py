@@ -1,0 +1,189 @@
+"""The contract of rooms: it holds, and whatever breaks it is found.
+
+`[tool.importlinter]` in pyproject.toml says which room may import which; this file says what the
+import linter cannot. Both are tried on copies of the tree with one violation planted in each.
+"""
+
+import ast
+import json
+import os
+import re
+import shutil
+import sys
+import tomllib
+from pathlib import Path
+from typing import NamedTuple
+
+import children
+
+ROOT = Path(__file__).resolve().parents[1]
+CONTRACTS = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"][
+    "contracts"
+]
+IDS = {contract["name"]: contract["id"] for contract in CONTRACTS}
+
+# What may be imported from outside the standard library; cffi is for native/build.py only.
+PACKAGES = {
+    "secagg": {"secagg", "fl", "numpy", "nacl"},  # fl: the linter refuses it
+    "fl": {"secagg", "numpy", "matplotlib", "rich", "sklearn"},
+}
+# Packages that gather public names. Every other `__init__` is empty: importing one module of a room
+# then neither loads the whole room nor closes a circle.
+GATHERS = {"secagg", "secagg/cost", "fl"}
+
+# A program of its own: the linter looks for `secagg` where imports look, and there it is loaded.
+LINT = """
+import contextlib, io, json, os, sys
+from importlinter.cli import lint_imports
+results = []
+for tree in sys.argv[1:]:
+    os.chdir(tree)
+    with contextlib.redirect_stdout(io.StringIO()) as out:
+        code = lint_imports(no_cache=True, no_logo=True)
+    results.append((code, out.getvalue()))
+print(json.dumps(results))
+"""
+
+
+def lint(*trees: Path) -> list[tuple[int, str]]:
+    """Returns exit code and report of the import linter for each tree."""
+    ended = children.run(
+        [sys.executable, "-c", LINT, *map(str, trees)], env=os.environ | {"COLUMNS": "1000"}
+    )
+    assert ended.returncode == 0, ended.stderr
+    return json.loads(ended.stdout)
+
+
+def broken(report: str) -> set[str]:
+    """Returns the ids of the contracts that a report calls broken."""
+    return {IDS[name] for name in re.findall(r"^(.+) BROKEN\b", report, re.MULTILINE)}
+
+
+def sources(tree: Path) -> list[str]:
+    """Returns the Python files of all packages, as paths from `tree`."""
+    found = [path for top in PACKAGES for path in tree.glob(f"{top}/**/*.py")]
+    return sorted(str(path.relative_to(tree)) for path in found)
+
+
+def unknown_packages(tree: Path, file: str) -> set[str]:
+    """Returns what a file imports from outside that is not in the table."""
+    names = set()
+    for node in ast.walk(ast.parse((tree / file).read_text(), file)):
+        if isinstance(node, ast.Import):
+            names |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            names.add(node.module.partition(".")[0])
+    return names - PACKAGES[file.partition("/")[0]] - sys.stdlib_module_names
+
+
+def is_crowded(tree: Path, file: str) -> bool:
+    """Returns whether a file is the `__init__` of a package that must be empty, and is not."""
+    package, _, name = file.rpartition("/")
+    if name != "__init__.py" or package in GATHERS:
+        return False
+    module = ast.parse((tree / file).read_text(), file)
+    return len(module.body) > (ast.get_docstring(module) is not None)
+
+
+def test_the_tree_keeps_the_contract() -> None:
+    [(code, report)] = lint(ROOT)
+    assert (code, broken(report)) == (0, set()), report
+    files = sources(ROOT)
+    assert {file: names for file in files if (names := unknown_packages(ROOT, file))} == {}
+    assert [file for file in files if is_crowded(ROOT, file)] == []
+
+
+class Plant(NamedTuple):
+    """Lines that are added to a file, and the one contract that they break."""
+
+    file: str
+    lines: str
+    breaks: str
+
+
+PLANTS = {
+    "upward": Plant("secagg/primitives/prg.py", "from ..pairwise import keys", "rooms"),
+    "upward by full name": Plant(
+        "secagg/arithmetic/field.py", "import secagg.params.params", "rooms"
+    ),
+    "upward, in a function": Plant(
+        "secagg/params/sparsity.py", "def late():\n    from ..encoding import choice", "rooms"
+    ),
+    "upward, for types only": Plant(
+        "secagg/identity/files.py",
+        "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from ..simulate import Run",
+        "rooms",
+    ),
+    "from a room on the same line": Plant(
+        "secagg/identity/files.py", "from ..encoding import codec", "rooms"
+    ),
+    "pairwise imports drivers": Plant(
+        "secagg/pairwise/keys.py", "from ..drivers.executors import run_jobs", "rooms"
+    ),
+    "drivers import pairwise": Plant(
+        "secagg/drivers/executors.py", "from ..pairwise import keys", "rooms"
+    ),
+    "a folder without a room": Plant("secagg/attic/__init__.py", '"""Odds and ends."""', "rooms"),
+    "a module without a room": Plant("secagg/oddments.py", "", "rooms"),
+    "a circle": Plant("secagg/pairwise/graph.py", "from . import keys", "circles"),
+    "a circle in fl": Plant("fl/files.py", "def late():\n    from . import cli", "circles"),
+    "a module imports its own package": Plant(
+        "secagg/cost/calibration.py", "from . import estimate", "roots"
+    ),
+    "the compiled module": Plant("secagg/selftest.py", "from . import _native", "roots"),
+    "the compiled module by full name": Plant(
+        "secagg/selftest.py", "def late():\n    import secagg._native", "roots"
+    ),
+    "secagg imports secagg.fl": Plant("secagg/selftest.py", "import secagg.fl", "roots"),
+    "secagg imports fl": Plant("secagg/selftest.py", "from fl import cli", "above"),
+    "fl imports an inner module": Plant("fl/plot.py", "from secagg.params import params", "public"),
+    "fl imports an inner module by full name": Plant(
+        "fl/plot.py", "import secagg.events", "public"
+    ),
+    "libsodium above the primitives": Plant(
+        "secagg/pairwise/keys.py", "import nacl.bindings", "sodium"
+    ),
+    "a clock": Plant("secagg/pairwise/server.py", "from time import monotonic", "sans-io"),
+    "a thread": Plant("secagg/encoding/codec.py", "import threading", "sans-io"),
+    "a socket": Plant("secagg/simulate.py", "import socket", "sans-io"),
+    "an unknown package": Plant("fl/plot.py", "import requests.adapters", "packages"),
+    "cffi": Plant("secagg/arithmetic/binding.py", "from cffi import FFI", "packages"),
+    "secagg imports an extra of fl": Plant(
+        "secagg/selftest.py", "def late():\n    import matplotlib", "packages"
+    ),
+    "fl imports itself by a name that is not installed": Plant(
+        "fl/cli.py", "from fl import plot", "packages"
+    ),
+    "an __init__ that is not empty": Plant(
+        "secagg/params/__init__.py", "from .params import Params", "empty"
+    ),
+}
+
+
+def planted(plant: Plant, tree: Path) -> Path:
+    """Copies the sources with one violation in them to a new folder."""
+    for source in [*sources(ROOT), "pyproject.toml"]:
+        copy = tree / source
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(ROOT / source, copy)
+    file = tree / plant.file
+    file.parent.mkdir(exist_ok=True)
+    with file.open("a") as stream:
+        stream.write(f"\n{plant.lines}\n")
+    return tree
+
+
+def test_planted_violations_are_found(memory_path: Path) -> None:
+    """Each breaks the contract that names it and no other."""
+    trees = [
+        planted(each, memory_path / str(number)) for number, each in enumerate(PLANTS.values())
+    ]
+    reports = lint(*trees)
+    for (name, each), tree, (_, report) in zip(PLANTS.items(), trees, reports, strict=True):
+        found = broken(report)
+        if unknown_packages(tree, each.file):
+            found.add("packages")
+        if is_crowded(tree, each.file):
+            found.add("empty")
+        assert found == {each.breaks}, f"{name}:\n{report}"
+    assert {each.breaks for each in PLANTS.values()} == {*IDS.values(), "packages", "empty"}
