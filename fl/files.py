@@ -1,9 +1,11 @@
 """Output files: refused early if they cannot be written, and never half written."""
 
 import os
+import tempfile
 from pathlib import Path
 
 from secagg import Code, ParameterError
+from secagg.files import atomic_file
 
 
 def check_writable(path: Path) -> None:
@@ -18,10 +20,9 @@ def check_writable(path: Path) -> None:
         if not os.access(path, os.W_OK):
             raise ParameterError(f"cannot write to {path}", Code.IO)
         return
-    part = _part(path)
     try:
-        part.touch()
-        part.unlink()
+        with tempfile.TemporaryFile(dir=path.resolve().parent):
+            pass
     except OSError as error:
         raise ParameterError(f"cannot write {path}: {error.strerror}", Code.IO) from None
 
@@ -29,9 +30,8 @@ def check_writable(path: Path) -> None:
 def write_whole(path: Path, data: bytes) -> None:
     """Writes a file in one move: readers see the old content or the new, never a part.
 
-    Devices and pipes (/dev/stdout) are written to as they are. Unlike the files in which `secagg`
-    keeps keys and claims, an output has the mode that the umask gives it, goes where a link points,
-    and is not synced to the disk.
+    Devices and pipes (/dev/stdout) are written to as they are. A link is followed, and a new file
+    has the mode that the umask gives it.
 
     Raises:
         OSError: it cannot be written; what was there is as it was.
@@ -39,20 +39,9 @@ def write_whole(path: Path, data: bytes) -> None:
     if _is_special(path):
         path.write_bytes(data)
         return
-    part = _part(path)
-    try:
-        part.write_bytes(data)
-        part.replace(path.resolve())
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
+    with atomic_file(path.resolve(), overwrite=True) as draft:
+        draft.write_bytes(data)
 
 
 def _is_special(path: Path) -> bool:
     return path.exists() and not path.is_file()
-
-
-def _part(path: Path) -> Path:
-    """Where the content is gathered: beside the file itself, links followed."""
-    path = path.resolve()
-    return path.with_name(f".{path.name}.{os.getpid()}.part")

@@ -102,12 +102,12 @@ class Plant(NamedTuple):
 
 
 PLANTS = {
-    "upward": Plant("secagg/primitives/prg.py", "from ..pairwise import keys", "rooms"),
+    "upward": Plant("secagg/primitives/prg.py", "from ..pairwise import derivation", "rooms"),
     "upward by full name": Plant(
         "secagg/arithmetic/field.py", "import secagg.params.params", "rooms"
     ),
     "upward, in a function": Plant(
-        "secagg/params/sparsity.py", "def late():\n    from ..encoding import choice", "rooms"
+        "secagg/params/sparse.py", "def late():\n    from ..encoding import choice", "rooms"
     ),
     "upward, for types only": Plant(
         "secagg/identity/files.py",
@@ -118,14 +118,14 @@ PLANTS = {
         "secagg/identity/files.py", "from ..encoding import codec", "rooms"
     ),
     "pairwise imports drivers": Plant(
-        "secagg/pairwise/keys.py", "from ..drivers.executors import run_jobs", "rooms"
+        "secagg/pairwise/derivation.py", "from ..drivers.executors import run_jobs", "rooms"
     ),
     "drivers import pairwise": Plant(
-        "secagg/drivers/executors.py", "from ..pairwise import keys", "rooms"
+        "secagg/drivers/executors.py", "from ..pairwise import derivation", "rooms"
     ),
     "a folder without a room": Plant("secagg/attic/__init__.py", '"""Odds and ends."""', "rooms"),
     "a module without a room": Plant("secagg/oddments.py", "", "rooms"),
-    "a circle": Plant("secagg/pairwise/graph.py", "from . import keys", "circles"),
+    "a circle": Plant("secagg/pairwise/messages.py", "from . import derivation", "circles"),
     "a circle in fl": Plant("fl/files.py", "def late():\n    from . import cli", "circles"),
     "a module imports its own package": Plant(
         "secagg/cost/calibration.py", "from . import estimate", "roots"
@@ -141,7 +141,7 @@ PLANTS = {
         "fl/plot.py", "import secagg.events", "public"
     ),
     "libsodium above the primitives": Plant(
-        "secagg/pairwise/keys.py", "import nacl.bindings", "sodium"
+        "secagg/pairwise/derivation.py", "import nacl.bindings", "sodium"
     ),
     "a clock": Plant("secagg/pairwise/server.py", "from time import monotonic", "sans-io"),
     "a thread": Plant("secagg/encoding/codec.py", "import threading", "sans-io"),
