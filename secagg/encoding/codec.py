@@ -11,7 +11,8 @@ from ..arithmetic.field import Field
 from ..codes import Code
 from ..errors import RangeError
 from ..events import Randomness
-from ..params.formats import Interval
+from ..params.formats import Format, Interval
+from ..params.suite import Suite
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +33,34 @@ class Decoded:
     total: NDArray[np.float64] | NDArray[np.int64]
     weight: int
     mean: NDArray[np.float64]
+
+
+class VectorParams(Protocol):
+    """The parameters that a vector depends on; those of any protocol, `secagg.Params` for one."""
+
+    @property
+    def cohort(self) -> int:
+        """Number of parties."""
+
+    @property
+    def length(self) -> int:
+        """Coordinates of an input."""
+
+    @property
+    def format(self) -> Format:
+        """What the numbers are."""
+
+    @property
+    def suite(self) -> Suite:
+        """The algorithms, of which the generator draws the rounding."""
+
+    @property
+    def vector_length(self) -> int:
+        """Elements of a vector."""
+
+    @property
+    def field_bits(self) -> int:
+        """Width of the field."""
 
 
 class Codec(Protocol):

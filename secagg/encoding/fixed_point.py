@@ -14,15 +14,14 @@ from ..codes import Code
 from ..errors import RangeError
 from ..events import Randomness
 from ..params.formats import FixedPoint
-from ..params.params import Params
 from ..primitives.secret import draw
-from .codec import Decoded, Encoded, read_input, read_sums
+from .codec import Decoded, Encoded, VectorParams, read_input, read_sums
 
 
 class FixedPointCodec:
     """Encodes and decodes `FixedPoint` inputs; see `Codec`."""
 
-    def __init__(self, params: Params, fixed: FixedPoint) -> None:
+    def __init__(self, params: VectorParams, fixed: FixedPoint) -> None:
         self._params = params
         self._format = fixed
         self._field = Field(params.field_bits)

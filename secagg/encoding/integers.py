@@ -9,14 +9,13 @@ from ..codes import Code
 from ..errors import RangeError
 from ..events import Randomness
 from ..params.formats import Integers
-from ..params.params import Params
-from .codec import Decoded, Encoded, read_input, read_sums
+from .codec import Decoded, Encoded, VectorParams, read_input, read_sums
 
 
 class IntegersCodec:
     """Encodes and decodes `Integers` inputs; see `Codec`."""
 
-    def __init__(self, params: Params, integers: Integers) -> None:
+    def __init__(self, params: VectorParams, integers: Integers) -> None:
         self._params = params
         self._format = integers
         self._field = Field(params.field_bits)

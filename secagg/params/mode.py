@@ -21,5 +21,9 @@ class Mode(IntEnum):
     @property
     def phases(self) -> tuple[Phase, ...]:
         """The phases of a round in this mode, in order."""
-        skipped = Phase.CONSISTENCY if self is Mode.SEMI_HONEST else None
-        return tuple(phase for phase in Phase if phase is not skipped)
+        consistency = (Phase.CONSISTENCY,) if self is Mode.MALICIOUS else ()
+        return (
+            *(Phase.ADVERTISE_KEYS, Phase.SHARE_KEYS, Phase.MASKED_INPUT),
+            *consistency,
+            Phase.UNMASK,
+        )
