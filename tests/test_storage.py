@@ -112,7 +112,7 @@ def test_lengths_are_tested_before_memory_is_taken(size: int) -> None:
 def test_names_that_this_version_does_not_know() -> None:
     """A state or a code of another version."""
     for piece, body in (
-        (member_of(Phase), b"\x07"),
+        (member_of(Phase), b"\xff"),
         (stored._DROPPED, b"\0" * 4 + TEXT.write("reason") + TEXT.write("no_such_code")),
         (TEXT, BYTES.write(b"\xff")),
     ):

@@ -16,7 +16,7 @@ from secagg import SERVER, Code, DecodeError
 from secagg.machine import wire
 from secagg.machine.wire import HEADER_BYTES, MAGIC, SESSION_BYTES, VERSION, MessageType, Reader
 
-DOCS = Path(__file__).parents[1] / "docs" / "WIRE.md"
+DOCS = Path(__file__).parents[1] / "docs"
 SESSION = bytes(range(16))
 
 INTEGERS: dict[str, tuple[Callable[[int], bytes], int, int, int]] = {
@@ -170,8 +170,9 @@ def test_other_magics_and_versions_are_refused_by_name() -> None:
 
 
 def test_the_types_are_those_of_the_document() -> None:
-    """The table in docs/WIRE.md and the enum say the same, and the server's have bit 4 set."""
-    rows = re.findall(r"^\| 0x(\w\w) \| ([a-z ]+) \| (server|client) \|", DOCS.read_text(), re.M)
+    """The tables of all protocols and the enum say the same, and the server's have bit 4 set."""
+    text = "".join(path.read_text() for path in sorted(DOCS.glob("*.md")))
+    rows = re.findall(r"^\| 0x(\w\w) \| ([a-z ]+) \| (server|client) \|", text, re.M)
     documented = {name.replace(" ", "_").upper(): int(code, 16) for code, name, _ in rows}
     assert documented == {kind.name: int(kind) for kind in MessageType}
     for code, _, sender in rows:

@@ -9,6 +9,7 @@ decoder about the survivors and their weights). In a format that adds noise the 
 from dataclasses import dataclass
 from typing import ClassVar, Final
 
+from ..arithmetic.moduli import least_bits
 from ..codes import Code
 from ..errors import ParameterError
 from ..machine import wire
@@ -99,6 +100,9 @@ class FixedPoint:
         """Returns which sums this many honest inputs can have that weigh `weight` together."""
         return Interval(0, self.levels * weight)
 
+    def check_totals(self, cohort: int) -> None:
+        """Accepts every cohort: totals are decoded to float64."""
+
     def encode(self) -> bytes:
         """Returns the canonical encoding (`docs/WIRE.md`, Parameters)."""
         return (
@@ -154,7 +158,7 @@ class Integers:
         return wire.u8(self.code) + wire.i64(self.low) + wire.i64(self.high)
 
     def check_totals(self, cohort: int) -> None:
-        """Raises ParameterError unless the total of a whole cohort fits int64."""
+        """Raises ParameterError unless the totals of a whole cohort fit the decoder's int64."""
         room, shift = self.room(cohort), self.low * cohort
         low, high = room.low + shift, room.high + shift
         if low not in _INT64 or high not in _INT64:
@@ -166,6 +170,23 @@ class Integers:
 
 
 Format = FixedPoint | Integers
+
+
+def field_width(form: Format, cohort: int) -> int:
+    """Returns the width b of the smallest field that has room for every sum of a whole cohort.
+
+    Parameters of any protocol call it at construction.
+
+    Raises:
+        ParameterError: no field is wide enough, or a total could not be decoded.
+    """
+    form.check_totals(cohort)
+    return least_bits(form.room(cohort).width)
+
+
+def vector_length(form: Format, length: int) -> int:
+    """Returns the elements of a vector: the coordinates, and the weight if there is one."""
+    return length + form.weighted
 
 
 def read_format(reader: wire.Reader) -> Format:

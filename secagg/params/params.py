@@ -9,14 +9,13 @@ import os
 from dataclasses import dataclass
 from typing import Final
 
-from ..arithmetic.moduli import least_bits
 from ..codes import Code
 from ..errors import SERVER, ParameterError
 from ..machine import wire
 from . import complete, sparse
 from .checks import require_bytes, require_int
 from .choice import choose_graph, explain_graph
-from .formats import Format, Integers, read_format
+from .formats import Format, field_width, read_format, vector_length
 from .mode import Mode
 from .suite import Suite
 
@@ -91,8 +90,6 @@ class Params:
                 "one honest input: raise the threshold or min_survivors",
                 Code.UNSAFE_SUM,
             )
-        if isinstance(self.format, Integers):
-            self.format.check_totals(self.cohort)
         _ = self.field_bits
 
     @classmethod
@@ -160,12 +157,12 @@ class Params:
     @property
     def vector_length(self) -> int:
         """Elements on the wire: the coordinates, and the weight where there is one."""
-        return self.length + self.format.weighted
+        return vector_length(self.format, self.length)
 
     @property
     def field_bits(self) -> int:
         """Width b of the smallest field that has room for every sum of a whole cohort."""
-        return least_bits(self.format.room(self.cohort).width)
+        return field_width(self.format, self.cohort)
 
     def encode(self) -> bytes:
         """Returns the canonical encoding (`docs/WIRE.md`, Parameters)."""

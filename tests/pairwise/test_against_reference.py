@@ -175,9 +175,8 @@ def test_any_schedule_agrees(cohort: int, data: st.DataObject, suite: Suite, mod
     threshold = data.draw(st.integers(least, cohort))
     if threshold < 2:
         return
-    drops = data.draw(
-        st.dictionaries(st.integers(0, cohort - 1), st.sampled_from(list(Phase)), max_size=cohort)
-    )
+    steps = st.sampled_from(Mode.MALICIOUS.phases)
+    drops = data.draw(st.dictionaries(st.integers(0, cohort - 1), steps, max_size=cohort))
     params = Params(
         cohort, 3, Integers(-50, 50), threshold=threshold, colluders=0, suite=suite, mode=mode
     )
