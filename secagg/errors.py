@@ -45,7 +45,7 @@ class IdentityError(SecAggError):
     """A file with an identity or a directory is unusable: the message says why, and the mend."""
 
 
-class StateError(SecAggError):
+class StorageError(SecAggError):
     """Stored state is unusable: a suspended client, a server's snapshot, or a ledger.
 
     A ledger of one's own raises it without a code when a claim could not be stored.

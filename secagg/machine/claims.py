@@ -1,7 +1,7 @@
 """What a machine claims in a ledger before it acts, because it may happen only once."""
 
 from ..codes import Code
-from ..errors import Aborted, ParameterError, StateError
+from ..errors import Aborted, ParameterError, StorageError
 from ..events import Failed
 from ..ledger.ledger import Ledger, Once
 
@@ -20,7 +20,7 @@ def claim_contribution(ledger: Ledger, verify_key: bytes, context: bytes) -> Non
 
     Raises:
         Aborted: it has done so before.
-        StateError: the claim could not be stored.
+        StorageError: the claim could not be stored.
     """
     if not _claim(ledger, Once.CONTRIBUTION, verify_key + context):
         raise Aborted(
@@ -32,17 +32,17 @@ def claim_resumption(ledger: Ledger, identifier: bytes) -> None:
     """Claims that a stored client goes on.
 
     Raises:
-        StateError: it has done so before, or the claim could not be stored.
+        StorageError: it has done so before, or the claim could not be stored.
     """
     if not _claim(ledger, Once.RESUMPTION, identifier):
-        raise StateError("this stored client was resumed before", Code.REPEATED_RESUMPTION)
+        raise StorageError("this stored client was resumed before", Code.REPEATED_RESUMPTION)
 
 
 def claim_survivor_set(ledger: Ledger, session: bytes) -> Failed | None:
     """Claims that a server sends out the survivor set; returns how the round ends if it did before.
 
     Raises:
-        StateError: the claim could not be stored.
+        StorageError: the claim could not be stored.
     """
     if not _claim(ledger, Once.SURVIVOR_SET, session):
         return Failed(
@@ -54,7 +54,7 @@ def claim_survivor_set(ledger: Ledger, session: bytes) -> Failed | None:
 def _claim(ledger: Ledger, what: Once, key: bytes) -> bool:
     answer = ledger.claim(what, key)
     if not isinstance(answer, bool):  # a coroutine, say, which would count as True
-        raise StateError(
+        raise StorageError(
             f"a ledger answers True or False, not {type(answer).__name__}", Code.NO_LEDGER
         )
     return answer

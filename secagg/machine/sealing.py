@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from ..codes import Code
-from ..errors import SERVER, ParameterError, StateError
+from ..errors import SERVER, ParameterError, StorageError
 from ..primitives import seal
 from ..primitives.labels import Label, kdf
 from .wire import Reader, u8
@@ -44,21 +44,23 @@ class Sealer:
         """Returns the random id of stored state and a reader of its body.
 
         Raises:
-            StateError: the bytes are something else, of another layout, altered, or sealed under
+            StorageError: the bytes are something else, of another layout, altered, or sealed under
                 another key.
             ParameterError: the key does not have 32 bytes.
         """
         if not isinstance(stored, bytes) or not stored.startswith(self.kind.encode()):
-            raise StateError(f"not a stored {self.kind}", Code.FOREIGN_FILE)
+            raise StorageError(f"not a stored {self.kind}", Code.FOREIGN_FILE)
         if not stored.startswith(self._prefix):
-            raise StateError(
+            raise StorageError(
                 f"a {self.kind} that another version of the library stored", Code.VERSION
             )
         size = len(self._prefix) + ID_BYTES
         head = stored[:size]
         body = seal.unseal(_derive(key, head), stored[size:], head)
         if body is None:
-            raise StateError(f"{self.kind}: another key, or the bytes were altered", Code.WRONG_KEY)
+            raise StorageError(
+                f"{self.kind}: another key, or the bytes were altered", Code.WRONG_KEY
+            )
         return head[len(self._prefix) :], Reader(body, SERVER)
 
 

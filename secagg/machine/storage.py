@@ -9,7 +9,7 @@ from enum import Enum
 from typing import Any, Final, Generic, TypeVar
 
 from ..codes import Code
-from ..errors import DecodeError, StateError
+from ..errors import DecodeError, StorageError
 from ..primitives.secret import Secret
 from .wire import PartySet, Reader, bitmap, u8, u32, u64
 
@@ -108,12 +108,12 @@ def read_whole(reader: Reader, read: Callable[[Reader], T]) -> T:
     """Reads a body to its end.
 
     Raises:
-        StateError: it is not what this version writes. It was sealed by this library, so the
+        StorageError: it is not what this version writes. It was sealed by this library, so the
             layout itself is wrong.
     """
     try:
         value = read(reader)
         reader.end()
     except (DecodeError, ValueError) as error:
-        raise StateError(f"stored state is not readable: {error}", Code.CORRUPT) from None
+        raise StorageError(f"stored state is not readable: {error}", Code.CORRUPT) from None
     return value
