@@ -142,10 +142,10 @@ def test_a_forked_child_may_not_use_a_client_or_a_server(mode: Mode) -> None:
     before = state_of(client), state_of(stepped.server)
     said = in_fork(child).decode().splitlines()
     assert (state_of(client), state_of(stepped.server)) == before
-    reason = "is used by the process that made it, not by a forked child: both would use the same"
+    reason = "was used in a forked child: use it only in the process that made it"
     refused = [line for line in said if reason in line]
     assert len(refused) == 13
-    assert sum("a Client is" in line for line in refused) == 6
+    assert sum("a Client was" in line for line in refused) == 6
     assert [line for line in said if line not in refused] == ["unchanged", "unchanged"]
     stepped.to_server({1: message})
     stepped.finish(stepped.answers([0, 2, 3]))
