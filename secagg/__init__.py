@@ -1,8 +1,8 @@
 """Cryptographic secure aggregation for federated learning.
 
-Many clients each hold a vector; a server learns the sum over those who finished and nothing else,
-even when clients drop out at any moment. `secure_sum` tries it in one process; `Client` and
-`Server` are the two sides, over any transport.
+Many clients hold one vector each. A server learns the sum of the vectors of the clients that
+finished, and nothing else, even if clients drop out at any time. `secure_sum` runs it in one
+process, to try it; `Client` and `Server` are the two sides, for any transport.
 """
 
 import logging
@@ -22,7 +22,7 @@ from .errors import (
     RangeError,
     RemoteProtocolError,
     SecAggError,
-    StateError,
+    StorageError,
 )
 from .events import (
     Completed,
@@ -95,8 +95,8 @@ __all__ = [
     "Server",
     "ServerMachine",
     "SqliteLedger",
-    "StateError",
     "Status",
+    "StorageError",
     "Suite",
     "Work",
     "__version__",

@@ -1,6 +1,6 @@
-"""``python -m secagg``: what is installed, what the CPU offers, and whether it computes right.
+"""``python -m secagg``: prints version, CPU features and kernels, and runs the self-test.
 
-``python -m secagg identity`` makes identities and pins those of others.
+``python -m secagg identity`` makes an identity, and pins the verify keys of others.
 """
 
 import argparse
@@ -16,13 +16,13 @@ from .selftest import run as known_answers
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        """One line, whatever is in it, and exit code 2."""
+        """Prints the message on one line, with unprintable characters as `?`, and exits with 2."""
         line = "".join(letter if letter.isprintable() else "?" for letter in message)
         self.exit(2, f"{self.prog.split()[0]}: error: {line}\n")
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Prints the report, or runs a command; 1 when a known answer is wrong, else 0."""
+    """Prints the report, or runs a command; returns the exit code: 1 if a self-test failed."""
     parser: argparse.ArgumentParser = _Parser(
         prog="secagg",
         description="Without a command: show the native core's implementations and test them.",

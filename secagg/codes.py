@@ -169,7 +169,7 @@ class Code(StrEnum):
     )
     REPEATED_RESUMPTION = (
         "repeated_resumption",
-        "StateError",
+        "StorageError",
         "This stored client has already been resumed.",
         "Resume only the state that was stored last; else the client drops out of the round.",
     )
@@ -188,7 +188,7 @@ class Code(StrEnum):
     )
     VERSION = (
         "version",
-        "DecodeError IdentityError StateError",
+        "DecodeError IdentityError StorageError",
         "A message, a file or stored state is of another version of the format.",
         "Use versions of the library that fit together.",
     )
@@ -249,7 +249,7 @@ class Code(StrEnum):
     )
     NO_LEDGER = (
         "no_ledger",
-        "LocalProtocolError ParameterError StateError",
+        "LocalProtocolError ParameterError StorageError",
         "A ledger is needed and missing, or does not answer True or False.",
         "Pass a `SqliteLedger`, or your own object with a method `claim`.",
     )
@@ -273,7 +273,7 @@ class Code(StrEnum):
     )
     WRONG_DIRECTORY = (
         "wrong_directory",
-        "ParameterError StateError",
+        "ParameterError StorageError",
         "The directory has another size than the cohort, or other entries than before.",
         "Pass the directory of this cohort, the same as when the state was stored.",
     )
@@ -412,20 +412,20 @@ class Code(StrEnum):
     )
     LEDGER = (
         "ledger",
-        "StateError",
+        "StorageError",
         "The ledger could not read or store a claim: it is busy, or its storage failed.",
         "Nothing has left the party. Mend the storage; then repeat the call on a client, and "
         "call `deadline` on a server.",
     )
     FOREIGN_FILE = (
         "foreign_file",
-        "IdentityError StateError",
+        "IdentityError StorageError",
         "A file or stored state is of another kind.",
         "Check the path.",
     )
     CORRUPT = (
         "corrupt",
-        "IdentityError StateError",
+        "IdentityError StorageError",
         "The content of a file or of stored state is empty, cut short or altered.",
         "Restore it from a copy.",
     )
@@ -437,7 +437,7 @@ class Code(StrEnum):
     )
     WRONG_KEY = (
         "wrong_key",
-        "IdentityError StateError",
+        "IdentityError StorageError",
         "Sealed data does not open: another key or passphrase, or altered bytes.",
         "Use the key or passphrase that it was sealed under.",
     )
@@ -450,7 +450,7 @@ class Code(StrEnum):
     )
     PERMISSIONS = (
         "permissions",
-        "IdentityError StateError",
+        "IdentityError StorageError",
         "Other users own the file, or may read or change it.",
         "Give the file to its user alone: `chmod 600` (a directory or ledger: `chmod go-w`).",
     )
@@ -462,7 +462,7 @@ class Code(StrEnum):
     )
     IO = (
         "io",
-        "IdentityError ParameterError StateError",
+        "IdentityError ParameterError StorageError",
         "A file or folder cannot be read or written.",
         "Check path, rights and free space.",
     )
@@ -557,8 +557,8 @@ except secagg.Aborted as error:
 ```
 
 A `DecodeError` of an offer and an `IdentityError` of a directory's line carry the code of the
-`ParameterError` inside; a `RoundFailedError` carries the code of the event `Failed`; a `StateError`
-that your own ledger raises without a code has `ledger`.
+`ParameterError` inside; a `RoundFailedError` carries the code of the event `Failed`. A
+`StorageError` that your own ledger raises without a code has the code `ledger`.
 """
 
 _TABLE = """

@@ -1,7 +1,7 @@
-"""The exceptions of the library. Each says whose fault it is; none ever holds a secret.
+"""The exceptions of the library. Each class says whose fault it is; none ever holds a secret.
 
-Each has a sentence for people (`reason`) and a `code` for programs. A party is named by its index
-in the cohort, and the server by `SERVER`.
+Every exception has a sentence for people (`reason`) and a `code` for programs. A party is given by
+its index in the cohort, and the server by `SERVER`.
 """
 
 from typing import Final
@@ -12,7 +12,7 @@ SERVER: Final = -1
 
 
 def party_name(party: int) -> str:
-    """How a party is called in messages: "party 3", or "the server"."""
+    """Returns the name of a party in error messages: "party 3", or "the server"."""
     return "the server" if party == SERVER else f"party {party}"
 
 
@@ -20,8 +20,8 @@ class SecAggError(Exception):
     """Base of every exception that the library raises on purpose.
 
     Attributes:
-        reason: what is wrong, in one sentence or phrase.
-        code: the same for programs; it stays when sentences are reworded.
+        reason: what is wrong, in one sentence or phrase; its wording may change.
+        code: the same for programs; its meaning never changes.
     """
 
     def __init__(self, reason: str, code: Code) -> None:
@@ -34,21 +34,21 @@ class SecAggError(Exception):
 
 
 class ParameterError(SecAggError, ValueError):
-    """Impossible or unsafe parameters; raised at construction, before any secret exists."""
+    """Impossible or unsafe parameters, or a wrong argument; mostly raised at construction."""
 
 
 class RangeError(SecAggError, ValueError):
-    """An input of one's own is unusable: wrong shape or dtype, NaN, or out of range."""
+    """An array or value of the caller is unusable: wrong shape or dtype, NaN, or out of range."""
 
 
 class IdentityError(SecAggError):
-    """A file with an identity or a directory is unusable: the message says why, and the mend."""
+    """An identity or directory file is unusable; the message says why and how to fix it."""
 
 
-class StateError(SecAggError):
+class StorageError(SecAggError):
     """Stored state is unusable: a suspended client, a server's snapshot, or a ledger.
 
-    A ledger of one's own raises it without a code when a claim could not be stored.
+    Your own ledger raises it, without a code, when it cannot store a claim.
     """
 
     def __init__(self, reason: str, code: Code = Code.LEDGER) -> None:
@@ -56,15 +56,15 @@ class StateError(SecAggError):
 
 
 class LocalProtocolError(SecAggError):
-    """The caller used the API out of order. The state is as it was."""
+    """The caller used the API wrongly, for example out of order; nothing has changed."""
 
 
 class RemoteProtocolError(SecAggError):
-    """A peer sent something that the protocol does not allow. The state is as it was.
+    """A peer sent something that the protocol does not allow; nothing has changed.
 
     Attributes:
         party: index of the peer, or `SERVER`.
-        reason: what is wrong with it, in one phrase.
+        reason: what is wrong with the message, in one phrase.
         code: the same for programs.
     """
 
@@ -78,12 +78,12 @@ class RemoteProtocolError(SecAggError):
 
 
 class DecodeError(RemoteProtocolError):
-    """The bytes are not the canonical encoding of any message that is possible here."""
+    """The bytes are not the canonical encoding of a message that this step allows."""
 
 
 class Aborted(SecAggError):
-    """A client will not go on: continuing could expose its input. Its secrets are wiped."""
+    """A client ended its round because continuing could expose its input; its secrets are wiped."""
 
 
 class NativeError(SecAggError):
-    """The compiled core is missing, stale, or reports a status that should be impossible."""
+    """The compiled core is missing, older than its sources, or returned an impossible status."""

@@ -1,4 +1,4 @@
-"""What a state machine tells its driver to do or to know. Any protocol uses these events."""
+"""Events: what a state machine tells its driver to do, or reports to it, in any protocol."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -28,10 +28,10 @@ class Phase(Enum):
 
 
 class Job(Protocol):
-    """Heavy work cut off from the state machine: picklable, pure, and safe on any executor."""
+    """Heavy work, separate from the state machine: picklable, pure, and safe on any executor."""
 
     def run(self) -> Any:
-        """The value to hand back with `server.complete(job, value)`."""
+        """Returns the value to pass to `server.complete(job, value)`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,12 +49,12 @@ class InputNeeded:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """Client: its part is done, and its secrets are wiped."""
+    """Client: its part of the round is done, and its secrets are wiped."""
 
 
 @dataclass(frozen=True, slots=True)
 class PhaseStarted:
-    """Server: start the timer of this phase, and call `deadline(phase)` when it runs out."""
+    """Server: a phase has begun; start its timer, and call `deadline(phase)` when that expires."""
 
     phase: Phase
 
@@ -63,7 +63,7 @@ class PhaseStarted:
 class Work:
     """Server: run `job.run()` anywhere, then call `complete(job, value)`; or use `run_jobs`.
 
-    The job of an unmasking holds mask keys: whoever runs it can unmask what the server can.
+    A job may hold mask keys, so a machine that runs it can learn as much as the server.
     """
 
     job: Job
@@ -73,8 +73,8 @@ class Work:
 class Dropped:
     """Server: a party is out of the round, because it was silent or because of what it sent.
 
-    One that falls out in the consistency step has its input in the sum all the same. `code` says
-    why to programs.
+    The input of a party that is dropped in the consistency step is still in the sum. `code` is the
+    reason for programs.
     """
 
     party: int
@@ -84,17 +84,17 @@ class Dropped:
 
 @dataclass(frozen=True, slots=True)
 class Completed:
-    """Server: the round is over and this is the sum."""
+    """Server: the round has ended with this sum."""
 
     result: "Result"
 
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """Server: the round is over without a sum.
+    """Server: the round has ended without a sum.
 
-    `disputes` are (dealer, holder) pairs whose shares were missing or did not fit, if that is why:
-    either of the two may be at fault. `code` says to programs why it ended.
+    `disputes` are (dealer, holder) pairs whose shares were missing or wrong, if that is the reason;
+    either of the two may be at fault. `code` is the reason for programs.
     """
 
     reason: str
@@ -104,16 +104,16 @@ class Failed:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What the server learns.
+    """The result of a round: all that the server learns.
 
     Attributes:
-        total: the sum over the survivors, one element a coordinate: float64 of weighted inputs
-            for `FixedPoint`, int64 for `Integers`.
-        weight: sum of the survivors' weights (their number, where inputs are not weighted).
+        total: the sum over the survivors, shape (length,): float64 of weighted inputs for
+            `FixedPoint`, int64 for `Integers`.
+        weight: sum of the survivors' weights (their number, if inputs are not weighted).
         mean: total / weight, float64, the same shape.
         survivors: indices of the parties whose input is in the sum, ascending.
-        disputes: (dealer, holder) pairs whose share did not fit. The sum is exact all the same,
-            and one of the two is at fault, unless a threshold of holders lied together.
+        disputes: (dealer, holder) pairs whose share was wrong. The sum is exact in spite of it.
+            One of the two is at fault, unless at least a threshold of holders lied together.
     """
 
     total: NDArray[np.float64] | NDArray[np.int64]

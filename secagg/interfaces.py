@@ -1,7 +1,7 @@
-"""The two sides of a round as drivers and tools know them, whatever the protocol.
+"""The interfaces of the two sides of a round, for drivers and tools of any protocol.
 
-A driver carries bytes, keeps the time and runs jobs. It is written against these two interfaces,
-so it serves every protocol that implements them; `secagg.Client` and `secagg.Server` do.
+A driver carries bytes, keeps the time and runs jobs. It uses these two interfaces only, so it works
+with every protocol that implements them, such as that of `secagg.Client` and `secagg.Server`.
 """
 
 from collections.abc import Sequence
@@ -15,12 +15,12 @@ from .events import ClientEvent, Job, Phase, ServerEvent
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """How far a round has come, as its server sees it.
+    """The progress of a round at its server.
 
     Attributes:
-        phase: the phase under way; None before the first one and after the last.
+        phase: the phase in progress; None before the first and after the last.
         awaiting: parties whose message of this phase is missing, ascending.
-        bytes_received, bytes_sent: size of all messages so far.
+        bytes_received, bytes_sent: total size of the messages so far.
     """
 
     phase: Phase | None
@@ -32,66 +32,66 @@ class Status:
 class ClientMachine(Protocol):
     """One party of one round.
 
-    Messages of `start` and `submit`, and those in a `Send`, are for the server.
+    The messages that `start` and `submit` return, and those in a `Send`, go to the server.
     """
 
     @property
     def index(self) -> int:
-        """This party's place in the cohort, 0..cohort-1."""
+        """The index of this party in the cohort, 0..cohort-1."""
 
     @property
     def session(self) -> bytes:
-        """The 16 bytes that name the round."""
+        """The session: 16 bytes that identify the round."""
 
     @property
     def clipped(self) -> int:
-        """The number of values of the input that were clipped; 0 before `submit`."""
+        """The number of input values that were clipped; 0 before `submit`."""
 
     @property
     def finished(self) -> bool:
         """Whether this party has done its part."""
 
     def start(self) -> bytes:
-        """Begins the round, and returns the first message; empty if the server speaks first.
+        """Begins the round; returns the first message, empty if the server sends first.
 
         Raises:
             LocalProtocolError: called twice.
         """
 
     def receive(self, data: bytes) -> Sequence[ClientEvent]:
-        """Takes one message from the server, and returns what to do next.
+        """Handles one message from the server; returns what to do next.
 
         Raises:
             RemoteProtocolError: the message is malformed or out of order; nothing has changed.
-            Aborted: going on would be unsafe; the client is finished.
-            LocalProtocolError: not bytes.
+            Aborted: continuing would be unsafe; the client has ended the round and wiped its keys.
+            LocalProtocolError: `data` is not bytes.
         """
 
     def submit(self, values: ArrayLike, weight: int = 1) -> bytes:
-        """Takes the input, and returns the message that hides it; called once, after `InputNeeded`.
+        """Returns the message with the protected input; called once, after `InputNeeded`.
 
         Raises:
             RangeError: the input is unusable; nothing has changed.
-            LocalProtocolError: no input is needed now.
+            LocalProtocolError: the client does not wait for an input.
         """
 
     def resend(self) -> Sequence[ClientEvent]:
-        """Returns the last message or request again, with the same bytes."""
+        """Returns the last message or request again, byte by byte the same."""
 
 
 class ServerMachine(Protocol):
     """The aggregator of one round.
 
-    Every call returns what the driver does next.
+    Every call returns what the driver has to do next.
     """
 
     @property
     def session(self) -> bytes:
-        """The 16 bytes that name the round."""
+        """The session: 16 bytes that identify the round."""
 
     @property
     def offer(self) -> bytes:
-        """The first message to every party: the round that it is invited to."""
+        """The first message to every party: the encoded round that it is invited to."""
 
     @property
     def phases(self) -> tuple[Phase, ...]:
@@ -99,11 +99,11 @@ class ServerMachine(Protocol):
 
     @property
     def phase(self) -> Phase | None:
-        """The phase under way; None before the first one and after the last."""
+        """The phase in progress; None before the first and after the last."""
 
     @property
     def status(self) -> Status:
-        """How far the round has come."""
+        """The progress of the round."""
 
     def start(self) -> Sequence[ServerEvent]:
         """Begins the first phase; called once.
@@ -113,7 +113,7 @@ class ServerMachine(Protocol):
         """
 
     def receive(self, party: int, data: bytes) -> Sequence[ServerEvent]:
-        """Takes one message from a party, whose index the transport vouches for.
+        """Handles one message from a party; its index comes from the transport.
 
         Raises:
             RemoteProtocolError: the message is malformed, out of order or late; nothing has
@@ -122,15 +122,15 @@ class ServerMachine(Protocol):
         """
 
     def deadline(self, phase: Phase) -> Sequence[ServerEvent]:
-        """Ends a phase without those who are silent; does nothing if another one is under way."""
+        """Ends a phase without the parties that are silent; ignored if it is not in progress."""
 
     def complete(self, job: Job, value: Any) -> Sequence[ServerEvent]:
-        """Takes the value of `job.run()`, in any order; a job that comes twice counts once.
+        """Takes the value of `job.run()`, in any order; a second value of a job is ignored.
 
         Raises:
-            RangeError: not a value that the job can give; nothing has changed.
-            LocalProtocolError: not a job of this server.
+            RangeError: the job cannot give this value; nothing has changed.
+            LocalProtocolError: this server did not hand out the job.
         """
 
     def resend(self) -> Sequence[ServerEvent]:
-        """Returns this phase's messages to those awaited again, or the jobs still to be done."""
+        """Returns again this phase's messages to the parties awaited, or the jobs not yet done."""

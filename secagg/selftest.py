@@ -1,7 +1,7 @@
-"""Known answers for every implementation of every kernel, and one sum through the protocol.
+"""Known-answer tests for every implementation of every kernel, and one sum by the protocol.
 
-The streams' answers are published ones; the others come from an independent big-integer model
-(`tests/reference`). They tell a broken build or CPU from a good one, not a good design.
+The answers of the keystreams are published ones; the others come from an independent big-integer
+model (`tests/reference`). They detect a broken build or CPU; they say nothing about the design.
 """
 
 import hashlib
@@ -28,7 +28,7 @@ _KEY: Final = bytes(range(32))
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """One check: what was tested, on which implementation, and whether the answer was right."""
+    """The outcome of one test: its name, the implementation, and whether the answer was right."""
 
     name: str
     implementation: str
@@ -44,11 +44,11 @@ class _Cipher:
     """Known answers of one generator.
 
     Attributes:
-        name: for people.
-        generator: its number.
+        name: as it is shown.
+        generator: its number in the native core.
         at: key, nonce and counter of a published keystream.
         keystream: that keystream, in hex.
-        masks: digests of 1,000 elements from the sixth on, of 20 and of 61 bits.
+        masks: digests of mask elements 5..1004, in fields of 20 and of 61 bits.
     """
 
     name: str
@@ -58,13 +58,13 @@ class _Cipher:
     masks: tuple[str, str]
 
     def gives_keystream(self) -> bool:
-        """Tests the keystream."""
+        """Checks the keystream."""
         key, nonce, counter = self.at
         wanted = bytes.fromhex(self.keystream)
         return prg.stream(self.generator, key, len(wanted), nonce, counter) == wanted
 
     def gives_masks(self) -> bool:
-        """Tests masks of a narrow and of a wide field."""
+        """Checks masks of a narrow and of a wide field."""
         got = (
             _short(field.pack(field.uniform(_KEY, 1000, self.generator, start=5)))
             for field in (Field(20), Field(61))
@@ -85,7 +85,7 @@ _CIPHERS: Final = {
         "0bdf7df1591716335e9a8b15c860c502",
         ("a343b08c2b11387bd71c6e063ae4bc78", "fb1c613ba81a3466a51362a78065b102"),
     ),
-    # RFC 8439, 2.3.2: its 96-bit nonce is the high half of our counter and our nonce.
+    # RFC 8439, 2.3.2: its 96-bit nonce is the high half of our counter, then our nonce.
     "chacha": _Cipher(
         "ChaCha20",
         lib.SA_CHACHA20,
@@ -158,7 +158,7 @@ _CHECKS: Final[dict[str, dict[str, Callable[[], bool]]]] = {
 
 
 def run() -> Iterator[Outcome]:
-    """Runs every check on every implementation that this machine can run."""
+    """Runs every test on every implementation that this machine can run."""
     for family in families():
         for implementation in family.usable:
             for name, test in _CHECKS[family.name].items():

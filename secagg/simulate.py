@@ -1,7 +1,7 @@
-"""A secure sum in one process: for trying, testing and measuring. It protects nobody.
+"""A secure sum in one process, for trials, tests and measurements. It protects nobody.
 
-`secure_sum` sets up the protocol and plays it by a `Cohort`, which also plays machines that you
-made yourself.
+`secure_sum` makes all parties of the protocol and runs them in a `Cohort`, which also runs machines
+that you made yourself.
 """
 
 import os
@@ -43,16 +43,16 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class SecureSum:
-    """What `secure_sum` gives: the sum in the shape of the updates, and how it came about.
+    """The result of `secure_sum`: the sum in the layout of the updates, and a record of the round.
 
     Attributes:
-        total: the weighted sum of the survivors' updates.
-        mean: total divided by `weight`.
+        total: the weighted sum of the survivors' updates, in the layout of one update.
+        mean: total / weight.
         weight: sum of the survivors' weights.
         survivors: parties whose update is in the sum.
         cost: seconds and bytes by phase and role.
         transcript: every message of the round, in order.
-        run: everything else (bytes by party, drops, clipped values, ...).
+        run: everything else (bytes of each party, drops, clipped values, ...).
         params: the parameters of the round.
     """
 
@@ -81,31 +81,37 @@ def secure_sum(
     random: Callable[[int], Randomness] | None = None,
     executor: Executor | None = None,
 ) -> SecureSum:
-    """Sums updates by the real protocol, with every party in this process: it protects nobody.
+    """Sums updates by the real protocol with all parties in this process; it protects nobody.
 
     Args:
-        updates: one a party; arrays, or lists or dicts of arrays, all of one layout.
-        format: what the numbers are, `FixedPoint` or `Integers`.
-        weights: one a party, for a format with max_weight > 1; 1 each when not given.
-        drops: who disappears, and before which message: {2: Phase.MASKED_INPUT}.
-        mode: in `Mode.MALICIOUS` every party gets a fresh identity, pinned by all.
+        updates: one per party; arrays, or lists or dicts of arrays, all of one layout.
+        format: how numbers are encoded, `FixedPoint` or `Integers`.
+        weights: one per party, for a format with max_weight > 1; 1 each by default.
+        drops: parties that disappear, each with the phase before whose message it does so, such as
+            {2: Phase.MASKED_INPUT}.
+        mode: in `Mode.MALICIOUS` every party gets a fresh identity, which all others pin.
         threshold, min_survivors, colluders, degree: see `Params`.
-        policy: what every client insists on; a cohort of two needs `Policy(allow_pair=True)`.
-        random: gives each party's source of randomness, for reproducible runs.
-        executor: what runs the server's jobs, as in `run_jobs`; this process when None.
+        policy: the demands of every client; a cohort of two needs `Policy(allow_pair=True)`.
+        random: returns the source of randomness of a party, for reproducible runs.
+        executor: runs the server's jobs, as in `run_jobs`; by default this process does.
 
     Raises:
-        ParameterError: impossible parameters, schedule or weights.
-        RangeError: an update is unusable; no sum was made.
-        RoundFailedError: too few parties were left.
+        ParameterError: the parameters, the weights or the schedule of drops are impossible.
+        RangeError: an update is unusable; no sum was computed.
+        RoundFailedError: the round failed, for example because too few parties were left.
     """
     if weights is not None and len(weights) != len(updates):
-        raise ParameterError(f"{len(updates)} updates have {len(weights)} weights", Code.ARGUMENT)
+        raise ParameterError(
+            f"{len(updates)} updates need {len(updates)} weights, not {len(weights)}", Code.ARGUMENT
+        )
     if not updates:
-        raise ParameterError("a sum needs updates", Code.ARGUMENT)
+        raise ParameterError("there are no updates to sum", Code.ARGUMENT)
     for party, phase in (drops or {}).items():
         if party not in range(len(updates)) or not isinstance(phase, Phase):
-            raise ParameterError(f"no party {party!r} can drop before {phase!r}", Code.ARGUMENT)
+            raise ParameterError(
+                f"drops has {party!r}: {phase!r}; it maps parties 0..{len(updates) - 1} to phases",
+                Code.ARGUMENT,
+            )
     layout = Layout.of(updates[0])
     vectors = [layout.flatten(update) for update in updates]
     params = Params(
@@ -155,7 +161,7 @@ def secure_sum(
 
 
 def introduce(cohort: int) -> tuple[list[Identity], Directory]:
-    """Fresh identities for a whole cohort, and the directory that pins them."""
+    """Makes fresh identities for a whole cohort, and the directory that pins them."""
     identities = [Identity.generate() for _ in range(cohort)]
     entries = [(f"party-{i}", identity.verify_key) for i, identity in enumerate(identities)]
     return identities, Directory.of(entries)

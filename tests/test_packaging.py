@@ -64,7 +64,7 @@ PUBLIC = [
     "Server",
     "ServerMachine",
     "SqliteLedger",
-    "StateError",
+    "StorageError",
     "Status",
     "Suite",
     "Work",

@@ -129,12 +129,12 @@ def test_a_pair_is_opt_in() -> None:
 @pytest.mark.parametrize(
     ("change", "error", "message"),
     [
-        ({"weights": [1, 2]}, secagg.ParameterError, "3 updates have 2 weights"),
-        ({"drops": {3: Phase.UNMASK}}, secagg.ParameterError, "no party 3"),
-        ({"drops": {0: "unmask"}}, secagg.ParameterError, "before 'unmask'"),
+        ({"weights": [1, 2]}, secagg.ParameterError, "3 updates need 3 weights, not 2"),
+        ({"drops": {3: Phase.UNMASK}}, secagg.ParameterError, "parties 0..2"),
+        ({"drops": {0: "unmask"}}, secagg.ParameterError, "0: 'unmask'"),
         ({"threshold": 1}, secagg.ParameterError, "threshold"),
         ({"weights": [1, 1, 2]}, secagg.RangeError, "weight"),
-        ({"updates": []}, secagg.ParameterError, "needs updates"),
+        ({"updates": []}, secagg.ParameterError, "no updates"),
         ({"updates": [np.zeros(2), np.zeros(3), np.zeros(2)]}, secagg.RangeError, "layout"),
         ({"updates": [np.zeros(2), np.zeros(2), np.array([0, np.nan])]}, secagg.RangeError, "NaN"),
         ({"updates": [np.zeros(0)] * 3}, secagg.RangeError, "nothing to aggregate"),

@@ -1,1 +1,1 @@
-"""Vectors over a prime field: the binding to the C core and what stands on it."""
+"""Arithmetic of vectors over prime fields, and the binding to the C core that does it."""

@@ -1,6 +1,6 @@
-"""The thin floor over the compiled core: the only module that imports it.
+"""The binding to the compiled core; no other module imports it.
 
-Pointers and status codes stop here. Lengths and dtypes are the callers' business.
+No pointer and no status code leaves this module. Callers check lengths and dtypes.
 """
 
 import ctypes
@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 from ..codes import Code
 from ..errors import NativeError, RangeError
 
-_MEND: Final = "run `pip install -e .` in the repository (it needs a C compiler)"
+_FIX: Final = "run `pip install -e .` in the repository (it needs a C compiler)"
 
 try:
     from .. import _native
 except ImportError as error:
     raise NativeError(
-        f"the compiled module secagg._native is missing ({error}); {_MEND}, or, if you have "
+        f"the compiled module secagg._native is missing ({error}); {_FIX}, or, if you have "
         "installed secagg elsewhere, start Python from another folder",
         Code.NOT_BUILT,
     ) from None
@@ -47,7 +47,7 @@ _SUFFIXES: Final = {
 
 
 def _check_fresh() -> None:
-    """In a source tree, refuses a module that was built from other sources."""
+    """Rejects a compiled module that was built from other sources than those of this tree."""
     sources = Path(__file__).resolve().parents[2] / "native"
     if not (sources / "build.py").exists():
         return
@@ -57,7 +57,7 @@ def _check_fresh() -> None:
     built_from = ffi.string(lib.sa_source_digest())
     if built_from != digest.hexdigest().encode():
         raise NativeError(
-            f"the compiled module is older than the sources in native/; {_MEND}", Code.STALE_BUILD
+            f"the compiled module is older than the sources in native/; {_FIX}", Code.STALE_BUILD
         )
 
 
@@ -65,17 +65,17 @@ _check_fresh()
 
 
 def read(array: NDArray[np.generic]) -> "_native.CData":
-    """Pointer to a contiguous array that C reads; keep the array alive as long."""
+    """Returns a pointer to a contiguous array that C reads; keep the array alive meanwhile."""
     return ffi.from_buffer(_C_TYPES[array.dtype], array)
 
 
 def write(array: NDArray[np.generic]) -> "_native.CData":
-    """Pointer to a contiguous array that C writes; the array must be writable."""
+    """Returns a pointer to a contiguous, writable array that C writes; keep it alive meanwhile."""
     return ffi.from_buffer(_C_TYPES[array.dtype], array, require_writable=True)
 
 
 def octets(data: bytes | bytearray | memoryview) -> "_native.CData":
-    """Pointer to bytes that C reads."""
+    """Returns a pointer to bytes that C reads."""
     return ffi.from_buffer("uint8_t[]", data)
 
 
@@ -85,27 +85,32 @@ _new_bytes.restype = ctypes.py_object
 
 
 def fresh_bytes(length: int) -> bytes:
-    """A bytes object with any content, for C to fill through `octets` before anybody sees it.
+    """Makes a bytes object with undefined content, which C then fills through `octets`.
 
-    The C API of Python allows that for an object that nobody else has; it saves a copy.
+    Python's C API allows writing to a bytes object until other code has a reference to it. This
+    saves a copy.
     """
     fresh: bytes = _new_bytes(None, length)
     return fresh
 
 
 def by_lane(name: str, *arrays: NDArray[np.generic]) -> "_native.Function":
-    """The variant of a C function for these arrays' dtypes: sa_add for uint32 is sa_add_u32."""
+    """Returns the C function for the dtypes of these arrays: "add" for uint32 is sa_add_u32."""
     suffix = "_".join(_SUFFIXES[array.dtype] for array in arrays)
     function: _native.Function = getattr(lib, f"sa_{name}_{suffix}")
     return function
 
 
 def check(status: int, what: str) -> None:
-    """Turns a status into an exception; `what` names the operation.
+    """Raises the exception for a status of the core, if it is not SA_OK.
+
+    Args:
+        status: what the C function returned.
+        what: the operation, for the error message.
 
     Raises:
         RangeError: a value was outside its range.
-        NativeError: any other failure; arguments are checked before, so it is a bug.
+        NativeError: any other failure; arguments are checked before the call, so it is a bug.
     """
     if status == lib.SA_ERANGE:
         raise RangeError(f"{what}: a value is out of range", Code.OUT_OF_RANGE)

@@ -1,9 +1,9 @@
 """Vectors over the prime field of a given width, as NumPy arrays.
 
-A field of b <= 32 bits lives in uint32 arrays, a wider one in uint64. All vectors are
-one-dimensional with elements in [0, p). Inputs may have any layout or byte order and are copied
-when the core cannot read them in place; they are never written to. Arrays that are written to
-must be exactly right, or are refused.
+Elements of a field of b <= 32 bits are stored as uint32, of a wider one as uint64. All vectors are
+one-dimensional with elements in [0, p). Inputs may have any layout or byte order; they are copied
+if the core cannot read them in place, and never written to. An output array must have exactly the
+right dtype, length and layout; any other is rejected.
 """
 
 from collections.abc import Iterable, Sequence
@@ -24,7 +24,7 @@ KEY_BYTES: Final = 32
 
 
 def _readable(array: NDArray[np.generic]) -> bool:
-    """Whether the core can work on an array in place."""
+    """Returns whether the core can use an array in place."""
     return array.flags.c_contiguous and array.flags.aligned and array.dtype.isnative
 
 
@@ -48,31 +48,32 @@ class Field:
     # -- arrays ---------------------------------------------------------------------------
 
     def zeros(self, length: int) -> Vector:
-        """A vector of zeros."""
+        """Returns a vector of zeros, shape (length,)."""
         return np.zeros(length, self.dtype)
 
     def vector(self, values: Iterable[int] | NDArray[np.generic]) -> Vector:
-        """The values as a vector: the same array where it already is one, else a copy.
+        """Returns the values as a vector: the array itself if it is one already, else a copy.
 
         Raises:
-            RangeError: not one-dimensional, not integers, or an element outside [0, p).
+            RangeError: the values are not one-dimensional or not integers, or one is outside
+                [0, p).
         """
         array = self._readable_vector(values)
         self._check_range(array)
         return array
 
     def _readable_vector(self, values: Iterable[int] | NDArray[np.generic]) -> Vector:
-        """The same for operations that see themselves whether elements are below p."""
+        """Returns the values as a vector; the operation must check that all are below p."""
         try:
             array: Vector = np.asarray(values if isinstance(values, np.ndarray) else list(values))
         except (TypeError, ValueError):
-            raise RangeError("a vector is a sequence of integers", Code.DTYPE) from None
+            raise RangeError("a vector must be a sequence of integers", Code.DTYPE) from None
         if array.ndim != 1:
-            raise RangeError(f"a vector has one dimension, not {array.ndim}", Code.SHAPE)
+            raise RangeError(f"a vector must have one dimension, not {array.ndim}", Code.SHAPE)
         if array.size == 0:
             return self.zeros(0)
         if array.dtype.kind not in "iu":
-            raise RangeError(f"field elements are integers, not {array.dtype}", Code.DTYPE)
+            raise RangeError(f"field elements must be integers, not {array.dtype}", Code.DTYPE)
         if array.dtype != self.dtype or not _readable(array):
             if int(array.min()) < 0 or int(array.max()) >= self.modulus:
                 raise RangeError(
@@ -86,28 +87,33 @@ class Field:
         check(test(binding.read(array), array.size, self.bits), f"an element is not below {self}")
 
     def _writable(self, array: Vector, length: int | None = None) -> Vector:
-        """Refuses an array that the core could not write in place."""
+        """Rejects an array that the core cannot write in place; returns the array."""
         if not isinstance(array, np.ndarray) or array.ndim != 1 or array.dtype != self.dtype:
             raise RangeError(
                 f"the output must be a one-dimensional {self.dtype} array", Code.BUFFER
             )
         if not (_readable(array) and array.flags.writeable):
             raise RangeError(
-                "the output must be contiguous, aligned, writable and native", Code.BUFFER
+                "the output must be contiguous, aligned, writable and in native byte order",
+                Code.BUFFER,
             )
         if length is not None and array.size != length:
-            raise RangeError(f"the output has {array.size} elements, not {length}", Code.BUFFER)
+            raise RangeError(
+                f"the output must have {length} elements, not {array.size}", Code.BUFFER
+            )
         return array
 
     def _output(self, out: Vector | None, length: int, *inputs: Vector) -> Vector:
-        """The array to write to; it may be one of the inputs but not overlap one in part."""
+        """Returns the array to write to; it may be an input, but may not overlap one partly."""
         if out is None:
             return np.empty(length, self.dtype)
         self._writable(out, length)
         for array in inputs:
             same = array.ctypes.data == out.ctypes.data and array.size == out.size
             if not same and np.may_share_memory(array, out):
-                raise RangeError("the output overlaps an input in part", Code.BUFFER)
+                raise RangeError(
+                    "the output overlaps an input partly: pass another array", Code.BUFFER
+                )
         return out
 
     # -- arithmetic -----------------------------------------------------------------------
@@ -115,7 +121,9 @@ class Field:
     def _binary(self, name: str, a: Vector, b: Vector, out: Vector | None) -> Vector:
         a, b = self.vector(a), self.vector(b)
         if a.size != b.size:
-            raise RangeError(f"vectors of {a.size} and {b.size} elements do not match", Code.SHAPE)
+            raise RangeError(
+                f"both vectors must have the same length, not {a.size} and {b.size}", Code.SHAPE
+            )
         out = self._output(out, a.size, a, b)
         function = binding.by_lane(name, out)
         status = function(binding.write(out), binding.read(a), binding.read(b), a.size, self.bits)
@@ -123,15 +131,15 @@ class Field:
         return out
 
     def add(self, a: Vector, b: Vector, out: Vector | None = None) -> Vector:
-        """a + b, elementwise; `out` may be a or b."""
+        """Computes a + b, elementwise; `out` may be a or b."""
         return self._binary("add", a, b, out)
 
     def sub(self, a: Vector, b: Vector, out: Vector | None = None) -> Vector:
-        """a - b, elementwise; `out` may be a or b."""
+        """Computes a - b, elementwise; `out` may be a or b."""
         return self._binary("sub", a, b, out)
 
     def neg(self, a: Vector, out: Vector | None = None) -> Vector:
-        """-a, elementwise; `out` may be a."""
+        """Computes -a, elementwise; `out` may be a."""
         a = self.vector(a)
         out = self._output(out, a.size, a)
         function = binding.by_lane("neg", out)
@@ -139,7 +147,7 @@ class Field:
         return out
 
     def scale(self, a: Vector, factor: int, out: Vector | None = None) -> Vector:
-        """factor * a with factor in [0, p); `out` may be a."""
+        """Computes factor * a, elementwise, with factor in [0, p); `out` may be a."""
         if not 0 <= factor < self.modulus:
             raise RangeError(f"the factor must be in 0..{self.modulus - 1}", Code.ARGUMENT)
         a = self.vector(a)
@@ -150,14 +158,16 @@ class Field:
         return out
 
     def sum(self, rows: NDArray[np.generic], out: Vector | None = None) -> Vector:
-        """The sum of the rows of a two-dimensional array, shape (count, length) -> (length,)."""
+        """Computes the sum of the rows of an array, shape (count, length) -> (length,)."""
         if rows.ndim != 2:
-            raise RangeError(f"rows have two dimensions, not {rows.ndim}", Code.SHAPE)
+            raise RangeError(
+                f"an array of rows must have two dimensions, not {rows.ndim}", Code.SHAPE
+            )
         count, length = rows.shape
         flat = self.vector(np.ascontiguousarray(rows).reshape(-1))
         out = self._output(out, length)
         if np.may_share_memory(flat, out):
-            raise RangeError("the output overlaps the rows", Code.BUFFER)
+            raise RangeError("the output overlaps the rows: pass another array", Code.BUFFER)
         function = binding.by_lane("sum", out)
         status = function(binding.write(out), binding.read(flat), count, length, self.bits)
         check(status, "sum")
@@ -174,39 +184,44 @@ class Field:
         start: int = 0,
         threads: int | None = None,
     ) -> Vector:
-        """acc[j] += sign * mask(key)[start + j] for every key, in place; returns acc.
+        """Adds the masks of many keys: acc[j] += sign * mask(key)[start + j]; returns acc.
 
-        No mask is ever stored: keystream is expanded in pieces that stay in the first-level
-        cache. Masks are exactly uniform (`docs/WIRE.md`, Streams), and any slice can be made
-        anywhere.
+        No mask is stored as a whole: keystream is expanded in pieces that stay in the first-level
+        cache. Masks are exactly uniform (`docs/WIRE.md`, Streams), and any slice of them can be
+        computed by itself.
 
         Args:
-            acc: vector to change, C-contiguous and writable.
+            acc: the vector to change, shape (length,), C-contiguous and writable.
             keys: 32 bytes each.
-            signs: +1 or -1 for each key.
-            generator: of the keystream; a suite's is `Suite.generator`.
+            signs: +1 or -1 per key.
+            generator: of the keystream; that of a suite is `Suite.generator`.
             start: index of the first mask element, 0 or more.
-            threads: the most that may work on it, 1 or more; the core uses fewer where the work
-                is small, and never more than 64. By default `SECAGG_NUM_THREADS`, or if that is
-                not set one a CPU that this process may use, up to 8. The result is the same.
+            threads: greatest number of threads, 1 or more; the core uses fewer if there is little
+                work, and never more than 64. By default `SECAGG_NUM_THREADS` if set, else the
+                number of available CPUs, at most 8. The result does not depend on it.
 
         Raises:
-            RangeError: an argument is outside its range; acc is as it was.
+            RangeError: an argument is outside its range; acc is unchanged.
             ParameterError: `SECAGG_NUM_THREADS` is not a positive integer.
         """
         if threads is None:
             threads = default_threads()
         self._check_range(self._writable(acc))
         if len(keys) != len(signs) or any(memoryview(key).nbytes != KEY_BYTES for key in keys):
-            raise RangeError("every mask needs one key of 32 bytes and one sign", Code.ARGUMENT)
+            raise RangeError(
+                "there must be one key of 32 bytes and one sign per mask", Code.ARGUMENT
+            )
         if any(sign not in (1, -1) for sign in signs):
-            raise RangeError("signs are +1 or -1", Code.ARGUMENT)
+            raise RangeError("every sign must be +1 or -1", Code.ARGUMENT)
         if not 0 <= start < 2**64 - acc.size:
-            raise RangeError("a mask has 2**64 elements", Code.ARGUMENT)
+            raise RangeError(
+                f"start must be in 0..{2**64 - acc.size - 1}, as a mask has 2**64 elements",
+                Code.ARGUMENT,
+            )
         if generator not in GENERATORS:
             raise unknown_generator(generator)
         if threads < 1:
-            raise RangeError(f"work takes one thread or more, not {threads}", Code.ARGUMENT)
+            raise RangeError(f"threads must be 1 or more, not {threads}", Code.ARGUMENT)
         joined = b"".join(keys)
         sign_array = np.array(signs, np.int8)
         function = binding.by_lane("mask_add", acc)
@@ -219,23 +234,23 @@ class Field:
             binding.octets(joined),
             binding.read(sign_array),
             len(keys),
-            min(threads, 64),  # the core takes no more, whatever the number
+            min(threads, 64),  # the most that the core takes
         )
         check(status, "mask_add")
         return acc
 
     def uniform(self, key: bytes, length: int, generator: Generator, start: int = 0) -> Vector:
-        """Elements start .. start + length - 1 of mask(key): uniform in [0, p)."""
+        """Returns elements start .. start + length - 1 of mask(key): uniform in [0, p)."""
         return self.accumulate(self.zeros(length), [key], [1], generator, start)
 
     # -- packing --------------------------------------------------------------------------
 
     def packed_bytes(self, length: int) -> int:
-        """Bytes of a packed vector, ceil(length * bits / 8)."""
+        """Returns the size of a packed vector in bytes, ceil(length * bits / 8)."""
         return (length * self.bits + 7) // 8
 
     def pack(self, a: Vector) -> bytes:
-        """The vector at `bits` bits an element, least significant bit first."""
+        """Encodes a vector with `bits` bits per element, least significant bit first."""
         a = self._readable_vector(a)
         out = binding.fresh_bytes(self.packed_bytes(a.size))
         function = binding.by_lane("pack", a)
@@ -260,15 +275,18 @@ class Field:
         return target
 
     def unpack(self, data: bytes, length: int) -> Vector:
-        """The vector that `pack` encoded.
+        """Decodes a vector that `pack` encoded.
 
         Raises:
             RangeError: wrong number of bytes, an element >= p, or padding that is not zero.
         """
-        if len(data) != self.packed_bytes(length):  # before memory is taken
-            raise RangeError(f"{len(data)} bytes are not {length} packed elements", Code.SHAPE)
+        if len(data) != self.packed_bytes(length):  # before memory is allocated
+            raise RangeError(
+                f"{length} packed elements need {self.packed_bytes(length)} bytes, not {len(data)}",
+                Code.SHAPE,
+            )
         return self._unpack_into("unpack", np.empty(length, self.dtype), data)
 
     def unpack_add(self, acc: Vector, data: bytes) -> Vector:
-        """acc += unpack(data) in place; acc is as it was if either is refused (RangeError)."""
+        """Adds the decoded vector to acc in place; raises as `unpack` does, with acc unchanged."""
         return self._unpack_into("unpack_add", self._writable(acc), data)

@@ -1,7 +1,7 @@
 """Keystream generators: the ciphers in counter mode from which masks and rounding are drawn.
 
-A generator is one of the algorithms that a suite names (`secagg.Suite`). Its number is that of the
-native core (`native/api.h`), which has nothing to do with the suite's number on the wire.
+A generator is one of the algorithms of a suite (`secagg.Suite`). It has the number that the native
+core uses (`native/api.h`), which is not the number of the suite in messages.
 """
 
 from typing import Final, NewType
@@ -18,6 +18,6 @@ GENERATORS: Final = frozenset(
 
 
 def unknown_generator(generator: int) -> RangeError:
-    """Returns the error about a number that is not in `GENERATORS`."""
+    """Returns the exception for a number that is not in `GENERATORS`."""
     known = ", ".join(map(str, sorted(GENERATORS)))
     return RangeError(f"there is no generator {generator}: choose one of {known}", Code.UNSUPPORTED)

@@ -1,4 +1,4 @@
-"""Which implementations of the native kernels there are, run here, and are active."""
+"""The implementations of the native kernels: compiled, usable on this machine, and active."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,10 +16,10 @@ class Family:
 
     Attributes:
         name: "field", "pack", "aes", ...
-        compiled: implementations in the module, the portable one first.
+        compiled: implementations in the compiled module, the portable one first.
         usable: those that this CPU and operating system can run.
         active: the one in use.
-        generator: what these kernels make, where they are a cipher's; else None.
+        generator: the keystream generator, if the kernels are those of a cipher; else None.
     """
 
     name: str
@@ -34,7 +34,7 @@ def _text(value: object) -> str:
 
 
 def families() -> tuple[Family, ...]:
-    """All kernel families of the compiled module."""
+    """Returns all kernel families of the compiled module."""
     found = []
     for number in range(lib.sa_family_count()):
         indices = range(lib.sa_implementation_count(number))
@@ -49,7 +49,7 @@ def families() -> tuple[Family, ...]:
 
 
 def cpu_features() -> dict[str, bool]:
-    """The CPU features that kernels ask for, and whether CPU and operating system have them."""
+    """Returns by name whether CPU and operating system have each feature that kernels need."""
     return {
         _text(lib.sa_cpu_feature_name(bit)): bool(lib.sa_cpu_feature_present(bit))
         for bit in range(lib.sa_cpu_feature_count())
@@ -57,16 +57,16 @@ def cpu_features() -> dict[str, bool]:
 
 
 def select(family: str, implementation: str) -> None:
-    """Makes one implementation of a family the active one, for the whole process.
+    """Makes an implementation the active one of its family, for the whole process.
 
     Raises:
-        ParameterError: there is no such family or implementation, or it cannot run here.
+        ParameterError: there is no such family or implementation, or this machine cannot run it.
     """
     for number, found in enumerate(families()):
         if found.name == family:
             if implementation not in found.usable:
                 raise ParameterError(
-                    f"{family} has {', '.join(found.usable)} here, not {implementation}",
+                    f"on this machine {family} has {', '.join(found.usable)}, not {implementation}",
                     Code.UNSUPPORTED,
                 )
             check(lib.sa_select(number, found.compiled.index(implementation)), "select")
@@ -76,7 +76,7 @@ def select(family: str, implementation: str) -> None:
 
 @contextmanager
 def forced(family: str, implementation: str) -> Iterator[None]:
-    """Makes an implementation active for a while: for tests and measurements."""
+    """Makes an implementation active while the context lasts, for tests and measurements."""
     before = {found.name: found.active for found in families()}
     select(family, implementation)
     try:

@@ -19,19 +19,19 @@ _DELTAS: Final = (
 
 
 def modulus(bits: int) -> int:
-    """The largest prime below 2**bits, for bits in 16..62; ParameterError otherwise."""
+    """Returns the largest prime below 2**bits; ParameterError unless bits is in 16..62."""
     if not MIN_BITS <= bits <= MAX_BITS:
         raise ParameterError(
-            f"a field has {MIN_BITS} to {MAX_BITS} bits, not {bits}", Code.ARGUMENT
+            f"a field must have {MIN_BITS} to {MAX_BITS} bits, not {bits}", Code.ARGUMENT
         )
     return (1 << bits) - _DELTAS[bits - MIN_BITS]
 
 
 def least_bits(largest: int) -> int:
-    """The least width whose field holds 0..largest without wrapping around.
+    """Returns the smallest width of a field that holds 0..largest without overflow.
 
     Raises:
-        ParameterError: no width up to 62 bits does.
+        ParameterError: that takes more than 62 bits.
     """
     for bits in range(MIN_BITS, MAX_BITS + 1):
         if largest < modulus(bits):

@@ -1,4 +1,4 @@
-"""How many threads a call of the native core may use."""
+"""The number of threads that a call of the native core may use."""
 
 import os
 import re
@@ -14,9 +14,9 @@ MOST_BY_DEFAULT: Final = 8
 
 @cache
 def default_threads() -> int:
-    """The number in `SECAGG_NUM_THREADS`; if that is not set, of CPUs for this process, up to 8.
+    """Returns `SECAGG_NUM_THREADS` if set, else the number of available CPUs, at most 8.
 
-    Read at the first use and kept.
+    The variable is read at the first call only.
 
     Raises:
         ParameterError: the variable is not a positive integer of at most nine digits.

@@ -32,7 +32,7 @@ class Ledger(Protocol):
         """True the first time that this key is claimed for this, False ever after.
 
         The claim is durable before this returns. Whatever keeps it from being so is raised, best
-        as a `StateError`: then nothing leaves the party.
+        as a `StorageError`: then nothing leaves the party.
         """
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from ..codes import Code
-from ..errors import StateError
+from ..errors import StorageError
 from ..files import atomic_file
 from .ledger import Once
 
@@ -49,7 +49,7 @@ class SqliteLedger:
         path: of the file; its folder exists.
 
     Raises:
-        StateError: the file cannot be used, is something else, or others may write to it.
+        StorageError: the file cannot be used, is something else, or others may write to it.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -61,12 +61,12 @@ class SqliteLedger:
             found = self._path.stat()
         except (OSError, ValueError) as error:  # the latter for a zero byte in the name
             reason = error.strerror if isinstance(error, OSError) else str(error)
-            raise StateError(f"{self._path}: cannot use it: {reason}", Code.IO) from None
+            raise StorageError(f"{self._path}: cannot use it: {reason}", Code.IO) from None
         if found.st_uid != os.geteuid() or found.st_mode & 0o022:
-            raise StateError(f"{self._path}: others may write to it, or own it", Code.PERMISSIONS)
+            raise StorageError(f"{self._path}: others may write to it, or own it", Code.PERMISSIONS)
         with _transaction(self._path) as connection:
             if connection.execute("PRAGMA application_id").fetchone() != (_APPLICATION,):
-                raise StateError(
+                raise StorageError(
                     f"{self._path}: the database of something else, not a ledger", Code.FOREIGN_FILE
                 )
 
@@ -85,7 +85,7 @@ class SqliteLedger:
         """See `Ledger`.
 
         Raises:
-            StateError: the claim could not be stored.
+            StorageError: the claim could not be stored.
         """
         with _transaction(self._path) as connection:
             return connection.execute(_CLAIM, (str(what), key)).rowcount == 1
@@ -109,4 +109,4 @@ def _transaction(path: Path) -> Iterator[sqlite3.Connection]:
             connection.execute("COMMIT")
     except sqlite3.Error as error:
         code = _CODES.get(getattr(error, "sqlite_errorcode", 0) & 0xFF, Code.LEDGER)
-        raise StateError(f"{path}: not usable as a ledger: {error}", code) from None
+        raise StorageError(f"{path}: not usable as a ledger: {error}", code) from None

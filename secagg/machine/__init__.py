@@ -1,1 +1,1 @@
-"""What every protocol needs and none owns: framing of bytes, ownership, stored state, jobs."""
+"""Parts that every protocol uses: message framing, ownership, stored state, claims and jobs."""

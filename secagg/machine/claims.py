@@ -1,52 +1,66 @@
-"""What a machine claims in a ledger before it acts, because it may happen only once."""
+"""Claims in a ledger, made before an action that may happen only once."""
 
 from ..codes import Code
-from ..errors import Aborted, ParameterError, StateError
+from ..errors import Aborted, ParameterError, StorageError
 from ..events import Failed
 from ..ledger.ledger import Ledger, Once
 
 
 def require_ledger(ledger: object) -> Ledger:
-    """Returns the ledger; ParameterError if it is none."""
+    """Returns the ledger; raises ParameterError if it has no method `claim`."""
     if not isinstance(ledger, Ledger):
         raise ParameterError(
-            f"a ledger has a method `claim`; {type(ledger).__name__} has none", Code.NO_LEDGER
+            f"a ledger needs a method `claim`, and {type(ledger).__name__} has none: pass a "
+            "SqliteLedger, or an object of your own with that method",
+            Code.NO_LEDGER,
         )
     return ledger
 
 
 def claim_contribution(ledger: Ledger, verify_key: bytes, context: bytes) -> None:
-    """Claims that an identity gives its input in a context.
+    """Claims that an identity contributes its input in a context.
 
     Raises:
-        Aborted: it has done so before.
-        StateError: the claim could not be stored.
+        Aborted: it has contributed in this context before.
+        StorageError: the claim could not be stored.
     """
     if not _claim(ledger, Once.CONTRIBUTION, verify_key + context):
         raise Aborted(
-            "this identity has contributed in this context before", Code.REPEATED_CONTRIBUTION
+            "this identity has contributed in this context before: use a new context",
+            Code.REPEATED_CONTRIBUTION,
         )
 
 
 def claim_resumption(ledger: Ledger, identifier: bytes) -> None:
-    """Claims that a stored client goes on.
+    """Claims that a stored client is resumed.
+
+    Args:
+        identifier: the random id of the stored state.
 
     Raises:
-        StateError: it has done so before, or the claim could not be stored.
+        StorageError: this stored client was resumed before, or the claim could not be stored.
     """
     if not _claim(ledger, Once.RESUMPTION, identifier):
-        raise StateError("this stored client was resumed before", Code.REPEATED_RESUMPTION)
+        raise StorageError(
+            "this stored client was resumed before, and works once: resume what was stored last",
+            Code.REPEATED_RESUMPTION,
+        )
 
 
 def claim_survivor_set(ledger: Ledger, session: bytes) -> Failed | None:
-    """Claims that a server sends out the survivor set; returns how the round ends if it did before.
+    """Claims that a server sends the survivor set of a session.
+
+    Returns:
+        None; or, if a survivor set was sent before, the failure with which the round ends.
 
     Raises:
-        StateError: the claim could not be stored.
+        StorageError: the claim could not be stored.
     """
     if not _claim(ledger, Once.SURVIVOR_SET, session):
         return Failed(
-            "a survivor set was sent before, of which this server knows nothing", Code.ROLLED_BACK
+            "the ledger has a claim for a survivor set that this server does not know: it was "
+            "probably resumed from an older snapshot",
+            Code.ROLLED_BACK,
         )
     return None
 
@@ -54,7 +68,8 @@ def claim_survivor_set(ledger: Ledger, session: bytes) -> Failed | None:
 def _claim(ledger: Ledger, what: Once, key: bytes) -> bool:
     answer = ledger.claim(what, key)
     if not isinstance(answer, bool):  # a coroutine, say, which would count as True
-        raise StateError(
-            f"a ledger answers True or False, not {type(answer).__name__}", Code.NO_LEDGER
+        raise StorageError(
+            f"`claim` of a ledger must return True or False, not {type(answer).__name__}",
+            Code.NO_LEDGER,
         )
     return answer

@@ -1,4 +1,4 @@
-"""The jobs that a machine has handed out: which values are still to come, each counted once."""
+"""The jobs that a machine has handed out, and which of their values are still missing."""
 
 from collections.abc import Iterable
 
@@ -8,7 +8,7 @@ from ..events import Job
 
 
 class JobBoard:
-    """The jobs of one machine. A job is known by its identity: equal ones are different jobs."""
+    """The jobs of one machine, told apart by object identity: equal jobs are different jobs."""
 
     def __init__(self) -> None:
         self._pending: dict[int, Job] = {}
@@ -16,7 +16,7 @@ class JobBoard:
 
     @property
     def pending(self) -> list[Job]:
-        """The jobs whose value is still to come, in the order in which they were handed out."""
+        """The jobs whose value is missing, in the order in which they were handed out."""
         return list(self._pending.values())
 
     def hand_out(self, jobs: Iterable[Job]) -> list[Job]:
@@ -26,7 +26,7 @@ class JobBoard:
         return new
 
     def is_pending(self, job: Job) -> bool:
-        """Returns whether the value of a job is still to come; False if it came before.
+        """Returns whether the value of a job is missing; False if it was handed back before.
 
         Raises:
             LocalProtocolError: the job was never handed out here.
@@ -36,7 +36,9 @@ class JobBoard:
         if any(job is done for done in self._done):
             return False
         raise LocalProtocolError(
-            "complete() with a job that this server did not hand out", Code.UNKNOWN_JOB
+            "complete() got a job that this server did not hand out: pass the job of one of its "
+            "`Work` events",
+            Code.UNKNOWN_JOB,
         )
 
     def finish(self, job: Job) -> bool:
@@ -45,6 +47,6 @@ class JobBoard:
         return not self._pending
 
     def clear(self) -> None:
-        """Forgets all jobs and the secrets that they hold."""
+        """Removes all jobs, and with them the secrets that they hold."""
         self._pending.clear()
         self._done.clear()

@@ -1,4 +1,4 @@
-"""Rules for objects that hold keys of a round: one process, one call at a time, no half step."""
+"""Rules for objects that hold keys of a round: used by one process, in one call at a time."""
 
 import functools
 import os
@@ -14,7 +14,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 O = TypeVar("O", bound="Owned")  # noqa: E741
 
-# Grows by one entry at each fork, because the system uses process ids again.
+# Grows by one entry at each fork: process ids alone do not tell, as the system reuses them.
 _forks: Final[list[None]] = []
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=lambda: _forks.append(None))
@@ -25,10 +25,10 @@ def _process() -> tuple[int, int]:
 
 
 class Owned:
-    """An object that belongs to the process that made it and is never duplicated.
+    """An object that only the process that made it may use, and that cannot be copied or pickled.
 
-    A fork, a copy or an unpickled twin would use the same keys again, and two answers under the
-    same masks reveal the difference of the inputs that they cover.
+    A forked or copied object would use the same keys a second time, and two answers under the same
+    masks reveal the difference of the inputs that they cover.
     """
 
     def __init__(self) -> None:
@@ -37,28 +37,32 @@ class Owned:
         self._busy = False
 
     def __reduce_ex__(self, _: object) -> NoReturn:
-        raise TypeError(f"a {type(self).__name__} is neither copied nor pickled")
+        raise TypeError(
+            f"a {type(self).__name__} is neither copied nor pickled: both would use the same keys"
+        )
 
 
 def exclusive(method: Callable[Concatenate[O, P], R]) -> Callable[Concatenate[O, P], R]:
-    """Makes threads enter a method of an `Owned` object one after the other.
+    """Decorates a method of an `Owned` object so that one call runs at a time.
 
-    The method then refuses a call by a forked child, and one from within another call (by a signal
-    handler or a callback).
+    Threads wait for each other. A call by a forked child is refused, and so is a call from within
+    another call (by a signal handler or a callback): LocalProtocolError.
     """
 
     @functools.wraps(method)
     def guarded(self: O, /, *args: P.args, **kwargs: P.kwargs) -> R:
         if self._owner != _process():
             raise LocalProtocolError(
-                f"a {type(self).__name__} is used by the process that made it, not by a forked "
-                "child: both would use the same keys",
+                f"a {type(self).__name__} was used in a forked child: use it only in the process "
+                "that made it, as both would use the same keys",
                 Code.FORKED,
             )
         with self._turn:
             if self._busy:
                 raise LocalProtocolError(
-                    f"a {type(self).__name__} is called from within a call", Code.REENTRANT
+                    f"a {type(self).__name__} was called (by a signal handler or a callback) while "
+                    "another call to it was running: wait until that has returned",
+                    Code.REENTRANT,
                 )
             self._busy = True
             try:
@@ -73,13 +77,13 @@ def exclusive(method: Callable[Concatenate[O, P], R]) -> Callable[Concatenate[O,
 def fails_if_interrupted(
     fail: Callable[[], None], harmless: type[Exception] | tuple[type[Exception], ...]
 ) -> Iterator[None]:
-    """Ends a machine whose step was interrupted, by Ctrl-C or for lack of memory, say.
+    """Ends a machine if its step is interrupted, for example by Ctrl-C or a MemoryError.
 
-    Half of the step may have been done: a vector may be in the sum and not counted.
+    The step may have been done in part: a vector may be in the sum but not be counted.
 
     Args:
-        fail: ends the machine and wipes what it knows.
-        harmless: exceptions after which the state is as it was; they end nothing.
+        fail: ends the machine and wipes its secrets.
+        harmless: exceptions that are raised before anything changes; they do not end the machine.
     """
     try:
         yield

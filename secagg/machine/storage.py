@@ -1,6 +1,6 @@
-"""How attributes are laid out in stored state: one `Piece` for each kind of value.
+"""The layout of stored state: one `Piece` per kind of value.
 
-A machine lists its attributes in a table of pieces, which writes and reads them in that order.
+A machine lists its attributes in a table of pieces, and they are written and read in that order.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -9,7 +9,7 @@ from enum import Enum
 from typing import Any, Final, Generic, TypeVar
 
 from ..codes import Code
-from ..errors import DecodeError, StateError
+from ..errors import DecodeError, StorageError
 from ..primitives.secret import Secret
 from .wire import PartySet, Reader, bitmap, u8, u32, u64
 
@@ -19,7 +19,7 @@ E = TypeVar("E", bound=Enum)
 
 @dataclass(frozen=True, slots=True)
 class Piece(Generic[T]):
-    """How one kind of value is written and read; what is written tells its own length."""
+    """The writer and the reader of one kind of value; the reader finds the end by itself."""
 
     write: Callable[[T], bytes]
     read: Callable[[Reader], T]
@@ -42,7 +42,7 @@ BYTES: Final[Piece[bytes]] = Piece(_write_bytes, _read_bytes)
 TEXT: Final[Piece[str]] = Piece(
     lambda text: _write_bytes(text.encode()), lambda reader: _read_bytes(reader).decode()
 )
-# A secret that was wiped is stored as no bytes at all, and is read as one that was wiped.
+# A wiped secret is stored with length zero, and read back as a wiped secret.
 SECRET: Final[Piece[Secret]] = Piece(
     lambda secret: _write_bytes(secret.expose() if secret else b""),
     lambda reader: Secret(_read_bytes(reader)),
@@ -95,25 +95,25 @@ def dict_of(item: Piece[T]) -> Piece[dict[int, T]]:
 
 
 def write_attributes(table: Table, value: object) -> bytes:
-    """Returns the attributes of an object that a table names, in its order."""
+    """Encodes the attributes of an object that the table names, in the order of the table."""
     return b"".join(piece.write(getattr(value, name)) for name, piece in table.items())
 
 
 def read_attributes(table: Table, reader: Reader) -> dict[str, Any]:
-    """Reads what `write_attributes` wrote: values by name."""
+    """Reads what `write_attributes` wrote; returns the values by name."""
     return {name: piece.read(reader) for name, piece in table.items()}
 
 
 def read_whole(reader: Reader, read: Callable[[Reader], T]) -> T:
-    """Reads a body to its end.
+    """Reads a whole body and checks that nothing is left over.
 
     Raises:
-        StateError: it is not what this version writes. It was sealed by this library, so the
-            layout itself is wrong.
+        StorageError: the body is not in the layout that this version writes. The seal was intact,
+            so the library itself wrote it in this form.
     """
     try:
         value = read(reader)
         reader.end()
     except (DecodeError, ValueError) as error:
-        raise StateError(f"stored state is not readable: {error}", Code.CORRUPT) from None
+        raise StorageError(f"stored state cannot be read: {error}", Code.CORRUPT) from None
     return value

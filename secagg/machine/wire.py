@@ -1,4 +1,4 @@
-"""The codec: headers, integers and bitmaps, with every length known before it is read.
+"""Encoding of headers, integers and bitmaps; every length is known before it is read.
 
 `docs/WIRE.md` describes the format byte by byte.
 """
@@ -36,14 +36,16 @@ class MessageType(IntEnum):
 
 
 def as_bytes(data: object) -> bytes:
-    """A message as immutable bytes; LocalProtocolError if the caller passed something else."""
+    """Returns a message as immutable bytes; raises LocalProtocolError if it is not bytes."""
     if not isinstance(data, bytes | bytearray | memoryview):
-        raise LocalProtocolError(f"a message is bytes, not {type(data).__name__}", Code.ARGUMENT)
+        raise LocalProtocolError(
+            f"a message must be bytes, not {type(data).__name__}", Code.ARGUMENT
+        )
     return bytes(data)
 
 
 class PartySet(Set[int]):
-    """A set of party indices as its bitmap: a bit a party, however large the cohort.
+    """A set of party indices, kept as a bitmap with one bit per party.
 
     Args:
         octets: the encoding; party i is bit i mod 8 (least significant first) of byte i div 8.
@@ -56,7 +58,7 @@ class PartySet(Set[int]):
 
     @classmethod
     def of(cls, members: Iterable[int], size: int) -> "PartySet":
-        """The set of these indices below `size`."""
+        """Returns the set of these indices, all below `size`."""
         octets = bytearray((size + 7) // 8)
         for member in members:
             octets[member >> 3] |= 1 << (member & 7)
@@ -89,7 +91,7 @@ class PartySet(Set[int]):
 
 
 class Reader:
-    """Reads one message from a party, from front to back. Errors name the party."""
+    """Reads one message of a party from front to back; its errors name the party."""
 
     def __init__(self, data: bytes, party: int) -> None:
         self._data = data
@@ -98,11 +100,11 @@ class Reader:
         self.size = len(data)
 
     def error(self, reason: str, code: Code = Code.MALFORMED) -> DecodeError:
-        """The exception to raise for these bytes."""
+        """Returns the exception to raise about these bytes."""
         return DecodeError(self.party, reason, code)
 
     def take(self, length: int) -> bytes:
-        """The next `length` bytes."""
+        """Reads the next `length` bytes."""
         end = self._at + length
         if end > len(self._data):
             raise self.error(f"message of {len(self._data)} bytes ends too early")
@@ -115,40 +117,40 @@ class Reader:
         return value
 
     def u8(self) -> int:
-        """An unsigned byte."""
+        """Reads an unsigned byte."""
         return self._unpack("B", 1)
 
     def u32(self) -> int:
-        """An unsigned 32-bit integer."""
+        """Reads an unsigned 32-bit integer."""
         return self._unpack("I", 4)
 
     def u64(self) -> int:
-        """An unsigned 64-bit integer."""
+        """Reads an unsigned 64-bit integer."""
         return self._unpack("Q", 8)
 
     def i64(self) -> int:
-        """A signed 64-bit integer."""
+        """Reads a signed 64-bit integer."""
         return self._unpack("q", 8)
 
     def f64(self) -> float:
-        """An IEEE 754 double."""
+        """Reads an IEEE 754 double."""
         value: float = struct.unpack("<d", self.take(8))[0]
         return value
 
     def bitmap(self, size: int) -> "PartySet":
-        """A set of indices below `size`."""
+        """Reads a set of indices below `size`; padding bits must be zero."""
         octets = self.take((size + 7) // 8)
         if size % 8 and octets[-1] >> size % 8:
-            raise self.error("padding of a bitmap is not zero")
+            raise self.error("the padding bits of a bitmap are not zero")
         return PartySet(octets)
 
     def end(self) -> None:
-        """Refuses left-over bytes."""
+        """Rejects bytes that are left over."""
         if self._at != len(self._data):
             raise self.error(f"{len(self._data) - self._at} bytes too many")
 
     def header(self) -> tuple[int, bytes]:
-        """Type and session of the message; refuses other formats and versions by name."""
+        """Reads the header; returns type and session, and rejects other formats and versions."""
         if self.take(len(MAGIC)) != MAGIC:
             raise self.error("not a secagg message")
         version = self.u8()
@@ -160,52 +162,55 @@ class Reader:
 
 
 def open_message(data: object, party: int, session: bytes) -> tuple[int, Reader, bytes]:
-    """Type, body still to be read, and digest of a message that must belong to a session.
+    """Reads the header of a message, which must be of this session.
+
+    Returns:
+        The message type, a reader that stands at the body, and the digest of the whole message.
 
     Raises:
-        LocalProtocolError: not bytes.
-        DecodeError: not of this format, version or session.
+        LocalProtocolError: `data` is not bytes.
+        DecodeError: the message is of another format, version or session.
     """
     message = as_bytes(data)
     reader = Reader(message, party)
     kind, of = reader.header()
     if of != session:
-        raise reader.error("message of another session", Code.SESSION)
+        raise reader.error("the message is of another session", Code.SESSION)
     return kind, reader, hashlib.blake2b(message).digest()
 
 
 def header(kind: MessageType, session: bytes) -> bytes:
-    """The 20 bytes that begin a message."""
+    """Encodes the 20 bytes with which a message begins."""
     return MAGIC + bytes((VERSION, kind)) + session
 
 
 def u8(value: int) -> bytes:
-    """An unsigned byte."""
+    """Encodes an unsigned byte."""
     return struct.pack("<B", value)
 
 
 def u32(value: int) -> bytes:
-    """An unsigned 32-bit integer."""
+    """Encodes an unsigned 32-bit integer."""
     return struct.pack("<I", value)
 
 
 def u64(value: int) -> bytes:
-    """An unsigned 64-bit integer."""
+    """Encodes an unsigned 64-bit integer."""
     return struct.pack("<Q", value)
 
 
 def i64(value: int) -> bytes:
-    """A signed 64-bit integer."""
+    """Encodes a signed 64-bit integer."""
     return struct.pack("<q", value)
 
 
 def f64(value: float) -> bytes:
-    """An IEEE 754 double."""
+    """Encodes an IEEE 754 double."""
     return struct.pack("<d", value)
 
 
 def bitmap(members: Iterable[int], size: int) -> bytes:
-    """The encoding of a set of indices below `size`."""
+    """Encodes a set of indices below `size`, one bit per index."""
     if isinstance(members, PartySet):
         return members.octets.ljust((size + 7) // 8, b"\0")
     return PartySet.of(members, size).octets

@@ -17,7 +17,7 @@ from ..errors import (
     LocalProtocolError,
     ParameterError,
     RemoteProtocolError,
-    StateError,
+    StorageError,
 )
 from ..events import ClientEvent, Finished, InputNeeded, Randomness, Send
 from ..identity.directory import Directory
@@ -126,7 +126,7 @@ class Client(Owned):
             identity, directory: malicious mode: the same as before.
 
         Raises:
-            StateError: another key, altered bytes, another directory than before, or resumed
+            StorageError: another key, altered bytes, another directory than before, or resumed
                 before.
             ParameterError: identity and directory do not fit, or there is no ledger.
         """
@@ -134,7 +134,7 @@ class Client(Owned):
         params = state.round.params
         authentication = for_client(params, state.index, identity, directory)
         if transcript.h0(state.round, authentication.pinned) != state.h0:
-            raise StateError(
+            raise StorageError(
                 "the directory is another one than when this client was suspended",
                 Code.WRONG_DIRECTORY,
             )
@@ -234,7 +234,7 @@ class Client(Owned):
         Raises:
             RangeError: the input is unusable; nothing has changed and no mask was used.
             Aborted: this identity has contributed in this context before, says the ledger.
-            StateError: the ledger failed; nothing has changed, and nothing may leave. (If it had
+            StorageError: the ledger failed; nothing has changed, and nothing may leave. (If it had
                 stored the claim all the same, trying again is an `Aborted`.)
             LocalProtocolError: no input is needed now.
         """

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from ..arithmetic.field import Field
 from ..codes import Code
-from ..errors import LocalProtocolError, RangeError, RemoteProtocolError, SecAggError, StateError
+from ..errors import LocalProtocolError, RangeError, RemoteProtocolError, SecAggError, StorageError
 from ..events import (
     Completed,
     Dropped,
@@ -105,14 +105,14 @@ class Server(Owned):
             directory: malicious mode: the same as before.
 
         Raises:
-            StateError: another key, altered bytes, or another directory than before.
+            StorageError: another key, altered bytes, or another directory than before.
             ParameterError: the directory does not fit, or there is no ledger.
         """
         state = open_server(stored, key)
         authentication = for_server(state.round.params, directory)
         steps = ServerSteps(state.round, authentication, state.memory)
         if steps.h0 != state.h0:
-            raise StateError(
+            raise StorageError(
                 "the directory is another one than when this server was stored",
                 Code.WRONG_DIRECTORY,
             )
@@ -168,7 +168,7 @@ class Server(Owned):
             RemoteProtocolError: the message is malformed (`DecodeError`), of another session,
                 out of order or late; nothing has changed. Drivers log it and go on.
             LocalProtocolError: there is no such party.
-            StateError: the ledger failed, and the message was taken: nothing was sent, and
+            StorageError: the ledger failed, and the message was taken: nothing was sent, and
                 `deadline` tries again.
         """
         memory = self._memory

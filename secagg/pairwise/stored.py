@@ -79,7 +79,7 @@ def open_client(stored: bytes, key: bytes) -> StoredClient:
     """Returns what `seal_client` sealed.
 
     Raises:
-        StateError: the bytes are something else, altered, or sealed under another key.
+        StorageError: the bytes are something else, altered, or sealed under another key.
         ParameterError: the key does not have 32 bytes.
     """
     identifier, body = _CLIENT.open(key, stored)

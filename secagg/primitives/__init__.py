@@ -1,1 +1,1 @@
-"""One cryptographic algorithm a module, with nothing of any protocol in it."""
+"""Cryptographic algorithms, one per module, which know nothing of any protocol."""

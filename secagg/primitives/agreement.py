@@ -1,4 +1,4 @@
-"""X25519 key agreement (RFC 7748), through libsodium, with every weak public key refused."""
+"""X25519 key agreement (RFC 7748), from libsodium; every weak public key is rejected."""
 
 from typing import Final
 
@@ -23,11 +23,11 @@ _LOW_ORDER: Final = frozenset(
 
 
 class WeakKeyError(ValueError):
-    """A public key that is not canonical or is of low order."""
+    """The public key is not canonical, or is of low order."""
 
 
 def check_public_key(key: bytes) -> None:
-    """Refuses a public key with a second encoding or of low order.
+    """Rejects a public key that is not canonical, or is of low order.
 
     Raises:
         WeakKeyError: not 32 bytes, u >= 2^255 - 19, top bit set, or of low order.
@@ -40,15 +40,15 @@ def check_public_key(key: bytes) -> None:
 
 
 def public_key(secret_key: bytes) -> bytes:
-    """The public key of any 32 secret bytes (clamped as RFC 7748 says)."""
+    """Returns the public key of any 32 secret bytes (clamped as RFC 7748 says), 32 bytes."""
     return bindings.crypto_scalarmult_base(secret_key)
 
 
 def agree(secret_key: bytes, peer_key: bytes) -> bytes:
-    """The shared 32 bytes; to be hashed before use.
+    """Returns the 32 bytes that both parties compute; hash them before use.
 
     Raises:
-        WeakKeyError: the result is all zero, so the peer's key is of low order.
+        WeakKeyError: the result is all zero, as the peer's key is of low order.
     """
     try:
         shared = bindings.crypto_scalarmult(secret_key, peer_key)

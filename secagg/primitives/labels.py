@@ -1,8 +1,8 @@
-"""Every domain-separation label, and the two hash constructions that take one.
+"""All labels for domain separation, and the two hash constructions that use them.
 
 `H(label, parts...)` and `kdf(key, label, parts...)` are BLAKE2b-256 (RFC 7693), plain and keyed,
-with the label as personalisation and a fixed 32-bit length before every part, so no two different
-lists of parts hash alike.
+with the label as personalisation and a 32-bit length before every part, so that two different lists
+of parts never give the same input of the hash.
 """
 
 import hashlib
@@ -14,7 +14,7 @@ DIGEST_BYTES: Final = 32
 
 
 class Label(bytes, Enum):
-    """What a hash is for. At most 16 bytes, and distinct."""
+    """The purpose of a hash: at most 16 bytes, and all different."""
 
     PARAMS = b"params"
     H0 = b"h0"
@@ -44,12 +44,12 @@ def _digest(key: bytes, label: Label, parts: tuple[bytes, ...]) -> bytes:
 
 
 def hash_parts(label: Label, *parts: bytes) -> bytes:
-    """H(label, parts...): 32 bytes that bind every part. A part is shorter than 2**32 bytes."""
+    """Computes H(label, parts...): 32 bytes that bind every part, each below 2**32 bytes."""
     return _digest(b"", label, parts)
 
 
 def kdf(key: bytes, label: Label, *parts: bytes) -> bytes:
-    """kdf(key, label, parts...): 32 bytes derived from a key of 16 to 64 bytes."""
+    """Derives kdf(key, label, parts...), 32 bytes; ValueError unless the key has 16 to 64 bytes."""
     if not 16 <= len(key) <= 64:
-        raise ValueError(f"a key has 16 to 64 bytes, not {len(key)}")
+        raise ValueError(f"a key must have 16 to 64 bytes, not {len(key)}")
     return _digest(key, label, parts)

@@ -1,4 +1,4 @@
-"""Keys out of passphrases: Argon2id (RFC 9106), through libsodium."""
+"""Keys from passphrases: Argon2id (RFC 9106), from libsodium."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -12,11 +12,11 @@ SALT_BYTES: Final = 16
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What one guess costs.
+    """The cost of one guess.
 
     Attributes:
-        passes: over the memory, 1..16.
-        memory: in KiB, 8..2**20 (one GiB).
+        passes: number of passes over the memory, 1..16.
+        memory: KiB, 8..2**20 (one GiB).
     """
 
     passes: int
@@ -24,24 +24,24 @@ class Cost:
 
     @property
     def allowed(self) -> bool:
-        """Whether both are in range: a stored cost must not be able to stop the machine."""
+        """Whether both are in range; a file may not make the machine run out of memory or time."""
         return 1 <= self.passes <= 16 and 8 <= self.memory <= 2**20
 
 
-# libsodium's "moderate": for keys that are opened once a process. About half a second.
+# libsodium's "moderate", about half a second: for keys that are opened once per process.
 MODERATE: Final = Cost(passes=3, memory=2**18)
 
 
 def derive(passphrase: bytes, salt: bytes, cost: Cost) -> bytes | None:
-    """A 32-byte key.
+    """Derives a 32-byte key.
 
     Args:
         passphrase: any bytes.
         salt: 16 random bytes, new for every key.
-        cost: an allowed one.
+        cost: one that is `allowed`.
 
     Returns:
-        The key, or None where there is not so much memory.
+        The key, or None if there is not enough memory.
     """
     try:
         return bindings.crypto_pwhash_alg(

@@ -1,6 +1,6 @@
-"""Keystream, seekable: of AES-256-CTR (SP 800-38A) and ChaCha20 (Bernstein 2008).
+"""Seekable keystream of AES-256-CTR (SP 800-38A) and ChaCha20 (Bernstein 2008).
 
-Masks never pass through here: `Field.accumulate` expands and adds them in the core.
+Masks are not made here: `Field.accumulate` expands and adds them in the core.
 """
 
 import numpy as np
@@ -15,15 +15,15 @@ from ..errors import RangeError
 def stream(
     generator: Generator, key: bytes, length: int, nonce: int = 0, counter: int = 0
 ) -> bytes:
-    """Returns keystream from the start of a block.
+    """Returns `length` bytes of keystream from the start of a block.
 
     Args:
-        generator: of the keystream; a suite's is `Suite.generator`.
+        generator: of the keystream; that of a suite is `Suite.generator`.
         key: 32 bytes.
-        length: bytes wanted.
+        length: number of bytes.
         nonce: 64-bit number of the stream.
-        counter: 64-bit number of the block to begin with; how long blocks are is up to the
-            generator (AES: 16 bytes, ChaCha20: 64).
+        counter: 64-bit number of the first block; the generator decides the size of blocks (AES:
+            16 bytes, ChaCha20: 64).
 
     Raises:
         RangeError: an argument is outside its range.
@@ -31,9 +31,11 @@ def stream(
     if generator not in GENERATORS:
         raise unknown_generator(generator)
     if memoryview(key).nbytes != KEY_BYTES or length < 0:
-        raise RangeError(f"a key has {KEY_BYTES} bytes and a length is not negative", Code.ARGUMENT)
+        raise RangeError(
+            f"a key must have {KEY_BYTES} bytes, and the length must not be negative", Code.ARGUMENT
+        )
     if not (0 <= nonce < 2**64 and 0 <= counter < 2**64):
-        raise RangeError("nonce and counter are 64-bit numbers", Code.ARGUMENT)
+        raise RangeError("nonce and counter must be in 0..2**64 - 1", Code.ARGUMENT)
     out = np.empty(length, np.uint8)
     status = binding.lib.sa_stream(
         generator, binding.write(out), length, binding.octets(key), nonce, counter

@@ -1,4 +1,4 @@
-"""ChaCha20-Poly1305 (RFC 8439), through libsodium, for keys that seal one message each."""
+"""ChaCha20-Poly1305 (RFC 8439), from libsodium, for keys that seal one message each."""
 
 from typing import Final
 
@@ -7,7 +7,7 @@ from nacl.exceptions import CryptoError
 
 TAG_BYTES: Final = 16
 
-# Safe because every key is derived for one message and never used again.
+# A constant nonce is safe because every key is derived for one message and never used again.
 _NONCE: Final = bytes(12)
 
 
@@ -17,7 +17,7 @@ def seal(key: bytes, plaintext: bytes, associated: bytes) -> bytes:
 
 
 def unseal(key: bytes, ciphertext: bytes, associated: bytes) -> bytes | None:
-    """The plaintext, or None if the ciphertext is not what `seal` made with this key and data."""
+    """Returns the plaintext; None if `seal` did not make the ciphertext with this key and data."""
     if len(ciphertext) < TAG_BYTES:
         return None
     try:

@@ -1,4 +1,4 @@
-"""Secret bytes that do not print, do not pickle, and are wiped."""
+"""Secret bytes that are never printed or pickled, and can be wiped."""
 
 import hmac
 from collections.abc import Callable
@@ -8,22 +8,25 @@ from typing import Final, NoReturn
 from ..codes import Code
 from ..errors import ParameterError
 
-_ZEROS: Final = {size: bytes(size) for size in (0, 16, 32)}  # wiping needs no memory
+_ZEROS: Final = {size: bytes(size) for size in (0, 16, 32)}  # so that wiping allocates nothing
 
 
 def draw(random: Callable[[int], bytes], size: int) -> bytes:
-    """So many bytes from a source of randomness; ParameterError if it gives something else."""
+    """Draws exactly `size` bytes; raises ParameterError if the source returns anything else."""
     data = random(size)
     if not isinstance(data, bytes) or len(data) != size:
-        raise ParameterError(f"the source of randomness did not give {size} bytes", Code.RANDOMNESS)
+        raise ParameterError(
+            f"the source of randomness must return {size} bytes when asked for them",
+            Code.RANDOMNESS,
+        )
     return data
 
 
 class Secret:
-    """A mutable buffer of secret bytes, owned by one holder and zeroed when it is done.
+    """A mutable buffer of secret bytes, which its one owner overwrites after the last use.
 
-    Python may have made copies while computing with the bytes (`expose` makes one): wiping
-    bounds how long the long-lived copy exists and promises no more.
+    Python may make copies while it computes with the bytes (`expose` makes one). Wiping limits the
+    life of the long-lived copy, and promises no more.
     """
 
     __slots__ = ("_data", "_wiped")
@@ -32,11 +35,11 @@ class Secret:
         self._data = bytearray()
         self._wiped = False
         if not isinstance(data, bytes | bytearray):
-            raise TypeError(f"a secret is made of bytes, not {type(data).__name__}")
+            raise TypeError(f"a secret must be bytes, not {type(data).__name__}")
         self._data += data
 
     def expose(self) -> bytes:
-        """The bytes themselves, for a primitive to compute with.
+        """Returns a copy of the bytes, for a primitive to compute with.
 
         Raises:
             ValueError: the secret was wiped.
@@ -46,8 +49,10 @@ class Secret:
         return bytes(self._data)
 
     def wipe(self) -> None:
-        """Overwrites the bytes with zeros and forgets them; harmless when repeated."""
-        self._wiped = True  # first: bytes that are zero already must not pass for a secret
+        """Overwrites the bytes with zeros and removes them; may be called again."""
+        self._wiped = (
+            True  # first: if this is interrupted, zero bytes must not be taken for a secret
+        )
         self._data[:] = _ZEROS.get(len(self._data)) or bytes(len(self._data))  # in place
         with suppress(MemoryError):
             self._data.clear()

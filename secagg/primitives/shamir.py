@@ -1,10 +1,10 @@
 """Shamir sharing of 16-byte seeds over F(2^61 - 1), with correction of wrong shares.
 
-A seed is three limbs (7, 7 and 2 bytes), each shared by a polynomial of its own (Shamir 1979);
-party i holds the values at i + 1. Arrays of shares have dtype uint64 and three columns a seed.
+A seed is cut into three limbs (7, 7 and 2 bytes), each shared by its own polynomial (Shamir 1979);
+party i holds the values at i + 1. Arrays of shares have dtype uint64 and three columns per seed.
 Redundant shares are tested by one random parity check (Cascudo and David 2017) and corrected by
-unique decoding (Gao 2003) within half the redundancy; one share too many still lets a single
-wrong one be found by leaving each out in turn, where the caller can tell the right seed.
+unique decoding (Gao 2003), up to half the redundancy. With a single redundant share, one wrong
+share is still found by leaving out each in turn, if the caller can recognise the right seed.
 """
 
 import os
@@ -35,16 +35,14 @@ Shares = NDArray[np.uint64]
 
 
 def seed_limbs(seed: bytes) -> list[int]:
-    """The three limbs of a 16-byte seed."""
+    """Cuts a 16-byte seed into its three limbs."""
     if len(seed) != SEED_BYTES:
-        raise ParameterError(
-            f"a shared seed has {SEED_BYTES} bytes, not {len(seed)}", Code.ARGUMENT
-        )
+        raise ParameterError(f"a seed must have {SEED_BYTES} bytes, not {len(seed)}", Code.ARGUMENT)
     return [int.from_bytes(part, "little") for part in (seed[:7], seed[7:14], seed[14:])]
 
 
 def _limbs_seed(limbs: Sequence[int]) -> bytes | None:
-    """The seed with these limbs; None if one is wider than its bytes."""
+    """Joins three limbs into a seed; returns None if a limb does not fit its bytes."""
     if any(limb >> 8 * size for limb, size in zip(limbs, _LIMB_BYTES, strict=True)):
         return None
     return b"".join(
@@ -53,7 +51,7 @@ def _limbs_seed(limbs: Sequence[int]) -> bytes | None:
 
 
 def pack_shares(shares: Shares) -> bytes:
-    """Shares, shape (k, 3), as k times 23 bytes: 61 bits an element, one zero bit of padding."""
+    """Encodes shares, shape (k, 3), as k times 23 bytes: 61 bits per element, one padding bit."""
     a, b, c = np.ascontiguousarray(shares.reshape(-1, LIMBS).T)
     one = np.uint64
     words = np.empty((a.size, 3), "<u8")
@@ -64,7 +62,7 @@ def pack_shares(shares: Shares) -> bytes:
 
 
 def split_shares(data: bytes) -> tuple[Shares, NDArray[np.bool_]]:
-    """Packed shares, k times 23 bytes, as shape (k, 3), and which of the k are canonical."""
+    """Decodes k times 23 bytes; returns shares, shape (k, 3), and which of the k are canonical."""
     count = len(data) // SHARE_BYTES
     octets = np.zeros((count, 24), np.uint8)
     octets[:, :SHARE_BYTES] = np.frombuffer(data, np.uint8).reshape(count, SHARE_BYTES)
@@ -78,16 +76,22 @@ def split_shares(data: bytes) -> tuple[Shares, NDArray[np.bool_]]:
 
 
 def unpack_shares(data: bytes) -> Shares:
-    """The shares that `pack_shares` encoded, shape (k, 3).
+    """Decodes what `pack_shares` encoded; returns shares, shape (k, 3).
 
     Raises:
         RangeError: not a multiple of 23 bytes, an element >= 2^61 - 1, or padding not zero.
     """
     if len(data) % SHARE_BYTES:
-        raise RangeError(f"a share has {SHARE_BYTES} bytes", Code.SHAPE)
+        raise RangeError(
+            f"packed shares take {SHARE_BYTES} bytes each, and {len(data)} is no multiple of that",
+            Code.SHAPE,
+        )
     shares, canonical = split_shares(data)
     if not canonical.all():
-        raise RangeError("a share is not canonical", Code.OUT_OF_RANGE)
+        raise RangeError(
+            "a share has an element that is not below 2**61 - 1, or padding that is not zero",
+            Code.OUT_OF_RANGE,
+        )
     return shares
 
 
@@ -102,17 +106,17 @@ def deal(
     generator: Generator,
     key: bytes,
 ) -> Shares:
-    """Shares of several seeds for several parties.
+    """Computes the shares of several seeds for several parties (Shamir 1979).
 
     Args:
         seeds: 16 bytes each.
-        threshold: shares that rebuild a seed; fewer tell nothing.
+        threshold: number of shares that rebuild a seed; fewer reveal nothing about it.
         holders: distinct indices of the parties.
-        generator: what expands `key`; a suite's is `Suite.generator`.
+        generator: expands `key`; that of a suite is `Suite.generator`.
         key: 32 fresh random bytes, the source of all coefficients.
 
     Returns:
-        Shape (len(holders), 3 * len(seeds)): row i belongs to holders[i].
+        Shares, shape (len(holders), 3 * len(seeds)); row i is for holders[i].
     """
     secrets = np.array([limb for seed in seeds for limb in seed_limbs(seed)], np.uint64)
     coefficients = _FIELD.uniform(key, secrets.size * (threshold - 1), generator)
@@ -133,7 +137,7 @@ def deal(
 
 @dataclass(frozen=True, slots=True)
 class Rebuilt:
-    """A seed and the rows (positions in `holders`) whose share was wrong."""
+    """A rebuilt seed, and the rows (positions in `holders`) whose share was wrong."""
 
     seed: bytes
     wrong: tuple[int, ...]
@@ -143,11 +147,11 @@ class Rebuilt:
 
 
 class Rebuilder:
-    """Rebuilds any number of seeds that the same holders share: one set of weights for all.
+    """Rebuilds seeds that have the same holders; the weights are computed once for all of them.
 
     Args:
-        threshold: shares needed.
-        holders: indices of the parties whose shares are at hand, at least `threshold`.
+        threshold: number of shares that rebuild a seed.
+        holders: indices of the parties whose shares are available, at least `threshold`.
 
     Raises:
         ParameterError: fewer holders than the threshold.
@@ -157,7 +161,7 @@ class Rebuilder:
         count = len(holders)
         if count < threshold:
             raise ParameterError(
-                f"{count} shares cannot reach a threshold of {threshold}", Code.ARGUMENT
+                f"{count} shares are fewer than the threshold of {threshold}", Code.ARGUMENT
             )
         self._threshold = threshold
         self._points = _points(holders)
@@ -171,7 +175,7 @@ class Rebuilder:
         self._parity = np.zeros(count, np.uint64)
         if count > threshold:
             random = _FIELD.uniform(os.urandom(32), count - threshold, binding.lib.SA_AES256CTR)
-            random[0] |= np.uint64(random[0] == 0)  # not all zero, whatever was drawn
+            random[0] |= np.uint64(random[0] == 0)  # never all zero: that would test nothing
             status = binding.lib.sa_shamir_parity(
                 binding.write(self._parity),
                 binding.read(self._points),
@@ -195,18 +199,21 @@ class Rebuilder:
 
         Args:
             shares: shape (r, 3 * seeds), rows in the order of `holders`.
-            accept: tells whether a candidate is the seed with that number.
+            accept: called with the number of a seed and a candidate; returns whether it is that
+                seed.
 
         Returns:
-            For each seed the accepted one, or None where no admissible set of shares gives it.
+            One entry per seed: the accepted candidate, or None if none was accepted.
 
         Raises:
-            ParameterError: another number of rows than holders, or of columns than whole shares.
+            ParameterError: `shares` does not have r rows, or not three columns per seed.
         """
         shares = np.ascontiguousarray(shares, np.uint64)
         if shares.ndim != 2 or len(shares) != len(self._points) or shares.shape[1] % LIMBS:
             raise ParameterError(
-                f"{len(self._points)} holders' shares do not have shape {shares.shape}", Code.SHAPE
+                f"shares of {len(self._points)} holders need as many rows, and {LIMBS} columns "
+                f"per seed, not shape {shares.shape}",
+                Code.SHAPE,
             )
         values = self._combine(self._weights, shares).reshape(-1, LIMBS).tolist()
         parities = self._combine(self._parity, shares).reshape(-1, LIMBS).tolist()
@@ -225,7 +232,7 @@ class Rebuilder:
         return rebuilt
 
     def _decode(self, columns: Shares) -> list[Rebuilt]:
-        """The seed within half the redundancy of the shares, if there is one."""
+        """Decodes the shares of one seed; returns [] if too many are wrong for a unique answer."""
         count = len(self._points)
         scratch = np.empty(binding.lib.sa_shamir_decode_scratch(count), np.uint64)
         limbs: list[int] = []
@@ -253,10 +260,10 @@ class Rebuilder:
         return [Rebuilt(seed, tuple(np.flatnonzero(wrong).tolist()))]
 
     def _leave_one_out(self, limbs: Sequence[int], parity: Sequence[int]) -> list[Rebuilt]:
-        """With t + 1 shares: the seeds that each set of t of them gives.
+        """Computes, if there are t + 1 shares, the seed that each set of t of them gives.
 
-        Adding a multiple of the parity check to the weights changes nothing for true shares,
-        and one multiple takes share i out of the combination.
+        Adding a multiple of the parity check to the weights changes nothing if all shares are
+        right, and one such multiple gives share i the weight zero.
         """
         if len(self._points) != self._threshold + 1:
             return []

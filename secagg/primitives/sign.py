@@ -1,4 +1,4 @@
-"""Ed25519 signatures (RFC 8032), through libsodium, with every weak verify key refused."""
+"""Ed25519 signatures (RFC 8032), from libsodium; every weak verify key is rejected."""
 
 from typing import Final
 
@@ -13,39 +13,39 @@ SIGNATURE_BYTES: Final = 64
 
 
 def check_verify_key(key: bytes) -> None:
-    """Refuses what no honest party has as its key.
+    """Rejects a verify key that `verify_key` never makes.
 
-    Every key that `verify_key` makes is the canonical encoding of a point of the group of prime
-    order; under others a signature may fit more than one message.
+    Those that it makes are canonical encodings of points in the group of prime order. Under other
+    keys, one signature may be valid for several messages.
 
     Raises:
-        WeakKeyError: not 32 bytes, not canonical, no point, or outside that group (which all
-            points of low order are).
+        WeakKeyError: not 32 bytes, not canonical, not a point, or not in that group (no point of
+            low order is).
     """
     if len(key) != VERIFY_KEY_BYTES or not bindings.crypto_core_ed25519_is_valid_point(key):
-        raise WeakKeyError("verify key is not canonical, or of low order")
+        raise WeakKeyError("verify key is not canonical, or not in the group of prime order")
 
 
 def verify_key(seed: bytes) -> bytes:
-    """The 32-byte verify key of any 32 secret bytes."""
+    """Returns the 32-byte verify key of any 32 secret bytes."""
     return bindings.crypto_sign_seed_keypair(seed)[0]
 
 
 def sign(seed: bytes, message: bytes) -> bytes:
-    """The signature of a message, 64 bytes: deterministic, and of Ed25519 proper (no prehash).
+    """Signs a message; returns 64 bytes: deterministic Ed25519 without prehash.
 
-    The verify key is derived each time. A signature under another than its seed's own would give
-    the seed away, so none is ever taken from the caller.
+    The verify key is derived at every call and never taken from the caller: a signature computed
+    with a verify key that does not belong to the seed would reveal the seed.
     """
     _, key_pair = bindings.crypto_sign_seed_keypair(seed)
     return bindings.crypto_sign(message, key_pair)[:SIGNATURE_BYTES]
 
 
 def verify(verify_key: bytes, message: bytes, signature: bytes) -> bool:
-    """Whether the signature is the key's, on this message. False, too, on wrong lengths.
+    """Returns whether the signature of the message is valid; False for wrong lengths, too.
 
-    Only one S is accepted (S < L), and neither a verify key nor an R of low order is (libsodium's
-    rules, which are those of RFC 8032 and more).
+    libsodium's rules apply, which are stricter than RFC 8032: S must be below L, and neither the
+    verify key nor R may be of low order.
     """
     if len(verify_key) != VERIFY_KEY_BYTES or len(signature) != SIGNATURE_BYTES:
         return False

@@ -42,8 +42,8 @@ from secagg import (
     Send,
     Server,
     SqliteLedger,
-    StateError,
     Status,
+    StorageError,
     Work,
 )
 from secagg.machine import ownership
@@ -142,10 +142,10 @@ def test_a_forked_child_may_not_use_a_client_or_a_server(mode: Mode) -> None:
     before = state_of(client), state_of(stepped.server)
     said = in_fork(child).decode().splitlines()
     assert (state_of(client), state_of(stepped.server)) == before
-    reason = "is used by the process that made it, not by a forked child: both would use the same"
+    reason = "was used in a forked child: use it only in the process that made it"
     refused = [line for line in said if reason in line]
     assert len(refused) == 13
-    assert sum("a Client is" in line for line in refused) == 6
+    assert sum("a Client was" in line for line in refused) == 6
     assert [line for line in said if line not in refused] == ["unchanged", "unchanged"]
     stepped.to_server({1: message})
     stepped.finish(stepped.answers([0, 2, 3]))
@@ -177,7 +177,7 @@ def test_a_stored_client_lives_in_the_child_or_in_the_parent(memory_path: Path) 
 
         if first == "child":
             assert in_fork(live) == b"<secagg.Client 0 of 4: awaiting roster>"
-            with refused(StateError, Code.REPEATED_RESUMPTION):
+            with refused(StorageError, Code.REPEATED_RESUMPTION):
                 live()
         else:
             live()
