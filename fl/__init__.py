@@ -1,9 +1,9 @@
-"""Federated averaging over secure sums: thin, and for trying `secagg` on real data.
+"""Federated averaging over secure sums: a thin layer for trying `secagg` on real data.
 
     for report in secagg.fl.FedAvg(model, clients, params=params, rounds=20): print(report)
 
-A model is a list of NumPy arrays; a client is anything with `examples` and `train(model)`. The
-server side sees sums, only sums. `python -m secagg.fl` runs it over ten hospitals.
+A model is a list of NumPy arrays; a client is any object with `examples` and `train(model)`. The
+server side sees only sums. `python -m secagg.fl` runs it with ten simulated hospitals.
 """
 
 from .compare import Comparison, compare_training, plain_fedavg, quantization_bound

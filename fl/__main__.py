@@ -1,4 +1,4 @@
-"""`python -m secagg.fl`; see `secagg.fl.cli`."""
+"""Runs `python -m secagg.fl`; see `secagg.fl.cli`."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""`python -m secagg.fl`: federated averaging over real data, every round a secure aggregation."""
+"""`python -m secagg.fl`: federated averaging on real data; each round is a secure aggregation."""
 
 import argparse
 import json
@@ -24,16 +24,16 @@ from .training import Descent, LocalClient
 
 MODELS: Final[dict[str, Callable[[int, int], Architecture]]] = {"softmax": Softmax, "mlp": MLP}
 MODES: Final = {str(mode): mode for mode in reversed(Mode)}
-# Any stream of the seed would do. With independent draws at the default rate, about one seed in
-# eight has dropouts in no more than half of its rounds; this is a stream that shows seeds 0..4
-# with dropouts in most rounds and no more than one failed round.
+# Any stream of the seed would be right. With independent draws at the default rate, about one seed
+# in eight has dropouts in at most half of its rounds. With this stream, seeds 0..4 have dropouts
+# in most rounds and at most one failed round, which makes a better example.
 _DROPS_STREAM: Final = 5
 
 Show = Callable[[str], None]
 
 
 class _Parser(argparse.ArgumentParser):
-    """Answers a bad option with one line, and exit code 2."""
+    """An argument parser that answers a bad option with one line and exit code 2."""
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, _line(message))
@@ -43,7 +43,9 @@ def _line(message: str) -> str:
     return f"secagg.fl: error: {' '.join(message.split())}\n"
 
 
-def _whole(low: int) -> Callable[[str], int]:
+def _int_from(low: int) -> Callable[[str], int]:
+    """Returns a parser of whole numbers that are at least `low`."""
+
     def number(text: str) -> int:
         if (value := int(text)) < low:
             raise argparse.ArgumentTypeError(f"must be at least {low}, not {value}")
@@ -61,23 +63,26 @@ def _rate(text: str) -> float:
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="python -m secagg.fl",
-        description="Federated averaging over real data, every round a secure aggregation, beside "
-        "plain FedAvg and central training. All parties run in this process: it protects nobody.",
+        description="Federated averaging on real data, in which each round is a secure "
+        "aggregation, compared with plain FedAvg and central training. All parties run in this "
+        "process: it protects nobody.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
         allow_abbrev=False,
     )
     add = parser.add_argument
-    add("--dataset", choices=list(DATASETS), default="breast_cancer", help="what to learn from")
-    add("--model", choices=list(MODELS), default="softmax", help="what to train")
-    add("--clients", type=_whole(3), default=10, help="size of the cohort, at least 3")
-    add("--rounds", type=_whole(1), default=20, help="rounds of federated averaging")
-    add("--dropout", type=_rate, default=0.1, help="chance that a client vanishes from a round")
-    add("--bits", type=int, default=20, help="bits of a quantized parameter, 1..32")
-    add("--clip", type=float, default=4.0, help="bound of every value of an update")
-    add("--mode", choices=list(MODES), default="malicious", help="the server to protect against")
-    add("--seed", type=_whole(0), default=0, help="of everything that is drawn")
-    add("--json", type=Path, metavar="FILE", help="write the outcome there")
-    add("--plot", type=Path, metavar="FILE.png", help="draw the outcome there")
+    add("--dataset", choices=list(DATASETS), default="breast_cancer", help="data set")
+    add("--model", choices=list(MODELS), default="softmax", help="kind of model")
+    add("--clients", type=_int_from(3), default=10, help="size of the cohort, at least 3")
+    add("--rounds", type=_int_from(1), default=20, help="rounds of federated averaging")
+    add("--dropout", type=_rate, default=0.1, help="probability that a client drops out of a round")
+    add("--bits", type=int, default=20, help="bits per quantized parameter, 1..32")
+    add("--clip", type=float, default=4.0, help="bound of each value of an update")
+    add(
+        "--mode", choices=list(MODES), default="malicious", help="kind of server to protect against"
+    )
+    add("--seed", type=_int_from(0), default=0, help="seed of all random draws")
+    add("--json", type=Path, metavar="FILE", help="file to write the results to, as JSON")
+    add("--plot", type=Path, metavar="FILE.png", help="file to draw the results to")
     return parser
 
 
@@ -85,8 +90,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line.
 
     Returns:
-        0; 1 if the work failed; 2 (by SystemExit) for bad options or a missing extra; 130 if
-        interrupted. Each failure is one line on standard error.
+        exit code: 0; 1 if the run failed; 130 if it was interrupted. Bad options and a missing
+        extra raise SystemExit with code 2. Each failure is one line on standard error.
     """
     parser = _parser()
     try:
@@ -107,7 +112,9 @@ def _run(args: argparse.Namespace) -> None:
     for path in files:
         check_writable(path)
     if len({path.resolve() for path in files}) < len(files):
-        raise ParameterError("--json and --plot name the same file", Code.ARGUMENT)
+        raise ParameterError(
+            "--json and --plot name the same file; choose two names", Code.ARGUMENT
+        )
     if args.plot is not None:
         plot.require()
     asked = {name: value for name, value in vars(args).items() if name not in ("json", "plot")}
@@ -120,10 +127,10 @@ def _run(args: argparse.Namespace) -> None:
 
 
 def simulate(settings: report.Settings) -> report.Outcome:
-    """Trains in all three ways, showing the rounds on standard output as they end.
+    """Trains in all three ways, and prints each round on standard output when it ends.
 
     Raises:
-        ParameterError: impossible settings, before any training.
+        ParameterError: the settings are impossible; raised before any training.
         MissingExtraError: scikit-learn or rich is not installed.
     """
     dataset = load(settings.dataset, settings.clients, settings.seed)
@@ -170,7 +177,10 @@ def simulate(settings: report.Settings) -> report.Outcome:
 
 @contextmanager
 def _screen(rounds: int) -> Iterator[tuple[Show, Callable[[], None]]]:
-    """Lines above a live progress bar; lines alone where standard output is no terminal."""
+    """Yields functions that print a line above a progress bar, and that advance the bar.
+
+    If standard output is not a terminal, there is no bar.
+    """
     with extra():
         from rich.console import Console  # noqa: PLC0415  (of the extra)
         from rich.progress import (  # noqa: PLC0415

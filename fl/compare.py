@@ -1,6 +1,6 @@
-"""Secure against plain federated averaging against central training, and what may differ.
+"""Compares secure and plain federated averaging and central training, with a proved bound.
 
-Why the secure model stays near the plain one. Both run the same rounds with the same survivors,
+Why the secure model stays near the plain one: both run the same rounds with the same survivors,
 each along its own trajectory, W (secure) and V (plain). Let T_i be the local training of client i
 as a function of the model, w_i its weight, and T = sum w_i T_i / sum w_i over the survivors of a
 round. Plain averaging is V' = T(V). Secure averaging sums updates that were rounded to
@@ -9,7 +9,7 @@ neighbouring levels of a grid with distance
     step = 2 * clip / (2**bits - 1),
 
 so W' = W + sum w_i (T_i(W) - W + e_i) / sum w_i = T(W) + e, where every coordinate of every e_i,
-hence of their weighted mean e, is below step in size. That needs every value within the clip.
+hence of their weighted mean e, is below step in size. This holds if no value was clipped.
 With d parameters, ||e|| < step * sqrt(d) in the L2 norm.
 
 For softmax regression T_i is a sequence of gradient steps x - rate * grad f(x), each f convex and
@@ -24,7 +24,8 @@ and after R successful rounds no parameter differs by more than R * step * sqrt(
 change neither model. `LocalClient.non_expansive` checks the rate against L. Float64 rounding comes
 on top: see `rounding_allowance`.
 
-The network's loss is not convex, its training may drive models apart, and no bound is claimed.
+The loss of the neural network is not convex: its training may drive models apart, and no bound is
+claimed for it.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -45,15 +46,15 @@ UNIT_ROUNDOFF: Final = 2.0**-53
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Three ways to train, side by side.
+    """Results of the three ways to train.
 
     Attributes:
         secure: score of the securely averaged model.
         plain: score of plain federated averaging over the same survivors.
-        central: score of training on pooled data, as many epochs in all.
-        plain_scores: of the plain model, round by round.
-        max_abs_difference: largest difference of any parameter, secure against plain.
-        bound: what that may be at most, or None where nothing is proved.
+        central: score of training on pooled data, with the same number of epochs in total.
+        plain_scores: scores of the plain model after each round.
+        max_abs_difference: largest difference of a parameter between secure and plain.
+        bound: proved bound of this difference, or None if there is none.
         bound_note: why there is no bound, or "".
     """
 
@@ -69,12 +70,12 @@ class Comparison:
 def plain_fedavg(
     model: Model, clients: Sequence[FedClient], survivors: Sequence[Sequence[int]]
 ) -> Iterator[Model]:
-    """Federated averaging without any protection: the model after each round.
+    """Runs federated averaging without any protection, and yields the model after each round.
 
     Args:
-        model: where to start.
+        model: the initial model.
         clients: as given to `FedAvg`.
-        survivors: of each round; none leaves the model as it was.
+        survivors: clients in the average, per round; a round without any changes nothing.
     """
     for present in survivors:
         if present:
@@ -87,37 +88,39 @@ def plain_fedavg(
 
 
 def central_training(model: Model, pooled: FedClient, rounds: int) -> Model:
-    """The model after as many calls of `train` on everybody's examples in one place."""
+    """Returns the model after `rounds` calls of `train` on all examples in one place."""
     for _ in range(rounds):
         model = pooled.train(model)
     return model
 
 
 def max_abs_difference(one: Model, other: Model) -> float:
-    """Largest absolute difference of any parameter of two models of one layout."""
+    """Returns the largest absolute difference of a parameter between two models of equal shapes."""
     return max(float(np.abs(a - b).max()) for a, b in zip(one, other, strict=True))
 
 
 def norm(model: Model) -> float:
-    """L2 norm over all parameters."""
+    """Returns the L2 norm over all parameters."""
     return float(np.sqrt(sum(float((array**2).sum()) for array in model)))
 
 
 def _grid(params: Params) -> FixedPoint:
     if not isinstance(params.format, FixedPoint):
-        raise ParameterError("only the FixedPoint format quantizes", Code.ARGUMENT)
+        raise ParameterError(
+            f"only the FixedPoint format quantizes, and params have {params.format}", Code.ARGUMENT
+        )
     return params.format
 
 
 def quantization_bound(params: Params, rounds: int) -> float:
-    """rounds * step * sqrt(length): what rounding to the grid can add up to, in the L2 norm.
+    """Returns rounds * step * sqrt(length), a bound of the L2 error of rounding to the grid.
 
     Args:
         params: with a `FixedPoint` format.
-        rounds: successful ones.
+        rounds: number of successful rounds.
 
     Raises:
-        ParameterError: another format.
+        ParameterError: the format is another one.
     """
     return rounds * _grid(params).step * float(np.sqrt(params.length))
 
@@ -125,23 +128,23 @@ def quantization_bound(params: Params, rounds: int) -> float:
 def rounding_allowance(
     params: Params, rounds: int, clients: Sequence[LocalClient], magnitude: float
 ) -> float:
-    """How far float64 rounding can drive the two trajectories apart, to first order.
+    """Returns how far float64 rounding can drive the two trajectories apart, to first order.
 
     A local step sums products over features + 1 columns, then classes, then the batch. Charging
     u = 2**-53 for every operation, relative to the largest number M about (and at least 1), a
-    coordinate is off by at most u * M * (rate * (features + 1 + classes + batch + 8) + 1) a step.
-    Quantizing, averaging n clients and adding to the model cost no more than u * M * (n + 16).
-    Both trajectories err, errors add up as in the bound, and sqrt(length) turns coordinates into
-    the L2 norm. At 20 bits all this is a thousandth of the bound or less.
+    coordinate is off by at most u * M * (rate * (features + 1 + classes + batch + 8) + 1) per step.
+    Quantizing, averaging n clients and adding to the model cost at most u * M * (n + 16). Both
+    trajectories have such errors, which add up as in the bound, and sqrt(length) turns a bound per
+    coordinate into one of the L2 norm. At 20 bits all this is at most a thousandth of the bound.
 
     Args:
-        params: of the rounds.
-        rounds: successful ones.
-        clients: all of the cohort.
+        params: parameters of the rounds.
+        rounds: number of successful rounds.
+        clients: the whole cohort.
         magnitude: largest L2 norm of the models.
 
     Raises:
-        ParameterError: another format than `FixedPoint`.
+        ParameterError: the format is not `FixedPoint`.
     """
     largest = max(1.0, magnitude, _grid(params).clip)
     worst = 0.0
@@ -162,15 +165,15 @@ def compare_training(
     params: Params,
     evaluate: Callable[[Model], Score],
 ) -> Comparison:
-    """Trains plainly and centrally, and puts the outcomes beside the secure one.
+    """Trains in the plain and the central way, and compares both with the secure model.
 
     Args:
-        model: where all three started.
+        model: the initial model of all three.
         secure: the securely averaged model.
-        reports: of its rounds, in order.
-        clients: of its rounds.
-        pooled: trains on everybody's examples.
-        params: of its rounds.
+        reports: reports of its rounds, in order.
+        clients: its cohort.
+        pooled: a client that holds all examples.
+        params: parameters of its rounds.
         evaluate: scores a model.
     """
     survivors = [report.survivors for report in reports]
@@ -179,7 +182,7 @@ def compare_training(
     done = [report for report in reports if not report.failed]
     bound, note = None, ""
     if not all(client.non_expansive for client in clients):
-        note = "no bound is proved for such training"
+        note = "no bound is proved for this training"
     elif clipped := sum(report.clipped for report in done):
         note = f"{clipped} values were clipped"
     else:

@@ -1,16 +1,16 @@
-"""Two real data sets, dealt unevenly to clients: breast cancer patients and handwritten digits.
+"""Two real data sets, split unevenly over clients: breast cancer patients and handwritten digits.
 
-Both come with scikit-learn, so nothing is downloaded. The test set is the same whatever the seed
-and the number of clients; the seed decides who holds what.
+Both come with scikit-learn, so nothing is downloaded. The test set is the same for every seed and
+number of clients; the seed decides which client holds which example.
 
-Features are scaled in two steps to rows of norm at most 1, which is what makes gradient steps
+Features are scaled in two steps to rows of norm at most 1, which makes gradient steps
 non-expansive (`secagg.fl.compare`):
 
-1. each column minus its mean, divided by its standard deviation, over the pooled training set.
-   This is the simulation's shortcut: hospitals would get these 2 * features numbers from
-   published constants, or from one secure sum of (x, x**2, 1) before training. The test set has
-   no part in them.
-2. each row z divided by max(sqrt(features), ||z||), which is a matter between a row and itself.
+1. subtract from each column its mean and divide by its standard deviation, both taken over the
+   pooled training set (without the test set). This is a shortcut of the simulation: hospitals
+   would get these 2 * features numbers from published constants, or from one secure sum of
+   (x, x**2, 1) before training.
+2. divide each row z by max(sqrt(features), ||z||), which depends on this row alone.
    sqrt(features) is the root mean square norm of a standardised row.
 """
 
@@ -39,7 +39,12 @@ Labels = NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Split:
-    """Examples: `x` of shape (examples, features), rows of norm at most 1; `y` in 0..classes-1."""
+    """Some examples.
+
+    Attributes:
+        x: features, shape (examples, features); the norm of a row is at most 1.
+        y: labels, shape (examples,), in 0..classes-1.
+    """
 
     x: Reals
     y: Labels
@@ -47,7 +52,9 @@ class Split:
     def __post_init__(self) -> None:
         if self.x.ndim != 2 or self.y.shape != self.x.shape[:1]:
             raise ParameterError(
-                f"x of shape {self.x.shape} does not go with y {self.y.shape}", Code.SHAPE
+                f"x of shape {self.x.shape} does not go with y of shape {self.y.shape}: they must "
+                "be (examples, features) and (examples,)",
+                Code.SHAPE,
             )
 
     def __len__(self) -> int:
@@ -56,14 +63,14 @@ class Split:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Dataset:
-    """One learning task, dealt to clients.
+    """One learning task, split over clients.
 
     Attributes:
         name: key in `DATASETS`.
         features: columns of x.
-        classes: labels are 0..classes-1.
-        clients: what each client holds; no example is held twice.
-        test: held out, the same for every seed and number of clients.
+        classes: number of classes; labels are 0..classes-1.
+        clients: the examples of each client; no example is held twice.
+        test: the held-out examples, the same for every seed and number of clients.
     """
 
     name: str
@@ -74,7 +81,7 @@ class Dataset:
 
     @property
     def pooled(self) -> Split:
-        """Everything that the clients hold, as if it were in one place."""
+        """The examples of all clients together."""
         x = np.concatenate([split.x for split in self.clients])
         return Split(x, np.concatenate([split.y for split in self.clients]))
 
@@ -93,20 +100,20 @@ DATASETS: Final[dict[str, Callable[[], tuple[Reals, Labels]]]] = {
 
 
 def load(name: str, clients: int = 10, seed: int = 0) -> Dataset:
-    """A data set, scaled, with its test set held out and the rest dealt to clients.
+    """Loads and scales a data set, holds out its test set and splits the rest over clients.
 
     Args:
         name: a key of `DATASETS`.
-        clients: how many share the training set, at least 1.
-        seed: of the deal, not negative.
+        clients: number of clients that share the training set, at least 1.
+        seed: seed of the split, not negative.
 
     Raises:
-        ParameterError: no such data set, or too few examples for so many clients.
+        ParameterError: there is no such data set, or it has too few examples for the clients.
         MissingExtraError: scikit-learn is not installed.
     """
     if name not in DATASETS:
         raise ParameterError(
-            f"no data set {name!r}: there are {', '.join(DATASETS)}", Code.ARGUMENT
+            f"there is no data set {name!r}; choose one of {', '.join(DATASETS)}", Code.ARGUMENT
         )
     x, y = DATASETS[name]()
     test = _held_out(y)
@@ -123,12 +130,12 @@ def load(name: str, clients: int = 10, seed: int = 0) -> Dataset:
 
 
 def scale(x: Reals, reference: Reals) -> Reals:
-    """Rows of norm at most 1, by the two steps above.
+    """Scales rows to norm at most 1, by the two steps above.
 
     Args:
         x: shape (examples, features).
-        reference: shape (any, features), whose columns give means and deviations. A column that
-            is constant there only has its mean taken off.
+        reference: shape (any, features); means and deviations are those of its columns. From a
+            column that is constant there, only the mean is subtracted.
     """
     mean, deviation = reference.mean(axis=0), reference.std(axis=0)
     z = (x - mean) / np.where(deviation > 0, deviation, 1.0)
@@ -138,22 +145,22 @@ def scale(x: Reals, reference: Reals) -> Reals:
 
 
 def deal(rng: np.random.Generator, labels: Labels, clients: int) -> list[NDArray[np.intp]]:
-    """Who holds which example: uneven in size, and skewed in labels.
+    """Splits examples over clients, with uneven sizes and skewed labels.
 
-    Sizes follow one Dirichlet draw; each class is then dealt by a Dirichlet draw of its own around
-    those sizes. Clients left with fewer than `MIN_EXAMPLES` are topped up by the largest.
+    Sizes follow one Dirichlet draw; each class is then split by a Dirichlet draw of its own around
+    those sizes. Clients with fewer than `MIN_EXAMPLES` get the missing ones from the largest.
 
     Returns:
-        for each client the indices of its examples; together a permutation of all.
+        the indices of each client's examples; together they are a permutation of all.
 
     Raises:
-        ParameterError: no client, or too few examples for so many.
+        ParameterError: there is no client, or there are too few examples for the clients.
     """
     most = len(labels) // MIN_EXAMPLES
     if not 1 <= clients <= most:
         raise ParameterError(
-            f"{len(labels)} training examples cannot be dealt to {clients} clients: "
-            f"1..{most} are possible, with {MIN_EXAMPLES} examples each",
+            f"{len(labels)} training examples cannot be split over {clients} clients: with at "
+            f"least {MIN_EXAMPLES} examples per client, 1..{most} clients are possible",
             Code.ARGUMENT,
         )
     sizes = rng.dirichlet(np.full(clients, SIZE_SKEW))
@@ -171,7 +178,7 @@ def deal(rng: np.random.Generator, labels: Labels, clients: int) -> list[NDArray
 
 
 def _held_out(labels: Labels) -> NDArray[np.bool_]:
-    """A mask of the test examples: the same fraction of every class."""
+    """Draws which examples are for testing (True): the same fraction of every class."""
     rng = np.random.default_rng(_TEST_SEED)
     mask = np.zeros(len(labels), np.bool_)
     for label in range(int(labels.max()) + 1):

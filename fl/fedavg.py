@@ -1,7 +1,7 @@
-"""Federated averaging over secure sums: the server sees sums, only sums.
+"""Federated averaging over secure sums: the server sees only sums.
 
-`FedAvg` plays a `Coordinator` and its `Participant`s in one process and carries messages between
-them. It is a simulation: nobody is protected from whoever owns the process.
+`FedAvg` runs a `Coordinator` and its `Participant`s in one process and carries messages between
+them. It is a simulation: it protects no party from the owner of the process.
 """
 
 import time
@@ -35,7 +35,7 @@ _RANDOM_STREAM: Final = 3
 
 
 class Score(NamedTuple):
-    """How good a model is: mean loss, and accuracy as a fraction."""
+    """Quality of a model: mean loss in nats, and accuracy as a fraction."""
 
     loss: float
     accuracy: float
@@ -43,24 +43,25 @@ class Score(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class RoundReport:
-    """What came of one round.
+    """The outcome of one round.
 
     Attributes:
-        round: 1, 2, ...
+        round: number of the round, from 1.
         survivors: clients whose update is in the sum; empty if the round failed.
-        failed: whether the model stayed as it was.
+        failed: whether the round failed; the model is then unchanged.
         reason: why the round failed, or "".
-        code: the same for programs, or None.
-        drops: who vanished, before which message (a simulation knows).
-        refusals: clients that would not go on, with their reasons.
-        refusal_codes: the same for programs.
-        clipped: update values that were clipped, over all clients that sent an input.
-        bytes_up: that a client sent, mean over the cohort. Messages of secure aggregation only:
-            the offer and the model itself, broadcast to every client, come on top.
-        bytes_down: that a client was sent, likewise.
+        code: the code of this reason, or None.
+        drops: clients that dropped out -> the phase whose message they did not send.
+        refusals: clients that refused to go on -> their reasons.
+        refusal_codes: clients that refused to go on -> the codes of their reasons.
+        clipped: number of values that were clipped, over all clients that sent an input.
+        bytes_up: bytes that a client sent, mean over the cohort. Messages of secure aggregation
+            only: the offer and the model, which every client receives, are not counted.
+        bytes_down: bytes that a client received, counted likewise.
         seconds: wall-clock time of the whole round.
-        seconds_by_phase: `TRAINING` and each phase of secure aggregation, all parties together.
-        score: what `evaluate` says of the model after the round, if it was given.
+        seconds_by_phase: seconds of `TRAINING` and of each phase of secure aggregation, all
+            parties together.
+        score: score of the model after the round, if `evaluate` was given.
     """
 
     round: int
@@ -86,46 +87,46 @@ def fedavg_params(
     bits: int = 20,
     mode: Mode = Mode.SEMI_HONEST,
 ) -> Params:
-    """Parameters for federated averaging of this model over these clients.
+    """Makes parameters for federated averaging of this model over these clients.
 
     Args:
         clients: the cohort. The largest number of examples becomes the public `max_weight`.
         model: arrays of floats.
-        clip: bound of every coordinate of an update; clipping is counted in the reports.
-        bits: of a quantized coordinate, 1..32.
-        mode: the server that clients are protected against.
+        clip: bound of each value of an update; the reports count values that were clipped.
+        bits: bits per quantized value, 1..32.
+        mode: the kind of server that the round protects against.
 
     Raises:
-        ParameterError: impossible values, or no field has room for such a sum.
+        ParameterError: the values are impossible, or no field is wide enough for the sum.
     """
     if not clients:
-        raise ParameterError("federated averaging needs clients", Code.ARGUMENT)
+        raise ParameterError("federated averaging needs clients; there are none", Code.ARGUMENT)
     fixed = FixedPoint(clip=clip, bits=bits, max_weight=max(c.examples for c in clients))
     length = Layout.of(model).length
     return Params(cohort=len(clients), length=length, format=fixed, mode=mode)
 
 
 class FedAvg:
-    """Federated averaging, weighted by numbers of examples, every round a secure sum.
+    """Federated averaging, weighted by numbers of examples; each round is a secure sum.
 
-    Iterating plays the rounds and yields a `RoundReport` each; the model is in `model`. A round
-    that ends below the quorum is reported as failed, leaves the model as it was, and training
-    goes on. Breaking off and iterating again goes on with the next round.
+    Iterating runs the rounds and yields one `RoundReport` per round; `model` is the model so far.
+    A round with fewer survivors than the quorum is reported as failed and leaves the model
+    unchanged; the next round follows. A new iteration continues where the last one stopped.
 
     Args:
-        model: where to start, a list of float arrays; copied.
-        clients: the cohort; anything with `examples` and `train`.
-        params: see `fedavg_params`, which is the default.
-        rounds: how many to play.
-        drops: for each round who vanishes and when (`draw_drops`); nobody, when not given.
-        evaluate: scores the model after each round; what it says is in the reports.
-        random: round number, party -> that client's randomness, for reproducible simulations
-            only (`simulated_randomness`).
+        model: the initial model, a list of float arrays; copied.
+        clients: the cohort; any objects with `examples` and `train`.
+        params: parameters of all rounds; the default is that of `fedavg_params`.
+        rounds: number of rounds.
+        drops: dropouts of each round (`draw_drops`); none by default.
+        evaluate: scores the model after each round; the score is in the report.
+        random: function of round number and party that returns this client's randomness, for
+            reproducible simulations only (`simulated_randomness`).
 
     Raises:
         ParameterError: the parameters do not fit the model, the clients or their weights, or
-            the schedule does not fit the rounds.
-        RangeError: while iterating, a client's training gave an unusable model.
+            `drops` does not fit the rounds.
+        RangeError: while iterating, a client's training returned an unusable model.
     """
 
     def __init__(
@@ -141,7 +142,7 @@ class FedAvg:
     ) -> None:
         self.params: Final = params or fedavg_params(clients, model)
         self.rounds: Final = rounds
-        # A real cohort's members make their own identities and pin each other's out of band.
+        # In a real cohort each member makes its identity, and they pin the keys out of band.
         identities: list[Identity] = []
         directory = ledger = None
         if self.params.mode == Mode.MALICIOUS:
@@ -172,7 +173,7 @@ class FedAvg:
         return self.coordinator.model
 
     def __iter__(self) -> Iterator[RoundReport]:
-        """Plays the rounds that are left."""
+        """Runs the rounds that are left."""
         while self._number < self.rounds:
             self._number += 1
             yield self._round(self._number)
@@ -181,18 +182,18 @@ class FedAvg:
         start = time.perf_counter()
         drops = self._drops[number - 1]
         offer, server = self.coordinator.open(number)
-        party = _Party()
+        joined = _Joined()
         for participant in self._participants:
             index = participant.index
             random = self._random(number, index) if self._random else None
             try:
                 secure, give = participant.join(offer, self.model, number, random)
-            except ParameterError as error:  # its policy refuses: it never appears
-                party.refusals[index] = error.reason
-                party.refusal_codes[index] = error.code
+            except ParameterError as error:  # its policy refuses the round: it sends nothing
+                joined.refusals[index] = error.reason
+                joined.refusal_codes[index] = error.code
             else:
-                party.clients[index], party.inputs[index] = secure, give
-        run = Cohort(server, party.clients, party.inputs, drops).play()
+                joined.clients[index], joined.inputs[index] = secure, give
+        run = Cohort(server, joined.clients, joined.inputs, drops).play()
         self.coordinator.close(run.result)
         seconds = time.perf_counter() - start
         score = self._evaluate(self.model) if self._evaluate else None
@@ -204,8 +205,8 @@ class FedAvg:
             reason=run.reason,
             code=run.code,
             drops=dict(drops),
-            refusals=party.refusals | run.refusals,
-            refusal_codes=party.refusal_codes | run.refusal_codes,
+            refusals=joined.refusals | run.refusals,
+            refusal_codes=joined.refusal_codes | run.refusal_codes,
             clipped=sum(run.clipped.values()),
             bytes_up=sum(run.bytes_up.values()) / cohort,
             bytes_down=sum(run.bytes_down.values()) / cohort,
@@ -223,8 +224,8 @@ class FedAvg:
 
 
 @dataclass(slots=True)
-class _Party:
-    """The clients of one round as they join it."""
+class _Joined:
+    """The clients that joined one round, and the refusals of the others."""
 
     clients: dict[int, Client] = field(default_factory=dict)
     inputs: dict[int, Input] = field(default_factory=dict)
@@ -235,35 +236,44 @@ class _Party:
 def _check_clients(params: Params, clients: Sequence[FedClient]) -> None:
     if len(clients) != params.cohort:
         raise ParameterError(
-            f"{len(clients)} clients, and params for {params.cohort}", Code.ARGUMENT
+            f"there are {len(clients)} clients, and params are for a cohort of {params.cohort}",
+            Code.ARGUMENT,
         )
     if not isinstance(params.format, FixedPoint):
-        raise ParameterError("federated averaging needs the FixedPoint format", Code.ARGUMENT)
+        raise ParameterError(
+            f"federated averaging needs the FixedPoint format, and params have {params.format}",
+            Code.ARGUMENT,
+        )
     for index, client in enumerate(clients):
         if not 1 <= client.examples <= params.format.max_weight:
             raise ParameterError(
-                f"client {index} has {client.examples} examples, and weights are in "
-                f"1..{params.format.max_weight}",
+                f"client {index} has {client.examples} examples, but weights must be in "
+                f"1..{params.format.max_weight}; raise max_weight of the format",
                 Code.WEIGHT,
             )
 
 
 def _check_drops(drops: Sequence[Drops], rounds: int, cohort: int) -> None:
     if len(drops) != rounds:
-        raise ParameterError(f"drops for {len(drops)} rounds, and {rounds} rounds", Code.ARGUMENT)
+        raise ParameterError(
+            f"drops has {len(drops)} entries for {rounds} rounds; give one entry per round",
+            Code.ARGUMENT,
+        )
     for each in drops:
         for party, phase in each.items():
             if party not in range(cohort) or not isinstance(phase, Phase):
                 raise ParameterError(
-                    f"no client {party!r} can drop before {phase!r}", Code.ARGUMENT
+                    f"drops has the entry {party!r}: {phase!r}; it must be a client in "
+                    f"0..{cohort - 1} and a Phase",
+                    Code.ARGUMENT,
                 )
 
 
 def simulated_randomness(seed: int) -> Callable[[int, int], Randomness]:
-    """Every client's randomness of every round, from one seed: for simulation only.
+    """Returns a source of every client's randomness in every round, for simulation only.
 
-    All keys, masks and rounding follow from the seed, so runs can be repeated to the last bit,
-    and whoever knows the seed can unmask everything.
+    All keys, masks and rounding follow from the seed: runs can be repeated bit by bit, and anybody
+    who knows the seed can unmask every input.
     """
 
     def of(number: int, party: int) -> Randomness:

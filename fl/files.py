@@ -1,4 +1,4 @@
-"""Output files: refused early if they cannot be written, and never half written."""
+"""Output files: checked before the training, and written as a whole."""
 
 import os
 import tempfile
@@ -9,16 +9,16 @@ from secagg.files import atomic_file
 
 
 def check_writable(path: Path) -> None:
-    """Sees whether `write_whole` could write there now, and leaves no trace.
+    """Checks that `write_whole` could write this file now, and changes nothing.
 
     Raises:
-        ParameterError: no such folder, a folder itself, or no permission.
+        ParameterError: the path is a folder, its folder is missing, or permission is missing.
     """
     if path.is_dir():
-        raise ParameterError(f"{path} is a folder", Code.IO)
+        raise ParameterError(f"{path} is a folder; give the name of a file", Code.IO)
     if _is_special(path):
         if not os.access(path, os.W_OK):
-            raise ParameterError(f"cannot write to {path}", Code.IO)
+            raise ParameterError(f"cannot write to {path}: permission denied", Code.IO)
         return
     try:
         with tempfile.TemporaryFile(dir=path.resolve().parent):
@@ -28,13 +28,13 @@ def check_writable(path: Path) -> None:
 
 
 def write_whole(path: Path, data: bytes) -> None:
-    """Writes a file in one move: readers see the old content or the new, never a part.
+    """Writes a file as a whole: readers see the old content or the new one, never a part.
 
-    Devices and pipes (/dev/stdout) are written to as they are. A link is followed, and a new file
-    has the mode that the umask gives it.
+    Devices and pipes (/dev/stdout) are written directly. A link is followed, and the umask sets
+    the permissions of a new file.
 
     Raises:
-        OSError: it cannot be written; what was there is as it was.
+        OSError: the file cannot be written; it is unchanged.
     """
     if _is_special(path):
         path.write_bytes(data)

@@ -1,7 +1,7 @@
 """Softmax regression and a small neural network in NumPy.
 
-A model is a list of float64 arrays. The objects here are no models but what one does with them:
-draw one, take its loss, its gradient, its predictions.
+A model is a list of float64 arrays. The classes here are kinds of models: they draw an initial
+model, and compute predictions and gradients of a given one.
 """
 
 from dataclasses import dataclass
@@ -16,19 +16,19 @@ Model = list[NDArray[np.float64]]
 
 
 class Architecture(Protocol):
-    """A kind of model. All are classifiers with cross-entropy loss, in nats."""
+    """A kind of classifier, trained with cross-entropy loss in nats."""
 
     def init(self, seed: int) -> Model:
-        """A model to start from; the same for the same seed."""
+        """Returns an initial model; the same for the same seed."""
 
     def logits(self, model: Model, x: Reals) -> Reals:
-        """Shape (examples, classes): unnormalised log-probabilities."""
+        """Returns unnormalised log-probabilities, shape (examples, classes)."""
 
     def gradient(self, model: Model, data: Split) -> Model:
-        """Gradient of `loss`, arrays shaped like the model's."""
+        """Returns the gradient of `loss`, with the shapes of the model."""
 
     def smoothness(self, data: Split) -> float | None:
-        """L such that the loss of every subset is convex and L-smooth; None if there is none."""
+        """Returns an L such that the loss of every subset is convex and L-smooth, or None."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,22 +44,22 @@ class Softmax:
     classes: int
 
     def init(self, seed: int) -> Model:
-        """All zeros, whatever the seed: the loss is convex."""
+        """Returns zeros for every seed, as the loss is convex."""
         return [np.zeros((self.features, self.classes)), np.zeros(self.classes)]
 
     def logits(self, model: Model, x: Reals) -> Reals:
-        """Shape (examples, classes)."""
+        """Returns unnormalised log-probabilities, shape (examples, classes)."""
         weights, bias = model
         scores: Reals = x @ weights + bias
         return scores
 
     def gradient(self, model: Model, data: Split) -> Model:
-        """Gradient of the mean cross-entropy, as [dW, db]."""
+        """Returns the gradient of the mean cross-entropy, as [dW, db]."""
         error = _logit_gradient(self.logits(model, data.x), data.y)
         return [data.x.T @ error, error.sum(axis=0)]
 
     def smoothness(self, data: Split) -> float:
-        """L = max(||x||**2 + 1) / 2.
+        """Returns L = max(||x||**2 + 1) / 2.
 
         The Hessian of one example's loss is (diag(p) - p p^T) (x) (x, 1)(x, 1)^T. The greatest
         eigenvalue of its first factor is at most 1/2, that of its second is ||x||**2 + 1; a mean
@@ -83,25 +83,25 @@ class MLP:
     hidden: int = 32
 
     def init(self, seed: int) -> Model:
-        """Weights normal with variance 1 / fan-in, biases zero."""
+        """Draws weights from a normal distribution of variance 1 / fan-in; biases are zero."""
         rng = np.random.default_rng(seed)
         shapes = (self.features, self.hidden), (self.hidden, self.classes)
         first, second = (rng.normal(0.0, shape[0] ** -0.5, shape) for shape in shapes)
         return [first, np.zeros(self.hidden), second, np.zeros(self.classes)]
 
     def logits(self, model: Model, x: Reals) -> Reals:
-        """Shape (examples, classes)."""
+        """Returns unnormalised log-probabilities, shape (examples, classes)."""
         return self._forward(model, x)[1]
 
     def gradient(self, model: Model, data: Split) -> Model:
-        """Gradient of the mean cross-entropy by back-propagation, as [dW1, db1, dW2, db2]."""
+        """Returns the gradient of the mean cross-entropy, as [dW1, db1, dW2, db2]."""
         active, logits = self._forward(model, data.x)
         error = _logit_gradient(logits, data.y)
         back = (error @ model[2].T) * (1.0 - active**2)
         return [data.x.T @ back, back.sum(axis=0), active.T @ error, error.sum(axis=0)]
 
     def smoothness(self, data: Split) -> None:
-        """None: the loss is not convex."""
+        """Returns None, as the loss is not convex."""
         return
 
     @staticmethod
@@ -112,7 +112,7 @@ class MLP:
 
 
 def loss(architecture: Architecture, model: Model, data: Split) -> float:
-    """Mean cross-entropy in nats."""
+    """Returns the mean cross-entropy in nats."""
     logits = architecture.logits(model, data.x)
     logits = logits - logits.max(axis=1, keepdims=True)
     of_label = logits[np.arange(len(data)), data.y]
@@ -120,12 +120,12 @@ def loss(architecture: Architecture, model: Model, data: Split) -> float:
 
 
 def accuracy(architecture: Architecture, model: Model, data: Split) -> float:
-    """Fraction of examples whose label has the greatest logit, 0..1."""
+    """Returns the fraction of examples whose label has the greatest logit, 0..1."""
     return float((architecture.logits(model, data.x).argmax(axis=1) == data.y).mean())
 
 
 def _logit_gradient(logits: Reals, labels: Labels) -> Reals:
-    """Gradient of the mean cross-entropy in the logits, same shape: (softmax - one-hot) / n."""
+    """Returns the gradient of the mean cross-entropy by logits: (softmax - one-hot) / n."""
     error = np.exp(logits - logits.max(axis=1, keepdims=True))
     error /= error.sum(axis=1, keepdims=True)
     error[np.arange(len(labels)), labels] -= 1.0

@@ -1,4 +1,4 @@
-"""A picture of a run: accuracy and loss by round, and how many were left in each."""
+"""Draws a run: accuracy, loss and number of survivors per round."""
 
 import io
 
@@ -10,7 +10,7 @@ _GOOD, _BAD, _PLAIN, _CENTRAL = "#1f77b4", "#d62728", "#ff7f0e", "#555555"
 
 
 def require() -> None:
-    """Loads what drawing needs, so that it is not missed after the training.
+    """Checks before the training that drawing will be possible after it.
 
     Raises:
         MissingExtraError: matplotlib is not installed.
@@ -20,7 +20,7 @@ def require() -> None:
 
 
 def draw(outcome: Outcome) -> bytes:
-    """The picture as a PNG file's content.
+    """Draws the picture and returns it as the content of a PNG file.
 
     Raises:
         MissingExtraError: matplotlib is not installed.
@@ -41,7 +41,7 @@ def draw(outcome: Outcome) -> bytes:
         of_central = getattr(found.central, metric)
         axes.plot(rounds, of_secure, color=_GOOD, marker="o", label="secure FedAvg")
         axes.plot(rounds, of_plain, color=_PLAIN, linestyle="--", label="plain, same survivors")
-        axes.axhline(of_central, color=_CENTRAL, linestyle=":", label="central, at its end")
+        axes.axhline(of_central, color=_CENTRAL, linestyle=":", label="central, after training")
         axes.set_ylabel(f"{metric} on the test set")
         axes.grid(alpha=0.3)
     upper.yaxis.set_major_formatter(PercentFormatter(1.0))

@@ -1,4 +1,4 @@
-"""What a run looks like: lines of a plain-text table under 80 columns, and the JSON object."""
+"""Formats a run: as a plain-text table under 80 columns, and as a JSON object."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from .fedavg import TRAINING, RoundReport, Score
 
 Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
 
-# Headings of the columns of time, as wide as they are to be.
+# Headings of the columns of time; a column is as wide as its heading.
 _COLUMNS: Final = {
     TRAINING: " train",
     Phase.ADVERTISE_KEYS.value: " keys",
@@ -26,7 +26,7 @@ _INDENT: Final = " " * 6
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What was asked for on the command line, less where to write it."""
+    """The options of the command line, without output files."""
 
     dataset: str
     model: str
@@ -41,7 +41,7 @@ class Settings:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Outcome:
-    """A whole run."""
+    """The results of a whole run."""
 
     settings: Settings
     params: Params
@@ -50,7 +50,7 @@ class Outcome:
 
 
 def intro(settings: Settings, dataset: Dataset, params: Params) -> list[str]:
-    """What is about to happen, and the heading of the table."""
+    """Returns a description of the run, and the heading of the table."""
     sizes = [len(split) for split in dataset.clients]
     return [
         f"{settings.model} on {settings.dataset}: {sum(sizes)} examples over {len(sizes)} clients "
@@ -59,7 +59,7 @@ def intro(settings: Settings, dataset: Dataset, params: Params) -> list[str]:
         f"bits each, clipped at {settings.clip:g}.",
         f"Every round is a secure aggregation ({settings.mode}) that needs {params.quorum} of "
         f"{params.cohort} clients,",
-        f"and each vanishes from a round with probability {settings.dropout:g}. "
+        f"and each drops out of a round with probability {settings.dropout:g}. "
         f"Seed {settings.seed}.",
         "",
         "                               bytes/client  milliseconds, all parties",
@@ -68,7 +68,7 @@ def intro(settings: Settings, dataset: Dataset, params: Params) -> list[str]:
 
 
 def row(report: RoundReport, cohort: int) -> list[str]:
-    """One round as a line of the table, and why it failed on a line of its own."""
+    """Returns the line of one round in the table, and lines for failure, clipping, refusals."""
     survivors = "failed" if report.failed else f"{len(report.survivors)}/{cohort}"
     score = "     -        -"
     if report.score:
@@ -97,7 +97,7 @@ def _milliseconds(seconds: float | None) -> str:
 
 
 def summary(outcome: Outcome) -> Iterator[str]:
-    """The three ways to train, side by side, and what differs."""
+    """Yields the scores of the three ways to train, and the difference of secure and plain."""
     found, reports = outcome.comparison, outcome.reports
     yield ""
     yield "              secure FedAvg   plain FedAvg   central training"
@@ -122,7 +122,7 @@ def summary(outcome: Outcome) -> Iterator[str]:
 
 
 def as_json(outcome: Outcome) -> Json:
-    """The run as one JSON object; accuracies are fractions, times seconds."""
+    """Returns the run as one JSON object; accuracies are fractions, times are in seconds."""
     found, asked, fixed = outcome.comparison, outcome.settings, outcome.params.format
     step = fixed.step if isinstance(fixed, FixedPoint) else None
     return {

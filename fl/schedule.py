@@ -1,4 +1,4 @@
-"""Who disappears when: the dropouts of a simulated federation."""
+"""Draws the dropouts of a simulated federation."""
 
 from collections.abc import Mapping
 
@@ -10,17 +10,17 @@ Drops = Mapping[int, Phase]
 
 
 def draw_drops(rng: np.random.Generator, clients: int, rate: float, mode: Mode) -> dict[int, Phase]:
-    """One round's dropouts: party -> the phase before whose message it vanishes.
+    """Draws the dropouts of one round: party -> the phase before whose message it drops out.
 
-    Each client vanishes with probability `rate`, independently, before a message drawn uniformly
-    from the phases of the mode. One that vanishes after its masked input still
-    counts in the sum.
+    Each client drops out with probability `rate`, independently, before a message drawn uniformly
+    from the phases of the mode. The input of a client that drops out after its masked input is
+    still in the sum.
 
     Args:
-        rng: source of the draw; the same number of values is drawn whatever comes out.
+        rng: random generator; the number of values drawn does not depend on the outcome.
         clients: size of the cohort.
-        rate: in [0, 1).
-        mode: of the rounds.
+        rate: probability, in [0, 1).
+        mode: mode of the rounds.
 
     Raises:
         ParameterError: the rate is outside its range.

@@ -1,10 +1,10 @@
-"""The two sides of federated averaging: a coordinator that sees sums, and participants.
+"""The two sides of federated averaging: a coordinator that sees only sums, and participants.
 
-The server side is `Coordinator`: the global model, a `secagg.Server` for the round, and the
-`Result` that comes of it. It never holds an individual update; `tests/fl/test_fedavg.py` walks
-everything that it reaches, during and after rounds, to see that. A client's side is `Participant`:
-it trains, and hands its update to its own `secagg.Client`, which masks it. The update lives in
-local variables of that call and nowhere else.
+The server side is `Coordinator`: it holds the global model, a `secagg.Server` for the round, and
+its `Result`. It never holds an individual update: `tests/fl/test_fedavg.py` checks every object
+that it refers to, during and after rounds. The client side is `Participant`: it trains, and gives
+its update to its own `secagg.Client`, which masks it. The update exists only in local variables of
+that call.
 """
 
 import os
@@ -42,22 +42,22 @@ class FedClient(Protocol):
 
     @property
     def examples(self) -> int:
-        """How many examples it holds, at least 1: its weight in the average."""
+        """Number of examples that it holds, at least 1: its weight in the average."""
 
     def train(self, model: Model) -> Model:
-        """The global model after local training; arrays of the same shapes."""
+        """Trains the global model locally, and returns arrays of the same shapes."""
 
 
 class Coordinator:
-    """The server side: the global model, and sums that it adds to it. Nothing individual.
+    """The server side: it holds the global model and adds mean updates, never a single one.
 
     Args:
         model: arrays of floats; copied.
-        params: their length must be the model's.
+        params: parameters of the rounds; their length must be that of the model.
         directory: in malicious mode, the verify keys of the participants.
 
     Raises:
-        ParameterError: the model is not of floats, or not of the length in the parameters.
+        ParameterError: the model is not of floats, or has another length than the parameters.
     """
 
     def __init__(self, model: Model, params: Params, directory: Directory | None = None) -> None:
@@ -67,21 +67,25 @@ class Coordinator:
         self.server: Server | None = None
         self._directory = directory
         if any(array.dtype.kind != "f" for array in self.model):
-            raise ParameterError("a model is a list of arrays of floats", Code.DTYPE)
+            kinds = ", ".join(str(array.dtype) for array in self.model)
+            raise ParameterError(
+                f"a model must be a list of arrays of floats, not of {kinds}", Code.DTYPE
+            )
         if self.layout.length != params.length:
             raise ParameterError(
-                f"the model has {self.layout.length} parameters, params say {params.length}",
+                f"the model has {self.layout.length} values, and params.length is {params.length}; "
+                "make params with this length",
                 Code.SHAPE,
             )
 
     def open(self, number: int) -> tuple[bytes, Server]:
-        """Starts a round about the present model: the offer to go out with it, and the server."""
+        """Starts a round on the present model, and returns the offer to clients and the server."""
         agreed = self.params.round(context=digest(self.model, number))
         self.server = Server(agreed, self._directory)
         return agreed.encode(), self.server
 
     def close(self, result: Result | None) -> None:
-        """Adds the mean update to the model; without a result the model stays as it was."""
+        """Adds the mean update to the model; without a result the model is unchanged."""
         self.server = None
         if result is None:
             return
@@ -93,15 +97,15 @@ class Coordinator:
 
 
 class Participant:
-    """The client side of one client: trains, and masks its update before it leaves.
+    """The client side: it trains, and masks its update before sending it.
 
     Args:
-        index: its place in the cohort.
+        index: its index in the cohort.
         client: its examples and training function.
-        params: what it insists on, round after round.
+        params: the parameters that it requires in every round.
         identity: in malicious mode, its signing key.
-        directory: in malicious mode, everybody's verify keys.
-        ledger: in malicious mode, what its identity has contributed to.
+        directory: in malicious mode, the verify keys of all participants.
+        ledger: in malicious mode, the record of what its identity has contributed to.
     """
 
     def __init__(
@@ -124,13 +128,13 @@ class Participant:
     def join(
         self, offer: bytes, model: Model, number: int, random: Randomness | None = None
     ) -> tuple[Client, Input]:
-        """Takes part in a round: the protocol's client, and what gives its input when needed.
+        """Joins a round, and returns the protocol's client and a function that makes its input.
 
-        The context is computed from the model that this client was given, so it enters no sum
-        over updates of another model.
+        The context is computed from the model that this client was given, so its update cannot
+        get into a sum of updates of another model.
 
         Raises:
-            ParameterError: other parameters, another model or another round number than offered.
+            ParameterError: the offer has other parameters, another model or round number.
         """
         self.training_seconds = 0.0
         policy = Policy(params=self._params, context=digest(model, number))
@@ -147,10 +151,10 @@ class Participant:
         return secure, lambda: self._input(model)
 
     def _input(self, model: Model) -> tuple[np.ndarray[tuple[int], np.dtype[np.float64]], int]:
-        """The update as one vector, and its weight. Nothing keeps it but the caller.
+        """Trains, and returns the update as one vector and its weight; only the caller keeps it.
 
         Raises:
-            RangeError: training gave another layout, or a value that is not finite.
+            RangeError: training returned other shapes, or a value that is not finite.
         """
         start = time.perf_counter()
         trained = self._client.train([array.copy() for array in model])
@@ -163,6 +167,8 @@ class Participant:
         update -= layout.flatten(model).astype(np.float64)
         if not np.isfinite(update).all():
             raise RangeError(
-                f"client {self.index}: its update has a value that is not finite", Code.NOT_FINITE
+                f"client {self.index}: its update has a value that is not finite; check its "
+                "training",
+                Code.NOT_FINITE,
             )
         return update, self._client.examples

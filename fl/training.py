@@ -1,4 +1,4 @@
-"""Local training: what a client does with the global model and its own examples."""
+"""Local training of the global model on a client's own examples."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -15,13 +15,13 @@ _ORDER_STREAM: Final = 2
 
 @dataclass(frozen=True, slots=True)
 class Descent:
-    """How to train: mini-batch gradient descent.
+    """Settings of mini-batch gradient descent.
 
     Attributes:
-        rate: step size, positive. On `secagg.fl.load`'s data the softmax loss has L <= 1, so that
-            rates up to 2 are provably non-expansive.
-        epochs: passes over the examples in one call, at least 1.
-        batch: examples a step, at least 1; at or above their number it is full-batch.
+        rate: step size, positive. On the data of `secagg.fl.load` the softmax loss has L <= 1, so
+            that steps with rates up to 2 are provably non-expansive.
+        epochs: passes over the examples per call of `train`, at least 1.
+        batch: examples per step, at least 1; with at least all examples, steps are full-batch.
     """
 
     rate: float = 1.0
@@ -30,22 +30,26 @@ class Descent:
 
     def __post_init__(self) -> None:
         if not (self.rate > 0 and self.epochs >= 1 and self.batch >= 1):
-            raise ParameterError(f"no training is possible with {self}", Code.ARGUMENT)
+            raise ParameterError(
+                f"no training is possible with {self}: rate must be positive, epochs and batch "
+                "at least 1",
+                Code.ARGUMENT,
+            )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LocalClient:
-    """A client that trains by gradient descent; the kind that this package's command line uses.
+    """A client that trains by gradient descent, as the command line of this package uses it.
 
-    Anything with `examples` and `train` can take its place in `FedAvg`. Its `train` is a function
-    of the model alone: batches are drawn in the same order at every call, from `seed`. So secure
-    and plain runs see the same map, and the argument of `secagg.fl.compare` applies to it.
+    In `FedAvg` any object with `examples` and `train` can replace it. Here `train` is a function
+    of the model alone: `seed` gives the same order of batches in every call. So secure and plain
+    runs apply the same function, as the proof in `secagg.fl.compare` requires.
 
     Attributes:
-        architecture: what kind of model it trains.
+        architecture: kind of model that it trains.
         data: its examples, at least one.
-        descent: how it trains.
-        seed: of the order of batches, not negative.
+        descent: settings of the training.
+        seed: seed of the order of batches, not negative.
     """
 
     architecture: Architecture
@@ -55,12 +59,12 @@ class LocalClient:
 
     @property
     def examples(self) -> int:
-        """How many examples it holds: its weight in the average."""
+        """Number of examples that it holds: its weight in the average."""
         return len(self.data)
 
     @property
     def steps(self) -> int:
-        """Gradient steps in one call of `train`."""
+        """Number of gradient steps in one call of `train`."""
         return self.descent.epochs * -(-self.examples // self.descent.batch)
 
     @property
@@ -73,7 +77,7 @@ class LocalClient:
         return smoothness is not None and self.descent.rate * smoothness <= 2.0
 
     def train(self, model: Model) -> Model:
-        """The model after `epochs` passes, as new arrays; `model` is left alone."""
+        """Trains for `epochs` passes and returns new arrays; `model` is unchanged."""
         rng = np.random.default_rng((self.seed, _ORDER_STREAM))
         trained = [array.copy() for array in model]
         for _ in range(self.descent.epochs):

@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all, whenever the program or the machine stops."""
+"""Writes files as a whole: after a crash a file is complete, or as it was before."""
 
 import os
 from collections.abc import Iterator
@@ -8,16 +8,16 @@ from pathlib import Path
 
 @contextmanager
 def atomic_file(path: Path, *, overwrite: bool) -> Iterator[Path]:
-    """Yields a free name beside `path`; the file that the block makes there gets the name `path`.
+    """Yields an unused name beside `path`, and renames the file that the block writes there.
 
-    The block creates the draft exclusively, with the rights that the file shall have, and syncs its
-    content to the disk: here only names are written. If the block fails, or nothing may be
-    overwritten and the name is taken (by a dangling link, too), the draft is removed and whatever
-    has the name is as it was.
+    The block creates this draft exclusively, sets its permissions, and syncs its content to the
+    disk: this function only renames it and syncs the folder. If the block fails, or if the name
+    is taken (also by a dangling link) and must not be overwritten, the draft is removed and
+    `path` is unchanged.
 
     Raises:
         FileExistsError: the name is taken, and `overwrite` is False.
-        OSError: the draft could not get the name, or the folder could not be synced.
+        OSError: the draft could not be renamed, or the folder could not be synced.
     """
     draft = path.parent / f".secagg-{os.urandom(8).hex()}"
     try:

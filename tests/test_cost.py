@@ -20,7 +20,7 @@ ONES = Units(**dict.fromkeys((field.name for field in dataclasses.fields(Units))
 
 
 def play(params: Params, lost: int) -> Run:
-    """A round in which the first parties vanish after they have dealt shares."""
+    """Plays a round in which the first parties drop out after they have dealt shares."""
     agreed = params.round()
     malicious = params.mode is Mode.MALICIOUS
     identities, directory = introduce(params.cohort) if malicious else ([], None)
@@ -60,7 +60,7 @@ def test_bytes_are_those_of_a_round(name: str, lost: int) -> None:
 
 
 SIGNATURES = {"sign", "verify"}
-GRAPH = {"place", "look", "near", "connect"}
+GRAPH = {"place_party", "find_neighbours", "neighbour", "check_connected"}
 
 
 @pytest.mark.parametrize(
@@ -68,8 +68,8 @@ GRAPH = {"place", "look", "near", "connect"}
     [("complete", SIGNATURES | GRAPH), ("malicious", GRAPH), ("sparse", SIGNATURES)],
 )
 def test_seconds_follow_the_units(name: str, unused: set[str]) -> None:
-    """All units twice as large: twice the seconds. One larger: some phase is dearer, if it is
-    one of this kind of round, and none gets cheaper.
+    """With all units doubled, the seconds double. With one unit larger, some phase costs more (if
+    this kind of round uses the unit), and no phase costs less.
     """
     shape = Shape.of(SHAPES[name], 2)
     once = estimate(shape, ONES)
@@ -86,7 +86,7 @@ def test_seconds_follow_the_units(name: str, unused: set[str]) -> None:
 
 
 def test_agreements_count_as_the_protocol_makes_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two a neighbour for a client, one a lost pair for the server: the real calls."""
+    """Counts the real calls: a client makes two per neighbour, the server one per lost pair."""
     from secagg.pairwise import client_steps, derivation
     from secagg.primitives import agreement
 
@@ -102,7 +102,7 @@ def test_agreements_count_as_the_protocol_makes_them(monkeypatch: pytest.MonkeyP
     params, lost = SHAPES["complete"], 2
     play(params, lost)
     only = {field.name: 0.0 for field in dataclasses.fields(Units)}
-    only |= {"pair": 1.0, "greet": 1.0, "hear": 1.0}  # one each
+    only |= {"pairwise_key": 1.0, "seal_share": 1.0, "open_share": 1.0}  # one each
     told = estimate(Shape.of(params, lost), Units(**only))
     assert params.cohort * told.client.seconds + told.server.seconds == calls
 
@@ -112,7 +112,7 @@ def test_units_of_this_machine(suite: Suite, bits: int) -> None:
     """Every unit is a time; X25519 costs more than a hash."""
     units = calibrate(suite, bits, samples=5)
     assert all(math.isfinite(value) and 0 <= value < 1 for value in dataclasses.astuple(units))
-    assert units.pair > units.derive > 0
+    assert units.pairwise_key > units.derive_key > 0
     assert units.expand > 0
 
 

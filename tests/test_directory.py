@@ -149,7 +149,7 @@ def test_a_revoked_key_never_comes_back() -> None:
 
 def test_the_greatest_cohort(monkeypatch: pytest.MonkeyPatch) -> None:
     """At most MAX_COHORT entries; the real limit with the check of points set aside."""
-    monkeypatch.setattr(module, "_strong", lambda key: True)
+    monkeypatch.setattr(module, "_is_strong", lambda key: True)
     limit = module.MAX_COHORT
     assert limit == 65536
     entries = tuple(Entry(f"p{i}", u32(i)) for i in range(limit + 1))

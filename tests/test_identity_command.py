@@ -177,7 +177,7 @@ def test_rotate_revoke_and_leave(capsys: pytest.CaptureFixture[str], tmp_path: P
     for change in ("revoke", "leave"):
         directory.save(pins)
         out = run(capsys, "pin", pins, "a", f"--{change}")
-        assert out == "parties left: 1; those behind a moved up by one\n"
+        assert out == "parties left: 1; the index of those after a is now lower by 1\n"
         assert Directory.load(pins) == getattr(directory, change)("a")
 
 
@@ -186,21 +186,21 @@ def test_bad_pins_change_nothing(capsys: pytest.CaptureFixture[str], tmp_path: P
     Directory.of([("a", KEYS[0]), ("b", KEYS[1])]).revoke("b").save(pins)
     before = pins.read_bytes()
     for arguments, says in (
-        (["b"], "VERIFY_KEY is given"),
-        (["a", key, "--revoke"], "VERIFY_KEY is given"),
-        (["a", key, "--leave"], "VERIFY_KEY is given"),
-        (["a", "--rotate"], "VERIFY_KEY is given"),
+        (["b"], "needs a VERIFY_KEY"),
+        (["a", key, "--revoke"], "takes no VERIFY_KEY"),
+        (["a", key, "--leave"], "takes no VERIFY_KEY"),
+        (["a", "--rotate"], "needs a VERIFY_KEY"),
         (["a", "--leave", "--revoke"], "not allowed with"),
         (["a", key], "two parties"),
         (["b", KEYS[1].hex()], "is revoked"),
         (["b", KEYS[0].hex()], "pinned twice"),
         (["b", key[1:]], "64 hexadecimal digits"),
         (["b", key + "\n"], "64 hexadecimal digits"),
-        (["b", "00" * 32], "no Ed25519 verify key"),
-        (["b c", key], "1 to 64 letters"),
-        (["b", "--leave"], "nobody"),
-        (["b", "--revoke"], "nobody"),
-        (["b", key, "--rotate"], "nobody"),
+        (["b", "00" * 32], "not an Ed25519 verify key"),
+        (["b c", key], "1 to 64 ASCII letters"),
+        (["b", "--leave"], "no party in the directory"),
+        (["b", "--revoke"], "no party in the directory"),
+        (["b", key, "--rotate"], "no party in the directory"),
     ):
         assert says in refused(capsys, "pin", pins, *arguments)
         assert pins.read_bytes() == before
@@ -232,7 +232,7 @@ def test_two_commands_do_not_lose_a_change(tmp_path: Path) -> None:
     """The second waits until the first is done."""
     pins = tmp_path / "pins"
     folder = os.open(tmp_path, os.O_RDONLY)
-    with command._alone(pins), pytest.raises(BlockingIOError):
+    with command._locked_folder(pins), pytest.raises(BlockingIOError):
         fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
     fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
     os.close(folder)

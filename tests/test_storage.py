@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pairwise.restarts import four
 from refusals import refused
 
-from secagg import Code, Dropped, Mode, Phase, StateError
+from secagg import Code, Dropped, Mode, Phase, StorageError
 from secagg.errors import SERVER
 from secagg.machine.storage import (
     BYTES,
@@ -70,7 +70,7 @@ def test_what_is_written_is_read(name: str) -> None:
     body = write_attributes(table, Holder)
     assert read(table, body) == {"before": "text", "this": value, "after": 7}
     for wrong in (body[:-1], body + b"\0"):
-        with refused(StateError, Code.CORRUPT):
+        with refused(StorageError, Code.CORRUPT):
             read(table, wrong)
 
 
@@ -86,8 +86,8 @@ def test_a_wiped_secret_stays_wiped() -> None:
 @pytest.mark.parametrize("name", TABLES)
 @given(body=st.binary(max_size=600))
 def test_any_other_body_is_a_typed_error(name: str, body: bytes) -> None:
-    """Nothing but StateError, whatever the bytes are."""
-    with refused(StateError, Code.CORRUPT):
+    """Nothing but StorageError, whatever the bytes are."""
+    with refused(StorageError, Code.CORRUPT):
         read(TABLES[name], body)
 
 
@@ -99,10 +99,10 @@ def test_lengths_are_tested_before_memory_is_taken(size: int) -> None:
     tracemalloc.start()
     try:
         for table in tables:
-            with refused(StateError, Code.CORRUPT):
+            with refused(StorageError, Code.CORRUPT):
                 read(table, u64(size))
         for item in (dict_of(BYTES), list_of(SECRET)):
-            with refused(StateError, Code.CORRUPT):
+            with refused(StorageError, Code.CORRUPT):
                 read({"items": item}, b"\xff" * 8)
         assert tracemalloc.get_traced_memory()[1] < 2**20
     finally:
@@ -116,5 +116,5 @@ def test_names_that_this_version_does_not_know() -> None:
         (stored._DROPPED, b"\0" * 4 + TEXT.write("reason") + TEXT.write("no_such_code")),
         (TEXT, BYTES.write(b"\xff")),
     ):
-        with refused(StateError, Code.CORRUPT):
+        with refused(StorageError, Code.CORRUPT):
             read({"this": piece}, body)

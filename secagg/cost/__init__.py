@@ -1,4 +1,4 @@
-"""What a round costs, in seconds and bytes: a model, fed by timing single kernels here."""
+"""Estimates what a round costs, in seconds and bytes, from timings of single kernels."""
 
 from .calibration import Calibration, calibrate
 from .model import Estimate, Shape, Side, Units, estimate

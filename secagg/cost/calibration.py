@@ -1,7 +1,8 @@
-"""How long the kernels of a round take on this machine, one by one: the units of `secagg.cost`.
+"""Times the kernels of a round on this machine, one by one: the unit costs of `secagg.cost`.
 
-Each sample is one execution on data that no near cache holds, as a party's one call is; samples
-may be taken in between other work, to see the machine as that work does. No round is played.
+Each sample is one execution on data that is not in a near cache, as in a party's only call.
+Samples may be taken between other work, so that both see the machine at the same speed. No round
+is played.
 """
 
 import os
@@ -35,28 +36,30 @@ from .model import Units
 _SESSION: Final = bytes(16)
 _DIGEST: Final = bytes(DIGEST_BYTES)
 _FORMAT: Final = FixedPoint(clip=1.0)
-_PEERS: Final = 32  # neighbours in pieces that are timed a neighbour at a time
-_ELEMENTS: Final = 50_000  # and elements in those that are timed an element at a time
-_REPEATS: Final = 16  # of what is shortest
-_CLIENTS: Final = 64  # that take turns, and of whose messages a server's pieces are
-_FEW: Final = 8  # thresholds, or neighbours: two pieces tell a slope
+_PEERS: Final = 32  # neighbours in pieces of work whose time is divided by neighbours
+_ELEMENTS: Final = 50_000  # elements in pieces of work whose time is divided by elements
+_REPEATS: Final = 16  # repetitions of the shortest pieces within one sample
+_CLIENTS: Final = 64  # clients that take turns, and whose messages the server's pieces use
+_FEW: Final = 8  # thresholds, or neighbours: the difference of two pieces gives a slope
 _MANY: Final = 48
 
+# What is run for one sample, and the number of units that its seconds are divided by.
 Piece = tuple[Callable[[], object], int]
 
 
 class Calibration:
-    """The units of this machine, from as many samples of each piece of work as are taken.
+    """Samples of each piece of work on this machine, from which `units` computes unit costs.
 
     Args:
-        suite: whose generator expands masks.
-        bits: width of an element, 16..62.
-        cohort: parties whose messages the server holds, 3 or more: of many, no cache holds them.
+        suite: its generator expands masks.
+        bits: width of a field element, 16..62.
+        cohort: parties whose messages the server holds, 3 or more. Messages of many parties fit
+            in no cache.
     """
 
     def __init__(self, suite: Suite = Suite.AES256CTR, bits: int = 31, cohort: int = 1_000) -> None:
         self._pieces: Final[dict[str, Piece]] = {
-            **_plain(),
+            **_single_calls(),
             **_client(suite.generator),
             **_server(cohort, suite.generator),
             **_vectors(suite.generator, bits),
@@ -67,7 +70,7 @@ class Calibration:
         self._next: Final[Iterator[str]] = cycle(self._pieces)
 
     def step(self) -> None:
-        """Takes a sample of one piece, each in turn; a millisecond or so."""
+        """Takes one sample of the next piece of work, in turn; about a millisecond."""
         name = next(self._next)
         work, count = self._pieces[name]
         start = time.process_time()
@@ -75,52 +78,52 @@ class Calibration:
         self._samples[name].append((time.process_time() - start) / count)
 
     def take(self, samples: int) -> None:
-        """Takes so many samples of every piece."""
+        """Takes this number of samples of every piece of work."""
         for _ in range(samples * len(self._pieces)):
             self.step()
 
     def units(self) -> Units:
-        """From the medians; at least one sample of each piece was taken."""
+        """Computes the unit costs from the medians; needs a sample of each piece of work."""
         found = {name: statistics.median(times) for name, times in self._samples.items()}
-        one = {name: found[name] for name in Units.__slots__ if name in found}
+        measured = {name: found[name] for name in Units.__slots__ if name in found}
         slope = max(found["deal many"] - found["deal few"], 0.0) / (6 * (_MANY - _FEW))
         share = max(found["deal many"] - found["deal narrow"], 0.0)
         share /= 6 * (_MANY - 1) * (_PEERS - _FEW)
-        weigh = found["weights"]
-        gather = max(found["recover many"] - found["recover few"], 0.0) / (_MANY - _FEW)
-        gather = max(gather - (_MANY + _FEW + 2) * weigh, 0.0)
-        rebuild = max(found["recover all"] - _CLIENTS * (gather + weigh), 0.0)
-        group = found["recover few"] - rebuild - (_FEW + 1) * (gather + (_FEW + 1) * weigh)
+        weight = found["weight_pair"]
+        use = max(found["recover many"] - found["recover few"], 0.0) / (_MANY - _FEW)
+        use = max(use - (_MANY + _FEW + 2) * weight, 0.0)
+        rebuild = max(found["recover all"] - _CLIENTS * (use + weight), 0.0)
+        holders = found["recover few"] - rebuild - (_FEW + 1) * (use + (_FEW + 1) * weight)
+        neighbours = max(found["find many neighbours"] - found["find_neighbours"], 0.0)
         return Units(
             coefficient=max(slope - _PEERS * share, 0.0),
-            share=share,
-            weigh=weigh,
-            gather=gather,
-            rebuild=rebuild,
-            group=max(group, 0.0),
-            near=max(found["far"] - found["look"], 0.0) / (_PEERS - 2),
-            **one,
+            share_term=share,
+            use_share=use,
+            rebuild_seed=rebuild,
+            holder_set=max(holders, 0.0),
+            neighbour=neighbours / (_PEERS - 2),
+            **measured,
         )
 
 
 def calibrate(suite: Suite = Suite.AES256CTR, bits: int = 31, samples: int = 50) -> Units:
-    """Times the kernels on this machine: a second or two.
+    """Times the kernels on this machine, in a second or two, and returns the unit costs.
 
     Args:
-        suite: whose generator expands masks.
-        bits: width of an element, 16..62.
-        samples: of each piece of work, of which the median counts.
+        suite: its generator expands masks.
+        bits: width of a field element, 16..62.
+        samples: samples of each piece of work; their median counts.
     """
     calibration = Calibration(suite, bits)
     calibration.take(samples)
     return calibration.units()
 
 
-# -- pieces of work, by the unit that they tell, or by a name of their own ------------------------
+# -- pieces of work: by the name of the unit that they measure, or of a name of their own ---------
 
 
-def _several(work: Callable[[], object]) -> Piece:
-    """Work that a party does for many messages, one after the other."""
+def _repeated(work: Callable[[], object]) -> Piece:
+    """Repeats short work within a sample, as a party does it for many messages in a row."""
 
     def repeated() -> None:
         for _ in range(_REPEATS):
@@ -129,46 +132,46 @@ def _several(work: Callable[[], object]) -> Piece:
     return repeated, _REPEATS
 
 
-def _plain() -> dict[str, Piece]:
-    """What concerns one key, one message or one signature."""
+def _single_calls() -> dict[str, Piece]:
+    """Returns the pieces about one key, one message or one signature."""
     key = os.urandom(KEY_BYTES)
     verifier, signature = sign.verify_key(key), sign.sign(key, _DIGEST)
     agreed = Params(_PEERS, 1, _FORMAT).round()
     message = header(MessageType.SURVIVORS, _SESSION) + bytes(100)
     return {
-        "begin": _several(lambda: Client(agreed, 0).start()),
-        "base": _several(lambda: agreement.public_key(key)),
-        "derive": _several(lambda: derivation.commitment(key, _DIGEST, 0)),
-        "sign": _several(lambda: sign.sign(key, _DIGEST)),
-        "verify": _several(lambda: sign.verify(verifier, _DIGEST, signature)),
-        "message": _several(lambda: _Listener().receive(message)),
+        "start_client": _repeated(lambda: Client(agreed, 0).start()),
+        "public_key": _repeated(lambda: agreement.public_key(key)),
+        "derive_key": _repeated(lambda: derivation.commitment(key, _DIGEST, 0)),
+        "sign": _repeated(lambda: sign.sign(key, _DIGEST)),
+        "verify": _repeated(lambda: sign.verify(verifier, _DIGEST, signature)),
+        "open_message": _repeated(lambda: _Receiver().receive(message)),
     }
 
 
 def _client(generator: Generator) -> dict[str, Piece]:
-    """What a client does with its neighbours."""
-    parties, key = 2**14, os.urandom(KEY_BYTES)  # many: what a set costs however small is little
+    """Returns the pieces of a client's work with its neighbours."""
+    parties, key = 2**14, os.urandom(KEY_BYTES)  # many, so that the fixed cost of a set is small
     wide, ring = Harary(parties, _PEERS, generator, key), Harary(parties, 2, generator, key)
     everybody = PartySet.of(range(parties), parties)
     some, who = PartySet.of(range(0, parties, 30), parties), cycle(range(parties))
     turn = cycle([_Neighbourhood() for _ in range(_CLIENTS)])
     return {
-        "pair": (lambda: next(turn).pairs(), _PEERS),
-        "greet": (lambda: next(turn).greet(), _PEERS),
-        "hear": (lambda: next(turn).hear(), _PEERS),
-        "entry": (lambda: next(turn).read(), _PEERS + 1),
-        "believe": (lambda: next(turn).believe(), _PEERS + 1),
-        "answer": (lambda: next(turn).answer(), _PEERS),
-        "place": (lambda: Harary(parties, 2, generator, key), parties),
-        "look": _several(lambda: ring.neighbours(next(who), everybody)),
-        "far": _several(lambda: wide.neighbours(next(who), everybody)),
-        "connect": (lambda: wide.connected(everybody), parties),
-        "member": (_several(lambda: list(some))[0], parties * _REPEATS),
+        "pairwise_key": (lambda: next(turn).pairwise_keys(), _PEERS),
+        "seal_share": (lambda: next(turn).seal_shares(), _PEERS),
+        "open_share": (lambda: next(turn).open_shares(), _PEERS),
+        "read_entry": (lambda: next(turn).read_roster(), _PEERS + 1),
+        "hash_entry": (lambda: next(turn).hash_roster(), _PEERS + 1),
+        "answer_share": (lambda: next(turn).answer(), _PEERS),
+        "place_party": (lambda: Harary(parties, 2, generator, key), parties),
+        "find_neighbours": _repeated(lambda: ring.neighbours(next(who), everybody)),
+        "find many neighbours": _repeated(lambda: wide.neighbours(next(who), everybody)),
+        "check_connected": (lambda: wide.connected(everybody), parties),
+        "scan_party": (_repeated(lambda: list(some))[0], parties * _REPEATS),
     }
 
 
 def _server(cohort: int, generator: Generator) -> dict[str, Piece]:
-    """What the server does with the rosters and the ciphertexts of many clients."""
+    """Returns the pieces of a server's work with the rosters and ciphertexts of many clients."""
     degree = min(_PEERS, cohort - 1) // 2 * 2
     graph = Harary(cohort, degree, generator, bytes(KEY_BYTES))
     members = PartySet.of(range(cohort), cohort)
@@ -192,16 +195,19 @@ def _server(cohort: int, generator: Generator) -> dict[str, Piece]:
             sealed = {peer: shares[peer].sealed[party] for peer in near[party]}
             Delivery(members, sealed).encode(_SESSION, cohort)
 
-    def enter() -> None:
+    def write_rosters() -> None:
         for _ in range(count):
             some = {peer: roster[peer] for peer in near[next(turn)]}
             Roster(members, some, _DIGEST).encode(_SESSION, cohort)
 
-    return {"relay": (relay, count * degree), "enter": (enter, count * degree)}
+    return {
+        "relay_share": (relay, count * degree),
+        "write_entry": (write_rosters, count * degree),
+    }
 
 
 def _vectors(generator: Generator, bits: int) -> dict[str, Piece]:
-    """What is done with vectors."""
+    """Returns the pieces of work with vectors."""
     field, key = Field(bits), os.urandom(KEY_BYTES)
     vector = field.uniform(key, _ELEMENTS, generator)
     packed = field.pack(vector)
@@ -209,7 +215,7 @@ def _vectors(generator: Generator, bits: int) -> dict[str, Piece]:
     params = Params(_FEW, 1, _FORMAT)
     codec = codec_for(Params(_FEW, _ELEMENTS, _FORMAT))
 
-    def begin() -> None:
+    def short_vector() -> None:
         encoded = codec_for(params).encode(values[:1], 1, os.urandom).vector
         own = Field(params.field_bits)
         own.pack(own.accumulate(encoded, [key], [1], generator))
@@ -219,22 +225,22 @@ def _vectors(generator: Generator, bits: int) -> dict[str, Piece]:
         return lambda: field.accumulate(total, several, signs, generator, threads=1)
 
     return {
-        "vector": _several(begin),
-        "digest": (lambda: kdf(key, Label.INPUT_CHECKSUM, packed), len(packed)),
-        "encode": (lambda: codec.encode(values, 1, os.urandom), _ELEMENTS),
+        "start_vector": _repeated(short_vector),
+        "hash_byte": (lambda: kdf(key, Label.INPUT_CHECKSUM, packed), len(packed)),
+        "quantize": (lambda: codec.encode(values, 1, os.urandom), _ELEMENTS),
         "pack": (lambda: field.pack(vector), _ELEMENTS),
-        "add": (lambda: field.unpack_add(vector, packed), _ELEMENTS),
+        "unpack_add": (lambda: field.unpack_add(vector, packed), _ELEMENTS),
         "expand": (expansion(_PEERS, _ELEMENTS), _PEERS * _ELEMENTS),
-        "mask": (expansion(_CLIENTS, 1), _CLIENTS),
+        "start_mask": (expansion(_CLIENTS, 1), _CLIENTS),
     }
 
 
 def _shares(generator: Generator) -> dict[str, Piece]:
-    """Sharing seeds."""
+    """Returns the pieces of work of dealing shares of seeds."""
     seeds = [bytes(shamir.SEED_BYTES)] * 2
 
     def dealing(holders: int, threshold: int) -> Piece:
-        return _several(
+        return _repeated(
             lambda: shamir.pack_shares(
                 shamir.deal(seeds, threshold, range(holders), generator, bytes(KEY_BYTES))
             )
@@ -242,16 +248,16 @@ def _shares(generator: Generator) -> dict[str, Piece]:
 
     holders = 4 * _CLIENTS
     return {
-        "deal": dealing(_FEW, 2),
+        "start_dealing": dealing(_FEW, 2),
         "deal few": dealing(_PEERS, _FEW),
         "deal many": dealing(_PEERS, _MANY),
         "deal narrow": dealing(_FEW, _MANY),
-        "weights": (lambda: shamir.Rebuilder(2 * holders // 3, range(holders)), holders**2),
+        "weight_pair": (lambda: shamir.Rebuilder(2 * holders // 3, range(holders)), holders**2),
     }
 
 
 def _recovery(generator: Generator) -> dict[str, Piece]:
-    """Rebuilding the seeds of some parties, who share with few, with many, or with all."""
+    """Returns the pieces of rebuilding seeds that have few holders, many, or the whole cohort."""
     n, key = _CLIENTS, os.urandom(KEY_BYTES)
     few, many = (Harary(n, degree, generator, key) for degree in (_FEW, _MANY))
     return {
@@ -266,7 +272,7 @@ def _recovering(graph: Graph, degree: int) -> Callable[[], object]:
     params = Params(n, 1, _FORMAT, min_survivors=n, colluders=0, degree=degree)
     members = PartySet.of(range(n), n)
     commitments = {party: derivation.commitment(seed, _DIGEST, party) for party in range(n)}
-    shares = np.zeros((degree + 1 if degree else n, shamir.LIMBS), np.uint64)  # of zero
+    shares = np.zeros((degree + 1 if degree else n, shamir.LIMBS), np.uint64)  # of a zero seed
     messages = [
         Unmask(PartySet.of(graph.holders(party, members), n), shares).encode(_SESSION, n)
         for party in range(n)
@@ -283,21 +289,21 @@ def _recovering(graph: Graph, degree: int) -> Callable[[], object]:
 
 
 def _entry() -> PublicKeys:
-    """Keys that nobody holds; the last byte keeps them below the prime of the curve."""
+    """Draws public keys without secret keys; the last byte keeps them below the curve's prime."""
     return PublicKeys(os.urandom(KEY_BYTES - 1) + b"\1", os.urandom(KEY_BYTES - 1) + b"\1")
 
 
-class _Listener(Owned):
-    """A party that only opens what it is sent."""
+class _Receiver(Owned):
+    """A party that only opens the messages to it."""
 
     @exclusive
     def receive(self, message: bytes) -> PartySet:
-        """The bitmap in a message."""
+        """Reads the bitmap in a message."""
         return open_message(message, SERVER, _SESSION)[1].bitmap(800)
 
 
 class _Neighbourhood:
-    """A client among its neighbours, outside of any round: what it does with them, in pieces."""
+    """A client among its neighbours, without a round: its work with them, in pieces."""
 
     def __init__(self) -> None:
         n = _PEERS + 1
@@ -306,15 +312,15 @@ class _Neighbourhood:
         self._roster = {party: _entry() for party in range(n)}
         self._body = Roster(members, self._roster).encode(_SESSION, n)[HEADER_BYTES:]
         self._secret, self._h1 = os.urandom(KEY_BYTES), os.urandom(DIGEST_BYTES)
-        self._pair = bytes(2 * shamir.SHARE_BYTES)
+        self._share_pair = bytes(2 * shamir.SHARE_BYTES)
         self._inbound = {peer: Secret(os.urandom(KEY_BYTES)) for peer in range(1, n)}
         self._sealed = b"".join(
-            seal.seal(key.expose(), self._pair, derivation.channel_data(self._h1, peer, 0))
+            seal.seal(key.expose(), self._share_pair, derivation.channel_data(self._h1, peer, 0))
             for peer, key in self._inbound.items()
         )
-        self._held = {peer: np.zeros(2 * shamir.LIMBS, np.uint64) for peer in range(1, n)}
+        self._shares = {peer: np.zeros(2 * shamir.LIMBS, np.uint64) for peer in range(1, n)}
 
-    def read(self) -> None:
+    def read_roster(self) -> None:
         """Reads and checks a roster."""
         read = Roster.read(Reader(self._body, SERVER), self._params, Complete(), 0)
         distinct = {key for each in read.keys.values() for key in (each.channel, each.mask)}
@@ -322,45 +328,47 @@ class _Neighbourhood:
             agreement.check_public_key(each.channel)
             agreement.check_public_key(each.mask)
 
-    def believe(self) -> None:
+    def hash_roster(self) -> None:
         """Hashes a roster."""
         transcript.roster_digest(self._h1, self._roster, self._params.cohort)
 
-    def greet(self) -> None:
-        """Seals shares for everybody."""
+    def seal_shares(self) -> None:
+        """Seals a pair of shares for every neighbour."""
         sealed, inbound = {}, {}
         for peer in self._inbound:
             shared = agreement.agree(self._secret, self._roster[peer].channel)
             key = derivation.channel_key(shared, self._h1, 0, peer, self._roster)
             data = derivation.channel_data(self._h1, 0, peer)
-            sealed[peer] = seal.seal(key, self._pair, data)
+            sealed[peer] = seal.seal(key, self._share_pair, data)
             inbound[peer] = Secret(derivation.channel_key(shared, self._h1, peer, 0, self._roster))
         ShareKeys(_DIGEST, _DIGEST, sealed).encode(_SESSION)
 
-    def hear(self) -> None:
-        """Opens everybody's shares, and agrees on masks."""
+    def open_shares(self) -> None:
+        """Opens every neighbour's shares, and agrees on the keys of pairwise masks."""
         reader, opened = Reader(self._sealed, SERVER), {}
         for peer, key in self._inbound.items():
             data = derivation.channel_data(self._h1, peer, 0)
             opened[peer] = seal.unseal(key.expose(), reader.take(SEALED_BYTES), data) or b""
         shares, _ = shamir.split_shares(b"".join(opened.values()))
         rows = shares.reshape(-1, 2 * shamir.LIMBS)
-        self._held = dict(zip(opened, rows, strict=True))
-        for secret in [Secret(key) for key in self.pairs()]:
+        self._shares = dict(zip(opened, rows, strict=True))
+        for secret in [Secret(key) for key in self.pairwise_keys()]:
             secret.expose()
             secret.wipe()
 
-    def pairs(self) -> list[bytes]:
-        """The keys of pairwise masks with everybody."""
+    def pairwise_keys(self) -> list[bytes]:
+        """Agrees on the key of the pairwise mask with every neighbour."""
         roster = self._roster
         return [
-            derivation.pairwise_key(self._secret, self._h1, 0, peer, roster) for peer in self._held
+            derivation.pairwise_key(self._secret, self._h1, 0, peer, roster)
+            for peer in self._shares
         ]
 
     def answer(self) -> None:
-        """Gives everybody's shares away."""
-        alive, shares = PartySet.of(self._held, 1_000), np.empty((_PEERS, shamir.LIMBS), np.uint64)
-        for row, peer in enumerate(sorted(self._held)):
-            held = self._held[peer]
-            shares[row] = held[shamir.LIMBS :] if peer in alive else held[: shamir.LIMBS]
-        Unmask(PartySet.of(self._held, 1_000), shares).encode(_SESSION, 1_000)
+        """Answers with one share of every neighbour, as at unmasking."""
+        alive = PartySet.of(self._shares, 1_000)
+        answer = np.empty((_PEERS, shamir.LIMBS), np.uint64)
+        for row, peer in enumerate(sorted(self._shares)):
+            pair = self._shares[peer]
+            answer[row] = pair[shamir.LIMBS :] if peer in alive else pair[: shamir.LIMBS]
+        Unmask(PartySet.of(self._shares, 1_000), answer).encode(_SESSION, 1_000)

@@ -1,8 +1,8 @@
-"""What a round will cost: seconds and bytes of each side, from a few unit costs and counts.
+"""Estimates seconds and bytes of each side of a round, from unit costs and counts.
 
-The counts follow from the protocol (`docs/WIRE.md`), the units from timing single kernels on this
-machine (`calibration.py`): no round is played. So it also tells about cohorts that no
-simulation holds.
+The counts follow from the protocol (`docs/WIRE.md`), the unit costs from timing single kernels on
+this machine (`calibration.py`). No round is played, so this also works for cohorts that are too
+large to simulate.
 """
 
 from dataclasses import dataclass
@@ -19,91 +19,91 @@ from ..primitives.labels import DIGEST_BYTES
 
 @dataclass(frozen=True, slots=True)
 class Units:
-    """Seconds for one of each.
+    """Unit costs: CPU seconds for doing each of these once.
 
     Attributes:
-        begin: making a client, and its first message (without the graph, and without signing).
-        place: placing a party of the cohort on a sparse graph.
-        pair: agreeing on the key of a pairwise mask (X25519).
-        base: an X25519 public key.
-        greet: agreeing on a channel, and sealing a pair of shares for it.
-        hear: opening a pair of shares, and agreeing on the key of a pairwise mask.
-        derive: deriving a key.
-        sign, verify: an Ed25519 call.
-        entry: reading and checking an entry of a roster (without its signature).
-        enter: writing an entry into a roster.
-        believe: hashing an entry of a roster.
-        look: beginning to look for a party's neighbours on a sparse graph.
-        near: finding one of them.
-        member: going through a set of parties, for each party of the cohort.
-        connect: whether a sparse graph falls apart, for each party of the cohort.
-        message: a call with a message that is opened.
-        relay: taking a ciphertext out of one message and putting it into another.
-        digest: hashing a byte.
-        vector: beginning to quantize, mask and pack a vector.
-        encode: quantizing an element.
-        pack: packing an element.
-        add: unpacking and adding an element.
-        expand: expanding an element of a mask and adding it, on one thread.
-        mask: beginning a mask.
-        deal: beginning to share two seeds, and packing the shares.
-        coefficient: drawing a coefficient of a sharing polynomial.
-        share: evaluating one term of it for one holder.
-        answer: answering with a share.
-        weigh: the weights of a set of holders, for each pair of them.
-        group: what else a set of holders takes.
-        gather: a share of a seed: reading it, and using it.
-        rebuild: what is left of rebuilding a seed, and checking it.
+        start_client: making a client and its first message (without graph and signature).
+        place_party: placing one party of the cohort on a sparse graph.
+        pairwise_key: agreeing on the key of one pairwise mask (X25519).
+        public_key: computing an X25519 public key.
+        seal_share: agreeing on a channel key with one peer, and sealing a pair of shares.
+        open_share: opening a pair of shares, and agreeing on the key of one pairwise mask.
+        derive_key: deriving a key or a commitment by hashing.
+        sign, verify: one Ed25519 signature.
+        read_entry: reading and checking one entry of a roster (without its signature).
+        write_entry: writing one entry into a roster.
+        hash_entry: hashing one entry of a roster.
+        find_neighbours: finding a party's neighbours on a sparse graph: fixed cost per search.
+        neighbour: the same: additional cost per neighbour.
+        scan_party: iterating over a set of parties, per party of the cohort.
+        check_connected: checking whether a sparse graph is connected, per party of the cohort.
+        open_message: a call that opens one message.
+        relay_share: moving one sealed pair of shares from one message to another.
+        hash_byte: hashing one byte.
+        start_vector: quantizing, masking and packing a vector: fixed cost per vector.
+        quantize: quantizing one element.
+        pack: packing one element.
+        unpack_add: unpacking one element and adding it.
+        expand: expanding one element of a mask and adding it, on one thread.
+        start_mask: expanding a mask: fixed cost per mask.
+        start_dealing: sharing two seeds and packing the shares: fixed cost.
+        coefficient: drawing one coefficient of a sharing polynomial.
+        share_term: evaluating one term of a sharing polynomial for one holder.
+        answer_share: writing one share into the answer at unmasking.
+        weight_pair: computing the weights of a set of holders, per pair of holders.
+        holder_set: rebuilding with a set of holders: fixed cost per set.
+        use_share: reading and using one share while a seed is rebuilt.
+        rebuild_seed: rebuilding and checking one seed: fixed cost per seed.
     """
 
-    begin: float
-    place: float
-    pair: float
-    base: float
-    greet: float
-    hear: float
-    derive: float
+    start_client: float
+    place_party: float
+    pairwise_key: float
+    public_key: float
+    seal_share: float
+    open_share: float
+    derive_key: float
     sign: float
     verify: float
-    entry: float
-    enter: float
-    believe: float
-    look: float
-    near: float
-    member: float
-    connect: float
-    message: float
-    relay: float
-    digest: float
-    vector: float
-    encode: float
+    read_entry: float
+    write_entry: float
+    hash_entry: float
+    find_neighbours: float
+    neighbour: float
+    scan_party: float
+    check_connected: float
+    open_message: float
+    relay_share: float
+    hash_byte: float
+    start_vector: float
+    quantize: float
     pack: float
-    add: float
+    unpack_add: float
     expand: float
-    mask: float
-    deal: float
+    start_mask: float
+    start_dealing: float
     coefficient: float
-    share: float
-    answer: float
-    weigh: float
-    group: float
-    gather: float
-    rebuild: float
+    share_term: float
+    answer_share: float
+    weight_pair: float
+    holder_set: float
+    use_share: float
+    rebuild_seed: float
 
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """The numbers that a cost depends on.
+    """The numbers on which the cost of a round depends.
 
     Attributes:
-        cohort: parties n.
-        neighbours: of each party; n - 1 on the complete graph.
+        cohort: number of parties n.
+        neighbours: neighbours per party; n - 1 on the complete graph.
         threshold: shares that rebuild a seed.
-        elements: of a vector.
-        bits: of an element.
-        dropouts: parties that vanish after they have dealt shares.
-        sparse: whether the graph is.
-        malicious: whether messages are signed.
+        elements: field elements per vector.
+        bits: width of a field element.
+        dropouts: parties that drop out after they have dealt shares.
+        sparse: whether the graph is sparse.
+        malicious: whether the round is in malicious mode, in which messages are signed.
     """
 
     cohort: int
@@ -117,13 +117,18 @@ class Shape:
 
     @classmethod
     def of(cls, params: Params, dropouts: int = 0) -> "Shape":
-        """That of a round with these parameters.
+        """Returns the shape of a round with these parameters.
 
         Raises:
-            ParameterError: more dropouts than leave a quorum.
+            ParameterError: so many dropouts leave less than the quorum.
         """
         if not 0 <= dropouts <= params.cohort - params.quorum:
-            raise ParameterError(f"a round with {dropouts} dropouts has no result", Code.ARGUMENT)
+            raise ParameterError(
+                f"a round with {dropouts} dropouts has no result: with a cohort of "
+                f"{params.cohort} and a quorum of {params.quorum}, 0 to "
+                f"{params.cohort - params.quorum} are possible",
+                Code.ARGUMENT,
+            )
         return cls(
             params.cohort,
             params.degree or params.cohort - 1,
@@ -137,22 +142,25 @@ class Shape:
 
     @property
     def survivors(self) -> int:
-        """Whose input is in the sum."""
+        """Number of parties whose input is in the sum."""
         return self.cohort - self.dropouts
 
     @property
     def lost_pairs(self) -> float:
-        """Pairs of a vanished party and a survivor who share a mask; on a sparse graph expected."""
+        """Number of pairs of a dropped party and a survivor that share a mask.
+
+        On a sparse graph this is the expected number.
+        """
         others = max(self.cohort - 1, 1)
         return self.dropouts * self.neighbours * self.survivors / others
 
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """What one side pays.
+    """The cost of one side of a round.
 
     Attributes:
-        phases: CPU seconds of each phase, in the order of `Mode.phases`.
+        phases: CPU seconds per phase, in the order of `Mode.phases`.
         sent, received: bytes.
     """
 
@@ -168,7 +176,7 @@ class Side:
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """What a round costs.
+    """The cost of a round.
 
     Attributes:
         client: one client that stays to the end.
@@ -180,7 +188,7 @@ class Estimate:
 
 
 def estimate(shape: Shape, units: Units) -> Estimate:
-    """The cost of a round of this shape with these units."""
+    """Returns the cost of a round of this shape with these unit costs."""
     up, down = _bytes_up(shape), _bytes_down(shape)
     n, alive = shape.cohort, shape.survivors
     gone = shape.dropouts * (up[0] + up[1])
@@ -206,7 +214,7 @@ def _entry(shape: Shape) -> int:
 
 
 def _bytes_up(shape: Shape) -> list[float]:
-    """What a client sends in each step."""
+    """Returns the size of each message that a client sends."""
     d, packed = shape.neighbours, (shape.elements * shape.bits + 7) // 8
     up: list[float] = [
         HEADER_BYTES + DIGEST_BYTES + _entry(shape),
@@ -218,7 +226,7 @@ def _bytes_up(shape: Shape) -> list[float]:
 
 
 def _bytes_down(shape: Shape) -> list[float]:
-    """What a client is sent in each step: the roster, the ciphertexts, the survivors."""
+    """Returns the size of each message to a client: roster, delivery, survivors, signatures."""
     d = shape.neighbours
     down: list[float] = [
         _bitmap(shape) + _entry(shape) * (d + 1) + (DIGEST_BYTES if shape.sparse else 0),
@@ -235,19 +243,26 @@ def _client_phases(shape: Shape, unit: Units) -> tuple[float, ...]:
     n, d, t = shape.cohort, shape.neighbours, shape.threshold
     lookup, down = _lookup(shape, unit), _bytes_down(shape)
     packed = shape.elements * shape.bits / 8
-    begin = unit.begin + (n * unit.place if shape.sparse else 0.0)
-    share = unit.message + lookup + down[0] * unit.digest
-    share += (d + 1) * (unit.entry + unit.believe) + d * unit.greet
-    share += unit.deal + 6 * (t - 1) * (unit.coefficient + (d + 1) * unit.share)
-    mask = unit.message + 2 * lookup + (down[1] + packed) * unit.digest + d * unit.hear
-    mask += unit.vector + (d + 1) * unit.mask
-    mask += shape.elements * (unit.encode + (d + 1) * unit.expand + unit.pack)
-    answer = unit.message + lookup + down[2] * unit.digest + (d + 1) * unit.answer
-    answer += n * unit.connect if shape.sparse else 0.0
+    begin = unit.start_client + (n * unit.place_party if shape.sparse else 0.0)
+    share = unit.open_message + lookup + down[0] * unit.hash_byte
+    share += (d + 1) * (unit.read_entry + unit.hash_entry) + d * unit.seal_share
+    share += unit.start_dealing + 6 * (t - 1) * (unit.coefficient + (d + 1) * unit.share_term)
+    mask = (
+        unit.open_message + 2 * lookup + (down[1] + packed) * unit.hash_byte + d * unit.open_share
+    )
+    mask += unit.start_vector + (d + 1) * unit.start_mask
+    mask += shape.elements * (unit.quantize + (d + 1) * unit.expand + unit.pack)
+    answer = unit.open_message + lookup + down[2] * unit.hash_byte + (d + 1) * unit.answer_share
+    answer += n * unit.check_connected if shape.sparse else 0.0
     if not shape.malicious:
         return begin, share, mask, answer
-    consistent = unit.message + lookup + down[2] * unit.digest + unit.sign
-    answer = unit.message + n * unit.member + down[3] * unit.digest + (d + 1) * unit.answer
+    consistent = unit.open_message + lookup + down[2] * unit.hash_byte + unit.sign
+    answer = (
+        unit.open_message
+        + n * unit.scan_party
+        + down[3] * unit.hash_byte
+        + (d + 1) * unit.answer_share
+    )
     return (
         begin + unit.sign,
         share + d * unit.verify,
@@ -261,30 +276,36 @@ def _server_phases(shape: Shape, unit: Units) -> tuple[float, ...]:
     n, d, alive = shape.cohort, shape.neighbours, shape.survivors
     lookup, up = _lookup(shape, unit), _bytes_up(shape)
     packed = shape.elements * shape.bits / 8
-    entries = n * (unit.message + unit.entry + unit.believe + up[0] * unit.digest)
-    relayed = n * (unit.message + 2 * lookup + d * unit.relay + up[1] * unit.digest)
-    added = alive * (unit.message + shape.elements * unit.add + 2 * packed * unit.digest)
+    entries = n * (unit.open_message + unit.read_entry + unit.hash_entry + up[0] * unit.hash_byte)
+    relayed = n * (unit.open_message + 2 * lookup + d * unit.relay_share + up[1] * unit.hash_byte)
+    added = alive * (
+        unit.open_message + shape.elements * unit.unpack_add + 2 * packed * unit.hash_byte
+    )
     if shape.sparse:
-        entries += n * (unit.place + lookup + (d + 1) * unit.enter)
-        relayed += n * (lookup + (d + 1) * unit.believe)
-        added += n * (lookup + unit.connect)
+        entries += n * (unit.place_party + lookup + (d + 1) * unit.write_entry)
+        relayed += n * (lookup + (d + 1) * unit.hash_entry)
+        added += n * (lookup + unit.check_connected)
     else:
-        entries += n * unit.enter
-    holders, sets = (d + 1) * alive / n, n if shape.sparse else 1  # with weights of its own each
-    answers = alive * (unit.message + lookup + n * unit.member)
-    answers += sets * (unit.group + holders**2 * unit.weigh)
-    answers += n * (holders * unit.gather + unit.rebuild + unit.derive)
-    answers += shape.dropouts * (lookup + unit.base + unit.derive) + shape.lost_pairs * unit.pair
+        entries += n * unit.write_entry
+    # On a sparse graph each party has holders of its own, hence weights of their own.
+    holders, sets = (d + 1) * alive / n, n if shape.sparse else 1
+    answers = alive * (unit.open_message + lookup + n * unit.scan_party)
+    answers += sets * (unit.holder_set + holders**2 * unit.weight_pair)
+    answers += n * (holders * unit.use_share + unit.rebuild_seed + unit.derive_key)
+    answers += (
+        shape.dropouts * (lookup + unit.public_key + unit.derive_key)
+        + shape.lost_pairs * unit.pairwise_key
+    )
     masks = alive + shape.lost_pairs
-    answers += unit.vector + masks * (shape.elements * unit.expand + unit.mask)
+    answers += unit.start_vector + masks * (shape.elements * unit.expand + unit.start_mask)
     if not shape.malicious:
         return entries, relayed, added, answers
-    consistent = alive * (unit.message + unit.verify)
+    consistent = alive * (unit.open_message + unit.verify)
     return entries + n * unit.verify, relayed, added + alive * unit.verify, consistent, answers
 
 
 def _lookup(shape: Shape, unit: Units) -> float:
-    """Who of the parties are a party's neighbours."""
+    """Returns the seconds for finding a party's neighbours among some parties."""
     if shape.sparse:
-        return unit.look + shape.neighbours * unit.near
-    return shape.cohort * unit.member
+        return unit.find_neighbours + shape.neighbours * unit.neighbour
+    return shape.cohort * unit.scan_party

@@ -1,1 +1,1 @@
-"""Who is who: long-lived signing keys, pinned directories, their files and their command."""
+"""Identities: long-lived signing keys, directories of pinned keys, their files and command."""

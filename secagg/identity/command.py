@@ -1,4 +1,4 @@
-"""``python -m secagg identity new|show|pin``: keys and pinned directories from a shell."""
+"""``python -m secagg identity new|show|pin``: signing keys and directories from a shell."""
 
 import argparse
 import contextlib
@@ -21,7 +21,11 @@ if TYPE_CHECKING:
 
 
 def add_to(commands: "Subparsers") -> None:
-    """Adds the command; what is parsed has `run`, which raises SecAggError on bad input."""
+    """Adds the command to a parser.
+
+    The parsed options have an attribute `run`: a function that takes them and does the work, and
+    raises `SecAggError` on bad input.
+    """
     text = "Make and show identities, and pin the keys of others."
     identity = commands.add_parser("identity", help=text, description=text)
     actions = identity.add_subparsers(required=True, metavar="new|show|pin")
@@ -30,9 +34,13 @@ def add_to(commands: "Subparsers") -> None:
     new = actions.add_parser("new", help=text, description=text)
     new.add_argument("file", type=Path, metavar="FILE")
     source = new.add_mutually_exclusive_group()
-    source.add_argument("--passphrase-prompt", action="store_true", help="ask for one, twice")
     source.add_argument(
-        "--passphrase-stdin", action="store_true", help="take the first line of standard input"
+        "--passphrase-prompt", action="store_true", help="ask twice for a passphrase"
+    )
+    source.add_argument(
+        "--passphrase-stdin",
+        action="store_true",
+        help="read the passphrase from the first line of standard input",
     )
     new.set_defaults(run=_new)
 
@@ -47,9 +55,13 @@ def add_to(commands: "Subparsers") -> None:
     pin.add_argument("name", metavar="NAME")
     pin.add_argument("verify_key", nargs="?", metavar="VERIFY_KEY", help="64 hexadecimal digits")
     change = pin.add_mutually_exclusive_group()
-    change.add_argument("--rotate", action="store_true", help="a new key; the old one is revoked")
-    change.add_argument("--revoke", action="store_true", help="remove the party, revoke its key")
-    change.add_argument("--leave", action="store_true", help="remove the party")
+    change.add_argument(
+        "--rotate", action="store_true", help="replace the party's key and revoke the old one"
+    )
+    change.add_argument("--revoke", action="store_true", help="remove the party and revoke its key")
+    change.add_argument(
+        "--leave", action="store_true", help="remove the party; its key may be pinned again"
+    )
     pin.set_defaults(run=_pin)
 
 
@@ -68,13 +80,18 @@ def _passphrase(options: argparse.Namespace) -> str | None:
         if given == getpass.getpass("Again: "):
             return given
     except (EOFError, UnicodeDecodeError):
-        raise ParameterError("no passphrase could be read", Code.PASSPHRASE) from None
-    raise ParameterError("the two passphrases differ", Code.PASSPHRASE)
+        raise ParameterError(
+            "no passphrase could be read: the input ended, or is not UTF-8", Code.PASSPHRASE
+        ) from None
+    raise ParameterError("the two passphrases differ; run the command again", Code.PASSPHRASE)
 
 
 def _new(options: argparse.Namespace) -> None:
-    if os.path.lexists(options.file):  # said before anybody types a passphrase; save checks again
-        raise IdentityError(f"{options.file}: exists already; move it away", Code.EXISTS)
+    if os.path.lexists(options.file):  # before the user types a passphrase; `save` checks again
+        raise IdentityError(
+            f"{options.file}: the file exists already; choose another name, or move it away",
+            Code.EXISTS,
+        )
     identity = Identity.generate()
     identity.save(options.file, _passphrase(options))
     _write(identity.verify_key)
@@ -85,8 +102,11 @@ def _show(options: argparse.Namespace) -> None:
 
 
 @contextlib.contextmanager
-def _alone(path: Path) -> Iterator[None]:
-    """Keeps two commands from losing each other's change, where the file system has locks."""
+def _locked_folder(path: Path) -> Iterator[None]:
+    """Locks the folder of a file, so that two commands at once do not lose a change.
+
+    Where the file system has no locks, there is no lock.
+    """
     try:
         folder = os.open(path.parent, os.O_RDONLY)
     except OSError as error:
@@ -102,9 +122,10 @@ def _alone(path: Path) -> Iterator[None]:
 def _pin(options: argparse.Namespace) -> None:
     name, removes = options.name, options.revoke or options.leave
     if removes != (options.verify_key is None):
-        raise ParameterError("VERIFY_KEY is given, but not with --revoke or --leave", Code.ARGUMENT)
+        wanted = "takes no VERIFY_KEY" if removes else "needs a VERIFY_KEY"
+        raise ParameterError(f"this change {wanted}; see `pin --help`", Code.ARGUMENT)
     key = b"" if removes else _read_key(options.verify_key)
-    with _alone(options.directory):
+    with _locked_folder(options.directory):
         if os.path.lexists(options.directory) or removes or options.rotate:
             before = Directory.load(options.directory)
         else:
@@ -119,12 +140,17 @@ def _pin(options: argparse.Namespace) -> None:
             after = before.join(name, key)
         after.save(options.directory)
     if removes:
-        sys.stdout.write(f"parties left: {len(after)}; those behind {name} moved up by one\n")
+        sys.stdout.write(
+            f"parties left: {len(after)}; the index of those after {name} is now lower by 1\n"
+        )
         return
     _write(key, f"{name} is party {after.index_of(key)}\n")
 
 
 def _read_key(text: str) -> bytes:
     if not re.fullmatch("[0-9a-fA-F]{64}", text):
-        raise ParameterError("a verify key has 64 hexadecimal digits", Code.ARGUMENT)
+        raise ParameterError(
+            f"VERIFY_KEY must be 64 hexadecimal digits; this text has {len(text)} characters",
+            Code.ARGUMENT,
+        )
     return bytes.fromhex(text)

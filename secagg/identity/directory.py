@@ -1,7 +1,7 @@
-"""The pinned verify keys of a cohort: who is who across rounds.
+"""Directories: the pinned verify keys of a cohort, which say who is who across rounds.
 
-A verify key counts only because it is pinned: bring keys into a directory over a channel that the
-server does not control, and compare fingerprints (`secagg.Identity.fingerprint`).
+A verify key is trusted only because it is pinned. Bring keys into a directory over a channel that
+the server does not control, and compare fingerprints (`secagg.Identity.fingerprint`).
 """
 
 import os
@@ -28,7 +28,7 @@ _DIRECTORY_HEADER: Final = "secagg directory v1"
 
 
 @lru_cache(maxsize=MAX_COHORT)
-def _strong(key: bytes) -> bool:
+def _is_strong(key: bytes) -> bool:
     try:
         sign.check_verify_key(key)
     except WeakKeyError:
@@ -41,7 +41,7 @@ class Entry:
     """One pinned party.
 
     Attributes:
-        name: 1..64 letters, digits and ._@-, of ASCII; the first a letter or digit.
+        name: 1..64 ASCII letters, digits and ._@-; the first is a letter or a digit.
         verify_key: 32 bytes.
     """
 
@@ -50,7 +50,7 @@ class Entry:
 
 
 class _Rules:
-    """What may stand together in one directory, asked line by line."""
+    """The rules of one directory, checked line by line: nothing is there twice or is revoked."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -61,23 +61,31 @@ class _Rules:
     def revoke(self, key: bytes) -> None:
         _check_key("a revoked key", key)
         if key in self._revoked:
-            raise ParameterError("a key is revoked twice", Code.DUPLICATE_KEY)
+            raise ParameterError(f"the key {_short(key)} is revoked twice", Code.DUPLICATE_KEY)
         if key in self._pinned:
-            raise ParameterError("a revoked key is pinned", Code.REVOKED_KEY)
+            raise ParameterError(
+                f"the revoked key {_short(key)} is pinned as well", Code.REVOKED_KEY
+            )
         self._revoked.add(key)
 
     def pin(self, name: str, key: bytes) -> None:
         if not isinstance(name, str) or not _NAME.fullmatch(name):
             raise ParameterError(
-                "a name has 1 to 64 letters, digits and ._@- of ASCII, and begins with one of "
-                "the first two",
+                "a name has 1 to 64 ASCII letters, digits and ._@-, and begins with a letter or "
+                f"a digit; this one is {str(name)[:80]!r}",
                 Code.ARGUMENT,
             )
         if name.lower() in self._names:
-            raise ParameterError(f"two parties are called {name}", Code.DUPLICATE_NAME)
+            raise ParameterError(
+                f"two parties are called {name}: names must differ in more than upper and lower "
+                "case",
+                Code.DUPLICATE_NAME,
+            )
         _check_key(f"the key of {name}", key)
         if key in self._revoked:
-            raise ParameterError(f"the key of {name} is revoked", Code.REVOKED_KEY)
+            raise ParameterError(
+                f"the key of {name} is revoked: make a new identity", Code.REVOKED_KEY
+            )
         if key in self._pinned:
             raise ParameterError(f"the key of {name} is pinned twice", Code.DUPLICATE_KEY)
         if self.count == MAX_COHORT:
@@ -88,27 +96,33 @@ class _Rules:
 
 
 def _check_key(what: str, key: object) -> None:
-    if not isinstance(key, bytes) or not _strong(key):
+    if not isinstance(key, bytes) or not _is_strong(key):
         raise ParameterError(
-            f"{what} is no Ed25519 verify key: malformed, or of low order", Code.WEAK_KEY
+            f"{what} is not an Ed25519 verify key: it is malformed, or of low order",
+            Code.WEAK_KEY,
         )
+
+
+def _short(key: bytes) -> str:
+    """Returns the beginning of a verify key, enough to find it in a file."""
+    return f"{key[:8].hex()}..."
 
 
 @dataclass(frozen=True, slots=True)
 class Directory:
     """The verify keys that one party trusts, by index in the cohort. Immutable.
 
-    All parties of a round need the same entries in the same order: they are hashed into the
-    transcript, so parties that differ do not complete a round together. Names and revoked keys
-    are everybody's own affair.
+    All parties of a round need the same verify keys in the same order: the keys are hashed into
+    the transcript, so parties with different keys do not complete a round together. Names and
+    revoked keys are not hashed: each party may have its own.
 
     Attributes:
         entries: party i is entries[i]; at most 65,536.
-        revoked: keys that are never pinned again.
+        revoked: keys that must never be pinned again.
 
     Raises:
-        ParameterError: names or keys that are malformed, weak, revoked or there twice; or too
-            many entries.
+        ParameterError: a name or a key is malformed, weak, revoked or there twice; or there are
+            too many entries.
     """
 
     entries: tuple[Entry, ...] = ()
@@ -125,10 +139,10 @@ class Directory:
 
     @classmethod
     def of(cls, entries: Iterable[tuple[str, bytes]], revoked: Iterable[bytes] = ()) -> "Directory":
-        """A directory of (name, verify key) in index order.
+        """Makes a directory from pairs (name, verify key) in index order.
 
         Raises:
-            ParameterError: as the class.
+            ParameterError: as for the class.
         """
         return cls(tuple(Entry(name, key) for name, key in entries), frozenset(revoked))
 
@@ -141,18 +155,20 @@ class Directory:
         return tuple(self._index)
 
     def index_of(self, verify_key: bytes) -> int:
-        """The index of the party with this key.
+        """Returns the index of the party with this key.
 
         Raises:
-            ParameterError: nobody has it.
+            ParameterError: no party has it.
         """
         index = self._index.get(verify_key)
         if index is None:
-            raise ParameterError("this verify key is not in the directory", Code.UNKNOWN_NAME)
+            raise ParameterError(
+                "this verify key is not in the directory: pin it first", Code.UNKNOWN_NAME
+            )
         return index
 
     def encode(self) -> bytes:
-        """What the transcript binds: the keys in index order, 32 bytes each."""
+        """Encodes the keys for the transcript hash: in index order, 32 bytes each."""
         return b"".join(self._index)
 
     # -- changes between rounds --
@@ -161,30 +177,37 @@ class Directory:
         for index, entry in enumerate(self.entries):
             if entry.name == name:
                 return index
-        raise ParameterError("nobody in the directory has this name", Code.UNKNOWN_NAME)
+        raise ParameterError(
+            f"no party in the directory is called {str(name)[:80]!r}", Code.UNKNOWN_NAME
+        )
 
     def join(self, name: str, verify_key: bytes) -> "Directory":
-        """With one more party, at the next index.
+        """Returns a directory with one more party, at the next index.
 
         Raises:
-            ParameterError: the name or the key is not acceptable.
+            ParameterError: the name or the key is malformed, weak, revoked or there already.
         """
         return Directory((*self.entries, Entry(name, verify_key)), self.revoked)
 
     def leave(self, name: str) -> "Directory":
-        """Without a party; those behind it move up by one index. Its key may come back.
+        """Returns a directory without this party; its key may be pinned again later.
+
+        The index of each party after it becomes smaller by one.
 
         Raises:
-            ParameterError: nobody has the name.
+            ParameterError: no party has the name.
         """
         at = self._find(name)
         return Directory(self.entries[:at] + self.entries[at + 1 :], self.revoked)
 
     def rotate(self, name: str, verify_key: bytes) -> "Directory":
-        """With a new key for a party, which keeps its index; the old key is revoked.
+        """Returns a directory with a new key for this party; the old key is revoked.
+
+        The party keeps its index.
 
         Raises:
-            ParameterError: nobody has the name, or the key is not acceptable.
+            ParameterError: no party has the name, or the key is malformed, weak, revoked or
+                pinned already.
         """
         at = self._find(name)
         old = self.entries[at].verify_key
@@ -192,10 +215,12 @@ class Directory:
         return Directory(entries, self.revoked | {old})
 
     def revoke(self, name: str) -> "Directory":
-        """Without a party, whose key is revoked; those behind it move up by one index.
+        """Returns a directory without this party, whose key is revoked.
+
+        The index of each party after it becomes smaller by one.
 
         Raises:
-            ParameterError: nobody has the name.
+            ParameterError: no party has the name.
         """
         left = self.leave(name)
         return Directory(left.entries, self.revoked | {self.entries[self._find(name)].verify_key})
@@ -203,7 +228,7 @@ class Directory:
     # -- the file --
 
     def to_text(self) -> str:
-        """The directory as a readable text, the same for equal directories."""
+        """Returns the directory as readable text; equal directories have the same text."""
         lines = [_DIRECTORY_HEADER, "# index, verify key, name"]
         lines += [
             f"{index} {entry.verify_key.hex()} {entry.name}"
@@ -214,10 +239,10 @@ class Directory:
 
     @classmethod
     def from_text(cls, text: bytes) -> "Directory":
-        """Reads the text that `to_text` gives, in which empty lines and # comments may stand.
+        """Reads the text that `to_text` returns; it may have empty lines and # comments, too.
 
         Raises:
-            IdentityError: anything else; the message names the line.
+            IdentityError: the text is something else; the message names the line.
         """
         lines = text.split(b"\n")
         if lines[0] != _DIRECTORY_HEADER.encode():
@@ -225,7 +250,10 @@ class Directory:
             code = Code.VERSION if other else Code.FOREIGN_FILE
             raise IdentityError(f"line 1: must be '{_DIRECTORY_HEADER}'", code)
         if lines.pop() != b"":
-            raise IdentityError(f"line {len(lines) + 1}: cut short", Code.CORRUPT)
+            raise IdentityError(
+                f"line {len(lines) + 1}: the file is cut short; restore it from a copy",
+                Code.CORRUPT,
+            )
         entries: list[Entry] = []
         revoked: set[bytes] = set()
         rules, section = _Rules(), "entries"
@@ -252,7 +280,9 @@ class Directory:
                 raise IdentityError(f"line {number}: {error}", error.code) from None
         if section != "end":
             raise IdentityError(
-                f"line {len(lines) + 1}: 'end' is missing; cut short?", Code.CORRUPT
+                f"line {len(lines) + 1}: 'end' is missing, so the file may be cut short; restore "
+                "it from a copy",
+                Code.CORRUPT,
             )
         return cls(tuple(entries), frozenset(revoked))
 
@@ -269,8 +299,8 @@ class Directory:
         """Reads what `save` or a person wrote.
 
         Raises:
-            IdentityError: the file is unreadable, everybody may change it, or there is anything
-                in it that must not be; the message names the line.
+            IdentityError: the file cannot be read, every user may change it, or its content is
+                not that of a directory; the message names the line.
         """
         content = read_file(Path(path), _LARGEST_DIRECTORY, private=False).expose()
         try:
@@ -283,17 +313,21 @@ def _read_entry(line: str, index: int) -> Entry:
     found = _ENTRY.fullmatch(line)
     if found is None:
         raise ParameterError(
-            "must be an index, a verify key of 64 hexadecimal digits (lower case) and a name",
+            "an entry must be an index, a verify key of 64 hexadecimal digits (lower case) and a "
+            "name",
             Code.SYNTAX,
         )
     if int(found[1]) != index:
-        raise ParameterError(f"the next index is {index}, not {found[1]}", Code.SYNTAX)
+        raise ParameterError(
+            f"the index must be {index}, not {found[1]}: entries stand in order", Code.SYNTAX
+        )
     return Entry(found[3], bytes.fromhex(found[2]))
 
 
 def _read_key(line: str) -> bytes:
     if not re.fullmatch(_HEX_KEY, line):
         raise ParameterError(
-            "must be a key of 64 hexadecimal digits (lower case), or 'end'", Code.SYNTAX
+            "after 'revoked' there must be a key of 64 hexadecimal digits (lower case) or 'end'",
+            Code.SYNTAX,
         )
     return bytes.fromhex(line)

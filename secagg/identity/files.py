@@ -1,4 +1,4 @@
-"""Small files that are whole and have the right owner and mode, when written and when read."""
+"""Writes and reads small files as a whole, with checks of owner and permissions."""
 
 import os
 import stat
@@ -15,42 +15,42 @@ PUBLIC: Final = 0o644
 
 
 class Fault(NamedTuple):
-    """Reason and code of an `IdentityError` that is raised elsewhere."""
+    """Reason and code of an `IdentityError` that the caller raises."""
 
     reason: str
     code: Code
 
 
-def _cannot(verb: str, path: Path, error: OSError) -> IdentityError:
+def _io_error(verb: str, path: Path, error: OSError) -> IdentityError:
     return IdentityError(
-        f"{path}: cannot {verb} it: {error.strerror or type(error).__name__}", Code.IO
+        f"{path}: cannot {verb} the file: {error.strerror or type(error).__name__}", Code.IO
     )
 
 
-def _create(path: str, flags: int) -> int:
+def _open_private(path: str, flags: int) -> int:
     return os.open(path, flags, PRIVATE)
 
 
-def _look(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_NONBLOCK)  # a pipe without a writer must not stop us
+def _open_without_waiting(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK)  # opening a pipe without a writer would wait
 
 
 def write_file(path: Path, content: Secret, mode: int, *, overwrite: bool) -> None:
-    """Writes a file that is there whole or not at all, whenever the machine stops.
+    """Writes a file as a whole: after a crash it is complete, or as it was before.
 
     Args:
-        path: where; what is there under this name is replaced, or the reason to refuse.
-        content: the bytes.
-        mode: the rights, `PRIVATE` or `PUBLIC`, whatever the umask.
+        path: name of the file.
+        content: its bytes.
+        mode: permissions, `PRIVATE` or `PUBLIC`; the umask does not change them.
         overwrite: replace a file that exists.
 
     Raises:
-        IdentityError: the file exists (and is as it was), or cannot be written.
+        IdentityError: the file exists (and is unchanged), or cannot be written.
     """
     try:
         with (
             atomic_file(path, overwrite=overwrite) as draft,
-            open(draft, "xb", opener=_create) as stream,
+            open(draft, "xb", opener=_open_private) as stream,
         ):
             os.fchmod(stream.fileno(), mode)
             stream.write(content.expose())
@@ -58,38 +58,39 @@ def write_file(path: Path, content: Secret, mode: int, *, overwrite: bool) -> No
             os.fsync(stream.fileno())
     except FileExistsError:
         raise IdentityError(
-            f"{path}: exists already; move it away, or ask to overwrite it", Code.EXISTS
+            f"{path}: the file exists already; choose another name, move it away, or set overwrite",
+            Code.EXISTS,
         ) from None
     except OSError as error:
-        raise _cannot("write", path, error) from None
+        raise _io_error("write", path, error) from None
 
 
 def read_file(path: Path, limit: int, *, private: bool) -> Secret:
-    """Reads a file after a look at its rights (on the open file, so it is the one looked at).
+    """Reads a file after checking its permissions (of the open file: it cannot be exchanged).
 
     Args:
-        path: which; a symbolic link is followed.
+        path: name of the file; symbolic links are followed.
         limit: greatest size in bytes.
-        private: it must be the user's own and unreadable to others; otherwise it only must not
-            be writable for everybody.
+        private: the file must belong to this user, and no other user may read it; otherwise it
+            only must not be writable for every user.
 
     Raises:
-        IdentityError: the file cannot be read, is no regular file, is too open, somebody
-            else's, empty, or too long.
+        IdentityError: the file cannot be read, is not a regular file, has permissions that are
+            too wide, belongs to another user, is empty or too long.
     """
     try:
-        with open(path, "rb", opener=_look) as stream:
+        with open(path, "rb", opener=_open_without_waiting) as stream:
             found = os.fstat(stream.fileno())
             if unsafe := _unsafe(found, private):
                 raise IdentityError(f"{path}: {unsafe.reason}", unsafe.code)
             if not 0 < found.st_size <= limit:
                 code = Code.LIMIT if found.st_size else Code.CORRUPT
                 raise IdentityError(
-                    f"{path}: {found.st_size} bytes; 1 to {limit} are possible", code
+                    f"{path}: the file has {found.st_size} bytes; it must have 1 to {limit}", code
                 )
             return Secret(stream.read(limit))
     except OSError as error:
-        raise _cannot("read", path, error) from None
+        raise _io_error("read", path, error) from None
 
 
 def _unsafe(found: os.stat_result, private: bool) -> Fault | None:
@@ -97,13 +98,17 @@ def _unsafe(found: os.stat_result, private: bool) -> Fault | None:
     if not stat.S_ISREG(found.st_mode):
         return Fault("not a regular file", Code.IO)
     if private and found.st_uid != os.geteuid():
-        return Fault("belongs to another user; its owner alone may use it", Code.PERMISSIONS)
+        return Fault(
+            "the file belongs to another user; only its owner may use it", Code.PERMISSIONS
+        )
     if private and mode & 0o077:
         return Fault(
-            f"others may use it (mode {mode:04o}); run `chmod 600` on it", Code.PERMISSIONS
+            f"other users have access to the file (mode {mode:04o}); run `chmod 600` on it",
+            Code.PERMISSIONS,
         )
     if mode & stat.S_IWOTH:
         return Fault(
-            f"everybody may change it (mode {mode:04o}); run `chmod o-w` on it", Code.PERMISSIONS
+            f"every user may change the file (mode {mode:04o}); run `chmod o-w` on it",
+            Code.PERMISSIONS,
         )
     return None

@@ -1,4 +1,4 @@
-"""A party's long-lived signing key, and the file that keeps it."""
+"""Identities: the long-lived signing key of a party, and the file that stores it."""
 
 import base64
 import hashlib
@@ -26,18 +26,21 @@ _FILE: Final = re.compile(
     "salt: ([0-9a-f]{32})\nsealed seed: ([0-9a-f]{96})\n)"
 )
 _LARGEST_IDENTITY: Final = 1024
-_MEND: Final = "restore it from a copy, or make a new identity and have it pinned"
+_REMEDY: Final = "restore it from a copy, or make a new identity and have it pinned"
 
 
 def fingerprint(verify_key: bytes) -> str:
-    """A verify key for people to compare: 160 bits of its SHA-256, in groups of four letters."""
+    """Returns a short text of a verify key that people can compare.
+
+    It is the first 160 bits of the key's SHA-256 in base32, in groups of four letters.
+    """
     letters = base64.b32encode(hashlib.sha256(verify_key).digest()[:20]).decode()
     return "-".join(letters[i : i + 4] for i in range(0, len(letters), 4))
 
 
 @dataclass(frozen=True, slots=True)
 class _Stored:
-    """What an identity's file says: the seed, or the sealed seed and how to open it."""
+    """Content of an identity's file: the seed, or the sealed seed and how to open it."""
 
     verify_key: bytes
     seed: Secret | None
@@ -47,7 +50,7 @@ class _Stored:
 
     @property
     def preamble(self) -> str:
-        """Everything before the seed; what is sealed is bound to it."""
+        """The text before the seed; it is the associated data of a sealed seed."""
         text = f"{_HEADER}verify key: {self.verify_key.hex()}\n"
         if self.seed is None:
             text += (
@@ -63,39 +66,45 @@ class _Stored:
         return Secret((self.preamble + last).encode())
 
 
-# The functions below that hold a bare secret raise nothing: a crash reporter prints the locals
-# of every frame that an exception goes through.
+# The functions below that hold a secret as plain bytes or text return a fault instead of raising
+# it: a crash reporter prints the local variables of every frame that an exception passes.
 
 
 def _parse(content: Secret) -> _Stored | Fault:
-    """The file's content, or why there is none."""
+    """Parses the content of a file, or returns why it cannot."""
     text = content.expose().decode("utf-8", "replace")
     found = _FILE.fullmatch(text)
     if found is None:
         if not text.startswith("secagg identity v"):
-            return Fault("not an identity of secagg", Code.FOREIGN_FILE)
+            return Fault("the file is not an identity of secagg", Code.FOREIGN_FILE)
         if not text.startswith(_HEADER):
-            return Fault("of another version than v1; use the secagg that wrote it", Code.VERSION)
-        return Fault(f"truncated or altered; {_MEND}", Code.CORRUPT)
+            return Fault(
+                "the file has another version than v1; use the secagg that wrote it", Code.VERSION
+            )
+        return Fault(f"the file is truncated or altered; {_REMEDY}", Code.CORRUPT)
     key, seed, passes, memory, salt, sealed = found.groups()
     if seed is not None:
         return _Stored(bytes.fromhex(key), Secret(bytes.fromhex(seed)), MODERATE, b"", b"")
     cost = Cost(int(passes), int(memory))
     if not cost.allowed:
-        return Fault(f"its argon2id would take too long or too much memory; {_MEND}", Code.LIMIT)
+        return Fault(
+            f"the file asks for Argon2id with {cost.passes} passes over {cost.memory} KiB, which "
+            f"is more than allowed; {_REMEDY}",
+            Code.LIMIT,
+        )
     return _Stored(bytes.fromhex(key), None, cost, bytes.fromhex(salt), bytes.fromhex(sealed))
 
 
 def _phrase(passphrase: str | None) -> Secret | str | None:
-    """The passphrase's bytes in Unicode's composed form, or why it is none."""
+    """Encodes a passphrase in Unicode's composed form (NFC), or returns why it cannot."""
     if passphrase is None:
         return None
     if not isinstance(passphrase, str) or not passphrase:
-        return "a passphrase is a text and not empty"
+        return "a passphrase must be a text that is not empty; give None for no passphrase"
     try:
         return Secret(unicodedata.normalize("NFC", passphrase).encode())
     except UnicodeEncodeError:
-        return "a passphrase is Unicode without lone surrogates"
+        return "a passphrase must be Unicode text without lone surrogates"
 
 
 def _seal(seed: Secret, stored: _Stored, phrase: Secret) -> bytes | None:
@@ -109,52 +118,58 @@ def _unseal(stored: _Stored, phrase: Secret) -> Secret | Fault:
         return Fault(_no_memory(stored.cost), Code.LIMIT)
     seed = seal.unseal(key, stored.sealed, stored.preamble.encode())
     if seed is None:
-        return Fault("the passphrase is wrong, or the file altered", Code.WRONG_KEY)
+        return Fault("the passphrase is wrong, or the file was altered", Code.WRONG_KEY)
     return Secret(seed)
 
 
 def _no_memory(cost: Cost) -> str:
-    return f"the passphrase needs {cost.memory} KiB of memory, which are not to be had"
+    return (
+        f"Argon2id needs {cost.memory} KiB of memory for the passphrase, and the system did not "
+        "give them"
+    )
 
 
 class Identity:
-    """The long-lived Ed25519 key (RFC 8032) of one party. Neither printed, copied nor pickled.
+    """The long-lived Ed25519 key (RFC 8032) of one party. It is never printed, copied or pickled.
 
     Args:
-        seed: 32 secret bytes, from now on the identity's; `generate` draws and `load` reads them.
+        seed: 32 secret bytes, which the identity now owns and wipes; `generate` draws them and
+            `load` reads them.
 
     Raises:
-        ParameterError: the seed has another length.
+        ParameterError: the seed is not a `Secret` of 32 bytes.
     """
 
     __slots__ = ("_seed", "_verify_key")
 
     def __init__(self, seed: Secret) -> None:
-        self._verify_key = b""  # a refused one has a repr as well
+        self._verify_key = b""  # `__repr__` must work after a refusal, too
         if not isinstance(seed, Secret) or not seed or len(seed.expose()) != sign.SEED_BYTES:
             raise ParameterError(
-                f"the seed of an identity is a Secret of {sign.SEED_BYTES} bytes", Code.ARGUMENT
+                f"the seed of an identity must be a Secret of {sign.SEED_BYTES} bytes; "
+                "Identity.generate makes one",
+                Code.ARGUMENT,
             )
         self._seed = seed
         self._verify_key = sign.verify_key(seed.expose())
 
     @classmethod
     def generate(cls, random: Callable[[int], bytes] = os.urandom) -> "Identity":
-        """A new identity, from 32 bytes of `random`."""
+        """Makes a new identity from 32 bytes of `random`."""
         return cls(Secret(draw(random, sign.SEED_BYTES)))
 
     @property
     def verify_key(self) -> bytes:
-        """The public half, 32 bytes, for others to pin."""
+        """The public key, 32 bytes, which other parties pin."""
         return self._verify_key
 
     @property
     def fingerprint(self) -> str:
-        """The verify key for people to compare (`fingerprint`)."""
+        """A short text of the verify key that people can compare."""
         return fingerprint(self._verify_key)
 
     def sign(self, message: bytes) -> bytes:
-        """A signature of 64 bytes, the same for the same message.
+        """Signs a message: 64 bytes, the same for the same message.
 
         Raises:
             LocalProtocolError: the identity was wiped.
@@ -162,14 +177,14 @@ class Identity:
         """
         if not isinstance(message, bytes):
             raise ParameterError(
-                f"what is signed is bytes, not {type(message).__name__}", Code.ARGUMENT
+                f"a message to sign must be bytes, not {type(message).__name__}", Code.ARGUMENT
             )
         if not self._seed:
-            raise LocalProtocolError("this identity was wiped", Code.WIPED)
+            raise LocalProtocolError("this identity was wiped; load it again", Code.WIPED)
         return sign.sign(self._seed.expose(), message)
 
     def wipe(self) -> None:
-        """Overwrites the seed; the identity signs nothing any more."""
+        """Overwrites the seed; from then on the identity signs nothing."""
         self._seed.wipe()
 
     def save(
@@ -180,25 +195,25 @@ class Identity:
         overwrite: bool = False,
         _cost: Cost = MODERATE,
     ) -> None:
-        """Writes the identity to a file that only its owner may read, whole or not at all.
+        """Writes the identity, as a whole, to a file that only its owner may read.
 
         Args:
-            path: where.
-            passphrase: seals the seed under a key that Argon2id makes of it. Without one,
-                whoever reads the file is this party.
-            overwrite: replace what is there. The former key is then lost.
+            path: name of the file.
+            passphrase: seals the seed under a key that Argon2id derives from it. Without one,
+                anybody who can read the file can sign as this party.
+            overwrite: replace a file that exists. The key in it is then lost.
 
         Raises:
             IdentityError: the file exists, or cannot be written.
             LocalProtocolError: the identity was wiped.
-            ParameterError: the passphrase is empty or no text.
+            ParameterError: the passphrase is empty or not a text.
         """
         phrase = _phrase(passphrase)
         del passphrase
         if isinstance(phrase, str):
             raise ParameterError(phrase, Code.PASSPHRASE)
         if not self._seed:
-            raise LocalProtocolError("this identity was wiped", Code.WIPED)
+            raise LocalProtocolError("this identity was wiped; load it again", Code.WIPED)
         stored = _Stored(self._verify_key, self._seed, _cost, b"", b"")
         if phrase is not None:
             stored = _Stored(self._verify_key, None, _cost, os.urandom(SALT_BYTES), b"")
@@ -210,16 +225,17 @@ class Identity:
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], passphrase: str | None = None) -> "Identity":
-        """Reads what `save` wrote.
+        """Reads the file that `save` wrote.
 
         Args:
-            path: where.
-            passphrase: the one it was saved with; None if there was none.
+            path: name of the file.
+            passphrase: the one that it was saved with; None if there was none.
 
         Raises:
-            IdentityError: the file is unreadable, readable by others, another user's, altered,
-                truncated; or the passphrase is wrong, missing, or not asked for.
-            ParameterError: the passphrase is empty or no text.
+            IdentityError: the file cannot be read, other users may read it, it belongs to
+                another user, or is altered or truncated; or the passphrase is wrong, missing, or
+                given though the file has none.
+            ParameterError: the passphrase is empty or not a text.
         """
         phrase = _phrase(passphrase)
         del passphrase
@@ -229,12 +245,16 @@ class Identity:
         if stored.seed is not None:
             if phrase is not None:
                 raise IdentityError(
-                    f"{path}: not protected by a passphrase; load it without one, if that is so",
+                    f"{path}: the file has no passphrase, though one was given; if this is "
+                    "expected, load it without a passphrase",
                     Code.PASSPHRASE,
                 )
             return _matching(path, stored.verify_key, stored.seed)
         if phrase is None:
-            raise IdentityError(f"{path}: protected by a passphrase; give it", Code.PASSPHRASE)
+            raise IdentityError(
+                f"{path}: the file is protected by a passphrase, and none was given",
+                Code.PASSPHRASE,
+            )
         seed = _unseal(stored, phrase)
         if isinstance(seed, Fault):
             raise IdentityError(f"{path}: {seed.reason}", seed.code)
@@ -242,12 +262,12 @@ class Identity:
 
     @staticmethod
     def stored_verify_key(path: str | os.PathLike[str]) -> bytes:
-        """The verify key that a file names, without its passphrase.
+        """Returns the verify key that a file states; needs no passphrase.
 
-        It is checked against the seed where that is in clear; otherwise by `load`.
+        It is checked against the seed if that is not sealed; otherwise only `load` checks it.
 
         Raises:
-            IdentityError: as `load`.
+            IdentityError: as for `load`.
         """
         stored = _read(path)
         if stored.seed is not None:
@@ -258,7 +278,7 @@ class Identity:
         return f"<Identity {self.fingerprint}>"
 
     def __reduce_ex__(self, _: object) -> NoReturn:
-        raise TypeError("an Identity is neither copied nor pickled")
+        raise TypeError("an Identity is neither copied nor pickled: use save and load")
 
 
 def _read(path: str | os.PathLike[str]) -> _Stored:
@@ -272,6 +292,6 @@ def _matching(path: str | os.PathLike[str], verify_key: bytes, seed: Secret) -> 
     identity = Identity(seed)
     if identity.verify_key != verify_key:
         raise IdentityError(
-            f"{path}: the verify key is not that of the seed; {_MEND}", Code.CORRUPT
+            f"{path}: the verify key does not belong to the seed; {_REMEDY}", Code.CORRUPT
         )
     return identity

@@ -1,1 +1,1 @@
-"""What may happen only once, recorded where it outlives the process."""
+"""Ledgers: lasting records of what may happen only once."""

@@ -1,8 +1,8 @@
-"""What may happen only once, recorded where it outlives the process.
+"""Ledgers: lasting records of what may happen only once.
 
 A client that contributes twice in one context reveals differences of sums to a server that claims
-to have lost the round; one that is restored twice from the same stored state could answer for two
-survivor sets. Neither can be seen from within one object, so the application gives client and
+to have lost the round. A client that is resumed twice from the same stored state could answer for
+two survivor sets. An object in memory cannot detect either, so the application gives client and
 server a ledger: `SqliteLedger` (`sqlite.py`), or its own.
 """
 
@@ -11,12 +11,13 @@ from typing import Protocol, runtime_checkable
 
 
 class Once(StrEnum):
-    """What is claimed, and by which key.
+    """The kinds of claims, and the key of each.
 
     Attributes:
-        CONTRIBUTION: a client's input leaves; key: its verify key (32 bytes), the context (32).
-        RESUMPTION: a stored client goes on; key: the random id of that state (32 bytes).
-        SURVIVOR_SET: a server sends out the survivor set; key: the session (16 bytes).
+        CONTRIBUTION: a client sends its masked input; key: its verify key (32 bytes) and the
+            context (32 bytes).
+        RESUMPTION: a client is resumed; key: the random id of its stored state (32 bytes).
+        SURVIVOR_SET: a server sends the survivor set; key: the session (16 bytes).
     """
 
     CONTRIBUTION = "contribution"
@@ -26,19 +27,21 @@ class Once(StrEnum):
 
 @runtime_checkable
 class Ledger(Protocol):
-    """A record of what was done once. Implementations are safe for threads."""
+    """A record of claims, each of which succeeds once. Implementations are thread-safe."""
 
     def claim(self, what: Once, key: bytes) -> bool:
-        """True the first time that this key is claimed for this, False ever after.
+        """Returns True for the first claim of this kind with this key, and False for later ones.
 
-        The claim is durable before this returns. Whatever keeps it from being so is raised, best
-        as a `StorageError`: then nothing leaves the party.
+        The claim must be durable before this returns. If it cannot be, an implementation raises,
+        preferably `StorageError`: the party then sends nothing.
         """
 
 
 class MemoryLedger:
-    """A ledger that lasts as long as its process: for tests, simulation and servers that do not
-    outlive a round. A forked child has a copy that goes its own way.
+    """A ledger that lasts as long as its process.
+
+    It serves tests, simulations, and servers that stay in one process for a whole round. A forked
+    child process gets a copy, and neither sees the claims of the other from then on.
     """
 
     def __init__(self) -> None:

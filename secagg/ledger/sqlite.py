@@ -1,4 +1,4 @@
-"""The ledger that most applications want: a small SQLite file."""
+"""A ledger in a small SQLite file, which suits most applications."""
 
 import os
 import sqlite3
@@ -25,7 +25,7 @@ _MAKE: Final = (
     """,
     f"PRAGMA application_id = {_APPLICATION}",
 )
-_CODES: Final = {  # others, a lock that is held for too long among them, are the ledger's own
+_CODES: Final = {  # all other errors (a lock that is held for too long, ...) are Code.LEDGER
     sqlite3.SQLITE_NOTADB: Code.FOREIGN_FILE,
     sqlite3.SQLITE_CORRUPT: Code.CORRUPT,
     sqlite3.SQLITE_CANTOPEN: Code.IO,
@@ -39,17 +39,17 @@ _CLAIM: Final = "INSERT OR IGNORE INTO claims (what, key) VALUES (?, ?)"
 class SqliteLedger:
     """A ledger in an SQLite file, shared by any number of processes and threads of one machine.
 
-    The file is made if it is missing, for its owner alone. A copy that is put back, and a file that
-    was deleted, have forgotten what came after: keep it out of what a snapshot of the machine rolls
-    back. It holds nothing secret, one row (what, key, time) a claim. Like any SQLite file it must
-    not be opened by other means while it is in use (closing it would drop SQLite's locks), nor
-    lie on a network file system.
+    A missing file is created; only its owner may read or write it. If the file is deleted, or
+    replaced by an older copy, later claims are forgotten: keep it out of what a snapshot of the
+    machine rolls back. It holds no secrets, and one row (what, key, time) per claim. As for any
+    SQLite file, do not open it by other means while it is in use (closing it would drop SQLite's
+    locks), and do not put it on a network file system.
 
     Args:
-        path: of the file; its folder exists.
+        path: name of the file; its folder must exist.
 
     Raises:
-        StorageError: the file cannot be used, is something else, or others may write to it.
+        StorageError: the file cannot be used, is not a ledger, or other users may write to it.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -61,19 +61,28 @@ class SqliteLedger:
             found = self._path.stat()
         except (OSError, ValueError) as error:  # the latter for a zero byte in the name
             reason = error.strerror if isinstance(error, OSError) else str(error)
-            raise StorageError(f"{self._path}: cannot use it: {reason}", Code.IO) from None
+            raise StorageError(
+                f"{self._path}: cannot be used as a ledger: {reason}", Code.IO
+            ) from None
         if found.st_uid != os.geteuid() or found.st_mode & 0o022:
-            raise StorageError(f"{self._path}: others may write to it, or own it", Code.PERMISSIONS)
+            raise StorageError(
+                f"{self._path}: the ledger belongs to another user, or other users may write to "
+                f"it (mode {found.st_mode & 0o777:04o}); give it to this user and run "
+                "`chmod go-w` on it",
+                Code.PERMISSIONS,
+            )
         with _transaction(self._path) as connection:
             if connection.execute("PRAGMA application_id").fetchone() != (_APPLICATION,):
                 raise StorageError(
-                    f"{self._path}: the database of something else, not a ledger", Code.FOREIGN_FILE
+                    f"{self._path}: this database belongs to another application; choose another "
+                    "name for the ledger",
+                    Code.FOREIGN_FILE,
                 )
 
     def _make(self) -> None:
-        """Makes the file; nobody sees it before it is whole and closed."""
+        """Creates the file; it appears under its name when it is complete and closed."""
         with (
-            suppress(FileExistsError),  # somebody else was faster
+            suppress(FileExistsError),  # another process was faster
             atomic_file(self._path, overwrite=False) as draft,
         ):
             os.close(os.open(draft, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
@@ -96,8 +105,8 @@ class SqliteLedger:
 
 @contextmanager
 def _transaction(path: Path) -> Iterator[sqlite3.Connection]:
-    """A connection for one transaction that is durable in the end: none crosses a fork."""
-    uri = f"{path.as_uri()}?mode=rw"  # a file that vanished is not made anew
+    """Opens a connection for one durable transaction, and closes it: none is open at a fork."""
+    uri = f"{path.as_uri()}?mode=rw"  # does not create a file that was deleted meanwhile
     try:
         with closing(
             sqlite3.connect(uri, _SECONDS_TO_WAIT, isolation_level=None, uri=True)
@@ -109,4 +118,4 @@ def _transaction(path: Path) -> Iterator[sqlite3.Connection]:
             connection.execute("COMMIT")
     except sqlite3.Error as error:
         code = _CODES.get(getattr(error, "sqlite_errorcode", 0) & 0xFF, Code.LEDGER)
-        raise StorageError(f"{path}: not usable as a ledger: {error}", code) from None
+        raise StorageError(f"{path}: cannot be used as a ledger: {error}", code) from None

@@ -142,7 +142,7 @@ BAD = {
     "--mode friendly": "invalid choice: 'friendly'",
     "--clients 2": "must be at least 3, not 2",
     "--clients ten": "'ten'",
-    "--clients 115": "456 training examples cannot be dealt to 115 clients: 1..114 are possible",
+    "--clients 115": "456 training examples cannot be split over 115 clients: with at least 4",
     "--rounds 0": "must be at least 1",
     "--seed -1": "must be at least 0",
     "--dropout 1": "must be in [0, 1), not 1",
@@ -196,7 +196,10 @@ def test_a_missing_package_is_one_line(package, capsys, monkeypatch, tmp_path):
         cli.main(["--rounds", "1", "--plot", str(tmp_path / "x")])
     assert stop.value.code == 2
     out, err = capsys.readouterr()
-    assert (out, err) == ("", f"secagg.fl: error: {package} is missing: pip install 'secagg[fl]'\n")
+    assert (out, err) == (
+        "",
+        f"secagg.fl: error: {package} is not installed; run pip install 'secagg[fl]'\n",
+    )
 
 
 def test_failures_at_work_are_one_line_and_exit_code_1(capsys, monkeypatch, tmp_path):

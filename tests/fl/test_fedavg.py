@@ -176,13 +176,22 @@ def test_parameters_that_do_not_fit_are_refused():
     good = fedavg_params(clients, MODEL)
     assert good.format.max_weight == 13
     cases = [
-        ({"params": fedavg_params(clients[:4], MODEL)}, "5 clients, and params for 4"),
-        ({"params": fedavg_params(clients, MODEL[:1])}, "the model has 7 parameters, params say 6"),
+        (
+            {"params": fedavg_params(clients[:4], MODEL)},
+            "5 clients, and params are for a cohort of 4",
+        ),
+        (
+            {"params": fedavg_params(clients, MODEL[:1])},
+            "the model has 7 values, and params.length is 6",
+        ),
         ({"params": Params(5, 7, Integers(0, 9))}, "FixedPoint"),
         ({"params": Params(5, 7, FixedPoint(1.0, max_weight=12))}, "client 4 has 13 examples"),
-        ({"drops": [{}]}, "drops for 1 rounds, and 2 rounds"),
-        ({"drops": [{}, {5: Phase.UNMASK}]}, "no client 5 can drop"),
-        ({"drops": [{}, {1: "unmask"}]}, "can drop before 'unmask'"),
+        ({"drops": [{}]}, "drops has 1 entries for 2 rounds"),
+        ({"drops": [{}, {5: Phase.UNMASK}]}, "drops has the entry 5: "),
+        (
+            {"drops": [{}, {1: "unmask"}]},
+            "drops has the entry 1: .unmask.; it must be a client in 0..4",
+        ),
     ]
     for options, message in cases:
         with pytest.raises(ParameterError, match=message):
