@@ -26,8 +26,8 @@ from secagg.pairwise.messages import (
 )
 from secagg.primitives.agreement import PUBLIC_KEY_BYTES
 from secagg.primitives.labels import DIGEST_BYTES
-from secagg.primitives.shamir import LIMBS
 from secagg.primitives.sign import SIGNATURE_BYTES
+from secagg.sharing.shamir import LIMBS
 
 
 def client_bytes(params: Params) -> int:

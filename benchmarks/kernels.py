@@ -21,7 +21,7 @@ from secagg.arithmetic.field import Field
 from secagg.arithmetic.implementations import Family, families, forced
 from secagg.arithmetic.threads import default_threads
 from secagg.encoding.choice import codec_for
-from secagg.primitives import shamir
+from secagg.sharing import shamir
 
 from . import executors, reference
 from .bare import PIECE, keystream, stream

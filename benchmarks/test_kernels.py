@@ -12,7 +12,7 @@ import pytest
 
 from secagg import Field, FixedPoint, Params, Suite
 from secagg.encoding.choice import codec_for
-from secagg.primitives import shamir
+from secagg.sharing import shamir
 
 LENGTH = 100_000
 MASKS = 10

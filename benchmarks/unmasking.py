@@ -29,7 +29,8 @@ from secagg.pairwise.memory import ServerMemory
 from secagg.pairwise.messages import PublicKeys, Unmask
 from secagg.pairwise.stored import StoredServer, seal_server
 from secagg.pairwise.transitions import ServerState
-from secagg.primitives import agreement, shamir
+from secagg.primitives import agreement
+from secagg.sharing import shamir
 
 from . import bare
 from .rows import Row, cpu_seconds, hold

@@ -20,7 +20,8 @@ from .errors import SecAggError
 from .events import Phase
 from .params.formats import FixedPoint, Integers
 from .params.params import Params
-from .primitives import prg, shamir
+from .primitives import prg
+from .sharing import shamir
 from .simulate import secure_sum
 
 _KEY: Final = bytes(range(32))

@@ -37,7 +37,8 @@ from secagg.encoding.choice import codec_for
 from secagg.pairwise import derivation, transcript
 from secagg.pairwise.graph import graph_of
 from secagg.pairwise.messages import PublicKeys
-from secagg.primitives import agreement, shamir
+from secagg.primitives import agreement
+from secagg.sharing import shamir
 
 # What the reference model takes: it compares no keys, counts no ciphertexts that open, keeps no
 # record of what it took and from whom, and does not look at the range of a sum. Its Ed25519

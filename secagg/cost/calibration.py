@@ -28,9 +28,10 @@ from ..pairwise.recovery import rebuild_seeds
 from ..params.formats import FixedPoint
 from ..params.params import Params
 from ..params.suite import Suite
-from ..primitives import agreement, seal, shamir, sign
+from ..primitives import agreement, seal, sign
 from ..primitives.labels import DIGEST_BYTES, Label, kdf
 from ..primitives.secret import Secret
+from ..sharing import shamir
 from .model import Units
 
 _SESSION: Final = bytes(16)

@@ -13,8 +13,8 @@ from ..machine.wire import HEADER_BYTES
 from ..pairwise.messages import SEALED_BYTES
 from ..params.mode import Mode
 from ..params.params import Params
-from ..primitives import shamir
 from ..primitives.labels import DIGEST_BYTES
+from ..sharing import shamir
 
 
 @dataclass(frozen=True, slots=True)

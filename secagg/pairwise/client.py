@@ -30,8 +30,9 @@ from ..params.checks import require_int
 from ..params.mode import Mode
 from ..params.params import Params, Round
 from ..params.policy import Policy
-from ..primitives import agreement, shamir
+from ..primitives import agreement
 from ..primitives.secret import Secret, draw
+from ..sharing import shamir
 from . import derivation, transcript
 from .authentication import for_client
 from .client_steps import ClientSteps

@@ -18,8 +18,9 @@ from ..events import ClientEvent, Finished, InputNeeded, Randomness, Send
 from ..machine.wire import MessageType, PartySet, Reader
 from ..params.mode import Mode
 from ..params.params import Round
-from ..primitives import agreement, seal, shamir
+from ..primitives import agreement, seal
 from ..primitives.secret import Secret, draw
+from ..sharing import shamir
 from . import derivation, transcript
 from .authentication import Authentication
 from .graph import graph_of

@@ -9,7 +9,7 @@ from ..arithmetic.binding import Vector
 from ..events import Dropped
 from ..machine.wire import PartySet
 from ..primitives.secret import Secret
-from ..primitives.shamir import Shares
+from ..sharing.shamir import Shares
 from .messages import PublicKeys, ShareKeys, Unmask
 from .transitions import ClientState, ServerState
 

@@ -16,8 +16,8 @@ from ..params.params import Params
 from ..primitives.agreement import PUBLIC_KEY_BYTES
 from ..primitives.labels import DIGEST_BYTES
 from ..primitives.seal import TAG_BYTES
-from ..primitives.shamir import SHARE_BYTES, Shares, pack_shares, unpack_shares
 from ..primitives.sign import SIGNATURE_BYTES
+from ..sharing.shamir import SHARE_BYTES, Shares, pack_shares, unpack_shares
 from .graph import Graph
 
 CHECKSUM_BYTES: Final = 16

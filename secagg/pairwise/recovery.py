@@ -11,7 +11,8 @@ import numpy as np
 from ..codes import Code
 from ..events import Failed
 from ..params.params import Params
-from ..primitives import agreement, shamir
+from ..primitives import agreement
+from ..sharing import shamir
 from . import derivation
 from .graph import Graph
 from .messages import PublicKeys, Unmask

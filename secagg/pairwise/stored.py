@@ -30,7 +30,7 @@ from ..machine.storage import (
 )
 from ..machine.wire import Reader, u32
 from ..params.params import Params, Round
-from ..primitives.shamir import LIMBS, Shares
+from ..sharing.shamir import LIMBS, Shares
 from .memory import ClientMemory, ServerMemory
 from .messages import PublicKeys, ShareKeys, Unmask
 from .transitions import ClientState, ServerState

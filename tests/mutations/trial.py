@@ -30,7 +30,7 @@ FIRST = {
         "field/test_field",
         "test_vectors",
     ),
-    ("shamir", "api_shamir"): ("primitives/test_shamir", "pairwise/test_robust_shares"),
+    ("shamir", "api_shamir"): ("sharing/test_shamir", "pairwise/test_robust_shares"),
     ("pack", "quantize", "field", "primes", "api"): ("field/", "encoding/"),
     ("threads",): ("field/test_threads",),
     ("",): ("field/", "primitives/", "test_secret"),

@@ -14,8 +14,8 @@ from harness import seeded
 from secagg import Integers, Mode, Params, SecAggError, Send, Work
 from secagg.arithmetic.field import Field
 from secagg.machine.wire import MessageType
-from secagg.primitives import shamir
 from secagg.primitives.secret import Secret
+from secagg.sharing import shamir
 
 LENGTH = 8
 FORMAT = Integers(-(10**12), 10**12)

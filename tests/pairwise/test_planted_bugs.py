@@ -33,8 +33,9 @@ from secagg.params import complete
 from secagg.params.mode import Mode
 from secagg.params.params import Params
 from secagg.params.policy import Policy
-from secagg.primitives import agreement, shamir
+from secagg.primitives import agreement
 from secagg.primitives.labels import Label, hash_parts, kdf
+from secagg.sharing import shamir
 
 Patch = pytest.MonkeyPatch
 CLIENT_TABLE = transitions.CLIENT[Mode.SEMI_HONEST]

@@ -20,7 +20,8 @@ from secagg import Code, Params, Phase
 from secagg.machine.wire import HEADER_BYTES, MessageType, PartySet
 from secagg.pairwise import derivation
 from secagg.pairwise.messages import Unmask
-from secagg.primitives import agreement, seal, shamir
+from secagg.primitives import agreement, seal
+from secagg.sharing import shamir
 
 P61 = 2**61 - 1
 

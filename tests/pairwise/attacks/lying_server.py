@@ -35,7 +35,8 @@ from secagg.pairwise.messages import (
     Unmask,
 )
 from secagg.pairwise.transitions import ClientState
-from secagg.primitives import agreement, shamir
+from secagg.primitives import agreement
+from secagg.sharing import shamir
 
 
 def body(message: bytes) -> Reader:

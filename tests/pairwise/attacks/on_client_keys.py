@@ -17,7 +17,8 @@ from pairwise.attacks.registry import integers, on_client
 import secagg
 from secagg.pairwise import derivation, transcript
 from secagg.pairwise.messages import PublicKeys, ShareKeys
-from secagg.primitives import agreement, seal, shamir
+from secagg.primitives import agreement, seal
+from secagg.sharing import shamir
 
 P = 2**255 - 19
 NON_CANONICAL = {

@@ -19,7 +19,8 @@ from pairwise.malicious.registry import FOUR_PARTIES, STRANGER, attack, maliciou
 import secagg
 from secagg.pairwise import derivation, transcript
 from secagg.pairwise.messages import AdvertiseKeys, PublicKeys, ShareKeys
-from secagg.primitives import agreement, seal, shamir
+from secagg.primitives import agreement, seal
+from secagg.sharing import shamir
 
 
 @attack

@@ -15,7 +15,7 @@ from pairwise.schedules.server_plan import EARLIER_SESSION
 from secagg import Mode
 from secagg.pairwise import transcript
 from secagg.pairwise.messages import AdvertiseKeys, Consistency, MaskedInput, ShareKeys, Unmask
-from secagg.primitives import shamir
+from secagg.sharing import shamir
 
 if TYPE_CHECKING:
     from pairwise.schedules.bad_network import BadNetwork

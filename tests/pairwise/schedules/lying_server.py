@@ -27,7 +27,8 @@ from secagg.pairwise.messages import (
     Signatures,
     Survivors,
 )
-from secagg.primitives import agreement, seal, shamir
+from secagg.primitives import agreement, seal
+from secagg.sharing import shamir
 
 
 @lru_cache(maxsize=4096)

@@ -20,7 +20,7 @@ from secagg import Phase
 from secagg.arithmetic.field import Field
 from secagg.machine.wire import MessageType, header
 from secagg.pairwise.messages import MaskedInput, Unmask
-from secagg.primitives import shamir
+from secagg.sharing import shamir
 
 
 class NetworkJudge:

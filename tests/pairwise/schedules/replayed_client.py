@@ -20,7 +20,8 @@ from secagg.pairwise.messages import (
     Signatures,
     Survivors,
 )
-from secagg.primitives import agreement, shamir
+from secagg.primitives import agreement
+from secagg.sharing import shamir
 
 SUBMIT = b""  # in a history: the caller gives its input
 

@@ -16,7 +16,7 @@ from pairwise.schedules.replayed_client import ObservedClient
 from secagg.arithmetic.field import Field
 from secagg.pairwise import derivation
 from secagg.pairwise.messages import MaskedInput, PublicKeys, Unmask
-from secagg.primitives import shamir
+from secagg.sharing import shamir
 
 WEAK = frozenset(LOW_ORDER.values()) | frozenset(NON_CANONICAL.values())
 

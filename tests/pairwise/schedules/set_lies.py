@@ -9,7 +9,7 @@ from pairwise.schedules.roster_lies import other_party, pick
 from pairwise.schedules.server_plan import EARLIER_SESSION, Lie
 
 from secagg.pairwise.messages import SEALED_BYTES
-from secagg.primitives import shamir
+from secagg.sharing import shamir
 
 if TYPE_CHECKING:
     from pairwise.schedules.lying_server import LyingServer

@@ -18,7 +18,7 @@ from support import implementations, looped
 
 from secagg import Code, ParameterError, RangeError, Suite
 from secagg.arithmetic.binding import lib, read, write
-from secagg.primitives.shamir import (
+from secagg.sharing.shamir import (
     LIMBS,
     SEED_BYTES,
     SHARE_BYTES,

@@ -1,0 +1,1 @@
+"""Secret sharing: seeds cut into shares, and rebuilt from shares of which some are wrong."""
