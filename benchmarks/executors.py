@@ -83,7 +83,7 @@ def _unmasker(stayed: int, gone: int, length: int) -> Callable[[Executor | None]
 
     def unmask(executor: Executor | None) -> Vector:
         server = _Unmasker(params)
-        peers = dict.fromkeys(rebuilt.masks, survivors)
+        peers = dict.fromkeys(rebuilt.mask_seeds, survivors)
         jobs = server.board.hand_out(server.unmasking.start(rebuilt, H0, H1, roster, peers))
         run_jobs(cast(ServerMachine, server), [Work(job) for job in jobs], executor)
         return server.unmasking.total

@@ -1,1 +1,1 @@
-"""What carries messages and runs jobs. Drivers know machines by their interfaces alone."""
+"""Drivers carry messages and run jobs. They use machines by `secagg.interfaces` only."""

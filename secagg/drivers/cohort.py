@@ -1,7 +1,7 @@
-"""A whole cohort in one process: for trying, testing and measuring. It protects nobody.
+"""A whole cohort in one process, for trials, tests and measurements. It protects nobody.
 
-`Cohort` carries messages between one server and its clients, loses parties on schedule, times
-every step and keeps a transcript. It knows the machines by their interfaces alone.
+`Cohort` carries messages between one server and its clients, drops parties on a schedule, measures
+the time of every step and records a transcript. It uses machines by their interfaces only.
 """
 
 import time
@@ -33,7 +33,7 @@ PHASE_ORDER: Final = tuple(Phase)
 
 
 class RoundFailedError(SecAggError):
-    """The round ended without a sum, with the code of `Failed`; `run` tells how far it came."""
+    """The round ended without a sum; the code is that of `Failed`, and `run` has the details."""
 
     def __init__(self, reason: str, code: Code, run: "Run") -> None:
         super().__init__(reason, code)
@@ -43,7 +43,7 @@ class RoundFailedError(SecAggError):
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One message as it crossed the wire."""
+    """One message as it was sent."""
 
     phase: Phase
     sender: int
@@ -53,14 +53,14 @@ class Record:
 
 @dataclass(slots=True)
 class Cost:
-    """What one phase cost. Seconds are by the clock of the `Cohort`; clients run one by one.
+    """The cost of one phase. Seconds are by the clock of the `Cohort`; clients run one by one.
 
     Attributes:
-        client_seconds: all clients together.
-        server_seconds: the server, unmasking included.
-        bytes_up: all messages of the phase from clients to the server.
-        bytes_down: all messages that the server sent when the phase ended.
-        clients: how many clients sent a message.
+        client_seconds: total of all clients.
+        server_seconds: of the server, including the unmasking.
+        bytes_up: total size of the messages from clients to the server.
+        bytes_down: total size of the messages that the server sent when the phase ended.
+        clients: number of clients that sent a message.
     """
 
     client_seconds: float = 0.0
@@ -72,22 +72,22 @@ class Cost:
 
 @dataclass(slots=True)
 class Run:
-    """What came of a round.
+    """The record of one round.
 
     Attributes:
-        result: the sum, or None when the round failed.
+        result: the result, or None if the round failed.
         reason: why it failed, or "".
-        code: the same for programs, or None.
-        drops: parties that the server dropped, with its reasons.
-        drop_codes: the same for programs.
-        refusals: parties whose client ended the round by itself, with their reasons.
-        refusal_codes: the same for programs.
-        disputes: (dealer, holder) pairs whose shares were missing or did not fit, as in `Failed`.
-        clipped: values clipped, by party that submitted an input.
+        code: the code of the failure, or None.
+        drops: reasons of the parties that the server dropped, by party.
+        drop_codes: codes of the same parties.
+        refusals: reasons of the clients that aborted the round, by party.
+        refusal_codes: codes of the same parties.
+        disputes: (dealer, holder) pairs whose shares were missing or wrong, as in `Failed`.
+        clipped: number of clipped values, by party that submitted an input.
         cost: by phase.
-        bytes_up: by party, what it sent.
-        bytes_down: by party, what it was sent.
-        transcript: every message, in order; empty unless it was asked for.
+        bytes_up: bytes sent, by party.
+        bytes_down: bytes received, by party.
+        transcript: every message, in order; empty unless the `Cohort` keeps it.
     """
 
     result: Result | None = None
@@ -109,16 +109,16 @@ Input = Callable[[], tuple[ArrayLike, int]]
 
 
 class Cohort:
-    """Carries one round between a server and its clients, all in this process.
+    """Runs one round between a server and its clients, all in this process.
 
     Args:
-        server: a fresh server.
-        clients: its clients by index; a missing index is a party that never appears.
-        inputs: for each client, a function that gives (values, weight) when input is needed.
-        drops: party -> the phase before whose message it vanishes.
+        server: a new server.
+        clients: its clients by index; a missing index is a party that never sends anything.
+        inputs: per client, a function that returns (values, weight) when the input is needed.
+        drops: parties that vanish, each with the phase before whose message it does.
         keep_transcript: whether `Run.transcript` is filled.
-        executor: what runs the server's jobs, as in `run_jobs`; this process when None.
-        clock: by which seconds are told; `time.process_time` for those of the CPU.
+        executor: runs the server's jobs, as in `run_jobs`; by default this process does.
+        clock: returns seconds; use `time.process_time` to measure CPU time.
     """
 
     def __init__(
@@ -135,7 +135,7 @@ class Cohort:
         self._clients = dict(clients)
         self._inputs = inputs
         self._drops = dict(drops or {})
-        self._keep = keep_transcript
+        self._keep_transcript = keep_transcript
         self._executor = executor
         self._clock = clock
         self._phase = server.phases[0]
@@ -159,7 +159,7 @@ class Cohort:
             for party, payload in inbox:
                 self._deliver(party, payload)
             phase = self._server.phase
-            if not self._inbox and phase is not None:  # nobody else will answer
+            if not self._inbox and phase is not None:  # no other party will answer
                 with self._server_time():
                     events = self._server.deadline(phase)
                 self._on_server(events)
@@ -184,7 +184,7 @@ class Cohort:
         cost.clients += 1
         cost.bytes_up += len(payload)
         self.run.bytes_up[party] += len(payload)
-        if self._keep:
+        if self._keep_transcript:
             self.run.transcript.append(Record(self._phase, party, SERVER, payload))
         self._inbox.append((party, payload))
 
@@ -205,7 +205,7 @@ class Cohort:
         for send in sends:
             self.run.cost[self._phase].bytes_down += len(send.payload)
             self.run.bytes_down[send.to] += len(send.payload)
-            if self._keep:
+            if self._keep_transcript:
                 record = Record(self._phase, SERVER, send.to, send.payload)
                 self.run.transcript.append(record)
         self._phase = self._server.phase or self._phase

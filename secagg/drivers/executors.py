@@ -1,8 +1,8 @@
-"""The jobs that a server hands out, run on any `concurrent.futures.Executor`.
+"""Runs the jobs that a server hands out, on any `concurrent.futures.Executor`.
 
-Workers may die, be cancelled or send back junk: a piece that is lost is tried again, and in the end
-done in this process, so that no round fails because of them. Why a job failed is not asked: one
-that fails for a reason of its own fails here as well, and then its exception is seen.
+Workers may die, be cancelled or return wrong values. A job that fails is tried again, and at last
+run in this process, so that no round fails because of a worker. The cause of a failure is not
+inspected: a job with a bug fails in this process as well, and that exception is raised.
 """
 
 import logging
@@ -18,7 +18,7 @@ from ..errors import ParameterError, RangeError
 from ..events import Job, ServerEvent, Work
 from ..interfaces import ServerMachine
 
-ATTEMPTS: Final = 3  # of a job on the executor, before it is run here
+ATTEMPTS: Final = 3  # of a job on the executor, before it is run in this process
 
 _log: Final = logging.getLogger("secagg")
 
@@ -31,59 +31,63 @@ def run_jobs(
     in_flight: int = 64,
     patience: float = 60.0,
 ) -> list[ServerEvent]:
-    """Runs the jobs among `events`, and those that follow from them, and hands their values back.
+    """Runs the jobs in `events` and the jobs that follow from them, and returns the other events.
 
-    Blocks until all are done; an event loop calls it in a thread. The server is called by the
-    calling thread alone, as values come in, in any order. Jobs hold secrets of the round, and their
-    values are believed: see `docs/SECURITY.md` for whom to let run them.
+    It blocks until all jobs are done, so an event loop should call it in a thread. Only the calling
+    thread calls the server, with values in any order. Jobs hold secrets of the round, and their
+    values are trusted: `docs/SECURITY.md` says which machines may run them.
 
     Args:
-        server: whose jobs they are.
-        events: what one of its calls gave.
-        executor: threads, processes, or a cluster's (for Dask `client.get_executor(pure=False)`);
-            None runs the jobs here, one by one. An executor that takes no more jobs, because it was
-            shut down or a process of its pool died, is given up: the rest is done here.
-        in_flight: how many jobs the executor has at a time: 1 or more, best some for each worker.
-            So many values at most wait to be taken: of up to 256 KB each or, where there are few
-            masks, as long as one vector together.
-        patience: seconds; the executor is given up, too, when no job comes back for so long.
+        server: the server whose jobs they are.
+        events: what a call of the server returned.
+        executor: threads, processes, or a cluster's (for Dask `client.get_executor(pure=False)`).
+            With None the jobs run in the calling thread, one by one. So do the jobs that are left
+            if the executor accepts no more, as it was shut down or a process of its pool died.
+        in_flight: greatest number of jobs that the executor has at a time, 1 or more, best a few
+            per worker. It bounds the memory for finished values: up to 256 KB each or, if there
+            are few masks, one vector in total.
+        patience: seconds without a finished job after which the executor is not used any more.
 
     Returns:
-        All events but `Work`, in order: those that were given, then what came of the jobs.
+        All events but `Work`, in order: those in `events`, then those that the jobs led to.
 
     Raises:
         ParameterError: `in_flight` or `patience` is not positive, or `patience` is infinite.
-        Exception: what a job raises here, after the executor had its chance. Whatever is raised,
-            `run_jobs(server, server.resend(), ...)` goes on with what is left, unless the server
-            itself was interrupted, which ends the round.
+        Exception: what a job raises in this process. After any exception,
+            `run_jobs(server, server.resend(), ...)` continues with the jobs that are left, unless a
+            call of the server was interrupted, which ends the round.
     """
     if in_flight < 1 or not 0 < patience <= TIMEOUT_MAX:
-        raise ParameterError("in_flight and patience are positive and finite", Code.ARGUMENT)
-    return _Run(server, events, executor).finish(in_flight, patience)
+        raise ParameterError(
+            f"in_flight must be 1 or more and patience positive and finite, not {in_flight} and "
+            f"{patience}",
+            Code.ARGUMENT,
+        )
+    return _JobRun(server, events, executor).finish(in_flight, patience)
 
 
-def _work(job: Job, _number: int) -> Any:
-    """What a worker calls. The number makes each call its own: Dask takes equal ones for one."""
+def _run_job(job: Job, _number: int) -> Any:
+    """Runs a job on a worker; the number makes calls differ, as Dask runs equal ones only once."""
     return job.run()
 
 
-class _Run:
-    """The jobs of one call of `run_jobs`: each waits, or is with the executor, or is done."""
+class _JobRun:
+    """The jobs of one call of `run_jobs`: each is waiting, running on the executor, or done."""
 
     def __init__(
         self, server: ServerMachine, events: Iterable[ServerEvent], executor: Executor | None
     ) -> None:
         self._server = server
         self._executor = executor
-        self._others: list[ServerEvent] = []
-        self._waiting: deque[tuple[Job, int]] = deque()  # and how often it failed
+        self._other_events: list[ServerEvent] = []
+        self._waiting: deque[tuple[Job, int]] = deque()  # with the number of its failures
         self._running: dict[Future[Any], tuple[Job, int]] = {}
-        self._back: SimpleQueue[Future[Any]] = SimpleQueue()
+        self._finished: SimpleQueue[Future[Any]] = SimpleQueue()
         self._submitted = 0
         self._take(events)
 
     def finish(self, in_flight: int, patience: float) -> list[ServerEvent]:
-        """Runs everything; gives the other events."""
+        """Runs all jobs; returns the other events."""
         try:
             while self._waiting or self._running:
                 while (
@@ -95,50 +99,50 @@ class _Run:
                 else:
                     self._run_here(self._waiting.popleft()[0])
         finally:
-            self._recall()
-        return self._others
+            self._cancel_running()
+        return self._other_events
 
     def _take(self, events: Iterable[ServerEvent]) -> None:
         for event in events:
             if isinstance(event, Work):
                 self._waiting.append((event.job, 0))
             else:
-                self._others.append(event)
+                self._other_events.append(event)
 
     def _submit(self, executor: Executor) -> None:
         job, _ = self._waiting[0]
         self._submitted += 1
         try:
-            future = executor.submit(_work, job, self._submitted)
+            future = executor.submit(_run_job, job, self._submitted)
         except Exception as error:
-            self._give_up(f"takes no jobs ({type(error).__name__})")
+            self._abandon_executor(f"accepts no jobs ({type(error).__name__})")
             return
         self._running[future] = self._waiting.popleft()
-        future.add_done_callback(self._back.put)
+        future.add_done_callback(self._finished.put)
 
     def _collect(self, patience: float) -> None:
         try:
-            future = self._back.get(timeout=patience)
+            future = self._finished.get(timeout=patience)
         except Empty:
-            self._recall()
-            self._give_up(f"gave nothing back for {patience} s")
+            self._cancel_running()
+            self._abandon_executor(f"finished no job for {patience} s")
             return
         job, failures = self._running.pop(future)
         error = CancelledError() if future.cancelled() else future.exception()
         if error is None:
-            self._hand_back(job, future.result())
+            self._complete(job, future.result())
             return
-        self._warn(f"a job failed on an executor: {type(error).__name__}")
+        self._warn(f"a job failed on the executor: {type(error).__name__}")
         if failures + 1 < ATTEMPTS:
             self._waiting.append((job, failures + 1))
         else:
             self._run_here(job)
 
-    def _hand_back(self, job: Job, value: Any) -> None:
+    def _complete(self, job: Job, value: Any) -> None:
         try:
             events = self._server.complete(job, value)
         except RangeError as error:
-            self._warn(f"an executor gave back junk: {error}")
+            self._warn(f"the executor returned a wrong value: {error}")
             self._run_here(job)
         else:
             self._take(events)
@@ -146,15 +150,15 @@ class _Run:
     def _run_here(self, job: Job) -> None:
         self._take(self._server.complete(job, job.run()))
 
-    def _recall(self) -> None:
-        """Cancels what is with the executor; values that come all the same are not looked at."""
+    def _cancel_running(self) -> None:
+        """Cancels the jobs on the executor; values that still come from it are ignored."""
         self._waiting.extend(self._running.values())
         running, self._running = self._running, {}
         for future in running:
             future.cancel()
 
-    def _give_up(self, why: str) -> None:
-        self._warn(f"an executor {why}: the jobs are run here")
+    def _abandon_executor(self, why: str) -> None:
+        self._warn(f"the executor {why}: the other jobs run in this process")
         self._executor = None
 
     def _warn(self, what: str) -> None:

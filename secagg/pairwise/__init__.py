@@ -1,1 +1,1 @@
-"""The pairwise-masking protocol: SecAgg of Bonawitz et al. (CCS 2017), as two state machines."""
+"""The pairwise-masking protocol, SecAgg (Bonawitz et al., CCS 2017), as two state machines."""

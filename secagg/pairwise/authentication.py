@@ -1,8 +1,8 @@
-"""Who said it: what the two modes differ in, behind one interface.
+"""Authentication of messages, in which the two modes differ, behind one interface.
 
-In semi-honest mode a masked input carries a checksum, and nothing is signed. In malicious mode
-keys, masked inputs and survivor sets are signed with Ed25519 keys that every party has pinned; a
-verify key never comes from the server.
+In semi-honest mode a masked input has a checksum, and nothing is signed. In malicious mode keys,
+masked inputs and survivor sets are signed with Ed25519 keys that every party has pinned; no verify
+key is ever taken from the server.
 """
 
 from typing import Protocol
@@ -19,72 +19,72 @@ from .messages import PublicKeys
 
 
 class Authentication(Protocol):
-    """Makes and checks what shows where a message comes from."""
+    """Makes and checks the proofs of where a message comes from."""
 
     @property
     def pinned(self) -> bytes:
-        """The pinned verify keys, as they are hashed into h0."""
+        """The encoded directory of pinned verify keys, which goes into h0; empty without one."""
 
     @property
     def verify_key(self) -> bytes:
-        """This party's own, where it has one."""
+        """The verify key of this party; empty if it signs nothing."""
 
     def sign_entry(self, h0: bytes, party: int, entry: PublicKeys) -> PublicKeys:
-        """The entry as it is advertised."""
+        """Returns the entry as it is advertised, signed if the mode signs it."""
 
     def entry_valid(self, h0: bytes, party: int, entry: PublicKeys) -> bool:
-        """Whether the entry is the party's own."""
+        """Returns whether the entry is the one that the party advertised."""
 
     def prove_input(self, h2: bytes, party: int, packed: bytes) -> bytes:
-        """What is sent along with a masked input."""
+        """Returns the checksum or signature that is sent with a masked input."""
 
     def input_valid(self, h2: bytes, party: int, packed: bytes, proof: bytes) -> bool:
-        """Whether that fits the masked input and its sender."""
+        """Returns whether the proof is right for this masked input and this sender."""
 
     def sign_consistency(self, h3: bytes) -> bytes:
-        """A signature on the survivor set."""
+        """Returns a signature of the survivor set."""
 
     def consistency_valid(self, h3: bytes, party: int, signature: bytes) -> bool:
-        """Whether the party signed this survivor set."""
+        """Returns whether the signature of the survivor set is the party's."""
 
 
 class Checksums:
-    """Semi-honest mode: the transport says who sends, a checksum finds accidents."""
+    """Semi-honest mode: the transport names the sender, and a checksum detects accidents."""
 
     pinned = b""
     verify_key = b""
 
     def sign_entry(self, h0: bytes, party: int, entry: PublicKeys) -> PublicKeys:
-        """The entry as it is."""
+        """Returns the entry unchanged."""
         return entry
 
     def entry_valid(self, h0: bytes, party: int, entry: PublicKeys) -> bool:
-        """Nothing is signed, so nothing can be wrong."""
+        """Returns True: nothing is signed in this mode."""
         return True
 
     def prove_input(self, h2: bytes, party: int, packed: bytes) -> bytes:
-        """The checksum."""
+        """Returns the checksum."""
         return transcript.checksum(h2, party, packed)
 
     def input_valid(self, h2: bytes, party: int, packed: bytes, proof: bytes) -> bool:
-        """Whether the checksum fits."""
+        """Returns whether the checksum is right."""
         return proof == transcript.checksum(h2, party, packed)
 
     def sign_consistency(self, h3: bytes) -> bytes:
-        """There is no such step in this mode."""
+        """Fails: this mode has no consistency step."""
         raise AssertionError("semi-honest mode has no consistency step")
 
     def consistency_valid(self, h3: bytes, party: int, signature: bytes) -> bool:
-        """There is no such step in this mode."""
+        """Returns False: this mode has no consistency step."""
         return False
 
 
 class Signatures:
-    """Malicious mode: everything that others act on is signed.
+    """Malicious mode: all that other parties act on is signed.
 
     Args:
         directory: the pinned verify keys of the cohort.
-        identity: the signer; None for a server, which only verifies.
+        identity: signs; None for a server, which only verifies.
     """
 
     def __init__(self, directory: Directory, identity: Identity | None) -> None:
@@ -99,66 +99,74 @@ class Signatures:
         return self._identity.sign(digest)
 
     def sign_entry(self, h0: bytes, party: int, entry: PublicKeys) -> PublicKeys:
-        """The entry with a signature."""
+        """Returns the entry with this party's signature."""
         signature = self._sign(transcript.entry_digest(h0, party, entry))
         return PublicKeys(entry.channel, entry.mask, signature)
 
     def entry_valid(self, h0: bytes, party: int, entry: PublicKeys) -> bool:
-        """Whether the pinned key of the party verifies it."""
+        """Returns whether the signature verifies with the pinned key of the party."""
         digest = transcript.entry_digest(h0, party, entry)
         return sign.verify(self._verify_keys[party], digest, entry.signature)
 
     def prove_input(self, h2: bytes, party: int, packed: bytes) -> bytes:
-        """The signature."""
+        """Returns the signature of the masked input."""
         return self._sign(transcript.input_digest(h2, party, packed))
 
     def input_valid(self, h2: bytes, party: int, packed: bytes, proof: bytes) -> bool:
-        """Whether the pinned key of the party verifies it."""
+        """Returns whether the signature verifies with the pinned key of the party."""
         return sign.verify(
             self._verify_keys[party], transcript.input_digest(h2, party, packed), proof
         )
 
     def sign_consistency(self, h3: bytes) -> bytes:
-        """The signature."""
+        """Returns the signature of the survivor set."""
         return self._sign(transcript.consistency_digest(h3))
 
     def consistency_valid(self, h3: bytes, party: int, signature: bytes) -> bool:
-        """Whether the pinned key of the party verifies it."""
+        """Returns whether the signature verifies with the pinned key of the party."""
         return sign.verify(self._verify_keys[party], transcript.consistency_digest(h3), signature)
 
 
 def for_client(
     params: Params, index: int, identity: Identity | None, directory: Directory | None
 ) -> Authentication:
-    """What a client needs in this mode.
+    """Returns the authentication of a client in the mode of these parameters.
 
     Raises:
-        ParameterError: identity or directory are missing in malicious mode, or given in
-            semi-honest mode (a server may not talk a client out of them), or do not fit.
+        ParameterError: in malicious mode identity or directory are missing or wrong; in semi-honest
+            mode they are given, and the server must not be able to make a client ignore them.
     """
     if params.mode == Mode.SEMI_HONEST:
         if identity is not None or directory is not None:
             raise ParameterError(
-                "the round is semi-honest, where identities protect nothing: take part without "
-                "identity and directory, or insist on malicious mode",
+                "an identity or a directory was given, but the round is semi-honest, where they "
+                "protect nothing: take part without them, or refuse the round",
                 Code.DOWNGRADE,
             )
         return Checksums()
     if not isinstance(identity, Identity):
-        raise ParameterError("malicious mode needs this party's Identity", Code.NO_IDENTITY)
+        raise ParameterError(
+            f"malicious mode needs the Identity of this party, not {type(identity).__name__}",
+            Code.NO_IDENTITY,
+        )
     checked = _fitting(params, directory)
     if checked.verify_keys[index] != identity.verify_key:
         raise ParameterError(
-            f"the directory has another verify key at index {index}", Code.WRONG_IDENTITY
+            f"the directory has another verify key than this identity at index {index}: check the "
+            "index (`Directory.index_of`)",
+            Code.WRONG_IDENTITY,
         )
     return Signatures(checked, identity)
 
 
 def for_server(params: Params, directory: Directory | None) -> Authentication:
-    """What a server needs in this mode; ParameterError as in `for_client`."""
+    """Returns the authentication of a server; raises ParameterError as `for_client` does."""
     if params.mode == Mode.SEMI_HONEST:
         if directory is not None:
-            raise ParameterError("a semi-honest round has no use for a directory", Code.DOWNGRADE)
+            raise ParameterError(
+                "a directory was given, but the round is semi-honest and uses none: leave it out",
+                Code.DOWNGRADE,
+            )
         return Checksums()
     return Signatures(_fitting(params, directory), None)
 
@@ -166,11 +174,14 @@ def for_server(params: Params, directory: Directory | None) -> Authentication:
 def _fitting(params: Params, directory: Directory | None) -> Directory:
     if not isinstance(directory, Directory):
         raise ParameterError(
-            "malicious mode needs a Directory of the cohort's verify keys", Code.NO_DIRECTORY
+            "malicious mode needs the Directory of the cohort's verify keys, not "
+            f"{type(directory).__name__}",
+            Code.NO_DIRECTORY,
         )
     if len(directory.verify_keys) != params.cohort:
         raise ParameterError(
-            f"the directory has {len(directory.verify_keys)} parties, the cohort {params.cohort}",
+            f"the directory has {len(directory.verify_keys)} parties, but the cohort has "
+            f"{params.cohort}",
             Code.WRONG_DIRECTORY,
         )
     return directory

@@ -1,7 +1,7 @@
-"""A client of one round: bytes and calls in, bytes and events out. No I/O, no clock.
+"""The client of one round: takes bytes and calls, returns bytes and events. No I/O, no clock.
 
-A malformed message changes nothing; a well-formed one that it would be unsafe to act on ends the
-round for this client (`Aborted`), with its secrets wiped. What is safe, `client_steps.py` says.
+A malformed message changes nothing. A well-formed message that is unsafe to act on ends the round
+for this client (`Aborted`), and its secrets are wiped. `client_steps.py` has these checks.
 """
 
 import logging
@@ -39,31 +39,31 @@ from .client_steps import ClientSteps
 from .memory import ClientMemory
 from .messages import AdvertiseKeys, PublicKeys
 from .stored import StoredClient, open_client, seal_client
-from .transitions import CLIENT, Call, ClientState, Input, step, takes
+from .transitions import CLIENT, Call, ClientState, Input, accepts, next_state
 
 _log: Final = logging.getLogger("secagg")
 _DEFAULT_POLICY: Final = Policy()
 
 
 class Client(Owned):
-    """One party of one round; use a fresh object for every round.
+    """One party of one round; use a new object for every round.
 
-    Threads take turns on it; a forked child may not use it.
+    Threads may share it, one call runs at a time. A forked child may not use it.
 
     Args:
         agreed: the round, as offered by the server (`Round.decode`).
         index: this party's place in the cohort, 0..cohort-1.
-        policy: what this client insists on.
-        random: source of random bytes; another one than the operating system's is for test
-            vectors and simulation only.
+        policy: the demands of this client on the round.
+        random: source of random bytes; any other than the operating system's is for test vectors
+            and simulation only.
         identity: malicious mode: this party's long-lived signing key.
         directory: malicious mode: the pinned verify keys of the whole cohort.
-        ledger: malicious mode: the record of what this identity has contributed to, unless the
-            policy allows repeats.
+        ledger: malicious mode: the record of the contexts in which this identity has contributed;
+            not needed if the policy allows repeats.
 
     Raises:
         ParameterError: the policy refuses the round, the index is outside the cohort, or identity,
-            directory and ledger do not fit the mode or each other.
+            directory or ledger are missing or do not fit the mode or each other.
     """
 
     def __init__(
@@ -115,36 +115,35 @@ class Client(Owned):
         identity: Identity | None = None,
         directory: Directory | None = None,
     ) -> "Client":
-        """The client that `suspend` stored, in whatever process. Works once for each stored state.
+        """Restores the client that `suspend` stored, in any process; works once per stored state.
 
-        Its last reply is in `resend()`.
+        `resend()` then returns its last reply again.
 
         Args:
-            stored: what `suspend` gave.
-            key: the 32 bytes that it was sealed under.
+            stored: the bytes that `suspend` returned.
+            key: the 32 bytes that they were sealed under.
             ledger: where the resumption is claimed; in malicious mode the client's own.
             random: as for a new client.
             identity, directory: malicious mode: the same as before.
 
         Raises:
-            StorageError: another key, altered bytes, another directory than before, or resumed
-                before.
-            ParameterError: identity and directory do not fit, or there is no ledger.
+            StorageError: the key or the directory is not the one of before, the bytes were altered,
+                or they were resumed before.
+            ParameterError: identity or directory do not fit, or there is no ledger.
         """
-        state = open_client(stored, key)
-        params = state.round.params
-        authentication = for_client(params, state.index, identity, directory)
-        if transcript.h0(state.round, authentication.pinned) != state.h0:
+        stored_client = open_client(stored, key)
+        agreed, index = stored_client.round, stored_client.index
+        authentication = for_client(agreed.params, index, identity, directory)
+        h0 = transcript.h0(agreed, authentication.pinned)
+        if h0 != stored_client.h0:
             raise StorageError(
-                "the directory is another one than when this client was suspended",
+                "this client was suspended with another directory: pass the same one",
                 Code.WRONG_DIRECTORY,
             )
-        steps = ClientSteps(
-            state.round, state.h0, state.index, authentication, state.memory, random
-        )
-        claim_resumption(require_ledger(ledger), state.id)
+        steps = ClientSteps(agreed, h0, index, authentication, stored_client.memory, random)
+        claim_resumption(require_ledger(ledger), stored_client.id)
         client = cls.__new__(cls)
-        client._set_up(steps, ledger if state.once else None)
+        client._set_up(steps, ledger if stored_client.claims_contribution else None)
         return client
 
     def __repr__(self) -> str:
@@ -156,7 +155,7 @@ class Client(Owned):
 
     @property
     def state(self) -> ClientState:
-        """Where this client stands."""
+        """The state of this client in the protocol."""
         return self._memory.state
 
     @property
@@ -166,10 +165,10 @@ class Client(Owned):
 
     @property
     def clipped(self) -> int:
-        """How many values of the input were clipped, after `submit`."""
+        """The number of input values that were clipped; 0 before `submit`."""
         return self._memory.clipped
 
-    # -- what the caller does -------------------------------------------------------------
+    # -- calls of the driver --------------------------------------------------------------
 
     @exclusive
     def start(self) -> bytes:
@@ -185,16 +184,16 @@ class Client(Owned):
 
     @exclusive
     def receive(self, data: bytes) -> list[ClientEvent]:
-        """Takes one message from the server and returns what to do next.
+        """Handles one message from the server; returns what to do next.
 
-        A repetition of the last message that was accepted gets the same reply, of an earlier one
-        none.
+        If the server repeats the last accepted message, the reply is the same as before; if it
+        repeats an earlier one, there is no reply.
 
         Raises:
             RemoteProtocolError: the message is malformed (`DecodeError`), of another session,
                 or out of order; nothing has changed.
-            Aborted: going on would be unsafe; the client is finished and wiped.
-            LocalProtocolError: not bytes, or the identity to sign with was wiped.
+            Aborted: continuing would be unsafe; the client has ended the round and wiped its keys.
+            LocalProtocolError: `data` is not bytes, or the identity to sign with was wiped.
         """
         kind, reader, digest = open_message(data, SERVER, self.session)
         memory = self._memory
@@ -204,16 +203,16 @@ class Client(Owned):
         if not isinstance(cause, MessageType):
             raise RemoteProtocolError(
                 SERVER,
-                f"message of type {kind:#04x} while {self.state.value}",
-                Code.OUT_OF_ORDER if takes(self._table, kind) else Code.MALFORMED,
+                f"message of type {kind:#04x} is not possible while {self.state.value}",
+                Code.OUT_OF_ORDER if accepts(self._table, kind) else Code.MALFORMED,
             )
         with fails_if_interrupted(
-            self._end, harmless=(Aborted, RemoteProtocolError, LocalProtocolError)
+            self._end_round, harmless=(Aborted, RemoteProtocolError, LocalProtocolError)
         ):
             try:
                 events = self._steps.handle(cause, reader)
             except Aborted as unsafe:
-                self._give_up(unsafe)
+                self._abort(unsafe)
                 raise
             self._advance(cause)
             memory.accepted[kind], memory.latest = digest, kind
@@ -224,27 +223,30 @@ class Client(Owned):
 
     @exclusive
     def submit(self, values: ArrayLike, weight: int = 1) -> bytes:
-        """Returns the masked input for the server. Call it once, after `InputNeeded`.
+        """Returns the masked input for the server; called once, after `InputNeeded`.
 
-        How many values were clipped is in `clipped` afterwards.
+        Afterwards `clipped` is the number of values that were clipped.
 
         Args:
-            values: shape (params.length,); what the format takes. Never written to.
+            values: shape (params.length,), of a dtype that the format accepts. Never written to.
             weight: this client's weight, 1..max_weight.
 
         Raises:
             RangeError: the input is unusable; nothing has changed and no mask was used.
-            Aborted: this identity has contributed in this context before, says the ledger.
-            StorageError: the ledger failed; nothing has changed, and nothing may leave. (If it had
-                stored the claim all the same, trying again is an `Aborted`.)
-            LocalProtocolError: no input is needed now.
+            Aborted: by the ledger, this identity has contributed in this context before.
+            StorageError: the ledger failed; nothing has changed and there is no message. Trying
+                again is safe: if the ledger had stored the claim in spite of the error, it leads to
+                `Aborted`.
+            LocalProtocolError: the client does not wait for an input.
         """
         memory = self._memory
         if Call.SUBMIT not in self._table[self.state]:
-            raise LocalProtocolError(f"submit() while {self.state.value}", Code.OUT_OF_ORDER)
+            raise LocalProtocolError(
+                f"submit() is not possible while {self.state.value}", Code.OUT_OF_ORDER
+            )
         message, clipped = self._steps.mask(values, weight)
         self._claim_contribution()
-        self._advance(Call.SUBMIT)  # before anything else: these masks serve once
+        self._advance(Call.SUBMIT)  # before anything else: these masks may be used once only
         memory.clipped, memory.last_reply = clipped, message
         for key in memory.mask_keys:
             key.wipe()
@@ -252,9 +254,9 @@ class Client(Owned):
 
     @exclusive
     def resend(self) -> list[ClientEvent]:
-        """Returns the last reply or request again, with the same bytes.
+        """Returns the last reply or request again, byte by byte the same.
 
-        For a connection that was lost, or a process that ended: nothing is computed anew.
+        Use it after a lost connection, or after `resume`.
         """
         if self.state is ClientState.AWAITING_INPUT:
             return [InputNeeded()]
@@ -262,46 +264,49 @@ class Client(Owned):
 
     @exclusive
     def suspend(self, key: bytes) -> bytes:
-        """Everything this client knows, sealed; the object is of no more use.
+        """Returns all that this client remembers, sealed; this object cannot be used any more.
 
-        Store the bytes before a message is sent that was made since the last time. Keep them as
-        private as an identity: whoever has them and the key is this client for the round.
+        Store the bytes before you send a message that was made since they were last stored. Keep
+        them as secret as an identity: with them and the key, anyone can act as this client in the
+        round.
 
         Args:
-            key: 32 secret bytes that stay on this device, the same for any number of clients.
+            key: 32 secret bytes that stay on this device; one key may serve many clients.
 
         Raises:
-            ParameterError: not such a key; nothing has changed.
+            ParameterError: the key does not have 32 bytes; nothing has changed.
             LocalProtocolError: the client was suspended before, or has aborted.
         """
-        step(self._table, self.state, Call.SUSPEND)
-        steps, once = self._steps, self._ledger is not None
-        client = StoredClient(steps.round, steps.index, once, steps.h0, steps.memory)
+        next_state(self._table, self.state, Call.SUSPEND)
+        steps, claims_contribution = self._steps, self._ledger is not None
+        client = StoredClient(steps.round, steps.index, claims_contribution, steps.h0, steps.memory)
         stored = seal_client(client, key)
         self._advance(Call.SUSPEND)
-        self._forget()
+        self._wipe_memory()
         return stored
 
     @exclusive
     def wipe(self) -> None:
-        """Gives up the round, unless it is finished: every secret is overwritten, and the
-        last reply is forgotten.
+        """Aborts the round unless it is finished, and overwrites every secret.
+
+        The last reply is removed, too.
         """
-        self._end()
+        self._end_round()
 
-    # -- within -----------------------------------------------------------------------------
+    # -- internals ---------------------------------------------------------------------------
 
-    def _forget(self) -> None:
+    def _wipe_memory(self) -> None:
         self._memory.erase()
         self._memory.last_reply = b""
 
-    def _end(self) -> None:
+    def _end_round(self) -> None:
         if Call.ABORT in self._table[self.state]:
             self._advance(Call.ABORT)
-        self._forget()
+        self._wipe_memory()
 
-    def _give_up(self, unsafe: Aborted) -> None:
-        self._end()
+    def _abort(self, unsafe: Aborted) -> None:
+        """Ends the round for this client, and logs the reason."""
+        self._end_round()
         _log.warning(
             "%s: %r aborted: %s [%s]", self.round.session.hex(), self, unsafe.reason, unsafe.code
         )
@@ -317,21 +322,21 @@ class Client(Owned):
         try:
             claim_contribution(self._ledger, verify_key, self.round.context)
         except Aborted as unsafe:
-            self._give_up(unsafe)
+            self._abort(unsafe)
             raise
 
     def _advance(self, cause: Input) -> None:
-        self._memory.state = step(self._table, self.state, cause)
+        self._memory.state = next_state(self._table, self.state, cause)
         _log.debug("%s: %r", self.round.session.hex(), self)
 
 
 def _ledger_for(params: Params, policy: Policy, ledger: Ledger | None) -> Ledger | None:
-    """Returns the ledger in which contributions are claimed, if they are."""
+    """Returns the ledger in which the contribution is claimed; None if it is not claimed."""
     if params.mode == Mode.SEMI_HONEST:
         if ledger is not None:
             raise ParameterError(
-                "the round is semi-honest, where no identity contributes: take part without a "
-                "ledger, or insist on malicious mode",
+                "a ledger was given, but the round is semi-honest, where no identity contributes: "
+                "take part without it, or refuse the round",
                 Code.DOWNGRADE,
             )
         return None
@@ -339,8 +344,8 @@ def _ledger_for(params: Params, policy: Policy, ledger: Ledger | None) -> Ledger
         return None
     if ledger is None:
         raise ParameterError(
-            "malicious mode needs a ledger of what this identity has contributed to "
-            "(SqliteLedger), or a policy that allows repeats",
+            "malicious mode needs a ledger of the contributions of this identity: pass a "
+            "SqliteLedger, or a policy with allow_repeats=True",
             Code.NO_LEDGER,
         )
     return require_ledger(ledger)

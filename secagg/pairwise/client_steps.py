@@ -1,7 +1,7 @@
-"""What a client makes of each message, and of its input: the checks that privacy rests on.
+"""The steps of a client: validates messages of the server, and masks the input.
 
-Each check names what it refuses. A malformed message is a `DecodeError` and changes nothing; a
-well-formed one that it would be unsafe to act on is an `Aborted`.
+Privacy depends on these checks. A malformed message raises `DecodeError` and changes nothing; a
+well-formed one that is unsafe to act on raises `Aborted`.
 """
 
 import logging
@@ -41,14 +41,14 @@ _log: Final = logging.getLogger("secagg")
 
 
 class ClientSteps:
-    """The steps of one client, on its memory. In which order they come is not tested here.
+    """The steps of one client, which read and change its memory; `Client` checks their order.
 
     Args:
         agreed: the round.
-        h0: the round as this client believes it to be.
+        h0: hash of the round that this client was given.
         index: the client's place in the cohort.
-        authentication: what it signs with, and verifies by.
-        memory: what it knows so far.
+        authentication: signs and verifies for this client.
+        memory: the client's memory.
         random: source of random bytes.
     """
 
@@ -71,8 +71,9 @@ class ClientSteps:
         self._random: Final = random
 
     def mask(self, values: ArrayLike, weight: int) -> tuple[bytes, int]:
-        """The masked input as a message, and how many values were clipped; RangeError if it is
-        unusable. The mask keys are still there.
+        """Returns the message with the masked input, and the number of clipped values.
+
+        The mask keys are not wiped yet. Raises RangeError if the input is unusable.
         """
         memory = self.memory
         encoded = codec_for(self._params).encode(values, weight, self._random)
@@ -91,7 +92,12 @@ class ClientSteps:
         return message.encode(self.round.session), encoded.clipped
 
     def handle(self, kind: MessageType, reader: Reader) -> list[ClientEvent]:
-        """The events for a message of a type that is due; DecodeError or Aborted instead."""
+        """Handles a message of a type that is due; returns the events.
+
+        Raises:
+            DecodeError: the message is malformed; nothing has changed.
+            Aborted: acting on it would be unsafe.
+        """
         if kind == MessageType.ROSTER:
             return self._on_roster(Roster.read(reader, self._params, self._graph, self.index))
         if kind == MessageType.DELIVERY:
@@ -101,6 +107,7 @@ class ClientSteps:
         return self._on_signatures(Signatures.read(reader, self._params))
 
     def _require_quorum(self, name: str, members: PartySet) -> None:
+        """Raises Aborted unless the set has a quorum of members, this party among them."""
         if self.index not in members:
             raise Aborted(f"this party is not in {name}", Code.EXCLUDED)
         least = self._params.quorum
@@ -108,8 +115,10 @@ class ClientSteps:
             raise Aborted(f"{name} has {len(members)} members, {least} are required", Code.QUORUM)
 
     def _require_neighbours(self, name: str, count: int) -> None:
-        """So many neighbours hold shares of this party's seeds, as it does itself; never too few on
-        the complete graph, where a quorum is more than the threshold.
+        """Raises Aborted if too few neighbours are left to hold shares of this party's seeds.
+
+        A threshold of holders is needed, and this party is one of them. On the complete graph a
+        quorum always has enough, as it is not below the threshold.
         """
         least = self._params.threshold - 1
         if count < least:
@@ -125,7 +134,7 @@ class ClientSteps:
         self._require_neighbours("the roster", len(roster) - 1)
         if roster[self.index] != memory.keys:
             raise Aborted(
-                "the roster has other keys for this party than it advertised", Code.ROSTER
+                "the roster has other keys for this party than those it advertised", Code.ROSTER
             )
         all_keys = [key for entry in roster.values() for key in (entry.channel, entry.mask)]
         if len(set(all_keys)) != len(all_keys):
@@ -173,10 +182,10 @@ class ClientSteps:
         ]
 
     def _check_entry(self, party: int, entry: PublicKeys) -> None:
-        """Refuses an entry that its party did not sign, or whose keys are weak."""
+        """Raises Aborted if an entry is not signed by its party, or a key in it is weak."""
         if not self.authentication.entry_valid(self.h0, party, entry):
             raise Aborted(
-                f"the roster's entry of party {party} is not signed by it", Code.SIGNATURE
+                f"the roster's entry of party {party} is not signed by that party", Code.SIGNATURE
             )
         try:
             agreement.check_public_key(entry.channel)
@@ -191,12 +200,12 @@ class ClientSteps:
         self._require_neighbours("the sharing set", len(message.sealed))
         if not members <= memory.advertised:
             raise Aborted(
-                "the sharing set holds parties that are not in the roster", Code.SHARING_SET
+                "the sharing set has parties that are not in the roster", Code.SHARING_SET
             )
-        opened = self._open(message)
+        opened = self._open_shares(message)
         if len(opened) < self._params.threshold - 1:
             raise Aborted(
-                f"{len(opened)} ciphertexts of others open, "
+                f"{len(opened)} ciphertexts of other parties can be opened, "
                 f"{self._params.threshold - 1} are required",
                 Code.SHARES,
             )
@@ -221,8 +230,11 @@ class ClientSteps:
             used.wipe()
         return [InputNeeded()]
 
-    def _open(self, message: Delivery) -> dict[int, shamir.Shares]:
-        """Both shares of each peer as one row of six; one that does not open is left out."""
+    def _open_shares(self, message: Delivery) -> dict[int, shamir.Shares]:
+        """Opens the ciphertexts; returns both shares of each peer as one row of six elements.
+
+        Peers whose ciphertext does not open are left out.
+        """
         plaintexts: dict[int, bytes] = {}
         for peer, ciphertext in message.sealed.items():
             key = self.memory.inbound[peer].expose()
@@ -247,11 +259,11 @@ class ClientSteps:
         self._require_neighbours("the survivor set", len(near))
         if not survivors <= memory.members:
             raise Aborted(
-                "the survivor set holds parties that are not in the sharing set", Code.SURVIVOR_SET
+                "the survivor set has parties that are not in the sharing set", Code.SURVIVOR_SET
             )
         if not self._graph.connected(survivors):
             raise Aborted(
-                "the survivor set falls into parts that share no masks", Code.DISCONNECTED
+                "the survivor set falls apart into groups that share no masks", Code.DISCONNECTED
             )
         if self._params.mode == Mode.SEMI_HONEST:
             memory.survivors = survivors
@@ -264,7 +276,7 @@ class ClientSteps:
     def _on_signatures(self, message: Signatures) -> list[ClientEvent]:
         signers = message.signatures
         if not signers.keys() <= self.memory.survivors:
-            raise Aborted("parties that are not in the survivor set signed it", Code.SIGNERS)
+            raise Aborted("the survivor set is signed by parties that are not in it", Code.SIGNERS)
         least = self._params.threshold
         if len(signers) < least:
             raise Aborted(
@@ -273,11 +285,18 @@ class ClientSteps:
             )
         for party, signature in signers.items():
             if not self.authentication.consistency_valid(self.memory.h3, party, signature):
-                raise Aborted(f"party {party} did not sign this survivor set", Code.SIGNATURE)
+                raise Aborted(
+                    f"the signature of party {party} on the survivor set does not verify",
+                    Code.SIGNATURE,
+                )
         return self._unmask()
 
     def _unmask(self) -> list[ClientEvent]:
-        """The one answer of this client: its shares, by the survivor set that it was told."""
+        """Returns the one answer of this client: its shares, chosen by the survivor set.
+
+        It gives a share of the self seed of a survivor, and of the mask seed of any other party:
+        both shares of one party would unmask its input.
+        """
         memory = self.memory
         dealers, cohort = sorted(memory.held), self._params.cohort
         shares = np.empty((len(dealers), shamir.LIMBS), np.uint64)

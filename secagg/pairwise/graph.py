@@ -1,8 +1,8 @@
-"""Who shares masks with whom: the neighbour graph of a round, as data.
+"""The neighbour graph of a round: two parties share a mask if they are neighbours.
 
-On the complete graph everybody is everybody's neighbour (Bonawitz et al., CCS 2017). On a sparse
-one (SecAgg+; Bell et al., CCS 2020) each party has a few, the next on a ring in random order; how
-few are enough, `params/sparse.py` says.
+On the complete graph all parties are neighbours (Bonawitz et al., CCS 2017). On a sparse graph
+(SecAgg+; Bell et al., CCS 2020) the neighbours of a party are the nearest on a ring in random
+order; `params/sparse.py` computes how many are enough.
 """
 
 from collections.abc import Iterable
@@ -23,43 +23,44 @@ class Graph(Protocol):
     """The neighbours of every party."""
 
     def neighbours(self, party: int, among: Iterable[int]) -> tuple[int, ...]:
-        """Those of these parties with whom `party` shares masks, ascending; never itself."""
+        """Returns the parties of `among` that share a mask with `party`, ascending, without it."""
 
     def holders(self, party: int, among: Iterable[int]) -> tuple[int, ...]:
-        """Those of these parties who hold shares of the party's seeds, ascending: its neighbours
-        and itself.
+        """Returns the parties of `among` that hold shares of the party's seeds, ascending.
+
+        These are its neighbours and itself.
         """
 
     def connected(self, members: PartySet) -> bool:
-        """Whether no group of these parties shares no mask with the rest of them."""
+        """Returns whether each part of the members shares a mask with the rest of them."""
 
 
 class Complete:
-    """The graph in which everybody is everybody's neighbour."""
+    """The complete graph: all parties are neighbours."""
 
     def neighbours(self, party: int, among: Iterable[int]) -> tuple[int, ...]:
-        """All of them but the party."""
+        """Returns all of `among` except the party."""
         return tuple(peer for peer in among if peer != party)
 
     def holders(self, party: int, among: Iterable[int]) -> tuple[int, ...]:
-        """All of them."""
+        """Returns all of `among`."""
         return tuple(among)
 
     def connected(self, members: PartySet) -> bool:
-        """Always."""
+        """Returns True."""
         return True
 
 
 class Harary:
-    """A ring in random order, on which the degree / 2 next on either side are neighbours.
+    """A ring in random order, on which the nearest degree / 2 on either side are neighbours.
 
-    Everybody computes the same graph from a public seed.
+    All parties compute the same graph from a public seed.
 
     Args:
-        cohort: parties n, above the degree.
-        degree: even.
-        generator: what expands the seed; a suite's is `Suite.generator`.
-        seed: 32 public bytes that nobody chooses knowing who is corrupt.
+        cohort: number of parties, above the degree.
+        degree: number of neighbours of each party, even.
+        generator: expands the seed; that of a suite is `Suite.generator`.
+        seed: 32 public bytes; nobody who knows which parties are corrupt may choose them.
     """
 
     def __init__(self, cohort: int, degree: int, generator: Generator, seed: bytes) -> None:
@@ -70,20 +71,23 @@ class Harary:
         self._place[self._ring] = np.arange(cohort)
 
     def neighbours(self, party: int, among: Iterable[int]) -> tuple[int, ...]:
-        """The neighbours among these, ascending; `among` should be quick at `in`."""
-        return tuple(peer for peer in self._near(party) if peer != party and peer in among)
+        """Returns the neighbours that are in `among`, ascending; `in among` should be fast."""
+        return tuple(peer for peer in self._neighbourhood(party) if peer != party and peer in among)
 
     def holders(self, party: int, among: Iterable[int]) -> tuple[int, ...]:
-        """The neighbours among these and the party, if it is one of them."""
-        return tuple(peer for peer in self._near(party) if peer in among)
+        """Returns the neighbours and the party itself, those that are in `among`, ascending."""
+        return tuple(peer for peer in self._neighbourhood(party) if peer in among)
 
-    def _near(self, party: int) -> list[int]:
+    def _neighbourhood(self, party: int) -> list[int]:
         around = np.arange(-self._reach, self._reach + 1) + self._place[party]
         near: list[int] = np.sort(self._ring[around % len(self._ring)]).tolist()
         return near
 
     def connected(self, members: PartySet) -> bool:
-        """Two gaps of half a degree each on the ring cut it in two; one is its end only."""
+        """Returns whether fewer than two gaps on the ring have at least degree / 2 missing parties.
+
+        One such gap leaves the rest of the ring in one piece; two cut it in two.
+        """
         octets = np.frombuffer(members.octets, np.uint8)
         there = np.unpackbits(octets, count=len(self._ring), bitorder="little")
         places = np.flatnonzero(there[self._ring])
@@ -92,7 +96,7 @@ class Harary:
 
 
 def graph_of(params: Params, h0: bytes) -> Graph:
-    """The graph of a round: all parties of the cohort compute the same from h0."""
+    """Returns the graph of a round; all parties of the cohort compute the same one from h0."""
     if not params.degree:
         return Complete()
     seed = hash_parts(Label.GRAPH, h0)

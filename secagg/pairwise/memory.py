@@ -1,6 +1,6 @@
-"""What a client and a server remember from one message to the next.
+"""The memory of a client and of a server between two messages.
 
-All that changes in a round is here, and nothing else: `stored.py` stores it, and `erase` ends it.
+It holds all that changes during a round, and nothing else. `stored.py` stores it.
 """
 
 from dataclasses import dataclass, field
@@ -16,24 +16,24 @@ from .transitions import ClientState, ServerState
 
 @dataclass(slots=True, eq=False, repr=False)
 class ClientMemory:
-    """A client between two messages.
+    """The memory of a client between two messages.
 
     Attributes:
-        keys: its own entry of the roster.
+        keys: its own entry in the roster.
         channel_secret, mask_seed, self_seed, mask_secret: its secrets, wiped after their last use.
-        state: where it stands.
-        h1, h2, h3: the transcript as far as it got.
-        advertised: U1.
-        roster: entries of U1, on a sparse graph only the neighbours' and its own.
-        members: U2.
-        survivors: U3.
-        inbound: by peer, the key that opens its ciphertext.
-        mask_keys: of the self mask and, in the order of U2, the pairwise masks.
-        held: shares by dealer: columns 0..2 of its mask seed, 3..5 of its self seed.
-        accepted: digest of the message of each type that was accepted.
-        latest: type of the last one of these.
-        last_reply: the last message to the server; empty if that message asked for none.
-        clipped: values of the input that were clipped.
+        state: the state of the client in the protocol.
+        h1, h2, h3: the transcript hashes computed so far; empty before.
+        advertised: U1, the parties that advertised keys.
+        roster: entries of U1; on a sparse graph only those of the neighbours and its own.
+        members: U2, the parties that shared keys.
+        survivors: U3, the parties whose input is in the sum.
+        inbound: the key that opens the ciphertext of each peer, by peer.
+        mask_keys: of the self mask, then of the pairwise masks in the order of U2.
+        held: shares by dealer, shape (6,): 0..2 of its mask seed, 3..5 of its self seed.
+        accepted: digest of the accepted message of each type, by type.
+        latest: type of the last accepted message.
+        last_reply: the last message to the server; empty if the latest message needs no reply.
+        clipped: number of input values that were clipped.
     """
 
     keys: PublicKeys
@@ -69,22 +69,22 @@ class ClientMemory:
 
 @dataclass(slots=True, eq=False, repr=False)
 class ServerMemory:
-    """A server between two messages.
+    """The memory of a server between two messages.
 
     Attributes:
-        expected: who may send in this phase.
-        total: the sum of the masked inputs so far; no elements before that phase.
-        accepted: by message type and party, the digest of the message that was accepted.
-        state: where it stands.
-        received, sent: bytes of messages.
-        h1, h2, h3: the transcript as far as it got.
-        dropped: parties that are out, and why.
-        roster: entries that were advertised: of U1, once that is fixed.
-        shares: what was dealt, until the masked inputs are there.
-        commitments: of U2.
-        survivors: U3.
-        signatures: on the survivor set.
-        answers: shares of the survivors.
+        expected: the parties that may send in this phase, ascending.
+        total: the sum of the masked inputs so far; has no elements before that phase.
+        accepted: digests of accepted messages, by message type and party.
+        state: the state of the server in the protocol.
+        received, sent: total bytes of messages.
+        h1, h2, h3: the transcript hashes computed so far; empty before.
+        dropped: parties that are out of the round, with the reason.
+        roster: advertised entries, by party; those of U1 after that phase.
+        shares: the encrypted shares, by sender, until the masked input phase ends.
+        commitments: to the self seeds of U2, by party.
+        survivors: U3, ascending.
+        signatures: on the survivor set, by party.
+        answers: the unmask messages of survivors, by party.
     """
 
     expected: tuple[int, ...]

@@ -1,7 +1,7 @@
-"""The messages of the protocol as values, with one encoder and one strict decoder each.
+"""The messages of the protocol, each with one encoder and one strict decoder.
 
-Every length follows from `Params` and from sets that were accepted before. A decoder checks form
-only: whether a well-formed message is acceptable is for the state machines to say.
+All lengths follow from `Params` and from sets that were accepted before. A decoder checks the form
+only; the state machines check whether a well-formed message is acceptable.
 """
 
 from collections.abc import Iterable, Mapping
@@ -26,14 +26,14 @@ SEALED_BYTES: Final = 2 * SHARE_BYTES + TAG_BYTES
 
 @dataclass(frozen=True, slots=True)
 class PublicKeys:
-    """One party's entry in the roster: its keys and, in malicious mode, its signature on them."""
+    """The roster entry of a party: public keys and, in malicious mode, a signature on them."""
 
     channel: bytes
     mask: bytes
     signature: bytes = b""
 
     def encode(self) -> bytes:
-        """The entry, 64 or 128 bytes."""
+        """Encodes the entry, 64 or 128 bytes."""
         return self.channel + self.mask + self.signature
 
     @classmethod
@@ -48,13 +48,13 @@ class PublicKeys:
 
 @dataclass(frozen=True, slots=True)
 class AdvertiseKeys:
-    """Client to server, step 0: what round it believes in, and its keys."""
+    """Client to server, step 0: the hash h0 of the round that it was offered, and its keys."""
 
     h0: bytes
     keys: PublicKeys
 
     def encode(self, session: bytes) -> bytes:
-        """The message."""
+        """Encodes the message."""
         return header(MessageType.ADVERTISE_KEYS, session) + self.h0 + self.keys.encode()
 
     @classmethod
@@ -69,12 +69,12 @@ class AdvertiseKeys:
 class Roster:
     """Server to client, step 0: U1 and its keys.
 
-    On a sparse graph these are the keys of the receiver and its neighbours only, and with them
-    comes h1, which it could not compute.
+    On a sparse graph it has the keys of the receiver and its neighbours only, and it also has h1,
+    which the receiver cannot compute from them.
 
     Attributes:
         members: U1.
-        keys: entries, ascending.
+        keys: entries by party, ascending.
         h1: on a sparse graph, 32 bytes; otherwise empty.
     """
 
@@ -83,7 +83,7 @@ class Roster:
     h1: bytes = b""
 
     def encode(self, session: bytes, cohort: int) -> bytes:
-        """The message; on the complete graph one encoding serves every client."""
+        """Encodes the message; on the complete graph it is the same for every client."""
         entries = b"".join(keys.encode() for keys in self.keys.values())
         return b"".join(
             (header(MessageType.ROSTER, session), bitmap(self.members, cohort), self.h1, entries)
@@ -102,10 +102,13 @@ class Roster:
 
 @dataclass(frozen=True, slots=True)
 class ShareKeys:
-    """Client to server, step 1: the digest of the roster that it was told, the commitment to its
-    self seed, and one ciphertext per neighbour in U1.
+    """Client to server, step 1: encrypted shares, one ciphertext per neighbour in U1.
 
-    The digest is h1, and on a sparse graph `transcript.roster_digest`.
+    Attributes:
+        roster_digest: of the roster that it was told: h1, or on a sparse graph
+            `transcript.roster_digest`.
+        commitment: to its self seed.
+        sealed: the ciphertexts by receiver, ascending.
     """
 
     roster_digest: bytes
@@ -113,7 +116,7 @@ class ShareKeys:
     sealed: Mapping[int, bytes]
 
     def encode(self, session: bytes) -> bytes:
-        """The message; `sealed` is in ascending order."""
+        """Encodes the message."""
         return (
             header(MessageType.SHARE_KEYS, session)
             + self.roster_digest
@@ -134,13 +137,18 @@ class ShareKeys:
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """Server to client, step 1: U2, and the ciphertexts of the receiver's neighbours in it."""
+    """Server to client, step 1: U2, and the ciphertexts from the receiver's neighbours in U2.
+
+    Attributes:
+        members: U2.
+        sealed: the ciphertexts by sender, ascending.
+    """
 
     members: PartySet
     sealed: Mapping[int, bytes]
 
     def encode(self, session: bytes, cohort: int) -> bytes:
-        """The message; `sealed` is in ascending order."""
+        """Encodes the message."""
         return (
             header(MessageType.DELIVERY, session)
             + bitmap(self.members, cohort)
@@ -159,8 +167,12 @@ class Delivery:
 
 @dataclass(frozen=True, slots=True)
 class MaskedInput:
-    """Client to server, step 2: what sets it believes in, its masked vector, and a checksum or, in
-    malicious mode, a signature over both.
+    """Client to server, step 2: the masked input.
+
+    Attributes:
+        h2: hash of the sets that it was told.
+        packed: the masked vector.
+        proof: a checksum of both; in malicious mode a signature.
     """
 
     h2: bytes
@@ -168,7 +180,7 @@ class MaskedInput:
     proof: bytes
 
     def encode(self, session: bytes) -> bytes:
-        """The message."""
+        """Encodes the message."""
         return b"".join(
             (header(MessageType.MASKED_INPUT, session), self.h2, self.packed, self.proof)
         )
@@ -185,12 +197,12 @@ class MaskedInput:
 
 @dataclass(frozen=True, slots=True)
 class Survivors:
-    """Server to client: U3. It names no other set, so it can ask for no second share."""
+    """Server to client: U3. It has no other set, so it cannot ask for two shares of one party."""
 
     members: PartySet
 
     def encode(self, session: bytes, cohort: int) -> bytes:
-        """The message."""
+        """Encodes the message."""
         return header(MessageType.SURVIVORS, session) + bitmap(self.members, cohort)
 
     @classmethod
@@ -208,7 +220,7 @@ class Consistency:
     signature: bytes
 
     def encode(self, session: bytes) -> bytes:
-        """The message."""
+        """Encodes the message."""
         return header(MessageType.CONSISTENCY, session) + self.signature
 
     @classmethod
@@ -221,12 +233,12 @@ class Consistency:
 
 @dataclass(frozen=True, slots=True)
 class Signatures:
-    """Server to client, step 3: who signed the survivor set, and their signatures, ascending."""
+    """Server to client, step 3: signatures of the survivor set by party, ascending."""
 
     signatures: Mapping[int, bytes]
 
     def encode(self, session: bytes, cohort: int) -> bytes:
-        """The message; one encoding serves every client."""
+        """Encodes the message; it is the same for every client."""
         return (
             header(MessageType.SIGNATURES, session)
             + bitmap(self.signatures, cohort)
@@ -244,7 +256,7 @@ class Signatures:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Unmask:
-    """Client to server, step 4: one share for each dealer, shape (dealers, 3)."""
+    """Client to server, step 4: one share per dealer, shape (dealers, 3)."""
 
     dealers: PartySet
     shares: Shares
@@ -253,7 +265,7 @@ class Unmask:
         return f"Unmask({len(self.dealers)} shares)"
 
     def encode(self, session: bytes, cohort: int) -> bytes:
-        """The message."""
+        """Encodes the message."""
         return (
             header(MessageType.UNMASK, session)
             + bitmap(self.dealers, cohort)

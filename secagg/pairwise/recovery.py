@@ -1,5 +1,5 @@
-"""From the answers of the survivors to the seeds: rebuilt, corrected, and held against what their
-dealers committed to.
+"""Rebuilds seeds from the answers of the survivors, corrects wrong shares, and checks the seeds
+against the commitments of their dealers.
 """
 
 from collections import defaultdict
@@ -19,7 +19,7 @@ from .messages import PublicKeys, Unmask
 
 
 class RecoveryError(Exception):
-    """The seeds cannot be rebuilt from these answers; `failed` is what becomes of the round."""
+    """A seed cannot be rebuilt from these answers; the round ends with the event `failed`."""
 
     def __init__(self, reason: str, code: Code, dealer: int, holders: Sequence[int]) -> None:
         super().__init__(reason)
@@ -28,10 +28,10 @@ class RecoveryError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Seeds:
-    """Rebuilt seeds by party, and the (dealer, holder) pairs whose share did not fit."""
+    """Rebuilt seeds by party, and the (dealer, holder) pairs whose share was wrong."""
 
-    selves: dict[int, bytes] = field(repr=False)
-    masks: dict[int, bytes] = field(repr=False)
+    self_seeds: dict[int, bytes] = field(repr=False)
+    mask_seeds: dict[int, bytes] = field(repr=False)
     disputes: tuple[tuple[int, int], ...]
 
 
@@ -56,7 +56,7 @@ def rebuild_seeds(
         RecoveryError: a dealer has too few shares, or too many wrong ones.
     """
     holders, shares = _by_dealer(answers)
-    # On the complete graph almost all dealers have the same holders: group them, to share weights.
+    # Weights are computed once per group: on the complete graph most dealers have equal holders.
     groups: dict[tuple[int, ...], list[int]] = defaultdict(list)
     for dealer in sorted(commitments):
         some = holders.get(dealer, ())
@@ -82,20 +82,20 @@ def rebuild_seeds(
         for dealer, found in zip(group, rebuilt, strict=True):
             if found is None:
                 raise RecoveryError(
-                    f"the shares of party {dealer}'s seed do not fit together",
+                    f"too many shares of party {dealer}'s seed are wrong: it cannot be rebuilt",
                     Code.COMMITMENT,
                     dealer,
                     some,
                 )
-            (seeds.selves if dealer in alive else seeds.masks)[dealer] = found.seed
+            (seeds.self_seeds if dealer in alive else seeds.mask_seeds)[dealer] = found.seed
             disputes += [(dealer, some[row]) for row in found.wrong]
-    return Seeds(seeds.selves, seeds.masks, tuple(sorted(disputes)))
+    return Seeds(seeds.self_seeds, seeds.mask_seeds, tuple(sorted(disputes)))
 
 
 def _by_dealer(
     answers: Mapping[int, Unmask],
 ) -> tuple[dict[int, tuple[int, ...]], dict[int, shamir.Shares]]:
-    """The holders that answered for each dealer, ascending, and the shares that they gave."""
+    """Groups shares by dealer; returns the holders that answered, ascending, and their shares."""
     holder = np.repeat(sorted(answers), [len(answers[each].dealers) for each in sorted(answers)])
     dealer = np.array([each for one in sorted(answers) for each in answers[one].dealers], np.intp)
     shares = np.concatenate([answers[each].shares for each in sorted(answers)])
@@ -117,7 +117,7 @@ def _acceptance(
     h0: bytes,
     h1: bytes,
 ) -> Callable[[int, bytes], bool]:
-    """The test that a candidate is the seed that the dealer committed to."""
+    """Returns the test whether a candidate is the seed that the dealer committed to."""
 
     def accept(number: int, seed: bytes) -> bool:
         dealer = dealers[number]

@@ -1,9 +1,10 @@
-"""The server of one round: bytes and calls in, events out. No I/O, no clock, no threads.
+"""The server of one round: takes bytes and calls, returns events. No I/O, no clock, no threads.
 
-It adds masked inputs as they arrive and never stores one. A phase ends when everybody expected
-has answered, or when the driver says that its time is up. A client whose message breaks the
-protocol is dropped before anything of it is forwarded. (What only its peers can see, shares that
-do not open, shows when they answer: so far as the correction of wrong shares reaches.)
+It adds masked inputs as they arrive and never stores one. A phase ends when all expected parties
+have answered, or when the driver calls `deadline`. A client whose message breaks the protocol is
+dropped before any part of the message is added or forwarded. The server cannot check shares, which
+are encrypted for their holders: wrong ones are found when the holders answer, and corrected if
+they are not too many.
 """
 
 import logging
@@ -38,22 +39,22 @@ from .memory import ServerMemory
 from .recovery import RecoveryError
 from .server_steps import AWAITED, ServerSteps
 from .stored import StoredServer, open_server, seal_server
-from .transitions import PHASES, SERVER, Call, Input, ServerState, step, takes
+from .transitions import PHASES, SERVER, Call, Input, ServerState, accepts, next_state
 from .unmasking import Unmasking
 
 _log: Final = logging.getLogger("secagg")
 
 
 class Server(Owned):
-    """The aggregator of one round; use a fresh object for every round.
+    """The aggregator of one round; use a new object for every round.
 
-    Threads take turns on it; a forked child may not use it.
+    Threads may share it, one call runs at a time. A forked child may not use it.
 
     Args:
-        agreed: the round that the cohort was invited to; send `offer` to every party.
+        agreed: the round; every party is invited to it by the message `offer`.
         directory: malicious mode: the verify keys of the cohort.
         ledger: where the survivor set is claimed before it is sent, so that a server that is
-            resumed from any snapshot never sends out another one. Needed for `snapshot` only.
+            resumed from a snapshot never sends a second one. Needed for `snapshot` only.
 
     Raises:
         ParameterError: the directory does not fit the mode or the cohort.
@@ -71,8 +72,8 @@ class Server(Owned):
             total=Field(params.field_bits).zeros(0),
             accepted={kind: {} for kind in AWAITED.values()},
         )
-        record = None if ledger is None else require_ledger(ledger)
-        self._set_up(ServerSteps(agreed, for_server(params, directory), memory), record)
+        checked = None if ledger is None else require_ledger(ledger)
+        self._set_up(ServerSteps(agreed, for_server(params, directory), memory), checked)
 
     def _set_up(self, steps: ServerSteps, ledger: Ledger | None) -> None:
         super().__init__()
@@ -86,34 +87,35 @@ class Server(Owned):
         self._jobs = JobBoard()
         self._unmasking: Unmasking | None = None
         self._disputes: tuple[tuple[int, int], ...] = ()
-        self._undelivered_drops: list[ServerEvent] = []  # until a call returns
-        self._awaiting = self._missing()
+        self._undelivered_drops: list[ServerEvent] = []  # that no call has returned yet
+        self._awaiting = self._missing_parties()
 
     @classmethod
     def resume(
         cls, stored: bytes, key: bytes, ledger: Ledger, directory: Directory | None = None
     ) -> "Server":
-        """The server that `snapshot` stored, in whatever process; go on with `resend()`.
+        """Restores the server that `snapshot` stored, in any process; continue with `resend()`.
 
-        A snapshot from before the survivor set was sent leads to no sum once it was sent: the
-        ledger knows, and the round fails.
+        If the survivor set was sent after the snapshot was made, the round fails at the end of the
+        masked input phase: the ledger has the claim.
 
         Args:
-            stored: what `snapshot` gave.
-            key: the 32 bytes that it was sealed under.
+            stored: the bytes that `snapshot` returned.
+            key: the 32 bytes that they were sealed under.
             ledger: the same as before.
             directory: malicious mode: the same as before.
 
         Raises:
-            StorageError: another key, altered bytes, or another directory than before.
+            StorageError: the key or the directory is not the one of before, or the bytes were
+                altered.
             ParameterError: the directory does not fit, or there is no ledger.
         """
-        state = open_server(stored, key)
-        authentication = for_server(state.round.params, directory)
-        steps = ServerSteps(state.round, authentication, state.memory)
-        if steps.h0 != state.h0:
+        stored_server = open_server(stored, key)
+        authentication = for_server(stored_server.round.params, directory)
+        steps = ServerSteps(stored_server.round, authentication, stored_server.memory)
+        if steps.h0 != stored_server.h0:
             raise StorageError(
-                "the directory is another one than when this server was stored",
+                "this server was stored with another directory: pass the same one",
                 Code.WRONG_DIRECTORY,
             )
         server = cls.__new__(cls)
@@ -129,7 +131,7 @@ class Server(Owned):
 
     @property
     def state(self) -> ServerState:
-        """Where this server stands."""
+        """The state of this server in the protocol."""
         return self._memory.state
 
     @property
@@ -139,10 +141,10 @@ class Server(Owned):
 
     @property
     def phase(self) -> Phase | None:
-        """The phase under way; None before the first one and after the last."""
+        """The phase in progress; None before the first and after the last."""
         return PHASES.get(self.state)
 
-    # -- what the driver does -------------------------------------------------------------
+    # -- calls of the driver --------------------------------------------------------------
 
     @exclusive
     def start(self) -> list[ServerEvent]:
@@ -151,39 +153,41 @@ class Server(Owned):
         Raises:
             LocalProtocolError: called twice.
         """
-        return self._enter(Call.START)
+        return self._advance(Call.START)
 
     @exclusive
     def receive(self, party: int, data: bytes) -> list[ServerEvent]:
-        """Takes one message from a party and says what to do.
+        """Handles one message from a party; returns what to do next.
 
-        A repetition of a message that was accepted is ignored; a different one in its place is
-        refused and the first kept.
+        A repetition of an accepted message is ignored. A different message for the same step is
+        rejected, and the first one counts.
 
         Args:
             party: index of the sender, as the transport knows it.
-            data: the bytes, whatever they are.
+            data: the bytes as they were received.
 
         Raises:
             RemoteProtocolError: the message is malformed (`DecodeError`), of another session,
-                out of order or late; nothing has changed. Drivers log it and go on.
-            LocalProtocolError: there is no such party.
-            StorageError: the ledger failed, and the message was taken: nothing was sent, and
-                `deadline` tries again.
+                out of order or late; nothing has changed. Drivers log it and continue.
+            LocalProtocolError: there is no such party, or `data` is not bytes.
+            StorageError: the ledger failed after the message was accepted. The next messages are
+                not sent; call `deadline` to try again.
         """
         memory = self._memory
         if isinstance(party, bool) or not isinstance(party, int):
             raise LocalProtocolError(
-                f"a party is an int, not {type(party).__name__}", Code.ARGUMENT
+                f"a party must be an int, not {type(party).__name__}", Code.ARGUMENT
             )
         if party not in range(self._params.cohort):
-            raise LocalProtocolError(f"there is no party {party}", Code.UNKNOWN_PARTY)
+            raise LocalProtocolError(
+                f"there is no party {party}, only 0..{self._params.cohort - 1}", Code.UNKNOWN_PARTY
+            )
         kind, reader, digest = open_message(data, party, self.session)
         if party in memory.accepted.get(kind, ()):
             if memory.accepted[kind][party] == digest:
                 return []
             raise RemoteProtocolError(
-                party, "a second, different message for the same step", Code.EQUIVOCATION
+                party, "sent a second, different message for the same step", Code.EQUIVOCATION
             )
         if party in memory.dropped:
             raise RemoteProtocolError(
@@ -193,8 +197,8 @@ class Server(Owned):
         if not isinstance(cause, MessageType) or party not in self._awaiting:
             raise RemoteProtocolError(
                 party,
-                f"message of type {kind:#04x} while {self.state.value}",
-                Code.OUT_OF_ORDER if takes(self._table, kind) else Code.MALFORMED,
+                f"message of type {kind:#04x} is not possible while {self.state.value}",
+                Code.OUT_OF_ORDER if accepts(self._table, kind) else Code.MALFORMED,
             )
         with self._fails_if_interrupted():
             dropped = self._steps.take(cause, party, reader)
@@ -204,29 +208,32 @@ class Server(Owned):
                 self._awaiting.discard(party)
             else:
                 self._drop(dropped)
-            return self._with_drops([] if self._awaiting else self._end_phase())
+            return self._with_undelivered_drops([] if self._awaiting else self._end_phase())
 
     @exclusive
     def deadline(self, phase: Phase) -> list[ServerEvent]:
-        """Ends a phase whose time is up, without those who are silent.
+        """Ends a phase without the parties that are silent.
 
-        A deadline of another phase than the present one does nothing.
+        Ignored if another phase than this one is in progress.
+
+        Raises:
+            StorageError: the ledger failed; nothing was sent. Call it again.
         """
         if self.phase is None or self.phase is not phase:
             return []
         with self._fails_if_interrupted():
-            if self.state is not ServerState.UNMASK:  # there their input is in the sum already
+            if self.state is not ServerState.UNMASK:  # in which their input is already in the sum
                 for party in sorted(self._awaiting):
                     self._drop(Dropped(party, f"no {phase} in time", Code.TIMEOUT))
-            return self._with_drops(self._end_phase())
+            return self._with_undelivered_drops(self._end_phase())
 
     @exclusive
     def complete(self, job: Job, value: Any) -> list[ServerEvent]:
-        """Takes the value of a job; a job that is handed back twice counts once.
+        """Takes the value of a job; a second value of the same job is ignored.
 
         Raises:
-            LocalProtocolError: not a job of this server.
-            RangeError: not a value that the job can give; nothing has changed.
+            LocalProtocolError: this server did not hand out the job.
+            RangeError: the job cannot give this value; nothing has changed.
         """
         if self.state in (ServerState.COMPLETED, ServerState.FAILED):
             return []
@@ -241,74 +248,77 @@ class Server(Owned):
 
     @exclusive
     def snapshot(self, key: bytes) -> bytes:
-        """Everything that is needed to go on with this phase in another process, sealed.
+        """Returns all that is needed to continue this phase in another process, sealed.
 
-        Store it after what `receive` or `deadline` changed, and before the messages that these
-        gave are sent. It holds the sum of masked inputs so far and, once they are asked for, shares
-        of the survivors; never an input, nor a key that was rebuilt. While masks are taken off
-        there is nothing to store: go on from the last snapshot of the unmask phase. From a snapshot
-        of an earlier phase a round mostly fails: clients repeat their last message, none before.
+        Store it after each call of `receive` or `deadline`, before you send the messages that the
+        call returned. It holds the sum of the masked inputs so far and, in the unmask phase, shares
+        of the survivors; never an input or a rebuilt key. While masks are removed there is nothing
+        to store: continue from the last snapshot of the unmask phase. From a snapshot of an earlier
+        phase the round usually fails, as clients repeat only their last message.
 
         Args:
-            key: 32 secret bytes that stay with this server, the same for any number of rounds.
+            key: 32 secret bytes that stay with this server; one key may serve many rounds.
 
         Raises:
-            LocalProtocolError: no phase is under way, or the server has no ledger.
-            ParameterError: the key has another length.
+            LocalProtocolError: no phase is in progress, or the server has no ledger.
+            ParameterError: the key does not have 32 bytes.
         """
         if self.state not in PHASES:
-            raise LocalProtocolError(f"snapshot() while {self.state.value}", Code.OUT_OF_ORDER)
+            raise LocalProtocolError(
+                f"snapshot() is not possible while {self.state.value}", Code.OUT_OF_ORDER
+            )
         if self._ledger is None:
             raise LocalProtocolError(
-                "snapshot() needs a ledger: a resumed server might send a second survivor set",
+                "snapshot() needs a ledger, else a resumed server could send a second survivor "
+                "set: make the server with one",
                 Code.NO_LEDGER,
             )
         return seal_server(StoredServer(self.round, self._steps.h0, self._memory), key)
 
     @exclusive
     def resend(self) -> list[ServerEvent]:
-        """Returns this phase's messages to those awaited again, and its `PhaseStarted`.
+        """Returns again the messages that open this phase, and its `PhaseStarted`.
 
-        The bytes are the same; in the first phase the message is the `offer`. While masks are taken
-        off these are the jobs that were not handed back yet.
+        The messages are for the parties awaited and byte by byte the same; in the first phase it is
+        the `offer`. While masks are removed, it returns the jobs that are not completed instead.
         """
         if self._unmasking is not None:
             return [Work(job) for job in self._jobs.pending]
         phase = self.phase
         if phase is None:
             return []
-        opening = self._steps.opening()
+        opening = self._steps.opening_messages()
         again = [(party, payload) for party, payload in opening if party in self._awaiting]
         return [*self._send(again), PhaseStarted(phase)]
 
     @property
     @exclusive
     def status(self) -> Status:
-        """How far the round has come."""
+        """The progress of the round."""
         memory = self._memory
         return Status(self.phase, tuple(sorted(self._awaiting)), memory.received, memory.sent)
 
-    # -- within -----------------------------------------------------------------------------
+    # -- internals ---------------------------------------------------------------------------
 
-    def _missing(self) -> set[int]:
-        """Returns whose message of this phase is missing."""
+    def _missing_parties(self) -> set[int]:
+        """Returns the parties whose message of this phase is missing."""
         memory, kind = self._memory, AWAITED.get(self.state)
         if kind is None:
             return set()
         return set(memory.expected) - memory.accepted[kind].keys() - memory.dropped.keys()
 
     def _fails_if_interrupted(self) -> AbstractContextManager[None]:
-        """The library's own errors leave no half step behind, anything else may."""
-        return fails_if_interrupted(self._end, harmless=SecAggError)
+        """Fails the round if a step is interrupted; the library's own errors change nothing."""
+        return fails_if_interrupted(self._end_round, harmless=SecAggError)
 
-    def _end(self) -> None:
+    def _end_round(self) -> None:
         if Call.FAIL in self._table[self.state]:
-            self._enter(Call.FAIL)
-        self._forget()
+            self._advance(Call.FAIL)
+        self._wipe_memory()
 
-    def _enter(self, cause: Input) -> list[ServerEvent]:
-        self._memory.state = step(self._table, self.state, cause)
-        self._awaiting = self._missing()
+    def _advance(self, cause: Input) -> list[ServerEvent]:
+        self._memory.state = next_state(self._table, self.state, cause)
+        self._awaiting = self._missing_parties()
         _log.info("%s: %r", self.session.hex(), self)
         return [] if self.phase is None else [PhaseStarted(self.phase)]
 
@@ -319,21 +329,22 @@ class Server(Owned):
         _log.info("%s: party %d dropped: %s [%s]", self.session.hex(), party, reason, code)
         self._undelivered_drops.append(dropped)
 
-    def _with_drops(self, events: list[ServerEvent]) -> list[ServerEvent]:
-        """Returns the drops and then these events; where the ledger fails, drops wait for the next
-        call.
+    def _with_undelivered_drops(self, events: list[ServerEvent]) -> list[ServerEvent]:
+        """Returns the drops that no call has returned yet, then these events.
+
+        If the ledger fails during a call, its drops are returned by the next one.
         """
         drops, self._undelivered_drops = self._undelivered_drops, []
         return drops + events
 
     def _fail(self, failed: Failed) -> list[ServerEvent]:
-        self._enter(Call.FAIL)
-        self._forget()
+        self._advance(Call.FAIL)
+        self._wipe_memory()
         _log.warning("%s: failed: %s [%s]", self.session.hex(), failed.reason, failed.code)
         return [failed]
 
-    def _forget(self) -> None:
-        """Lets go of everything that could unmask an input."""
+    def _wipe_memory(self) -> None:
+        """Removes everything that could unmask an input."""
         self._memory.total = Field(self._params.field_bits).zeros(0)
         self._memory.answers.clear()
         self._jobs.clear()
@@ -347,18 +358,18 @@ class Server(Owned):
         return events
 
     def _end_phase(self) -> list[ServerEvent]:
-        """Goes on to the next phase, with the messages that open it, or fails."""
+        """Begins the next phase, or fails the round; returns the events."""
         members = self._steps.members()
-        failed = self._steps.why_over(members)
+        failed = self._steps.why_failed(members)
         if failed is None and self.state is ServerState.MASKED_INPUT and self._ledger is not None:
             failed = claim_survivor_set(self._ledger, self.session)
         if failed is not None:
             return self._fail(failed)
         if self.state is ServerState.UNMASK:
             return self._unmask(members)
-        self._steps.conclude(members)
-        started = self._enter(Call.PHASE_OVER)
-        return self._send(self._steps.opening()) + started
+        self._steps.close_phase(members)
+        started = self._advance(Call.PHASE_OVER)
+        return self._send(self._steps.opening_messages()) + started
 
     def _unmask(self, members: tuple[int, ...]) -> list[ServerEvent]:
         try:
@@ -366,7 +377,7 @@ class Server(Owned):
         except RecoveryError as error:
             return self._fail(error.failed)
         self._disputes = seeds.disputes
-        self._enter(Call.PHASE_OVER)
+        self._advance(Call.PHASE_OVER)
         self._unmasking, jobs = self._steps.unmask(seeds)
         return [Work(job) for job in self._jobs.hand_out(jobs)]
 
@@ -375,6 +386,6 @@ class Server(Owned):
             result = self._steps.result(self._disputes)
         except RangeError as error:
             return self._fail(Failed(error.reason, error.code))
-        self._enter(Call.WORK_DONE)
-        self._forget()
+        self._advance(Call.WORK_DONE)
+        self._wipe_memory()
         return [Completed(result)]

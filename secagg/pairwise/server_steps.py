@@ -1,7 +1,7 @@
-"""Validates and applies client messages, and draws the conclusions of each phase.
+"""The steps of a server: validates and applies client messages, and closes each phase.
 
-Invalid messages are rejected before anything of them is added or forwarded. The order of steps is
-`server.py`'s.
+Invalid messages are rejected before any part of them is added or forwarded. `server.py` decides
+the order of the steps.
 """
 
 from collections.abc import Callable, Iterable
@@ -38,12 +38,12 @@ from .unmasking import Unmasking
 
 
 class ServerSteps:
-    """The steps of one server, each of which reads and changes its memory.
+    """The steps of one server, which read and change its memory.
 
     Args:
         agreed: the round.
-        authentication: what it verifies by.
-        memory: what it knows so far.
+        authentication: verifies messages for this server.
+        memory: the server's memory.
     """
 
     def __init__(self, agreed: Round, authentication: Authentication, memory: ServerMemory) -> None:
@@ -59,7 +59,7 @@ class ServerSteps:
             self._keys_seen.update((entry.channel, entry.mask))
 
     def take(self, kind: MessageType, party: int, reader: Reader) -> Dropped | None:
-        """Takes a message that is due; returns why its sender is dropped, if it is.
+        """Handles a message that is due; returns why its sender is dropped, None if it is not.
 
         Raises:
             DecodeError: the message is malformed; nothing has changed.
@@ -71,14 +71,20 @@ class ServerSteps:
         if message.h0 != self.h0:
             return Dropped(
                 party,
-                "believes in another round: parameters, context or session differ (h0)",
+                "works on another round: parameters, context, session or directory differ (h0)",
                 Code.CONTEXT,
             )
         if not self._authentication.entry_valid(self.h0, party, message.keys):
-            return Dropped(party, "advertised keys without its signature", Code.SIGNATURE)
+            return Dropped(
+                party, "advertised keys without a valid signature of its own", Code.SIGNATURE
+            )
         pair = {message.keys.channel, message.keys.mask}
         if len(pair) < 2 or pair & self._keys_seen:
-            return Dropped(party, "advertised a key twice, or somebody else's", Code.DUPLICATE_KEY)
+            return Dropped(
+                party,
+                "advertised the same key twice, or a key of another party",
+                Code.DUPLICATE_KEY,
+            )
         try:
             agreement.check_public_key(message.keys.channel)
             agreement.check_public_key(message.keys.mask)
@@ -97,14 +103,16 @@ class ServerSteps:
         return None
 
     def _roster_digest(self, party: int) -> bytes:
-        """Returns the digest that a party sends which was told the true roster."""
+        """Returns the digest that a party sends if it was told the true roster."""
         memory = self.memory
         if not self._params.degree:
             return memory.h1
-        return transcript.roster_digest(memory.h1, self._near(party), self._params.cohort)
+        return transcript.roster_digest(
+            memory.h1, self._visible_entries(party), self._params.cohort
+        )
 
-    def _near(self, party: int) -> dict[int, PublicKeys]:
-        """Returns the entries that a party sees on a sparse graph."""
+    def _visible_entries(self, party: int) -> dict[int, PublicKeys]:
+        """Returns the entries of the roster that a party is told on a sparse graph."""
         roster = self.memory.roster
         return {peer: roster[peer] for peer in self.graph.holders(party, roster)}
 
@@ -118,7 +126,7 @@ class ServerSteps:
         if not self._authentication.input_valid(memory.h2, party, message.packed, message.proof):
             return Dropped(
                 party,
-                "masked input does not match its checksum or signature",
+                "sent a masked input that does not match its checksum or signature",
                 Code.SIGNATURE if self._params.mode == Mode.MALICIOUS else Code.CHECKSUM,
             )
         try:
@@ -130,7 +138,11 @@ class ServerSteps:
     def on_consistency(self, party: int, reader: Reader) -> Dropped | None:
         message = Consistency.read(reader)
         if not self._authentication.consistency_valid(self.memory.h3, party, message.signature):
-            return Dropped(party, "did not sign this survivor set (h3)", Code.SIGNATURE)
+            return Dropped(
+                party,
+                "sent a signature that is not its own, or not on this survivor set (h3)",
+                Code.SIGNATURE,
+            )
         self.memory.signatures[party] = message.signature
         return None
 
@@ -139,21 +151,21 @@ class ServerSteps:
         dealt = self.graph.holders(party, self.memory.commitments)
         if not message.dealers <= PartySet.of(dealt, self._params.cohort):
             return Dropped(
-                party, "sent shares of parties that did not share with it", Code.FOREIGN_SHARE
+                party, "sent shares of parties that had given it none", Code.FOREIGN_SHARE
             )
         self.memory.answers[party] = message
         return None
 
     def members(self) -> tuple[int, ...]:
-        """Returns who has sent this phase's message and is still in the round, ascending."""
+        """Returns the parties, ascending, that sent this phase's message and were not dropped."""
         memory = self.memory
         accepted = memory.accepted[AWAITED[memory.state]]
         return tuple(
             party for party in memory.expected if party in accepted and party not in memory.dropped
         )
 
-    def why_over(self, members: tuple[int, ...]) -> Failed | None:
-        """Returns why the round cannot go on with these members of a phase; None if it can."""
+    def why_failed(self, members: tuple[int, ...]) -> Failed | None:
+        """Returns why the round fails with these members of a phase; None if it can continue."""
         state = self.memory.state
         late = state in (ServerState.CONSISTENCY, ServerState.UNMASK)
         least = self._params.threshold if late else self._params.quorum
@@ -164,12 +176,17 @@ class ServerSteps:
         return self._why_unrecoverable(members) if state is ServerState.MASKED_INPUT else None
 
     def _why_unrecoverable(self, survivors: tuple[int, ...]) -> Failed | None:
-        """Returns why this survivor set leads to no sum; on the complete graph a quorum does."""
+        """Returns why a sum of these survivors could not be unmasked; None if it can.
+
+        On the complete graph a quorum is always enough.
+        """
         if not self._params.degree:
             return None
         members, least = PartySet.of(survivors, self._params.cohort), self._params.threshold
         if not self.graph.connected(members):
-            return Failed("the survivors fall into parts that share no masks", Code.DISCONNECTED)
+            return Failed(
+                "the survivors fall apart into groups that share no masks", Code.DISCONNECTED
+            )
         for party in self.memory.expected:
             left = len(self.graph.holders(party, members))
             if left < least:
@@ -179,8 +196,8 @@ class ServerSteps:
                 )
         return None
 
-    def conclude(self, members: tuple[int, ...]) -> None:
-        """Fixes what follows from the end of a phase: who goes on, and the transcript."""
+    def close_phase(self, members: tuple[int, ...]) -> None:
+        """Ends a phase: fixes its members and the transcript so far."""
         memory, cohort = self.memory, self._params.cohort
         if memory.state is ServerState.ADVERTISE_KEYS:
             memory.roster = {party: memory.roster[party] for party in members}  # ascending
@@ -216,18 +233,18 @@ class ServerSteps:
         return seeds
 
     def unmask(self, seeds: Seeds) -> tuple[Unmasking, list[Job]]:
-        """Begins to take the masks off; returns the first jobs."""
+        """Begins to remove the masks; returns the unmasking and its first jobs."""
         memory = self.memory
         unmasking = Unmasking(self._params, memory.total)
         survivors = PartySet.of(memory.survivors, self._params.cohort)
-        peers = {party: self.graph.neighbours(party, survivors) for party in seeds.masks}
+        peers = {party: self.graph.neighbours(party, survivors) for party in seeds.mask_seeds}
         return unmasking, unmasking.start(seeds, self.h0, memory.h1, memory.roster, peers)
 
     def result(self, disputes: tuple[tuple[int, int], ...]) -> Result:
-        """Returns the result, once every mask is off.
+        """Returns the result, after all masks were removed.
 
         Raises:
-            RangeError: no honest inputs can sum to this.
+            RangeError: the sum is outside the range that honest inputs can reach.
         """
         memory = self.memory
         decoded = codec_for(self._params).decode(memory.total, len(memory.survivors))
@@ -239,8 +256,8 @@ class ServerSteps:
             disputes=disputes,
         )
 
-    def opening(self) -> Iterable[tuple[int, bytes]]:
-        """Yields the message to each party that opens this phase, always the same bytes."""
+    def opening_messages(self) -> Iterable[tuple[int, bytes]]:
+        """Yields (party, message) for the messages that open this phase, always the same bytes."""
         memory, session, cohort = self.memory, self.round.session, self._params.cohort
         if memory.state is ServerState.ADVERTISE_KEYS:
             message = self.round.encode()
@@ -249,7 +266,9 @@ class ServerSteps:
         elif memory.state is ServerState.MASKED_INPUT:
             return self._deliveries()
         elif memory.state is ServerState.UNMASK and self._params.mode == Mode.MALICIOUS:
-            some = memory.expected[: self._params.threshold]  # more would prove nothing more
+            some = memory.expected[
+                : self._params.threshold
+            ]  # a threshold of signatures is all the proof that clients ask for
             message = Signatures({party: memory.signatures[party] for party in some}).encode(
                 session, cohort
             )
@@ -265,7 +284,7 @@ class ServerSteps:
             yield from ((party, message) for party in memory.expected)
             return
         for party in memory.expected:
-            roster = Roster(members, self._near(party), memory.h1)
+            roster = Roster(members, self._visible_entries(party), memory.h1)
             yield party, roster.encode(session, cohort)
 
     def _deliveries(self) -> Iterable[tuple[int, bytes]]:

@@ -1,4 +1,4 @@
-"""Clients and servers as sealed bytes: which attributes are stored, in which order."""
+"""Clients and servers as sealed bytes: the attributes that are stored, and their order."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -41,20 +41,20 @@ _SERVER: Final = Sealer("secagg server", layout=3)
 
 @dataclass(frozen=True, slots=True, repr=False, eq=False)
 class StoredClient:
-    """A client apart from what is given to it anew when it is resumed.
+    """A client without the arguments that are passed again when it is resumed.
 
     Attributes:
-        round: what it takes part in.
+        round: the round.
         index: its place in the cohort.
-        once: whether it claims its contribution.
-        h0: what it was started with; a resumed client must come to the same.
-        memory: the rest.
-        id: random, of this stored state; empty before it is sealed.
+        claims_contribution: whether it claims its contribution in a ledger.
+        h0: hash of round and directory; a resumed client must compute the same.
+        memory: its memory.
+        id: random id of this stored state; empty before it is sealed.
     """
 
     round: Round
     index: int
-    once: bool
+    claims_contribution: bool
     h0: bytes
     memory: ClientMemory
     id: bytes = b""
@@ -62,7 +62,7 @@ class StoredClient:
 
 @dataclass(frozen=True, slots=True, repr=False, eq=False)
 class StoredServer:
-    """A server apart from directory and ledger, which are given to it anew."""
+    """A server without directory and ledger, which are passed again when it is resumed."""
 
     round: Round
     h0: bytes
@@ -70,16 +70,16 @@ class StoredServer:
 
 
 def seal_client(client: StoredClient, key: bytes) -> bytes:
-    """Returns the bytes to store; ParameterError unless the key has 32 bytes."""
+    """Returns the bytes to store; raises ParameterError unless the key has 32 bytes."""
     memory = write_attributes(_client_memory(client.round.params), client.memory)
     return _CLIENT.seal(key, write_attributes(_CLIENT_HEAD, client) + memory)
 
 
 def open_client(stored: bytes, key: bytes) -> StoredClient:
-    """Returns what `seal_client` sealed.
+    """Opens what `seal_client` sealed.
 
     Raises:
-        StorageError: the bytes are something else, altered, or sealed under another key.
+        StorageError: the bytes are not a stored client, altered, or sealed under another key.
         ParameterError: the key does not have 32 bytes.
     """
     identifier, body = _CLIENT.open(key, stored)
@@ -94,13 +94,13 @@ def open_client(stored: bytes, key: bytes) -> StoredClient:
 
 
 def seal_server(server: StoredServer, key: bytes) -> bytes:
-    """Returns the bytes to store; ParameterError unless the key has 32 bytes."""
+    """Returns the bytes to store; raises ParameterError unless the key has 32 bytes."""
     memory = write_attributes(_server_memory(server.round.params), server.memory)
     return _SERVER.seal(key, write_attributes(_SERVER_HEAD, server) + memory)
 
 
 def open_server(stored: bytes, key: bytes) -> StoredServer:
-    """Returns what `seal_server` sealed; raises as `open_client` does."""
+    """Opens what `seal_server` sealed; raises as `open_client` does."""
     _, body = _SERVER.open(key, stored)
 
     def read(reader: Reader) -> StoredServer:
@@ -116,7 +116,12 @@ def open_server(stored: bytes, key: bytes) -> StoredServer:
 _ROUND: Final[Piece[Round]] = Piece(
     lambda agreed: BYTES.write(agreed.encode()), lambda reader: Round.decode(BYTES.read(reader))
 )
-_CLIENT_HEAD: Final[Table] = {"round": _ROUND, "index": NUMBER, "once": FLAG, "h0": BYTES}
+_CLIENT_HEAD: Final[Table] = {
+    "round": _ROUND,
+    "index": NUMBER,
+    "claims_contribution": FLAG,
+    "h0": BYTES,
+}
 _SERVER_HEAD: Final[Table] = {"round": _ROUND, "h0": BYTES}
 
 
@@ -170,7 +175,7 @@ def _server_memory(params: Params) -> Table:
 # -- pieces of this protocol -------------------------------------------------------------------
 
 _ROW: Final = np.dtype("<u8")
-_SESSION: Final = bytes(16)  # messages are stored with a header, whose session nobody reads
+_SESSION: Final = bytes(16)  # messages are stored with a header, of which the session is not read
 
 
 def _entry(params: Params) -> Piece[PublicKeys]:
@@ -188,7 +193,9 @@ _BOTH_SHARES: Final[Piece[Shares]] = Piece(lambda row: row.astype(_ROW).tobytes(
 def _vector(field: Field) -> Piece[Vector]:
     def read(reader: Reader) -> Vector:
         size = reader.u64()
-        packed = reader.take(field.packed_bytes(size))  # before memory is taken for so many
+        packed = reader.take(
+            field.packed_bytes(size)
+        )  # fails before memory is allocated for a wrong size
         return field.unpack_add(field.zeros(size), packed)
 
     return Piece(lambda vector: NUMBER.write(vector.size) + field.pack(vector), read)

@@ -1,4 +1,4 @@
-"""The transcript chain: what every hash and signature of a round binds (`docs/WIRE.md`)."""
+"""The transcript chain: the hashes that bind a round, and what is signed (`docs/WIRE.md`)."""
 
 from collections.abc import Iterable, Mapping
 
@@ -9,13 +9,13 @@ from .messages import CHECKSUM_BYTES, PublicKeys
 
 
 def h0(agreed: Round, pinned: bytes) -> bytes:
-    """The round as each party believes it to be, and the verify keys that it has pinned."""
+    """Hashes the round that a party was given, and the verify keys that it has pinned."""
     params_hash = hash_parts(Label.PARAMS, agreed.params.encode())
     return hash_parts(Label.H0, u8(VERSION), params_hash, agreed.session, agreed.context, pinned)
 
 
 def h1(h0: bytes, roster: Mapping[int, PublicKeys], cohort: int) -> bytes:
-    """h0 and the entries of everybody in U1; `roster` is in ascending order."""
+    """Hashes h0 and the entries of all parties in U1; `roster` is in ascending order."""
     return _entries(Label.H1, h0, roster, cohort)
 
 
@@ -33,30 +33,30 @@ def _entries(label: Label, before: bytes, roster: Mapping[int, PublicKeys], coho
 
 
 def h2(h1: bytes, members: Iterable[int], cohort: int) -> bytes:
-    """h1 and U2."""
+    """Hashes h1 and U2."""
     return hash_parts(Label.H2, h1, bitmap(members, cohort))
 
 
 def h3(h2: bytes, members: Iterable[int], cohort: int) -> bytes:
-    """h2 and U3."""
+    """Hashes h2 and U3."""
     return hash_parts(Label.H3, h2, bitmap(members, cohort))
 
 
 def entry_digest(h0: bytes, party: int, entry: PublicKeys) -> bytes:
-    """What a party signs when it advertises its keys."""
+    """Returns the digest that a party signs when it advertises its keys."""
     return hash_parts(Label.ADVERTISE_KEYS, h0, u32(party), entry.channel + entry.mask)
 
 
 def input_digest(h2: bytes, party: int, packed: bytes) -> bytes:
-    """What a masked input is bound to: its sets, its sender, its elements."""
+    """Returns the digest of a masked input: of h2, its sender and its elements."""
     return hash_parts(Label.INPUT_CHECKSUM, h2, u32(party), packed)
 
 
 def consistency_digest(h3: bytes) -> bytes:
-    """What a party signs when it was told U3."""
+    """Returns the digest that a party signs in the consistency step."""
     return hash_parts(Label.CONSISTENCY, h3)
 
 
 def checksum(h2: bytes, party: int, packed: bytes) -> bytes:
-    """What a masked input carries in semi-honest mode against corruption and misrouting."""
+    """Returns the 16 bytes that detect a corrupted or misrouted masked input (semi-honest mode)."""
     return input_digest(h2, party, packed)[:CHECKSUM_BYTES]

@@ -1,4 +1,4 @@
-"""The two state machines as tables. An input that a state does not list is the protocol error.
+"""The two state machines as tables. An input that a state does not list is a protocol error.
 
 `docs/STATES.md` is drawn from these tables (`document`).
 """
@@ -15,7 +15,7 @@ from ..params.mode import Mode
 
 
 class ClientState(Enum):
-    """Where a client stands; ABORTED and SUSPENDED are final for the object."""
+    """The state of a client; ABORTED and SUSPENDED are final for the object."""
 
     CREATED = "created"
     AWAITING_ROSTER = "awaiting roster"
@@ -29,19 +29,19 @@ class ClientState(Enum):
 
 
 class Call(Enum):
-    """Inputs that come from the caller or from within, rather than as a message."""
+    """Inputs that are no messages: calls by the driver, and events inside the machine."""
 
     START = "start()"
     SUBMIT = "submit()"
     ABORT = "unsafe, or wipe()"
     SUSPEND = "suspend()"
-    PHASE_OVER = "all there, or deadline()"
+    PHASE_OVER = "all messages there, or deadline()"
     WORK_DONE = "last complete()"
     FAIL = "failure"
 
 
 class ServerState(Enum):
-    """Where the server stands; COMPLETED and FAILED are final."""
+    """The state of a server; COMPLETED and FAILED are final."""
 
     CREATED = "created"
     ADVERTISE_KEYS = "advertise keys"
@@ -166,20 +166,22 @@ PHASES: Final[Mapping[ServerState, Phase]] = {
 State = TypeVar("State", ClientState, ServerState)
 
 
-def step(table: Mapping[State, Mapping[Input, State]], state: State, cause: Input) -> State:
-    """The state that follows; LocalProtocolError if the table lists none."""
+def next_state(table: Mapping[State, Mapping[Input, State]], state: State, cause: Input) -> State:
+    """Returns the state that follows; raises LocalProtocolError if the table has none."""
     if cause not in table[state]:
-        raise LocalProtocolError(f"{cause.value} while {state.value}", Code.OUT_OF_ORDER)
+        raise LocalProtocolError(
+            f"{cause.value} is not possible while {state.value}", Code.OUT_OF_ORDER
+        )
     return table[state][cause]
 
 
-def takes(table: Mapping[State, Mapping[Input, State]], kind: int) -> bool:
-    """Returns whether any state takes a message of this type: else it is impossible here."""
+def accepts(table: Mapping[State, Mapping[Input, State]], kind: int) -> bool:
+    """Returns whether any state of the table accepts a message of this type."""
     return any(kind in row for row in table.values())
 
 
 def diagram(table: Mapping[State, Mapping[Input, State]]) -> str:
-    """The table as a Mermaid state diagram."""
+    """Draws the table as a Mermaid state diagram."""
     lines = ["stateDiagram-v2", f"    [*] --> {next(iter(table)).name}"]
     for state, row in table.items():
         for cause, target in row.items():
@@ -191,11 +193,11 @@ def diagram(table: Mapping[State, Mapping[Input, State]]) -> str:
 
 
 def document() -> str:
-    """The text of `docs/STATES.md`."""
+    """Returns the text of `docs/STATES.md`."""
     parts = [
         "# State machines\n\n"
         "Drawn from the tables in `secagg/pairwise/transitions.py`; a test keeps them equal. "
-        "Anything that a state does not list is refused and changes nothing.\n"
+        "In every state, an input that has no arrow is refused and changes nothing.\n"
     ]
     for mode in Mode:
         parts += [

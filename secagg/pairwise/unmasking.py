@@ -1,9 +1,9 @@
-"""Taking the masks off a sum, as jobs that may run anywhere.
+"""Removes the masks from a sum, as jobs that may run anywhere.
 
-First, for each party that shared keys and vanished, the keys that it shares with the survivors
-(`AgreeJob`); then the masks themselves, the survivors' self masks among them, cut by list of keys
-and range of the vector (`ExpandJob`). Jobs are picklable and pure, and carry no key that they do
-not need; they hold secrets of the round, so whoever runs them is trusted like the server.
+First come, for each party that shared keys and vanished, the keys of the masks that it shares with
+survivors (`AgreeJob`); then the masks themselves, with the self masks of the survivors, cut by keys
+and by range of the vector (`ExpandJob`). Jobs are picklable and pure, and hold no key that they do
+not need. They do hold secrets of the round: machines that run them must be trusted like the server.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,18 +23,18 @@ from . import derivation
 from .messages import PublicKeys
 from .recovery import Seeds
 
-# What takes some milliseconds: so many mask elements, or so many agreements.
+# Mask elements, and key agreements, per job: each takes some milliseconds.
 PIECE_ELEMENTS: Final = 2**24
 PIECE_AGREEMENTS: Final = 256
-# Keys of a piece: with fewer, the ranges that come back weigh more than the keys that go out;
-# with more, a short vector's one piece would hold them all.
-LEAST_KEYS: Final = 1024
-PIECE_KEYS: Final = 4096
+# Keys per job. With fewer, results that come back are larger than the keys that are sent; with
+# more, all masks of a short vector would be a single job.
+PIECE_MIN_KEYS: Final = 1024
+PIECE_MAX_KEYS: Final = 4096
 
 
 @dataclass(frozen=True, slots=True)
 class SignedKeys:
-    """Mask keys and the signs with which their masks stand in the sum."""
+    """Mask keys, and the signs with which their masks were added to the sum."""
 
     keys: tuple[bytes, ...] = field(repr=False)
     signs: tuple[int, ...] = field(repr=False)
@@ -42,12 +42,13 @@ class SignedKeys:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class AgreeJob:
-    """The pairwise keys of some pairs of a vanished party and a survivor.
+    """Derives the pairwise keys of pairs of a vanished party and a survivor.
 
     Attributes:
+        h1: of the round.
         pairs: (vanished party, survivor).
         secrets: the rebuilt mask secret keys of the vanished parties, by party.
-        public: the mask public keys of everybody in `pairs`, by party.
+        public: the mask public keys of all parties in `pairs`, by party.
     """
 
     h1: bytes
@@ -56,7 +57,7 @@ class AgreeJob:
     public: Mapping[int, bytes] = field(repr=False)
 
     def run(self) -> SignedKeys:
-        """Returns one key per pair, with the sign that the survivor used."""
+        """Derives one key per pair, with the sign that the survivor used."""
         return SignedKeys(
             tuple(
                 derivation.pairwise_key_of(
@@ -68,7 +69,7 @@ class AgreeJob:
         )
 
     def checked(self, value: object) -> SignedKeys:
-        """Returns a value that `run` could have given; RangeError for any other."""
+        """Returns the value if `run` could have returned it; raises RangeError otherwise."""
         made, signs = getattr(value, "keys", ()), getattr(value, "signs", ())
         if not (
             isinstance(value, SignedKeys)
@@ -77,7 +78,10 @@ class AgreeJob:
             and signs == self._signs()
             and [len(key) for key in made] == [KEY_BYTES] * len(self.pairs)
         ):
-            raise RangeError("an AgreeJob gives a key and a sign for each pair", Code.ARGUMENT)
+            raise RangeError(
+                f"the value of this AgreeJob must be SignedKeys for its {len(self.pairs)} pairs",
+                Code.ARGUMENT,
+            )
         return value
 
     def _signs(self) -> tuple[int, ...]:
@@ -86,7 +90,7 @@ class AgreeJob:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ExpandJob:
-    """The sum of some masks over one range of the vector, to be taken from the masked sum."""
+    """Computes the sum of masks over one range of the vector, to subtract from the masked sum."""
 
     masks: SignedKeys
     bits: int
@@ -95,9 +99,9 @@ class ExpandJob:
     length: int
 
     def run(self) -> Vector:
-        """The signed sum of the masks, elements start .. start + length - 1.
+        """Computes the signed sum of the masks, elements start .. start + length - 1.
 
-        On one thread: how many jobs run side by side is up to whoever runs them.
+        It uses one thread: the executor decides how many jobs run at the same time.
         """
         whole = Field(self.bits)
         return whole.accumulate(
@@ -110,18 +114,19 @@ class ExpandJob:
         )
 
     def checked(self, value: object) -> Vector:
-        """Returns a value of the shape that `run` gives; RangeError for any other."""
+        """Returns the value if it has the shape of a result; raises RangeError otherwise."""
         if not isinstance(value, np.ndarray) or value.shape != (self.length,):
             raise RangeError(
-                f"this ExpandJob gives an array of {self.length} elements", Code.ARGUMENT
+                f"the value of this ExpandJob must be an array of {self.length} elements",
+                Code.ARGUMENT,
             )
         return value
 
 
 def _tuple_of(kind: type, value: object) -> bool:
-    """Returns whether this is a plain tuple of that type.
+    """Returns whether this is a plain tuple of plain values of that type.
 
-    Nothing else is safe: a list can be changed later, and a subclass may run code of its own.
+    Nothing else is safe: a list can be changed later, and a subclass can run its own code.
     """
     return type(value) is tuple and all(type(each) is kind for each in value)
 
@@ -132,7 +137,7 @@ def cut_agreements(
     h1: bytes,
     roster: Mapping[int, PublicKeys],
 ) -> Iterator[AgreeJob]:
-    """The agreements of vanished parties as jobs of bounded size.
+    """Cuts the key agreements of vanished parties into jobs of bounded size.
 
     Args:
         secrets: the mask secret key of each vanished party.
@@ -152,9 +157,9 @@ def cut_agreements(
 
 
 def cut_masks(masks: SignedKeys, params: Params) -> Iterator[ExpandJob]:
-    """The expansion of many masks as jobs of bounded size."""
+    """Cuts the expansion of many masks into jobs of bounded size."""
     count, length = len(masks.keys), params.vector_length
-    most = min(max(PIECE_ELEMENTS // length, LEAST_KEYS), PIECE_KEYS)
+    most = min(max(PIECE_ELEMENTS // length, PIECE_MIN_KEYS), PIECE_MAX_KEYS)
     for first, last in _ranges(count, most):
         some = SignedKeys(masks.keys[first:last], masks.signs[first:last])
         for start, stop in _ranges(length, max(PIECE_ELEMENTS // (last - first), 1024)):
@@ -162,25 +167,25 @@ def cut_masks(masks: SignedKeys, params: Params) -> Iterator[ExpandJob]:
 
 
 def _ranges(count: int, most: int) -> Iterator[tuple[int, int]]:
-    """0 .. count in as few ranges of at most `most` as there can be, all of (nearly) one size."""
+    """Cuts 0 .. count into as few ranges of at most `most` as possible, of nearly equal size."""
     pieces = -(-count // most)
     for piece in range(pieces):
         yield count * piece // pieces, count * (piece + 1) // pieces
 
 
 class Unmasking:
-    """The sum of one round while its masks are taken off, and what is known of them so far.
+    """The sum of one round while its masks are removed, and the mask keys known so far.
 
     Args:
         params: of the round.
-        total: the sum of the masked inputs, changed in place.
+        total: the sum of the masked inputs, shape (vector_length,); changed in place.
     """
 
     def __init__(self, params: Params, total: Vector) -> None:
         self.total = total
         self._params = params
         self._field = Field(params.field_bits)
-        self._masks: list[SignedKeys] = []  # those that no job expands yet
+        self._masks: list[SignedKeys] = []  # those that are not cut into jobs yet
 
     def start(
         self,
@@ -193,16 +198,16 @@ class Unmasking:
         """Returns the first jobs.
 
         Args:
-            seeds: of the survivors and of those who vanished.
+            seeds: of the survivors and of the parties that vanished.
             h0, h1, roster: of the round.
             peers: for each party that vanished, the survivors that it shares a mask with.
         """
         self_keys = tuple(
-            derivation.self_key(seed, h1, party) for party, seed in seeds.selves.items()
+            derivation.self_key(seed, h1, party) for party, seed in seeds.self_seeds.items()
         )
         self._masks = [SignedKeys(self_keys, (1,) * len(self_keys))]
         secrets = {
-            party: derivation.mask_key(seed, h0, party) for party, seed in seeds.masks.items()
+            party: derivation.mask_key(seed, h0, party) for party, seed in seeds.mask_seeds.items()
         }
         return list(cut_agreements(secrets, peers, h1, roster)) or self.next_jobs()
 
@@ -210,7 +215,7 @@ class Unmasking:
         """Takes the value of a job.
 
         Raises:
-            RangeError: not a value that the job can give; nothing has changed.
+            RangeError: the job cannot give this value; nothing has changed.
         """
         if isinstance(job, AgreeJob):
             self._masks.append(job.checked(value))
@@ -220,7 +225,7 @@ class Unmasking:
             self._field.sub(part, piece, out=part)
 
     def next_jobs(self) -> list[Job]:
-        """Returns the jobs that follow once every job so far is done; none when `total` is bare."""
+        """Returns the jobs to run after all so far are done; none if `total` has no masks left."""
         masks = SignedKeys(
             tuple(key for some in self._masks for key in some.keys),
             tuple(sign for some in self._masks for sign in some.signs),

@@ -39,7 +39,7 @@ either_mode = pytest.mark.parametrize("mode", MODES, ids=str)
 def _small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     """Many jobs: of four agreements, of two masks and 1000 elements."""
     monkeypatch.setattr(unmasking, "PIECE_AGREEMENTS", 4)
-    monkeypatch.setattr(unmasking, "PIECE_KEYS", 2)
+    monkeypatch.setattr(unmasking, "PIECE_MAX_KEYS", 2)
     monkeypatch.setattr(unmasking, "PIECE_ELEMENTS", 2048)
 
 

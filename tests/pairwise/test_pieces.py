@@ -48,8 +48,8 @@ def test_every_mask_is_expanded_once(
     seen = {name: np.zeros(length, int) for name in whole.keys}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(unmasking, "PIECE_ELEMENTS", elements)
-        patch.setattr(unmasking, "LEAST_KEYS", least)
-        patch.setattr(unmasking, "PIECE_KEYS", most)
+        patch.setattr(unmasking, "PIECE_MIN_KEYS", least)
+        patch.setattr(unmasking, "PIECE_MAX_KEYS", most)
         for job in cut_masks(whole, params(length)):
             assert 0 < len(job.masks.keys) <= most
             assert 0 < job.length <= max(elements // len(job.masks.keys), 1024)
@@ -97,7 +97,7 @@ def test_pieces_add_up() -> None:
     total = field.zeros(form.vector_length)
     field.accumulate(total, whole.keys, whole.signs, form.suite.generator)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(unmasking, "PIECE_KEYS", 3)
+        patch.setattr(unmasking, "PIECE_MAX_KEYS", 3)
         patch.setattr(unmasking, "PIECE_ELEMENTS", 3 * 1024)
         jobs = list(cut_masks(whole, form))
     assert [len(job.masks.keys) for job in jobs] == [2] * 8 + [3] * 5

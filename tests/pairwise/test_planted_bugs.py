@@ -404,7 +404,7 @@ DEFENCES = [
     Defence("dropped parties stay out, both layers", guard(Server.receive, Code.DROPPED,
             Code.OUT_OF_ORDER),
             "dropped_party_goes_on", "came back"),
-    Defence("server's quorum", guard(ServerSteps.why_over, Code.QUORUM),
+    Defence("server's quorum", guard(ServerSteps.why_failed, Code.QUORUM),
             "too_few_for_the_quorum", "was announced"),
     Defence("elements of the sharing field", guard(shamir.unpack_shares, Code.OUT_OF_RANGE),
             "shares_outside_the_field", "took a share"),

@@ -339,7 +339,7 @@ def shipped(job: Any) -> Any:
 def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     """Many jobs: of four agreements, of two masks and 1024 elements."""
     monkeypatch.setattr(unmasking, "PIECE_AGREEMENTS", 4)
-    monkeypatch.setattr(unmasking, "PIECE_KEYS", 2)
+    monkeypatch.setattr(unmasking, "PIECE_MAX_KEYS", 2)
     monkeypatch.setattr(unmasking, "PIECE_ELEMENTS", 2048)
 
 

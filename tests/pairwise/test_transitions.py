@@ -268,11 +268,11 @@ def test_every_pair_outside_of_the_tables_is_refused_by_the_step_itself(mode: Mo
             row_of_server = SERVERS[mode][server.state]
             before = state_of(server)
             if cause in row_of_server:
-                server._enter(cause)
+                server._advance(cause)
                 assert server.state is row_of_server[cause]
                 continue
             with pytest.raises(secagg.LocalProtocolError):
-                server._enter(cause)
+                server._advance(cause)
             assert state_of(server) == before
             refused += 1
     listed = sum(len(row) for table in (CLIENTS[mode], SERVERS[mode]) for row in table.values())
