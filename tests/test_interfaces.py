@@ -1,4 +1,4 @@
-"""Drivers know two interfaces and no protocol: a protocol in which clients speak once is carried.
+"""Drivers know two interfaces and no protocol: another one, with its own phases, is carried.
 
 It protects nothing. A client sends its numbers in the clear, and the server adds them in a job.
 """
@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from secagg import (
+    Aborted,
     ClientMachine,
     Code,
     Completed,
@@ -31,11 +32,13 @@ from secagg.errors import SERVER
 from secagg.events import ClientEvent, ServerEvent
 from secagg.machine.jobs import JobBoard
 from secagg.machine.ownership import Owned, exclusive
-from secagg.simulate import Cohort
+from secagg.simulate import Cohort, Run
+
+REPEATED = -1  # an input that a client has given before
 
 
 class PlainClient(Owned):
-    """Is told to begin, sends its input, and is finished."""
+    """Greets, sends its input when it is asked for it, and is finished."""
 
     clipped = 0
 
@@ -50,11 +53,13 @@ class PlainClient(Owned):
 
     @exclusive
     def receive(self, data: bytes) -> Sequence[ClientEvent]:
-        self._last = [InputNeeded()]
+        self._last = [Send(SERVER, b"hello")] if data == b"begin" else [InputNeeded()]
         return self._last
 
     @exclusive
     def submit(self, values: np.ndarray, weight: int = 1) -> bytes:
+        if values[0] == REPEATED:
+            raise Aborted("has given this before", Code.REPEATED_CONTRIBUTION)
         payload = np.asarray(values, np.int64).tobytes()
         self.finished, self._last = True, [Send(SERVER, payload), Finished()]
         return payload
@@ -75,33 +80,42 @@ class Add:
 
 @dataclass
 class PlainServer:
-    """Has a single phase."""
+    """Has two phases, in another order than `Phase` has them: nothing may rest on that."""
 
     cohort: int
     session: bytes
     offer: bytes = b"offer"
-    phases: tuple[Phase, ...] = (Phase.MASKED_INPUT,)
+    phases: tuple[Phase, ...] = (Phase.UNMASK, Phase.MASKED_INPUT)
     phase: Phase | None = None
+    greeted: set[int] = field(default_factory=set)
     received: dict[int, bytes] = field(default_factory=dict)
     board: JobBoard = field(default_factory=JobBoard)
 
     @property
     def status(self) -> Status:
-        awaiting = tuple(party for party in range(self.cohort) if party not in self.received)
+        there = self.greeted if self.phase is Phase.UNMASK else self.received
+        awaiting = tuple(party for party in range(self.cohort) if party not in there)
         return Status(self.phase, awaiting, sum(map(len, self.received.values())), 0)
 
     def start(self) -> Sequence[ServerEvent]:
-        self.phase = Phase.MASKED_INPUT
-        begin = [Send(party, b"begin") for party in range(self.cohort)]
-        return [*begin, PhaseStarted(self.phase)]
+        return self._open(Phase.UNMASK, b"begin")
 
     def receive(self, party: int, data: bytes) -> Sequence[ServerEvent]:
-        self.received[party] = data
-        return [] if self.status.awaiting else self._add()
+        if self.phase is Phase.UNMASK:
+            self.greeted.add(party)
+        else:
+            self.received[party] = data
+        return [] if self.phase is None or self.status.awaiting else self.deadline(self.phase)
 
     def deadline(self, phase: Phase) -> Sequence[ServerEvent]:
+        if phase is Phase.UNMASK:
+            return self._open(Phase.MASKED_INPUT, b"give")
         late = [Dropped(party, "silent", Code.TIMEOUT) for party in self.status.awaiting]
-        return [*late, *self._add()]
+        self.phase = None
+        if not self.received:
+            return [*late, Failed("nobody came", Code.QUORUM)]
+        jobs = self.board.hand_out([Add(tuple(self.received.values()))])
+        return [*late, *(Work(job) for job in jobs)]
 
     def complete(self, job: Add, value: np.ndarray) -> Sequence[ServerEvent]:
         if not self.board.is_pending(job):
@@ -113,34 +127,57 @@ class PlainServer:
     def resend(self) -> Sequence[ServerEvent]:
         return [Work(job) for job in self.board.pending]
 
-    def _add(self) -> Sequence[ServerEvent]:
-        self.phase = None
-        if not self.received:
-            return [Failed("nobody came", Code.QUORUM)]
-        jobs = self.board.hand_out([Add(tuple(self.received.values()))])
-        return [Work(job) for job in jobs]
+    def _open(self, phase: Phase, payload: bytes) -> Sequence[ServerEvent]:
+        self.phase = phase
+        return [*(Send(party, payload) for party in range(self.cohort)), PhaseStarted(phase)]
 
 
-@pytest.mark.parametrize("gone", [(), (2,), (0, 1, 2)])
-def test_a_cohort_carries_any_protocol(gone: tuple[int, ...]) -> None:
-    """Sum, drops, costs, transcript and failure come out as those of the library's own protocol."""
+def played(gone: dict[int, Phase], absent: tuple[int, ...] = (), **inputs: int) -> Run:
+    """Plays three parties, of whom some vanish and some never were there."""
     session = secrets.token_bytes(16)
     server: ServerMachine = PlainServer(3, session)
-    clients: dict[int, ClientMachine] = {party: PlainClient(party, session) for party in range(3)}
-    inputs = {party: lambda party=party: (np.array([party, 1]), 1) for party in range(3)}
-    drops = dict.fromkeys(gone, Phase.MASKED_INPUT)
-    run = Cohort(server, clients, inputs, drops, keep_transcript=True).play()
+    there = [party for party in range(3) if party not in absent]
+    clients: dict[int, ClientMachine] = {party: PlainClient(party, session) for party in there}
+    values = {party: inputs.get(f"p{party}", party) for party in there}
+    given = {party: lambda party=party: (np.array([values[party], 1]), 1) for party in there}
+    run = Cohort(server, clients, given, gone, keep_transcript=True).play()
+    kept = [one.sender for one in run.transcript if one.phase is Phase.MASKED_INPUT]
+    finished = [party for party, client in clients.items() if client.finished]
+    assert [party for party in kept if party != SERVER] == finished
+    return run
+
+
+@pytest.mark.parametrize("phase", [Phase.UNMASK, Phase.MASKED_INPUT], ids=str)
+@pytest.mark.parametrize("gone", [(), (2,), (0, 1, 2)])
+def test_a_cohort_carries_any_protocol(gone: tuple[int, ...], phase: Phase) -> None:
+    """Sum, drops, costs, transcript and failure come out as those of the library's own protocol."""
+    run = played(dict.fromkeys(gone, phase))
     there = [party for party in range(3) if party not in gone]
-    assert list(run.cost) == [Phase.MASKED_INPUT]
+    assert list(run.cost) == [Phase.UNMASK, Phase.MASKED_INPUT]
     assert run.cost[Phase.MASKED_INPUT].clients == len(there)
-    assert [one.sender for one in run.transcript if one.receiver == SERVER] == there
-    assert {party for party, client in clients.items() if client.finished} == set(there)
+    assert run.cost[Phase.UNMASK].clients == (len(there) if phase is Phase.UNMASK else 3)
     if not there:
         assert (run.result, run.code) == (None, Code.QUORUM)
         return
     assert run.result is not None
     assert run.result.total.tolist() == [sum(there), len(there)]
     assert run.drop_codes == dict.fromkeys(gone, Code.TIMEOUT)
+
+
+def test_a_party_that_was_never_there() -> None:
+    """What the server sends to it is lost."""
+    run = played({}, absent=(1,))
+    assert run.result is not None
+    assert run.result.survivors == (0, 2)
+    assert list(run.bytes_down) == [0, 2]
+
+
+def test_a_client_that_refuses_to_give_its_input() -> None:
+    """As when its ledger has the contribution already: a refusal, and the others go on."""
+    run = played({}, p1=REPEATED)
+    assert run.refusal_codes == {1: Code.REPEATED_CONTRIBUTION}
+    assert run.result is not None
+    assert run.result.survivors == (0, 2)
 
 
 def test_jobs_of_another_machine_are_refused() -> None:

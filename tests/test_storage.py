@@ -15,6 +15,7 @@ from secagg import Code, Dropped, Mode, Phase, StorageError
 from secagg.errors import SERVER
 from secagg.machine.storage import (
     BYTES,
+    DROPPED,
     FLAG,
     NUMBER,
     SECRET,
@@ -50,7 +51,7 @@ WRITTEN: dict[str, tuple[Piece, object]] = {
     "parties": (parties(11), PartySet.of([0, 7, 10], 11)),
     "list": (list_of(TEXT), ["a", "", "b"]),
     "nested": (dict_of(dict_of(BYTES)), {3: {}, 1: {2: b"x"}}),
-    "dropped": (stored._DROPPED, Dropped(3, "no share keys in time", Code.TIMEOUT)),
+    "dropped": (DROPPED, Dropped(3, "no share keys in time", Code.TIMEOUT)),
 }
 
 
@@ -113,7 +114,7 @@ def test_names_that_this_version_does_not_know() -> None:
     """A state or a code of another version."""
     for piece, body in (
         (member_of(Phase), b"\xff"),
-        (stored._DROPPED, b"\0" * 4 + TEXT.write("reason") + TEXT.write("no_such_code")),
+        (DROPPED, b"\0" * 4 + TEXT.write("reason") + TEXT.write("no_such_code")),
         (TEXT, BYTES.write(b"\xff")),
     ):
         with refused(StorageError, Code.CORRUPT):

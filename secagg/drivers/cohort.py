@@ -29,8 +29,6 @@ from ..events import (
 from ..interfaces import ClientMachine, ServerMachine
 from .executors import run_jobs
 
-PHASE_ORDER: Final = tuple(Phase)
-
 
 class RoundFailedError(SecAggError):
     """The round ended without a sum; the code is that of `Failed`, and `run` has the details."""
@@ -204,7 +202,8 @@ class Cohort:
         sends = [event for event in events if isinstance(event, Send)]
         for send in sends:
             self.run.cost[self._phase].bytes_down += len(send.payload)
-            self.run.bytes_down[send.to] += len(send.payload)
+            if send.to in self.run.bytes_down:
+                self.run.bytes_down[send.to] += len(send.payload)
             if self._keep_transcript:
                 record = Record(self._phase, SERVER, send.to, send.payload)
                 self.run.transcript.append(record)
@@ -221,24 +220,31 @@ class Cohort:
             self._on_client(send.to, send.payload)
 
     def _on_client(self, party: int, payload: bytes) -> None:
-        drop = self._drops.get(party)
-        if drop is not None and PHASE_ORDER.index(drop) < PHASE_ORDER.index(self._phase):
+        client = self._clients.get(party)
+        if client is None or self._has_vanished(party):
             return
-        client = self._clients[party]
         try:
             with self._client_time():
                 events = client.receive(payload)
+            for event in events:
+                match event:
+                    case Send(_, answer):
+                        self._to_server(party, answer)
+                    case InputNeeded():
+                        self._submit(party, client)
+                    case Finished():
+                        pass
         except Aborted as error:
             self.run.refusals[party], self.run.refusal_codes[party] = error.reason, error.code
-            return
-        for event in events:
-            match event:
-                case Send(_, answer):
-                    self._to_server(party, answer)
-                case InputNeeded():
-                    self._submit(party, client)
-                case Finished():
-                    pass
+
+    def _has_vanished(self, party: int) -> bool:
+        """Returns whether a party vanished in an earlier phase than this one."""
+        drop, phases = self._drops.get(party), self._server.phases
+        if drop is None:
+            return False
+        # A phase that this round does not have counts as over once a later one begins.
+        order = phases if drop in phases else tuple(Phase)
+        return order.index(drop) < order.index(self._phase)
 
     def _submit(self, party: int, client: ClientMachine) -> None:
         if self._drops.get(party) is self._phase:

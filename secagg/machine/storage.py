@@ -8,8 +8,11 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Final, Generic, TypeVar
 
+from ..arithmetic.binding import Vector
+from ..arithmetic.field import Field
 from ..codes import Code
 from ..errors import DecodeError, StorageError
+from ..events import Dropped
 from ..primitives.secret import Secret
 from .wire import PartySet, Reader, bitmap, u8, u32, u64
 
@@ -92,6 +95,34 @@ def dict_of(item: Piece[T]) -> Piece[dict[int, T]]:
     return Piece(
         write, lambda reader: {reader.u32(): item.read(reader) for _ in range(reader.u32())}
     )
+
+
+def vector_of(field: Field) -> Piece[Vector]:
+    """Returns the piece for a vector of elements of a field."""
+
+    def read(reader: Reader) -> Vector:
+        size = reader.u64()
+        packed = reader.take(field.packed_bytes(size))  # before memory is taken for a wrong size
+        return field.unpack_add(field.zeros(size), packed)
+
+    return Piece(lambda vector: u64(vector.size) + field.pack(vector), read)
+
+
+_CODES: Final = {code.value: code for code in Code}
+
+
+def _read_dropped(reader: Reader) -> Dropped:
+    party, reason, name = reader.u32(), TEXT.read(reader), TEXT.read(reader)
+    code = _CODES.get(name)
+    if code is None:
+        raise reader.error(f"there is no code {name!r}")
+    return Dropped(party, reason, code)
+
+
+DROPPED: Final[Piece[Dropped]] = Piece(
+    lambda dropped: u32(dropped.party) + TEXT.write(dropped.reason) + TEXT.write(dropped.code),
+    _read_dropped,
+)
 
 
 def write_attributes(table: Table, value: object) -> bytes:

@@ -25,7 +25,7 @@ from ..identity.identity import Identity
 from ..ledger.ledger import Ledger
 from ..machine.claims import claim_contribution, claim_resumption, require_ledger
 from ..machine.ownership import Owned, exclusive, fails_if_interrupted
-from ..machine.wire import MessageType, open_message
+from ..machine.wire import open_message
 from ..params.checks import require_int
 from ..params.mode import Mode
 from ..params.params import Params, Round
@@ -39,7 +39,7 @@ from .client_steps import ClientSteps
 from .memory import ClientMemory
 from .messages import AdvertiseKeys, PublicKeys
 from .stored import StoredClient, open_client, seal_client
-from .transitions import CLIENT, Call, ClientState, Input, accepts, next_state
+from .transitions import CLIENT, Call, ClientState, Input, message_due, next_state
 
 _log: Final = logging.getLogger("secagg")
 _DEFAULT_POLICY: Final = Policy()
@@ -199,13 +199,7 @@ class Client(Owned):
         memory = self._memory
         if memory.accepted.get(kind) == digest:
             return self._last_reply() if kind == memory.latest else []
-        cause = next((known for known in self._table[self.state] if known == kind), None)
-        if not isinstance(cause, MessageType):
-            raise RemoteProtocolError(
-                SERVER,
-                f"message of type {kind:#04x} is not possible while {self.state.value}",
-                Code.OUT_OF_ORDER if accepts(self._table, kind) else Code.MALFORMED,
-            )
+        cause = message_due(self._table, self.state, kind, SERVER)
         with fails_if_interrupted(
             self._end_round, harmless=(Aborted, RemoteProtocolError, LocalProtocolError)
         ):

@@ -32,14 +32,14 @@ from ..ledger.ledger import Ledger
 from ..machine.claims import claim_survivor_set, require_ledger
 from ..machine.jobs import JobBoard
 from ..machine.ownership import Owned, exclusive, fails_if_interrupted
-from ..machine.wire import MessageType, open_message
+from ..machine.wire import open_message
 from ..params.params import Round
+from ..sharing.recovery import RecoveryError
 from .authentication import for_server
 from .memory import ServerMemory
-from .recovery import RecoveryError
 from .server_steps import AWAITED, ServerSteps
 from .stored import StoredServer, open_server, seal_server
-from .transitions import PHASES, SERVER, Call, Input, ServerState, accepts, next_state
+from .transitions import PHASES, SERVER, Call, Input, ServerState, message_due, next_state
 from .unmasking import Unmasking
 
 _log: Final = logging.getLogger("secagg")
@@ -193,13 +193,7 @@ class Server(Owned):
             raise RemoteProtocolError(
                 party, f"was dropped: {memory.dropped[party].reason}", Code.DROPPED
             )
-        cause = next((known for known in self._table[self.state] if known == kind), None)
-        if not isinstance(cause, MessageType) or party not in self._awaiting:
-            raise RemoteProtocolError(
-                party,
-                f"message of type {kind:#04x} is not possible while {self.state.value}",
-                Code.OUT_OF_ORDER if accepts(self._table, kind) else Code.MALFORMED,
-            )
+        cause = message_due(self._table, self.state, kind, party, party in self._awaiting)
         with self._fails_if_interrupted():
             dropped = self._steps.take(cause, party, reader)
             memory.received += reader.size

@@ -5,18 +5,15 @@ from typing import Final
 
 import numpy as np
 
-from ..arithmetic.binding import Vector
 from ..arithmetic.field import Field
-from ..codes import Code
 from ..errors import SERVER
-from ..events import Dropped
 from ..machine.sealing import Sealer
 from ..machine.storage import (
     BYTES,
+    DROPPED,
     FLAG,
     NUMBER,
     SECRET,
-    TEXT,
     Piece,
     Table,
     ascending_parties,
@@ -26,9 +23,10 @@ from ..machine.storage import (
     parties,
     read_attributes,
     read_whole,
+    vector_of,
     write_attributes,
 )
-from ..machine.wire import Reader, u32
+from ..machine.wire import Reader
 from ..params.params import Params, Round
 from ..sharing.shamir import LIMBS, Shares
 from .memory import ClientMemory, ServerMemory
@@ -154,7 +152,7 @@ def _client_memory(params: Params) -> Table:
 def _server_memory(params: Params) -> Table:
     return {
         "expected": ascending_parties(params.cohort),
-        "total": _vector(Field(params.field_bits)),
+        "total": vector_of(Field(params.field_bits)),
         "accepted": dict_of(dict_of(BYTES)),
         "state": member_of(ServerState),
         "received": NUMBER,
@@ -162,7 +160,7 @@ def _server_memory(params: Params) -> Table:
         "h1": BYTES,
         "h2": BYTES,
         "h3": BYTES,
-        "dropped": dict_of(_DROPPED),
+        "dropped": dict_of(DROPPED),
         "roster": dict_of(_entry(params)),
         "shares": dict_of(_SHARE_KEYS),
         "commitments": dict_of(BYTES),
@@ -189,33 +187,6 @@ def _read_row(reader: Reader) -> Shares:
 
 _BOTH_SHARES: Final[Piece[Shares]] = Piece(lambda row: row.astype(_ROW).tobytes(), _read_row)
 
-
-def _vector(field: Field) -> Piece[Vector]:
-    def read(reader: Reader) -> Vector:
-        size = reader.u64()
-        packed = reader.take(
-            field.packed_bytes(size)
-        )  # fails before memory is allocated for a wrong size
-        return field.unpack_add(field.zeros(size), packed)
-
-    return Piece(lambda vector: NUMBER.write(vector.size) + field.pack(vector), read)
-
-
-_CODES: Final = {code.value: code for code in Code}
-
-
-def _read_dropped(reader: Reader) -> Dropped:
-    party, reason, name = reader.u32(), TEXT.read(reader), TEXT.read(reader)
-    code = _CODES.get(name)
-    if code is None:
-        raise reader.error(f"there is no code {name!r}")
-    return Dropped(party, reason, code)
-
-
-_DROPPED: Final[Piece[Dropped]] = Piece(
-    lambda dropped: u32(dropped.party) + TEXT.write(dropped.reason) + TEXT.write(dropped.code),
-    _read_dropped,
-)
 
 _SEALED: Final = dict_of(BYTES)
 _SHARE_KEYS: Final[Piece[ShareKeys]] = Piece(

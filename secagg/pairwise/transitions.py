@@ -8,7 +8,7 @@ from enum import Enum
 from typing import Final, TypeVar
 
 from ..codes import Code
-from ..errors import LocalProtocolError
+from ..errors import LocalProtocolError, RemoteProtocolError
 from ..events import Phase
 from ..machine.wire import MessageType
 from ..params.mode import Mode
@@ -175,9 +175,32 @@ def next_state(table: Mapping[State, Mapping[Input, State]], state: State, cause
     return table[state][cause]
 
 
-def accepts(table: Mapping[State, Mapping[Input, State]], kind: int) -> bool:
-    """Returns whether any state of the table accepts a message of this type."""
-    return any(kind in row for row in table.values())
+def message_due(
+    table: Mapping[State, Mapping[Input, State]],
+    state: State,
+    kind: int,
+    party: int,
+    expected: bool = True,
+) -> MessageType:
+    """Returns the type of a message that may come in a state.
+
+    Args:
+        kind: the type byte of the message.
+        party: its sender.
+        expected: whether a message of this sender is still expected.
+
+    Raises:
+        RemoteProtocolError: no such message may come now; the code tells whether one ever may.
+    """
+    due = next((known for known in table[state] if known == kind), None)
+    if not expected or not isinstance(due, MessageType):
+        ever = any(kind in row for row in table.values())
+        raise RemoteProtocolError(
+            party,
+            f"message of type {kind:#04x} is not possible while {state.value}",
+            Code.OUT_OF_ORDER if ever else Code.MALFORMED,
+        )
+    return due
 
 
 def diagram(table: Mapping[State, Mapping[Input, State]]) -> str:

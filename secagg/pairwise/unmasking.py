@@ -10,34 +10,19 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-import numpy as np
-
 from ..arithmetic.binding import Vector
 from ..arithmetic.field import KEY_BYTES, Field
-from ..arithmetic.generators import Generator
 from ..codes import Code
 from ..errors import RangeError
 from ..events import Job
+from ..machine.expansion import ExpandJob, SignedKeys, cut_masks, ranges
 from ..params.params import Params
 from . import derivation
 from .messages import PublicKeys
 from .recovery import Seeds
 
-# Mask elements, and key agreements, per job: each takes some milliseconds.
-PIECE_ELEMENTS: Final = 2**24
+# Key agreements per job: they take some milliseconds.
 PIECE_AGREEMENTS: Final = 256
-# Keys per job. With fewer, results that come back are larger than the keys that are sent; with
-# more, all masks of a short vector would be a single job.
-PIECE_MIN_KEYS: Final = 1024
-PIECE_MAX_KEYS: Final = 4096
-
-
-@dataclass(frozen=True, slots=True)
-class SignedKeys:
-    """Mask keys, and the signs with which their masks were added to the sum."""
-
-    keys: tuple[bytes, ...] = field(repr=False)
-    signs: tuple[int, ...] = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -88,41 +73,6 @@ class AgreeJob:
         return tuple(derivation.pairwise_sign(peer, party) for party, peer in self.pairs)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class ExpandJob:
-    """Computes the sum of masks over one range of the vector, to subtract from the masked sum."""
-
-    masks: SignedKeys
-    bits: int
-    generator: Generator
-    start: int
-    length: int
-
-    def run(self) -> Vector:
-        """Computes the signed sum of the masks, elements start .. start + length - 1.
-
-        It uses one thread: the executor decides how many jobs run at the same time.
-        """
-        whole = Field(self.bits)
-        return whole.accumulate(
-            whole.zeros(self.length),
-            self.masks.keys,
-            self.masks.signs,
-            self.generator,
-            self.start,
-            threads=1,
-        )
-
-    def checked(self, value: object) -> Vector:
-        """Returns the value if it has the shape of a result; raises RangeError otherwise."""
-        if not isinstance(value, np.ndarray) or value.shape != (self.length,):
-            raise RangeError(
-                f"the value of this ExpandJob must be an array of {self.length} elements",
-                Code.ARGUMENT,
-            )
-        return value
-
-
 def _tuple_of(kind: type, value: object) -> bool:
     """Returns whether this is a plain tuple of plain values of that type.
 
@@ -145,7 +95,7 @@ def cut_agreements(
         h1, roster: of the round.
     """
     pairs = [(party, peer) for party in secrets for peer in peers[party]]
-    for first, last in _ranges(len(pairs), PIECE_AGREEMENTS):
+    for first, last in ranges(len(pairs), PIECE_AGREEMENTS):
         some = tuple(pairs[first:last])
         vanished = {party for party, _ in some}
         yield AgreeJob(
@@ -154,23 +104,6 @@ def cut_agreements(
             {party: secrets[party] for party in vanished},
             {party: roster[party].mask for party in vanished.union(peer for _, peer in some)},
         )
-
-
-def cut_masks(masks: SignedKeys, params: Params) -> Iterator[ExpandJob]:
-    """Cuts the expansion of many masks into jobs of bounded size."""
-    count, length = len(masks.keys), params.vector_length
-    most = min(max(PIECE_ELEMENTS // length, PIECE_MIN_KEYS), PIECE_MAX_KEYS)
-    for first, last in _ranges(count, most):
-        some = SignedKeys(masks.keys[first:last], masks.signs[first:last])
-        for start, stop in _ranges(length, max(PIECE_ELEMENTS // (last - first), 1024)):
-            yield ExpandJob(some, params.field_bits, params.suite.generator, start, stop - start)
-
-
-def _ranges(count: int, most: int) -> Iterator[tuple[int, int]]:
-    """Cuts 0 .. count into as few ranges of at most `most` as possible, of nearly equal size."""
-    pieces = -(-count // most)
-    for piece in range(pieces):
-        yield count * piece // pieces, count * (piece + 1) // pieces
 
 
 class Unmasking:
@@ -231,4 +164,6 @@ class Unmasking:
             tuple(sign for some in self._masks for sign in some.signs),
         )
         self._masks.clear()
-        return list(cut_masks(masks, self._params))
+        params = self._params
+        bits, generator = params.field_bits, params.suite.generator
+        return list(cut_masks(masks, bits, generator, params.vector_length))

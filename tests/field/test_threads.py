@@ -21,7 +21,7 @@ from support import every_cipher, implementations
 
 from secagg import Code, Field, ParameterError, RangeError, Suite
 from secagg.arithmetic.threads import VARIABLE, default_threads
-from secagg.pairwise.unmasking import ExpandJob, SignedKeys
+from secagg.machine.expansion import ExpandJob, SignedKeys
 
 COUNTS = (1, 2, 3, 7)
 LANES = (31, 61)

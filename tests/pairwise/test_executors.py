@@ -24,9 +24,10 @@ from refusals import refused
 import secagg
 from secagg import Code, Integers, Mode, ParameterError, Params, Phase, Send, Server, Work, run_jobs
 from secagg.drivers.executors import ATTEMPTS
+from secagg.machine import expansion
+from secagg.machine.expansion import ExpandJob, SignedKeys
 from secagg.pairwise import unmasking
 from secagg.pairwise.transitions import ServerState
-from secagg.pairwise.unmasking import ExpandJob, SignedKeys
 
 COHORT, GONE, LENGTH = 8, (1, 4), 3000
 STAYED = tuple(party for party in range(COHORT) if party not in GONE)
@@ -39,8 +40,8 @@ either_mode = pytest.mark.parametrize("mode", MODES, ids=str)
 def _small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     """Many jobs: of four agreements, of two masks and 1000 elements."""
     monkeypatch.setattr(unmasking, "PIECE_AGREEMENTS", 4)
-    monkeypatch.setattr(unmasking, "PIECE_MAX_KEYS", 2)
-    monkeypatch.setattr(unmasking, "PIECE_ELEMENTS", 2048)
+    monkeypatch.setattr(expansion, "PIECE_MAX_KEYS", 2)
+    monkeypatch.setattr(expansion, "PIECE_ELEMENTS", 2048)
 
 
 @pytest.fixture(scope="module")

@@ -10,9 +10,11 @@ from hypothesis import strategies as st
 
 from secagg import Integers, Params
 from secagg.arithmetic.field import Field
-from secagg.pairwise import unmasking
+from secagg.arithmetic.generators import Generator
+from secagg.machine import expansion
+from secagg.machine.expansion import SignedKeys, cut_masks
 from secagg.pairwise.messages import PublicKeys
-from secagg.pairwise.unmasking import SignedKeys, cut_agreements, cut_masks
+from secagg.pairwise.unmasking import cut_agreements
 
 H1 = bytes(32)
 
@@ -25,6 +27,11 @@ def key(number: int) -> bytes:
 def params(length: int) -> Params:
     """A round of vectors of this length."""
     return Params(4, length, Integers(-1000, 1000), threshold=3)
+
+
+def shape_of(agreed: Params) -> tuple[int, Generator, int]:
+    """What the expansion of a round's masks depends on: bits, generator, length."""
+    return agreed.field_bits, agreed.suite.generator, agreed.vector_length
 
 
 def masks(count: int) -> SignedKeys:
@@ -47,10 +54,10 @@ def test_every_mask_is_expanded_once(
     signs = dict(zip(whole.keys, whole.signs, strict=True))
     seen = {name: np.zeros(length, int) for name in whole.keys}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(unmasking, "PIECE_ELEMENTS", elements)
-        patch.setattr(unmasking, "PIECE_MIN_KEYS", least)
-        patch.setattr(unmasking, "PIECE_MAX_KEYS", most)
-        for job in cut_masks(whole, params(length)):
+        patch.setattr(expansion, "PIECE_ELEMENTS", elements)
+        patch.setattr(expansion, "PIECE_MIN_KEYS", least)
+        patch.setattr(expansion, "PIECE_MAX_KEYS", most)
+        for job in cut_masks(whole, *shape_of(params(length))):
             assert 0 < len(job.masks.keys) <= most
             assert 0 < job.length <= max(elements // len(job.masks.keys), 1024)
             for name, sign in zip(job.masks.keys, job.masks.signs, strict=True):
@@ -73,7 +80,7 @@ def test_every_mask_is_expanded_once(
 )
 def test_pieces_are_alike(count: int, length: int, pieces: int) -> None:
     """So many as the work fills, within two parts in a hundred of each other, none too small."""
-    jobs = list(cut_masks(masks(count), params(length)))
+    jobs = list(cut_masks(masks(count), *shape_of(params(length))))
     sizes = [len(job.masks.keys) * job.length for job in jobs]
     assert len(jobs) == pieces
     assert max(sizes) <= 1.02 * min(sizes)
@@ -84,7 +91,7 @@ def test_pieces_are_alike(count: int, length: int, pieces: int) -> None:
 def test_an_expansion_is_small_on_its_way() -> None:
     """Out go keys, back comes a range: less than half a megabyte, whatever the round's size."""
     for count, length in ((91_000, 100_000), (57_000, 10_000), (100_000, 100)):
-        job = next(cut_masks(masks(count), params(length)))
+        job = next(cut_masks(masks(count), *shape_of(params(length))))
         assert len(pickle.dumps(job)) < 200_000
         assert job.length * 8 <= 262_144
 
@@ -97,9 +104,9 @@ def test_pieces_add_up() -> None:
     total = field.zeros(form.vector_length)
     field.accumulate(total, whole.keys, whole.signs, form.suite.generator)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(unmasking, "PIECE_MAX_KEYS", 3)
-        patch.setattr(unmasking, "PIECE_ELEMENTS", 3 * 1024)
-        jobs = list(cut_masks(whole, form))
+        patch.setattr(expansion, "PIECE_MAX_KEYS", 3)
+        patch.setattr(expansion, "PIECE_ELEMENTS", 3 * 1024)
+        jobs = list(cut_masks(whole, *shape_of(form)))
     assert [len(job.masks.keys) for job in jobs] == [2] * 8 + [3] * 5
     sums = field.zeros(form.vector_length)
     for job in jobs:

@@ -234,7 +234,8 @@ def late_inputs(patch: Patch) -> None:
     row = {**SERVER_TABLE[ServerState.UNMASK]}
     row[MessageType.MASKED_INPUT] = ServerState.UNMASK
     patch.setitem(SERVER_TABLE, ServerState.UNMASK, row)
-    disarm(patch, Server.receive, Code.DROPPED, Code.OUT_OF_ORDER)
+    disarm(patch, Server.receive, Code.DROPPED)
+    disarm(patch, transitions.message_due, Code.OUT_OF_ORDER)
 
 
 def any_deadline(patch: Patch) -> None:
@@ -256,11 +257,9 @@ def any_mask_seed(patch: Patch) -> None:
 def _accept_if(patch: Patch, blindly: Callable[[bool], bool]) -> None:
     true = recovery._acceptance
 
-    def acceptance(
-        dealers: list[int], alive: set[int], *rest: object
-    ) -> Callable[[int, bytes], bool]:
-        accept = true(dealers, alive, *rest)  # type: ignore[arg-type]
-        return lambda number, seed: blindly(dealers[number] in alive) or accept(number, seed)
+    def acceptance(alive: set[int], *rest: object) -> Callable[[int, bytes], bool]:
+        accept = true(alive, *rest)  # type: ignore[arg-type]
+        return lambda dealer, seed: blindly(dealer in alive) or accept(dealer, seed)
 
     patch.setattr(recovery, "_acceptance", acceptance)
     # A random seed mostly has a limb that is too wide; that alone must not be the defence.
@@ -387,7 +386,8 @@ DEFENCES = [
     Defence("index in the checksum", checksum_without_index, "input_of_another_party",
             "a wrong sum"),
     Defence("one message a step, both layers",
-            guard(Server.receive, Code.EQUIVOCATION, Code.OUT_OF_ORDER),
+            both(guard(Server.receive, Code.EQUIVOCATION),
+                 guard(transitions.message_due, Code.OUT_OF_ORDER)),
             "two_inputs", "a wrong sum"),
     Defence("late inputs, all layers", late_inputs, "late_input", "a wrong sum"),
     Defence("deadline names its phase", any_deadline, "stale_deadline",
@@ -401,8 +401,8 @@ DEFENCES = [
     Defence("correction of shares", no_correction, "junk_share_to_spare", "the round failed"),
     Defence("shares of U2 only", guard(ServerSteps.on_unmask, Code.FOREIGN_SHARE),
             "shares_of_outsiders", "a share of a party that did not share"),
-    Defence("dropped parties stay out, both layers", guard(Server.receive, Code.DROPPED,
-            Code.OUT_OF_ORDER),
+    Defence("dropped parties stay out, both layers", both(guard(Server.receive, Code.DROPPED),
+            guard(transitions.message_due, Code.OUT_OF_ORDER)),
             "dropped_party_goes_on", "came back"),
     Defence("server's quorum", guard(ServerSteps.why_failed, Code.QUORUM),
             "too_few_for_the_quorum", "was announced"),

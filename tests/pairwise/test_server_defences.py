@@ -35,11 +35,12 @@ from refusals import refused
 
 import secagg
 from secagg import Client, Code, Params, Phase, Policy, Server
+from secagg.machine.expansion import ExpandJob, SignedKeys
 from secagg.machine.wire import MessageType
 from secagg.pairwise import unmasking
 from secagg.pairwise.messages import AdvertiseKeys, PublicKeys
 from secagg.pairwise.transitions import ServerState
-from secagg.pairwise.unmasking import AgreeJob, ExpandJob, SignedKeys
+from secagg.pairwise.unmasking import AgreeJob
 
 EARLIER = {
     Phase.ADVERTISE_KEYS: MessageType.ADVERTISE_KEYS,

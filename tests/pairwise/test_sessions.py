@@ -330,7 +330,7 @@ def test_a_server_takes_messages_from_many_threads(
 
     One vanishes, and jobs are small, so that there are many of both kinds.
     """
-    monkeypatch.setattr("secagg.pairwise.unmasking.PIECE_MAX_KEYS", 1)
+    monkeypatch.setattr("secagg.machine.expansion.PIECE_MAX_KEYS", 1)
     stepped = SteppedRound(integers(8, threshold=6, mode=mode))
     messages = stepped.advertise()
     over = threading.Event()
