@@ -20,6 +20,7 @@ from .errors import ParameterError
 from .events import Phase, Randomness
 from .identity.directory import Directory
 from .identity.identity import Identity
+from .interfaces import ClientMachine, ServerMachine
 from .ledger.ledger import MemoryLedger
 from .pairwise.client import Client
 from .pairwise.server import Server
@@ -124,26 +125,11 @@ def secure_sum(
         mode=mode,
         degree=degree,
     )
-    agreed = params.round()
-    identities, directory = introduce(len(updates)) if mode == Mode.MALICIOUS else ([], None)
-    ledger = MemoryLedger() if mode == Mode.MALICIOUS else None
-    clients = {
-        party: Client(
-            agreed,
-            party,
-            policy or Policy(),
-            random(party) if random else os.urandom,
-            identity=identities[party] if identities else None,
-            directory=directory,
-            ledger=ledger,
-        )
-        for party in range(len(updates))
-    }
+    server, clients = _machines(params, policy or Policy(), random)
     inputs = {
         party: _constant(vector, 1 if weights is None else weights[party])
         for party, vector in enumerate(vectors)
     }
-    server = Server(agreed, directory)
     cohort = Cohort(server, clients, inputs, drops, keep_transcript=True, executor=executor)
     run = cohort.play()
     if run.result is None:
@@ -158,6 +144,29 @@ def secure_sum(
         run=run,
         params=params,
     )
+
+
+def _machines(
+    params: Params, policy: Policy, random: Callable[[int], Randomness] | None
+) -> tuple[ServerMachine, dict[int, ClientMachine]]:
+    """Sets up the protocol: the server of a new round, and its clients by index."""
+    agreed = params.round()
+    malicious = params.mode == Mode.MALICIOUS
+    identities, directory = introduce(params.cohort) if malicious else ([], None)
+    ledger = MemoryLedger() if malicious else None
+    clients: dict[int, ClientMachine] = {
+        party: Client(
+            agreed,
+            party,
+            policy,
+            random(party) if random else os.urandom,
+            identity=identities[party] if malicious else None,
+            directory=directory,
+            ledger=ledger,
+        )
+        for party in range(params.cohort)
+    }
+    return Server(agreed, directory), clients
 
 
 def introduce(cohort: int) -> tuple[list[Identity], Directory]:
