@@ -1,5 +1,5 @@
 /* AES-256-CTR (FIPS 197, SP 800-38A) with the cryptographic extension of ARMv8, eight blocks
- * at a time: enough to cover the latency of a round. */
+ * at a time, which hides the latency of a round. */
 #include "kernels.h"
 
 #if defined(__aarch64__)
@@ -7,7 +7,7 @@
 #if defined(__clang__)
 #pragma clang attribute push(__attribute__((target("aes"))), apply_to = function)
 #if !defined(__ARM_FEATURE_AES)
-#define __ARM_FEATURE_AES 1 /* before version 16 arm_neon.h asks for it */
+#define __ARM_FEATURE_AES 1 /* arm_neon.h of Clang before 16 needs it */
 #endif
 #else
 #pragma GCC target("+crypto")

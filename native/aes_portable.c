@@ -1,16 +1,16 @@
 /* AES-256-CTR (FIPS 197, SP 800-38A) without tables, and without a branch or an index that
  * depends on the key: eight blocks at a time, bitsliced.
  *
- * The state of eight blocks is eight vectors of 16 bytes, one a bit: bit j of byte 4r + c of
- * plane i is bit i of the byte in row r, column c of block j. A row is then a 32-bit lane, so
- * that ShiftRows rotates lanes and MixColumns moves whole lanes. */
+ * The state of eight blocks is eight vectors of 16 bytes ("planes"), one per bit: bit j of byte
+ * 4r + c of plane i is bit i of the byte in row r, column c of block j. A row is then a 32-bit
+ * lane, so ShiftRows rotates within lanes and MixColumns moves whole lanes. */
 #include "kernels.h"
 #include "vector.h"
 
 enum { ROUNDS = 14, KEY_WORDS = 8, BLOCK = 16, BLOCKS = 8 };
 
-/* A schedule holds the round keys, each a block with rows and columns exchanged. As planes
- * they would not fit: every call slices them anew. */
+/* A schedule holds the round keys as blocks with rows and columns exchanged. They would not fit
+ * as planes, so every call converts them again. */
 _Static_assert((ROUNDS + 1) * BLOCK <= SA_SCHEDULE_BYTES, "the schedule must fit");
 
 typedef struct {
@@ -20,7 +20,7 @@ typedef struct {
 typedef sa_v4 plane;
 #include "aes_sbox.h"
 
-/* Byte r + 4c to byte 4r + c, and back: two perfect shuffles make a transposition. */
+/* Moves byte r + 4c to byte 4r + c, and back: two perfect shuffles are a transposition. */
 static inline sa_v4 exchange_rows_columns(sa_v4 v)
 {
     sa_v16x8 x = (sa_v16x8)v;
@@ -36,7 +36,7 @@ static inline void swap_bits(sa_v4 *a, sa_v4 *b, uint32_t mask, uint32_t shift)
     *a ^= t << shift;
 }
 
-/* Blocks to planes, and back: transposes the 8 x 8 bit matrix at each byte position. */
+/* Converts blocks to planes, and back: transposes the 8 x 8 bit matrix at each byte position. */
 static inline void transpose_bits(sa_v4 q[8])
 {
     for (int i = 0; i < 8; i += 2)
@@ -48,7 +48,7 @@ static inline void transpose_bits(sa_v4 q[8])
         swap_bits(&q[i], &q[i + 4], 0x0f0f0f0fu, 4);
 }
 
-/* Row r moves r columns left. */
+/* ShiftRows: row r moves r columns left. */
 static inline sa_v4 shift_row(sa_v4 v)
 {
     const sa_v4 odd = {0, ~0u, 0, ~0u};
@@ -57,7 +57,7 @@ static inline sa_v4 shift_row(sa_v4 v)
     return (x ^ y) | (y >> 8) | (y << 24);
 }
 
-/* Row r becomes 2 (a_r + a_r+1) + a_r+1 + (a_r+2 + a_r+3), over planes. */
+/* MixColumns: row r becomes 2 (a_r + a_r+1) + a_r+1 + (a_r+2 + a_r+3), over planes. */
 static inline void mix_columns(sa_v4 q[8])
 {
     sa_v4 pair[8], rest[8];
@@ -66,7 +66,7 @@ static inline void mix_columns(sa_v4 q[8])
         pair[i] = q[i] ^ below;
         rest[i] = below ^ SA_SHUFFLE(sa_v4, pair[i], pair[i], 2, 3, 0, 1);
     }
-    /* Doubling is a move of planes, and x^8 = x^4 + x^3 + x + 1. */
+    /* Doubling moves each plane up by one; x^8 = x^4 + x^3 + x + 1. */
     q[0] = rest[0] ^ pair[7];
     for (int i = 1; i < 8; i++)
         q[i] = rest[i] ^ pair[i - 1];
@@ -81,7 +81,7 @@ static inline void add_round_key(sa_v4 q[8], const sa_v4 key[8])
         q[i] ^= key[i];
 }
 
-/* The S-box of the four bytes of a word, each plane holding one bit a byte. */
+/* The S-box of the four bytes of a word; each plane holds one bit per byte. */
 static uint32_t sub_word(uint32_t word)
 {
     const uint32_t ones = 0x01010101u;
@@ -116,8 +116,8 @@ static void schedule(sa_schedule *to, const uint8_t key[32])
     sa_wipe(w, sizeof w);
 }
 
-/* Round keys as planes: a byte is 0 or 255. All but the first take in the 0x63 that sub_bytes
- * leaves out: ShiftRows and MixColumns keep a state whose bytes are all equal. */
+/* Round keys as planes, whose bytes are 0 or 255. All but the first include the 0x63 that
+ * sub_bytes leaves out: ShiftRows and MixColumns do not change a state of equal bytes. */
 static inline void slice_round_keys(aes_keys *to, const sa_schedule *from)
 {
     for (int round = 0; round <= ROUNDS; round++) {

@@ -1,5 +1,5 @@
 /* AES-256-CTR (FIPS 197, SP 800-38A) with the AES instructions of x86, eight blocks at a
- * time: enough to cover the latency of a round. */
+ * time, which hides the latency of a round. */
 #include "kernels.h"
 
 #if defined(__x86_64__)
@@ -15,8 +15,8 @@
 
 enum { ROUNDS = 14, BLOCK = 16, BLOCKS = 8 };
 
-/* One more half of the FIPS 197 key expansion: each word xors the one before it and the one
- * eight before; `word` holds in every lane what the first of them takes. */
+/* Four words of the FIPS 197 key expansion: each is the xor of the word before it and the word
+ * eight before it; every lane of `word` holds what is xored into the first of the four. */
 static inline __m128i extend(__m128i previous, __m128i word)
 {
     previous = _mm_xor_si128(previous, _mm_slli_si128(previous, 4));

@@ -1,5 +1,5 @@
 /* AES-256-CTR (FIPS 197, SP 800-38A) with the vector AES instructions of x86 on 512-bit
- * registers, four blocks a register. */
+ * registers, four blocks per register. */
 #include "kernels.h"
 
 #if defined(__x86_64__)
@@ -21,12 +21,12 @@
 
 enum { ROUNDS = 14, BLOCK = 16, VECTOR_BLOCKS = SA_VECTOR / BLOCK };
 
-/* Vectors that go through a round together, and the half of the rounds that they do in one go. */
+/* Vectors that go through a round together, and half the number of rounds. */
 enum { GROUP = 4, GROUP_BLOCKS = GROUP * VECTOR_BLOCKS, HALF = ROUNDS / 2 };
 
 extern const sa_cipher_kernel sa_aes_aesni;
 
-/* Round keys are kept as AES-NI does: loading them to every lane is one instruction. */
+/* Round keys are stored as for AES-NI: one instruction loads one into every lane. */
 static void schedule(sa_schedule *to, const uint8_t key[32]) { sa_aes_aesni.schedule(to, key); }
 
 SA_INLINE void load_keys(__m512i keys[ROUNDS + 1], const sa_schedule *from)
@@ -55,7 +55,7 @@ SA_INLINE __m512i round_of(__m512i v, int round, const __m512i keys[ROUNDS + 1])
                           : _mm512_aesenclast_epi128(v, keys[round]);
 }
 
-/* What becomes of the keystream: stored, or added to what is there, or taken from it. */
+/* What is done with the keystream: it is stored, or added to or subtracted from the output. */
 enum sink { STORE, ADD, SUBTRACT };
 
 SA_INLINE void put(uint8_t *out, __m512i v, sa_mask *mask, int lane, enum sink sink)
@@ -66,9 +66,10 @@ SA_INLINE void put(uint8_t *out, __m512i v, sa_mask *mask, int lane, enum sink s
     _mm512_storeu_si512(out, v);
 }
 
-/* Half of the rounds: the first one for `fresh`, the second one for `begun`; in between `done`,
- * which has all of them, is put at `out`. Each may be null. The unit that does the rounds takes one
- * vector a cycle and each takes four: two groups keep it busy while others add. */
+/* Does half of the rounds: the first half for `fresh` and the second half for `begun`. Meanwhile
+ * `done`, which has had all rounds, is put at `out`. Each may be null. The AES unit starts one
+ * vector per cycle and takes four cycles for each: two groups keep it busy while other units
+ * add. */
 SA_INLINE void half(__m512i *fresh, __m512i *begun, const __m512i *done, uint8_t *out,
                     const __m512i keys[ROUNDS + 1], sa_mask *mask, int lane, enum sink sink)
 {
@@ -96,8 +97,8 @@ SA_INLINE void copy(__m512i *to, const __m512i *from)
         to[i] = from[i];
 }
 
-/* The blocks of a group before the first round. Their number divides `counter`, so that they
- * differ in bits of the last byte alone. */
+/* The blocks of a group before the first round. `counter` is a multiple of their number, so that
+ * they differ in bits of the last byte only. */
 SA_INLINE void begin(__m512i *group, __m512i zero, uint64_t counter)
 {
     const __m512i four = _mm512_maskz_set1_epi64(0xaa, 4ll << 56);

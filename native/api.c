@@ -43,7 +43,7 @@ int sa_modulus(uint64_t *p, int bits)
 
 static int is_finite(double x) { return sa_quantize()->finite_f64(&x, 1); }
 
-/* Keystream words 0, 1, ... in chunks. */
+/* Keystream words 0, 1, ..., made in chunks. */
 typedef struct {
     const sa_cipher_kernel *cipher;
     uint64_t counter;
@@ -61,7 +61,7 @@ static void next_words(word_source *source, size_t count)
 }
 
 /* levels / (2 * clip), or 0 if the arguments are out of range. A clip so small or so large
- * that the scale or 2 * clip is infinite is refused: 0 * infinity would be no number. */
+ * that the scale or 2 * clip is infinite is refused: 0 * infinity would be NaN. */
 static double quantize_scale(double clip, uint64_t levels)
 {
     if (!(clip > 0) || !is_finite(2 * clip) || levels < 1 || levels > UINT32_MAX)

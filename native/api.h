@@ -3,10 +3,10 @@
  *
  * Conventions. Lengths are in elements unless the name says bytes. `bits` is the width b of
  * the field, 16..62, and p(b) the largest prime below 2^b; widths up to 32 live in uint32_t
- * lanes (_u32), wider ones in uint64_t lanes (_u64). Field elements are in [0, p) going in and
- * coming out; callers guarantee it, and sa_check_* tells. Every function returns a status,
- * allocates nothing (the stacks of threads are the system's), does no I/O, and, unless said
- * otherwise, writes nothing through its outputs unless it returns SA_OK. A pointer may be null only
+ * lanes (_u32), wider ones in uint64_t lanes (_u64). Field elements are in [0, p), both in and
+ * out; callers guarantee it, and sa_check_* tests it. Every function returns a status, allocates
+ * nothing (the system allocates the stacks of threads), does no I/O, and, unless stated otherwise,
+ * writes nothing through its outputs unless it returns SA_OK. A pointer may be null only
  * when its length is zero. `dst` may be the same array as an input of the same type, but may not
  * partly overlap it. */
 
@@ -17,8 +17,8 @@ enum sa_status {
     SA_EDECODE = -3  /* encoded bytes are not canonical, or shares do not decode */
 };
 
-/* Keystream generators. The wire's suite numbers are others: a suite names all algorithms of a
- * session, and its generator is one of them. */
+/* Keystream generators. These are not the suite numbers in messages: a suite names all algorithms
+ * of a session, and its generator is one of them. */
 enum sa_generator {
     SA_AES256CTR = 1, /* block 16 bytes; block = nonce then counter, both big-endian */
     SA_CHACHA20 = 2,  /* block 64 bytes; words 12-13 counter, 14-15 nonce, little-endian */
@@ -47,11 +47,11 @@ int sa_stream(int generator, uint8_t *out, size_t bytes, const uint8_t *key, uin
               uint64_t counter);
 
 /* acc[j] += sign_k * mask_k[start + j] mod p for every key k: `keys` holds count keys of 32
- * bytes, `signs` count values +1 or -1. Element i of a mask reads word i (little-endian, one
- * lane wide) of the stream at nonce 0 and keeps its low `bits` bits; if that is not below p
- * it takes the first word of the stream at nonce i + 1 that is. Large work is done by up to
- * `threads` threads, the caller one of them, and never more than 64; the result does not depend
- * on it. threads >= 1. */
+ * bytes, `signs` count values +1 or -1. Element i of a mask is the low `bits` bits of word i
+ * (little-endian, one lane wide) of the stream at nonce 0; if that is not below p, it is those of
+ * the first word of the stream at nonce i + 1 that are. Large work is done by up to `threads`
+ * threads, one of them the caller, and never more than 64; the result does not depend on their
+ * number. threads >= 1. */
 int sa_mask_add_u32(uint32_t *acc, size_t len, uint64_t start, int bits, int generator,
                     const uint8_t *keys, const int8_t *signs, size_t count, size_t threads);
 int sa_mask_add_u64(uint64_t *acc, size_t len, uint64_t start, int bits, int generator,
@@ -75,15 +75,16 @@ int sa_scale_u64(uint64_t *dst, const uint64_t *a, uint64_t k, size_t len, int b
 int sa_sum_u32(uint32_t *dst, const uint32_t *rows, size_t count, size_t len, int bits);
 int sa_sum_u64(uint64_t *dst, const uint64_t *rows, size_t count, size_t len, int bits);
 
-/* ---- packing: `bits` bits an element, least significant bit first, ceil(len*bits/8) bytes - */
+/* ---- packing: `bits` bits per element, least significant bit first, ceil(len*bits/8) bytes */
 
-/* SA_ERANGE if any a[i] >= p; out then holds nothing of use. */
+/* SA_ERANGE if any a[i] >= p; the content of out is then undefined. */
 int sa_pack_u32(uint8_t *out, const uint32_t *a, size_t len, int bits);
 int sa_pack_u64(uint8_t *out, const uint64_t *a, size_t len, int bits);
-/* SA_EDECODE if an element is >= p, dst then holding nothing of use, or a padding bit is set. */
+/* SA_EDECODE if an element is >= p (the content of dst is then undefined) or a padding bit is
+ * set. */
 int sa_unpack_u32(uint32_t *dst, const uint8_t *in, size_t len, int bits);
 int sa_unpack_u64(uint64_t *dst, const uint8_t *in, size_t len, int bits);
-/* SA_EDECODE as above, or SA_ERANGE if any acc[i] >= p; acc is then as it was. */
+/* SA_EDECODE as above, or SA_ERANGE if any acc[i] >= p; acc is then unchanged. */
 int sa_unpack_add_u32(uint32_t *acc, const uint8_t *in, size_t len, int bits);
 int sa_unpack_add_u64(uint64_t *acc, const uint8_t *in, size_t len, int bits);
 

@@ -1,6 +1,6 @@
 /* The entry points of api.c for one lane type: LANE is the type, NAME(x) adds its suffix,
- * WIDTH_FITS(bits) tells whether elements of that width live in it. No include guard: it is
- * read once for each lane. */
+ * WIDTH_FITS(bits) tells whether elements of that width are stored in it. No include guard: it is
+ * included once per lane type. */
 
 static int NAME(vector)(const LANE *a, size_t len, int bits)
 {
@@ -65,7 +65,7 @@ int NAME(sa_pack)(uint8_t *out, const LANE *a, size_t len, int bits)
     return sa_pack()->NAME(pack)(out, a, len, bits);
 }
 
-/* Whether `in` may be unpacked to, or added to, dst; its elements are seen on the way. */
+/* Checks all of `in` and dst but the elements, which are checked while they are unpacked. */
 static int NAME(packed)(const LANE *dst, const uint8_t *in, size_t len, int bits)
 {
     if (!NAME(vector)(dst, len, bits) || !sa_fits(in, len, sizeof *dst))
@@ -80,8 +80,8 @@ int NAME(sa_unpack)(LANE *dst, const uint8_t *in, size_t len, int bits)
     return status == SA_OK ? sa_pack()->NAME(unpack)(dst, in, len, bits) : status;
 }
 
-/* What unpack_add added, taken off again. Elements that it left alone show it: either is not below
- * p still. */
+/* Subtracts what unpack_add has added. Elements that it left unchanged are recognised: one of the
+ * two is still not below p. */
 static void NAME(take_back)(LANE *acc, const uint8_t *in, size_t len, int bits)
 {
     const LANE p = (LANE)sa_prime(bits);

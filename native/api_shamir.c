@@ -1,11 +1,11 @@
-/* Argument checks for Shamir sharing. Points are parameters (SA_EARG when they are no distinct
- * non-zero elements), the other elements values (SA_ERANGE when not below p). */
+/* Argument checks for Shamir sharing. Points are parameters (SA_EARG if they are not distinct,
+ * non-zero elements); all other elements are values (SA_ERANGE if one is not below p). */
 #include "checks.h"
 #include "kernels.h"
 
 static const uint64_t P = ((uint64_t)1 << 61) - 1;
 
-/* Whether all are below p, in constant time: one above shows in its own top bits. */
+/* Whether all are below p, in constant time: a larger one shows in its top bits. */
 static int in_field(const uint64_t *values, size_t len)
 {
     uint64_t bad = 0;
@@ -14,8 +14,8 @@ static int in_field(const uint64_t *values, size_t len)
     return (bad >> 61) == 0;
 }
 
-/* Whether the points are distinct, non-zero and below p. They are public, and mostly come in
- * ascending order: then one pass tells. */
+/* Whether the points are distinct, non-zero and below p. They are public, and mostly in ascending
+ * order: then one pass is enough. */
 static int valid_points(const uint64_t *points, size_t count)
 {
     int ascending = 1;

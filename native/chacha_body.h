@@ -1,11 +1,11 @@
-/* ChaCha20 (Bernstein, ChaCha, a variant of Salsa20, 2008) in its original layout, 64-bit counter in
- * words 12-13, 64-bit nonce in words 14-15, for any width of vectors: LANES blocks at a time, word
- * i of all of them in vector i. The file that reads this defines
- *   LANES, lanes            their number, and a vector of so many uint32_t
+/* ChaCha20 (Bernstein, ChaCha, a variant of Salsa20, 2008) in its original layout: 64-bit counter
+ * in words 12-13, 64-bit nonce in words 14-15. For vectors of any width: LANES blocks at a time,
+ * word i of all of them in vector i. The file that includes this defines
+ *   LANES, lanes            their number, and a vector of LANES uint32_t
  *   NUMBERS                 {0, 1, ...}, one for each lane
- *   ROTATE16, ROTATE8       rotations to the left by so many bits; ROTATE too where shifts are
- *                           not the best there is
- *   store_blocks(out, x)    sixteen vectors, a word each, to LANES blocks one after the other */
+ *   ROTATE16, ROTATE8       rotations to the left by 16 and 8 bits; also ROTATE if there is
+ *                           something better than shifts
+ *   store_blocks(out, x)    stores sixteen vectors, one word each, as LANES consecutive blocks */
 #include <string.h>
 
 enum { DOUBLE_ROUNDS = 10, BLOCK = 64, KEY_BYTES = 32 };
@@ -24,7 +24,7 @@ static void schedule(sa_schedule *to, const uint8_t key[32]) { memcpy(to->bytes,
         c += d, b ^= c, b = ROTATE(b, 7);   \
     } while (0)
 
-/* The state of LANES blocks of the stream at a nonce, but for the counters. */
+/* The state of LANES blocks of the stream at a nonce, without the counters. */
 static inline void set_key(lanes state[16], const sa_schedule *from, uint64_t nonce)
 {
     const uint32_t constants[4] = {0x61707865u, 0x3320646eu, 0x79622d32u, 0x6b206574u};

@@ -1,10 +1,11 @@
 /* Masks from ChaCha20 without storing keystream, for the vectors of chacha_body.h. The accumulator
- * is turned into the order in which the cipher makes words, word i of LANES blocks in vector i, is
- * added to for all keys, and is turned back: that costs less than turning every key's words. */
+ * is transposed to the order in which the cipher makes words (word i of LANES blocks in vector i),
+ * the words of all keys are added, and it is transposed back: cheaper than to transpose every key's
+ * words. */
 
 enum { PER_BLOCK = 16 / LANES, TILE = LANES * BLOCK };
 
-/* Vectors in the order of memory to words, and back: the two halves of a transposition. */
+/* Converts vectors in the order of memory to words, and back: two halves of a transposition. */
 static inline void load_words(lanes words[16], const uint8_t *from)
 {
     lanes rows[16], columns[16];
@@ -18,7 +19,7 @@ static inline void load_words(lanes words[16], const uint8_t *from)
     sa_wipe(columns, sizeof columns);
 }
 
-/* Words 2i and 2i + 1 to the 64-bit elements that they are halves of, and back. */
+/* Joins words 2i and 2i + 1, the halves of 64-bit elements, to these elements, and back. */
 static inline void join(lanes x[16])
 {
 #pragma GCC unroll 8

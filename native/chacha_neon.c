@@ -1,5 +1,5 @@
 /* ChaCha20 on NEON, which every aarch64 machine has: four blocks at a time. It is the portable
- * kernel with rotations of one instruction, or two, instead of three. */
+ * kernel, with rotations of one or two instructions instead of three. */
 #include "kernels.h"
 
 #if defined(__aarch64__)

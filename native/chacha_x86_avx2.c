@@ -28,7 +28,7 @@
 #define ROTATE8(v) rotate(v, 3, 0, 1, 2)
 typedef sa_words lanes;
 
-/* A rotation by whole bytes is one shuffle: from which byte each byte of a word comes. */
+/* A rotation by whole bytes is one shuffle: the byte that each byte of a word is taken from. */
 static inline lanes rotate(lanes v, int a, int b, int c, int d)
 {
     const __m256i word = _mm256_set1_epi32(a | b << 8 | c << 16 | d << 24);

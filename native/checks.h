@@ -1,4 +1,4 @@
-/* Checks of pointers and lengths that the entry points share. */
+/* Checks of pointers and lengths, for all entry points. */
 #ifndef SA_CHECKS_H
 #define SA_CHECKS_H
 

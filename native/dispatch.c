@@ -1,5 +1,5 @@
-/* What the CPU can do, which implementations there are, and which one of each family is
- * active. The only mutable state of the core: the cached features and choices. */
+/* Detects CPU features, lists the implementations, and chooses the active one of each family. The
+ * cached features and choices are the only mutable global data of the core. */
 #include <stdatomic.h>
 #include <string.h>
 
@@ -74,7 +74,7 @@ static uint32_t detect(void) { return 0; }
 
 #endif
 
-/* Threads may detect at the same time: they find the same. */
+/* Threads may detect at the same time: all find the same features. */
 uint32_t sa_cpu_features(void)
 {
     enum { KNOWN = 1 << 30 };
@@ -117,11 +117,11 @@ extern const sa_cipher_kernel sa_aes_armv8ce, sa_chacha_neon;
 extern const sa_pack_kernel sa_pack_neon;
 #endif
 
-/* Ciphers have no names here: their generators find them. */
+/* Ciphers have no name here: they are found by their generator. */
 enum { FIELD, PACK, QUANTIZE, SHAMIR, FIRST_CIPHER };
 enum { IMPLEMENTATIONS = 4 };
 
-/* Kernels from the portable one up; the last usable one is the fastest. */
+/* Kernels in order of speed, the portable one first; the last usable one is the fastest. */
 typedef struct {
     const char *name;
     int generator;                        /* of a cipher, else 0 */
@@ -196,7 +196,7 @@ BEGINS_ALIKE(sa_pack_kernel);
 BEGINS_ALIKE(sa_quantize_kernel);
 BEGINS_ALIKE(sa_shamir_kernel);
 
-/* The null pointer unless both are in range. */
+/* The kernel, or null if an index is out of range. */
 static const void *find(int family, int implementation)
 {
     if (family < 0 || family >= FAMILIES)
@@ -226,7 +226,7 @@ static int active(int family)
     for (int i = 1; find(family, i); i++)
         if (usable(find(family, i)))
             best = i;
-    /* A choice that another thread forced meanwhile stays, and is left in `choice`. */
+    /* If another thread has forced a choice meanwhile, that one stays, and is put in `choice`. */
     if (atomic_compare_exchange_strong(&choices[family], &choice, best + 1))
         return best;
     return choice - 1;

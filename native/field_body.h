@@ -1,6 +1,6 @@
 /* The kernels of field_portable.c for one lane type: LANE is the type, NAME(x) adds its
- * suffix. No include guard: it is read once for each lane. Unless said otherwise elements are
- * in [0, p) going in and coming out. */
+ * suffix. No include guard: it is included once per lane type. Unless stated otherwise, elements
+ * are in [0, p), both in and out. */
 
 /* a - t mod p. In: a in [0, p), t in [0, p]. Out: [0, p). */
 static inline LANE NAME(subtract)(LANE a, LANE t, LANE p)
@@ -96,8 +96,8 @@ static inline int NAME(mask_signed)(LANE *restrict acc, const LANE *restrict wor
     return accepted == 0;
 }
 
-/* The same where 2p fits a lane: a sum needs no test for overflow, and the smaller of s and
- * s -+ p is the one below p, the other having wrapped around. */
+/* The same if 2p fits a lane: a sum needs no test for overflow, and the smaller of s and s -+ p is
+ * the one below p, as the other has wrapped around. */
 static inline int NAME(mask_roomy)(LANE *restrict acc, const LANE *restrict words, size_t len,
                                    int bits, int negative)
 {
@@ -117,7 +117,7 @@ static inline int NAME(mask_roomy)(LANE *restrict acc, const LANE *restrict word
 
 static int NAME(mask)(LANE *acc, const LANE *words, size_t len, int bits, int sign)
 {
-    /* A call each, so that every loop is compiled for its sign. */
+    /* One call per sign, so that every loop is compiled for its sign. */
     if (8 * sizeof(LANE) <= SA_MINIMUM_LANES && bits < 8 * (int)sizeof(LANE))
         return sign < 0 ? NAME(mask_roomy)(acc, words, len, bits, 1)
                         : NAME(mask_roomy)(acc, words, len, bits, 0);

@@ -1,5 +1,5 @@
 /* Field vectors modulo p(b) = 2^b - d, d <= 129, in plain C: branch-free, and written so that
- * the compiler vectorises all but the 64-bit products for any target. The file that reads this
+ * the compiler vectorises all but the 64-bit products for any target. The file that includes this
  * chooses the target, and defines
  *   SA_FIELD, SA_FIELD_NAME, SA_FIELD_NEEDS   the struct of kernels, its name and CPU features
  *   SA_MINIMUM_LANES                          bits of the widest lanes that have a vector minimum
@@ -18,7 +18,7 @@ __extension__ typedef unsigned __int128 wide;
 #define SA_INDEPENDENT
 #endif
 
-/* Columns summed at once: their wide accumulators stay in the first-level cache. */
+/* Columns that are summed at once: their wide accumulators stay in the first-level cache. */
 enum { SA_SUM_COLUMNS = 1024 };
 
 /* x mod p. In: x < 2^min(2b, 64), b >= 32 or x < p^2, so that x >> b < 2^32. Out: [0, p).
@@ -63,7 +63,7 @@ static inline uint64_t sum_rows_u32(int bits) { return sa_prime(bits) - 1; }
  * comparison, but it can shift. */
 static inline uint64_t below_u64(uint64_t a, uint64_t b) { return (a - b) >> 63; }
 
-/* 1 if a >= p, for any a: one at 2^63 or above shows its own top bit. */
+/* 1 if a >= p, for any a: an a of 2^63 or more shows its own top bit. */
 static inline uint64_t outside_u64(uint64_t a, uint64_t p) { return ((p - 1 - a) | a) >> 63; }
 
 /* a * k mod p, both in [0, p): the folds of reduce_narrow, the first one wider. */

@@ -1,5 +1,5 @@
-/* The field kernels for any target. The compiler makes vector code of them for the machine that
- * the build is for: SSE2 on x86-64, NEON on aarch64. */
+/* The field kernels for any target. The compiler vectorises them for the target of the build: with
+ * SSE2 on x86-64, with NEON on aarch64. */
 #include "kernels.h"
 
 #define SA_FIELD sa_field_portable

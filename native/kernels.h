@@ -1,6 +1,6 @@
-/* What a kernel family looks like to the dispatcher: one struct of function pointers a
- * family, one constant instance an implementation (file <family>_<isa>.c). Kernels trust
- * their arguments: stream.c and api.c check them. */
+/* The interface of kernels to the dispatcher: one struct of function pointers per family, and one
+ * constant instance of it per implementation (file <family>_<isa>.c). Kernels do not check their
+ * arguments: stream.c and api.c do. */
 #ifndef SA_KERNELS_H
 #define SA_KERNELS_H
 
@@ -19,7 +19,7 @@ enum {
     SA_CPU_IFMA = 1u << 5, /* AVX-512 IFMA: 52-bit products */
     SA_CPU_ARM_AES = 1u << 6
 };
-uint32_t sa_cpu_features(void); /* those that CPU and operating system have */
+uint32_t sa_cpu_features(void); /* those that both CPU and operating system support */
 
 /* A key schedule of any cipher implementation. */
 enum { SA_SCHEDULE_BYTES = 1024 };
@@ -27,7 +27,7 @@ typedef struct {
     _Alignas(64) uint8_t bytes[SA_SCHEDULE_BYTES];
 } sa_schedule;
 
-/* Bytes that sa_cipher_kernel.mask works on at once, and the most that a block has. */
+/* Bytes that sa_cipher_kernel.mask works on at once, and the largest block in bytes. */
 enum { SA_MASK_STEP = 1024, SA_MAX_BLOCK = 64 };
 
 typedef struct {
@@ -38,12 +38,13 @@ typedef struct {
     /* out = `blocks` whole blocks of keystream from block `counter` (wrapping mod 2^64). */
     void (*keystream)(const sa_schedule *schedule, uint8_t *out, size_t blocks, uint64_t nonce,
                       uint64_t counter);
-    /* Null, or masks added from registers: acc[0..bytes), elements of `bits` bits other than 32,
-     * +-= the words at nonce 0 from block `counter`, for each of `count` keys, at most 32. `bytes`
-     * is a multiple of SA_MASK_STEP and `counter` of that many bytes' blocks. Bit k of the result
-     * is set if key k had a word >= p: those elements are left alone for the caller to redraw.
-     * (Whether a word was rejected tells nothing about the one used in its place, so acting on it
-     * is harmless.) */
+    /* Null, or a function that adds masks from registers without storing them. For each of `count`
+     * keys, at most 32, it adds to or subtracts from acc[0..bytes) the keystream words at nonce 0
+     * from block `counter` on; elements have `bits` bits, but not 32. `bytes` is a multiple of
+     * SA_MASK_STEP, and `counter` of the number of blocks in SA_MASK_STEP bytes. Bit k of the
+     * result is set if key k had a word >= p: those elements are unchanged, and the caller must
+     * redraw them. (Whether a word was rejected says nothing about the one used in its place, so a
+     * branch on it is harmless.) */
     uint32_t (*mask)(void *acc, size_t bytes, const sa_schedule *schedules, const int8_t *signs,
                      size_t count, uint64_t counter, int bits);
 } sa_cipher_kernel;
@@ -63,9 +64,8 @@ typedef struct {
     void (*scale_u64)(uint64_t *dst, const uint64_t *a, uint64_t k, size_t len, int bits);
     void (*sum_u32)(uint32_t *dst, const uint32_t *rows, size_t count, size_t len, int bits);
     void (*sum_u64)(uint64_t *dst, const uint64_t *rows, size_t count, size_t len, int bits);
-    /* Keystream words to mask elements: keep the low bits of words[i]; where the result w is
-     * below p, acc[i] +-= w. Returns non-zero if any word was >= p: those elements are left
-     * alone, as above. */
+    /* Adds masks: w is the low bits of words[i]; if w is below p, acc[i] +-= w. Returns non-zero
+     * if any w was >= p: those elements are unchanged, as above. */
     int (*mask_u32)(uint32_t *acc, const uint32_t *words, size_t len, int bits, int sign);
     int (*mask_u64)(uint64_t *acc, const uint64_t *words, size_t len, int bits, int sign);
 } sa_field_kernel;
@@ -73,13 +73,13 @@ typedef struct {
 typedef struct {
     const char *name;
     uint32_t needs;
-    /* SA_OK, or SA_ERANGE if an element is >= p: then what was written is of no use. */
+    /* SA_OK, or SA_ERANGE if an element is >= p: then the output is undefined. */
     int (*pack_u32)(uint8_t *out, const uint32_t *a, size_t len, int bits);
     int (*pack_u64)(uint8_t *out, const uint64_t *a, size_t len, int bits);
-    /* SA_OK, or SA_EDECODE if an element is >= p; all are written all the same. */
+    /* SA_OK, or SA_EDECODE if an element is >= p; all are written in either case. */
     int (*unpack_u32)(uint32_t *dst, const uint8_t *in, size_t len, int bits);
     int (*unpack_u64)(uint64_t *dst, const uint8_t *in, size_t len, int bits);
-    /* SA_EDECODE if an element of either is >= p; these places of acc are left alone. */
+    /* SA_OK, or SA_EDECODE if an element of either is >= p; acc[i] is unchanged at these i. */
     int (*unpack_add_u32)(uint32_t *acc, const uint8_t *in, size_t len, int bits);
     int (*unpack_add_u64)(uint64_t *acc, const uint8_t *in, size_t len, int bits);
 } sa_pack_kernel;
@@ -118,21 +118,21 @@ typedef struct {
                   const uint64_t *shares, size_t count, size_t threshold, uint64_t *scratch);
 } sa_shamir_kernel;
 
-/* The active implementations. Read through these functions: the first call detects the CPU. */
+/* The active implementations. The first call of one of these functions detects the CPU. */
 const sa_cipher_kernel *sa_cipher(int generator); /* null for an unknown one */
 const sa_field_kernel *sa_field(void);
 const sa_pack_kernel *sa_pack(void);
 const sa_quantize_kernel *sa_quantize(void);
 const sa_shamir_kernel *sa_shamir(void);
 
-/* work(context, piece) for each piece below `pieces`, once, in any order, on at most `threads`
- * threads (and SA_MAX_THREADS), of which the caller is one. It returns when all is done. */
+/* Calls work(context, piece) once for each piece below `pieces`, in any order, on at most `threads`
+ * threads (and SA_MAX_THREADS), one of which is the caller. Returns when all pieces are done. */
 enum { SA_MAX_THREADS = 64 };
 void sa_parallel(void (*work)(const void *context, size_t piece), const void *context,
                  size_t pieces, size_t threads);
 
-/* Wipes what compilers left of secrets in vector registers, and of registers on the stack below its
- * caller's: of functions that have returned, the deepest of which takes 11 KiB. */
+/* Wipes secrets that compiled code left in vector registers, and on the stack below the caller's
+ * frame, where functions that have returned saved registers; the deepest of them takes 11 KiB. */
 enum { SA_STACK_BYTES = 16384 };
 void sa_wipe_traces(void) __attribute__((noinline));
 

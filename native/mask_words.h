@@ -1,11 +1,11 @@
-/* Keystream in registers to an accumulator: what the fused kernels of the ciphers share. The file
- * that reads this defines
+/* Adds keystream from registers to an accumulator, for the fused kernels of all ciphers. The file
+ * that includes this defines
  *   SA_VECTOR              bytes of a vector
  *   SA_MINIMUM, SA_MAXIMUM(a, b)  of unsigned 32-bit lanes
  *   SA_NEGATIVE(v)         all ones in the 64-bit lanes whose top bit is set, else zero
  *   SA_ANY(v)              non-zero if any bit is set
- * all on any vectors of that size. `lane` (4 or 8) is the bytes of an element and, like
- * `negative`, a constant wherever it is inlined. */
+ * for any vectors of that size. `lane` (4 or 8) is the size of an element in bytes; like
+ * `negative` it is a constant where this is inlined. */
 
 #define SA_INLINE static inline __attribute__((always_inline))
 
@@ -36,8 +36,8 @@ SA_INLINE sa_mask sa_mask_of(int bits, int lane)
  * p, or acc itself where these are not below p. */
 SA_INLINE sa_words sa_mask_narrow(sa_mask *m, sa_words acc, sa_words words, int negative)
 {
-    /* The word p changes nothing. Of s and s -+ p the one below p is the smaller: the other has
-     * wrapped around, or has not been reduced. */
+    /* A word that is replaced by p changes nothing. Of s and s -+ p the smaller one is below p: the
+     * other one has wrapped around, or is not reduced. */
     const sa_words w = (sa_words)SA_MINIMUM(words & m->low, m->p);
     const sa_words s = negative ? acc - w : acc + w;
     m->seen = (sa_words)SA_MAXIMUM(m->seen, w);

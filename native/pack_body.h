@@ -1,5 +1,5 @@
 /* Unpacking for pack_portable.c, for one lane type: LANE is the type, NAME(x) adds its
- * suffix. No include guard: it is read once for each lane. */
+ * suffix. No include guard: it is included once per lane type. */
 
 /* Out: dst[j] < 2^bits. Returns a word whose top bit is set if one is not below p. */
 static inline uint64_t NAME(unpack_run)(LANE *restrict dst, const uint8_t *restrict in, size_t len,

@@ -1,5 +1,6 @@
-/* Bit packing on NEON, which every aarch64 machine has: 16 bytes of elements a vector, gathered
- * from or scattered to 16 packed bytes. The portable kernel does what is left at the end. */
+/* Bit packing on NEON, which every aarch64 machine has: one vector holds 16 bytes of elements that
+ * are gathered from or scattered to 16 packed bytes. The portable kernel does the rest at the
+ * end. */
 #include "kernels.h"
 
 #if defined(__aarch64__)
@@ -16,7 +17,7 @@ extern const sa_pack_kernel sa_pack_portable;
 /* `lane`, an element's 4 or 8 bytes in memory, is a constant wherever it is inlined. */
 INLINE int vectors(int lane) { return GROUP * lane / VECTOR; }
 
-/* How many groups can be read or written by 16 bytes a vector. */
+/* The number of groups that can be read or written with 16 bytes per vector. */
 INLINE size_t whole_groups(size_t len, int bits, int lane)
 {
     const size_t bytes = sa_packed_bytes(len, bits);
@@ -26,7 +27,7 @@ INLINE size_t whole_groups(size_t len, int bits, int lane)
 
 INLINE uint8x16_t look_up(uint8x16_t bytes, uint8x16_t from) { return vqtbl1q_u8(bytes, from); }
 
-/* To the left, or where an amount is negative to the right. */
+/* Shifts to the left, or to the right if an amount is negative. */
 INLINE uint8x16_t shift64(uint8x16_t x, int64x2_t by)
 {
     return vreinterpretq_u8_u64(vshlq_u64(vreinterpretq_u64_u8(x), by));
@@ -46,9 +47,9 @@ INLINE uint8x16_t everywhere(uint64_t x, int lane)
 
 /* ---- unpacking --------------------------------------------------------------------------- */
 
-/* Where one vector's elements are in a group. An element and the bits before it in its first
- * byte may need one byte more than its lane has. Wide lanes of 64 bits take that byte by
- * itself; wide lanes of 32 bits are gathered in lanes of 64, first the even ones. */
+/* The places of one vector's elements in a group. An element and the bits before it in its first
+ * byte may need one byte more than its lane has. Wide lanes of 64 bits get that byte separately;
+ * wide lanes of 32 bits are gathered in lanes of 64, the even ones first. */
 typedef struct {
     int at;                /* byte of the group where the vector begins */
     uint8x16_t low, high;  /* for each byte of the lanes, where it is taken from */
@@ -97,7 +98,7 @@ INLINE gather gather_of(int bits, int vector, int lane, int wide)
     return g;
 }
 
-/* Out: a vector of elements of the group at `in`, with bits above them that are not theirs. */
+/* Out: a vector of elements of the group at `in`, with bits of other elements above them. */
 INLINE uint8x16_t take(const gather *g, const uint8_t *in, int lane, int wide)
 {
     const uint8x16_t bytes = vld1q_u8(in + g->at), low = look_up(bytes, g->low);
@@ -169,7 +170,7 @@ INLINE int unpack_any(void *dst, const uint8_t *in, size_t len, int bits, int la
     return bad ? SA_EDECODE : SA_OK;
 }
 
-/* In: what came of the whole groups, and of the rest. */
+/* In: the results for the whole groups, and for the rest. */
 INLINE int both(int status, int rest) { return status == SA_OK ? rest : status; }
 
 static int unpack_u32(uint32_t *dst, const uint8_t *in, size_t len, int bits)
@@ -206,7 +207,7 @@ static int unpack_add_u64(uint64_t *acc, const uint8_t *in, size_t len, int bits
 
 /* ---- packing ----------------------------------------------------------------------------- */
 
-/* Where one vector's two words of `width` bits go. */
+/* The places of one vector's two words of `width` bits in the output. */
 typedef struct {
     int at;           /* byte of the group where they begin */
     uint8x16_t bytes; /* for each byte from there, where it is taken from */
@@ -233,9 +234,9 @@ INLINE scatter scatter_of(int width, int vector)
     return s;
 }
 
-/* Each word is moved to its place within its first byte and takes in the last bits of the word
- * before it, the second one of `spilled`; then its bytes before the next word's first are
- * complete. Each store covers what the one before wrote too much. */
+/* Each word is moved to its place within its first byte and gets the last bits of the word before
+ * it, which is the second one of `spilled`; then its bytes before the next word's first byte are
+ * complete. Each store overwrites what the one before wrote too much. */
 INLINE void put(uint8_t *out, const scatter *s, uint8x16_t words, uint8x16_t *spilled)
 {
     const uint8x16_t over = shift64(words, s->spill);

@@ -5,9 +5,9 @@
 
 #include "kernels.h"
 
-/* A word read at an element's first byte may end up to 8 bytes past its group's last one.
- * Elements that near the end of the input are read from a padded copy of its last bytes:
- * fewer than bits + 8 of them, to which the reads may add 9. */
+/* A word that is read at an element's first byte may end up to 8 bytes after its group. Elements
+ * near the end of the input are therefore read from a padded copy of its last bytes: fewer than
+ * bits + 8 bytes, after which up to 9 more may be read. */
 enum { SA_SLACK = 8, SA_TAIL_BYTES = 96 };
 
 enum { PIECE = 1024 }; /* elements that are added at once */
@@ -51,7 +51,7 @@ typedef struct {
     int filled;
 } bit_writer;
 
-/* In: x < 2^width, width < 64; above that, any bits come to lie in what follows. */
+/* In: x < 2^width, width < 64; bits above that would go into the fields that follow. */
 static inline void put(bit_writer *writer, uint64_t x, int width)
 {
     writer->word |= x << writer->filled;
@@ -70,7 +70,7 @@ static inline void finish(bit_writer *writer)
         *writer->out++ = (uint8_t)writer->word;
 }
 
-/* Two elements at a time: it is the writer's dependencies that cost. */
+/* Two elements at a time, because each write has to wait for the one before. */
 static int pack_u32(uint8_t *restrict out, const uint32_t *restrict a, size_t len, int bits)
 {
     bit_writer writer = {out, 0, 0};

@@ -1,5 +1,5 @@
-/* Bit packing on 256-bit registers: four words a vector, two to each half, gathered from or
- * scattered to 16 bytes. The portable kernel does what is left at the end. */
+/* Bit packing on 256-bit registers: four words per vector, two in each half, gathered from or
+ * scattered to 16 bytes. The portable kernel does the rest at the end. */
 #include "kernels.h"
 
 #if defined(__x86_64__)
@@ -39,8 +39,8 @@ INLINE void store_halves(uint8_t *low, uint8_t *high, __m256i v)
 /* Byte of a group in which its element `j` begins. */
 INLINE int begins(int j, int bits) { return j * bits / 8; }
 
-/* How many groups can be read or written by halves, where `lane` (4 or 8, a constant wherever
- * it is inlined) is an element's size in memory and so 16 / lane elements are a half. */
+/* The number of groups that can be read or written by halves. `lane` (4 or 8, a constant where this
+ * is inlined) is the size of an element in memory, so a half has 16 / lane elements. */
 INLINE size_t whole_groups(size_t len, int bits, int lane)
 {
     const size_t bytes = sa_packed_bytes(len, bits);
@@ -58,9 +58,9 @@ INLINE int is_wide(int bits, int lane)
 
 /* ---- unpacking --------------------------------------------------------------------------- */
 
-/* Where one vector's elements are in a group. Lanes of 32 bits that are too narrow are
+/* The places of one vector's elements in a group. Lanes of 32 bits that are too narrow are
  * gathered in lanes of 64, the even ones into `low` and the odd ones into `high`. Indices past
- * a half wrap: the bytes they fetch only ever come to lie above or below an element. */
+ * a half wrap around: the bytes that they fetch are always above or below an element. */
 typedef struct {
     int at[2];    /* byte of the group where each half begins */
     __m256i low;  /* for each lane, its element's first byte and those after it */
@@ -133,8 +133,8 @@ INLINE __m256i everywhere(uint64_t x, int lane)
     return lane == 4 ? _mm256_set1_epi32((int)x) : _mm256_set1_epi64x((long long)x);
 }
 
-/* Something about each lane of `seen` and x that tells whether one was not below p: of 32-bit lanes
- * the greater; of 64-bit ones, where it takes less, the sign bits of p - 1 - x and x itself. */
+/* Updates `seen` with x, to test later whether an element was not below p. For 32-bit lanes it is
+ * the maximum; for 64-bit lanes, as it is faster, the sign bits of p - 1 - x and of x. */
 INLINE __m256i see(__m256i seen, __m256i x, __m256i last, int lane)
 {
     if (lane == 4)
@@ -142,8 +142,8 @@ INLINE __m256i see(__m256i seen, __m256i x, __m256i last, int lane)
     return _mm256_or_si256(seen, _mm256_or_si256(x, _mm256_sub_epi64(last, x)));
 }
 
-/* Of what was seen in 32-bit lanes, lanes of ones where nothing was above `last`, p - 1; in 64-bit
- * lanes, where something was. */
+/* Ones in the 32-bit lanes of `seen` that never were above `last`, which is p - 1; in 64-bit lanes,
+ * ones in those that were. */
 INLINE __m256i within4(__m256i seen, __m256i last)
 {
     return _mm256_cmpeq_epi32(_mm256_max_epu32(seen, last), last);
@@ -158,8 +158,8 @@ INLINE int outside(__m256i seen, __m256i last, int lane)
                      : _mm256_movemask_epi8(above8(seen)) != 0;
 }
 
-/* Out: a + x mod p where both are below p, else a. The sum of 32-bit lanes may not fit them. (Nothing
- * is blended by the complement of a comparison: where it compiles for AVX-512BW, GCC 12 loses it.) */
+/* Out: a + x mod p where both are below p, else a. The sum of 32-bit lanes may not fit them. (No
+ * blend uses the complement of a comparison: compiling for AVX-512BW, GCC 12 loses it.) */
 INLINE __m256i add(__m256i a, __m256i x, __m256i p, __m256i last, __m256i *seen, int lane)
 {
     const __m256i zero = _mm256_setzero_si256();
@@ -202,7 +202,7 @@ INLINE int unpack_any(void *dst, const uint8_t *in, size_t groups, int bits, int
                                : unpack_run(dst, in, groups, bits, lane, 0, sum);
 }
 
-/* The portable kernel does the end, or all. */
+/* The portable kernel does the rest, or everything. */
 #define UNPACK(NAME, LANE, lane, sum)                                                            \
     static int NAME(LANE *dst, const uint8_t *in, size_t len, int bits)                          \
     {                                                                                            \
@@ -220,7 +220,8 @@ UNPACK(unpack_add_u64, uint64_t, 8, 1)
 
 /* ---- packing ----------------------------------------------------------------------------- */
 
-/* Where four words of `width` bits go, which begin `phase` bits into a byte of the output. */
+/* The places of four words of `width` bits in the output, where they begin `phase` bits into a
+ * byte. */
 typedef struct {
     __m256i bytes; /* for each byte of a half's output, where it is taken from */
     __m256i shift; /* for each word, the bits of its first byte that are the previous word's */
@@ -253,15 +254,15 @@ INLINE __m256i spilled(const scatter *s, __m256i words)
     return _mm256_permute4x64_epi64(_mm256_srlv_epi64(words, s->spill), 0x93);
 }
 
-/* Each word is moved to its place within its first byte and takes in the last bits of the
- * word before it; then its bytes before the next word's first are complete. */
+/* Each word is moved to its place within its first byte and gets the last bits of the word before
+ * it; then its bytes before the next word's first byte are complete. */
 INLINE __m256i packed(const scatter *s, __m256i words, __m256i before)
 {
     return _mm256_shuffle_epi8(_mm256_or_si256(_mm256_sllv_epi64(words, s->shift), before),
                                s->bytes);
 }
 
-/* Each store covers what the one before wrote too much. */
+/* Each store overwrites what the one before wrote too much. */
 static int pack_u32(uint8_t *out, const uint32_t *a, size_t len, int bits)
 {
     const size_t groups = whole_groups(len, bits, 4);

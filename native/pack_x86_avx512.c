@@ -17,12 +17,12 @@
 
 enum { VECTOR = 64, BATCH = 4 };
 
-/* A step is one vector of elements: VECTOR / lane of them, where `lane` (4 or 8, a constant
- * wherever it is inlined) is an element's size in memory. */
+/* A step is one vector of elements: VECTOR / lane of them, where `lane` (4 or 8, a constant where
+ * this is inlined) is the size of an element in memory. */
 INLINE size_t step_bytes(int bits, int lane) { return (size_t)(8 / lane * bits); }
 
-/* How many steps may read or write a whole vector where `bytes` packed ones are left: as no
- * step is longer than a vector, they are whole steps. */
+/* The number of steps that may read or write a whole vector if `bytes` packed bytes are left: as
+ * no step takes more bytes than a vector, these are whole steps. */
 INLINE size_t whole_steps(size_t bytes, size_t step)
 {
     return bytes < VECTOR ? 0 : (bytes - VECTOR) / step + 1;
@@ -57,8 +57,8 @@ INLINE void store_first(void *to, size_t n, __m512i v)
 
 /* ---- unpacking --------------------------------------------------------------------------- */
 
-/* Where the elements of one step are. Indices past the vector wrap: the bytes they fetch only
- * ever come to lie above an element. */
+/* The places of the elements of one step. Indices past the vector wrap around: the bytes that they
+ * fetch are always above an element. */
 typedef struct {
     __m512i low;   /* for each lane, its element's first byte and those after it */
     __m512i high;  /* the bytes after these */
@@ -122,9 +122,9 @@ INLINE int outside(__m512i most, __m512i p, int lane)
                      : _mm512_cmpge_epu64_mask(most, p) != 0;
 }
 
-/* Out: a + x mod p where both are below p, else a: x is taken as p then, which is zero. `full`
- * tells that 2p does not fit a lane, so that a sum may wrap around; where it fits, the smaller of
- * the sum and the sum less p is the one below p. */
+/* Out: a + x mod p where both are below p, else a (x is then replaced by p, which adds zero).
+ * `full` says that 2p does not fit a lane, so that a sum may wrap around; if it fits, the smaller
+ * of the sum and the sum less p is below p. */
 INLINE __m512i add(__m512i a, __m512i x, __m512i p, int lane, int full)
 {
     if (full) {
@@ -218,7 +218,7 @@ static int unpack_add_u64(uint64_t *acc, const uint8_t *in, size_t len, int bits
 
 /* ---- packing ----------------------------------------------------------------------------- */
 
-/* Where the eight words of one step, `width` bits each, go. */
+/* The places of the eight words of one step, `width` bits each, in the output. */
 typedef struct {
     __m512i bytes; /* for each byte of the output, where it is taken from */
     __m512i shift; /* for each word, the bits of its first byte that are the previous word's */
@@ -242,9 +242,9 @@ INLINE scatter scatter_of(int width)
     return s;
 }
 
-/* Each word is moved to its place within its first byte and takes in the last bits of the
- * word before it; then its bytes before the next word's first are complete. The last word
- * ends a byte and leaves nothing. */
+/* Each word is moved to its place within its first byte and gets the last bits of the word before
+ * it; then its bytes before the next word's first byte are complete. The last word ends with a
+ * whole byte and leaves no bits. */
 INLINE __m512i pack_words(const scatter *s, __m512i words)
 {
     const __m512i spill = _mm512_srlv_epi64(words, s->spill);
@@ -260,8 +260,8 @@ INLINE __m512i pairs(__m512i a, __m512i low, __m128i down)
     return _mm512_ternarylogic_epi64(low, a, _mm512_srl_epi64(a, down), 0xca);
 }
 
-/* Whole vectors are stored; the next one covers what is too much. Vectors are loaded some at a
- * time, so that fewer loads wait for the stores, most of which cross a cache line. */
+/* Whole vectors are stored; the next store overwrites what is too much. Several vectors are loaded
+ * at a time, so that fewer loads wait for the stores, most of which cross a cache line. */
 INLINE int pack_any(uint8_t *out, const uint8_t *a, size_t len, int bits, int lane)
 {
     const scatter s = scatter_of(8 / lane * bits);

@@ -1,7 +1,7 @@
 /* Quantization with stochastic rounding in plain C. Every operation is one rounded double
  * operation in the order of docs/WIRE.md, so that any IEEE 754 machine gives the same
  * elements (the build forbids contracting a * b + c). Inputs are secret: no branch on them.
- * The file that reads this chooses the target, and defines
+ * The file that includes this chooses the target, and defines
  *   SA_QUANTIZER, SA_QUANTIZER_NAME, SA_QUANTIZER_NEEDS   the struct of kernels, its name and
  *                                                         CPU features
  *   from_u32(w), to_u64(v)   w as a double; the floor of v, for v in [0, 2^32) */
@@ -11,7 +11,7 @@
 #error "doubles must be evaluated in double precision"
 #endif
 
-/* An exponent of all ones carries into the sign's place when one is added to it. */
+/* Adding one to an exponent of all ones carries into the place of the sign. */
 static int finite_f32(const float *x, size_t len)
 {
     uint32_t carry = 0;

@@ -1,8 +1,8 @@
 /* The quantization kernels for any machine. */
 #include "kernels.h"
 
-/* Conversions from and to signed integers: unsigned ones branch on the value where the machine
- * has only these. */
+/* Conversions from and to signed integers. On a machine that has only these, a conversion of
+ * unsigned integers would branch on the value. */
 static inline double from_u32(uint32_t w) { return (double)(int64_t)w; }
 
 static inline uint64_t to_u64(double v) { return (uint64_t)(int64_t)v; }

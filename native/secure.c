@@ -3,8 +3,8 @@
 
 #include "kernels.h"
 
-/* Vector registers that a compiler may use here: callers keep nothing in them, but for those that
- * it then saves. */
+/* Vector registers that a compiler may use here: callers keep nothing in them, except in those that
+ * the compiler then saves. */
 #if defined(__x86_64__)
 #define SA_VECTORS                                                                             \
     "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", \
@@ -25,7 +25,7 @@ void sa_wipe(void *memory, size_t bytes)
     __asm__ __volatile__("" : : "r"(memory) : "memory");
 }
 
-/* Registers 16..31 are of AVX-512 alone; vzeroall clears the others, however wide they are. */
+/* Only AVX-512 has registers 16..31; vzeroall clears the others, whatever their width. */
 static void wipe_registers(void)
 {
 #if defined(__x86_64__)

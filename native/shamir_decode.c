@@ -1,6 +1,6 @@
-/* Decoding of Shamir sharings over F(2^61 - 1) with wrong shares. Runs where every share is
- * known, and takes a time that depends on them. A polynomial is its coefficients, lowest
- * first, and their number. */
+/* Decoding of Shamir sharings over F(2^61 - 1) with wrong shares. It runs only where all shares are
+ * known, so its time may depend on them. A polynomial is an array of coefficients, lowest first,
+ * and their number. */
 #include "shamir_portable.h"
 
 /* The length without leading zeros: 0 for the zero polynomial. */
@@ -65,7 +65,7 @@ static void swap(uint64_t **a, uint64_t **b)
 size_t sa_shamir_decode_scratch(size_t count)
 {
     if (count > SIZE_MAX / 32)
-        return SIZE_MAX; /* nothing so large exists; sa_shamir_decode refuses it */
+        return SIZE_MAX; /* too large for memory; sa_shamir_decode refuses it */
     return 2 * (count + 1) + 2 * (count / 2 + 1);
 }
 
@@ -110,7 +110,7 @@ int sa_shamir_decode_portable(uint64_t *secret, uint8_t *wrong, const uint64_t *
             return SA_EDECODE;
     }
 
-    /* Whatever led here, this is the contract. r0 is free now: it holds the comparisons. */
+    /* Check the result against the contract. r0 is free now and holds the comparisons. */
     uint64_t powers[SA_TERMS + 1];
     for (size_t i = 0; i < count; i++) {
         fill_powers(powers, points[i]);

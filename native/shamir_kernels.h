@@ -1,11 +1,11 @@
 /* Rebuilding weights for Shamir's secret sharing (1979) over F(2^61 - 1). Values going in and
- * coming out of kernels are in [0, p); points are public. The file that reads this defines
+ * coming out of kernels are in [0, p); points are public. The file that includes this defines
  *   SA_SHAMIR, SA_SHAMIR_NAME, SA_SHAMIR_NEEDS   the struct of kernels, its name and CPU features
  *   share(), combine()                           two of its kernels
  *   differences(out, points, count)              out[i] = product over j != i of
  *                                                (points[i] - points[j]), in [0, p] */
 
-/* Values that share an inversion: bounds the stack. */
+/* Values that are inverted together: bounds the stack. */
 enum { SA_INVERSIONS = 64 };
 
 /* values[i] = 1 / values[i], all of them non-zero: Montgomery's trick, a few at a time. */

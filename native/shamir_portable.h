@@ -1,6 +1,7 @@
-/* Arithmetic modulo p = 2^61 - 1, one element at a time (shamir_kernels.h and the files that read
- * it, shamir_decode.c). Residues are in [0, p], where p stands for zero as well; canonical() makes
- * them unique. No branch on values: everything here runs in constant time for given lengths. */
+/* Arithmetic modulo p = 2^61 - 1, one element at a time, for shamir_kernels.h, the files that
+ * include it, and shamir_decode.c. Residues are in [0, p], so both 0 and p mean zero; canonical()
+ * makes them unique. No branch on values: all functions here run in constant time for given
+ * lengths. */
 #ifndef SA_SHAMIR_PORTABLE_H
 #define SA_SHAMIR_PORTABLE_H
 
@@ -90,7 +91,7 @@ static inline uint64_t evaluate(const uint64_t *f, size_t len,
     return value;
 }
 
-/* sa_shamir_kernel.decode; the only one, as it is no bottleneck. */
+/* sa_shamir_kernel.decode. There is no other implementation, as it is not a bottleneck. */
 int sa_shamir_decode_portable(uint64_t *secret, uint8_t *wrong, const uint64_t *points,
                               const uint64_t *shares, size_t count, size_t threshold,
                               uint64_t *scratch);

@@ -1,6 +1,6 @@
-/* Dealing in Shamir's secret sharing over F(2^61 - 1) on 256-bit registers, four points each. These
- * multiply 32 bits by 32: enough for points as parties have them, so that only sharing is here and
- * whole products of 61 bits, as rebuilding needs them, are left to the portable kernels. */
+/* Sharing by Shamir's scheme over F(2^61 - 1) on 256-bit registers, four points each. Their
+ * multiplications take 32 bits by 32, which is enough for the points of parties. Rebuilding needs
+ * products of 61 bits and is left to the portable kernels. */
 #include "shamir_portable.h"
 
 #if defined(__x86_64__)
@@ -18,7 +18,7 @@ extern const sa_shamir_kernel sa_shamir_portable;
 enum { LANES = 4 };
 /* Vectors of points in flight, to hide the latency of the multiplications. */
 enum { SA_CHAINS = 4, SA_MANY_POINTS = SA_CHAINS * LANES };
-/* Larger points, and fewer than are worth all chains, are left to the portable kernel. */
+/* Larger points, and too few points to fill the chains, are left to the portable kernel. */
 enum { SA_SMALL_POINT = 1 << 20, SA_FEW_POINTS = 6 };
 
 static inline __m256i constant(uint64_t x) { return _mm256_set1_epi64x((long long)x); }

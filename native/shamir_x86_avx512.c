@@ -186,8 +186,8 @@ static void share(uint64_t *restrict shares, const uint64_t *restrict secrets,
     }
 }
 
-/* Of a vector of points and a single one, the differences, with 1 for a difference of zero:
- * as points are distinct, that is where a point meets itself. */
+/* The differences of a vector of points and a single point, with 1 for a difference of zero: as
+ * points are distinct, that is the difference of a point and itself. */
 static void differences(uint64_t *restrict out, const uint64_t *restrict points, size_t count)
 {
     for (size_t i = 0; i < count; i += LANES * SA_CHAINS) {
@@ -217,7 +217,7 @@ static void differences(uint64_t *restrict out, const uint64_t *restrict points,
     }
 }
 
-/* Factors w, cut for products with s = s0 + 2^43 s1: w = w0 + 2^52 w1 for s0, and
+/* Factors w, split for products with s = s0 + 2^43 s1: w = w0 + 2^52 w1 for s0, and
  * 2^43 w = v0 + 2^34 v1 mod p for s1. Then only w0 s0 is 2^52 or more. */
 typedef struct {
     uint64_t w0[SA_ROWS], w1[SA_ROWS], v0[SA_ROWS], v1[SA_ROWS];

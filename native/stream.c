@@ -1,4 +1,4 @@
-/* Keystreams, and masks added straight from them: no mask is ever materialised. */
+/* Keystreams, and masks that are added directly from them: no mask is ever stored as a whole. */
 #include <string.h>
 
 #include "checks.h"
@@ -9,16 +9,17 @@ _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__,
 
 enum {
     KEY_BYTES = 32,
-    KEY_GROUP = 16,    /* keys whose schedules are alive together */
+    KEY_GROUP = 16,    /* keys whose schedules are in memory together */
     CHUNK_BYTES = 8192, /* of the accumulator and of keystream: both stay in the first cache */
-    /* For threads: mask elements that are worth one, elements of the accumulator that are worth
-     * another expansion of all key schedules, and pieces that each takes, as they differ in speed. */
+    /* For threads: mask elements that make a thread worth its cost, elements of the accumulator
+     * that make another expansion of all key schedules worth its cost, and pieces per thread, as
+     * threads differ in speed. */
     THREAD_WORK = 1 << 18,
     MIN_PIECE = 1 << 13,
     PIECES_PER_THREAD = 4
 };
 
-/* A stretch of keystream, and the same as the words that masks read. */
+/* A chunk of keystream, as bytes and as the words that masks read. */
 typedef union {
     _Alignas(64) uint8_t bytes[CHUNK_BYTES];
     uint32_t u32[CHUNK_BYTES / 4];
@@ -99,8 +100,8 @@ static uint64_t redraw(const mask_setup *setup, const sa_schedule *schedule, uin
     return w;
 }
 
-/* Elements whose word was rejected. That it was says nothing about the word that replaces it,
- * nor do the words rejected after it: these branches are harmless. */
+/* Adds the elements whose word was rejected. A rejection says nothing about the word that is used
+ * instead, and neither do further rejected words: these branches are harmless. */
 static void redraw_rejected(const mask_setup *setup, const sa_schedule *schedule, void *acc,
                             const void *words, size_t len, uint64_t first, int sign)
 {
@@ -110,8 +111,8 @@ static void redraw_rejected(const mask_setup *setup, const sa_schedule *schedule
             add_element(acc, i, setup->lane, redraw(setup, schedule, first + i, p), sign, p);
 }
 
-/* acc[0..len) gets elements first..first+len of one mask, which end in the chunk of stream
- * where they begin. */
+/* Adds elements first..first+len of one mask to acc[0..len); they lie in one chunk of the
+ * stream. */
 static void add_chunk(const mask_setup *setup, const sa_field_kernel *field,
                       const sa_schedule *schedule, void *acc, size_t len, uint64_t first, int sign,
                       chunk *stream)
@@ -129,8 +130,8 @@ static void add_chunk(const mask_setup *setup, const sa_field_kernel *field,
         redraw_rejected(setup, schedule, acc, stream->bytes + skip * setup->lane, len, first, sign);
 }
 
-/* The same for all keys and whole steps of bytes, by the cipher's own kernel. Keystream is made
- * again for a key that had a word rejected. */
+/* The same for all keys and whole steps, by the fused kernel of the cipher. If a word of a key was
+ * rejected, the keystream of that key is made again. */
 static void add_steps(const mask_setup *setup, const sa_schedule *schedules, const int8_t *signs,
                       size_t count, void *acc, size_t len, uint64_t first, chunk *stream)
 {
@@ -179,7 +180,7 @@ static int signs_valid(const int8_t *signs, size_t count)
     return 1;
 }
 
-/* One call of sa_mask_add_*, checked, and how it is cut. */
+/* One call of sa_mask_add_* with checked arguments, and how it is cut into pieces. */
 typedef struct {
     mask_setup setup;
     const sa_field_kernel *field;
@@ -213,7 +214,7 @@ static void add_piece(const void *context, size_t number)
     sa_wipe_traces();
 }
 
-/* As many threads as have enough to do, all keys together and each key by itself. */
+/* The number of threads that have enough work, for all keys together and for each key. */
 static size_t useful_threads(size_t len, size_t count, size_t threads)
 {
     size_t work;
@@ -224,7 +225,7 @@ static size_t useful_threads(size_t len, size_t count, size_t threads)
     return threads > 0 ? threads : 1;
 }
 
-/* Elements of a piece: whole chunks, and several pieces a thread, as threads differ in speed. */
+/* Elements per piece: whole chunks, and several pieces per thread, as threads differ in speed. */
 static size_t piece_elements(size_t len, size_t threads, size_t lane)
 {
     const size_t per_chunk = CHUNK_BYTES / lane;

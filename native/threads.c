@@ -1,5 +1,5 @@
-/* Work in pieces on several threads. They are made for one call and joined before it returns, so
- * that nothing is left over for a fork to lose. Without POSIX threads the caller does it all. */
+/* Runs work in pieces on several threads. They are made for one call and joined before it returns,
+ * so that a fork never loses a thread of ours. Without POSIX threads the caller does all pieces. */
 #include <stdatomic.h>
 
 #include "kernels.h"
@@ -33,7 +33,7 @@ void sa_parallel(void (*work)(const void *context, size_t piece), const void *co
 {
     piece_queue queue = {work, context, pieces, 0};
 #if SA_HAVE_THREADS
-    /* A thread that cannot be made costs time only: the others take its pieces. */
+    /* If a thread cannot be made, the others take its pieces. */
     pthread_t helpers[SA_MAX_THREADS - 1];
     size_t made = 0;
     while (made + 1 < threads && made < SA_MAX_THREADS - 1 &&

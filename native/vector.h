@@ -14,7 +14,7 @@ typedef uint16_t sa_v8x16 __attribute__((vector_size(16)));
 typedef uint32_t sa_v4 __attribute__((vector_size(16)));
 typedef uint64_t sa_v2x64 __attribute__((vector_size(16)));
 
-/* Lanes of the pair (a, b) by constant index; `type` is the vector type of both. */
+/* Selects lanes of the pair (a, b) by constant indices; `type` is the vector type of both. */
 #if defined(__clang__)
 #define SA_SHUFFLE(type, a, b, ...) __builtin_shufflevector((type)(a), (type)(b), __VA_ARGS__)
 #else

@@ -1,17 +1,18 @@
 """Reasons that programs can read: one stable code per kind of error, refusal, dropout or failure.
 
-Every exception of the library has a `code`, and so have the events `Dropped` and `Failed`.
-Sentences may be reworded; a code keeps its meaning. `docs/CODES.md` is printed from this table.
+Every exception of the library has a `code`, and so have the events `Dropped` and `Failed`. The
+wording of messages may change; the meaning of a code does not. `docs/CODES.md` is printed from this
+table.
 """
 
 from enum import StrEnum
 
 
 class Code(StrEnum):
-    """A reason why something was refused, dropped or failed; its value is its name in lower case.
+    """The reason of an error, refusal, dropout or failure; its value is its name in lower case.
 
     Attributes:
-        carriers: the exceptions and events that come with the code.
+        carriers: the exceptions and events that have the code.
         meaning: what happened.
         remedy: what to do about it.
     """
@@ -21,7 +22,7 @@ class Code(StrEnum):
     remedy: str
 
     def __new__(cls, value: str, carriers: str, meaning: str, remedy: str) -> "Code":
-        """Makes a member, whose value is the plain text of the code."""
+        """Makes a member; its value is the text of the code."""
         code = str.__new__(cls, value)
         code._value_ = value
         code.carriers = frozenset(carriers.split())
@@ -40,13 +41,13 @@ class Code(StrEnum):
         "timeout",
         "Dropped",
         "The party sent nothing before the deadline of the phase.",
-        "Lengthen the deadline, or look at that party's connection.",
+        "Wait longer before the deadline, or check the connection of that party.",
     )
     DROPPED = (
         "dropped",
         "RemoteProtocolError",
-        "A party sends a message after the server dropped it; the event `Dropped` said why.",
-        "None in this round; the party takes part in the next.",
+        "A party sent a message after the server had dropped it; `Dropped` had the reason.",
+        "Nothing in this round; the party can take part in the next one.",
     )
     EXCLUDED = (
         "excluded",
@@ -58,13 +59,13 @@ class Code(StrEnum):
         "neighbours",
         "Aborted Failed",
         "On a sparse graph, too few neighbours of a party are left to hold shares of its seeds.",
-        "Choose parameters for a higher dropout rate (`Params.for_cohort`). A client that refuses "
-        "a survivor set so should suspect the server: it should have ended the round itself.",
+        "Choose parameters for a higher dropout rate (`Params.for_cohort`). If a client refused a "
+        "survivor set, suspect the server: it should have ended the round itself.",
     )
     DISCONNECTED = (
         "disconnected",
         "Aborted Failed",
-        "On a sparse graph, the survivors fall into parts that share no masks.",
+        "On a sparse graph, the survivors fall apart into groups that share no masks.",
         "On a server, choose parameters for a higher dropout rate (`Params.for_cohort`). On a "
         "client, suspect the server: it should have ended the round itself.",
     )
@@ -83,13 +84,14 @@ class Code(StrEnum):
     SHARING_SET = (
         "sharing_set",
         "Aborted Dropped",
-        "The set of parties that shared keys holds strangers, or a client masked for another set.",
+        "The set of parties that shared keys has members that are not in the roster, or a client "
+        "masked its input for another set.",
         "On a client, suspect the server or the transport; on a server, that client.",
     )
     SURVIVOR_SET = (
         "survivor_set",
         "Aborted",
-        "The survivor set holds parties that shared no keys.",
+        "The survivor set has parties that did not share keys.",
         "Suspect the server.",
     )
     DUPLICATE_KEY = (
@@ -102,8 +104,8 @@ class Code(StrEnum):
         "weak_key",
         "Aborted Dropped IdentityError ParameterError",
         "A public key is malformed, not in its one valid form, or of low order.",
-        "Compare it with the original, it may be copied wrongly; else suspect its sender, as no "
-        "honest software makes such a key.",
+        "Compare it with the original, as it may be copied wrongly; else suspect its sender, as "
+        "honest software does not make such keys.",
     )
     SIGNATURE = (
         "signature",
@@ -120,7 +122,7 @@ class Code(StrEnum):
     SIGNERS = (
         "signers",
         "Aborted",
-        "Parties that are not in the survivor set are said to have signed it.",
+        "The list of signatures has parties that are not in the survivor set.",
         "Suspect the server.",
     )
     TOO_FEW_SIGNATURES = (
@@ -133,8 +135,8 @@ class Code(StrEnum):
         "shares",
         "Aborted Failed",
         "Too few shares of a seed opened or are left to rebuild it.",
-        "On a server, `disputes` names the pairs of parties concerned; repeat the round without "
-        "them. On a client, suspect the server or the transport: it changed ciphertexts.",
+        "On a server, `disputes` has the pairs of parties concerned; repeat the round without "
+        "them. On a client, suspect the server or the transport: ciphertexts were changed.",
     )
     COMMITMENT = (
         "commitment",
@@ -145,7 +147,7 @@ class Code(StrEnum):
     FOREIGN_SHARE = (
         "foreign_share",
         "Dropped",
-        "The party answered with shares of a party that gave it none.",
+        "The party sent shares of a party that had given it none.",
         "Suspect that client.",
     )
     EQUIVOCATION = (
@@ -163,21 +165,21 @@ class Code(StrEnum):
     REPEATED_CONTRIBUTION = (
         "repeated_contribution",
         "Aborted",
-        "This identity has given an input in this context before, or the ledger stored that it "
-        "did although it raised an error.",
-        "Do not repeat it: two sums over one context can reveal an input. Use a new context.",
+        "This identity has contributed in this context before, or the ledger stored such a claim "
+        "although it raised an error.",
+        "Use a new context, and do not contribute twice in one: two sums can reveal an input.",
     )
     REPEATED_RESUMPTION = (
         "repeated_resumption",
         "StorageError",
         "This stored client has already been resumed.",
-        "Resume only the state that was stored last; else the client drops out of the round.",
+        "Resume only what was stored last; without it the client drops out of the round.",
     )
     ROLLED_BACK = (
         "rolled_back",
         "Failed",
-        "A survivor set was sent out that this server does not know: it was resumed from an "
-        "older snapshot, or the ledger stored a claim although it raised an error.",
+        "A survivor set was sent that this server does not know: it was resumed from an older "
+        "snapshot, or the ledger stored a claim although it raised an error.",
         "Store a snapshot after every phase, and resume from the last one.",
     )
     MALFORMED = (
@@ -189,68 +191,68 @@ class Code(StrEnum):
     VERSION = (
         "version",
         "DecodeError IdentityError StorageError",
-        "A message, a file or stored state is of another version of the format.",
-        "Use versions of the library that fit together.",
+        "A message, a file or stored state has another version of the format.",
+        "Use the same version of the library for both sides, or for writing and reading.",
     )
     UNSUPPORTED = (
         "unsupported",
         "DecodeError ParameterError RangeError",
-        "A suite, generator, mode, number format or kernel that is not in this library or machine.",
+        "This library or machine lacks the suite, generator, mode, number format or kernel.",
         "Update the library, or choose another one.",
     )
     SESSION = (
         "session",
         "DecodeError",
         "The message belongs to another session.",
-        "Route messages by session; late ones of an earlier round are harmless.",
+        "Deliver messages by session; late ones of an earlier round are harmless.",
     )
     OUT_OF_ORDER = (
         "out_of_order",
         "LocalProtocolError RemoteProtocolError",
-        "A message or a call comes at a step that does not allow it, too early or too late.",
-        "Message: harmless if it is late. Call: follow the events (`docs/STATES.md`).",
+        "A message or a call came at a step that does not allow it, too early or too late.",
+        "A late message is harmless. Make calls in the order of the events (`docs/STATES.md`).",
     )
     ARGUMENT = (
         "argument",
         "DecodeError LocalProtocolError ParameterError RangeError",
         "An argument has the wrong type, or a value outside its range.",
-        "Correct the argument that the sentence names. In an offer: the server offers impossible "
-        "parameters.",
+        "Correct the argument that the message names. If it is about an offer, the server offered "
+        "impossible parameters.",
     )
     FORKED = (
         "forked",
         "LocalProtocolError",
-        "A client or a server is used in a forked child of the process that made it.",
-        "Use it in its own process; go on elsewhere with `suspend` or `snapshot`.",
+        "A client or a server was used in a forked child of the process that made it.",
+        "Use it in its own process; to continue in another one, use `suspend` or `snapshot`.",
     )
     REENTRANT = (
         "reentrant",
         "LocalProtocolError",
-        "A client or a server is called from within one of its own calls.",
+        "A client or a server was called while one of its own calls was running.",
         "Call it again after the first call has returned.",
     )
     UNKNOWN_PARTY = (
         "unknown_party",
         "LocalProtocolError",
-        "The index is no party of the cohort.",
+        "No party of the cohort has this index.",
         "Use indices 0 to cohort - 1.",
     )
     UNKNOWN_JOB = (
         "unknown_job",
         "LocalProtocolError",
-        "The job was not handed out by this server.",
-        "Hand back the very object that came with the `Work` event.",
+        "This server did not hand out the job.",
+        "Pass the same object that the `Work` event contained.",
     )
     WIPED = (
         "wiped",
         "LocalProtocolError",
-        "The identity was wiped and signs nothing any more.",
+        "The identity was wiped and cannot sign any more.",
         "Load it again.",
     )
     NO_LEDGER = (
         "no_ledger",
         "LocalProtocolError ParameterError StorageError",
-        "A ledger is needed and missing, or does not answer True or False.",
+        "A ledger is missing, or its method `claim` did not return True or False.",
         "Pass a `SqliteLedger`, or your own object with a method `claim`.",
     )
     NO_IDENTITY = (
@@ -286,7 +288,7 @@ class Code(StrEnum):
     UNSAFE_SUM = (
         "unsafe_sum",
         "DecodeError ParameterError",
-        "With this quorum and so many colluders a sum could hold a single honest input.",
+        "With this quorum and this number of colluders, a sum could contain a single honest input.",
         "Raise the threshold or `min_survivors`, or lower `colluders`.",
     )
     UNSAFE_THRESHOLD = (
@@ -305,7 +307,7 @@ class Code(StrEnum):
     UNSAFE_MODE = (
         "unsafe_mode",
         "ParameterError",
-        "Malicious mode is asked for on a sparse graph, where it protects nothing.",
+        "Malicious mode was chosen on a sparse graph, where it protects nothing.",
         "Use the complete graph, or a server that can be trusted to follow the protocol.",
     )
     UNSAFE_FRACTIONS = (
@@ -317,7 +319,7 @@ class Code(StrEnum):
     HEADROOM = (
         "headroom",
         "DecodeError ParameterError",
-        "The sum could exceed what the arithmetic has room for (62 bits; 64 bits for integers).",
+        "The sum could be too large for the arithmetic (62 bits; 64 bits for integers).",
         "Lower the cohort, the precision, the range or the greatest weight.",
     )
     POLICY_PARAMS = (
@@ -329,7 +331,7 @@ class Code(StrEnum):
     POLICY_CONTEXT = (
         "policy_context",
         "ParameterError",
-        "This client's policy refuses: the round is about something else.",
+        "This client's policy refuses: the round has another context.",
         "Fetch the model of this round; check the round number.",
     )
     POLICY_MODE = (
@@ -372,19 +374,19 @@ class Code(StrEnum):
         "shape",
         "ParameterError RangeError",
         "An array has the wrong number of dimensions or elements.",
-        "Correct the array that the sentence names.",
+        "Correct the array that the message names.",
     )
     DTYPE = (
         "dtype",
         "ParameterError RangeError",
-        "An array does not hold real numbers of a kind that is possible here.",
-        "Convert the array.",
+        "An array has a dtype that is not possible here.",
+        "Convert the array to another dtype.",
     )
     NOT_FINITE = (
         "not_finite",
         "RangeError",
         "An input has a value that is NaN or infinite.",
-        "Look for a training that diverged.",
+        "Check whether the training diverged.",
     )
     OUT_OF_RANGE = (
         "out_of_range",
@@ -401,7 +403,7 @@ class Code(StrEnum):
     LAYOUT = (
         "layout",
         "RangeError",
-        "The arrays have other names, shapes or structure than those before, or there are none.",
+        "The arrays have other names, shapes or structure than the layout, or there are none.",
         "Flatten arrays with the layout of the same model.",
     )
     BUFFER = (
@@ -414,8 +416,8 @@ class Code(StrEnum):
         "ledger",
         "StorageError",
         "The ledger could not read or store a claim: it is busy, or its storage failed.",
-        "Nothing has left the party. Mend the storage; then repeat the call on a client, and "
-        "call `deadline` on a server.",
+        "No message was sent. Repair the storage; then repeat the call on a client, and call "
+        "`deadline` on a server.",
     )
     FOREIGN_FILE = (
         "foreign_file",
@@ -432,8 +434,8 @@ class Code(StrEnum):
     SYNTAX = (
         "syntax",
         "IdentityError",
-        "A line of a directory file is not written as it must be.",
-        "Correct the line that the sentence names.",
+        "A line of a directory file has a wrong form.",
+        "Correct the line that the message names.",
     )
     WRONG_KEY = (
         "wrong_key",
@@ -452,13 +454,13 @@ class Code(StrEnum):
         "permissions",
         "IdentityError StorageError",
         "Other users own the file, or may read or change it.",
-        "Give the file to its user alone: `chmod 600` (a directory or ledger: `chmod go-w`).",
+        "Let only its user access the file: `chmod 600` (a directory or ledger: `chmod go-w`).",
     )
     EXISTS = (
         "exists",
         "IdentityError",
         "The file exists already and is not overwritten.",
-        "Move it away, or ask to overwrite it.",
+        "Move it away, or allow overwriting.",
     )
     IO = (
         "io",
@@ -470,13 +472,13 @@ class Code(StrEnum):
         "limit",
         "IdentityError ParameterError",
         "Something is larger than the library accepts, or needs more memory than there is.",
-        "Check where it comes from; the sentence gives the limit.",
+        "Check where it comes from; the message has the limit.",
     )
     UNKNOWN_NAME = (
         "unknown_name",
         "ParameterError",
         "The directory has no such party.",
-        "Check name or key.",
+        "Check the name or the key.",
     )
     DUPLICATE_NAME = (
         "duplicate_name",
@@ -487,7 +489,7 @@ class Code(StrEnum):
     REVOKED_KEY = (
         "revoked_key",
         "IdentityError ParameterError",
-        "A key that was revoked is to be pinned.",
+        "A revoked key cannot be pinned again.",
         "Pin the party's new key.",
     )
     NOT_BUILT = (
@@ -505,27 +507,27 @@ class Code(StrEnum):
     NATIVE = (
         "native",
         "NativeError",
-        "The compiled core reports a status that should be impossible.",
+        "The compiled core returned a status that should be impossible.",
         "Report it: this is a bug of the library.",
     )
     RANDOMNESS = (
         "randomness",
         "ParameterError",
-        "The source of randomness does not give the bytes that it is asked for.",
+        "The source of randomness did not return the bytes that were asked for.",
         "Use the default, the operating system's.",
     )
     MISSING_EXTRA = (
         "missing_extra",
         "MissingExtraError",
         "A package of an optional extra is not installed.",
-        "Install the extra that the sentence names.",
+        "Install the extra that the message names.",
     )
 
 
 # The sections of the document, by the code that each begins with.
 _SECTIONS = {
     Code.QUORUM: "A round and its members",
-    Code.CONTEXT: "Keys, signatures and shares; views that differ",
+    Code.CONTEXT: "Keys, signatures and shares; parties that were told different things",
     Code.REPEATED_CONTRIBUTION: "What may happen once",
     Code.MALFORMED: "Messages",
     Code.ARGUMENT: "Use of the library",
@@ -541,17 +543,17 @@ _HEAD = """\
 Printed from `secagg/codes.py`; a test keeps them equal.
 
 Every exception of the library has a `reason`, a sentence for people, and a `code`, a `secagg.Code`,
-for programs; so have the events `Dropped` and `Failed`. Sentences may be reworded at any time; a
-code keeps its meaning. A code is a string too: `error.code == "quorum"`, and it goes into JSON and
-logs as it is. The codes that begin with `policy_` are refusals by a client's own policy, and those
-that begin with `unsafe_` are parameters under which more than the sum could be learned.
+for programs; so have the events `Dropped` and `Failed`. The wording of a reason may change at any
+time; the meaning of a code does not. A code is also a string: `error.code == "quorum"`, and it can
+be written to JSON and logs. Codes that begin with `policy_` are refusals by a client's own policy;
+codes that begin with `unsafe_` are about parameters under which more than the sum could be learned.
 
 ```python
 try:
     events = client.receive(data)
 except secagg.Aborted as error:
     if error.code is secagg.Code.NEIGHBOURS:
-        ...  # too many parties vanished; the next round may do better
+        ...  # too many parties vanished; the next round may succeed
     else:
         alert(error.code, error.reason)  # an honest server gives no reason to abort
 ```

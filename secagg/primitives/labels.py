@@ -36,11 +36,11 @@ class Label(bytes, Enum):
 
 
 def _digest(key: bytes, label: Label, parts: tuple[bytes, ...]) -> bytes:
-    state = hashlib.blake2b(digest_size=DIGEST_BYTES, key=key, person=label.value)
+    hasher = hashlib.blake2b(digest_size=DIGEST_BYTES, key=key, person=label.value)
     for part in parts:
-        state.update(struct.pack("<I", len(part)))
-        state.update(part)
-    return state.digest()
+        hasher.update(struct.pack("<I", len(part)))
+        hasher.update(part)
+    return hasher.digest()
 
 
 def hash_parts(label: Label, *parts: bytes) -> bytes:
