@@ -1,7 +1,8 @@
-"""What developers and CI run. `nox` does what every change needs; `nox -l` lists all sessions.
+"""The tasks of developers and CI: `nox` runs those for every change, `nox -l` lists all.
 
-Sessions use the environment that nox itself runs in, where the dev extra is installed; only `build`
-makes one of its own. Arguments after `--` go to pytest: `nox -s tests -- --level long -k field`.
+Sessions run in the environment of nox itself, where the dev extra is installed; only `build` makes
+an environment of its own. Arguments after `--` go to pytest:
+`nox -s tests -- --level long -k field`.
 """
 
 import os
@@ -25,11 +26,11 @@ ROOT = Path(__file__).resolve().parent
 CC = os.environ.get("CC", "gcc")
 PYTEST = ("-m", "pytest", "-q", "-n", "2")
 
-# Documents that the sources print.
+# Documents that are generated, and the modules that generate them.
 PRINTED = {"docs/CODES.md": "secagg.codes", "docs/STATES.md": "secagg.pairwise.transitions"}
 
-# Prints the implementations that are neither portable nor the fastest, as choices for
-# `--implementation`: first the second of every family, then the third and so on.
+# Prints values of `--implementation` with the implementations that are neither portable nor the
+# fastest: the second of every kernel family, then the third, and so on.
 BETWEEN = """
 from secagg.arithmetic.implementations import families
 between = [family.usable[1:-1] for family in families()]
@@ -57,7 +58,7 @@ def python(session: nox.Session, *arguments: str | Path, **options: Any) -> str:
 
 
 def compiler(session: nox.Session, *arguments: str) -> str:
-    """Returns what the C compiler answers."""
+    """Returns the output of the C compiler."""
     return str(session.run(*shlex.split(CC), *arguments, external=True, silent=True)).strip()
 
 
@@ -68,7 +69,7 @@ def native_program(session: nox.Session, cc: str, *arguments: str) -> None:
 
 @contextmanager
 def copy_of_sources(session: nox.Session) -> Iterator[Path]:
-    """Makes a copy of what git would commit and stays in it for the block."""
+    """Copies the files that git would commit, and runs the block in the copy."""
     listed = str(
         session.run(
             *(
@@ -124,12 +125,12 @@ def tests(session: nox.Session) -> None:
     python(session, *PYTEST, *session.posargs)
 
 
-# ---- when it is needed -------------------------------------------------------------------
+# ---- on demand ---------------------------------------------------------------------------
 
 
 @nox.session
 def docs(session: nox.Session) -> None:
-    """Writes the documents that the sources print."""
+    """Writes the generated documents."""
     for document, module in PRINTED.items():
         text = python(
             session,
@@ -143,7 +144,7 @@ def docs(session: nox.Session) -> None:
 def core(session: nox.Session) -> None:
     """Compiles and runs the C core's tests, for any machine and for this one."""
     native_program(session, CC)
-    # As who builds for one machine only: the compiler then may put wider code into any kernel.
+    # Like a build for one machine only, in which the compiler may use wider instructions anywhere.
     native_program(session, f"{CC} -march=native")
 
 
@@ -163,7 +164,7 @@ def coverage(session: nox.Session) -> None:
             words = ("--level", "long", "--implementation", "portable", "--durations=15")
             python(session, "-m", "coverage", "run", *PYTEST, *words, *session.posargs, env=env)
         except CommandFailed:
-            failed = True  # the report still tells what ran
+            failed = True  # the report is still useful
         python(session, "-m", "coverage", "combine", "-q", env=env)
         report = ("-m", "coverage", "report")
         for part in ("secagg", "fl"):
@@ -194,14 +195,14 @@ def sanitizers(session: nox.Session) -> None:
     with copy_of_sources(session) as copy:
         options = {"env": {"SECAGG_SANITIZE": "1"}, "silent": True}
         python(session, "setup.py", "-q", "build_ext", "--inplace", **options)
-        # Pytest swallows what is printed before a crash: ASan writes files, and for UBSan, which
-        # cannot here, --capture=sys lets the C level through. Python itself leaks at exit. The C++
-        # library is loaded as well, or ASan does not know what matplotlib throws.
+        # Pytest would lose output before a crash. So ASan writes files; UBSan cannot, and
+        # --capture=sys leaves its output alone. Leaks are not reported, as Python itself leaks at
+        # exit. The C++ library is preloaded, or ASan fails on exceptions inside matplotlib.
         reports = copy.with_name("reports")
         reports.mkdir()
         preloaded = "libasan.so", "libstdc++.so.6"
         env = {
-            "PYTHONPATH": str(copy),  # before the installed one
+            "PYTHONPATH": str(copy),  # goes before the installed package
             "PYTHONMALLOC": "malloc",
             "ASAN_OPTIONS": f"detect_leaks=0:log_path={reports}/asan",
             "LD_PRELOAD": " ".join(compiler(session, f"-print-file-name={n}") for n in preloaded),
@@ -209,10 +210,10 @@ def sanitizers(session: nox.Session) -> None:
         python(session, "-c", IS_SANITIZED, copy, env=env, log=False)
         python(session, "-c", OVERRUN, env=env, success_codes=[1], log=False)  # a planted fault
         if not any("heap-buffer-overflow" in file.read_text() for file in reports.iterdir()):
-            session.error("AddressSanitizer misses a write behind the end")
+            session.error("AddressSanitizer does not find a planted write past the end of a buffer")
         for file in reports.iterdir():
             file.unlink()
-        # Without programs of their own and what measures: they ask nothing new of the core.
+        # Without tests that start programs or measure: they use nothing new of the core.
         ignored = ("packaging", "command_line", "benchmarks")
         words = ("--capture=sys", *(f"--ignore=tests/test_{name}.py" for name in ignored))
         try:
@@ -227,7 +228,7 @@ def sanitizers(session: nox.Session) -> None:
 
 @nox.session(venv_backend="venv", reuse_venv=False)
 def build(session: nox.Session) -> None:
-    """Builds the packages of a release into dist/ and tries the wheel in a fresh environment."""
+    """Builds the packages of a release into dist/ and tests the wheel in a new environment."""
     shutil.rmtree(ROOT / "dist", ignore_errors=True)
     python(session, "-m", "build", "--outdir", "dist")
     (wheel,) = (ROOT / "dist").glob("*.whl")

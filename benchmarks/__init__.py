@@ -1,1 +1,1 @@
-"""Measurements of the library, for the repository: ``python -m benchmarks --help``."""
+"""Measurements of the library, in the repository only: ``python -m benchmarks --help``."""

@@ -1,4 +1,4 @@
-"""``python -m benchmarks COMMAND``: measures, and prints Markdown."""
+"""``python -m benchmarks COMMAND``: measures, and prints tables as Markdown."""
 
 import argparse
 import os
@@ -21,7 +21,7 @@ MODES: Final = {str(mode): mode for mode in secagg.Mode}
 
 
 def machine() -> str:
-    """The machine in one line: CPU, cores, features, kernels, versions."""
+    """Describes the machine in one line: CPU, cores, features, kernels, versions."""
     info = Path("/proc/cpuinfo")
     model = platform.processor() or platform.machine()
     if info.exists():
@@ -41,7 +41,7 @@ def _write(options: argparse.Namespace, found: Sequence[rows.Row]) -> None:
 
 
 def run_protocol(options: argparse.Namespace) -> int:
-    """One round by phase; code 1 if the sum is wrong."""
+    """Measures one round by phase; returns 1 if the sum is wrong."""
     clients, length = (20, 1_000) if options.quick else (options.clients, options.length)
     mode = MODES[options.mode]
     progress = Progress(protocol.steps(mode))
@@ -75,7 +75,7 @@ def run_protocol(options: argparse.Namespace) -> int:
 
 
 def run_modes(options: argparse.Namespace) -> int:
-    """Both modes side by side; code 1 if malicious mode costs more than the bound."""
+    """Compares the two modes; returns 1 if malicious mode costs more than the bound."""
     measured = modes.compare(options.clients, options.length, options.rounds)
     print(machine())
     print(
@@ -100,14 +100,14 @@ def report(
     left_out: Sequence[str],
     more: str = "",
     *,
-    judged: bool = True,
+    targets: bool = True,
 ) -> int:
-    """Prints rows, and writes what else is asked for; code 1 if a target is missed.
+    """Prints rows, and writes them as JSON if asked; returns 1 if a target is missed.
 
     Args:
-        judged: whether the sizes are those that the targets are about; else there are none.
+        targets: keep the targets of the rows; False for sizes that they are not about.
     """
-    found = found if judged else [rows.unjudged(row) for row in found]
+    found = found if targets else [rows.without_target(row) for row in found]
     print(machine())
     print(f"\n{title}\n")
     print(rows.table(found))
@@ -120,7 +120,7 @@ def report(
 
 
 def run_kernels(options: argparse.Namespace) -> int:
-    """The kernels against references."""
+    """Compares the kernels with references."""
     length, rounds, holders, clients = options.length, options.rounds, 1000, 300
     if options.quick:
         length, rounds, holders, clients = 2_000, 1, 20, 20
@@ -128,11 +128,11 @@ def run_kernels(options: argparse.Namespace) -> int:
     title = f"medians of {rounds} rounds in turns"
     if options.plot:
         plot.write(options.plot, "kernels", plot.bars(found, f"Kernels, {title}"))
-    return report(options, title, found, left_out, judged=not options.quick)
+    return report(options, title, found, left_out, targets=not options.quick)
 
 
 def run_bounds(options: argparse.Namespace) -> int:
-    """Clients and servers against the bare work in theirs, and against a bound on their memory."""
+    """Compares clients and servers with the bare work they contain, and with bounds of memory."""
     parts = (
         small_round.rows(1 if options.quick else 25),
         memory.rows([(20, 500)] if options.quick else [(100, 100_000), (300, 1_000)]),
@@ -140,22 +140,22 @@ def run_bounds(options: argparse.Namespace) -> int:
     )
     found, left_out = rows.collect(parts)
     title = "medians of CPU time, and peaks of memory"
-    return report(options, title, found, left_out, judged=not options.quick)
+    return report(options, title, found, left_out, targets=not options.quick)
 
 
 def run_peers(options: argparse.Namespace) -> int:
-    """This library beside others."""
+    """Compares this library with other systems."""
     sizes = compare.QUICK if options.quick else compare.FULL
     played: list[compare.Played] = []
     found, left_out = rows.collect(compare.parts(sizes, played))
     if options.plot:
         plot.write(options.plot, "peers", plot.bars(found, "secagg beside other systems"))
     more = compare.table(played) if played else ""
-    return report(options, compare.title(), found, left_out, more, judged=not options.quick)
+    return report(options, compare.title(), found, left_out, more, targets=not options.quick)
 
 
 def run_papers(options: argparse.Namespace) -> int:
-    """Published figures beside ours on the same parameters."""
+    """Compares published figures with ours for the same parameters."""
     cohorts, length = ([20], 1_000) if options.quick else (options.clients, papers.LENGTH)
     progress = Progress(len(cohorts) * len(papers.DROPOUTS))
     played = papers.play(cohorts, length, progress)
@@ -170,7 +170,7 @@ def run_papers(options: argparse.Namespace) -> int:
 
 
 def run_scale(options: argparse.Namespace) -> int:
-    """Large cohorts beside the model of their cost."""
+    """Compares rounds of large cohorts with the model of their cost."""
     cohorts = scale.QUICK if options.quick else options.clients
     length = 500 if options.quick else options.length
     progress = Progress(len(cohorts))
@@ -181,13 +181,13 @@ def run_scale(options: argparse.Namespace) -> int:
         plot.write(options.plot, "scale", scale.draw(played))
     title = f"{length:,} coordinates, {scale.CORRUPT:.0%} corrupt and {scale.DROPOUT:.0%} lost"
     more = scale.table(played, length)
-    return report(options, title, list(scale.rows(played)), [], more, judged=not options.quick)
+    return report(options, title, list(scale.rows(played)), [], more, targets=not options.quick)
 
 
 def _fraction(text: str) -> float:
     value = float(text)
     if not 0 <= value < 1:
-        raise argparse.ArgumentTypeError(f"at least 0 and below 1, not {text}")
+        raise argparse.ArgumentTypeError(f"must be at least 0 and below 1, not {text}")
     return value
 
 
@@ -195,47 +195,55 @@ def main() -> int:
     """Parses the options and runs the measurement."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    core = commands.add_parser("kernels", help="the native core against references")
+    core = commands.add_parser("kernels", help="compare the native core with references")
     core.add_argument("--length", type=int, default=1_000_000)
     core.add_argument("--rounds", type=int, default=9)
     core.set_defaults(run=run_kernels)
-    peers = commands.add_parser("peers", help="beside Flower, FedML, TenSEAL and cryptography")
+    peers = commands.add_parser(
+        "peers", help="compare with Flower, FedML, TenSEAL and cryptography"
+    )
     peers.set_defaults(run=run_peers)
-    bounds = commands.add_parser("bounds", help="one party: CPU time and memory against bounds")
+    bounds = commands.add_parser(
+        "bounds", help="compare CPU time and memory of one party with bounds"
+    )
     bounds.set_defaults(run=run_bounds)
-    published = commands.add_parser("papers", help="beside published figures")
+    published = commands.add_parser("papers", help="compare with published figures")
     published.add_argument(
         "--clients", type=int, nargs="+", default=[100, 300], help="cohorts to play"
     )
     published.set_defaults(run=run_papers)
-    large = commands.add_parser("scale", help="large cohorts, beside the cost model")
+    large = commands.add_parser("scale", help="compare large cohorts with the cost model")
     large.add_argument("--clients", type=int, nargs="+", default=list(scale.COHORTS))
     large.add_argument("--length", type=int, default=scale.LENGTH)
     large.set_defaults(run=run_scale)
-    one_round = commands.add_parser("protocol", help="one round, by phase and side")
+    one_round = commands.add_parser("protocol", help="measure one round by phase and side")
     one_round.add_argument("--dropout", type=_fraction, default=0.1)
     one_round.add_argument("--bits", type=int, default=20)
-    one_round.add_argument("--degree", type=int, default=0, help="neighbours; 0: everybody")
+    one_round.add_argument(
+        "--degree", type=int, default=0, help="neighbours per party; 0: complete graph"
+    )
     one_round.add_argument("--mode", choices=list(MODES), default="semi-honest")
     one_round.set_defaults(run=run_protocol)
-    both = commands.add_parser("modes", help="what malicious mode costs a client")
+    both = commands.add_parser("modes", help="measure what malicious mode costs a client")
     both.add_argument("--rounds", type=int, default=25)
     both.set_defaults(run=run_modes)
     for command in (one_round, both):
         command.add_argument("--clients", type=int, default=100)
         command.add_argument("--length", type=int, default=100_000)
     for command in (core, one_round, large, peers, published, bounds):
-        command.add_argument("--quick", action="store_true", help="small, to see that it works")
+        command.add_argument(
+            "--quick", action="store_true", help="small sizes, only to check that it works"
+        )
     for command in (core, one_round, large, peers, published):
-        command.add_argument("--plot", type=Path, help="folder to draw a picture into")
+        command.add_argument("--plot", type=Path, help="folder for a picture")
     for command in commands.choices.values():
-        command.add_argument("--json", type=Path, help="where to write the rows, too")
+        command.add_argument("--json", type=Path, help="file to write the rows to, as JSON")
     options = parser.parse_args()
     if getattr(options, "plot", None):
         plot.require()
     try:
         code: int = options.run(options)
-    except secagg.SecAggError as error:  # impossible parameters, or too few are left
+    except secagg.SecAggError as error:  # impossible parameters, or too few survivors
         parser.exit(2, f"python -m benchmarks: error: {error}\n")
     return code
 

@@ -1,4 +1,4 @@
-"""Work with nothing around it, to hold other work against."""
+"""Bare work, with nothing around it: a reference for other measurements."""
 
 from typing import Final
 
@@ -11,16 +11,16 @@ from secagg.arithmetic.generators import Generator
 
 from .rows import Work
 
-PIECE: Final = 1 << 17  # bytes of keystream a call
+PIECE: Final = 1 << 17  # bytes of keystream per call
 
 
 def stream(generator: Generator, buffer: NDArray[np.uint8], key: bytes) -> Work:
-    """Keystream into a buffer, from its beginning."""
+    """Returns work that fills a buffer with keystream, from its first byte."""
     out, octets = binding.write(buffer), binding.octets(key)
     return lambda: binding.lib.sa_stream(generator, out, buffer.size, octets, 0, 0)
 
 
 def keystream(generator: Generator, size: int) -> Work:
-    """So many bytes of keystream, into a buffer that stays in the second-level cache."""
+    """Returns work that generates `size` bytes of keystream, in the second-level cache."""
     once = stream(generator, np.empty(PIECE, np.uint8), bytes(KEY_BYTES))
     return lambda: [once() for _ in range(-(-size // PIECE))]

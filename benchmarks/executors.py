@@ -1,7 +1,7 @@
-"""Unmasking on two workers against the same jobs one by one in this process.
+"""Compares unmasking on two workers with the same jobs, one by one, in this process.
 
-The jobs are those of a server; what they are handed back to is its `Unmasking`, without a round
-around it. Both ways end in the same vector.
+The jobs are those of a server. Their results go to its `Unmasking`, without a round around it.
+Both ways end in the same vector.
 """
 
 import os
@@ -31,7 +31,7 @@ H0 = H1 = bytes(32)
 
 
 class _Unmasker:
-    """As much of a server as `run_jobs` uses."""
+    """The part of a server that `run_jobs` uses."""
 
     def __init__(self, params: Params) -> None:
         self.session = bytes(16)
@@ -46,12 +46,12 @@ class _Unmasker:
 
 
 def rows(clients: int, length: int, rounds: int) -> Iterator[Row]:
-    """A mask of each client, and 20 agreements of each with short masks, on threads and processes.
+    """Yields rows for threads and for processes: one mask per client; 20 agreements per client.
 
     Args:
-        clients: how many stay.
-        length: of the masks.
-        rounds: of measuring in turns.
+        clients: number of survivors.
+        length: length of the masks of the first measurement.
+        rounds: rounds of measuring in turns.
     """
     with ThreadPoolExecutor(WORKERS) as threads, pool(WORKERS, "forkserver") as processes:
         for name, unmask in (
@@ -67,7 +67,7 @@ def rows(clients: int, length: int, rounds: int) -> Iterator[Row]:
 
 
 def _unmasker(stayed: int, gone: int, length: int) -> Callable[[Executor | None], Vector]:
-    """A whole unmasking, as often as wanted; gives what is left of a vector of zeros."""
+    """Returns a function that runs a whole unmasking of zeros, and returns its vector."""
     params = Params(stayed + gone, length, Integers(-1000, 1000))
     seeds = [os.urandom(16) for _ in range(stayed + gone)]
     survivors = tuple(range(stayed))

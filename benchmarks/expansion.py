@@ -1,8 +1,8 @@
-"""How many bytes a client sends and is sent in a round, counted from the encoders themselves.
+"""Counts the bytes that a client sends and receives in a round, with the encoders themselves.
 
-Every message but one is encoded here in full, with as many entries as a real one has. Of the masked
-input only the packed vector is left out and its length added (`Field.packed_bytes`), so that any
-number of coordinates can be counted. Nobody drops out, which is when most is sent.
+Every message but one is encoded here in full, with as many entries as a real one has. The packed
+vector of the masked input is left out and its length added (`Field.packed_bytes`), so that any
+number of coordinates can be counted. Nobody drops out, as then most bytes are sent.
 """
 
 import numpy as np
@@ -31,7 +31,7 @@ from secagg.sharing.shamir import LIMBS
 
 
 def client_bytes(params: Params) -> int:
-    """Bytes of all messages between one client and the server, the offer included."""
+    """Returns the bytes of all messages between one client and the server, with the offer."""
     agreed, n = params.round(), params.cohort
     session, signed = agreed.session, params.mode == Mode.MALICIOUS
     signature, digest = bytes(SIGNATURE_BYTES), bytes(DIGEST_BYTES)

@@ -1,9 +1,9 @@
-"""The kernels of the native core, each against a reference in the same run.
+"""Compares the kernels of the native core with references in the same run.
 
 References are what one would use instead: the core's own bare keystream, straightforward C,
 `cryptography` with NumPy, OpenSSL's keystream, a NumPy copy into a new array, a NumPy sum, NumPy
-quantization, big integers. A reference that is not there is skipped, with its name. One thread
-works, unless a row says more. Last come the kernels of a server on two workers.
+quantization, big integers. A reference that is not installed is skipped, and named. Work runs on
+one thread, unless a row says otherwise. The last rows are a server's jobs on two workers.
 """
 
 import importlib.util
@@ -26,22 +26,22 @@ from secagg.sharing import shamir
 from . import executors, reference
 from .bare import PIECE, keystream, stream
 from .pool import pool
-from .rows import Row, Work, compare, hold, in_turns
+from .rows import Row, Work, compare, in_turns, make_row
 
-# On one thread, what others do on the machine is not counted.
+# CPU time, as other work on the machine must not count. Only for work on one thread.
 _compare: Final = partial(compare, clock=time.process_time)
 
 MASKS: Final = 100
 SEEDS: Final = 2
-SOME: Final = 5  # of the holders, for the slowest reference
+SOME: Final = 5  # holders for which the slowest reference computes shares
 OPENSSL_CPU: Final = "OPENSSL_ia32cap"
-NO_AVX512: Final = ":~0xd0230000"  # its bits for F, DQ, IFMA, CD, BW and VL
-UPLOADS: Final = 100  # more than caches hold
-SERVER_SECONDS: Final = 0.05  # for the seeds of as many clients as there are holders
+NO_AVX512: Final = ":~0xd0230000"  # the bits for F, DQ, IFMA, CD, BW and VL
+UPLOADS: Final = 100  # more than fit in caches
+SERVER_SECONDS: Final = 0.05  # for rebuilding the seeds of all clients
 
 
 def parts(length: int, rounds: int, holders: int, clients: int) -> Sequence[Iterator[Row | str]]:
-    """What is measured, as rows that come one by one; a text says what was left out and why."""
+    """Returns the parts of the measurement: each yields rows, or a text about what was skipped."""
     return (
         _masks(length, rounds),
         _openssl(rounds),
@@ -96,7 +96,7 @@ def _masks(length: int, rounds: int) -> Iterator[Row | str]:
 
 
 def _portable(rounds: int) -> Iterator[Row | str]:
-    """The portable ciphers against straightforward C, both with the same compiler's options."""
+    """Compares the portable ciphers with straightforward C, built with the same options."""
     try:
         references = reference.keystreams()
     except reference.UnavailableError as error:
@@ -111,14 +111,15 @@ def _portable(rounds: int) -> Iterator[Row | str]:
             work = stream(suite.generator, ours, key)
             work()
             plain()
-            assert ours.tobytes() == theirs.tobytes(), "two keystreams of one key"
+            assert ours.tobytes() == theirs.tobytes(), "the two keystreams of one key differ"
             name = f"{PIECE:,} bytes of keystream, {suite.name.lower()}, {portable}"
             yield _compare(name, work, "straightforward C", plain, "<= 1.3", rounds)
 
 
 def _openssl(rounds: int) -> Iterator[Row | str]:
-    """ChaCha20 beside OpenSSL's, without AVX-512 too. OpenSSL chooses its kernel when it is loaded,
-    so that row comes from a process of its own.
+    """Compares ChaCha20 with OpenSSL's, on AVX-512 and on AVX2.
+
+    OpenSSL chooses its kernel when it is loaded, so AVX2 is measured in a process of its own.
     """
     if importlib.util.find_spec("cryptography") is None:
         yield "OpenSSL's ChaCha20: cryptography is not installed"
@@ -154,7 +155,7 @@ def _chacha(kernel: str, target: str, rounds: int) -> Row:
 
 
 def naive_masks(keys: list[bytes], signs: list[int], length: int) -> Work | None:
-    """What one would write with `cryptography` and NumPy; None if that is not installed."""
+    """Returns masking with `cryptography` and NumPy, or None if that is not installed."""
     try:
         from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes  # noqa: PLC0415
     except ImportError:
@@ -171,7 +172,7 @@ def naive_masks(keys: list[bytes], signs: list[int], length: int) -> Work | None
 
 
 def _packing(length: int, rounds: int) -> Iterator[Row]:
-    """As Python calls it; what is measured and what it is held against both make a new array."""
+    """Compares packing, called from Python, with a copy: both make a new array."""
     target = {"avx512": "<= 1.3", "avx2": "<= 3", "portable": "<= 8"}
     for kernel in _family("pack").usable[::-1]:
         for bits in (20, 31, 47, 61) if kernel == _family("pack").active else (31, 61):
@@ -212,7 +213,7 @@ def _quantize(length: int, rounds: int) -> Iterator[Row]:
     levels, rng = 2**20 - 1, np.random.default_rng(1)
 
     def plain() -> NDArray[np.int64]:
-        """As a framework does it: clip, scale, round at random."""
+        """Quantizes as frameworks do: clips, scales, rounds at random."""
         scaled = (np.clip(values, -8, 8) + 8) * (levels / 16)
         low = np.floor(scaled)
         rounded: NDArray[np.int64] = (low + (rng.random(length) < scaled - low)).astype(np.int64)
@@ -244,7 +245,7 @@ def _sharing(rounds: int, count: int) -> Iterator[Row]:
 
     def plain() -> list[list[int]]:
         shares = []
-        for point in range(1, SOME + 1):  # all of them would take half a minute
+        for point in range(1, SOME + 1):  # all holders would take half a minute
             row = []
             for polynomial in coefficients:
                 value = 0
@@ -259,11 +260,11 @@ def _sharing(rounds: int, count: int) -> Iterator[Row]:
             ours, some = in_turns([deal, plain], rounds, time.process_time)
         name = f"share {SEEDS} seeds, n = {count}, t = {threshold}, {kernel}"
         least = ">= 20" if kernel == "portable" else ">= 100"
-        yield hold(name, ours, "s", "big integers", some * count / SOME, least)
+        yield make_row(name, ours, "s", "big integers", some * count / SOME, least)
 
 
 def _rebuilding(rounds: int, count: int) -> Iterator[Row]:
-    """The seeds of all clients from the shares of all of them, against a fixed time."""
+    """Compares rebuilding the seeds of all clients, from all shares, with a fixed time."""
     threshold = 2 * count // 3 + 1
     seeds = [os.urandom(shamir.SEED_BYTES) for _ in range(count)]
     holders = range(count)
@@ -275,4 +276,4 @@ def _rebuilding(rounds: int, count: int) -> Iterator[Row]:
 
     value = in_turns([rebuild], rounds, time.process_time)[0]
     name = f"rebuild the seeds of {count} clients, t = {threshold}"
-    yield hold(name, value, "s", "a fixed time", SERVER_SECONDS, "<= 1")
+    yield make_row(name, value, "s", "a fixed time", SERVER_SECONDS, "<= 1")

@@ -1,9 +1,9 @@
-"""How much memory a server and a client take at most, held against a bound.
+"""Compares the peak memory of a server and of a client with a bound.
 
-Messages of a played round are given again to a fresh party while `tracemalloc` follows every
-allocation of Python and NumPy (the native core makes none). Counted is the growth up to the peak,
-so neither what was there before nor the messages as they come in: of these the transport holds one
-at a time. What the party gives back is counted until the next call.
+The messages of a recorded round are given again to a new party while `tracemalloc` follows every
+allocation of Python and NumPy (the native core makes none). The measurement is the growth up to
+the peak. It does not include what existed before, nor incoming messages, of which a transport
+holds one at a time. What a party returns is included until the next call.
 """
 
 import gc
@@ -32,17 +32,17 @@ from secagg.pairwise.transitions import ClientState
 from secagg.simulate import Record
 
 from .modes import Recording, record
-from .rows import Row, Work, hold
+from .rows import Row, Work, make_row
 
 VECTORS: Final = 6
-EDGE_BYTES: Final = 300  # a pair of neighbours, in one direction
+EDGE_BYTES: Final = 300  # per pair of neighbours and direction
 NEIGHBOUR_BYTES: Final = 1000
 DROPOUT: Final = 0.1
-_SESSION: Final = slice(4, 20)  # of the header
+_SESSION: Final = slice(4, 20)  # the session in the header of a message
 
 
 def peak(work: Work) -> int:
-    """Bytes by which memory grows at most."""
+    """Returns the largest growth of memory during the work, in bytes."""
     gc.collect()
     tracemalloc.start()
     try:
@@ -54,7 +54,7 @@ def peak(work: Work) -> int:
 
 
 def server_replay(params: Params, transcript: Sequence[Record]) -> None:
-    """A server that is sent what another one was sent, up to the sum."""
+    """Gives a new server the messages of a recorded round, up to the sum."""
     server = Server(params.round(session=transcript[0].payload[_SESSION]))
     events = server.start()
     sent = (one for one in transcript if one.receiver == SERVER)
@@ -63,21 +63,21 @@ def server_replay(params: Params, transcript: Sequence[Record]) -> None:
             events = server.receive(one.sender, one.payload)
         events += server.deadline(phase)
     done = any(isinstance(event, Completed) for event in run_jobs(server, events))
-    assert done, "the server that was sent the same came to no sum"
+    assert done, "the server that got the recorded messages has no sum"
 
 
 def client_replay(recording: Recording) -> None:
-    """A client that is sent what another one was sent, up to its last message."""
+    """Gives a new client the messages of a recorded one, up to its last message."""
     client = recording.member.client()
     client.start()
     for payload in recording.received:
         if any(isinstance(event, InputNeeded) for event in client.receive(payload)):
             client.submit(recording.values)
-    assert client.state is ClientState.FINISHED, "the client that was sent the same ended early"
+    assert client.state is ClientState.FINISHED, "the client with the recorded messages ended early"
 
 
 def rows(sizes: Sequence[tuple[int, int]]) -> Iterator[Row]:
-    """Two rows for each (clients, length): server with lost clients, client with none."""
+    """Yields two rows per (clients, length): a server with lost clients, a client with none."""
     for clients, length in sizes:
         rng = np.random.default_rng(0)
         updates = [rng.uniform(-8, 8, length).astype(np.float32) for _ in range(clients)]
@@ -89,7 +89,7 @@ def rows(sizes: Sequence[tuple[int, int]]) -> Iterator[Row]:
         size = f"n = {clients}, m = {length:,}"
         edges = clients * (clients - 1)
         grown = peak(partial(server_replay, params, transcript))
-        yield hold(
+        yield make_row(
             f"server's peak growth, {size}, {len(drops)} lost",
             grown,
             "bytes",
@@ -98,7 +98,7 @@ def rows(sizes: Sequence[tuple[int, int]]) -> Iterator[Row]:
             "<= 1",
         )
         recording, _ = record(clients, length, Mode.SEMI_HONEST)
-        yield hold(
+        yield make_row(
             f"client's peak growth, {size}",
             peak(partial(client_replay, recording)),
             "bytes",

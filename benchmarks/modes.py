@@ -1,13 +1,13 @@
-"""What malicious mode costs a client, held against the bare time of its signatures.
+"""Compares what malicious mode costs a client with the bare time of its signatures.
 
-A whole cohort plays one round in each mode. What the server sent to one of the clients is then
-given again to fresh clients with the same randomness, which therefore do and say the same: only
-one client works, as often as wanted. Between them the signatures of that round are made and
-verified once more with nothing around them.
+A whole cohort plays one round in each mode. The server's messages to one of the clients are then
+given to new clients with the same randomness, which therefore send the same messages: so one
+client can be measured alone and any number of times. In turns with them, the signatures of that
+round are made and verified with nothing around them.
 
-Times are CPU time of this process: a client is one thread without I/O, so that is all of its time,
-and what else the machine does in between is not counted. The least times decide, since noise only
-adds. The ledger is in memory; what one claim a round takes on a disk is measured by itself.
+Times are CPU time of this process: a client is one thread without I/O, so this is all of its time,
+and other work on the machine does not count. The least times decide, since noise only adds. The
+ledger is in memory; a claim on a disk, of which a round makes one, is measured separately.
 """
 
 import statistics
@@ -48,15 +48,15 @@ from secagg.pairwise.messages import (
 from secagg.primitives import sign
 from secagg.simulate import Cohort
 
-from .rows import Row, cpu_seconds, hold
+from .rows import Row, cpu_seconds, make_row
 
-BOUND: Final = 1.25  # what malicious mode may cost more, in bare times of the signatures
-MEASURED: Final = 0  # the party whose client is measured
+BOUND: Final = 1.25  # largest extra cost of malicious mode, relative to the bare signatures
+MEASURED: Final = 0  # index of the client that is measured
 
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """What makes a client: the same member makes clients that do and say the same."""
+    """The arguments of a client; clients of one member send the same messages."""
 
     agreed: Round
     party: int
@@ -64,7 +64,7 @@ class Member:
     directory: Directory | None
 
     def client(self) -> Client:
-        """A fresh client; all clients of this benchmark are made here."""
+        """Makes a new client; all clients of this benchmark are made here."""
         return Client(
             self.agreed,
             self.party,
@@ -78,7 +78,7 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class Recording:
-    """One client's part in a round that was played: what it was sent, and what it sent."""
+    """The messages that one client received and sent in a round."""
 
     member: Member
     values: NDArray[np.float32]
@@ -86,7 +86,7 @@ class Recording:
     sent: Sequence[bytes]
 
     def replay(self) -> None:
-        """All that the client does in a round, with a fresh one."""
+        """Runs a new client through the round."""
         client = self.member.client()
         sent = [client.start()]
         for payload in self.received:
@@ -96,7 +96,7 @@ class Recording:
                         sent.append(answer)
                     case InputNeeded():
                         sent.append(client.submit(self.values))
-        assert sent == self.sent, "the same client said something else"
+        assert sent == self.sent, "the same client sent other messages"
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,8 +105,8 @@ class BareSignatures:
 
     Attributes:
         seed: the client's signing key.
-        made: what it signs, and the signature that it sent.
-        verified: verify key, what was signed, and the signature that it was sent.
+        made: signed message and signature, for each signature that it sent.
+        verified: verify key, signed message and signature, for each that it received.
     """
 
     seed: bytes
@@ -114,7 +114,7 @@ class BareSignatures:
     verified: Sequence[tuple[bytes, bytes, bytes]]
 
     def run(self) -> None:
-        """Makes and verifies them all."""
+        """Makes and verifies all of them."""
         right = [sign.sign(self.seed, digest) == signature for digest, signature in self.made]
         right += [sign.verify(*signed) for signed in self.verified]
         assert all(right), "not the signatures of this round"
@@ -122,7 +122,7 @@ class BareSignatures:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Seconds by repetition, side by side, and how many signatures there were."""
+    """Seconds of each repetition, and the numbers of signatures."""
 
     semi_honest: list[float]
     malicious: list[float]
@@ -131,13 +131,13 @@ class Comparison:
     verified: int
 
     def ratio(self, typical: Callable[[Sequence[float]], float]) -> float:
-        """What malicious mode costs more, as a multiple of the bare signatures."""
+        """Returns the extra cost of malicious mode as a multiple of the bare signatures."""
         return (typical(self.malicious) - typical(self.semi_honest)) / typical(self.bare)
 
     @property
     def row(self) -> Row:
-        """The least times, held against the bound."""
-        return hold(
+        """The least times, compared with the bound."""
+        return make_row(
             "what malicious mode costs a client more",
             min(self.malicious) - min(self.semi_honest),
             "s",
@@ -152,7 +152,7 @@ def _identity(seed: bytes) -> Identity:
 
 
 def record(clients: int, length: int, mode: Mode) -> tuple[Recording, bytes]:
-    """Plays a round in which everybody stays; gives one client's part and its signing key."""
+    """Plays a round without dropouts; returns one client's messages and its signing key."""
     rng = np.random.default_rng(0)
     values = rng.uniform(-8, 8, length).astype(np.float32)
     form = secagg.FixedPoint(clip=8.0, bits=20)
@@ -183,14 +183,14 @@ def record(clients: int, length: int, mode: Mode) -> tuple[Recording, bytes]:
 
 
 def signatures_of(recording: Recording, seed: bytes) -> BareSignatures:
-    """The signatures of a recorded round, read from the messages themselves.
+    """Reads the signatures of a recorded round from its messages.
 
-    The client makes one on its entry, its masked input and the survivor set, and verifies one a
-    peer on the roster and each one that it was sent on the survivor set.
+    The client signs its entry, its masked input and the survivor set. It verifies one signature
+    per peer on the roster, and each signature on the survivor set that it received.
     """
     params, party = recording.member.agreed.params, recording.member.party
     directory = recording.member.directory
-    assert directory is not None, "nothing is signed in semi-honest mode"
+    assert directory is not None, "there are no signatures in semi-honest mode"
     pinned = directory.verify_keys
     bodies = {payload[3]: _body(payload) for payload in (*recording.received, *recording.sent)}
     advertised = AdvertiseKeys.read(bodies[MessageType.ADVERTISE_KEYS], params)
@@ -238,7 +238,7 @@ def compare(clients: int, length: int, rounds: int) -> Comparison:
 
 
 def durable_claim(rounds: int) -> tuple[float, float]:
-    """The least CPU time, and the least time on the clock, of a claim in a ledger on a disk."""
+    """Returns the least CPU time and wall-clock time of a claim in a ledger on a disk."""
     times: list[tuple[float, float]] = []
     with tempfile.TemporaryDirectory() as folder:
         ledger = SqliteLedger(Path(folder) / "ledger")
@@ -251,7 +251,7 @@ def durable_claim(rounds: int) -> tuple[float, float]:
 
 
 def table(measured: Comparison) -> str:
-    """The comparison as Markdown."""
+    """Returns the comparison as Markdown."""
     rows = {
         "semi-honest mode": measured.semi_honest,
         "malicious mode": measured.malicious,

@@ -1,4 +1,4 @@
-"""Published figures, and ours on the same parameters."""
+"""Compares published figures with ours for the same parameters."""
 
 import math
 import statistics
@@ -18,7 +18,7 @@ from .expansion import client_bytes
 from .peers import lightsecagg
 from .peers.case import MissingError
 from .published import INPUT_BITS, SOURCES, TIMINGS
-from .rows import Row, Say, hold
+from .rows import Row, Say, make_row
 
 LENGTH: Final = 100_000
 DROPOUTS: Final = (0.0, 0.1, 0.3)
@@ -31,7 +31,7 @@ GAIN_CORRUPT: Final = 0.05  # on the sparse graph
 
 @dataclass(frozen=True, slots=True)
 class Played:
-    """A round that was played: seconds of one client, and of the server."""
+    """One round of ours: seconds of one client, and of the server."""
 
     clients: int
     dropout: float
@@ -40,7 +40,7 @@ class Played:
 
 
 def expansions() -> list[Row]:
-    """Bytes of a client both ways, over the input in clear."""
+    """Computes the bytes of a client, both ways, relative to the input in clear."""
     found = []
     for n, m in published.EXPANSIONS:
         clear = INPUT_BITS * m
@@ -48,7 +48,7 @@ def expansions() -> list[Row]:
         for mode in Mode:
             size = client_bytes(Params(n, m, FORMAT, mode=mode))
             found.append(
-                hold(
+                make_row(
                     f"expansion, {mode}, n = {n:,}, m = {m:,}: {size:,} bytes",
                     8 * size / clear,
                     "",
@@ -61,7 +61,7 @@ def expansions() -> list[Row]:
 
 
 def play(cohorts: Sequence[int], length: int, say: Say) -> list[Played]:
-    """Whole rounds on the complete graph, semi-honest, t = floor(2n/3) + 1, in this process."""
+    """Plays rounds in this process: complete graph, semi-honest mode, t = floor(2n/3) + 1."""
     found = []
     rng = np.random.default_rng(0)
     for clients in cohorts:
@@ -78,8 +78,10 @@ def play(cohorts: Sequence[int], length: int, say: Say) -> list[Played]:
 
 
 def gains(clients: int, length: int, rounds: int) -> Iterator[Row | str]:
-    """What LightSecAgg gains on us: the server's seconds of unmasking, on the complete graph and on
-    a sparse one, beside FedML's function for the same step; or why that is not measured.
+    """Compares our unmasking with that of LightSecAgg: seconds of the server.
+
+    Ours is measured on the complete graph and on a sparse one, LightSecAgg's by FedML's function
+    for this step. If FedML is not installed, the only row is a text that says so.
     """
     lost, enough, private = round(clients * GAIN_DROPOUT), 2 * clients // 3 + 1, clients // 3
     complete = Params(clients, length, FORMAT, threshold=enough)
@@ -98,7 +100,7 @@ def gains(clients: int, length: int, rounds: int) -> Iterator[Row | str]:
             ours.append(_unmasking(params, lost))
         gain = published.GAINS[name]
         neighbours = params.degree or clients - 1
-        yield hold(
+        yield make_row(
             f"unmasking, {name}, {neighbours} neighbours, n = {clients}, m = {length:,}, "
             f"{lost} lost",
             statistics.median(ours),
@@ -123,7 +125,7 @@ def _unmasking(params: Params, lost: int) -> float:
 
 
 def tables(played: Sequence[Played]) -> str:
-    """Times and graphs beside the published ones, as Markdown."""
+    """Returns our times and graphs beside the published ones, as Markdown."""
     return f"{_timings(played)}\n\n{_graphs()}"
 
 
@@ -169,7 +171,7 @@ def _graphs() -> str:
 
 
 def draw(played: Sequence[Played]) -> bytes:
-    """The server's seconds by cohort, a panel for each fraction of lost clients."""
+    """Draws the server's seconds by cohort, with one panel per fraction of lost clients."""
     found = []
     for dropout in DROPOUTS:
         own = [one for one in played if one.dropout == dropout]

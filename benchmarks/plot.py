@@ -1,4 +1,4 @@
-"""Pictures of measurements: legible in grey, PNG."""
+"""Draws measurements as PNG pictures that are legible in grey."""
 
 import io
 import sys
@@ -18,15 +18,15 @@ _STYLES: Final = (("o", "-"), ("s", "--"), ("^", ":"), ("D", "-."))
 
 
 def require() -> None:
-    """Ends the program with a message, before anything is measured, if nothing can be drawn."""
+    """Ends the program with a message, before any measurement, if matplotlib is missing."""
     try:
         import matplotlib.figure  # noqa: F401, PLC0415  (heavy, and only needed here)
     except ImportError:
-        sys.exit("python -m benchmarks: matplotlib is missing: pip install 'secagg[fl]'")
+        sys.exit("python -m benchmarks: matplotlib is not installed; pip install 'secagg[fl]'")
 
 
 def write(folder: Path, name: str, content: bytes) -> None:
-    """Puts a picture into a folder, which is made if need be."""
+    """Writes a picture into a folder, which is created if it does not exist."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / f"{name}.png").write_bytes(content)
 
@@ -34,10 +34,10 @@ def write(folder: Path, name: str, content: bytes) -> None:
 def bars(
     found: Sequence[Row], title: str, sides: tuple[str, str] = ("secagg", "reference")
 ) -> bytes:
-    """The seconds of each row beside its reference, on a logarithmic scale.
+    """Draws the seconds of each row beside its reference, on a logarithmic scale.
 
     Args:
-        sides: what the values are, and the references.
+        sides: labels of the values and of the references.
     """
     from matplotlib.figure import Figure  # noqa: PLC0415
 
@@ -77,7 +77,7 @@ def bars(
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """A line of a panel: what it is, and its points."""
+    """A line of a panel: its label and its points."""
 
     label: str
     x: Sequence[float]
@@ -85,7 +85,7 @@ class Series:
 
 
 def panels(found: Sequence[tuple[str, Sequence[Series]]], x: str, y: str) -> bytes:
-    """Panels of the same lines side by side, the first one ours; both axes logarithmic."""
+    """Draws panels side by side, with logarithmic axes; the first line of each is ours."""
     from matplotlib.figure import Figure  # noqa: PLC0415
 
     figure = Figure(figsize=(4.5 * len(found), 4.5), layout="constrained")

@@ -1,4 +1,4 @@
-"""Processes that work, and that end when the one that they work for is gone."""
+"""Process pools whose workers end when their parent process ends."""
 
 import multiprocessing
 import os
@@ -7,10 +7,10 @@ from concurrent.futures import ProcessPoolExecutor
 
 
 def pool(workers: int, method: str) -> ProcessPoolExecutor:
-    """Makes a pool of processes; when this one is killed, those of a plain pool wait for ever.
+    """Makes a pool of processes; in a plain pool they would wait forever if this one is killed.
 
     Args:
-        workers: how many.
+        workers: number of processes.
         method: how they are started, "spawn" or "forkserver".
     """
     context = multiprocessing.get_context(method)
@@ -18,7 +18,7 @@ def pool(workers: int, method: str) -> ProcessPoolExecutor:
 
 
 def end_with_parent() -> None:
-    """Ends this process once the one that started it is gone."""
+    """Ends this process when its parent process has ended."""
     threading.Thread(target=_wait, daemon=True).start()
 
 

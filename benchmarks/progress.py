@@ -1,4 +1,4 @@
-"""How far a measurement is, on a terminal."""
+"""Shows the progress of a measurement on a terminal."""
 
 import sys
 from typing import Final, TextIO
@@ -7,11 +7,11 @@ _WIDTH: Final = 24
 
 
 class Progress:
-    """A bar on stderr that is written over; nothing at all where that is no terminal.
+    """A progress bar on one line of stderr; nothing is written if that is not a terminal.
 
     Args:
-        total: steps to come.
-        stream: where to write instead.
+        total: number of steps.
+        stream: where to write instead of stderr.
     """
 
     def __init__(self, total: int, stream: TextIO | None = None) -> None:
@@ -20,12 +20,12 @@ class Progress:
         self._done = 0
 
     def __call__(self, text: str) -> None:
-        """One step more is done, and what it was."""
+        """Counts one more step as done, and shows a text about it."""
         self._done += 1
         self.say(text)
 
     def say(self, text: str) -> None:
-        """What was done of a step, or is being done."""
+        """Shows a text about the current step."""
         if not self._stream.isatty():
             return
         filled = min(_WIDTH * self._done // self._total, _WIDTH)
@@ -34,7 +34,7 @@ class Progress:
         self._stream.flush()
 
     def close(self) -> None:
-        """Takes the line away."""
+        """Removes the line."""
         if self._stream.isatty():
             self._stream.write("\r\x1b[K")
             self._stream.flush()

@@ -1,4 +1,4 @@
-"""One round of the protocol, timed by phase, with every party in this process."""
+"""Measures one round of the protocol by phase, with every party in this process."""
 
 import logging
 import time
@@ -13,14 +13,14 @@ import secagg
 from secagg import Phase
 from secagg.simulate import Cost
 
-from .rows import Row, Say, hold
+from .rows import Row, Say, make_row
 
-CORRUPT: Final = 0.05  # of the clients, on a sparse graph
+CORRUPT: Final = 0.05  # fraction of the clients that collude, on a sparse graph
 
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """What one round took: seconds in all, cost by phase, bytes by party, and the error."""
+    """Measurements of one round: total seconds, cost by phase, bytes per party, and the error."""
 
     seconds: float
     cost: dict[Phase, Cost]
@@ -42,8 +42,10 @@ def measure(
 ) -> Measurement:
     """Sums random float32 vectors, with a fraction of the clients lost after the key shares.
 
-    With a degree the graph is sparse, for `CORRUPT` of the clients as colluders. `say` takes each
-    of the `steps`.
+    Args:
+        degree: neighbours per party on a sparse graph, which is for a fraction `CORRUPT` of
+            colluders; 0 for the complete graph.
+        say: is called with the name of each of the `steps`.
     """
     rng = np.random.default_rng(0)
     updates = [rng.uniform(-8, 8, length).astype(np.float32) for _ in range(clients)]
@@ -51,7 +53,7 @@ def measure(
     form = secagg.FixedPoint(clip=8.0, bits=bits)
     start = time.perf_counter()
     drops = {int(i): Phase.MASKED_INPUT for i in lost}
-    with _said(say):
+    with _reported_states(say):
         done = secagg.secure_sum(
             updates,
             form,
@@ -78,12 +80,12 @@ def measure(
 
 
 def steps(mode: secagg.Mode) -> int:
-    """How many states a server goes through: the phases, unmasking, and the end."""
+    """Returns the number of states of a server: the phases, unmasking, and the end."""
     return len(mode.phases) + 2
 
 
 class _States(logging.Handler):
-    """Says each state that a server enters, out of the library's log."""
+    """A log handler that reports each state that a server enters."""
 
     def __init__(self, say: Say) -> None:
         super().__init__()
@@ -96,7 +98,7 @@ class _States(logging.Handler):
 
 
 @contextmanager
-def _said(say: Say) -> Iterator[None]:
+def _reported_states(say: Say) -> Iterator[None]:
     log, handler = logging.getLogger("secagg"), _States(say)
     level = log.level
     log.addHandler(handler)
@@ -109,9 +111,9 @@ def _said(say: Say) -> Iterator[None]:
 
 
 def rows(length: int, measured: Measurement) -> list[Row]:
-    """The measurement as rows: each phase of one client beside the server's, bytes and error."""
+    """Returns the rows: each phase of one client beside the server's, bytes, and the error."""
     found = [
-        hold(
+        make_row(
             f"{phase}, one client",
             cost.client_seconds / max(cost.clients, 1),
             "s",
@@ -124,13 +126,13 @@ def rows(length: int, measured: Measurement) -> list[Row]:
     sent, clear = measured.bytes_up, 4 * length
     return [
         *found,
-        hold("bytes up, one client", sent, "bytes", "float32 in clear", clear, ""),
-        hold("largest error", measured.max_error, "", "allowed", measured.tolerance, "<= 1"),
+        make_row("bytes up, one client", sent, "bytes", "float32 in clear", clear, ""),
+        make_row("largest error", measured.max_error, "", "allowed", measured.tolerance, "<= 1"),
     ]
 
 
 def table(clients: int, measured: Measurement) -> str:
-    """The measurement as Markdown."""
+    """Returns the measurement as Markdown."""
     lines = [
         "| phase | one client, ms | server, s | bytes up, one client | bytes down, one client |",
         "|---|---|---|---|---|",

@@ -1,4 +1,4 @@
-"""Figures of others, with their source; nothing here was measured by this repository."""
+"""Figures that others published, with their sources; none was measured by this repository."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -8,10 +8,10 @@ EXPANSIONS: Final = ((2**10, 2**20), (2**14, 2**24))  # n, m
 
 
 def paper_bits(n: int, m: int) -> int:
-    """Bits that a client of Bonawitz et al. 2017 sends and is sent, by their count.
+    """Returns the bits that a client of Bonawitz et al. 2017 sends and receives, by their count.
 
-    Keys and shares of 256 bits, a bit a party for the survivors, and coordinates modulo a number
-    that just holds the sum of n inputs of 16 bits.
+    They count 256 bits per key and share, one bit per party for the survivors, and coordinates
+    modulo the least number that holds the sum of n inputs of 16 bits.
     """
     coordinate = (n * (2**INPUT_BITS - 1)).bit_length()
     return 2 * n * 256 + (5 * n - 4) * 256 + n + m * coordinate
@@ -19,13 +19,13 @@ def paper_bits(n: int, m: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """A round with vectors of 100,000 coordinates.
+    """Published times of a round with vectors of 100,000 coordinates.
 
     Attributes:
         source: a key of `SOURCES`.
-        clients: n.
+        clients: number of clients n.
         client: seconds of one client.
-        server: dropouts -> seconds of the server.
+        server: fraction of dropouts -> seconds of the server.
     """
 
     source: str
@@ -49,8 +49,8 @@ TIMINGS: Final = (
     Timing(PAPER, 1000, 1.699, {0.0: 4.887, 0.1: 180.875, 0.3: 413.767}),
 )
 
-# How much faster LightSecAgg's server has its sum than that of SecAgg and SecAgg+, once all masked
-# inputs are there: So et al. 2022, recalled, not checked against the paper.
+# Speed-up of LightSecAgg's server over those of SecAgg and SecAgg+, from the last masked input to
+# the sum: So et al. 2022, recalled, not checked against the paper.
 GAINS: Final = {"SecAgg": 13.0, "SecAgg+": 4.0}
 
 # Degree and threshold of a randomly permuted Harary graph, security 2^-40, failure 2^-20, as a

@@ -1,4 +1,4 @@
-"""Straightforward C of both keystreams (`reference.c`), compiled when it is asked for."""
+"""Straightforward C of both keystreams (`reference.c`), compiled on first use."""
 
 import ctypes
 import os
@@ -15,7 +15,7 @@ from secagg.arithmetic.binding import lib
 from secagg.arithmetic.generators import Generator
 
 HERE: Final = Path(__file__).resolve().parent
-# Those of native/build.py, as far as they matter to speed.
+# The options of native/build.py that matter to speed.
 OPTIONS: Final = ["-std=c11", "-O3", "-ffp-contract=off", "-fPIC", "-shared"]
 NAMES: Final = {
     lib.SA_AES256CTR: ("reference_aes256ctr", 16),
@@ -26,7 +26,7 @@ Keystream = Callable[[int, int, bytes], None]
 
 
 class UnavailableError(Exception):
-    """There is no reference here, and why."""
+    """The reference cannot be compiled here; the message says why."""
 
 
 def keystreams() -> dict[Generator, Keystream]:
@@ -39,7 +39,7 @@ def keystreams() -> dict[Generator, Keystream]:
     """
     compiler = shlex.split(os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc")
     if shutil.which(compiler[0]) is None:
-        raise UnavailableError(f"reference C: no compiler {compiler[0]}")
+        raise UnavailableError(f"reference C: there is no compiler {compiler[0]}; set CC")
     with tempfile.TemporaryDirectory() as folder:
         library = Path(folder, "reference.so")
         command = [*compiler, *OPTIONS, f"-I{HERE.parent / 'native'}", str(HERE / "reference.c")]

@@ -1,4 +1,4 @@
-"""A measurement held against a reference of the same run, as a row of a table."""
+"""Rows of a table: a measurement compared with a reference of the same run."""
 
 import json
 import statistics
@@ -13,22 +13,22 @@ from .progress import Progress
 Work = Callable[[], object]
 Say = Callable[[str], None]
 Clock = Callable[[], float]
-ENOUGH: Final = 0.02  # seconds that one measurement of a piece of work should take at least
+ENOUGH: Final = 0.02  # least seconds of one measurement: short work is repeated
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One line.
+    """One row.
 
     Attributes:
         name: what was measured.
-        value: median seconds, or what `unit` says.
-        unit: of value and reference: "s", "bytes", or "" for a pure number.
-        reference: the same of the reference, measured in turns with it.
+        value: the measured value, in `unit`; of seconds the median.
+        unit: unit of value and reference: "s", "bytes", or "" for a pure number.
+        reference: the value of the reference, measured in turns with the other.
         against: what the reference is.
-        ratio: value / reference, or reference / value where `target` is a least speed-up.
-        target: the bound on the ratio, as text ("<= 1.3", ">= 4"), or "" for none.
-        ok: whether the ratio keeps it.
+        ratio: value / reference; if `target` is a minimum (">="), reference / value.
+        target: the bound of the ratio, as text ("<= 1.3", ">= 4"), or "" for none.
+        ok: whether the ratio meets the target.
     """
 
     name: str
@@ -42,14 +42,14 @@ class Row:
 
 
 def in_turns(works: Sequence[Work], rounds: int, clock: Clock = time.perf_counter) -> list[float]:
-    """Median seconds of each piece of work, all measured in turns: noise hits them alike.
+    """Measures pieces of work in turns, so that noise affects all alike; returns median seconds.
 
-    One round only shows that the work can be done: then each is done once, and the seconds are of
-    no use.
+    With one round each piece of work runs once, to check that it works; the seconds then mean
+    nothing.
     """
     repeats = [1] * len(works)
     for number, work in enumerate(works if rounds > 1 else ()):
-        work()  # whatever is made on first use
+        work()  # not timed: caches and tables may be made on first use
         start = clock()
         work()
         repeats[number] = max(1, int(ENOUGH / max(clock() - start, 1e-9)))
@@ -64,7 +64,7 @@ def in_turns(works: Sequence[Work], rounds: int, clock: Clock = time.perf_counte
 
 
 def cpu_seconds(work: Work) -> float:
-    """CPU seconds of this process that the work takes once."""
+    """Returns the CPU seconds of this process for doing the work once."""
     start = time.process_time()
     work()
     return time.process_time() - start
@@ -79,22 +79,24 @@ def compare(
     rounds: int,
     clock: Clock = time.perf_counter,
 ) -> Row:
-    """Measures both and holds the ratio against the target.
+    """Measures work and its reference, and compares their ratio with the target.
 
     Args:
-        name, against: what the two are.
-        work, reference: what is done; neither takes arguments.
+        name, against: descriptions of the work and of the reference.
+        work, reference: functions without arguments.
         target: "<= x" bounds work / reference, ">= x" bounds the speed-up reference / work.
-        rounds: of measuring in turns.
-        clock: `time.process_time` counts what this process works, on all cores, and not what
-            others do meanwhile.
+        rounds: rounds of measuring in turns.
+        clock: the default is wall-clock time; `time.process_time` is the CPU time of this process
+            on all cores, without other work on the machine.
     """
     value, other = in_turns([work, reference], rounds, clock)
-    return hold(name, value, "s", against, other, target)
+    return make_row(name, value, "s", against, other, target)
 
 
-def hold(name: str, value: float, unit: str, against: str, reference: float, target: str) -> Row:
-    """Holds two figures that were measured already against each other; see `compare`."""
+def make_row(
+    name: str, value: float, unit: str, against: str, reference: float, target: str
+) -> Row:
+    """Compares two figures that are already measured; see `compare`."""
     least = target.startswith(">=")
     ratio = reference / value if least else value / reference
     bound = float(target[2:]) if target else 0.0
@@ -102,19 +104,19 @@ def hold(name: str, value: float, unit: str, against: str, reference: float, tar
     return Row(name, value, unit, reference, against, ratio, target, ok)
 
 
-def unjudged(row: Row) -> Row:
-    """The same without a target."""
-    return hold(row.name, row.value, row.unit, row.against, row.reference, "")
+def without_target(row: Row) -> Row:
+    """Returns the same row without a target."""
+    return make_row(row.name, row.value, row.unit, row.against, row.reference, "")
 
 
 def collect(parts: Sequence[Iterable[Row | str]]) -> tuple[list[Row], list[str]]:
-    """All rows of some parts, and the texts among them: what was left out, and why.
+    """Runs all parts and returns their rows, and their texts: what was skipped, and why.
 
-    On a terminal each is said as it comes, with a bar of the parts that are done.
+    A terminal shows each of them with a progress bar of the parts.
     """
     progress = Progress(len(parts))
     found: list[Row] = []
-    left_out: dict[str, None] = {}  # each once
+    left_out: dict[str, None] = {}  # an ordered set
     text = ""
     for part in parts:
         for each in part:
@@ -131,7 +133,7 @@ def collect(parts: Sequence[Iterable[Row | str]]) -> tuple[list[Row], list[str]]
 
 
 def table(rows: Sequence[Row]) -> str:
-    """The rows as Markdown."""
+    """Returns the rows as Markdown."""
     lines = ["| what | | against | | ratio | target | ok |", "|---|---|---|---|---|---|---|"]
     lines += [
         f"| {row.name} | {shown(row.value, row.unit)} | {row.against} "
@@ -147,13 +149,13 @@ def _short(ratio: float) -> str:
 
 
 def shown(value: float, unit: str) -> str:
-    """A figure as text: seconds from ten on, milliseconds below, whole bytes."""
+    """Formats a figure: seconds from 10 s on, milliseconds below, bytes as whole numbers."""
     if unit == "s":
         return f"{value:.1f} s" if value >= 10 else f"{value * 1e3:,.3f} ms"
     return f"{value:,.0f} {unit}" if unit else f"{value:g}"
 
 
 def write_json(path: Path, machine: str, rows: Sequence[Row]) -> None:
-    """The rows as JSON, each with the machine that it was measured on, as `machine`."""
+    """Writes the rows as JSON; the field `machine` of each describes where it was measured."""
     named = [{**asdict(row), "machine": machine} for row in rows]
     path.write_text(json.dumps({"rows": named}, indent=1))

@@ -1,9 +1,9 @@
-"""Cohorts up to ten thousand in this process: what they cost, beside what the model says.
+"""Compares the cost of cohorts up to ten thousand, all in this process, with the cost model.
 
 The graph is what `Params.for_cohort` picks for the stated fractions of corrupt and lost parties;
-the lost ones vanish after the key shares. The model (`secagg.cost`) knows the kernels' times alone;
-as machines change their speed, these are timed while the rounds are played, between the calls of
-the parties. The last rows are cohorts on paper.
+the lost ones drop out after the key shares. The model (`secagg.cost`) uses only timings of
+kernels. As machines change their speed, these are taken while the rounds are played, between the
+calls of the parties. The last rows are estimates for cohorts that are not played.
 """
 
 import gc
@@ -23,7 +23,7 @@ from secagg.params.sparse import sparsest
 from secagg.simulate import Cohort, Run
 
 from . import plot
-from .rows import Row, Say, hold
+from .rows import Row, Say, make_row
 
 COHORTS: Final = (100, 300, 1_000, 3_000, 10_000)
 QUICK: Final = (20, 60)
@@ -33,24 +33,24 @@ DROPOUT: Final = 0.05
 FORMAT: Final = FixedPoint(clip=8.0, bits=20)
 SECONDS: Final = 300.0
 BYTES: Final = 8e9
-WITHIN: Final = "<= 1.25"  # of the smaller, the model or what was measured
+WITHIN: Final = "<= 1.25"  # the larger of model and measurement, divided by the smaller
 ON_PAPER: Final = (10**6, 10**7, 10**8)
-BEGINNINGS: Final = 10  # of clients, and of servers, that are timed
-SAMPLES: Final = 10  # of each piece of work, before and after each round
-_INPUTS: Final = 8  # vectors that all clients share, so that memory is the protocol's
+STARTS: Final = 10  # clients and servers whose start is timed
+SAMPLES: Final = 10  # samples of each piece of work, before and after each round
+_INPUTS: Final = 8  # vectors that all clients share, so that they take little memory
 
 
 @dataclass(frozen=True, slots=True)
 class Played:
-    """Rounds of one cohort, and what the model says about them.
+    """Measurements of rounds of one cohort, and the estimate of the model.
 
     Attributes:
-        shape: their numbers.
-        seconds: a whole round, all parties, on the clock.
+        shape: shape of the rounds.
+        seconds: wall-clock time of a whole round, all parties.
         client, server: CPU seconds of one client that stays, and of the server.
-        sent, received: bytes of such a client.
-        memory: the greatest resident memory of this process so far, bytes.
-        units: of the model.
+        sent, received: bytes of this client.
+        memory: peak resident memory of this process so far, bytes.
+        units: unit costs that the model used.
         model: the estimate.
     """
 
@@ -66,13 +66,13 @@ class Played:
 
 
 class _Timed(Cohort):
-    """A cohort between whose calls pieces of work are timed, some hundred in a round."""
+    """A cohort that takes some hundred samples of the calibration per round, between its calls."""
 
     calibration: Calibration
-    aside = 0.0  # seconds on the clock that this took
+    aside = 0.0  # wall-clock seconds of these samples
     _calls = 0
 
-    def _between(self) -> None:
+    def _sample(self) -> None:
         self._calls += 1
         if self._calls % max(len(self._clients) // 100, 10) == 0:
             start = time.perf_counter()
@@ -80,19 +80,19 @@ class _Timed(Cohort):
             self.aside += time.perf_counter() - start
 
     def _deliver(self, party: int, payload: bytes) -> None:
-        self._between()
+        self._sample()
         super()._deliver(party, payload)
 
     def _on_client(self, party: int, payload: bytes) -> None:
-        self._between()
+        self._sample()
         super()._on_client(party, payload)
 
 
 def play(params: Params, lost: int, calibration: Calibration) -> tuple[float, Run]:
-    """Plays a round: its seconds on the clock, and what came of it.
+    """Plays a round, and returns its wall-clock seconds and outcome.
 
     Raises:
-        AssertionError: the sum is off by more than the rounding allows.
+        AssertionError: the error of the sum is larger than rounding explains.
     """
     clients, agreed = params.cohort, params.round()
     values = np.random.default_rng(0).uniform(-8, 8, (_INPUTS, params.length)).astype(np.float32)
@@ -106,7 +106,7 @@ def play(params: Params, lost: int, calibration: Calibration) -> tuple[float, Ru
     )
     cohort.calibration = calibration
     gc.collect()
-    gc.disable()  # it would walk through all clients at once, which no party does
+    gc.disable()  # it would scan the objects of all clients, which no single party does
     try:
         run = cohort.play()
     finally:
@@ -124,12 +124,14 @@ def _input(values: np.ndarray, party: int) -> tuple[np.ndarray, int]:
     return values[party % _INPUTS], 1
 
 
-def beginnings(params: Params) -> tuple[float, float]:
-    """CPU seconds that it takes to make a client and its first message, and a server: each for a
-    round of its own, so that each computes the graph, which in a cohort of one process all share.
+def start_seconds(params: Params) -> tuple[float, float]:
+    """Returns the CPU seconds for making a client and its first message, and for a server.
+
+    Each is for a round of its own, so that each computes the graph; the parties of a round in one
+    process share it.
     """
     found: list[tuple[float, float]] = []
-    for _ in range(BEGINNINGS):
+    for _ in range(STARTS):
         agreed, other = params.round(), params.round()
         start = time.process_time()
         Client(agreed, 0).start()
@@ -140,18 +142,18 @@ def beginnings(params: Params) -> tuple[float, float]:
     return statistics.median(clients), statistics.median(servers)
 
 
-def cohort_of(clients: int, length: int, rounds: int, bits: int, samples: int) -> Played:
-    """Plays rounds of one cohort; of each figure the median counts."""
+def measure_cohort(clients: int, length: int, rounds: int, bits: int, samples: int) -> Played:
+    """Plays rounds of one cohort, and returns the median of each figure."""
     params = Params.for_cohort(clients, length, FORMAT, corrupt=CORRUPT, dropout=DROPOUT)
     lost = int(DROPOUT * clients)
     calibration = Calibration(bits=bits, cohort=clients)
-    begin, serve = beginnings(params)
+    begin, serve = start_seconds(params)
     seconds, client, server = [], [], []
     for _ in range(rounds):
         calibration.take(samples)
         clock, run = play(params, lost, calibration)
         calibration.take(samples)
-        # One that stays pays for every phase; a lost one until it vanishes.
+        # A client that stays pays for every phase, a lost one only for those before its dropout.
         costs = list(run.cost.values())
         means = [cost.client_seconds / max(cost.clients, 1) for cost in costs]
         seconds.append(clock)
@@ -177,21 +179,23 @@ def measure(
     """Plays up to five rounds of each cohort.
 
     Args:
-        cohorts, length: clients, and coordinates.
-        most: clients of all rounds of one cohort together; but one round is always played.
-        say: takes the progress.
-        samples: of each piece of work, before and after each round.
+        cohorts: numbers of clients.
+        length: coordinates per vector.
+        most: limit for the clients of all rounds of one cohort together; but at least one round
+            is played.
+        say: is called with a text after each cohort.
+        samples: samples of each piece of work, before and after each round.
     """
     bits, played = Params(max(cohorts), length, FORMAT).field_bits, []
     for clients in cohorts:
         rounds = min(max(most // clients, 1), 5)
-        played.append(cohort_of(clients, length, rounds, bits, samples))
+        played.append(measure_cohort(clients, length, rounds, bits, samples))
         say(f"{clients:,} clients: {played[-1].seconds:.1f} s")
     return played
 
 
 def rows(played: Sequence[Played]) -> Iterator[Row]:
-    """The model against every round, both sides, and the largest round against its bounds."""
+    """Yields rows: measurement and model of both sides, and bounds of the largest round."""
     for one in played:
         n = one.shape.cohort
         for side, seconds, model in (
@@ -200,20 +204,20 @@ def rows(played: Sequence[Played]) -> Iterator[Row]:
         ):
             name = f"{side}, n = {n:,}"
             if model > seconds:
-                yield hold(f"{name}: the model", model, "s", "measured", seconds, WITHIN)
+                yield make_row(f"{name}: the model", model, "s", "measured", seconds, WITHIN)
             else:
-                yield hold(f"{name}: measured", seconds, "s", "the model", model, WITHIN)
+                yield make_row(f"{name}: measured", seconds, "s", "the model", model, WITHIN)
         name = f"client, n = {n:,}: bytes both ways"
         told = one.model.client.sent + one.model.client.received
-        yield hold(name, one.sent + one.received, "bytes", "the model", told, "<= 1")
+        yield make_row(name, one.sent + one.received, "bytes", "the model", told, "<= 1")
     last = played[-1]
     name = f"the round of {last.shape.cohort:,}"
-    yield hold(name, last.seconds, "s", "allowed", SECONDS, "<= 1")
-    yield hold(f"{name}: memory", last.memory, "bytes", "allowed", BYTES, "<= 1")
+    yield make_row(name, last.seconds, "s", "allowed", SECONDS, "<= 1")
+    yield make_row(f"{name}: memory", last.memory, "bytes", "allowed", BYTES, "<= 1")
 
 
 def table(played: Sequence[Played], length: int) -> str:
-    """What was played, and cohorts on paper, as Markdown."""
+    """Returns the measurements, and estimates for cohorts that are not played, as Markdown."""
     lines = [
         "| clients | neighbours | threshold | one client, ms | server, s | bytes up | bytes down "
         "| all, s | memory, MB |",
@@ -236,7 +240,7 @@ def table(played: Sequence[Played], length: int) -> str:
 
 
 def on_paper(length: int) -> list[Shape]:
-    """Cohorts beyond those that a round may have."""
+    """Returns shapes of cohorts that are larger than `Params` allows."""
     shapes = []
     for n in ON_PAPER:
         lost = int(DROPOUT * n)
@@ -248,7 +252,7 @@ def on_paper(length: int) -> list[Shape]:
 
 
 def draw(played: Sequence[Played]) -> bytes:
-    """Seconds and bytes by cohort, as measured and as the model has them."""
+    """Draws measured and estimated seconds by cohort."""
     n = [one.shape.cohort for one in played]
     return plot.panels(
         [

@@ -1,9 +1,9 @@
-"""A client of a small round, held against the bare cryptography in it.
+"""Compares a client of a small round with the bare cryptography that it runs.
 
-In a small round a client's time is not in vectors: it is X25519, Ed25519, the sealing of shares and
-hashing, and what Python adds around them. A client of a recorded round plays it once while its
-calls of these are written down, with their arguments. Then those calls alone are timed in turns
-with whole clients. A call that a client makes twice alike counts once.
+In a small round a client spends its time not on vectors, but on X25519, Ed25519, sealing of shares
+and hashing, and on the Python code around them. The client of a recorded round runs once while its
+calls of these algorithms are recorded with their arguments. Then these calls alone are timed in
+turns with whole clients. Two calls with the same arguments count once.
 """
 
 import hashlib
@@ -38,10 +38,10 @@ HASH: Final = "BLAKE2b"
 
 
 class BareCalls:
-    """The calls of one client, as (function, arguments).
+    """The cryptographic calls of one client.
 
     Attributes:
-        count: by kind of algorithm.
+        count: number of calls by kind of algorithm.
     """
 
     def __init__(self, recording: Recording) -> None:
@@ -53,7 +53,7 @@ class BareCalls:
                 patches.enter_context(mock.patch.object(bindings, name, spy))
             patches.enter_context(mock.patch.object(labels, "_digest", self._digest))
             recording.replay()
-        for message in recording.received:  # each is hashed as a whole, to know a repetition
+        for message in recording.received:  # a client hashes each one, to recognise a repetition
             self._keep(HASH, (message,), partial(hashlib.blake2b, message))
 
     def _keep(self, kind: str, key: tuple[Any, ...], call: Callable[[], object]) -> None:
@@ -79,13 +79,13 @@ class BareCalls:
         return call()
 
     def run(self) -> None:
-        """Makes them all."""
+        """Makes all calls."""
         for call in self._calls.values():
             call()
 
 
 def rows(rounds: int) -> Iterator[Row]:
-    """One row a mode; CPU time."""
+    """Yields one row of CPU time per mode."""
     for mode in (Mode.MALICIOUS, Mode.SEMI_HONEST):
         recording, _ = record(CLIENTS, LENGTH, mode)
         bare = BareCalls(recording)

@@ -1,6 +1,6 @@
-"""The kernels under pytest-benchmark: ``pytest benchmarks/``. Nothing here can fail by being slow.
+"""The kernels under pytest-benchmark: ``pytest benchmarks/``. Slow kernels do not fail.
 
-How they compare with other code is what ``python -m benchmarks kernels`` is for.
+``python -m benchmarks kernels`` compares them with other code.
 """
 
 import os
@@ -24,7 +24,7 @@ Benchmark = Callable[..., object]
 
 @pytest.fixture(params=BITS)
 def field(request: pytest.FixtureRequest) -> Field:
-    """A field of each kind of lane."""
+    """Returns a field for each lane width."""
     return Field(request.param)
 
 
@@ -77,7 +77,7 @@ def test_share(benchmark: Benchmark) -> None:
 
 
 def test_rebuild(benchmark: Benchmark) -> None:
-    """All seeds of a cohort, from the shares of a threshold of it."""
+    """Rebuilds all seeds of a cohort from the shares of a threshold of holders."""
     seeds = [os.urandom(shamir.SEED_BYTES)] * HOLDERS
     holders = range(THRESHOLD)
     shares = shamir.deal(seeds, THRESHOLD, holders, Suite.AES256CTR.generator, os.urandom(32))

@@ -1,13 +1,13 @@
-"""The server's unmasking, held against the bare work in it.
+"""Compares the server's unmasking with the bare work that it contains.
 
-What must be done whatever the code around it: one X25519 agreement for each pair of a lost and a
-surviving client, and the keystream of every mask that comes off. These are timed alone, in turns
-with a real server, from the last answer of a survivor to the sum. Times are CPU time, so cores and
-other work on the machine make no difference.
+Any implementation must compute one X25519 agreement per pair of a lost and a surviving client, and
+the keystream of every mask that is removed. These are timed alone, in turns with a real server,
+from the last answer of a survivor to the sum. Times are CPU time, so the number of cores and other
+work on the machine make no difference.
 
-No clients are played: everything that a server holds when the survivors answer is made directly
+There are no clients: everything that a server holds when the survivors answer is made directly
 (seeds, keys, commitments, and the masked sum, with its masks expanded from the survivors' side),
-and a server is resumed from it. The sum must come out exactly.
+and a server is resumed from it. The sum must be exact.
 """
 
 import os
@@ -33,7 +33,7 @@ from secagg.primitives import agreement
 from secagg.sharing import shamir
 
 from . import bare
-from .rows import Row, cpu_seconds, hold
+from .rows import Row, cpu_seconds, make_row
 
 DROPOUT: Final = 0.1
 TARGET: Final = ">= 0.6"
@@ -41,14 +41,15 @@ TARGET: Final = ">= 0.6"
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Waiting:
-    """A server that waits for the survivors' answers, the answers, and the sum to come.
+    """A stored server that waits for the survivors' answers, the answers, and the expected sum.
 
     Attributes:
-        stored: the server, sealed under `key`.
-        answers: message of each survivor, by party.
-        total: the sum of their inputs, field elements.
-        secrets: mask secret of each lost party.
-        public: mask key of each survivor.
+        agreed: the round.
+        stored: the server's stored state, sealed under `key`.
+        answers: party -> its unmask message, for each survivor.
+        total: the sum of the survivors' inputs, field elements.
+        secrets: secret mask key of each lost party.
+        public: public mask key of each survivor.
     """
 
     agreed: Round
@@ -61,11 +62,11 @@ class Waiting:
 
     @property
     def masks(self) -> int:
-        """Masks in the sum: a self mask a survivor, and one for each pair with a lost party."""
+        """Number of masks: one per survivor, and one per pair of a survivor and a lost party."""
         return len(self.public) * (1 + len(self.secrets))
 
     def server(self) -> Server:
-        """The server, as it waits for the last answer."""
+        """Resumes the server and gives it all answers but the last."""
         server = Server.resume(self.stored, self.key, MemoryLedger())
         *others, _ = self.answers.items()
         for party, answer in others:
@@ -73,30 +74,30 @@ class Waiting:
         return server
 
     def unmask(self, server: Server) -> None:
-        """From the last answer to the sum."""
+        """Gives the server the last answer, runs its jobs and checks the sum."""
         *_, (party, answer) = self.answers.items()
         events = run_jobs(server, server.receive(party, answer))
         found = next(event.result for event in events if isinstance(event, Completed))
         fixed = self.agreed.params.format
         assert isinstance(fixed, FixedPoint)
         expected = self.total * fixed.step - fixed.clip * len(self.answers)
-        assert np.allclose(found.total, expected, rtol=0, atol=1e-6), "not the sum"
+        assert np.allclose(found.total, expected, rtol=0, atol=1e-6), "the sum is wrong"
 
     def agreements(self) -> None:
-        """The bare X25519."""
+        """Computes the bare X25519 agreements."""
         for secret in self.secrets:
             for public in self.public:
                 bindings.crypto_scalarmult(secret, public)
 
     def keystream(self) -> None:
-        """The bare keystream of all masks."""
+        """Generates the bare keystream of all masks."""
         params = self.agreed.params
         size = Field(params.field_bits).dtype.itemsize * params.vector_length * self.masks
         bare.keystream(params.suite.generator, size)()
 
 
 def waiting(clients: int, length: int, lost: int) -> Waiting:
-    """Makes it; the first parties are the lost ones."""
+    """Makes such a server; the first parties are the lost ones."""
     params = Params(clients, length, FixedPoint(clip=8.0, bits=20))
     agreed, vectors = params.round(), Field(params.field_bits)
     h0 = transcript.h0(agreed, b"")
@@ -128,7 +129,7 @@ def waiting(clients: int, length: int, lost: int) -> Waiting:
     rng = np.random.default_rng(0)
     total = rng.integers(0, largest * len(survivors), length, endpoint=True).astype(vectors.dtype)
     masked = total.copy()
-    for party in survivors:  # what this client would have added, of what is still in the sum
+    for party in survivors:  # adds those masks of this client that do not cancel in the sum
         own = [derivation.self_key(self_seeds[party], h1, party)]
         own += [derivation.pairwise_key(secrets[party], h1, party, peer, roster) for peer in gone]
         signs = [1] + [derivation.pairwise_sign(party, peer) for peer in gone]
@@ -161,7 +162,7 @@ def waiting(clients: int, length: int, lost: int) -> Waiting:
 
 
 def rows(clients: int, length: int, rounds: int) -> Iterator[Row]:
-    """One row: CPU time of unmasking, and how near it is to the bare work."""
+    """Yields one row: CPU time of unmasking, compared with the bare work."""
     ready = waiting(clients, length, round(clients * DROPOUT))
     whole, agreements, keystream = [], [], []
     for _ in range(rounds):
@@ -171,7 +172,7 @@ def rows(clients: int, length: int, rounds: int) -> Iterator[Row]:
         keystream.append(cpu_seconds(ready.keystream))
     agree, expand = statistics.median(agreements), statistics.median(keystream)
     pairs = len(ready.secrets) * len(ready.public)
-    yield hold(
+    yield make_row(
         f"unmasking, n = {clients}, m = {length:,}, {len(ready.secrets)} lost",
         statistics.median(whole),
         "s",

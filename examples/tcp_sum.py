@@ -1,8 +1,8 @@
 """A secure sum over TCP: one server and several clients, each a coroutine with its own socket.
 
-Run it: ``python examples/tcp_sum.py [--clients 5] [--length 1000]``. Frames are a 32-bit length and
-the bytes. A real deployment puts TLS with client certificates under this, so that the index a
-message comes from can be trusted.
+Run it: ``python examples/tcp_sum.py [--clients 5] [--length 1000]``. A frame is a 32-bit length and
+the bytes. A real deployment adds TLS with client certificates, so that the server knows which party
+a message comes from.
 """
 
 import argparse
@@ -44,7 +44,7 @@ class TcpServer:
         self._everybody = asyncio.Event()
 
     async def connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Serves one party until it hangs up."""
+        """Serves one party until it closes the connection."""
         if len(self.writers) == self.cohort:
             writer.close()
             return
@@ -69,12 +69,12 @@ class TcpServer:
             writer.close()
 
     async def act(self, events: Sequence[object]) -> None:
-        """Does what the server asks for."""
+        """Handles the server's events."""
         loop = asyncio.get_running_loop()
         for event in events:
             match event:
                 case secagg.Send(to, payload):
-                    # If it is gone, the deadline of the phase will tell.
+                    # If the party is gone, the deadline of the phase drops it.
                     with contextlib.suppress(ConnectionError):
                         await send_frame(self.writers[to], payload)
                 case secagg.PhaseStarted(phase):
@@ -95,7 +95,7 @@ class TcpServer:
 
 
 async def client(port: int, values: np.ndarray, params: secagg.Params) -> None:
-    """One party: takes part in a single round with its values."""
+    """Runs one party, which takes part in a single round with its values."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     (index,) = struct.unpack("<I", await read_frame(reader))
     offer = secagg.Round.decode(await read_frame(reader))
@@ -116,7 +116,7 @@ async def client(port: int, values: np.ndarray, params: secagg.Params) -> None:
 
 
 async def run(clients: int, length: int) -> tuple[secagg.Result, np.ndarray]:
-    """The secure sum and, since this is an example, the plain one beside it."""
+    """Returns the secure sum and, since this is an example, the plain sum."""
     params = secagg.Params(clients, length, secagg.FixedPoint(clip=8.0, bits=20))
     tcp = TcpServer(params)
     listener = await asyncio.start_server(tcp.connection, "127.0.0.1", 0)
@@ -130,7 +130,7 @@ async def run(clients: int, length: int) -> tuple[secagg.Result, np.ndarray]:
 
 
 def main() -> None:
-    """Runs the example and prints how far secure and plain sum are apart."""
+    """Runs the example and prints the difference between the secure and the plain sum."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--clients", type=int, default=5)
     parser.add_argument("--length", type=int, default=1000)

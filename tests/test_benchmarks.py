@@ -207,18 +207,18 @@ def test_a_missed_target_is_said(
     capsys: pytest.CaptureFixture[str],
     tmp_path: Path,
 ) -> None:
-    """In the table, in the file, and as code 1; of a run that is not judged nothing is said."""
+    """In the table, in the file, and as code 1; a run without targets reports none."""
     command, rows = load(monkeypatch, "__main__"), load(monkeypatch, "rows")
     written = tmp_path / "rows.json"
     options = argparse.Namespace(json=written)
     found = [
-        rows.hold("one", seconds, "s", "other", 2.0, "<= 1"),
-        rows.hold("two", seconds, "s", "other", 3.0, ">= 1"),
+        rows.make_row("one", seconds, "s", "other", 2.0, "<= 1"),
+        rows.make_row("two", seconds, "s", "other", 3.0, ">= 1"),
     ]
     code = command.report(options, "title", found, [])
     checked(capsys.readouterr().out, written, code)
     assert code == (0 if seconds == 1.0 else 1)
-    assert command.report(options, "title", found, [], judged=False) == 0
+    assert command.report(options, "title", found, [], targets=False) == 0
     assert " NO " not in capsys.readouterr().out
 
 
@@ -354,7 +354,7 @@ def test_unmasking_is_held_to_the_sum(monkeypatch: pytest.MonkeyPatch) -> None:
     assert ready.masks == 10 + 2 * 10
     ready.unmask(ready.server())
     ready.total[3] += 1
-    with pytest.raises(AssertionError, match="not the sum"):
+    with pytest.raises(AssertionError, match="the sum is wrong"):
         ready.unmask(ready.server())
 
 
@@ -403,10 +403,11 @@ def test_no_compiler_for_the_reference(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(ROOT))
     monkeypatch.setenv("CC", "no-such-compiler -O3")
     kernels = importlib.import_module("benchmarks.kernels")
-    assert list(kernels._portable(1)) == ["reference C: no compiler no-such-compiler"]
+    reason = "reference C: there is no compiler no-such-compiler; set CC"
+    assert list(kernels._portable(1)) == [reason]
     monkeypatch.setenv("CC", f"{sys.executable} -c 'raise SystemExit(1)'")
-    (said,) = kernels._portable(1)
-    assert "failed" in said
+    (reason,) = kernels._portable(1)
+    assert "failed" in reason
 
 
 @pytest.mark.parametrize(("bound", "code"), [(1e9, 0), (-1e9, 1)])

@@ -1,1 +1,1 @@
-"""Other systems for the same job, on the same numbers."""
+"""Other systems that compute the same sums, measured on the same inputs."""

@@ -1,4 +1,4 @@
-"""What every system is asked to sum, and what is asked of its answer."""
+"""The inputs that every system sums, and the outcome that it returns."""
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,7 +18,7 @@ Vector32 = NDArray[np.float32]
 
 
 class MissingError(Exception):
-    """A peer cannot be measured here; the text says why, and what to type."""
+    """A peer cannot be measured here; the message says why and how to install it."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -26,10 +26,10 @@ class Case:
     """A weighted mean to compute.
 
     Attributes:
-        updates: float32 vectors within [-CLIP, CLIP], one a client.
-        weights: 1..MAX_WEIGHT, one a client.
-        lost: clients that vanish after the key shares, where there are any.
-        mean: the weighted mean of the others, float64.
+        updates: one float32 vector per client, within [-CLIP, CLIP].
+        weights: one weight per client, 1..MAX_WEIGHT.
+        lost: clients that drop out after the key shares (if the system has key shares).
+        mean: the weighted mean of the other clients, float64.
     """
 
     updates: list[Vector32]
@@ -39,7 +39,7 @@ class Case:
 
     @classmethod
     def random(cls, clients: int, length: int, dropout: float) -> "Case":
-        """Uniform values and weights; a fraction of the clients is lost."""
+        """Draws uniform values and weights, and a fraction of lost clients."""
         rng = np.random.default_rng(0)
         updates = [rng.uniform(-CLIP, CLIP, length).astype(np.float32) for _ in range(clients)]
         weights = rng.integers(1, MAX_WEIGHT, clients, endpoint=True).tolist()
@@ -53,12 +53,12 @@ class Case:
 
     @property
     def clients(self) -> int:
-        """How many there are."""
+        """Number of clients."""
         return len(self.updates)
 
     @property
     def length(self) -> int:
-        """Coordinates of each."""
+        """Number of coordinates of an update."""
         return self.updates[0].size
 
     @property
@@ -68,7 +68,7 @@ class Case:
 
     @property
     def threshold(self) -> int:
-        """Shares that rebuild a secret, in every system that has such a number."""
+        """Shares that rebuild a secret, in every system that has this parameter."""
         return 2 * self.clients // 3 + 1
 
     def __str__(self) -> str:
@@ -76,18 +76,18 @@ class Case:
 
 
 class Side(IntEnum):
-    """Whose time it is."""
+    """The side whose time is counted."""
 
     CLIENTS = 0
     SERVER = 1
 
 
 class Stopwatch:
-    """Adds up what the parties of one process take, by phase.
+    """Adds up the time of each side by phase, with all parties in one process.
 
     Attributes:
         phases: phase -> seconds of all clients together, and of the server.
-        cpu: CPU seconds of all of them.
+        cpu: CPU seconds of all parties.
     """
 
     def __init__(self) -> None:
@@ -96,19 +96,19 @@ class Stopwatch:
         self._running = "", Side.SERVER, 0.0, 0.0
 
     def start(self, phase: str, side: Side) -> None:
-        """From here on it is this side's time in this phase."""
+        """Starts counting for this side in this phase."""
         self.phases.setdefault(phase, [0.0, 0.0])
         self._running = phase, side, time.perf_counter(), time.process_time()
 
     def stop(self) -> None:
-        """From here on it is nobody's."""
+        """Stops counting."""
         phase, side, wall, cpu = self._running
         self.phases[phase][side] += time.perf_counter() - wall
         self.cpu += time.process_time() - cpu
 
     @contextmanager
     def __call__(self, phase: str, side: Side) -> Iterator[None]:
-        """Counts a block."""
+        """Counts the time of a block."""
         self.start(phase, side)
         yield
         self.stop()
@@ -116,13 +116,13 @@ class Stopwatch:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Outcome:
-    """What a system made of a case.
+    """The outcome of a case with one system.
 
     Attributes:
         phases: phase -> seconds of all clients together, and of the server.
         cpu: CPU seconds of all parties.
-        bytes_up: what one client that stayed has sent.
-        mean: its weighted mean.
+        bytes_up: bytes sent by one client that stayed.
+        mean: the weighted mean that the system computed.
     """
 
     phases: Mapping[str, Sequence[float]]
@@ -132,11 +132,11 @@ class Outcome:
 
     @property
     def seconds(self) -> float:
-        """All parties, one after the other."""
+        """Seconds of all parties, one after the other."""
         return sum(sum(sides) for sides in self.phases.values())
 
     def error(self, case: Case) -> float:
-        """The largest error of a coordinate of the mean."""
+        """Returns the largest error of a coordinate of the mean."""
         return float(np.abs(self.mean - case.mean).max())
 
 

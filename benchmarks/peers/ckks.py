@@ -1,7 +1,7 @@
-"""Homomorphic encryption: CKKS through TenSEAL, with the parameters that NVFlare proposes.
+"""Homomorphic encryption: CKKS with TenSEAL, with the parameters that NVFlare proposes.
 
-One secret key decrypts every update: who has it and sees the traffic sees all inputs. A client that
-vanishes costs nothing, since there are no masks. The weights go in clear beside the ciphertexts.
+One secret key decrypts every update: anybody who has it and sees the traffic sees all inputs. A
+client that drops out costs nothing, since there are no masks. The weights are sent in clear.
 """
 
 from typing import Any, Final
@@ -25,7 +25,7 @@ def _load() -> Any:
 
 
 def play(case: Case) -> Outcome:
-    """Every client encrypts its weighted update; the server adds; a holder of the key decrypts.
+    """Plays one round: clients encrypt weighted updates, the server adds, a key holder decrypts.
 
     Raises:
         MissingError: TenSEAL is not installed.

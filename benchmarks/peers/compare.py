@@ -1,7 +1,7 @@
-"""This library beside the others, on the same vectors, weights, precision and dropouts.
+"""Compares this library with others on the same vectors, weights, precision and dropouts.
 
-Whole rounds have all parties in this process, one after the other. Ours is played before and after
-each round of another system, since some of these take minutes; the median counts.
+In whole rounds all parties work in this process, one after the other. Ours is played before and
+after each round of another system, since some of these take minutes; the median counts.
 """
 
 import importlib.metadata
@@ -18,7 +18,7 @@ from secagg.encoding.choice import codec_for
 
 from .. import bare
 from ..kernels import MASKS, naive_masks
-from ..rows import Row, compare, hold
+from ..rows import Row, compare, make_row
 from . import ckks, flower, lightsecagg, ours
 from .case import BITS, CLIP, MAX_WEIGHT, Case, MissingError, Outcome, System
 
@@ -34,7 +34,7 @@ PACKAGES: Final = ("flwr", "fedml", "tenseal", "cryptography")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Played:
-    """One system's round."""
+    """One round of one system."""
 
     case: Case
     system: str
@@ -43,13 +43,13 @@ class Played:
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """What is measured.
+    """The sizes of the measurements.
 
     Attributes:
-        length: coordinates, everywhere.
+        length: coordinates per vector.
         few: clients of the rounds with every system.
         many: clients of the round with Flower alone.
-        rounds: of measuring in turns, for single pieces of work.
+        rounds: rounds of measuring in turns, for single pieces of work.
     """
 
     length: int
@@ -64,7 +64,7 @@ DROPOUT: Final = 0.1
 
 
 def title() -> str:
-    """The peers that are installed, with their versions, and what everybody computes."""
+    """Describes the installed peers, with their versions, and the common parameters."""
     found = []
     for package in PACKAGES:
         try:
@@ -78,8 +78,9 @@ def title() -> str:
 
 
 def parts(sizes: Sizes, played: list[Played]) -> Sequence[Iterator[Row | str]]:
-    """What is measured, as rows that come one by one; a text says what was left out and why. Whole
-    rounds are appended to `played`, too.
+    """Returns the parts of the measurement: each yields rows, or a text about what was skipped.
+
+    Whole rounds are also appended to `played`.
     """
     few = Case.random(sizes.few, sizes.length, DROPOUT)
     return (
@@ -132,7 +133,7 @@ def _pieces(sizes: Sizes) -> Iterator[Row | str]:
 def _round(
     case: Case, name: str, faster: str, smaller: str, played: list[Played]
 ) -> Iterator[Row | str]:
-    """Seconds, and bytes that one client sends."""
+    """Yields rows of whole rounds: seconds, CPU seconds, and bytes that one client sends."""
     before = ours.play(case)
     try:
         theirs = SYSTEMS[name](case)
@@ -144,15 +145,15 @@ def _round(
         played.append(Played(case, OURS, own[-1]))
     played.append(Played(case, name, theirs))
     seconds = statistics.median(one.seconds for one in own)
-    yield hold(f"whole round, {case}", seconds, "s", name, theirs.seconds, faster)
+    yield make_row(f"whole round, {case}", seconds, "s", name, theirs.seconds, faster)
     busy = statistics.median(one.cpu for one in own)
-    yield hold(f"its CPU time, {case}", busy, "s", name, theirs.cpu, "")
+    yield make_row(f"its CPU time, {case}", busy, "s", name, theirs.cpu, "")
     sent = f"bytes up, one client, {case}"
-    yield hold(sent, own[-1].bytes_up, "bytes", name, theirs.bytes_up, smaller)
+    yield make_row(sent, own[-1].bytes_up, "bytes", name, theirs.bytes_up, smaller)
 
 
 def table(played: list[Played]) -> str:
-    """Whole rounds by phase, as Markdown."""
+    """Returns the whole rounds by phase, as Markdown."""
     lines = [
         "| round | system | phase | one client, ms | server, s |",
         "|---|---|---|---|---|",

@@ -1,8 +1,8 @@
 """Flower: its `secaggplus_mod` and `SecAggPlusWorkflow`, over a grid within this process.
 
-Server and clients are Flower's own code; here is only what carries messages between them. Each
-message goes through Flower's serialization, as on a network, but that time is nobody's: it counts
-bytes and keeps the parties' objects apart. The strategy keeps the aggregate and does nothing else.
+Server and clients are Flower's own code; this module only carries messages between them. Each
+message goes through Flower's serialization, as on a network, to count bytes and to keep the
+parties' objects apart; this time is not counted. The strategy only stores the aggregate.
 """
 
 import importlib.metadata
@@ -18,13 +18,13 @@ import numpy as np
 from ..rows import Work
 from .case import BITS, CLIP, MAX_WEIGHT, Case, MissingError, Outcome, Side, Stopwatch, Vector32
 
-VERSION: Final = "1.41"  # the one that this is written for; its inner modules move about
+VERSION: Final = "1.41"  # the only one supported: internal modules move between versions
 MODULUS: Final = 2**32
 
 
 @dataclass(frozen=True, slots=True)
 class _Api:
-    """What is used of Flower, loaded when it is asked for."""
+    """The parts of Flower that are used here, loaded on first use."""
 
     app: Any
     common: Any
@@ -43,13 +43,13 @@ class _Api:
 
 
 def _check_version() -> None:
-    """MissingError where Flower is not installed, or another version than this is written for."""
+    """Raises MissingError if Flower is not installed, or has another version than `VERSION`."""
     try:
         found = importlib.metadata.version("flwr")
     except importlib.metadata.PackageNotFoundError:
         raise MissingError("Flower: not installed; pip install 'secagg[peers]'") from None
     if not found.startswith(f"{VERSION}."):
-        raise MissingError(f"Flower: {found} is installed, this is written for {VERSION}")
+        raise MissingError(f"Flower: version {found} is installed, but {VERSION} is needed")
 
 
 def _load() -> _Api:
@@ -97,13 +97,13 @@ def _load() -> _Api:
 
 
 def quantizer(values: Vector32) -> Work:
-    """Flower's `quantize` of one vector."""
+    """Returns work that quantizes one vector with Flower's `quantize`."""
     api = _load()
     return lambda: api.quantize([values], CLIP, 2**BITS)
 
 
 def masks(count: int, length: int) -> Work:
-    """So many masks from Flower's generator, added up as its client does."""
+    """Returns work that expands `count` masks with Flower's generator and adds them up."""
     api = _load()
     seeds = [os.urandom(32) for _ in range(count)]
     total = [np.zeros(length, np.int64)]
@@ -119,12 +119,12 @@ def masks(count: int, length: int) -> Work:
 
 @dataclass(slots=True)
 class _Grid:
-    """Carries the workflow's messages to the clients; the clock and the scales.
+    """Carries the workflow's messages to the clients, and counts time and bytes.
 
-    What the server does between two stages counts for the former.
+    The server's work between two stages counts for the earlier one.
 
     Attributes:
-        bytes_up: by node.
+        bytes_up: bytes sent by each node.
     """
 
     api: _Api
@@ -134,7 +134,7 @@ class _Grid:
     bytes_up: dict[int, int] = field(default_factory=dict)
 
     def send_and_receive(self, messages: Iterable[Any], *, timeout: float | None = None) -> Any:
-        """The interface that the workflow asks of a grid."""
+        """Delivers messages and returns the replies; the workflow calls this method."""
         sent = list(messages)
         self.watch.stop()
         names = self.api.names
@@ -155,7 +155,7 @@ class _Grid:
         return api.serde.message_from_proto(encoded)
 
     def _train(self, message: Any, _context: Any) -> Any:
-        """The client's own part: hands in its update."""
+        """Returns the client's update, in place of training."""
         api, party = self.api, message.metadata.dst_node_id - 1
         result = api.common.FitRes(
             status=api.common.Status(api.common.Code.OK, ""),
@@ -174,7 +174,7 @@ class _Proxy:
 
 @dataclass(slots=True)
 class _Strategy:
-    """Samples everybody, and keeps the aggregate that the workflow hands it."""
+    """A strategy that selects every client and stores the aggregate."""
 
     api: _Api
     nodes: list[int]
@@ -197,7 +197,7 @@ class _Clients:
 
 
 def play(case: Case) -> Outcome:
-    """One round, every client a neighbour of every other.
+    """Plays one round, in which every client is a neighbour of every other.
 
     Raises:
         MissingError: Flower is not installed.

@@ -1,10 +1,11 @@
 """FedML's LightSecAgg functions (So et al. 2022), called in the order in which FedML calls them.
 
-Only the module with these functions is loaded: FedML as a whole wants torch, an old NumPy and much
-else. Torch is needed by two functions of it that are not called here; where it is not installed an
-empty module stands in while the file is read. Masks and coded masks are NumPy arrays of int64, and
-their bytes are counted as such. FedML has a prime below 2^15, in which these sums do not fit; the
-functions take it as an argument, so here it is the least that gives the precision of the case.
+Only the module with these functions is loaded: FedML as a whole needs torch, an old NumPy and many
+other packages. Only two functions need torch, and they are not called here; if it is not
+installed, an empty module replaces it while the file is loaded. Masks and coded masks are NumPy
+arrays of int64, and their bytes are counted as such. FedML uses a prime below 2^15, which is too
+small for these sums; the functions take the prime as an argument, so here it is the smallest one
+that gives the precision of the case.
 """
 
 import importlib.util
@@ -24,7 +25,7 @@ PACKAGE: Final = "fedml"
 
 
 def _load() -> ModuleType:
-    """The module with the functions.
+    """Loads the module with the functions.
 
     Raises:
         MissingError: FedML is not installed, or its module is elsewhere.
@@ -33,7 +34,7 @@ def _load() -> ModuleType:
     if found is None or found.origin is None:
         raise MissingError(
             "FedML LightSecAgg: not installed; pip install --no-deps fedml==0.9.6 (its "
-            "requirements clash with those of the others)"
+            "dependencies conflict with those of the other peers)"
         )
     path = Path(found.origin).parent / "core" / "mpc" / "lightsecagg.py"
     spec = importlib.util.spec_from_file_location("lightsecagg", path)
@@ -52,7 +53,7 @@ def _load() -> ModuleType:
 
 
 def recovery(clients: int, length: int, enough: int, private: int, prime: int) -> float:
-    """Seconds of the server for the sum of the masks, from the answers of `enough` clients.
+    """Returns the server's seconds for decoding the sum of masks from `enough` answers.
 
     Raises:
         MissingError: FedML is not installed.
@@ -67,7 +68,7 @@ def recovery(clients: int, length: int, enough: int, private: int, prime: int) -
 
 
 def play(case: Case) -> Outcome:
-    """One round: coded masks to everybody, masked updates, then the coded masks of the survivors.
+    """Plays one round: coded masks to all, masked updates, summed coded masks of the survivors.
 
     Raises:
         MissingError: FedML is not installed, or its int64 arithmetic is too narrow for the case.

@@ -1,4 +1,4 @@
-"""This library on a case: the complete graph, semi-honest mode, as the peers have it."""
+"""This library on a case: complete graph and semi-honest mode, as the peers have."""
 
 import time
 
@@ -11,8 +11,10 @@ from .case import BITS, CLIP, MAX_WEIGHT, Case, Outcome, Side
 
 
 def play(case: Case) -> Outcome:
-    """One round. What is in no phase (making the parties, two key pairs each) is counted as the
-    clients' in the first.
+    """Plays one round.
+
+    Time outside the phases (making the parties, with two key pairs each) counts as the clients'
+    in the first phase.
     """
     form = FixedPoint(clip=CLIP, bits=BITS, max_weight=MAX_WEIGHT)
     agreed = Params(case.clients, case.length, form, threshold=case.threshold).round()

@@ -1,10 +1,11 @@
-"""A secure sum in which no process outlives a message.
+"""A secure sum in which every message is handled by a process of its own.
 
-Run it: ``python examples/process_a_message.py [--clients 5] [--lost 1]``. Parties and server live
-in folders; letters between them are files. Every step is a process of its own that loads what it
-knows, reads its letters, stores what it knows now, and only then sends. What it said last it sends
-again in its next step, so nothing is lost with a process that dies while it sends. A client that
-dies before it has stored is out of the round: its former state does not go on a second time.
+Run it: ``python examples/process_per_message.py [--clients 5] [--lost 1]``. Each party and the
+server have a folder; messages between them are files. Each step is a process: it loads the stored
+state, reads the messages in its inbox, stores the new state, and only then sends. The next step
+sends the last messages again, so nothing is lost if a process dies while it sends. A client that
+dies before it has stored its state is out of the round: the state it began with cannot be resumed
+a second time.
 """
 
 import argparse
@@ -24,38 +25,38 @@ LENGTH = 1000
 
 
 def write(path: Path, data: bytes) -> None:
-    """A file that is there whole or not at all."""
+    """Writes a file as a whole: nobody sees a part of it."""
     draft = path.with_suffix(".draft")
     draft.write_bytes(data)
     draft.replace(path)
 
 
-def letters(home: Path) -> list[Path]:
-    """What waits in an inbox; names begin with the sender."""
-    return sorted((home / "inbox").glob("*.letter"))
+def waiting_messages(home: Path) -> list[Path]:
+    """Returns the messages in an inbox; their names begin with the sender."""
+    return sorted((home / "inbox").glob("*.message"))
 
 
 def values_of(index: int) -> np.ndarray:
-    """What a party has; here it is drawn from its index, so that the sum can be checked."""
+    """Returns a party's input, here drawn from its index so that the sum can be checked."""
     return np.random.default_rng(index).integers(-1000, 1000, LENGTH, endpoint=True)
 
 
 def party_step(root: Path, index: int) -> None:
-    """One process of a client."""
+    """Runs one step of a client."""
     home = root / f"party-{index}"
     key = (home / "key").read_bytes()
     me = secagg.Identity.load(home / "identity")
     pins = secagg.Directory.load(root / "pins")
     ledger = secagg.SqliteLedger(home / "ledger.db")
     stored = home / "client"
-    said: list[bytes] = []
+    outgoing: list[bytes] = []
 
     def act(events: Iterable[object]) -> None:
         for event in events:
             if isinstance(event, secagg.Send):
-                said.append(event.payload)
+                outgoing.append(event.payload)
             elif isinstance(event, secagg.InputNeeded):
-                said.append(client.submit(values_of(index)))
+                outgoing.append(client.submit(values_of(index)))
 
     if stored.exists():
         client = secagg.Client.resume(stored.read_bytes(), key, ledger, identity=me, directory=pins)
@@ -64,19 +65,19 @@ def party_step(root: Path, index: int) -> None:
         offer = secagg.Round.decode((root / "offer").read_bytes())
         policy = secagg.Policy(mode=secagg.Mode.MALICIOUS, min_survivors=3)
         client = secagg.Client(offer, index, policy, identity=me, directory=pins, ledger=ledger)
-        said.append(client.start())
-    inbox = letters(home)
-    for letter in inbox:
-        act(client.receive(letter.read_bytes()))
+        outgoing.append(client.start())
+    inbox = waiting_messages(home)
+    for message in inbox:
+        act(client.receive(message.read_bytes()))
     write(stored, client.suspend(key))
-    for number, payload in enumerate(said):
-        write(root / "server" / "inbox" / f"{index}-{number}.letter", payload)
-    for letter in inbox:
-        letter.unlink()
+    for number, payload in enumerate(outgoing):
+        write(root / "server" / "inbox" / f"{index}-{number}.message", payload)
+    for message in inbox:
+        message.unlink()
 
 
 def server_step(root: Path, deadline: bool) -> None:
-    """One process of the server."""
+    """Runs one step of the server."""
     home = root / "server"
     key = (home / "key").read_bytes()
     pins = secagg.Directory.load(root / "pins")
@@ -105,26 +106,24 @@ def server_step(root: Path, deadline: bool) -> None:
         offer = secagg.Round.decode((root / "offer").read_bytes())
         server = secagg.Server(offer, pins, ledger)
         act(server.start())
-    inbox = letters(home)
-    for letter in inbox:
-        with contextlib.suppress(secagg.RemoteProtocolError):  # of an earlier phase, mostly
-            act(server.receive(int(letter.name.split("-")[0]), letter.read_bytes()))
+    inbox = waiting_messages(home)
+    for message in inbox:
+        with contextlib.suppress(secagg.RemoteProtocolError):  # mostly of an earlier phase
+            act(server.receive(int(message.name.split("-")[0]), message.read_bytes()))
     if deadline and server.phase is not None:
         act(server.deadline(server.phase))
     if not (home / "result.npz").exists():
         write(snapshot, server.snapshot(key))
     for send in sends:
-        name = (
-            f"{send.payload[3]:02x}.letter"  # a byte of the header: the type, in order of sending
-        )
+        name = f"{send.payload[3]:02x}.message"  # the type of the message: types are sent in order
         if send.payload != server.offer:
             write(root / f"party-{send.to}" / "inbox" / name, send.payload)
-    for letter in inbox:
-        letter.unlink()
+    for message in inbox:
+        message.unlink()
 
 
 def prepare(root: Path, clients: int) -> None:
-    """What comes before a round: keys, pinned by everybody, and the offer."""
+    """Prepares a round: identities, the directory that all parties pin, and the offer."""
     entries = []
     for name in ["server", *(f"party-{index}" for index in range(clients))]:
         (root / name / "inbox").mkdir(parents=True)
@@ -141,7 +140,7 @@ def prepare(root: Path, clients: int) -> None:
 
 
 def run(root: Path, clients: int, lost: int) -> int:
-    """Starts one process a step until the sum is there; says how many it took."""
+    """Starts one process per step until the sum is there; returns the number of processes."""
     processes = 0
 
     def start(*arguments: str) -> None:
@@ -155,18 +154,18 @@ def run(root: Path, clients: int, lost: int) -> int:
     while not result.exists() and processes < patience:
         for index in range(clients):
             stored = root / f"party-{index}" / "client"
-            gone = index < lost and stored.exists()  # says its first word, and vanishes
-            if not gone and (letters(root / f"party-{index}") or not stored.exists()):
+            gone = index < lost and stored.exists()  # drops out after its first message
+            if not gone and (waiting_messages(root / f"party-{index}") or not stored.exists()):
                 start("--party", str(index))
         start("--server")
-        waiting = any(letters(root / f"party-{index}") for index in range(lost, clients))
+        waiting = any(waiting_messages(root / f"party-{index}") for index in range(lost, clients))
         if not waiting and not result.exists():
             start("--server", "--deadline")
     return processes
 
 
 def main() -> None:
-    """A whole round, or one step of it."""
+    """Runs a whole round, or, in the processes that it starts, one step."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--clients", type=int, default=5)
     parser.add_argument("--lost", type=int, default=1)
