@@ -32,12 +32,13 @@ class Status:
 class ClientMachine(Protocol):
     """One party of one round.
 
-    The messages that `start` and `submit` return, and those in a `Send`, go to the server.
+    The messages that `start` and `submit` return, and those in a `Send`, go to the server. A party
+    that only helps with the inputs of others has the same interface and never asks for an input.
     """
 
     @property
     def index(self) -> int:
-        """The index of this party in the cohort, 0..cohort-1."""
+        """The index of this party: 0..cohort-1, or from `cohort` on if it has no input to give."""
 
     @property
     def session(self) -> bytes:

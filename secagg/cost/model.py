@@ -10,10 +10,12 @@ from dataclasses import dataclass
 from ..codes import Code
 from ..errors import ParameterError
 from ..machine.wire import HEADER_BYTES
-from ..pairwise.messages import SEALED_BYTES
+from ..pairwise.messages import CHECKSUM_BYTES, SEALED_BYTES
 from ..params.mode import Mode
 from ..params.params import Params
+from ..primitives.agreement import PUBLIC_KEY_BYTES
 from ..primitives.labels import DIGEST_BYTES
+from ..primitives.sign import SIGNATURE_BYTES
 from ..sharing import shamir
 
 
@@ -210,19 +212,20 @@ def _bitmap(shape: Shape) -> int:
 
 
 def _entry(shape: Shape) -> int:
-    return 128 if shape.malicious else 64
+    return 2 * PUBLIC_KEY_BYTES + (SIGNATURE_BYTES if shape.malicious else 0)
 
 
 def _bytes_up(shape: Shape) -> list[float]:
     """Returns the size of each message that a client sends."""
     d, packed = shape.neighbours, (shape.elements * shape.bits + 7) // 8
+    proof = SIGNATURE_BYTES if shape.malicious else CHECKSUM_BYTES
     up: list[float] = [
         HEADER_BYTES + DIGEST_BYTES + _entry(shape),
         HEADER_BYTES + 2 * DIGEST_BYTES + SEALED_BYTES * d,
-        HEADER_BYTES + DIGEST_BYTES + packed + (64 if shape.malicious else 16),
+        HEADER_BYTES + DIGEST_BYTES + packed + proof,
         _bitmap(shape) + shamir.SHARE_BYTES * (d + 1),
     ]
-    return [*up, HEADER_BYTES + 64] if shape.malicious else up
+    return [*up, HEADER_BYTES + SIGNATURE_BYTES] if shape.malicious else up
 
 
 def _bytes_down(shape: Shape) -> list[float]:
@@ -233,7 +236,7 @@ def _bytes_down(shape: Shape) -> list[float]:
         _bitmap(shape) + SEALED_BYTES * d,
         _bitmap(shape),
     ]
-    return [*down, _bitmap(shape) + 64 * shape.threshold] if shape.malicious else down
+    return [*down, _bitmap(shape) + SIGNATURE_BYTES * shape.threshold] if shape.malicious else down
 
 
 # -- seconds --------------------------------------------------------------------------------------
