@@ -50,9 +50,10 @@ def _report() -> int:
         write(f"  {family.name:<10}{family.active:<16}{', '.join(family.compiled)}\n")
     write("\nknown answers\n")
     outcomes = list(known_answers())
+    width = max(len(outcome.name) for outcome in outcomes) + 2
     for outcome in outcomes:
         verdict = "ok" if outcome.passed else "FAILED"
-        write(f"  {outcome.name:<22}{outcome.implementation:<20}{verdict}\n")
+        write(f"  {outcome.name:<{width}}{outcome.implementation:<20}{verdict}\n")
     failures = sum(not outcome.passed for outcome in outcomes)
     write(f"\n{len(outcomes) - failures} of {len(outcomes)} right\n")
     return 1 if failures else 0

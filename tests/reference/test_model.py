@@ -340,7 +340,7 @@ def test_sparse_parameters() -> None:
         assert not graph.sparse_is_allowed(n, t, least, c, k)
 
 
-@pytest.mark.parametrize("suite", [1, 2])
+@pytest.mark.parametrize("suite", sorted(a.GENERATORS))
 @pytest.mark.parametrize(("n", "k"), [(4, 2), (7, 4), (20, 4)])
 def test_the_ring_of_neighbours(suite: int, n: int, k: int) -> None:
     key = hashed("graph", bytes([n, k]))
@@ -361,7 +361,7 @@ def test_pieces() -> None:
     assert graph.pieces([], path) == []
 
 
-@pytest.mark.parametrize("suite", [1, 2])
+@pytest.mark.parametrize("suite", sorted(a.GENERATORS))
 def test_run_on_a_sparse_graph(suite: int) -> None:
     drops = {3: A, 7: S, 1: M, 10: U}
     p, inputs, r = execute(12, 2, suite, SMALL, drops, 9, 2, 6)
