@@ -181,9 +181,9 @@ def test_tcp_example() -> None:
 
 
 @runs_at("programs")
-def test_process_per_message_example() -> None:
+def test_process_a_message_example() -> None:
     """Every step in a process of its own, one client lost: the sum is exact."""
-    done = run("-W", "error", "examples/process_per_message.py", "--clients", "4", "--lost", "1")
+    done = run("-W", "error", "examples/process_a_message.py", "--clients", "4", "--lost", "1")
     assert done.returncode == 0, done.stderr
     assert "dropped party 0" in done.stdout
     assert "sum over parties [1, 2, 3], exact" in done.stdout

@@ -1,6 +1,6 @@
 """A secure sum in which every message is handled by a process of its own.
 
-Run it: ``python examples/process_per_message.py [--clients 5] [--lost 1]``. Each party and the
+Run it: ``python examples/process_a_message.py [--clients 5] [--lost 1]``. Each party and the
 server have a folder; messages between them are files. Each step is a process: it loads the stored
 state, reads the messages in its inbox, stores the new state, and only then sends. The next step
 sends the last messages again, so nothing is lost if a process dies while it sends. A client that
