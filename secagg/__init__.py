@@ -22,7 +22,7 @@ from .errors import (
     RangeError,
     RemoteProtocolError,
     SecAggError,
-    StorageError,
+    StateError,
 )
 from .events import (
     Completed,
@@ -95,8 +95,8 @@ __all__ = [
     "Server",
     "ServerMachine",
     "SqliteLedger",
+    "StateError",
     "Status",
-    "StorageError",
     "Suite",
     "Work",
     "__version__",

@@ -171,7 +171,7 @@ class Code(StrEnum):
     )
     REPEATED_RESUMPTION = (
         "repeated_resumption",
-        "StorageError",
+        "StateError",
         "This stored client has already been resumed.",
         "Resume only what was stored last; without it the client drops out of the round.",
     )
@@ -190,7 +190,7 @@ class Code(StrEnum):
     )
     VERSION = (
         "version",
-        "DecodeError IdentityError StorageError",
+        "DecodeError IdentityError StateError",
         "A message, a file or stored state has another version of the format.",
         "Use the same version of the library for both sides, or for writing and reading.",
     )
@@ -251,7 +251,7 @@ class Code(StrEnum):
     )
     NO_LEDGER = (
         "no_ledger",
-        "LocalProtocolError ParameterError StorageError",
+        "LocalProtocolError ParameterError StateError",
         "A ledger is missing, or its method `claim` did not return True or False.",
         "Pass a `SqliteLedger`, or your own object with a method `claim`.",
     )
@@ -275,7 +275,7 @@ class Code(StrEnum):
     )
     WRONG_DIRECTORY = (
         "wrong_directory",
-        "ParameterError StorageError",
+        "ParameterError StateError",
         "The directory has another size than the cohort, or other entries than before.",
         "Pass the directory of this cohort, the same as when the state was stored.",
     )
@@ -414,20 +414,20 @@ class Code(StrEnum):
     )
     LEDGER = (
         "ledger",
-        "StorageError",
+        "StateError",
         "The ledger could not read or store a claim: it is busy, or its storage failed.",
         "No message was sent. Repair the storage; then repeat the call on a client, and call "
         "`deadline` on a server.",
     )
     FOREIGN_FILE = (
         "foreign_file",
-        "IdentityError StorageError",
+        "IdentityError StateError",
         "A file or stored state is of another kind.",
         "Check the path.",
     )
     CORRUPT = (
         "corrupt",
-        "IdentityError StorageError",
+        "IdentityError StateError",
         "The content of a file or of stored state is empty, cut short or altered.",
         "Restore it from a copy.",
     )
@@ -439,7 +439,7 @@ class Code(StrEnum):
     )
     WRONG_KEY = (
         "wrong_key",
-        "IdentityError StorageError",
+        "IdentityError StateError",
         "Sealed data does not open: another key or passphrase, or altered bytes.",
         "Use the key or passphrase that it was sealed under.",
     )
@@ -452,7 +452,7 @@ class Code(StrEnum):
     )
     PERMISSIONS = (
         "permissions",
-        "IdentityError StorageError",
+        "IdentityError StateError",
         "Other users own the file, or may read or change it.",
         "Let only its user access the file: `chmod 600` (a directory or ledger: `chmod go-w`).",
     )
@@ -464,7 +464,7 @@ class Code(StrEnum):
     )
     IO = (
         "io",
-        "IdentityError ParameterError StorageError",
+        "IdentityError ParameterError StateError",
         "A file or folder cannot be read or written.",
         "Check path, rights and free space.",
     )
@@ -560,7 +560,7 @@ except secagg.Aborted as error:
 
 A `DecodeError` of an offer and an `IdentityError` of a directory's line carry the code of the
 `ParameterError` inside; a `RoundFailedError` carries the code of the event `Failed`. A
-`StorageError` that your own ledger raises without a code has the code `ledger`.
+`StateError` that your own ledger raises without a code has the code `ledger`.
 """
 
 _TABLE = """

@@ -45,7 +45,7 @@ class IdentityError(SecAggError):
     """An identity or directory file is unusable; the message says why and how to fix it."""
 
 
-class StorageError(SecAggError):
+class StateError(SecAggError):
     """Stored state is unusable: a suspended client, a server's snapshot, or a ledger.
 
     Your own ledger raises it, without a code, when it cannot store a claim.

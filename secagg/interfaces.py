@@ -19,12 +19,12 @@ class Status:
 
     Attributes:
         phase: the phase in progress; None before the first and after the last.
-        awaiting: parties whose message of this phase is missing, ascending.
+        awaited: parties whose message of this phase is missing, ascending.
         bytes_received, bytes_sent: total size of the messages so far.
     """
 
     phase: Phase | None
-    awaiting: tuple[int, ...]
+    awaited: tuple[int, ...]
     bytes_received: int
     bytes_sent: int
 

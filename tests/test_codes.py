@@ -42,7 +42,7 @@ PASSED_ON = {
         *(Code.SYNTAX, Code.LIMIT, Code.VERSION, Code.FOREIGN_FILE, Code.CORRUPT),
     },
     "Failed": {Code.IMPOSSIBLE_SUM},
-    "StorageError": {Code.LEDGER, Code.FOREIGN_FILE, Code.CORRUPT, Code.IO},
+    "StateError": {Code.LEDGER, Code.FOREIGN_FILE, Code.CORRUPT, Code.IO},
 }
 # What never leaves the library in this form.
 CAUGHT_INSIDE = {Code.SYNTAX: "ParameterError", Code.IMPOSSIBLE_SUM: "RangeError"}
@@ -146,5 +146,5 @@ def test_every_event_with_a_reason_has_a_code() -> None:
 
 
 def test_a_ledger_of_ones_own_needs_no_code() -> None:
-    """Its StorageError means that a claim could not be stored."""
-    assert secagg.StorageError("the disk is full").code is Code.LEDGER
+    """Its StateError means that a claim could not be stored."""
+    assert secagg.StateError("the disk is full").code is Code.LEDGER

@@ -105,12 +105,12 @@ class PlainServer:
             self.greeted.add(party)
         else:
             self.received[party] = data
-        return [] if self.phase is None or self.status.awaiting else self.deadline(self.phase)
+        return [] if self.phase is None or self.status.awaited else self.deadline(self.phase)
 
     def deadline(self, phase: Phase) -> Sequence[ServerEvent]:
         if phase is Phase.UNMASK:
             return self._open(Phase.MASKED_INPUT, b"give")
-        late = [Dropped(party, "silent", Code.TIMEOUT) for party in self.status.awaiting]
+        late = [Dropped(party, "silent", Code.TIMEOUT) for party in self.status.awaited]
         self.phase = None
         if not self.received:
             return [*late, Failed("nobody came", Code.QUORUM)]

@@ -28,7 +28,7 @@ from hypothesis import strategies as st
 from levels import amount
 from refusals import refused
 
-from secagg import Code, Ledger, MemoryLedger, Once, SqliteLedger, StorageError
+from secagg import Code, Ledger, MemoryLedger, Once, SqliteLedger, StateError
 from secagg.ledger import sqlite
 
 KEY = bytes(range(32))
@@ -264,7 +264,7 @@ def test_a_relative_path_stays_the_same_file(
 
 def complaint_about(path: Path) -> Code:
     """The code of the complaint about a path, which it names."""
-    with pytest.raises(StorageError) as raised:
+    with pytest.raises(StateError) as raised:
         SqliteLedger(path).claim(Once.RESUMPTION, KEY)
     assert str(raised.value).startswith(f"{path}: ")
     assert raised.value.__cause__ is None
@@ -343,7 +343,7 @@ def test_a_file_that_may_only_be_read(unprivileged: Path) -> None:
     ledger = SqliteLedger(path)
     path.chmod(0o400)
     assert complaint_about(path) is Code.IO
-    with refused(StorageError, Code.IO):
+    with refused(StateError, Code.IO):
         ledger.claim(Once.RESUMPTION, KEY)
     path.chmod(0o600)
     assert ledger.claim(Once.RESUMPTION, KEY), "nothing was claimed"
@@ -353,7 +353,7 @@ def test_a_folder_in_which_nothing_can_be_made(unprivileged: Path) -> None:
     """Without its journal a claim is not durable."""
     ledger = SqliteLedger(unprivileged / "ledger")
     unprivileged.chmod(0o500)
-    with refused(StorageError, Code.IO):
+    with refused(StateError, Code.IO):
         ledger.claim(Once.RESUMPTION, KEY)
     unprivileged.chmod(0o700)
     assert ledger.claim(Once.RESUMPTION, KEY), "nothing was claimed"
@@ -364,7 +364,7 @@ def test_a_file_that_vanished(path: Path) -> None:
     ledger = SqliteLedger(path)
     assert ledger.claim(Once.RESUMPTION, KEY)
     path.unlink()
-    with refused(StorageError, Code.IO):
+    with refused(StateError, Code.IO):
         ledger.claim(Once.RESUMPTION, KEY)
     assert not path.exists()
 
@@ -373,7 +373,7 @@ def test_a_file_that_was_emptied(path: Path) -> None:
     """No table, no claim."""
     ledger = SqliteLedger(path)
     path.write_bytes(b"")
-    with refused(StorageError, Code.LEDGER):
+    with refused(StateError, Code.LEDGER):
         ledger.claim(Once.RESUMPTION, KEY)
 
 
@@ -383,7 +383,7 @@ def test_a_file_that_somebody_else_holds(disk_path: Path, monkeypatch: pytest.Mo
     ledger = SqliteLedger(disk_path)
     with closing(sqlite3.connect(disk_path, isolation_level=None)) as other:
         other.execute("BEGIN EXCLUSIVE")
-        with refused(StorageError, Code.LEDGER):
+        with refused(StateError, Code.LEDGER):
             ledger.claim(Once.RESUMPTION, KEY)
         other.execute("ROLLBACK")
     assert ledger.claim(Once.RESUMPTION, KEY)
@@ -437,7 +437,7 @@ def test_a_second_ledger_leaves_the_locks_of_the_first(
     )
     with sqlite._transaction(disk_path) as connection:
         assert connection.execute(sqlite._CLAIM, ("contribution", b"key")).rowcount == 1
-        with refused(StorageError, Code.LEDGER), ThreadPoolExecutor(1) as pool:
+        with refused(StateError, Code.LEDGER), ThreadPoolExecutor(1) as pool:
             pool.submit(SqliteLedger, disk_path).result()
         done = children.run([sys.executable, "-c", other, str(disk_path)])
         assert "database is locked" in done.stderr

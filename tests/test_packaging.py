@@ -64,7 +64,7 @@ PUBLIC = [
     "Server",
     "ServerMachine",
     "SqliteLedger",
-    "StorageError",
+    "StateError",
     "Status",
     "Suite",
     "Work",

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pairwise.restarts import four
 from refusals import refused
 
-from secagg import Code, Dropped, Mode, Phase, StorageError
+from secagg import Code, Dropped, Mode, Phase, StateError
 from secagg.errors import SERVER
 from secagg.machine.storage import (
     BYTES,
@@ -71,7 +71,7 @@ def test_what_is_written_is_read(name: str) -> None:
     body = write_attributes(table, Holder)
     assert read(table, body) == {"before": "text", "this": value, "after": 7}
     for wrong in (body[:-1], body + b"\0"):
-        with refused(StorageError, Code.CORRUPT):
+        with refused(StateError, Code.CORRUPT):
             read(table, wrong)
 
 
@@ -87,8 +87,8 @@ def test_a_wiped_secret_stays_wiped() -> None:
 @pytest.mark.parametrize("name", TABLES)
 @given(body=st.binary(max_size=600))
 def test_any_other_body_is_a_typed_error(name: str, body: bytes) -> None:
-    """Nothing but StorageError, whatever the bytes are."""
-    with refused(StorageError, Code.CORRUPT):
+    """Nothing but StateError, whatever the bytes are."""
+    with refused(StateError, Code.CORRUPT):
         read(TABLES[name], body)
 
 
@@ -100,10 +100,10 @@ def test_lengths_are_tested_before_memory_is_taken(size: int) -> None:
     tracemalloc.start()
     try:
         for table in tables:
-            with refused(StorageError, Code.CORRUPT):
+            with refused(StateError, Code.CORRUPT):
                 read(table, u64(size))
         for item in (dict_of(BYTES), list_of(SECRET)):
-            with refused(StorageError, Code.CORRUPT):
+            with refused(StateError, Code.CORRUPT):
                 read({"items": item}, b"\xff" * 8)
         assert tracemalloc.get_traced_memory()[1] < 2**20
     finally:
@@ -117,5 +117,5 @@ def test_names_that_this_version_does_not_know() -> None:
         (DROPPED, b"\0" * 4 + TEXT.write("reason") + TEXT.write("no_such_code")),
         (TEXT, BYTES.write(b"\xff")),
     ):
-        with refused(StorageError, Code.CORRUPT):
+        with refused(StateError, Code.CORRUPT):
             read({"this": piece}, body)

@@ -33,7 +33,7 @@ class Ledger(Protocol):
         """Returns True for the first claim of this kind with this key, and False for later ones.
 
         The claim must be durable before this returns. If it cannot be, an implementation raises,
-        preferably `StorageError`: the party then sends nothing.
+        preferably `StateError`: the party then sends nothing.
         """
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from ..codes import Code
-from ..errors import StorageError
+from ..errors import StateError
 from ..files import atomic_file
 from .ledger import Once
 
@@ -49,7 +49,7 @@ class SqliteLedger:
         path: name of the file; its folder must exist.
 
     Raises:
-        StorageError: the file cannot be used, is not a ledger, or other users may write to it.
+        StateError: the file cannot be used, is not a ledger, or other users may write to it.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -61,11 +61,11 @@ class SqliteLedger:
             found = self._path.stat()
         except (OSError, ValueError) as error:  # the latter for a zero byte in the name
             reason = error.strerror if isinstance(error, OSError) else str(error)
-            raise StorageError(
+            raise StateError(
                 f"{self._path}: cannot be used as a ledger: {reason}", Code.IO
             ) from None
         if found.st_uid != os.geteuid() or found.st_mode & 0o022:
-            raise StorageError(
+            raise StateError(
                 f"{self._path}: the ledger belongs to another user, or other users may write to "
                 f"it (mode {found.st_mode & 0o777:04o}); give it to this user and run "
                 "`chmod go-w` on it",
@@ -73,7 +73,7 @@ class SqliteLedger:
             )
         with _transaction(self._path) as connection:
             if connection.execute("PRAGMA application_id").fetchone() != (_APPLICATION,):
-                raise StorageError(
+                raise StateError(
                     f"{self._path}: this database belongs to another application; choose another "
                     "name for the ledger",
                     Code.FOREIGN_FILE,
@@ -94,7 +94,7 @@ class SqliteLedger:
         """See `Ledger`.
 
         Raises:
-            StorageError: the claim could not be stored.
+            StateError: the claim could not be stored.
         """
         with _transaction(self._path) as connection:
             return connection.execute(_CLAIM, (str(what), key)).rowcount == 1
@@ -118,4 +118,4 @@ def _transaction(path: Path) -> Iterator[sqlite3.Connection]:
             connection.execute("COMMIT")
     except sqlite3.Error as error:
         code = _CODES.get(getattr(error, "sqlite_errorcode", 0) & 0xFF, Code.LEDGER)
-        raise StorageError(f"{path}: cannot be used as a ledger: {error}", code) from None
+        raise StateError(f"{path}: cannot be used as a ledger: {error}", code) from None

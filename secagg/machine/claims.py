@@ -1,7 +1,7 @@
 """Claims in a ledger, made before an action that may happen only once."""
 
 from ..codes import Code
-from ..errors import Aborted, ParameterError, StorageError
+from ..errors import Aborted, ParameterError, StateError
 from ..events import Failed
 from ..ledger.ledger import Ledger, Once
 
@@ -22,7 +22,7 @@ def claim_contribution(ledger: Ledger, verify_key: bytes, context: bytes) -> Non
 
     Raises:
         Aborted: it has contributed in this context before.
-        StorageError: the claim could not be stored.
+        StateError: the claim could not be stored.
     """
     if not _claim(ledger, Once.CONTRIBUTION, verify_key + context):
         raise Aborted(
@@ -38,10 +38,10 @@ def claim_resumption(ledger: Ledger, identifier: bytes) -> None:
         identifier: the random id of the stored state.
 
     Raises:
-        StorageError: this stored client was resumed before, or the claim could not be stored.
+        StateError: this stored client was resumed before, or the claim could not be stored.
     """
     if not _claim(ledger, Once.RESUMPTION, identifier):
-        raise StorageError(
+        raise StateError(
             "this stored client was resumed before, and works once: resume what was stored last",
             Code.REPEATED_RESUMPTION,
         )
@@ -54,7 +54,7 @@ def claim_survivor_set(ledger: Ledger, session: bytes) -> Failed | None:
         None; or, if a survivor set was sent before, the failure with which the round ends.
 
     Raises:
-        StorageError: the claim could not be stored.
+        StateError: the claim could not be stored.
     """
     if not _claim(ledger, Once.SURVIVOR_SET, session):
         return Failed(
@@ -68,7 +68,7 @@ def claim_survivor_set(ledger: Ledger, session: bytes) -> Failed | None:
 def _claim(ledger: Ledger, what: Once, key: bytes) -> bool:
     answer = ledger.claim(what, key)
     if not isinstance(answer, bool):  # a coroutine, say, which would count as True
-        raise StorageError(
+        raise StateError(
             f"`claim` of a ledger must return True or False, not {type(answer).__name__}",
             Code.NO_LEDGER,
         )

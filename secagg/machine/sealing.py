@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from ..codes import Code
-from ..errors import SERVER, ParameterError, StorageError
+from ..errors import SERVER, ParameterError, StateError
 from ..primitives import seal
 from ..primitives.labels import Label, kdf
 from .wire import Reader, u8
@@ -44,14 +44,14 @@ class Sealer:
         """Opens stored bytes; returns their random id and a reader of the body.
 
         Raises:
-            StorageError: the bytes are something else, of another layout, altered, or sealed under
+            StateError: the bytes are something else, of another layout, altered, or sealed under
                 another key.
             ParameterError: the key does not have 32 bytes.
         """
         if not isinstance(stored, bytes) or not stored.startswith(self.kind.encode()):
-            raise StorageError(f"these bytes are not a stored {self.kind}", Code.FOREIGN_FILE)
+            raise StateError(f"these bytes are not a stored {self.kind}", Code.FOREIGN_FILE)
         if not stored.startswith(self._prefix):
-            raise StorageError(
+            raise StateError(
                 f"this {self.kind} was stored by another version of the library: resume it with "
                 "that version",
                 Code.VERSION,
@@ -60,7 +60,7 @@ class Sealer:
         head = stored[:size]
         body = seal.unseal(_derive(key, head), stored[size:], head)
         if body is None:
-            raise StorageError(
+            raise StateError(
                 f"the stored {self.kind} does not open: it was sealed under another key, or the "
                 "bytes were altered",
                 Code.WRONG_KEY,

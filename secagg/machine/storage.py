@@ -11,7 +11,7 @@ from typing import Any, Final, Generic, TypeVar
 from ..arithmetic.binding import Vector
 from ..arithmetic.field import Field
 from ..codes import Code
-from ..errors import DecodeError, StorageError
+from ..errors import DecodeError, StateError
 from ..events import Dropped
 from ..primitives.secret import Secret
 from .wire import PartySet, Reader, bitmap, u8, u32, u64
@@ -139,12 +139,12 @@ def read_whole(reader: Reader, read: Callable[[Reader], T]) -> T:
     """Reads a whole body and checks that nothing is left over.
 
     Raises:
-        StorageError: the body is not in the layout that this version writes. The seal was intact,
+        StateError: the body is not in the layout that this version writes. The seal was intact,
             so the library itself wrote it in this form.
     """
     try:
         value = read(reader)
         reader.end()
     except (DecodeError, ValueError) as error:
-        raise StorageError(f"stored state cannot be read: {error}", Code.CORRUPT) from None
+        raise StateError(f"stored state cannot be read: {error}", Code.CORRUPT) from None
     return value

@@ -17,7 +17,7 @@ from ..errors import (
     LocalProtocolError,
     ParameterError,
     RemoteProtocolError,
-    StorageError,
+    StateError,
 )
 from ..events import ClientEvent, Finished, InputNeeded, Randomness, Send
 from ..identity.directory import Directory
@@ -127,7 +127,7 @@ class Client(Owned):
             identity, directory: malicious mode: the same as before.
 
         Raises:
-            StorageError: the key or the directory is not the one of before, the bytes were altered,
+            StateError: the key or the directory is not the one of before, the bytes were altered,
                 or they were resumed before.
             ParameterError: identity or directory do not fit, or there is no ledger.
         """
@@ -136,7 +136,7 @@ class Client(Owned):
         authentication = for_client(agreed.params, index, identity, directory)
         h0 = transcript.h0(agreed, authentication.pinned)
         if h0 != stored_client.h0:
-            raise StorageError(
+            raise StateError(
                 "this client was suspended with another directory: pass the same one",
                 Code.WRONG_DIRECTORY,
             )
@@ -228,7 +228,7 @@ class Client(Owned):
         Raises:
             RangeError: the input is unusable; nothing has changed and no mask was used.
             Aborted: by the ledger, this identity has contributed in this context before.
-            StorageError: the ledger failed; nothing has changed and there is no message. Trying
+            StateError: the ledger failed; nothing has changed and there is no message. Trying
                 again is safe: if the ledger had stored the claim in spite of the error, it leads to
                 `Aborted`.
             LocalProtocolError: the client does not wait for an input.

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from ..arithmetic.field import Field
 from ..codes import Code
-from ..errors import LocalProtocolError, RangeError, RemoteProtocolError, SecAggError, StorageError
+from ..errors import LocalProtocolError, RangeError, RemoteProtocolError, SecAggError, StateError
 from ..events import (
     Completed,
     Dropped,
@@ -106,7 +106,7 @@ class Server(Owned):
             directory: malicious mode: the same as before.
 
         Raises:
-            StorageError: the key or the directory is not the one of before, or the bytes were
+            StateError: the key or the directory is not the one of before, or the bytes were
                 altered.
             ParameterError: the directory does not fit, or there is no ledger.
         """
@@ -114,7 +114,7 @@ class Server(Owned):
         authentication = for_server(stored_server.round.params, directory)
         steps = ServerSteps(stored_server.round, authentication, stored_server.memory)
         if steps.h0 != stored_server.h0:
-            raise StorageError(
+            raise StateError(
                 "this server was stored with another directory: pass the same one",
                 Code.WRONG_DIRECTORY,
             )
@@ -170,7 +170,7 @@ class Server(Owned):
             RemoteProtocolError: the message is malformed (`DecodeError`), of another session,
                 out of order or late; nothing has changed. Drivers log it and continue.
             LocalProtocolError: there is no such party, or `data` is not bytes.
-            StorageError: the ledger failed after the message was accepted. The next messages are
+            StateError: the ledger failed after the message was accepted. The next messages are
                 not sent; call `deadline` to try again.
         """
         memory = self._memory
@@ -211,7 +211,7 @@ class Server(Owned):
         Ignored if another phase than this one is in progress.
 
         Raises:
-            StorageError: the ledger failed; nothing was sent. Call it again.
+            StateError: the ledger failed; nothing was sent. Call it again.
         """
         if self.phase is None or self.phase is not phase:
             return []

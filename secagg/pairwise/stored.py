@@ -77,7 +77,7 @@ def open_client(stored: bytes, key: bytes) -> StoredClient:
     """Opens what `seal_client` sealed.
 
     Raises:
-        StorageError: the bytes are not a stored client, altered, or sealed under another key.
+        StateError: the bytes are not a stored client, altered, or sealed under another key.
         ParameterError: the key does not have 32 bytes.
     """
     identifier, body = _CLIENT.open(key, stored)

@@ -34,7 +34,7 @@ from secagg import (
     Send,
     Server,
     SqliteLedger,
-    StorageError,
+    StateError,
 )
 from secagg.machine.wire import MessageType
 from secagg.primitives.passphrase import Cost
@@ -191,7 +191,7 @@ def failing_ledger(search: LeakSearch) -> None:
         clients[0].receive(told.payload)
         try:
             clients[0].submit(secret_input(0))
-        except (StorageError, Aborted):
+        except (StateError, Aborted):
             search.walk("client without a claim", clients[0])
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from secagg import Client, Once, RangeError, StorageError
+from secagg import Client, Once, RangeError, StateError
 from secagg.encoding.integers import IntegersCodec
 from secagg.machine.sealing import Sealer
 from secagg.pairwise.unmasking import AgreeJob
@@ -70,7 +70,7 @@ def stored_in_clear(patch: Patch) -> None:
         for size in range(62, len(stored)):  # the seal is as long as what follows, and 62 bytes
             if 2 * size - 62 == len(stored):
                 return opened(self, key, stored[:size])
-        raise StorageError("never")
+        raise StateError("never")
 
     patch.setattr(Sealer, "open", shorter)
 

@@ -33,7 +33,7 @@ from secagg import (
     Round,
     Send,
     Server,
-    StorageError,
+    StateError,
 )
 from secagg.events import ClientEvent
 from secagg.machine.wire import MessageType
@@ -178,7 +178,7 @@ class RestartingClient:
         self.killed = True
         try:
             resumed_client(self.stored, self.client, self._ledger, self._random)
-        except StorageError as error:
+        except StateError as error:
             assert error.code is Code.REPEATED_RESUMPTION  # noqa: PT017
             return
         raise AssertionError("an older state was resumed again")
@@ -312,7 +312,7 @@ class FailingLedger:
     """A ledger that fails for one kind of claim."""
 
     def __init__(self, what: Once, error: Exception | None = None) -> None:
-        self.what, self.error = what, error or StorageError("the disk is full")
+        self.what, self.error = what, error or StateError("the disk is full")
 
     def claim(self, what: Once, key: bytes) -> bool:
         """See `Ledger`."""

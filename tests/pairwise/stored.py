@@ -45,7 +45,7 @@ from secagg import (
     SecAggError,
     Send,
     Server,
-    StorageError,
+    StateError,
 )
 from secagg.arithmetic.field import Field
 from secagg.machine.wire import MessageType
@@ -112,7 +112,7 @@ def unclaimed_contribution() -> str:
     client.receive(liar.delivery(0, liar.everybody))
     try:
         client.submit(input_of(0))
-    except StorageError:
+    except StateError:
         if any(isinstance(event, Send) for event in client.resend()):
             return "the input is resent though its claim failed"
         return ""
@@ -134,7 +134,7 @@ def twins(ledger_of_the_second: Callable[[Ledger], Ledger]) -> str:
         try:
             again = ledger_of_the_second(ledger)
             second[party] = resumed_client(stored, liar.clients[party], again, random)
-        except StorageError:
+        except StateError:
             return ""
     liar.clients = first
     self_seed = liar.seed(shares_of_dealer(liar.answers(dict.fromkeys(first, range(4))), 0))
@@ -169,7 +169,7 @@ def resumed_with_other_pins() -> str:
         liar.clients[0] = Client.resume(
             stored, KEY, MemoryLedger(), identity=identity_of(0), directory=directory
         )
-    except StorageError:
+    except StateError:
         return ""
     forged = {party: signed(identity, h3) for party, identity in strangers.items()}
     answers = liar.clients[0].receive(liar.signatures({0: mine, **forged}))
@@ -186,7 +186,7 @@ def server_with_other_pins() -> str:
     entries[1] = ("party-1", STRANGER.verify_key)
     try:
         other = Server.resume(server.snapshot(KEY), KEY, MemoryLedger(), Directory.of(entries))
-    except StorageError:
+    except StateError:
         return ""
     network = RecordingNetwork(
         other, {party: new_client(agreed, party, MemoryLedger()) for party in range(4)}

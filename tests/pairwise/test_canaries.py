@@ -35,7 +35,7 @@ from secagg import (
     RangeError,
     RemoteProtocolError,
     Server,
-    StorageError,
+    StateError,
 )
 from secagg.machine.wire import MessageType
 
@@ -46,7 +46,7 @@ RAISED = {
     LocalProtocolError,
     RangeError,
     RemoteProtocolError,
-    StorageError,
+    StateError,
 }
 
 

@@ -53,7 +53,7 @@ from secagg import (
     Send,
     Server,
     SqliteLedger,
-    StorageError,
+    StateError,
 )
 from secagg.pairwise.transitions import ClientState
 
@@ -284,7 +284,7 @@ class Failing(Exception):
 
 
 @pytest.mark.parametrize(
-    "error", [StorageError("the disk is full"), Failing(), OSError(28, "full"), KeyboardInterrupt()]
+    "error", [StateError("the disk is full"), Failing(), OSError(28, "full"), KeyboardInterrupt()]
 )
 def test_a_ledger_that_fails_keeps_the_input_here(error: BaseException) -> None:
     """Its error goes to the caller; nothing has left, nothing has changed, a retry works."""
@@ -321,7 +321,7 @@ def test_only_a_yes_is_a_yes(answer: object) -> None:
             return given  # type: ignore[return-value]
 
     client = ready(Odd())
-    with refused(StorageError, Code.NO_LEDGER):
+    with refused(StateError, Code.NO_LEDGER):
         client.submit(input_of(0))
     assert client.resend() == [InputNeeded()]
     client._ledger = MemoryLedger()
@@ -392,7 +392,7 @@ def test_the_order_within_submit_matters(bug: str, monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr(Client, "_claim_contribution", claim)
     with pytest.raises(AssertionError):
-        test_a_ledger_that_fails_keeps_the_input_here(StorageError("full"))
+        test_a_ledger_that_fails_keeps_the_input_here(StateError("full"))
 
 
 def test_a_ledger_that_calls_back() -> None:

@@ -533,19 +533,19 @@ def test_status_tells_phase_awaited_and_bytes() -> None:
     )
     bad = AdvertiseKeys(bytes(32), PublicKeys(bytes(32), bytes(32))).encode(SESSION)
     stepped.to_server({4: bad})
-    assert stepped.server.status.awaiting == (0, 1, 3)
+    assert stepped.server.status.awaited == (0, 1, 3)
     stepped.to_server({0: messages[0], 1: messages[1]})
     stepped.deadline(Phase.ADVERTISE_KEYS)
     status = stepped.server.status
     assert status.phase is Phase.SHARE_KEYS
-    assert status.awaiting == (0, 1, 2)
+    assert status.awaited == (0, 1, 2)
     assert status.bytes_received == 4 * size
     assert status.bytes_sent == sum(
         len(event.payload) for event in stepped.events if isinstance(event, secagg.Send)
     )
     stepped.finish(stepped.answers())
     assert stepped.server.status.phase is None
-    assert not stepped.server.status.awaiting
+    assert not stepped.server.status.awaited
 
 
 def test_dropped_parties_hear_nothing_more() -> None:

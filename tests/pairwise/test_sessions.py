@@ -42,8 +42,8 @@ from secagg import (
     Send,
     Server,
     SqliteLedger,
+    StateError,
     Status,
-    StorageError,
     Work,
 )
 from secagg.machine import ownership
@@ -177,7 +177,7 @@ def test_a_stored_client_lives_in_the_child_or_in_the_parent(memory_path: Path) 
 
         if first == "child":
             assert in_fork(live) == b"<secagg.Client 0 of 4: awaiting roster>"
-            with refused(StorageError, Code.REPEATED_RESUMPTION):
+            with refused(StateError, Code.REPEATED_RESUMPTION):
                 live()
         else:
             live()

@@ -54,7 +54,7 @@ from secagg import (
     RemoteProtocolError,
     Send,
     Server,
-    StorageError,
+    StateError,
 )
 from secagg.arithmetic.field import Field
 from secagg.machine.wire import MessageType
@@ -202,11 +202,11 @@ def test_a_ledger_that_fails_at_the_survivor_set(mode: Mode) -> None:
         last = next(one for one in network.queue if one.sender == 3)
         network.queue.remove(last)
         ask = partial(server.deadline, Phase.MASKED_INPUT)
-        with refused(StorageError, Code.LEDGER):
+        with refused(StateError, Code.LEDGER):
             (ask if late else partial(server.receive, 3, last.payload))()
         assert server.state is ServerState.MASKED_INPUT
         assert network.survivor_sets == set()
-        with pytest.raises(StorageError):
+        with pytest.raises(StateError):
             ask()
         again = resumed_server(server.snapshot(KEY), server, MemoryLedger())
         network.server = again
@@ -224,7 +224,7 @@ def test_drops_are_told_though_the_ledger_failed(mode: Mode) -> None:
     server = Server(params.round(CONTEXT, SESSION), directory_for(params), ledger)
     network = until(server, MessageType.MASKED_INPUT, 3)
     network.queue = [one for one in network.queue if one.sender != 3]
-    with pytest.raises(StorageError):
+    with pytest.raises(StateError):
         server.deadline(Phase.MASKED_INPUT)
     ledger.what = Once.RESUMPTION  # the disk has room again
     first, *others = server.deadline(Phase.MASKED_INPUT)
@@ -291,7 +291,7 @@ def test_a_snapshot_is_a_whole_server(mode: Mode) -> None:
         assert again._memory.dropped == dropped
         first, second = again.resend(), again.resend()
         assert first == second
-        assert [event.to for event in first if isinstance(event, Send)] == list(status.awaiting)
+        assert [event.to for event in first if isinstance(event, Send)] == list(status.awaited)
         if dropped:
             with refused(RemoteProtocolError, Code.DROPPED):
                 again.receive(3, network.log[0].payload[:3] + b"\2" + SESSION)
@@ -308,15 +308,15 @@ def test_a_snapshot_that_was_altered_or_is_not_ours(mode: Mode) -> None:
     for place in range(len(stored)):
         altered = bytearray(stored)
         altered[place] ^= 1 << place % 8
-        with pytest.raises(StorageError):
+        with pytest.raises(StateError):
             resumed_server(bytes(altered), server)
-    with refused(StorageError, Code.WRONG_KEY):
+    with refused(StateError, Code.WRONG_KEY):
         Server.resume(stored, bytes(32), ledger, directory_for(params))
     with refused(ParameterError, Code.ARGUMENT):
         Server.resume(stored, KEY[1:], ledger, directory_for(params))
     with pytest.raises(ParameterError):
         Server.resume(stored, KEY, ledger, directory_of(5 if mode is Mode.MALICIOUS else 4))
-    with refused(StorageError, Code.VERSION):
+    with refused(StateError, Code.VERSION):
         Server.resume(b"secagg server\1" + stored[14:], KEY, ledger, directory_for(params))
     assert resumed_server(stored, server).status == server.status
 

@@ -65,7 +65,7 @@ from secagg import (
     Send,
     Server,
     SqliteLedger,
-    StorageError,
+    StateError,
 )
 from secagg.arithmetic.field import Field
 from secagg.machine.sealing import Sealer
@@ -249,7 +249,7 @@ def test_a_stored_client_lives_once(mode: Mode, boundary: int) -> None:
     stored = client.suspend(KEY)
     again = resumed_client(stored, client, ledger, seeded("again"))
     for _ in range(2):
-        with refused(StorageError, Code.REPEATED_RESUMPTION):
+        with refused(StateError, Code.REPEATED_RESUMPTION):
             resumed_client(stored, client, ledger, seeded("again"))
         again = resumed_client(again.suspend(KEY), client, ledger, seeded("again"))
 
@@ -272,7 +272,7 @@ def test_another_process_knows_of_the_resumption(tmp_path: Path) -> None:
     _, client = staged(Mode.SEMI_HONEST, 4)
     stored = client.suspend(KEY)
     assert elsewhere(stored) == "<secagg.Client 0 of 4: awaiting survivors>"
-    with refused(StorageError, Code.REPEATED_RESUMPTION):
+    with refused(StateError, Code.REPEATED_RESUMPTION):
         resumed_client(stored, client, ledger, seeded("again"))
     other = staged(Mode.SEMI_HONEST, 4)[1].suspend(KEY)
     resumed_client(other, client, ledger, seeded("again"))
@@ -367,13 +367,13 @@ def unusable(mode: Mode) -> Iterator[tuple[str, type[Exception], Callable[[bytes
     server = Server(four(mode).round(CONTEXT, SESSION), directory_for(four(mode)), ledger)
     server.start()
     snapshot = server.snapshot(KEY)
-    yield "another key", StorageError, lambda stored: attempt(stored, bytes(32))
+    yield "another key", StateError, lambda stored: attempt(stored, bytes(32))
     for key in (KEY[1:], KEY + b"\0", b"", KEY.hex(), None, bytearray(KEY)):
         yield f"key {key!r}", ParameterError, lambda stored, key=key: attempt(stored, key)
     for size in (0, 1, 12, 13, 14, 45, 46, 60, 61, 62, -1):
         yield (
             f"{size} bytes of it",
-            StorageError,
+            StateError,
             lambda stored, size=size: attempt(stored, change=lambda data: data[:size]),
         )
     for name, change in {
@@ -385,13 +385,13 @@ def unusable(mode: Mode) -> Iterator[tuple[str, type[Exception], Callable[[bytes
         "a bytearray": bytearray,
         "nothing": lambda data: None,
     }.items():
-        yield name, StorageError, lambda stored, change=change: attempt(stored, change=change)
+        yield name, StateError, lambda stored, change=change: attempt(stored, change=change)
     yield (
         "it, given to a server",
-        StorageError,
+        StateError,
         lambda stored: Server.resume(stored, KEY, ledger, directory_for(four(mode))),
     )
-    yield "its snapshot, given to a client", StorageError, lambda stored: attempt(snapshot)
+    yield "its snapshot, given to a client", StateError, lambda stored: attempt(snapshot)
     if mode is Mode.SEMI_HONEST:
         for name, more in {
             "an identity": {"identity": identity_of(0)},
@@ -404,7 +404,7 @@ def unusable(mode: Mode) -> Iterator[tuple[str, type[Exception], Callable[[bytes
             ("no directory", ParameterError, {"directory": None}),
             ("another identity", ParameterError, {"identity": identity_of(1)}),
             ("a larger directory", ParameterError, {"directory": directory_of(5)}),
-            ("another directory", StorageError, {"directory": swapped}),
+            ("another directory", StateError, {"directory": swapped}),
         ):
             yield name, kind, lambda stored, more=more: attempt(stored, **more)
     yield "", Exception, attempt
@@ -430,7 +430,7 @@ def test_what_cannot_be_resumed_claims_nothing(mode: Mode) -> None:
 def test_a_ledger_that_fails_or_is_none_resumes_nobody(mode: Mode) -> None:
     """The stored state is as good as before; without a ledger there is no second life at all."""
     stored, client = stored_client(mode)
-    with refused(StorageError, Code.LEDGER):
+    with refused(StateError, Code.LEDGER):
         resumed_client(stored, client, FailingLedger(Once.RESUMPTION), seeded("again"))
     with pytest.raises(ParameterError):
         resumed_client(stored, client, None, seeded("again"))  # type: ignore[arg-type]
@@ -445,7 +445,7 @@ def test_every_altered_byte_is_noticed(mode: Mode) -> None:
     for place in range(len(stored)):
         altered = bytearray(stored)
         altered[place] ^= 1 << place % 8
-        with pytest.raises(StorageError):
+        with pytest.raises(StateError):
             resumed_client(bytes(altered), client, ledger, seeded("again"))
     assert ledger._claims == {}
     resumed_client(stored, client, ledger, seeded("again"))
@@ -490,9 +490,9 @@ def test_bytes_of_the_other_kind_are_named(mode: Mode) -> None:
     stored, client = stored_client(mode)
     server = Server(client.round, directory_for(client.round.params), MemoryLedger())
     server.start()
-    with refused(StorageError, Code.FOREIGN_FILE):
+    with refused(StateError, Code.FOREIGN_FILE):
         resumed_client(server.snapshot(KEY), client, MemoryLedger(), seeded("again"))
-    with refused(StorageError, Code.FOREIGN_FILE):
+    with refused(StateError, Code.FOREIGN_FILE):
         resumed_server(stored, server)
 
 
