@@ -221,8 +221,8 @@ def sanitizers(session: nox.Session) -> None:
         except CommandFailed:
             for file in sorted(reports.iterdir()):
                 lines = file.read_text(errors="replace").splitlines()
-                told = [line for line in lines if re.search(r"ERROR: |#\d+ .* native/", line)]
-                session.warn("\n".join(told[:60]))
+                errors = [line for line in lines if re.search(r"ERROR: |#\d+ .* native/", line)]
+                session.warn("\n".join(errors[:60]))
             raise
 
 

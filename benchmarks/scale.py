@@ -208,8 +208,8 @@ def rows(played: Sequence[Played]) -> Iterator[Row]:
             else:
                 yield make_row(f"{name}: measured", seconds, "s", "the model", model, WITHIN)
         name = f"client, n = {n:,}: bytes both ways"
-        told = one.model.client.sent + one.model.client.received
-        yield make_row(name, one.sent + one.received, "bytes", "the model", told, "<= 1")
+        estimated = one.model.client.sent + one.model.client.received
+        yield make_row(name, one.sent + one.received, "bytes", "the model", estimated, "<= 1")
     last = played[-1]
     name = f"the round of {last.shape.cohort:,}"
     yield make_row(name, last.seconds, "s", "allowed", SECONDS, "<= 1")

@@ -187,12 +187,12 @@ class FedAvg:
             index = participant.index
             random = self._random(number, index) if self._random else None
             try:
-                secure, give = participant.join(offer, self.model, number, random)
+                secure, make_input = participant.join(offer, self.model, number, random)
             except ParameterError as error:  # its policy refuses the round: it sends nothing
                 joined.refusals[index] = error.reason
                 joined.refusal_codes[index] = error.code
             else:
-                joined.clients[index], joined.inputs[index] = secure, give
+                joined.clients[index], joined.inputs[index] = secure, make_input
         run = Cohort(server, joined.clients, joined.inputs, drops).play()
         self.coordinator.close(run.result)
         seconds = time.perf_counter() - start

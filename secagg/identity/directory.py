@@ -287,7 +287,7 @@ class Directory:
         return cls(tuple(entries), frozenset(revoked))
 
     def save(self, path: str | os.PathLike[str], *, overwrite: bool = True) -> None:
-        """Writes the directory to a file, whole or not at all.
+        """Writes the directory to a file, as a whole.
 
         Raises:
             IdentityError: the file cannot be written, or exists and `overwrite` is False.
