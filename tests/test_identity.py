@@ -223,7 +223,7 @@ def test_a_missing_folder_is_named(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("mode", [0o640, 0o620, 0o604, 0o602, 0o610, 0o601, 0o777])
 def test_a_file_open_to_others_is_refused(clear: Path, mode: int) -> None:
-    """Any right of group or others; the message names the mend, which mends it."""
+    """Any right of group or others; the message names the command that repairs it."""
     clear.chmod(mode)
     for attempt in (Identity.load, Identity.stored_verify_key):
         with refused(IdentityError, Code.PERMISSIONS, match=f"mode 0{mode:o}.*chmod 600"):
