@@ -35,6 +35,7 @@ from refusals import refused
 
 import secagg
 from secagg import Client, Code, Params, Phase, Policy, Server
+from secagg.machine import expansion
 from secagg.machine.expansion import ExpandJob, SignedKeys
 from secagg.machine.wire import MessageType
 from secagg.pairwise import unmasking
@@ -340,8 +341,8 @@ def shipped(job: Any) -> Any:
 def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     """Many jobs: of four agreements, of two masks and 1024 elements."""
     monkeypatch.setattr(unmasking, "PIECE_AGREEMENTS", 4)
-    monkeypatch.setattr(unmasking, "PIECE_MAX_KEYS", 2)
-    monkeypatch.setattr(unmasking, "PIECE_ELEMENTS", 2048)
+    monkeypatch.setattr(expansion, "PIECE_MAX_KEYS", 2)
+    monkeypatch.setattr(expansion, "PIECE_ELEMENTS", 2048)
 
 
 MANY = Params(6, 3000, secagg.Integers(-4000, 4000), threshold=4)
