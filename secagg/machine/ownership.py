@@ -3,8 +3,8 @@
 import functools
 import os
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from types import TracebackType
 from typing import Concatenate, Final, NoReturn, ParamSpec, TypeVar
 
 from ..codes import Code
@@ -73,22 +73,35 @@ def exclusive(method: Callable[Concatenate[O, P], R]) -> Callable[Concatenate[O,
     return guarded
 
 
-@contextmanager
-def fails_if_interrupted(
-    fail: Callable[[], None], harmless: type[Exception] | tuple[type[Exception], ...]
-) -> Iterator[None]:
+class FailsIfInterrupted:
     """Ends a machine if its step is interrupted, for example by Ctrl-C or a MemoryError.
 
-    The step may have been done in part: a vector may be in the sum but not be counted.
+    The step may have been done in part: a vector may be in the sum but not be counted. A context
+    for `with`.
 
     Args:
         fail: ends the machine and wipes its secrets.
         harmless: exceptions that are raised before anything changes; they do not end the machine.
     """
-    try:
-        yield
-    except harmless:
-        raise
-    except BaseException:
-        fail()
-        raise
+
+    __slots__ = ("_fail", "_harmless")
+
+    def __init__(
+        self,
+        fail: Callable[[], None],
+        harmless: type[Exception] | tuple[type[Exception], ...],
+    ) -> None:
+        self._fail = fail
+        self._harmless = harmless
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if kind is not None and not issubclass(kind, self._harmless):
+            self._fail()

@@ -24,7 +24,7 @@ from ..identity.directory import Directory
 from ..identity.identity import Identity
 from ..ledger.ledger import Ledger
 from ..machine.claims import claim_contribution, claim_resumption, require_ledger
-from ..machine.ownership import Owned, exclusive, fails_if_interrupted
+from ..machine.ownership import FailsIfInterrupted, Owned, exclusive
 from ..machine.wire import open_message
 from ..params.checks import require_int
 from ..params.mode import Mode
@@ -200,7 +200,7 @@ class Client(Owned):
         if memory.accepted.get(kind) == digest:
             return self._last_reply() if kind == memory.latest else []
         cause = message_due(self._table, self.state, kind, SERVER)
-        with fails_if_interrupted(
+        with FailsIfInterrupted(
             self._end_round, harmless=(Aborted, RemoteProtocolError, LocalProtocolError)
         ):
             try:

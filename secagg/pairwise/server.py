@@ -9,7 +9,6 @@ they are not too many.
 
 import logging
 from collections.abc import Iterable
-from contextlib import AbstractContextManager
 from typing import Any, Final
 
 from ..arithmetic.field import Field
@@ -31,7 +30,7 @@ from ..interfaces import Status
 from ..ledger.ledger import Ledger
 from ..machine.claims import claim_survivor_set, require_ledger
 from ..machine.jobs import JobBoard
-from ..machine.ownership import Owned, exclusive, fails_if_interrupted
+from ..machine.ownership import FailsIfInterrupted, Owned, exclusive
 from ..machine.wire import open_message
 from ..params.params import Round
 from ..sharing.recovery import RecoveryError
@@ -301,9 +300,9 @@ class Server(Owned):
             return set()
         return set(memory.expected) - memory.accepted[kind].keys() - memory.dropped.keys()
 
-    def _fails_if_interrupted(self) -> AbstractContextManager[None]:
+    def _fails_if_interrupted(self) -> FailsIfInterrupted:
         """Fails the round if a step is interrupted; the library's own errors change nothing."""
-        return fails_if_interrupted(self._end_round, harmless=SecAggError)
+        return FailsIfInterrupted(self._end_round, harmless=SecAggError)
 
     def _end_round(self) -> None:
         if Call.FAIL in self._table[self.state]:
