@@ -165,7 +165,7 @@ def run_papers(options: argparse.Namespace) -> int:
     clients, rounds = (20, 1) if options.quick else (papers.GAIN_CLIENTS, 3)
     parts = papers.expansions(), papers.gains(clients, length, rounds)
     found, left_out = rows.collect(parts)
-    title = "expansion: bytes of one client, both ways, over 16 bits a coordinate in clear"
+    title = "expansion: bytes of one client, both ways, over 16 bits per coordinate in clear"
     return report(options, title, found, left_out, papers.tables(played))
 
 

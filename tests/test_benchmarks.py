@@ -312,7 +312,7 @@ def test_expansion_is_below_the_published_one(
     malicious: int,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Bonawitz et al. 2017, against 16 bits a coordinate in clear. To the byte."""
+    """Bonawitz et al. 2017, against 16 bits per coordinate in clear. To the byte."""
     theirs = load(monkeypatch, "published").paper_bits(n, m) / (16 * m)
     assert theirs == pytest.approx(published, abs=5e-7)
     count = load(monkeypatch, "expansion").client_bytes
@@ -335,7 +335,7 @@ def test_bare_calls_of_a_small_round(monkeypatch: pytest.MonkeyPatch, modes: Mod
         assert count["X25519"] == 2 * n  # two keys, two agreements with each other
         assert count["AEAD"] == 2 * (n - 1)
         assert count["Ed25519"] == signatures
-        assert count["BLAKE2b"] == hashes  # three keys a peer; in malicious mode its entry, too
+        assert count["BLAKE2b"] == hashes  # three keys per peer; in malicious mode its entry, too
 
 
 def test_memory(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -385,7 +385,7 @@ DEFENCES = [
             "corrupted_input", "a wrong sum"),
     Defence("index in the checksum", checksum_without_index, "input_of_another_party",
             "a wrong sum"),
-    Defence("one message a step, both layers",
+    Defence("one message per step, both layers",
             both(guard(Server.receive, Code.EQUIVOCATION),
                  guard(transitions.message_due, Code.OUT_OF_ORDER)),
             "two_inputs", "a wrong sum"),

@@ -262,7 +262,7 @@ CLIENT_BUGS = [
     "index in the checksum",
     "input signature, server",
     "signer of an input",
-    "one message a step, both layers",
+    "one message per step, both layers",
     "late inputs, all layers",
     "deadline names its phase",
     "distinct keys, server",

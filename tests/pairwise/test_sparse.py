@@ -120,7 +120,7 @@ def test_the_sum_is_exact_or_there_is_none_for_the_reason_foreseen(
 
 @pytest.mark.parametrize("suite", list(Suite))
 def test_a_weighted_mean(suite: Suite) -> None:
-    """Fixed point with weights on a ring of forty, one dropout a phase."""
+    """Fixed point with weights on a ring of forty, one dropout per phase."""
     fmt = FixedPoint(clip=2.0, bits=20, max_weight=9)
     params = Params(40, 30, fmt, 4, 36, colluders=1, suite=suite, degree=8)
     rng = np.random.default_rng(5)
@@ -341,7 +341,7 @@ def test_sizes_of_messages(n: int) -> None:
 
 
 def test_what_a_party_sends_and_keeps_does_not_grow_with_the_cohort() -> None:
-    """But for a bit a party in each bitmap; the server's share grows with the directed edges."""
+    """But for one bit per party in each bitmap; the server's share grows with the directed edges."""
     told: dict[int, tuple[int, int]] = {}
     for n in (16, 48):
         params = Params(n, 3, Integers(-1000, 2**48), 2, n - 5, 0, degree=6)
