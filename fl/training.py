@@ -69,7 +69,7 @@ class LocalClient:
 
     @property
     def non_expansive(self) -> bool:
-        """Whether `train` provably never moves two models apart in the L2 norm.
+        """True if `train` provably never moves two models apart in the L2 norm.
 
         True when the loss of every batch is convex and L-smooth and rate <= 2 / L.
         """

@@ -50,7 +50,7 @@ class ClientMachine(Protocol):
 
     @property
     def finished(self) -> bool:
-        """Whether this party has done its part."""
+        """True once this party has done its part."""
 
     def start(self) -> bytes:
         """Begins the round; returns the first message, empty if the server sends first.

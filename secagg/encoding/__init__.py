@@ -1,1 +1,1 @@
-"""How numbers become field elements and come back; how arrays lie in one vector."""
+"""Numbers to field elements and back, and arrays to one vector and back."""

@@ -1,4 +1,4 @@
-"""What all codecs share: their interface, reading a caller's array, and reading sums."""
+"""The interface of codecs, and their common parts: reading a caller's array, reading sums."""
 
 from dataclasses import dataclass
 from typing import Protocol
@@ -48,7 +48,7 @@ class VectorParams(Protocol):
 
     @property
     def format(self) -> Format:
-        """What the numbers are."""
+        """The number format."""
 
     @property
     def suite(self) -> Suite:

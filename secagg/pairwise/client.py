@@ -160,7 +160,7 @@ class Client(Owned):
 
     @property
     def finished(self) -> bool:
-        """Whether this client has done its part."""
+        """True once this client has done its part."""
         return self.state is ClientState.FINISHED
 
     @property

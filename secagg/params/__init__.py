@@ -1,1 +1,1 @@
-"""What a round is agreed on: parameters, number formats, a client's own policy."""
+"""The agreement on a round: parameters, number formats, a client's own policy."""

@@ -84,7 +84,7 @@ class FixedPoint:
 
     @property
     def weighted(self) -> bool:
-        """Whether the vector carries the weight as one more element."""
+        """True if the vector carries the weight as one more element."""
         return self.max_weight > 1
 
     @property
@@ -137,7 +137,7 @@ class Integers:
 
     @property
     def weighted(self) -> bool:
-        """Whether the vector carries a weight: never."""
+        """False: integers carry no weight."""
         return False
 
     @property

@@ -1,4 +1,4 @@
-"""What one client insists on, whatever round the server offers."""
+"""The demands of one client on the rounds that a server offers."""
 
 from dataclasses import dataclass, fields
 from typing import Final

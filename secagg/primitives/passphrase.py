@@ -24,7 +24,7 @@ class Cost:
 
     @property
     def allowed(self) -> bool:
-        """Whether both are in range; a file may not make the machine run out of memory or time."""
+        """True if both are in range; a file may not make the machine run out of memory or time."""
         return 1 <= self.passes <= 16 and 8 <= self.memory <= 2**20
 
 
