@@ -341,7 +341,7 @@ def test_sizes_of_messages(n: int) -> None:
 
 
 def test_what_a_party_sends_and_keeps_does_not_grow_with_the_cohort() -> None:
-    """But for one bit per party in each bitmap; the server's share grows with the directed edges."""
+    """But for one bit per party in each bitmap; the server's share grows with the edges."""
     told: dict[int, tuple[int, int]] = {}
     for n in (16, 48):
         params = Params(n, 3, Integers(-1000, 2**48), 2, n - 5, 0, degree=6)
