@@ -73,6 +73,8 @@ class ClientMachine(Protocol):
 
         Raises:
             RangeError: the input is unusable; nothing has changed.
+            Aborted: this party may not contribute (again); it has ended the round.
+            StateError: the ledger failed; nothing has changed.
             LocalProtocolError: the client does not wait for an input.
         """
 
@@ -120,10 +122,17 @@ class ServerMachine(Protocol):
             RemoteProtocolError: the message is malformed, out of order or late; nothing has
                 changed.
             LocalProtocolError: there is no such party.
+            StateError: the ledger failed after the message was accepted; nothing was sent.
         """
 
     def deadline(self, phase: Phase) -> Sequence[ServerEvent]:
-        """Ends a phase without the parties that are silent; ignored if it is not in progress."""
+        """Ends a phase without the parties that are silent, whatever was received.
+
+        Ignored if another phase is in progress.
+
+        Raises:
+            StateError: the ledger failed; nothing was sent, and it may be called again.
+        """
 
     def complete(self, job: Job, value: Any) -> Sequence[ServerEvent]:
         """Takes the value of `job.run()`, in any order; a second value of a job is ignored.

@@ -1,7 +1,7 @@
 """Keystream generators: the ciphers in counter mode from which masks and rounding are drawn.
 
 A generator is one of the algorithms of a suite (`secagg.Suite`). It has the number that the native
-core uses (`native/api.h`), which is not the number of the suite in messages.
+core uses (`native/api.h`), which need not be the number of the suite in messages.
 """
 
 from typing import Final, NewType

@@ -113,7 +113,7 @@ class Cohort:
         server: a new server.
         clients: its clients by index; a missing index is a party that never sends anything.
         inputs: per client, a function that returns (values, weight) when the input is needed.
-        drops: parties that vanish, each with the phase before whose message it does.
+        drops: parties that vanish: for each, the phase whose message it no longer sends.
         keep_transcript: whether `Run.transcript` is filled.
         executor: runs the server's jobs, as in `run_jobs`; by default this process does.
         clock: returns seconds; use `time.process_time` to measure CPU time.
@@ -226,16 +226,20 @@ class Cohort:
         try:
             with self._client_time():
                 events = client.receive(payload)
-            for event in events:
-                match event:
-                    case Send(_, answer):
-                        self._to_server(party, answer)
-                    case InputNeeded():
-                        self._submit(party, client)
-                    case Finished():
-                        pass
         except Aborted as error:
-            self.run.refusals[party], self.run.refusal_codes[party] = error.reason, error.code
+            self._refused(party, error)
+            return
+        for event in events:
+            match event:
+                case Send(_, answer):
+                    self._to_server(party, answer)
+                case InputNeeded():
+                    self._submit(party, client)
+                case Finished():
+                    pass
+
+    def _refused(self, party: int, error: Aborted) -> None:
+        self.run.refusals[party], self.run.refusal_codes[party] = error.reason, error.code
 
     def _has_vanished(self, party: int) -> bool:
         """Returns whether a party vanished in an earlier phase than this one."""
@@ -250,7 +254,11 @@ class Cohort:
         if self._drops.get(party) is self._phase:
             return
         values, weight = self._inputs[party]()
-        with self._client_time():
-            message = client.submit(values, weight)
+        try:
+            with self._client_time():
+                message = client.submit(values, weight)
+        except Aborted as error:
+            self._refused(party, error)
+            return
         self.run.clipped[party] = client.clipped
         self._to_server(party, message)

@@ -47,6 +47,6 @@ class JobBoard:
         return not self._pending
 
     def clear(self) -> None:
-        """Removes all jobs, and with them the secrets that they hold."""
+        """Forgets all jobs; the secrets in them are not overwritten."""
         self._pending.clear()
         self._done.clear()

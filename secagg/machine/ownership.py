@@ -81,7 +81,8 @@ class FailsIfInterrupted:
 
     Args:
         fail: ends the machine and wipes its secrets.
-        harmless: exceptions that are raised before anything changes; they do not end the machine.
+        harmless: exceptions that leave the machine whole: nothing was changed, or the step itself
+            has handled them. They do not end it.
     """
 
     __slots__ = ("_fail", "_harmless")

@@ -11,6 +11,7 @@ from typing import Final
 from numpy.typing import ArrayLike
 
 from ..codes import Code
+from ..encoding.choice import codec_for
 from ..errors import (
     SERVER,
     Aborted,
@@ -62,8 +63,9 @@ class Client(Owned):
             not needed if the policy allows repeats.
 
     Raises:
-        ParameterError: the policy refuses the round, the index is outside the cohort, or identity,
-            directory or ledger are missing or do not fit the mode or each other.
+        ParameterError: the policy refuses the round, the index is outside the cohort, the format
+            has no codec, or identity, directory or ledger are missing or do not fit the mode or
+            each other.
     """
 
     def __init__(
@@ -81,6 +83,7 @@ class Client(Owned):
         require_int("index", index, 0, agreed.params.cohort - 1)
         authentication = for_client(agreed.params, index, identity, directory)
         claims = _ledger_for(agreed.params, policy, ledger)
+        codec_for(agreed.params)  # refuses a format that it does not know, before secrets exist
         h0 = transcript.h0(agreed, authentication.pinned)
         channel_secret = Secret(draw(random, agreement.SECRET_KEY_BYTES))
         mask_seed = Secret(draw(random, shamir.SEED_BYTES))

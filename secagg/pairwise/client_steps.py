@@ -69,6 +69,7 @@ class ClientSteps:
         self._params: Final = agreed.params
         self._graph: Final = graph_of(agreed.params, h0)
         self._random: Final = random
+        self._codec: Final = codec_for(agreed.params)
 
     def mask(self, values: ArrayLike, weight: int) -> tuple[bytes, int]:
         """Returns the message with the masked input, and the number of clipped values.
@@ -76,7 +77,7 @@ class ClientSteps:
         The mask keys are not wiped yet. Raises RangeError if the input is unusable.
         """
         memory = self.memory
-        encoded = codec_for(self._params).encode(values, weight, self._random)
+        encoded = self._codec.encode(values, weight, self._random)
         field = Field(self._params.field_bits)
         peers = self._graph.neighbours(self.index, memory.members)
         signs = [1] + [derivation.pairwise_sign(self.index, peer) for peer in peers]

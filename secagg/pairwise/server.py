@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from ..arithmetic.field import Field
 from ..codes import Code
-from ..errors import LocalProtocolError, RangeError, RemoteProtocolError, SecAggError, StateError
+from ..errors import LocalProtocolError, RangeError, RemoteProtocolError, StateError
 from ..events import (
     Completed,
     Dropped,
@@ -95,7 +95,7 @@ class Server(Owned):
     ) -> "Server":
         """Restores the server that `snapshot` stored, in any process; continue with `resend()`.
 
-        If the survivor set was sent after the snapshot was made, the round fails at the end of the
+        If a survivor set was claimed after the snapshot was made, the round fails at the end of the
         masked input phase: the ledger has the claim.
 
         Args:
@@ -301,8 +301,10 @@ class Server(Owned):
         return set(memory.expected) - memory.accepted[kind].keys() - memory.dropped.keys()
 
     def _fails_if_interrupted(self) -> FailsIfInterrupted:
-        """Fails the round if a step is interrupted; the library's own errors change nothing."""
-        return FailsIfInterrupted(self._end_round, harmless=SecAggError)
+        """Fails the round if a step is interrupted; errors that a caller can cause leave it whole."""
+        return FailsIfInterrupted(
+            self._end_round, harmless=(RemoteProtocolError, RangeError, StateError)
+        )
 
     def _end_round(self) -> None:
         if Call.FAIL in self._table[self.state]:

@@ -53,6 +53,7 @@ class ServerSteps:
         self.graph: Final = graph_of(agreed.params, self.h0)
         self._params: Final = agreed.params
         self._field: Final = Field(agreed.params.field_bits)
+        self._codec: Final = codec_for(agreed.params)
         self._authentication: Final = authentication
         self._keys_seen: Final[set[bytes]] = set()
         for entry in memory.roster.values():
@@ -247,7 +248,7 @@ class ServerSteps:
             RangeError: the sum is outside the range that honest inputs can reach.
         """
         memory = self.memory
-        decoded = codec_for(self._params).decode(memory.total, len(memory.survivors))
+        decoded = self._codec.decode(memory.total, len(memory.survivors))
         return Result(
             total=decoded.total,
             weight=decoded.weight,
@@ -266,9 +267,8 @@ class ServerSteps:
         elif memory.state is ServerState.MASKED_INPUT:
             return self._deliveries()
         elif memory.state is ServerState.UNMASK and self._params.mode == Mode.MALICIOUS:
-            some = memory.expected[
-                : self._params.threshold
-            ]  # a threshold of signatures is all the proof that clients ask for
+            # A threshold of signatures is all the proof that clients ask for.
+            some = memory.expected[: self._params.threshold]
             message = Signatures({party: memory.signatures[party] for party in some}).encode(
                 session, cohort
             )

@@ -1,4 +1,4 @@
-"""The choice between the complete graph and a sparse one, for given numbers of lost parties."""
+"""The choice between the complete and a sparse graph, for given colluders and dropouts."""
 
 from ..codes import Code
 from ..errors import ParameterError

@@ -1,7 +1,7 @@
 """The hypergeometric distribution: how many of the parties drawn at random are marked.
 
 Of `n` parties `marked` are marked (corrupt, say, or alive), and `drawn` of them are drawn without
-replacement (the neighbours of somebody).
+replacement (the neighbours of one party).
 """
 
 import math

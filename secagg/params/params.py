@@ -49,7 +49,7 @@ class Params:
             sparse one (SecAgg+), even and below n - 1, in semi-honest mode only. Then a seed has
             degree + 1 holders, `min_survivors` and `colluders` have no defaults, a threshold of 0
             takes the smallest that is safe, and with up to `colluders` corrupt parties and up to
-            n - min_survivors lost ones more than the sum is learned with probability below 2^-40.
+            n - min_survivors dropouts more than the sum is learned with probability below 2^-40.
             `for_cohort` finds such values.
 
     Raises:
@@ -110,7 +110,8 @@ class Params:
         complete graph cannot serve; `explanation` says why.
 
         Args:
-            corrupt: greatest fraction of the cohort that colludes with the server, 0..1.
+            corrupt: greatest fraction of the cohort that colludes with the server, at least 0 and
+                below 1.
             dropout: greatest fraction that drops out; a round in which more do ends without a
                 sum. On a sparse graph one in which fewer do fails with probability below 2^-20.
 

@@ -23,8 +23,8 @@ class Policy:
         params: exactly these parameters, or one of these, if given.
         context: exactly this context, if given. In malicious mode give it: otherwise it is the
             server that says what counts as contributing twice.
-        min_survivors: the smallest quorum to take part under. One that only this client knew of
-            would bind nobody: the others unmask by the parameters.
+        min_survivors: the smallest quorum to take part under. A larger number known only to this
+            client would not help: the others unmask as soon as the parameters allow it.
         max_cohort: greatest cohort to take part in.
         max_length: greatest input length to take part with.
         mode: exactly this mode, if given. (With an identity a client refuses semi-honest rounds

@@ -50,9 +50,8 @@ class Secret:
 
     def wipe(self) -> None:
         """Overwrites the bytes with zeros and removes them; may be called again."""
-        self._wiped = (
-            True  # first: if this is interrupted, zero bytes must not be taken for a secret
-        )
+        # First: if this is interrupted, zero bytes must not be taken for a secret.
+        self._wiped = True
         self._data[:] = _ZEROS.get(len(self._data)) or bytes(len(self._data))  # in place
         with suppress(MemoryError):
             self._data.clear()

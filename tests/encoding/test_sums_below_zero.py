@@ -14,7 +14,17 @@ from hypothesis import strategies as st
 from refusals import refused
 from support import looped
 
-from secagg import Code, Field, FixedPoint, Integers, ParameterError, Params, RangeError
+from secagg import (
+    Client,
+    Code,
+    Field,
+    FixedPoint,
+    Integers,
+    ParameterError,
+    Params,
+    RangeError,
+    Server,
+)
 from secagg.arithmetic.moduli import least_bits, modulus
 from secagg.encoding.choice import codec_for
 from secagg.encoding.fixed_point import FixedPointCodec
@@ -233,5 +243,13 @@ def test_the_formats_of_wire_v1_read_nothing_as_negative(form: FixedPoint | Inte
 @looped("name", FORMATS)
 def test_another_format_never_gets_the_codec_of_its_base(name: str) -> None:
     """What it adds to a vector would be left out in silence."""
+    agreed = Params(10, 1, FORMATS[name](1, 1))
+    for make in (lambda: codec_for(agreed), lambda: Server(agreed.round())):
+        with refused(ParameterError, Code.UNSUPPORTED):
+            make()
+
+    def no_secrets(size: int) -> bytes:
+        raise AssertionError("a secret was drawn for a round that cannot be played")
+
     with refused(ParameterError, Code.UNSUPPORTED):
-        codec_for(Params(10, 1, FORMATS[name](1, 1)))
+        Client(agreed.round(), 0, random=no_secrets)

@@ -1,13 +1,26 @@
 """Whatever interrupts a step (out of memory, a signal), no half of it is acted on afterwards."""
 
+from typing import NoReturn
+
 import numpy as np
 import pytest
 from harness import MODES, SteppedRound, expected_sum, integers, secrets_of, seeded
 from refusals import refused
 
 import secagg
-from secagg import Client, Code, FixedPoint, LocalProtocolError, Mode, Params, Phase, Server
+from secagg import (
+    Client,
+    Code,
+    FixedPoint,
+    LocalProtocolError,
+    Mode,
+    NativeError,
+    Params,
+    Phase,
+    Server,
+)
 from secagg.arithmetic.field import Field
+from secagg.pairwise.server_steps import ServerSteps
 from secagg.pairwise.transitions import PHASES, ClientState, ServerState
 from secagg.pairwise.unmasking import Unmasking
 from secagg.primitives.secret import Secret
@@ -156,6 +169,30 @@ def test_short_randomness_is_refused(asked: int, given: object) -> None:
     with refused(secagg.ParameterError, Code.RANDOMNESS):
         play()
     assert calls == asked + 1
+
+
+@pytest.mark.parametrize("step", ["rebuild", "result"])
+def test_a_server_that_cannot_go_on_fails(step: str, monkeypatch: Patch) -> None:
+    """The core reports a status that should be impossible: no unmasked sum stays in memory."""
+    stepped = SteppedRound(integers(4, threshold=3))
+    messages = stepped.until(Phase.UNMASK)
+
+    def broken(self: ServerSteps, *_: object) -> NoReturn:
+        raise NativeError("status -9", Code.NATIVE)
+
+    monkeypatch.setattr(ServerSteps, step, broken)
+
+    def play() -> None:
+        for party in range(4):
+            for event in stepped.server.receive(party, messages[party]):
+                assert isinstance(event, secagg.Work)
+                stepped.server.complete(event.job, event.job.run())
+
+    with pytest.raises(NativeError):
+        play()
+    assert stepped.server.state is ServerState.FAILED
+    assert stepped.server._memory.total.size == 0
+    assert not stepped.server._memory.answers
 
 
 @pytest.mark.parametrize("party", [True, 1.0, "1", None, b"1"])
