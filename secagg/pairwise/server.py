@@ -301,7 +301,7 @@ class Server(Owned):
         return set(memory.expected) - memory.accepted[kind].keys() - memory.dropped.keys()
 
     def _fails_if_interrupted(self) -> FailsIfInterrupted:
-        """Fails the round if a step is interrupted; errors that a caller can cause leave it whole."""
+        """Fails the round if a step is interrupted; what a caller can cause leaves it whole."""
         return FailsIfInterrupted(
             self._end_round, harmless=(RemoteProtocolError, RangeError, StateError)
         )
