@@ -172,7 +172,7 @@ def test_other_magics_and_versions_are_refused_by_name() -> None:
 def test_the_types_are_those_of_the_document() -> None:
     """The tables of all protocols and the enum say the same, and the server's have bit 4 set."""
     text = "".join(path.read_text() for path in sorted(DOCS.glob("*.md")))
-    rows = re.findall(r"^\| 0x(\w\w) \| ([a-z ]+) \| (server|client) \|", text, re.M)
+    rows = re.findall(r"^\| 0x(\w\w) \| ([a-z ]+) \| (server|client|helper) \|", text, re.M)
     documented = {name.replace(" ", "_").upper(): int(code, 16) for code, name, _ in rows}
     assert documented == {kind.name: int(kind) for kind in MessageType}
     for code, _, sender in rows:

@@ -26,6 +26,7 @@ from ..identity.identity import Identity
 from ..ledger.ledger import Ledger
 from ..machine.claims import claim_contribution, claim_resumption, require_ledger
 from ..machine.ownership import FailsIfInterrupted, Owned, exclusive
+from ..machine.tables import Call, Input, message_due, next_state
 from ..machine.wire import open_message
 from ..params.checks import require_int
 from ..params.mode import Mode
@@ -40,7 +41,7 @@ from .client_steps import ClientSteps
 from .memory import ClientMemory
 from .messages import AdvertiseKeys, PublicKeys
 from .stored import StoredClient, open_client, seal_client
-from .transitions import CLIENT, Call, ClientState, Input, message_due, next_state
+from .transitions import CLIENT, ClientState
 
 _log: Final = logging.getLogger("secagg")
 _DEFAULT_POLICY: Final = Policy()

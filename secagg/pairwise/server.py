@@ -31,6 +31,7 @@ from ..ledger.ledger import Ledger
 from ..machine.claims import claim_survivor_set, require_ledger
 from ..machine.jobs import JobBoard
 from ..machine.ownership import FailsIfInterrupted, Owned, exclusive
+from ..machine.tables import Call, Input, message_due, next_state
 from ..machine.wire import open_message
 from ..params.params import Round
 from ..sharing.recovery import RecoveryError
@@ -38,7 +39,7 @@ from .authentication import for_server
 from .memory import ServerMemory
 from .server_steps import AWAITED, ServerSteps
 from .stored import StoredServer, open_server, seal_server
-from .transitions import PHASES, SERVER, Call, Input, ServerState, message_due, next_state
+from .transitions import PHASES, SERVER, ServerState
 from .unmasking import Unmasking
 
 _log: Final = logging.getLogger("secagg")

@@ -5,11 +5,10 @@
 
 from collections.abc import Mapping
 from enum import Enum
-from typing import Final, TypeVar
+from typing import Final
 
-from ..codes import Code
-from ..errors import LocalProtocolError, RemoteProtocolError
 from ..events import Phase
+from ..machine.tables import Call, Input, diagram
 from ..machine.wire import MessageType
 from ..params.mode import Mode
 
@@ -28,18 +27,6 @@ class ClientState(Enum):
     SUSPENDED = "suspended"
 
 
-class Call(Enum):
-    """Inputs that are no messages: calls by the driver, and events inside the machine."""
-
-    START = "start()"
-    SUBMIT = "submit()"
-    ABORT = "unsafe, or wipe()"
-    SUSPEND = "suspend()"
-    PHASE_OVER = "all messages there, or deadline()"
-    WORK_DONE = "last complete()"
-    FAIL = "failure"
-
-
 class ServerState(Enum):
     """The state of a server; COMPLETED and FAILED are final."""
 
@@ -53,8 +40,6 @@ class ServerState(Enum):
     COMPLETED = "completed"
     FAILED = "failed"
 
-
-Input = MessageType | Call
 
 ClientTable = Mapping[ClientState, Mapping[Input, ClientState]]
 ServerTable = Mapping[ServerState, Mapping[Input, ServerState]]
@@ -162,57 +147,6 @@ PHASES: Final[Mapping[ServerState, Phase]] = {
     ServerState.CONSISTENCY: Phase.CONSISTENCY,
     ServerState.UNMASK: Phase.UNMASK,
 }
-
-State = TypeVar("State", ClientState, ServerState)
-
-
-def next_state(table: Mapping[State, Mapping[Input, State]], state: State, cause: Input) -> State:
-    """Returns the state that follows; raises LocalProtocolError if the table has none."""
-    if cause not in table[state]:
-        raise LocalProtocolError(
-            f"{cause.value} is not possible while {state.value}", Code.OUT_OF_ORDER
-        )
-    return table[state][cause]
-
-
-def message_due(
-    table: Mapping[State, Mapping[Input, State]],
-    state: State,
-    kind: int,
-    party: int,
-    expected: bool = True,
-) -> MessageType:
-    """Returns the type of a message that may come in a state.
-
-    Args:
-        kind: the type byte of the message.
-        party: its sender.
-        expected: whether a message of this sender is still expected.
-
-    Raises:
-        RemoteProtocolError: no such message may come now; the code tells whether one ever may.
-    """
-    due = next((known for known in table[state] if known == kind), None)
-    if not expected or not isinstance(due, MessageType):
-        ever = any(kind in row for row in table.values())
-        raise RemoteProtocolError(
-            party,
-            f"message of type {kind:#04x} is not possible while {state.value}",
-            Code.OUT_OF_ORDER if ever else Code.MALFORMED,
-        )
-    return due
-
-
-def diagram(table: Mapping[State, Mapping[Input, State]]) -> str:
-    """Draws the table as a Mermaid state diagram."""
-    lines = ["stateDiagram-v2", f"    [*] --> {next(iter(table)).name}"]
-    for state, row in table.items():
-        for cause, target in row.items():
-            name = cause.value if isinstance(cause, Call) else cause.name.lower().replace("_", " ")
-            lines.append(f"    {state.name} --> {target.name}: {name}")
-        if not row:
-            lines.append(f"    {state.name} --> [*]")
-    return "\n".join(lines)
 
 
 def document() -> str:

@@ -94,7 +94,7 @@ class FixedPoint:
 
     def room(self, cohort: int) -> Interval:
         """Returns the interval of sums that the field must hold for a whole cohort."""
-        return self.plausible(cohort, cohort * self.max_weight)
+        return Interval(0, cohort * self.largest)
 
     def plausible(self, inputs: int, weight: int) -> Interval:
         """Returns which sums this many honest inputs can have that weigh `weight` together."""
@@ -147,7 +147,7 @@ class Integers:
 
     def room(self, cohort: int) -> Interval:
         """Returns the interval of sums that the field must hold for a whole cohort."""
-        return self.plausible(cohort, cohort * self.max_weight)
+        return Interval(0, cohort * self.largest)
 
     def plausible(self, inputs: int, weight: int) -> Interval:
         """Returns which sums this many honest inputs can have, each of which weighs 1."""

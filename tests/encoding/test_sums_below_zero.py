@@ -39,6 +39,10 @@ class WiderFixedPoint(FixedPoint):
     below: int = 0
     above: int = 0
 
+    def room(self, cohort: int) -> Interval:
+        honest = FixedPoint.room(self, cohort)
+        return Interval(honest.low - cohort * self.below, honest.high + cohort * self.above)
+
     def plausible(self, inputs: int, weight: int) -> Interval:
         honest = FixedPoint.plausible(self, inputs, weight)
         return Interval(honest.low - inputs * self.below, honest.high + inputs * self.above)
@@ -50,6 +54,10 @@ class WiderIntegers(Integers):
 
     below: int = 0
     above: int = 0
+
+    def room(self, cohort: int) -> Interval:
+        honest = Integers.room(self, cohort)
+        return Interval(honest.low - cohort * self.below, honest.high + cohort * self.above)
 
     def plausible(self, inputs: int, weight: int) -> Interval:
         honest = Integers.plausible(self, inputs, weight)

@@ -21,6 +21,7 @@ from pairwise.malicious import MALICIOUS_ATTACKS
 from secagg.arithmetic.field import Field
 from secagg.codes import Code
 from secagg.errors import SecAggError
+from secagg.machine import tables
 from secagg.machine.wire import MessageType, PartySet, Reader, open_message, u32
 from secagg.pairwise import authentication, derivation, recovery, transcript, transitions
 from secagg.pairwise.client_steps import ClientSteps
@@ -235,7 +236,7 @@ def late_inputs(patch: Patch) -> None:
     row[MessageType.MASKED_INPUT] = ServerState.UNMASK
     patch.setitem(SERVER_TABLE, ServerState.UNMASK, row)
     disarm(patch, Server.receive, Code.DROPPED)
-    disarm(patch, transitions.message_due, Code.OUT_OF_ORDER)
+    disarm(patch, tables.message_due, Code.OUT_OF_ORDER)
 
 
 def any_deadline(patch: Patch) -> None:
@@ -387,7 +388,7 @@ DEFENCES = [
             "a wrong sum"),
     Defence("one message per step, both layers",
             both(guard(Server.receive, Code.EQUIVOCATION),
-                 guard(transitions.message_due, Code.OUT_OF_ORDER)),
+                 guard(tables.message_due, Code.OUT_OF_ORDER)),
             "two_inputs", "a wrong sum"),
     Defence("late inputs, all layers", late_inputs, "late_input", "a wrong sum"),
     Defence("deadline names its phase", any_deadline, "stale_deadline",
@@ -402,7 +403,7 @@ DEFENCES = [
     Defence("shares of U2 only", guard(ServerSteps.on_unmask, Code.FOREIGN_SHARE),
             "shares_of_outsiders", "a share of a party that did not share"),
     Defence("dropped parties stay out, both layers", both(guard(Server.receive, Code.DROPPED),
-            guard(transitions.message_due, Code.OUT_OF_ORDER)),
+            guard(tables.message_due, Code.OUT_OF_ORDER)),
             "dropped_party_goes_on", "came back"),
     Defence("server's quorum", guard(ServerSteps.why_failed, Code.QUORUM),
             "too_few_for_the_quorum", "was announced"),

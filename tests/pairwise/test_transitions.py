@@ -21,9 +21,10 @@ from refusals import refused
 
 import secagg
 from secagg import SERVER, Client, Code, Mode, Params, Phase, Server
+from secagg.machine.tables import Call, diagram
 from secagg.machine.wire import MAGIC, VERSION, MessageType
 from secagg.pairwise import transitions
-from secagg.pairwise.transitions import PHASES, Call, ClientState, ServerState
+from secagg.pairwise.transitions import PHASES, ClientState, ServerState
 
 ROOT = Path(__file__).resolve().parents[2]
 PARAMS: dict[Mode, Params] = {mode: integers(4, threshold=3, mode=mode) for mode in MODES}
@@ -304,8 +305,8 @@ def test_the_drawing_is_the_tables() -> None:
 def test_the_drawing_has_every_transition(mode: Mode) -> None:
     """One arrow for each entry of a table, and an end for each final state."""
     for rows, drawing in (
-        ([*CLIENTS[mode].values()], transitions.diagram(CLIENTS[mode])),
-        ([*SERVERS[mode].values()], transitions.diagram(SERVERS[mode])),
+        ([*CLIENTS[mode].values()], diagram(CLIENTS[mode])),
+        ([*SERVERS[mode].values()], diagram(SERVERS[mode])),
     ):
         arrows = sum(max(len(row), 1) for row in rows)
         assert len(drawing.splitlines()) == 2 + arrows
