@@ -165,7 +165,7 @@ def test_a_cohort_carries_any_protocol(gone: tuple[int, ...], phase: Phase) -> N
 
 
 def test_a_party_that_was_never_there() -> None:
-    """What the server sends to it is lost."""
+    """Messages to it are lost, and the others go on."""
     run = played({}, absent=(1,))
     assert run.result is not None
     assert run.result.survivors == (0, 2)

@@ -84,7 +84,7 @@ class Client(Owned):
         require_int("index", index, 0, agreed.params.cohort - 1)
         authentication = for_client(agreed.params, index, identity, directory)
         claims = _ledger_for(agreed.params, policy, ledger)
-        codec_for(agreed.params)  # refuses a format that it does not know, before secrets exist
+        codec = codec_for(agreed.params)  # before secrets exist, as it may refuse the format
         h0 = transcript.h0(agreed, authentication.pinned)
         channel_secret = Secret(draw(random, agreement.SECRET_KEY_BYTES))
         mask_seed = Secret(draw(random, shamir.SEED_BYTES))
@@ -96,7 +96,7 @@ class Client(Owned):
         )
         entry = authentication.sign_entry(h0, index, advertised)
         memory = ClientMemory(entry, channel_secret, mask_seed, self_seed, mask_secret)
-        steps = ClientSteps(agreed, h0, index, authentication, memory, random)
+        steps = ClientSteps(agreed, h0, index, authentication, codec, memory, random)
         self._set_up(steps, claims)
 
     def _set_up(self, steps: ClientSteps, ledger: Ledger | None) -> None:
@@ -144,7 +144,8 @@ class Client(Owned):
                 "this client was suspended with another directory: pass the same one",
                 Code.WRONG_DIRECTORY,
             )
-        steps = ClientSteps(agreed, h0, index, authentication, stored_client.memory, random)
+        codec, memory = codec_for(agreed.params), stored_client.memory
+        steps = ClientSteps(agreed, h0, index, authentication, codec, memory, random)
         claim_resumption(require_ledger(ledger), stored_client.id)
         client = cls.__new__(cls)
         client._set_up(steps, ledger if stored_client.claims_contribution else None)

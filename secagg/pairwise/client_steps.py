@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 
 from ..arithmetic.field import KEY_BYTES, Field
 from ..codes import Code
-from ..encoding.choice import codec_for
+from ..encoding.codec import Codec
 from ..errors import SERVER, Aborted
 from ..events import ClientEvent, Finished, InputNeeded, Randomness, Send
 from ..machine.wire import MessageType, PartySet, Reader
@@ -48,6 +48,7 @@ class ClientSteps:
         h0: hash of the round that this client was given.
         index: the client's place in the cohort.
         authentication: signs and verifies for this client.
+        codec: encodes the input.
         memory: the client's memory.
         random: source of random bytes.
     """
@@ -58,6 +59,7 @@ class ClientSteps:
         h0: bytes,
         index: int,
         authentication: Authentication,
+        codec: Codec,
         memory: ClientMemory,
         random: Randomness,
     ) -> None:
@@ -69,7 +71,7 @@ class ClientSteps:
         self._params: Final = agreed.params
         self._graph: Final = graph_of(agreed.params, h0)
         self._random: Final = random
-        self._codec: Final = codec_for(agreed.params)
+        self._codec: Final = codec
 
     def mask(self, values: ArrayLike, weight: int) -> tuple[bytes, int]:
         """Returns the message with the masked input, and the number of clipped values.

@@ -98,7 +98,7 @@ def moved(field: Field, vector: np.ndarray, by: list[int]) -> np.ndarray:
 @looped("name", FORMATS)
 @looped("cohort", [2, 10, 1000])
 def test_the_field_has_room_for_the_whole_interval(name: str, cohort: int) -> None:
-    """What lies below zero counts like what lies above: to the last value that a width holds."""
+    """Values below zero count like values above: to the last one that a width holds."""
     largest = FORMATS[name](0, 0).largest
     for bits in (20, 32, 33, 61):
         room = (modulus(bits) - 1) // cohort - largest
@@ -250,7 +250,7 @@ def test_the_formats_of_wire_v1_read_nothing_as_negative(form: FixedPoint | Inte
 
 @looped("name", FORMATS)
 def test_another_format_never_gets_the_codec_of_its_base(name: str) -> None:
-    """What it adds to a vector would be left out in silence."""
+    """Else its noise, or whatever it adds to a vector, would be left out in silence."""
     agreed = Params(10, 1, FORMATS[name](1, 1))
     for make in (lambda: codec_for(agreed), lambda: Server(agreed.round())):
         with refused(ParameterError, Code.UNSUPPORTED):

@@ -30,7 +30,7 @@ def params(length: int) -> Params:
 
 
 def shape_of(agreed: Params) -> tuple[int, Generator, int]:
-    """What the expansion of a round's masks depends on: bits, generator, length."""
+    """Returns bits, generator and length: all that the expansion of masks depends on."""
     return agreed.field_bits, agreed.suite.generator, agreed.vector_length
 
 

@@ -516,7 +516,7 @@ def test_the_layout_of_stored_state_has_a_number(monkeypatch: pytest.MonkeyPatch
 
 @either_mode
 def test_every_attribute_is_stored(mode: Mode) -> None:
-    """What a machine remembers and no table names would be forgotten with its process."""
+    """An attribute that no table names would be forgotten with its process."""
     params = four(mode)
     for table, memory in (
         (layouts._client_memory(params), ClientMemory),

@@ -33,7 +33,7 @@ def prime(bits: int) -> int:
 
 @dataclass(frozen=True)
 class Generator:
-    """What makes the streams of a suite: a block for (key, nonce, counter), and its bytes."""
+    """The generator of a suite: its block for (key, nonce, counter), and the bytes of one."""
 
     block: Callable[[bytes, int, int], bytes]
     size: int
