@@ -68,7 +68,7 @@ class Member:
         return Client(
             self.agreed,
             self.party,
-            Policy(),
+            Policy(context=self.agreed.context),
             np.random.default_rng((1, self.party)).bytes,
             identity=self.identity,
             directory=self.directory,

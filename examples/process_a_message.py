@@ -4,8 +4,8 @@ Run it: ``python examples/process_a_message.py [--clients 5] [--lost 1]``. Each 
 server have a folder; messages between them are files. Each step is a process: it loads the stored
 state, reads the messages in its inbox, stores the new state, and only then sends. The next step
 sends the last messages again, so nothing is lost if a process dies while it sends. A client that
-dies before it has stored its state is out of the round: the state it began with cannot be resumed
-a second time.
+dies before it has stored its state is out of the round: an identity takes part in a session once,
+and the state that a step began with cannot be resumed a second time.
 """
 
 import argparse
@@ -22,6 +22,9 @@ import numpy as np
 import secagg
 
 LENGTH = 1000
+# What the round is about. Each party computes it from what it was given to work on, for example
+# `secagg.digest(training, model, attempt)`, and never takes it from the server's offer.
+CONTEXT = secagg.digest("example")
 
 
 def write(path: Path, data: bytes) -> None:
@@ -63,7 +66,7 @@ def party_step(root: Path, index: int) -> None:
         act(client.resend())
     else:
         offer = secagg.Round.decode((root / "offer").read_bytes())
-        policy = secagg.Policy(mode=secagg.Mode.MALICIOUS, min_survivors=3)
+        policy = secagg.Policy(mode=secagg.Mode.MALICIOUS, min_survivors=3, context=CONTEXT)
         client = secagg.Client(offer, index, policy, identity=me, directory=pins, ledger=ledger)
         outgoing.append(client.start())
     inbox = waiting_messages(home)
@@ -136,7 +139,7 @@ def prepare(root: Path, clients: int) -> None:
     params = secagg.Params(
         clients, LENGTH, secagg.Integers(-1000, 1000), mode=secagg.Mode.MALICIOUS
     )
-    (root / "offer").write_bytes(params.round(context=secagg.digest("example")).encode())
+    (root / "offer").write_bytes(params.round(context=CONTEXT).encode())
 
 
 def run(root: Path, clients: int, lost: int) -> int:

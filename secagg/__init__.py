@@ -44,6 +44,7 @@ from .ledger.sqlite import SqliteLedger
 from .pairwise.client import Client
 from .pairwise.server import Server
 from .params.formats import FixedPoint, Integers
+from .params.fractions import Fractions
 from .params.mode import Mode
 from .params.params import Params, Round
 from .params.policy import Policy
@@ -68,6 +69,7 @@ __all__ = [
     "Field",
     "Finished",
     "FixedPoint",
+    "Fractions",
     "Identity",
     "IdentityError",
     "InputNeeded",

@@ -162,6 +162,14 @@ class Code(StrEnum):
         "The sum, or the sum of the weights, lies outside the range that honest inputs can reach.",
         "A client sent values out of range, or a worker returned a wrong result; there is no sum.",
     )
+    REPEATED_PARTICIPATION = (
+        "repeated_participation",
+        "Aborted",
+        "This identity has taken part in this session before, or the ledger stored such a claim "
+        "although it raised an error.",
+        "Resume the client that it began with, or wait for the next round. If two processes use "
+        "one identity, stop one of them.",
+    )
     REPEATED_CONTRIBUTION = (
         "repeated_contribution",
         "Aborted",
@@ -221,9 +229,10 @@ class Code(StrEnum):
     )
     FORKED = (
         "forked",
-        "LocalProtocolError",
-        "A client or a server was used in a forked child of the process that made it.",
-        "Use it in its own process; to continue in another one, use `suspend` or `snapshot`.",
+        "LocalProtocolError StateError",
+        "A client, server or `MemoryLedger` was used in a forked child of its process.",
+        "Use it in its own process; to continue in another one, use `suspend` or `snapshot`, and "
+        "a `SqliteLedger`.",
     )
     REENTRANT = (
         "reentrant",
@@ -254,6 +263,13 @@ class Code(StrEnum):
         "LocalProtocolError ParameterError StateError",
         "A ledger is missing, or its method `claim` did not return True or False.",
         "Pass a `SqliteLedger`, or your own object with a method `claim`.",
+    )
+    NO_CONTEXT = (
+        "no_context",
+        "LocalProtocolError",
+        "In malicious mode a client has not been told what its input is for.",
+        "Compute the context from what the client works on, and give it in `Policy(context=...)` "
+        "or to `Client.expect`. Do not take it from the server.",
     )
     NO_IDENTITY = (
         "no_identity",
@@ -330,8 +346,8 @@ class Code(StrEnum):
     )
     POLICY_CONTEXT = (
         "policy_context",
-        "ParameterError",
-        "This client's policy refuses: the round has another context.",
+        "Aborted ParameterError",
+        "This client refuses: the round has another context than it expects.",
         "Fetch the model of this round; check the round number.",
     )
     POLICY_MODE = (
@@ -339,6 +355,32 @@ class Code(StrEnum):
         "ParameterError",
         "This client's policy refuses: it insists on another mode.",
         "Ask the server's operator for that mode.",
+    )
+    POLICY_SUITE = (
+        "policy_suite",
+        "ParameterError",
+        "This client's policy refuses: it insists on another suite.",
+        "Ask the server's operator for that suite.",
+    )
+    POLICY_FORMAT = (
+        "policy_format",
+        "ParameterError",
+        "This client's policy refuses: the number format is another one, or outside its bounds.",
+        "Compare the format with that of the server's parameters.",
+    )
+    POLICY_GRAPH = (
+        "policy_graph",
+        "ParameterError",
+        "This client's policy refuses: the graph is sparse, and the policy does not allow it, or "
+        "wants it to be good for more colluders or dropouts.",
+        "Give `sparse=Fractions(corrupt, dropout)` or `params` in the policy; ask the server's "
+        "operator for parameters by `Params.for_cohort` with these fractions.",
+    )
+    POLICY_THRESHOLD = (
+        "policy_threshold",
+        "ParameterError",
+        "This client's policy refuses: the threshold of shares is lower than it allows.",
+        "Ask the server's operator for a higher `threshold`.",
     )
     POLICY_COLLUDERS = (
         "policy_colluders",
@@ -361,8 +403,8 @@ class Code(StrEnum):
     POLICY_LENGTH = (
         "policy_length",
         "ParameterError",
-        "This client's policy refuses: the vector is longer than it allows.",
-        "Raise `max_length` if the client can afford it.",
+        "This client's policy refuses: the vector is longer or shorter than it allows.",
+        "Compare the lengths. Raise `max_length` if the client can afford it.",
     )
     POLICY_SURVIVORS = (
         "policy_survivors",

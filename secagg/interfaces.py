@@ -56,7 +56,20 @@ class ClientMachine(Protocol):
         """Begins the round; returns the first message, empty if the server sends first.
 
         Raises:
+            Aborted: this party may not take part (again) in this session.
+            StateError: the ledger failed; nothing has changed.
             LocalProtocolError: called twice.
+        """
+
+    def expect(self, context: bytes) -> None:
+        """Says what the input is for, in this party's own words.
+
+        Args:
+            context: 32 bytes, see `secagg.digest`.
+
+        Raises:
+            Aborted: the round is about something else; this party has ended it.
+            LocalProtocolError: the round is over for this party.
         """
 
     def receive(self, data: bytes) -> Sequence[ClientEvent]:
@@ -75,7 +88,8 @@ class ClientMachine(Protocol):
             RangeError: the input is unusable; nothing has changed.
             Aborted: this party may not contribute (again); it has ended the round.
             StateError: the ledger failed; nothing has changed.
-            LocalProtocolError: the client does not wait for an input.
+            LocalProtocolError: the client does not wait for an input, or it needs to be told first
+                what the input is for (`expect`).
         """
 
     def resend(self) -> Sequence[ClientEvent]:
@@ -91,6 +105,10 @@ class ServerMachine(Protocol):
     @property
     def session(self) -> bytes:
         """The session: 16 bytes that identify the round."""
+
+    @property
+    def context(self) -> bytes:
+        """What the round is about: 32 bytes, see `secagg.digest`."""
 
     @property
     def offer(self) -> bytes:

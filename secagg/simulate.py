@@ -92,7 +92,8 @@ def secure_sum(
             {2: Phase.MASKED_INPUT}.
         mode: in `Mode.MALICIOUS` every party gets a fresh identity, which all others pin.
         threshold, min_survivors, colluders, degree: see `Params`.
-        policy: the demands of every client; a cohort of two needs `Policy(allow_pair=True)`.
+        policy: the demands of every client; by default, exactly these parameters. A cohort of two
+            needs `Policy(allow_pair=True)`.
         random: returns the source of randomness of a party, for reproducible runs.
         executor: runs the server's jobs, as in `run_jobs`; by default this process does.
 
@@ -125,7 +126,7 @@ def secure_sum(
         mode=mode,
         degree=degree,
     )
-    server, clients = _machines(params, policy or Policy(), random)
+    server, clients = _machines(params, policy or Policy(params), random)
     inputs = {
         party: _constant(vector, 1 if weights is None else weights[party])
         for party, vector in enumerate(vectors)

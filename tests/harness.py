@@ -1,10 +1,12 @@
 """Seeded parties and a message pump under full control of a test: no scheduling of its own."""
 
 import hashlib
+import traceback
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from enum import Enum
 from functools import cache
+from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
@@ -15,7 +17,9 @@ from secagg import (
     Client,
     Code,
     Directory,
+    Fractions,
     Identity,
+    Ledger,
     MemoryLedger,
     Mode,
     Params,
@@ -78,23 +82,32 @@ def pinned(params: Params) -> bytes:
     return directory_of(params.cohort).encode() if params.mode is Mode.MALICIOUS else b""
 
 
+# Of a client that takes part in everything that `Params` allows.
+WILLING = Policy(allow_pair=True, sparse=Fractions(0.0, 0.0))
+
+
 def client_of(
-    agreed: Round, party: int, policy: Policy | None = None, random: object = None
+    agreed: Round,
+    party: int,
+    policy: Policy = WILLING,
+    random: object = None,
+    ledger: Ledger | None = None,
 ) -> Client:
-    """A party of a round in either mode."""
-    policy = policy or Policy(allow_pair=True)
+    """A party of a round in either mode, whose input is for what the round is about."""
     random = random or seeded(("", party))
     if agreed.params.mode is Mode.SEMI_HONEST:
         return Client(agreed, party, policy, random)  # type: ignore[arg-type]
-    return Client(
+    client = Client(
         agreed,
         party,
         policy,
         random,  # type: ignore[arg-type]
         identity=identity_of(party),
         directory=directory_of(agreed.params.cohort),
-        ledger=MemoryLedger(),
+        ledger=ledger or MemoryLedger(),
     )
+    client.expect(agreed.context)
+    return client
 
 
 def server_of(agreed: Round) -> Server:
@@ -153,7 +166,7 @@ class SteppedRound(ServerOutcome):
     """A server and its clients in a round that the test moves step by step."""
 
     params: Params
-    policy: Policy = field(default_factory=lambda: Policy(allow_pair=True))
+    policy: Policy = WILLING
     label: object = ""
     session: bytes = SESSION
     context: bytes = CONTEXT
@@ -428,6 +441,27 @@ def _value(item: object) -> object:
     return item
 
 
+def locals_kept(error: BaseException) -> list[str]:
+    """Names of local variables that an exception, and those behind it, keep of the library.
+
+    A crash reporter prints them. Those of the decorator that clears the others hold nothing.
+    """
+    root = str(Path(secagg.__file__).parent)
+    chain: list[BaseException | None] = [error]
+    for each in chain:
+        if each is not None:
+            chain += [one for one in (each.__cause__, each.__context__) if one not in chain]
+    return [
+        f"{frame.f_code.co_name}: {name}"
+        for each in chain
+        if each is not None
+        for frame, _ in traceback.walk_tb(each.__traceback__)
+        if frame.f_code.co_filename.startswith(root)
+        for name in frame.f_locals
+        if (frame.f_code.co_name, name) not in {("guarded", "function"), ("guarded", "handled")}
+    ]
+
+
 def secrets_of(client: Client) -> list[str]:
     """Names of the fields in which a client still holds something secret."""
     memory = client._memory
@@ -449,9 +483,8 @@ def _holds_secret(name: str, value: object) -> bool:
 def play(params: Params, drops: Mapping[int, Phase] | None = None, label: object = "") -> Run:
     """One simulated round of `input_of` inputs with seeded clients."""
     agreed = params.round(CONTEXT, SESSION)
-    policy = Policy(allow_pair=True)
     clients = {
-        party: client_of(agreed, party, policy, seeded((label, party)))
+        party: client_of(agreed, party, random=seeded((label, party)))
         for party in range(params.cohort)
     }
 

@@ -15,7 +15,18 @@ from harness import state_of
 from wire_v1.forge import ABORTED, DECODE, DROPPED, FAILS, OFFER, REFUSED
 
 import secagg
-from secagg import Client, Directory, Identity, MemoryLedger, Phase, Policy, Round, Send, Server
+from secagg import (
+    Client,
+    Directory,
+    Fractions,
+    Identity,
+    MemoryLedger,
+    Phase,
+    Policy,
+    Round,
+    Send,
+    Server,
+)
 from secagg.arithmetic.field import Field
 from secagg.pairwise.transitions import PHASES, ClientState
 
@@ -113,10 +124,11 @@ def round_of(vector: Vector) -> Round:
 def client_for(vector: Vector, party: int, random: Tape | None = None) -> Client:
     """A party of a round."""
     seed = vector["parties"][party]["identity_seed"]
+    agreed = round_of(vector)
     return Client(
-        round_of(vector),
+        agreed,
         party,
-        Policy(allow_pair=True),
+        Policy(context=agreed.context, allow_pair=True, sparse=Fractions(0.0, 0.0)),
         random or Tape(vector, party),
         identity=identity_for(seed) if seed else None,
         directory=pinned(vector),

@@ -30,9 +30,13 @@ CARRIERS = {kind.__name__: kind.__name__ for kind in EXCEPTIONS} | {
     "RecoveryError": "Failed",
     "Fault": "IdentityError",
 }
-# What is raised with the code in a variable: parameters of an offer, header and lines of a
-# directory, a database's error.
+# What is raised with the code in a variable: bounds of a policy, a context that is not expected,
+# parameters of an offer, header and lines of a directory, a database's error.
 PASSED_ON = {
+    "Aborted": {Code.POLICY_CONTEXT},
+    "ParameterError": {
+        *(Code.POLICY_COHORT, Code.POLICY_LENGTH, Code.POLICY_THRESHOLD, Code.POLICY_SURVIVORS),
+    },
     "DecodeError": {
         *(Code.UNSAFE_SUM, Code.UNSAFE_THRESHOLD, Code.UNSAFE_GRAPH),
         *(Code.HEADROOM, Code.ARGUMENT),

@@ -17,8 +17,10 @@ from refusals import refused
 from secagg import Code, Identity, IdentityError, LocalProtocolError, ParameterError
 from secagg.identity import identity as module
 from secagg.identity.files import read_file, write_file
-from secagg.identity.identity import fingerprint
+from secagg.identity.identity import fingerprint, sign_digest
+from secagg.identity.purposes import Purpose, signed_bytes
 from secagg.primitives import passphrase, sign
+from secagg.primitives.labels import DIGEST_BYTES
 from secagg.primitives.passphrase import MODERATE, Cost
 from secagg.primitives.secret import Secret
 
@@ -55,11 +57,34 @@ def rewrite(path: Path, text: str | bytes) -> None:
 
 
 def test_it_signs_with_its_seed() -> None:
-    """Ed25519 of the seed; the key is the seed's."""
-    me = identity()
+    """Ed25519 of the seed, of a fixed text and the message; the key is the seed's."""
+    me, other = identity(), Identity.generate()
     assert me.verify_key == sign.verify_key(SEED)
-    assert me.sign(b"m") == sign.sign(SEED, b"m")
-    assert sign.verify(me.verify_key, b"m", me.sign(b"m"))
+    text = b"secagg: signed for an application, v1\nm"
+    assert me.sign(b"m") == sign.sign(SEED, text)
+    assert Identity.verify(me.verify_key, b"m", me.sign(b"m"))
+    assert not Identity.verify(me.verify_key, b"n", me.sign(b"m"))
+    assert not Identity.verify(other.verify_key, b"m", me.sign(b"m"))
+    assert not Identity.verify(me.verify_key, b"m", me.sign(b"m")[:-1])
+    with refused(ParameterError, Code.ARGUMENT):
+        Identity.verify(me.verify_key, "m", me.sign(b"m"))  # type: ignore[arg-type]
+
+
+@given(st.binary(max_size=100))
+def test_no_two_purposes_sign_the_same(message: bytes) -> None:
+    """What an application has signed is no digest, and no text of an attestation."""
+    text = signed_bytes(Purpose.APPLICATION, message)
+    assert len(text) > DIGEST_BYTES
+    assert text.startswith(b"secagg")
+    assert not sign.verify(identity().verify_key, message, identity().sign(message))
+
+
+@pytest.mark.parametrize("size", [0, 31, 33])
+def test_the_protocol_signs_digests_only(size: int) -> None:
+    with refused(ParameterError, Code.ARGUMENT):
+        sign_digest(identity(), bytes(size))
+    digest = bytes(range(32))
+    assert sign_digest(identity(), digest) == sign.sign(SEED, digest)
 
 
 def test_generate_draws_32_bytes() -> None:

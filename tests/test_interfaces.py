@@ -34,6 +34,7 @@ from secagg.machine.jobs import JobBoard
 from secagg.machine.ownership import Owned, exclusive
 from secagg.simulate import Cohort, Run
 
+CONTEXT = bytes(range(32))
 REPEATED = -1  # an input that a client has given before
 
 
@@ -50,6 +51,10 @@ class PlainClient(Owned):
 
     def start(self) -> bytes:
         return b""
+
+    def expect(self, context: bytes) -> None:
+        if context != CONTEXT:
+            raise Aborted("is about something else", Code.POLICY_CONTEXT)
 
     @exclusive
     def receive(self, data: bytes) -> Sequence[ClientEvent]:
@@ -84,6 +89,7 @@ class PlainServer:
 
     cohort: int
     session: bytes
+    context: bytes = CONTEXT
     offer: bytes = b"offer"
     phases: tuple[Phase, ...] = (Phase.UNMASK, Phase.MASKED_INPUT)
     phase: Phase | None = None

@@ -37,6 +37,7 @@ PUBLIC = [
     "Field",
     "Finished",
     "FixedPoint",
+    "Fractions",
     "Identity",
     "IdentityError",
     "InputNeeded",

@@ -1,31 +1,45 @@
 """A client's own policy: what it refuses, at which border, and with which words."""
 
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from refusals import refused
 
-from secagg import Code, Integers, Mode, ParameterError, Params, Policy, Suite
+from secagg import (
+    Code,
+    FixedPoint,
+    Fractions,
+    Integers,
+    Mode,
+    ParameterError,
+    Params,
+    Policy,
+    Suite,
+)
 
 PARAMS = Params(10, 100, Integers(0, 1), threshold=7)  # protects from 3 colluders
 HARD = replace(PARAMS, mode=Mode.MALICIOUS)
 OTHERS = tuple(replace(PARAMS, length=length) for length in (99, 101))
 CONTEXT = bytes(range(32))
 OFFER = PARAMS.round(CONTEXT)
+REAL = replace(PARAMS, format=FixedPoint(clip=4.0, bits=16, max_weight=100))
+SPARSE = Params(100, 100, Integers(0, 1), threshold=21, min_survivors=90, colluders=5, degree=40)
 
 
 def pair() -> Params:
     return Params(2, 100, Integers(0, 1))
 
 
-def test_the_default_policy_takes_part_in_anything_but_a_pair() -> None:
-    """No demands of its own, but one."""
+def test_the_default_policy_takes_part_in_anything_but_a_pair_or_a_sparse_graph() -> None:
+    """No demands of its own, but two."""
     Policy().check(OFFER)
     Policy().check(Params(3, 1, Integers(0, 1)).round())
     with refused(ParameterError, Code.POLICY_PAIR):
         Policy().check(pair().round())
+    with refused(ParameterError, Code.POLICY_GRAPH):
+        Policy().check(SPARSE.round())
 
 
 REFUSED: dict[str, tuple[Policy, Params, Code]] = {
@@ -41,7 +55,6 @@ REFUSED: dict[str, tuple[Policy, Params, Code]] = {
     "too large a cohort": (Policy(max_cohort=9), PARAMS, Code.POLICY_COHORT),
     "too long an input": (Policy(max_length=99), PARAMS, Code.POLICY_LENGTH),
     "none of several parameters": (Policy(params=OTHERS), PARAMS, Code.POLICY_PARAMS),
-    "no parameters at all": (Policy(params=()), PARAMS, Code.POLICY_PARAMS),
     "parameters that differ in the mode only": (Policy(params=PARAMS), HARD, Code.POLICY_PARAMS),
     "parameters that differ in the suite only": (
         Policy(params=(PARAMS, HARD)),
@@ -78,6 +91,43 @@ REFUSED: dict[str, tuple[Policy, Params, Code]] = {
         PARAMS,
         Code.POLICY_SURVIVORS,
     ),
+    "too low a threshold": (Policy(min_threshold=8), PARAMS, Code.POLICY_THRESHOLD),
+    "too short an input": (Policy(min_length=101), PARAMS, Code.POLICY_LENGTH),
+    "another suite": (Policy(suite=Suite.CHACHA20), PARAMS, Code.POLICY_SUITE),
+    "another format": (Policy(format=Integers(0, 2)), PARAMS, Code.POLICY_FORMAT),
+    "none of several formats": (
+        Policy(format=(Integers(0, 2), FixedPoint(4.0))),
+        PARAMS,
+        Code.POLICY_FORMAT,
+    ),
+    "too small a clip": (Policy(min_clip=4.1), REAL, Code.POLICY_FORMAT),
+    "too large a clip": (Policy(max_clip=3.9), REAL, Code.POLICY_FORMAT),
+    "too few bits": (Policy(min_bits=17), REAL, Code.POLICY_FORMAT),
+    "too many bits": (Policy(max_bits=15), REAL, Code.POLICY_FORMAT),
+    "too large a weight": (Policy(max_weight=99), REAL, Code.POLICY_FORMAT),
+    "integers, where bits are bounded": (Policy(max_bits=31), PARAMS, Code.POLICY_FORMAT),
+    "integers, where weights are bounded": (Policy(max_weight=1), PARAMS, Code.POLICY_FORMAT),
+    "a sparse graph": (Policy(min_survivors=50, max_cohort=100), SPARSE, Code.POLICY_GRAPH),
+    "a sparse graph for fewer colluders": (
+        Policy(sparse=Fractions(0.06, 0.1)),
+        SPARSE,
+        Code.POLICY_GRAPH,
+    ),
+    "a sparse graph for fewer dropouts": (
+        Policy(sparse=Fractions(0.05, 0.11)),
+        SPARSE,
+        Code.POLICY_GRAPH,
+    ),
+    "a sparse graph and more colluders, by number": (
+        Policy(sparse=Fractions(0.0, 0.0), colluders=6),
+        SPARSE,
+        Code.POLICY_COLLUDERS,
+    ),
+    "a sparse graph with another degree than agreed": (
+        Policy(params=replace(SPARSE, degree=42)),
+        SPARSE,
+        Code.POLICY_PARAMS,
+    ),
 }
 
 
@@ -107,11 +157,53 @@ ACCEPTED: dict[str, tuple[Policy, Params]] = {
     "no colluders": (Policy(), replace(PARAMS, colluders=0)),
     "repeats": (Policy(allow_repeats=True), HARD),
     "repeats, where none is counted": (Policy(allow_repeats=True), PARAMS),
+    "the threshold": (Policy(min_threshold=7), PARAMS),
+    "the least length": (Policy(min_length=100), PARAMS),
+    "the suite": (Policy(suite=Suite.AES256CTR), PARAMS),
+    "the format": (Policy(format=Integers(0, 1)), PARAMS),
+    "one of several formats": (Policy(format=(FixedPoint(4.0), Integers(0, 1))), PARAMS),
+    "the bounds of the format": (
+        Policy(min_clip=4, max_clip=4, min_bits=16, max_bits=16, max_weight=100),
+        REAL,
+    ),
+    "a sparse graph, for as many": (Policy(sparse=Fractions(0.05, 0.1)), SPARSE),
+    "a sparse graph, for fewer": (Policy(sparse=Fractions(0.0, 0.0)), SPARSE),
+    "a sparse graph, by parameters": (Policy(params=(PARAMS, SPARSE)), SPARSE),
     "everything": (
         Policy((PARAMS, HARD), CONTEXT, 7, 10, 100, Mode.MALICIOUS, 3, True, True),
         HARD,
     ),
 }
+
+
+def test_every_field_of_an_offer_can_be_bounded() -> None:
+    """A field of the parameters or of a format that no policy above refuses is a new one.
+
+    Without a bound: the degree (its bounds are those fractions), and the session, which the ledger
+    takes once. The ends of integers are bounded as a whole format.
+    """
+    bounded = {
+        "cohort": "max_cohort",
+        "length": "min_length",
+        "format": "format",
+        "threshold": "min_threshold",
+        "min_survivors": "min_survivors",
+        "colluders": "colluders",
+        "mode": "mode",
+        "suite": "suite",
+        "degree": "sparse",
+        "clip": "max_clip",
+        "bits": "max_bits",
+        "max_weight": "max_weight",
+        "low": "format",
+        "high": "format",
+    }
+    offered = {each.name for kind in (Params, FixedPoint, Integers) for each in fields(kind)}
+    assert offered == bounded.keys()
+    default = Policy()
+    for name in bounded.values():
+        refusing = [policy for policy, _, _ in REFUSED.values()]
+        assert any(getattr(each, name) != getattr(default, name) for each in refusing), name
 
 
 @pytest.mark.parametrize("what", ACCEPTED)
@@ -149,9 +241,28 @@ IMPOSSIBLE: dict[str, tuple[dict[str, object], str]] = {
     "a list of parameters": ({"params": [PARAMS]}, "params must be Params, or a tuple"),
     "something else among them": ({"params": (PARAMS, None)}, "params must be Params, or a tuple"),
     "an offer for parameters": ({"params": OFFER}, "params must be Params, or a tuple"),
-    "a mode by its number": ({"mode": 1}, "mode must be a Mode"),
-    "a mode by its name": ({"mode": "malicious"}, "mode must be a Mode"),
-    "mode False": ({"mode": False}, "mode must be a Mode"),
+    "no parameters at all": ({"params": ()}, "params must be Params, or a tuple .* an empty tuple"),
+    "a format by its name": ({"format": "integers"}, "format must be a number format"),
+    "no formats at all": ({"format": ()}, "an empty tuple"),
+    "a suite by its number": ({"suite": 1}, "suite must be Suite"),
+    "two suites": ({"suite": tuple(Suite)}, "suite must be Suite"),
+    "min_threshold -1": ({"min_threshold": -1}, "min_threshold"),
+    "min_length 0": ({"min_length": 0}, "min_length"),
+    "no length at all": ({"min_length": 9, "max_length": 8}, "min_length"),
+    "no bits at all": ({"min_bits": 9, "max_bits": 8}, "min_bits"),
+    "max_bits 33": ({"max_bits": 33}, "max_bits"),
+    "max_weight 0": ({"max_weight": 0}, "max_weight"),
+    "min_clip -1": ({"min_clip": -1.0}, "min_clip"),
+    "max_clip NaN": ({"max_clip": float("nan")}, "max_clip"),
+    "max_clip True": ({"max_clip": True}, "max_clip"),
+    "no clip at all": ({"min_clip": 2.0, "max_clip": 1.0}, "min_clip"),
+    "sparse True": ({"sparse": True}, "sparse must be Fractions"),
+    "a plain pair of fractions": ({"sparse": (0.1, 0.1)}, "sparse must be Fractions"),
+    "sparse for everybody": ({"sparse": Fractions(1.0, 0.1)}, "corrupt must be a fraction"),
+    "sparse for less than nobody": ({"sparse": Fractions(0.1, -0.1)}, "dropout must be a fract"),
+    "a mode by its number": ({"mode": 1}, "mode must be Mode"),
+    "a mode by its name": ({"mode": "malicious"}, "mode must be Mode"),
+    "mode False": ({"mode": False}, "mode must be Mode"),
     "colluders -1": ({"colluders": -1}, "colluders"),
     "colluders 65537": ({"colluders": 65537}, "colluders"),
     "colluders 1.0": ({"colluders": 1.0}, "colluders"),

@@ -147,8 +147,13 @@ class Cohort:
         with self._server_time():
             events = self._server.start()
         for party, client in self._clients.items():
-            with self._client_time():
-                message = client.start()
+            try:
+                client.expect(self._server.context)  # one process, so the server's word is its own
+                with self._client_time():
+                    message = client.start()
+            except Aborted as error:
+                self._refused(party, error)
+                continue
             if message:
                 self._to_server(party, message)
         self._on_server(events)
@@ -221,7 +226,7 @@ class Cohort:
 
     def _on_client(self, party: int, payload: bytes) -> None:
         client = self._clients.get(party)
-        if client is None or self._has_vanished(party):
+        if client is None or party in self.run.refusals or self._has_vanished(party):
             return
         try:
             with self._client_time():

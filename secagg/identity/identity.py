@@ -16,6 +16,7 @@ from ..primitives import seal, sign
 from ..primitives.passphrase import MODERATE, SALT_BYTES, Cost, derive
 from ..primitives.secret import Secret, draw
 from .files import PRIVATE, Fault, read_file, write_file
+from .purposes import Purpose, signed_bytes
 
 _HEADER: Final = "secagg identity v1\n"
 _HEX_KEY: Final = "([0-9a-f]{64})"
@@ -169,19 +170,36 @@ class Identity:
         return fingerprint(self._verify_key)
 
     def sign(self, message: bytes) -> bytes:
-        """Signs a message: 64 bytes, the same for the same message.
+        """Signs a message of the application: 64 bytes, the same for the same message.
+
+        What is signed is a fixed text and the message; `verify` checks it. Such a signature never
+        passes for one of the protocol, so it is safe to sign what others choose.
 
         Raises:
             LocalProtocolError: the identity was wiped.
             ParameterError: the message is not bytes.
         """
-        if not isinstance(message, bytes):
-            raise ParameterError(
-                f"a message to sign must be bytes, not {type(message).__name__}", Code.ARGUMENT
-            )
+        return self._sign(Purpose.APPLICATION, message)
+
+    @staticmethod
+    def verify(verify_key: bytes, message: bytes, signature: bytes) -> bool:
+        """Returns whether `sign` of the identity with this verify key made the signature.
+
+        Args:
+            verify_key: 32 bytes, as pinned in a `Directory`, which refuses weak keys.
+            message: what was signed.
+            signature: 64 bytes; False for another length.
+
+        Raises:
+            ParameterError: the message is not bytes.
+        """
+        return sign.verify(verify_key, signed_bytes(Purpose.APPLICATION, message), signature)
+
+    def _sign(self, purpose: Purpose, message: bytes) -> bytes:
+        text = signed_bytes(purpose, message)
         if not self._seed:
             raise LocalProtocolError("this identity was wiped; load it again", Code.WIPED)
-        return sign.sign(self._seed.expose(), message)
+        return sign.sign(self._seed.expose(), text)
 
     def wipe(self) -> None:
         """Overwrites the seed; from then on the identity signs nothing."""
@@ -279,6 +297,15 @@ class Identity:
 
     def __reduce_ex__(self, _: object) -> NoReturn:
         raise TypeError("an Identity is neither copied nor pickled: use save and load")
+
+
+def sign_digest(identity: Identity, digest: bytes) -> bytes:
+    """Signs a digest of the protocol (32 bytes); not for applications.
+
+    Raises:
+        LocalProtocolError: the identity was wiped.
+    """
+    return identity._sign(Purpose.PROTOCOL, digest)
 
 
 def _read(path: str | os.PathLike[str]) -> _Stored:

@@ -1,25 +1,33 @@
 """Ledgers: lasting records of what may happen only once.
 
 A client that contributes twice in one context reveals differences of sums to a server that claims
-to have lost the round. A client that is resumed twice from the same stored state could answer for
-two survivor sets. An object in memory cannot detect either, so the application gives client and
+to have lost the round. Two clients of one identity in one session let a server unmask what each
+alone protects. A client that is resumed twice from the same stored state could answer for two
+survivor sets. An object in memory cannot detect any of this, so the application gives client and
 server a ledger: `SqliteLedger` (`sqlite.py`), or its own.
 """
 
 from enum import StrEnum
-from typing import Protocol, runtime_checkable
+from typing import NoReturn, Protocol, runtime_checkable
+
+from ..codes import Code
+from ..errors import StateError
+from ..forks import this_process
 
 
 class Once(StrEnum):
     """The kinds of claims, and the key of each.
 
     Attributes:
+        PARTICIPATION: a client takes part in a session; key: its verify key (32 bytes) and the
+            session (16 bytes).
         CONTRIBUTION: a client sends its masked input; key: its verify key (32 bytes) and the
             context (32 bytes).
         RESUMPTION: a client is resumed; key: the random id of its stored state (32 bytes).
         SURVIVOR_SET: a server sends the survivor set; key: the session (16 bytes).
     """
 
+    PARTICIPATION = "participation"
     CONTRIBUTION = "contribution"
     RESUMPTION = "resumption"
     SURVIVOR_SET = "survivor set"
@@ -40,14 +48,31 @@ class Ledger(Protocol):
 class MemoryLedger:
     """A ledger that lasts as long as its process.
 
-    It serves tests, simulations, and servers that stay in one process for a whole round. A forked
-    child process gets a copy, and neither sees the claims of the other from then on.
+    It serves tests, simulations, and servers that stay in one process for a whole round. A copy
+    would not see the claims of the original, so it is neither copied nor pickled, and refuses to
+    work in a forked child process.
     """
 
     def __init__(self) -> None:
         self._claims: dict[tuple[str, bytes], object] = {}
+        self._process = this_process()
 
     def claim(self, what: Once, key: bytes) -> bool:
-        """See `Ledger`."""
+        """See `Ledger`.
+
+        Raises:
+            StateError: the process is a forked child of the one that made the ledger.
+        """
+        if self._process != this_process():
+            raise StateError(
+                "a MemoryLedger was used in a forked child, where it does not see the claims of "
+                "the process that made it: use a SqliteLedger, which both see",
+                Code.FORKED,
+            )
         mine = object()
         return self._claims.setdefault((str(what), key), mine) is mine  # atomic, so one thread wins
+
+    def __reduce_ex__(self, _: object) -> NoReturn:
+        raise TypeError(
+            "a MemoryLedger is neither copied nor pickled: the copy would not see its claims"
+        )

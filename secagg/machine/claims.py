@@ -7,14 +7,30 @@ from ..ledger.ledger import Ledger, Once
 
 
 def require_ledger(ledger: object) -> Ledger:
-    """Returns the ledger; raises ParameterError if it has no method `claim`."""
+    """Returns the ledger; raises ParameterError if there is none, or it has no method `claim`."""
     if not isinstance(ledger, Ledger):
+        found = "there is none" if ledger is None else f"{type(ledger).__name__} has none"
         raise ParameterError(
-            f"a ledger needs a method `claim`, and {type(ledger).__name__} has none: pass a "
-            "SqliteLedger, or an object of your own with that method",
+            f"a ledger with a method `claim` is needed, and {found}: pass a SqliteLedger, a "
+            "MemoryLedger for trying, or an object of your own with that method",
             Code.NO_LEDGER,
         )
     return ledger
+
+
+def claim_participation(ledger: Ledger, verify_key: bytes, session: bytes) -> None:
+    """Claims that an identity takes part in a session.
+
+    Raises:
+        Aborted: it takes part in this session already.
+        StateError: the claim could not be stored.
+    """
+    if not _claim(ledger, Once.PARTICIPATION, verify_key + session):
+        raise Aborted(
+            "this identity has taken part in this session before: resume the client that it began "
+            "with, or wait for the next round",
+            Code.REPEATED_PARTICIPATION,
+        )
 
 
 def claim_contribution(ledger: Ledger, verify_key: bytes, context: bytes) -> None:

@@ -1,27 +1,58 @@
 """Rules for objects that hold keys of a round: used by one process, in one call at a time."""
 
 import functools
-import os
+import sys
 import threading
+import traceback
 from collections.abc import Callable
 from types import TracebackType
-from typing import Concatenate, Final, NoReturn, ParamSpec, TypeVar
+from typing import Concatenate, NoReturn, ParamSpec, TypeVar
 
 from ..codes import Code
 from ..errors import LocalProtocolError
+from ..forks import this_process
 
 P = ParamSpec("P")
 R = TypeVar("R")
 O = TypeVar("O", bound="Owned")  # noqa: E741
 
-# Grows by one entry at each fork: process ids alone do not tell, as the system reuses them.
-_forks: Final[list[None]] = []
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=lambda: _forks.append(None))
+
+def _forget_locals(error: BaseException, handled: BaseException | None) -> None:
+    """Clears the local variables of every function that an exception has left so far.
+
+    Args:
+        error: the exception; those that it came from are treated likewise.
+        handled: the exception that the caller is handling, if any, which is left alone.
+    """
+    found: list[BaseException | None] = [error]
+    seen: list[BaseException | None] = [None, handled]
+    while found:
+        each = found.pop()
+        if each is None or any(each is other for other in seen):
+            continue
+        seen.append(each)
+        traceback.clear_frames(each.__traceback__)
+        found += [each.__cause__, each.__context__]
 
 
-def _process() -> tuple[int, int]:
-    return os.getpid(), len(_forks)
+def keeps_no_locals(function: Callable[P, R]) -> Callable[P, R]:
+    """Decorates a function so that its exceptions hold no local variables.
+
+    An exception keeps the frames that it passed, and crash reporters print them: shares of other
+    parties, opened for a check, or a masked input. The caller's own variables are left alone.
+    """
+
+    @functools.wraps(function)
+    def guarded(*args: P.args, **kwargs: P.kwargs) -> R:
+        handled = sys.exception()
+        try:
+            return function(*args, **kwargs)
+        except BaseException as error:
+            del args, kwargs
+            _forget_locals(error, handled)
+            raise
+
+    return guarded
 
 
 class Owned:
@@ -32,7 +63,7 @@ class Owned:
     """
 
     def __init__(self) -> None:
-        self._owner = _process()
+        self._owner = this_process()
         self._turn = threading.RLock()
         self._busy = False
 
@@ -46,12 +77,14 @@ def exclusive(method: Callable[Concatenate[O, P], R]) -> Callable[Concatenate[O,
     """Decorates a method of an `Owned` object so that one call runs at a time.
 
     Threads wait for each other. A call by a forked child is refused, and so is a call from within
-    another call (by a signal handler or a callback): LocalProtocolError.
+    another call (by a signal handler or a callback): LocalProtocolError. Its exceptions hold no
+    local variables (`keeps_no_locals`).
     """
 
+    @keeps_no_locals
     @functools.wraps(method)
     def guarded(self: O, /, *args: P.args, **kwargs: P.kwargs) -> R:
-        if self._owner != _process():
+        if self._owner != this_process():
             raise LocalProtocolError(
                 f"a {type(self).__name__} was used in a forked child: use it only in the process "
                 "that made it, as both would use the same keys",

@@ -10,7 +10,7 @@ from typing import Protocol
 from ..codes import Code
 from ..errors import ParameterError
 from ..identity.directory import Directory
-from ..identity.identity import Identity
+from ..identity.identity import Identity, sign_digest
 from ..params.mode import Mode
 from ..params.params import Params
 from ..primitives import sign
@@ -96,7 +96,7 @@ class Signatures:
     def _sign(self, digest: bytes) -> bytes:
         if self._identity is None:
             raise AssertionError("a server signs nothing")
-        return self._identity.sign(digest)
+        return sign_digest(self._identity, digest)
 
     def sign_entry(self, h0: bytes, party: int, entry: PublicKeys) -> PublicKeys:
         """Returns the entry with this party's signature."""

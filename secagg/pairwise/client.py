@@ -6,6 +6,7 @@ for this client (`Aborted`), and its secrets are wiped. `client_steps.py` has th
 
 import logging
 import os
+from collections.abc import Callable
 from typing import Final
 
 from numpy.typing import ArrayLike
@@ -24,14 +25,19 @@ from ..events import ClientEvent, Finished, InputNeeded, Randomness, Send
 from ..identity.directory import Directory
 from ..identity.identity import Identity
 from ..ledger.ledger import Ledger
-from ..machine.claims import claim_contribution, claim_resumption, require_ledger
-from ..machine.ownership import FailsIfInterrupted, Owned, exclusive
+from ..machine.claims import (
+    claim_contribution,
+    claim_participation,
+    claim_resumption,
+    require_ledger,
+)
+from ..machine.ownership import FailsIfInterrupted, Owned, exclusive, keeps_no_locals
 from ..machine.tables import Call, Input, message_due, next_state
 from ..machine.wire import open_message
-from ..params.checks import require_int
+from ..params.checks import require_bytes, require_int
 from ..params.mode import Mode
-from ..params.params import Params, Round
-from ..params.policy import Policy
+from ..params.params import CONTEXT_BYTES, Params, Round
+from ..params.policy import Policy, require_context
 from ..primitives import agreement
 from ..primitives.secret import Secret, draw
 from ..sharing import shamir
@@ -60,8 +66,8 @@ class Client(Owned):
             and simulation only.
         identity: malicious mode: this party's long-lived signing key.
         directory: malicious mode: the pinned verify keys of the whole cohort.
-        ledger: malicious mode: the record of the contexts in which this identity has contributed;
-            not needed if the policy allows repeats.
+        ledger: malicious mode: the record of the sessions in which this identity has taken part,
+            and of the contexts in which it has contributed. All its clients must share it.
 
     Raises:
         ParameterError: the policy refuses the round, the index is outside the cohort, the format
@@ -69,6 +75,7 @@ class Client(Owned):
             each other.
     """
 
+    @keeps_no_locals
     def __init__(
         self,
         agreed: Round,
@@ -83,7 +90,7 @@ class Client(Owned):
         policy.check(agreed)
         require_int("index", index, 0, agreed.params.cohort - 1)
         authentication = for_client(agreed.params, index, identity, directory)
-        claims = _ledger_for(agreed.params, policy, ledger)
+        checked_ledger = _ledger_for(agreed.params, ledger)
         codec = codec_for(agreed.params)  # before secrets exist, as it may refuse the format
         h0 = transcript.h0(agreed, authentication.pinned)
         channel_secret = Secret(draw(random, agreement.SECRET_KEY_BYTES))
@@ -96,8 +103,10 @@ class Client(Owned):
         )
         entry = authentication.sign_entry(h0, index, advertised)
         memory = ClientMemory(entry, channel_secret, mask_seed, self_seed, mask_secret)
+        memory.may_repeat = policy.allow_repeats
+        memory.context_expected = policy.context is not None
         steps = ClientSteps(agreed, h0, index, authentication, codec, memory, random)
-        self._set_up(steps, claims)
+        self._set_up(steps, checked_ledger)
 
     def _set_up(self, steps: ClientSteps, ledger: Ledger | None) -> None:
         super().__init__()
@@ -109,6 +118,7 @@ class Client(Owned):
         self._ledger = ledger
 
     @classmethod
+    @keeps_no_locals
     def resume(
         cls,
         stored: bytes,
@@ -118,6 +128,7 @@ class Client(Owned):
         *,
         identity: Identity | None = None,
         directory: Directory | None = None,
+        policy: Policy | None = None,
     ) -> "Client":
         """Restores the client that `suspend` stored, in any process; works once per stored state.
 
@@ -129,14 +140,20 @@ class Client(Owned):
             ledger: where the resumption is claimed; in malicious mode the client's own.
             random: as for a new client.
             identity, directory: malicious mode: the same as before.
+            policy: the demands of this client, if they are to be checked again. The stored client
+                remembers what it was allowed and what it expects; a policy can only narrow this: it
+                does not allow repeats that were not allowed before.
 
         Raises:
             StateError: the key or the directory is not the one of before, the bytes were altered,
                 or they were resumed before.
-            ParameterError: identity or directory do not fit, or there is no ledger.
+            ParameterError: the policy refuses the round, identity or directory do not fit, or there
+                is no ledger. The stored client is not used up.
         """
         stored_client = open_client(stored, key)
         agreed, index = stored_client.round, stored_client.index
+        if policy is not None:
+            policy.check(agreed)
         authentication = for_client(agreed.params, index, identity, directory)
         h0 = transcript.h0(agreed, authentication.pinned)
         if h0 != stored_client.h0:
@@ -145,10 +162,13 @@ class Client(Owned):
                 Code.WRONG_DIRECTORY,
             )
         codec, memory = codec_for(agreed.params), stored_client.memory
+        if policy is not None:
+            memory.may_repeat &= policy.allow_repeats
+            memory.context_expected |= policy.context is not None
         steps = ClientSteps(agreed, h0, index, authentication, codec, memory, random)
         claim_resumption(require_ledger(ledger), stored_client.id)
         client = cls.__new__(cls)
-        client._set_up(steps, ledger if stored_client.claims_contribution else None)
+        client._set_up(steps, ledger if agreed.params.mode is Mode.MALICIOUS else None)
         return client
 
     def __repr__(self) -> str:
@@ -179,13 +199,46 @@ class Client(Owned):
     def start(self) -> bytes:
         """Returns the first message to the server, with this party's keys.
 
+        In malicious mode it claims first that this identity takes part in the session. So a
+        process that dies before it has stored this client is out of the round.
+
         Raises:
+            Aborted: by the ledger, this identity has taken part in this session before.
+            StateError: the ledger failed; nothing has changed and there is no message. Trying
+                again is safe, as for `submit`.
             LocalProtocolError: called twice.
         """
         memory = self._memory
+        next_state(self._table, self.state, Call.START)
+        self._claim(claim_participation, self.session)
         self._advance(Call.START)
         memory.last_reply = AdvertiseKeys(self._steps.h0, memory.keys).encode(self.session)
         return memory.last_reply
+
+    @exclusive
+    def expect(self, context: bytes) -> None:
+        """Says what the input is for, in this client's own words, not in the server's.
+
+        In malicious mode `submit` needs this, or `Policy(context=...)`: the ledger's promise that
+        one identity contributes once per context is worth nothing if the server names the context.
+
+        Args:
+            context: 32 bytes, computed from what this client works on (`secagg.digest`).
+
+        Raises:
+            Aborted: the round has another context; its secrets are wiped.
+            LocalProtocolError: the client was suspended before, or has aborted.
+            ParameterError: the context does not have 32 bytes.
+        """
+        require_bytes("context", context, CONTEXT_BYTES)
+        next_state(self._table, self.state, Call.SUSPEND)  # while it lives
+        try:
+            require_context(context, self.round)
+        except ParameterError as refusal:
+            unsafe = Aborted(refusal.reason, refusal.code)
+            self._abort(unsafe)
+            raise unsafe from None
+        self._memory.context_expected = True
 
     @exclusive
     def receive(self, data: bytes) -> list[ClientEvent]:
@@ -236,15 +289,21 @@ class Client(Owned):
             StateError: the ledger failed; nothing has changed and there is no message. Trying
                 again is safe: if the ledger had stored the claim in spite of the error, it leads to
                 `Aborted`.
-            LocalProtocolError: the client does not wait for an input.
+            LocalProtocolError: the client does not wait for an input; or, in malicious mode, it has
+                not been told what the input is for (`expect`, `Policy(context=...)`).
         """
         memory = self._memory
-        if Call.SUBMIT not in self._table[self.state]:
+        next_state(self._table, self.state, Call.SUBMIT)
+        if self._ledger is not None and not memory.context_expected:
             raise LocalProtocolError(
-                f"submit() is not possible while {self.state.value}", Code.OUT_OF_ORDER
+                "this client has not been told what its input is for, and in malicious mode it "
+                "must not take the server's word: call expect(context), or give "
+                "Policy(context=...)",
+                Code.NO_CONTEXT,
             )
         message, clipped = self._steps.mask(values, weight)
-        self._claim_contribution()
+        if not memory.may_repeat:
+            self._claim(claim_contribution, self.round.context)
         self._advance(Call.SUBMIT)  # before anything else: these masks may be used once only
         memory.clipped, memory.last_reply = clipped, message
         for key in memory.mask_keys:
@@ -277,8 +336,8 @@ class Client(Owned):
             LocalProtocolError: the client was suspended before, or has aborted.
         """
         next_state(self._table, self.state, Call.SUSPEND)
-        steps, claims_contribution = self._steps, self._ledger is not None
-        client = StoredClient(steps.round, steps.index, claims_contribution, steps.h0, steps.memory)
+        steps = self._steps
+        client = StoredClient(steps.round, steps.index, steps.h0, steps.memory)
         stored = seal_client(client, key)
         self._advance(Call.SUSPEND)
         self._wipe_memory()
@@ -314,12 +373,12 @@ class Client(Owned):
         reply = self._memory.last_reply
         return [Send(SERVER, reply)] if reply else []
 
-    def _claim_contribution(self) -> None:
+    def _claim(self, claim: Callable[[Ledger, bytes, bytes], None], key: bytes) -> None:
+        """Makes a claim for this identity in malicious mode; ends the round if it is refused."""
         if self._ledger is None:
             return
-        verify_key = self._steps.authentication.verify_key
         try:
-            claim_contribution(self._ledger, verify_key, self.round.context)
+            claim(self._ledger, self._steps.authentication.verify_key, key)
         except Aborted as unsafe:
             self._abort(unsafe)
             raise
@@ -329,22 +388,14 @@ class Client(Owned):
         _log.debug("%s: %r", self.round.session.hex(), self)
 
 
-def _ledger_for(params: Params, policy: Policy, ledger: Ledger | None) -> Ledger | None:
-    """Returns the ledger in which the contribution is claimed; None if it is not claimed."""
-    if params.mode == Mode.SEMI_HONEST:
-        if ledger is not None:
-            raise ParameterError(
-                "a ledger was given, but the round is semi-honest, where no identity contributes: "
-                "take part without it, or refuse the round",
-                Code.DOWNGRADE,
-            )
-        return None
-    if policy.allow_repeats:
-        return None
-    if ledger is None:
+def _ledger_for(params: Params, ledger: Ledger | None) -> Ledger | None:
+    """Returns the ledger in which an identity claims what it does once; None without identities."""
+    if params.mode == Mode.MALICIOUS:
+        return require_ledger(ledger)
+    if ledger is not None:
         raise ParameterError(
-            "malicious mode needs a ledger of the contributions of this identity: pass a "
-            "SqliteLedger, or a policy with allow_repeats=True",
-            Code.NO_LEDGER,
+            "a ledger was given, but the round is semi-honest, where no identity contributes: "
+            "take part without it, or refuse the round",
+            Code.DOWNGRADE,
         )
-    return require_ledger(ledger)
+    return None

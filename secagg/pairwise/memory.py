@@ -34,6 +34,8 @@ class ClientMemory:
         latest: type of the last accepted message.
         last_reply: the last message to the server; empty if the latest message needs no reply.
         clipped: number of input values that were clipped.
+        context_expected: whether the client itself has said that its input is for this context.
+        may_repeat: whether it may contribute in a context more than once.
     """
 
     keys: PublicKeys
@@ -56,6 +58,8 @@ class ClientMemory:
     latest: int = 0
     last_reply: bytes = b""
     clipped: int = 0
+    context_expected: bool = False
+    may_repeat: bool = False
 
     def erase(self) -> None:
         """Overwrites every secret."""

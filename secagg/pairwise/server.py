@@ -30,7 +30,7 @@ from ..interfaces import Status
 from ..ledger.ledger import Ledger
 from ..machine.claims import claim_survivor_set, require_ledger
 from ..machine.jobs import JobBoard
-from ..machine.ownership import FailsIfInterrupted, Owned, exclusive
+from ..machine.ownership import FailsIfInterrupted, Owned, exclusive, keeps_no_locals
 from ..machine.tables import Call, Input, message_due, next_state
 from ..machine.wire import open_message
 from ..params.params import Round
@@ -79,6 +79,7 @@ class Server(Owned):
         super().__init__()
         self.round = steps.round
         self.session = steps.round.session
+        self.context = steps.round.context
         self.offer = steps.round.encode()
         self._params = steps.round.params
         self._table = SERVER[steps.round.params.mode]
@@ -91,6 +92,7 @@ class Server(Owned):
         self._awaiting = self._missing_parties()
 
     @classmethod
+    @keeps_no_locals
     def resume(
         cls, stored: bytes, key: bytes, ledger: Ledger, directory: Directory | None = None
     ) -> "Server":

@@ -33,7 +33,7 @@ from .memory import ClientMemory, ServerMemory
 from .messages import PublicKeys, ShareKeys, Unmask
 from .transitions import ClientState, ServerState
 
-_CLIENT: Final = Sealer("secagg client", layout=3)
+_CLIENT: Final = Sealer("secagg client", layout=4)
 _SERVER: Final = Sealer("secagg server", layout=3)
 
 
@@ -44,7 +44,6 @@ class StoredClient:
     Attributes:
         round: the round.
         index: its place in the cohort.
-        claims_contribution: whether it claims its contribution in a ledger.
         h0: hash of round and directory; a resumed client must compute the same.
         memory: its memory.
         id: random id of this stored state; empty before it is sealed.
@@ -52,7 +51,6 @@ class StoredClient:
 
     round: Round
     index: int
-    claims_contribution: bool
     h0: bytes
     memory: ClientMemory
     id: bytes = b""
@@ -117,7 +115,6 @@ _ROUND: Final[Piece[Round]] = Piece(
 _CLIENT_HEAD: Final[Table] = {
     "round": _ROUND,
     "index": NUMBER,
-    "claims_contribution": FLAG,
     "h0": BYTES,
 }
 _SERVER_HEAD: Final[Table] = {"round": _ROUND, "h0": BYTES}
@@ -146,6 +143,8 @@ def _client_memory(params: Params) -> Table:
         "latest": NUMBER,
         "last_reply": BYTES,
         "clipped": NUMBER,
+        "context_expected": FLAG,
+        "may_repeat": FLAG,
     }
 
 

@@ -4,7 +4,6 @@ Everything is checked at construction, before any secret exists. The rules of th
 graph are those of `complete.py` and `sparse.py`.
 """
 
-import math
 import os
 from dataclasses import dataclass
 from typing import Final
@@ -16,6 +15,7 @@ from . import complete, sparse
 from .checks import require_bytes, require_int
 from .choice import choose_graph, explain_graph
 from .formats import Format, field_width, read_format, vector_length
+from .fractions import Fractions
 from .mode import Mode
 from .suite import Suite
 
@@ -119,15 +119,9 @@ class Params:
             ParameterError: no parameters are safe for them.
         """
         require_int("cohort", cohort, 2, MAX_COHORT)
-        for name, value in (("corrupt", corrupt), ("dropout", dropout)):
-            if not isinstance(value, int | float) or not 0 <= value < 1:
-                raise ParameterError(
-                    f"{name} must be a fraction of the cohort, at least 0 and below 1, not "
-                    f"{value!r}",
-                    Code.ARGUMENT,
-                )
-        # Rounded first: 0.29 * 100 is a little less than 29.
-        colluders, lost = (math.floor(round(part * cohort, 6)) for part in (corrupt, dropout))
+        fractions = Fractions(corrupt, dropout)
+        fractions.check()
+        colluders, lost = fractions.of(cohort)
         degree, threshold = choose_graph(mode, cohort, colluders, lost)
         return cls(
             cohort=cohort,

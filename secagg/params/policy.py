@@ -1,13 +1,17 @@
 """The demands of one client on the rounds that a server offers."""
 
+import math
 from dataclasses import dataclass, fields
-from typing import Final
+from typing import Any, Final, NamedTuple
 
 from ..codes import Code
 from ..errors import ParameterError
 from .checks import require_bytes, require_int
+from .formats import MAX_FIXED_POINT_BITS, MAX_WEIGHT, FixedPoint, Format
+from .fractions import Fractions
 from .mode import Mode
 from .params import CONTEXT_BYTES, MAX_COHORT, MAX_LENGTH, Params, Round
+from .suite import Suite
 
 _REFUSED: Final = "refused by this client's policy"
 
@@ -16,25 +20,39 @@ _REFUSED: Final = "refused by this client's policy"
 class Policy:
     """The demands of one client on a round; it refuses what does not meet them.
 
-    Without `params` a client takes threshold, cohort and colluders from the server's offer (and
-    only what `Params` allows at all); to decide about them itself, it must be given its own.
+    Without `params` a client takes what the server offers within these bounds (and only what
+    `Params` allows at all). `docs/SECURITY.md` says for each field of an offer what bounds it.
 
     Attributes:
         params: exactly these parameters, or one of these, if given.
-        context: exactly this context, if given. In malicious mode give it: otherwise it is the
-            server that says what counts as contributing twice.
+        context: exactly this context, if given. In malicious mode a client needs it here, or by
+            `Client.expect`, before its input leaves: otherwise it is the server that says what
+            counts as contributing twice.
         min_survivors: the smallest quorum to take part under. A larger number known only to this
             client would not help: the others unmask as soon as the parameters allow it.
-        max_cohort: greatest cohort to take part in.
-        max_length: greatest input length to take part with.
+        min_threshold: the smallest threshold of shares.
+        max_cohort: greatest cohort to take part in. The client's work on a complete graph grows
+            with its square.
+        min_length, max_length: the lengths of inputs to take part with.
         mode: exactly this mode, if given. (With an identity a client refuses semi-honest rounds
             in any case.)
+        suite: exactly these algorithms, if given.
+        format: exactly this number format, or one of these, if given.
+        min_clip, max_clip: bounds of `FixedPoint.clip`.
+        min_bits, max_bits: bounds of `FixedPoint.bits`.
+        max_weight: greatest `FixedPoint.max_weight`. With any of these five bounds, formats other
+            than `FixedPoint` are refused.
         colluders: the number of parties that this client wants to be safe from when they collude
             with the server: parameters that state fewer are refused.
+        sparse: take part on a sparse graph if it is good for these fractions of corrupt parties and
+            dropouts. Without it only `params` lets a client take part on one.
         allow_pair: take part in a cohort of two, in which each party learns the other's input
             by taking its own from the sum.
-        allow_repeats: malicious mode: contribute in a context any number of times, without a
-            ledger. Sums over the same input and other survivors reveal their differences.
+        allow_repeats: malicious mode: contribute in a context any number of times (but only once in
+            a session). Sums over the same input and other survivors reveal their differences.
+
+    Raises:
+        ParameterError: a value has the wrong type, or is outside its range.
     """
 
     params: Params | tuple[Params, ...] | None = None
@@ -46,16 +64,25 @@ class Policy:
     colluders: int = 0
     allow_pair: bool = False
     allow_repeats: bool = False
+    min_threshold: int = 0
+    min_length: int = 1
+    suite: Suite | None = None
+    format: Format | tuple[Format, ...] | None = None
+    min_clip: float = 0.0
+    max_clip: float = math.inf
+    min_bits: int = 1
+    max_bits: int = MAX_FIXED_POINT_BITS
+    max_weight: int = MAX_WEIGHT
+    sparse: Fractions | None = None
 
     def __post_init__(self) -> None:
-        allowed = self.params if isinstance(self.params, tuple) else (self.params,)
-        wrong = [type(each).__name__ for each in allowed if not isinstance(each, Params)]
-        if self.params is not None and wrong:
-            raise ParameterError(
-                f"params must be Params, or a tuple of them, not {wrong[0]}", Code.ARGUMENT
-            )
-        if self.mode is not None and not isinstance(self.mode, Mode):
-            raise ParameterError(f"mode must be a Mode or None, not {self.mode!r}", Code.ARGUMENT)
+        for name, kind, several in (
+            ("params", Params, True),
+            ("format", Format, True),
+            ("mode", Mode, False),
+            ("suite", Suite, False),
+        ):
+            _require_kind(name, getattr(self, name), kind, several=several)
         if self.context is not None:
             require_bytes("context", self.context, CONTEXT_BYTES)
         for name in ("allow_pair", "allow_repeats"):
@@ -64,8 +91,29 @@ class Policy:
                 raise ParameterError(f"{name} is True or False, not {value!r}", Code.ARGUMENT)
         require_int("colluders", self.colluders, 0, MAX_COHORT)
         require_int("min_survivors", self.min_survivors, 0, MAX_COHORT)
+        require_int("min_threshold", self.min_threshold, 0, MAX_COHORT)
         require_int("max_cohort", self.max_cohort, 2, MAX_COHORT)
         require_int("max_length", self.max_length, 1, MAX_LENGTH)
+        require_int("min_length", self.min_length, 1, self.max_length)
+        require_int("max_bits", self.max_bits, 1, MAX_FIXED_POINT_BITS)
+        require_int("min_bits", self.min_bits, 1, self.max_bits)
+        require_int("max_weight", self.max_weight, 1, MAX_WEIGHT)
+        for name in ("min_clip", "max_clip"):
+            value = getattr(self, name)
+            if not isinstance(value, int | float) or isinstance(value, bool) or not value >= 0:
+                raise ParameterError(
+                    f"{name} must be a positive number, not {value!r}", Code.ARGUMENT
+                )
+        if self.min_clip > self.max_clip:
+            raise ParameterError(
+                f"min_clip {self.min_clip} is above max_clip {self.max_clip}", Code.ARGUMENT
+            )
+        if self.sparse is not None:
+            if not isinstance(self.sparse, Fractions):
+                raise ParameterError(
+                    f"sparse must be Fractions or None, not {self.sparse!r}", Code.ARGUMENT
+                )
+            self.sparse.check()
 
     def check(self, offered: Round) -> None:
         """Refuses a round that this client will not take part in.
@@ -75,23 +123,25 @@ class Policy:
                 one of those that begin with `policy_`.
         """
         params = offered.params
-        allowed = (self.params,) if isinstance(self.params, Params) else self.params
-        if allowed is not None and params not in allowed:
+        allowed = _as_tuple(self.params)
+        if allowed and params not in allowed:
             raise ParameterError(
                 f"{_REFUSED}: {_difference(params, allowed)}; compare them with the server's",
                 Code.POLICY_PARAMS,
             )
-        if self.context is not None and offered.context != self.context:
-            raise ParameterError(
-                f"{_REFUSED}: context {_short(offered.context)} is not the expected "
-                f"{_short(self.context)}; compare the model and the round number with the server's",
-                Code.POLICY_CONTEXT,
-            )
+        if self.context is not None:
+            require_context(self.context, offered)
         if self.mode is not None and params.mode is not self.mode:
             raise ParameterError(
                 f"{_REFUSED}: the round is in {params.mode} mode, and this client insists on "
                 f"{self.mode} mode",
                 Code.POLICY_MODE,
+            )
+        if self.suite is not None and params.suite is not self.suite:
+            raise ParameterError(
+                f"{_REFUSED}: the round uses {params.suite.name}, and this client insists on "
+                f"{self.suite.name}",
+                Code.POLICY_SUITE,
             )
         if params.colluders < self.colluders:
             raise ParameterError(
@@ -105,21 +155,115 @@ class Policy:
                 "to accept that",
                 Code.POLICY_PAIR,
             )
-        if params.cohort > self.max_cohort:
+        for bound in _BOUNDS:
+            self._check_bound(params, bound)
+        if params.degree and not allowed:
+            self._check_sparse(params)
+        self._check_format(params.format)
+
+    def _check_sparse(self, params: Params) -> None:
+        if self.sparse is None:
             raise ParameterError(
-                f"{_REFUSED}: cohort {params.cohort} is above max_cohort {self.max_cohort}",
-                Code.POLICY_COHORT,
+                f"{_REFUSED}: the graph is sparse, so {params.degree} neighbours of a party may "
+                "unmask it together; say with sparse=Fractions(corrupt, dropout) what it must be "
+                "good for, or give params",
+                Code.POLICY_GRAPH,
             )
-        if params.length > self.max_length:
+        colluders, dropouts = self.sparse.of(params.cohort)
+        offered = params.colluders, params.cohort - params.quorum
+        for name, found, wanted in zip(
+            ("colluders", "dropouts"), offered, (colluders, dropouts), strict=True
+        ):
+            if found < wanted:
+                raise ParameterError(
+                    f"{_REFUSED}: the sparse graph is good for {found} {name} among "
+                    f"{params.cohort}, not for {wanted}; ask for parameters by Params.for_cohort "
+                    f"with corrupt={self.sparse.corrupt} and dropout={self.sparse.dropout}",
+                    Code.POLICY_GRAPH,
+                )
+
+    def _check_format(self, offered: Format) -> None:
+        allowed = _as_tuple(self.format)
+        if allowed and offered not in allowed:
             raise ParameterError(
-                f"{_REFUSED}: length {params.length} is above max_length {self.max_length}",
-                Code.POLICY_LENGTH,
+                f"{_REFUSED}: the format is {offered}, not {' or '.join(map(str, allowed))}",
+                Code.POLICY_FORMAT,
             )
-        if params.quorum < self.min_survivors:
+        for bound in _FORMAT_BOUNDS:
+            if getattr(self, bound.name) == _DEFAULTS[bound.name]:
+                continue
+            if not isinstance(offered, FixedPoint):
+                raise ParameterError(
+                    f"{_REFUSED}: the format is {offered}, and {bound.name} is for FixedPoint only",
+                    Code.POLICY_FORMAT,
+                )
+            self._check_bound(offered, bound)
+
+    def _check_bound(self, offered: Params | FixedPoint, bound: "_Bound") -> None:
+        value, limit = getattr(offered, bound.of), getattr(self, bound.name)
+        if value < limit if bound.is_lower else value > limit:
+            side = "below" if bound.is_lower else "above"
             raise ParameterError(
-                f"{_REFUSED}: quorum {params.quorum} is below min_survivors {self.min_survivors}",
-                Code.POLICY_SURVIVORS,
+                f"{_REFUSED}: {bound.of} {value} is {side} {bound.name} {limit}", bound.code
             )
+
+
+class _Bound(NamedTuple):
+    """One bound of a policy: its name, and the value of parameters or format that it limits."""
+
+    name: str
+    of: str
+    code: Code
+
+    @property
+    def is_lower(self) -> bool:
+        return self.name.startswith("min_")
+
+
+_BOUNDS: Final = (
+    _Bound("max_cohort", "cohort", Code.POLICY_COHORT),
+    _Bound("max_length", "length", Code.POLICY_LENGTH),
+    _Bound("min_length", "length", Code.POLICY_LENGTH),
+    _Bound("min_threshold", "threshold", Code.POLICY_THRESHOLD),
+    _Bound("min_survivors", "quorum", Code.POLICY_SURVIVORS),
+)
+_FORMAT_BOUNDS: Final = (
+    _Bound("min_clip", "clip", Code.POLICY_FORMAT),
+    _Bound("max_clip", "clip", Code.POLICY_FORMAT),
+    _Bound("min_bits", "bits", Code.POLICY_FORMAT),
+    _Bound("max_bits", "bits", Code.POLICY_FORMAT),
+    _Bound("max_weight", "max_weight", Code.POLICY_FORMAT),
+)
+_DEFAULTS: Final = {each.name: each.default for each in fields(Policy)}
+
+
+def require_context(context: bytes, offered: Round) -> None:
+    """Raises ParameterError unless the round has this context."""
+    if offered.context != context:
+        raise ParameterError(
+            f"{_REFUSED}: context {_short(offered.context)} is not the expected "
+            f"{_short(context)}; compare what the round is about (the model, its round number) "
+            "with the server's",
+            Code.POLICY_CONTEXT,
+        )
+
+
+def _require_kind(name: str, value: object, kind: Any, *, several: bool) -> None:
+    """Raises ParameterError unless the value is None, of this kind or, if so, a tuple of it."""
+    each = value if several and isinstance(value, tuple) else (value,)
+    wrong = [one for one in each if not isinstance(one, kind)]
+    if value is not None and (wrong or not each):
+        label = "a number format" if name == "format" else kind.__name__
+        more = ", or a tuple of them" if several else ""
+        found = type(wrong[0]).__name__ if wrong else "an empty tuple"
+        raise ParameterError(f"{name} must be {label}{more}, not {found}", Code.ARGUMENT)
+
+
+def _as_tuple(value: Any) -> tuple[Any, ...]:
+    """Returns what a policy allows as a tuple; an empty one if it allows everything."""
+    if value is None:
+        return ()
+    return value if isinstance(value, tuple) else (value,)
 
 
 def _difference(offered: Params, allowed: tuple[Params, ...]) -> str:

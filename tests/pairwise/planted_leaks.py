@@ -78,11 +78,11 @@ def stored_in_clear(patch: Patch) -> None:
 def key_in_the_ledger(patch: Patch) -> None:
     """Claims contributions by the self mask's key."""
 
-    def claim(self: Client) -> None:
-        if self._ledger is not None:
+    def claim(self: Client, *claim: object) -> None:
+        if self._ledger is not None and self._memory.mask_keys:
             self._ledger.claim(Once.CONTRIBUTION, self._memory.mask_keys[0].expose())
 
-    patch.setattr(Client, "_claim_contribution", claim)
+    patch.setattr(Client, "_claim", claim)
 
 
 def job_that_shows(patch: Patch) -> None:

@@ -9,6 +9,7 @@ from harness import (
     CONTEXT,
     MODES,
     SESSION,
+    WILLING,
     Message,
     Network,
     directory_of,
@@ -40,7 +41,6 @@ from secagg.machine.wire import MessageType
 from secagg.pairwise.transitions import PHASES, ServerState
 
 KEY = bytes(range(200, 232))
-PAIR = Policy(allow_pair=True)
 BOUNDARIES = {Mode.SEMI_HONEST: 6, Mode.MALICIOUS: 7}  # of a client that finishes
 DROPOUTS: dict[str, dict[int, Phase]] = {
     "nobody drops out": {},
@@ -63,27 +63,39 @@ def new_client(
     party: int,
     ledger: Ledger,
     random: Callable[[int], bytes] | None = None,
-    policy: Policy = PAIR,
+    policy: Policy = WILLING,
+    *,
+    expected: bool = True,
 ) -> Client:
-    """Returns a client in either mode, with its ledger and its randomness."""
+    """Returns a client in either mode, with its ledger and its randomness.
+
+    Args:
+        expected: whether its input is for what the round is about.
+    """
     random = random or seeded(("", party))
     if agreed.params.mode is Mode.SEMI_HONEST:
         return Client(agreed, party, policy, random)
     more = {"identity": identity_of(party), "directory": directory_for(agreed.params)}
-    claimed = None if policy.allow_repeats else ledger
-    return Client(agreed, party, policy, random, ledger=claimed, **more)  # type: ignore[arg-type]
+    client = Client(agreed, party, policy, random, ledger=ledger, **more)  # type: ignore[arg-type]
+    if expected:
+        client.expect(agreed.context)
+    return client
 
 
 def resumed_client(
-    stored: bytes, like: Client, ledger: Ledger, random: Callable[[int], bytes]
+    stored: bytes,
+    like: Client,
+    ledger: Ledger,
+    random: Callable[[int], bytes],
+    policy: Policy | None = None,
 ) -> Client:
     """Resumes a stored client, with all that has to be given to it anew."""
     params = like.round.params
     if params.mode is Mode.SEMI_HONEST:
-        return Client.resume(stored, KEY, ledger, random)
-    identity = identity_of(like.index)
+        return Client.resume(stored, KEY, ledger, random, policy=policy)
+    identity, directory = identity_of(like.index), directory_for(params)
     return Client.resume(
-        stored, KEY, ledger, random, identity=identity, directory=directory_for(params)
+        stored, KEY, ledger, random, identity=identity, directory=directory, policy=policy
     )
 
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
-from harness import CONTEXT, SESSION, Network, client_of, input_of, integers, seeded, tight
+from harness import CONTEXT, SESSION, WILLING, Network, client_of, input_of, integers, seeded, tight
 from pairwise.attacks import (
     Liar,
     body,
@@ -24,7 +24,7 @@ from reference.graph import pieces, ring_neighbours, ring_of
 from reference.protocol import hashed
 
 import secagg
-from secagg import Code, Mode, Params, Phase, Policy
+from secagg import Code, Fractions, Mode, Params, Phase, Policy
 from secagg.arithmetic.field import Field
 from secagg.machine.wire import MessageType, PartySet
 from secagg.pairwise import derivation, transcript
@@ -287,8 +287,22 @@ def smaller_degree_than_wanted() -> str:
 def fewer_colluders_than_wanted() -> str:
     """The round is safe from one colluder, the client wants to be from two."""
     params = ten(colluders=1, min_survivors=8)
-    assert _joins(params, Policy(colluders=1), "") == "joined "
-    return _joins(params, Policy(colluders=2), "with one colluder counted on, and not two")
+    assert _joins(params, replace(WILLING, colluders=1), "") == "joined "
+    wanted = replace(WILLING, colluders=2)
+    return _joins(params, wanted, "with one colluder counted on, and not two")
+
+
+@on_sparse
+def sparse_without_consent() -> str:
+    """A ring, of whose members two suffice to unmask a third, to a client that wants a crowd."""
+    ring = integers(50, threshold=2, min_survivors=50, colluders=0, degree=2)
+    for wanted in (
+        Policy(mode=Mode.SEMI_HONEST, min_survivors=40, max_cohort=100),
+        Policy(sparse=Fractions(0.05, 0.0)),
+    ):
+        if gain := _joins(ring, wanted, "a ring of fifty"):
+            return gain
+    return ""
 
 
 def _joins(offered: Params, policy: Policy, gain: str) -> str:

@@ -5,13 +5,14 @@ Each function mounts one and says what the attacker gained; "" is nothing.
 
 import os
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from children import die_with_parent
 from harness import (
     CONTEXT,
     SESSION,
+    WILLING,
     Network,
     directory_of,
     identity_of,
@@ -23,7 +24,6 @@ from pairwise.attacks import Liar, body, shares_of_dealer
 from pairwise.malicious import STRANGER, signed
 from pairwise.restarts import (
     KEY,
-    PAIR,
     FailingLedger,
     RecordingNetwork,
     directory_for,
@@ -65,18 +65,30 @@ def attack(function: Callable[[], str]) -> Callable[[], str]:
     return function
 
 
-def lost_round(policy: Policy = PAIR) -> str:
+def lost_round(policy: Policy = WILLING, contexts: Sequence[bytes] = (CONTEXT, CONTEXT)) -> str:
     """The server plays a round, claims to have lost it, and plays it again without party 3.
 
     Nothing but the context is the same; every client has its ledger and the same input. The
     difference of the sums is the input of party 3.
+
+    Args:
+        contexts: those that the server names; the clients work on `CONTEXT`. If they differ, the
+            clients are not told anything.
     """
+    expected = len(set(contexts)) == 1
     ledgers = [MemoryLedger() for _ in range(4)]
     sums: list[np.ndarray] = []
     for number, drops in enumerate(({}, {3: Phase.MASKED_INPUT})):
-        agreed = FOUR_MALICIOUS.round(CONTEXT, bytes([number]) * 16)
+        agreed = FOUR_MALICIOUS.round(contexts[number], bytes([number]) * 16)
         clients = {
-            party: new_client(agreed, party, ledgers[party], seeded((number, party)), policy)
+            party: new_client(
+                agreed,
+                party,
+                ledgers[party],
+                seeded((number, party)),
+                policy,
+                expected=expected,
+            )
             for party in range(4)
         }
         network = (
@@ -99,6 +111,15 @@ def lost_round(policy: Policy = PAIR) -> str:
 def second_contribution() -> str:
     """The same input a second time, in a round about the same thing."""
     return lost_round()
+
+
+@attack
+def context_of_the_server() -> str:
+    """The same, but for the context: the server names another one for the same model."""
+    try:
+        return lost_round(contexts=(CONTEXT, bytes(32)))
+    except secagg.LocalProtocolError:
+        return ""
 
 
 @attack

@@ -1,11 +1,12 @@
 """The library and the independent big-integer model put the same bytes on the wire."""
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import reference
-from harness import CONTEXT, SESSION, STEPS, seeded
+from harness import CONTEXT, SESSION, STEPS, WILLING, seeded
 from hypothesis import given
 from hypothesis import strategies as st
 from levels import amount
@@ -18,10 +19,10 @@ from secagg import (
     FixedPoint,
     Identity,
     Integers,
+    MemoryLedger,
     Mode,
     Params,
     Phase,
-    Policy,
     Server,
     Suite,
 )
@@ -76,10 +77,11 @@ def compare(
         party: Client(
             agreed,
             party,
-            Policy(allow_pair=True, allow_repeats=True),
+            replace(WILLING, context=CONTEXT),
             seeded(party),
             identity=identities[party] if identities else None,
             directory=directory,
+            ledger=MemoryLedger() if identities else None,
         )
         for party in range(params.cohort)
     }

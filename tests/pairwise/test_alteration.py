@@ -25,6 +25,7 @@ import pytest
 from harness import (
     CONTEXT,
     SESSION,
+    WILLING,
     Message,
     Network,
     directory_of,
@@ -37,7 +38,7 @@ from levels import amount
 from pairwise.attacks import started_network, verdict
 
 import secagg
-from secagg import SERVER, Client, Mode, Params, Phase, Policy
+from secagg import SERVER, Client, Mode, Params, Phase
 from secagg.machine.wire import HEADER_BYTES, MessageType
 from secagg.pairwise.transitions import PHASES
 
@@ -178,7 +179,6 @@ def test_an_altered_offer_costs_only_the_one_who_got_it(case: str) -> None:
     given: dict[str, Any] = {}
     if agreed.params.mode is Mode.MALICIOUS:
         given = {"identity": identity_of(3), "directory": directory_of(5)}
-        given["ledger"] = secagg.MemoryLedger()
     offer = agreed.encode()
     counts: Counter[str] = Counter()
     every = amount("step in offers")
@@ -187,7 +187,9 @@ def test_an_altered_offer_costs_only_the_one_who_got_it(case: str) -> None:
             altered = offer[:place] + bytes([value ^ change]) + offer[place + 1 :]
             try:
                 other = secagg.Round.decode(altered)
-                stray = Client(other, 3, Policy(), seeded("stray"), **given)
+                ledger = {"ledger": secagg.MemoryLedger()} if given else {}
+                stray = Client(other, 3, WILLING, seeded("stray"), **given, **ledger)
+                stray.expect(other.context)
             except (secagg.DecodeError, secagg.ParameterError):
                 counts["refused"] += 1
                 continue

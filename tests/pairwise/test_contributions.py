@@ -5,8 +5,9 @@ What a second contribution would give away is shown as well, where a policy allo
 
 import sys
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import children
@@ -15,6 +16,7 @@ import pytest
 from harness import (
     CONTEXT,
     SESSION,
+    WILLING,
     directory_of,
     identity_of,
     input_of,
@@ -26,7 +28,6 @@ from harness import (
 from pairwise.attacks import Liar
 from pairwise.restarts import (
     KEY,
-    PAIR,
     FailingLedger,
     RecordingNetwork,
     directory_for,
@@ -55,9 +56,12 @@ from secagg import (
     SqliteLedger,
     StateError,
 )
+from secagg.machine.claims import claim_contribution
 from secagg.pairwise.transitions import ClientState
 
-REPEATS = Policy(allow_repeats=True)
+REPEATS = replace(WILLING, allow_repeats=True)
+PARTICIPATION = (Once.PARTICIPATION, identity_of(0).verify_key + SESSION)
+CONTRIBUTION = (Once.CONTRIBUTION, identity_of(0).verify_key + CONTEXT)
 OTHER_CONTEXT, OTHER_SESSION = bytes(32), bytes(16)
 
 
@@ -79,11 +83,13 @@ def ready(
     party: int = 0,
     context: bytes = CONTEXT,
     session: bytes = SESSION,
-    policy: Policy = PAIR,
+    policy: Policy = WILLING,
+    expected: bool = True,
 ) -> Client:
     """A party in malicious mode that was asked for its input."""
     liar = Liar(FOUR_MALICIOUS, context=context, session=session, label=session)
-    client = new_client(liar.round, party, ledger, seeded((session, party, id(ledger))), policy)
+    random = seeded((session, party, id(ledger)))
+    client = new_client(liar.round, party, ledger, random, policy, expected=expected)
     client.start()
     liar.clients[party] = client
     liar.entries[party] = client._memory.keys
@@ -117,18 +123,20 @@ def joins(**more: object) -> Client:
     return Client(agreed, 0, identity=identity_of(0), directory=directory_of(4), **more)  # type: ignore[arg-type]
 
 
-def test_malicious_mode_needs_a_ledger() -> None:
-    """Or the word that repeats are meant; then a ledger may be given and is not asked."""
-    with refused(ParameterError, Code.NO_LEDGER):
-        joins()
-    joins(ledger=MemoryLedger())
-    joins(policy=REPEATS)
+@pytest.mark.parametrize("policy", [WILLING, REPEATS])
+def test_malicious_mode_needs_a_ledger(policy: Policy) -> None:
+    """Also where repeats are allowed; it is not asked before keys leave."""
+    for nothing in (None, object()):
+        with refused(ParameterError, Code.NO_LEDGER):
+            joins(policy=policy, ledger=nothing)
     asked = Asked()
-    joins(policy=REPEATS, ledger=asked)
+    client = joins(policy=policy, ledger=asked)
     assert asked.claims == []
+    client.start()
+    assert asked.claims == [PARTICIPATION]
 
 
-@pytest.mark.parametrize("policy", [Policy(), REPEATS])
+@pytest.mark.parametrize("policy", [WILLING, REPEATS])
 def test_semi_honest_mode_has_no_ledger(policy: Policy) -> None:
     """No identity contributes: a ledger that would never be asked is refused."""
     agreed = integers(4).round(CONTEXT, SESSION)
@@ -141,12 +149,122 @@ def test_semi_honest_mode_has_no_ledger(policy: Policy) -> None:
 
 
 def test_it_claims_once_and_by_identity_and_context() -> None:
-    """Verify key and context, 64 bytes, and nothing of the session."""
+    """Verify key and session when it starts; verify key and context when it submits."""
     asked = Asked()
     client = ready(asked)
-    assert asked.claims == [], "a client that has not submitted has claimed nothing"
+    assert asked.claims == [PARTICIPATION], "a client that has not submitted claims no context"
     assert submits(client)
-    assert asked.claims == [(Once.CONTRIBUTION, identity_of(0).verify_key + CONTEXT)]
+    assert asked.claims == [PARTICIPATION, CONTRIBUTION]
+
+
+def starts(client: Client) -> bool:
+    """Whether its keys leave; if not, the client is finished and wiped."""
+    try:
+        client.start()
+    except Aborted as error:
+        code = error.code
+    else:
+        return True
+    assert code is Code.REPEATED_PARTICIPATION
+    assert client.state is ClientState.ABORTED
+    assert secrets_of(client) == []
+    assert client.resend() == []
+    return False
+
+
+@pytest.mark.parametrize("policy", [WILLING, REPEATS])
+@pytest.mark.parametrize("first", ["started", "suspended", "finished", "wiped"])
+def test_an_identity_takes_part_in_a_session_once(policy: Policy, first: str) -> None:
+    """Whatever the policy says about repeats, and whatever became of its first client.
+
+    Two live clients of one identity in a session let a server unmask what each alone protects.
+    """
+    ledger = MemoryLedger()
+    client = ready(ledger, policy=policy) if first == "finished" else joins(ledger=ledger)
+    if first == "finished":
+        assert submits(client)
+    elif first == "suspended":
+        client = resumed_client(client.suspend(KEY), client, ledger, seeded("again"))
+        assert starts(client)
+    else:
+        assert starts(client)
+        if first == "wiped":
+            client.wipe()
+    assert not starts(joins(policy=policy, ledger=ledger))
+    with refused(LocalProtocolError, Code.OUT_OF_ORDER):
+        client.start()
+    assert starts(new_client(FOUR_MALICIOUS.round(CONTEXT, OTHER_SESSION), 0, ledger))
+    assert starts(new_client(FOUR_MALICIOUS.round(CONTEXT, SESSION), 1, ledger))
+
+
+@pytest.mark.parametrize(
+    "error", [StateError("the disk is full"), OSError(28, "full"), KeyboardInterrupt()]
+)
+def test_a_ledger_that_fails_keeps_the_keys_here(error: BaseException) -> None:
+    """Nothing has left, nothing has changed, a retry works."""
+    client = joins(ledger=FailingLedger(Once.PARTICIPATION, error))  # type: ignore[arg-type]
+    before = state_of(client)
+    for _ in range(2):
+        with pytest.raises(type(error)):
+            client.start()
+        assert state_of(client) == before
+        assert client.resend() == []
+    client._ledger = MemoryLedger()
+    assert starts(client)
+
+
+# ---- what the input is for ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("policy", [Policy(), Policy(allow_repeats=True)])
+@pytest.mark.parametrize("stored", [False, True])
+def test_no_input_leaves_on_the_word_of_the_server(policy: Policy, stored: bool) -> None:
+    """A client in malicious mode says itself what its input is for, or keeps it."""
+    ledger = Asked()
+    client = ready(ledger, policy=policy, expected=False)
+    if stored:
+        client = resumed_client(client.suspend(KEY), client, ledger, seeded("again"))
+    before, asked_for = state_of(client), client.resend()
+    claims = list(ledger.claims)
+    with refused(LocalProtocolError, Code.NO_CONTEXT, match="expect"):
+        client.submit(input_of(0))
+    assert (state_of(client), client.resend(), ledger.claims) == (before, asked_for, claims)
+    client.expect(CONTEXT)
+    client.expect(CONTEXT)
+    if stored:
+        client = resumed_client(client.suspend(KEY), client, ledger, seeded("once more"))
+    assert submits(client)
+    client.expect(CONTEXT)
+
+
+def test_a_policy_is_the_word_of_the_client() -> None:
+    """When it is made, or when it is resumed."""
+    assert submits(ready(MemoryLedger(), policy=Policy(context=CONTEXT), expected=False))
+    ledger = MemoryLedger()
+    client = ready(ledger, policy=Policy(), expected=False)
+    stored = client.suspend(KEY)
+    with refused(ParameterError, Code.POLICY_CONTEXT):
+        resumed_client(stored, client, ledger, seeded("again"), Policy(context=OTHER_CONTEXT))
+    again = resumed_client(stored, client, ledger, seeded("again"), Policy(context=CONTEXT))
+    assert submits(again)
+
+
+@pytest.mark.parametrize("submitted", [False, True])
+def test_another_context_ends_the_round(submitted: bool) -> None:
+    """As soon as the client knows better what it works on."""
+    client = ready(MemoryLedger(), expected=submitted)
+    if submitted:
+        assert submits(client)
+    for wrong in (b"short", "text", None):
+        with refused(ParameterError, Code.ARGUMENT):
+            client.expect(wrong)  # type: ignore[arg-type]
+    with refused(Aborted, Code.POLICY_CONTEXT):
+        client.expect(OTHER_CONTEXT)
+    assert client.state is ClientState.ABORTED
+    assert secrets_of(client) == []
+    assert client.resend() == []
+    with refused(LocalProtocolError, Code.OUT_OF_ORDER):
+        client.expect(CONTEXT)
 
 
 def test_a_second_contribution_is_aborted() -> None:
@@ -154,16 +272,16 @@ def test_a_second_contribution_is_aborted() -> None:
     ledger = MemoryLedger()
     assert submits(ready(ledger))
     assert not submits(ready(ledger, session=OTHER_SESSION))
-    assert not submits(ready(ledger)), "the same session is no exception"
+    assert not submits(ready(ledger, session=bytes([2]) * 16))
 
 
 def test_another_context_or_identity_is_free() -> None:
     """Parties that share a ledger do not stand in each other's way, nor do rounds of a training."""
     ledger = MemoryLedger()
-    for party in range(4):
-        for context in (CONTEXT, OTHER_CONTEXT):
-            assert submits(ready(ledger, party, context))
-            assert not submits(ready(ledger, party, context, OTHER_SESSION))
+    for number, context in enumerate((CONTEXT, OTHER_CONTEXT)):
+        for party in range(4):
+            assert submits(ready(ledger, party, context, bytes([number]) * 16))
+            assert not submits(ready(ledger, party, context, bytes([2 + number]) * 16))
 
 
 def test_other_parameters_are_no_excuse() -> None:
@@ -193,9 +311,28 @@ def test_repeats_that_are_allowed_stay_allowed_when_stored() -> None:
     """And a client that counts goes on counting: neither becomes the other by being stored."""
     ledger = Asked()
     assert submits(ready(ledger))
-    client = ready(ledger, policy=REPEATS)
-    assert submits(resumed_client(client.suspend(KEY), client, ledger, seeded("again")))
-    assert [what for what, _ in ledger.claims] == [Once.CONTRIBUTION, Once.RESUMPTION]
+    sessions = iter(range(100))
+
+    def again(before: Policy, after: Policy | None) -> bool:
+        client = ready(ledger, session=bytes([next(sessions)]) * 16, policy=before)
+        stored = client.suspend(KEY)
+        return submits(resumed_client(stored, client, ledger, seeded("again"), after))
+
+    assert again(REPEATS, None)
+    assert again(REPEATS, REPEATS)
+    assert not again(REPEATS, WILLING), "a policy may take back what was allowed"
+    assert not again(WILLING, REPEATS), "and does not allow what was not"
+    assert not again(WILLING, None)
+
+
+def test_a_policy_is_checked_again_when_a_client_is_resumed() -> None:
+    """A refusal does not use up what was stored."""
+    ledger = MemoryLedger()
+    client = ready(ledger)
+    stored = client.suspend(KEY)
+    with refused(ParameterError, Code.POLICY_COHORT):
+        resumed_client(stored, client, ledger, seeded("again"), Policy(max_cohort=3))
+    assert submits(resumed_client(stored, client, ledger, seeded("again"), Policy(max_cohort=4)))
 
 
 def test_another_process_knows(tmp_path: Path) -> None:
@@ -215,7 +352,7 @@ def test_another_process_knows(tmp_path: Path) -> None:
 
     assert elsewhere(1) == "True"
     assert elsewhere(2) == "False"
-    assert not submits(ready(SqliteLedger(path)))
+    assert not submits(ready(SqliteLedger(path), session=bytes([3]) * 16))
 
 
 @pytest.mark.parametrize("kind", ["memory", "sqlite"])
@@ -253,7 +390,7 @@ def test_an_input_that_is_refused_claims_nothing(values: object, weight: int) ->
     before = state_of(client)
     with pytest.raises(RangeError):
         client.submit(values, weight)  # type: ignore[arg-type]
-    assert asked.claims == []
+    assert asked.claims == [PARTICIPATION]
     assert state_of(client) == before
     assert submits(client)
 
@@ -261,22 +398,22 @@ def test_an_input_that_is_refused_claims_nothing(values: object, weight: int) ->
 def test_a_client_that_never_submitted_has_claimed_nothing() -> None:
     """However it ended: given up, suspended, aborted, or called out of turn."""
     asked = Asked()
-    ready(asked).wipe()
-    ready(asked).suspend(KEY)
+    ready(asked, session=bytes([1]) * 16).wipe()
+    ready(asked, session=bytes([2]) * 16).suspend(KEY)
     early = joins(ledger=asked)
     with pytest.raises(LocalProtocolError):
         early.submit(input_of(0))
     early.start()
     with pytest.raises(LocalProtocolError):
         early.submit(input_of(0))
-    aborted = Liar(FOUR_MALICIOUS)
+    aborted = Liar(FOUR_MALICIOUS, session=bytes([3]) * 16)
     aborted.clients[0] = new_client(aborted.round, 0, asked)
     aborted.clients[0].start()
     aborted.share()
     with pytest.raises(Aborted):
         aborted.clients[0].receive(aborted.delivery(0, [0]))
-    assert asked.claims == []
-    assert submits(ready(asked))
+    assert {what for what, _ in asked.claims} == {Once.PARTICIPATION}
+    assert submits(ready(asked, session=bytes([4]) * 16))
 
 
 class Failing(Exception):
@@ -318,8 +455,17 @@ def test_only_a_yes_is_a_yes(answer: object) -> None:
 
     class Odd:
         def claim(self, what: Once, key: bytes) -> bool:
+            if what is Once.PARTICIPATION and self.starts:
+                return True
             return given  # type: ignore[return-value]
 
+        starts = False
+
+    client = joins(ledger=Odd())
+    with refused(StateError, Code.NO_LEDGER):
+        client.start()
+    assert client.resend() == []
+    Odd.starts = True
     client = ready(Odd())
     with refused(StateError, Code.NO_LEDGER):
         client.submit(input_of(0))
@@ -358,12 +504,12 @@ def test_whoever_is_left_out(dropped: int) -> None:
             RecordingNetwork(Server(agreed, directory_for(FOUR_MALICIOUS)), clients).start().run()
         )
 
-    assert play(SESSION, range(4), PAIR).exact()
+    assert play(SESSION, range(4), WILLING).exact()
     others = [party for party in range(4) if party != dropped]
-    again = play(OTHER_SESSION, others, PAIR)
+    again = play(OTHER_SESSION, others, WILLING)
     assert again.result is None
     assert set(again.aborts) == set(others)
-    assert play(OTHER_SESSION, others, REPEATS).exact(), "there is nothing else to stop it"
+    assert play(bytes([2]) * 16, others, REPEATS).exact(), "there is nothing else to stop it"
 
 
 # ---- planted bugs -------------------------------------------------------------------------
@@ -372,12 +518,12 @@ def test_whoever_is_left_out(dropped: int) -> None:
 @pytest.mark.parametrize("bug", ["early claim", "late wipe"])
 def test_the_order_within_submit_matters(bug: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Claimed before the input is read, or wiped before it is claimed: the tests above go red."""
-    true: Callable[[Client], None] = Client._claim_contribution
+    true = Client._claim
     if bug == "early claim":
         whole = Client.submit
 
         def submit(self: Client, *values: object) -> bytes:
-            true(self)
+            true(self, claim_contribution, self.round.context)
             return whole(self, *values)  # type: ignore[arg-type]
 
         monkeypatch.setattr(Client, "submit", submit)
@@ -385,12 +531,12 @@ def test_the_order_within_submit_matters(bug: str, monkeypatch: pytest.MonkeyPat
             test_an_input_that_is_refused_claims_nothing(np.zeros(3, np.int64), 1)
         return
 
-    def claim(self: Client) -> None:
+    def claim(self: Client, *claim: object) -> None:
         for key in self._memory.mask_keys:
             key.wipe()
-        true(self)
+        true(self, *claim)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(Client, "_claim_contribution", claim)
+    monkeypatch.setattr(Client, "_claim", claim)
     with pytest.raises(AssertionError):
         test_a_ledger_that_fails_keeps_the_input_here(StateError("full"))
 

@@ -259,10 +259,11 @@ def _stray(agreed: secagg.Round, directory: Directory, party: int = 3) -> Client
     return Client(
         agreed,
         party,
-        Policy(allow_repeats=True),
+        Policy(context=agreed.context),
         seeded(("", party)),
         identity=identity_of(party),
         directory=directory,
+        ledger=MemoryLedger(),
     )
 
 
@@ -353,11 +354,11 @@ def test_who_may_join() -> None:
         Server(plain, directory)
     with refused(secagg.ParameterError, Code.WRONG_IDENTITY):
         Client(agreed, 1, identity=identity, directory=directory)
-    with refused(secagg.ParameterError, Code.NO_LEDGER):
-        Client(agreed, 0, identity=identity, directory=directory)
+    for policy in (Policy(), Policy(allow_repeats=True)):
+        with refused(secagg.ParameterError, Code.NO_LEDGER):
+            Client(agreed, 0, policy, identity=identity, directory=directory)
     with refused(secagg.ParameterError, Code.DOWNGRADE):
         Client(plain, 0, ledger=MemoryLedger())
-    Client(agreed, 0, Policy(allow_repeats=True), identity=identity, directory=directory)
     Client(agreed, 0, identity=identity, directory=directory, ledger=MemoryLedger())
 
 

@@ -21,7 +21,9 @@ from pairwise.malicious import MALICIOUS_ATTACKS
 from secagg.arithmetic.field import Field
 from secagg.codes import Code
 from secagg.errors import SecAggError
+from secagg.identity import identity
 from secagg.machine import tables
+from secagg.machine.claims import claim_participation
 from secagg.machine.wire import MessageType, PartySet, Reader, open_message, u32
 from secagg.pairwise import authentication, derivation, recovery, transcript, transitions
 from secagg.pairwise.client_steps import ClientSteps
@@ -30,10 +32,10 @@ from secagg.pairwise.messages import PublicKeys
 from secagg.pairwise.server import Server
 from secagg.pairwise.server_steps import ServerSteps
 from secagg.pairwise.transitions import PHASES, ClientState, ServerState
-from secagg.params import complete
+from secagg.params import complete, policy
 from secagg.params.mode import Mode
 from secagg.params.params import Params
-from secagg.params.policy import Policy
+from secagg.params.policy import Policy, require_context
 from secagg.primitives import agreement
 from secagg.primitives.labels import Label, hash_parts, kdf
 from secagg.sharing import shamir
@@ -117,6 +119,17 @@ def both(*removals: Callable[[Patch], None]) -> Callable[[Patch], None]:
 def guard(function: object, *codes: Code) -> Callable[[Patch], None]:
     """`disarm`, to be done later."""
     return lambda patch: disarm(patch, function, *codes)
+
+
+def unbounded(*names: str) -> Callable[[Patch], None]:
+    """A policy without these bounds."""
+    left = tuple(bound for bound in policy._BOUNDS if bound.name not in names)
+    return lambda patch: patch.setattr(policy, "_BOUNDS", left)
+
+
+def no_purposes(patch: Patch) -> None:
+    """An identity signs whatever it is given, for any purpose."""
+    patch.setattr(identity, "signed_bytes", lambda purpose, message: message)
 
 
 def no_key_check(*, canonical: bool, low_order: bool) -> Callable[[Patch], None]:
@@ -327,7 +340,7 @@ DEFENCES = [
     Defence("opened ciphertexts", guard(ClientSteps._on_delivery, Code.SHARES), "junk_ciphertexts",
             "0 confirmed peers"),
     Defence("quorum of U3", no_quorum_in(S), "small_u3", "recovered the input"),
-    Defence("policy's quorum", guard(Policy.check, Code.POLICY_SURVIVORS),
+    Defence("policy's quorum", unbounded("min_survivors"),
             "quorum_below_own_policy", "minimum"),
     Defence("self in U1", no_membership_in(R), "self_missing_from_u1", "crash"),
     Defence("self in U2", no_membership_in(D), "self_missing_from_u2", "nobody masks"),
@@ -371,7 +384,11 @@ DEFENCES = [
             "message_with_more_bytes", "a byte too many"),
     Defence("consent to a pair", guard(Policy.check, Code.POLICY_PAIR),
             "pair_without_consent", "cohort of two"),
-    Defence("policy's context", guard(Policy.check, Code.POLICY_CONTEXT),
+    Defence("claim of a participation", guard(claim_participation, Code.REPEATED_PARTICIPATION),
+            "one_identity_twice", "one honest input less"),
+    Defence("signing for one purpose", no_purposes, "split_survivors_by_login",
+            "recovered the sum of two"),
+    Defence("policy's context", guard(require_context, Code.POLICY_CONTEXT),
             "other_context_than_wanted", "something else"),
     Defence("policy's parameters", guard(Policy.check, Code.POLICY_PARAMS),
             "other_parameters_than_wanted", "other parameters"),

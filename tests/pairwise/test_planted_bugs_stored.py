@@ -6,68 +6,71 @@ With a defence its attack of `stored.py` gains nothing; without it, it reports w
 
 import os
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from pairwise.stored import STORED_ATTACKS
 from pairwise.test_planted_bugs import Defence, disarm, guard
 
-from secagg import Client, Code, MemoryLedger, Once, Server, SqliteLedger
+from secagg import Client, Code, Ledger, MemoryLedger, Once, Server, SqliteLedger
 from secagg.errors import SecAggError
-from secagg.machine import ownership
-from secagg.machine.claims import claim_resumption, claim_survivor_set
+from secagg.forks import this_process
+from secagg.machine.claims import (
+    claim_contribution,
+    claim_resumption,
+    claim_survivor_set,
+)
 from secagg.machine.ownership import Owned
 from secagg.machine.sealing import Sealer
 from secagg.machine.wire import Reader
+from secagg.pairwise import client as client_module
+from secagg.pairwise.memory import ClientMemory
 
 Patch = pytest.MonkeyPatch
 
 
 def no_contribution_claim(patch: Patch) -> None:
     """A client contributes as often as it is asked to."""
-    patch.setattr(Client, "_claim_contribution", lambda self: None)
+    patch.setattr(client_module, "claim_contribution", lambda *claim: None)
 
 
 def contribution_answer_ignored(patch: Patch) -> None:
     """A client asks its ledger, and goes on whatever it says."""
 
-    def claim(self: Client) -> None:
-        if self._ledger is not None:
-            self._ledger.claim(Once.CONTRIBUTION, _contribution(self))
+    def claim(ledger: Ledger, verify_key: bytes, context: bytes) -> None:
+        ledger.claim(Once.CONTRIBUTION, verify_key + context)
 
-    patch.setattr(Client, "_claim_contribution", claim)
+    patch.setattr(client_module, "claim_contribution", claim)
 
 
 def contribution_failure_ignored(patch: Patch) -> None:
     """A ledger that fails is no reason to stop."""
-    true = Client._claim_contribution
 
-    def claim(self: Client) -> None:
-        try:
-            true(self)
-        except SecAggError:
-            return
+    def claim(ledger: Ledger, verify_key: bytes, context: bytes) -> None:
+        with suppress(SecAggError):
+            claim_contribution(ledger, verify_key, context)
 
-    patch.setattr(Client, "_claim_contribution", claim)
+    patch.setattr(client_module, "claim_contribution", claim)
 
 
 def claimed_after_leaving(patch: Patch) -> None:
     """The contribution is claimed when the message is made, and may be on its way."""
     true = Client.submit
-    patch.setattr(Client, "_claim_contribution", lambda self: None)
+    no_contribution_claim(patch)
 
     def submit(self: Client, *values: object) -> bytes:
         message = true(self, *values)  # type: ignore[arg-type]
         if self._ledger is not None:
-            self._ledger.claim(Once.CONTRIBUTION, _contribution(self))
+            self._ledger.claim(Once.CONTRIBUTION, bytes([self.index]) + self.round.context)
         return message
 
     patch.setattr(Client, "submit", submit)
 
 
-def _contribution(client: Client) -> bytes:
-    """The party and the context, however the library writes them."""
-    return f"{client.index}".encode() + client.round.context
+def nothing_expected(patch: Patch) -> None:
+    """A client in malicious mode takes the server's word for what its input is for."""
+    patch.setattr(ClientMemory, "context_expected", property(lambda self: True, _ignore))
 
 
 def forgetful(kind: type, what: Once) -> Callable[[Patch], None]:
@@ -105,12 +108,10 @@ def unsealed(patch: Patch) -> None:
 
 def no_fork_guard(patch: Patch) -> None:
     """An object belongs to whatever process asks."""
-    patch.setattr(
-        Owned, "_owner", property(lambda self: ownership._process(), _ignore), raising=False
-    )
+    patch.setattr(Owned, "_owner", property(lambda self: this_process(), _ignore), raising=False)
 
 
-def _ignore(self: Owned, value: int) -> None:
+def _ignore(self: object, value: object) -> None:
     """Sets nothing."""
 
 
@@ -128,6 +129,7 @@ DEFENCES = [
             "resent though its claim failed"),
     Defence("failing ledger stops a client", contribution_failure_ignored,
             "unclaimed_contribution", "left though its claim failed"),
+    Defence("client's own word", nothing_expected, "context_of_the_server", "recovered the input"),
     Defence("claim of a resumption", guard(claim_resumption, Code.REPEATED_RESUMPTION),
             "resumed_twice", "recovered the input"),
     Defence("memory of resumptions", forgetful(MemoryLedger, Once.RESUMPTION), "resumed_twice",

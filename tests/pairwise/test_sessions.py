@@ -46,7 +46,7 @@ from secagg import (
     Status,
     Work,
 )
-from secagg.machine import ownership
+from secagg.forks import this_process
 from secagg.machine.ownership import Owned
 from secagg.pairwise.transitions import ClientState, ServerState
 
@@ -78,6 +78,7 @@ def client_calls(stepped: SteppedRound) -> dict[str, Callable[[Client], object]]
     """Every public method of a client."""
     return {
         "start": lambda client: client.start(),
+        "expect": lambda client: client.expect(CONTEXT),
         "receive": lambda client: client.receive(stepped.outbox[0]),
         "submit": lambda client: client.submit(input_of(0)),
         "resend": lambda client: client.resend(),
@@ -144,8 +145,8 @@ def test_a_forked_child_may_not_use_a_client_or_a_server(mode: Mode) -> None:
     assert (state_of(client), state_of(stepped.server)) == before
     reason = "was used in a forked child: use it only in the process that made it"
     refused = [line for line in said if reason in line]
-    assert len(refused) == 13
-    assert sum("a Client was" in line for line in refused) == 6
+    assert len(refused) == 14
+    assert sum("a Client was" in line for line in refused) == 7
     assert [line for line in said if line not in refused] == ["unchanged", "unchanged"]
     stepped.to_server({1: message})
     stepped.finish(stepped.answers([0, 2, 3]))
@@ -166,7 +167,7 @@ def test_a_child_may_have_its_own(mode: Mode) -> None:
 
 
 def test_a_stored_client_lives_in_the_child_or_in_the_parent(memory_path: Path) -> None:
-    """A file decides, whoever comes first. (A ledger in memory is forked with its process.)"""
+    """A file decides, whoever comes first."""
     for first in ("child", "parent"):
         ledger = SqliteLedger(memory_path / first)
         client = Liar(integers(4, threshold=3)).clients[0]
@@ -182,6 +183,22 @@ def test_a_stored_client_lives_in_the_child_or_in_the_parent(memory_path: Path) 
         else:
             live()
             assert in_fork(live) == Code.REPEATED_RESUMPTION.encode()
+
+
+def test_a_ledger_in_memory_is_of_no_use_to_a_forked_child() -> None:
+    """Its copy does not see what the parent claims: else both could resume one stored client."""
+    ledger = MemoryLedger()
+    client = Liar(integers(4, threshold=3)).clients[0]
+    stored = client.suspend(KEY)
+
+    def live() -> bytes:
+        return repr(Client.resume(stored, KEY, ledger)).encode()
+
+    assert in_fork(live) == Code.FORKED.encode()
+    assert live() == b"<secagg.Client 0 of 4: awaiting roster>"
+    for way in (copy.copy, copy.deepcopy, pickle.dumps):
+        with pytest.raises(TypeError, match="neither copied nor pickled"):
+            way(ledger)
 
 
 def test_a_lock_that_was_held_does_not_hang_the_child() -> None:
@@ -220,7 +237,10 @@ def test_neither_is_copied_nor_pickled(mode: Mode, way: Callable[[object], objec
 
 
 class Waiting:
-    """A ledger within which callers wait for each other, or until they have waited long enough."""
+    """A ledger within which callers wait for each other, or until they have waited long enough.
+
+    They do not wait when a client starts.
+    """
 
     def __init__(self, parties: int, patience: float = 30.0) -> None:
         self.gate = threading.Barrier(parties, timeout=patience)
@@ -231,6 +251,8 @@ class Waiting:
 
     def claim(self, what: Once, key: bytes) -> bool:
         """See `Ledger`."""
+        if what is Once.PARTICIPATION:
+            return True
         with self._counting:
             self._now += 1
             self.most = max(self.most, self._now)
@@ -424,7 +446,7 @@ def test_a_fork_is_seen_without_the_guard(monkeypatch: pytest.MonkeyPatch) -> No
     """The child's message would be in clear as the difference to the parent's."""
     stepped = SteppedRound(integers(4, threshold=3))
     client = stepped.clients[0]
-    free = property(lambda self: ownership._process(), lambda self, value: None)
+    free = property(lambda self: this_process(), lambda self, value: None)
     monkeypatch.setattr(Owned, "_owner", free, raising=False)
     assert in_fork(client.start) == client.start(), "the same keys in both"
     assert client.round.session == SESSION

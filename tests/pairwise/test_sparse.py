@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 import numpy as np
 import pytest
-from harness import CONTEXT, SESSION, STEPS, secrets_of, seeded, tight
+from harness import CONTEXT, SESSION, STEPS, WILLING, secrets_of, seeded, tight
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from levels import amount
@@ -27,7 +27,6 @@ from secagg import (
     ParameterError,
     Params,
     Phase,
-    Policy,
     Send,
     Server,
     Suite,
@@ -126,7 +125,7 @@ def test_a_weighted_mean(suite: Suite) -> None:
     rng = np.random.default_rng(5)
     values, weights = rng.uniform(-2, 2, (40, 30)), rng.integers(1, 10, 40)
     agreed = params.round(CONTEXT, SESSION)
-    clients = {one: Client(agreed, one, Policy(), seeded(one)) for one in range(40)}
+    clients = {one: Client(agreed, one, WILLING, seeded(one)) for one in range(40)}
     inputs = {one: (lambda one=one: (values[one], int(weights[one]))) for one in range(40)}
     drops = {3: A, 11: S, 20: M, 30: U}
     run = Cohort(Server(agreed), clients, inputs, drops).play()

@@ -19,6 +19,11 @@ def no_end(patch: Patch) -> None:
     patch.setattr(Reader, "end", lambda self: None)
 
 
+def no_consent(patch: Patch) -> None:
+    """A policy takes part on any sparse graph that `Params` allows."""
+    patch.setattr(Policy, "_check_sparse", lambda self, params: None)
+
+
 def h1_alone(patch: Patch) -> None:
     """A client says which h1 it was told, and nothing of the entries."""
     patch.setattr(transcript, "roster_digest", lambda h1, near, cohort: h1)
@@ -48,6 +53,7 @@ DEFENCES = [
             "smaller_degree_than_wanted", "instead of six"),
     Defence("policy's colluders", guard(Policy.check, Code.POLICY_COLLUDERS),
             "fewer_colluders_than_wanted", "one colluder"),
+    Defence("consent to a sparse graph", no_consent, "sparse_without_consent", "a ring of fifty"),
     Defence("no malicious mode", guard(sparse.checked_counts, Code.UNSAFE_MODE),
             "malicious_mode", "a malicious round"),
     Defence("degree above losses", guard(sparse.checked_counts, Code.UNSAFE_GRAPH),

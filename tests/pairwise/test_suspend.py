@@ -19,6 +19,7 @@ from harness import (
     CONTEXT,
     MODES,
     SESSION,
+    WILLING,
     SteppedRound,
     directory_of,
     identity_of,
@@ -31,7 +32,6 @@ from pairwise.attacks import Liar
 from pairwise.restarts import (
     BOUNDARIES,
     KEY,
-    PAIR,
     Drops,
     FailingLedger,
     RestartingClient,
@@ -154,7 +154,7 @@ def test_clients_that_die_are_at_worst_the_end_of_the_round(mode: Mode) -> None:
 
 
 def staged(
-    mode: Mode, boundary: int, policy: Policy = PAIR, min_survivors: int = 0
+    mode: Mode, boundary: int, policy: Policy = WILLING, min_survivors: int = 0
 ) -> tuple[Liar, Client]:
     """Party 0 at a boundary, and the server that led it there."""
     liar = Liar(four(mode, min_survivors=min_survivors), policy)
@@ -461,7 +461,7 @@ def test_stored_bytes_show_nothing(mode: Mode, boundary: int) -> None:
     hidden += [client._memory.keys.encode(), *client._memory.accepted.values()]
     hidden += [event.payload for event in client.resend() if isinstance(event, Send)]
     stored = client.suspend(KEY)
-    assert stored.startswith(b"secagg client\x03")
+    assert stored.startswith(b"secagg client\x04")
     assert not any(piece[i : i + 12] in stored for piece in hidden for i in range(len(piece) - 11))
     assert KEY not in stored
     twin = staged(mode, boundary)[1].suspend(KEY)
@@ -511,7 +511,7 @@ def test_the_layout_of_stored_state_has_a_number(monkeypatch: pytest.MonkeyPatch
     assert [list(ServerState).index(ServerState.UNMASK), len(ServerState)] == [5, 9]
     digests = [hashlib.sha256(body).hexdigest()[:16] for body in bodies]
     versions = layouts._CLIENT.layout, layouts._SERVER.layout
-    assert (*versions, *digests) == (3, 3, "7cae47e47baf2bc0", "4903f66844c2808c")
+    assert (*versions, *digests) == (4, 3, "b9a00550e0d8a2ec", "4903f66844c2808c")
 
 
 @either_mode

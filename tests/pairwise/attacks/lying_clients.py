@@ -6,7 +6,7 @@ import numpy as np
 from harness import CONTEXT, SESSION, Message, Network, client_of, expected_sum, seeded, server_of
 from pairwise.attacks.lying_server import body
 
-from secagg import SERVER, Params, Phase, Policy
+from secagg import SERVER, Params, Phase
 from secagg.machine.wire import MessageType
 from secagg.pairwise.messages import MaskedInput, Unmask
 from secagg.pairwise.transitions import PHASES
@@ -31,9 +31,8 @@ def started_network(
 ) -> Network:
     """Returns a started network of honest parties."""
     agreed = params.round(CONTEXT, SESSION)
-    policy = Policy(allow_pair=True)
     clients = {
-        party: client_of(agreed, party, policy, seeded((label, party)))
+        party: client_of(agreed, party, random=seeded((label, party)))
         for party in range(params.cohort)
     }
     return Network(server_of(agreed), clients, drops or {}).start()

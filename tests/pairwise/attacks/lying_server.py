@@ -7,10 +7,12 @@ import numpy as np
 from harness import (
     CONTEXT,
     SESSION,
+    WILLING,
     client_of,
     clone,
     identity_of,
     input_of,
+    locals_kept,
     pinned,
     secrets_of,
     seeded,
@@ -18,8 +20,9 @@ from harness import (
 )
 
 import secagg
-from secagg import Client, Mode, Params, Policy
+from secagg import Client, Ledger, Mode, Params, Policy
 from secagg.arithmetic.field import Field
+from secagg.identity.identity import sign_digest
 from secagg.machine.wire import Reader
 from secagg.pairwise import derivation, transcript
 from secagg.pairwise.messages import (
@@ -62,7 +65,7 @@ def signed_entry(params: Params, h0: bytes, party: int, entry: PublicKeys) -> Pu
     """Returns the entry as its party, a liar, advertises it."""
     if params.mode is Mode.SEMI_HONEST:
         return entry
-    signature = identity_of(party).sign(transcript.entry_digest(h0, party, entry))
+    signature = sign_digest(identity_of(party), transcript.entry_digest(h0, party, entry))
     return dataclasses.replace(entry, signature=signature)
 
 
@@ -71,7 +74,7 @@ def with_proof(params: Params, h2: bytes, party: int, packed: bytes) -> MaskedIn
     if params.mode is Mode.SEMI_HONEST:
         return MaskedInput(h2, packed, transcript.checksum(h2, party, packed))
     return MaskedInput(
-        h2, packed, identity_of(party).sign(transcript.input_digest(h2, party, packed))
+        h2, packed, sign_digest(identity_of(party), transcript.input_digest(h2, party, packed))
     )
 
 
@@ -84,13 +87,16 @@ def refuses(client: Client, message: bytes) -> bool:
     before = state_of(client)
     try:
         client.receive(message)
-    except secagg.RemoteProtocolError:
+    except secagg.RemoteProtocolError as error:
+        refusal: secagg.SecAggError = error
         assert state_of(client) == before, "a refused message changed the client"
-        return True
-    except secagg.Aborted:
+    except secagg.Aborted as error:
+        refusal = error
         assert_dead(client, message)
-        return True
-    return False
+    else:
+        return False
+    assert locals_kept(refusal) == [], "a refusal shows what the client knows"
+    return True
 
 
 def assert_dead(client: Client, message: bytes) -> None:
@@ -125,19 +131,21 @@ class Liar:
     def __init__(
         self,
         params: Params,
-        policy: Policy | None = None,
+        policy: Policy = WILLING,
         label: object = "",
         session: bytes = SESSION,
         context: bytes = CONTEXT,
         colluders: Iterable[int] = (),
+        ledgers: Mapping[int, Ledger] | None = None,
     ) -> None:
         self.params = params
         self.colluders = tuple(colluders)
         assert len(self.colluders) <= params.colluders
         self.round = params.round(context, session)
-        policy = policy or Policy(allow_pair=True)
         self.clients = {
-            party: client_of(self.round, party, policy, seeded((label, party)))
+            party: client_of(
+                self.round, party, policy, seeded((label, party)), (ledgers or {}).get(party)
+            )
             for party in range(params.cohort)
         }
         self.entries = {
@@ -247,7 +255,7 @@ class Liar:
     ) -> dict[int, bytes]:
         """Adds to the signatures on a survivor set those that colluders make on it."""
         return {**given} | {
-            colluder: identity_of(colluder).sign(transcript.consistency_digest(h3))
+            colluder: sign_digest(identity_of(colluder), transcript.consistency_digest(h3))
             for colluder in set(view).intersection(self.colluders)
         }
 
@@ -332,6 +340,32 @@ class Liar:
         field.accumulate(vector, mask_keys, [-sign for sign in signs], self.params.suite.generator)
         low = self.params.format.low  # type: ignore[union-attr]
         return [int(element) + low for element in vector]
+
+    def strip_sum(
+        self,
+        parties: Iterable[int],
+        self_seeds: Mapping[int, bytes | None],
+        mask_secrets: Mapping[int, bytes],
+    ) -> list[int] | None:
+        """Computes the sum of these parties' inputs, whose masks with each other cancel.
+
+        Args:
+            mask_secrets: X25519 secrets of all others in U2.
+        """
+        field = Field(self.params.field_bits)
+        total, parties = field.zeros(self.params.vector_length), tuple(parties)
+        for party in parties:
+            seed = self_seeds[party]
+            if seed is None:
+                return None
+            field.unpack_add(total, self.inputs[party].packed)
+            keys, signs = [derivation.self_key(seed, self.h1, party)], [-1]
+            for peer, secret in mask_secrets.items():
+                keys.append(derivation.pairwise_key(secret, self.h1, peer, party, self.entries))
+                signs.append(-derivation.pairwise_sign(party, peer))
+            field.accumulate(total, keys, signs, self.params.suite.generator)
+        low = self.params.format.low  # type: ignore[union-attr]
+        return [int(element) + len(parties) * low for element in total]
 
     def gained(self, victim: int, found: list[int] | None) -> str:
         """Returns the gain, if the attacker's result is the input of the victim."""

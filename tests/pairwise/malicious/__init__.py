@@ -5,7 +5,7 @@
 Importing the package registers every attack.
 """
 
-from . import entries, joining, lying_clients, split_view, survivor_signatures
+from . import entries, joining, lying_clients, split_view, survivor_signatures, twice
 from .registry import (
     FOUR_PARTIES,
     MALICIOUS_ATTACKS,
@@ -31,6 +31,7 @@ __all__ = [
     "signed",
     "split_view",
     "survivor_signatures",
+    "twice",
     "waiting",
     "wrong_signatures",
 ]

@@ -17,6 +17,7 @@ from pairwise.attacks import (
 from pairwise.malicious.registry import FOUR_PARTIES, STRANGER, attack, malicious_integers
 
 import secagg
+from secagg.identity.identity import sign_digest
 from secagg.pairwise import derivation, transcript
 from secagg.pairwise.messages import AdvertiseKeys, PublicKeys, ShareKeys
 from secagg.primitives import agreement, seal
@@ -28,11 +29,11 @@ def man_in_the_middle() -> str:
     """Every peer of the victim gets the server's keys, with whatever signature there is."""
     signers: dict[str, Callable[[Liar, int, PublicKeys], bytes]] = {
         "the true one": lambda liar, peer, entry: liar.entries[peer].signature,
-        "a stranger's": lambda liar, peer, entry: STRANGER.sign(
-            transcript.entry_digest(liar.h0, peer, entry)
+        "a stranger's": lambda liar, peer, entry: sign_digest(
+            STRANGER, transcript.entry_digest(liar.h0, peer, entry)
         ),
-        "a colluder's": lambda liar, peer, entry: identity_of(3).sign(
-            transcript.entry_digest(liar.h0, peer, entry)
+        "a colluder's": lambda liar, peer, entry: sign_digest(
+            identity_of(3), transcript.entry_digest(liar.h0, peer, entry)
         ),
         "zeros": lambda liar, peer, entry: bytes(64),
         "the victim's": lambda liar, peer, entry: liar.entries[0].signature,
@@ -115,7 +116,7 @@ def bad_keys_of_a_signer() -> str:
             source = {"the victim's": 0, "a peer's": 1}.get(name)
             bad = getattr(liar.entries[source], role) if source is not None else key
             lie = dataclasses.replace(liar.entries[3], **{role: bad})
-            signature = identity_of(3).sign(transcript.entry_digest(liar.h0, 3, lie))
+            signature = sign_digest(identity_of(3), transcript.entry_digest(liar.h0, 3, lie))
             message = liar.altered(3, **{role: bad, "signature": signature})
             if gain := gain_unless_refused(
                 liar, 0, liar.roster(message), f"a signed {role} key {name}"
@@ -128,7 +129,9 @@ def bad_keys_of_a_signer() -> str:
                 server.receive(party, AdvertiseKeys(own[party]._steps.h0, entry).encode(SESSION))
             bad = getattr(own[source]._memory.keys, role) if source is not None else key
             lie = dataclasses.replace(own[3]._memory.keys, **{role: bad})
-            signature = identity_of(3).sign(transcript.entry_digest(own[3]._steps.h0, 3, lie))
+            signature = sign_digest(
+                identity_of(3), transcript.entry_digest(own[3]._steps.h0, 3, lie)
+            )
             lie = dataclasses.replace(lie, signature=signature)
             events = server.receive(3, AdvertiseKeys(own[3]._steps.h0, lie).encode(SESSION))
             if not any(isinstance(event, secagg.Dropped) for event in events):

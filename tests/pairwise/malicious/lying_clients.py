@@ -4,12 +4,13 @@ import dataclasses
 from collections.abc import Callable, Iterable
 
 import numpy as np
-from harness import SESSION, Network, directory_of, identity_of, seeded
+from harness import CONTEXT, SESSION, Network, directory_of, identity_of, seeded
 from pairwise.attacks import body, started_network, tampered_round, verdict
 from pairwise.malicious.registry import FOUR_PARTIES, STRANGER, attack, signed
 
-from secagg import Client, Directory, Policy
+from secagg import Client, Directory, MemoryLedger, Policy
 from secagg.arithmetic.field import Field
+from secagg.identity.identity import sign_digest
 from secagg.machine.wire import MessageType
 from secagg.pairwise import transcript
 from secagg.pairwise.messages import AdvertiseKeys, Consistency, MaskedInput, PublicKeys
@@ -32,11 +33,11 @@ def entry_badly_signed() -> str:
         other = transcript.entry_digest(bytes(32), 3, message.keys)
         return {
             "zeros": bytes(64),
-            "by another": identity_of(2).sign(digest),
-            "by a stranger": STRANGER.sign(digest),
-            "for another round": identity_of(3).sign(other),
-            "for another index": identity_of(3).sign(
-                transcript.entry_digest(message.h0, 2, message.keys)
+            "by another": sign_digest(identity_of(2), digest),
+            "by a stranger": sign_digest(STRANGER, digest),
+            "for another round": sign_digest(identity_of(3), other),
+            "for another index": sign_digest(
+                identity_of(3), transcript.entry_digest(message.h0, 2, message.keys)
             ),
         }
 
@@ -60,13 +61,15 @@ def input_badly_signed() -> str:
     junk = Field(FOUR_PARTIES.field_bits).pack(np.array([12345], np.uint32))
     signers: dict[str, Callable[[MaskedInput], bytes]] = {
         "zeros": lambda true: bytes(64),
-        "by another": lambda true: identity_of(2).sign(transcript.input_digest(true.h2, 3, junk)),
-        "for another index": lambda true: identity_of(3).sign(
-            transcript.input_digest(true.h2, 2, junk)
+        "by another": lambda true: sign_digest(
+            identity_of(2), transcript.input_digest(true.h2, 3, junk)
+        ),
+        "for another index": lambda true: sign_digest(
+            identity_of(3), transcript.input_digest(true.h2, 2, junk)
         ),
         "of another input": lambda true: true.proof,
-        "of another round": lambda true: identity_of(3).sign(
-            transcript.input_digest(bytes(32), 3, junk)
+        "of another round": lambda true: sign_digest(
+            identity_of(3), transcript.input_digest(bytes(32), 3, junk)
         ),
         "a checksum": lambda true: transcript.checksum(true.h2, 3, junk) + bytes(48),
     }
@@ -127,10 +130,11 @@ def other_directory() -> str:
     stray = Client(
         agreed,
         3,
-        Policy(allow_repeats=True),
+        Policy(context=CONTEXT),
         seeded("stray"),
         identity=identity_of(3),
         directory=Directory.of(pins),
+        ledger=MemoryLedger(),
     )
     network.clients = {**network.clients, 3: stray}
     network.queue = [one for one in network.queue if one.sender != 3]

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from harness import integers, seeded, tight
 
 from secagg import Identity, Mode, Params
+from secagg.identity.identity import sign_digest
 from secagg.pairwise import transcript
 
 Attack = Callable[[], str]
@@ -33,4 +34,4 @@ FOUR_PARTIES = malicious_tight(4, threshold=3)
 
 def signed(identity: Identity, h3: bytes) -> bytes:
     """Returns a consistency signature."""
-    return identity.sign(transcript.consistency_digest(h3))
+    return sign_digest(identity, transcript.consistency_digest(h3))

@@ -6,8 +6,7 @@ from harness import expected_sum, identity_of
 from pairwise.attacks import Liar, shares_of_dealer
 from pairwise.malicious.registry import attack, malicious_integers, signed
 
-from secagg.arithmetic.field import Field
-from secagg.pairwise import derivation
+from secagg.pairwise import derivation, transcript
 from secagg.pairwise.messages import Unmask
 
 HONEST, COLLUDERS = (0, 1, 2, 3, 4), (5, 6)
@@ -122,25 +121,32 @@ def split_survivors() -> str:
 
     The attacker would have the sum of two honest inputs, where three are promised.
     """
+    return _sum_of_two(lambda split: split.every_signature)
+
+
+@attack
+def split_survivors_by_login() -> str:
+    """The same, where honest parties have signed login challenges that the server chose."""
+
+    def choose(split: SplitView) -> Callable[[int], dict[int, bytes]]:
+        def signatures(party: int) -> dict[int, bytes]:
+            challenge = transcript.consistency_digest(split.liar.clients[party]._memory.h3)
+            return {member: identity_of(member).sign(challenge) for member in split.views[party]}
+
+        return signatures
+
+    return _sum_of_two(choose)
+
+
+def _sum_of_two(choose: Callable[[SplitView], Callable[[int], dict[int, bytes]]]) -> str:
     missing = {0: {2, 3}, 1: {3, 4}, 2: {3, 4}, 3: {2, 4}, 4: {2}}
     split = SplitView({party: {*EVERYBODY} - gone for party, gone in missing.items()})
-    split.ask(split.every_signature)
+    split.ask(choose(split))
     liar = split.liar
     masks = split.masks_of((2, 3, 4))
-    seeds = [split.seed(party, alive=True) for party in (0, 1)]
-    if None in seeds or len(masks) < 5:
+    seeds = {party: split.seed(party, alive=True) for party in (0, 1)}
+    if None in seeds.values() or len(masks) < 5:
         answered = [party for party, answer in split.answers.items() if answer is not None]
         return f"parties {answered} unmasked" if answered else ""
-    field = Field(liar.params.field_bits)
-    total = field.zeros(liar.params.vector_length)
-    for party, seed in zip((0, 1), seeds, strict=True):
-        field.unpack_add(total, liar.inputs[party].packed)
-        assert seed is not None
-        own = [derivation.self_key(seed, liar.h1, party)]
-        signs = [-1]
-        for peer, secret in masks.items():
-            own.append(derivation.pairwise_key(secret, liar.h1, peer, party, liar.entries))
-            signs.append(-derivation.pairwise_sign(party, peer))
-        field.accumulate(total, own, signs, liar.params.suite.generator)
-    found = [int(element) - 2000 for element in total]
+    found = liar.strip_sum((0, 1), seeds, masks)
     return "recovered the sum of two" if found == expected_sum((0, 1)) else "wrong"

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from harness import SESSION, identity_of
+from harness import SESSION, WILLING, identity_of
 from pairwise.attacks import Liar, gain_unless_refused
 from pairwise.malicious.registry import STRANGER, attack, malicious_integers, signed
 
@@ -11,7 +11,7 @@ from secagg import Policy
 
 def waiting(
     survivors: Iterable[int] = (0, 1, 2, 3),
-    policy: Policy | None = None,
+    policy: Policy = WILLING,
     session: bytes = SESSION,
 ) -> tuple[Liar, dict[int, bytes]]:
     """Returns four parties (t = 3) that signed a survivor set, and its signatures by everybody."""

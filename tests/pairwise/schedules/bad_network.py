@@ -25,6 +25,7 @@ import secagg
 from secagg import SERVER, Mode, Phase
 from secagg.arithmetic.field import Field
 from secagg.events import Job
+from secagg.identity.identity import sign_digest
 from secagg.machine.wire import MessageType
 from secagg.pairwise import transcript
 from secagg.pairwise.graph import graph_of
@@ -76,7 +77,7 @@ class BadNetwork:
     def input_by(self, party: int, h2: bytes, packed: bytes) -> bytes:
         """Returns a masked input with a proof that fits."""
         if self.params.mode is Mode.MALICIOUS:
-            proof = identity_of(party).sign(transcript.input_digest(h2, party, packed))
+            proof = sign_digest(identity_of(party), transcript.input_digest(h2, party, packed))
         else:
             proof = transcript.checksum(h2, party, packed)
         return MaskedInput(h2, packed, proof).encode(SESSION)

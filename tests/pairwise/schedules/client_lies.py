@@ -13,6 +13,7 @@ from pairwise.schedules.replayed_client import h0_of
 from pairwise.schedules.server_plan import EARLIER_SESSION
 
 from secagg import Mode
+from secagg.identity.identity import sign_digest
 from secagg.pairwise import transcript
 from secagg.pairwise.messages import AdvertiseKeys, Consistency, MaskedInput, ShareKeys, Unmask
 from secagg.sharing import shamir
@@ -49,7 +50,7 @@ def _with_keys(net: "BadNetwork", party: int, true: bytes, **changed: bytes) -> 
     entry = replace(read.keys, **changed)
     if net.params.mode is Mode.MALICIOUS and "signature" not in changed:
         digest = transcript.entry_digest(read.h0, party, entry)
-        entry = replace(entry, signature=identity_of(party).sign(digest))
+        entry = replace(entry, signature=sign_digest(identity_of(party), digest))
     return AdvertiseKeys(read.h0, entry).encode(SESSION)
 
 

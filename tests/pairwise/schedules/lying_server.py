@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from functools import cache, lru_cache
 
-from harness import CONTEXT, SESSION, identity_of
+from harness import CONTEXT, SESSION, WILLING, identity_of
 from pairwise.attacks import body
 from pairwise.malicious import signed
 from pairwise.schedules.replayed_client import SUBMIT, ClientSetup, ObservedClient
@@ -15,7 +15,7 @@ from pairwise.schedules.server_plan import EARLIER_SESSION, OFFERS, Lie, Mask, P
 from pairwise.schedules.set_lies import DELIVERY, NOISE, SIGNATURES, SURVIVORS, other_u3
 
 import secagg
-from secagg import Params, Policy, Round
+from secagg import Params, Round
 from secagg.machine.wire import MessageType
 from secagg.pairwise import derivation
 from secagg.pairwise.messages import (
@@ -76,7 +76,7 @@ class LyingServer:
             self.evidence.signatures |= past.signatures
 
     def _invite(self, party: int, agreed: Round) -> None:
-        policy = Policy(allow_pair=True)
+        policy = WILLING
         for lie in self._lies(party, OFFERS):
             self.used[lie.kind] += 1
             params = agreed.params

@@ -3,7 +3,17 @@
 from dataclasses import dataclass
 from functools import lru_cache
 
-from harness import COMPLETE, Seeded, client_of, clone, input_of, pinned, secrets_of, state_of
+from harness import (
+    COMPLETE,
+    WILLING,
+    Seeded,
+    client_of,
+    clone,
+    input_of,
+    pinned,
+    secrets_of,
+    state_of,
+)
 from pairwise.attacks import body
 
 import secagg
@@ -32,7 +42,7 @@ class ClientSetup:
 
     round: Round
     party: int
-    policy: Policy = Policy(allow_pair=True)  # noqa: RUF009 - frozen
+    policy: Policy = WILLING
     label: str = ""
 
 

@@ -10,6 +10,7 @@ from pairwise.attacks import LOW_ORDER, NON_CANONICAL
 from pairwise.malicious import STRANGER
 from pairwise.schedules.server_plan import Lie
 
+from secagg.identity.identity import sign_digest
 from secagg.pairwise import transcript
 from secagg.pairwise.messages import PublicKeys
 from secagg.primitives import agreement
@@ -33,7 +34,7 @@ def entry_signed_by(signer: int, h0: bytes, party: int, channel: bytes, mask: by
     """Signs an entry with any key that the adversary has; signer -1 is a stranger."""
     bare = PublicKeys(channel, mask)
     identity = identity_of(signer) if signer >= 0 else STRANGER
-    return replace(bare, signature=identity.sign(transcript.entry_digest(h0, party, bare)))
+    return replace(bare, signature=sign_digest(identity, transcript.entry_digest(h0, party, bare)))
 
 
 def pick(lie: Lie, parties: "list[int] | tuple[int, ...]") -> int:

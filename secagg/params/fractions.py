@@ -1,0 +1,35 @@
+"""Fractions of a cohort that may be corrupt or drop out, as whole numbers of parties."""
+
+import math
+from typing import NamedTuple
+
+from ..codes import Code
+from ..errors import ParameterError
+
+
+class Fractions(NamedTuple):
+    """What a cohort must be good for.
+
+    Attributes:
+        corrupt: greatest fraction that colludes with the server, at least 0 and below 1.
+        dropout: greatest fraction that drops out, at least 0 and below 1.
+    """
+
+    corrupt: float
+    dropout: float
+
+    def check(self) -> None:
+        """Raises ParameterError unless both are numbers, at least 0 and below 1."""
+        for name, value in self._asdict().items():
+            if not isinstance(value, int | float) or not 0 <= value < 1:
+                raise ParameterError(
+                    f"{name} must be a fraction of the cohort, at least 0 and below 1, not "
+                    f"{value!r}",
+                    Code.ARGUMENT,
+                )
+
+    def of(self, cohort: int) -> tuple[int, int]:
+        """Returns the greatest numbers of colluders and of dropouts in a cohort."""
+        # Rounded first: 0.29 * 100 is a little less than 29.
+        corrupt, dropout = (math.floor(round(part * cohort, 6)) for part in self)
+        return corrupt, dropout
