@@ -453,8 +453,9 @@ class Code(StrEnum):
     PERMISSIONS = (
         "permissions",
         "IdentityError StateError",
-        "Other users own the file, or may read or change it.",
-        "Let only its user access the file: `chmod 600` (a directory or ledger: `chmod go-w`).",
+        "Other users may read a key, or may change or replace pins or a ledger.",
+        "Run the command that the message names: `chmod 600` on a key; `chmod go-w` on pins, a "
+        "ledger or a folder.",
     )
     EXISTS = (
         "exists",

@@ -15,6 +15,7 @@ from typing import Final
 from ..codes import Code
 from ..errors import IdentityError, ParameterError
 from ..params.params import MAX_COHORT
+from ..permissions import PINS
 from ..primitives import sign
 from ..primitives.agreement import WeakKeyError
 from ..primitives.secret import Secret
@@ -299,10 +300,10 @@ class Directory:
         """Reads what `save` or a person wrote.
 
         Raises:
-            IdentityError: the file cannot be read, every user may change it, or its content is
-                not that of a directory; the message names the line.
+            IdentityError: the file cannot be read, other users may change or replace it, or its
+                content is not that of a directory; the message names the line.
         """
-        content = read_file(Path(path), _LARGEST_DIRECTORY, private=False).expose()
+        content = read_file(Path(path), _LARGEST_DIRECTORY, PINS).expose()
         try:
             return cls.from_text(content)
         except IdentityError as error:

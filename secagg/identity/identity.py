@@ -12,6 +12,7 @@ from typing import Final, NoReturn
 
 from ..codes import Code
 from ..errors import IdentityError, LocalProtocolError, ParameterError
+from ..permissions import SECRET
 from ..primitives import seal, sign
 from ..primitives.passphrase import MODERATE, SALT_BYTES, Cost, derive
 from ..primitives.secret import Secret, draw
@@ -282,7 +283,7 @@ class Identity:
 
 
 def _read(path: str | os.PathLike[str]) -> _Stored:
-    stored = _parse(read_file(Path(path), _LARGEST_IDENTITY, private=True))
+    stored = _parse(read_file(Path(path), _LARGEST_IDENTITY, SECRET))
     if isinstance(stored, Fault):
         raise IdentityError(f"{path}: {stored.reason}", stored.code)
     return stored
