@@ -19,6 +19,7 @@ from refusals import refused
 from secagg import Code, Directory, IdentityError, ParameterError
 from secagg.identity import directory as module
 from secagg.identity.directory import Entry
+from secagg.identity.identity import fingerprint
 from secagg.machine.wire import u32
 from secagg.primitives.sign import verify_key
 
@@ -59,6 +60,22 @@ def test_only_keys_and_their_order_are_bound() -> None:
     assert renamed.encode() == three().encode()
     assert renamed != three()
     assert Directory.of([("bert", B), ("anna", A), ("clara", C)]).encode() != three().encode()
+
+
+def test_fingerprint() -> None:
+    """A frozen value; another for other keys, more keys, or the same in another order."""
+    assert three().fingerprint == "LYIZ-43IL-4PT7-HA6E-PS5L-OC44-YKDN-7NSZ"
+    others = [
+        Directory.of([("anna", B), ("bert", A), ("clara", C)]),
+        three().join("dora", D),
+        three().leave("clara"),
+        three().rotate("bert", D),
+        Directory.of([("anna", A)]),
+        Directory(),
+    ]
+    assert len({each.fingerprint for each in [three(), *others]}) == 7
+    assert Directory.of([("x", A), ("y", B), ("z", C)], [D]).fingerprint == three().fingerprint
+    assert Directory.of([("anna", A)]).fingerprint != fingerprint(A)
 
 
 def test_an_unknown_key_has_no_index() -> None:

@@ -1,7 +1,8 @@
 """Directories: the pinned verify keys of a cohort, which say who is who across rounds.
 
 A verify key is trusted only because it is pinned. Bring keys into a directory over a channel that
-the server does not control, and compare fingerprints (`secagg.Identity.fingerprint`).
+the server does not control, and compare fingerprints: of each key (`secagg.Identity.fingerprint`)
+when it is pinned, of the whole directory (`Directory.fingerprint`) before the first round.
 """
 
 import os
@@ -14,12 +15,15 @@ from typing import Final
 
 from ..codes import Code
 from ..errors import IdentityError, ParameterError
+from ..machine.wire import u32
 from ..params.params import MAX_COHORT
 from ..permissions import PINS
 from ..primitives import sign
 from ..primitives.agreement import WeakKeyError
+from ..primitives.labels import Label, hash_parts
 from ..primitives.secret import Secret
 from .files import PUBLIC, read_file, write_file
+from .identity import grouped
 
 _HEX_KEY: Final = "([0-9a-f]{64})"
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
@@ -158,6 +162,14 @@ class Directory:
 
     def __len__(self) -> int:
         return len(self.entries)
+
+    @property
+    def fingerprint(self) -> str:
+        """A short text that people compare: it differs where the keys or their order differ.
+
+        Names and revoked keys do not matter to it, as they do not matter to a round.
+        """
+        return grouped(hash_parts(Label.DIRECTORY, u32(len(self)), self.encode()))
 
     @property
     def verify_keys(self) -> tuple[bytes, ...]:

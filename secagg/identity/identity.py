@@ -30,13 +30,15 @@ _LARGEST_IDENTITY: Final = 1024
 _REMEDY: Final = "restore it from a copy, or make a new identity and have it pinned"
 
 
-def fingerprint(verify_key: bytes) -> str:
-    """Returns a short text of a verify key that people can compare.
-
-    It is the first 160 bits of the key's SHA-256 in base32, in groups of four letters.
-    """
-    letters = base64.b32encode(hashlib.sha256(verify_key).digest()[:20]).decode()
+def grouped(digest: bytes) -> str:
+    """Returns the first 160 bits of a digest in base32, in groups of four letters."""
+    letters = base64.b32encode(digest[:20]).decode()
     return "-".join(letters[i : i + 4] for i in range(0, len(letters), 4))
+
+
+def fingerprint(verify_key: bytes) -> str:
+    """Returns a short text of a verify key that people can compare: `grouped`, of its SHA-256."""
+    return grouped(hashlib.sha256(verify_key).digest())
 
 
 @dataclass(frozen=True, slots=True)
