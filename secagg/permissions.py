@@ -34,7 +34,8 @@ class Rule:
     """What must hold for one kind of file.
 
     Attributes:
-        closed: permission bits that the file must not have.
+        mode: permissions of a new file.
+        closed: permission bits that a file must not have.
         chmod: the argument of `chmod` that removes them.
         secret: on a read-only mount it still must be closed, but to groups of this process.
         guarded: others must not be able to put another file in its place.
@@ -42,6 +43,7 @@ class Rule:
         companions: endings of the names of files beside it that count like the file.
     """
 
+    mode: int
     closed: int
     chmod: str
     secret: bool = False
@@ -50,10 +52,10 @@ class Rule:
     companions: tuple[str, ...] = ()
 
 
-SECRET: Final = Rule(stat.S_IRWXG | stat.S_IRWXO, "600", secret=True, guarded=False)
-PINS: Final = Rule(_OTHERS_WRITE, "go-w")
+SECRET: Final = Rule(0o600, stat.S_IRWXG | stat.S_IRWXO, "600", secret=True, guarded=False)
+PINS: Final = Rule(0o644, _OTHERS_WRITE, "go-w")
 LEDGER: Final = Rule(
-    _OTHERS_WRITE, "go-w", alone=True, companions=("-journal", "-wal", "-shm")
+    0o600, _OTHERS_WRITE, "go-w", alone=True, companions=("-journal", "-wal", "-shm")
 )  # the companions are SQLite's
 
 

@@ -141,6 +141,17 @@ def test_a_folder_in_which_others_may_replace_the_file(
     use(home / name, name)
 
 
+def test_nothing_is_written_where_it_would_be_refused(home: Path) -> None:
+    """Pins, or a ledger, in a folder where others could replace them. A key may lie there."""
+    home.chmod(0o777)
+    with refused(IdentityError, Code.PERMISSIONS, match=f"chmod go-w {home}"):
+        Directory().save(home / "new")
+    refuses(home / "new", "ledger", f"chmod go-w {home}")
+    assert sorted(path.name for path in home.iterdir()) == sorted(NAMES)
+    Identity.generate().save(home / "new")
+    use(home / "new", "identity")
+
+
 @pytest.mark.parametrize("name", GUARDED)
 @pytest.mark.parametrize("folder", ["outer/home", "outer"])
 def test_a_folder_of_somebody_else(

@@ -22,7 +22,7 @@ from ..primitives import sign
 from ..primitives.agreement import WeakKeyError
 from ..primitives.labels import Label, hash_parts
 from ..primitives.secret import Secret
-from .files import PUBLIC, read_file, write_file
+from .files import read_file, write_file
 from .identity import grouped
 
 _HEX_KEY: Final = "([0-9a-f]{64})"
@@ -313,9 +313,10 @@ class Directory:
         """Writes the directory to a file, as a whole.
 
         Raises:
-            IdentityError: the file cannot be written, or exists and `overwrite` is False.
+            IdentityError: the file cannot be written, other users could replace it, or it exists
+                and `overwrite` is False.
         """
-        write_file(Path(path), Secret(self.to_text().encode()), PUBLIC, overwrite=overwrite)
+        write_file(Path(path), Secret(self.to_text().encode()), PINS, overwrite=overwrite)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> "Directory":

@@ -3,16 +3,13 @@
 import os
 import stat
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 from ..codes import Code
 from ..errors import IdentityError
 from ..files import atomic_file
-from ..permissions import Rule, why_unsafe
+from ..permissions import SECRET, Rule, why_unsafe
 from ..primitives.secret import Secret
-
-PRIVATE: Final = 0o600
-PUBLIC: Final = 0o644
 
 
 class Fault(NamedTuple):
@@ -29,31 +26,35 @@ def _io_error(verb: str, path: Path, error: OSError) -> IdentityError:
 
 
 def _open_private(path: str, flags: int) -> int:
-    return os.open(path, flags, PRIVATE)
+    return os.open(path, flags, SECRET.mode)
 
 
 def _open_without_waiting(path: str, flags: int) -> int:
     return os.open(path, flags | os.O_NONBLOCK)  # opening a pipe without a writer would wait
 
 
-def write_file(path: Path, content: Secret, mode: int, *, overwrite: bool) -> None:
+def write_file(path: Path, content: Secret, rule: Rule, *, overwrite: bool) -> None:
     """Writes a file as a whole: after a crash it is complete, or as it was before.
 
     Args:
         path: name of the file.
         content: its bytes.
-        mode: permissions, `PRIVATE` or `PUBLIC`; the umask does not change them.
+        rule: has its permissions, which the umask does not change, and what must hold for its
+            folder.
         overwrite: replace a file that exists.
 
     Raises:
-        IdentityError: the file exists (and is unchanged), or cannot be written.
+        IdentityError: the file exists (and is unchanged), cannot be written, or could not be read
+            again, as other users may replace it.
     """
     try:
+        if reason := why_unsafe(path, rule):
+            raise IdentityError(f"{path}: {reason}", Code.PERMISSIONS)
         with (
             atomic_file(path, overwrite=overwrite) as draft,
             open(draft, "xb", opener=_open_private) as stream,
         ):
-            os.fchmod(stream.fileno(), mode)
+            os.fchmod(stream.fileno(), rule.mode)
             stream.write(content.expose())
             stream.flush()
             os.fsync(stream.fileno())

@@ -16,7 +16,7 @@ from ..permissions import SECRET
 from ..primitives import seal, sign
 from ..primitives.passphrase import MODERATE, SALT_BYTES, Cost, derive
 from ..primitives.secret import Secret, draw
-from .files import PRIVATE, Fault, read_file, write_file
+from .files import Fault, read_file, write_file
 
 _HEADER: Final = "secagg identity v1\n"
 _HEX_KEY: Final = "([0-9a-f]{64})"
@@ -224,7 +224,7 @@ class Identity:
             if sealed is None:
                 raise IdentityError(_no_memory(_cost), Code.LIMIT)
             stored = _Stored(self._verify_key, None, _cost, stored.salt, sealed)
-        write_file(Path(path), stored.encode(), PRIVATE, overwrite=overwrite)
+        write_file(Path(path), stored.encode(), SECRET, overwrite=overwrite)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], passphrase: str | None = None) -> "Identity":

@@ -105,7 +105,7 @@ class SqliteLedger:
             suppress(FileExistsError),  # another process was faster
             atomic_file(self._path, overwrite=False) as draft,
         ):
-            os.close(os.open(draft, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+            os.close(os.open(draft, os.O_RDWR | os.O_CREAT | os.O_EXCL, LEDGER.mode))
             with _transaction(draft) as connection:
                 for statement in _MAKE:
                     connection.execute(statement)
