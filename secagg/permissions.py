@@ -37,7 +37,8 @@ class Rule:
         mode: permissions of a new file.
         closed: permission bits that a file must not have.
         chmod: the argument of `chmod` that removes them.
-        secret: on a read-only mount it still must be closed, but to groups of this process.
+        secret: on a read-only mount it still must be closed, but to root's group and this
+            process's groups.
         guarded: others must not be able to put another file in its place.
         alone: others must not be able to make files beside it, and it has no other name.
         companions: endings of the names of files beside it that count like the file.
@@ -124,7 +125,7 @@ def _why_open(path: Path, file: Path | int, found: os.stat_result, rule: Rule) -
         return None
     if foreign:
         return _foreign(found, path)
-    if fixed and found.st_gid in (os.getegid(), *os.getgroups()):
+    if fixed and found.st_gid in (0, os.getegid(), *os.getgroups()):
         bad &= ~stat.S_IRWXG
         if not bad:
             return None
