@@ -1,6 +1,7 @@
 """``python -m secagg``: prints version, CPU features and kernels, and runs the self-test.
 
-``python -m secagg identity`` makes an identity, and pins the verify keys of others.
+``python -m secagg identity`` makes an identity, pins the verify keys of others, and shows the
+fingerprints that people compare.
 """
 
 import argparse

@@ -73,7 +73,8 @@ class Code(StrEnum):
         "context",
         "Dropped",
         "The party works on another round: parameters, session, context or pinned keys differ.",
-        "Compare the model, the round number and the directory of both sides.",
+        "Compare parameters, model, round number, and `python -m secagg identity fingerprint` of "
+        "the directory on both sides.",
     )
     ROSTER = (
         "roster",
@@ -287,13 +288,15 @@ class Code(StrEnum):
         "wrong_identity",
         "ParameterError",
         "The directory pins another verify key at this party's index.",
-        "Use the index at which this identity is pinned (`Directory.index_of`).",
+        "Use the index at which this identity is pinned (`Directory.index_of`), and the same "
+        "directory at all sites (`Directory.fingerprint`).",
     )
     WRONG_DIRECTORY = (
         "wrong_directory",
         "ParameterError StateError",
         "The directory has another size than the cohort, or other entries than before.",
-        "Pass the directory of this cohort, the same as when the state was stored.",
+        "Pass the directory of this cohort, the same at all sites (`Directory.fingerprint`) and "
+        "when state was stored.",
     )
     DOWNGRADE = (
         "downgrade",
@@ -495,8 +498,9 @@ class Code(StrEnum):
     PERMISSIONS = (
         "permissions",
         "IdentityError StateError",
-        "Other users own the file, or may read or change it.",
-        "Let only its user access the file: `chmod 600` (a directory or ledger: `chmod go-w`).",
+        "Other users may read a key, or may change or replace pins or a ledger.",
+        "Run the command that the message names: `chmod 600` on a key; `chmod go-w` on pins, a "
+        "ledger or a folder.",
     )
     EXISTS = (
         "exists",

@@ -4,6 +4,9 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
+
+DRAFTS: Final = ".secagg-*"  # the names of drafts
 
 
 @contextmanager
@@ -19,7 +22,7 @@ def atomic_file(path: Path, *, overwrite: bool) -> Iterator[Path]:
         FileExistsError: the name is taken, and `overwrite` is False.
         OSError: the draft could not be renamed, or the folder could not be synced.
     """
-    draft = path.parent / f".secagg-{os.urandom(8).hex()}"
+    draft = path.parent / DRAFTS.replace("*", os.urandom(8).hex())
     try:
         yield draft
         if overwrite:

@@ -1,10 +1,12 @@
 """Directories: what may be pinned together, how they change, and what a file may hold."""
 
+import contextlib
 import copy
 import dataclasses
 import os
 import pickle
 import stat
+import tracemalloc
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,7 @@ from refusals import refused
 from secagg import Code, Directory, IdentityError, ParameterError
 from secagg.identity import directory as module
 from secagg.identity.directory import Entry
+from secagg.identity.identity import fingerprint
 from secagg.machine.wire import u32
 from secagg.primitives.sign import verify_key
 
@@ -57,6 +60,22 @@ def test_only_keys_and_their_order_are_bound() -> None:
     assert renamed.encode() == three().encode()
     assert renamed != three()
     assert Directory.of([("bert", B), ("anna", A), ("clara", C)]).encode() != three().encode()
+
+
+def test_fingerprint() -> None:
+    """A frozen value; another for other keys, more keys, or the same in another order."""
+    assert three().fingerprint == "LYIZ-43IL-4PT7-HA6E-PS5L-OC44-YKDN-7NSZ"
+    others = [
+        Directory.of([("anna", B), ("bert", A), ("clara", C)]),
+        three().join("dora", D),
+        three().leave("clara"),
+        three().rotate("bert", D),
+        Directory.of([("anna", A)]),
+        Directory(),
+    ]
+    assert len({each.fingerprint for each in [three(), *others]}) == 7
+    assert Directory.of([("x", A), ("y", B), ("z", C)], [D]).fingerprint == three().fingerprint
+    assert Directory.of([("anna", A)]).fingerprint != fingerprint(A)
 
 
 def test_an_unknown_key_has_no_index() -> None:
@@ -152,11 +171,15 @@ def test_the_greatest_cohort(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_is_strong", lambda key: True)
     limit = module.MAX_COHORT
     assert limit == 65536
-    entries = tuple(Entry(f"p{i}", u32(i)) for i in range(limit + 1))
-    full = Directory(entries[:limit])
+    entries = tuple(Entry(f"{i:05}{'n' * 59}", u32(i) * 8) for i in range(limit + 1))
+    revoked = frozenset(u32(~i & 0xFFFFFFFF) * 8 for i in range(limit))
+    full = Directory(entries[:limit], revoked)
     assert len(full) == limit
-    with refused(ParameterError, Code.LIMIT):
-        Directory(entries)
+    room = module.LARGEST_DIRECTORY - len(full.to_text())
+    assert 2**20 <= room < 2**20 + 2**14, "its file may be loaded, with a megabyte of comments"
+    for many in (entries, revoked), (entries[:limit], revoked | {bytes(32)}):
+        with refused(ParameterError, Code.LIMIT, match="at most 65536"):
+            Directory(*many)
 
 
 # ---- changes ------------------------------------------------------------------------------
@@ -354,10 +377,41 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 
 
 def test_a_huge_file_is_not_read(tmp_path: Path) -> None:
+    """The bound is what the largest directory takes."""
     (tmp_path / "pins").touch(0o644)
-    os.truncate(tmp_path / "pins", 2**25 + 1)
-    with refused(IdentityError, Code.LIMIT, match="33554433 bytes"):
+    for size in (module.LARGEST_DIRECTORY + 1, 10**12):
+        os.truncate(tmp_path / "pins", size)
+        with refused(IdentityError, Code.LIMIT, match=f"{size} bytes"):
+            Directory.load(tmp_path / "pins")
+    os.truncate(tmp_path / "pins", module.LARGEST_DIRECTORY)
+    with refused(IdentityError, Code.FOREIGN_FILE):
         Directory.load(tmp_path / "pins")
+
+
+@pytest.mark.parametrize(
+    ("lines", "most"),
+    [
+        (["##"] * 100_000, 5),
+        (["#" * 1_000_000], 5),
+        (["x" * 1_000_000], 5),
+        ([f"{i} {u32(i).hex() * 8} p{i:09}" for i in range(5000)], 8),
+    ],
+)
+def test_memory_is_a_small_multiple_of_the_file(
+    memory_path: Path, lines: list[str], most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever its lines are, also those that are no directory's."""
+    monkeypatch.setattr(module, "_is_strong", lambda key: True)
+    text = text_of(*lines, "revoked", "end")
+    (memory_path / "pins").write_bytes(text)
+    tracemalloc.start()
+    try:
+        with contextlib.suppress(IdentityError):
+            Directory.load(memory_path / "pins")
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < most * len(text)
 
 
 LINES = [

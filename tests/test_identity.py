@@ -16,7 +16,6 @@ from refusals import refused
 
 from secagg import Code, Identity, IdentityError, LocalProtocolError, ParameterError
 from secagg.identity import identity as module
-from secagg.identity.files import read_file, write_file
 from secagg.identity.identity import fingerprint, sign_digest
 from secagg.identity.purposes import Purpose, signed_bytes
 from secagg.primitives import passphrase, sign
@@ -255,12 +254,6 @@ def test_a_file_open_to_others_is_refused(clear: Path, mode: int) -> None:
             attempt(clear)
     clear.chmod(0o600)
     Identity.load(clear)
-
-
-def test_another_users_file_is_refused(clear: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "geteuid", lambda: clear.stat().st_uid + 1)
-    with refused(IdentityError, Code.PERMISSIONS):
-        Identity.load(clear)
 
 
 def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
@@ -532,19 +525,3 @@ def _crash(content: Secret) -> BaseException:
     except ValueError as error:
         return error
     raise AssertionError
-
-
-# ---- the helpers for files ----------------------------------------------------------------
-
-
-def test_public_files(tmp_path: Path) -> None:
-    """Others may read them, but not everybody write them."""
-    path = tmp_path / "file"
-    write_file(path, Secret(b"x"), 0o644, overwrite=False)
-    assert stat.S_IMODE(path.stat().st_mode) == 0o644
-    assert read_file(path, 1, private=False).expose() == b"x"
-    path.chmod(0o664)
-    read_file(path, 1, private=False)
-    path.chmod(0o646)
-    with refused(IdentityError, Code.PERMISSIONS):
-        read_file(path, 1, private=False)

@@ -154,6 +154,12 @@ def test_show_refuses_what_load_refuses(capsys: pytest.CaptureFixture[str], tmp_
     assert "No such file" in refused(capsys, "show", tmp_path / "absent")
 
 
+def summary(pins: Path) -> str:
+    """What every change of a directory ends with."""
+    directory = Directory.load(pins)
+    return f"parties      {len(directory)}\ndirectory    {directory.fingerprint}\n"
+
+
 # ---- pin ----------------------------------------------------------------------------------
 
 
@@ -163,7 +169,7 @@ def test_pin_makes_the_file_and_adds(capsys: pytest.CaptureFixture[str], tmp_pat
         out = run(capsys, "pin", pins, name, KEYS[index].hex().upper())
         assert out == (
             f"{name} is party {index}\nverify key   {KEYS[index].hex()}\n"
-            f"fingerprint  {fingerprint(KEYS[index])}\n"
+            f"fingerprint  {fingerprint(KEYS[index])}\n{summary(pins)}"
         )
     assert Directory.load(pins).verify_keys == tuple(KEYS[:3])
 
@@ -177,8 +183,22 @@ def test_rotate_revoke_and_leave(capsys: pytest.CaptureFixture[str], tmp_path: P
     for change in ("revoke", "leave"):
         directory.save(pins)
         out = run(capsys, "pin", pins, "a", f"--{change}")
-        assert out == "parties left: 1; the index of those after a is now lower by 1\n"
+        assert out == f"the index of those after a is now lower by 1\n{summary(pins)}"
         assert Directory.load(pins) == getattr(directory, change)("a")
+
+
+def test_fingerprints(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """Of a directory or an identity, whichever the file is; of nothing else."""
+    pins, me = tmp_path / "pins", Identity.generate()
+    Directory.of([("a", KEYS[0]), ("b", KEYS[1])]).save(pins)
+    assert run(capsys, "fingerprint", pins) == summary(pins)
+    me.save(tmp_path / "me", PHRASE)
+    assert run(capsys, "fingerprint", tmp_path / "me") == f"fingerprint  {me.fingerprint}\n"
+    (tmp_path / "me").chmod(0o644)
+    assert "chmod 600" in refused(capsys, "fingerprint", tmp_path / "me")
+    (tmp_path / "other").write_text("something\n")
+    assert "line 1: must be" in refused(capsys, "fingerprint", tmp_path / "other")
+    assert "No such file" in refused(capsys, "fingerprint", tmp_path / "absent")
 
 
 def test_bad_pins_change_nothing(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
@@ -256,7 +276,7 @@ def test_without_locks_it_works_as_well(
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        ([], "new|show|pin"),
+        ([], "new|show|pin|fingerprint"),
         (["nonsense"], "nonsense"),
         (["new"], "FILE"),
         (["new", "f", "--passphrase-stdin", "--passphrase-prompt"], "not allowed with"),

@@ -279,7 +279,8 @@ def test_a_folder_that_is_missing(memory_path: Path) -> None:
 
 def test_a_directory(memory_path: Path) -> None:
     """A folder is no file."""
-    assert complaint_about(memory_path) is Code.IO
+    (memory_path / "folder").mkdir()
+    assert complaint_about(memory_path / "folder") is Code.IO
 
 
 @pytest.mark.parametrize("content", [b"no database at all, but long enough\n" * 9, b"SQLite form"])

@@ -1,4 +1,4 @@
-"""``python -m secagg identity new|show|pin``: signing keys and directories from a shell."""
+"""``python -m secagg identity``: signing keys and directories from a shell."""
 
 import argparse
 import contextlib
@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING
 
 from ..codes import Code
 from ..errors import IdentityError, ParameterError
-from .directory import Directory
+from ..permissions import PINS
+from .directory import LARGEST_DIRECTORY, Directory
+from .files import read_file
 from .identity import Identity, fingerprint
 
 if TYPE_CHECKING:
@@ -28,7 +30,7 @@ def add_to(commands: "Subparsers") -> None:
     """
     text = "Make and show identities, and pin the keys of others."
     identity = commands.add_parser("identity", help=text, description=text)
-    actions = identity.add_subparsers(required=True, metavar="new|show|pin")
+    actions = identity.add_subparsers(required=True, metavar="new|show|pin|fingerprint")
 
     text = "Make an identity and show its verify key. Never overwrites a file."
     new = actions.add_parser("new", help=text, description=text)
@@ -63,6 +65,11 @@ def add_to(commands: "Subparsers") -> None:
         "--leave", action="store_true", help="remove the party; its key may be pinned again"
     )
     pin.set_defaults(run=_pin)
+
+    text = "Show the fingerprint of a directory, or of an identity, to compare by telephone."
+    compare = actions.add_parser("fingerprint", help=text, description=text)
+    compare.add_argument("file", type=Path, metavar="FILE")
+    compare.set_defaults(run=_fingerprint)
 
 
 def _write(verify_key: bytes, before: str = "") -> None:
@@ -140,11 +147,23 @@ def _pin(options: argparse.Namespace) -> None:
             after = before.join(name, key)
         after.save(options.directory)
     if removes:
-        sys.stdout.write(
-            f"parties left: {len(after)}; the index of those after {name} is now lower by 1\n"
-        )
-        return
-    _write(key, f"{name} is party {after.index_of(key)}\n")
+        sys.stdout.write(f"the index of those after {name} is now lower by 1\n")
+    else:
+        _write(key, f"{name} is party {after.index_of(key)}\n")
+    _write_directory(after)
+
+
+def _write_directory(directory: Directory) -> None:
+    sys.stdout.write(f"parties      {len(directory)}\ndirectory    {directory.fingerprint}\n")
+
+
+def _fingerprint(options: argparse.Namespace) -> None:
+    content = read_file(options.file, LARGEST_DIRECTORY, PINS)
+    if content.expose().startswith(b"secagg identity v"):
+        key = Identity.stored_verify_key(options.file)
+        sys.stdout.write(f"fingerprint  {fingerprint(key)}\n")
+    else:
+        _write_directory(Directory.load(options.file))
 
 
 def _read_key(text: str) -> bytes:

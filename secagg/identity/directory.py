@@ -1,12 +1,13 @@
 """Directories: the pinned verify keys of a cohort, which say who is who across rounds.
 
 A verify key is trusted only because it is pinned. Bring keys into a directory over a channel that
-the server does not control, and compare fingerprints (`secagg.Identity.fingerprint`).
+the server does not control, and compare fingerprints: of each key (`secagg.Identity.fingerprint`)
+when it is pinned, of the whole directory (`Directory.fingerprint`) before the first round.
 """
 
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -14,17 +15,24 @@ from typing import Final
 
 from ..codes import Code
 from ..errors import IdentityError, ParameterError
+from ..machine.wire import u32
 from ..params.params import MAX_COHORT
+from ..permissions import PINS
 from ..primitives import sign
 from ..primitives.agreement import WeakKeyError
+from ..primitives.labels import Label, hash_parts
 from ..primitives.secret import Secret
-from .files import PUBLIC, read_file, write_file
+from .files import read_file, write_file
+from .identity import grouped
 
 _HEX_KEY: Final = "([0-9a-f]{64})"
-_LARGEST_DIRECTORY: Final = 2**25
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
 _ENTRY: Final = re.compile(rf"(0|[1-9][0-9]{{0,5}}) +{_HEX_KEY} +({_NAME.pattern})")
 _DIRECTORY_HEADER: Final = "secagg directory v1"
+_LONGEST_ENTRY: Final = len(f"{MAX_COHORT - 1} {'0' * 64} {'n' * 64}\n")
+_LONGEST_REVOKED: Final = len("0" * 64 + "\n")
+_COMMENTS: Final = 2**20  # bytes for comments, the header and the like
+LARGEST_DIRECTORY: Final = MAX_COHORT * (_LONGEST_ENTRY + _LONGEST_REVOKED) + _COMMENTS
 
 
 @lru_cache(maxsize=MAX_COHORT)
@@ -65,6 +73,12 @@ class _Rules:
         if key in self._pinned:
             raise ParameterError(
                 f"the revoked key {_short(key)} is pinned as well", Code.REVOKED_KEY
+            )
+        if len(self._revoked) == MAX_COHORT:
+            raise ParameterError(
+                f"a directory has at most {MAX_COHORT} revoked keys: leave out those of parties "
+                "that have left for good",
+                Code.LIMIT,
             )
         self._revoked.add(key)
 
@@ -118,11 +132,11 @@ class Directory:
 
     Attributes:
         entries: party i is entries[i]; at most 65,536.
-        revoked: keys that must never be pinned again.
+        revoked: keys that must never be pinned again; at most 65,536.
 
     Raises:
         ParameterError: a name or a key is malformed, weak, revoked or there twice; or there are
-            too many entries.
+            too many.
     """
 
     entries: tuple[Entry, ...] = ()
@@ -148,6 +162,14 @@ class Directory:
 
     def __len__(self) -> int:
         return len(self.entries)
+
+    @property
+    def fingerprint(self) -> str:
+        """A short text that people compare: it differs where the keys or their order differ.
+
+        Names and revoked keys do not matter to it, as they do not matter to a round.
+        """
+        return grouped(hash_parts(Label.DIRECTORY, u32(len(self)), self.encode()))
 
     @property
     def verify_keys(self) -> tuple[bytes, ...]:
@@ -244,20 +266,20 @@ class Directory:
         Raises:
             IdentityError: the text is something else; the message names the line.
         """
-        lines = text.split(b"\n")
-        if lines[0] != _DIRECTORY_HEADER.encode():
-            other = lines[0].startswith(b"secagg directory v")
+        first = text[: text.find(b"\n")] if b"\n" in text else text
+        if first != _DIRECTORY_HEADER.encode():
+            other = first.startswith(b"secagg directory v")
             code = Code.VERSION if other else Code.FOREIGN_FILE
             raise IdentityError(f"line 1: must be '{_DIRECTORY_HEADER}'", code)
-        if lines.pop() != b"":
+        last = text.count(b"\n") + 1
+        if not text.endswith(b"\n"):
             raise IdentityError(
-                f"line {len(lines) + 1}: the file is cut short; restore it from a copy",
-                Code.CORRUPT,
+                f"line {last}: the file is cut short; restore it from a copy", Code.CORRUPT
             )
         entries: list[Entry] = []
         revoked: set[bytes] = set()
         rules, section = _Rules(), "entries"
-        for number, raw in enumerate(lines[1:], 2):
+        for number, raw in enumerate(_lines_after(text, len(first) + 1), 2):
             if not raw or raw.startswith(b"#"):
                 continue
             line = raw.decode("ascii", "replace")
@@ -280,33 +302,42 @@ class Directory:
                 raise IdentityError(f"line {number}: {error}", error.code) from None
         if section != "end":
             raise IdentityError(
-                f"line {len(lines) + 1}: 'end' is missing, so the file may be cut short; restore "
+                f"line {last}: 'end' is missing, so the file may be cut short; restore "
                 "it from a copy",
                 Code.CORRUPT,
             )
+        del rules  # as large as what it checked; the constructor makes its own
         return cls(tuple(entries), frozenset(revoked))
 
     def save(self, path: str | os.PathLike[str], *, overwrite: bool = True) -> None:
         """Writes the directory to a file, as a whole.
 
         Raises:
-            IdentityError: the file cannot be written, or exists and `overwrite` is False.
+            IdentityError: the file cannot be written, other users could replace it, or it exists
+                and `overwrite` is False.
         """
-        write_file(Path(path), Secret(self.to_text().encode()), PUBLIC, overwrite=overwrite)
+        write_file(Path(path), Secret(self.to_text().encode()), PINS, overwrite=overwrite)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> "Directory":
         """Reads what `save` or a person wrote.
 
         Raises:
-            IdentityError: the file cannot be read, every user may change it, or its content is
-                not that of a directory; the message names the line.
+            IdentityError: the file cannot be read, other users may change or replace it, or its
+                content is not that of a directory; the message names the line.
         """
-        content = read_file(Path(path), _LARGEST_DIRECTORY, private=False).expose()
+        content = read_file(Path(path), LARGEST_DIRECTORY, PINS).expose()
         try:
             return cls.from_text(content)
         except IdentityError as error:
             raise IdentityError(f"{path}: {error}", error.code) from None
+
+
+def _lines_after(text: bytes, start: int) -> Iterator[bytes]:
+    """Yields the complete lines from a position on, one at a time: a list would be far larger."""
+    while (end := text.find(b"\n", start)) >= 0:
+        yield text[start:end]
+        start = end + 1
 
 
 def _read_entry(line: str, index: int) -> Entry:

@@ -3,15 +3,13 @@
 import os
 import stat
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 from ..codes import Code
 from ..errors import IdentityError
 from ..files import atomic_file
+from ..permissions import SECRET, Rule, why_unsafe
 from ..primitives.secret import Secret
-
-PRIVATE: Final = 0o600
-PUBLIC: Final = 0o644
 
 
 class Fault(NamedTuple):
@@ -28,31 +26,35 @@ def _io_error(verb: str, path: Path, error: OSError) -> IdentityError:
 
 
 def _open_private(path: str, flags: int) -> int:
-    return os.open(path, flags, PRIVATE)
+    return os.open(path, flags, SECRET.mode)
 
 
 def _open_without_waiting(path: str, flags: int) -> int:
     return os.open(path, flags | os.O_NONBLOCK)  # opening a pipe without a writer would wait
 
 
-def write_file(path: Path, content: Secret, mode: int, *, overwrite: bool) -> None:
+def write_file(path: Path, content: Secret, rule: Rule, *, overwrite: bool) -> None:
     """Writes a file as a whole: after a crash it is complete, or as it was before.
 
     Args:
         path: name of the file.
         content: its bytes.
-        mode: permissions, `PRIVATE` or `PUBLIC`; the umask does not change them.
+        rule: has its permissions, which the umask does not change, and what must hold for its
+            folder.
         overwrite: replace a file that exists.
 
     Raises:
-        IdentityError: the file exists (and is unchanged), or cannot be written.
+        IdentityError: the file exists (and is unchanged), cannot be written, or could not be read
+            again, as other users may replace it.
     """
     try:
+        if reason := why_unsafe(path, rule):
+            raise IdentityError(f"{path}: {reason}", Code.PERMISSIONS)
         with (
             atomic_file(path, overwrite=overwrite) as draft,
             open(draft, "xb", opener=_open_private) as stream,
         ):
-            os.fchmod(stream.fileno(), mode)
+            os.fchmod(stream.fileno(), rule.mode)
             stream.write(content.expose())
             stream.flush()
             os.fsync(stream.fileno())
@@ -65,50 +67,30 @@ def write_file(path: Path, content: Secret, mode: int, *, overwrite: bool) -> No
         raise _io_error("write", path, error) from None
 
 
-def read_file(path: Path, limit: int, *, private: bool) -> Secret:
+def read_file(path: Path, limit: int, rule: Rule) -> Secret:
     """Reads a file after checking its permissions (of the open file: it cannot be exchanged).
 
     Args:
         path: name of the file; symbolic links are followed.
         limit: greatest size in bytes.
-        private: the file must belong to this user, and no other user may read it; otherwise it
-            only must not be writable for every user.
+        rule: what must hold for its permissions.
 
     Raises:
-        IdentityError: the file cannot be read, is not a regular file, has permissions that are
-            too wide, belongs to another user, is empty or too long.
+        IdentityError: the file cannot be read, is not a regular file, breaks the rule, is empty or
+            too long.
     """
     try:
         with open(path, "rb", opener=_open_without_waiting) as stream:
             found = os.fstat(stream.fileno())
-            if unsafe := _unsafe(found, private):
-                raise IdentityError(f"{path}: {unsafe.reason}", unsafe.code)
+            if not stat.S_ISREG(found.st_mode):
+                raise IdentityError(f"{path}: not a regular file", Code.IO)
+            if reason := why_unsafe(path, rule, stream.fileno()):
+                raise IdentityError(f"{path}: {reason}", Code.PERMISSIONS)
             if not 0 < found.st_size <= limit:
                 code = Code.LIMIT if found.st_size else Code.CORRUPT
                 raise IdentityError(
                     f"{path}: the file has {found.st_size} bytes; it must have 1 to {limit}", code
                 )
-            return Secret(stream.read(limit))
+            return Secret(stream.read(found.st_size))
     except OSError as error:
         raise _io_error("read", path, error) from None
-
-
-def _unsafe(found: os.stat_result, private: bool) -> Fault | None:
-    mode = stat.S_IMODE(found.st_mode)
-    if not stat.S_ISREG(found.st_mode):
-        return Fault("not a regular file", Code.IO)
-    if private and found.st_uid != os.geteuid():
-        return Fault(
-            "the file belongs to another user; only its owner may use it", Code.PERMISSIONS
-        )
-    if private and mode & 0o077:
-        return Fault(
-            f"other users have access to the file (mode {mode:04o}); run `chmod 600` on it",
-            Code.PERMISSIONS,
-        )
-    if mode & stat.S_IWOTH:
-        return Fault(
-            f"every user may change the file (mode {mode:04o}); run `chmod o-w` on it",
-            Code.PERMISSIONS,
-        )
-    return None

@@ -12,10 +12,11 @@ from typing import Final, NoReturn
 
 from ..codes import Code
 from ..errors import IdentityError, LocalProtocolError, ParameterError
+from ..permissions import SECRET
 from ..primitives import seal, sign
 from ..primitives.passphrase import MODERATE, SALT_BYTES, Cost, derive
 from ..primitives.secret import Secret, draw
-from .files import PRIVATE, Fault, read_file, write_file
+from .files import Fault, read_file, write_file
 from .purposes import Purpose, signed_bytes
 
 _HEADER: Final = "secagg identity v1\n"
@@ -30,13 +31,15 @@ _LARGEST_IDENTITY: Final = 1024
 _REMEDY: Final = "restore it from a copy, or make a new identity and have it pinned"
 
 
-def fingerprint(verify_key: bytes) -> str:
-    """Returns a short text of a verify key that people can compare.
-
-    It is the first 160 bits of the key's SHA-256 in base32, in groups of four letters.
-    """
-    letters = base64.b32encode(hashlib.sha256(verify_key).digest()[:20]).decode()
+def grouped(digest: bytes) -> str:
+    """Returns the first 160 bits of a digest in base32, in groups of four letters."""
+    letters = base64.b32encode(digest[:20]).decode()
     return "-".join(letters[i : i + 4] for i in range(0, len(letters), 4))
+
+
+def fingerprint(verify_key: bytes) -> str:
+    """Returns a short text of a verify key that people can compare: `grouped`, of its SHA-256."""
+    return grouped(hashlib.sha256(verify_key).digest())
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,7 +242,7 @@ class Identity:
             if sealed is None:
                 raise IdentityError(_no_memory(_cost), Code.LIMIT)
             stored = _Stored(self._verify_key, None, _cost, stored.salt, sealed)
-        write_file(Path(path), stored.encode(), PRIVATE, overwrite=overwrite)
+        write_file(Path(path), stored.encode(), SECRET, overwrite=overwrite)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], passphrase: str | None = None) -> "Identity":
@@ -309,7 +312,7 @@ def sign_digest(identity: Identity, digest: bytes) -> bytes:
 
 
 def _read(path: str | os.PathLike[str]) -> _Stored:
-    stored = _parse(read_file(Path(path), _LARGEST_IDENTITY, private=True))
+    stored = _parse(read_file(Path(path), _LARGEST_IDENTITY, SECRET))
     if isinstance(stored, Fault):
         raise IdentityError(f"{path}: {stored.reason}", stored.code)
     return stored

@@ -9,7 +9,8 @@ from typing import Final
 
 from ..codes import Code
 from ..errors import StateError
-from ..files import atomic_file
+from ..files import DRAFTS, atomic_file
+from ..permissions import LEDGER, why_unsafe
 from .ledger import Once
 
 _SECONDS_TO_WAIT: Final = 10.0
@@ -49,28 +50,20 @@ class SqliteLedger:
         path: name of the file; its folder must exist.
 
     Raises:
-        StateError: the file cannot be used, is not a ledger, or other users may write to it.
+        StateError: the file cannot be used, is not a ledger, or other users may write to it, to its
+            folder or to a folder on the way (`secagg/permissions.py`).
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self._path = Path(path)
-        try:
+        self._file: tuple[int, int] | None = None
+        with self._usable():
+            self._require_safe(exists=False)  # of `path`, which may be a link
             self._path = self._path.resolve()
             if not self._path.exists():
                 self._make()
-            found = self._path.stat()
-        except (OSError, ValueError) as error:  # the latter for a zero byte in the name
-            reason = error.strerror if isinstance(error, OSError) else str(error)
-            raise StateError(
-                f"{self._path}: cannot be used as a ledger: {reason}", Code.IO
-            ) from None
-        if found.st_uid != os.geteuid() or found.st_mode & 0o022:
-            raise StateError(
-                f"{self._path}: the ledger belongs to another user, or other users may write to "
-                f"it (mode {found.st_mode & 0o777:04o}); give it to this user and run "
-                "`chmod go-w` on it",
-                Code.PERMISSIONS,
-            )
+            self._remove_drafts()
+            self._require_safe()
         with _transaction(self._path) as connection:
             if connection.execute("PRAGMA application_id").fetchone() != (_APPLICATION,):
                 raise StateError(
@@ -78,6 +71,33 @@ class SqliteLedger:
                     "name for the ledger",
                     Code.FOREIGN_FILE,
                 )
+        with self._usable():
+            found = self._path.stat()
+        self._file = found.st_dev, found.st_ino
+
+    @contextmanager
+    def _usable(self) -> Iterator[None]:
+        """Raises StateError for what the system refuses."""
+        try:
+            yield
+        except (OSError, ValueError) as error:  # the latter for a zero byte in the name
+            reason = error.strerror if isinstance(error, OSError) else str(error)
+            raise StateError(
+                f"{self._path}: cannot be used as a ledger: {reason}", Code.IO
+            ) from None
+
+    def _require_safe(self, *, exists: bool = True) -> None:
+        """Raises StateError if others can write or replace the file, or make files beside it."""
+        if reason := why_unsafe(self._path, LEDGER, self._path if exists else None):
+            raise StateError(f"{self._path}: {reason}", Code.PERMISSIONS)
+
+    def _remove_drafts(self) -> None:
+        """Removes the other name of a file if the process that made it died, or is not done."""
+        found = self._path.stat()
+        for draft in self._path.parent.glob(DRAFTS) if found.st_nlink > 1 else ():
+            with suppress(FileNotFoundError):
+                if os.path.samestat(draft.lstat(), found):
+                    draft.unlink()
 
     def _make(self) -> None:
         """Creates the file; it appears under its name when it is complete and closed."""
@@ -85,7 +105,7 @@ class SqliteLedger:
             suppress(FileExistsError),  # another process was faster
             atomic_file(self._path, overwrite=False) as draft,
         ):
-            os.close(os.open(draft, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+            os.close(os.open(draft, os.O_RDWR | os.O_CREAT | os.O_EXCL, LEDGER.mode))
             with _transaction(draft) as connection:
                 for statement in _MAKE:
                     connection.execute(statement)
@@ -96,6 +116,15 @@ class SqliteLedger:
         Raises:
             StateError: the claim could not be stored.
         """
+        with self._usable():
+            self._require_safe()  # it may have changed since
+            found = self._path.stat()
+        if (found.st_dev, found.st_ino) != self._file:
+            raise StateError(
+                f"{self._path}: another file has replaced the ledger since it was opened, and may "
+                "lack claims: put the former one back",
+                Code.LEDGER,
+            )
         with _transaction(self._path) as connection:
             return connection.execute(_CLAIM, (str(what), key)).rowcount == 1
 

@@ -5,7 +5,7 @@ masked inputs and survivor sets are signed with Ed25519 keys that every party ha
 key is ever taken from the server.
 """
 
-from typing import Protocol
+from typing import Final, Protocol
 
 from ..codes import Code
 from ..errors import ParameterError
@@ -17,6 +17,8 @@ from ..primitives import sign
 from . import transcript
 from .messages import PublicKeys
 
+_COMPARE: Final = "compare `python -m secagg identity fingerprint FILE` of the directories"
+
 
 class Authentication(Protocol):
     """Makes and checks the proofs of where a message comes from."""
@@ -24,6 +26,10 @@ class Authentication(Protocol):
     @property
     def pinned(self) -> bytes:
         """The encoded directory of pinned verify keys, which goes into h0; empty without one."""
+
+    @property
+    def bound(self) -> str:
+        """What h0 binds, so that parties differ in some of it if they differ in h0: for people."""
 
     @property
     def verify_key(self) -> bytes:
@@ -52,6 +58,7 @@ class Checksums:
     """Semi-honest mode: the transport names the sender, and a checksum detects accidents."""
 
     pinned = b""
+    bound = "parameters, context or session"
     verify_key = b""
 
     def sign_entry(self, h0: bytes, party: int, entry: PublicKeys) -> PublicKeys:
@@ -89,9 +96,18 @@ class Signatures:
 
     def __init__(self, directory: Directory, identity: Identity | None) -> None:
         self.pinned = directory.encode()
+        self._directory = directory
         self._verify_keys = directory.verify_keys
         self._identity = identity
         self.verify_key = identity.verify_key if identity is not None else b""
+
+    @property
+    def bound(self) -> str:
+        """See `Authentication`."""
+        return (
+            f"parameters, context, session or pinned directory; {_COMPARE}, which is "
+            f"{self._directory.fingerprint} here"
+        )
 
     def _sign(self, digest: bytes) -> bytes:
         if self._identity is None:
@@ -151,12 +167,26 @@ def for_client(
         )
     checked = _fitting(params, directory)
     if checked.verify_keys[index] != identity.verify_key:
-        raise ParameterError(
-            f"the directory has another verify key than this identity at index {index}: check the "
-            "index (`Directory.index_of`)",
-            Code.WRONG_IDENTITY,
-        )
+        raise ParameterError(_other_key(checked, index, identity), Code.WRONG_IDENTITY)
     return Signatures(checked, identity)
+
+
+def _other_key(directory: Directory, index: int, identity: Identity) -> str:
+    """Returns why a directory may have another key than that of an identity at its index."""
+    text = (
+        f"at index {index} the directory pins {directory.entries[index].name}, and another key "
+        f"than this identity's, {identity.fingerprint}; "
+    )
+    if identity.verify_key not in directory.verify_keys:
+        return text + (
+            "that is pinned nowhere: either another identity was loaded, or the directory still "
+            "has an old key of this party (`python -m secagg identity pin --rotate`)"
+        )
+    at = directory.index_of(identity.verify_key)
+    return text + (
+        f"that is pinned at index {at}: use this index, or if the server gave the other one, bring "
+        f"the parties into one order at all sites ({_COMPARE})"
+    )
 
 
 def for_server(params: Params, directory: Directory | None) -> Authentication:
@@ -180,8 +210,8 @@ def _fitting(params: Params, directory: Directory | None) -> Directory:
         )
     if len(directory.verify_keys) != params.cohort:
         raise ParameterError(
-            f"the directory has {len(directory.verify_keys)} parties, but the cohort has "
-            f"{params.cohort}",
+            f"the directory has {len(directory)} parties, but the cohort has {params.cohort}: one "
+            f"side lacks a change of the members; {_COMPARE}",
             Code.WRONG_DIRECTORY,
         )
     return directory

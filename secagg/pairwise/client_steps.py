@@ -188,7 +188,10 @@ class ClientSteps:
         """Raises Aborted if an entry is not signed by its party, or a key in it is weak."""
         if not self.authentication.entry_valid(self.h0, party, entry):
             raise Aborted(
-                f"the roster's entry of party {party} is not signed by that party", Code.SIGNATURE
+                f"the roster's entry of party {party} is not signed with the key that is pinned "
+                "for it: if the sites' directories are the same (compare `Directory.fingerprint`), "
+                "suspect the server",
+                Code.SIGNATURE,
             )
         try:
             agreement.check_public_key(entry.channel)

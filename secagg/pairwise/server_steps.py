@@ -72,7 +72,7 @@ class ServerSteps:
         if message.h0 != self.h0:
             return Dropped(
                 party,
-                "works on another round: parameters, context, session or directory differ (h0)",
+                f"works on another round (h0): it has other {self._authentication.bound}",
                 Code.CONTEXT,
             )
         if not self._authentication.entry_valid(self.h0, party, message.keys):

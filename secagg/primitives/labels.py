@@ -33,6 +33,7 @@ class Label(bytes, Enum):
     INPUT_CHECKSUM = b"input checksum"
     DIGEST = b"digest"
     STORED_STATE = b"stored state"
+    DIRECTORY = b"directory"
 
 
 def _digest(key: bytes, label: Label, parts: tuple[bytes, ...]) -> bytes:
