@@ -166,7 +166,8 @@ class Participant:
         client: its examples and training function.
         params: the parameters that it requires in every round.
         training: the cohort's word for this training, such as a project and the number of a run,
-            agreed on without the server; a ledger takes one training under each word.
+            agreed on without the server. With the same ledger a second training from the same first
+            model needs another word.
         identity: in malicious mode, its signing key.
         directory: in malicious mode, the verify keys of all participants.
         ledger: in malicious mode, the record of what its identity has contributed to.

@@ -65,13 +65,13 @@ TOO_EARLY = dict.fromkeys((3, 4), Phase.SHARE_KEYS)
 
 def participants(
     ledger: MemoryLedger,
-    attempts: int = 1,
     training: str = TRAINING,
     kind: type[Participant] = Participant,
+    **more: int,
 ) -> list[Participant]:
     """The whole cohort, with one ledger."""
     return [
-        kind(party, client, PARAMS, training, IDENTITIES[party], PINS, ledger, attempts)
+        kind(party, client, PARAMS, training, IDENTITIES[party], PINS, ledger, **more)
         for party, client in enumerate(CLIENTS)
     ]
 
@@ -231,6 +231,15 @@ def test_another_training_may_begin_with_the_same_model() -> None:
         assert left(Announced(participants(ledger, training=word), training=word).play()) == []
 
 
+def test_a_model_with_another_last_bit_is_another_model() -> None:
+    """What is not promised, and said so: the update of it is the same to the last digits."""
+    cohort = participants(MemoryLedger())
+    nearly = [MODEL[0], np.nextafter(MODEL[1], 1.0)]
+    first = Announced(cohort).play()
+    second = Announced(cohort, nearly).play({4: Phase.MASKED_INPUT})
+    np.testing.assert_allclose(differences(first, second), CLIENTS[4].amount, atol=20 * STEP)
+
+
 def test_the_servers_word_for_the_training_is_not_taken() -> None:
     """A server that names another training gets nobody to join."""
     joined = Announced(participants(MemoryLedger()), training="trial 8")
@@ -281,6 +290,11 @@ def test_the_coordinator_counts_per_model() -> None:
     assert server_side.attempts_used == 4
     with refused(AttemptsExhaustedError, Code.ATTEMPTS_EXHAUSTED, "4 of 4"):
         server_side.open()
+    once = Coordinator(MODEL, PARAMS, TRAINING, PINS)
+    once.open()
+    once.close(None)
+    with refused(AttemptsExhaustedError, Code.ATTEMPTS_EXHAUSTED, "1 of 1"):
+        once.open()
 
 
 def test_a_semi_honest_coordinator_goes_on() -> None:
