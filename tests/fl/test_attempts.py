@@ -198,8 +198,8 @@ def test_a_model_that_changes_after_joining_is_not_trained() -> None:
 @pytest.mark.parametrize("attempt", [-1, 1.0, "0", None, True, np.int64(0)])
 def test_an_attempt_is_a_whole_number(attempt: object) -> None:
     """Each that is hashed in another way would be one more, so only one kind is taken."""
-    (party,) = participants(MemoryLedger(), attempts=2)[:1]
     for params in (PARAMS, fedavg_params(CLIENTS, MODEL)):
+        party = Participant(0, CLIENTS[0], params, TRAINING, attempts=2)
         offer = params.round(context=digest(TRAINING, MODEL, 0)).encode()
         with refused(ParameterError, Code.ARGUMENT):
             party.join(offer, MODEL, attempt)  # type: ignore[arg-type]
