@@ -3,7 +3,11 @@
     for report in secagg.fl.FedAvg(model, clients, params=params, rounds=20): print(report)
 
 A model is a list of NumPy arrays; a client is any object with `examples` and `train(model)`. The
-server side sees only sums. `python -m secagg.fl` runs it with ten simulated hospitals.
+server side sees only sums. A contribution counts as given when the masked input leaves, whatever
+becomes of the round: in malicious mode clients give their update of one model `attempts` times at
+most, and then training ends (`AttemptsExhaustedError`).
+
+`python -m secagg.fl` runs it with ten simulated hospitals.
 """
 
 from .compare import Comparison, compare_training, plain_fedavg, quantization_bound
@@ -18,13 +22,14 @@ from .fedavg import (
 )
 from .models import MLP, Architecture, Model, Softmax, accuracy, loss
 from .schedule import draw_drops
-from .sides import Coordinator, FedClient, Participant
+from .sides import AttemptsExhaustedError, Coordinator, FedClient, Participant
 from .training import Descent, LocalClient
 
 __all__ = [
     "DATASETS",
     "MLP",
     "Architecture",
+    "AttemptsExhaustedError",
     "Comparison",
     "Coordinator",
     "Dataset",

@@ -20,6 +20,7 @@ from .fedavg import FedAvg, RoundReport, Score, fedavg_params, simulated_randomn
 from .files import check_writable, write_whole
 from .models import MLP, Architecture, Model, Softmax, accuracy, loss
 from .schedule import draw_drops
+from .sides import AttemptsExhaustedError
 from .training import Descent, LocalClient
 
 MODELS: Final[dict[str, Callable[[int, int], Architecture]]] = {"softmax": Softmax, "mlp": MLP}
@@ -80,6 +81,13 @@ def _parser() -> argparse.ArgumentParser:
     add(
         "--mode", choices=list(MODES), default="malicious", help="kind of server to protect against"
     )
+    add(
+        "--attempts",
+        type=_int_from(1),
+        default=3,
+        help="malicious mode: how often clients give their update of one model, whatever becomes "
+        "of the rounds; the server may learn as many sums over it",
+    )
     add("--seed", type=_int_from(0), default=0, help="seed of all random draws")
     add("--json", type=Path, metavar="FILE", help="file to write the results to, as JSON")
     add("--plot", type=Path, metavar="FILE.png", help="file to draw the results to")
@@ -90,8 +98,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line.
 
     Returns:
-        exit code: 0; 1 if the run failed; 130 if it was interrupted. Bad options and a missing
-        extra raise SystemExit with code 2. Each failure is one line on standard error.
+        exit code: 0; 1 if the run failed, or ended early because no attempt on a model was left
+        (results and files are then those of the rounds so far); 130 if it was interrupted. Bad
+        options and a missing extra raise SystemExit with code 2. Each failure is one line on
+        standard error.
     """
     parser = _parser()
     try:
@@ -124,6 +134,8 @@ def _run(args: argparse.Namespace) -> None:
         write_whole(args.json, text.encode())
     if args.plot is not None:
         write_whole(args.plot, plot.draw(outcome))
+    if outcome.ended is not None:
+        raise outcome.ended
 
 
 def simulate(settings: report.Settings) -> report.Outcome:
@@ -156,20 +168,26 @@ def simulate(settings: report.Settings) -> report.Outcome:
         drops=[draw_drops(rng, cohort, settings.dropout, mode) for _ in range(settings.rounds)],
         evaluate=evaluate,
         random=simulated_randomness(settings.seed),
+        attempts=settings.attempts,
     )
     reports: list[RoundReport] = []
+    ended = None
     with _screen(settings.rounds) as (show, advance):
         for line in report.intro(settings, dataset, params):
             show(line)
-        for each in federation:
-            reports.append(each)
-            for line in report.row(each, cohort):
-                show(line)
-            advance()
+        try:
+            for each in federation:
+                reports.append(each)
+                for line in report.row(each, cohort):
+                    show(line)
+                advance()
+        except AttemptsExhaustedError as error:
+            ended = error
         pooled = LocalClient(architecture, dataset.pooled, descent, settings.seed)
         model = federation.model
         found = compare_training(start, model, reports, clients, pooled, params, evaluate)
-        outcome = report.Outcome(settings, params, reports, found)
+        used = federation.coordinator.attempts_used
+        outcome = report.Outcome(settings, params, reports, found, used, ended)
         for line in report.summary(outcome):
             show(line)
     return outcome

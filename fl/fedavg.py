@@ -2,6 +2,9 @@
 
 `FedAvg` runs a `Coordinator` and its `Participant`s in one process and carries messages between
 them. It is a simulation: it protects no party from the owner of the process.
+
+A contribution counts as given when the masked input leaves, whatever becomes of the round. So in
+malicious mode a failed round is repeated only as often as the participants allow.
 """
 
 import time
@@ -47,6 +50,7 @@ class RoundReport:
 
     Attributes:
         round: number of the round, from 1.
+        attempt: number of the attempt on the model of this round, from 0.
         survivors: clients whose update is in the sum; empty if the round failed.
         failed: whether the round failed; the model is then unchanged.
         reason: why the round failed, or "".
@@ -65,6 +69,7 @@ class RoundReport:
     """
 
     round: int
+    attempt: int
     survivors: tuple[int, ...]
     failed: bool
     reason: str
@@ -111,7 +116,9 @@ class FedAvg:
 
     Iterating runs the rounds and yields one `RoundReport` per round; `model` is the model so far.
     A round with fewer survivors than the quorum is reported as failed and leaves the model
-    unchanged; the next round follows. A new iteration continues where the last one stopped.
+    unchanged; the next round follows, another attempt on the same model if an input has left. In
+    malicious mode iteration ends with an error when the attempts on a model are used up. A new
+    iteration continues where the last one stopped.
 
     Args:
         model: the initial model, a list of float arrays; copied.
@@ -122,11 +129,15 @@ class FedAvg:
         evaluate: scores the model after each round; the score is in the report.
         random: function of round number and party that returns this client's randomness, for
             reproducible simulations only (`simulated_randomness`).
+        training: the cohort's word for this training. Each `FedAvg` has ledgers of its own, so
+            one word serves all.
+        attempts: in malicious mode, how often clients give their update of one model, at least 1.
 
     Raises:
-        ParameterError: the parameters do not fit the model, the clients or their weights, or
-            `drops` does not fit the rounds.
+        ParameterError: the parameters do not fit the model, the clients or their weights, `drops`
+            does not fit the rounds, the word is empty, or `attempts` is below 1.
         RangeError: while iterating, a client's training returned an unusable model.
+        AttemptsExhaustedError: while iterating, a round is left, and no attempt on the model.
     """
 
     def __init__(
@@ -139,6 +150,8 @@ class FedAvg:
         drops: Sequence[Drops] | None = None,
         evaluate: Callable[[Model], Score] | None = None,
         random: Callable[[int, int], Randomness] | None = None,
+        training: str = "simulation",
+        attempts: int = 1,
     ) -> None:
         self.params: Final = params or fedavg_params(clients, model)
         self.rounds: Final = rounds
@@ -148,7 +161,7 @@ class FedAvg:
         if self.params.mode == Mode.MALICIOUS:
             identities, directory = introduce(self.params.cohort)
             ledger = MemoryLedger()
-        self.coordinator: Final = Coordinator(model, self.params, directory)
+        self.coordinator: Final = Coordinator(model, self.params, training, directory, attempts)
         self._number = 0
         self._drops = [{} for _ in range(rounds)] if drops is None else list(drops)
         self._evaluate = evaluate
@@ -159,9 +172,11 @@ class FedAvg:
                 index,
                 client,
                 self.params,
+                training,
                 identities[index] if identities else None,
                 directory,
                 ledger,
+                attempts,
             )
             for index, client in enumerate(clients)
         ]
@@ -175,31 +190,37 @@ class FedAvg:
     def __iter__(self) -> Iterator[RoundReport]:
         """Runs the rounds that are left."""
         while self._number < self.rounds:
-            self._number += 1
-            yield self._round(self._number)
+            yield self._round()
 
-    def _round(self, number: int) -> RoundReport:
+    def _round(self) -> RoundReport:
         start = time.perf_counter()
-        drops = self._drops[number - 1]
-        offer, server = self.coordinator.open(number)
+        offer, attempt, server = self.coordinator.open()
+        drops = self._drops[self._number]
+        self._number += 1
+        number = self._number
         joined = _Joined()
         for participant in self._participants:
             index = participant.index
             random = self._random(number, index) if self._random else None
             try:
-                secure, make_input = participant.join(offer, self.model, number, random)
+                secure, make_input = participant.join(offer, self.model, attempt, random)
             except ParameterError as error:  # its policy refuses the round: it sends nothing
                 joined.refusals[index] = error.reason
                 joined.refusal_codes[index] = error.code
             else:
                 joined.clients[index], joined.inputs[index] = secure, make_input
-        run = Cohort(server, joined.clients, joined.inputs, drops).play()
-        self.coordinator.close(run.result)
+        cohort = Cohort(server, joined.clients, joined.inputs, drops)
+        run = cohort.run
+        try:
+            cohort.play()
+        finally:  # `clipped` has the clients whose input left, also if another's training failed
+            self.coordinator.close(run.result, inputs_left=bool(run.clipped))
         seconds = time.perf_counter() - start
         score = self._evaluate(self.model) if self._evaluate else None
-        cohort = self.params.cohort
+        invited = self.params.cohort
         return RoundReport(
             round=number,
+            attempt=attempt,
             survivors=run.result.survivors if run.result else (),
             failed=run.result is None,
             reason=run.reason,
@@ -208,8 +229,8 @@ class FedAvg:
             refusals=joined.refusals | run.refusals,
             refusal_codes=joined.refusal_codes | run.refusal_codes,
             clipped=sum(run.clipped.values()),
-            bytes_up=sum(run.bytes_up.values()) / cohort,
-            bytes_down=sum(run.bytes_down.values()) / cohort,
+            bytes_up=sum(run.bytes_up.values()) / invited,
+            bytes_down=sum(run.bytes_down.values()) / invited,
             seconds=seconds,
             seconds_by_phase=self._seconds(run),
             score=score,

@@ -56,7 +56,7 @@ def draw(outcome: Outcome) -> bytes:
         f"Survivors. Dotted: the quorum, {outcome.params.quorum}. Red: failed, model unchanged.",
         fontsize="small",
     )
-    lower.set_xlabel("round")
+    lower.set_xlabel("round; then no attempt was left" if outcome.ended else "round")
     for axis in (lower.xaxis, lower.yaxis):
         axis.set_major_locator(MaxNLocator(integer=True))
 

@@ -1,14 +1,16 @@
 """Formats a run: as a plain-text table under 80 columns, and as a JSON object."""
 
+import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from secagg import FixedPoint, Params, Phase, __version__
+from secagg import FixedPoint, Mode, Params, Phase, __version__
 
 from .compare import Comparison
 from .data import Dataset
 from .fedavg import TRAINING, RoundReport, Score
+from .sides import AttemptsExhaustedError
 
 Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
 
@@ -22,6 +24,12 @@ _COLUMNS: Final = {
     Phase.UNMASK.value: " unmask",
 }
 _INDENT: Final = " " * 6
+_WIDTH: Final = 80
+_REVEALED: Final = (
+    "Each can give the server one sum, also an attempt that it calls failed. Differences of sums "
+    "over one model are sums over fewer clients, down to one client's update if training is "
+    "deterministic, as here."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,17 +44,29 @@ class Settings:
     bits: int
     clip: float
     mode: str
+    attempts: int
     seed: int
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Outcome:
-    """The results of a whole run."""
+    """The results of a whole run.
+
+    Attributes:
+        settings: what was asked for.
+        params: parameters of the rounds.
+        reports: reports of the rounds that were run.
+        comparison: what came of it.
+        attempts_used: the largest number of rounds on one model in which inputs left.
+        ended: why there were fewer rounds than asked for, or None.
+    """
 
     settings: Settings
     params: Params
     reports: Sequence[RoundReport]
     comparison: Comparison
+    attempts_used: int
+    ended: AttemptsExhaustedError | None
 
 
 def intro(settings: Settings, dataset: Dataset, params: Params) -> list[str]:
@@ -97,9 +117,16 @@ def _milliseconds(seconds: float | None) -> str:
 
 
 def summary(outcome: Outcome) -> Iterator[str]:
-    """Yields the scores of the three ways to train, and the difference of secure and plain."""
+    """Yields scores of the three ways to train, their difference, and the attempts on a model."""
     found, reports = outcome.comparison, outcome.reports
     yield ""
+    if outcome.ended:
+        yield from textwrap.wrap(
+            f"Ended before round {len(reports) + 1} of {outcome.settings.rounds}: "
+            f"{outcome.ended.reason}.",
+            _WIDTH,
+        )
+        yield ""
     yield "              secure FedAvg   plain FedAvg   central training"
     scores = found.secure, found.plain, found.central
     yield "accuracy      {:>13.2%} {:>14.2%} {:>18.2%}".format(*(s.accuracy for s in scores))
@@ -119,6 +146,18 @@ def summary(outcome: Outcome) -> Iterator[str]:
         verdict = "within" if found.max_abs_difference <= found.bound else "BROKEN"
         bits = outcome.settings.bits
         yield f"Allowed by quantization to {bits} bits: {found.bound:.1e} ({verdict})"
+    limit = _attempts_allowed(outcome)
+    allowed = "any number" if limit is None else str(limit)
+    yield ""
+    yield from textwrap.wrap(
+        f"Attempts on one model: {outcome.attempts_used} used, {allowed} allowed. {_REVEALED}",
+        _WIDTH,
+    )
+
+
+def _attempts_allowed(outcome: Outcome) -> int | None:
+    """Returns how often clients give their update of one model; None if nothing limits it."""
+    return outcome.settings.attempts if outcome.params.mode == Mode.MALICIOUS else None
 
 
 def as_json(outcome: Outcome) -> Json:
@@ -149,6 +188,11 @@ def as_json(outcome: Outcome) -> Json:
         "bound_note": found.bound_note,
         "failed_rounds": sum(report.failed for report in outcome.reports),
         "clipped": sum(report.clipped for report in outcome.reports),
+        "attempts_used": outcome.attempts_used,
+        "attempts_allowed": _attempts_allowed(outcome),
+        "attempts_note": _REVEALED,
+        "reason": outcome.ended.reason if outcome.ended else "",
+        "code": outcome.ended.code if outcome.ended else None,
         "rounds": [
             _round_json(report, plain)
             for report, plain in zip(outcome.reports, found.plain_scores, strict=True)
@@ -160,6 +204,7 @@ def _round_json(report: RoundReport, plain: Score) -> Json:
     score = report.score
     return {
         "round": report.round,
+        "attempt": report.attempt,
         "survivors": len(report.survivors),
         "survivor_ids": list(report.survivors),
         "failed": report.failed,

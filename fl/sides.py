@@ -5,10 +5,15 @@ its `Result`. It never holds an individual update: `tests/fl/test_fedavg.py` che
 that it refers to, during and after rounds. The client side is `Participant`: it trains, and gives
 its update to its own `secagg.Client`, which masks it. The update exists only in local variables of
 that call.
+
+A contribution counts as given when the masked input leaves the client, whatever becomes of the
+round: a server may have the sum of a round that it calls failed. In malicious mode a client gives
+its update of one model at most `attempts` times per training, by its own ledger and its own count.
 """
 
 import os
 import time
+from collections import Counter
 from collections.abc import Callable
 from typing import Final, Protocol, cast
 
@@ -21,12 +26,14 @@ from secagg import (
     Identity,
     Layout,
     Ledger,
+    Mode,
     ParameterError,
     Params,
     Policy,
     RangeError,
     Result,
     Round,
+    SecAggError,
     Server,
     digest,
 )
@@ -48,24 +55,46 @@ class FedClient(Protocol):
         """Trains the global model locally, and returns arrays of the same shapes."""
 
 
+class AttemptsExhaustedError(SecAggError):
+    """The training cannot go on: no client will give its update of this model once more."""
+
+
 class Coordinator:
     """The server side: it holds the global model and adds mean updates, never a single one.
+
+    It counts the rounds on each model in which inputs left, because each round needs an attempt
+    that no client has used. A new coordinator counts from zero: clients then refuse the attempts
+    that are used, which costs rounds, not inputs.
 
     Args:
         model: arrays of floats; copied.
         params: parameters of the rounds; their length must be that of the model.
+        training: the participants' word for this training.
         directory: in malicious mode, the verify keys of the participants.
+        attempts: in malicious mode, how often participants give their update of one model.
 
     Raises:
-        ParameterError: the model is not of floats, or has another length than the parameters.
+        ParameterError: the model is not of floats, or has another length than the parameters; the
+            word is empty, or `attempts` is below 1.
     """
 
-    def __init__(self, model: Model, params: Params, directory: Directory | None = None) -> None:
+    def __init__(
+        self,
+        model: Model,
+        params: Params,
+        training: str,
+        directory: Directory | None = None,
+        attempts: int = 1,
+    ) -> None:
+        _check_agreed(training, attempts)
         self.model: Model = [np.array(array) for array in model]
         self.params: Final = params
         self.layout: Final = Layout.of(self.model)
         self.server: Server | None = None
+        self._training = training
         self._directory = directory
+        self._attempts = attempts
+        self._used: Counter[bytes] = Counter()  # by digest of the model
         if any(array.dtype.kind != "f" for array in self.model):
             kinds = ", ".join(str(array.dtype) for array in self.model)
             raise ParameterError(
@@ -78,15 +107,43 @@ class Coordinator:
                 Code.SHAPE,
             )
 
-    def open(self, number: int) -> tuple[bytes, Server]:
-        """Starts a round on the present model, and returns the offer to clients and the server."""
-        agreed = self.params.round(context=digest(self.model, number))
-        self.server = Server(agreed, self._directory)
-        return agreed.encode(), self.server
+    @property
+    def attempts_used(self) -> int:
+        """The largest number of rounds on one model in which inputs (may have) left."""
+        return max(self._used.values(), default=0)
 
-    def close(self, result: Result | None) -> None:
-        """Adds the mean update to the model; without a result the model is unchanged."""
+    def open(self) -> tuple[bytes, int, Server]:
+        """Starts a round on the present model.
+
+        Returns:
+            the offer and the attempt's number, which clients get with the model; and the server.
+
+        Raises:
+            AttemptsExhaustedError: in malicious mode, all attempts on this model are used.
+        """
+        attempt = self._used[digest(self.model)]
+        if self.params.mode == Mode.MALICIOUS and attempt >= self._attempts:
+            raise AttemptsExhaustedError(
+                f"all attempts on this model are used ({attempt} of {self._attempts}): clients "
+                "give their update of it no more often, whatever became of the rounds; choose "
+                "parameters for a higher dropout rate, or agree on more attempts",
+                Code.ATTEMPTS_EXHAUSTED,
+            )
+        agreed = self.params.round(context=digest(self._training, self.model, attempt))
+        self.server = Server(agreed, self._directory)
+        return agreed.encode(), attempt, self.server
+
+    def close(self, result: Result | None, inputs_left: bool = True) -> None:
+        """Adds the mean update to the model; without a result the model is unchanged.
+
+        Args:
+            result: of the round that `open` started; None if it failed.
+            inputs_left: whether inputs may have left clients in a failed round: False only if it
+                ended before `PhaseStarted(Phase.MASKED_INPUT)`. The attempt is then not used.
+        """
         self.server = None
+        if result is not None or inputs_left:
+            self._used[digest(self.model)] += 1
         if result is None:
             return
         steps = cast("Model", self.layout.unflatten(result.mean))
@@ -99,13 +156,25 @@ class Coordinator:
 class Participant:
     """The client side: it trains, and masks its update before sending it.
 
+    In malicious mode its update of one model leaves it at most `attempts` times per training,
+    whatever the server announces. If it is more than once, the server gets as many sums over the
+    same model; their differences are sums over fewer clients, down to the update of a single one
+    if training is deterministic.
+
     Args:
         index: its index in the cohort.
         client: its examples and training function.
         params: the parameters that it requires in every round.
+        training: the cohort's word for this training, such as a project and the number of a run,
+            agreed on without the server. With the same ledger a second training from the same first
+            model needs another word.
         identity: in malicious mode, its signing key.
         directory: in malicious mode, the verify keys of all participants.
         ledger: in malicious mode, the record of what its identity has contributed to.
+        attempts: in malicious mode, how often it gives its update of one model, at least once.
+
+    Raises:
+        ParameterError: the word is empty, or `attempts` is below 1.
     """
 
     def __init__(
@@ -113,31 +182,54 @@ class Participant:
         index: int,
         client: FedClient,
         params: Params,
+        training: str,
         identity: Identity | None = None,
         directory: Directory | None = None,
         ledger: Ledger | None = None,
+        attempts: int = 1,
     ) -> None:
+        _check_agreed(training, attempts)
         self.index: Final = index
         self.training_seconds = 0.0
         self._client = client
         self._params = params
+        self._training = training
         self._identity = identity
         self._directory = directory
         self._ledger = ledger
+        self._attempts = attempts
 
     def join(
-        self, offer: bytes, model: Model, number: int, random: Randomness | None = None
+        self, offer: bytes, model: Model, attempt: int, random: Randomness | None = None
     ) -> tuple[Client, Input]:
         """Joins a round, and returns the protocol's client and a function that makes its input.
 
-        The context is computed from the model that this client was given, so its update cannot
-        get into a sum of updates of another model.
+        The context is computed from its own word for the training and the model that this client
+        was given, so its update cannot get into a sum of updates of another model.
+
+        Args:
+            offer: the server's first message.
+            model: the global model; copied.
+            attempt: number of the attempt on this model, from 0, as the server says.
+            random: source of random bytes, as for `secagg.Client`.
 
         Raises:
-            ParameterError: the offer has other parameters, another model or round number.
+            ParameterError: the offer has other parameters or another context, or the attempt is
+                beyond the limit of this client.
         """
         self.training_seconds = 0.0
-        policy = Policy(params=self._params, context=digest(model, number))
+        if type(attempt) is not int or attempt < 0:  # other types may have other digests
+            raise ParameterError(
+                f"an attempt must be an int of at least 0, not {attempt!r}", Code.ARGUMENT
+            )
+        if self._params.mode == Mode.MALICIOUS and attempt >= self._attempts:
+            raise ParameterError(
+                f"refused by this client: attempt {attempt} on a model is beyond its limit of "
+                f"{self._attempts} (counted from 0)",
+                Code.ATTEMPTS_EXHAUSTED,
+            )
+        model = [np.array(array) for array in model]  # what is hashed is what is trained
+        policy = Policy(params=self._params, context=digest(self._training, model, attempt))
         agreed = Round.decode(offer)
         secure = Client(
             agreed,
@@ -172,3 +264,17 @@ class Participant:
                 Code.NOT_FINITE,
             )
         return update, self._client.examples
+
+
+def _check_agreed(training: str, attempts: int) -> None:
+    """Checks what the cohort agrees on beside the parameters."""
+    if not isinstance(training, str) or not training:
+        raise ParameterError(
+            f"training must be a word for this training, not {training!r}; choose one that the "
+            "cohort has not used",
+            Code.ARGUMENT,
+        )
+    if type(attempts) is not int or attempts < 1:
+        raise ParameterError(
+            f"attempts must be an int of at least 1, not {attempts!r}", Code.ARGUMENT
+        )

@@ -191,6 +191,14 @@ class Code(StrEnum):
         "snapshot, or the ledger stored a claim although it raised an error.",
         "Store a snapshot after every phase, and resume from the last one.",
     )
+    ATTEMPTS_EXHAUSTED = (
+        "attempts_exhausted",
+        "AttemptsExhaustedError ParameterError",
+        "The clients of a federated training give their update of one model no more often, or the "
+        "server announced an attempt beyond a client's limit.",
+        "Choose parameters for a higher dropout rate. With more attempts the server may learn as "
+        "many sums over one model, which can reveal an update.",
+    )
     MALFORMED = (
         "malformed",
         "DecodeError RemoteProtocolError",

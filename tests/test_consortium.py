@@ -136,7 +136,7 @@ class Consortium:
                 clients[index] = Client(
                     Round.decode(agreed.encode()),
                     index,
-                    Policy(mode=Mode.MALICIOUS),
+                    Policy(mode=Mode.MALICIOUS, context=agreed.context),
                     identity=Identity.load(site.home / "key"),
                     directory=site.pins,
                     ledger=SqliteLedger(site.home / "ledger"),

@@ -37,9 +37,9 @@ def names(folder):
     return sorted(path.name for path in folder.iterdir())
 
 
-def run_json(tmp_path, *options):
+def run_json(tmp_path, *options, code=0):
     path = tmp_path / "out.json"
-    assert cli.main(["--json", str(path), *options]) == 0
+    assert cli.main(["--json", str(path), *options]) == code
     return json.loads(path.read_text())
 
 
@@ -53,7 +53,8 @@ def test_promises_at_the_defaults(tmp_path, capsys, seed):
     assert out["clipped"] == 0
     assert len(out["rounds"]) == 20
     assert sum(bool(each["drops"]) for each in out["rounds"]) > 10
-    assert sum(each["failed"] for each in out["rounds"]) <= 1
+    assert out["failed_rounds"] <= 1
+    assert out["attempts_used"] == 1 + out["failed_rounds"]  # the repetition succeeded
     assert "(within)" in capsys.readouterr().out
 
 
@@ -88,6 +89,41 @@ def test_json_fields(tmp_path, capsys):
     assert out["rounds"][-1]["accuracy"] == out["secure_accuracy"]
     text = capsys.readouterr().out
     assert text.count("model unchanged: ") == len(failed)
+
+
+# Rounds 1 and 2 fail, the second before an input left; 3 succeeds; 4, 5, 7 and 8 fail.
+LOSSY = ["--rounds", "8", "--dropout", "0.5", "--seed", "1"]
+
+
+def test_a_run_without_attempts_left_reports_what_was_done(tmp_path, capsys):
+    """It ends with exit code 1, and with the summary, JSON and picture of the rounds so far."""
+    picture = tmp_path / "picture.png"
+    out = run_json(tmp_path, *LOSSY, "--attempts", "2", "--plot", str(picture), code=1)
+    assert [each["failed"] for each in out["rounds"]] == [True, True, False, True, True]
+    assert [each["attempt"] for each in out["rounds"]] == [0, 1, 1, 0, 1]
+    assert (out["attempts_used"], out["attempts_allowed"]) == (2, 2)
+    assert out["code"] == "attempts_exhausted"
+    assert out["secure_accuracy"] == out["rounds"][2]["accuracy"]
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    text, err = capsys.readouterr()
+    assert err == f"secagg.fl: error: {out['reason']}\n"
+    unwrapped = " ".join(text.split())
+    assert f"Ended before round 6 of 8: {out['reason']}." in unwrapped
+    assert "5 rounds: 5 with dropouts, 4 failed" in unwrapped
+    assert f"Attempts on one model: 2 used, 2 allowed. {out['attempts_note']}" in unwrapped
+    assert "down to one client's update" in out["attempts_note"]
+    assert max(map(len, text.splitlines())) <= 80
+
+
+def test_more_attempts_or_a_trusted_server_go_on(tmp_path, capsys):
+    """Three are enough here, by default; in semi-honest mode nothing counts."""
+    malicious = run_json(tmp_path, *LOSSY)
+    trusted = run_json(tmp_path, *LOSSY, "--attempts", "1", "--mode", "semi-honest")
+    for out, allowed in ((malicious, 3), (trusted, None)):
+        assert len(out["rounds"]) == 8
+        assert (out["attempts_used"], out["attempts_allowed"]) == (3, allowed)
+        assert (out["reason"], out["code"]) == ("", None)
+    assert "any number allowed" in " ".join(capsys.readouterr().out.split())
 
 
 def test_the_output_is_plain_text_that_fits(tmp_path, capsys):
@@ -144,6 +180,7 @@ BAD = {
     "--clients ten": "'ten'",
     "--clients 115": "456 training examples cannot be split over 115 clients: with at least 4",
     "--rounds 0": "must be at least 1",
+    "--attempts 0": "must be at least 1",
     "--seed -1": "must be at least 0",
     "--dropout 1": "must be in [0, 1), not 1",
     "--dropout nan": "must be in [0, 1), not nan",

@@ -21,7 +21,6 @@ from secagg import (
     Phase,
     RangeError,
     Server,
-    digest,
     secure_sum,
 )
 
@@ -225,35 +224,29 @@ def test_unusable_training_names_the_client(trained, message):
 
 def test_a_client_refuses_a_round_about_another_model():
     params = fedavg_params(cohort(), MODEL)
-    offer, _ = Coordinator(MODEL, params).open(1)
-    participant = Participant(0, cohort()[0], params)
-    participant.join(offer, MODEL, 1)
+    offer, attempt, _ = Coordinator(MODEL, params, "trial").open()
+    participant = Participant(0, cohort()[0], params, "trial")
+    participant.join(offer, MODEL, attempt)
     other = [MODEL[0] + 1e-9, MODEL[1]]
-    for model, number in ((other, 1), (MODEL, 2)):
+    for model, number in ((other, attempt), (MODEL, attempt + 1)):
         with refused(ParameterError, Code.POLICY_CONTEXT):
             participant.join(offer, model, number)
     weaker = dataclasses.replace(params, threshold=3, min_survivors=3, colluders=1)
     with refused(ParameterError, Code.POLICY_PARAMS):
-        Participant(0, cohort()[0], weaker).join(offer, MODEL, 1)
+        Participant(0, cohort()[0], weaker, "trial").join(offer, MODEL, attempt)
 
 
 def test_refusals_are_reported_and_count_as_absent(monkeypatch):
     class Doubting(Participant):
-        def join(self, offer, model, number, random=None):
-            number += self.index == 1  # this one was told another round number
-            return super().join(offer, model, number, random)
+        def join(self, offer, model, attempt, random=None):
+            attempt += self.index == 1  # this one was told another attempt
+            return super().join(offer, model, attempt, random)
 
     monkeypatch.setattr("secagg.fl.fedavg.Participant", Doubting)
     (report,) = FedAvg(MODEL, cohort(), rounds=1)
     assert report.survivors == (0, 2, 3, 4)
     assert list(report.refusals) == [1]
     assert report.refusal_codes == {1: Code.POLICY_CONTEXT}
-
-
-def test_the_context_is_the_digest_of_model_and_round():
-    coordinator = Coordinator(MODEL, fedavg_params(cohort(), MODEL))
-    _, server = coordinator.open(7)
-    assert server.round.context == digest(MODEL, 7)
 
 
 # -- no server-side object ever holds an individual update ----------------------------------

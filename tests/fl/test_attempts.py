@@ -1,0 +1,395 @@
+"""One model, a limited number of inputs: whatever a server announces, no more leave a client.
+
+The server here lies: it opens rounds by itself, under any attempt, on any model it likes. What
+leaves a client is read from the recorded messages of the round.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+import pytest
+from refusals import refused
+from secagg.fl import (
+    AttemptsExhaustedError,
+    Coordinator,
+    FedAvg,
+    Participant,
+    RoundReport,
+    fedavg_params,
+)
+from secagg.fl.models import Model
+
+from secagg import (
+    SERVER,
+    Client,
+    Code,
+    FixedPoint,
+    MemoryLedger,
+    Mode,
+    ParameterError,
+    Phase,
+    RangeError,
+    Result,
+    Server,
+    digest,
+)
+from secagg.simulate import Cohort, Input, Run, introduce
+
+N = 5
+MODEL = [np.arange(6.0).reshape(2, 3) / 10, np.array([0.5])]
+OTHER = [MODEL[0] + 1.0, MODEL[1]]
+TRAINING = "trial 7"
+IDENTITIES, PINS = introduce(N)
+STEP = FixedPoint(clip=4.0).step
+
+
+class Adds:
+    """A client whose training adds a constant: deterministic, and its update is known."""
+
+    def __init__(self, party: int) -> None:
+        self.examples = party + 1
+        self.amount = 0.1 * party + 0.03
+
+    def train(self, model: Model) -> Model:
+        """Adds the constant."""
+        return [array + self.amount for array in model]
+
+
+CLIENTS = [Adds(party) for party in range(N)]
+PARAMS = fedavg_params(CLIENTS, MODEL, mode=Mode.MALICIOUS)
+# The quorum is 4: without these two a round fails, after all inputs, or before any has left.
+TOO_LATE = dict.fromkeys((3, 4), Phase.UNMASK)
+TOO_EARLY = dict.fromkeys((3, 4), Phase.SHARE_KEYS)
+
+
+def participants(
+    ledger: MemoryLedger,
+    training: str = TRAINING,
+    kind: type[Participant] = Participant,
+    **more: int,
+) -> list[Participant]:
+    """The whole cohort, with one ledger."""
+    return [
+        kind(party, client, PARAMS, training, IDENTITIES[party], PINS, ledger, **more)
+        for party, client in enumerate(CLIENTS)
+    ]
+
+
+class Announced:
+    """One round of a lying server: the participants that join it, and later what leaves them."""
+
+    def __init__(
+        self,
+        cohort: Sequence[Participant],
+        model: Model = MODEL,
+        attempt: int = 0,
+        training: str = TRAINING,
+    ) -> None:
+        agreed = PARAMS.round(context=digest(training, model, attempt))
+        self.server = Server(agreed, PINS)
+        self.refusals: dict[int, Code] = {}
+        self.clients: dict[int, Client] = {}
+        self.inputs: dict[int, Input] = {}
+        for each in cohort:
+            try:
+                joined = each.join(agreed.encode(), model, attempt)
+            except ParameterError as error:
+                self.refusals[each.index] = error.code
+            else:
+                self.clients[each.index], self.inputs[each.index] = joined
+
+    def play(self, drops: Mapping[int, Phase] | None = None) -> Run:
+        """Runs the round, with these dropouts."""
+        run = Cohort(self.server, self.clients, self.inputs, drops, keep_transcript=True).play()
+        self.refusals |= run.refusal_codes
+        return run
+
+
+def left(run: Run) -> list[int]:
+    """The parties whose masked input left."""
+    sent = [each.sender for each in run.transcript if each.phase is Phase.MASKED_INPUT]
+    return [party for party in sent if party != SERVER]
+
+
+def differences(first: Run, second: Run) -> np.ndarray:
+    """What the two sums differ in, per example of party 4."""
+    assert first.result is not None
+    assert second.result is not None
+    return np.asarray(first.result.total - second.result.total) / CLIENTS[4].examples
+
+
+# -- a server that announces the same model again -------------------------------------------
+
+
+def test_the_same_model_as_a_new_round_gets_no_second_input() -> None:
+    """Two sums over one model that differ in party 4 would be its update."""
+    cohort = participants(MemoryLedger())
+    assert left(Announced(cohort).play()) == list(range(N))
+    again = Announced(cohort)
+    run = again.play({4: Phase.MASKED_INPUT})
+    assert left(run) == []
+    assert run.result is None
+    assert again.refusals == dict.fromkeys(range(4), Code.REPEATED_CONTRIBUTION)
+    new = Announced(cohort, attempt=1)
+    assert new.refusals == dict.fromkeys(range(N), Code.ATTEMPTS_EXHAUSTED)
+    assert left(new.play()) == []
+
+
+def test_a_limit_of_two_is_two_sums_and_their_difference() -> None:
+    """What the documents say a second attempt can reveal: an update, to the last digits."""
+    cohort = participants(MemoryLedger(), attempts=2)
+    first = Announced(cohort).play()
+    second = Announced(cohort, attempt=1).play({4: Phase.MASKED_INPUT})
+    np.testing.assert_allclose(differences(first, second), CLIENTS[4].amount, atol=20 * STEP)
+    sent = [left(Announced(cohort, attempt=attempt).play()) for attempt in (0, 1, 2)]
+    assert sent == [[], [4], []], "all but party 4 gave two"
+
+
+@pytest.mark.parametrize("order", [(0, 1, 0, 1), (1, 0, 1, 0), (1, 1, 5, 0), (2, 3, 1, 0), (1, 0)])
+def test_two_objects_of_one_identity_share_the_limit(order: tuple[int, ...]) -> None:
+    """In any order of attempts, by turns, exactly two inputs of each party leave."""
+    ledger = MemoryLedger()
+    twins = participants(ledger, attempts=2), participants(ledger, attempts=2)
+    sent = Counter(
+        party
+        for turn, attempt in enumerate(order)
+        for party in left(Announced(twins[turn % 2], attempt=attempt).play())
+    )
+    assert sent == dict.fromkeys(range(N), 2)
+
+
+def test_two_sessions_at_once_share_the_limit() -> None:
+    """Both were joined before an input left, as twins that do not know each other."""
+    ledger = MemoryLedger()
+    one, other = (Announced(participants(ledger)) for _ in range(2))
+    assert not one.refusals | other.refusals
+    assert left(one.play()) == list(range(N))
+    assert left(other.play()) == []
+
+
+def test_a_model_of_an_earlier_round_is_not_new() -> None:
+    """Rounds on another model in between change nothing."""
+    cohort = participants(MemoryLedger())
+    assert left(Announced(cohort).play()) == list(range(N))
+    assert left(Announced(cohort, OTHER).play()) == list(range(N))
+    for model in (MODEL, OTHER):
+        for attempt in (0, 1):
+            assert left(Announced(cohort, model, attempt).play()) == []
+
+
+def test_a_model_that_changes_after_joining_is_not_trained() -> None:
+    """The context is that of the model when it joined, and so is the update."""
+    buffer, seen = [array.copy() for array in MODEL], []
+
+    class Looks(Adds):
+        def train(self, model: Model) -> Model:
+            seen.append(model[0][0, 0])
+            return super().train(model)
+
+    (victim,) = participants(MemoryLedger())[:1]
+    victim._client = Looks(0)
+    joined = Announced([victim, *participants(MemoryLedger())[1:]], buffer)
+    buffer[0] += 1.0
+    assert left(joined.play()) == list(range(N))
+    assert seen == [MODEL[0][0, 0]]
+
+
+@pytest.mark.parametrize("attempt", [-1, 1.0, "0", None, True, np.int64(0)])
+def test_an_attempt_is_a_whole_number(attempt: object) -> None:
+    """Each that is hashed in another way would be one more, so only one kind is taken."""
+    for params in (PARAMS, fedavg_params(CLIENTS, MODEL)):
+        party = Participant(0, CLIENTS[0], params, TRAINING, attempts=2)
+        offer = params.round(context=digest(TRAINING, MODEL, 0)).encode()
+        with refused(ParameterError, Code.ARGUMENT):
+            party.join(offer, MODEL, attempt)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("options", [{"training": ""}, {"training": b"x"}, {"attempts": 0}])
+@pytest.mark.parametrize("more", [{}, {"attempts": True}, {"attempts": 1.0}])
+def test_word_and_limit_are_checked(options: dict[str, object], more: dict[str, object]) -> None:
+    """On both sides, also where only the coordinator sees them."""
+    wrong = {"training": TRAINING} | options | more
+    with refused(ParameterError, Code.ARGUMENT):
+        Participant(0, CLIENTS[0], PARAMS, **wrong)  # type: ignore[arg-type]
+    with refused(ParameterError, Code.ARGUMENT):
+        Coordinator(MODEL, PARAMS, **wrong)  # type: ignore[arg-type]
+    with refused(ParameterError, Code.ARGUMENT):
+        FedAvg(MODEL, CLIENTS, rounds=1, **wrong)  # type: ignore[arg-type]
+
+
+# -- what is no repetition ------------------------------------------------------------------
+
+
+def test_another_training_may_begin_with_the_same_model() -> None:
+    """By the client's own word, with the same ledger; under the same word it is a repetition."""
+    ledger = MemoryLedger()
+    assert left(Announced(participants(ledger)).play()) == list(range(N))
+    other = participants(ledger, training="trial 8")
+    assert left(Announced(other, training="trial 8").play()) == list(range(N))
+    for word in (TRAINING, "trial 8"):
+        assert left(Announced(participants(ledger, training=word), training=word).play()) == []
+
+
+def test_a_model_with_another_last_bit_is_another_model() -> None:
+    """What is not promised, and said so: the update of it is the same to the last digits."""
+    cohort = participants(MemoryLedger())
+    nearly = [MODEL[0], np.nextafter(MODEL[1], 1.0)]
+    first = Announced(cohort).play()
+    second = Announced(cohort, nearly).play({4: Phase.MASKED_INPUT})
+    np.testing.assert_allclose(differences(first, second), CLIENTS[4].amount, atol=20 * STEP)
+
+
+def test_the_servers_word_for_the_training_is_not_taken() -> None:
+    """A server that names another training gets nobody to join."""
+    joined = Announced(participants(MemoryLedger()), training="trial 8")
+    assert joined.refusals == dict.fromkeys(range(N), Code.POLICY_CONTEXT)
+
+
+def test_a_round_that_fails_before_inputs_left_costs_nothing() -> None:
+    """It is repeated under the same attempt; one that fails afterwards is not."""
+    cohort = participants(MemoryLedger())
+    for _ in range(3):
+        failed = Announced(cohort).play(TOO_EARLY)
+        assert failed.result is None
+        assert left(failed) == []
+    lost = Announced(cohort).play(TOO_LATE)
+    assert lost.result is None
+    assert left(lost) == list(range(N))
+    assert left(Announced(cohort).play()) == []
+
+
+# -- the coordinator's count ----------------------------------------------------------------
+
+
+def result_of(mean: Iterable[float]) -> Result:
+    """A result with this mean."""
+    mean = np.array(list(mean))
+    return Result(mean, 1, mean, tuple(range(N)))
+
+
+def test_the_coordinator_counts_per_model() -> None:
+    """Failed rounds count if inputs may have left, successful ones always; models may return."""
+    server_side = Coordinator(MODEL, PARAMS, TRAINING, PINS, attempts=4)
+    back, forth = result_of(-np.ones(7)), result_of(np.ones(7))
+
+    def round_ends(result: Result | None, **more: bool) -> int:
+        _, attempt, server = server_side.open()
+        assert server.round.context == digest(TRAINING, server_side.model, attempt)
+        server_side.close(result, **more)
+        return attempt
+
+    server_side.model = [np.zeros((2, 3)), np.zeros(1)]
+    assert round_ends(None, inputs_left=False) == 0
+    assert round_ends(None, inputs_left=True) == 0
+    assert round_ends(None) == 1  # not knowing is as if they had
+    assert round_ends(forth) == 2
+    assert round_ends(back) == 0  # another model
+    assert server_side.attempts_used == 3
+    assert round_ends(result_of(np.zeros(7)), inputs_left=False) == 3  # back, and unchanged
+    assert server_side.attempts_used == 4
+    with refused(AttemptsExhaustedError, Code.ATTEMPTS_EXHAUSTED, "4 of 4"):
+        server_side.open()
+    once = Coordinator(MODEL, PARAMS, TRAINING, PINS)
+    once.open()
+    once.close(None)
+    with refused(AttemptsExhaustedError, Code.ATTEMPTS_EXHAUSTED, "1 of 1"):
+        once.open()
+
+
+def test_a_semi_honest_coordinator_goes_on() -> None:
+    """There is no ledger that would refuse."""
+    params = fedavg_params(CLIENTS, MODEL)
+    server_side = Coordinator(MODEL, params, TRAINING)
+    party = Participant(0, CLIENTS[0], params, TRAINING)
+    for expected in range(3):
+        offer, attempt, _ = server_side.open()
+        assert attempt == expected
+        party.join(offer, MODEL, attempt)
+        server_side.close(None)
+
+
+# -- FedAvg ---------------------------------------------------------------------------------
+
+
+def train(drops: Sequence[Mapping[int, Phase]], attempts: int, mode: Mode) -> list[RoundReport]:
+    """The reports of a training with these dropouts."""
+    params = fedavg_params(CLIENTS, MODEL, mode=mode)
+    fed = FedAvg(MODEL, CLIENTS, rounds=len(drops), params=params, drops=drops, attempts=attempts)
+    return list(fed)
+
+
+def test_a_training_repeats_a_failed_round_within_the_limit() -> None:
+    """Under the next attempt if inputs left, and under the same if not."""
+    drops = [TOO_LATE, TOO_EARLY, {}, {}, TOO_LATE, {}]
+    reports = train(drops, 2, Mode.MALICIOUS)
+    assert [report.failed for report in reports] == [True, True, False, False, True, False]
+    assert [report.attempt for report in reports] == [0, 1, 1, 0, 0, 1]
+    assert not any(report.refusals for report in reports)
+
+
+def test_a_training_ends_when_no_attempt_is_left() -> None:
+    """After the report of the last round, with an error; a new iteration does not go on either."""
+    fed = FedAvg(MODEL, CLIENTS, rounds=3, params=PARAMS, drops=[{}, TOO_LATE, {}])
+    reports, kept = [], None
+    with refused(AttemptsExhaustedError, Code.ATTEMPTS_EXHAUSTED):
+        for report in fed:
+            kept = kept or [array.copy() for array in fed.model]
+            reports.append(report)
+    assert [report.failed for report in reports] == [False, True]
+    assert kept is not None
+    for got, want in zip(fed.model, kept, strict=True):
+        np.testing.assert_array_equal(got, want)
+    with refused(AttemptsExhaustedError, Code.ATTEMPTS_EXHAUSTED):
+        next(iter(fed))
+
+
+def test_a_failure_in_the_last_round_is_only_reported() -> None:
+    """No further attempt is wanted."""
+    assert [report.failed for report in train([{}, TOO_LATE], 1, Mode.MALICIOUS)] == [False, True]
+
+
+def test_semi_honest_training_repeats_freely() -> None:
+    """Any number of times, whatever the limit."""
+    reports = train([TOO_LATE, TOO_LATE, TOO_LATE, {}], 1, Mode.SEMI_HONEST)
+    assert [report.failed for report in reports] == [True, True, True, False]
+
+
+def test_a_round_that_breaks_off_has_cost_an_attempt() -> None:
+    """The inputs before the one that could not be made have left."""
+    clients = [Adds(party) for party in range(N)]
+    clients[3].train = lambda model: []  # type: ignore[method-assign]
+    fed = FedAvg(MODEL, clients, rounds=3, params=PARAMS, attempts=2)
+    with pytest.raises(RangeError):
+        next(iter(fed))
+    clients[3].train = CLIENTS[3].train  # type: ignore[method-assign]
+    report = next(iter(fed))
+    assert (report.attempt, report.survivors, report.refusals) == (1, tuple(range(N)), {})
+
+
+# -- planted bugs ---------------------------------------------------------------------------
+
+
+class NoLimit(Participant):
+    """Whatever attempt the server announces is taken."""
+
+    def join(self, offer, model, attempt, random=None):  # type: ignore[no-untyped-def]
+        self._attempts = attempt + 1
+        return super().join(offer, model, attempt, random)
+
+
+class NoLedger(Participant):
+    """Remembers nothing between rounds."""
+
+    def join(self, offer, model, attempt, random=None):  # type: ignore[no-untyped-def]
+        self._ledger = MemoryLedger()
+        return super().join(offer, model, attempt, random)
+
+
+@pytest.mark.parametrize("planted", [NoLimit, NoLedger])
+def test_planted_bugs_let_a_second_input_out(planted: type[Participant]) -> None:
+    """The limit and the ledger are both needed."""
+    cohort = participants(MemoryLedger(), kind=planted)
+    first, *more = (Announced(cohort, attempt=attempt).play() for attempt in (0, 0, 1))
+    assert left(first) == list(range(N))
+    assert any(left(run) for run in more)
