@@ -12,7 +12,10 @@ import pytest
 import reference
 import wire_v1
 from harness import state_of
+from reference.protocol import ANNOUNCEMENTS, STEPS
+from reference.repetition import Accepted
 from wire_v1.forge import ABORTED, DECODE, DROPPED, FAILS, OFFER, REFUSED
+from wire_v1.repeated import ANSWERED, IGNORED
 
 import secagg
 from secagg import (
@@ -32,6 +35,7 @@ from secagg.pairwise.transitions import PHASES, ClientState
 
 Vector = dict[str, Any]
 BY_CLIENTS, BY_SERVER, OFFERS = "refused-by-clients", "refused-by-the-server", "refused-offers"
+TO_CLIENTS, TO_SERVER = "repeated-to-clients", "repeated-to-the-server"
 SPARSE = "sparse-"  # the files in mode 2 are named like the others, behind this
 
 
@@ -46,6 +50,8 @@ ACCEPTED: list[Vector] = [*load("accepted-offers"), *load(f"{SPARSE}accepted-off
 REFUSALS: dict[str, list[Vector]] = {
     name: [*load(name), *load(SPARSE + name)] for name in (BY_CLIENTS, BY_SERVER, OFFERS)
 }
+INPUTS: list[Vector] = load("refused-inputs")
+REPEATED: dict[str, list[Vector]] = {name: load(name) for name in (TO_CLIENTS, TO_SERVER)}
 
 
 # -- what a file says -----------------------------------------------------------------------------
@@ -72,9 +78,14 @@ def f64(words: Iterable[str]) -> list[float]:
 def values_of(vector: Vector, party: int) -> tuple[list[float] | list[int], int]:
     """The input and the weight of a party."""
     given = vector["parties"][party]["input"]
-    if vector["params"]["format"]["name"] == "integers":
+    assert "weight" not in given or f64(given["values"]) == given["decimal"]
+    return input_of(given)
+
+
+def input_of(given: Vector) -> tuple[list[float] | list[int], int]:
+    """An input and its weight, as they are listed."""
+    if "weight" not in given:
         return [int(x) for x in given["values"]], 1
-    assert f64(given["values"]) == given["decimal"]
     return f64(given["values"]), given["weight"]
 
 
@@ -140,11 +151,16 @@ def answer_to(client: Client, vector: Vector, data: bytes) -> bytes:
     """What a client answers to a message of the server."""
     events = client.receive(data)
     if any(isinstance(event, secagg.InputNeeded) for event in events):
-        values, weight = values_of(vector, client.index)
-        dtype = np.int64 if vector["params"]["format"]["name"] == "integers" else np.float64
-        return client.submit(np.array(values, dtype), weight)
+        return submit(client, vector)
     (payload,) = [event.payload for event in events if isinstance(event, Send)]
     return payload
+
+
+def submit(client: Client, vector: Vector, other: Vector | None = None) -> bytes:
+    """The masked input of a client, on its own input or on another."""
+    values, weight = input_of(other) if other else values_of(vector, client.index)
+    dtype = np.int64 if vector["params"]["format"]["name"] == "integers" else np.float64
+    return client.submit(np.array(values, dtype), weight)
 
 
 class Host:
@@ -272,6 +288,66 @@ def model_answer(party: reference.Party, vector: Vector, kind: str, data: bytes)
     return party.unmask(data)
 
 
+class ModelClient:
+    """A client of the model that remembers what it has accepted; it has sent its keys."""
+
+    def __init__(self, vector: Vector, party: int) -> None:
+        self.vector = vector
+        self.party = model_party(vector, party)
+        self.accepted = Accepted()
+        self.keys = self.party.advertise_keys()
+
+    def hear(self, kind: str, data: bytes) -> bytes | None:
+        """What it answers to what should be a message of this type, or is a repetition."""
+        if data in self.accepted.messages:
+            return self.accepted.again(data)
+        answer = model_answer(self.party, self.vector, kind, data)
+        self.accepted.accept(data, answer)
+        return answer
+
+
+def model_client_before(vector: Vector, party: int, at: int) -> ModelClient:
+    """A client of the model that has had what comes before message `at`."""
+    client = ModelClient(vector, party)
+    for one in vector["messages"][1:at]:
+        if one["from"] == "server" and party in one["to"]:
+            client.hear(one["type"], delivered(one))
+    return client
+
+
+def replay_model(vector: Vector) -> None:
+    """The whole round by the reference model; AssertionError where it differs from the file."""
+    server, told, kind = reference.Server(session_of(vector)), "", ""
+    clients, inbox = dict[int, ModelClient](), dict[int, bytes]()
+    assert server.offer() == sent(vector["messages"][0])
+    for kind, by_server, group in groups(vector["messages"]):
+        if by_server:
+            told = kind
+            assert server.announce(kind) == {to: sent(one) for one in group for to in one["to"]}
+            inbox = {to: delivered(one) for one in group for to in one["to"]}
+            continue
+        for one in group:
+            party = one["from"]
+            if kind == "advertise keys":
+                clients[party] = ModelClient(vector, party)
+                made: bytes | None = clients[party].keys
+            else:
+                made = clients[party].hear(told, inbox[party])
+            assert made == sent(one), f"{kind} of party {party}"
+            server.accept(kind, party, delivered(one))
+    want = vector["result"]
+    if kind != "unmask":
+        assert server.announce(ANNOUNCEMENTS[STEPS.index(kind)]) == {}
+    elif "failed" in want:
+        assert server.too_few_shares() == (want["failed"] == "unmask")
+        assert reason(server.aggregate)
+    else:
+        summed = server.aggregate()
+        assert [str(element) for element in summed] == want["field_sum"]
+        total, mean = server.session.parameters.decode_sum(summed, len(want["survivors"]))
+        assert mean is None or (total, mean) == (f64(want["total"]), f64(want["mean"]))
+
+
 # -- refusals -------------------------------------------------------------------------------------
 
 ERRORS = {
@@ -281,15 +357,23 @@ ERRORS = {
 }
 
 
+def client_before(vector: Vector, party: int, at: int) -> Client:
+    """A client that has had all that comes before message `at`, its own messages among it."""
+    client = client_for(vector, party)
+    client.start()
+    for one in vector["messages"][1:at]:
+        if one["from"] == "server" and party in one["to"]:
+            client.receive(delivered(one))
+        elif (one["type"], one["from"]) == ("masked input", party):
+            submit(client, vector)
+    return client
+
+
 def confront_client(refusal: Vector) -> None:
     """Plays a client up to the message, hands it over, and asserts what must happen."""
     vector, party = ROUNDS[refusal["round"]], refusal["to"]
     messages, at = vector["messages"], refusal["before"]
-    client = client_for(vector, party)
-    client.start()
-    for one in messages[1:at]:
-        if one["from"] == "server" and party in one["to"]:
-            answer_to(client, vector, delivered(one))
+    client = client_before(vector, party, at)
     before = state_of(client)
     error = None
     try:
@@ -361,13 +445,9 @@ def model_refuses(refusal: Vector) -> str:
     vector, at = ROUNDS[refusal["round"]], refusal["before"]
     messages, data = vector["messages"], bytes.fromhex(refusal["bytes"])
     if refusal["to"] != "server":
-        party = model_party(vector, refusal["to"])
-        party.advertise_keys()
-        for one in messages[1:at]:
-            if one["from"] == "server" and party.index in one["to"]:
-                model_answer(party, vector, one["type"], delivered(one))
+        client = model_client_before(vector, refusal["to"], at)
         kind = messages[at]["type"] if at < len(messages) else "survivors"
-        return reason(partial(model_answer, party, vector, kind, data))
+        return reason(partial(client.hear, kind, data))
     server = reference.Server(session_of(vector))
     for number, one in enumerate(messages):
         if one["from"] == "server":
@@ -380,6 +460,145 @@ def model_refuses(refusal: Vector) -> str:
         else:
             return reason(partial(server.accept, one["type"], refusal["from"], data))
     return reason(server.aggregate)
+
+
+def confront_input(refusal: Vector) -> None:
+    """A client refuses it, and nothing has changed: it takes its own input then."""
+    vector, party = ROUNDS[refusal["round"]], refusal["to"]
+    at, listed = masked_input_of(vector, party)
+    client = client_before(vector, party, at)
+    before = state_of(client)
+    with pytest.raises(secagg.RangeError):
+        submit(client, vector, refusal["input"])
+    assert state_of(client) == before
+    assert submit(client, vector) == listed
+
+
+def model_confronts_input(refusal: Vector) -> None:
+    """The same for a client of the model."""
+    vector, party = ROUNDS[refusal["round"]], refusal["to"]
+    at, listed = masked_input_of(vector, party)
+    got = [one for one in vector["messages"][:at] if one["from"] == "server" and party in one["to"]]
+    client = model_client_before(vector, party, vector["messages"].index(got[-1]))
+    taken = partial(client.party.masked_input, delivered(got[-1]), *input_of(refusal["input"]))
+    assert reason(taken) == "the input is refused"
+    assert client.hear("delivery", delivered(got[-1])) == listed
+
+
+def masked_input_of(vector: Vector, party: int) -> tuple[int, bytes]:
+    """The number of this message of a party, and its bytes."""
+    return next(
+        (number, sent(one))
+        for number, one in enumerate(vector["messages"])
+        if (one["type"], one["from"]) == ("masked input", party)
+    )
+
+
+# -- repetitions ----------------------------------------------------------------------------------
+
+
+def given(step: Vector, vector: Vector) -> bytes:
+    """The bytes of one step of a script."""
+    return delivered(vector["messages"][step["message"]] if "message" in step else step)
+
+
+def repeat_to_client(script: Vector) -> None:
+    """Asserts what must happen at each step, and that the round then goes on as listed."""
+    vector, party, at = ROUNDS[script["round"]], script["to"], script["before"]
+    client = client_before(vector, party, at)
+    for step in script["steps"]:
+        before, expected = state_of(client), step["expected"]
+        if expected in ERRORS:
+            with pytest.raises(ERRORS[expected]):
+                client.receive(given(step, vector))
+        else:
+            events = client.receive(given(step, vector))
+            assert [event.payload for event in events] == listed_answer(step, vector)
+        assert (state_of(client) == before) == (expected != ABORTED)
+    made = b""
+    for one in vector["messages"][at:] if client.state is not ClientState.ABORTED else ():
+        if one["from"] == "server" and party in one["to"]:
+            made = answer_to(client, vector, delivered(one))
+        elif one["from"] == party:
+            assert (made or submit(client, vector)) == sent(one)
+
+
+def listed_answer(step: Vector, vector: Vector) -> list[bytes]:
+    """What is sent at one step of a script."""
+    assert ("answer" in step) == (step["expected"] == ANSWERED)
+    return [sent(vector["messages"][step["answer"]])] if "answer" in step else []
+
+
+def repeat_to_server(script: Vector) -> None:
+    """Asserts that the server takes no notice, and that the round goes on to its result."""
+    vector, at = ROUNDS[script["round"]], script["before"]
+    host, number = Host(vector), 1
+    for kind, by_server, group in groups(vector["messages"]):
+        if by_server:
+            host.announces(group)
+            number += len(group)
+            continue
+        for one in group:
+            if number == at:
+                repeat_to_host(host, script)
+            host.take(one["from"], delivered(one))
+            number += 1
+        host.close(kind)
+    if number == at:
+        repeat_to_host(host, script)
+    host.ends()
+
+
+def repeat_to_host(host: Host, script: Vector) -> None:
+    """Gives a server the messages of a script."""
+    before, told = state_of(host.server), len(host.told)
+    for step in script["steps"]:
+        assert step["expected"] == IGNORED
+        host.take(script["from"], given(step, host.vector))
+    assert (state_of(host.server), len(host.told)) == (before, told)
+
+
+def model_client_repeats(script: Vector) -> None:
+    """The script by a client of the reference model."""
+    vector, party, at = ROUNDS[script["round"]], script["to"], script["before"]
+    rest = vector["messages"][at:]
+    client = model_client_before(vector, party, at)
+    kind = rest[0]["type"] if rest else "survivors"
+    made = client.accepted.answer
+    if kind == "masked input":  # the model is given the input with the delivery
+        client.accepted.answer = None
+    for step in script["steps"]:
+        data = given(step, vector)
+        if step["expected"] in ERRORS:
+            assert reason(partial(client.hear, kind, data))
+        else:
+            answer = client.hear(kind, data)
+            assert [answer for _ in range(answer is not None)] == listed_answer(step, vector)
+        if step["expected"] == ABORTED:
+            client.accepted.abort()
+            rest = []
+    for one in rest:
+        if one["from"] == "server" and party in one["to"]:
+            made = client.hear(one["type"], delivered(one))
+        elif one["from"] == party:
+            assert made == sent(one)
+
+
+def model_server_repeats(script: Vector) -> None:
+    """The script by the server of the reference model."""
+    vector, server = ROUNDS[script["round"]], reference.Server(session_of(ROUNDS[script["round"]]))
+    messages = vector["messages"]
+    for number in range(1, len(messages) + 1):
+        if number == script["before"]:
+            for step in script["steps"]:
+                kind = messages[step["message"]]["type"]
+                server.accept(kind, script["from"], given(step, vector))
+        for one in messages[number : number + 1]:
+            if one["from"] != "server":
+                server.accept(one["type"], one["from"], delivered(one))
+            elif messages[number - 1]["from"] != "server":
+                server.announce(one["type"])
+    assert [str(element) for element in server.aggregate()] == vector["result"]["field_sum"]
 
 
 def reason(call: Callable[[], object]) -> str:
@@ -401,5 +620,7 @@ def confront_offer(refusal: Vector) -> None:
     raise AssertionError(f"{refusal['name']}: taken")
 
 
+REPEAT = {TO_CLIENTS: repeat_to_client, TO_SERVER: repeat_to_server}
+MODEL_REPEATS = {TO_CLIENTS: model_client_repeats, TO_SERVER: model_server_repeats}
 CONFRONT = {BY_CLIENTS: confront_client, BY_SERVER: confront_server, OFFERS: confront_offer}
 EVERY = [(file, refusal) for file, refusals in REFUSALS.items() for refusal in refusals]

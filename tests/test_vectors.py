@@ -15,14 +15,24 @@ from replay import (
     BY_SERVER,
     CONFRONT,
     EVERY,
+    INPUTS,
+    MODEL_REPEATS,
     OFFERS,
     REFUSALS,
+    REPEAT,
+    REPEATED,
     ROUNDS,
+    TO_CLIENTS,
+    TO_SERVER,
     Tape,
     Vector,
+    confront_input,
+    groups,
+    model_confronts_input,
     model_refuses,
     pinned,
     replay,
+    replay_model,
     round_of,
     sent,
     session_of,
@@ -100,7 +110,16 @@ MODEL_REASONS = {
 
 
 # Of all files, by name: changes where a vector is added, and with it alone.
-DIGEST = "461491ae4515c3775812a3d5946af9db2dd9ea7344513b8c79c221ffd20b7704"
+DIGEST = "89b35d92c3e4852cae5a6d22c8303645e99a6d8008f76c0552c035ceb840b016"
+
+
+# (dealer, holder) of the shares that a server corrects.
+DISPUTES = {
+    "semi-honest-05-wrong-share": ((1, 4),),
+    "semi-honest-05-wrong-share-of-the-first": ((1, 0),),
+    "semi-honest-05-wrong-shares-of-four": ((2, 0), (3, 1)),
+    "sparse-12-wrong-share": ((1, 4),),
+}
 
 
 def digest() -> str:
@@ -126,10 +145,12 @@ def test_the_files_are_frozen() -> None:
 def test_how_many_there_are() -> None:
     """No vector is lost unseen, and nothing that they must cover."""
     assert (len(ROUNDS), {name: len(them) for name, them in REFUSALS.items()}) == (
-        44,
+        53,
         {BY_CLIENTS: 155, BY_SERVER: 119, OFFERS: 71},
     )
     assert len(ACCEPTED) == 32
+    assert len(INPUTS) == 21
+    assert {name: len(them) for name, them in REPEATED.items()} == {TO_CLIENTS: 12, TO_SERVER: 12}
     assert len({refusal["name"] for _, refusal in EVERY}) == len(EVERY)
     outcomes = [refusal["expected"] for _, refusal in EVERY]
     assert {one: outcomes.count(one) for one in sorted(set(outcomes))} == {
@@ -141,7 +162,7 @@ def test_how_many_there_are() -> None:
         FAILS: 6,
     }
     params = [vector["params"] for vector in ROUNDS.values()]
-    for mode, cohorts in ((0, {2, 3, 5, 10}), (1, {2, 3, 5, 10}), (2, {4, 10, 12, 64})):
+    for mode, cohorts in ((0, {2, 3, 5, 10}), (1, {2, 3, 4, 5, 10}), (2, {4, 10, 12, 64})):
         of_mode = [one for one in params if one["mode"] == mode]
         assert {one["cohort"] for one in of_mode} == cohorts
         assert {one["suite"] for one in of_mode} == {1, 2}
@@ -152,7 +173,14 @@ def test_how_many_there_are() -> None:
     drops = {one["drops_before"] for vector in ROUNDS.values() for one in vector["parties"]}
     assert drops == {None, *(str(phase) for phase in Mode.MALICIOUS.phases)}
     rejecting = [name for name, vector in ROUNDS.items() if vector["rejected"]]
-    assert len([name for name in rejecting if "rejected" in name]) == 3
+    assert len([name for name in rejecting if "rejected" in name]) == 5
+    twice = [
+        vector["params"]["suite"]
+        for vector in ROUNDS.values()
+        for one in vector["rejected"]
+        if "twice" in one
+    ]
+    assert twice == [1, 2]
 
 
 @pytest.mark.parametrize("name", ROUNDS)
@@ -160,8 +188,40 @@ def test_the_library_plays_every_byte(name: str) -> None:
     """On the listed randomness and inputs: every message of both sides, and the result."""
     host = replay(ROUNDS[name])
     results = [one.result for one in host.told if isinstance(one, secagg.Completed)]
-    if "wrong-share" in name and results:
-        assert results[0].disputes == ((1, 4),)
+    if results:
+        assert results[0].disputes == DISPUTES.get(name, ())
+
+
+@pytest.mark.parametrize("name", ROUNDS)
+def test_the_model_plays_every_byte(name: str) -> None:
+    """The reference model, too, with the messages that arrive changed."""
+    replay_model(ROUNDS[name])
+
+
+@pytest.mark.parametrize("name", ["semi-honest-10-every-phase", "malicious-10-early-dropouts"])
+def test_the_order_within_a_step_does_not_matter(name: str) -> None:
+    """Messages of clients may arrive in any order: here in the reverse of the listed one."""
+    vector = copy.deepcopy(ROUNDS[name])
+    steps = [listed for _, _, listed in groups(vector["messages"])]
+    vector["messages"][1:] = [one for listed in steps for one in reversed(listed)]
+    replay(vector)
+    replay_model(vector)
+
+
+def test_refused_inputs() -> None:
+    """Library and model refuse each, draw nothing for it, and take the right one afterwards."""
+    for refusal in INPUTS:
+        assert refusal["expected"] == REFUSED
+        confront_input(refusal)
+        model_confronts_input(refusal)
+
+
+@pytest.mark.parametrize("file", REPEATED)
+def test_repetitions(file: str) -> None:
+    """Library and model answer those that are to be answered, and take no notice of the others."""
+    for script in REPEATED[file]:
+        REPEAT[file](script)
+        MODEL_REPEATS[file](script)
 
 
 @pytest.mark.parametrize("name", ROUNDS)

@@ -1,5 +1,6 @@
 """Numbers: primes, streams, masks, packing, shares and quantization (docs/WIRE.md)."""
 
+import itertools
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -97,15 +98,21 @@ def words(suite: int, key: bytes, nonce: int, width: int, start: int, count: int
 
 def mask(suite: int, key: bytes, bits: int, start: int, count: int) -> list[int]:
     """WIRE.md "Streams, masks, masked input": elements start .. start + count - 1 of a mask."""
-    width, low, p = (4 if bits <= 32 else 8), (1 << bits) - 1, prime(bits)
-    out = []
-    for i, word in enumerate(words(suite, key, 0, width, start, count), start):
-        value, attempt = word & low, 0
-        while value >= p:
-            value = words(suite, key, i + 1, width, attempt, 1)[0] & low
-            attempt += 1
-        out.append(value)
-    return out
+    low, p = (1 << bits) - 1, prime(bits)
+    drawn = [word & low for word in words(suite, key, 0, word_size(bits), start, count)]
+    return [v if v < p else redraw(suite, key, bits, i) for i, v in enumerate(drawn, start)]
+
+
+def redraw(suite: int, key: bytes, bits: int, i: int) -> int:
+    """Element i of a mask if word i at nonce 0 is rejected: from words 0, 1, ... at nonce i + 1."""
+    size, low, p = word_size(bits), (1 << bits) - 1, prime(bits)
+    drawn = (words(suite, key, i + 1, size, at, 1)[0] & low for at in itertools.count())
+    return next(value for value in drawn if value < p)
+
+
+def word_size(bits: int) -> int:
+    """The bytes of the words that masks of this width are made of."""
+    return 4 if bits <= 32 else 8
 
 
 def pack(values: Sequence[int], bits: int) -> bytes:
@@ -173,13 +180,24 @@ def quantize(
     rounding_key: bytes,
 ) -> list[int]:
     """WIRE.md "Encoded input", fixed point: the elements and, when max_weight > 1, the weight."""
-    if not 1 <= weight <= max_weight or any(math.isnan(value) for value in x):
-        raise ValueError("a weight in 1..max_weight and numbers are needed")
-    levels = (1 << bits) - 1
-    scale = float(levels) / (2.0 * clip)
-    out = []
-    for value, word in zip(x, words(suite, rounding_key, 0, 4, 0, len(x)), strict=True):
-        shifted = min(max(value, -clip), clip) + clip
-        q = min(math.floor(shifted * scale + word * 2.0**-32), levels)
-        out.append(weight * q)
+    levels, drawn = (1 << bits) - 1, words(suite, rounding_key, 0, 4, 0, len(x))
+    out = [
+        weigh(weight, level(min(max(value, -clip), clip), word * 2.0**-32, clip, levels))
+        for value, word in zip(x, drawn, strict=True)
+    ]
     return [*out, weight] if max_weight > 1 else out
+
+
+def level(x: float, u: float, clip: float, levels: int) -> int:
+    """q_i of a clamped x."""
+    return min(math.floor(on_the_grid(x, u, clip, levels)), levels)
+
+
+def on_the_grid(x: float, u: float, clip: float, levels: int) -> float:
+    """(x + clip) * scale + u: each operation is rounded, in this order."""
+    return (x + clip) * (float(levels) / (2.0 * clip)) + u
+
+
+def weigh(weight: int, q: int) -> int:
+    """An element, which may be above 2^53."""
+    return weight * q

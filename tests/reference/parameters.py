@@ -3,6 +3,7 @@
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import isfinite
 
 from .arithmetic import prime, quantize
 from .primitives import Random, u32
@@ -93,15 +94,22 @@ class Parameters:
 
     def encode_input(self, values: Sequence[float], weight: int, random: Random) -> list[int]:
         """WIRE.md "Encoded input": x_u, drawing rounding_key for fixed point."""
-        if len(values) != self.length:
-            raise ValueError("wrong length")
         f = self.format
+        if not self.takes(values, weight):
+            raise ValueError("the input is refused")
         if isinstance(f, FixedPoint):
             key = random(32)
             return quantize(values, f.clip, f.bits, weight, f.max_weight, self.suite, key)
-        if any(not f.low <= x <= f.high for x in values):
-            raise ValueError("an integer is out of range")
         return [int(x) - f.low for x in values]
+
+    def takes(self, values: Sequence[float], weight: int) -> bool:
+        """Whether this is an input."""
+        f = self.format
+        if isinstance(f, FixedPoint):
+            good = all(map(isfinite, values)) and 1 <= weight <= f.max_weight
+        else:
+            good = all(f.low <= x <= f.high for x in values) and weight == 1
+        return good and len(values) == self.length
 
     def decode_sum(
         self, field_sum: Sequence[int], survivors: int

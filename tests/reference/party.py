@@ -133,8 +133,12 @@ class Party:
         for u in signers:
             s.read_signature(reader, u, s.consistency_digest(self.h3))
         reader.end()
-        if len(signers) < p.threshold:
+        if not self.enough_signers(signers):
             raise ValueError("too few have signed")
+
+    def enough_signers(self, signers: list[int]) -> bool:
+        """Whether so many have signed; it does not matter who."""
+        return len(signers) >= self.session.parameters.threshold
 
     def unmask(self, message: bytes) -> bytes:
         """On the survivors, or on the signatures in malicious mode: WIRE.md "Unmasking"."""

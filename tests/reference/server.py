@@ -1,5 +1,6 @@
 """The server's steps (docs/WIRE.md)."""
 
+import itertools
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -112,20 +113,56 @@ class Server:
         t = self.session.parameters.threshold
         return any(len(self.held(v)) < t for v in self.commitments)
 
+    def seed(self, v: int) -> bytes:
+        """The seed of v that is needed, by trial: from any t shares, if few enough others differ.
+
+        It raises what is wrong with the seed that the lowest points give.
+        """
+        t, held = self.session.parameters.threshold, self.held(v)
+        most = 1 if len(held) == t + 1 else (len(held) - t) // 2
+        first: ValueError | None = None
+        for some in itertools.combinations(sorted(held), t):
+            try:
+                seed = self.checked(v, rebuild({x: held[x] for x in some}, t))
+            except ValueError as error:
+                first = first or error
+                continue
+            # These shares are right, and so is each that gives the same seed in place of one.
+            right = set(some).union(
+                x
+                for x in held
+                if self.same({**{y: held[y] for y in some[1:]}, x: held[x]}, t, seed)
+            )
+            if len(held) - len(right) <= most:
+                return seed
+        raise first or ValueError("fewer than t shares")
+
+    def same(self, shares: dict[int, Share], t: int, seed: bytes) -> bool:
+        """Whether these shares give this seed."""
+        try:
+            return len(shares) == t and rebuild(shares, t) == seed
+        except ValueError:
+            return False
+
+    def checked(self, v: int, seed: bytes) -> bytes:
+        """A seed of v; ValueError if it is not what v has committed to."""
+        if v in self.masked:
+            if kdf(seed, "self commitment", self.h1, u32(v)) != self.commitments[v]:
+                raise ValueError("a self seed does not fit its commitment")
+        elif public_key(self.session.mask_sk(seed, v)) != self.entries[v].mask_pk:
+            raise ValueError("a mask seed does not fit its public key")
+        return seed
+
     def aggregate(self) -> list[int]:
-        """WIRE.md "Unmasking": the sum of the encoded inputs of U3, from t shares of each seed."""
-        s, h1, t = self.session, self.h1, self.session.parameters.threshold
+        """WIRE.md "Unmasking": the sum of the encoded inputs of U3."""
+        s, h1 = self.session, self.h1
         away: list[list[int]] = []
-        for v, commitment in sorted(self.commitments.items()):
-            seed = rebuild(self.held(v), t)
+        for v in sorted(self.commitments):
+            seed = self.seed(v)
             if v in self.masked:
-                if kdf(seed, "self commitment", h1, u32(v)) != commitment:
-                    raise ValueError("a self seed does not fit its commitment")
                 away.append([-element for element in s.self_mask(seed, h1, v)])
             else:
                 mask_sk = s.mask_sk(seed, v)
-                if public_key(mask_sk) != self.entries[v].mask_pk:
-                    raise ValueError("a mask seed does not fit its public key")
                 # What v would have added cancels what each survivor u added for v.
                 away += [
                     s.pairwise_mask(v, u, mask_sk, self.entries, h1)

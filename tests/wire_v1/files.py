@@ -4,9 +4,12 @@ import json
 from pathlib import Path
 from typing import Any
 
+from .edges import edge_cases
 from .forge import PLAIN, ROUNDS, Forge
 from .offers import accepted, refused
 from .play import play
+from .refused_inputs import refused_inputs
+from .repeated import repeated_to_clients, repeated_to_the_server
 from .rounds import cases
 from .sparse_offers import accepted_sparse, refused_sparse
 from .sparse_refusals import sparse_by_clients, sparse_by_the_server
@@ -20,7 +23,7 @@ DIRECTORY = Path(__file__).parents[1] / "vectors" / "v1"
 
 def files() -> dict[str, str]:
     """All vectors: the text of each file by its name."""
-    runs = {case.name: play(case) for case in (*cases(), *sparse_cases())}
+    runs = {case.name: play(case) for case in (*cases(), *edge_cases(), *sparse_cases())}
     forges = {name: Forge(runs[name]) for name in ROUNDS}
     offered = runs[PLAIN].session
     found: dict[str, Any] = {name: describe(run) for name, run in runs.items()}
@@ -28,6 +31,9 @@ def files() -> dict[str, str]:
     found["refused-offers"] = list(refused(offered))
     found["refused-by-clients"] = [one.describe() for one in by_clients(forges)]
     found["refused-by-the-server"] = [one.describe() for one in by_the_server(forges)]
+    found["refused-inputs"] = refused_inputs(forges)
+    found["repeated-to-clients"] = repeated_to_clients(forges)
+    found["repeated-to-the-server"] = repeated_to_the_server(forges)
     found["sparse-accepted-offers"] = accepted_sparse(offered)
     found["sparse-refused-offers"] = list(refused_sparse(offered))
     found["sparse-refused-by-clients"] = [one.describe() for one in sparse_by_clients(forges)]

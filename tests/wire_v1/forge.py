@@ -41,6 +41,7 @@ NON_CANONICAL = {  # second encodings: of 0, of 1, of 9, of 18
 }
 ROUNDS = (  # those that refusals refer to
     PLAIN := "semi-honest-05-plain",
+    WEIGHTED := "semi-honest-03-weighted",
     EARLY := "semi-honest-05-early-dropouts",
     LATE := "semi-honest-05-late-dropouts",
     LEAST := "semi-honest-05-min-survivors",

@@ -41,12 +41,17 @@ class Tape:
         return taken
 
 
+def tape_of(case: "Case", party: int) -> Tape:
+    """The randomness of a party of a round."""
+    return Tape(f"{case.name} {case.salt}, party {party}")
+
+
 @dataclass(frozen=True)
 class Case:
     """One round to be played.
 
     `drops` names the message that a party no longer sends. `changed` are messages that arrive
-    otherwise than they were sent, by type and client.
+    otherwise than they were sent, by type and client. `inputs` makes other inputs than usual.
     """
 
     name: str
@@ -55,6 +60,7 @@ class Case:
     drops: Mapping[int, str] = field(default_factory=dict)
     changed: Mapping[Key, Change] = field(default_factory=dict)
     salt: int = 0
+    inputs: Callable[["Case"], dict[int, Input]] | None = None
 
 
 @dataclass
@@ -104,6 +110,8 @@ class Played:
 
 def inputs_of(case: Case) -> dict[int, Input]:
     """The inputs of a round: corners first, then numbers without a pattern."""
+    if case.inputs is not None:
+        return case.inputs(case)
     p, form = case.parameters, case.parameters.format
     inputs: dict[int, Input] = {}
     for u in range(p.cohort):
@@ -144,7 +152,7 @@ def play(case: Case) -> Played:
     n = p.cohort
     identities = [expanded(f"{label}, identity {u}", 32) for u in range(n)] if p.malicious else []
     session = session_of(case, identities)
-    tapes = {u: Tape(f"{label}, party {u}") for u in range(n)}
+    tapes = {u: tape_of(case, u) for u in range(n)}
     server = Server(session)
     run = Played(case, session, identities, inputs_of(case), tapes, server)
     run.parties = {

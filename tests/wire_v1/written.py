@@ -1,13 +1,15 @@
 """What is written down about a round."""
 
 import itertools
+import math
 import struct
 from collections.abc import Iterable
 from typing import Any
 
-from reference.arithmetic import SHARE_BITS, mask, pack, prime, share, unpack, words
+from reference.arithmetic import SHARE_BITS, mask, pack, prime, share, unpack, word_size, words
 from reference.protocol import (
     FixedPoint,
+    Input,
     Integers,
     Parameters,
     Party,
@@ -93,22 +95,24 @@ def _format(form: FixedPoint | Integers) -> dict[str, Any]:
     }
 
 
+def describe_input(form: FixedPoint | Integers, given: Input) -> dict[str, Any]:
+    """The input of a party; as decimals, too, if JSON has them."""
+    values, weight = given
+    if isinstance(form, Integers):
+        return {"values": numbers(int(x) for x in values)}
+    finite = {"decimal": list(values)} if all(map(math.isfinite, values)) else {}
+    return {"values": [f64(x) for x in values], **finite, "weight": weight}
+
+
 def _party(run: Played, u: int) -> dict[str, Any]:
-    values, weight = run.inputs[u]
     drawn = zip(DRAWS, run.tapes[u].drawn, strict=False)
-    fixed = isinstance(run.case.parameters.format, FixedPoint)
-    given = (
-        {"values": [f64(x) for x in values], "decimal": list(values), "weight": weight}
-        if fixed
-        else {"values": numbers(int(x) for x in values)}
-    )
     seed = run.identities[u] if run.identities else None
     return {
         "index": u,
         "identity_seed": seed.hex() if seed else None,
         "verify_key": verify_key(seed).hex() if seed else None,
         "random": [{"name": name, "bytes": data.hex()} for name, data in drawn],
-        "input": given,
+        "input": describe_input(run.case.parameters.format, run.inputs[u]),
         "drops_before": run.case.drops.get(u),
     }
 
@@ -191,12 +195,18 @@ def _rejected(run: Played) -> list[dict[str, Any]]:
         for (u, me), (v, _) in itertools.combinations(_masking(run), 2)
         if v in me.pairwise
     ]
-    width, low = (4 if p.field_bits <= 32 else 8), (1 << p.field_bits) - 1
+    width, low = word_size(p.field_bits), (1 << p.field_bits) - 1
     for of, key in keys:
         first = words(p.suite, key, 0, width, 0, p.vector_length)
         at = [i for i, word in enumerate(first) if word & low >= prime(p.field_bits)]
         if at:
-            found.append({"mask_of": of, "key": key.hex(), "elements": at})
+            again = [
+                i
+                for i in at
+                if words(p.suite, key, i + 1, width, 0, 1)[0] & low >= prime(p.field_bits)
+            ]
+            twice = {"twice": again} if again else {}
+            found.append({"mask_of": of, "key": key.hex(), "elements": at, **twice})
     return found
 
 
