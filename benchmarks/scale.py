@@ -17,7 +17,7 @@ from typing import Final
 
 import numpy as np
 
-from secagg import Client, FixedPoint, Params, Phase, Server
+from secagg import Client, FixedPoint, Params, Phase, Policy, Server
 from secagg.cost import Calibration, Estimate, Shape, Units, estimate
 from secagg.params.sparse import sparsest
 from secagg.simulate import Cohort, Run
@@ -99,7 +99,7 @@ def play(params: Params, lost: int, calibration: Calibration) -> tuple[float, Ru
     start = time.perf_counter()
     cohort = _Timed(
         Server(agreed),
-        {party: Client(agreed, party) for party in range(clients)},
+        {party: Client(agreed, party, Policy(params)) for party in range(clients)},
         {party: partial(_input, values, party) for party in range(clients)},
         dict.fromkeys(range(lost), Phase.MASKED_INPUT),
         clock=time.process_time,
@@ -134,7 +134,7 @@ def start_seconds(params: Params) -> tuple[float, float]:
     for _ in range(STARTS):
         agreed, other = params.round(), params.round()
         start = time.process_time()
-        Client(agreed, 0).start()
+        Client(agreed, 0, Policy(params)).start()
         middle = time.process_time()
         Server(other)
         found.append((middle - start, time.process_time() - middle))

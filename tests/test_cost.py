@@ -6,7 +6,19 @@ import math
 import numpy as np
 import pytest
 
-from secagg import Client, FixedPoint, Integers, Mode, ParameterError, Params, Phase, Server, Suite
+from secagg import (
+    Client,
+    FixedPoint,
+    Integers,
+    MemoryLedger,
+    Mode,
+    ParameterError,
+    Params,
+    Phase,
+    Policy,
+    Server,
+    Suite,
+)
 from secagg.cost import Shape, Units, calibrate, estimate
 from secagg.simulate import Cohort, Run, introduce
 
@@ -24,12 +36,11 @@ def play(params: Params, lost: int) -> Run:
     agreed = params.round()
     malicious = params.mode is Mode.MALICIOUS
     identities, directory = introduce(params.cohort) if malicious else ([], None)
-    from secagg import MemoryLedger
-
     clients = {
         party: Client(
             agreed,
             party,
+            Policy(params),
             identity=identities[party] if identities else None,
             directory=directory,
             ledger=MemoryLedger() if malicious else None,
