@@ -73,7 +73,7 @@ class Code(StrEnum):
         "context",
         "Dropped",
         "The party works on another round: parameters, session, context or pinned keys differ.",
-        "Compare parameters, model, round number, and `python -m secagg identity fingerprint` of "
+        "Compare parameters, training, model, attempt, and `python -m secagg identity fingerprint` of "
         "the directory on both sides.",
     )
     ROSTER = (
@@ -359,7 +359,7 @@ class Code(StrEnum):
         "policy_context",
         "Aborted ParameterError",
         "This client refuses: the round has another context than it expects.",
-        "Fetch the model of this round; check the round number.",
+        "Fetch the model of this round; compare training, model and attempt with the server's.",
     )
     POLICY_MODE = (
         "policy_mode",

@@ -242,8 +242,8 @@ def require_context(context: bytes, offered: Round) -> None:
     if offered.context != context:
         raise ParameterError(
             f"{_REFUSED}: context {_short(offered.context)} is not the expected "
-            f"{_short(context)}; compare what the round is about (the model, its round number) "
-            "with the server's",
+            f"{_short(context)}; compare what the round is about (the training, the model, the "
+            "number of the attempt) with the server's",
             Code.POLICY_CONTEXT,
         )
 

@@ -1,5 +1,6 @@
 """Real numbers to field elements and back: the model's bits, no bias, no wrap-around."""
 
+import bisect
 import math
 from collections.abc import Callable
 from fractions import Fraction
@@ -183,6 +184,31 @@ def test_rounding_is_unbiased(fraction: float, suite: Suite) -> None:
     vector = codec_for(params(n, bits=10, suite=suite)).encode(x, 1, key).vector
     assert set(np.unique(vector).tolist()) <= {300, 301}
     assert abs(float(vector.mean()) - level) < 0.004
+
+
+def bias(x: float, clip: float, bits: int) -> Fraction:
+    """The exact expectation of the error of rounding one number, in steps, over all 2^32 draws."""
+    levels = 2**bits - 1
+
+    def rounded(word: int) -> int:
+        return arithmetic.level(x, word * 2.0**-32, clip, levels)
+
+    low = rounded(0)
+    expected, first = Fraction(0), 0
+    for q in range(low, rounded(2**32 - 1) + 1):  # it never falls as the word grows
+        last = bisect.bisect_right(range(2**32), q, lo=first, key=rounded)
+        expected += q * Fraction(last - first, 2**32)
+        first = last
+    return expected - (Fraction(x) + Fraction(clip)) * levels / (2 * Fraction(clip))
+
+
+@pytest.mark.parametrize(("bits", "exponent"), [(1, 31.9), (16, 31.9), (20, 31.9), (32, 20.4)])
+def test_the_exact_bias_of_rounding(bits: int, exponent: float) -> None:
+    """What is left of bias: 32 random bits per number, and the roundings of doubles."""
+    rng = np.random.default_rng(bits)
+    for clip in (1.0, 8.0, 3.7):
+        for x in rng.uniform(-clip, clip, 30).tolist():
+            assert abs(bias(x, clip, bits)) < Fraction(2.0**-exponent)
 
 
 def test_errors_of_elements_are_independent_of_each_other() -> None:
