@@ -73,8 +73,8 @@ class Code(StrEnum):
         "context",
         "Dropped",
         "The party works on another round: parameters, session, context or pinned keys differ.",
-        "Compare parameters, training, model, attempt, and `python -m secagg identity fingerprint` of "
-        "the directory on both sides.",
+        "Compare parameters, training, model, attempt, and `python -m secagg identity fingerprint` "
+        "of the directory on both sides.",
     )
     ROSTER = (
         "roster",

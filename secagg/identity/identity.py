@@ -12,6 +12,7 @@ from typing import Final, NoReturn
 
 from ..codes import Code
 from ..errors import IdentityError, LocalProtocolError, ParameterError
+from ..machine.ownership import keeps_no_locals
 from ..permissions import SECRET
 from ..primitives import seal, sign
 from ..primitives.passphrase import MODERATE, SALT_BYTES, Cost, derive
@@ -198,6 +199,7 @@ class Identity:
         """
         return sign.verify(verify_key, signed_bytes(Purpose.APPLICATION, message), signature)
 
+    @keeps_no_locals
     def _sign(self, purpose: Purpose, message: bytes) -> bytes:
         text = signed_bytes(purpose, message)
         if not self._seed:
