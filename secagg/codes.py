@@ -402,8 +402,8 @@ class Code(StrEnum):
     POLICY_PAIR = (
         "policy_pair",
         "ParameterError",
-        "This client's policy refuses: in a cohort of two each learns the other's input.",
-        "Use a larger cohort, or `allow_pair=True` if that is acceptable.",
+        "This client's policy refuses: from a sum of two inputs each party learns the other's.",
+        "Use a quorum above two, or `allow_pair=True` if that is acceptable.",
     )
     POLICY_COHORT = (
         "policy_cohort",

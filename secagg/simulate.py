@@ -92,7 +92,7 @@ def secure_sum(
             {2: Phase.MASKED_INPUT}.
         mode: in `Mode.MALICIOUS` every party gets a fresh identity, which all others pin.
         threshold, min_survivors, colluders, degree: see `Params`.
-        policy: the demands of every client; by default, exactly these parameters. A cohort of two
+        policy: the demands of every client; by default, exactly these parameters. A quorum of two
             needs `Policy(allow_pair=True)`.
         random: returns the source of randomness of a party, for reproducible runs.
         executor: runs the server's jobs, as in `run_jobs`; by default this process does.

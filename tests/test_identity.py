@@ -65,8 +65,12 @@ def test_it_signs_with_its_seed() -> None:
     assert not Identity.verify(me.verify_key, b"n", me.sign(b"m"))
     assert not Identity.verify(other.verify_key, b"m", me.sign(b"m"))
     assert not Identity.verify(me.verify_key, b"m", me.sign(b"m")[:-1])
-    with refused(ParameterError, Code.ARGUMENT):
-        Identity.verify(me.verify_key, "m", me.sign(b"m"))  # type: ignore[arg-type]
+    right: tuple[Any, ...] = (me.verify_key, b"m", me.sign(b"m"))
+    for place in range(3):
+        for kind in (bytearray, memoryview, list):
+            wrong = [kind(each) if at == place else each for at, each in enumerate(right)]
+            with refused(ParameterError, Code.ARGUMENT):
+                Identity.verify(*wrong)
 
 
 @given(st.binary(max_size=100))

@@ -51,6 +51,11 @@ REFUSED: dict[str, tuple[Policy, Params, Code]] = {
     ),
     "another context": (Policy(context=bytes(32)), PARAMS, Code.POLICY_CONTEXT),
     "a pair": (Policy(), pair(), Code.POLICY_PAIR),
+    "a sum of two": (
+        Policy(),
+        Params(3, 100, Integers(0, 1), threshold=2, colluders=0),
+        Code.POLICY_PAIR,
+    ),
     "a pair, by parameters": (Policy(params=pair()), pair(), Code.POLICY_PAIR),
     "too large a cohort": (Policy(max_cohort=9), PARAMS, Code.POLICY_COHORT),
     "too long an input": (Policy(max_length=99), PARAMS, Code.POLICY_LENGTH),
@@ -106,6 +111,11 @@ REFUSED: dict[str, tuple[Policy, Params, Code]] = {
     "too many bits": (Policy(max_bits=15), REAL, Code.POLICY_FORMAT),
     "too large a weight": (Policy(max_weight=99), REAL, Code.POLICY_FORMAT),
     "integers, where bits are bounded": (Policy(max_bits=31), PARAMS, Code.POLICY_FORMAT),
+    "integers, where bits are bounded by their limit": (
+        Policy(max_bits=32),
+        PARAMS,
+        Code.POLICY_FORMAT,
+    ),
     "integers, where weights are bounded": (Policy(max_weight=1), PARAMS, Code.POLICY_FORMAT),
     "a sparse graph": (Policy(min_survivors=50, max_cohort=100), SPARSE, Code.POLICY_GRAPH),
     "a sparse graph for fewer colluders": (
@@ -116,6 +126,11 @@ REFUSED: dict[str, tuple[Policy, Params, Code]] = {
     "a sparse graph for fewer dropouts": (
         Policy(sparse=Fractions(0.05, 0.11)),
         SPARSE,
+        Code.POLICY_GRAPH,
+    ),
+    "a ring, where a twentieth may be corrupt": (
+        Policy(sparse=Fractions(0.05, 0.0)),
+        Params(19, 1, Integers(0, 1), threshold=2, min_survivors=19, colluders=0, degree=2),
         Code.POLICY_GRAPH,
     ),
     "a sparse graph and more colluders, by number": (

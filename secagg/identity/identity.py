@@ -147,6 +147,7 @@ class Identity:
 
     __slots__ = ("_seed", "_verify_key")
 
+    @keeps_no_locals
     def __init__(self, seed: Secret) -> None:
         self._verify_key = b""  # `__repr__` must work after a refusal, too
         if not isinstance(seed, Secret) or not seed or len(seed.expose()) != sign.SEED_BYTES:
@@ -159,6 +160,7 @@ class Identity:
         self._verify_key = sign.verify_key(seed.expose())
 
     @classmethod
+    @keeps_no_locals
     def generate(cls, random: Callable[[int], bytes] = os.urandom) -> "Identity":
         """Makes a new identity from 32 bytes of `random`."""
         return cls(Secret(draw(random, sign.SEED_BYTES)))
@@ -173,6 +175,7 @@ class Identity:
         """A short text of the verify key that people can compare."""
         return fingerprint(self._verify_key)
 
+    @keeps_no_locals
     def sign(self, message: bytes) -> bytes:
         """Signs a message of the application: 64 bytes, the same for the same message.
 
@@ -195,21 +198,30 @@ class Identity:
             signature: 64 bytes; False for another length.
 
         Raises:
-            ParameterError: the message is not bytes.
+            ParameterError: one of them is not bytes.
         """
+        for name, value in (("verify_key", verify_key), ("signature", signature)):
+            if not isinstance(value, bytes):
+                raise ParameterError(
+                    f"{name} must be bytes, not {type(value).__name__}", Code.ARGUMENT
+                )
         return sign.verify(verify_key, signed_bytes(Purpose.APPLICATION, message), signature)
 
-    @keeps_no_locals
     def _sign(self, purpose: Purpose, message: bytes) -> bytes:
         text = signed_bytes(purpose, message)
+        self.require_usable()
+        return sign.sign(self._seed.expose(), text)
+
+    def require_usable(self) -> None:
+        """Raises LocalProtocolError if the identity was wiped."""
         if not self._seed:
             raise LocalProtocolError("this identity was wiped; load it again", Code.WIPED)
-        return sign.sign(self._seed.expose(), text)
 
     def wipe(self) -> None:
         """Overwrites the seed; from then on the identity signs nothing."""
         self._seed.wipe()
 
+    @keeps_no_locals
     def save(
         self,
         path: str | os.PathLike[str],
@@ -235,8 +247,7 @@ class Identity:
         del passphrase
         if isinstance(phrase, str):
             raise ParameterError(phrase, Code.PASSPHRASE)
-        if not self._seed:
-            raise LocalProtocolError("this identity was wiped; load it again", Code.WIPED)
+        self.require_usable()
         stored = _Stored(self._verify_key, self._seed, _cost, b"", b"")
         if phrase is not None:
             stored = _Stored(self._verify_key, None, _cost, os.urandom(SALT_BYTES), b"")
@@ -247,6 +258,7 @@ class Identity:
         write_file(Path(path), stored.encode(), SECRET, overwrite=overwrite)
 
     @classmethod
+    @keeps_no_locals
     def load(cls, path: str | os.PathLike[str], passphrase: str | None = None) -> "Identity":
         """Reads the file that `save` wrote.
 
@@ -284,6 +296,7 @@ class Identity:
         return _matching(path, stored.verify_key, seed)
 
     @staticmethod
+    @keeps_no_locals
     def stored_verify_key(path: str | os.PathLike[str]) -> bytes:
         """Returns the verify key that a file states; needs no passphrase.
 
@@ -304,6 +317,7 @@ class Identity:
         raise TypeError("an Identity is neither copied nor pickled: use save and load")
 
 
+@keeps_no_locals
 def sign_digest(identity: Identity, digest: bytes) -> bytes:
     """Signs a digest of the protocol (32 bytes); not for applications.
 

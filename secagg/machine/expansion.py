@@ -11,6 +11,7 @@ from ..arithmetic.field import Field
 from ..arithmetic.generators import Generator
 from ..codes import Code
 from ..errors import RangeError
+from .ownership import keeps_no_locals
 
 # Mask elements per job: it takes some milliseconds.
 PIECE_ELEMENTS: Final = 2**24
@@ -38,6 +39,7 @@ class ExpandJob:
     start: int
     length: int
 
+    @keeps_no_locals
     def run(self) -> Vector:
         """Computes the signed sum of the masks, elements start .. start + length - 1.
 

@@ -1,12 +1,12 @@
 """Rules for objects that hold keys of a round: used by one process, in one call at a time."""
 
 import functools
-import sys
 import threading
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from types import TracebackType
-from typing import Concatenate, NoReturn, ParamSpec, TypeVar
+from typing import Concatenate, Final, NoReturn, ParamSpec, TypeVar
 
 from ..codes import Code
 from ..errors import LocalProtocolError
@@ -17,39 +17,47 @@ R = TypeVar("R")
 O = TypeVar("O", bound="Owned")  # noqa: E741
 
 
-def _forget_locals(error: BaseException, handled: BaseException | None) -> None:
-    """Clears the local variables of every function that an exception has left so far.
+def _forget_locals(error: BaseException) -> None:
+    """Clears the local variables of the library's functions that an exception has left.
 
-    Args:
-        error: the exception; those that it came from are treated likewise.
-        handled: the exception that the caller is handling, if any, which is left alone.
+    Also of the exceptions behind it. Frames of the application stay as they are: an exception of
+    its own (of a ledger, say) may have come by a coroutine that waits, and clearing would end it.
     """
     found: list[BaseException | None] = [error]
-    seen: list[BaseException | None] = [None, handled]
+    seen: list[BaseException] = []
     while found:
         each = found.pop()
         if each is None or any(each is other for other in seen):
             continue
         seen.append(each)
-        traceback.clear_frames(each.__traceback__)
+        for frame, _ in traceback.walk_tb(each.__traceback__):
+            if str(frame.f_globals.get("__name__")).split(".")[0] in _OURS:
+                with suppress(RuntimeError):  # it is still running
+                    frame.clear()
         found += [each.__cause__, each.__context__]
 
 
+# Packages whose functions compute with secrets when the library calls them.
+_OURS: Final = frozenset({"secagg", "nacl", "numpy", "cffi"})
+
+
 def keeps_no_locals(function: Callable[P, R]) -> Callable[P, R]:
-    """Decorates a function so that its exceptions hold no local variables.
+    """Decorates a function so that its exceptions hold no local variables of the library.
 
     An exception keeps the frames that it passed, and crash reporters print them: shares of other
-    parties, opened for a check, or a masked input. The caller's own variables are left alone.
+    parties, opened for a check, or a masked input.
     """
 
     @functools.wraps(function)
     def guarded(*args: P.args, **kwargs: P.kwargs) -> R:
-        handled = sys.exception()
         try:
             return function(*args, **kwargs)
         except BaseException as error:
             del args, kwargs
-            _forget_locals(error, handled)
+            try:
+                _forget_locals(error)
+            finally:  # once more, if a second Ctrl-C interrupted that
+                _forget_locals(error)
             raise
 
     return guarded

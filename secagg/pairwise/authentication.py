@@ -151,6 +151,7 @@ def for_client(
     Raises:
         ParameterError: in malicious mode identity or directory are missing or wrong; in semi-honest
             mode they are given, and the server must not be able to make a client ignore them.
+        LocalProtocolError: the identity was wiped.
     """
     if params.mode == Mode.SEMI_HONEST:
         if identity is not None or directory is not None:
@@ -165,6 +166,7 @@ def for_client(
             f"malicious mode needs the Identity of this party, not {type(identity).__name__}",
             Code.NO_IDENTITY,
         )
+    identity.require_usable()
     checked = _fitting(params, directory)
     if checked.verify_keys[index] != identity.verify_key:
         raise ParameterError(_other_key(checked, index, identity), Code.WRONG_IDENTITY)

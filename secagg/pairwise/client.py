@@ -39,7 +39,7 @@ from ..params.mode import Mode
 from ..params.params import CONTEXT_BYTES, Params, Round
 from ..params.policy import Policy, require_context
 from ..primitives import agreement
-from ..primitives.secret import Secret, draw
+from ..primitives.secret import Secret, draw, require_source
 from ..sharing import shamir
 from . import derivation, transcript
 from .authentication import for_client
@@ -147,13 +147,15 @@ class Client(Owned):
         Raises:
             StateError: the key or the directory is not the one of before, the bytes were altered,
                 or they were resumed before.
-            ParameterError: the policy refuses the round, identity or directory do not fit, or there
-                is no ledger. The stored client is not used up.
+            ParameterError: the policy refuses the round, identity, directory or source of
+                randomness do not fit, or there is no ledger. The stored client is not used up.
+            LocalProtocolError: the identity was wiped; the stored client is not used up.
         """
         stored_client = open_client(stored, key)
         agreed, index = stored_client.round, stored_client.index
         if policy is not None:
             policy.check(agreed)
+        require_source(random)
         authentication = for_client(agreed.params, index, identity, directory)
         h0 = transcript.h0(agreed, authentication.pinned)
         if h0 != stored_client.h0:
@@ -227,11 +229,14 @@ class Client(Owned):
 
         Raises:
             Aborted: the round has another context; its secrets are wiped.
-            LocalProtocolError: the client was suspended before, or has aborted.
+            LocalProtocolError: the client has finished or aborted, or was suspended.
             ParameterError: the context does not have 32 bytes.
         """
         require_bytes("context", context, CONTEXT_BYTES)
-        next_state(self._table, self.state, Call.SUSPEND)  # while it lives
+        if Call.ABORT not in self._table[self.state]:
+            raise LocalProtocolError(
+                f"expect() is not possible while {self.state.value}", Code.OUT_OF_ORDER
+            )
         try:
             require_context(context, self.round)
         except ParameterError as refusal:

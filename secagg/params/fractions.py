@@ -11,7 +11,8 @@ class Fractions(NamedTuple):
     """What a cohort must be good for.
 
     Attributes:
-        corrupt: greatest fraction that colludes with the server, at least 0 and below 1.
+        corrupt: greatest fraction that colludes with the server, at least 0 and below 1. Above 0 it
+            stands for one party or more: that 5 % of a cohort of 19 collude does not mean nobody.
         dropout: greatest fraction that drops out, at least 0 and below 1.
     """
 
@@ -32,4 +33,4 @@ class Fractions(NamedTuple):
         """Returns the greatest numbers of colluders and of dropouts in a cohort."""
         # Rounded first: 0.29 * 100 is a little less than 29.
         corrupt, dropout = (math.floor(round(part * cohort, 6)) for part in self)
-        return corrupt, dropout
+        return max(corrupt, int(self.corrupt > 0)), dropout

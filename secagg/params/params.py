@@ -111,7 +111,7 @@ class Params:
 
         Args:
             corrupt: greatest fraction of the cohort that colludes with the server, at least 0 and
-                below 1.
+                below 1; above 0 it stands for one party or more.
             dropout: greatest fraction that drops out; a round in which more do ends without a
                 sum. On a sparse graph one in which fewer do fails with probability below 2^-20.
 

@@ -1,6 +1,5 @@
 """The demands of one client on the rounds that a server offers."""
 
-import math
 from dataclasses import dataclass, fields
 from typing import Any, Final, NamedTuple
 
@@ -46,8 +45,8 @@ class Policy:
             with the server: parameters that state fewer are refused.
         sparse: take part on a sparse graph if it is good for these fractions of corrupt parties and
             dropouts. Without it only `params` lets a client take part on one.
-        allow_pair: take part in a cohort of two, in which each party learns the other's input
-            by taking its own from the sum.
+        allow_pair: take part where a sum of two inputs may be unmasked (a quorum of two): from it
+            each party learns the other's input by taking its own away.
         allow_repeats: malicious mode: contribute in a context any number of times (but only once in
             a session). Sums over the same input and other survivors reveal their differences.
 
@@ -68,11 +67,11 @@ class Policy:
     min_length: int = 1
     suite: Suite | None = None
     format: Format | tuple[Format, ...] | None = None
-    min_clip: float = 0.0
-    max_clip: float = math.inf
-    min_bits: int = 1
-    max_bits: int = MAX_FIXED_POINT_BITS
-    max_weight: int = MAX_WEIGHT
+    min_clip: float | None = None
+    max_clip: float | None = None
+    min_bits: int | None = None
+    max_bits: int | None = None
+    max_weight: int | None = None
     sparse: Fractions | None = None
 
     def __post_init__(self) -> None:
@@ -81,6 +80,7 @@ class Policy:
             ("format", Format, True),
             ("mode", Mode, False),
             ("suite", Suite, False),
+            ("sparse", Fractions, False),
         ):
             _require_kind(name, getattr(self, name), kind, several=several)
         if self.context is not None:
@@ -89,30 +89,19 @@ class Policy:
             value = getattr(self, name)
             if not isinstance(value, bool):
                 raise ParameterError(f"{name} is True or False, not {value!r}", Code.ARGUMENT)
-        require_int("colluders", self.colluders, 0, MAX_COHORT)
-        require_int("min_survivors", self.min_survivors, 0, MAX_COHORT)
-        require_int("min_threshold", self.min_threshold, 0, MAX_COHORT)
-        require_int("max_cohort", self.max_cohort, 2, MAX_COHORT)
-        require_int("max_length", self.max_length, 1, MAX_LENGTH)
-        require_int("min_length", self.min_length, 1, self.max_length)
-        require_int("max_bits", self.max_bits, 1, MAX_FIXED_POINT_BITS)
-        require_int("min_bits", self.min_bits, 1, self.max_bits)
-        require_int("max_weight", self.max_weight, 1, MAX_WEIGHT)
-        for name in ("min_clip", "max_clip"):
+        for name, low, high in _RANGES:
             value = getattr(self, name)
-            if not isinstance(value, int | float) or isinstance(value, bool) or not value >= 0:
+            if value is not None or name not in _FORMAT_NAMES:
+                require_int(name, value, low, high)
+        for name in ("min_clip", "max_clip"):
+            _require_positive(name, getattr(self, name))
+        for what in ("clip", "bits", "length"):
+            least, most = getattr(self, f"min_{what}"), getattr(self, f"max_{what}")
+            if least is not None and most is not None and least > most:
                 raise ParameterError(
-                    f"{name} must be a positive number, not {value!r}", Code.ARGUMENT
+                    f"min_{what} {least} is above max_{what} {most}", Code.ARGUMENT
                 )
-        if self.min_clip > self.max_clip:
-            raise ParameterError(
-                f"min_clip {self.min_clip} is above max_clip {self.max_clip}", Code.ARGUMENT
-            )
         if self.sparse is not None:
-            if not isinstance(self.sparse, Fractions):
-                raise ParameterError(
-                    f"sparse must be Fractions or None, not {self.sparse!r}", Code.ARGUMENT
-                )
             self.sparse.check()
 
     def check(self, offered: Round) -> None:
@@ -149,10 +138,10 @@ class Policy:
                 f"{self.colluders}; ask for parameters with more colluders",
                 Code.POLICY_COLLUDERS,
             )
-        if params.cohort == 2 and not self.allow_pair:
+        if params.quorum == 2 and not self.allow_pair:
             raise ParameterError(
-                f"{_REFUSED}: in a cohort of 2 each party learns the other's input; set allow_pair "
-                "to accept that",
+                f"{_REFUSED}: from a sum of 2 inputs (the quorum) each party learns the other's; "
+                "set allow_pair to accept that",
                 Code.POLICY_PAIR,
             )
         for bound in _BOUNDS:
@@ -190,7 +179,7 @@ class Policy:
                 Code.POLICY_FORMAT,
             )
         for bound in _FORMAT_BOUNDS:
-            if getattr(self, bound.name) == _DEFAULTS[bound.name]:
+            if getattr(self, bound.name) is None:
                 continue
             if not isinstance(offered, FixedPoint):
                 raise ParameterError(
@@ -234,7 +223,21 @@ _FORMAT_BOUNDS: Final = (
     _Bound("max_bits", "bits", Code.POLICY_FORMAT),
     _Bound("max_weight", "max_weight", Code.POLICY_FORMAT),
 )
-_DEFAULTS: Final = {each.name: each.default for each in fields(Policy)}
+
+
+_FORMAT_NAMES: Final = frozenset(bound.name for bound in _FORMAT_BOUNDS)
+# The whole numbers of a policy, and the ranges that they must be in.
+_RANGES: Final = (
+    ("colluders", 0, MAX_COHORT),
+    ("min_survivors", 0, MAX_COHORT),
+    ("min_threshold", 0, MAX_COHORT),
+    ("max_cohort", 2, MAX_COHORT),
+    ("min_length", 1, MAX_LENGTH),
+    ("max_length", 1, MAX_LENGTH),
+    ("min_bits", 1, MAX_FIXED_POINT_BITS),
+    ("max_bits", 1, MAX_FIXED_POINT_BITS),
+    ("max_weight", 1, MAX_WEIGHT),
+)
 
 
 def require_context(context: bytes, offered: Round) -> None:
@@ -246,6 +249,14 @@ def require_context(context: bytes, offered: Round) -> None:
             "number of the attempt) with the server's",
             Code.POLICY_CONTEXT,
         )
+
+
+def _require_positive(name: str, value: object) -> None:
+    """Raises ParameterError unless the value is None or a number above 0."""
+    if value is None:
+        return
+    if not isinstance(value, int | float) or isinstance(value, bool) or not value > 0:
+        raise ParameterError(f"{name} must be above 0, not {value!r}", Code.ARGUMENT)
 
 
 def _require_kind(name: str, value: object, kind: Any, *, several: bool) -> None:

@@ -11,8 +11,18 @@ from ..errors import ParameterError
 _ZEROS: Final = {size: bytes(size) for size in (0, 16, 32)}  # so that wiping allocates nothing
 
 
+def require_source(random: object) -> None:
+    """Raises ParameterError unless the source of randomness can be called."""
+    if not callable(random):
+        raise ParameterError(
+            f"the source of randomness must be a function, not {type(random).__name__}",
+            Code.RANDOMNESS,
+        )
+
+
 def draw(random: Callable[[int], bytes], size: int) -> bytes:
     """Draws exactly `size` bytes; raises ParameterError if the source returns anything else."""
+    require_source(random)
     data = random(size)
     if not isinstance(data, bytes) or len(data) != size:
         raise ParameterError(

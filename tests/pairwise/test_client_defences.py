@@ -18,6 +18,7 @@ from harness import (
     Message,
     Network,
     SteppedRound,
+    client_of,
     clone,
     expected_sum,
     input_of,
@@ -212,7 +213,7 @@ def test_no_client_gives_both_shares_of_any_party() -> None:
 def test_calls_out_of_order_change_nothing() -> None:
     """start() twice, submit() before its time, twice, or after the end: `LocalProtocolError`."""
     liar = Liar(integers(3, threshold=2))
-    fresh = Client(liar.round, 0, Policy(), seeded(0))
+    fresh = client_of(liar.round, 0)
     values = input_of(0)
 
     def refused(client: Client, *calls: Callable[[], object]) -> None:
@@ -358,7 +359,7 @@ def test_secrets_live_as_long_as_they_are_needed() -> None:
 def test_a_client_is_neither_copied_nor_pickled() -> None:
     """A copy could answer twice. Nor is a server: a second one could ask for other survivors."""
     agreed = integers(3, threshold=2).round()
-    for machine in (Client(agreed, 0), secagg.Server(agreed)):
+    for machine in (client_of(agreed, 0), secagg.Server(agreed)):
         for copied in (pickle.dumps, copy.deepcopy, copy.copy):
             with pytest.raises(TypeError, match="neither copied nor pickled"):
                 copied(machine)
@@ -425,6 +426,7 @@ def test_logs_and_representations_tell_no_secret(caplog: pytest.LogCaptureFixtur
 FIVE = integers(5, threshold=3, colluders=1)
 REFUSED: dict[str, tuple[Params, Policy]] = {
     "a pair": (integers(2, threshold=2), Policy()),
+    "a sum of two": (integers(3, threshold=2, colluders=0), Policy()),
     "another threshold": (FIVE, Policy(params=integers(5, threshold=4))),
     "another length": (FIVE, Policy(params=dataclasses.replace(FIVE, length=5))),
     "other colluders": (FIVE, Policy(params=integers(5, threshold=3, colluders=0))),

@@ -42,6 +42,7 @@ from secagg import (
     Aborted,
     Client,
     Code,
+    Identity,
     InputNeeded,
     Ledger,
     LocalProtocolError,
@@ -247,6 +248,24 @@ def test_a_policy_is_the_word_of_the_client() -> None:
         resumed_client(stored, client, ledger, seeded("again"), Policy(context=OTHER_CONTEXT))
     again = resumed_client(stored, client, ledger, seeded("again"), Policy(context=CONTEXT))
     assert submits(again)
+
+
+@pytest.mark.parametrize("how", ["wiped identity", "no randomness"])
+def test_what_cannot_work_uses_up_no_stored_state(how: str) -> None:
+    """Refused before the resumption is claimed."""
+    ledger = MemoryLedger()
+    client = ready(ledger)
+    stored, mine = client.suspend(KEY), Identity.generate(seeded(("identity", 0)))
+    assert mine.verify_key == identity_of(0).verify_key
+    given = {"identity": mine, "directory": directory_of(4)}
+    if how == "wiped identity":
+        mine.wipe()
+        with refused(LocalProtocolError, Code.WIPED):
+            Client.resume(stored, KEY, ledger, **given)  # type: ignore[arg-type]
+    else:
+        with refused(ParameterError, Code.RANDOMNESS):
+            Client.resume(stored, KEY, ledger, None, **given)  # type: ignore[arg-type]
+    assert submits(resumed_client(stored, client, ledger, seeded("again")))
 
 
 @pytest.mark.parametrize("submitted", [False, True])
