@@ -198,9 +198,8 @@ class MaskedInput:
     def read(cls, reader: Reader, params: Params) -> "MaskedInput":
         """Reads the body."""
         packed, proof = _packed_bytes(params), _proof_bytes(params)
-        message = cls(reader.take(DIGEST_BYTES), reader.take(packed), reader.take(proof))
-        reader.end()
-        return message
+        reader.expect(DIGEST_BYTES + packed + proof)
+        return cls(reader.take(DIGEST_BYTES), reader.take(packed), reader.take(proof))
 
 
 @dataclass(frozen=True, slots=True)
