@@ -104,7 +104,7 @@ class Signatures:
 
     @cached_property
     def bound(self) -> str:
-        """See `Authentication`. Every party can ask for it by a wrong h0, and it hashes all pins."""
+        """See `Authentication`. It hashes all pins, and each party can ask for it by a wrong h0."""
         return (
             f"parameters, context, session or pinned directory; {_COMPARE}, which is "
             f"{self._directory.fingerprint} here"
