@@ -582,8 +582,8 @@ def test_no_offer_costs_much_more_than_an_ordinary_one() -> None:
     for message in HOSTILE_OFFERS:
         cost = cost_of(lambda message=message: Round.decode(message))
         assert not cost.calls
-        assert cost.lines <= 8 * ordinary.lines, (message.hex()[:300], cost, ordinary)
-        assert cost.memory <= 2**16, (message.hex()[:300], cost)
+        assert cost.lines <= 6 * ordinary.lines, (message.hex()[:300], cost, ordinary)
+        assert cost.memory <= 2**14, (message.hex()[:300], cost)
 
 
 def test_a_great_length_costs_a_client_nothing_before_its_input() -> None:
