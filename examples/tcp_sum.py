@@ -16,7 +16,7 @@ import numpy as np
 import secagg
 
 SECONDS_PER_PHASE = 10.0
-MAX_FRAME = 1 << 26
+MAX_OFFER = 256  # before the offer nothing is known that would say how long a frame may be
 
 
 async def send_frame(writer: asyncio.StreamWriter, payload: bytes) -> None:
@@ -25,10 +25,10 @@ async def send_frame(writer: asyncio.StreamWriter, payload: bytes) -> None:
     await writer.drain()
 
 
-async def read_frame(reader: asyncio.StreamReader) -> bytes:
-    """Reads one frame; IncompleteReadError at the end of the stream."""
+async def read_frame(reader: asyncio.StreamReader, most: int) -> bytes:
+    """Reads one frame of at most `most` bytes; IncompleteReadError at the end of the stream."""
     (size,) = struct.unpack("<I", await reader.readexactly(4))
-    if size > MAX_FRAME:
+    if size > most:
         raise ValueError(f"a frame of {size} bytes is too long")
     return await reader.readexactly(size)
 
@@ -58,7 +58,7 @@ class TcpServer:
         await self._everybody.wait()
         try:
             while True:
-                data = await read_frame(reader)
+                data = await read_frame(reader, self.server.largest_message)
                 try:
                     await self.act(self.server.receive(party, data))
                 except secagg.RemoteProtocolError as error:
@@ -97,13 +97,13 @@ class TcpServer:
 async def client(port: int, values: np.ndarray, params: secagg.Params) -> None:
     """Runs one party, which takes part in a single round with its values."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    (index,) = struct.unpack("<I", await read_frame(reader))
-    offer = secagg.Round.decode(await read_frame(reader))
+    (index,) = struct.unpack("<I", await read_frame(reader, 4))
+    offer = secagg.Round.decode(await read_frame(reader, MAX_OFFER))
     party = secagg.Client(offer, index, secagg.Policy(params=params))
     await send_frame(writer, party.start())
     finished = False
     while not finished:
-        for event in party.receive(await read_frame(reader)):
+        for event in party.receive(await read_frame(reader, party.largest_message)):
             match event:
                 case secagg.Send(_, payload):
                     await send_frame(writer, payload)

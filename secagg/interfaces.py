@@ -45,6 +45,10 @@ class ClientMachine(Protocol):
         """The session: 16 bytes that identify the round."""
 
     @property
+    def largest_message(self) -> int:
+        """The most bytes that a message to this party can have; no more need be read."""
+
+    @property
     def clipped(self) -> int:
         """The number of input values that were clipped; 0 before `submit`."""
 
@@ -113,6 +117,10 @@ class ServerMachine(Protocol):
     @property
     def offer(self) -> bytes:
         """The first message to every party: the encoded round that it is invited to."""
+
+    @property
+    def largest_message(self) -> int:
+        """The most bytes that a message to this server can have; no more need be read."""
 
     @property
     def phases(self) -> tuple[Phase, ...]:

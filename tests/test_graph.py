@@ -42,6 +42,8 @@ def test_neighbours_among_some() -> None:
         some = [party for party in range(9) if party != whole[1]]
         assert graph.neighbours(3, some) == tuple(one for one in whole if one != whole[1])
         assert graph.holders(3, some) == tuple(sorted((*graph.neighbours(3, some), 3)))
+        for among in (some, [one for one in some if one != 3]):
+            assert graph.count_neighbours(3, among) == len(graph.neighbours(3, among))
         assert graph.holders(3, [one for one in some if one != 3]) == graph.neighbours(3, some)
 
 

@@ -42,6 +42,7 @@ class PlainClient(Owned):
     """Greets, sends its input when it is asked for it, and is finished."""
 
     clipped = 0
+    largest_message = 5
 
     def __init__(self, index: int, session: bytes) -> None:
         super().__init__()
@@ -91,6 +92,7 @@ class PlainServer:
     session: bytes
     context: bytes = CONTEXT
     offer: bytes = b"offer"
+    largest_message: int = 16
     phases: tuple[Phase, ...] = (Phase.UNMASK, Phase.MASKED_INPUT)
     phase: Phase | None = None
     greeted: set[int] = field(default_factory=set)

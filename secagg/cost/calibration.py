@@ -300,7 +300,9 @@ class _Receiver(Owned):
     @exclusive
     def receive(self, message: bytes) -> PartySet:
         """Reads the bitmap in a message."""
-        return open_message(message, SERVER, _SESSION)[1].bitmap(800)
+        _, reader = open_message(message, SERVER, _SESSION, len(message))
+        reader.digest()
+        return reader.bitmap(800)
 
 
 class _Neighbourhood:

@@ -144,10 +144,24 @@ class Reader:
             raise self.error("the padding bits of a bitmap are not zero")
         return PartySet(octets)
 
+    def expect(self, length: int) -> None:
+        """Rejects the message unless exactly `length` bytes are left to read.
+
+        A decoder calls it before it does anything for each of many parties.
+        """
+        left = len(self._data) - self._at
+        if left < length:
+            raise self.error(f"message of {len(self._data)} bytes ends too early")
+        if left > length:
+            raise self.error(f"{left - length} bytes too many")
+
+    def digest(self) -> bytes:
+        """Returns the digest of the whole message, by which a repetition is known."""
+        return hashlib.blake2b(self._data).digest()
+
     def end(self) -> None:
         """Rejects bytes that are left over."""
-        if self._at != len(self._data):
-            raise self.error(f"{len(self._data) - self._at} bytes too many")
+        self.expect(0)
 
     def header(self) -> tuple[int, bytes]:
         """Reads the header; returns type and session, and rejects other formats and versions."""
@@ -161,22 +175,31 @@ class Reader:
         return self.u8(), self.take(SESSION_BYTES)
 
 
-def open_message(data: object, party: int, session: bytes) -> tuple[int, Reader, bytes]:
-    """Reads the header of a message, which must be of this session.
+def open_message(data: object, party: int, session: bytes, largest: int) -> tuple[int, Reader]:
+    """Reads the header of a message, and nothing else of it.
+
+    Args:
+        data: the message.
+        party: its sender.
+        session: the session that it must be of.
+        largest: the most bytes that a message can have.
 
     Returns:
-        The message type, a reader that stands at the body, and the digest of the whole message.
+        The message type, and a reader that stands at the body.
 
     Raises:
         LocalProtocolError: `data` is not bytes.
-        DecodeError: the message is of another format, version or session.
+        DecodeError: the message is of another format, version or session, or too long.
     """
-    message = as_bytes(data)
-    reader = Reader(message, party)
+    reader = Reader(as_bytes(data), party)
     kind, of = reader.header()
     if of != session:
         raise reader.error("the message is of another session", Code.SESSION)
-    return kind, reader, hashlib.blake2b(message).digest()
+    if reader.size > largest:
+        raise reader.error(
+            f"message of {reader.size} bytes, and none has more than {largest} in this round"
+        )
+    return kind, reader
 
 
 def header(kind: MessageType, session: bytes) -> bytes:

@@ -5,6 +5,7 @@ masked inputs and survivor sets are signed with Ed25519 keys that every party ha
 key is ever taken from the server.
 """
 
+from functools import cached_property
 from typing import Final, Protocol
 
 from ..codes import Code
@@ -101,9 +102,9 @@ class Signatures:
         self._identity = identity
         self.verify_key = identity.verify_key if identity is not None else b""
 
-    @property
+    @cached_property
     def bound(self) -> str:
-        """See `Authentication`."""
+        """See `Authentication`. It hashes all pins, and each party can ask for it by a wrong h0."""
         return (
             f"parameters, context, session or pinned directory; {_COMPARE}, which is "
             f"{self._directory.fingerprint} here"

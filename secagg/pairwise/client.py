@@ -45,7 +45,7 @@ from . import derivation, transcript
 from .authentication import for_client
 from .client_steps import ClientSteps
 from .memory import ClientMemory
-from .messages import AdvertiseKeys, PublicKeys
+from .messages import AdvertiseKeys, PublicKeys, largest_to_client
 from .stored import StoredClient, open_client, seal_client
 from .transitions import CLIENT, ClientState
 
@@ -116,6 +116,7 @@ class Client(Owned):
         self._table = CLIENT[steps.round.params.mode]
         self._steps = steps
         self._ledger = ledger
+        self.largest_message = largest_to_client(steps.round.params)
 
     @classmethod
     @keeps_no_locals
@@ -258,9 +259,9 @@ class Client(Owned):
             Aborted: continuing would be unsafe; the client has ended the round and wiped its keys.
             LocalProtocolError: `data` is not bytes, or the identity to sign with was wiped.
         """
-        kind, reader, digest = open_message(data, SERVER, self.session)
+        kind, reader = open_message(data, SERVER, self.session, self.largest_message)
         memory = self._memory
-        if memory.accepted.get(kind) == digest:
+        if kind in memory.accepted and memory.accepted[kind] == reader.digest():
             return self._last_reply() if kind == memory.latest else []
         cause = message_due(self._table, self.state, kind, SERVER)
         with FailsIfInterrupted(
@@ -272,7 +273,7 @@ class Client(Owned):
                 self._abort(unsafe)
                 raise
             self._advance(cause)
-            memory.accepted[kind], memory.latest = digest, kind
+            memory.accepted[kind], memory.latest = reader.digest(), kind
             memory.last_reply = next(
                 (each.payload for each in events if isinstance(each, Send)), b""
             )

@@ -5,7 +5,7 @@ On the complete graph all parties are neighbours (Bonawitz et al., CCS 2017). On
 order; `params/sparse.py` computes how many are enough.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from functools import lru_cache
 from typing import Final, Protocol
 
@@ -25,6 +25,9 @@ class Graph(Protocol):
     def neighbours(self, party: int, among: Iterable[int]) -> tuple[int, ...]:
         """Returns the parties of `among` that share a mask with `party`, ascending, without it."""
 
+    def count_neighbours(self, party: int, among: Collection[int]) -> int:
+        """Returns how many `neighbours` would return; on the complete graph in constant time."""
+
     def holders(self, party: int, among: Iterable[int]) -> tuple[int, ...]:
         """Returns the parties of `among` that hold shares of the party's seeds, ascending.
 
@@ -41,6 +44,10 @@ class Complete:
     def neighbours(self, party: int, among: Iterable[int]) -> tuple[int, ...]:
         """Returns all of `among` except the party."""
         return tuple(peer for peer in among if peer != party)
+
+    def count_neighbours(self, party: int, among: Collection[int]) -> int:
+        """Returns the number of all of `among` except the party."""
+        return len(among) - (party in among)
 
     def holders(self, party: int, among: Iterable[int]) -> tuple[int, ...]:
         """Returns all of `among`."""
@@ -73,6 +80,10 @@ class Harary:
     def neighbours(self, party: int, among: Iterable[int]) -> tuple[int, ...]:
         """Returns the neighbours that are in `among`, ascending; `in among` should be fast."""
         return tuple(peer for peer in self._neighbourhood(party) if peer != party and peer in among)
+
+    def count_neighbours(self, party: int, among: Collection[int]) -> int:
+        """Returns how many `neighbours` returns, of which there are few."""
+        return len(self.neighbours(party, among))
 
     def holders(self, party: int, among: Iterable[int]) -> tuple[int, ...]:
         """Returns the neighbours and the party itself, those that are in `among`, ascending."""

@@ -10,7 +10,7 @@ from typing import Final
 
 from ..arithmetic.field import Field
 from ..errors import RangeError
-from ..machine.wire import MessageType, PartySet, Reader, bitmap, header
+from ..machine.wire import HEADER_BYTES, MessageType, PartySet, Reader, bitmap, header
 from ..params.mode import Mode
 from ..params.params import Params
 from ..primitives.agreement import PUBLIC_KEY_BYTES
@@ -35,6 +35,11 @@ class PublicKeys:
     def encode(self) -> bytes:
         """Encodes the entry, 64 or 128 bytes."""
         return self.channel + self.mask + self.signature
+
+    @staticmethod
+    def size(mode: Mode) -> int:
+        """Returns the bytes of an entry."""
+        return 2 * PUBLIC_KEY_BYTES + (SIGNATURE_BYTES if mode == Mode.MALICIOUS else 0)
 
     @classmethod
     def read(cls, reader: Reader, mode: Mode) -> "PublicKeys":
@@ -94,10 +99,10 @@ class Roster:
         """Reads the body."""
         members = reader.bitmap(params.cohort)
         h1 = reader.take(DIGEST_BYTES) if params.degree else b""
+        count = graph.count_neighbours(receiver, members) + (receiver in members)
+        reader.expect(count * PublicKeys.size(params.mode))
         near = graph.holders(receiver, members)
-        roster = cls(members, {party: PublicKeys.read(reader, params.mode) for party in near}, h1)
-        reader.end()
-        return roster
+        return cls(members, {party: PublicKeys.read(reader, params.mode) for party in near}, h1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +128,11 @@ class ShareKeys:
             + self.commitment
             + b"".join(self.sealed.values())
         )
+
+    @staticmethod
+    def size(receivers: int) -> int:
+        """Returns the bytes of the body for this number of receivers."""
+        return 2 * DIGEST_BYTES + receivers * SEALED_BYTES
 
     @classmethod
     def read(cls, reader: Reader, receivers: Iterable[int]) -> "ShareKeys":
@@ -159,10 +169,9 @@ class Delivery:
     def read(cls, reader: Reader, params: Params, graph: Graph, receiver: int) -> "Delivery":
         """Reads the body."""
         members = reader.bitmap(params.cohort)
+        reader.expect(SEALED_BYTES * graph.count_neighbours(receiver, members))
         near = graph.neighbours(receiver, members)
-        sealed = {party: reader.take(SEALED_BYTES) for party in near}
-        reader.end()
-        return cls(members, sealed)
+        return cls(members, {party: reader.take(SEALED_BYTES) for party in near})
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,11 +197,9 @@ class MaskedInput:
     @classmethod
     def read(cls, reader: Reader, params: Params) -> "MaskedInput":
         """Reads the body."""
-        size = Field(params.field_bits).packed_bytes(params.vector_length)
-        proof = SIGNATURE_BYTES if params.mode == Mode.MALICIOUS else CHECKSUM_BYTES
-        message = cls(reader.take(DIGEST_BYTES), reader.take(size), reader.take(proof))
-        reader.end()
-        return message
+        packed, proof = _packed_bytes(params), _proof_bytes(params)
+        reader.expect(DIGEST_BYTES + packed + proof)
+        return cls(reader.take(DIGEST_BYTES), reader.take(packed), reader.take(proof))
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,9 +256,8 @@ class Signatures:
     def read(cls, reader: Reader, params: Params) -> "Signatures":
         """Reads the body."""
         members = reader.bitmap(params.cohort)
-        message = cls({party: reader.take(SIGNATURE_BYTES) for party in members})
-        reader.end()
-        return message
+        reader.expect(SIGNATURE_BYTES * len(members))
+        return cls({party: reader.take(SIGNATURE_BYTES) for party in members})
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -276,10 +282,37 @@ class Unmask:
     def read(cls, reader: Reader, params: Params) -> "Unmask":
         """Reads the body."""
         dealers = reader.bitmap(params.cohort)
-        data = reader.take(SHARE_BYTES * len(dealers))
-        reader.end()
+        size = SHARE_BYTES * len(dealers)
+        reader.expect(size)
         try:
-            shares = unpack_shares(data)
+            shares = unpack_shares(reader.take(size))
         except RangeError as error:
             raise reader.error(str(error)) from None
         return cls(dealers, shares)
+
+
+def _packed_bytes(params: Params) -> int:
+    return Field(params.field_bits).packed_bytes(params.vector_length)
+
+
+def _proof_bytes(params: Params) -> int:
+    return SIGNATURE_BYTES if params.mode == Mode.MALICIOUS else CHECKSUM_BYTES
+
+
+def largest_to_server(params: Params) -> int:
+    """Returns the most bytes that a message from a client can have in a round."""
+    bodies = (
+        DIGEST_BYTES + PublicKeys.size(params.mode),
+        ShareKeys.size(params.degree or params.cohort - 1),
+        DIGEST_BYTES + _packed_bytes(params) + _proof_bytes(params),
+        # The bitmap alone decides about the length: a message with too many dealers is well-formed.
+        (params.cohort + 7) // 8 + params.cohort * SHARE_BYTES,
+    )
+    return HEADER_BYTES + max(bodies)
+
+
+def largest_to_client(params: Params) -> int:
+    """Returns the most bytes that a message from the server can have: those of a whole roster."""
+    h1 = DIGEST_BYTES if params.degree else 0
+    entries = (params.degree + 1 if params.degree else params.cohort) * PublicKeys.size(params.mode)
+    return HEADER_BYTES + (params.cohort + 7) // 8 + h1 + entries

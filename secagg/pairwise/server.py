@@ -37,6 +37,7 @@ from ..params.params import Round
 from ..sharing.recovery import RecoveryError
 from .authentication import for_server
 from .memory import ServerMemory
+from .messages import largest_to_server
 from .server_steps import AWAITED, ServerSteps
 from .stored import StoredServer, open_server, seal_server
 from .transitions import PHASES, SERVER, ServerState
@@ -85,6 +86,7 @@ class Server(Owned):
         self._table = SERVER[steps.round.params.mode]
         self._steps = steps
         self._ledger = ledger
+        self.largest_message = largest_to_server(self._params)
         self._jobs = JobBoard()
         self._unmasking: Unmasking | None = None
         self._disputes: tuple[tuple[int, int], ...] = ()
@@ -184,9 +186,9 @@ class Server(Owned):
             raise LocalProtocolError(
                 f"there is no party {party}, only 0..{self._params.cohort - 1}", Code.UNKNOWN_PARTY
             )
-        kind, reader, digest = open_message(data, party, self.session)
+        kind, reader = open_message(data, party, self.session, self.largest_message)
         if party in memory.accepted.get(kind, ()):
-            if memory.accepted[kind][party] == digest:
+            if memory.accepted[kind][party] == reader.digest():
                 return []
             raise RemoteProtocolError(
                 party, "sent a second, different message for the same step", Code.EQUIVOCATION
@@ -200,7 +202,7 @@ class Server(Owned):
             dropped = self._steps.take(cause, party, reader)
             memory.received += reader.size
             if dropped is None:
-                memory.accepted[cause][party] = digest
+                memory.accepted[cause][party] = reader.digest()
                 self._awaiting.discard(party)
             else:
                 self._drop(dropped)

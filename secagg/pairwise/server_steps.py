@@ -97,6 +97,8 @@ class ServerSteps:
 
     def on_share_keys(self, party: int, reader: Reader) -> Dropped | None:
         memory = self.memory
+        # First the length: listing the receivers costs more than a few bytes may.
+        reader.expect(ShareKeys.size(self.graph.count_neighbours(party, memory.roster)))
         message = ShareKeys.read(reader, self.graph.neighbours(party, memory.roster))
         if message.roster_digest != self._roster_digest(party):
             return Dropped(party, "dealt shares for another roster (h1)", Code.ROSTER)

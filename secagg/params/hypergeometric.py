@@ -5,6 +5,7 @@ replacement (the neighbours of one party).
 """
 
 import math
+from bisect import bisect_left
 
 
 def probability(n: int, marked: int, drawn: int, found: int) -> float:
@@ -17,14 +18,24 @@ def probability(n: int, marked: int, drawn: int, found: int) -> float:
 
 
 def upper_quantile(n: int, marked: int, drawn: int, tail: float) -> int:
-    """Returns the smallest k for which more than k are marked with probability at most `tail`."""
-    # By Hoeffding's bound, all terms further from the mean add up to less than 2^-64 of `tail`.
-    far = math.sqrt(drawn * (64 * math.log(2) - math.log(tail)) / 2)
-    total = 0.0
-    for found in range(min(drawn, marked, math.ceil(drawn * marked / n + far)), -1, -1):
-        total += probability(n, marked, drawn, found)
+    """Returns the smallest k for which more than k are marked with probability at most `tail`.
+
+    An offer can ask for any of these numbers, so it takes a few hundred terms at most, each from
+    the one before.
+    """
+    # Terms fall from the mode on. Those beyond `start` add up to less than 2^-64 of `tail`.
+    mode, most = (drawn + 1) * (marked + 1) // (n + 2), min(drawn, marked)
+    small = 2.0**-64 * tail / (most + 1)
+    start = mode + bisect_left(
+        range(mode, most), True, key=lambda found: probability(n, marked, drawn, found) < small
+    )
+    total, term = 0.0, probability(n, marked, drawn, start)
+    for found in range(start, -1, -1):
+        total += term
         if total > tail:
             return found
+        term *= found * (n - marked - drawn + found)
+        term /= (marked - found + 1) * (drawn - found + 1)
     return 0
 
 

@@ -2,21 +2,15 @@
 
 import pytest
 from pairwise.sparse import SPARSE_ATTACKS
-from pairwise.test_planted_bugs import Defence, Patch, both, guard
+from pairwise.test_planted_bugs import Defence, Patch, both, guard, no_end
 
 from secagg.codes import Code
 from secagg.errors import SecAggError
-from secagg.machine.wire import Reader
 from secagg.pairwise import transcript
 from secagg.pairwise.client_steps import ClientSteps
 from secagg.pairwise.server_steps import ServerSteps
 from secagg.params import sparse
 from secagg.params.policy import Policy
-
-
-def no_end(patch: Patch) -> None:
-    """Bytes may follow the last field."""
-    patch.setattr(Reader, "end", lambda self: None)
 
 
 def no_consent(patch: Patch) -> None:
