@@ -86,7 +86,6 @@ class Server(Owned):
         self._ledger = ledger
         self._jobs = JobBoard()
         self._unmasking: Unmasking | None = None
-        self._disputes: tuple[tuple[int, int], ...] = ()
         self._undelivered_drops: list[ServerEvent] = []  # that no call has returned yet
         self._awaiting = self._missing_parties()
 
@@ -234,11 +233,14 @@ class Server(Owned):
         if not self._jobs.is_pending(job) or self._unmasking is None:
             return []
         with self._fails_if_interrupted():
-            self._unmasking.take(job, value)
+            try:
+                self._unmasking.take(job, value)
+            except RecoveryError as error:
+                return self._fail(error.failed)
             if not self._jobs.finish(job):
                 return []
             jobs = self._jobs.hand_out(self._unmasking.next_jobs())
-            return [Work(job) for job in jobs] if jobs else self._finish()
+            return [Work(job) for job in jobs] if jobs else self._finish(self._unmasking.disputes)
 
     @exclusive
     def snapshot(self, key: bytes) -> bytes:
@@ -369,17 +371,16 @@ class Server(Owned):
 
     def _unmask(self, members: tuple[int, ...]) -> list[ServerEvent]:
         try:
-            seeds = self._steps.rebuild(members)
+            jobs = self._steps.rebuild(members)
         except RecoveryError as error:
             return self._fail(error.failed)
-        self._disputes = seeds.disputes
+        self._unmasking = self._steps.unmask()
         self._advance(Call.PHASE_OVER)
-        self._unmasking, jobs = self._steps.unmask(seeds)
         return [Work(job) for job in self._jobs.hand_out(jobs)]
 
-    def _finish(self) -> list[ServerEvent]:
+    def _finish(self, disputes: tuple[tuple[int, int], ...]) -> list[ServerEvent]:
         try:
-            result = self._steps.result(self._disputes)
+            result = self._steps.result(disputes)
         except RangeError as error:
             return self._fail(Failed(error.reason, error.code))
         self._advance(Call.WORK_DONE)

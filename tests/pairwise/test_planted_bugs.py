@@ -36,7 +36,7 @@ from secagg.params.params import Params
 from secagg.params.policy import Policy
 from secagg.primitives import agreement
 from secagg.primitives.labels import Label, hash_parts, kdf
-from secagg.sharing import shamir
+from secagg.sharing import rebuilding, shamir
 
 Patch = pytest.MonkeyPatch
 CLIENT_TABLE = transitions.CLIENT[Mode.SEMI_HONEST]
@@ -256,15 +256,14 @@ def any_mask_seed(patch: Patch) -> None:
 
 
 def _accept_if(patch: Patch, blindly: Callable[[bool], bool]) -> None:
-    true = recovery._acceptance
+    true = recovery.SeedCheck.accept
 
-    def acceptance(alive: set[int], *rest: object) -> Callable[[int, bytes], bool]:
-        accept = true(alive, *rest)  # type: ignore[arg-type]
-        return lambda dealer, seed: blindly(dealer in alive) or accept(dealer, seed)
+    def accept(self: recovery.SeedCheck, dealer: int, seed: bytes) -> bool:
+        return blindly(dealer in self.commitments) or true(self, dealer, seed)
 
-    patch.setattr(recovery, "_acceptance", acceptance)
+    patch.setattr(recovery.SeedCheck, "accept", accept)
     # A random seed mostly has a limb that is too wide; that alone must not be the defence.
-    patch.setattr(shamir, "_limbs_seed", _any_limbs)
+    patch.setattr(shamir, "limbs_seed", _any_limbs)
 
 
 def _any_limbs(limbs: list[int]) -> bytes:
@@ -274,8 +273,8 @@ def _any_limbs(limbs: list[int]) -> bytes:
 
 def no_correction(patch: Patch) -> None:
     """Redundant shares are not used to find wrong ones."""
-    patch.setattr(shamir.Rebuilder, "_decode", lambda self, columns: [])
-    patch.setattr(shamir.Rebuilder, "_leave_one_out", lambda self, limbs, parity: [])
+    patch.setattr(rebuilding._Decoding, "_wrong_rows", lambda self, seeds: None)
+    patch.setattr(rebuilding._LeavingOneOut, "_candidates", lambda self, number: [])
 
 
 def elements_reduced(patch: Patch) -> None:
