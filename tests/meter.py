@@ -12,7 +12,7 @@ from secagg.sharing import algebra
 
 # What each function costs, in multiplications; Gao's decoder takes about 4 r^2.
 MULTIPLICATIONS: dict[str, Any] = {
-    "combine": lambda factors, rows: rows.size,
+    "combine": lambda factors, rows: factors.size * rows.shape[1],
     "weights": lambda points: points.size**2,
     "parity": lambda points, threshold: points.size * (2 * points.size - threshold),
     "decode": lambda points, threshold, word: 4 * points.size**2,

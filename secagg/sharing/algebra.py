@@ -31,11 +31,24 @@ def secret_elements(count: int) -> Elements:
 
 
 def combine(factors: Elements, rows: Elements) -> Elements:
-    """Computes the sum of the rows, shape (k, columns), times one factor each."""
+    """Computes the product of two matrices, or of a vector and a matrix.
+
+    Args:
+        factors: shape (sums, k), or (k,).
+        rows: shape (k, columns).
+
+    Returns:
+        The sums of the rows times their factors, shape (sums, columns), or (columns,).
+    """
     count, columns = rows.shape
-    out = np.empty(columns, np.uint64)
+    out = np.empty((*factors.shape[:-1], columns), np.uint64)
     status = binding.lib.sa_shamir_combine(
-        binding.write(out), binding.read(factors), binding.read(rows), count, columns
+        binding.write(out),
+        binding.read(factors),
+        factors.size // max(count, 1),
+        binding.read(rows),
+        count,
+        columns,
     )
     binding.check(status, "shamir_combine")
     return out

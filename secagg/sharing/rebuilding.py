@@ -201,15 +201,12 @@ class _Decoding:
 
     def _wrong_shares(self, base: Rows, rows: Rows, seeds: list[int]) -> NDArray[np.bool_]:
         """Compares shares in some rows with the polynomials through the base; (rows, seeds)."""
-        wrong = np.zeros((len(rows), len(seeds)), np.bool_)
-        if not wrong.size:
-            return wrong
+        if not len(rows) or not seeds:
+            return np.zeros((len(rows), len(seeds)), np.bool_)
         points = self._points[base]
         factors, scales = algebra.evaluations(points, algebra.weights(points), self._points[rows])
-        right = _of(seeds, self._mixed, base)
         given = algebra.multiply(scales[:, np.newaxis], _of(seeds, self._mixed, rows))
-        for place in range(len(rows)):
-            wrong[place] = algebra.combine(factors[place], right) != given[place]
+        wrong: NDArray[np.bool_] = algebra.combine(factors, _of(seeds, self._mixed, base)) != given
         return wrong
 
     def _finish(

@@ -291,4 +291,4 @@ def _tables(
             if part:
                 places = np.stack([order[ends[one] - count : ends[one]] for one in part], axis=1)
                 held = holder[ends[part[0]] - count : ends[part[0]]]
-                yield Table(tuple(held.tolist()), tuple(part), shares[places])
+                yield Table(tuple(held.tolist()), tuple(part), np.take(shares, places, axis=0))

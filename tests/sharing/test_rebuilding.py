@@ -483,3 +483,4 @@ def test_evaluations_are_lagranges(xs: set[int], count: int, data: st.DataObject
     for row, x in enumerate(others.tolist()):
         scaled = int(scales[row]) * polynomial_at(values, x)[0] % P
         assert algebra.combine(factors[row], first).tolist() == [scaled]
+        assert algebra.combine(factors, first)[row].tolist() == [scaled]
