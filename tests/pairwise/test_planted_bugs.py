@@ -21,6 +21,7 @@ from pairwise.malicious import MALICIOUS_ATTACKS
 from secagg.arithmetic.field import Field
 from secagg.codes import Code
 from secagg.errors import SecAggError
+from secagg.events import Job
 from secagg.machine import tables
 from secagg.machine.wire import MessageType, PartySet, Reader, open_message, u32
 from secagg.pairwise import authentication, derivation, recovery, transcript, transitions
@@ -277,6 +278,38 @@ def no_correction(patch: Patch) -> None:
     patch.setattr(rebuilding._LeavingOneOut, "_candidates", lambda self, number: [])
 
 
+def decoding_one_by_one(patch: Patch) -> None:
+    """The wrong shares of each seed are looked for by themselves."""
+    true = rebuilding._Decoding._wrong_rows
+
+    def wrong_rows(self: rebuilding._Decoding, seeds: list[int]) -> rebuilding.Rows | None:
+        return true(self, seeds) if len(seeds) == 1 else None
+
+    patch.setattr(rebuilding._Decoding, "_wrong_rows", wrong_rows)
+    patch.setattr(rebuilding._Decoding, "_leave_out", lambda self, wrong, seeds, accept: seeds)
+
+
+def no_budget(patch: Patch) -> None:
+    """Seeds are decoded one by one without end."""
+    true = rebuilding._Decoding.correct
+    patch.setattr(
+        rebuilding._Decoding, "correct", lambda self, accept, budget: true(self, accept, 2**62)
+    )
+
+
+def rebuilds_in_receive(patch: Patch) -> None:
+    """The server runs the first jobs by itself, before it hands them out."""
+    true = ServerSteps.rebuild
+
+    def rebuild(self: ServerSteps, members: tuple[int, ...]) -> list[Job]:
+        jobs = true(self, members)
+        for job in jobs:
+            job.run()
+        return jobs
+
+    patch.setattr(ServerSteps, "rebuild", rebuild)
+
+
 def elements_reduced(patch: Patch) -> None:
     """The server reduces packed elements instead of refusing those outside the field."""
 
@@ -399,6 +432,10 @@ DEFENCES = [
     Defence("commitment to the self seed", any_self_seed, "junk_self_seed", "a wrong sum"),
     Defence("mask key of a mask seed", any_mask_seed, "junk_mask_seed", "a wrong sum"),
     Defence("correction of shares", no_correction, "junk_share_to_spare", "the round failed"),
+    Defence("decoding at once", decoding_one_by_one, "junk_shares_of_one", "decodings"),
+    Defence("rebuilding as a job", rebuilds_in_receive, "junk_shares_of_one", "in receive()"),
+    Defence("budget for decoding one by one", no_budget, "wrong_shares_of_bad_dealers",
+            "13 decodings"),
     Defence("shares of U2 only", guard(ServerSteps.on_unmask, Code.FOREIGN_SHARE),
             "shares_of_outsiders", "a share of a party that did not share"),
     Defence("dropped parties stay out, both layers", both(guard(Server.receive, Code.DROPPED),
