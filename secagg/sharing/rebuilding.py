@@ -24,9 +24,9 @@ from .algebra import Elements
 from .shamir import LIMBS, Shares
 
 # What seeds that are decoded one by one may cost, in multiplications (of about 1 ns): this many,
-# and as many as rebuilding without wrong shares takes, times BUDGET_RATIO. Up to about a hundred
-# holders, each of a hundred seeds can be decoded by itself.
-BUDGET: Final = 2**24
+# and BUDGET_RATIO times as many as rebuilding without wrong shares takes. A seed takes 5 r^2, so up
+# to about a hundred holders every seed can be decoded by itself.
+BUDGET: Final = 2**23
 BUDGET_RATIO: Final = 4
 # To test a candidate, which may take an X25519 multiplication, in the same unit.
 _ACCEPT_COST: Final = 2**15
@@ -163,7 +163,7 @@ class _Decoding:
                 known, pending = joint, self._leave_out(joint, pending, accept)
         self._wasted = 0
         while pending and self._wasted < budget:
-            self._wasted += 8 * rows * rows + 2 * rows * len(pending)
+            self._wasted += 5 * rows * rows
             seed, *pending = pending
             wrong = self._wrong_rows([seed])
             if wrong is not None:
@@ -189,6 +189,7 @@ class _Decoding:
         kept = np.delete(np.arange(len(self._points)), wrong)
         if not seeds or len(kept) <= self._threshold:
             return seeds
+        self._wasted += 2 * len(kept) * len(kept) + len(kept) * len(seeds)
         parity = algebra.parity(self._points[kept], self._threshold)
         off = algebra.combine(parity, _of(seeds, self._mixed, kept)).tolist()
         right = [seed for seed, value in zip(seeds, off, strict=True) if not value]

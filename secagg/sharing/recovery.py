@@ -134,7 +134,7 @@ class RebuildJob:
         seeds, wrong = getattr(value, "seeds", ()), getattr(value, "wrong", b"")
         shares = sum(len(table.holders) * len(table.dealers) for table in self.tables)
         if not (
-            isinstance(value, Recovered)
+            type(value) is Recovered
             and type(seeds) is tuple
             and type(wrong) is bytes
             and len(seeds) == self._count()
@@ -146,7 +146,7 @@ class RebuildJob:
                 "with seeds that they committed to",
                 Code.ARGUMENT,
             )
-        return Recovered(seeds, wrong)
+        return value
 
     def _possible(self, dealer: int, seed: object) -> bool:
         if seed is None:
@@ -155,9 +155,6 @@ class RebuildJob:
 
     def _count(self) -> int:
         return sum(len(table.dealers) for table in self.tables)
-
-    def _dealers(self) -> Iterator[int]:
-        return (dealer for table in self.tables for dealer in table.dealers)
 
     def seeds_of(self, value: Recovered) -> Iterator[tuple[int, tuple[int, ...], bytes | None]]:
         """Yields each dealer, its holders, and its seed in the value."""
@@ -269,26 +266,28 @@ def _tables(
     dealer = np.concatenate(given)
     order = np.argsort(dealer.astype(np.min_scalar_type(dealer.max(initial=0))), kind="stable")
     holder = np.repeat(names, [len(each) for each in given])[order]
-    ends = np.cumsum(np.bincount(dealer, minlength=max(dealers) + 1)).tolist()
+    ends = [0, *np.cumsum(np.bincount(dealer, minlength=max(dealers) + 1)).tolist()]
     groups: dict[bytes, list[int]] = defaultdict(list)
+
+    def bounds(one: int) -> tuple[int, int]:
+        return ends[one], ends[one + 1]
+
     for one in dealers:
-        first, last = ends[one - 1] if one else 0, ends[one]
-        if last - first < threshold:
+        first, last = bounds(one)
+        some = holder[first:last]
+        if len(some) < threshold:
+            missing = sorted(set(holders_of(one)).difference(some.tolist()))
             raise RecoveryError(
-                f"{last - first} shares of party {one}'s seed are left, {threshold} are needed",
+                f"{len(some)} shares of party {one}'s seed are left, {threshold} are needed",
                 Code.SHARES,
-                tuple(
-                    (one, each)
-                    for each in sorted(set(holders_of(one)).difference(holder[first:last].tolist()))
-                ),
+                tuple((one, each) for each in missing),
             )
-        groups[holder[first:last].tobytes()].append(one)
+        groups[some.tobytes()].append(one)
     for group in groups.values():
-        count = ends[group[0]] - (ends[group[0] - 1] if group[0] else 0)
-        pieces = -(-len(group) * count // PIECE_SHARES)
+        first, last = bounds(group[0])
+        held = tuple(holder[first:last].tolist())
+        pieces = -(-len(group) // max(PIECE_SHARES // len(held), 1))
         for piece in range(pieces):
             part = group[len(group) * piece // pieces : len(group) * (piece + 1) // pieces]
-            if part:
-                places = np.stack([order[ends[one] - count : ends[one]] for one in part], axis=1)
-                held = holder[ends[part[0]] - count : ends[part[0]]]
-                yield Table(tuple(held.tolist()), tuple(part), np.take(shares, places, axis=0))
+            places = np.stack([order[slice(*bounds(one))] for one in part], axis=1)
+            yield Table(held, tuple(part), np.take(shares, places, axis=0))

@@ -1,7 +1,8 @@
-"""How the work of an unmasking is cut: nothing twice, nothing left out, pieces alike and small."""
+"""How the work of unmasking is cut: nothing twice, nothing left out, pieces alike and small."""
 
 import pickle
 from collections import Counter
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,8 +14,13 @@ from secagg.arithmetic.field import Field
 from secagg.arithmetic.generators import Generator
 from secagg.machine import expansion
 from secagg.machine.expansion import SignedKeys, cut_masks
-from secagg.pairwise.messages import PublicKeys
+from secagg.machine.wire import PartySet
+from secagg.pairwise.graph import Complete
+from secagg.pairwise.messages import PublicKeys, Unmask
+from secagg.pairwise.recovery import SeedCheck, rebuild_seeds
 from secagg.pairwise.unmasking import cut_agreements
+from secagg.sharing import rebuilding, recovery
+from secagg.sharing.recovery import RebuildJob
 
 H1 = bytes(32)
 
@@ -154,3 +160,96 @@ def test_a_worker_gets_what_it_needs() -> None:
         assert job.secrets == {party: secrets[party] for party in vanished}
         assert job.public == {party: everybody[party].mask for pair in job.pairs for party in pair}
         assert len(pickle.dumps(job)) < 16_000
+
+
+# ---- seeds -------------------------------------------------------------------------------------
+
+
+def rebuilding_jobs(shares: dict[int, list[int]], dealers: int) -> list[RebuildJob]:
+    """The jobs for these answers (holder -> dealers); each share is its dealer and holder."""
+    n = max(max(shares) + 1, dealers)
+    everybody = roster(n)
+    answers = {
+        holder: Unmask(
+            PartySet.of(some, n),
+            np.array([(dealer, holder, 0) for dealer in some], np.uint64).reshape(-1, 3),
+        )
+        for holder, some in shares.items()
+    }
+    vanished = range(0, dealers, 5)
+    return rebuild_seeds(  # type: ignore[return-value]
+        SimpleNamespace(threshold=2),  # type: ignore[arg-type]
+        Complete(),
+        everybody,
+        {dealer: key(dealer) for dealer in range(dealers)},
+        H1,
+        H1,
+        [party for party in range(n) if party not in vanished],
+        answers,
+    )
+
+
+def assert_every_share_is_rebuilt_from(
+    jobs: list[RebuildJob], shares: dict[int, list[int]], dealers: int
+) -> None:
+    """Each share is in one table, at its dealer and holder; each dealer in one table."""
+    seen: Counter[tuple[int, int]] = Counter()
+    for job in jobs:
+        for table in job.tables:
+            assert list(table.holders) == sorted(table.holders)
+            assert table.shares.shape == (len(table.holders), len(table.dealers), 3)
+            for row, holder in enumerate(table.holders):
+                for column, dealer in enumerate(table.dealers):
+                    assert table.shares[row, column].tolist() == [dealer, holder, 0]
+                    seen[dealer, holder] += 1
+        whose = {dealer for table in job.tables for dealer in table.dealers}
+        assert isinstance(job.check, SeedCheck)
+        assert job.check.commitments == {d: key(d) for d in whose if d % 5}
+        assert job.check.public.keys() == {d for d in whose if d % 5 == 0}
+    named = [dealer for job in jobs for table in job.tables for dealer in table.dealers]
+    assert sorted(named) == list(range(dealers))
+    assert seen == Counter((dealer, holder) for holder, some in shares.items() for dealer in some)
+
+
+@given(data=st.data())
+def test_every_share_is_in_one_job(data: st.DataObject) -> None:
+    """Whoever answered for whom, with two shares of each seed; no job is beyond its bounds."""
+    dealers, holders = data.draw(st.integers(2, 9)), data.draw(st.integers(2, 9))
+    shares = {
+        holder: sorted(
+            set(range(dealers)) if holder < 2 else data.draw(st.sets(st.integers(0, dealers - 1)))
+        )
+        for holder in range(holders)
+    }
+    most, tables = data.draw(st.integers(1, 30)), data.draw(st.integers(1, 4))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(recovery, "PIECE_SHARES", most)
+        patch.setattr(recovery, "PIECE_TABLES", tables)
+        jobs = rebuilding_jobs(shares, dealers)
+    assert_every_share_is_rebuilt_from(jobs, shares, dealers)
+    for job in jobs:
+        size = sum(table.shares.size // 3 for table in job.tables)
+        assert size <= max(most, *(len(table.holders) for table in job.tables))
+        assert len(job.tables) <= tables
+    assert sum(job.budget for job in jobs) <= rebuilding.BUDGET
+
+
+def test_dealers_with_the_same_holders_are_one_table() -> None:
+    """On the complete graph one table; who left out a share makes a second one."""
+    shares = {holder: list(range(100)) for holder in range(100)}
+    (job,) = rebuilding_jobs(shares, 100)
+    assert [len(table.dealers) for table in job.tables] == [100]
+    shares[7] = shares[7][:60]
+    (job,) = rebuilding_jobs(shares, 100)
+    assert [(len(table.dealers), len(table.holders)) for table in job.tables] == [
+        (60, 100),
+        (40, 99),
+    ]
+    assert len(pickle.dumps(job)) < 300_000
+
+
+def test_dealers_with_holders_of_their_own_share_a_job() -> None:
+    """On a sparse graph: a few hundred tables to a job."""
+    shares = {holder: [(holder + k) % 600 for k in range(8)] for holder in range(600)}
+    jobs = rebuilding_jobs({h: sorted(some) for h, some in shares.items()}, 600)
+    assert [len(job.tables) for job in jobs] == [256, 256, 88]
