@@ -1,12 +1,12 @@
 """Rebuilds the seeds of many dealers from the shares of many holders, of which some are wrong.
 
-The work is cut into jobs that may run anywhere. A job has whole tables: the shares of dealers that
-have the same holders, as its cost per table grows with the square of their number, and wrong shares
-of one holder are found for all dealers of a table at once.
+The work is cut by dealers into jobs that may run anywhere. A job rebuilds the seeds of dealers that
+have the same holders together, as that costs the square of the number of holders, and shows wrong
+shares of one holder for all these dealers at once.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
@@ -17,18 +17,19 @@ from ..codes import Code
 from ..errors import RangeError
 from ..events import Failed, Job
 from . import rebuilding
-from .shamir import LIMBS, SEED_BYTES, Shares
+from .shamir import SEED_BYTES, Shares
 
-# Shares per job, 24 bytes each, and tables per job: it takes some tens of milliseconds. On the
-# complete graph of a thousand parties all seeds are one job.
+# Shares per job, 32 bytes each with their indices, and dealers per job if these have fewer holders:
+# it takes some tens of milliseconds. On the complete graph of a thousand parties one job has all.
 PIECE_SHARES: Final = 2**20
-PIECE_TABLES: Final = 256
+PIECE_DEALERS: Final = 256
+
+Indices = NDArray[np.uint32]
+Rows = NDArray[np.intp]
+Pairs = NDArray[np.uint64]
 
 
-Pairs = NDArray[np.intp]  # of a dealer and a holder, shape (pairs, 2)
-
-
-class Dealers(Sized, Protocol):
+class Dealers(Protocol):
     """Indices of dealers."""
 
     def indices(self) -> NDArray[np.intp]:
@@ -65,28 +66,13 @@ class RecoveryError(Exception):
         self.failed = Failed(reason, code, disputes)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Table:
-    """The shares of the seeds of some dealers, all with the same holders.
-
-    Attributes:
-        holders, dealers: indices, ascending.
-        shares: shape (holders, dealers, 3).
-    """
-
-    holders: tuple[int, ...]
-    dealers: tuple[int, ...]
-    shares: Shares = field(repr=False)
-
-
 @dataclass(frozen=True, slots=True)
 class Recovered:
     """The value of a `RebuildJob`.
 
     Attributes:
-        seeds: of each dealer in the tables, in their order; None if it cannot be rebuilt.
-        wrong: one bit per share in the tables, dealer by dealer, lowest bit first: whether it was
-            wrong.
+        seeds: of each dealer of the job, in order; None if it cannot be rebuilt.
+        wrong: one bit per share of the job, in order, lowest bit first: whether it was wrong.
     """
 
     seeds: tuple[bytes | None, ...] = field(repr=False)
@@ -99,31 +85,51 @@ class RebuildJob:
 
     Attributes:
         threshold: shares that rebuild a seed.
-        tables: the shares.
-        check: of the dealers in the tables.
+        dealers: whose seeds they are, ascending.
+        dealer, holder: of each share; holders ascend.
+        shares: at least `threshold` of each dealer, shape (shares, 3).
+        check: of the dealers.
         budget: multiplications that may be spent on seeds that must be decoded one by one, of
             `rebuilding.BUDGET` for the whole round.
     """
 
     threshold: int
-    tables: tuple[Table, ...]
+    dealers: tuple[int, ...]
+    dealer: Indices = field(repr=False)
+    holder: Indices = field(repr=False)
+    shares: Shares = field(repr=False)
     check: Check = field(repr=False)
     budget: int
 
     def run(self) -> Recovered:
         """Rebuilds the seeds, in one thread: the executor decides how many jobs run at once."""
-        rebuilt = [self._rebuilt(table) for table in self.tables]
-        wrong = np.packbits(
-            np.concatenate([one.wrong.ravel() for one in rebuilt]), bitorder="little"
-        )
-        return Recovered(tuple(seed for one in rebuilt for seed in one.seeds), wrong.tobytes())
+        seeds: dict[int, bytes | None] = {}
+        wrong = np.zeros(len(self.shares), np.bool_)
+        for group, places in self.groups():
+            rebuilder = rebuilding.Rebuilder(self.threshold, self.holder[places[:, 0]].tolist())
+            rebuilt = rebuilder.rebuild(
+                np.take(self.shares, places, axis=0).reshape(len(places), -1),
+                lambda number, seed, group=group: (  # type: ignore[misc]
+                    self.check.accept(group[number], seed)
+                ),
+                self.budget * len(group) // len(self.dealers),
+            )
+            seeds.update(zip(group, rebuilt.seeds, strict=True))
+            wrong[places] = rebuilt.wrong.T
+        bits = np.packbits(wrong, bitorder="little")
+        return Recovered(tuple(seeds[dealer] for dealer in self.dealers), bits.tobytes())
 
-    def _rebuilt(self, table: Table) -> rebuilding.Rebuilt:
-        return rebuilding.Rebuilder(self.threshold, table.holders).rebuild(
-            table.shares.reshape(len(table.holders), -1),
-            lambda number, seed: self.check.accept(table.dealers[number], seed),
-            self.budget * len(table.dealers) // self._count(),
-        )
+    def groups(self) -> Iterator[tuple[list[int], Rows]]:
+        """Yields dealers with the same holders, and where their shares are, (holders, dealers)."""
+        # Sorting small integers takes linear time.
+        order = np.argsort(_small(self.dealer), kind="stable")
+        ends = np.cumsum(np.bincount(self.dealer, minlength=self.dealers[-1] + 1)).tolist()
+        places = {one: order[ends[one - 1] if one else 0 : ends[one]] for one in self.dealers}
+        groups: dict[bytes, list[int]] = defaultdict(list)
+        for one, some in places.items():
+            groups[self.holder[some].tobytes()].append(one)
+        for group in groups.values():
+            yield group, np.stack([places[one] for one in group], axis=1)
 
     def checked(self, value: object) -> Recovered:
         """Returns the value if `run` could have returned it; raises RangeError otherwise.
@@ -132,18 +138,17 @@ class RebuildJob:
         rebuilt, and which shares were wrong, are a worker's word.
         """
         seeds, wrong = getattr(value, "seeds", ()), getattr(value, "wrong", b"")
-        shares = sum(len(table.holders) * len(table.dealers) for table in self.tables)
         if not (
             type(value) is Recovered
             and type(seeds) is tuple
             and type(wrong) is bytes
-            and len(seeds) == self._count()
-            and len(wrong) == -(-shares // 8)
-            and all(self._possible(dealer, seed) for dealer, _, seed in self.seeds_of(value))
+            and len(seeds) == len(self.dealers)
+            and len(wrong) == -(-len(self.shares) // 8)
+            and all(map(self._possible, self.dealers, seeds))
         ):
             raise RangeError(
-                f"the value of this RebuildJob must be Recovered for its {self._count()} dealers, "
-                "with seeds that they committed to",
+                f"the value of this RebuildJob must be Recovered for its {len(self.dealers)} "
+                "dealers, with seeds that they committed to",
                 Code.ARGUMENT,
             )
         return value
@@ -153,25 +158,9 @@ class RebuildJob:
             return True
         return type(seed) is bytes and len(seed) == SEED_BYTES and self.check.accept(dealer, seed)
 
-    def _count(self) -> int:
-        return sum(len(table.dealers) for table in self.tables)
-
-    def seeds_of(self, value: Recovered) -> Iterator[tuple[int, tuple[int, ...], bytes | None]]:
-        """Yields each dealer, its holders, and its seed in the value."""
-        whose = ((dealer, one.holders) for one in self.tables for dealer in one.dealers)
-        return ((*each, seed) for each, seed in zip(whose, value.seeds, strict=True))
-
-    def wrong_shares(self, value: Recovered) -> Pairs:
-        """Returns the dealer and the holder of each wrong share, shape (wrong shares, 2)."""
-        bits = np.unpackbits(np.frombuffer(value.wrong, np.uint8), bitorder="little")
-        found = []
-        for table in self.tables:
-            shape = len(table.dealers), len(table.holders)
-            here, bits = np.split(bits, [shape[0] * shape[1]])
-            dealer, holder = np.nonzero(here.reshape(shape))
-            pairs = np.array(table.dealers)[dealer], np.array(table.holders)[holder]
-            found.append(np.stack(pairs, axis=1))
-        return np.concatenate(found)
+    def pairs(self, which: NDArray[np.bool_]) -> Pairs:
+        """Returns the dealer and the holder of some of the shares, as one number each."""
+        return self.dealer[which].astype(np.uint64) << np.uint64(32) | self.holder[which]
 
 
 class Recovery:
@@ -194,25 +183,31 @@ class Recovery:
             RecoveryError: a seed cannot be rebuilt.
         """
         checked = job.checked(value)
-        self._wrong.append(job.wrong_shares(checked))
-        for dealer, holders, seed in job.seeds_of(checked):
+        octets = np.frombuffer(checked.wrong, np.uint8)
+        bits = np.unpackbits(octets, count=len(job.shares), bitorder="little")
+        self._wrong.append(job.pairs(bits == 1))
+        for dealer, seed in zip(job.dealers, checked.seeds, strict=True):
             if seed is None:
-                of_this = np.array([(dealer, holder) for holder in holders])
                 raise RecoveryError(
                     f"too many shares of party {dealer}'s seed are wrong, or of too many seeds: it "
                     "cannot be rebuilt",
                     Code.COMMITMENT,
-                    _ascending([*self._wrong, of_this]),
+                    _ascending([*self._wrong, job.pairs(job.dealer == dealer)]),
                 )
             self.seeds[dealer] = seed
 
 
 def _ascending(pairs: list[Pairs]) -> tuple[tuple[int, int], ...]:
-    """Returns pairs in order, each once."""
-    dealer, holder = np.concatenate(pairs).T
-    keys = np.sort(dealer << 32 | holder)
-    keys = keys[np.diff(keys, prepend=-1) > 0]
-    return tuple(zip((keys >> 32).tolist(), (keys & 2**32 - 1).tolist(), strict=True))
+    """Returns pairs of a dealer and a holder in order, each once."""
+    whole = np.sort(np.concatenate(pairs))
+    whole = whole[np.append(True, whole[1:] != whole[:-1])[: len(whole)]]
+    dealers, holders = whole >> np.uint64(32), whole & np.uint64(2**32 - 1)
+    return tuple(zip(dealers.tolist(), holders.tolist(), strict=True))
+
+
+def _small(indices: Indices | Rows) -> NDArray[np.unsignedinteger]:
+    """Returns indices in the smallest type that holds them."""
+    return indices.astype(np.min_scalar_type(indices.max(initial=0)))
 
 
 def cut_recovery(
@@ -226,7 +221,7 @@ def cut_recovery(
 
     Args:
         threshold: shares that rebuild a seed.
-        dealers: whose seeds are needed, ascending.
+        dealers: whose seeds are needed, ascending; no answer has shares of others.
         answers: what each holder gave, by holder; one or more.
         holders_of: gives the holders that answered and should have a share of a dealer's seed.
         check_of: gives the check for the seeds of some dealers.
@@ -234,60 +229,43 @@ def cut_recovery(
     Raises:
         RecoveryError: a dealer has too few shares.
     """
-    jobs: list[Job] = []
-    some: list[Table] = []
-
-    def finish() -> None:
-        named = [dealer for table in some for dealer in table.dealers]
-        budget = rebuilding.BUDGET * len(named) // len(dealers)
-        jobs.append(RebuildJob(threshold, tuple(some), check_of(named), budget))
-        some.clear()
-
-    for table in _tables(threshold, dealers, answers, holders_of):
-        size = sum(one.shares.size for one in some) + table.shares.size
-        if some and (len(some) == PIECE_TABLES or size > PIECE_SHARES * LIMBS):
-            finish()
-        some.append(table)
-    finish()
-    return jobs
-
-
-def _tables(
-    threshold: int,
-    dealers: Sequence[int],
-    answers: Mapping[int, Answer],
-    holders_of: Callable[[int], Iterable[int]],
-) -> Iterator[Table]:
-    """Yields the shares of the dealers, those with the same holders together."""
     names = sorted(answers)
     given = [answers[name].dealers.indices() for name in names]
+    dealer = np.concatenate(given).astype(np.uint32)
+    holder = np.repeat(np.array(names, np.uint32), [len(each) for each in given])
     shares = np.concatenate([answers[name].shares for name in names])
-    # Where the shares of each dealer are, by holder: sorting small integers takes linear time.
-    dealer = np.concatenate(given)
-    order = np.argsort(dealer.astype(np.min_scalar_type(dealer.max(initial=0))), kind="stable")
-    holder = np.repeat(names, [len(each) for each in given])[order]
-    ends = [0, *np.cumsum(np.bincount(dealer, minlength=max(dealers) + 1)).tolist()]
-    groups: dict[bytes, list[int]] = defaultdict(list)
+    counts = np.bincount(dealer, minlength=dealers[-1] + 1)[list(dealers)]
+    for one in np.array(dealers)[counts < threshold][:1].tolist():
+        there = holder[dealer == one].tolist()
+        raise RecoveryError(
+            f"{len(there)} shares of party {one}'s seed are left, {threshold} are needed",
+            Code.SHARES,
+            tuple((one, each) for each in sorted(set(holders_of(one)).difference(there))),
+        )
 
-    def bounds(one: int) -> tuple[int, int]:
-        return ends[one], ends[one + 1]
-
-    for one in dealers:
-        first, last = bounds(one)
-        some = holder[first:last]
-        if len(some) < threshold:
-            missing = sorted(set(holders_of(one)).difference(some.tolist()))
-            raise RecoveryError(
-                f"{len(some)} shares of party {one}'s seed are left, {threshold} are needed",
-                Code.SHARES,
-                tuple((one, each) for each in missing),
+    largest = int(counts.max())
+    most = max(min(PIECE_SHARES // largest, max(PIECE_DEALERS, largest)), 1)
+    count, pieces = len(dealers), -(-len(dealers) // most)
+    if pieces > 1:  # the shares of each piece together
+        piece_of = np.zeros(dealers[-1] + 1, np.intp)
+        piece_of[list(dealers)] = np.arange(count) * pieces // count
+        order = np.argsort(_small(piece_of[dealer]), kind="stable")
+        dealer, holder, shares = dealer[order], holder[order], np.take(shares, order, axis=0)
+    jobs: list[Job] = []
+    last = 0
+    for piece in range(pieces):
+        low, high = -(-count * piece // pieces), -(-count * (piece + 1) // pieces)
+        first, last = last, last + int(counts[low:high].sum())
+        some = tuple(dealers[low:high])
+        jobs.append(
+            RebuildJob(
+                threshold,
+                some,
+                dealer[first:last],
+                holder[first:last],
+                shares[first:last],
+                check_of(some),
+                rebuilding.BUDGET * len(some) // count,
             )
-        groups[some.tobytes()].append(one)
-    for group in groups.values():
-        first, last = bounds(group[0])
-        held = tuple(holder[first:last].tolist())
-        pieces = -(-len(group) // max(PIECE_SHARES // len(held), 1))
-        for piece in range(pieces):
-            part = group[len(group) * piece // pieces : len(group) * (piece + 1) // pieces]
-            places = np.stack([order[slice(*bounds(one))] for one in part], axis=1)
-            yield Table(held, tuple(part), np.take(shares, places, axis=0))
+        )
+    return jobs

@@ -192,22 +192,24 @@ def rebuilding_jobs(shares: dict[int, list[int]], dealers: int) -> list[RebuildJ
 def assert_every_share_is_rebuilt_from(
     jobs: list[RebuildJob], shares: dict[int, list[int]], dealers: int
 ) -> None:
-    """Each share is in one table, at its dealer and holder; each dealer in one table."""
+    """Each share is in one job, with its dealer and holder, and in one group of it."""
     seen: Counter[tuple[int, int]] = Counter()
     for job in jobs:
-        for table in job.tables:
-            assert list(table.holders) == sorted(table.holders)
-            assert table.shares.shape == (len(table.holders), len(table.dealers), 3)
-            for row, holder in enumerate(table.holders):
-                for column, dealer in enumerate(table.dealers):
-                    assert table.shares[row, column].tolist() == [dealer, holder, 0]
-                    seen[dealer, holder] += 1
-        whose = {dealer for table in job.tables for dealer in table.dealers}
+        whose = [dealer for group, _ in job.groups() for dealer in group]
+        assert sorted(whose) == list(job.dealers)
         assert isinstance(job.check, SeedCheck)
         assert job.check.commitments == {d: key(d) for d in whose if d % 5}
         assert job.check.public.keys() == {d for d in whose if d % 5 == 0}
-    named = [dealer for job in jobs for table in job.tables for dealer in table.dealers]
-    assert sorted(named) == list(range(dealers))
+        assert len(job.shares) == sum(places.size for _, places in job.groups())
+        for group, places in job.groups():
+            for column, dealer in enumerate(group):
+                holders = job.holder[places[:, column]].tolist()
+                assert holders == sorted(holders) == job.holder[places[:, 0]].tolist()
+                assert set(job.dealer[places[:, column]].tolist()) == {dealer}
+                given = job.shares[places[:, column]].tolist()
+                assert given == [[dealer, holder, 0] for holder in holders]
+                seen.update((dealer, holder) for holder in holders)
+    assert [dealer for job in jobs for dealer in job.dealers] == list(range(dealers))
     assert seen == Counter((dealer, holder) for holder, some in shares.items() for dealer in some)
 
 
@@ -221,35 +223,34 @@ def test_every_share_is_in_one_job(data: st.DataObject) -> None:
         )
         for holder in range(holders)
     }
-    most, tables = data.draw(st.integers(1, 30)), data.draw(st.integers(1, 4))
+    most, few = data.draw(st.integers(1, 30)), data.draw(st.integers(1, 4))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(recovery, "PIECE_SHARES", most)
-        patch.setattr(recovery, "PIECE_TABLES", tables)
+        patch.setattr(recovery, "PIECE_DEALERS", few)
         jobs = rebuilding_jobs(shares, dealers)
     assert_every_share_is_rebuilt_from(jobs, shares, dealers)
+    largest = max(Counter(dealer for some in shares.values() for dealer in some).values())
     for job in jobs:
-        size = sum(table.shares.size // 3 for table in job.tables)
-        assert size <= max(most, *(len(table.holders) for table in job.tables))
-        assert len(job.tables) <= tables
+        assert len(job.shares) <= max(most, largest)
+        assert len(job.dealers) <= max(few, largest)
     assert sum(job.budget for job in jobs) <= rebuilding.BUDGET
 
 
-def test_dealers_with_the_same_holders_are_one_table() -> None:
-    """On the complete graph one table; who left out a share makes a second one."""
+def test_dealers_with_the_same_holders_are_one_group() -> None:
+    """On the complete graph all are in one job; who left out a share makes a second group."""
     shares = {holder: list(range(100)) for holder in range(100)}
     (job,) = rebuilding_jobs(shares, 100)
-    assert [len(table.dealers) for table in job.tables] == [100]
+    assert [places.shape for _, places in job.groups()] == [(100, 100)]
     shares[7] = shares[7][:60]
     (job,) = rebuilding_jobs(shares, 100)
-    assert [(len(table.dealers), len(table.holders)) for table in job.tables] == [
-        (60, 100),
-        (40, 99),
-    ]
-    assert len(pickle.dumps(job)) < 300_000
+    assert [places.shape for _, places in job.groups()] == [(100, 60), (99, 40)]
+    assert len(pickle.dumps(job)) < 360_000
 
 
-def test_dealers_with_holders_of_their_own_share_a_job() -> None:
-    """On a sparse graph: a few hundred tables to a job."""
-    shares = {holder: [(holder + k) % 600 for k in range(8)] for holder in range(600)}
-    jobs = rebuilding_jobs({h: sorted(some) for h, some in shares.items()}, 600)
-    assert [len(job.tables) for job in jobs] == [256, 256, 88]
+def test_on_a_sparse_graph_some_hundred_dealers_are_a_job() -> None:
+    """Each of them with holders of its own."""
+    shares = {holder: sorted((holder + k) % 600 for k in range(8)) for holder in range(600)}
+    jobs = rebuilding_jobs(shares, 600)
+    assert [len(job.dealers) for job in jobs] == [200] * 3
+    assert [len(list(job.groups())) for job in jobs] == [200] * 3
+    assert_every_share_is_rebuilt_from(jobs, shares, 600)
