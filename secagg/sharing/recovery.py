@@ -6,7 +6,7 @@ shares of one holder for all these dealers at once.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
@@ -23,6 +23,10 @@ from .shamir import SEED_BYTES, Shares
 # it takes some tens of milliseconds. On the complete graph of a thousand parties one job has all.
 PIECE_SHARES: Final = 2**20
 PIECE_DEALERS: Final = 256
+# Groups of dealers with the same holders that are rebuilt one by one. Holders that leave out shares
+# of different dealers can make many, each with weights of its own, so that more are merged.
+FEW_GROUPS: Final = 8
+MISSING: Final = -1
 
 Indices = NDArray[np.uint32]
 Rows = NDArray[np.intp]
@@ -66,6 +70,20 @@ class RecoveryError(Exception):
         self.failed = Failed(reason, code, disputes)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Group:
+    """Dealers whose seeds are rebuilt together.
+
+    Attributes:
+        dealers, holders: indices.
+        places: of their shares among those of the job, shape (holders, dealers); or MISSING.
+    """
+
+    dealers: list[int]
+    holders: list[int]
+    places: Rows
+
+
 @dataclass(frozen=True, slots=True)
 class Recovered:
     """The value of a `RebuildJob`.
@@ -105,22 +123,21 @@ class RebuildJob:
         """Rebuilds the seeds, in one thread: the executor decides how many jobs run at once."""
         seeds: dict[int, bytes | None] = {}
         wrong = np.zeros(len(self.shares), np.bool_)
-        for group, places in self.groups():
-            rebuilder = rebuilding.Rebuilder(self.threshold, self.holder[places[:, 0]].tolist())
-            rebuilt = rebuilder.rebuild(
-                np.take(self.shares, places, axis=0).reshape(len(places), -1),
-                lambda number, seed, group=group: (  # type: ignore[misc]
-                    self.check.accept(group[number], seed)
-                ),
-                self.budget * len(group) // len(self.dealers),
-            )
-            seeds.update(zip(group, rebuilt.seeds, strict=True))
-            wrong[places] = rebuilt.wrong.T
+        groups = self.groups()
+        alike = self._alike(groups)
+        if len(alike) > FEW_GROUPS:
+            self._rebuild(self._merged(alike), seeds, wrong)
+        for group in groups:
+            left = [place for place, one in enumerate(group.dealers) if seeds.get(one) is None]
+            if left:
+                dealers = [group.dealers[place] for place in left]
+                some = Group(dealers, group.holders, group.places[:, left])
+                self._rebuild(some, seeds, wrong)
         bits = np.packbits(wrong, bitorder="little")
         return Recovered(tuple(seeds[dealer] for dealer in self.dealers), bits.tobytes())
 
-    def groups(self) -> Iterator[tuple[list[int], Rows]]:
-        """Yields dealers with the same holders, and where their shares are, (holders, dealers)."""
+    def groups(self) -> list[Group]:
+        """Returns the dealers, those with the same holders together."""
         # Sorting small integers takes linear time.
         order = np.argsort(_small(self.dealer), kind="stable")
         ends = np.cumsum(np.bincount(self.dealer, minlength=self.dealers[-1] + 1)).tolist()
@@ -128,8 +145,47 @@ class RebuildJob:
         groups: dict[bytes, list[int]] = defaultdict(list)
         for one, some in places.items():
             groups[self.holder[some].tobytes()].append(one)
-        for group in groups.values():
-            yield group, np.stack([places[one] for one in group], axis=1)
+        return [
+            Group(
+                group,
+                self.holder[places[group[0]]].tolist(),
+                np.stack([places[one] for one in group], axis=1),
+            )
+            for group in groups.values()
+        ]
+
+    def _alike(self, groups: list[Group]) -> list[Group]:
+        """Returns the groups with so many holders that the others could be corrected as wrong."""
+        holders = len(np.unique(self.holder))
+        least = holders - (holders - self.threshold) // 2
+        return [group for group in groups if len(group.holders) >= least]
+
+    def _merged(self, groups: list[Group]) -> Group:
+        """Returns one group of all these dealers, in which some shares are missing."""
+        dealers = [dealer for group in groups for dealer in group.dealers]
+        holders = np.unique(self.holder)
+        places = np.full((len(holders), len(dealers)), MISSING)
+        column = 0
+        for group in groups:
+            columns = slice(column, column := column + len(group.dealers))
+            places[np.searchsorted(holders, group.holders), columns] = group.places
+        return Group(dealers, holders.tolist(), places)
+
+    def _rebuild(
+        self, group: Group, seeds: dict[int, bytes | None], wrong: NDArray[np.bool_]
+    ) -> None:
+        """Rebuilds the seeds of a group, and notes which of the shares are wrong."""
+        there = group.places != MISSING
+        shares = np.take(self.shares, group.places, axis=0)
+        if not there.all():
+            shares[~there] = 0  # which is as wrong as any other value
+        rebuilt = rebuilding.Rebuilder(self.threshold, group.holders).rebuild(
+            shares.reshape(len(group.holders), -1),
+            lambda number, seed: self.check.accept(group.dealers[number], seed),
+            self.budget * len(group.dealers) // len(self.dealers),
+        )
+        seeds.update(zip(group.dealers, rebuilt.seeds, strict=True))
+        wrong[group.places[there]] = rebuilt.wrong.T[there]
 
     def checked(self, value: object) -> Recovered:
         """Returns the value if `run` could have returned it; raises RangeError otherwise.

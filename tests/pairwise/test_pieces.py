@@ -195,18 +195,18 @@ def assert_every_share_is_rebuilt_from(
     """Each share is in one job, with its dealer and holder, and in one group of it."""
     seen: Counter[tuple[int, int]] = Counter()
     for job in jobs:
-        whose = [dealer for group, _ in job.groups() for dealer in group]
+        whose = [dealer for group in job.groups() for dealer in group.dealers]
         assert sorted(whose) == list(job.dealers)
         assert isinstance(job.check, SeedCheck)
         assert job.check.commitments == {d: key(d) for d in whose if d % 5}
         assert job.check.public.keys() == {d for d in whose if d % 5 == 0}
-        assert len(job.shares) == sum(places.size for _, places in job.groups())
-        for group, places in job.groups():
-            for column, dealer in enumerate(group):
-                holders = job.holder[places[:, column]].tolist()
-                assert holders == sorted(holders) == job.holder[places[:, 0]].tolist()
-                assert set(job.dealer[places[:, column]].tolist()) == {dealer}
-                given = job.shares[places[:, column]].tolist()
+        assert len(job.shares) == sum(group.places.size for group in job.groups())
+        for group in job.groups():
+            for dealer, places in zip(group.dealers, group.places.T, strict=True):
+                holders = job.holder[places].tolist()
+                assert holders == sorted(holders) == group.holders
+                assert set(job.dealer[places].tolist()) == {dealer}
+                given = job.shares[places].tolist()
                 assert given == [[dealer, holder, 0] for holder in holders]
                 seen.update((dealer, holder) for holder in holders)
     assert [dealer for job in jobs for dealer in job.dealers] == list(range(dealers))
@@ -240,10 +240,10 @@ def test_dealers_with_the_same_holders_are_one_group() -> None:
     """On the complete graph all are in one job; who left out a share makes a second group."""
     shares = {holder: list(range(100)) for holder in range(100)}
     (job,) = rebuilding_jobs(shares, 100)
-    assert [places.shape for _, places in job.groups()] == [(100, 100)]
+    assert [group.places.shape for group in job.groups()] == [(100, 100)]
     shares[7] = shares[7][:60]
     (job,) = rebuilding_jobs(shares, 100)
-    assert [places.shape for _, places in job.groups()] == [(100, 60), (99, 40)]
+    assert [group.places.shape for group in job.groups()] == [(100, 60), (99, 40)]
     assert len(pickle.dumps(job)) < 360_000
 
 
@@ -252,5 +252,5 @@ def test_on_a_sparse_graph_some_hundred_dealers_are_a_job() -> None:
     shares = {holder: sorted((holder + k) % 600 for k in range(8)) for holder in range(600)}
     jobs = rebuilding_jobs(shares, 600)
     assert [len(job.dealers) for job in jobs] == [200] * 3
-    assert [len(list(job.groups())) for job in jobs] == [200] * 3
+    assert [len(job.groups()) for job in jobs] == [200] * 3
     assert_every_share_is_rebuilt_from(jobs, shares, 600)

@@ -305,6 +305,57 @@ def test_with_a_single_share_to_spare_the_search_has_a_budget(
     assert 1 < asked < 40
 
 
+def without(cohort: Cohort, absent: Mapping[int, set[int]]) -> Cohort:
+    """The cohort in which holders leave out their shares of these dealers."""
+    for holder, dealers in absent.items():
+        kept = [dealer for dealer in range(cohort.n) if dealer not in dealers]
+        shares = cohort.answers[holder].shares[kept]
+        cohort.answers[holder] = Given(PartySet.of(kept, cohort.n), shares)
+    return cohort
+
+
+def test_holders_that_leave_out_shares_do_not_multiply_the_work() -> None:
+    """Six of them make sixty-four groups of dealers, which have no weights of their own."""
+    honest, _ = work(Cohort(40, 27), {})
+    cohort = Cohort(40, 27)
+    without(cohort, {bit: {d for d in range(40) if d >> bit & 1} for bit in range(6)})
+    with metered() as counts:
+        assert len({tuple(d >> bit & 1 for bit in range(6)) for d in range(40)}) == 40
+        found = cohort.rebuild({})
+    assert found.seeds == cohort.seeds
+    assert found.disputes == ()
+    assert counts["decode"] == 1
+    assert counts["multiplications"] <= 4 * honest
+
+
+@given(data=st.data())
+def test_groups_that_are_merged_give_the_same(data: st.DataObject) -> None:
+    """Whatever is absent or wrong: the seeds, disputes or failure of exact groups."""
+    n, threshold = 9, data.draw(st.integers(3, 6), "threshold")
+    cohort = Cohort(n, threshold)
+    some = st.dictionaries(
+        st.integers(0, n - 1), st.sets(st.integers(0, n - 1), max_size=n - 1), max_size=4
+    )
+    without(cohort, data.draw(some, "absent"))
+    lies = {
+        holder: junk(cohort, holder, np.isin(list(cohort.answers[holder].dealers), list(dealers)))
+        for holder, dealers in data.draw(some, "wrong").items()
+    }
+    outcomes: list[object] = []
+    for few in (0, n):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(recovery, "FEW_GROUPS", few)
+            try:
+                found = cohort.rebuild(lies)
+            except RecoveryError as error:
+                outcomes.append(error.failed)
+            else:
+                assert found.seeds == cohort.seeds
+                assert found.disputes == tuple(sorted(cohort.wrong(lies)))
+                outcomes.append(found.disputes)
+    assert outcomes[0] == outcomes[1]
+
+
 def test_on_a_sparse_graph_each_dealer_costs_little() -> None:
     """Every dealer has holders of its own, and so a decoding of its own: of few shares."""
     cohort = Cohort(60, 7, Harary(60, 10, GENERATOR, bytes(32)))
