@@ -51,7 +51,7 @@ class Rebuilt:
     seeds: list[bytes | None] = field(repr=False)
     wrong: NDArray[np.bool_] = field(repr=False)
 
-    def accept(self, number: int, limbs: Sequence[int], accept: Accept) -> bool:
+    def keep(self, number: int, limbs: Sequence[int], accept: Accept) -> bool:
         """Keeps the seed of these limbs if it is the right one; returns whether it is."""
         seed = shamir.limbs_seed(limbs)
         if seed is None or not accept(number, seed):
@@ -115,7 +115,7 @@ class Rebuilder:
             parity = algebra.combine(self._parity, shares).reshape(-1, LIMBS)
         off = parity.any(axis=1)
         for number in np.flatnonzero(~off).tolist():
-            rebuilt.accept(number, limbs[number].tolist(), accept)
+            rebuilt.keep(number, limbs[number].tolist(), accept)
         failing: list[int] = np.flatnonzero(off).tolist()
         if failing and self._parity is not None:
             budget += BUDGET_RATIO * (2 * rows * rows + 2 * shares.size)
@@ -221,7 +221,7 @@ class _Decoding:
         values = algebra.combine(algebra.weights(self._points[base]), shares)
         limbs = values.reshape(-1, LIMBS).tolist()
         for place, seed in enumerate(seeds):
-            if self._found.accept(seed, limbs[place], accept):
+            if self._found.keep(seed, limbs[place], accept):
                 self._found.wrong[seed, rows] = wrong[:, place]
 
 
@@ -267,7 +267,7 @@ class _LeavingOneOut:
 
     def _first(self, number: int, rows: list[int], found: Rebuilt, accept: Accept) -> int | None:
         """Returns the first of these rows without which the seed is the right one, and keeps it."""
-        tried = (row for row in rows if found.accept(number, self._without(number, row), accept))
+        tried = (row for row in rows if found.keep(number, self._without(number, row), accept))
         return next(tried, None)
 
     def _candidates(self, number: int) -> list[int]:
