@@ -19,7 +19,6 @@ from secagg.events import Job, ServerEvent
 from secagg.machine.jobs import JobBoard
 from secagg.pairwise import derivation
 from secagg.pairwise.messages import PublicKeys
-from secagg.pairwise.recovery import Seeds
 from secagg.pairwise.unmasking import Unmasking
 from secagg.primitives import agreement
 
@@ -33,10 +32,10 @@ H0 = H1 = bytes(32)
 class _Unmasker:
     """The part of a server that `run_jobs` uses."""
 
-    def __init__(self, params: Params) -> None:
+    def __init__(self, unmasking: Unmasking) -> None:
         self.session = bytes(16)
         self.board = JobBoard()
-        self.unmasking = Unmasking(params, Field(params.field_bits).zeros(params.vector_length))
+        self.unmasking = unmasking
 
     def complete(self, job: Job, value: Any) -> list[ServerEvent]:
         self.unmasking.take(job, value)
@@ -71,21 +70,19 @@ def _unmasker(stayed: int, gone: int, length: int) -> Callable[[Executor | None]
     params = Params(stayed + gone, length, Integers(-1000, 1000))
     seeds = [os.urandom(16) for _ in range(stayed + gone)]
     survivors = tuple(range(stayed))
-    rebuilt = Seeds(
-        {party: seeds[party] for party in survivors},
-        {party: seeds[party] for party in range(stayed, stayed + gone)},
-        (),
-    )
+    peers = dict.fromkeys(range(stayed, stayed + gone), survivors)
     roster = {
         party: PublicKeys(b"", agreement.public_key(derivation.mask_key(seed, H0, party)))
         for party, seed in enumerate(seeds)
     }
 
     def unmask(executor: Executor | None) -> Vector:
-        server = _Unmasker(params)
-        peers = dict.fromkeys(rebuilt.mask_seeds, survivors)
-        jobs = server.board.hand_out(server.unmasking.start(rebuilt, H0, H1, roster, peers))
+        unmasking = Unmasking(
+            params, Field(params.field_bits).zeros(params.vector_length), H0, H1, roster, peers
+        )
+        server = _Unmasker(unmasking)
+        jobs = server.board.hand_out(unmasking.jobs_after(dict(enumerate(seeds))))
         run_jobs(cast(ServerMachine, server), [Work(job) for job in jobs], executor)
-        return server.unmasking.total
+        return unmasking.total
 
     return unmask

@@ -21,7 +21,7 @@ from secagg.arithmetic.field import Field
 from secagg.arithmetic.implementations import Family, families, forced
 from secagg.arithmetic.threads import default_threads
 from secagg.encoding.choice import codec_for
-from secagg.sharing import shamir
+from secagg.sharing import rebuilding, shamir
 
 from . import executors, reference
 from .bare import PIECE, keystream, stream
@@ -271,7 +271,7 @@ def _rebuilding(rounds: int, count: int) -> Iterator[Row]:
     shares = shamir.deal(seeds, threshold, holders, Suite.AES256CTR.generator, os.urandom(32))
 
     def rebuild() -> object:
-        rebuilder = shamir.Rebuilder(threshold, holders)
+        rebuilder = rebuilding.Rebuilder(threshold, holders)
         return rebuilder.rebuild(shares, lambda number, seed: seed == seeds[number])
 
     value = in_turns([rebuild], rounds, time.process_time)[0]

@@ -12,7 +12,7 @@ import pytest
 
 from secagg import Field, FixedPoint, Params, Suite
 from secagg.encoding.choice import codec_for
-from secagg.sharing import shamir
+from secagg.sharing import rebuilding, shamir
 
 LENGTH = 100_000
 MASKS = 10
@@ -81,5 +81,5 @@ def test_rebuild(benchmark: Benchmark) -> None:
     seeds = [os.urandom(shamir.SEED_BYTES)] * HOLDERS
     holders = range(THRESHOLD)
     shares = shamir.deal(seeds, THRESHOLD, holders, Suite.AES256CTR.generator, os.urandom(32))
-    rebuilder = shamir.Rebuilder(THRESHOLD, holders)
+    rebuilder = rebuilding.Rebuilder(THRESHOLD, holders)
     benchmark(rebuilder.rebuild, shares, lambda _number, _seed: True)

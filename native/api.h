@@ -125,8 +125,8 @@ int sa_shamir_weights(uint64_t *weights, const uint64_t *points, size_t count);
  * coefficients `random`, lowest first. threshold < count. */
 int sa_shamir_parity(uint64_t *parity, const uint64_t *points, size_t count, size_t threshold,
                      const uint64_t *random);
-/* out[c] = sum over i of weights[i] * shares[i * columns + c]. */
-int sa_shamir_combine(uint64_t *out, const uint64_t *weights, const uint64_t *shares,
+/* out[s * columns + c] = sum over i of weights[s * count + i] * shares[i * columns + c]. */
+int sa_shamir_combine(uint64_t *out, const uint64_t *weights, size_t sums, const uint64_t *shares,
                       size_t count, size_t columns);
 /* Unique decoding (Gao 2003): the polynomial of degree < threshold that agrees with all but
  * at most floor((count - threshold) / 2) of the shares, its value at zero in *secret, and

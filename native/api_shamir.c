@@ -70,15 +70,17 @@ int sa_shamir_parity(uint64_t *parity, const uint64_t *points, size_t count, siz
     return SA_OK;
 }
 
-int sa_shamir_combine(uint64_t *out, const uint64_t *weights, const uint64_t *shares,
+int sa_shamir_combine(uint64_t *out, const uint64_t *weights, size_t sums, const uint64_t *shares,
                       size_t count, size_t columns)
 {
-    if (!sa_fits(out, columns, sizeof *out) || !sa_fits(weights, count, sizeof *weights) ||
+    if (!sa_fits_matrix(out, sums, columns, sizeof *out) ||
+        !sa_fits_matrix(weights, sums, count, sizeof *weights) ||
         !sa_fits_matrix(shares, count, columns, sizeof *shares))
         return SA_EARG;
-    if (!in_field(weights, count) || !in_field(shares, count * columns))
+    if (!in_field(weights, sums * count) || !in_field(shares, count * columns))
         return SA_ERANGE;
-    sa_shamir()->combine(out, weights, shares, count, columns);
+    for (size_t s = 0; s < sums; s++)
+        sa_shamir()->combine(out + s * columns, weights + s * count, shares, count, columns);
     sa_wipe_traces();
     return SA_OK;
 }

@@ -63,7 +63,7 @@ class PhaseStarted:
 class Work:
     """Server: run `job.run()` anywhere, then call `complete(job, value)`; or use `run_jobs`.
 
-    A job may hold mask keys, so a machine that runs it can learn as much as the server.
+    A job may hold shares or mask keys: a machine that runs it must be trusted like the server.
     """
 
     job: Job

@@ -25,13 +25,14 @@ from ..pairwise.client import Client
 from ..pairwise.graph import Complete, Graph, Harary
 from ..pairwise.messages import SEALED_BYTES, Delivery, PublicKeys, Roster, ShareKeys, Unmask
 from ..pairwise.recovery import rebuild_seeds
+from ..pairwise.unmasking import Unmasking
 from ..params.formats import FixedPoint
 from ..params.params import Params
 from ..params.suite import Suite
 from ..primitives import agreement, seal, sign
 from ..primitives.labels import DIGEST_BYTES, Label, kdf
 from ..primitives.secret import Secret
-from ..sharing import shamir
+from ..sharing import rebuilding, shamir
 from .model import Units
 
 _SESSION: Final = bytes(16)
@@ -253,7 +254,7 @@ def _shares(generator: Generator) -> dict[str, Piece]:
         "deal few": dealing(_PEERS, _FEW),
         "deal many": dealing(_PEERS, _MANY),
         "deal narrow": dealing(_FEW, _MANY),
-        "weight_pair": (lambda: shamir.Rebuilder(2 * holders // 3, range(holders)), holders**2),
+        "weight_pair": (lambda: rebuilding.Rebuilder(2 * holders // 3, range(holders)), holders**2),
     }
 
 
@@ -284,7 +285,11 @@ def _recovering(graph: Graph, degree: int) -> Callable[[], object]:
             party: Unmask.read(Reader(message[HEADER_BYTES:], party), params)
             for party, message in enumerate(messages)
         }
-        rebuild_seeds(params, graph, {}, commitments, _DIGEST, _DIGEST, range(n), answers)
+        unmasking = Unmasking(params, Field(params.field_bits).zeros(1), _DIGEST, _DIGEST, {}, {})
+        for job in rebuild_seeds(
+            params, graph, {}, commitments, _DIGEST, _DIGEST, range(n), answers
+        ):
+            unmasking.take(job, job.run())
 
     return work
 

@@ -12,11 +12,11 @@ from typing import Final, NoReturn
 
 from ..codes import Code
 from ..errors import IdentityError, LocalProtocolError, ParameterError
-from ..machine.ownership import keeps_no_locals
 from ..permissions import SECRET
 from ..primitives import seal, sign
 from ..primitives.passphrase import MODERATE, SALT_BYTES, Cost, derive
 from ..primitives.secret import Secret, draw
+from ..tracebacks import keeps_no_locals
 from .files import Fault, read_file, write_file
 from .purposes import Purpose, signed_bytes
 

@@ -11,7 +11,7 @@ from ..arithmetic.field import Field
 from ..arithmetic.generators import Generator
 from ..codes import Code
 from ..errors import RangeError
-from .ownership import keeps_no_locals
+from ..tracebacks import keeps_no_locals
 
 # Mask elements per job: it takes some milliseconds.
 PIECE_ELEMENTS: Final = 2**24

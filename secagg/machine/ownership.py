@@ -2,65 +2,18 @@
 
 import functools
 import threading
-import traceback
 from collections.abc import Callable
-from contextlib import suppress
 from types import TracebackType
-from typing import Concatenate, Final, NoReturn, ParamSpec, TypeVar
+from typing import Concatenate, NoReturn, ParamSpec, TypeVar
 
 from ..codes import Code
 from ..errors import LocalProtocolError
 from ..forks import this_process
+from ..tracebacks import keeps_no_locals
 
 P = ParamSpec("P")
 R = TypeVar("R")
 O = TypeVar("O", bound="Owned")  # noqa: E741
-
-
-def _forget_locals(error: BaseException) -> None:
-    """Clears the local variables of the library's functions that an exception has left.
-
-    Also of the exceptions behind it. Frames of the application stay as they are: an exception of
-    its own (of a ledger, say) may have come by a coroutine that waits, and clearing would end it.
-    """
-    found: list[BaseException | None] = [error]
-    seen: list[BaseException] = []
-    while found:
-        each = found.pop()
-        if each is None or any(each is other for other in seen):
-            continue
-        seen.append(each)
-        for frame, _ in traceback.walk_tb(each.__traceback__):
-            if str(frame.f_globals.get("__name__")).split(".")[0] in _OURS:
-                with suppress(RuntimeError):  # it is still running
-                    frame.clear()
-        found += [each.__cause__, each.__context__]
-
-
-# Packages whose functions compute with secrets when the library calls them.
-_OURS: Final = frozenset({"secagg", "nacl", "numpy", "cffi"})
-
-
-def keeps_no_locals(function: Callable[P, R]) -> Callable[P, R]:
-    """Decorates a function so that its exceptions hold no local variables of the library.
-
-    An exception keeps the frames that it passed, and crash reporters print them: shares of other
-    parties, opened for a check, or a masked input.
-    """
-
-    @functools.wraps(function)
-    def guarded(*args: P.args, **kwargs: P.kwargs) -> R:
-        try:
-            return function(*args, **kwargs)
-        except BaseException as error:
-            del args, kwargs
-            try:
-                _forget_locals(error)
-            finally:  # once more, if a second Ctrl-C interrupted that
-                _forget_locals(error)
-            raise
-
-    return guarded
 
 
 class Owned:

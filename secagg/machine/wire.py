@@ -10,6 +10,7 @@ from enum import IntEnum
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..codes import Code
 from ..errors import DecodeError, LocalProtocolError
@@ -75,8 +76,12 @@ class PartySet(Set[int]):
         )
 
     def __iter__(self) -> Iterator[int]:
+        return iter(self.indices().tolist())
+
+    def indices(self) -> NDArray[np.intp]:
+        """Returns the members as an array, ascending."""
         bits = np.unpackbits(np.frombuffer(self.octets, np.uint8), bitorder="little")
-        return iter(np.flatnonzero(bits).tolist())
+        return np.flatnonzero(bits)
 
     def __len__(self) -> int:
         return self._mask().bit_count()

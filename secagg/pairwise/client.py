@@ -31,7 +31,7 @@ from ..machine.claims import (
     claim_resumption,
     require_ledger,
 )
-from ..machine.ownership import FailsIfInterrupted, Owned, exclusive, keeps_no_locals
+from ..machine.ownership import FailsIfInterrupted, Owned, exclusive
 from ..machine.tables import Call, Input, message_due, next_state
 from ..machine.wire import open_message
 from ..params.checks import require_bytes, require_int
@@ -41,6 +41,7 @@ from ..params.policy import Policy, require_context
 from ..primitives import agreement
 from ..primitives.secret import Secret, draw, require_source
 from ..sharing import shamir
+from ..tracebacks import keeps_no_locals
 from . import derivation, transcript
 from .authentication import for_client
 from .client_steps import ClientSteps

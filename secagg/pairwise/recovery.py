@@ -1,8 +1,9 @@
 """Rebuilds the seeds of a round, and checks each against what its dealer committed to."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
+from ..events import Job
 from ..params.params import Params
 from ..primitives import agreement
 from ..sharing import recovery
@@ -12,12 +13,26 @@ from .messages import PublicKeys, Unmask
 
 
 @dataclass(frozen=True, slots=True)
-class Seeds:
-    """Rebuilt seeds by party, and the (dealer, holder) pairs whose share was wrong."""
+class SeedCheck:
+    """What dealers committed to, all of it known to the server before they shared it.
 
-    self_seeds: dict[int, bytes] = field(repr=False)
-    mask_seeds: dict[int, bytes] = field(repr=False)
-    disputes: tuple[tuple[int, int], ...]
+    Attributes:
+        h0, h1: of the round.
+        commitments: to the self seeds of survivors, by party.
+        public: mask public keys of the parties that vanished, by party.
+    """
+
+    h0: bytes
+    h1: bytes
+    commitments: Mapping[int, bytes]
+    public: Mapping[int, bytes]
+
+    def accept(self, dealer: int, seed: bytes) -> bool:
+        """Returns whether this is the seed that the dealer committed to."""
+        if dealer in self.commitments:
+            return derivation.commitment(seed, self.h1, dealer) == self.commitments[dealer]
+        secret = derivation.mask_key(seed, self.h0, dealer)
+        return agreement.public_key(secret) == self.public[dealer]
 
 
 def rebuild_seeds(
@@ -29,8 +44,8 @@ def rebuild_seeds(
     h1: bytes,
     survivors: Sequence[int],
     answers: Mapping[int, Unmask],
-) -> Seeds:
-    """Rebuilds and checks the seed of every dealer.
+) -> list[Job]:
+    """Returns the jobs that rebuild and check the seed of every dealer.
 
     Args:
         commitments: of every member of U2, by party.
@@ -38,36 +53,22 @@ def rebuild_seeds(
         answers: the unmask message of each member of U3 that sent one.
 
     Raises:
-        RecoveryError: a dealer has too few shares, or too many wrong ones.
+        RecoveryError: a dealer has too few shares.
     """
     alive = set(survivors)
-    seeds, disputes = recovery.rebuild(
+
+    def check_of(dealers: Sequence[int]) -> SeedCheck:
+        return SeedCheck(
+            h0,
+            h1,
+            {dealer: commitments[dealer] for dealer in dealers if dealer in alive},
+            {dealer: roster[dealer].mask for dealer in dealers if dealer not in alive},
+        )
+
+    return recovery.cut_recovery(
         params.threshold,
         sorted(commitments),
         answers,
         lambda dealer: graph.holders(dealer, answers),
-        _acceptance(alive, roster, commitments, h0, h1),
+        check_of,
     )
-    return Seeds(
-        {dealer: seed for dealer, seed in seeds.items() if dealer in alive},
-        {dealer: seed for dealer, seed in seeds.items() if dealer not in alive},
-        disputes,
-    )
-
-
-def _acceptance(
-    alive: set[int],
-    roster: Mapping[int, PublicKeys],
-    commitments: Mapping[int, bytes],
-    h0: bytes,
-    h1: bytes,
-) -> Callable[[int, bytes], bool]:
-    """Returns the test whether a candidate is the seed that a dealer committed to."""
-
-    def accept(dealer: int, seed: bytes) -> bool:
-        if dealer in alive:
-            return derivation.commitment(seed, h1, dealer) == commitments[dealer]
-        secret = derivation.mask_key(seed, h0, dealer)
-        return agreement.public_key(secret) == roster[dealer].mask
-
-    return accept

@@ -30,11 +30,12 @@ from ..interfaces import Status
 from ..ledger.ledger import Ledger
 from ..machine.claims import claim_survivor_set, require_ledger
 from ..machine.jobs import JobBoard
-from ..machine.ownership import FailsIfInterrupted, Owned, exclusive, keeps_no_locals
+from ..machine.ownership import FailsIfInterrupted, Owned, exclusive
 from ..machine.tables import Call, Input, message_due, next_state
 from ..machine.wire import open_message
 from ..params.params import Round
 from ..sharing.recovery import RecoveryError
+from ..tracebacks import keeps_no_locals
 from .authentication import for_server
 from .memory import ServerMemory
 from .messages import largest_to_server
@@ -89,7 +90,6 @@ class Server(Owned):
         self.largest_message = largest_to_server(self._params)
         self._jobs = JobBoard()
         self._unmasking: Unmasking | None = None
-        self._disputes: tuple[tuple[int, int], ...] = ()
         self._undelivered_drops: list[ServerEvent] = []  # that no call has returned yet
         self._awaiting = self._missing_parties()
 
@@ -238,11 +238,14 @@ class Server(Owned):
         if not self._jobs.is_pending(job) or self._unmasking is None:
             return []
         with self._fails_if_interrupted():
-            self._unmasking.take(job, value)
+            try:
+                self._unmasking.take(job, value)
+            except RecoveryError as error:
+                return self._fail(error.failed)
             if not self._jobs.finish(job):
                 return []
             jobs = self._jobs.hand_out(self._unmasking.next_jobs())
-            return [Work(job) for job in jobs] if jobs else self._finish()
+            return [Work(job) for job in jobs] if jobs else self._finish(self._unmasking.disputes)
 
     @exclusive
     def snapshot(self, key: bytes) -> bytes:
@@ -373,17 +376,16 @@ class Server(Owned):
 
     def _unmask(self, members: tuple[int, ...]) -> list[ServerEvent]:
         try:
-            seeds = self._steps.rebuild(members)
+            jobs = self._steps.rebuild(members)
         except RecoveryError as error:
             return self._fail(error.failed)
-        self._disputes = seeds.disputes
+        self._unmasking = self._steps.unmask()
         self._advance(Call.PHASE_OVER)
-        self._unmasking, jobs = self._steps.unmask(seeds)
         return [Work(job) for job in self._jobs.hand_out(jobs)]
 
-    def _finish(self) -> list[ServerEvent]:
+    def _finish(self, disputes: tuple[tuple[int, int], ...]) -> list[ServerEvent]:
         try:
-            result = self._steps.result(self._disputes)
+            result = self._steps.result(disputes)
         except RangeError as error:
             return self._fail(Failed(error.reason, error.code))
         self._advance(Call.WORK_DONE)

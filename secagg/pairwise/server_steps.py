@@ -32,7 +32,7 @@ from .messages import (
     Survivors,
     Unmask,
 )
-from .recovery import Seeds, rebuild_seeds
+from .recovery import rebuild_seeds
 from .transitions import PHASES, ServerState
 from .unmasking import Unmasking
 
@@ -215,14 +215,14 @@ class ServerSteps:
             memory.shares.clear()
         memory.expected = members
 
-    def rebuild(self, members: tuple[int, ...]) -> Seeds:
-        """Rebuilds and checks the seeds from the answers of these parties.
+    def rebuild(self, members: tuple[int, ...]) -> list[Job]:
+        """Returns the jobs that rebuild the seeds from the answers of these parties.
 
         Raises:
-            RecoveryError: a dealer has too few shares, or too many wrong ones.
+            RecoveryError: a dealer has too few shares.
         """
         memory = self.memory
-        seeds = rebuild_seeds(
+        jobs = rebuild_seeds(
             self._params,
             self.graph,
             memory.roster,
@@ -233,15 +233,18 @@ class ServerSteps:
             {party: memory.answers[party] for party in members},
         )
         memory.answers.clear()
-        return seeds
+        return jobs
 
-    def unmask(self, seeds: Seeds) -> tuple[Unmasking, list[Job]]:
-        """Begins to remove the masks; returns the unmasking and its first jobs."""
+    def unmask(self) -> Unmasking:
+        """Begins to remove the masks."""
         memory = self.memory
-        unmasking = Unmasking(self._params, memory.total)
         survivors = PartySet.of(memory.survivors, self._params.cohort)
-        peers = {party: self.graph.neighbours(party, survivors) for party in seeds.mask_seeds}
-        return unmasking, unmasking.start(seeds, self.h0, memory.h1, memory.roster, peers)
+        peers = {
+            party: self.graph.neighbours(party, survivors)
+            for party in memory.commitments
+            if party not in survivors
+        }
+        return Unmasking(self._params, memory.total, self.h0, memory.h1, memory.roster, peers)
 
     def result(self, disputes: tuple[tuple[int, int], ...]) -> Result:
         """Returns the result, after all masks were removed.

@@ -1,9 +1,11 @@
 """Removes the masks from a sum, as jobs that may run anywhere.
 
-First come, for each party that shared keys and vanished, the keys of the masks that it shares with
+First the seeds are rebuilt from the shares that the survivors gave, and checked (`RebuildJob`).
+Then come, for each party that shared keys and vanished, the keys of the masks that it shares with
 survivors (`AgreeJob`); then the masks themselves, with the self masks of the survivors, cut by keys
-and by range of the vector (`ExpandJob`). Jobs are picklable and pure, and hold no key that they do
-not need. They do hold secrets of the round: machines that run them must be trusted like the server.
+and by range of the vector (`ExpandJob`). Jobs are picklable and pure, and hold no secret that they
+do not need. They do hold secrets of the round: machines that run them must be trusted like the
+server.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,9 +19,10 @@ from ..errors import RangeError
 from ..events import Job
 from ..machine.expansion import ExpandJob, SignedKeys, cut_masks, ranges
 from ..params.params import Params
+from ..sharing.recovery import RebuildJob, Recovery
+from ..tracebacks import keeps_no_locals
 from . import derivation
 from .messages import PublicKeys
-from .recovery import Seeds
 
 # Key agreements per job: they take some milliseconds.
 PIECE_AGREEMENTS: Final = 256
@@ -41,6 +44,7 @@ class AgreeJob:
     secrets: Mapping[int, bytes] = field(repr=False)
     public: Mapping[int, bytes] = field(repr=False)
 
+    @keeps_no_locals
     def run(self) -> SignedKeys:
         """Derives one key per pair, with the sign that the survivor used."""
         return SignedKeys(
@@ -107,50 +111,44 @@ def cut_agreements(
 
 
 class Unmasking:
-    """The sum of one round while its masks are removed, and the mask keys known so far.
+    """The sum of one round while its masks are removed, with the seeds and mask keys known so far.
+
+    It begins with the jobs that rebuild the seeds.
 
     Args:
         params: of the round.
         total: the sum of the masked inputs, shape (vector_length,); changed in place.
+        h0, h1, roster: of the round.
+        peers: for each party that vanished, the survivors that it shares a mask with.
     """
 
-    def __init__(self, params: Params, total: Vector) -> None:
-        self.total = total
-        self._params = params
-        self._field = Field(params.field_bits)
-        self._masks: list[SignedKeys] = []  # those that are not cut into jobs yet
-
-    def start(
+    def __init__(
         self,
-        seeds: Seeds,
+        params: Params,
+        total: Vector,
         h0: bytes,
         h1: bytes,
         roster: Mapping[int, PublicKeys],
         peers: Mapping[int, Sequence[int]],
-    ) -> list[Job]:
-        """Returns the first jobs.
-
-        Args:
-            seeds: of the survivors and of the parties that vanished.
-            h0, h1, roster: of the round.
-            peers: for each party that vanished, the survivors that it shares a mask with.
-        """
-        self_keys = tuple(
-            derivation.self_key(seed, h1, party) for party, seed in seeds.self_seeds.items()
-        )
-        self._masks = [SignedKeys(self_keys, (1,) * len(self_keys))]
-        secrets = {
-            party: derivation.mask_key(seed, h0, party) for party, seed in seeds.mask_seeds.items()
-        }
-        return list(cut_agreements(secrets, peers, h1, roster)) or self.next_jobs()
+    ) -> None:
+        self.total = total
+        self.disputes: tuple[tuple[int, int], ...] = ()
+        self._params = params
+        self._field = Field(params.field_bits)
+        self._h0, self._h1, self._roster, self._peers = h0, h1, roster, peers
+        self._recovery: Recovery | None = Recovery()  # until all seeds are rebuilt
+        self._masks: list[SignedKeys] = []  # those that are not cut into jobs yet
 
     def take(self, job: Job, value: object) -> None:
         """Takes the value of a job.
 
         Raises:
             RangeError: the job cannot give this value; nothing has changed.
+            RecoveryError: a seed cannot be rebuilt.
         """
-        if isinstance(job, AgreeJob):
+        if isinstance(job, RebuildJob) and self._recovery is not None:
+            self._recovery.take(job, value)
+        elif isinstance(job, AgreeJob):
             self._masks.append(job.checked(value))
         elif isinstance(job, ExpandJob):
             piece = self._field.vector(job.checked(value))
@@ -159,6 +157,9 @@ class Unmasking:
 
     def next_jobs(self) -> list[Job]:
         """Returns the jobs to run after all so far are done; none if `total` has no masks left."""
+        if self._recovery is not None:
+            self.disputes = self._recovery.disputes
+            return self.jobs_after(self._recovery.seeds)
         masks = SignedKeys(
             tuple(key for some in self._masks for key in some.keys),
             tuple(sign for some in self._masks for sign in some.signs),
@@ -167,3 +168,23 @@ class Unmasking:
         params = self._params
         bits, generator = params.field_bits, params.suite.generator
         return list(cut_masks(masks, bits, generator, params.vector_length))
+
+    def jobs_after(self, seeds: Mapping[int, bytes]) -> list[Job]:
+        """Returns the jobs that follow when all seeds are rebuilt.
+
+        Args:
+            seeds: of the survivors and of the parties that vanished, by party.
+        """
+        self._recovery = None
+        self_keys = tuple(
+            derivation.self_key(seed, self._h1, party)
+            for party, seed in seeds.items()
+            if party not in self._peers
+        )
+        self._masks = [SignedKeys(self_keys, (1,) * len(self_keys))]
+        secrets = {
+            party: derivation.mask_key(seeds[party], self._h0, party) for party in self._peers
+        }
+        return (
+            list(cut_agreements(secrets, self._peers, self._h1, self._roster)) or self.next_jobs()
+        )

@@ -1,25 +1,51 @@
-"""Rebuilds the seeds of many dealers from the shares of many holders, of which some are wrong."""
+"""Rebuilds the seeds of many dealers from the shares of many holders, of which some are wrong.
+
+The work is cut by dealers into jobs that may run anywhere. A job rebuilds the seeds of dealers that
+have the same holders together, as that costs the square of the number of holders, and shows wrong
+shares of one holder for all these dealers at once.
+"""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence, Sized
-from typing import Protocol
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..codes import Code
-from ..events import Failed
-from . import shamir
+from ..errors import RangeError
+from ..events import Failed, Job
+from ..tracebacks import keeps_no_locals
+from . import rebuilding
+from .shamir import SEED_BYTES, Shares
+
+# Shares per job, 32 bytes each with their indices, and dealers per job if these have fewer holders:
+# it takes some tens of milliseconds. On the complete graph of a thousand parties one job has all.
+PIECE_SHARES: Final = 2**20
+PIECE_DEALERS: Final = 256
+# Groups of dealers with the same holders that are rebuilt one by one. Holders that leave out shares
+# of different dealers can make many, each with weights of its own, so that more are merged.
+FEW_GROUPS: Final = 8
+MISSING: Final = -1
+
+Indices = NDArray[np.uint32]
+Rows = NDArray[np.intp]
+Pairs = NDArray[np.uint64]
 
 
-class Dealers(Sized, Iterable[int], Protocol):
-    """Indices of dealers, ascending."""
+class Dealers(Protocol):
+    """Indices of dealers."""
+
+    def indices(self) -> NDArray[np.intp]:
+        """Returns them, ascending."""
 
 
 class Answer(Protocol):
     """The shares that one holder gave.
 
     Attributes:
-        dealers: whose shares they are, ascending.
+        dealers: whose shares they are.
         shares: one row per dealer, shape (dealers, 3).
     """
 
@@ -27,86 +53,277 @@ class Answer(Protocol):
     def dealers(self) -> Dealers: ...
 
     @property
-    def shares(self) -> shamir.Shares: ...
+    def shares(self) -> Shares: ...
+
+
+class Check(Protocol):
+    """Tells which seed a dealer committed to; picklable, and without secrets."""
+
+    def accept(self, dealer: int, seed: bytes) -> bool:
+        """Returns whether this is the seed that the dealer committed to."""
 
 
 class RecoveryError(Exception):
     """A seed cannot be rebuilt from these answers; the round ends with the event `failed`."""
 
-    def __init__(self, reason: str, code: Code, dealer: int, holders: Sequence[int]) -> None:
+    def __init__(self, reason: str, code: Code, disputes: tuple[tuple[int, int], ...]) -> None:
         super().__init__(reason)
-        self.failed = Failed(reason, code, tuple((dealer, holder) for holder in holders))
+        self.failed = Failed(reason, code, disputes)
 
 
-def rebuild(
+@dataclass(frozen=True, slots=True, eq=False)
+class Group:
+    """Dealers whose seeds are rebuilt together.
+
+    Attributes:
+        dealers, holders: indices.
+        places: of their shares among those of the job, shape (holders, dealers); or MISSING.
+    """
+
+    dealers: list[int]
+    holders: list[int]
+    places: Rows
+
+
+@dataclass(frozen=True, slots=True)
+class Recovered:
+    """The value of a `RebuildJob`.
+
+    Attributes:
+        seeds: of each dealer of the job, in order; None if it cannot be rebuilt.
+        wrong: one bit per share of the job, in order, lowest bit first: whether it was wrong.
+    """
+
+    seeds: tuple[bytes | None, ...] = field(repr=False)
+    wrong: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RebuildJob:
+    """Rebuilds seeds, corrects wrong shares, and checks each seed against its commitment.
+
+    Attributes:
+        threshold: shares that rebuild a seed.
+        dealers: whose seeds they are, ascending.
+        dealer, holder: of each share; holders ascend.
+        shares: at least `threshold` of each dealer, shape (shares, 3).
+        check: of the dealers.
+        budget: multiplications that may be spent on seeds that must be decoded one by one, of
+            `rebuilding.BUDGET` for the whole round.
+    """
+
+    threshold: int
+    dealers: tuple[int, ...]
+    dealer: Indices = field(repr=False)
+    holder: Indices = field(repr=False)
+    shares: Shares = field(repr=False)
+    check: Check = field(repr=False)
+    budget: int
+
+    @keeps_no_locals
+    def run(self) -> Recovered:
+        """Rebuilds the seeds, in one thread: the executor decides how many jobs run at once."""
+        seeds: dict[int, bytes | None] = {}
+        wrong = np.zeros(len(self.shares), np.bool_)
+        groups = self.groups()
+        alike = self._alike(groups)
+        if len(alike) > FEW_GROUPS:
+            self._rebuild(self._merged(alike), seeds, wrong)
+        for group in groups:
+            left = [place for place, one in enumerate(group.dealers) if seeds.get(one) is None]
+            if left:
+                dealers = [group.dealers[place] for place in left]
+                some = Group(dealers, group.holders, group.places[:, left])
+                self._rebuild(some, seeds, wrong)
+        bits = np.packbits(wrong, bitorder="little")
+        return Recovered(tuple(seeds[dealer] for dealer in self.dealers), bits.tobytes())
+
+    def groups(self) -> list[Group]:
+        """Returns the dealers, those with the same holders together."""
+        # Sorting small integers takes linear time.
+        order = np.argsort(_small(self.dealer), kind="stable")
+        ends = np.cumsum(np.bincount(self.dealer, minlength=self.dealers[-1] + 1)).tolist()
+        places = {one: order[ends[one - 1] if one else 0 : ends[one]] for one in self.dealers}
+        groups: dict[bytes, list[int]] = defaultdict(list)
+        for one, some in places.items():
+            groups[self.holder[some].tobytes()].append(one)
+        return [
+            Group(
+                group,
+                self.holder[places[group[0]]].tolist(),
+                np.stack([places[one] for one in group], axis=1),
+            )
+            for group in groups.values()
+        ]
+
+    def _alike(self, groups: list[Group]) -> list[Group]:
+        """Returns the groups with so many holders that the others could be corrected as wrong."""
+        holders = len(np.unique(self.holder))
+        least = holders - (holders - self.threshold) // 2
+        return [group for group in groups if len(group.holders) >= least]
+
+    def _merged(self, groups: list[Group]) -> Group:
+        """Returns one group of all these dealers, in which some shares are missing."""
+        dealers = [dealer for group in groups for dealer in group.dealers]
+        holders = np.unique(self.holder)
+        places = np.full((len(holders), len(dealers)), MISSING)
+        column = 0
+        for group in groups:
+            columns = slice(column, column := column + len(group.dealers))
+            places[np.searchsorted(holders, group.holders), columns] = group.places
+        return Group(dealers, holders.tolist(), places)
+
+    def _rebuild(
+        self, group: Group, seeds: dict[int, bytes | None], wrong: NDArray[np.bool_]
+    ) -> None:
+        """Rebuilds the seeds of a group, and notes which of the shares are wrong."""
+        there = group.places != MISSING
+        shares = np.take(self.shares, group.places, axis=0)
+        if not there.all():
+            shares[~there] = 0  # which is as wrong as any other value
+        rebuilt = rebuilding.Rebuilder(self.threshold, group.holders).rebuild(
+            shares.reshape(len(group.holders), -1),
+            lambda number, seed: self.check.accept(group.dealers[number], seed),
+            self.budget * len(group.dealers) // len(self.dealers),
+        )
+        seeds.update(zip(group.dealers, rebuilt.seeds, strict=True))
+        wrong[group.places[there]] = rebuilt.wrong.T[there]
+
+    def checked(self, value: object) -> Recovered:
+        """Returns the value if `run` could have returned it; raises RangeError otherwise.
+
+        Every seed is checked, so that no wrong one comes from a worker. That a seed cannot be
+        rebuilt, and which shares were wrong, are a worker's word.
+        """
+        seeds, wrong = getattr(value, "seeds", ()), getattr(value, "wrong", b"")
+        if not (
+            type(value) is Recovered
+            and type(seeds) is tuple
+            and type(wrong) is bytes
+            and len(seeds) == len(self.dealers)
+            and len(wrong) == -(-len(self.shares) // 8)
+            and all(map(self._possible, self.dealers, seeds))
+        ):
+            raise RangeError(
+                f"the value of this RebuildJob must be Recovered for its {len(self.dealers)} "
+                "dealers, with seeds that they committed to",
+                Code.ARGUMENT,
+            )
+        return value
+
+    def _possible(self, dealer: int, seed: object) -> bool:
+        if seed is None:
+            return True
+        return type(seed) is bytes and len(seed) == SEED_BYTES and self.check.accept(dealer, seed)
+
+    def pairs(self, which: NDArray[np.bool_]) -> Pairs:
+        """Returns the dealer and the holder of some of the shares, as one number each."""
+        return self.dealer[which].astype(np.uint64) << np.uint64(32) | self.holder[which]
+
+
+class Recovery:
+    """The seeds that are known, while jobs rebuild the others."""
+
+    def __init__(self) -> None:
+        self.seeds: dict[int, bytes] = {}
+        self._wrong: list[Pairs] = []
+
+    @property
+    def disputes(self) -> tuple[tuple[int, int], ...]:
+        """The (dealer, holder) pairs whose share was wrong, ascending."""
+        return _ascending(self._wrong)
+
+    def take(self, job: RebuildJob, value: object) -> None:
+        """Takes the value of a job.
+
+        Raises:
+            RangeError: the job cannot give this value; nothing has changed.
+            RecoveryError: a seed cannot be rebuilt.
+        """
+        checked = job.checked(value)
+        octets = np.frombuffer(checked.wrong, np.uint8)
+        bits = np.unpackbits(octets, count=len(job.shares), bitorder="little")
+        self._wrong.append(job.pairs(bits == 1))
+        for dealer, seed in zip(job.dealers, checked.seeds, strict=True):
+            if seed is None:
+                raise RecoveryError(
+                    f"too many shares of party {dealer}'s seed are wrong, or of too many seeds: it "
+                    "cannot be rebuilt",
+                    Code.COMMITMENT,
+                    _ascending([*self._wrong, job.pairs(job.dealer == dealer)]),
+                )
+            self.seeds[dealer] = seed
+
+
+def _ascending(pairs: list[Pairs]) -> tuple[tuple[int, int], ...]:
+    """Returns pairs of a dealer and a holder in order, each once."""
+    whole = np.sort(np.concatenate(pairs))
+    whole = whole[np.append(True, whole[1:] != whole[:-1])[: len(whole)]]
+    dealers, holders = whole >> np.uint64(32), whole & np.uint64(2**32 - 1)
+    return tuple(zip(dealers.tolist(), holders.tolist(), strict=True))
+
+
+def _small(indices: Indices | Rows) -> NDArray[np.unsignedinteger]:
+    """Returns indices in the smallest type that holds them."""
+    return indices.astype(np.min_scalar_type(indices.max(initial=0)))
+
+
+def cut_recovery(
     threshold: int,
-    dealers: Iterable[int],
+    dealers: Sequence[int],
     answers: Mapping[int, Answer],
     holders_of: Callable[[int], Iterable[int]],
-    accept: Callable[[int, bytes], bool],
-) -> tuple[dict[int, bytes], tuple[tuple[int, int], ...]]:
-    """Rebuilds the seed of every dealer, and corrects wrong shares.
+    check_of: Callable[[Sequence[int]], Check],
+) -> list[Job]:
+    """Cuts the rebuilding of the seed of every dealer into jobs of bounded size.
 
     Args:
         threshold: shares that rebuild a seed.
-        dealers: whose seeds are needed, ascending.
+        dealers: whose seeds are needed, ascending; no answer has shares of others.
         answers: what each holder gave, by holder; one or more.
         holders_of: gives the holders that answered and should have a share of a dealer's seed.
-        accept: tells whether a candidate is the seed that a dealer committed to.
-
-    Returns:
-        The seeds by dealer, and the (dealer, holder) pairs whose share was wrong, ascending.
+        check_of: gives the check for the seeds of some dealers.
 
     Raises:
-        RecoveryError: a dealer has too few shares, or too many wrong ones.
+        RecoveryError: a dealer has too few shares.
     """
-    holders, shares = _by_dealer(answers)
-    # Weights are computed once per group: on the complete graph most dealers have equal holders.
-    groups: dict[tuple[int, ...], list[int]] = defaultdict(list)
-    for dealer in dealers:
-        some = holders.get(dealer, ())
-        if len(some) < threshold:
-            raise RecoveryError(
-                f"{len(some)} shares of party {dealer}'s seed are left, {threshold} are needed",
-                Code.SHARES,
-                dealer,
-                sorted(set(holders_of(dealer)).difference(some)),
-            )
-        groups[some].append(dealer)
-
-    seeds: dict[int, bytes] = {}
-    disputes: list[tuple[int, int]] = []
-    for some, group in groups.items():
-        table = np.stack([shares[dealer] for dealer in group], axis=1)
-        rebuilt = shamir.Rebuilder(threshold, some).rebuild(
-            table.reshape(len(some), -1),
-            lambda number, seed, group=group: accept(group[number], seed),  # type: ignore[misc]
+    names = sorted(answers)
+    given = [answers[name].dealers.indices() for name in names]
+    dealer = np.concatenate(given).astype(np.uint32)
+    holder = np.repeat(np.array(names, np.uint32), [len(each) for each in given])
+    shares = np.concatenate([answers[name].shares for name in names])
+    counts = np.bincount(dealer, minlength=dealers[-1] + 1)[list(dealers)]
+    for one in np.array(dealers)[counts < threshold][:1].tolist():
+        there = holder[dealer == one].tolist()
+        raise RecoveryError(
+            f"{len(there)} shares of party {one}'s seed are left, {threshold} are needed",
+            Code.SHARES,
+            tuple((one, each) for each in sorted(set(holders_of(one)).difference(there))),
         )
-        for dealer, found in zip(group, rebuilt, strict=True):
-            if found is None:
-                raise RecoveryError(
-                    f"too many shares of party {dealer}'s seed are wrong: it cannot be rebuilt",
-                    Code.COMMITMENT,
-                    dealer,
-                    some,
-                )
-            seeds[dealer] = found.seed
-            disputes += [(dealer, some[row]) for row in found.wrong]
-    return seeds, tuple(sorted(disputes))
 
-
-def _by_dealer(
-    answers: Mapping[int, Answer],
-) -> tuple[dict[int, tuple[int, ...]], dict[int, shamir.Shares]]:
-    """Groups shares by dealer; returns the holders that answered, ascending, and their shares."""
-    holder = np.repeat(sorted(answers), [len(answers[each].dealers) for each in sorted(answers)])
-    dealer = np.array([each for one in sorted(answers) for each in answers[one].dealers], np.intp)
-    shares = np.concatenate([answers[each].shares for each in sorted(answers)])
-    order = np.argsort(dealer, kind="stable")
-    dealers, first = np.unique(dealer[order], return_index=True)
-    pieces = [np.split(array[order], first)[1:] for array in (holder, shares)]
-    names = dealers.tolist()
-    return (
-        {name: tuple(some.tolist()) for name, some in zip(names, pieces[0], strict=True)},
-        dict(zip(names, pieces[1], strict=True)),
-    )
+    largest = int(counts.max())
+    most = max(min(PIECE_SHARES // largest, max(PIECE_DEALERS, largest)), 1)
+    count, pieces = len(dealers), -(-len(dealers) // most)
+    if pieces > 1:  # the shares of each piece together
+        piece_of = np.zeros(dealers[-1] + 1, np.intp)
+        piece_of[list(dealers)] = np.arange(count) * pieces // count
+        order = np.argsort(_small(piece_of[dealer]), kind="stable")
+        dealer, holder, shares = dealer[order], holder[order], np.take(shares, order, axis=0)
+    jobs: list[Job] = []
+    last = 0
+    for piece in range(pieces):
+        low, high = -(-count * piece // pieces), -(-count * (piece + 1) // pieces)
+        first, last = last, last + int(counts[low:high].sum())
+        some = tuple(dealers[low:high])
+        jobs.append(
+            RebuildJob(
+                threshold,
+                some,
+                dealer[first:last],
+                holder[first:last],
+                shares[first:last],
+                check_of(some),
+                rebuilding.BUDGET * len(some) // count,
+            )
+        )
+    return jobs

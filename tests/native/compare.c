@@ -255,11 +255,11 @@ static void shamir_of(size_t columns, size_t threshold, size_t count)
     int status = sa_shamir_share(shares, secrets, coefficients, columns, threshold, points, count);
     result("share", status, shares, 8 * columns * count);
     result("weights", sa_shamir_weights(weights, points, count), weights, 8 * count);
-    status = sa_shamir_combine(secrets, weights, shares, count, columns);
+    status = sa_shamir_combine(secrets, weights, 1, shares, count, columns);
     result("combine", status, secrets, 8 * columns);
     for (size_t k = 0; k < columns * count; k++)
         shares[k] = element(p);
-    status = sa_shamir_combine(secrets, weights, shares, count, columns);
+    status = sa_shamir_combine(secrets, weights, 1, shares, count, columns);
     result("combine", status, secrets, 8 * columns);
     if (threshold == count)
         return;

@@ -96,7 +96,7 @@ static void share(void)
     sa_shamir_share(shares, secrets, coefficients, COLUMNS, THRESHOLD, points, HOLDERS);
 }
 
-static void combine(void) { sa_shamir_combine(secrets, weights, shares, HOLDERS, COLUMNS); }
+static void combine(void) { sa_shamir_combine(secrets, weights, 1, shares, HOLDERS, COLUMNS); }
 
 /* ---- running them ---- */
 

@@ -537,7 +537,8 @@ static void check_shamir(const struct shamir_vector *v)
     check(status == SA_OK, "share", v->parties);
     for (size_t first = 0; first + v->threshold <= v->parties; first++) {
         status = sa_shamir_weights(weights, points + first, v->threshold);
-        status |= sa_shamir_combine(secret, weights, shares + LIMBS * first, v->threshold, LIMBS);
+        status |=
+            sa_shamir_combine(secret, weights, 1, shares + LIMBS * first, v->threshold, LIMBS);
         check(status == SA_OK && memcmp(secret, v->secret, sizeof secret) == 0, "combine", first);
     }
     if (v->parties == v->threshold)
@@ -547,10 +548,10 @@ static void check_shamir(const struct shamir_vector *v)
     for (size_t i = 0; i < v->parties; i++)
         random[i] = v->shares[i % LIMBS] + i;
     status = sa_shamir_parity(weights, points, v->parties, v->threshold, random);
-    status |= sa_shamir_combine(secret, weights, shares, v->parties, LIMBS);
+    status |= sa_shamir_combine(secret, weights, 1, shares, v->parties, LIMBS);
     check(status == SA_OK && secret[0] == 0 && secret[1] == 0 && secret[2] == 0, "parity", 0);
     shares[LIMBS] ^= 1;
-    status = sa_shamir_combine(secret, weights, shares, v->parties, LIMBS);
+    status = sa_shamir_combine(secret, weights, 1, shares, v->parties, LIMBS);
     check(status == SA_OK && secret[0] != 0 && secret[1] == 0 && secret[2] == 0, "parity", 1);
     shares[LIMBS] ^= 1;
 

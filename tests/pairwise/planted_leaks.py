@@ -12,6 +12,7 @@ from secagg.encoding.integers import IntegersCodec
 from secagg.machine.sealing import Sealer
 from secagg.pairwise.unmasking import AgreeJob
 from secagg.primitives.secret import Secret
+from secagg.sharing.recovery import RebuildJob
 
 Patch = pytest.MonkeyPatch
 
@@ -90,6 +91,11 @@ def job_that_shows(patch: Patch) -> None:
     patch.setattr(AgreeJob, "__repr__", lambda self: f"AgreeJob({self.secrets[3].hex()})")
 
 
+def seeds_that_show(patch: Patch) -> None:
+    """Shows rebuilt seeds in the repr of the job that rebuilds them, within its event."""
+    patch.setattr(RebuildJob, "__repr__", lambda self: f"RebuildJob({self.run().seeds})")
+
+
 def memory_that_shows(patch: Patch) -> None:
     """Shows all fields of a client's memory in its repr, shares and all."""
 
@@ -115,5 +121,6 @@ LEAKS: dict[str, tuple[Callable[[Patch], None], str]] = {
     "shares in clear": (stored_in_clear, "share in stored client"),
     "a key in the ledger": (key_in_the_ledger, "secret in ledger"),
     "a job's repr": (job_that_shows, "secret in Work"),
+    "a rebuilding job's repr": (seeds_that_show, "randomness in Work"),
     "a memory's repr": (memory_that_shows, "memory"),
 }

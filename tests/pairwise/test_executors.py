@@ -3,6 +3,7 @@
 One process of a pool, and one of a Dask cluster, is really killed in the middle of a round.
 """
 
+import itertools
 import os
 import threading
 from collections import Counter
@@ -28,17 +29,22 @@ from secagg.machine import expansion
 from secagg.machine.expansion import ExpandJob, SignedKeys
 from secagg.pairwise import unmasking
 from secagg.pairwise.transitions import ServerState
+from secagg.sharing import recovery
+from secagg.sharing.recovery import Recovered
 
 COHORT, GONE, LENGTH = 8, (1, 4), 3000
 STAYED = tuple(party for party in range(COHORT) if party not in GONE)
-JOBS = 3 + 9 * 3  # 12 agreements by four, 18 masks by two and three ranges
+# 8 seeds by two, 12 agreements by four, 18 masks by two and three ranges
+STAGES = (4, 3, 9 * 3)
+JOBS = sum(STAGES)
 
 either_mode = pytest.mark.parametrize("mode", MODES, ids=str)
 
 
 @pytest.fixture(autouse=True)
 def _small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Many jobs: of four agreements, of two masks and 1000 elements."""
+    """Many jobs: of two seeds, of four agreements, of two masks and 1000 elements."""
+    monkeypatch.setattr(recovery, "PIECE_SHARES", 2 * len(STAYED))
     monkeypatch.setattr(unmasking, "PIECE_AGREEMENTS", 4)
     monkeypatch.setattr(expansion, "PIECE_MAX_KEYS", 2)
     monkeypatch.setattr(expansion, "PIECE_ELEMENTS", 2048)
@@ -113,7 +119,7 @@ def test_the_serial_sum(mode: Mode, kind: str, request: pytest.FixtureRequest) -
     """In this process, on threads, on processes: the plain sum, in both modes."""
     executor = None if kind == "here" else Through(request.getfixturevalue(kind), as_it_is)
     server, events = unmask(mode)
-    assert sum(type(event) is Work for event in events) == 3
+    assert sum(type(event) is Work for event in events) == STAGES[0]
     assert_right(server, run_jobs(server, events, executor))
     assert executor is None or executor.calls == JOBS
 
@@ -152,7 +158,7 @@ def test_few_are_in_flight(most: int, threads: Executor, monkeypatch: pytest.Mon
         return plainly
 
     assert_right(server, run_jobs(server, events, Through(threads, look), in_flight=most))
-    assert max(there) == min(most, JOBS - 3)
+    assert max(there) == min(most, STAGES[-1])
 
 
 class Counted(Through):
@@ -339,7 +345,7 @@ def test_a_job_that_fails_by_itself_is_seen(
     assert all(future.done() for future in executor.out)
 
 
-@pytest.mark.parametrize("number", [1, 3, 4, 17, JOBS])
+@pytest.mark.parametrize("number", [1, 4, 5, 7, 8, 17, JOBS])
 def test_what_an_interruption_leaves(
     number: int, threads: Executor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -355,7 +361,8 @@ def test_what_an_interruption_leaves(
     with pytest.raises(KeyboardInterrupt):
         run_jobs(server, events, Through(threads, stop), in_flight=2)
     left = server.resend()
-    assert len(left) == (3 if number <= 3 else JOBS) - counts.total() > 0
+    handed_out = next(out for out in itertools.accumulate(STAGES) if number <= out)
+    assert len(left) == handed_out - counts.total() > 0
     assert all(type(event) is Work for event in left)
     assert server.resend() == left
     assert_right(server, run_jobs(server, left, threads))
@@ -430,6 +437,7 @@ JUNK: dict[str, Callable[[Any], object]] = {
     "outside the field": lambda value: np.full(1000, 2**63, np.uint64),
     "negative": lambda value: np.full(1000, -1),
     "objects": lambda value: np.full(1000, None),
+    "other seeds": lambda value: Recovered((bytes(16),) * 2, bytes(2)),
     "other keys": lambda value: SignedKeys((b"",) * 4, (1,) * 4),
 }
 

@@ -20,6 +20,7 @@ from secagg import (
     Server,
 )
 from secagg.arithmetic.field import Field
+from secagg.machine.expansion import ExpandJob
 from secagg.pairwise.server_steps import ServerSteps
 from secagg.pairwise.transitions import PHASES, ClientState, ServerState
 from secagg.pairwise.unmasking import Unmasking
@@ -129,7 +130,10 @@ def test_a_server_takes_no_mask_off_twice(monkeypatch: Patch) -> None:
     events = [
         event for party in range(4) for event in stepped.server.receive(party, messages[party])
     ]
-    (work,) = [event for event in events if isinstance(event, secagg.Work)]
+    (first,) = [event for event in events if isinstance(event, secagg.Work)]
+    (work,) = stepped.server.complete(first.job, first.job.run())
+    assert isinstance(work, secagg.Work)
+    assert isinstance(work.job, ExpandJob)
     true = Unmasking.take
 
     def take(self: Unmasking, job: object, value: object) -> None:
@@ -184,9 +188,11 @@ def test_a_server_that_cannot_go_on_fails(step: str, monkeypatch: Patch) -> None
 
     def play() -> None:
         for party in range(4):
-            for event in stepped.server.receive(party, messages[party]):
+            events = stepped.server.receive(party, messages[party])
+            while events:
+                (event,) = events
                 assert isinstance(event, secagg.Work)
-                stepped.server.complete(event.job, event.job.run())
+                events = stepped.server.complete(event.job, event.job.run())
 
     with pytest.raises(NativeError):
         play()

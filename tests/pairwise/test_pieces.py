@@ -1,7 +1,8 @@
-"""How the work of an unmasking is cut: nothing twice, nothing left out, pieces alike and small."""
+"""How the work of unmasking is cut: nothing twice, nothing left out, pieces alike and small."""
 
 import pickle
 from collections import Counter
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,8 +14,13 @@ from secagg.arithmetic.field import Field
 from secagg.arithmetic.generators import Generator
 from secagg.machine import expansion
 from secagg.machine.expansion import SignedKeys, cut_masks
-from secagg.pairwise.messages import PublicKeys
+from secagg.machine.wire import PartySet
+from secagg.pairwise.graph import Complete
+from secagg.pairwise.messages import PublicKeys, Unmask
+from secagg.pairwise.recovery import SeedCheck, rebuild_seeds
 from secagg.pairwise.unmasking import cut_agreements
+from secagg.sharing import rebuilding, recovery
+from secagg.sharing.recovery import RebuildJob
 
 H1 = bytes(32)
 
@@ -154,3 +160,97 @@ def test_a_worker_gets_what_it_needs() -> None:
         assert job.secrets == {party: secrets[party] for party in vanished}
         assert job.public == {party: everybody[party].mask for pair in job.pairs for party in pair}
         assert len(pickle.dumps(job)) < 16_000
+
+
+# ---- seeds -------------------------------------------------------------------------------------
+
+
+def rebuilding_jobs(shares: dict[int, list[int]], dealers: int) -> list[RebuildJob]:
+    """The jobs for these answers (holder -> dealers); each share is its dealer and holder."""
+    n = max(max(shares) + 1, dealers)
+    everybody = roster(n)
+    answers = {
+        holder: Unmask(
+            PartySet.of(some, n),
+            np.array([(dealer, holder, 0) for dealer in some], np.uint64).reshape(-1, 3),
+        )
+        for holder, some in shares.items()
+    }
+    vanished = range(0, dealers, 5)
+    return rebuild_seeds(  # type: ignore[return-value]
+        SimpleNamespace(threshold=2),  # type: ignore[arg-type]
+        Complete(),
+        everybody,
+        {dealer: key(dealer) for dealer in range(dealers)},
+        H1,
+        H1,
+        [party for party in range(n) if party not in vanished],
+        answers,
+    )
+
+
+def assert_every_share_is_rebuilt_from(
+    jobs: list[RebuildJob], shares: dict[int, list[int]], dealers: int
+) -> None:
+    """Each share is in one job, with its dealer and holder, and in one group of it."""
+    seen: Counter[tuple[int, int]] = Counter()
+    for job in jobs:
+        whose = [dealer for group in job.groups() for dealer in group.dealers]
+        assert sorted(whose) == list(job.dealers)
+        assert isinstance(job.check, SeedCheck)
+        assert job.check.commitments == {d: key(d) for d in whose if d % 5}
+        assert job.check.public.keys() == {d for d in whose if d % 5 == 0}
+        assert len(job.shares) == sum(group.places.size for group in job.groups())
+        for group in job.groups():
+            for dealer, places in zip(group.dealers, group.places.T, strict=True):
+                holders = job.holder[places].tolist()
+                assert holders == sorted(holders) == group.holders
+                assert set(job.dealer[places].tolist()) == {dealer}
+                given = job.shares[places].tolist()
+                assert given == [[dealer, holder, 0] for holder in holders]
+                seen.update((dealer, holder) for holder in holders)
+    assert [dealer for job in jobs for dealer in job.dealers] == list(range(dealers))
+    assert seen == Counter((dealer, holder) for holder, some in shares.items() for dealer in some)
+
+
+@given(data=st.data())
+def test_every_share_is_in_one_job(data: st.DataObject) -> None:
+    """Whoever answered for whom, with two shares of each seed; no job is beyond its bounds."""
+    dealers, holders = data.draw(st.integers(2, 9)), data.draw(st.integers(2, 9))
+    shares = {
+        holder: sorted(
+            set(range(dealers)) if holder < 2 else data.draw(st.sets(st.integers(0, dealers - 1)))
+        )
+        for holder in range(holders)
+    }
+    most, few = data.draw(st.integers(1, 30)), data.draw(st.integers(1, 4))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(recovery, "PIECE_SHARES", most)
+        patch.setattr(recovery, "PIECE_DEALERS", few)
+        jobs = rebuilding_jobs(shares, dealers)
+    assert_every_share_is_rebuilt_from(jobs, shares, dealers)
+    largest = max(Counter(dealer for some in shares.values() for dealer in some).values())
+    for job in jobs:
+        assert len(job.shares) <= max(most, largest)
+        assert len(job.dealers) <= max(few, largest)
+    assert sum(job.budget for job in jobs) <= rebuilding.BUDGET
+
+
+def test_dealers_with_the_same_holders_are_one_group() -> None:
+    """On the complete graph all are in one job; who left out a share makes a second group."""
+    shares = {holder: list(range(100)) for holder in range(100)}
+    (job,) = rebuilding_jobs(shares, 100)
+    assert [group.places.shape for group in job.groups()] == [(100, 100)]
+    shares[7] = shares[7][:60]
+    (job,) = rebuilding_jobs(shares, 100)
+    assert [group.places.shape for group in job.groups()] == [(100, 60), (99, 40)]
+    assert len(pickle.dumps(job)) < 360_000
+
+
+def test_on_a_sparse_graph_some_hundred_dealers_are_a_job() -> None:
+    """Each of them with holders of its own."""
+    shares = {holder: sorted((holder + k) % 600 for k in range(8)) for holder in range(600)}
+    jobs = rebuilding_jobs(shares, 600)
+    assert [len(job.dealers) for job in jobs] == [200] * 3
+    assert [len(job.groups()) for job in jobs] == [200] * 3
+    assert_every_share_is_rebuilt_from(jobs, shares, 600)

@@ -21,6 +21,7 @@ from pairwise.malicious import MALICIOUS_ATTACKS
 from secagg.arithmetic.field import Field
 from secagg.codes import Code
 from secagg.errors import SecAggError
+from secagg.events import Job
 from secagg.identity import identity
 from secagg.machine import tables
 from secagg.machine.claims import claim_participation
@@ -46,7 +47,7 @@ from secagg.params.params import Params
 from secagg.params.policy import Policy, require_context
 from secagg.primitives import agreement
 from secagg.primitives.labels import Label, hash_parts, kdf
-from secagg.sharing import shamir
+from secagg.sharing import rebuilding, shamir
 
 Patch = pytest.MonkeyPatch
 CLIENT_TABLE = transitions.CLIENT[Mode.SEMI_HONEST]
@@ -284,15 +285,14 @@ def any_mask_seed(patch: Patch) -> None:
 
 
 def _accept_if(patch: Patch, blindly: Callable[[bool], bool]) -> None:
-    true = recovery._acceptance
+    true = recovery.SeedCheck.accept
 
-    def acceptance(alive: set[int], *rest: object) -> Callable[[int, bytes], bool]:
-        accept = true(alive, *rest)  # type: ignore[arg-type]
-        return lambda dealer, seed: blindly(dealer in alive) or accept(dealer, seed)
+    def accept(self: recovery.SeedCheck, dealer: int, seed: bytes) -> bool:
+        return blindly(dealer in self.commitments) or true(self, dealer, seed)
 
-    patch.setattr(recovery, "_acceptance", acceptance)
+    patch.setattr(recovery.SeedCheck, "accept", accept)
     # A random seed mostly has a limb that is too wide; that alone must not be the defence.
-    patch.setattr(shamir, "_limbs_seed", _any_limbs)
+    patch.setattr(shamir, "limbs_seed", _any_limbs)
 
 
 def _any_limbs(limbs: list[int]) -> bytes:
@@ -302,8 +302,40 @@ def _any_limbs(limbs: list[int]) -> bytes:
 
 def no_correction(patch: Patch) -> None:
     """Redundant shares are not used to find wrong ones."""
-    patch.setattr(shamir.Rebuilder, "_decode", lambda self, columns: [])
-    patch.setattr(shamir.Rebuilder, "_leave_one_out", lambda self, limbs, parity: [])
+    patch.setattr(rebuilding._Decoding, "_wrong_rows", lambda self, seeds: None)
+    patch.setattr(rebuilding._LeavingOneOut, "_candidates", lambda self, number: [])
+
+
+def decoding_one_by_one(patch: Patch) -> None:
+    """The wrong shares of each seed are looked for by themselves."""
+    true = rebuilding._Decoding._wrong_rows
+
+    def wrong_rows(self: rebuilding._Decoding, seeds: list[int]) -> rebuilding.Rows | None:
+        return true(self, seeds) if len(seeds) == 1 else None
+
+    patch.setattr(rebuilding._Decoding, "_wrong_rows", wrong_rows)
+    patch.setattr(rebuilding._Decoding, "_leave_out", lambda self, wrong, seeds, accept: seeds)
+
+
+def no_budget(patch: Patch) -> None:
+    """Seeds are decoded one by one without end."""
+    true = rebuilding._Decoding.correct
+    patch.setattr(
+        rebuilding._Decoding, "correct", lambda self, accept, budget: true(self, accept, 2**62)
+    )
+
+
+def rebuilds_in_receive(patch: Patch) -> None:
+    """The server runs the first jobs by itself, before it hands them out."""
+    true = ServerSteps.rebuild
+
+    def rebuild(self: ServerSteps, members: tuple[int, ...]) -> list[Job]:
+        jobs = true(self, members)
+        for job in jobs:
+            job.run()
+        return jobs
+
+    patch.setattr(ServerSteps, "rebuild", rebuild)
 
 
 def elements_reduced(patch: Patch) -> None:
@@ -432,6 +464,10 @@ DEFENCES = [
     Defence("commitment to the self seed", any_self_seed, "junk_self_seed", "a wrong sum"),
     Defence("mask key of a mask seed", any_mask_seed, "junk_mask_seed", "a wrong sum"),
     Defence("correction of shares", no_correction, "junk_share_to_spare", "the round failed"),
+    Defence("decoding at once", decoding_one_by_one, "junk_shares_of_one", "decodings"),
+    Defence("rebuilding as a job", rebuilds_in_receive, "junk_shares_of_one", "in receive()"),
+    Defence("budget for decoding one by one", no_budget, "wrong_shares_of_bad_dealers",
+            "13 decodings"),
     Defence("shares of U2 only", guard(ServerSteps.on_unmask, Code.FOREIGN_SHARE),
             "shares_of_outsiders", "a share of a party that did not share"),
     Defence("dropped parties stay out, both layers", both(guard(Server.receive, Code.DROPPED),

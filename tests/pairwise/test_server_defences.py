@@ -42,6 +42,8 @@ from secagg.pairwise import unmasking
 from secagg.pairwise.messages import AdvertiseKeys, PublicKeys
 from secagg.pairwise.transitions import ServerState
 from secagg.pairwise.unmasking import AgreeJob
+from secagg.sharing import recovery
+from secagg.sharing.recovery import RebuildJob, Recovered
 
 EARLIER = {
     Phase.ADVERTISE_KEYS: MessageType.ADVERTISE_KEYS,
@@ -309,7 +311,7 @@ def test_a_sum_that_honest_inputs_cannot_reach_is_no_result() -> None:
     stepped.server._memory.total = secagg.Field(params.field_bits).zeros(1) + np.uint32(4)
     stepped.server._memory.survivors = (0, 1, 2)
     stepped.server._memory.state = ServerState.UNMASKING
-    (event,) = stepped.server._finish()
+    (event,) = stepped.server._finish(())
     assert isinstance(event, secagg.Failed)
     assert stepped.server.state is ServerState.FAILED
 
@@ -317,9 +319,19 @@ def test_a_sum_that_honest_inputs_cannot_reach_is_no_result() -> None:
 # -- jobs ------------------------------------------------------------------------------------------
 
 
-def jobs_of(params: Params, drops: dict[int, Phase]) -> tuple[Server, list[Any], Network]:
-    """A server that has just handed out its first jobs."""
-    network = started_network(params, drops=drops)
+def jobs_of(
+    params: Params, drops: dict[int, Phase], rebuilt: bool = True
+) -> tuple[Server, list[Any], Network]:
+    """A server that has just handed out its first jobs, or those after the seeds are rebuilt."""
+    server, handed, network = _handed_out(started_network(params, drops=drops))
+    for job in handed[:] if rebuilt else ():
+        handed.remove(job)
+        network.take_events(server.complete(job, job.run()))
+    return server, handed, network
+
+
+def _handed_out(network: Network) -> tuple[Server, list[Any], Network]:
+    """Runs a round up to its jobs; those that come later are added to the list."""
     handed: list[Any] = []
     true = network.take_events
 
@@ -339,7 +351,8 @@ def shipped(job: Any) -> Any:
 
 @pytest.fixture
 def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Many jobs: of four agreements, of two masks and 1024 elements."""
+    """Many jobs: of two seeds, of four agreements, of two masks and 1024 elements."""
+    monkeypatch.setattr(recovery, "PIECE_SHARES", 2 * 4)
     monkeypatch.setattr(unmasking, "PIECE_AGREEMENTS", 4)
     monkeypatch.setattr(expansion, "PIECE_MAX_KEYS", 2)
     monkeypatch.setattr(expansion, "PIECE_ELEMENTS", 2048)
@@ -353,9 +366,9 @@ STAYED = (0, 2, 3, 5)
 @pytest.mark.usefixtures("small_pieces")
 @pytest.mark.parametrize("order", ["in order", "backwards"])
 def test_jobs_may_be_done_in_any_order_and_handed_back_twice(order: str) -> None:
-    """Each counts once; two pieces of agreements, 6 x 3 of masks."""
-    server, jobs, _ = jobs_of(MANY, GONE)
-    assert [type(job) for job in jobs] == [AgreeJob, AgreeJob]
+    """Each counts once; three pieces of seeds, two of agreements, 6 x 3 of masks."""
+    server, jobs, _ = jobs_of(MANY, GONE, rebuilt=False)
+    assert [type(job) for job in jobs] == [RebuildJob] * 3
     done: list[tuple[Any, object]] = []
     events: list[object] = []
     counts = []
@@ -364,7 +377,7 @@ def test_jobs_may_be_done_in_any_order_and_handed_back_twice(order: str) -> None
         batch = jobs if order == "in order" else jobs[::-1]
         jobs = []
         for job in batch:
-            assert isinstance(job, AgreeJob | ExpandJob)
+            assert isinstance(job, RebuildJob | AgreeJob | ExpandJob)
             done.append((job, job.run()))
             for event in server.complete(*done[-1]):
                 jobs += [event.job] if isinstance(event, secagg.Work) else []
@@ -373,7 +386,7 @@ def test_jobs_may_be_done_in_any_order_and_handed_back_twice(order: str) -> None
             for old in done:
                 assert server.complete(*old) == []
             assert state_of(server) == before
-    assert counts == [2, 18]
+    assert counts == [3, 2, 18]
     (result,) = [event.result for event in events if isinstance(event, secagg.Completed)]
     assert result.survivors == STAYED
     assert result.total.tolist() == expected_sum(STAYED, 3000)
@@ -382,7 +395,7 @@ def test_jobs_may_be_done_in_any_order_and_handed_back_twice(order: str) -> None
 @pytest.mark.usefixtures("small_pieces")
 def test_jobs_run_in_other_processes() -> None:
     """Pickled to a process pool and back: the identical result."""
-    server, jobs, _ = jobs_of(MANY, GONE)
+    server, jobs, _ = jobs_of(MANY, GONE, rebuilt=False)
     events: list[object] = []
     with children.pool() as pool:
         while jobs:
@@ -399,8 +412,14 @@ def test_jobs_run_in_other_processes() -> None:
 
 def test_jobs_are_pure_and_picklable() -> None:
     """A pickled job gives the same value, as often as it is run, and its repr hides its keys."""
-    server, jobs, _ = jobs_of(integers(4, threshold=3), {3: Phase.MASKED_INPUT})
-    (agree,) = jobs
+    server, jobs, _ = jobs_of(integers(4, threshold=3), {3: Phase.MASKED_INPUT}, rebuilt=False)
+    (rebuild,) = jobs
+    assert isinstance(rebuild, RebuildJob)
+    seeds = rebuild.run()
+    assert seeds == shipped(rebuild).run() == rebuild.run()
+    (work,) = server.complete(rebuild, seeds)
+    assert isinstance(work, secagg.Work)
+    agree = work.job
     assert isinstance(agree, AgreeJob)
     first, again = agree.run(), shipped(agree).run()
     assert first == again == agree.run()
@@ -409,10 +428,12 @@ def test_jobs_are_pure_and_picklable() -> None:
     expand = work.job
     values = [expand.run(), shipped(expand).run(), expand.run()]
     assert all(np.array_equal(values[0], value) for value in values)
-    for job in (agree, expand):
-        text = repr(job)
-        for secret in (*agree.secrets.values(), *first.keys):
+    for shown in (rebuild, seeds, agree, expand):
+        text = repr(shown)
+        for secret in (*seeds.seeds, *agree.secrets.values(), *first.keys):
             assert repr(secret)[2:-1] not in text
+        for element in rebuild.shares.ravel().tolist():
+            assert str(element) not in text
 
 
 def test_foreign_jobs_are_refused() -> None:
@@ -513,6 +534,87 @@ def test_wrong_keys_are_refused(name: str) -> None:
     del network.take_events
     network.take_events(server.complete(job, job.run()))
     assert verdict(network, (0, 1, 2)) == ""
+
+
+class Longer(bytes):
+    """A subclass, which can run its own code."""
+
+
+WRONG_SEEDS: dict[str, Callable[[Recovered], object]] = {
+    "none": lambda value: None,
+    "seeds alone": lambda value: value.seeds,
+    "too few": lambda value: Recovered(value.seeds[:-1], value.wrong),
+    "too many": lambda value: Recovered(value.seeds * 2, value.wrong),
+    "a list": lambda value: Recovered(list(value.seeds), value.wrong),  # type: ignore[arg-type]
+    "other seeds": lambda value: Recovered((bytes(16),) * 4, value.wrong),
+    "exchanged": lambda value: Recovered(value.seeds[::-1], value.wrong),
+    "another mask seed": lambda value: Recovered((*value.seeds[:3], bytes(16)), value.wrong),
+    "short seeds": lambda value: Recovered((b"x",) * 4, value.wrong),
+    "numbers": lambda value: Recovered((1, 2, 3, 4), value.wrong),  # type: ignore[arg-type]
+    "a subclass": lambda value: Recovered(tuple(map(Longer, value.seeds)), value.wrong),  # type: ignore[arg-type]
+    "fewer bits": lambda value: Recovered(value.seeds, value.wrong[:-1]),
+    "more bits": lambda value: Recovered(value.seeds, value.wrong + b"\0"),
+    "bits that may change": lambda value: Recovered(value.seeds, bytearray(value.wrong)),  # type: ignore[arg-type]
+    "no bits": lambda value: Recovered(value.seeds, None),  # type: ignore[arg-type]
+    "a shell": lambda value: object.__new__(Recovered),
+}
+
+
+@pytest.mark.parametrize("name", WRONG_SEEDS)
+def test_wrong_seeds_are_refused(name: str) -> None:
+    """`RangeError`, nothing changed; the true value still gives the sum, without disputes."""
+    params = integers(4, threshold=3)
+    server, (job,), network = jobs_of(params, {3: Phase.MASKED_INPUT}, rebuilt=False)
+    assert isinstance(job, RebuildJob)
+    before = state_of(server)
+    with pytest.raises(secagg.RangeError):
+        server.complete(job, WRONG_SEEDS[name](job.run()))
+    assert state_of(server) == before
+    del network.take_events
+    network.take_events(server.complete(job, job.run()))
+    assert verdict(network, (0, 1, 2)) == ""
+    assert network.result is not None
+    assert network.result.disputes == ()
+
+
+def test_a_worker_that_calls_shares_wrong_is_believed() -> None:
+    """Whatever bits it gives: pairs of a dealer and a holder in the job, and the exact sum."""
+    server, (job,), network = jobs_of(integers(4, threshold=3), {}, rebuilt=False)
+    del network.take_events
+    network.take_events(server.complete(job, Recovered(job.run().seeds, b"\xff\xff")))
+    assert verdict(network, range(4)) == ""
+    assert network.result is not None
+    assert network.result.disputes == tuple(itertools.product(range(4), range(4)))
+
+
+def test_a_seed_that_cannot_be_rebuilt_fails_the_round() -> None:
+    """`Failed` comes out of `complete`; jobs, shares and the sum are gone, late values ignored."""
+    params, liars = tight(6, threshold=4), (1, 2)
+    network = started_network(params)
+    true = network.send_up
+
+    def lie(party: int, payload: bytes) -> None:
+        if party in liars and payload[3] == MessageType.UNMASK:
+            payload = with_wrong_shares(payload, params, range(6), 5 + party)
+        true(party, payload)
+
+    network.send_up = lie  # type: ignore[method-assign]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(recovery, "PIECE_SHARES", 2 * 6)
+        server, jobs, _ = _handed_out(network)
+    assert server.state is ServerState.UNMASKING
+    assert not server._memory.answers
+    assert len(jobs) == 3
+    assert [event.job for event in server.resend()] == jobs  # type: ignore[union-attr]
+    (failed,) = server.complete(jobs[1], jobs[1].run())
+    assert isinstance(failed, secagg.Failed)
+    assert failed.code is Code.COMMITMENT
+    assert failed.disputes == tuple((2, holder) for holder in range(6))
+    assert server.state is ServerState.FAILED
+    assert server._unmasking is None
+    assert server._memory.total.size == 0
+    assert server.resend() == []
+    assert server.complete(jobs[0], jobs[0].run()) == []
 
 
 # -- status ----------------------------------------------------------------------------------------

@@ -387,7 +387,7 @@ def test_a_server_takes_messages_from_many_threads(
         over.set()
         assert looker.result(30) > 0
     (completed,) = [event for event in events if isinstance(event, Completed)]
-    assert jobs == 1 + 7 + 7, "pairwise keys of one party, and each of 14 masks"
+    assert jobs == 1 + 1 + 7 + 7, "all seeds, pairwise keys of one party, and each of 14 masks"
     assert completed.result.survivors == tuple(range(7))
     assert completed.result.total.tolist() == expected_sum(range(7))
 

@@ -56,7 +56,7 @@ class Through(Executor):
 
 
 def deadly(inner: Executor, flag: Path) -> Through:
-    """Workers of which one is killed in the middle of the agreements."""
+    """Workers of which one is killed in the middle of the first jobs."""
     return Through(inner, lambda number: plainly if number < 2 else partial(killed, flag))
 
 

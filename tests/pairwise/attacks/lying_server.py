@@ -39,7 +39,7 @@ from secagg.pairwise.messages import (
 )
 from secagg.pairwise.transitions import ClientState
 from secagg.primitives import agreement
-from secagg.sharing import shamir
+from secagg.sharing import rebuilding
 
 
 def body(message: bytes) -> Reader:
@@ -302,9 +302,8 @@ class Liar:
         if len(shares) < self.params.threshold:
             return None
         rows = np.stack([shares[holder] for holder in sorted(shares)]).astype(np.uint64)
-        rebuilder = shamir.Rebuilder(self.params.threshold, sorted(shares))
-        found = rebuilder.rebuild(rows, lambda _number, _seed: True)[0]
-        return found.seed if found is not None else None
+        rebuilder = rebuilding.Rebuilder(self.params.threshold, sorted(shares))
+        return rebuilder.rebuild(rows, lambda _number, _seed: True).seeds[0]
 
     def strip(
         self,

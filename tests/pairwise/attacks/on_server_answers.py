@@ -1,7 +1,11 @@
 """Attacks of lying clients on a server: wrong shares in the answers to the survivor set."""
 
+from collections.abc import Iterable, Mapping
+
 import numpy as np
+import pytest
 from harness import SESSION, SteppedRound, state_of
+from meter import metered
 from pairwise.attacks.lying_clients import tampered_round, verdict, with_wrong_shares
 from pairwise.attacks.lying_server import body
 from pairwise.attacks.registry import MODE, least_threshold, on_server, tight
@@ -10,6 +14,7 @@ import secagg
 from secagg import Mode, Phase
 from secagg.machine.wire import HEADER_BYTES, MessageType
 from secagg.pairwise.messages import Unmask
+from secagg.sharing import rebuilding
 
 
 @on_server
@@ -49,6 +54,53 @@ def junk_share_to_spare() -> str:
         return {**messages, 2: with_wrong_shares(messages[2], params, range(4))}
 
     return verdict(tampered_round(params, MessageType.UNMASK, change), range(4))
+
+
+def _costs(wrong: Mapping[int, Iterable[int]], at_once: int) -> str:
+    """Returns "" if wrong shares (holder -> dealers) cost few decodings, and none in `receive`."""
+    params = tight(12, threshold=9)
+    inside = 0
+
+    def change(messages: dict[int, bytes]) -> dict[int, bytes]:
+        lies = {
+            liar: with_wrong_shares(messages[liar], params, dealers, 5 + liar)
+            for liar, dealers in wrong.items()
+        }
+        return {**messages, **lies}
+
+    true = secagg.Server.receive
+    with metered() as counts, pytest.MonkeyPatch.context() as patch:
+
+        def receive(self: secagg.Server, party: int, data: bytes) -> object:
+            nonlocal inside
+            before = counts["multiplications"]
+            try:
+                return true(self, party, data)
+            finally:
+                inside += counts["multiplications"] - before
+
+        patch.setattr(secagg.Server, "receive", receive)
+        network = tampered_round(params, MessageType.UNMASK, change)
+    if inside:
+        return "seeds were rebuilt in receive()"
+    if counts["decode"] > at_once:
+        return f"{counts['decode']} decodings"
+    return "" if network.result is None else verdict(network, range(12))
+
+
+@on_server
+def junk_shares_of_one() -> str:
+    """One liar gives junk for everybody: that costs one decoding, and the sum is exact."""
+    return _costs({2: range(12)}, at_once=1)
+
+
+@on_server
+def wrong_shares_of_bad_dealers() -> str:
+    """Each dealer gives wrong shares to other holders: decodings of their own, within a budget."""
+    wrong = {(dealer + 3) % 12: [dealer] for dealer in range(12)}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(rebuilding, "BUDGET", 0)
+        return _costs(wrong, at_once=8)
 
 
 @on_server

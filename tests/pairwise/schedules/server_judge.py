@@ -16,7 +16,7 @@ from pairwise.schedules.replayed_client import ObservedClient
 from secagg.arithmetic.field import Field
 from secagg.pairwise import derivation
 from secagg.pairwise.messages import MaskedInput, PublicKeys, Unmask
-from secagg.sharing import shamir
+from secagg.sharing import rebuilding, shamir
 
 WEAK = frozenset(LOW_ORDER.values()) | frozenset(NON_CANONICAL.values())
 
@@ -133,10 +133,10 @@ class Knowledge:
         holders = sorted(shares)
         rows = shamir.unpack_shares(b"".join(shares[holder] for holder in holders))
         threshold = self.evidence.clients[party].params.threshold
-        rebuilder = shamir.Rebuilder(threshold, holders)
-        (found,) = rebuilder.rebuild(rows, lambda _number, _seed: True)
+        rebuilder = rebuilding.Rebuilder(threshold, holders)
+        (found,) = rebuilder.rebuild(rows, lambda _number, _seed: True).seeds
         assert found is not None
-        return found.seed
+        return found
 
     def _mask_key(self, party: int, peer: int) -> bytes:
         client = self.masked[party]

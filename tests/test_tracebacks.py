@@ -23,8 +23,8 @@ from secagg import (
     Policy,
     StateError,
     Suite,
+    tracebacks,
 )
-from secagg.machine import ownership
 from secagg.machine.expansion import ExpandJob, SignedKeys
 from secagg.primitives.passphrase import Cost
 
@@ -174,7 +174,7 @@ def test_a_second_interrupt_finds_nothing_either(monkeypatch: pytest.MonkeyPatch
             raise KeyboardInterrupt
         return true(trace)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(ownership.traceback, "walk_tb", walk)
+    monkeypatch.setattr(tracebacks.traceback, "walk_tb", walk)
     with pytest.raises(KeyboardInterrupt) as caught:
         identity_of(0).sign("no bytes")  # type: ignore[arg-type]
     monkeypatch.undo()
