@@ -48,8 +48,9 @@ def keeps_no_locals(function: Callable[P, R]) -> Callable[P, R]:
             del args, kwargs
             try:
                 _forget_locals(error)
-            finally:  # once more, if a second Ctrl-C interrupted that
+            except BaseException:  # a second Ctrl-C
                 _forget_locals(error)
+                raise
             raise
 
     return guarded

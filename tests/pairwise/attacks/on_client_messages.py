@@ -1,8 +1,9 @@
 """Attacks of a lying server on a client: wrong headers, and offers that it must decline."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
-from harness import CONTEXT, SESSION, client_of, seeded
+from harness import CONTEXT, SESSION, WILLING, client_of, seeded
 from pairwise.attacks.lying_server import Liar, body, only_message, refuses
 from pairwise.attacks.registry import integers, least_threshold, on_client
 
@@ -100,7 +101,7 @@ def other_context_than_wanted() -> str:
     """An offer about another model than the client insists on."""
     agreed = integers(3, threshold=least_threshold(3)).round(bytes(32), SESSION)
     try:
-        client_of(agreed, 0, Policy(context=CONTEXT), seeded(0))
+        client_of(agreed, 0, replace(WILLING, context=CONTEXT), seeded(0))
     except secagg.ParameterError:
         return ""
     return "joined a round about something else"
