@@ -139,7 +139,7 @@ class Coordinator:
         if self._exhausted(model):
             advice = (
                 "the training has converged, as successful rounds led back to this model"
-                if self.converged
+                if model in self._succeeded
                 else "choose parameters for a higher dropout rate, or agree on more attempts"
             )
             raise AttemptsExhaustedError(
