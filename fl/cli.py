@@ -89,7 +89,12 @@ def _parser() -> argparse.ArgumentParser:
         "of the rounds; the server may learn as many sums over it",
     )
     add("--seed", type=_int_from(0), default=0, help="seed of all random draws")
-    add("--json", type=Path, metavar="FILE", help="file to write the results to, as JSON")
+    add(
+        "--json",
+        type=Path,
+        metavar="FILE",
+        help="file to write the results to, as JSON; a number that is not finite becomes null",
+    )
     add("--plot", type=Path, metavar="FILE.png", help="file to draw the results to")
     return parser
 
@@ -98,14 +103,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line.
 
     Returns:
-        exit code: 0; 1 if the run failed, or ended early because no attempt on a model was left
-        (results and files are then those of the rounds so far); 130 if it was interrupted. Bad
-        options and a missing extra raise SystemExit with code 2. Each failure is one line on
-        standard error.
+        exit code: 0, also if the training converged before the last round, or a failed round was
+        the last one asked for; 1 if the run failed, or ended early because no attempt on a model
+        was left after failed rounds (results and files are then those of the rounds so far); 130 if
+        it was interrupted. Bad options and a missing extra raise SystemExit with code 2. Each
+        failure is one line on standard error.
     """
     parser = _parser()
     try:
-        _run(parser.parse_args(argv))
+        with np.errstate(all="ignore"):  # numbers that overflowed are in the report
+            _run(parser.parse_args(argv))
     except (ParameterError, MissingExtraError) as error:
         parser.error(str(error))
     except (SecAggError, OSError) as error:
@@ -186,8 +193,8 @@ def simulate(settings: report.Settings) -> report.Outcome:
         pooled = LocalClient(architecture, dataset.pooled, descent, settings.seed)
         model = federation.model
         found = compare_training(start, model, reports, clients, pooled, params, evaluate)
-        used = federation.coordinator.attempts_used
-        outcome = report.Outcome(settings, params, reports, found, used, ended)
+        used, converged = federation.coordinator.attempts_used, federation.converged
+        outcome = report.Outcome(settings, params, reports, found, used, converged, ended)
         for line in report.summary(outcome):
             show(line)
     return outcome

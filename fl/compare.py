@@ -189,6 +189,8 @@ def compare_training(
         magnitude = max(norm(each) for each in (secure, *trajectory))
         bound = quantization_bound(params, len(done))
         bound += rounding_allowance(params, len(done), clients, magnitude)
+        if not np.isfinite(bound):
+            bound, note = None, "the models are too large to compute it"
     return Comparison(
         secure=evaluate(secure),
         plain=evaluate(plain),

@@ -117,11 +117,12 @@ class FedAvg:
     Iterating runs the rounds and yields one `RoundReport` per round; `model` is the model so far.
     A round with fewer survivors than the quorum is reported as failed and leaves the model
     unchanged; the next round follows, another attempt on the same model if an input has left. In
-    malicious mode iteration ends with an error when the attempts on a model are used up. A new
+    malicious mode iteration ends when the attempts on a model are used up: with an error, or, if
+    successful rounds led back to the model (`converged`), without the rounds that are left. A new
     iteration continues where the last one stopped.
 
     Args:
-        model: the initial model, a list of float arrays; copied.
+        model: the initial model, a list of arrays of float16, float32 or float64; copied.
         clients: the cohort; any objects with `examples` and `train`.
         params: parameters of all rounds; the default is that of `fedavg_params`.
         rounds: number of rounds.
@@ -135,9 +136,11 @@ class FedAvg:
 
     Raises:
         ParameterError: the parameters do not fit the model, the clients or their weights, `drops`
-            does not fit the rounds, the word is empty, or `attempts` is below 1.
+            does not fit the rounds, the word is empty, or `attempts` is below 1. While iterating,
+            the model has overflowed its dtype.
         RangeError: while iterating, a client's training returned an unusable model.
-        AttemptsExhaustedError: while iterating, a round is left, and no attempt on the model.
+        AttemptsExhaustedError: while iterating, a round is left, no attempt on the model is, and
+            all rounds on it failed.
     """
 
     def __init__(
@@ -173,6 +176,7 @@ class FedAvg:
                 client,
                 self.params,
                 training,
+                self.model,
                 identities[index] if identities else None,
                 directory,
                 ledger,
@@ -187,9 +191,14 @@ class FedAvg:
         """The global model after the rounds so far."""
         return self.coordinator.model
 
+    @property
+    def converged(self) -> bool:
+        """Whether no further round can change the model; see `Coordinator.converged`."""
+        return self.coordinator.converged
+
     def __iter__(self) -> Iterator[RoundReport]:
         """Runs the rounds that are left."""
-        while self._number < self.rounds:
+        while self._number < self.rounds and not self.converged:
             yield self._round()
 
     def _round(self) -> RoundReport:

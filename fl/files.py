@@ -12,7 +12,8 @@ def check_writable(path: Path) -> None:
     """Checks that `write_whole` could write this file now, and changes nothing.
 
     Raises:
-        ParameterError: the path is a folder, its folder is missing, or permission is missing.
+        ParameterError: the path is a folder or a link that leads to itself, its folder is missing,
+            or permission is missing.
     """
     if path.is_dir():
         raise ParameterError(f"{path} is a folder; give the name of a file", Code.IO)
@@ -25,6 +26,8 @@ def check_writable(path: Path) -> None:
             pass
     except OSError as error:
         raise ParameterError(f"cannot write {path}: {error.strerror}", Code.IO) from None
+    except RuntimeError:  # of Path.resolve
+        raise ParameterError(f"cannot write {path}: a link that leads to itself", Code.IO) from None
 
 
 def write_whole(path: Path, data: bytes) -> None:

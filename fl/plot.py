@@ -56,7 +56,8 @@ def draw(outcome: Outcome) -> bytes:
         f"Survivors. Dotted: the quorum, {outcome.params.quorum}. Red: failed, model unchanged.",
         fontsize="small",
     )
-    lower.set_xlabel("round; then no attempt was left" if outcome.ended else "round")
+    early = "the training had converged" if outcome.converged else "no attempt was left"
+    lower.set_xlabel(f"round; then {early}" if len(reports) < asked.rounds else "round")
     for axis in (lower.xaxis, lower.yaxis):
         axis.set_major_locator(MaxNLocator(integer=True))
 

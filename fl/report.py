@@ -1,5 +1,6 @@
 """Formats a run: as a plain-text table under 80 columns, and as a JSON object."""
 
+import math
 import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -30,6 +31,10 @@ _REVEALED: Final = (
     "over one model are sums over fewer clients, down to one client's update if training is "
     "deterministic, as here."
 )
+_CONVERGED: Final = (
+    "the training has converged: successful rounds led back to the same model, number by number, "
+    "and all attempts on it are used"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +63,9 @@ class Outcome:
         reports: reports of the rounds that were run.
         comparison: what came of it.
         attempts_used: the largest number of rounds on one model in which inputs left.
-        ended: why there were fewer rounds than asked for, or None.
+        converged: whether no round was left on the last model, and successful rounds led back to
+            it; if there were fewer rounds than asked for, this is why, unless `ended` says so.
+        ended: why there were fewer rounds than asked for, if that is a failure, or None.
     """
 
     settings: Settings
@@ -66,6 +73,7 @@ class Outcome:
     reports: Sequence[RoundReport]
     comparison: Comparison
     attempts_used: int
+    converged: bool
     ended: AttemptsExhaustedError | None
 
 
@@ -120,11 +128,10 @@ def summary(outcome: Outcome) -> Iterator[str]:
     """Yields scores of the three ways to train, their difference, and the attempts on a model."""
     found, reports = outcome.comparison, outcome.reports
     yield ""
-    if outcome.ended:
+    if len(reports) < outcome.settings.rounds:
+        why = outcome.ended.reason if outcome.ended else _CONVERGED
         yield from textwrap.wrap(
-            f"Ended before round {len(reports) + 1} of {outcome.settings.rounds}: "
-            f"{outcome.ended.reason}.",
-            _WIDTH,
+            f"Ended before round {len(reports) + 1} of {outcome.settings.rounds}: {why}.", _WIDTH
         )
         yield ""
     yield "              secure FedAvg   plain FedAvg   central training"
@@ -161,43 +168,58 @@ def _attempts_allowed(outcome: Outcome) -> int | None:
 
 
 def as_json(outcome: Outcome) -> Json:
-    """Returns the run as one JSON object; accuracies are fractions, times are in seconds."""
+    """Returns the run as one JSON object; accuracies are fractions, times are in seconds.
+
+    A number that is not finite, such as the loss of a model that diverged, becomes null.
+    """
     found, asked, fixed = outcome.comparison, outcome.settings, outcome.params.format
     step = fixed.step if isinstance(fixed, FixedPoint) else None
-    return {
-        "version": __version__,
-        "dataset": asked.dataset,
-        "model": asked.model,
-        "mode": asked.mode,
-        "clients": asked.clients,
-        "quorum": outcome.params.quorum,
-        "dropout": asked.dropout,
-        "bits": asked.bits,
-        "clip": asked.clip,
-        "step": step,
-        "seed": asked.seed,
-        "parameters": outcome.params.length,
-        "secure_accuracy": found.secure.accuracy,
-        "plain_accuracy": found.plain.accuracy,
-        "central_accuracy": found.central.accuracy,
-        "secure_loss": found.secure.loss,
-        "plain_loss": found.plain.loss,
-        "central_loss": found.central.loss,
-        "max_abs_difference": found.max_abs_difference,
-        "bound": found.bound,
-        "bound_note": found.bound_note,
-        "failed_rounds": sum(report.failed for report in outcome.reports),
-        "clipped": sum(report.clipped for report in outcome.reports),
-        "attempts_used": outcome.attempts_used,
-        "attempts_allowed": _attempts_allowed(outcome),
-        "attempts_note": _REVEALED,
-        "reason": outcome.ended.reason if outcome.ended else "",
-        "code": outcome.ended.code if outcome.ended else None,
-        "rounds": [
-            _round_json(report, plain)
-            for report, plain in zip(outcome.reports, found.plain_scores, strict=True)
-        ],
-    }
+    return _with_nulls(
+        {
+            "version": __version__,
+            "dataset": asked.dataset,
+            "model": asked.model,
+            "mode": asked.mode,
+            "clients": asked.clients,
+            "quorum": outcome.params.quorum,
+            "dropout": asked.dropout,
+            "bits": asked.bits,
+            "clip": asked.clip,
+            "step": step,
+            "seed": asked.seed,
+            "parameters": outcome.params.length,
+            "secure_accuracy": found.secure.accuracy,
+            "plain_accuracy": found.plain.accuracy,
+            "central_accuracy": found.central.accuracy,
+            "secure_loss": found.secure.loss,
+            "plain_loss": found.plain.loss,
+            "central_loss": found.central.loss,
+            "max_abs_difference": found.max_abs_difference,
+            "bound": found.bound,
+            "bound_note": found.bound_note,
+            "failed_rounds": sum(report.failed for report in outcome.reports),
+            "clipped": sum(report.clipped for report in outcome.reports),
+            "attempts_used": outcome.attempts_used,
+            "attempts_allowed": _attempts_allowed(outcome),
+            "attempts_note": _REVEALED,
+            "converged": outcome.converged,
+            "reason": outcome.ended.reason if outcome.ended else "",
+            "code": outcome.ended.code if outcome.ended else None,
+            "rounds": [
+                _round_json(report, plain)
+                for report, plain in zip(outcome.reports, found.plain_scores, strict=True)
+            ],
+        }
+    )
+
+
+def _with_nulls(value: Json) -> Json:
+    """Replaces numbers that are not finite, of which JSON has none."""
+    if isinstance(value, dict):
+        return {name: _with_nulls(part) for name, part in value.items()}
+    if isinstance(value, list):
+        return [_with_nulls(part) for part in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _round_json(report: RoundReport, plain: Score) -> Json:

@@ -9,6 +9,7 @@ that call.
 A contribution counts as given when the masked input leaves the client, whatever becomes of the
 round: a server may have the sum of a round that it calls failed. In malicious mode a client gives
 its update of one model at most `attempts` times per training, by its own ledger and its own count.
+One model means: equal numbers, in the structure that the client itself knows (`Template`).
 """
 
 import os
@@ -40,8 +41,11 @@ from secagg import (
 from secagg.simulate import Input
 
 from .models import Model
+from .template import Template
 
 Randomness = Callable[[int], bytes]
+
+_NUMBERS: Final = 2**63  # above all counts: the text of an int has a limit, and peers send ints
 
 
 class FedClient(Protocol):
@@ -56,7 +60,11 @@ class FedClient(Protocol):
 
 
 class AttemptsExhaustedError(SecAggError):
-    """The training cannot go on: no client will give its update of this model once more."""
+    """The training cannot go on: no client will give its update of this model once more.
+
+    If successful rounds led back to the model, it has converged, and this is no failure
+    (`Coordinator.converged`).
+    """
 
 
 class Coordinator:
@@ -67,15 +75,15 @@ class Coordinator:
     that are used, which costs rounds, not inputs.
 
     Args:
-        model: arrays of floats; copied.
+        model: arrays of float16, float32 or float64, all finite; copied.
         params: parameters of the rounds; their length must be that of the model.
         training: the participants' word for this training.
         directory: in malicious mode, the verify keys of the participants.
         attempts: in malicious mode, how often participants give their update of one model.
 
     Raises:
-        ParameterError: the model is not of floats, or has another length than the parameters; the
-            word is empty, or `attempts` is below 1.
+        ParameterError: the model is not of finite floats, or has another length than the
+            parameters; the word is empty, or `attempts` is outside 1..2**63 - 1.
     """
 
     def __init__(
@@ -87,7 +95,8 @@ class Coordinator:
         attempts: int = 1,
     ) -> None:
         _check_agreed(training, attempts)
-        self.model: Model = [np.array(array) for array in model]
+        self._template: Final = Template(model, params)
+        self.model: Model = self._template.take(model)
         self.params: Final = params
         self.layout: Final = Layout.of(self.model)
         self.server: Server | None = None
@@ -95,22 +104,25 @@ class Coordinator:
         self._directory = directory
         self._attempts = attempts
         self._used: Counter[bytes] = Counter()  # by digest of the model
-        if any(array.dtype.kind != "f" for array in self.model):
-            kinds = ", ".join(str(array.dtype) for array in self.model)
-            raise ParameterError(
-                f"a model must be a list of arrays of floats, not of {kinds}", Code.DTYPE
-            )
-        if self.layout.length != params.length:
-            raise ParameterError(
-                f"the model has {self.layout.length} values, and params.length is {params.length}; "
-                "make params with this length",
-                Code.SHAPE,
-            )
+        self._succeeded: set[bytes] = set()  # digests of models on which a round had a result
 
     @property
     def attempts_used(self) -> int:
         """The largest number of rounds on one model in which inputs (may have) left."""
         return max(self._used.values(), default=0)
+
+    @property
+    def converged(self) -> bool:
+        """Whether no round is left on the present model, and successful rounds led back to it.
+
+        They changed nothing, or went in a circle: to the resolution of its numbers the model is
+        final. Only in malicious mode is the number of rounds on a model limited.
+        """
+        model = digest(self.model)
+        return self._exhausted(model) and model in self._succeeded
+
+    def _exhausted(self, model: bytes) -> bool:
+        return self.params.mode == Mode.MALICIOUS and self._used[model] >= self._attempts
 
     def open(self) -> tuple[bytes, int, Server]:
         """Starts a round on the present model.
@@ -120,15 +132,22 @@ class Coordinator:
 
         Raises:
             AttemptsExhaustedError: in malicious mode, all attempts on this model are used.
+            ParameterError: the model is not finite any more.
         """
-        attempt = self._used[digest(self.model)]
-        if self.params.mode == Mode.MALICIOUS and attempt >= self._attempts:
+        model = digest(self.model)
+        attempt = self._used[model]
+        if self._exhausted(model):
+            advice = (
+                "the training has converged, as successful rounds led back to this model"
+                if model in self._succeeded
+                else "choose parameters for a higher dropout rate, or agree on more attempts"
+            )
             raise AttemptsExhaustedError(
                 f"all attempts on this model are used ({attempt} of {self._attempts}): clients "
-                "give their update of it no more often, whatever became of the rounds; choose "
-                "parameters for a higher dropout rate, or agree on more attempts",
+                f"give their update of it no more often, whatever became of the rounds; {advice}",
                 Code.ATTEMPTS_EXHAUSTED,
             )
+        self._template.take(self.model)  # every client would refuse it, too
         agreed = self.params.round(context=digest(self._training, self.model, attempt))
         self.server = Server(agreed, self._directory)
         return agreed.encode(), attempt, self.server
@@ -142,13 +161,15 @@ class Coordinator:
                 ended before `PhaseStarted(Phase.MASKED_INPUT)`. The attempt is then not used.
         """
         self.server = None
+        model = digest(self.model)
         if result is not None or inputs_left:
-            self._used[digest(self.model)] += 1
+            self._used[model] += 1
         if result is None:
             return
+        self._succeeded.add(model)
         steps = cast("Model", self.layout.unflatten(result.mean))
         self.model = [
-            (array + step).astype(array.dtype)
+            np.asarray(array + step, array.dtype)
             for array, step in zip(self.model, steps, strict=True)
         ]
 
@@ -168,13 +189,17 @@ class Participant:
         training: the cohort's word for this training, such as a project and the number of a run,
             agreed on without the server. With the same ledger a second training from the same first
             model needs another word.
+        template: arrays of the shapes and dtypes that this client knows the model to have (float16,
+            float32 or float64), such as a first model of its own; their values do not count. It
+            does not come from the server.
         identity: in malicious mode, its signing key.
         directory: in malicious mode, the verify keys of all participants.
         ledger: in malicious mode, the record of what its identity has contributed to.
         attempts: in malicious mode, how often it gives its update of one model, at least once.
 
     Raises:
-        ParameterError: the word is empty, or `attempts` is below 1.
+        ParameterError: the template is not of floats, or has another length than the parameters;
+            the word is empty, or `attempts` is outside 1..2**63 - 1.
     """
 
     def __init__(
@@ -183,6 +208,7 @@ class Participant:
         client: FedClient,
         params: Params,
         training: str,
+        template: Model,
         identity: Identity | None = None,
         directory: Directory | None = None,
         ledger: Ledger | None = None,
@@ -194,6 +220,7 @@ class Participant:
         self._client = client
         self._params = params
         self._training = training
+        self._template = Template(template, params)
         self._identity = identity
         self._directory = directory
         self._ledger = ledger
@@ -209,26 +236,25 @@ class Participant:
 
         Args:
             offer: the server's first message.
-            model: the global model; copied.
+            model: the global model, a list of arrays as in this client's template; copied.
             attempt: number of the attempt on this model, from 0, as the server says.
             random: source of random bytes, as for `secagg.Client`.
 
         Raises:
-            ParameterError: the offer has other parameters or another context, or the attempt is
-                beyond the limit of this client.
+            ParameterError: the offer has other parameters or another context; the model has another
+                structure or dtype than the template, or a value that is not finite; the attempt is
+                no int in 0..2**63 - 1, or beyond the limit of this client.
+            DecodeError: the offer is malformed.
         """
         self.training_seconds = 0.0
-        if type(attempt) is not int or attempt < 0:  # other types may have other digests
-            raise ParameterError(
-                f"an attempt must be an int of at least 0, not {attempt!r}", Code.ARGUMENT
-            )
+        _check_number("attempt", attempt, 0)  # other types may have other digests
         if self._params.mode == Mode.MALICIOUS and attempt >= self._attempts:
             raise ParameterError(
                 f"refused by this client: attempt {attempt} on a model is beyond its limit of "
                 f"{self._attempts} (counted from 0)",
                 Code.ATTEMPTS_EXHAUSTED,
             )
-        model = [np.array(array) for array in model]  # what is hashed is what is trained
+        model = self._template.take(model)  # what is hashed is what is trained
         policy = Policy(params=self._params, context=digest(self._training, model, attempt))
         agreed = Round.decode(offer)
         secure = Client(
@@ -274,7 +300,13 @@ def _check_agreed(training: str, attempts: int) -> None:
             "cohort has not used",
             Code.ARGUMENT,
         )
-    if type(attempts) is not int or attempts < 1:
+    _check_number("attempts", attempts, 1)
+
+
+def _check_number(name: str, value: int, low: int) -> None:
+    """Checks a number of attempts, which may come from a peer."""
+    if type(value) is not int or not low <= value < _NUMBERS:
         raise ParameterError(
-            f"attempts must be an int of at least 1, not {attempts!r}", Code.ARGUMENT
+            f"{name} must be an int in {low}..2**63 - 1, and this {type(value).__name__} is not",
+            Code.ARGUMENT,
         )

@@ -196,8 +196,9 @@ class Code(StrEnum):
         "AttemptsExhaustedError ParameterError",
         "The clients of a federated training give their update of one model no more often, or the "
         "server announced an attempt beyond a client's limit.",
-        "Choose parameters for a higher dropout rate. With more attempts the server may learn as "
-        "many sums over one model, which can reveal an update.",
+        "If rounds failed, choose parameters for a higher dropout rate; if they led back to the "
+        "model, it has converged. With more attempts the server may learn as many sums over one "
+        "model, which can reveal an update.",
     )
     MALFORMED = (
         "malformed",
@@ -437,8 +438,8 @@ class Code(StrEnum):
     )
     NOT_FINITE = (
         "not_finite",
-        "RangeError",
-        "An input has a value that is NaN or infinite.",
+        "ParameterError RangeError",
+        "An input or a model has a value that is NaN or infinite.",
         "Check whether the training diverged.",
     )
     OUT_OF_RANGE = (

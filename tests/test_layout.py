@@ -1,5 +1,7 @@
 """Layouts round trip, and digests tell everything apart."""
 
+import sys
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -188,8 +190,7 @@ DIFFERENT: dict[str, tuple[object, ...]] = {
     "nothing": (),
     "array": (A,),
     "value": (np.array([1.0, 2.0, 3.0, 5.0]),),
-    "sign of zero": (np.array([0.0, 2.0, 3.0, 4.0]),),
-    "minus zero": (np.array([-0.0, 2.0, 3.0, 4.0]),),
+    "zero": (np.array([0.0, 2.0, 3.0, 4.0]),),
     "shape": (A.reshape(2, 2),),
     "shape 1": (A.reshape(4, 1),),
     "shape 2": (A.reshape(1, 4),),
@@ -248,9 +249,54 @@ def test_the_digest_depends_on_the_values_only() -> None:
     assert digest(np.asfortranarray(A.reshape(2, 2))) == wanted
     assert digest(A.reshape(2, 2).astype(">f8")) == wanted
     assert digest(np.repeat(A, 2)[::2].reshape(2, 2)) == wanted
+    assert digest(np.array([1, 0, -0.0], "f4")) == digest(np.array([1, -0.0, 0], ">f4"))
+    assert digest(-0.0, np.array(0.0)) == digest(0.0, np.array(-0.0))
+    tiny = np.array([2.0**-1074, -(2.0**-1074)])  # not zero, also where subnormals count as zero
+    assert len({digest(tiny), digest(-tiny), digest(0 * tiny)}) == 3
+    minus = np.array([-128, -(2**7)], np.int8)  # the bits of -0.0, were it a float
+    assert digest(minus) != digest(0 * minus)
+    negative = A.copy()
+    negative[0] = -0.0
+    digest(negative)
+    assert np.signbit(negative[0]), "the caller's arrays stay as they are"
     assert digest((A, A)) == digest([A, A])
     assert digest([1.0, 2.0, 3.0, 4.0]) == digest(A)
     assert digest(1, b"x", "y") == digest(1, b"x", "y")
+
+
+@pytest.mark.parametrize(
+    ("part", "code"),
+    [
+        (np.ones(2, np.longdouble), Code.DTYPE),
+        (np.ones(2, [("a", "u1"), ("b", "f8")]), Code.DTYPE),
+        (np.ones(2, "V8"), Code.DTYPE),
+        (np.zeros(2, "M8[s]"), Code.DTYPE),
+        ([A, np.array([1.0, np.nan])], Code.NOT_FINITE),
+        (float("nan"), Code.NOT_FINITE),
+        ([10**400, 1.0], Code.DTYPE),
+        (2**1024, Code.ARGUMENT),
+        (-(2**1024), Code.ARGUMENT),
+        (10**5000, Code.ARGUMENT),
+        ("\ud800", Code.ARGUMENT),
+        ({"\ud800": A}, Code.ARGUMENT),
+        (np.broadcast_to(np.int8(0), 2**32), Code.SHAPE),
+    ],
+    ids=lambda part: type(part).__name__,
+)
+def test_what_has_more_than_one_encoding_has_no_digest(part: object, code: Code) -> None:
+    """Padding and NaN have bytes that no value determines; a long int has no text."""
+    with refused(RangeError, code):
+        digest(b"model", part)  # type: ignore[arg-type]
+
+
+def test_ints_up_to_the_bound_have_a_digest() -> None:
+    """Under the strictest limit that the text of an int can have."""
+    limit = sys.get_int_max_str_digits()
+    sys.set_int_max_str_digits(sys.int_info.str_digits_check_threshold)
+    try:
+        assert digest(2**1024 - 1) != digest(1 - 2**1024)
+    finally:
+        sys.set_int_max_str_digits(limit)
 
 
 @given(hnp.arrays(np.uint8, st.integers(1, 60)), st.data())

@@ -14,6 +14,8 @@ from ..primitives.labels import Label, hash_parts
 Arrays = ArrayLike | Sequence[ArrayLike] | Mapping[str, ArrayLike]
 
 _KINDS: Final = "fiu"
+_PART_BYTES: Final = 2**32  # of what `hash_parts` takes as one part
+_INTS: Final = 2**1024  # ints below it have a text under every limit that Python can be set to
 
 
 def _is_array(value: object) -> bool:
@@ -40,7 +42,7 @@ def _parts(arrays: Arrays) -> list[tuple[str, NDArray[np.generic]]]:
         named = ((str(i), array) for i, array in enumerate(arrays))  # type: ignore[arg-type]
     try:
         parts = [(name, np.asarray(array)) for name, array in named]
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise RangeError(
             "an input must be an array of numbers, or one list or dict of arrays", Code.DTYPE
         ) from None
@@ -125,22 +127,71 @@ class Layout:
 def digest(*parts: Arrays | bytes | str | int) -> bytes:
     """Hashes models, numbers and texts into 32 bytes: the context of a round, what it is about.
 
-    Arrays count with names, shapes, dtypes and bytes; two lists of parts that differ anywhere
-    have different digests.
+    Arrays count with kind (array, list or dict), names, shapes, dtypes and values; two lists of
+    parts that differ anywhere have different digests. Equal numbers in the same structure have the
+    same digest, whatever their bytes: -0.0 is 0.0. In another structure they have another one, so
+    check the structure of a model that came from a peer before you take its digest for a context.
+
+    Args:
+        parts: each a text, bytes, an int in -2**1024 .. 2**1024, both ends exclusive, or arrays of
+            ints or floats of at most 64 bits without NaN.
+
+    Raises:
+        RangeError: a part is something else.
     """
     encoded: list[bytes] = []
     for part in parts:
         if isinstance(part, bytes):
             encoded += [b"bytes", part]
         elif isinstance(part, str):
-            encoded += [b"str", part.encode()]
+            encoded += [b"str", _utf8(part)]
         elif isinstance(part, int):
+            if not -_INTS < part < _INTS:
+                raise RangeError("an int in a digest must be below 2**1024", Code.ARGUMENT)
             encoded += [b"int", str(int(part)).encode()]
         else:
             arrays = _parts(part)
             encoded += [_kind(part).encode(), str(len(arrays)).encode()]
             for name, array in arrays:
-                little = np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
+                little = _canonical(name, array)
                 shape = f"{little.dtype.str}{array.shape}"
-                encoded += [name.encode(), shape.encode(), little.tobytes()]
+                encoded += [_utf8(name), shape.encode(), little.tobytes()]
     return hash_parts(Label.DIGEST, *encoded)
+
+
+def _utf8(text: str) -> bytes:
+    try:
+        return text.encode()
+    except UnicodeEncodeError:
+        raise RangeError(
+            "a text in a digest must be Unicode without lone surrogates", Code.ARGUMENT
+        ) from None
+
+
+def _canonical(name: str, array: NDArray[np.generic]) -> NDArray[np.generic]:
+    """Returns a copy, little-endian and in C order, whose bytes are determined by its values.
+
+    Raises:
+        RangeError: the dtype is wider than 64 bits (a long double has padding), there is a NaN,
+            which has many encodings, or the array has 4 GiB or more.
+    """
+    if array.nbytes >= _PART_BYTES:
+        raise RangeError(
+            f"array {name!r} has {array.nbytes} bytes, and a digest takes less than 4 GiB per "
+            "array; split it",
+            Code.SHAPE,
+        )
+    if array.dtype.itemsize > 8:
+        raise RangeError(
+            f"array {name!r} has dtype {array.dtype}, and a digest takes at most 64 bits per "
+            "number; convert it",
+            Code.DTYPE,
+        )
+    little = np.array(array, array.dtype.newbyteorder("<"), order="C")
+    if little.dtype.kind == "f":
+        if np.isnan(little).any():
+            raise RangeError(f"array {name!r} has a NaN, which has no digest", Code.NOT_FINITE)
+        size = little.dtype.itemsize
+        bits = little.view(f"<u{size}")  # not compared as floats: that can flush subnormals to zero
+        bits[bits == 1 << (8 * size - 1)] = 0  # -0.0
+    return little

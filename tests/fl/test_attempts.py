@@ -6,6 +6,7 @@ leaves a client is read from the recorded messages of the round.
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from typing import cast
 
 import numpy as np
 import pytest
@@ -14,11 +15,13 @@ from secagg.fl import (
     AttemptsExhaustedError,
     Coordinator,
     FedAvg,
+    FedClient,
     Participant,
     RoundReport,
     fedavg_params,
 )
 from secagg.fl.models import Model
+from secagg.fl.template import Template
 
 from secagg import (
     SERVER,
@@ -71,7 +74,7 @@ def participants(
 ) -> list[Participant]:
     """The whole cohort, with one ledger."""
     return [
-        kind(party, client, PARAMS, training, IDENTITIES[party], PINS, ledger, **more)
+        kind(party, client, PARAMS, training, MODEL, IDENTITIES[party], PINS, ledger, **more)
         for party, client in enumerate(CLIENTS)
     ]
 
@@ -195,23 +198,121 @@ def test_a_model_that_changes_after_joining_is_not_trained() -> None:
     assert seen == [MODEL[0][0, 0]]
 
 
-@pytest.mark.parametrize("attempt", [-1, 1.0, "0", None, True, np.int64(0)])
+# A dtype without byte order, if NumPy has one (from 2.0 on).
+TEXT = getattr(np.dtypes, "StringDType", lambda: "S9")()
+# The numbers of MODEL, written in another way.
+FLAT = np.concatenate([array.ravel() for array in MODEL])
+REWRITTEN: dict[str, tuple[object, Code]] = {
+    "reshaped": ([MODEL[0].reshape(3, 2), MODEL[1]], Code.SHAPE),
+    "bias as a row": ([MODEL[0], MODEL[1].reshape(1, 1)], Code.SHAPE),
+    "bias without dimension": ([MODEL[0], MODEL[1].reshape(())], Code.SHAPE),
+    "empty array more": ([*MODEL, np.zeros(0)], Code.SHAPE),
+    "one array": ([FLAT], Code.SHAPE),
+    "array without a list": (FLAT, Code.DTYPE),
+    "rows": ([*MODEL[0], MODEL[1]], Code.SHAPE),
+    "other order": ([MODEL[1], MODEL[0]], Code.SHAPE),
+    "dict": (dict(enumerate(MODEL)), Code.DTYPE),
+    "iterator": (iter(MODEL), Code.DTYPE),
+    "lists of numbers": ([array.tolist() for array in MODEL], Code.DTYPE),
+    "scalar": ([MODEL[0], MODEL[1][0]], Code.DTYPE),
+    "float32": ([MODEL[0].astype(np.float32), MODEL[1]], Code.DTYPE),
+    "long double": ([array.astype(np.longdouble) for array in MODEL], Code.DTYPE),
+    "complex": ([array.astype(complex) for array in MODEL], Code.DTYPE),
+    "objects": ([array.astype(object) for array in MODEL], Code.DTYPE),
+    "texts": ([array.astype(str) for array in MODEL], Code.DTYPE),
+    "texts of any length": ([array.astype(TEXT) for array in MODEL], Code.DTYPE),
+    "fields": ([array.view([("x", "f8")]) for array in MODEL], Code.DTYPE),
+    "none": (None, Code.DTYPE),
+    "NaN": ([MODEL[0], np.array([np.nan])], Code.NOT_FINITE),
+    "infinite": ([MODEL[0], np.array([-np.inf])], Code.NOT_FINITE),
+}
+
+
+class Tagged(np.ndarray):
+    """A subclass of arrays."""
+
+
+# Equal numbers in the structure of MODEL, in other bytes or objects.
+EQUAL: dict[str, Sequence[np.ndarray]] = {
+    "minus zero": [np.where(MODEL[0] == 0, -0.0, MODEL[0]), MODEL[1]],
+    "big-endian": [array.astype(">f8") for array in MODEL],
+    "columns first": [np.asfortranarray(MODEL[0]), MODEL[1]],
+    "strided": [np.repeat(array, 2, axis=0)[::2] for array in MODEL],
+    "subclass": [array.view(Tagged) for array in MODEL],
+    "masked": [np.ma.array(array, mask=array == 0) for array in MODEL],
+    "tuple": tuple(MODEL),
+}
+
+
+@pytest.mark.parametrize("name", REWRITTEN)
+def test_a_model_of_another_structure_is_refused(name: str) -> None:
+    """Whatever the server writes into its offer: no number need change for another context."""
+    model, code = REWRITTEN[name]
+    try:
+        context = digest(TRAINING, model, 0)  # type: ignore[arg-type]
+    except RangeError:
+        context = bytes(32)
+    for params in (PARAMS, fedavg_params(CLIENTS, MODEL)):
+        party = Participant(0, CLIENTS[0], params, TRAINING, MODEL)
+        with refused(ParameterError, code):
+            party.join(params.round(context=context).encode(), model, 0)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", EQUAL)
+def test_equal_numbers_are_one_model(name: str) -> None:
+    """In other bytes they have the same context, and get no second input."""
+    cohort, written = participants(MemoryLedger()), list(EQUAL[name])
+    assert digest(written) == digest(MODEL)
+    assert left(Announced(cohort).play()) == list(range(N))
+    assert left(Announced(cohort, written).play()) == []
+    assert left(Announced(participants(MemoryLedger()), written).play()) == list(range(N))
+
+
+@pytest.mark.parametrize(
+    ("template", "code"),
+    [
+        ([np.arange(7)], Code.DTYPE),
+        ([np.zeros(7, np.longdouble)], Code.DTYPE),
+        ([np.zeros(7, object)], Code.DTYPE),
+        (np.zeros(7), Code.DTYPE),
+        ([np.zeros(6)], Code.SHAPE),
+        ([], Code.SHAPE),
+    ],
+    ids=str,
+)
+def test_a_template_is_checked(template: Model, code: Code) -> None:
+    """On both sides; a participant's values do not count, a coordinator's do."""
+    with refused(ParameterError, code):
+        Participant(0, CLIENTS[0], PARAMS, TRAINING, template)
+    with refused(ParameterError, code):
+        Coordinator(template, PARAMS, TRAINING)
+    unknown = [np.full(7, np.nan)]
+    Participant(0, CLIENTS[0], PARAMS, TRAINING, unknown)
+    with refused(ParameterError, Code.NOT_FINITE):
+        Coordinator(unknown, PARAMS, TRAINING)
+
+
+@pytest.mark.parametrize(
+    "attempt", [-1, 1.0, "0", None, True, np.int64(0), 2**63, 10**5000, -(10**5000)], ids=type
+)
 def test_an_attempt_is_a_whole_number(attempt: object) -> None:
     """Each that is hashed in another way would be one more, so only one kind is taken."""
     for params in (PARAMS, fedavg_params(CLIENTS, MODEL)):
-        party = Participant(0, CLIENTS[0], params, TRAINING, attempts=2)
+        party = Participant(0, CLIENTS[0], params, TRAINING, MODEL, attempts=2)
         offer = params.round(context=digest(TRAINING, MODEL, 0)).encode()
         with refused(ParameterError, Code.ARGUMENT):
             party.join(offer, MODEL, attempt)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("options", [{"training": ""}, {"training": b"x"}, {"attempts": 0}])
-@pytest.mark.parametrize("more", [{}, {"attempts": True}, {"attempts": 1.0}])
+@pytest.mark.parametrize(
+    "more", [{}, {"attempts": True}, {"attempts": 1.0}, {"attempts": 2**63}], ids=str
+)
 def test_word_and_limit_are_checked(options: dict[str, object], more: dict[str, object]) -> None:
     """On both sides, also where only the coordinator sees them."""
     wrong = {"training": TRAINING} | options | more
     with refused(ParameterError, Code.ARGUMENT):
-        Participant(0, CLIENTS[0], PARAMS, **wrong)  # type: ignore[arg-type]
+        Participant(0, CLIENTS[0], PARAMS, template=MODEL, **wrong)  # type: ignore[arg-type]
     with refused(ParameterError, Code.ARGUMENT):
         Coordinator(MODEL, PARAMS, **wrong)  # type: ignore[arg-type]
     with refused(ParameterError, Code.ARGUMENT):
@@ -288,12 +389,16 @@ def test_the_coordinator_counts_per_model() -> None:
     assert server_side.attempts_used == 3
     assert round_ends(result_of(np.zeros(7)), inputs_left=False) == 3  # back, and unchanged
     assert server_side.attempts_used == 4
-    with refused(AttemptsExhaustedError, Code.ATTEMPTS_EXHAUSTED, "4 of 4"):
+    with refused(AttemptsExhaustedError, Code.ATTEMPTS_EXHAUSTED, "4 of 4.*has converged"):
+        server_side.open()
+    server_side.model[1] += np.inf  # as if a step had overflowed
+    with refused(ParameterError, Code.NOT_FINITE):
         server_side.open()
     once = Coordinator(MODEL, PARAMS, TRAINING, PINS)
     once.open()
     once.close(None)
-    with refused(AttemptsExhaustedError, Code.ATTEMPTS_EXHAUSTED, "1 of 1"):
+    assert not once.converged
+    with refused(AttemptsExhaustedError, Code.ATTEMPTS_EXHAUSTED, "1 of 1.*dropout rate"):
         once.open()
 
 
@@ -301,7 +406,7 @@ def test_a_semi_honest_coordinator_goes_on() -> None:
     """There is no ledger that would refuse."""
     params = fedavg_params(CLIENTS, MODEL)
     server_side = Coordinator(MODEL, params, TRAINING)
-    party = Participant(0, CLIENTS[0], params, TRAINING)
+    party = Participant(0, CLIENTS[0], params, TRAINING, MODEL)
     for expected in range(3):
         offer, attempt, _ = server_side.open()
         assert attempt == expected
@@ -344,6 +449,26 @@ def test_a_training_ends_when_no_attempt_is_left() -> None:
         next(iter(fed))
 
 
+@pytest.mark.parametrize(("mode", "rounds"), [(Mode.MALICIOUS, 3), (Mode.SEMI_HONEST, 5)])
+def test_a_converged_training_ends_without_an_error(mode: Mode, rounds: int) -> None:
+    """Steps below the resolution change nothing; in malicious mode no attempt is left then.
+
+    Round 1 fails, and 2 and 3 succeed: with three attempts the failure is not why it ends.
+    """
+    model = [np.ones((2, 3), np.float16), np.ones((), np.float16)]
+    clients: list[FedClient] = [Adds(0) for _ in range(N)]
+    for each in clients:
+        each.train = lambda model: [a.astype(np.float64) + 1e-5 for a in model]  # type: ignore[method-assign]
+    params = fedavg_params(clients, model, clip=0.001, mode=mode)
+    drops = [TOO_LATE, {}, {}, {}, {}]
+    fed = FedAvg(model, clients, rounds=5, params=params, drops=drops, attempts=3)
+    reports = list(fed)
+    assert [report.failed for report in reports] == [True, *[False] * (rounds - 1)]
+    assert fed.converged == (mode == Mode.MALICIOUS)
+    assert list(fed) == []
+    assert all((array == 1.0).all() for array in fed.model)
+
+
 def test_a_failure_in_the_last_round_is_only_reported() -> None:
     """No further attempt is wanted."""
     assert [report.failed for report in train([{}, TOO_LATE], 1, Mode.MALICIOUS)] == [False, True]
@@ -384,6 +509,26 @@ class NoLedger(Participant):
     def join(self, offer, model, attempt, random=None):  # type: ignore[no-untyped-def]
         self._ledger = MemoryLedger()
         return super().join(offer, model, attempt, random)
+
+
+class NoTemplate(Participant):
+    """Takes a model of any structure."""
+
+    def join(self, offer, model, attempt, random=None):  # type: ignore[no-untyped-def]
+        self._template = Template(model, self._params)
+        return super().join(offer, model, attempt, random)
+
+
+@pytest.mark.parametrize(
+    "name", ["reshaped", "bias as a row", "bias without dimension", "empty array more", "one array"]
+)
+def test_without_a_template_equal_numbers_give_two_sums(name: str) -> None:
+    """Their difference is the update of the client that was left out of one."""
+    model = cast("Model", REWRITTEN[name][0])
+    cohort = participants(MemoryLedger(), kind=NoTemplate)
+    first = Announced(cohort).play()
+    second = Announced(cohort, model).play({4: Phase.MASKED_INPUT})
+    np.testing.assert_allclose(differences(first, second), CLIENTS[4].amount, atol=20 * STEP)
 
 
 @pytest.mark.parametrize("planted", [NoLimit, NoLedger])

@@ -1,15 +1,17 @@
 """The command line: what it prints and writes, how it refuses, and the promises at the defaults."""
 
 import json
+import math
 import os
 import runpy
 import sys
 from pathlib import Path
 
 import children
+import numpy as np
 import pytest
 from levels import amount
-from secagg.fl import cli
+from secagg.fl import Softmax, cli, report
 from secagg.fl.files import check_writable, write_whole
 
 FIELDS = {
@@ -123,7 +125,51 @@ def test_more_attempts_or_a_trusted_server_go_on(tmp_path, capsys):
         assert len(out["rounds"]) == 8
         assert (out["attempts_used"], out["attempts_allowed"]) == (3, allowed)
         assert (out["reason"], out["code"]) == ("", None)
-    assert "any number allowed" in " ".join(capsys.readouterr().out.split())
+    text = capsys.readouterr().out
+    assert "any number allowed" in " ".join(text.split())
+    _, *tables = text.split("round survivors ")
+    for table in tables:  # a failure of the last round is no error, and is said
+        last, why = table[table.index("\n    8 ") + 1 :].splitlines()[:2]
+        assert last.split()[:2] == ["8", "failed"]
+        assert why.startswith("      model unchanged: ")
+        assert "8 rounds: " in table
+
+
+def test_a_converged_training_is_a_success(tmp_path, capsys, monkeypatch):
+    """Exit code 0, a line that says so, and the results of the rounds that were run."""
+
+    def coarse(self, seed):
+        return [np.full((self.features, 2), 1e4, np.float16), np.full(2, 1e4, np.float16)]
+
+    monkeypatch.setattr(Softmax, "init", coarse)
+    picture = tmp_path / "picture.png"
+    options = ["--rounds", "6", "--clip", "0.01", "--dropout", "0"]
+    out = run_json(tmp_path, *options, "--plot", str(picture))
+    assert [each["attempt"] for each in out["rounds"]] == [0, 1, 2]
+    assert (out["converged"], out["failed_rounds"], out["attempts_used"]) == (True, 0, 3)
+    assert (out["reason"], out["code"]) == ("", None)
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    text, err = capsys.readouterr()
+    assert err == ""
+    assert "Ended before round 4 of 6: the training has converged: " in " ".join(text.split())
+    assert "dropout rate" not in text
+    assert not run_json(tmp_path, *options, "--mode", "semi-honest")["converged"]
+    assert "Ended before" not in capsys.readouterr().out
+
+
+def test_numbers_that_are_not_finite_are_null(tmp_path):
+    """JSON has none. As a program, where a warning of NumPy would be seen."""
+    path = tmp_path / "out.json"
+    options = ["--clip", "1e200", "--bits", "1", "--rounds", "2", "--json", str(path)]
+    done = children.run([sys.executable, "-m", "secagg.fl", *options], seconds=60)
+    assert (done.returncode, done.stderr) == (0, "")
+    out = json.loads(path.read_text(), parse_constant=pytest.fail)
+    assert (out["bound"], out["bound_note"]) == (None, "the models are too large to compute it")
+    numbers = {"a": [1, math.nan, -math.inf], "b": {"c": np.float64("nan"), "d": 2.5, "e": "nan"}}
+    assert report._with_nulls(numbers) == {
+        "a": [1, None, None],
+        "b": {"c": None, "d": 2.5, "e": "nan"},
+    }
 
 
 def test_the_output_is_plain_text_that_fits(tmp_path, capsys):
@@ -214,6 +260,14 @@ def test_bad_options_get_one_line_and_exit_code_2(options, capsys, monkeypatch, 
     assert err.count("\n") == 1
     assert BAD[options] in err
     assert names(tmp_path) == []
+
+
+def test_a_link_to_itself_is_refused_in_one_line(capsys, tmp_path):
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["--json", str(tmp_path / "loop")])
+    assert stop.value.code == 2
+    assert capsys.readouterr().err.endswith("loop: a link that leads to itself\n")
 
 
 def test_headroom_is_refused_in_one_line(capsys, monkeypatch):

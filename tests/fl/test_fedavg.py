@@ -225,7 +225,7 @@ def test_unusable_training_names_the_client(trained, message):
 def test_a_client_refuses_a_round_about_another_model():
     params = fedavg_params(cohort(), MODEL)
     offer, attempt, _ = Coordinator(MODEL, params, "trial").open()
-    participant = Participant(0, cohort()[0], params, "trial")
+    participant = Participant(0, cohort()[0], params, "trial", MODEL)
     participant.join(offer, MODEL, attempt)
     other = [MODEL[0] + 1e-9, MODEL[1]]
     for model, number in ((other, attempt), (MODEL, attempt + 1)):
@@ -233,7 +233,7 @@ def test_a_client_refuses_a_round_about_another_model():
             participant.join(offer, model, number)
     weaker = dataclasses.replace(params, threshold=3, min_survivors=3, colluders=1)
     with refused(ParameterError, Code.POLICY_PARAMS):
-        Participant(0, cohort()[0], weaker, "trial").join(offer, MODEL, attempt)
+        Participant(0, cohort()[0], weaker, "trial", MODEL).join(offer, MODEL, attempt)
 
 
 def test_refusals_are_reported_and_count_as_absent(monkeypatch):
