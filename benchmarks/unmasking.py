@@ -20,7 +20,17 @@ from typing import Final
 import numpy as np
 from nacl import bindings
 
-from secagg import Completed, FixedPoint, MemoryLedger, Params, Round, Server, run_jobs
+from secagg import (
+    Code,
+    Completed,
+    Dropped,
+    FixedPoint,
+    MemoryLedger,
+    Params,
+    Round,
+    Server,
+    run_jobs,
+)
 from secagg.arithmetic import binding
 from secagg.arithmetic.field import KEY_BYTES, Field
 from secagg.machine.wire import MessageType, PartySet
@@ -135,14 +145,22 @@ def waiting(clients: int, length: int, lost: int) -> Waiting:
         signs = [1] + [derivation.pairwise_sign(party, peer) for peer in gone]
         vectors.accumulate(masked, own, signs, params.suite.generator)
 
+    senders = {
+        MessageType.ADVERTISE_KEYS: parties,
+        MessageType.SHARE_KEYS: parties,
+        MessageType.MASKED_INPUT: survivors,
+        MessageType.CONSISTENCY: (),
+        MessageType.UNMASK: (),
+    }
     memory = ServerMemory(
         expected=tuple(survivors),
         total=masked,
-        accepted={kind: {} for kind in MessageType},
+        accepted={kind: dict.fromkeys(some, bytes(64)) for kind, some in senders.items()},
         state=ServerState.UNMASK,
         h1=h1,
         h2=h2,
         h3=transcript.h3(h2, survivors, clients),
+        dropped={party: Dropped(party, "no masked input in time", Code.TIMEOUT) for party in gone},
         roster=roster,
         commitments={
             party: derivation.commitment(self_seeds[party], h1, party) for party in parties

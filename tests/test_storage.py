@@ -17,20 +17,21 @@ from secagg.machine.storage import (
     BYTES,
     DROPPED,
     FLAG,
-    NUMBER,
-    SECRET,
     TEXT,
     Piece,
     Table,
+    bytes_of,
     dict_of,
     list_of,
     member_of,
+    number_below,
     parties,
     read_attributes,
     read_whole,
+    secret_of,
     write_attributes,
 )
-from secagg.machine.wire import PartySet, Reader, u64
+from secagg.machine.wire import PartySet, Reader, u32, u64
 from secagg.pairwise import stored
 from secagg.primitives.secret import Secret
 
@@ -41,16 +42,16 @@ TABLES = {
 }
 
 WRITTEN: dict[str, tuple[Piece, object]] = {
-    "number": (NUMBER, 2**64 - 1),
+    "number": (number_below(2**64), 2**64 - 1),
     "flag": (FLAG, True),
     "bytes": (BYTES, b"\0 some bytes"),
     "no bytes": (BYTES, b""),
     "text": (TEXT, "why a party dropped, in ünicode"),
-    "secret": (SECRET, Secret(b"16 secret bytes.")),
+    "secret": (secret_of(16), Secret(b"16 secret bytes.")),
     "enum": (member_of(Phase), Phase.UNMASK),
     "parties": (parties(11), PartySet.of([0, 7, 10], 11)),
-    "list": (list_of(TEXT), ["a", "", "b"]),
-    "nested": (dict_of(dict_of(BYTES)), {3: {}, 1: {2: b"x"}}),
+    "list": (list_of(TEXT, 3), ["a", "", "b"]),
+    "nested": (dict_of(dict_of(BYTES, [2]), range(4)), {3: {}, 1: {2: b"x"}}),
     "dropped": (DROPPED, Dropped(3, "no share keys in time", Code.TIMEOUT)),
 }
 
@@ -63,7 +64,7 @@ def read(table: Table, body: bytes) -> dict[str, object]:
 def test_what_is_written_is_read(name: str) -> None:
     """Alone, between others, and with a byte missing or too many."""
     piece, value = WRITTEN[name]
-    table: Table = {"before": TEXT, "this": piece, "after": NUMBER}
+    table: Table = {"before": TEXT, "this": piece, "after": number_below(8)}
 
     class Holder:
         before, this, after = "text", value, 7
@@ -79,9 +80,9 @@ def test_a_wiped_secret_stays_wiped() -> None:
     """It is stored as no bytes at all."""
     secret = Secret(b"16 secret bytes.")
     secret.wipe()
-    body = SECRET.write(secret)
+    body = secret_of(16).write(secret)
     assert b"secret" not in body
-    assert not SECRET.read(Reader(body, SERVER))
+    assert not secret_of(16).read(Reader(body, SERVER))
 
 
 @pytest.mark.parametrize("name", TABLES)
@@ -96,13 +97,13 @@ def test_any_other_body_is_a_typed_error(name: str, body: bytes) -> None:
 def test_lengths_are_tested_before_memory_is_taken(size: int) -> None:
     """A sum of so many elements, bytes of this length, entries of this number: none is there."""
     total = {"total": TABLES["server, malicious"]["total"]}
-    tables: list[Table] = [total, {"bytes": BYTES}, {"text": TEXT}, {"secret": SECRET}]
+    tables: list[Table] = [total, {"bytes": BYTES}, {"text": TEXT}, {"secret": secret_of(16)}]
     tracemalloc.start()
     try:
         for table in tables:
             with refused(StateError, Code.CORRUPT):
                 read(table, u64(size))
-        for item in (dict_of(BYTES), list_of(SECRET)):
+        for item in (dict_of(BYTES, range(4)), list_of(secret_of(16), 4)):
             with refused(StateError, Code.CORRUPT):
                 read({"items": item}, b"\xff" * 8)
         assert tracemalloc.get_traced_memory()[1] < 2**20
@@ -119,3 +120,21 @@ def test_names_that_this_version_does_not_know() -> None:
     ):
         with refused(StateError, Code.CORRUPT):
             read({"this": piece}, body)
+
+
+@pytest.mark.parametrize(
+    ("piece", "body"),
+    [
+        (number_below(4), u64(4)),
+        (bytes_of(0, 2), BYTES.write(b"1")),
+        (secret_of(2), BYTES.write(b"1")),
+        (list_of(FLAG, 1), u32(2) + b"\0\0"),
+        (dict_of(FLAG, range(2)), u32(1) + u32(2) + b"\0"),
+        (dict_of(FLAG, range(2)), u32(2) + 2 * (u32(1) + b"\0")),
+    ],
+    ids=["number", "bytes", "secret", "list", "unknown key", "repeated key"],
+)
+def test_values_outside_their_range(piece: Piece, body: bytes) -> None:
+    """A number, a length, a count or a key that this piece never writes."""
+    with refused(StateError, Code.CORRUPT):
+        read({"this": piece}, body)

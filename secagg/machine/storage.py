@@ -3,7 +3,7 @@
 A machine lists its attributes in a table of pieces, and they are written and read in that order.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Final, Generic, TypeVar
@@ -39,16 +39,46 @@ def _read_bytes(reader: Reader) -> bytes:
     return reader.take(reader.u64())
 
 
-NUMBER: Final[Piece[int]] = Piece(u64, Reader.u64)
+def number_below(limit: int) -> Piece[int]:
+    """Returns the piece for a number in 0..limit-1, where limit is at most 2**64."""
+
+    def read(reader: Reader) -> int:
+        number = reader.u64()
+        if number >= limit:
+            raise reader.error(f"a number is {number}, and must be below {limit}")
+        return number
+
+    return Piece(u64, read)
+
+
+def bytes_of(*sizes: int) -> Piece[bytes]:
+    """Returns the piece for bytes of which there are so many, for example a hash or none."""
+
+    def read(reader: Reader) -> bytes:
+        data = _read_bytes(reader)
+        if len(data) not in sizes:
+            raise reader.error(f"{len(data)} bytes where {' or '.join(map(str, sizes))} belong")
+        return data
+
+    return Piece(_write_bytes, read)
+
+
+def secret_of(size: int) -> Piece[Secret]:
+    """Returns the piece for a secret of so many bytes.
+
+    A wiped secret is stored with length zero, and read back as a wiped secret.
+    """
+    data = bytes_of(0, size)
+    return Piece(
+        lambda secret: data.write(secret.expose() if secret else b""),
+        lambda reader: Secret(data.read(reader)),
+    )
+
+
 FLAG: Final[Piece[bool]] = Piece(u8, lambda reader: bool(reader.u8()))
 BYTES: Final[Piece[bytes]] = Piece(_write_bytes, _read_bytes)
 TEXT: Final[Piece[str]] = Piece(
     lambda text: _write_bytes(text.encode()), lambda reader: _read_bytes(reader).decode()
-)
-# A wiped secret is stored with length zero, and read back as a wiped secret.
-SECRET: Final[Piece[Secret]] = Piece(
-    lambda secret: _write_bytes(secret.expose() if secret else b""),
-    lambda reader: Secret(_read_bytes(reader)),
 )
 
 
@@ -77,24 +107,35 @@ def ascending_parties(cohort: int) -> Piece[tuple[int, ...]]:
     )
 
 
-def list_of(item: Piece[T]) -> Piece[list[T]]:
-    """Returns the piece for a list."""
-    return Piece(
-        lambda items: u32(len(items)) + b"".join(map(item.write, items)),
-        lambda reader: [item.read(reader) for _ in range(reader.u32())],
-    )
+def list_of(item: Piece[T], most: int) -> Piece[list[T]]:
+    """Returns the piece for a list of at most so many items."""
+
+    def read(reader: Reader) -> list[T]:
+        count = reader.u32()
+        if count > most:
+            raise reader.error(f"a list has {count} items, and may have {most}")
+        return [item.read(reader) for _ in range(count)]
+
+    return Piece(lambda items: u32(len(items)) + b"".join(map(item.write, items)), read)
 
 
-def dict_of(item: Piece[T]) -> Piece[dict[int, T]]:
-    """Returns the piece for a dict whose keys are indices of parties, or message types."""
+def dict_of(item: Piece[T], keys: Container[int]) -> Piece[dict[int, T]]:
+    """Returns the piece for a dict whose keys, parties or message types, are some of these."""
 
     def write(items: dict[int, T]) -> bytes:
         parts: Iterable[bytes] = (u32(key) + item.write(value) for key, value in items.items())
         return u32(len(items)) + b"".join(parts)
 
-    return Piece(
-        write, lambda reader: {reader.u32(): item.read(reader) for _ in range(reader.u32())}
-    )
+    def read(reader: Reader) -> dict[int, T]:
+        items: dict[int, T] = {}
+        for _ in range(reader.u32()):
+            key = reader.u32()
+            if key in items or key not in keys:
+                raise reader.error(f"the key {key} is unknown, or comes twice")
+            items[key] = item.read(reader)
+        return items
+
+    return Piece(write, read)
 
 
 def vector_of(field: Field) -> Piece[Vector]:

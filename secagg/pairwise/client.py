@@ -148,7 +148,7 @@ class Client(Owned):
 
         Raises:
             StateError: the key or the directory is not the one of before, the bytes were altered,
-                or they were resumed before.
+                they hold a state that no client can be in, or they were resumed before.
             ParameterError: the policy refuses the round, identity, directory or source of
                 randomness do not fit, or there is no ledger. The stored client is not used up.
             LocalProtocolError: the identity was wiped; the stored client is not used up.

@@ -110,8 +110,8 @@ class Server(Owned):
             directory: malicious mode: the same as before.
 
         Raises:
-            StateError: the key or the directory is not the one of before, or the bytes were
-                altered.
+            StateError: the key or the directory is not the one of before, the bytes were altered,
+                or they hold a state that no server can be in.
             ParameterError: the directory does not fit, or there is no ledger.
         """
         stored_server = open_server(stored, key)

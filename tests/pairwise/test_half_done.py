@@ -5,6 +5,7 @@ from typing import NoReturn
 import numpy as np
 import pytest
 from harness import MODES, SteppedRound, expected_sum, integers, secrets_of, seeded
+from pairwise.restarts import KEY, resumed_client
 from refusals import refused
 
 import secagg
@@ -13,6 +14,7 @@ from secagg import (
     Code,
     FixedPoint,
     LocalProtocolError,
+    MemoryLedger,
     Mode,
     NativeError,
     Params,
@@ -85,6 +87,8 @@ def test_an_interrupted_input_is_not_masked_again(mode: Mode, monkeypatch: Patch
     with pytest.raises(LocalProtocolError):
         client.submit(np.arange(4) + 1)
     assert client.resend() == [said]
+    again = resumed_client(client.suspend(KEY), client, MemoryLedger(), seeded("again"))
+    assert again.resend() == [said]
 
 
 def test_a_wiped_secret_is_not_zeros(monkeypatch: Patch) -> None:
