@@ -5,6 +5,7 @@ fingerprints that people compare.
 """
 
 import argparse
+import os
 import sys
 from typing import NoReturn
 
@@ -17,13 +18,21 @@ from .selftest import run as known_answers
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        """Prints the message on one line, with unprintable characters as `?`, and exits with 2."""
-        line = "".join(letter if letter.isprintable() else "?" for letter in message)
-        self.exit(2, f"{self.prog.split()[0]}: error: {line}\n")
+        """Prints the message on one line, and exits with 2."""
+        self.exit(2, _one_line(message))
+
+
+def _one_line(message: str) -> str:
+    """Returns an error message on one line, with unprintable characters as `?`."""
+    line = "".join(letter if letter.isprintable() else "?" for letter in message)
+    return f"secagg: error: {line}\n"
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Prints the report, or runs a command; returns the exit code: 1 if a self-test failed."""
+    """Prints the report, or runs a command; returns the exit code: 1 if a self-test failed.
+
+    Exits with 1 as well if the output could not be written, and with 2 for bad input.
+    """
     parser: argparse.ArgumentParser = _Parser(
         prog="secagg",
         description="Without a command: show the native core's implementations and test them.",
@@ -32,13 +41,17 @@ def main(arguments: list[str] | None = None) -> int:
     commands = parser.add_subparsers(metavar="COMMAND")
     command.add_to(commands)
     options = parser.parse_args(arguments)
-    if "run" not in options:
-        return _report()
     try:
-        options.run(options)
+        code = options.run(options) if "run" in options else _report()
+        sys.stdout.flush()
     except SecAggError as error:
         parser.error(str(error))
-    return 0
+    except OSError as error:  # of the output: those of files are a SecAggError
+        nowhere = os.open(os.devnull, os.O_WRONLY)  # for what is left: Python writes it at exit
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
+        parser.exit(1, _one_line(f"cannot write the output: {error.strerror}"))
+    return code or 0
 
 
 def _report() -> int:

@@ -508,8 +508,8 @@ class Code(StrEnum):
         "permissions",
         "IdentityError StateError",
         "Other users may read a key, or may change or replace pins or a ledger.",
-        "Run the command that the message names: `chmod 600` on a key; `chmod go-w` on pins, a "
-        "ledger or a folder.",
+        "Do what the message says: `chmod 600` on a key; `chmod go-w` on pins, a ledger or a "
+        "folder of yours; or use another folder.",
     )
     EXISTS = (
         "exists",

@@ -9,6 +9,11 @@ from typing import Final
 DRAFTS: Final = ".secagg-*"  # the names of drafts
 
 
+def why_failed(error: OSError | ValueError) -> str:
+    """Returns what the system, or Python about the name (a zero byte), has against a file."""
+    return (error.strerror if isinstance(error, OSError) else None) or str(error)
+
+
 @contextmanager
 def atomic_file(path: Path, *, overwrite: bool) -> Iterator[Path]:
     """Yields an unused name beside `path`, and renames the file that the block writes there.

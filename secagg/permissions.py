@@ -12,14 +12,24 @@ Whoever may write to a folder can replace what lies in it; in a sticky folder, s
 what is their own. So each folder on the way to a file counts, and on the way of each link. A secret
 need not be guarded from being replaced: the other file must be this user's own as well.
 
-Nobody changes what lies on a file system that is mounted read-only. This is how Kubernetes mounts
-the volumes of secrets, whose files belong to root and may be readable for a group of the process.
+Root's group is trusted to write, like root: it has no other members on most systems, and where
+containers run under any user id (OpenShift), it is the group of the program itself.
+
+A group may read a secret that Kubernetes mounted: a file of root, at most 0440, on a read-only
+mount, of root's group or one of this process. Whoever else is in that group can read it, as root
+decided. That the mount is read-only tells such a file from one left open by mistake; it protects
+nothing, since others may be able to write to the same file system elsewhere.
+
+In a user namespace the owner of a folder may have no id. If root has none either (Apptainer,
+bubblewrap), such a folder is taken for root's, as nearly all folders above one's own are, unless
+group or others may write to it.
 """
 
 import errno
 import os
 import shlex
 import stat
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +37,7 @@ from typing import Final, NamedTuple
 
 _OTHERS_WRITE: Final = stat.S_IWGRP | stat.S_IWOTH
 _MOST_LINKS: Final = 40  # as in Linux
+_EVERY_ID: Final[list[tuple[int, ...]]] = [(0, 0, 2**32 - 1)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,11 +48,12 @@ class Rule:
         mode: permissions of a new file.
         closed: permission bits that a file must not have.
         chmod: the argument of `chmod` that removes them.
-        secret: on a read-only mount it still must be closed, but to root's group and this
-            process's groups.
+        secret: it is about reading. Root's group is not trusted in general, but a group may be
+            where Kubernetes mounted the file.
         guarded: others must not be able to put another file in its place.
-        alone: others must not be able to make files beside it, and it has no other name.
-        companions: endings of the names of files beside it that count like the file.
+        alone: others must not be able to make files beside it, and it has no other name, neither
+            by a hard link nor by a mount.
+        companions: endings of the names of files beside such a file that count like it.
     """
 
     mode: int
@@ -64,7 +76,8 @@ def why_unsafe(path: Path, rule: Rule, file: Path | int | None = None) -> str | 
     """Returns why security must not rest on a file, and how to fix that; None if it may.
 
     Args:
-        path: its name; links are followed.
+        path: its name; links are followed. Where the rule has `alone`, the name of a file that
+            exists must have none.
         rule: the kind of file.
         file: what to examine: the open file, if it is open, as it cannot be exchanged; otherwise
             its name. None if it does not exist yet; then only the folders are examined.
@@ -72,17 +85,30 @@ def why_unsafe(path: Path, rule: Rule, file: Path | int | None = None) -> str | 
     Raises:
         OSError: something cannot be examined.
     """
-    if rule.guarded and (reason := _why_replaceable(path, rule)):
+    if rule.guarded and (reason := _why_replaceable(path, rule, exists=file is not None)):
         return reason
     if file is None:
         return None
-    found = file.stat() if isinstance(file, Path) else os.fstat(file)
+    found = os.fstat(file) if isinstance(file, int) else file.stat()
     if reason := _why_open(path, file, found, rule):
         return f"the file {reason}"
-    if rule.alone and stat.S_ISREG(found.st_mode) and found.st_nlink > 1:
+    if rule.guarded and not os.path.samestat(found, path.stat()):
+        return "another file has taken its name since it was opened; try again"
+    return _why_not_alone(path, found, rule) if rule.alone else None
+
+
+def _why_not_alone(path: Path, found: os.stat_result, rule: Rule) -> str | None:
+    """Returns which other name a file has, or what is wrong with a companion."""
+    if stat.S_ISREG(found.st_mode) and found.st_nlink > 1:
         return (
             f"the file has {found.st_nlink} names (hard links), and a journal for each; find them "
             f"with `find / -xdev -samefile {_quoted(path)}` and remove all but this one"
+        )
+    if _is_mount_point(path):
+        return (
+            "the file is mounted by itself, so it has another name elsewhere, and a journal for "
+            "each; mount its folder instead (Docker: no `-v FILE:FILE`, Kubernetes: no `subPath` "
+            "of a file)"
         )
     for ending in rule.companions:
         beside = path.with_name(path.name + ending)
@@ -103,40 +129,106 @@ def _quoted(path: Path) -> str:
     return shlex.quote(str(path))
 
 
-def _mounted_read_only(file: Path | int) -> bool:
-    return bool(os.statvfs(file).f_flag & os.ST_RDONLY)
+def _ids(kind: str) -> list[tuple[int, ...]]:
+    """Returns the `uid` or `gid` ids of this user namespace: first here, first outside, number."""
+    try:
+        lines = Path(f"/proc/self/{kind}_map").read_text().splitlines()
+    except FileNotFoundError:  # not Linux
+        return _EVERY_ID
+    return [tuple(map(int, line.split())) for line in lines]
 
 
-def _foreign(found: os.stat_result, path: Path) -> str:
+def _has_id(user: int) -> bool:
+    """Returns whether a user has an id here; the system shows others as an id that nobody has."""
+    return any(here <= user < here + count for here, _, count in _ids("uid"))
+
+
+def _open_to_others(file: Path | int, found: os.stat_result) -> int:
+    """Returns the permission bits for group and others, but root's group may write."""
+    bits = found.st_mode & (stat.S_IRWXG | stat.S_IRWXO)
+    if (
+        bits & stat.S_IWGRP
+        and found.st_gid == 0
+        and _ids("gid") == _EVERY_ID  # otherwise 0 may stand for any group
+        and not _has_acl(file)
+    ):
+        bits &= ~stat.S_IWGRP
+    return bits
+
+
+def _has_acl(file: Path | int) -> bool:
+    """Returns whether the bits for the group are those of other users and groups as well."""
+    if sys.platform != "linux":
+        return False
+    try:
+        return "system.posix_acl_access" in os.listxattr(file)
+    except OSError as error:
+        if error.errno == errno.ENOTSUP:
+            return False
+        raise
+
+
+def _is_mount_point(path: Path) -> bool:
+    """Returns whether something is mounted at a name without links, such as a single file."""
+    mounts = [_mount(path), _mount(path.parent)]
+    if None in mounts:
+        mounts = [path.stat().st_dev, path.parent.stat().st_dev]
+    return mounts[0] != mounts[1]
+
+
+def _mount(path: Path) -> int | None:
+    """Returns the number of the mount that a file lies on; None if the system does not tell."""
+    if sys.platform != "linux":
+        return None
+    file = os.open(path, os.O_PATH)  # closing any other kind would drop SQLite's locks
+    try:
+        lines = Path(f"/proc/self/fdinfo/{file}").read_text().splitlines()
+    except FileNotFoundError:
+        return None
+    finally:
+        os.close(file)
+    return next((int(line[7:]) for line in lines if line.startswith("mnt_id:")), None)
+
+
+def _foreign(found: os.stat_result) -> str:
+    if not _has_id(found.st_uid):
+        return (
+            f"belongs to a user without an id in this user namespace (shown as {found.st_uid}), as "
+            "root's do in Apptainer, bubblewrap or a rootless container, so this may be anybody"
+        )
+    return f"belongs to another user ({found.st_uid}), not to this one or root"
+
+
+def _own_folder() -> str:
+    """Returns how to come by a safe folder; that of somebody else is not for this user to mend."""
     return (
-        f"belongs to another user ({found.st_uid}), not to this one or root; if you trust what is "
-        f"in it, run `chown {os.geteuid()} {_quoted(path)}` as root"
+        "use a folder of your own: `mkdir -m 700 ~/secagg`, or have root make one with `install -d "
+        f"-m 700 -o {os.geteuid()} /var/lib/secagg`"
     )
 
 
 def _why_open(path: Path, file: Path | int, found: os.stat_result, rule: Rule) -> str | None:
     """Returns what is wrong with owner and permissions of one file, wherever it lies."""
+    if found.st_uid not in _trusted():
+        chown = f"run `chown {os.geteuid()} {_quoted(path)}` as root"
+        return f"{_foreign(found)}; if you trust what is in it, {chown}"
     mode = stat.S_IMODE(found.st_mode)
-    bad, foreign = mode & rule.closed, found.st_uid not in _trusted()
-    if not (bad or foreign):
+    if not (mode if rule.secret else _open_to_others(file, found)) & rule.closed:
         return None
-    fixed = _mounted_read_only(file)
-    if fixed and not rule.secret:
-        return None
-    if foreign:
-        return _foreign(found, path)
-    if fixed and found.st_gid in (0, os.getegid(), *os.getgroups()):
-        bad &= ~stat.S_IRWXG
-        if not bad:
-            return None
-    can = "read it" if rule.secret else "write to it"
-    if fixed:
+    if not rule.secret:
         return (
-            f"has mode {mode:04o}, so other users may {can}; it is mounted read-only, so set the "
-            "mode where it comes from (Kubernetes: `defaultMode: 0440`)"
+            f"has mode {mode:04o}, so other users may write to it; run `chmod {rule.chmod} "
+            f"{_quoted(path)}`"
         )
+    open_ = f"has mode {mode:04o} and group {found.st_gid}, so other users may read it"
+    if not os.statvfs(file).f_flag & os.ST_RDONLY:
+        return f"{open_}; run `chmod {rule.chmod} {_quoted(path)}`"
+    own_group = found.st_gid in (0, os.getegid(), *os.getgroups())
+    if found.st_uid == 0 and own_group and not mode & ~0o440 and not _has_acl(file):
+        return None
     return (
-        f"has mode {mode:04o}, so other users may {can}; run `chmod {rule.chmod} {_quoted(path)}`"
+        f"{open_}; it is mounted read-only, so change this where it comes from (Kubernetes: "
+        "`defaultMode: 0440`, and `runAsGroup: 0` for the process)"
     )
 
 
@@ -149,8 +241,13 @@ class _Step(NamedTuple):
     last: bool
 
 
-def _way(path: Path) -> Iterator[_Step]:
-    """Yields the steps from the root to a file, or to the first that is missing; follows links."""
+def _way(path: Path, *, exists: bool) -> Iterator[_Step]:
+    """Yields the steps from the root to a file; follows links.
+
+    Raises:
+        FileNotFoundError: a step is missing. The last one may be, unless the file exists: then
+            somebody removed what it was found through.
+    """
     path = path.absolute()
     folder, left, links = Path(path.anchor), [*reversed(path.parts[1:])], 0
     while left:
@@ -161,7 +258,9 @@ def _way(path: Path) -> Iterator[_Step]:
         try:
             found = (folder / name).lstat()
         except FileNotFoundError:
-            yield _Step(folder, name, os.geteuid(), last=not left)
+            if exists or left:
+                raise
+            yield _Step(folder, name, os.geteuid(), last=True)
             return
         is_link = stat.S_ISLNK(found.st_mode)
         yield _Step(folder, name, found.st_uid, last=not (left or is_link))
@@ -177,22 +276,26 @@ def _way(path: Path) -> Iterator[_Step]:
         left += reversed(target.parts[target.is_absolute() :])
 
 
-def _why_replaceable(path: Path, rule: Rule) -> str | None:
+def _why_replaceable(path: Path, rule: Rule, *, exists: bool) -> str | None:
     """Returns how others could put another file in the place of this one, or beside it."""
-    for step in _way(path):
-        found, folder = step.folder.stat(), _quoted(step.folder)
-        mode, foreign = stat.S_IMODE(found.st_mode), found.st_uid not in _trusted()
-        if not (foreign or mode & _OTHERS_WRITE) or _mounted_read_only(step.folder):
+    for step in _way(path, exists=exists):
+        found, folder = step.folder.stat(), step.folder
+        writable = bool(_open_to_others(folder, found) & _OTHERS_WRITE)
+        if found.st_uid not in _trusted():
+            taken_for_root = not (writable or _has_id(found.st_uid) or _has_id(0))
+            if not taken_for_root:
+                return f"its folder {folder} {_foreign(found)}; {_own_folder()}"
+        if not writable:
             continue
-        if foreign:
-            return f"its folder {step.folder} {_foreign(found, step.folder)}"
-        danger = f"other users may write to its folder {step.folder} (mode {mode:04o})"
+        mode = stat.S_IMODE(found.st_mode)
+        danger = f"other users may write to its folder {folder} (mode {mode:04o})"
         if not mode & stat.S_ISVTX:
-            return f"{danger}; run `chmod go-w {folder}`"
+            mine = os.geteuid() in (0, found.st_uid)
+            return f"{danger}; {f'run `chmod go-w {_quoted(folder)}`' if mine else _own_folder()}"
         if rule.alone and step.last:
-            own = _quoted(step.folder / "secagg")
+            own = _quoted(folder / "secagg")
             return f"{danger}; make a folder of your own, `mkdir -m 700 {own}`, and use that"
         if step.owner not in _trusted():
-            entry = step.folder / step.name
-            return f"{danger}, and {entry} there {_foreign(entry.lstat(), entry)}"
+            entry = folder / step.name
+            return f"{danger}, and {entry} there {_foreign(entry.lstat())}; {_own_folder()}"
     return None

@@ -5,6 +5,7 @@ import copy
 import dataclasses
 import os
 import pickle
+import re
 import stat
 import tracemalloc
 from functools import partial
@@ -21,6 +22,8 @@ from secagg.identity import directory as module
 from secagg.identity.directory import Entry
 from secagg.identity.identity import fingerprint
 from secagg.machine.wire import u32
+from secagg.params.params import MAX_COHORT
+from secagg.primitives import sign
 from secagg.primitives.sign import verify_key
 
 KEYS = [verify_key(bytes([i]) * 32) for i in range(8)]
@@ -371,9 +374,28 @@ def test_everybodys_file_is_refused(tmp_path: Path) -> None:
         Directory.load(tmp_path / "pins")
 
 
-def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    with refused(IdentityError, Code.IO, match=str(tmp_path / "pins")):
-        Directory.load(tmp_path / "pins")
+@pytest.mark.parametrize("name", ["pins", "zero\0byte", "half\ud800"])
+def test_a_name_that_no_file_has(tmp_path: Path, name: str) -> None:
+    with refused(IdentityError, Code.IO, match=re.escape(str(tmp_path / name))):
+        Directory.load(tmp_path / name)
+    if name != "pins":
+        with refused(IdentityError, Code.IO, match=re.escape(str(tmp_path / name))):
+            three().save(tmp_path / name)
+
+
+def test_each_key_is_checked_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As often as a directory is read and changed: a check takes 50 us, and most keys stay. A full
+    directory has as many revoked keys as pinned ones."""
+    checked: list[bytes] = []
+    monkeypatch.setattr(sign, "check_verify_key", checked.append)
+    module._is_strong.cache_clear()
+    try:
+        for _ in range(2):
+            for number in range(2 * MAX_COHORT):
+                module._is_strong(u32(number) * 8)
+        assert len(checked) == 2 * MAX_COHORT
+    finally:
+        module._is_strong.cache_clear()
 
 
 def test_a_huge_file_is_not_read(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import copy
 import logging
 import os
 import pickle
+import re
 import stat
 import traceback
 from pathlib import Path
@@ -244,9 +245,11 @@ def test_content_is_on_the_disk_before_its_name(
     assert steps[1].startswith("folder True")
 
 
-def test_a_missing_folder_is_named(tmp_path: Path) -> None:
-    with refused(IdentityError, Code.IO, match=str(tmp_path / "missing" / "file")):
-        identity().save(tmp_path / "missing" / "file")
+@pytest.mark.parametrize("name", ["missing/file", "zero\0byte", "half\ud800"])
+def test_a_name_that_no_file_has(tmp_path: Path, name: str) -> None:
+    for use in (Identity.load, Identity.stored_verify_key, identity().save):
+        with refused(IdentityError, Code.IO, match=re.escape(str(tmp_path / name))):
+            use(tmp_path / name)
 
 
 @pytest.mark.parametrize("mode", [0o640, 0o620, 0o604, 0o602, 0o610, 0o601, 0o777])

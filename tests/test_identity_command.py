@@ -196,6 +196,13 @@ def test_fingerprints(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Non
     assert run(capsys, "fingerprint", tmp_path / "me") == f"fingerprint  {me.fingerprint}\n"
     (tmp_path / "me").chmod(0o644)
     assert "chmod 600" in refused(capsys, "fingerprint", tmp_path / "me")
+    (tmp_path / "me").chmod(0o600)
+    tmp_path.chmod(0o777)  # a key may lie there
+    assert run(capsys, "fingerprint", tmp_path / "me") == f"fingerprint  {me.fingerprint}\n"
+    assert "chmod go-w" in refused(capsys, "fingerprint", pins)
+    tmp_path.chmod(0o700)
+    os.mkfifo(tmp_path / "pipe")
+    assert "not a regular file" in refused(capsys, "fingerprint", tmp_path / "pipe")
     (tmp_path / "other").write_text("something\n")
     assert "line 1: must be" in refused(capsys, "fingerprint", tmp_path / "other")
     assert "No such file" in refused(capsys, "fingerprint", tmp_path / "absent")
@@ -268,6 +275,44 @@ def test_without_locks_it_works_as_well(
 
     monkeypatch.setattr(fcntl, "flock", none)
     assert "a is party 0" in run(capsys, "pin", tmp_path / "pins", "a", KEYS[0].hex())
+
+
+# ---- output that cannot be written --------------------------------------------------------
+
+
+@pytest.mark.parametrize("output", ["full", "pipe"])
+def test_output_that_cannot_be_written(
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    output: str,
+) -> None:
+    """One line says so, and what was done all the same; nothing fails once more at exit."""
+    me, pins = tmp_path / "me", tmp_path / "pins"
+    for arguments, says in (
+        (["new", me], f"; the key was saved; see it with `identity show {me}`\n"),
+        (["show", me], "\n"),
+        (["fingerprint", me], "\n"),
+        (
+            ["pin", pins, "a", KEYS[0].hex()],
+            f"; the change was .*`identity fingerprint {pins}`",
+        ),
+    ):
+        if output == "full":
+            broken, reason = os.open("/dev/full", os.O_WRONLY), "No space left on device"
+        else:
+            reader, broken = os.pipe()
+            os.close(reader)
+            reason = "Broken pipe"
+        with os.fdopen(broken, "w") as stream, monkeypatch.context() as patch:
+            patch.setattr(sys, "stdout", stream)
+            with pytest.raises(SystemExit) as caught:
+                main(["identity", *map(str, arguments)])
+        assert caught.value.code == 1
+        line = f"secagg: error: cannot write the output: {reason}{says}"
+        assert re.match(line, capsys.readouterr().err)
+    assert Identity.load(me)
+    assert len(Directory.load(pins)) == 1
 
 
 # ---- the command line ---------------------------------------------------------------------

@@ -7,23 +7,39 @@ shows that the same file is fine without it.
 import os
 import shutil
 import sqlite3
-from collections.abc import Callable
+import stat
+import struct
+import sys
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
 
+import children
 import pytest
 from refusals import refused
 
-from secagg import Code, Directory, Identity, IdentityError, Once, SqliteLedger, StateError
+from secagg import (
+    Code,
+    Directory,
+    Identity,
+    IdentityError,
+    Once,
+    SqliteLedger,
+    StateError,
+    permissions,
+)
 from secagg.ledger import sqlite
-from secagg.permissions import PINS, why_unsafe
+from secagg.permissions import PINS, SECRET, why_unsafe
 from secagg.primitives.sign import verify_key
 
 STRANGER = 12345
+GROUP = 2000
+UNKNOWN = 65534
 KEY = bytes(32)
 NAMES = ("identity", "pins", "ledger")
 GUARDED = ("pins", "ledger")
+OWN_FOLDER = "`mkdir -m 700 ~/secagg`.*`install -d "
 
 
 @pytest.fixture
@@ -34,6 +50,9 @@ def home(memory_path: Path) -> Path:
     Identity.generate().save(home / "identity")
     Directory.of([("anna", verify_key(KEY))]).save(home / "pins")
     SqliteLedger(home / "ledger")
+    if os.geteuid() == 0:  # root's group is trusted
+        for path in (home.parent, home, *home.iterdir()):
+            os.chown(path, -1, STRANGER)
     return home
 
 
@@ -57,6 +76,22 @@ def read_only(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     return lambda: monkeypatch.setattr(
         os, "statvfs", lambda _: SimpleNamespace(f_flag=os.ST_RDONLY)
     )
+
+
+def maps(monkeypatch: pytest.MonkeyPatch, uid: str = "0 0 1", gid: str = "0 0 1") -> None:
+    """Puts the process into a user namespace, as the library sees it."""
+    text = {"/proc/self/uid_map": f"{uid}\n", "/proc/self/gid_map": f"{gid}\n"}
+    real = Path.read_text
+    monkeypatch.setattr(Path, "read_text", lambda path: text.get(str(path)) or real(path))
+
+
+def allow_stranger(path: Path, mode: int) -> None:
+    """Sets an access control list that gives another user what the bits of the group say."""
+    bits = mode >> 6, mode >> 3 & 7, mode & 7
+    entries = [(1, bits[0], -1), (2, bits[1], STRANGER), (4, bits[1], -1), (16, bits[1], -1)]
+    packed = [struct.pack("<HHi", *entry) for entry in (*entries, (32, bits[2], -1))]
+    os.setxattr(path, "system.posix_acl_access", struct.pack("<I", 2) + b"".join(packed))
+    assert stat.S_IMODE(path.stat().st_mode) == mode
 
 
 def use(path: Path, name: str) -> None:
@@ -92,7 +127,7 @@ def test_a_file_that_others_may_write(home: Path, name: str, mode: int) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_a_file_of_somebody_else(home: Path, name: str, give_away: Callable[[Path], None]) -> None:
     give_away(home / name)
-    refuses(home / name, name, "belongs to another user.*`chown")
+    refuses(home / name, name, "belongs to another user.*`(chown|mkdir)")
 
 
 @pytest.mark.parametrize("name", ["identity", "pins"])
@@ -105,21 +140,48 @@ def test_a_file_of_root_is_trusted(home: Path, name: str, monkeypatch: pytest.Mo
 
 
 def test_the_open_file_is_judged(home: Path) -> None:
-    """Not the one that has its name by then."""
-    (home / "pins").chmod(0o666)
-    with (home / "pins").open() as stream:
-        (home / "pins").rename(home / "away")
-        (home / "pins").touch(0o644)
-        assert why_unsafe(home / "pins", PINS, home / "pins") is None
-        assert why_unsafe(home / "pins", PINS, stream.fileno()) is not None
+    """Not the one that has its name by then. Where the folders count, it must have its name still:
+    it may have been found through others that are gone."""
+    for name, rule, mode in (("identity", SECRET, 0o640), ("pins", PINS, 0o644)):
+        path = home / name
+        path.chmod(mode)
+        with path.open() as stream:
+            path.rename(home / "away")
+            if rule is PINS:
+                with pytest.raises(FileNotFoundError):
+                    why_unsafe(path, rule, stream.fileno())
+            path.touch(rule.mode)
+            assert why_unsafe(path, rule, path) is None
+            assert why_unsafe(path, rule, stream.fileno()) is not None
 
 
-def test_a_path_with_a_blank_is_quoted(home: Path) -> None:
-    """The command can be copied from the message."""
-    odd = home / "my pins; rm x"
-    (home / "pins").rename(odd)
-    odd.chmod(0o666)
-    refuses(odd, "pins", f"`chmod go-w '{odd}'`")
+@pytest.mark.parametrize("name", GUARDED)
+@pytest.mark.parametrize("of_a_folder", [False, True])
+def test_a_link_that_vanishes(
+    home: Path, name: str, of_a_folder: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody else's link in a sticky folder leads to an older file of this user, and is away only
+    while the way is examined: it must not count as one that this user may make."""
+    public = home.parent.parent / "public"
+    public.mkdir()
+    public.chmod(0o1777)
+    link, real, target = public / "link", permissions._way, home if of_a_folder else home / name
+    link.symlink_to(target)
+
+    def way(path: Path, **options: bool) -> Iterator[permissions._Step]:
+        link.unlink()
+        try:
+            return iter([*real(path, **options)])
+        finally:
+            link.symlink_to(target)
+
+    monkeypatch.setattr(permissions, "_way", way)
+    with pytest.raises((StateError, IdentityError)) as caught:
+        use(link / name if of_a_folder else link, name)
+    assert caught.value.code in (Code.IO, Code.PERMISSIONS)
+    if of_a_folder:
+        with refused(IdentityError, Code.IO):
+            Directory().save(link / "new")
 
 
 # ---- the folders on the way ---------------------------------------------------------------
@@ -157,9 +219,66 @@ def test_nothing_is_written_where_it_would_be_refused(home: Path) -> None:
 def test_a_folder_of_somebody_else(
     home: Path, name: str, folder: str, give_away: Callable[[Path], None]
 ) -> None:
-    """Its owner may write to it, or make it so."""
+    """Its owner may write to it, or make it so. It is not this user's to repair."""
     give_away(home.parent.parent / folder)
-    refuses(home / name, name, "its folder .* belongs to another user")
+    refuses(home / name, name, f"its folder .* belongs to another user.*{OWN_FOLDER}")
+
+
+@pytest.mark.parametrize("name", GUARDED)
+def test_an_open_folder_of_root(home: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who is not root cannot close it."""
+    if os.geteuid():
+        pytest.skip("only root can make folders of root")
+    home.parent.chmod(0o777)
+    monkeypatch.setattr(os, "geteuid", lambda: STRANGER)
+    refuses(home / name, name, f"folder {home.parent} .mode 0777.*{OWN_FOLDER}")
+
+
+@pytest.mark.parametrize("name", GUARDED)
+def test_roots_group_is_trusted(home: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in OpenShift, where HOME is root's, 0775. Not where it stands for another group: in a user
+    namespace, or where the bits of the group are those of other users as well."""
+    if os.geteuid():
+        pytest.skip("only root can give files to root's group")
+    for path in (home, home / name):
+        os.chown(path, -1, 0)
+        path.chmod(0o775)
+    use(home / name, name)
+    (home / "identity").chmod(0o640)
+    refuses(home / "identity", "identity", "mode 0640")
+    maps(monkeypatch, gid="0 1000 1")
+    refuses(home / name, name, "mode 0775")
+    monkeypatch.undo()
+    for path in (home, home / name):
+        allow_stranger(path, 0o775)
+        refuses(home / name, name, "mode 0775")
+        os.removexattr(path, "system.posix_acl_access")
+        path.chmod(0o775)
+    use(home / name, name)
+
+
+@pytest.mark.parametrize("name", GUARDED)
+def test_a_namespace_without_root(home: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The folders above are root's, who has no id there, as in Apptainer: they are taken for root's
+    while nobody else may write to them. The file itself is not."""
+    if os.geteuid():
+        pytest.skip("only root can give files away")
+    home.parent.chmod(0o755)
+    for path in (home, *home.iterdir()):
+        os.chown(path, STRANGER, STRANGER)
+    os.chown(home.parent, UNKNOWN, UNKNOWN)
+    monkeypatch.setattr(os, "geteuid", lambda: STRANGER)
+    refuses(home / name, name, f"folder {home.parent} belongs to another user")
+    maps(monkeypatch, uid=f"{STRANGER} {STRANGER} 1\n0 0 1")
+    refuses(home / name, name, f"{home.parent} belongs to a user without an id.*{OWN_FOLDER}")
+    maps(monkeypatch, uid=f"{STRANGER} {STRANGER} 1")
+    use(home / name, name)
+    for mode in (0o775, 0o757, 0o1777):
+        home.parent.chmod(mode)
+        refuses(home / name, name, f"folder {home.parent} belongs to a user without an id")
+    home.parent.chmod(0o755)
+    os.chown(home / name, UNKNOWN, -1)
+    refuses(home / name, name, "the file belongs to a user without an id.*`chown")
 
 
 def test_a_sticky_folder(home: Path, give_away: Callable[[Path], None]) -> None:
@@ -173,7 +292,7 @@ def test_a_sticky_folder(home: Path, give_away: Callable[[Path], None]) -> None:
         use(home / name, name)
     give_away(home)
     for name in GUARDED:
-        refuses(home / name, name, f"{home}.* belongs to another user")
+        refuses(home / name, name, f"{home}.* belongs to another user.*`mkdir -m 700 ~/secagg`")
 
 
 @pytest.mark.parametrize("name", GUARDED)
@@ -227,12 +346,16 @@ def test_a_relative_path_is_checked_as_well(
     refuses(Path(name), name, f"chmod go-w {home.parent}")
 
 
-# ---- read-only mounts ---------------------------------------------------------------------
+# ---- read-only mounts, and volumes of Kubernetes -------------------------------------------
 
 
 @pytest.fixture
-def volume(home: Path) -> Path:
-    """The files as in a Kubernetes volume: each a link, to a link to a folder with a date."""
+def volume(home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A Secret volume of Kubernetes for a process that is not root: a file system in memory, in
+    which each file is a link, to a link to a folder with a date; all of it root's."""
+    if os.geteuid():
+        pytest.skip("only root can make files of root")
+    home.parent.chmod(0o755)
     volume = home.parent / "volume"
     dated = volume / "..2026_11_27_09_00_00.1234"
     dated.mkdir(parents=True)
@@ -241,60 +364,70 @@ def volume(home: Path) -> Path:
         shutil.copy(home / name, dated / name)
         (volume / name).symlink_to(f"..data/{name}")
     volume.chmod(0o1777)
-    dated.chmod(0o2777)
+    dated.chmod(0o2755)
+    monkeypatch.setattr(os, "geteuid", lambda: STRANGER)
+    monkeypatch.setattr(os, "getegid", lambda: STRANGER)
+    monkeypatch.setattr(os, "getgroups", lambda: [GROUP + 1, GROUP])
     return volume
 
 
-def test_a_secret_volume(volume: Path, read_only: Callable[[], None]) -> None:
-    """The group of the process may read the key, others may not; pins are public."""
-    for mode in (0o440, 0o640, 0o400):
-        (volume / "identity").chmod(mode)
-        if mode & 0o077:
-            refuses(volume / "identity", "identity", "chmod 600")
-    for mode in (0o444, 0o440, 0o666):
-        (volume / "pins").chmod(mode)
-        refuses(volume / "pins", "pins", "chmod go-w")
+def test_pins_in_a_secret_volume(volume: Path, read_only: Callable[[], None]) -> None:
+    """The general rule holds for them, whatever the mount: it may be another one elsewhere."""
     read_only()
-    for mode in (0o444, 0o440, 0o666):
-        (volume / "pins").chmod(mode)
-        use(volume / "pins", "pins")
-    for mode in (0o440, 0o640, 0o400):
-        (volume / "identity").chmod(mode)
-        use(volume / "identity", "identity")
-    for mode in (0o444, 0o644, 0o404):
-        (volume / "identity").chmod(mode)
-        refuses(volume / "identity", "identity", f"mode {mode:04o}.*`defaultMode: 0440`")
+    for group in (0, GROUP):
+        os.chown((volume / "pins").resolve(), -1, group)
+        for mode in (0o444, 0o644, 0o440):
+            (volume / "pins").chmod(mode)
+            use(volume / "pins", "pins")
+    (volume / "pins").chmod(0o664)
+    refuses(volume / "pins", "pins", "mode 0664")
+    (volume / "pins").chmod(0o644)
+    (volume / "..data").chmod(0o777)
+    refuses(volume / "pins", "pins", f"mode 0777.*{OWN_FOLDER}")
 
 
-def test_a_key_for_another_group(
-    volume: Path, read_only: Callable[[], None], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("name", GUARDED)
+def test_a_read_only_mount_protects_nothing(
+    home: Path, name: str, read_only: Callable[[], None], give_away: Callable[[Path], None]
 ) -> None:
-    """Its members are others. Root's group is trusted like root."""
+    """A service for which the system mounts everything read-only sees what others write."""
     read_only()
-    (volume / "identity").chmod(0o440)
-    if os.geteuid() == 0:
-        monkeypatch.setattr(os, "getgroups", lambda: [])
-        monkeypatch.setattr(os, "getegid", lambda: STRANGER + 1)
-        use(volume / "identity", "identity")
-        os.chown(volume / "identity", -1, STRANGER)
-    group = (volume / "identity").stat().st_gid
-    monkeypatch.setattr(os, "getegid", lambda: group + 1)
-    monkeypatch.setattr(os, "getgroups", lambda: [group + 2, group])
-    use(volume / "identity", "identity")
-    monkeypatch.setattr(os, "getgroups", lambda: [group + 2])
-    refuses(volume / "identity", "identity", "mode 0440")
+    home.chmod(0o777)
+    refuses(home / name, name, "mode 0777")
+    home.chmod(0o755)
+    (home / name).chmod(0o666)
+    refuses(home / name, name, "mode 0666")
+    (home / name).chmod(0o600)
+    give_away(home / name)
+    refuses(home / name, name, "belongs to another user")
 
 
-def test_a_foreign_key_on_a_read_only_mount(
-    volume: Path, read_only: Callable[[], None], give_away: Callable[[Path], None]
-) -> None:
-    """Somebody else knows it; somebody else's pins cannot be changed under the reader."""
+def test_a_key_in_a_secret_volume(volume: Path, read_only: Callable[[], None]) -> None:
+    """Root's group may read it, or one of this process; on a read-only mount only."""
+    path, key = volume / "identity", (volume / "identity").resolve()
+    for group in (0, GROUP, STRANGER):
+        os.chown(key, 0, group)
+        path.chmod(0o440)
+        refuses(path, "identity", "mode 0440.*chmod 600")
     read_only()
-    (volume / "identity").chmod(0o400)
-    for name in ("identity", "pins"):
-        give_away((volume / name).resolve())
-    use(volume / "pins", "pins")
-    refuses(volume / "identity", "identity", "belongs to another user")
+    for group in (0, GROUP, STRANGER):
+        os.chown(key, 0, group)
+        for mode in (0o440, 0o040, 0o400, 0o600):
+            path.chmod(mode)
+            use(path, "identity")
+        for mode in (0o640, 0o460, 0o660, 0o670, 0o450, 0o444, 0o404):
+            path.chmod(mode)
+            refuses(path, "identity", f"mode {mode:04o} and group {group}.*`defaultMode: 0440`")
+    allow_stranger(key, 0o440)
+    refuses(path, "identity", "mode 0440")
+    os.removexattr(key, "system.posix_acl_access")
+    path.chmod(0o440)
+    os.chown(key, 0, GROUP + 2)
+    refuses(path, "identity", f"group {GROUP + 2}.*`runAsGroup: 0`")
+    os.chown(key, STRANGER, GROUP)
+    refuses(path, "identity", "mode 0440")
+    os.chown(key, STRANGER + 1, GROUP)
+    refuses(path, "identity", "belongs to another user")
 
 
 # ---- ledgers: what may lie beside them, and what may happen later --------------------------
@@ -386,3 +519,63 @@ def test_a_ledger_with_two_names(home: Path) -> None:
     assert SqliteLedger(home / "ledger").claim(Once.CONTRIBUTION, KEY)
     assert not (home / ".secagg-0123456789abcdef").exists()
     assert (home / ".secagg-other").exists()
+
+
+MOUNTS = """
+import ctypes, sys
+from pathlib import Path
+from secagg import SecAggError, SqliteLedger
+libc = ctypes.CDLL(None, use_errno=True)
+home = Path(sys.argv[1])
+def mount(source, target, flags):
+    if libc.mount(str(source).encode(), str(target).encode(), None, flags, None):
+        sys.exit(7)
+if libc.unshare(0x20000):
+    sys.exit(7)
+mount("/", "/", 0x44000)  # private: nothing that is mounted here is seen outside
+mount(home, home / "folder", 0x1000)
+SqliteLedger(home / "folder" / "ledger")
+mount(home / "ledger", home / "other", 0x1000)
+opened = SqliteLedger(home / "ledger")
+for use in (lambda: SqliteLedger(home / "other"), lambda: SqliteLedger(home / "link")):
+    try:
+        use()
+    except SecAggError as error:
+        print(error)
+mount(home / "ledger", home / "ledger", 0x1000)
+try:
+    opened.claim("resumption", b"key")
+except SecAggError as error:
+    print(error)
+"""
+
+
+def test_a_ledger_that_is_mounted_by_itself(home: Path) -> None:
+    """A file that is bind-mounted has a second name, though no second hard link, and a journal for
+    each: one that a crash leaves at one name undoes claims at the other. A folder has not."""
+    (home / "folder").mkdir(0o700)
+    (home / "other").touch(0o600)
+    (home / "link").symlink_to("other")
+    done = children.run([sys.executable, "-c", MOUNTS, str(home)])
+    if done.returncode == 7:
+        pytest.skip("mounting needs rights that this process does not have")
+    assert done.stderr == ""
+    assert done.stdout.count("the file is mounted by itself") == 3, done.stdout
+
+
+def test_without_numbers_of_mounts_the_device_counts(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where /proc is missing."""
+    monkeypatch.setattr(permissions, "_mount", lambda _: None)
+    use(home / "ledger", "ledger")
+    real = Path.stat
+
+    def moved(path: Path, **options: bool) -> os.stat_result:
+        found = real(path, **options)
+        if path.name != "ledger":
+            return found
+        return os.stat_result([*found[:2], found.st_dev + 1, *found[3:]])
+
+    monkeypatch.setattr(Path, "stat", moved)
+    refuses(home / "ledger", "ledger", "mounted by itself")

@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING
 
 from ..codes import Code
 from ..errors import IdentityError, ParameterError
-from ..permissions import PINS
-from .directory import LARGEST_DIRECTORY, Directory
-from .files import read_file
+from .directory import Directory
+from .files import open_without_waiting
 from .identity import Identity, fingerprint
 
 if TYPE_CHECKING:
@@ -77,6 +76,16 @@ def _write(verify_key: bytes, before: str = "") -> None:
     sys.stdout.write(before + text)
 
 
+@contextlib.contextmanager
+def _saved(what: str) -> Iterator[None]:
+    """Adds what was done to the error of an output that cannot be written."""
+    try:
+        yield
+        sys.stdout.flush()
+    except OSError as error:
+        raise OSError(error.errno, f"{error.strerror}; {what}") from None
+
+
 def _passphrase(options: argparse.Namespace) -> str | None:
     try:
         if options.passphrase_stdin:
@@ -101,7 +110,8 @@ def _new(options: argparse.Namespace) -> None:
         )
     identity = Identity.generate()
     identity.save(options.file, _passphrase(options))
-    _write(identity.verify_key)
+    with _saved(f"the key was saved; see it with `identity show {options.file}`"):
+        _write(identity.verify_key)
 
 
 def _show(options: argparse.Namespace) -> None:
@@ -146,11 +156,12 @@ def _pin(options: argparse.Namespace) -> None:
         else:
             after = before.join(name, key)
         after.save(options.directory)
-    if removes:
-        sys.stdout.write(f"the index of those after {name} is now lower by 1\n")
-    else:
-        _write(key, f"{name} is party {after.index_of(key)}\n")
-    _write_directory(after)
+    with _saved(f"the change was saved; see it with `identity fingerprint {options.directory}`"):
+        if removes:
+            sys.stdout.write(f"the index of those after {name} is now lower by 1\n")
+        else:
+            _write(key, f"{name} is party {after.index_of(key)}\n")
+        _write_directory(after)
 
 
 def _write_directory(directory: Directory) -> None:
@@ -158,12 +169,23 @@ def _write_directory(directory: Directory) -> None:
 
 
 def _fingerprint(options: argparse.Namespace) -> None:
-    content = read_file(options.file, LARGEST_DIRECTORY, PINS)
-    if content.expose().startswith(b"secagg identity v"):
+    if _says_identity(options.file):
         key = Identity.stored_verify_key(options.file)
         sys.stdout.write(f"fingerprint  {fingerprint(key)}\n")
     else:
         _write_directory(Directory.load(options.file))
+
+
+def _says_identity(path: Path) -> bool:
+    """Returns whether a file begins like an identity's.
+
+    It is read without a check, to know which rule it must follow. The one that `load` then applies
+    refuses what is something else by then, or cannot be read.
+    """
+    begin = b"secagg identity v"
+    with contextlib.suppress(OSError), open(path, "rb", 0, opener=open_without_waiting) as stream:
+        return stream.read(len(begin)) == begin
+    return False
 
 
 def _read_key(text: str) -> bytes:

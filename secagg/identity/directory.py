@@ -35,7 +35,7 @@ _COMMENTS: Final = 2**20  # bytes for comments, the header and the like
 LARGEST_DIRECTORY: Final = MAX_COHORT * (_LONGEST_ENTRY + _LONGEST_REVOKED) + _COMMENTS
 
 
-@lru_cache(maxsize=MAX_COHORT)
+@lru_cache(maxsize=2 * MAX_COHORT)  # a full directory: pinned and revoked keys
 def _is_strong(key: bytes) -> bool:
     try:
         sign.check_verify_key(key)

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from ..codes import Code
 from ..errors import IdentityError
-from ..files import atomic_file
+from ..files import atomic_file, why_failed
 from ..permissions import SECRET, Rule, why_unsafe
 from ..primitives.secret import Secret
 
@@ -19,18 +19,17 @@ class Fault(NamedTuple):
     code: Code
 
 
-def _io_error(verb: str, path: Path, error: OSError) -> IdentityError:
-    return IdentityError(
-        f"{path}: cannot {verb} the file: {error.strerror or type(error).__name__}", Code.IO
-    )
+def _io_error(verb: str, path: Path, error: OSError | ValueError) -> IdentityError:
+    return IdentityError(f"{path}: cannot {verb} the file: {why_failed(error)}", Code.IO)
 
 
 def _open_private(path: str, flags: int) -> int:
     return os.open(path, flags, SECRET.mode)
 
 
-def _open_without_waiting(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_NONBLOCK)  # opening a pipe without a writer would wait
+def open_without_waiting(path: str, flags: int) -> int:
+    """Opens a file; opening a pipe without a writer would wait."""
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def write_file(path: Path, content: Secret, rule: Rule, *, overwrite: bool) -> None:
@@ -63,7 +62,7 @@ def write_file(path: Path, content: Secret, rule: Rule, *, overwrite: bool) -> N
             f"{path}: the file exists already; choose another name, move it away, or set overwrite",
             Code.EXISTS,
         ) from None
-    except OSError as error:
+    except (OSError, ValueError) as error:
         raise _io_error("write", path, error) from None
 
 
@@ -80,7 +79,7 @@ def read_file(path: Path, limit: int, rule: Rule) -> Secret:
             too long.
     """
     try:
-        with open(path, "rb", opener=_open_without_waiting) as stream:
+        with open(path, "rb", opener=open_without_waiting) as stream:
             found = os.fstat(stream.fileno())
             if not stat.S_ISREG(found.st_mode):
                 raise IdentityError(f"{path}: not a regular file", Code.IO)
@@ -92,5 +91,5 @@ def read_file(path: Path, limit: int, rule: Rule) -> Secret:
                     f"{path}: the file has {found.st_size} bytes; it must have 1 to {limit}", code
                 )
             return Secret(stream.read(found.st_size))
-    except OSError as error:
+    except (OSError, ValueError) as error:
         raise _io_error("read", path, error) from None

@@ -9,11 +9,12 @@ from typing import Final
 
 from ..codes import Code
 from ..errors import StateError
-from ..files import DRAFTS, atomic_file
+from ..files import DRAFTS, atomic_file, why_failed
 from ..permissions import LEDGER, why_unsafe
 from .ledger import Once
 
 _SECONDS_TO_WAIT: Final = 10.0
+_LONGEST_PATH: Final = 504  # bytes; SQLite takes 512, with the ending of the journal
 _APPLICATION: Final = 0x5341_4C31  # "SAL1", in the header of the file
 _MAKE: Final = (
     """
@@ -44,14 +45,16 @@ class SqliteLedger:
     replaced by an older copy, later claims are forgotten: keep it out of what a snapshot of the
     machine rolls back. It holds no secrets, and one row (what, key, time) per claim. As for any
     SQLite file, do not open it by other means while it is in use (closing it would drop SQLite's
-    locks), and do not put it on a network file system.
+    locks), and do not put it on a network file system. For a container mount its folder, never the
+    file alone: the file would have a second name, and SQLite keeps a journal for each.
 
     Args:
         path: name of the file; its folder must exist.
 
     Raises:
-        StateError: the file cannot be used, is not a ledger, or other users may write to it, to its
-            folder or to a folder on the way (`secagg/permissions.py`).
+        StateError: the file cannot be used, is not a ledger, has a second name (a hard link, or a
+            mount of the file), or other users may write to it, to its folder or to a folder on the
+            way (`secagg/permissions.py`).
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -80,10 +83,9 @@ class SqliteLedger:
         """Raises StateError for what the system refuses."""
         try:
             yield
-        except (OSError, ValueError) as error:  # the latter for a zero byte in the name
-            reason = error.strerror if isinstance(error, OSError) else str(error)
+        except (OSError, ValueError) as error:
             raise StateError(
-                f"{self._path}: cannot be used as a ledger: {reason}", Code.IO
+                f"{self._path}: cannot be used as a ledger: {why_failed(error)}", Code.IO
             ) from None
 
     def _require_safe(self, *, exists: bool = True) -> None:
@@ -106,7 +108,7 @@ class SqliteLedger:
             atomic_file(self._path, overwrite=False) as draft,
         ):
             os.close(os.open(draft, os.O_RDWR | os.O_CREAT | os.O_EXCL, LEDGER.mode))
-            with _transaction(draft) as connection:
+            with _transaction(draft, self._path) as connection:
                 for statement in _MAKE:
                     connection.execute(statement)
 
@@ -133,8 +135,13 @@ class SqliteLedger:
 
 
 @contextmanager
-def _transaction(path: Path) -> Iterator[sqlite3.Connection]:
-    """Opens a connection for one durable transaction, and closes it: none is open at a fork."""
+def _transaction(path: Path, ledger: Path | None = None) -> Iterator[sqlite3.Connection]:
+    """Opens a connection for one durable transaction, and closes it: none is open at a fork.
+
+    Args:
+        path: name of the file.
+        ledger: the name for messages, if it is another one.
+    """
     uri = f"{path.as_uri()}?mode=rw"  # does not create a file that was deleted meanwhile
     try:
         with closing(
@@ -147,4 +154,7 @@ def _transaction(path: Path) -> Iterator[sqlite3.Connection]:
             connection.execute("COMMIT")
     except sqlite3.Error as error:
         code = _CODES.get(getattr(error, "sqlite_errorcode", 0) & 0xFF, Code.LEDGER)
-        raise StateError(f"{path}: cannot be used as a ledger: {error}", code) from None
+        reason, excess = str(error), len(os.fsencode(path)) - _LONGEST_PATH
+        if excess > 0:
+            reason = f"its path is too long for SQLite; shorten it by {excess} bytes or more"
+        raise StateError(f"{ledger or path}: cannot be used as a ledger: {reason}", code) from None
