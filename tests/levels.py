@@ -31,7 +31,7 @@ TABLE = {
     "sparse rounds": (50, 200, 4000),
     "sparse rounds with a liar": (10, 20, 400),
     "restarts of both sides": (30, 150, 1000),
-    "wrong bodies of stored state": (400, 4000, 40_000),
+    "wrong bodies of stored state": (200, 4000, 40_000),
     "sequences of claims": (3, 10, 10),
     # Random schedules of lies and faults.
     "shards of a lying server": (1, 8, 20),
