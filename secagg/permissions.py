@@ -12,8 +12,9 @@ Whoever may write to a folder can replace what lies in it; in a sticky folder, s
 what is their own. So each folder on the way to a file counts, and on the way of each link. A secret
 need not be guarded from being replaced: the other file must be this user's own as well.
 
-Root's group is trusted to write, like root: it has no other members on most systems, and where
-containers run under any user id (OpenShift), it is the group of the program itself.
+Root's group may write to folders, like root: it has no other members on most systems, and where
+containers run under any user id (OpenShift), it is the group of the program itself. The files
+themselves are for one user: nobody needs to open them to a group.
 
 A group may read a secret that Kubernetes mounted: a file of root, at most 0440, on a read-only
 mount, of root's group or one of this process. Whoever else is in that group can read it, as root
@@ -48,8 +49,7 @@ class Rule:
         mode: permissions of a new file.
         closed: permission bits that a file must not have.
         chmod: the argument of `chmod` that removes them.
-        secret: it is about reading. Root's group is not trusted in general, but a group may be
-            where Kubernetes mounted the file.
+        secret: it is about reading; a group may read it where Kubernetes mounted the file.
         guarded: others must not be able to put another file in its place.
         alone: others must not be able to make files beside it, and it has no other name, neither
             by a hard link nor by a mount.
@@ -143,17 +143,16 @@ def _has_id(user: int) -> bool:
     return any(here <= user < here + count for here, _, count in _ids("uid"))
 
 
-def _open_to_others(file: Path | int, found: os.stat_result) -> int:
-    """Returns the permission bits for group and others, but root's group may write."""
-    bits = found.st_mode & (stat.S_IRWXG | stat.S_IRWXO)
-    if (
-        bits & stat.S_IWGRP
-        and found.st_gid == 0
+def _others_may_write(folder: Path, found: os.stat_result) -> bool:
+    """Returns whether others than the owner, root and root's group may write to a folder."""
+    if found.st_mode & stat.S_IWOTH:
+        return True
+    roots_group = (
+        found.st_gid == 0
         and _ids("gid") == _EVERY_ID  # otherwise 0 may stand for any group
-        and not _has_acl(file)
-    ):
-        bits &= ~stat.S_IWGRP
-    return bits
+        and not _has_acl(folder)
+    )
+    return bool(found.st_mode & stat.S_IWGRP) and not roots_group
 
 
 def _has_acl(file: Path | int) -> bool:
@@ -213,7 +212,7 @@ def _why_open(path: Path, file: Path | int, found: os.stat_result, rule: Rule) -
         chown = f"run `chown {os.geteuid()} {_quoted(path)}` as root"
         return f"{_foreign(found)}; if you trust what is in it, {chown}"
     mode = stat.S_IMODE(found.st_mode)
-    if not (mode if rule.secret else _open_to_others(file, found)) & rule.closed:
+    if not mode & rule.closed:
         return None
     if not rule.secret:
         return (
@@ -280,7 +279,7 @@ def _why_replaceable(path: Path, rule: Rule, *, exists: bool) -> str | None:
     """Returns how others could put another file in the place of this one, or beside it."""
     for step in _way(path, exists=exists):
         found, folder = step.folder.stat(), step.folder
-        writable = bool(_open_to_others(folder, found) & _OTHERS_WRITE)
+        writable = _others_may_write(folder, found)
         if found.st_uid not in _trusted():
             taken_for_root = not (writable or _has_id(found.st_uid) or _has_id(0))
             if not taken_for_root:

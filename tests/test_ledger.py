@@ -466,7 +466,7 @@ def test_a_second_ledger_leaves_the_locks_of_the_first(
     assert not SqliteLedger(disk_path).claim(Once.CONTRIBUTION, b"key")
 
 
-@pytest.mark.parametrize("mode", [0o666, 0o602])
+@pytest.mark.parametrize("mode", [0o666, 0o602, 0o620])
 def test_a_file_that_others_may_write_to(path: Path, mode: int) -> None:
     """They could make it forget."""
     SqliteLedger(path)

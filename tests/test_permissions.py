@@ -50,8 +50,8 @@ def home(memory_path: Path) -> Path:
     Identity.generate().save(home / "identity")
     Directory.of([("anna", verify_key(KEY))]).save(home / "pins")
     SqliteLedger(home / "ledger")
-    if os.geteuid() == 0:  # root's group is trusted
-        for path in (home.parent, home, *home.iterdir()):
+    if os.geteuid() == 0:  # root's group may write to folders
+        for path in (home.parent, home):
             os.chown(path, -1, STRANGER)
     return home
 
@@ -235,25 +235,26 @@ def test_an_open_folder_of_root(home: Path, name: str, monkeypatch: pytest.Monke
 
 
 @pytest.mark.parametrize("name", GUARDED)
-def test_roots_group_is_trusted(home: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_roots_group_may_write_to_folders(
+    home: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """As in OpenShift, where HOME is root's, 0775. Not where it stands for another group: in a user
-    namespace, or where the bits of the group are those of other users as well."""
+    namespace, or where the bits of the group are those of other users as well. Nor to files."""
     if os.geteuid():
-        pytest.skip("only root can give files to root's group")
-    for path in (home, home / name):
-        os.chown(path, -1, 0)
-        path.chmod(0o775)
+        pytest.skip("only root can give folders to root's group")
+    os.chown(home, -1, 0)
+    home.chmod(0o775)
     use(home / name, name)
-    (home / "identity").chmod(0o640)
-    refuses(home / "identity", "identity", "mode 0640")
+    (home / name).chmod(0o620)
+    refuses(home / name, name, "mode 0620")
+    (home / name).chmod(0o600)
     maps(monkeypatch, gid="0 1000 1")
     refuses(home / name, name, "mode 0775")
     monkeypatch.undo()
-    for path in (home, home / name):
-        allow_stranger(path, 0o775)
-        refuses(home / name, name, "mode 0775")
-        os.removexattr(path, "system.posix_acl_access")
-        path.chmod(0o775)
+    allow_stranger(home, 0o775)
+    refuses(home / name, name, "mode 0775")
+    os.removexattr(home, "system.posix_acl_access")
+    home.chmod(0o775)
     use(home / name, name)
 
 
