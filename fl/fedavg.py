@@ -193,7 +193,7 @@ class FedAvg:
 
     @property
     def converged(self) -> bool:
-        """Whether no further round can change the model; see `Coordinator.converged`."""
+        """True if no further round can change the model; see `Coordinator.converged`."""
         return self.coordinator.converged
 
     def __iter__(self) -> Iterator[RoundReport]:

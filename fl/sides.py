@@ -113,7 +113,7 @@ class Coordinator:
 
     @property
     def converged(self) -> bool:
-        """Whether no round is left on the present model, and successful rounds led back to it.
+        """True if no round is left on the present model, and successful rounds led back to it.
 
         They changed nothing, or went in a circle: to the resolution of its numbers the model is
         final. Only in malicious mode is the number of rounds on a model limited.

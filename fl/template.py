@@ -1,4 +1,4 @@
-"""What a model of a training looks like, in the words of the party that takes it."""
+"""The structure of the models of a training, in the words of the party that takes them."""
 
 from typing import Final
 

@@ -112,7 +112,7 @@ class ServerMachine(Protocol):
 
     @property
     def context(self) -> bytes:
-        """What the round is about: 32 bytes, see `secagg.digest`."""
+        """The hash of what the round is about: 32 bytes, see `secagg.digest`."""
 
     @property
     def offer(self) -> bytes:

@@ -43,7 +43,7 @@ _EVERY_ID: Final[list[tuple[int, ...]]] = [(0, 0, 2**32 - 1)]
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """What must hold for one kind of file.
+    """The rule for one kind of file.
 
     Attributes:
         mode: permissions of a new file.

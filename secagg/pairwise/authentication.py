@@ -30,7 +30,7 @@ class Authentication(Protocol):
 
     @property
     def bound(self) -> str:
-        """What h0 binds, so that parties differ in some of it if they differ in h0: for people."""
+        """The things that h0 binds, of which some differ if two parties differ in h0: for people."""
 
     @property
     def verify_key(self) -> bytes:

@@ -8,7 +8,7 @@ from ..errors import ParameterError
 
 
 class Fractions(NamedTuple):
-    """What a cohort must be good for.
+    """The fractions of a cohort that may be corrupt and that may drop out.
 
     Attributes:
         corrupt: greatest fraction that colludes with the server, at least 0 and below 1. Above 0 it
