@@ -228,25 +228,21 @@ class RebuildJob:
         Every seed is checked, so that no wrong one comes from a worker. That a seed cannot be
         rebuilt, and which shares were wrong, are a worker's word.
         """
-        # The type first: an attribute of any other could run code of a worker's.
-        plain = type(value) is Recovered
-        seeds = getattr(value, "seeds", ()) if plain else ()
-        wrong = getattr(value, "wrong", b"") if plain else b""
-        if not (
-            isinstance(value, Recovered)
-            and plain
-            and type(seeds) is tuple
-            and type(wrong) is bytes
-            and len(seeds) == len(self.dealers)
-            and len(wrong) == -(-len(self.shares) // 8)
-            and all(map(self._possible, self.dealers, seeds))
-        ):
-            raise RangeError(
-                f"the value of this RebuildJob must be Recovered for its {len(self.dealers)} "
-                "dealers, with seeds that they committed to",
-                Code.ARGUMENT,
-            )
-        return value
+        if type(value) is Recovered:  # no attribute of another type is read: it may run code
+            seeds, wrong = getattr(value, "seeds", ()), getattr(value, "wrong", b"")
+            if (
+                type(seeds) is tuple
+                and type(wrong) is bytes
+                and len(seeds) == len(self.dealers)
+                and len(wrong) == -(-len(self.shares) // 8)
+                and all(map(self._possible, self.dealers, seeds))
+            ):
+                return value
+        raise RangeError(
+            f"the value of this RebuildJob must be Recovered for its {len(self.dealers)} dealers, "
+            "with seeds that they committed to",
+            Code.ARGUMENT,
+        )
 
     def _possible(self, dealer: int, seed: object) -> bool:
         if seed is None:

@@ -22,7 +22,7 @@ from levels import runs_at
 from meter import metered
 from pairwise.attacks import started_network
 
-from secagg import Code, Suite
+from secagg import Code, Phase, Suite
 from secagg.events import Job
 from secagg.machine.wire import PartySet
 from secagg.pairwise.graph import Complete, Graph, Harary
@@ -502,15 +502,26 @@ def test_on_a_sparse_graph_each_dealer_costs_little() -> None:
 
 
 def test_no_seed_is_rebuilt_inside_a_call_of_the_driver(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The last answer only hands out jobs: no multiplication is made by `receive`."""
-    network = started_network(integers(4, threshold=3))
+    """The last answer only hands out jobs: no multiplication, no list of pairs."""
+    network = started_network(integers(4, threshold=3), drops={3: Phase.MASKED_INPUT})
     server = network.server
     true = type(server).receive
     jobs: list[object] = []
+    lists: list[int] = []
+    neighbours = Complete.neighbours
+
+    def listed(self: Complete, party: int, among: Iterable[int]) -> tuple[int, ...]:
+        lists.append(party)
+        return neighbours(self, party, among)
+
+    monkeypatch.setattr(Complete, "neighbours", listed)
 
     def receive(*args: object) -> object:
+        unmasks = server.state is ServerState.UNMASK
+        lists.clear()
         with metered() as counts:
             events = true(*args)  # type: ignore[arg-type]
+        assert not (unmasks and lists)
         assert counts["multiplications"] == counts["accept"] == 0
         jobs.extend(events if server.state is ServerState.UNMASKING else ())
         return events
