@@ -42,7 +42,7 @@ from secagg.arithmetic.field import Field
 from secagg.identity.identity import sign_digest
 from secagg.machine import wire
 from secagg.machine.wire import HEADER_BYTES, MessageType, PartySet
-from secagg.pairwise import derivation, server_steps, transcript
+from secagg.pairwise import derivation, messages, server_steps, transcript
 from secagg.pairwise.graph import Complete, Harary
 from secagg.pairwise.messages import (
     SEALED_BYTES,
@@ -533,6 +533,27 @@ def test_pieces_of_a_sparse_graph_are_not_looked_at_one_by_one() -> None:
     for pattern in (0, 0x01, 0x11, 0x55, 0xFF):
         members = PartySet(bytes([pattern]) * 512)
         assert cost_of(lambda members=members: graph.connected(members)).lines < 20
+
+
+@pytest.mark.parametrize("forge", [all_dealers, last_share_none])
+def test_shares_of_strangers_are_not_unpacked(
+    forge: Callable[[Moment], bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a sparse graph a well-formed message may have far more shares than its sender has."""
+    moment = moments("sparse")[MessageType.UNMASK]
+    server = clone(moment.receiver)
+    assert isinstance(server, Server)
+    unpacked: list[int] = []
+    true = messages.unpack_shares
+
+    def unpack(data: bytes) -> shamir.Shares:
+        unpacked.append(len(data))
+        return true(data)
+
+    monkeypatch.setattr(messages, "unpack_shares", unpack)
+    (dropped,) = server.receive(WHO, forge(moment))
+    assert dropped.code is Code.FOREIGN_SHARE
+    assert unpacked == []
 
 
 # -- offers and sizes -------------------------------------------------------------------------
