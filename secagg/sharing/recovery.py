@@ -20,8 +20,9 @@ from ..tracebacks import keeps_no_locals
 from . import rebuilding
 from .shamir import SEED_BYTES, Shares
 
-# Shares per job, 32 bytes each with their indices, and dealers per job if these have fewer holders:
-# it takes some tens of milliseconds. On the complete graph of a thousand parties one job has all.
+# Shares per job, 32 bytes each with their indices: it takes some tens of milliseconds. On the
+# complete graph of up to 1024 parties one job has all. On a sparse graph dealers do not share the
+# work, and a job has this many, or as many as one of them has holders.
 PIECE_SHARES: Final = 2**20
 PIECE_DEALERS: Final = 256
 MISSING: Final = -1
@@ -258,9 +259,13 @@ class RebuildJob:
         if not self.complete:
             return np.zeros(0, np.uint64)
         holders = np.flatnonzero(np.bincount(self.holder))
-        there = np.zeros((int(self.dealer.max()) + 1, holders[-1] + 1), np.bool_)
-        there[self.dealer, self.holder] = True
-        rows, columns = np.nonzero(~there[list(dealers)][:, holders])
+        row = np.full(int(self.dealer.max()) + 1, MISSING)
+        row[list(dealers)] = np.arange(len(dealers))
+        rows = row[self.dealer]
+        known = rows != MISSING
+        there = np.zeros((len(dealers), holders[-1] + 1), np.bool_)
+        there[rows[known], self.holder[known]] = True
+        rows, columns = np.nonzero(~there[:, holders])
         high = np.array(dealers, np.uint64)[rows] << np.uint64(32)
         return high | holders[columns].astype(np.uint64)
 
@@ -349,9 +354,12 @@ def cut_recovery(
         )
 
     complete = len(set(holders_of(dealers[0]))) == len(names)
-    # On the complete graph all have these holders, unless some were left out.
-    largest = len(names) if complete else int(counts.max())
-    most = max(min(PIECE_SHARES // largest, max(PIECE_DEALERS, largest)), 1)
+    if complete:
+        most = PIECE_SHARES // len(names)
+    else:
+        largest = int(counts.max())
+        most = min(PIECE_SHARES // largest, max(PIECE_DEALERS, largest))
+    most = max(most, 1)
     count, pieces = len(dealers), -(-len(dealers) // most)
     if pieces > 1:  # the shares of each piece together
         piece_of = np.zeros(dealers[-1] + 1, np.intp)

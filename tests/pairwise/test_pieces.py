@@ -240,7 +240,8 @@ def test_every_share_is_in_one_job(data: st.DataObject) -> None:
     largest = max(Counter(dealer for some in shares.values() for dealer in some).values())
     for job in jobs:
         assert len(job.shares) <= max(most, largest)
-        assert len(job.dealers) <= max(few, largest)
+        assert job.complete
+        assert len(job.dealers) <= max(most // holders, 1)
     whole = rebuilding.BUDGET + rebuilding.allowance(dealers * 2**15 + 8 * dealers * holders**2)
     assert rebuilding.BUDGET // 2 < sum(job.budget for job in jobs) <= whole
 

@@ -439,11 +439,15 @@ def test_leavers_beyond_the_radius_have_a_budget(monkeypatch: pytest.MonkeyPatch
 def test_a_round_that_one_holder_does_not_answer_is_still_one_job() -> None:
     """Nor is it cut in two where everybody misses a share: jobs do the joint work each."""
     with pytest.MonkeyPatch.context() as patch:
+        away = Cohort(300, 250)
+        for holder in range(250, 300):
+            del away.answers[holder]
         patch.setattr(recovery, "PIECE_SHARES", 300 * 300)
         patch.setattr(recovery, "PIECE_DEALERS", 1)
         for cohort in (
             Cohort(300, 250),
             without(Cohort(300, 250), {holder: {holder} for holder in range(300)}),
+            away,
         ):
             assert len(cohort.jobs({})) == 1
 
