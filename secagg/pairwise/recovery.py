@@ -80,4 +80,5 @@ def rebuild_seeds(
         answers,
         lambda dealer: graph.holders(dealer, answers),
         check_of,
+        not params.degree,
     )

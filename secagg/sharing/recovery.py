@@ -326,6 +326,7 @@ def cut_recovery(
     answers: Mapping[int, Answer],
     holders_of: Callable[[int], Iterable[int]],
     check_of: Callable[[Sequence[int]], Check],
+    complete: bool,
 ) -> list[Job]:
     """Cuts the rebuilding of the seed of every dealer into jobs of bounded size.
 
@@ -335,6 +336,7 @@ def cut_recovery(
         answers: what each holder gave, by holder; one or more.
         holders_of: gives the holders that answered and should have a share of a dealer's seed.
         check_of: gives the check for the seeds of some dealers.
+        complete: whether every dealer should have a share from every holder.
 
     Raises:
         RecoveryError: a dealer has too few shares.
@@ -353,7 +355,6 @@ def cut_recovery(
             tuple((one, each) for each in sorted(set(holders_of(one)).difference(there))),
         )
 
-    complete = len(set(holders_of(dealers[0]))) == len(names)
     if complete:
         most = PIECE_SHARES // len(names)
     else:

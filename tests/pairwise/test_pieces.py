@@ -183,10 +183,8 @@ def rebuilding_jobs(
     }
     vanished = range(0, dealers, 5)
     return rebuild_seeds(  # type: ignore[return-value]
-        SimpleNamespace(threshold=2),  # type: ignore[arg-type]
-        SimpleNamespace(holders=lambda one, _: [h for h, some in shares.items() if one in some])
-        if sparse
-        else Complete(),
+        SimpleNamespace(threshold=2, degree=8 * sparse),  # type: ignore[arg-type]
+        Complete(),
         everybody,
         {dealer: key(dealer) for dealer in range(dealers)},
         H1,

@@ -118,6 +118,7 @@ class Cohort:
             answers,
             lambda dealer: [holder for holder in self.holders[dealer] if holder in answers],
             lambda dealers: self.check,
+            isinstance(self.graph, Complete),
         )
 
     def assert_rebuilt(self, lies: Mapping[int, np.ndarray]) -> None:
@@ -509,6 +510,15 @@ def test_on_a_sparse_graph_each_dealer_costs_little() -> None:
         multiplications, decodings = work(cohort, lies)
         assert decodings == len({dealer for dealer, _ in cohort.wrong(lies)})
         assert multiplications <= 4 * honest
+
+
+def test_an_honest_round_on_a_sparse_graph_is_paid_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Even if every dealer has all holders but one, another each, and those of one all answered."""
+    monkeypatch.setattr(rebuilding, "BUDGET", 0)
+    cohort = Cohort(60, 40, Harary(60, 58, GENERATOR, bytes(32)))
+    (stranger,) = set(range(60)).difference(cohort.holders[0])
+    del cohort.answers[stranger]
+    cohort.assert_rebuilt({})
 
 
 def test_no_seed_is_rebuilt_inside_a_call_of_the_driver(monkeypatch: pytest.MonkeyPatch) -> None:
