@@ -70,7 +70,7 @@ def _unmasker(stayed: int, gone: int, length: int) -> Callable[[Executor | None]
     params = Params(stayed + gone, length, Integers(-1000, 1000))
     seeds = [os.urandom(16) for _ in range(stayed + gone)]
     survivors = tuple(range(stayed))
-    peers = dict.fromkeys(range(stayed, stayed + gone), survivors)
+    vanished = range(stayed, stayed + gone)
     roster = {
         party: PublicKeys(b"", agreement.public_key(derivation.mask_key(seed, H0, party)))
         for party, seed in enumerate(seeds)
@@ -78,7 +78,13 @@ def _unmasker(stayed: int, gone: int, length: int) -> Callable[[Executor | None]
 
     def unmask(executor: Executor | None) -> Vector:
         unmasking = Unmasking(
-            params, Field(params.field_bits).zeros(params.vector_length), H0, H1, roster, peers
+            params,
+            Field(params.field_bits).zeros(params.vector_length),
+            H0,
+            H1,
+            roster,
+            vanished,
+            lambda _: survivors,
         )
         server = _Unmasker(unmasking)
         jobs = server.board.hand_out(unmasking.jobs_after(dict(enumerate(seeds))))

@@ -142,8 +142,10 @@ class Code(StrEnum):
     COMMITMENT = (
         "commitment",
         "Failed",
-        "The shares of a seed do not give what its dealer committed to: too many are wrong.",
-        "The pairs of parties concerned are in `disputes`; repeat the round without them.",
+        "The shares of a seed do not give what its dealer committed to: too many are wrong, "
+        "or those of too many dealers are wrong or left out.",
+        "The pairs of parties concerned are in `disputes`; repeat the round without some of them. "
+        "A pair is no proof: either may be at fault, and of the dealer named also neither.",
     )
     FOREIGN_SHARE = (
         "foreign_share",

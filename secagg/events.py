@@ -93,8 +93,9 @@ class Completed:
 class Failed:
     """Server: the round has ended without a sum.
 
-    `disputes` are (dealer, holder) pairs whose shares were missing or wrong, if that is the reason;
-    either of the two may be at fault. `code` is the reason for programs.
+    `disputes` are (dealer, holder) pairs, if shares are the reason: those found missing or wrong,
+    and all of one dealer whose seed could not be rebuilt. Either of the two may be at fault, and of
+    that dealer's pairs also neither. `code` is the reason for programs.
     """
 
     reason: str
@@ -113,7 +114,8 @@ class Result:
         mean: total / weight, float64, the same shape.
         survivors: indices of the parties whose input is in the sum, ascending.
         disputes: (dealer, holder) pairs whose share was wrong. The sum is exact in spite of it.
-            One of the two is at fault, unless at least a threshold of holders lied together.
+            One of the two is at fault, if few holders lied together: with r answers and threshold
+            t, ceil((r - t) / 2) + 2 of them (two at r = t + 1) can put honest ones here.
     """
 
     total: NDArray[np.float64] | NDArray[np.int64]

@@ -285,7 +285,9 @@ def _recovering(graph: Graph, degree: int) -> Callable[[], object]:
             party: Unmask.read(Reader(message[HEADER_BYTES:], party), params)
             for party, message in enumerate(messages)
         }
-        unmasking = Unmasking(params, Field(params.field_bits).zeros(1), _DIGEST, _DIGEST, {}, {})
+        unmasking = Unmasking(
+            params, Field(params.field_bits).zeros(1), _DIGEST, _DIGEST, {}, (), range
+        )
         for job in rebuild_seeds(
             params, graph, {}, commitments, _DIGEST, _DIGEST, range(n), answers
         ):

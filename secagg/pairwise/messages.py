@@ -281,11 +281,20 @@ class Unmask:
     @classmethod
     def read(cls, reader: Reader, params: Params) -> "Unmask":
         """Reads the body."""
+        return cls.read_shares(reader, cls.read_dealers(reader, params))
+
+    @staticmethod
+    def read_dealers(reader: Reader, params: Params) -> PartySet:
+        """Reads whose shares follow; there are as many as they need."""
         dealers = reader.bitmap(params.cohort)
-        size = SHARE_BYTES * len(dealers)
-        reader.expect(size)
+        reader.expect(SHARE_BYTES * len(dealers))
+        return dealers
+
+    @classmethod
+    def read_shares(cls, reader: Reader, dealers: PartySet) -> "Unmask":
+        """Reads the shares of these dealers."""
         try:
-            shares = unpack_shares(reader.take(size))
+            shares = unpack_shares(reader.take(SHARE_BYTES * len(dealers)))
         except RangeError as error:
             raise reader.error(str(error)) from None
         return cls(dealers, shares)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from ..events import Job
 from ..params.params import Params
@@ -10,6 +11,10 @@ from ..sharing import recovery
 from . import derivation
 from .graph import Graph
 from .messages import PublicKeys, Unmask
+
+# In multiplications in the field, of about 1 ns.
+_HASH_COST: Final = 2**11
+_X25519_COST: Final = 2**15
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +38,10 @@ class SeedCheck:
             return derivation.commitment(seed, self.h1, dealer) == self.commitments[dealer]
         secret = derivation.mask_key(seed, self.h0, dealer)
         return agreement.public_key(secret) == self.public[dealer]
+
+    def cost(self, dealer: int) -> int:
+        """Returns what `accept` takes, in multiplications in the field: a hash, or X25519."""
+        return _HASH_COST if dealer in self.commitments else _X25519_COST
 
 
 def rebuild_seeds(
@@ -71,4 +80,5 @@ def rebuild_seeds(
         answers,
         lambda dealer: graph.holders(dealer, answers),
         check_of,
+        not params.degree,
     )

@@ -150,13 +150,14 @@ class ServerSteps:
         return None
 
     def on_unmask(self, party: int, reader: Reader) -> Dropped | None:
-        message = Unmask.read(reader, self._params)
+        # First whose they are: on a sparse graph a message may have many more than its sender has.
+        dealers = Unmask.read_dealers(reader, self._params)
         dealt = self.graph.holders(party, self.memory.commitments)
-        if not message.dealers <= PartySet.of(dealt, self._params.cohort):
+        if not dealers <= PartySet.of(dealt, self._params.cohort):
             return Dropped(
                 party, "sent shares of parties that had given it none", Code.FOREIGN_SHARE
             )
-        self.memory.answers[party] = message
+        self.memory.answers[party] = Unmask.read_shares(reader, dealers)
         return None
 
     def members(self) -> tuple[int, ...]:
@@ -239,12 +240,15 @@ class ServerSteps:
         """Begins to remove the masks."""
         memory = self.memory
         survivors = PartySet.of(memory.survivors, self._params.cohort)
-        peers = {
-            party: self.graph.neighbours(party, survivors)
-            for party in memory.commitments
-            if party not in survivors
-        }
-        return Unmasking(self._params, memory.total, self.h0, memory.h1, memory.roster, peers)
+        return Unmasking(
+            self._params,
+            memory.total,
+            self.h0,
+            memory.h1,
+            memory.roster,
+            [party for party in memory.commitments if party not in survivors],
+            lambda party: self.graph.neighbours(party, survivors),
+        )
 
     def result(self, disputes: tuple[tuple[int, int], ...]) -> Result:
         """Returns the result, after all masks were removed.

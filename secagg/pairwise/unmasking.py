@@ -8,7 +8,7 @@ do not need. They do hold secrets of the round: machines that run them must be t
 server.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -59,19 +59,19 @@ class AgreeJob:
 
     def checked(self, value: object) -> SignedKeys:
         """Returns the value if `run` could have returned it; raises RangeError otherwise."""
-        made, signs = getattr(value, "keys", ()), getattr(value, "signs", ())
-        if not (
-            isinstance(value, SignedKeys)
-            and _tuple_of(bytes, made)
-            and _tuple_of(int, signs)
-            and signs == self._signs()
-            and [len(key) for key in made] == [KEY_BYTES] * len(self.pairs)
-        ):
-            raise RangeError(
-                f"the value of this AgreeJob must be SignedKeys for its {len(self.pairs)} pairs",
-                Code.ARGUMENT,
-            )
-        return value
+        if type(value) is SignedKeys:  # no attribute of another type is read: it may run code
+            made, signs = getattr(value, "keys", ()), getattr(value, "signs", ())
+            if (
+                _tuple_of(bytes, made)
+                and _tuple_of(int, signs)
+                and signs == self._signs()
+                and [len(key) for key in made] == [KEY_BYTES] * len(self.pairs)
+            ):
+                return value
+        raise RangeError(
+            f"the value of this AgreeJob must be SignedKeys for its {len(self.pairs)} pairs",
+            Code.ARGUMENT,
+        )
 
     def _signs(self) -> tuple[int, ...]:
         return tuple(derivation.pairwise_sign(peer, party) for party, peer in self.pairs)
@@ -119,7 +119,9 @@ class Unmasking:
         params: of the round.
         total: the sum of the masked inputs, shape (vector_length,); changed in place.
         h0, h1, roster: of the round.
-        peers: for each party that vanished, the survivors that it shares a mask with.
+        vanished: the parties that shared keys and are no survivors.
+        peers_of: gives the survivors that one of them shares a mask with; called when all seeds
+            are rebuilt.
     """
 
     def __init__(
@@ -129,13 +131,15 @@ class Unmasking:
         h0: bytes,
         h1: bytes,
         roster: Mapping[int, PublicKeys],
-        peers: Mapping[int, Sequence[int]],
+        vanished: Collection[int],
+        peers_of: Callable[[int], Sequence[int]],
     ) -> None:
         self.total = total
         self.disputes: tuple[tuple[int, int], ...] = ()
         self._params = params
         self._field = Field(params.field_bits)
-        self._h0, self._h1, self._roster, self._peers = h0, h1, roster, peers
+        self._h0, self._h1, self._roster = h0, h1, roster
+        self._vanished, self._peers_of = vanished, peers_of
         self._recovery: Recovery | None = Recovery()  # until all seeds are rebuilt
         self._masks: list[SignedKeys] = []  # those that are not cut into jobs yet
 
@@ -176,15 +180,14 @@ class Unmasking:
             seeds: of the survivors and of the parties that vanished, by party.
         """
         self._recovery = None
+        secrets = {
+            party: derivation.mask_key(seeds[party], self._h0, party) for party in self._vanished
+        }
         self_keys = tuple(
             derivation.self_key(seed, self._h1, party)
             for party, seed in seeds.items()
-            if party not in self._peers
+            if party not in secrets
         )
         self._masks = [SignedKeys(self_keys, (1,) * len(self_keys))]
-        secrets = {
-            party: derivation.mask_key(seeds[party], self._h0, party) for party in self._peers
-        }
-        return (
-            list(cut_agreements(secrets, self._peers, self._h1, self._roster)) or self.next_jobs()
-        )
+        peers = {party: self._peers_of(party) for party in self._vanished}
+        return list(cut_agreements(secrets, peers, self._h1, self._roster)) or self.next_jobs()

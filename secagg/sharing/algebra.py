@@ -5,6 +5,7 @@ The shares of one limb at some points are a word of a Reed-Solomon code, if none
 
 import os
 from collections.abc import Iterable
+from itertools import accumulate
 from typing import Final
 
 import numpy as np
@@ -115,6 +116,21 @@ def multiply(a: Elements, b: Elements) -> Elements:
     return out
 
 
+def inverses(values: Elements) -> Elements:
+    """Computes the inverses of elements, none of them zero, with a single inversion.
+
+    It goes back through the products of the elements before each one (Montgomery 1987).
+    """
+    each = values.tolist()
+    before = list(accumulate(each, lambda product, value: product * value % P, initial=1))
+    inverse = pow(before.pop(), -1, P)
+    out = []
+    for value, product in zip(reversed(each), reversed(before), strict=True):
+        out.append(inverse * product % P)
+        inverse = inverse * value % P
+    return elements(reversed(out))
+
+
 def evaluations(points: Elements, weights: Elements, others: Elements) -> tuple[Elements, Elements]:
     """Computes the factors that give a polynomial's values at other points.
 
@@ -131,11 +147,11 @@ def evaluations(points: Elements, weights: Elements, others: Elements) -> tuple[
     """
     away = points.astype(np.int64) - others.astype(np.int64)[:, np.newaxis]
     distances = np.abs(away)
-    inverses = np.zeros(int(distances.max()) + 1, np.uint64)
-    inverses[distances.ravel()] = 1
-    used = np.flatnonzero(inverses)
-    inverses[used] = [pow(distance, -1, P) for distance in used.tolist()]
-    inverse = inverses[distances]
+    by_distance = np.zeros(int(distances.max()) + 1, np.uint64)
+    by_distance[distances.ravel()] = 1
+    used = np.flatnonzero(by_distance)
+    by_distance[used] = inverses(used.astype(np.uint64))
+    inverse = by_distance[distances]
     inverse = np.where(away < 0, _P - inverse, inverse)
     factors = multiply(inverse, multiply(weights, points))
     low, high = (factors & _LOW_31).sum(axis=1), (factors >> _31).sum(axis=1)

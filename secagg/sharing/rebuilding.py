@@ -5,14 +5,16 @@ it, one random linear combination of all their columns is decoded (Gao 2003): it
 row that is wrong for any of them. Without these rows the seeds are rebuilt together, and then the
 shares in these rows are compared one by one with the polynomials found. So a client that lies in
 all its shares costs one decoding, not one per seed. Only if more rows are wrong than can be decoded
-at once, as different holders were given wrong shares by different dealers, each seed is decoded by
-itself, within a budget. Each is corrected up to half the redundancy. With a single redundant share,
-one wrong share is found by leaving out each in turn, if the caller can recognise the right seed.
+at once, as different holders were given wrong shares by different dealers, halves of the seeds are
+decoded, and then those few that differ by themselves. Each is corrected up to half the redundancy.
+With a single redundant share, one wrong share is found by leaving out each in turn, if the caller
+can recognise the right seed. All work is paid from one account, and what it does not cover is not
+rebuilt.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,20 +25,55 @@ from . import algebra, shamir
 from .algebra import Elements
 from .shamir import LIMBS, Shares
 
-# What seeds that are decoded one by one may cost, in multiplications (of about 1 ns): this many,
-# and BUDGET_RATIO times as many as rebuilding without wrong shares takes. A seed takes 5 r^2, so up
-# to about a hundred holders every seed can be decoded by itself.
+# What a round may spend beyond its honest work, in multiplications (of about 1 ns): this many, and
+# BUDGET_RATIO times the honest work.
 BUDGET: Final = 2**23
 BUDGET_RATIO: Final = 4
-# To test a candidate, which may take an X25519 multiplication, in the same unit.
-_ACCEPT_COST: Final = 2**15
 # To leave out a share of a seed, when each of t + 1 is left out in turn.
 _SEARCH_COST: Final = 2**6
+# As few seeds are decoded by themselves, not in halves, if they could not be decoded together.
+_FEW_SEEDS: Final = 8
 
 _LIMB_BITS: Final = np.array([8 * size for size in shamir.LIMB_BYTES], np.uint64)
 
 Rows = NDArray[np.intp]
+Scalar = TypeVar("Scalar", np.uint64, np.bool_)
 Accept = Callable[[int, bytes], bool]
+
+
+def honest_cost(rows: int, seeds: int) -> int:
+    """Returns the multiplications that seeds with the same holders take if no share is wrong."""
+    return 2 * rows * rows + 2 * LIMBS * rows * seeds
+
+
+def allowance(honest: int, budget: int = 0) -> int:
+    """Returns what may be spent, with the honest work and a part of the budget of a round."""
+    return (1 + BUDGET_RATIO) * honest + budget
+
+
+class Account:
+    """What all groups of seeds of a job may still spend together, in multiplications.
+
+    Comparing the shares of liars with seeds that are settled is not counted: each is settled once.
+
+    Attributes:
+        suspect: the point whose share was left out last, as its share was wrong; 0 if none was.
+    """
+
+    def __init__(self, left: int) -> None:
+        self._left = left
+        self.suspect = 0
+
+    def spend(self, cost: int) -> None:
+        """Counts work that was done."""
+        self._left -= cost
+
+    def pays(self, cost: int) -> bool:
+        """Counts work that is to be done; returns False, and counts none, if all is spent."""
+        if self._left <= 0:
+            return False
+        self._left -= cost
+        return True
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -86,16 +123,24 @@ class Rebuilder:
         self._weights = algebra.weights(self._points[:threshold])
         self._parity = algebra.parity(self._points, threshold) if count > threshold else None
 
-    def rebuild(self, shares: Shares, accept: Accept, budget: int = BUDGET) -> Rebuilt:
+    def rebuild(
+        self,
+        shares: Shares,
+        accept: Accept,
+        account: Account | None = None,
+        missing: NDArray[np.bool_] | None = None,
+    ) -> Rebuilt:
         """Rebuilds every seed, correcting up to floor((r - t) / 2) wrong shares of each.
 
         Args:
             shares: shape (r, 3 * seeds), rows in the order of `holders`.
             accept: called with the number of a seed and a candidate; returns whether it is that
                 seed.
-            budget: multiplications, beyond a multiple of those without wrong shares, that may be
-                spent on seeds that must be decoded one by one. A seed is not rebuilt if too many
-                of its shares are wrong, or the budget is spent.
+            account: pays for finding wrong shares, not for rebuilding without them. A seed is
+                not rebuilt if too many of its shares are wrong, or all is spent. By default it is
+                one for these seeds alone.
+            missing: which shares are not there, shape (r, seeds), at most (r - t) / 2 of each
+                seed; `shares` has anything in their place.
 
         Raises:
             ParameterError: `shares` does not have r rows, or not three columns per seed.
@@ -118,16 +163,25 @@ class Rebuilder:
             rebuilt.keep(number, limbs[number].tolist(), accept)
         failing: list[int] = np.flatnonzero(off).tolist()
         if failing and self._parity is not None:
-            budget += BUDGET_RATIO * (2 * rows * rows + 2 * shares.size)
+            if account is None:
+                account = Account(allowance(honest_cost(rows, len(limbs)), BUDGET))
             correction: _LeavingOneOut | _Decoding
             if rows == self._threshold + 1:
                 correction = _LeavingOneOut(
-                    self._weights, self._parity, limbs[failing], parity[failing]
+                    self._points,
+                    self._weights,
+                    self._parity,
+                    limbs[failing],
+                    parity[failing],
+                    account,
                 )
             else:
                 table = _of(failing, shares.reshape(rows, -1, LIMBS))
-                correction = _Decoding(self._threshold, self._points, table)
-            found = correction.correct(lambda place, seed: accept(failing[place], seed), budget)
+                if missing is None:
+                    missing = np.zeros((rows, len(limbs)), np.bool_)
+                gaps = missing[:, failing]
+                correction = _Decoding(self._threshold, self._points, table, gaps, account)
+            found = correction.correct(lambda place, seed: accept(failing[place], seed))
             for number, seed in zip(failing, found.seeds, strict=True):
                 rebuilt.seeds[number] = seed
             rebuilt.wrong[failing] = found.wrong
@@ -140,45 +194,81 @@ class _Decoding:
     Args:
         threshold, points: of the seeds.
         table: the shares, shape (r, seeds, 3).
+        missing: which of them are not there, shape (r, seeds).
+        account: pays.
     """
 
-    def __init__(self, threshold: int, points: Elements, table: Shares) -> None:
+    def __init__(
+        self,
+        threshold: int,
+        points: Elements,
+        table: Shares,
+        missing: NDArray[np.bool_],
+        account: Account,
+    ) -> None:
         rows, seeds, _ = table.shape
         self._threshold = threshold
         self._points = points
         self._table = table
+        self._missing = missing
+        # The most wrong shares of each seed that are corrected.
+        self._most = (rows - missing.sum(axis=0) - threshold) // 2
         # One column per seed: a secret combination of its limbs, wrong where any of them is.
         limbs = np.ascontiguousarray(table.reshape(-1, LIMBS).T)
         self._mixed = algebra.combine(algebra.secret_elements(LIMBS), limbs).reshape(rows, seeds)
         self._found = _nothing_rebuilt(seeds, rows)
-        self._wasted = 0
+        self._account = account
 
-    def correct(self, accept: Accept, budget: int) -> Rebuilt:
+    def correct(self, accept: Accept) -> Rebuilt:
         """Rebuilds the seeds, as `Rebuilder.rebuild`."""
         rows, seeds = self._mixed.shape
-        known, pending = np.empty(0, np.intp), list(range(seeds))
-        if seeds > 1:
-            joint = self._wrong_rows(pending)
-            if joint is not None:
-                known, pending = joint, self._leave_out(joint, pending, accept)
-        self._wasted = 0
-        while pending and self._wasted < budget:
-            self._wasted += 5 * rows * rows
-            seed, *pending = pending
-            wrong = self._wrong_rows([seed])
+        pending = list(range(seeds))
+        known = self._gaps(pending)
+        if len(known):
+            pending = self._leave_out(known, pending, accept)
+        parts = [pending]
+        while parts:
+            part = parts.pop()
+            left = set(pending).intersection(part)
+            some = [seed for seed in part if seed in left]
+            if 1 < len(some) <= _FEW_SEEDS and len(part) < seeds:
+                parts.extend([seed] for seed in reversed(some))
+                continue
+            if not some or not self._account.pays(4 * rows * rows):
+                continue
+            wrong = self._wrong_rows(some)
             if wrong is not None:
-                self._finish([seed], wrong, np.ones((len(wrong), 1), np.bool_), accept)
+                if len(some) == 1:
+                    self._finish(some, wrong, np.ones((len(wrong), 1), np.bool_), accept)
+                    pending.remove(some[0])
+                else:
+                    pending = self._leave_out(wrong, pending, accept)
                 known = np.union1d(known, wrong)
-                pending = self._leave_out(known, pending, accept)
+                if len(some) == 1 or len(known) > len(wrong):
+                    pending = self._leave_out(known, pending, accept)
+            elif len(some) <= _FEW_SEEDS:
+                parts.extend([seed] for seed in reversed(some) if len(some) > 1)
+            else:
+                half = len(some) // 2
+                parts += [some[half:], some[:half]]
         return self._found
 
+    def _gaps(self, seeds: list[int]) -> Rows:
+        """Returns the rows that are missing for any of the seeds."""
+        return np.flatnonzero(_of(seeds, self._missing).any(axis=1))
+
     def _wrong_rows(self, seeds: list[int]) -> Rows | None:
-        """Finds the rows that are wrong for any of the seeds; None if they are too many."""
+        """Finds the rows wrong or missing for any of the seeds; None if they are too many."""
         columns = np.ascontiguousarray(_of(seeds, self._mixed).T)
         word = columns[0]
         if len(seeds) > 1:
             word = algebra.combine(algebra.secret_elements(len(seeds)), columns)
-        return algebra.decode(self._points, self._threshold, word)
+        gaps = self._gaps(seeds)
+        if not len(gaps):
+            return algebra.decode(self._points, self._threshold, word)
+        kept = np.delete(np.arange(len(self._points)), gaps)
+        wrong = algebra.decode(self._points[kept], self._threshold, word[kept])
+        return None if wrong is None else np.union1d(gaps, kept[wrong])
 
     def _leave_out(self, wrong: Rows, seeds: list[int], accept: Accept) -> list[int]:
         """Rebuilds those seeds that are right in all other rows; returns the seeds left.
@@ -189,15 +279,17 @@ class _Decoding:
         kept = np.delete(np.arange(len(self._points)), wrong)
         if not seeds or len(kept) <= self._threshold:
             return seeds
-        self._wasted += 2 * len(kept) * len(kept) + len(kept) * len(seeds)
+        if not self._account.pays(2 * len(kept) * len(kept) + len(kept) * len(seeds)):
+            return seeds
         parity = algebra.parity(self._points[kept], self._threshold)
         off = algebra.combine(parity, _of(seeds, self._mixed, kept)).tolist()
         right = [seed for seed, value in zip(seeds, off, strict=True) if not value]
         bad = self._wrong_shares(kept[: self._threshold], wrong, right)
-        done = bad.sum(axis=0) <= (len(self._points) - self._threshold) // 2
+        bad &= ~_of(right, self._missing, wrong)
+        done = bad.sum(axis=0) <= self._most[right]
         settled = [seed for seed, fine in zip(right, done.tolist(), strict=True) if fine]
         self._finish(settled, wrong, bad[:, done], accept)
-        self._wasted += len(wrong) * self._threshold * (len(right) - len(settled))
+        self._account.spend(len(wrong) * self._threshold * (len(right) - len(settled)))
         return sorted(set(seeds).difference(settled))
 
     def _wrong_shares(self, base: Rows, rows: Rows, seeds: list[int]) -> NDArray[np.bool_]:
@@ -225,7 +317,7 @@ class _Decoding:
                 self._found.wrong[seed, rows] = wrong[:, place]
 
 
-def _of(seeds: list[int], array: Elements, rows: Rows | None = None) -> Elements:
+def _of(seeds: list[int], array: NDArray[Scalar], rows: Rows | None = None) -> NDArray[Scalar]:
     """Returns the columns of some seeds, in these rows or all; fast if they are all the seeds."""
     if len(seeds) == array.shape[1]:
         return array if rows is None else array[rows]
@@ -239,30 +331,40 @@ class _LeavingOneOut:
     and one such multiple gives share i the weight zero.
 
     Args:
+        points: all t + 1.
         weights: of the first t points.
         parity: of all t + 1.
         limbs, off: what they give for the shares of each seed, shape (seeds, 3).
+        account: pays.
     """
 
-    def __init__(self, weights: Elements, parity: Elements, limbs: Elements, off: Elements) -> None:
-        inverses = algebra.elements(pow(check, -1, algebra.P) for check in parity.tolist())
-        self._factors = algebra.multiply(np.append(weights, np.uint64(0)), inverses)
+    def __init__(
+        self,
+        points: Elements,
+        weights: Elements,
+        parity: Elements,
+        limbs: Elements,
+        off: Elements,
+        account: Account,
+    ) -> None:
+        self._points = points
+        self._factors = algebra.multiply(np.append(weights, np.uint64(0)), algebra.inverses(parity))
         self._limbs = limbs
         self._off = off
+        self._account = account
 
-    def correct(self, accept: Accept, budget: int) -> Rebuilt:
+    def correct(self, accept: Accept) -> Rebuilt:
         """Rebuilds the seeds, as `Rebuilder.rebuild`."""
         found = _nothing_rebuilt(len(self._limbs), len(self._factors))
-        last: list[int] = []  # the row that was wrong before is left out first
         for number in range(len(self._limbs)):
+            # The row that was wrong before is left out first.
+            last = np.flatnonzero(self._points == np.uint64(self._account.suspect)).tolist()
             row = self._first(number, last, found, accept)
-            if row is None and budget > 0:
-                rows = self._candidates(number)
-                budget -= _SEARCH_COST * len(self._factors) + _ACCEPT_COST * len(rows)
-                row = self._first(number, rows, found, accept)
+            if row is None and self._account.pays(_SEARCH_COST * len(self._factors)):
+                row = self._first(number, self._candidates(number), found, accept)
             if row is not None:
                 found.wrong[number, row] = True
-                last = [row]
+                self._account.suspect = int(self._points[row])
         return found
 
     def _first(self, number: int, rows: list[int], found: Rebuilt, accept: Accept) -> int | None:
@@ -271,7 +373,10 @@ class _LeavingOneOut:
         return next(tried, None)
 
     def _candidates(self, number: int) -> list[int]:
-        """Returns the rows without which the limbs fit a seed; one in 2^55 does by chance."""
+        """Returns the rows without which the limbs fit a seed.
+
+        With junk these are few. Who chooses an error of one limb well can make them many.
+        """
         changes = algebra.multiply(self._factors[:, np.newaxis], self._off[number])
         limbs = (self._limbs[number] + (algebra.P - changes)) % algebra.P
         rows: list[int] = np.flatnonzero((limbs >> _LIMB_BITS == 0).all(axis=1)).tolist()

@@ -20,13 +20,11 @@ from ..tracebacks import keeps_no_locals
 from . import rebuilding
 from .shamir import SEED_BYTES, Shares
 
-# Shares per job, 32 bytes each with their indices, and dealers per job if these have fewer holders:
-# it takes some tens of milliseconds. On the complete graph of a thousand parties one job has all.
+# Shares per job, 32 bytes each with their indices: it takes some tens of milliseconds. On the
+# complete graph of up to 1024 parties one job has all. On a sparse graph dealers do not share the
+# work, and a job has this many, or as many as one of them has holders.
 PIECE_SHARES: Final = 2**20
 PIECE_DEALERS: Final = 256
-# Groups of dealers with the same holders that are rebuilt one by one. Holders that leave out shares
-# of different dealers can make many, each with weights of its own, so that more are merged.
-FEW_GROUPS: Final = 8
 MISSING: Final = -1
 
 Indices = NDArray[np.uint32]
@@ -61,6 +59,9 @@ class Check(Protocol):
 
     def accept(self, dealer: int, seed: bytes) -> bool:
         """Returns whether this is the seed that the dealer committed to."""
+
+    def cost(self, dealer: int) -> int:
+        """Returns what `accept` takes for this dealer, in multiplications in the field."""
 
 
 class RecoveryError(Exception):
@@ -105,11 +106,12 @@ class RebuildJob:
     Attributes:
         threshold: shares that rebuild a seed.
         dealers: whose seeds they are, ascending.
-        dealer, holder: of each share; holders ascend.
+        dealer, holder: of each share; holders ascend, and dealers for each holder.
         shares: at least `threshold` of each dealer, shape (shares, 3).
         check: of the dealers.
-        budget: multiplications that may be spent on seeds that must be decoded one by one, of
-            `rebuilding.BUDGET` for the whole round.
+        complete: whether every dealer should have a share from every holder.
+        budget: multiplications that may be spent, with the honest work and a part of
+            `rebuilding.BUDGET`. Seeds that it does not pay for are not rebuilt.
     """
 
     threshold: int
@@ -118,6 +120,7 @@ class RebuildJob:
     holder: Indices = field(repr=False)
     shares: Shares = field(repr=False)
     check: Check = field(repr=False)
+    complete: bool
     budget: int
 
     @keeps_no_locals
@@ -125,28 +128,66 @@ class RebuildJob:
         """Rebuilds the seeds, in one thread: the executor decides how many jobs run at once."""
         seeds: dict[int, bytes | None] = {}
         wrong = np.zeros(len(self.shares), np.bool_)
-        groups = self.groups()
-        alike = self._alike(groups)
-        if len(alike) > FEW_GROUPS:
-            self._rebuild(self._merged(alike), seeds, wrong)
-        for group in groups:
-            left = [place for place, one in enumerate(group.dealers) if seeds.get(one) is None]
-            if left:
-                dealers = [group.dealers[place] for place in left]
-                some = Group(dealers, group.holders, group.places[:, left])
-                self._rebuild(some, seeds, wrong)
+        account = rebuilding.Account(self.budget)
+        left = np.zeros(int(self.dealer.max()) + 1, np.bool_)
+        left[list(self.dealers)] = True
+        merged = self.merged()
+        if merged is not None:
+            self._rebuild(merged, account, seeds, wrong)
+            # A seed that was not rebuilt may have fewer wrong shares than are corrected only with
+            # a single share to spare, and that only if some are missing.
+            short = (merged.places == MISSING).any(axis=0).tolist()
+            for dealer, some_missing in zip(merged.dealers, short, strict=True):
+                left[dealer] = some_missing and seeds[dealer] is None
+        for group in self.groups(left):
+            self._rebuild(group, account, seeds, wrong)
         bits = np.packbits(wrong, bitorder="little")
         return Recovered(tuple(seeds[dealer] for dealer in self.dealers), bits.tobytes())
 
-    def groups(self) -> list[Group]:
-        """Returns the dealers, those with the same holders together."""
+    def merged(self) -> Group | None:
+        """Returns one group of dealers with most of the holders, in which some shares are missing.
+
+        So holders that leave out shares do not make groups with weights of their own. No more
+        holders have a share missing than could be corrected as wrong.
+        """
+        holders = np.flatnonzero(np.bincount(self.holder))
+        most = (len(holders) - self.threshold) // 2
+        counts, dealers = np.bincount(self.dealer), np.array(self.dealers)
+        alike = dealers[counts[dealers] >= len(holders) - most]
+        if not len(alike):
+            return None
+        row, column = np.zeros(holders[-1] + 1, np.intp), np.full(len(counts), MISSING)
+        row[holders], column[alike] = np.arange(len(holders)), np.arange(len(alike))
+        columns = column[self.dealer]
+        there = np.flatnonzero(columns != MISSING)
+        places = np.full((len(holders), len(alike)), MISSING)
+        places[row[self.holder[there]], columns[there]] = there
+        missing = places == MISSING
+        if missing.any():
+            order = np.argsort(missing.sum(axis=0), kind="stable")
+            gaps = np.logical_or.accumulate(missing[:, order], axis=1).sum(axis=0)
+            some = np.sort(order[gaps <= most])
+            if not len(some):
+                return None
+            alike, places = alike[some], places[:, some]
+        return Group(alike.tolist(), holders.tolist(), places)
+
+    def groups(self, which: NDArray[np.bool_]) -> list[Group]:
+        """Returns some of the dealers, those with exactly the same holders together."""
+        there = np.flatnonzero(which[self.dealer])
+        if not len(there):
+            return []
         # Sorting small integers takes linear time.
-        order = np.argsort(_small(self.dealer), kind="stable")
-        ends = np.cumsum(np.bincount(self.dealer, minlength=self.dealers[-1] + 1)).tolist()
-        places = {one: order[ends[one - 1] if one else 0 : ends[one]] for one in self.dealers}
+        dealer = self.dealer[there]
+        order = there[np.argsort(_small(dealer), kind="stable")]
+        counts = np.bincount(dealer)
+        some = np.flatnonzero(counts)
+        places = dict(
+            zip(some.tolist(), np.split(order, np.cumsum(counts[some])[:-1]), strict=True)
+        )
         groups: dict[bytes, list[int]] = defaultdict(list)
-        for one, some in places.items():
-            groups[self.holder[some].tobytes()].append(one)
+        for one, shares in places.items():
+            groups[self.holder[shares].tobytes()].append(one)
         return [
             Group(
                 group,
@@ -156,38 +197,31 @@ class RebuildJob:
             for group in groups.values()
         ]
 
-    def _alike(self, groups: list[Group]) -> list[Group]:
-        """Returns the groups with so many holders that the others could be corrected as wrong."""
-        holders = len(np.unique(self.holder))
-        least = holders - (holders - self.threshold) // 2
-        return [group for group in groups if len(group.holders) >= least]
-
-    def _merged(self, groups: list[Group]) -> Group:
-        """Returns one group of all these dealers, in which some shares are missing."""
-        dealers = [dealer for group in groups for dealer in group.dealers]
-        holders = np.unique(self.holder)
-        places = np.full((len(holders), len(dealers)), MISSING)
-        column = 0
-        for group in groups:
-            columns = slice(column, column := column + len(group.dealers))
-            places[np.searchsorted(holders, group.holders), columns] = group.places
-        return Group(dealers, holders.tolist(), places)
-
     def _rebuild(
-        self, group: Group, seeds: dict[int, bytes | None], wrong: NDArray[np.bool_]
+        self,
+        group: Group,
+        account: rebuilding.Account,
+        seeds: dict[int, bytes | None],
+        wrong: NDArray[np.bool_],
     ) -> None:
         """Rebuilds the seeds of a group, and notes which of the shares are wrong."""
-        there = group.places != MISSING
+        seeds.update(dict.fromkeys(group.dealers))
+        if not account.pays(rebuilding.honest_cost(len(group.holders), len(group.dealers))):
+            return
+        missing = group.places == MISSING
         shares = np.take(self.shares, group.places, axis=0)
-        if not there.all():
-            shares[~there] = 0  # which is as wrong as any other value
+        if missing.any():
+            shares[missing] = 0
+
+        def accept(number: int, seed: bytes) -> bool:
+            dealer = group.dealers[number]
+            return account.pays(self.check.cost(dealer)) and self.check.accept(dealer, seed)
+
         rebuilt = rebuilding.Rebuilder(self.threshold, group.holders).rebuild(
-            shares.reshape(len(group.holders), -1),
-            lambda number, seed: self.check.accept(group.dealers[number], seed),
-            self.budget * len(group.dealers) // len(self.dealers),
+            shares.reshape(len(group.holders), -1), accept, account, missing
         )
         seeds.update(zip(group.dealers, rebuilt.seeds, strict=True))
-        wrong[group.places[there]] = rebuilt.wrong.T[there]
+        wrong[group.places[~missing]] = rebuilt.wrong.T[~missing]
 
     def checked(self, value: object) -> Recovered:
         """Returns the value if `run` could have returned it; raises RangeError otherwise.
@@ -195,21 +229,21 @@ class RebuildJob:
         Every seed is checked, so that no wrong one comes from a worker. That a seed cannot be
         rebuilt, and which shares were wrong, are a worker's word.
         """
-        seeds, wrong = getattr(value, "seeds", ()), getattr(value, "wrong", b"")
-        if not (
-            type(value) is Recovered
-            and type(seeds) is tuple
-            and type(wrong) is bytes
-            and len(seeds) == len(self.dealers)
-            and len(wrong) == -(-len(self.shares) // 8)
-            and all(map(self._possible, self.dealers, seeds))
-        ):
-            raise RangeError(
-                f"the value of this RebuildJob must be Recovered for its {len(self.dealers)} "
-                "dealers, with seeds that they committed to",
-                Code.ARGUMENT,
-            )
-        return value
+        if type(value) is Recovered:  # no attribute of another type is read: it may run code
+            seeds, wrong = getattr(value, "seeds", ()), getattr(value, "wrong", b"")
+            if (
+                type(seeds) is tuple
+                and type(wrong) is bytes
+                and len(seeds) == len(self.dealers)
+                and len(wrong) == -(-len(self.shares) // 8)
+                and all(map(self._possible, self.dealers, seeds))
+            ):
+                return value
+        raise RangeError(
+            f"the value of this RebuildJob must be Recovered for its {len(self.dealers)} dealers, "
+            "with seeds that they committed to",
+            Code.ARGUMENT,
+        )
 
     def _possible(self, dealer: int, seed: object) -> bool:
         if seed is None:
@@ -219,6 +253,21 @@ class RebuildJob:
     def pairs(self, which: NDArray[np.bool_]) -> Pairs:
         """Returns the dealer and the holder of some of the shares, as one number each."""
         return self.dealer[which].astype(np.uint64) << np.uint64(32) | self.holder[which]
+
+    def missing(self, dealers: Sequence[int]) -> Pairs:
+        """Returns the pairs of these dealers and the holders that left out a share, as `pairs`."""
+        if not self.complete:
+            return np.zeros(0, np.uint64)
+        holders = np.flatnonzero(np.bincount(self.holder))
+        row = np.full(int(self.dealer.max()) + 1, MISSING)
+        row[list(dealers)] = np.arange(len(dealers))
+        rows = row[self.dealer]
+        known = rows != MISSING
+        there = np.zeros((len(dealers), holders[-1] + 1), np.bool_)
+        there[rows[known], self.holder[known]] = True
+        rows, columns = np.nonzero(~there[:, holders])
+        high = np.array(dealers, np.uint64)[rows] << np.uint64(32)
+        return high | holders[columns].astype(np.uint64)
 
 
 class Recovery:
@@ -244,15 +293,18 @@ class Recovery:
         octets = np.frombuffer(checked.wrong, np.uint8)
         bits = np.unpackbits(octets, count=len(job.shares), bitorder="little")
         self._wrong.append(job.pairs(bits == 1))
-        for dealer, seed in zip(job.dealers, checked.seeds, strict=True):
-            if seed is None:
-                raise RecoveryError(
-                    f"too many shares of party {dealer}'s seed are wrong, or of too many seeds: it "
-                    "cannot be rebuilt",
-                    Code.COMMITMENT,
-                    _ascending([*self._wrong, job.pairs(job.dealer == dealer)]),
-                )
-            self.seeds[dealer] = seed
+        seeds = dict(zip(job.dealers, checked.seeds, strict=True))
+        lost = [dealer for dealer, seed in seeds.items() if seed is None]
+        if lost:
+            raise RecoveryError(
+                f"too many shares of party {lost[0]}'s seed are wrong, or too many seeds have "
+                "wrong or missing shares: it cannot be rebuilt",
+                Code.COMMITMENT,
+                _ascending(
+                    [*self._wrong, job.pairs(job.dealer == lost[0]), job.missing(lost)],
+                ),
+            )
+        self.seeds.update((dealer, seed) for dealer, seed in seeds.items() if seed is not None)
 
 
 def _ascending(pairs: list[Pairs]) -> tuple[tuple[int, int], ...]:
@@ -274,6 +326,7 @@ def cut_recovery(
     answers: Mapping[int, Answer],
     holders_of: Callable[[int], Iterable[int]],
     check_of: Callable[[Sequence[int]], Check],
+    complete: bool,
 ) -> list[Job]:
     """Cuts the rebuilding of the seed of every dealer into jobs of bounded size.
 
@@ -283,6 +336,7 @@ def cut_recovery(
         answers: what each holder gave, by holder; one or more.
         holders_of: gives the holders that answered and should have a share of a dealer's seed.
         check_of: gives the check for the seeds of some dealers.
+        complete: whether every dealer should have a share from every holder.
 
     Raises:
         RecoveryError: a dealer has too few shares.
@@ -301,8 +355,12 @@ def cut_recovery(
             tuple((one, each) for each in sorted(set(holders_of(one)).difference(there))),
         )
 
-    largest = int(counts.max())
-    most = max(min(PIECE_SHARES // largest, max(PIECE_DEALERS, largest)), 1)
+    if complete:
+        most = PIECE_SHARES // len(names)
+    else:
+        largest = int(counts.max())
+        most = min(PIECE_SHARES // largest, max(PIECE_DEALERS, largest))
+    most = max(most, 1)
     count, pieces = len(dealers), -(-len(dealers) // most)
     if pieces > 1:  # the shares of each piece together
         piece_of = np.zeros(dealers[-1] + 1, np.intp)
@@ -315,6 +373,12 @@ def cut_recovery(
         low, high = -(-count * piece // pieces), -(-count * (piece + 1) // pieces)
         first, last = last, last + int(counts[low:high].sum())
         some = tuple(dealers[low:high])
+        if complete:
+            honest = rebuilding.honest_cost(len(names), len(some))
+        else:
+            honest = sum(rebuilding.honest_cost(each, 1) for each in counts[low:high].tolist())
+        check = check_of(some)
+        honest += sum(map(check.cost, some))
         jobs.append(
             RebuildJob(
                 threshold,
@@ -322,8 +386,9 @@ def cut_recovery(
                 dealer[first:last],
                 holder[first:last],
                 shares[first:last],
-                check_of(some),
-                rebuilding.BUDGET * len(some) // count,
+                check,
+                complete,
+                rebuilding.allowance(honest, rebuilding.BUDGET * len(some) // count),
             )
         )
     return jobs

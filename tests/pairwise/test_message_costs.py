@@ -42,7 +42,7 @@ from secagg.arithmetic.field import Field
 from secagg.identity.identity import sign_digest
 from secagg.machine import wire
 from secagg.machine.wire import HEADER_BYTES, MessageType, PartySet
-from secagg.pairwise import derivation, server_steps, transcript
+from secagg.pairwise import derivation, messages, server_steps, transcript
 from secagg.pairwise.graph import Complete, Harary
 from secagg.pairwise.messages import (
     SEALED_BYTES,
@@ -415,6 +415,11 @@ def all_dealers(moment: Moment) -> bytes:
     return full_bitmap(moment) + bytes(shamir.SHARE_BYTES * moment.params.cohort)
 
 
+def last_share_none(moment: Moment) -> bytes:
+    """The same, with a last share that is not canonical."""
+    return all_dealers(moment)[: -shamir.SHARE_BYTES] + b"\xff" * shamir.SHARE_BYTES
+
+
 def bits(pattern: int) -> Callable[[Moment], bytes]:
     """A bitmap of this byte again and again, and nothing after it."""
 
@@ -455,7 +460,8 @@ ROWS = [
     Row(T.CONSISTENCY, "a wrong signature", altered(-1)),
     Row(T.UNMASK, "no shares", bits(0), most={"bytes hashed": HEADER_BYTES + N // 8}),
     Row(T.UNMASK, "shares that are none", junk, most=NO_CRYPTO),
-    Row(T.UNMASK, "all dealers", all_dealers, N / 13 + 0.1, {"bytes hashed": 24 * N + 20}),
+    Row(T.UNMASK, "all dealers", all_dealers, 1.1, {"bytes hashed": 24 * N + 20}),
+    Row(T.UNMASK, "all dealers, the last share is none", last_share_none, 1.1, NO_CRYPTO),
     Row(T.ROSTER, "a weak key in the last entry", last_entry_weak, most=ENTRIES),
     Row(T.ROSTER, "a key twice", last_entry_twice, most=NO_CRYPTO),
     Row(T.ROSTER, "only ones", junk, most=NO_CRYPTO),
@@ -527,6 +533,27 @@ def test_pieces_of_a_sparse_graph_are_not_looked_at_one_by_one() -> None:
     for pattern in (0, 0x01, 0x11, 0x55, 0xFF):
         members = PartySet(bytes([pattern]) * 512)
         assert cost_of(lambda members=members: graph.connected(members)).lines < 20
+
+
+@pytest.mark.parametrize("forge", [all_dealers, last_share_none])
+def test_shares_of_strangers_are_not_unpacked(
+    forge: Callable[[Moment], bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a sparse graph a well-formed message may have far more shares than its sender has."""
+    moment = moments("sparse")[MessageType.UNMASK]
+    server = clone(moment.receiver)
+    assert isinstance(server, Server)
+    unpacked: list[int] = []
+    true = messages.unpack_shares
+
+    def unpack(data: bytes) -> shamir.Shares:
+        unpacked.append(len(data))
+        return true(data)
+
+    monkeypatch.setattr(messages, "unpack_shares", unpack)
+    (dropped,) = server.receive(WHO, forge(moment))
+    assert dropped.code is Code.FOREIGN_SHARE
+    assert unpacked == []
 
 
 # -- offers and sizes -------------------------------------------------------------------------

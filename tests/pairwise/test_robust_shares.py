@@ -140,25 +140,36 @@ def test_any_number_of_liars_never_gives_a_wrong_sum(data: st.DataObject) -> Non
         assert network.failure.disputes != ()
 
 
-def test_t_colluding_holders_can_put_an_honest_one_in_dispute() -> None:
-    """Why a dispute is no proof, even of the pair: errors x * d at every x leave the secret alone.
+@pytest.mark.parametrize(("n", "t"), [(4, 3), (5, 4), (7, 5), (9, 6)], ids=str)
+def test_few_colluding_holders_can_put_honest_ones_in_dispute(n: int, t: int) -> None:
+    """Why a dispute is no proof, even of the pair.
 
-    With t + 1 answers, t liars that add such errors rebuild the true seeds among themselves, and
-    the one honest holder is the odd one out. The sum is exact. It takes t colluders; c is below t.
+    Liars add a polynomial of degree below t that is zero at zero and at t - 2 honest holders. These
+    and the liars give the true seeds, and the other honest holders are the odd ones out. The sum is
+    exact. With r answers it takes two liars at r = t + 1, and else ceil((r - t) / 2) + 2.
     """
-    params = tight(4, threshold=3)
+    params = tight(n, threshold=t)
+    count = 2 if n == t + 1 else (n - t + 1) // 2 + 2
+    framed = range(n - max(1, (n - t) // 2), n)
+    zeros = range(count, framed[0])
+    assert len(zeros) == t - 2
 
     def change(messages: dict[int, bytes]) -> dict[int, bytes]:
         lies = {
-            liar: with_wrong_shares(messages[liar], params, range(4), liar + 1)
-            for liar in (0, 1, 2)
+            liar: with_wrong_shares(
+                messages[liar],
+                params,
+                range(n),
+                (liar + 1) * math.prod(liar - zero for zero in zeros) % (2**61 - 1),
+            )
+            for liar in range(count)
         }
         return {**messages, **lies}
 
     network = tampered_round(params, MessageType.UNMASK, change)
-    assert verdict(network, range(4)) == ""
+    assert verdict(network, range(n)) == ""
     assert network.result is not None
-    assert network.result.disputes == tuple((dealer, 3) for dealer in range(4))
+    assert network.result.disputes == tuple(itertools.product(range(n), framed))
 
 
 Falsify = Callable[[np.ndarray, int], np.ndarray]

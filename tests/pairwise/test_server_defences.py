@@ -503,7 +503,32 @@ def inside(value: SignedKeys, **parts: Any) -> SignedKeys:
     return replace(value, **parts)
 
 
+class Tripwires:
+    """Attributes that run a worker's code."""
+
+    __slots__ = ()
+
+    def __getattribute__(self, name: str) -> Any:
+        if name in {"keys", "signs", "seeds", "wrong"}:
+            raise ValueError("an attribute of a worker's was read")
+        return super().__getattribute__(name)
+
+
+class OtherKeys(Tripwires, SignedKeys):
+    """With the values of another."""
+
+    __slots__ = ()
+
+
+class OtherSeeds(Tripwires, Recovered):
+    """With the values of another."""
+
+    __slots__ = ()
+
+
 WRONG_KEYS: dict[str, Callable[[SignedKeys], object]] = {
+    "a subclass": lambda keys: OtherKeys(keys.keys, keys.signs),
+    "properties": lambda keys: Tripwires(),
     "none": lambda keys: None,
     "an array": lambda keys: np.zeros(4, np.uint32),
     "too few": lambda keys: SignedKeys(keys.keys[:-1], keys.signs[:-1]),
@@ -541,6 +566,8 @@ class Longer(bytes):
 
 
 WRONG_SEEDS: dict[str, Callable[[Recovered], object]] = {
+    "a subclass of the whole": lambda value: OtherSeeds(value.seeds, value.wrong),
+    "properties": lambda value: Tripwires(),
     "none": lambda value: None,
     "seeds alone": lambda value: value.seeds,
     "too few": lambda value: Recovered(value.seeds[:-1], value.wrong),
