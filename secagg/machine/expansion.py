@@ -57,7 +57,7 @@ class ExpandJob:
 
     def checked(self, value: object) -> Vector:
         """Returns the value if it has the shape of a result; raises RangeError otherwise."""
-        if not isinstance(value, np.ndarray) or value.shape != (self.length,):
+        if type(value) is not np.ndarray or value.shape != (self.length,):  # no subclass
             raise RangeError(
                 f"the value of this ExpandJob must be an array of {self.length} elements",
                 Code.ARGUMENT,

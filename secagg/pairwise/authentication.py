@@ -30,7 +30,7 @@ class Authentication(Protocol):
 
     @property
     def bound(self) -> str:
-        """The things that h0 binds, of which some differ if two parties differ in h0: for people."""
+        """The things that h0 binds; some of them differ if two parties differ in h0. For people."""
 
     @property
     def verify_key(self) -> bytes:

@@ -479,6 +479,7 @@ WRONG_PIECES: dict[str, Callable[[np.ndarray], object]] = {
     "text": lambda piece: "text",
     "bytes": lambda piece: piece.tobytes(),
     "a list": lambda piece: piece.tolist(),
+    "a subclass": lambda piece: piece.view(type("Other", (np.ndarray,), {})),
     "no end": lambda piece: range(10**15),
     "an error of its own": lambda piece: Fails(),
 }
