@@ -159,6 +159,9 @@ class Coordinator:
             result: of the round that `open` started; None if it failed.
             inputs_left: whether inputs may have left clients in a failed round: False only if it
                 ended before `PhaseStarted(Phase.MASKED_INPUT)`. The attempt is then not used.
+
+        Raises:
+            RangeError: the new model would not be finite in its dtypes; the model is unchanged.
         """
         self.server = None
         model = digest(self.model)
@@ -168,10 +171,18 @@ class Coordinator:
             return
         self._succeeded.add(model)
         steps = cast("Model", self.layout.unflatten(result.mean))
-        self.model = [
-            np.asarray(array + step, array.dtype)
-            for array, step in zip(self.model, steps, strict=True)
-        ]
+        with np.errstate(over="ignore"):
+            updated = [
+                np.asarray(array + step, array.dtype)
+                for array, step in zip(self.model, steps, strict=True)
+            ]
+        if not all(np.isfinite(array).all() for array in updated):
+            raise RangeError(
+                "the mean update is too large for the dtype of the model, which is unchanged; "
+                "lower clip, or use a wider dtype",
+                Code.NOT_FINITE,
+            )
+        self.model = updated
 
 
 class Participant:

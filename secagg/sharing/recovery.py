@@ -131,45 +131,57 @@ class RebuildJob:
         account = rebuilding.Account(self.budget)
         left = np.zeros(int(self.dealer.max()) + 1, np.bool_)
         left[list(self.dealers)] = True
-        merged = self.merged()
-        if merged is not None:
-            self._rebuild(merged, account, seeds, wrong)
+        again = np.zeros_like(left)
+        # As often as some go together: a few dealers whose shares are missing elsewhere than those
+        # of all others would otherwise be merged in their place.
+        paid = True
+        while paid and (merged := self.merged(left)) is not None:
+            paid = self._rebuild(merged, account, seeds, wrong)
+            left[merged.dealers] = False
             # A seed that was not rebuilt may have fewer wrong shares than are corrected only with
             # a single share to spare, and that only if some are missing.
             short = (merged.places == MISSING).any(axis=0).tolist()
             for dealer, some_missing in zip(merged.dealers, short, strict=True):
-                left[dealer] = some_missing and seeds[dealer] is None
-        for group in self.groups(left):
+                again[dealer] = some_missing and seeds[dealer] is None
+        for group in self.groups(left | again):
             self._rebuild(group, account, seeds, wrong)
         bits = np.packbits(wrong, bitorder="little")
         return Recovered(tuple(seeds[dealer] for dealer in self.dealers), bits.tobytes())
 
-    def merged(self) -> Group | None:
+    def merged(self, which: NDArray[np.bool_]) -> Group | None:
         """Returns one group of dealers with most of the holders, in which some shares are missing.
 
         So holders that leave out shares do not make groups with weights of their own. No more
         holders have a share missing than could be corrected as wrong.
+
+        Args:
+            which: the dealers to choose from, by index.
+
+        Returns:
+            Two dealers or more; None if no two go together.
         """
-        holders = np.flatnonzero(np.bincount(self.holder))
-        most = (len(holders) - self.threshold) // 2
-        counts, dealers = np.bincount(self.dealer), np.array(self.dealers)
-        alike = dealers[counts[dealers] >= len(holders) - most]
-        if not len(alike):
+        there = np.flatnonzero(which[self.dealer])
+        if not len(there):
             return None
+        dealer, holder = self.dealer[there], self.holder[there]
+        holders = np.flatnonzero(np.bincount(holder))
+        most = (len(holders) - self.threshold) // 2
+        counts = np.bincount(dealer)
+        alike = np.flatnonzero((counts > 0) & (counts >= len(holders) - most))
         row, column = np.zeros(holders[-1] + 1, np.intp), np.full(len(counts), MISSING)
         row[holders], column[alike] = np.arange(len(holders)), np.arange(len(alike))
-        columns = column[self.dealer]
-        there = np.flatnonzero(columns != MISSING)
+        columns = column[dealer]
+        some = np.flatnonzero(columns != MISSING)
         places = np.full((len(holders), len(alike)), MISSING)
-        places[row[self.holder[there]], columns[there]] = there
+        places[row[holder[some]], columns[some]] = there[some]
         missing = places == MISSING
         if missing.any():
             order = np.argsort(missing.sum(axis=0), kind="stable")
             gaps = np.logical_or.accumulate(missing[:, order], axis=1).sum(axis=0)
             some = np.sort(order[gaps <= most])
-            if not len(some):
-                return None
             alike, places = alike[some], places[:, some]
+        if len(alike) < 2:
+            return None
         return Group(alike.tolist(), holders.tolist(), places)
 
     def groups(self, which: NDArray[np.bool_]) -> list[Group]:
@@ -203,11 +215,14 @@ class RebuildJob:
         account: rebuilding.Account,
         seeds: dict[int, bytes | None],
         wrong: NDArray[np.bool_],
-    ) -> None:
-        """Rebuilds the seeds of a group, and notes which of the shares are wrong."""
+    ) -> bool:
+        """Rebuilds the seeds of a group, and notes which of the shares are wrong.
+
+        Returns whether the account pays for it.
+        """
         seeds.update(dict.fromkeys(group.dealers))
         if not account.pays(rebuilding.honest_cost(len(group.holders), len(group.dealers))):
-            return
+            return False
         missing = group.places == MISSING
         shares = np.take(self.shares, group.places, axis=0)
         if missing.any():
@@ -222,6 +237,7 @@ class RebuildJob:
         )
         seeds.update(zip(group.dealers, rebuilt.seeds, strict=True))
         wrong[group.places[~missing]] = rebuilt.wrong.T[~missing]
+        return True
 
     def checked(self, value: object) -> Recovered:
         """Returns the value if `run` could have returned it; raises RangeError otherwise.

@@ -369,6 +369,17 @@ def result_of(mean: Iterable[float]) -> Result:
     return Result(mean, 1, mean, tuple(range(N)))
 
 
+def test_an_update_that_overflows_leaves_the_model_as_it_is() -> None:
+    """The last good model is not lost."""
+    small = [np.zeros(2, np.float16), np.zeros(5, np.float16)]
+    coordinator = Coordinator(small, PARAMS, TRAINING, PINS)
+    coordinator.open()
+    mean = np.full(7, 7e4)
+    with refused(RangeError, Code.NOT_FINITE, match="unchanged"):
+        coordinator.close(Result(mean, 1, mean, (0,)))
+    assert [array.tolist() for array in coordinator.model] == [[0, 0], [0] * 5]
+
+
 def test_the_coordinator_counts_per_model() -> None:
     """Failed rounds count if inputs may have left, successful ones always; models may return."""
     server_side = Coordinator(MODEL, PARAMS, TRAINING, PINS, attempts=4)

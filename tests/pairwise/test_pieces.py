@@ -256,11 +256,11 @@ def test_dealers_with_the_same_holders_are_one_group() -> None:
     shares[7] = shares[7][:60]
     (job,) = rebuilding_jobs(shares, 100)
     assert [group.places.shape for group in job.groups(everybody)] == [(100, 60), (99, 40)]
-    merged = job.merged()
+    merged = job.merged(everybody)
     assert merged is not None
     assert (merged.places == recovery.MISSING).nonzero()[0].tolist() == [7] * 40
     (job,) = rebuilding_jobs({h: shares[0][:60] if h > 1 else shares[0] for h in shares}, 100)
-    merged = job.merged()
+    merged = job.merged(everybody)
     assert merged is not None
     assert merged.dealers == list(range(60))
     assert len(pickle.dumps(job)) < 360_000
