@@ -19,7 +19,7 @@ _X25519_COST: Final = 2**15
 
 @dataclass(frozen=True, slots=True)
 class SeedCheck:
-    """What dealers committed to, all of it known to the server before they shared it.
+    """The commitments of dealers to their seeds, which the server has before it rebuilds any.
 
     Attributes:
         h0, h1: of the round.

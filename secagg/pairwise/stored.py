@@ -37,6 +37,7 @@ from ..primitives.agreement import SECRET_KEY_BYTES, check_public_key
 from ..primitives.labels import DIGEST_BYTES
 from ..primitives.secret import Secret
 from ..primitives.sign import SIGNATURE_BYTES
+from ..sharing.algebra import FIELD as SHARE_FIELD
 from ..sharing.shamir import LIMBS, SEED_BYTES, Shares
 from . import transcript, transitions
 from .graph import graph_of
@@ -195,7 +196,6 @@ def _server_memory(params: Params) -> Table:
 # -- pieces of this protocol -------------------------------------------------------------------
 
 _ROW: Final = np.dtype("<u8")
-_SHARE_FIELD: Final = Field(61)  # of `shamir`
 _SESSION: Final = bytes(16)  # messages are stored with a header, of which the session is not read
 
 
@@ -212,7 +212,7 @@ def _entry(params: Params) -> Piece[PublicKeys]:
 def _read_row(reader: Reader) -> Shares:
     size = 2 * LIMBS * _ROW.itemsize
     row = np.frombuffer(reader.take(size), _ROW).astype(np.uint64)
-    _SHARE_FIELD.vector(row)  # raises RangeError unless all elements are below the modulus
+    SHARE_FIELD.vector(row)  # raises RangeError unless all elements are below the modulus
     return row
 
 

@@ -223,8 +223,6 @@ _FORMAT_BOUNDS: Final = (
     _Bound("max_bits", "bits", Code.POLICY_FORMAT),
     _Bound("max_weight", "max_weight", Code.POLICY_FORMAT),
 )
-
-
 _FORMAT_NAMES: Final = frozenset(bound.name for bound in _FORMAT_BOUNDS)
 # The whole numbers of a policy, and the ranges that they must be in.
 _RANGES: Final = (

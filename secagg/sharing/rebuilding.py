@@ -52,7 +52,7 @@ def allowance(honest: int, budget: int = 0) -> int:
 
 
 class Account:
-    """What all groups of seeds of a job may still spend together, in multiplications.
+    """The multiplications that all groups of seeds of a job may still spend together.
 
     Comparing the shares of liars with seeds that are settled is not counted: each is settled once.
 

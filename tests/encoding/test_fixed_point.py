@@ -204,7 +204,7 @@ def bias(x: float, clip: float, bits: int) -> Fraction:
 
 @pytest.mark.parametrize(("bits", "exponent"), [(1, 31.9), (16, 31.9), (20, 31.9), (32, 20.4)])
 def test_the_exact_bias_of_rounding(bits: int, exponent: float) -> None:
-    """What is left of bias: 32 random bits per number, and the roundings of doubles."""
+    """Bias comes from 32 random bits per number, and from the roundings of doubles."""
     rng = np.random.default_rng(bits)
     for clip in (1.0, 8.0, 3.7):
         for x in rng.uniform(-clip, clip, 30).tolist():

@@ -116,7 +116,7 @@ def left(run: Run) -> list[int]:
 
 
 def differences(first: Run, second: Run) -> np.ndarray:
-    """What the two sums differ in, per example of party 4."""
+    """Returns the difference of the two sums, per example of party 4."""
     assert first.result is not None
     assert second.result is not None
     return np.asarray(first.result.total - second.result.total) / CLIENTS[4].examples
@@ -140,7 +140,7 @@ def test_the_same_model_as_a_new_round_gets_no_second_input() -> None:
 
 
 def test_a_limit_of_two_is_two_sums_and_their_difference() -> None:
-    """What the documents say a second attempt can reveal: an update, to the last digits."""
+    """A second attempt can reveal an update, to the last digits, as the documents say."""
     cohort = participants(MemoryLedger(), attempts=2)
     first = Announced(cohort).play()
     second = Announced(cohort, attempt=1).play({4: Phase.MASKED_INPUT})
@@ -333,7 +333,7 @@ def test_another_training_may_begin_with_the_same_model() -> None:
 
 
 def test_a_model_with_another_last_bit_is_another_model() -> None:
-    """What is not promised, and said so: the update of it is the same to the last digits."""
+    """This is not promised, and said so: the update of it is the same to the last digits."""
     cohort = participants(MemoryLedger())
     nearly = [MODEL[0], np.nextafter(MODEL[1], 1.0)]
     first = Announced(cohort).play()
