@@ -1,8 +1,8 @@
 """Reasons that programs can read: one stable code per kind of error, refusal, dropout or failure.
 
-Every exception of the library has a `code`, and so have the events `Dropped` and `Failed`. The
-wording of messages may change; the meaning of a code does not. `docs/CODES.md` is printed from this
-table.
+Every exception of the library has a `code`, and so have the events `Dropped` and `Failed`, and the
+refusals in a `Run` and a `RoundReport`. The wording of messages may change; the meaning of a code
+does not. `docs/CODES.md` is printed from this table.
 """
 
 from enum import StrEnum
@@ -453,7 +453,8 @@ class Code(StrEnum):
     WEIGHT = (
         "weight",
         "ParameterError RangeError",
-        "A weight is not an integer in 1..max_weight, or the format carries none.",
+        "A weight is not an integer in 1..max_weight, or the format carries none; or, in federated "
+        "averaging, a number of examples is impossible.",
         "Correct the weight, or raise `max_weight` for all parties.",
     )
     LAYOUT = (
@@ -461,6 +462,12 @@ class Code(StrEnum):
         "RangeError",
         "The arrays have other names, shapes or structure than the layout, or there are none.",
         "Flatten arrays with the layout of the same model.",
+    )
+    NO_INPUT = (
+        "no_input",
+        "Run",
+        "A client had no input to give, such as one without examples, and sat the round out.",
+        "Nothing, if that is so; it can give an input in the next round.",
     )
     BUFFER = (
         "buffer",
@@ -600,10 +607,11 @@ _HEAD = """\
 Printed from `secagg/codes.py`; a test keeps them equal.
 
 Every exception of the library has a `reason`, a sentence for people, and a `code`, a `secagg.Code`,
-for programs; so have the events `Dropped` and `Failed`. The wording of a reason may change at any
-time; the meaning of a code does not. A code is also a string: `error.code == "quorum"`, and it can
-be written to JSON and logs. Codes that begin with `policy_` are refusals by a client's own policy;
-codes that begin with `unsafe_` are about parameters under which more than the sum could be learned.
+for programs; so have the events `Dropped` and `Failed`, and the refusals in a `Run` and a
+`RoundReport`. The wording of a reason may change at any time; the meaning of a code does not. A
+code is also a string: `error.code == "quorum"`, and it can be written to JSON and logs. Codes that
+begin with `policy_` are refusals by a client's own policy; codes that begin with `unsafe_` are
+about parameters under which more than the sum could be learned.
 
 ```python
 try:

@@ -63,6 +63,8 @@ def made(tree: ast.AST) -> Iterator[tuple[ast.Call, str]]:
             yield node, CARRIERS[name]
         elif ast.unparse(node.func) in {"reader.error", "self.error"}:
             yield node, "DecodeError"
+        elif name == "_refused":
+            yield node, "Run"
 
 
 def codes_in(node: ast.AST) -> set[Code]:
