@@ -434,13 +434,13 @@ class Code(StrEnum):
     )
     DTYPE = (
         "dtype",
-        "ParameterError RangeError",
+        "ParameterError RangeError RoundReport",
         "An array has a dtype that is not possible here.",
         "Convert the array to another dtype.",
     )
     NOT_FINITE = (
         "not_finite",
-        "ParameterError RangeError",
+        "ParameterError RangeError RoundReport",
         "An input or a model has a value that is NaN or infinite.",
         "Check whether the training diverged.",
     )
@@ -452,22 +452,28 @@ class Code(StrEnum):
     )
     WEIGHT = (
         "weight",
-        "ParameterError RangeError",
+        "ParameterError RangeError RoundReport",
         "A weight is not an integer in 1..max_weight, or the format carries none; or, in federated "
         "averaging, a number of examples is impossible.",
         "Correct the weight, or raise `max_weight` for all parties.",
     )
     LAYOUT = (
         "layout",
-        "RangeError",
+        "RangeError RoundReport",
         "The arrays have other names, shapes or structure than the layout, or there are none.",
         "Flatten arrays with the layout of the same model.",
     )
     NO_INPUT = (
         "no_input",
-        "Run",
+        "Run RoundReport",
         "A client had no input to give, such as one without examples, and sat the round out.",
         "Nothing, if that is so; it can give an input in the next round.",
+    )
+    TRAINING = (
+        "training",
+        "RoundReport",
+        "In federated averaging, a client's training raised an exception; it sat the round out.",
+        "Mend its training; the reason has the type and the text of the exception.",
     )
     BUFFER = (
         "buffer",
