@@ -2,7 +2,8 @@
 
     for report in secagg.fl.FedAvg(model, clients, params=params, rounds=20): print(report)
 
-A model is a list of NumPy arrays; a client is any object with `examples` and `train(model)`. The
+A model is a list of NumPy arrays; a client is any object with `examples` and `train(model)`. One
+that holds no examples, or whose training fails, sits the round out, and the report says why. The
 server side sees only sums. A contribution counts as given when the masked input leaves, whatever
 becomes of the round: in malicious mode clients give their update of one model `attempts` times at
 most, and then training ends (`AttemptsExhaustedError`).
@@ -22,8 +23,9 @@ from .fedavg import (
 )
 from .models import MLP, Architecture, Model, Softmax, accuracy, loss
 from .schedule import draw_drops
-from .sides import AttemptsExhaustedError, Coordinator, FedClient, Participant
+from .sides import AttemptsExhaustedError, Coordinator, Participant
 from .training import Descent, LocalClient
+from .updates import FedClient
 
 __all__ = [
     "DATASETS",

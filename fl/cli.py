@@ -2,9 +2,10 @@
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final, NoReturn
 
@@ -17,7 +18,7 @@ from .compare import compare_training
 from .data import DATASETS, load
 from .extras import MissingExtraError, extra
 from .fedavg import FedAvg, RoundReport, Score, fedavg_params, simulated_randomness
-from .files import check_writable, write_whole
+from .files import STDOUT, check_writable, write_whole
 from .models import MLP, Architecture, Model, Softmax, accuracy, loss
 from .schedule import draw_drops
 from .sides import AttemptsExhaustedError
@@ -29,6 +30,8 @@ MODES: Final = {str(mode): mode for mode in reversed(Mode)}
 # in eight has dropouts in at most half of its rounds. With this stream, seeds 0..4 have dropouts
 # in most rounds and at most one failed round, which makes a better example.
 _DROPS_STREAM: Final = 5
+_MOST_ROUNDS: Final = 100_000
+_CLOSED_PIPE: Final = 141  # as of a program that SIGPIPE ends
 
 Show = Callable[[str], None]
 
@@ -37,19 +40,26 @@ class _Parser(argparse.ArgumentParser):
     """An argument parser that answers a bad option with one line and exit code 2."""
 
     def error(self, message: str) -> NoReturn:
-        self.exit(2, _line(message))
+        _tell(f"error: {message}")
+        raise SystemExit(2)
 
 
-def _line(message: str) -> str:
-    return f"secagg.fl: error: {' '.join(message.split())}\n"
+def _tell(message: str) -> None:
+    """Writes one line to standard error, if anybody reads it."""
+    if sys.stderr is not None:
+        with suppress(OSError):
+            sys.stderr.write(f"secagg.fl: {' '.join(message.split())}\n")
+            sys.stderr.flush()
 
 
-def _int_from(low: int) -> Callable[[str], int]:
-    """Returns a parser of whole numbers that are at least `low`."""
+def _int_from(low: int, high: int | None = None) -> Callable[[str], int]:
+    """Returns a parser of whole numbers in low..high."""
 
     def number(text: str) -> int:
         if (value := int(text)) < low:
             raise argparse.ArgumentTypeError(f"must be at least {low}, not {value}")
+        if high is not None and value > high:
+            raise argparse.ArgumentTypeError(f"must be at most {high}")
         return value
 
     return number
@@ -59,6 +69,11 @@ def _rate(text: str) -> float:
     if not 0.0 <= (value := float(text)) < 1.0:
         raise argparse.ArgumentTypeError(f"must be in [0, 1), not {text}")
     return value
+
+
+def _output(text: str) -> Path:
+    """Returns the path of an output; only a bare dash means standard output."""
+    return STDOUT if text == "-" else Path(text).absolute()
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -74,7 +89,12 @@ def _parser() -> argparse.ArgumentParser:
     add("--dataset", choices=list(DATASETS), default="breast_cancer", help="data set")
     add("--model", choices=list(MODELS), default="softmax", help="kind of model")
     add("--clients", type=_int_from(3), default=10, help="size of the cohort, at least 3")
-    add("--rounds", type=_int_from(1), default=20, help="rounds of federated averaging")
+    add(
+        "--rounds",
+        type=_int_from(1, _MOST_ROUNDS),
+        default=20,
+        help="rounds of federated averaging",
+    )
     add("--dropout", type=_rate, default=0.1, help="probability that a client drops out of a round")
     add("--bits", type=int, default=20, help="bits per quantized parameter, 1..32")
     add("--clip", type=float, default=4.0, help="bound of each value of an update")
@@ -91,11 +111,18 @@ def _parser() -> argparse.ArgumentParser:
     add("--seed", type=_int_from(0), default=0, help="seed of all random draws")
     add(
         "--json",
-        type=Path,
+        type=_output,
         metavar="FILE",
-        help="file to write the results to, as JSON; a number that is not finite becomes null",
+        help="file to write the results to, as JSON; a number that is not finite becomes null; - "
+        "is standard output, and the table then goes to standard error",
     )
-    add("--plot", type=Path, metavar="FILE.png", help="file to draw the results to")
+    add(
+        "--plot",
+        type=_output,
+        metavar="FILE.png",
+        help="file to draw the results to: .png, .svg, .pdf, .jpg or .jpeg, without an ending "
+        "PNG; - as for --json",
+    )
     return parser
 
 
@@ -103,25 +130,52 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line.
 
     Returns:
-        exit code: 0, also if the training converged before the last round, or a failed round was
-        the last one asked for; 1 if the run failed, or ended early because no attempt on a model
-        was left after failed rounds (results and files are then those of the rounds so far); 130 if
-        it was interrupted. Bad options and a missing extra raise SystemExit with code 2. Each
-        failure is one line on standard error.
+        exit code: 0, also if the training converged before the last round, or some rounds failed; 1
+        if the run or all rounds failed, or it ended early because no attempt on a model was left
+        after failed rounds (results and files are then those of the rounds so far); 130 if it was
+        interrupted; 141, without a word, if nobody reads its output any more (`| head`). Bad
+        options and a missing extra raise SystemExit with code 2. Each failure is one line on
+        standard error.
     """
     parser = _parser()
     try:
-        with np.errstate(all="ignore"):  # numbers that overflowed are in the report
-            _run(parser.parse_args(argv))
-    except (ParameterError, MissingExtraError) as error:
-        parser.error(str(error))
+        try:
+            with np.errstate(all="ignore"):  # numbers that overflowed are in the report
+                _run(parser.parse_args(argv))
+        except (ParameterError, MissingExtraError) as error:
+            parser.error(str(error))
+        finally:
+            _flush()
+    except BrokenPipeError:
+        code = _CLOSED_PIPE
     except (SecAggError, OSError) as error:
-        sys.stderr.write(_line(str(error)))
-        return 1
+        _tell(f"error: {error}")
+        code = 1
     except KeyboardInterrupt:
-        sys.stderr.write("secagg.fl: interrupted\n")
-        return 130
-    return 0
+        _tell("interrupted")
+        code = 130
+    else:
+        return 0
+    _forget_unwritten()
+    return code
+
+
+def _flush() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:  # closed when the program began
+            stream.flush()
+
+
+def _forget_unwritten() -> None:
+    """Discards output that cannot be written; else Python would try, and complain, at its end."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            if stream is not None:
+                stream.flush()
+        except OSError:
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, stream.fileno())
+            os.close(nowhere)
 
 
 def _run(args: argparse.Namespace) -> None:
@@ -132,21 +186,27 @@ def _run(args: argparse.Namespace) -> None:
         raise ParameterError(
             "--json and --plot name the same file; choose two names", Code.ARGUMENT
         )
-    if args.plot is not None:
-        plot.require()
+    ending = None if args.plot is None else plot.require(args.plot)
     asked = {name: value for name, value in vars(args).items() if name not in ("json", "plot")}
-    outcome = simulate(report.Settings(**asked))
+    outcome = simulate(report.Settings(**asked), STDOUT in files)
     if args.json is not None:
         text = json.dumps(report.as_json(outcome), indent=2, allow_nan=False) + "\n"
         write_whole(args.json, text.encode())
-    if args.plot is not None:
-        write_whole(args.plot, plot.draw(outcome))
+    if ending is not None:
+        write_whole(args.plot, plot.draw(outcome, ending))
     if outcome.ended is not None:
         raise outcome.ended
+    last = outcome.reports[-1]
+    if last.code is not None and all(each.failed for each in outcome.reports):
+        raise SecAggError(f"all rounds failed, the last one because {last.reason}", last.code)
 
 
-def simulate(settings: report.Settings) -> report.Outcome:
-    """Trains in all three ways, and prints each round on standard output when it ends.
+def simulate(settings: report.Settings, to_stderr: bool = False) -> report.Outcome:
+    """Trains in all three ways, and prints each round when it ends.
+
+    Args:
+        settings: what is asked for.
+        to_stderr: whether to print on standard error rather than on standard output.
 
     Raises:
         ParameterError: the settings are impossible; raised before any training.
@@ -179,7 +239,9 @@ def simulate(settings: report.Settings) -> report.Outcome:
     )
     reports: list[RoundReport] = []
     ended = None
-    with _screen(settings.rounds) as (show, advance):
+    if warning := report.warning(params, settings.dropout):
+        _tell(f"warning: {warning}")
+    with _screen(settings.rounds, to_stderr) as (show, advance):
         for line in report.intro(settings, dataset, params):
             show(line)
         try:
@@ -201,10 +263,10 @@ def simulate(settings: report.Settings) -> report.Outcome:
 
 
 @contextmanager
-def _screen(rounds: int) -> Iterator[tuple[Show, Callable[[], None]]]:
+def _screen(rounds: int, to_stderr: bool) -> Iterator[tuple[Show, Callable[[], None]]]:
     """Yields functions that print a line above a progress bar, and that advance the bar.
 
-    If standard output is not a terminal, there is no bar.
+    If the output is not a terminal, there is no bar.
     """
     with extra():
         from rich.console import Console  # noqa: PLC0415  (of the extra)
@@ -215,13 +277,27 @@ def _screen(rounds: int) -> Iterator[tuple[Show, Callable[[], None]]]:
             TextColumn,
             TimeRemainingColumn,
         )
-    console = Console(markup=False, highlight=False, emoji=False)
+
+    class Screen(Console):
+        def on_broken_pipe(self) -> None:  # later versions would end the program here
+            self.quiet = True
+            raise BrokenPipeError
+
+    console = Screen(stderr=to_stderr, markup=False, highlight=False, emoji=False)
     plain = not console.is_terminal or console.is_dumb_terminal
     columns = TextColumn("round"), MofNCompleteColumn(), BarColumn(), TimeRemainingColumn()
 
     def show(line: str) -> None:
         console.print(line, soft_wrap=True)
 
-    with Progress(*columns, console=console, transient=True, disable=plain) as progress:
+    # No thread that draws it: its errors would be told by nobody, or by a traceback.
+    with Progress(
+        *columns, console=console, transient=True, disable=plain, auto_refresh=False
+    ) as progress:
         task = progress.add_task("rounds", total=rounds)
-        yield show, lambda: progress.advance(task)
+
+        def advance() -> None:
+            progress.advance(task)
+            progress.refresh()
+
+        yield show, advance

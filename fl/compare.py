@@ -38,8 +38,8 @@ from secagg import Code, FixedPoint, ParameterError, Params
 
 from .fedavg import RoundReport, Score
 from .models import Model
-from .sides import FedClient
 from .training import LocalClient
+from .updates import FedClient
 
 UNIT_ROUNDOFF: Final = 2.0**-53
 
@@ -75,9 +75,11 @@ def plain_fedavg(
     Args:
         model: the initial model.
         clients: as given to `FedAvg`.
-        survivors: clients in the average, per round; a round without any changes nothing.
+        survivors: clients in the average, per round; a round without any changes nothing. A client
+            without examples is left out.
     """
-    for present in survivors:
+    for survived in survivors:
+        present = [index for index in survived if clients[index].examples]
         if present:
             weights = [float(clients[index].examples) for index in present]
             trained = [clients[index].train([a.copy() for a in model]) for index in present]
@@ -148,7 +150,7 @@ def rounding_allowance(
     """
     largest = max(1.0, magnitude, _grid(params).clip)
     worst = 0.0
-    for client in clients:
+    for client in (each for each in clients if each.examples):
         classes = int(client.data.y.max()) + 1
         terms = client.data.x.shape[1] + classes + client.descent.batch + 9
         worst = max(worst, client.steps * (client.descent.rate * terms + 1))
@@ -181,7 +183,7 @@ def compare_training(
     plain = trajectory[-1] if trajectory else model
     done = [report for report in reports if not report.failed]
     bound, note = None, ""
-    if not all(client.non_expansive for client in clients):
+    if not all(client.non_expansive for client in clients if client.examples):
         note = "no bound is proved for this training"
     elif clipped := sum(report.clipped for report in done):
         note = f"{clipped} values were clipped"

@@ -8,6 +8,7 @@ malicious mode a failed round is repeated only as often as the participants allo
 """
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
@@ -30,7 +31,8 @@ from secagg.simulate import Cohort, Input, Run, introduce
 
 from .models import Model
 from .schedule import Drops
-from .sides import Coordinator, FedClient, Participant, Randomness
+from .sides import Coordinator, Participant, Randomness
+from .updates import FedClient, count_examples, whole
 
 TRAINING: Final = "local training"
 
@@ -56,9 +58,12 @@ class RoundReport:
         reason: why the round failed, or "".
         code: the code of this reason, or None.
         drops: clients that dropped out -> the phase whose message they did not send.
-        refusals: clients that refused to go on -> their reasons.
-        refusal_codes: clients that refused to go on -> the codes of their reasons.
+        refusals: clients that refused to go on, or had no update to give -> their reasons. The
+            server is not told: these clients just do not answer.
+        refusal_codes: the same clients -> the codes of their reasons.
         clipped: number of values that were clipped, over all clients that sent an input.
+        clipped_by_array: the same by array of the model ("0", "1", ...), without those that have
+            none.
         bytes_up: bytes that a client sent, mean over the cohort. Messages of secure aggregation
             only: the offer and the model, which every client receives, are not counted.
         bytes_down: bytes that a client received, counted likewise.
@@ -78,6 +83,7 @@ class RoundReport:
     refusals: Mapping[int, str]
     refusal_codes: Mapping[int, Code]
     clipped: int
+    clipped_by_array: Mapping[str, int]
     bytes_up: float
     bytes_down: float
     seconds: float
@@ -95,18 +101,23 @@ def fedavg_params(
     """Makes parameters for federated averaging of this model over these clients.
 
     Args:
-        clients: the cohort. The largest number of examples becomes the public `max_weight`.
+        clients: the cohort. The largest number of examples becomes the public `max_weight`; a
+            client may hold none.
         model: arrays of floats.
         clip: bound of each value of an update; the reports count values that were clipped.
         bits: bits per quantized value, 1..32.
         mode: the kind of server that the round protects against.
 
     Raises:
-        ParameterError: the values are impossible, or no field is wide enough for the sum.
+        ParameterError: the values are impossible, no client holds an example, or no field is wide
+            enough for the sum.
     """
     if not clients:
         raise ParameterError("federated averaging needs clients; there are none", Code.ARGUMENT)
-    fixed = FixedPoint(clip=clip, bits=bits, max_weight=max(c.examples for c in clients))
+    most = max(count_examples(f"client {at}", client) for at, client in enumerate(clients))
+    if not most:
+        raise ParameterError("no client holds an example to train on", Code.WEIGHT)
+    fixed = FixedPoint(clip=clip, bits=bits, max_weight=most)
     length = Layout.of(model).length
     return Params(cohort=len(clients), length=length, format=fixed, mode=mode)
 
@@ -121,11 +132,15 @@ class FedAvg:
     successful rounds led back to the model (`converged`), without the rounds that are left. A new
     iteration continues where the last one stopped.
 
+    A client that has no update to give is a dropout of the round: it holds no examples, its
+    training raised an exception, or returned something else than finite arrays of the model's
+    shapes. The report says why (`refusals`), and it takes part in the next round again.
+
     Args:
         model: the initial model, a list of arrays of float16, float32 or float64; copied.
         clients: the cohort; any objects with `examples` and `train`.
         params: parameters of all rounds; the default is that of `fedavg_params`.
-        rounds: number of rounds.
+        rounds: number of rounds, from 0.
         drops: dropouts of each round (`draw_drops`); none by default.
         evaluate: scores the model after each round; the score is in the report.
         random: function of round number and party that returns this client's randomness, for
@@ -138,7 +153,7 @@ class FedAvg:
         ParameterError: the parameters do not fit the model, the clients or their weights, `drops`
             does not fit the rounds, the word is empty, or `attempts` is below 1. While iterating,
             the model has overflowed its dtype.
-        RangeError: while iterating, a client's training returned an unusable model.
+        RangeError: while iterating, the new model would not be finite in its dtypes.
         AttemptsExhaustedError: while iterating, a round is left, no attempt on the model is, and
             all rounds on it failed.
     """
@@ -157,7 +172,7 @@ class FedAvg:
         attempts: int = 1,
     ) -> None:
         self.params: Final = params or fedavg_params(clients, model)
-        self.rounds: Final = rounds
+        self.rounds: Final = whole("rounds", rounds, 0, 2**63 - 1)
         # In a real cohort each member makes its identity, and they pin the keys out of band.
         identities: list[Identity] = []
         directory = ledger = None
@@ -166,7 +181,7 @@ class FedAvg:
             ledger = MemoryLedger()
         self.coordinator: Final = Coordinator(model, self.params, training, directory, attempts)
         self._number = 0
-        self._drops = [{} for _ in range(rounds)] if drops is None else list(drops)
+        self._drops = None if drops is None else list(drops)
         self._evaluate = evaluate
         self._random = random
         _check_clients(self.params, clients)
@@ -184,7 +199,8 @@ class FedAvg:
             )
             for index, client in enumerate(clients)
         ]
-        _check_drops(self._drops, rounds, self.params.cohort)
+        if self._drops is not None:
+            _check_drops(self._drops, self.rounds, self.params.cohort)
 
     @property
     def model(self) -> Model:
@@ -204,7 +220,7 @@ class FedAvg:
     def _round(self) -> RoundReport:
         start = time.perf_counter()
         offer, attempt, server = self.coordinator.open()
-        drops = self._drops[self._number]
+        drops = self._drops[self._number] if self._drops else {}
         self._number += 1
         number = self._number
         joined = _Joined()
@@ -218,12 +234,20 @@ class FedAvg:
                 joined.refusal_codes[index] = error.code
             else:
                 joined.clients[index], joined.inputs[index] = secure, make_input
-        cohort = Cohort(server, joined.clients, joined.inputs, drops)
+        cohort = Cohort(server, joined.clients, joined.inputs, drops, skip_unusable=True)
         run = cohort.run
         try:
             cohort.play()
-        finally:  # `clipped` has the clients whose input left, also if another's training failed
+        finally:  # `clipped` has the clients whose input left, also if this was interrupted
             self.coordinator.close(run.result, inputs_left=bool(run.clipped))
+        clipped: Counter[str] = Counter()
+        for participant in self._participants:
+            index = participant.index
+            if index in run.clipped:
+                clipped.update(participant.clipped)
+            elif participant.code is not None:  # more than the driver knows
+                run.refusals[index] = participant.reason
+                run.refusal_codes[index] = participant.code
         seconds = time.perf_counter() - start
         score = self._evaluate(self.model) if self._evaluate else None
         invited = self.params.cohort
@@ -238,6 +262,7 @@ class FedAvg:
             refusals=joined.refusals | run.refusals,
             refusal_codes=joined.refusal_codes | run.refusal_codes,
             clipped=sum(run.clipped.values()),
+            clipped_by_array={name: clipped[name] for name in sorted(clipped, key=int)},
             bytes_up=sum(run.bytes_up.values()) / invited,
             bytes_down=sum(run.bytes_down.values()) / invited,
             seconds=seconds,
@@ -275,12 +300,7 @@ def _check_clients(params: Params, clients: Sequence[FedClient]) -> None:
             Code.ARGUMENT,
         )
     for index, client in enumerate(clients):
-        if not 1 <= client.examples <= params.format.max_weight:
-            raise ParameterError(
-                f"client {index} has {client.examples} examples, but weights must be in "
-                f"1..{params.format.max_weight}; raise max_weight of the format",
-                Code.WEIGHT,
-            )
+        count_examples(f"client {index}", client, params.format.max_weight)
 
 
 def _check_drops(drops: Sequence[Drops], rounds: int, cohort: int) -> None:

@@ -1,11 +1,15 @@
 """Output files: checked before the training, and written as a whole."""
 
 import os
+import sys
 import tempfile
 from pathlib import Path
+from typing import Final
 
 from secagg import Code, ParameterError
 from secagg.files import atomic_file
+
+STDOUT: Final = Path("-")  # in place of a file: standard output
 
 
 def check_writable(path: Path) -> None:
@@ -13,15 +17,19 @@ def check_writable(path: Path) -> None:
 
     Raises:
         ParameterError: the path is a folder or a link that leads to itself, its folder is missing,
-            or permission is missing.
+            its name is impossible, or permission is missing; or it is `STDOUT`, which is closed.
     """
-    if path.is_dir():
-        raise ParameterError(f"{path} is a folder; give the name of a file", Code.IO)
-    if _is_special(path):
-        if not os.access(path, os.W_OK):
-            raise ParameterError(f"cannot write to {path}: permission denied", Code.IO)
+    if path == STDOUT:
+        if sys.stdout is None:
+            raise ParameterError("cannot write to standard output: it is closed", Code.IO)
         return
     try:
+        if path.is_dir():
+            raise ParameterError(f"{path} is a folder; give the name of a file", Code.IO)
+        if _is_special(path):
+            if not os.access(path, os.W_OK):
+                raise ParameterError(f"cannot write to {path}: permission denied", Code.IO)
+            return
         with tempfile.TemporaryFile(dir=path.resolve().parent):
             pass
     except OSError as error:
@@ -33,12 +41,16 @@ def check_writable(path: Path) -> None:
 def write_whole(path: Path, data: bytes) -> None:
     """Writes a file as a whole: readers see the old content or the new one, never a part.
 
-    Devices and pipes (/dev/stdout) are written directly. A link is followed, and the umask sets
-    the permissions of a new file.
+    `STDOUT`, devices and pipes (/dev/stdout) are written directly. A link is followed, and the
+    umask sets the permissions of a new file.
 
     Raises:
         OSError: the file cannot be written; it is unchanged.
     """
+    if path == STDOUT:
+        sys.stdout.buffer.write(data)
+        sys.stdout.flush()
+        return
     if _is_special(path):
         path.write_bytes(data)
         return

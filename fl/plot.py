@@ -1,26 +1,43 @@
 """Draws a run: accuracy, loss and number of survivors per round."""
 
 import io
+from pathlib import Path
+from typing import Final
+
+from secagg import Code, ParameterError
 
 from .extras import extra
 from .fedavg import Score
 from .report import Outcome
 
+_FORMATS: Final = ("png", "svg", "pdf", "jpg", "jpeg")
 _GOOD, _BAD, _PLAIN, _CENTRAL = "#1f77b4", "#d62728", "#ff7f0e", "#555555"
 
 
-def require() -> None:
+def require(path: Path) -> str:
     """Checks before the training that drawing will be possible after it.
 
+    Returns:
+        the format of the picture by the ending of its name; without one, "png".
+
     Raises:
+        ParameterError: no picture has such an ending.
         MissingExtraError: matplotlib is not installed.
     """
+    ending = path.suffix.lower().removeprefix(".") or "png"
+    if ending not in _FORMATS:
+        endings = ", ".join(f".{each}" for each in _FORMATS)
+        raise ParameterError(
+            f"cannot draw a picture with the ending {path.suffix}; use one of {endings}",
+            Code.ARGUMENT,
+        )
     with extra():
         import matplotlib.figure  # noqa: F401, PLC0415  (heavy, and only needed here)
+    return ending
 
 
-def draw(outcome: Outcome) -> bytes:
-    """Draws the picture and returns it as the content of a PNG file.
+def draw(outcome: Outcome, ending: str) -> bytes:
+    """Draws the picture and returns it as the content of a file in the format that `require` names.
 
     Raises:
         MissingExtraError: matplotlib is not installed.
@@ -62,5 +79,5 @@ def draw(outcome: Outcome) -> bytes:
         axis.set_major_locator(MaxNLocator(integer=True))
 
     content = io.BytesIO()
-    figure.savefig(content, format="png", dpi=120)
+    figure.savefig(content, format=ending, dpi=120)
     return content.getvalue()

@@ -11,6 +11,7 @@ from secagg import FixedPoint, Mode, Params, Phase, __version__
 from .compare import Comparison
 from .data import Dataset
 from .fedavg import TRAINING, RoundReport, Score
+from .schedule import failure_probability
 from .sides import AttemptsExhaustedError
 
 Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
@@ -24,8 +25,14 @@ _COLUMNS: Final = {
     Phase.CONSISTENCY.value: " sign",
     Phase.UNMASK.value: " unmask",
 }
+_LEGEND: Final = (
+    "survivors: clients in the sum. loss, accuracy: of the new model, on the test set. up, down: "
+    "sent and received by a client, on average. train: local training. keys to unmask: steps of "
+    "the protocol, in their order."
+)
 _INDENT: Final = " " * 6
 _WIDTH: Final = 80
+_TOLERABLE: Final = 0.1  # probability that a round fails, up to which nothing is said
 _REVEALED: Final = (
     "Each can give the server one sum, also an attempt that it calls failed. Differences of sums "
     "over one model are sums over fewer clients, down to one client's update if training is "
@@ -89,6 +96,7 @@ def intro(settings: Settings, dataset: Dataset, params: Params) -> list[str]:
         f"{params.cohort} clients,",
         f"and each drops out of a round with probability {settings.dropout:g}. "
         f"Seed {settings.seed}.",
+        *textwrap.wrap(_LEGEND, _WIDTH),
         "",
         "                               bytes/client  milliseconds, all parties",
         "round survivors   loss accuracy    up   down" + "".join(_COLUMNS.values()),
@@ -112,8 +120,13 @@ def row(report: RoundReport, cohort: int) -> list[str]:
     if report.failed:
         lines.append(f"{_INDENT}model unchanged: {report.reason}")
     if report.clipped:
-        lines.append(f"{_INDENT}{report.clipped} values were clipped")
-    lines += [f"{_INDENT}client {who}: {why}" for who, why in sorted(report.refusals.items())]
+        where = report.clipped_by_array.items()
+        arrays = ", ".join(f"{count} in array {name}" for name, count in where)
+        text = f"{report.clipped} values were clipped: {arrays}"
+        lines += textwrap.wrap(text, _WIDTH, initial_indent=_INDENT, subsequent_indent=_INDENT)
+    for who, why in sorted(report.refusals.items()):
+        text = f"client {who}: {why}"
+        lines += textwrap.wrap(text, _WIDTH, initial_indent=_INDENT, subsequent_indent=_INDENT)
     return lines
 
 
@@ -159,6 +172,43 @@ def summary(outcome: Outcome) -> Iterator[str]:
     yield from textwrap.wrap(
         f"Attempts on one model: {outcome.attempts_used} used, {allowed} allowed. {_REVEALED}",
         _WIDTH,
+    )
+    yield ""
+    yield from textwrap.wrap(_seen(reports), _WIDTH)
+
+
+def _seen(reports: Sequence[RoundReport]) -> str:
+    """Returns what the server learned in these rounds, in a sentence or two."""
+    sizes = sorted(len(report.survivors) for report in reports if not report.failed)
+    sums = "no sum"
+    if sizes:
+        few, many = sizes[0], sizes[-1]
+        updates = f"{few}" if few == many else f"{few} to {many}"
+        sums = f"{len(sizes)} sum{'s' * (len(sizes) > 1)} of {updates} updates"
+    text = f"The server saw {sums}, and no single update."
+    if len(sizes) < len(reports):
+        text += " It may also have the sum of a failed round, if the inputs had left."
+    return text
+
+
+def warning(params: Params, rate: float) -> str:
+    """Returns a warning that many rounds will fail at this rate of dropouts, or ""."""
+    fails = failure_probability(params, rate)
+    if fails <= _TOLERABLE:
+        return ""
+    advice = []
+    lower = [each / 100 for each in range(100) if each / 100 < rate]
+    if fitting := [each for each in lower if failure_probability(params, each) <= _TOLERABLE]:
+        advice.append(f"--dropout {fitting[-1]:g}")
+    for cohort in (5, 10, 20, 50, 100):
+        larger = Params(cohort, 1, FixedPoint(1.0), mode=params.mode)
+        if cohort > params.cohort and failure_probability(larger, rate) <= _TOLERABLE:
+            advice.append(f"--clients {cohort}")
+            break
+    return (
+        f"a round will fail with probability {fails:.0%}: it needs {params.quorum} of "
+        f"{params.cohort} clients, and each drops out with probability {rate:g}; better take "
+        + " or ".join(advice)
     )
 
 
@@ -236,6 +286,7 @@ def _round_json(report: RoundReport, plain: Score) -> Json:
         "refusals": {str(party): reason for party, reason in report.refusals.items()},
         "refusal_codes": {str(party): code for party, code in report.refusal_codes.items()},
         "clipped": report.clipped,
+        "clipped_by_array": dict(report.clipped_by_array),
         "loss": score.loss if score else None,
         "accuracy": score.accuracy if score else None,
         "plain_loss": plain.loss,

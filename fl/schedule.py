@@ -1,10 +1,11 @@
-"""Draws the dropouts of a simulated federation."""
+"""Draws the dropouts of a simulated federation, and says how often they make a round fail."""
 
 from collections.abc import Mapping
+from math import comb
 
 import numpy as np
 
-from secagg import Code, Mode, ParameterError, Phase
+from secagg import Code, Mode, ParameterError, Params, Phase
 
 Drops = Mapping[int, Phase]
 
@@ -30,3 +31,24 @@ def draw_drops(rng: np.random.Generator, clients: int, rate: float, mode: Mode) 
     gone = rng.random(clients) < rate
     phases = rng.integers(len(mode.phases), size=clients)
     return {party: mode.phases[phases[party]] for party in range(clients) if gone[party]}
+
+
+def failure_probability(params: Params, rate: float) -> float:
+    """Returns the probability that a round fails if clients drop out as `draw_drops` draws it.
+
+    It succeeds if a quorum gives inputs, and as many as the threshold stay to the end.
+
+    Args:
+        params: of rounds on the complete graph.
+        rate: probability that a client drops out, in [0, 1).
+    """
+    phases, n = params.mode.phases, params.cohort
+    before = rate * (phases.index(Phase.MASKED_INPUT) + 1) / len(phases)  # its input is not given
+    after = rate - before
+    succeeds = sum(
+        comb(n, absent) * comb(n - absent, gone)
+        * before**absent * after**gone * (1.0 - rate) ** (n - absent - gone)
+        for absent in range(n - params.quorum + 1)
+        for gone in range(n - absent - params.threshold + 1)
+    )  # fmt: skip
+    return max(0.0, 1.0 - succeeds)

@@ -15,8 +15,8 @@ One model means: equal numbers, in the structure that the client itself knows (`
 import os
 import time
 from collections import Counter
-from collections.abc import Callable
-from typing import Final, Protocol, cast
+from collections.abc import Callable, Mapping
+from typing import Final, cast
 
 import numpy as np
 
@@ -24,6 +24,7 @@ from secagg import (
     Client,
     Code,
     Directory,
+    FixedPoint,
     Identity,
     Layout,
     Ledger,
@@ -42,21 +43,20 @@ from secagg.simulate import Input
 
 from .models import Model
 from .template import Template
+from .updates import (
+    FedClient,
+    NoUpdateError,
+    Vector,
+    clipped_by_array,
+    trained,
+    update_of,
+    weight_of,
+    whole,
+)
 
 Randomness = Callable[[int], bytes]
 
 _NUMBERS: Final = 2**63  # above all counts: the text of an int has a limit, and peers send ints
-
-
-class FedClient(Protocol):
-    """A client as `FedAvg` needs it: a number of examples, and a local training function."""
-
-    @property
-    def examples(self) -> int:
-        """Number of examples that it holds, at least 1: its weight in the average."""
-
-    def train(self, model: Model) -> Model:
-        """Trains the global model locally, and returns arrays of the same shapes."""
 
 
 class AttemptsExhaustedError(SecAggError):
@@ -94,7 +94,7 @@ class Coordinator:
         directory: Directory | None = None,
         attempts: int = 1,
     ) -> None:
-        _check_agreed(training, attempts)
+        attempts = _check_agreed(training, attempts)
         self._template: Final = Template(model, params)
         self.model: Model = self._template.take(model)
         self.params: Final = params
@@ -188,6 +188,18 @@ class Coordinator:
 class Participant:
     """The client side: it trains, and masks its update before sending it.
 
+    A client that has no update to give sits the round out: it holds no examples, its training
+    raised an exception, or returned something else than finite arrays of the model's shapes. The
+    others go on without it, and so does it in the next round. Why stays here, the server just gets
+    no answer.
+
+    Attributes:
+        reason: why it sat out the round that it joined last, or "".
+        code: the code of this reason, or None.
+        clipped: how many values of its update in this round lie outside the clip, by the position
+            of their array in the model ("0", ...), without those that have none.
+        training_seconds: wall-clock time of its training in this round.
+
     In malicious mode its update of one model leaves it at most `attempts` times per training,
     whatever the server announces. If it is more than once, the server gets as many sums over the
     same model; their differences are sums over fewer clients, down to the update of a single one
@@ -225,9 +237,12 @@ class Participant:
         ledger: Ledger | None = None,
         attempts: int = 1,
     ) -> None:
-        _check_agreed(training, attempts)
+        attempts = _check_agreed(training, attempts)
         self.index: Final = index
         self.training_seconds = 0.0
+        self.reason = ""
+        self.code: Code | None = None
+        self.clipped: Mapping[str, int] = {}
         self._client = client
         self._params = params
         self._training = training
@@ -241,6 +256,9 @@ class Participant:
         self, offer: bytes, model: Model, attempt: int, random: Randomness | None = None
     ) -> tuple[Client, Input]:
         """Joins a round, and returns the protocol's client and a function that makes its input.
+
+        The function trains, and returns the update and its weight for `submit`; or None, if there
+        is no update to give: then call the client's `withdraw`. `reason` and `code` say why.
 
         The context is computed from its own word for the training and the model that this client
         was given, so its update cannot get into a sum of updates of another model.
@@ -258,7 +276,12 @@ class Participant:
             DecodeError: the offer is malformed.
         """
         self.training_seconds = 0.0
-        _check_number("attempt", attempt, 0)  # other types may have other digests
+        self.reason, self.code, self.clipped = "", None, {}
+        if type(attempt) is not int or not 0 <= attempt < _NUMBERS:
+            raise ParameterError(  # of a peer: integers of other types may have other digests
+                f"attempt must be an int in 0..2**63 - 1, and this {type(attempt).__name__} is not",
+                Code.ARGUMENT,
+            )
         if self._params.mode == Mode.MALICIOUS and attempt >= self._attempts:
             raise ParameterError(
                 f"refused by this client: attempt {attempt} on a model is beyond its limit of "
@@ -277,47 +300,41 @@ class Participant:
             directory=self._directory,
             ledger=self._ledger,
         )
-        return secure, lambda: self._input(model)
+        return secure, lambda: self._input_or_none(model)
 
-    def _input(self, model: Model) -> tuple[np.ndarray[tuple[int], np.dtype[np.float64]], int]:
+    def _input_or_none(self, model: Model) -> tuple[Vector, int] | None:
+        """Returns the input; or None, and remembers why, if there is none."""
+        try:
+            return self._input(model)
+        except NoUpdateError as error:
+            self.reason, self.code = error.reason, error.code
+            return None
+
+    def _input(self, model: Model) -> tuple[Vector, int]:
         """Trains, and returns the update as one vector and its weight; only the caller keeps it.
 
         Raises:
-            RangeError: training returned other shapes, or a value that is not finite.
+            NoUpdateError: there is no update to give.
         """
+        highest = self._params.format.max_weight
+        weight_of(self._client, highest)  # without examples there is nothing to train on
         start = time.perf_counter()
-        trained = self._client.train([array.copy() for array in model])
-        self.training_seconds = time.perf_counter() - start
-        layout = Layout.of(model)
         try:
-            update = layout.flatten(trained).astype(np.float64)
-        except RangeError as error:
-            raise RangeError(f"client {self.index}: {error}", error.code) from None
-        update -= layout.flatten(model).astype(np.float64)
-        if not np.isfinite(update).all():
-            raise RangeError(
-                f"client {self.index}: its update has a value that is not finite; check its "
-                "training",
-                Code.NOT_FINITE,
-            )
-        return update, self._client.examples
+            result = trained(self._client, model)
+        finally:
+            self.training_seconds = time.perf_counter() - start
+        update = update_of(model, result)
+        if isinstance(self._params.format, FixedPoint):
+            self.clipped = clipped_by_array(model, update, self._params.format.clip)
+        return update, weight_of(self._client, highest)
 
 
-def _check_agreed(training: str, attempts: int) -> None:
-    """Checks what the cohort agrees on beside the parameters."""
+def _check_agreed(training: str, attempts: int) -> int:
+    """Checks what the cohort agrees on beside the parameters; returns `attempts` as an int."""
     if not isinstance(training, str) or not training:
         raise ParameterError(
             f"training must be a word for this training, not {training!r}; choose one that the "
             "cohort has not used",
             Code.ARGUMENT,
         )
-    _check_number("attempts", attempts, 1)
-
-
-def _check_number(name: str, value: int, low: int) -> None:
-    """Checks a number of attempts, which may come from a peer."""
-    if type(value) is not int or not low <= value < _NUMBERS:
-        raise ParameterError(
-            f"{name} must be an int in {low}..2**63 - 1, and this {type(value).__name__} is not",
-            Code.ARGUMENT,
-        )
+    return whole("attempts", attempts, 1, _NUMBERS - 1)

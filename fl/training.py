@@ -47,7 +47,7 @@ class LocalClient:
 
     Attributes:
         architecture: kind of model that it trains.
-        data: its examples, at least one.
+        data: its examples; without any it sits rounds out.
         descent: settings of the training.
         seed: seed of the order of batches, not negative.
     """

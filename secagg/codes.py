@@ -1,8 +1,8 @@
 """Reasons that programs can read: one stable code per kind of error, refusal, dropout or failure.
 
-Every exception of the library has a `code`, and so have the events `Dropped` and `Failed`. The
-wording of messages may change; the meaning of a code does not. `docs/CODES.md` is printed from this
-table.
+Every exception of the library has a `code`, and so have the events `Dropped` and `Failed`, and the
+refusals in a `Run` and a `RoundReport`. The wording of messages may change; the meaning of a code
+does not. `docs/CODES.md` is printed from this table.
 """
 
 from enum import StrEnum
@@ -434,13 +434,13 @@ class Code(StrEnum):
     )
     DTYPE = (
         "dtype",
-        "ParameterError RangeError",
+        "ParameterError RangeError RoundReport",
         "An array has a dtype that is not possible here.",
         "Convert the array to another dtype.",
     )
     NOT_FINITE = (
         "not_finite",
-        "ParameterError RangeError",
+        "ParameterError RangeError RoundReport",
         "An input or a model has a value that is NaN or infinite.",
         "Check whether the training diverged.",
     )
@@ -452,15 +452,28 @@ class Code(StrEnum):
     )
     WEIGHT = (
         "weight",
-        "ParameterError RangeError",
-        "A weight is not an integer in 1..max_weight, or the format carries none.",
+        "ParameterError RangeError RoundReport",
+        "A weight is not an integer in 1..max_weight, or the format carries none; or, in federated "
+        "averaging, a number of examples is impossible.",
         "Correct the weight, or raise `max_weight` for all parties.",
     )
     LAYOUT = (
         "layout",
-        "RangeError",
+        "RangeError RoundReport",
         "The arrays have other names, shapes or structure than the layout, or there are none.",
         "Flatten arrays with the layout of the same model.",
+    )
+    NO_INPUT = (
+        "no_input",
+        "Run RoundReport",
+        "A client had no input to give, such as one without examples, and sat the round out.",
+        "Nothing, if that is so; it can give an input in the next round.",
+    )
+    TRAINING = (
+        "training",
+        "RoundReport",
+        "In federated averaging, a client's training raised an exception; it sat the round out.",
+        "Mend its training; the reason has the type and the text of the exception.",
     )
     BUFFER = (
         "buffer",
@@ -600,10 +613,11 @@ _HEAD = """\
 Printed from `secagg/codes.py`; a test keeps them equal.
 
 Every exception of the library has a `reason`, a sentence for people, and a `code`, a `secagg.Code`,
-for programs; so have the events `Dropped` and `Failed`. The wording of a reason may change at any
-time; the meaning of a code does not. A code is also a string: `error.code == "quorum"`, and it can
-be written to JSON and logs. Codes that begin with `policy_` are refusals by a client's own policy;
-codes that begin with `unsafe_` are about parameters under which more than the sum could be learned.
+for programs; so have the events `Dropped` and `Failed`, and the refusals in a `Run` and a
+`RoundReport`. The wording of a reason may change at any time; the meaning of a code does not. A
+code is also a string: `error.code == "quorum"`, and it can be written to JSON and logs. Codes that
+begin with `policy_` are refusals by a client's own policy; codes that begin with `unsafe_` are
+about parameters under which more than the sum could be learned.
 
 ```python
 try:

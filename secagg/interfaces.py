@@ -96,6 +96,15 @@ class ClientMachine(Protocol):
                 what the input is for (`expect`).
         """
 
+    def withdraw(self) -> None:
+        """Sits the round out: ends it for this party, which has no input to give.
+
+        The server gets no message, and its deadline drops the party. Possible until `submit`.
+
+        Raises:
+            LocalProtocolError: the input may have left, or the round is over for this party.
+        """
+
     def resend(self) -> Sequence[ClientEvent]:
         """Returns the last message or request again, byte by byte the same."""
 

@@ -57,7 +57,8 @@ TABLE = {
     "packages": (0, 1, 1),
     "a cipher more": (0, 1, 1),
     "seeds of a training": (1, 5, 5),
-    "widths of a training's numbers": (2, 6, 6),
+    "trainings like others": (0, 1, 1),
+    "widths of a training's numbers": (1, 6, 6),
     "clients whose memory is measured": (20, 60, 60),
     "large sizes": (0, 0, 1),
 }

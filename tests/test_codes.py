@@ -30,6 +30,7 @@ CARRIERS = {kind.__name__: kind.__name__ for kind in EXCEPTIONS} | {
     "Failed": "Failed",
     "RecoveryError": "Failed",
     "Fault": "IdentityError",
+    "NoUpdateError": "RoundReport",
 }
 # What is raised with the code in a variable: bounds of a policy, a context that is not expected,
 # parameters of an offer, header and lines of a directory, a database's error.
@@ -48,6 +49,7 @@ PASSED_ON = {
     },
     "Failed": {Code.IMPOSSIBLE_SUM},
     "StateError": {Code.LEDGER, Code.FOREIGN_FILE, Code.CORRUPT, Code.IO},
+    "RoundReport": {Code.DTYPE, Code.WEIGHT},
 }
 # What never leaves the library in this form.
 CAUGHT_INSIDE = {Code.SYNTAX: "ParameterError", Code.IMPOSSIBLE_SUM: "RangeError"}
@@ -63,6 +65,8 @@ def made(tree: ast.AST) -> Iterator[tuple[ast.Call, str]]:
             yield node, CARRIERS[name]
         elif ast.unparse(node.func) in {"reader.error", "self.error"}:
             yield node, "DecodeError"
+        elif name == "_refused":
+            yield node, "Run"
 
 
 def codes_in(node: ast.AST) -> set[Code]:

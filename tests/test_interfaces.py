@@ -22,6 +22,7 @@ from secagg import (
     LocalProtocolError,
     Phase,
     PhaseStarted,
+    RangeError,
     Result,
     Send,
     ServerMachine,
@@ -36,6 +37,7 @@ from secagg.simulate import Cohort, Run
 
 CONTEXT = bytes(range(32))
 REPEATED = -1  # an input that a client has given before
+NOTHING, UNUSABLE = -2, -3  # what a client has no input for, and what its codec refuses
 
 
 class PlainClient(Owned):
@@ -47,7 +49,7 @@ class PlainClient(Owned):
     def __init__(self, index: int, session: bytes) -> None:
         super().__init__()
         self.index, self.session = index, session
-        self.finished = False
+        self.finished = self.withdrawn = False
         self._last: list[ClientEvent] = []
 
     def start(self) -> bytes:
@@ -66,9 +68,14 @@ class PlainClient(Owned):
     def submit(self, values: np.ndarray, weight: int = 1) -> bytes:
         if values[0] == REPEATED:
             raise Aborted("has given this before", Code.REPEATED_CONTRIBUTION)
+        if values[0] == UNUSABLE:
+            raise RangeError("is no number", Code.NOT_FINITE)
         payload = np.asarray(values, np.int64).tobytes()
         self.finished, self._last = True, [Send(SERVER, payload), Finished()]
         return payload
+
+    def withdraw(self) -> None:
+        self.withdrawn, self._last = True, []
 
     def resend(self) -> Sequence[ClientEvent]:
         return self._last
@@ -140,18 +147,26 @@ class PlainServer:
         return [*(Send(party, payload) for party in range(self.cohort)), PhaseStarted(phase)]
 
 
-def played(gone: dict[int, Phase], absent: tuple[int, ...] = (), **inputs: int) -> Run:
+def played(
+    gone: dict[int, Phase], absent: tuple[int, ...] = (), skip: bool = False, **inputs: int
+) -> Run:
     """Plays three parties, of whom some vanish and some never were there."""
     session = secrets.token_bytes(16)
     server: ServerMachine = PlainServer(3, session)
     there = [party for party in range(3) if party not in absent]
     clients: dict[int, ClientMachine] = {party: PlainClient(party, session) for party in there}
     values = {party: inputs.get(f"p{party}", party) for party in there}
-    given = {party: lambda party=party: (np.array([values[party], 1]), 1) for party in there}
-    run = Cohort(server, clients, given, gone, keep_transcript=True).play()
+    given = {
+        party: lambda value=value: None if value == NOTHING else (np.array([value, 1]), 1)
+        for party, value in values.items()
+    }
+    cohort = Cohort(server, clients, given, gone, keep_transcript=True, skip_unusable=skip)
+    run = cohort.play()
     kept = [one.sender for one in run.transcript if one.phase is Phase.MASKED_INPUT]
     finished = [party for party, client in clients.items() if client.finished]
     assert [party for party in kept if party != SERVER] == finished
+    withdrawn = [party for party, client in clients.items() if client.withdrawn]
+    assert withdrawn == [party for party in there if values[party] in (NOTHING, UNUSABLE)]
     return run
 
 
@@ -186,6 +201,22 @@ def test_a_client_that_refuses_to_give_its_input() -> None:
     assert run.refusal_codes == {1: Code.REPEATED_CONTRIBUTION}
     assert run.result is not None
     assert run.result.survivors == (0, 2)
+
+
+@pytest.mark.parametrize(("value", "code"), [(NOTHING, Code.NO_INPUT), (UNUSABLE, Code.NOT_FINITE)])
+def test_a_client_without_an_input_sits_the_round_out(value: int, code: Code) -> None:
+    """It withdraws, the run says why, and the others go on: nothing of it is in the sum."""
+    run = played({}, skip=True, p1=value)
+    assert run.refusal_codes == {1: code}
+    assert run.drop_codes == {1: Code.TIMEOUT}
+    assert run.result is not None
+    assert run.result.total.tolist() == [2, 2]
+
+
+def test_an_unusable_input_is_an_error_unless_it_may_be_skipped() -> None:
+    """As it says who made it, and that there is no sum."""
+    with pytest.raises(RangeError, match="is no number"):
+        played({}, p1=UNUSABLE)
 
 
 def test_jobs_of_another_machine_are_refused() -> None:

@@ -14,7 +14,7 @@ from typing import Final
 from numpy.typing import ArrayLike
 
 from ..codes import Code
-from ..errors import SERVER, Aborted, RemoteProtocolError, SecAggError
+from ..errors import SERVER, Aborted, RangeError, RemoteProtocolError, SecAggError
 from ..events import (
     Completed,
     Dropped,
@@ -78,7 +78,8 @@ class Run:
         code: the code of the failure, or None.
         drops: reasons of the parties that the server dropped, by party.
         drop_codes: codes of the same parties.
-        refusals: reasons of the clients that aborted the round, by party.
+        refusals: reasons of the clients that aborted the round, or had no input and sat it out
+            (`Code.NO_INPUT`), by party.
         refusal_codes: codes of the same parties.
         disputes: (dealer, holder) pairs whose shares were missing or wrong, as in `Failed`.
         clipped: number of clipped values, by party that submitted an input.
@@ -103,7 +104,7 @@ class Run:
     transcript: list[Record] = field(default_factory=list, repr=False)
 
 
-Input = Callable[[], tuple[ArrayLike, int]]
+Input = Callable[[], tuple[ArrayLike, int] | None]
 
 
 class Cohort:
@@ -112,11 +113,14 @@ class Cohort:
     Args:
         server: a new server.
         clients: its clients by index; a missing index is a party that never sends anything.
-        inputs: per client, a function that returns (values, weight) when the input is needed.
+        inputs: per client, a function that returns (values, weight) when the input is needed, or
+            None if there is nothing to give: the client then sits the round out (`withdraw`).
         drops: parties that vanish: for each, the phase whose message it no longer sends.
         keep_transcript: whether `Run.transcript` is filled.
         executor: runs the server's jobs, as in `run_jobs`; by default this process does.
         clock: returns seconds; use `time.process_time` to measure CPU time.
+        skip_unusable: whether a client whose input is unusable (`RangeError`) sits the round out
+            as well, with that reason; by default `play` raises the error.
     """
 
     def __init__(
@@ -128,6 +132,7 @@ class Cohort:
         keep_transcript: bool = False,
         executor: Executor | None = None,
         clock: Callable[[], float] = time.perf_counter,
+        skip_unusable: bool = False,
     ) -> None:
         self._server = server
         self._clients = dict(clients)
@@ -136,6 +141,7 @@ class Cohort:
         self._keep_transcript = keep_transcript
         self._executor = executor
         self._clock = clock
+        self._skip_unusable = skip_unusable
         self._phase = server.phases[0]
         self._inbox: list[tuple[int, bytes]] = []  # to the server
         self.run: Final = Run(cost={phase: Cost() for phase in server.phases})
@@ -152,7 +158,7 @@ class Cohort:
                 with self._client_time():
                     message = client.start()
             except Aborted as error:
-                self._refused(party, error)
+                self._refused(party, error.reason, error.code)
                 continue
             if message:
                 self._to_server(party, message)
@@ -232,7 +238,7 @@ class Cohort:
             with self._client_time():
                 events = client.receive(payload)
         except Aborted as error:
-            self._refused(party, error)
+            self._refused(party, error.reason, error.code)
             return
         for event in events:
             match event:
@@ -243,8 +249,8 @@ class Cohort:
                 case Finished():
                     pass
 
-    def _refused(self, party: int, error: Aborted) -> None:
-        self.run.refusals[party], self.run.refusal_codes[party] = error.reason, error.code
+    def _refused(self, party: int, reason: str, code: Code) -> None:
+        self.run.refusals[party], self.run.refusal_codes[party] = reason, code
 
     def _has_vanished(self, party: int) -> bool:
         """Returns whether a party vanished in an earlier phase than this one."""
@@ -258,12 +264,22 @@ class Cohort:
     def _submit(self, party: int, client: ClientMachine) -> None:
         if self._drops.get(party) is self._phase:
             return
-        values, weight = self._inputs[party]()
+        given = self._inputs[party]()
+        if given is None:
+            client.withdraw()
+            self._refused(party, "it had no input to give", Code.NO_INPUT)
+            return
         try:
             with self._client_time():
-                message = client.submit(values, weight)
+                message = client.submit(*given)
         except Aborted as error:
-            self._refused(party, error)
+            self._refused(party, error.reason, error.code)
+            return
+        except RangeError as error:
+            if not self._skip_unusable:
+                raise
+            client.withdraw()
+            self._refused(party, error.reason, error.code)
             return
         self.run.clipped[party] = client.clipped
         self._to_server(party, message)

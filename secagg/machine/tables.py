@@ -14,6 +14,7 @@ class Call(Enum):
 
     START = "start()"
     SUBMIT = "submit()"
+    WITHDRAW = "withdraw()"
     ABORT = "unsafe, or wipe()"
     SUSPEND = "suspend()"
     PHASE_OVER = "all messages there, or deadline()"

@@ -318,6 +318,22 @@ class Client(Owned):
         return message
 
     @exclusive
+    def withdraw(self) -> None:
+        """Sits the round out: ends it for this client, which has no input to give.
+
+        Possible until `submit` has returned a masked input. No message is made, and every secret is
+        wiped: to the server this is a party that does not answer before the deadline, and its input
+        is not in the sum. In malicious mode no contribution is claimed, so an input for the same
+        context may be given in another session; in this session the identity has taken part.
+
+        Raises:
+            LocalProtocolError: the client has given its input, which may be in the sum (`wipe` ends
+                the round then); or the round is over for it.
+        """
+        self._advance(Call.WITHDRAW)
+        self._wipe_memory()
+
+    @exclusive
     def resend(self) -> list[ClientEvent]:
         """Returns the last reply or request again, byte by byte the same.
 

@@ -14,7 +14,7 @@ from ..params.mode import Mode
 
 
 class ClientState(Enum):
-    """The state of a client; ABORTED and SUSPENDED are final for the object."""
+    """The state of a client; ABORTED, SUSPENDED and WITHDRAWN are final for the object."""
 
     CREATED = "created"
     AWAITING_ROSTER = "awaiting roster"
@@ -25,6 +25,7 @@ class ClientState(Enum):
     FINISHED = "finished"
     ABORTED = "aborted"
     SUSPENDED = "suspended"
+    WITHDRAWN = "withdrawn"
 
 
 class ServerState(Enum):
@@ -48,23 +49,28 @@ _ANYWHERE: Final[Mapping[Input, ClientState]] = {
     Call.ABORT: ClientState.ABORTED,
     Call.SUSPEND: ClientState.SUSPENDED,
 }
+# Once a masked input has left there is nothing to withdraw: it may be in the sum.
+_BEFORE_INPUT: Final[Mapping[Input, ClientState]] = {
+    Call.WITHDRAW: ClientState.WITHDRAWN,
+    **_ANYWHERE,
+}
 
 _CLIENT: Final[ClientTable] = {
     ClientState.CREATED: {
         Call.START: ClientState.AWAITING_ROSTER,
-        **_ANYWHERE,
+        **_BEFORE_INPUT,
     },
     ClientState.AWAITING_ROSTER: {
         MessageType.ROSTER: ClientState.AWAITING_DELIVERY,
-        **_ANYWHERE,
+        **_BEFORE_INPUT,
     },
     ClientState.AWAITING_DELIVERY: {
         MessageType.DELIVERY: ClientState.AWAITING_INPUT,
-        **_ANYWHERE,
+        **_BEFORE_INPUT,
     },
     ClientState.AWAITING_INPUT: {
         Call.SUBMIT: ClientState.AWAITING_SURVIVORS,
-        **_ANYWHERE,
+        **_BEFORE_INPUT,
     },
     ClientState.AWAITING_SURVIVORS: {
         MessageType.SURVIVORS: ClientState.FINISHED,
@@ -73,6 +79,7 @@ _CLIENT: Final[ClientTable] = {
     ClientState.FINISHED: {Call.SUSPEND: ClientState.SUSPENDED},
     ClientState.ABORTED: {},
     ClientState.SUSPENDED: {},
+    ClientState.WITHDRAWN: {},
 }
 
 _SERVER: Final[ServerTable] = {

@@ -10,9 +10,12 @@ from pathlib import Path
 import children
 import numpy as np
 import pytest
-from levels import amount
-from secagg.fl import Softmax, cli, report
+from levels import amount, runs_at
+from secagg.fl import FedAvg, RoundReport, Softmax, cli, report
 from secagg.fl.files import check_writable, write_whole
+from secagg.fl.schedule import draw_drops, failure_probability
+
+from secagg import Code, FixedPoint, Mode, Params, Phase
 
 FIELDS = {
     "secure_accuracy",
@@ -57,9 +60,22 @@ def test_promises_at_the_defaults(tmp_path, capsys, seed):
     assert sum(bool(each["drops"]) for each in out["rounds"]) > 10
     assert out["failed_rounds"] <= 1
     assert out["attempts_used"] == 1 + out["failed_rounds"]  # the repetition succeeded
-    assert "(within)" in capsys.readouterr().out
+    text, err = capsys.readouterr()
+    assert err == ""
+    assert "(within)" in text
+    assert text.endswith(f"\nThe server saw {seen(out)} updates, and no single update.\n") == (
+        not out["failed_rounds"]
+    )
+    for column in ("survivors", "loss", "accuracy", "up", "down", "train", "keys", "unmask"):
+        assert column in text[: text.index("\n\n")], "the legend"
 
 
+def seen(out):
+    sizes = [each["survivors"] for each in out["rounds"] if not each["failed"]]
+    return f"{len(sizes)} sums of {min(sizes)} to {max(sizes)}"
+
+
+@runs_at("trainings like others")
 def test_both_modes_train_alike(tmp_path, capsys):
     """The mode changes who is trusted, not the sum; semi-honest rounds have no signatures."""
     outs = {
@@ -99,24 +115,34 @@ LOSSY = ["--rounds", "8", "--dropout", "0.5", "--seed", "1"]
 
 def test_a_run_without_attempts_left_reports_what_was_done(tmp_path, capsys):
     """It ends with exit code 1, and with the summary, JSON and picture of the rounds so far."""
-    picture = tmp_path / "picture.png"
+    picture = tmp_path / "picture.jpg"
     out = run_json(tmp_path, *LOSSY, "--attempts", "2", "--plot", str(picture), code=1)
     assert [each["failed"] for each in out["rounds"]] == [True, True, False, True, True]
     assert [each["attempt"] for each in out["rounds"]] == [0, 1, 1, 0, 1]
     assert (out["attempts_used"], out["attempts_allowed"]) == (2, 2)
     assert out["code"] == "attempts_exhausted"
     assert out["secure_accuracy"] == out["rounds"][2]["accuracy"]
-    assert picture.read_bytes().startswith(b"\x89PNG")
+    assert picture.read_bytes().startswith(b"\xff\xd8\xff"), "JPEG"
     text, err = capsys.readouterr()
-    assert err == f"secagg.fl: error: {out['reason']}\n"
+    warning, error = err.splitlines()
+    assert error == f"secagg.fl: error: {out['reason']}"
+    assert warning == (
+        "secagg.fl: warning: a round will fail with probability 83%: it needs 7 of 10 clients, "
+        "and each drops out with probability 0.5; better take --dropout 0.18"
+    )
     unwrapped = " ".join(text.split())
     assert f"Ended before round 6 of 8: {out['reason']}." in unwrapped
     assert "5 rounds: 5 with dropouts, 4 failed" in unwrapped
     assert f"Attempts on one model: 2 used, 2 allowed. {out['attempts_note']}" in unwrapped
     assert "down to one client's update" in out["attempts_note"]
+    assert unwrapped.endswith(
+        "The server saw 1 sum of 9 updates, and no single update. It may also have the sum of a "
+        "failed round, if the inputs had left."
+    )
     assert max(map(len, text.splitlines())) <= 80
 
 
+@runs_at("trainings like others")
 def test_more_attempts_or_a_trusted_server_go_on(tmp_path, capsys):
     """Three are enough here, by default; in semi-honest mode nothing counts."""
     malicious = run_json(tmp_path, *LOSSY)
@@ -142,13 +168,11 @@ def test_a_converged_training_is_a_success(tmp_path, capsys, monkeypatch):
         return [np.full((self.features, 2), 1e4, np.float16), np.full(2, 1e4, np.float16)]
 
     monkeypatch.setattr(Softmax, "init", coarse)
-    picture = tmp_path / "picture.png"
-    options = ["--rounds", "6", "--clip", "0.01", "--dropout", "0"]
-    out = run_json(tmp_path, *options, "--plot", str(picture))
+    options = ["--rounds", "6", "--clip", "0.01", "--dropout", "0", "--clients", "4"]
+    out = run_json(tmp_path, *options)
     assert [each["attempt"] for each in out["rounds"]] == [0, 1, 2]
     assert (out["converged"], out["failed_rounds"], out["attempts_used"]) == (True, 0, 3)
     assert (out["reason"], out["code"]) == ("", None)
-    assert picture.read_bytes().startswith(b"\x89PNG")
     text, err = capsys.readouterr()
     assert err == ""
     assert "Ended before round 4 of 6: the training has converged: " in " ".join(text.split())
@@ -157,13 +181,13 @@ def test_a_converged_training_is_a_success(tmp_path, capsys, monkeypatch):
     assert "Ended before" not in capsys.readouterr().out
 
 
-def test_numbers_that_are_not_finite_are_null(tmp_path):
-    """JSON has none. As a program, where a warning of NumPy would be seen."""
-    path = tmp_path / "out.json"
-    options = ["--clip", "1e200", "--bits", "1", "--rounds", "2", "--json", str(path)]
-    done = children.run([sys.executable, "-m", "secagg.fl", *options], seconds=60)
-    assert (done.returncode, done.stderr) == (0, "")
-    out = json.loads(path.read_text(), parse_constant=pytest.fail)
+def test_numbers_that_are_not_finite_are_null(capsys):
+    """JSON has none. A warning of NumPy would be an error here."""
+    options = ["--clip", "1e200", "--bits", "1", "--rounds", "2", "--dropout", "0"]
+    assert cli.main([*options, "--json", "-"]) == 0
+    text, err = capsys.readouterr()
+    assert "The server saw 2 sums" in err
+    out = json.loads(text, parse_constant=pytest.fail)  # nothing else is on standard output
     assert (out["bound"], out["bound_note"]) == (None, "the models are too large to compute it")
     numbers = {"a": [1, math.nan, -math.inf], "b": {"c": np.float64("nan"), "d": 2.5, "e": "nan"}}
     assert report._with_nulls(numbers) == {
@@ -173,7 +197,8 @@ def test_numbers_that_are_not_finite_are_null(tmp_path):
 
 
 def test_the_output_is_plain_text_that_fits(tmp_path, capsys):
-    run_json(tmp_path, "--rounds", "2", "--clients", "5", "--dataset", "digits", "--model", "mlp")
+    options = ["--clients", "5", "--dataset", "digits", "--model", "mlp", "--mode", "semi-honest"]
+    run_json(tmp_path, "--rounds", "2", *options)
     text = capsys.readouterr().out
     assert text.isascii()
     assert text.replace("\n", "").isprintable()
@@ -182,6 +207,7 @@ def test_the_output_is_plain_text_that_fits(tmp_path, capsys):
     assert json.loads((tmp_path / "out.json").read_text())["bound"] is None
 
 
+@runs_at("trainings like others")
 def test_runs_repeat(tmp_path, capsys):
     options = ["--rounds", "3", "--clients", "6", "--dropout", "0.2", "--seed", "5"]
     one, same = (run_json(tmp_path, *options) for _ in range(2))
@@ -198,8 +224,13 @@ def test_clipping_is_said(tmp_path, capsys):
     assert out["bound"] is None
     assert out["clipped"] > 0
     assert out["bound_note"] == f"{out['clipped']} values were clipped"
+    (each,) = out["rounds"]
+    assert each["clipped"] == out["clipped"] == sum(each["clipped_by_array"].values())
+    assert each["clipped_by_array"].keys() == {"0", "1"}
     text = capsys.readouterr().out
     assert text.count(f"{out['clipped']} values were clipped") == 2
+    weights, bias = each["clipped_by_array"].values()
+    assert f"clipped: {weights} in array 0, {bias} in array 1\n" in text
 
 
 def test_a_broken_bound_is_shouted(tmp_path, capsys, monkeypatch):
@@ -208,14 +239,76 @@ def test_a_broken_bound_is_shouted(tmp_path, capsys, monkeypatch):
     assert "(BROKEN)" in capsys.readouterr().out
 
 
-def test_the_plot_is_a_png(tmp_path, capsys):
-    path = tmp_path / "picture"
+KINDS = {
+    "picture": b"\x89PNG\r\n\x1a\n",
+    "picture.PNG": b"\x89PNG\r\n\x1a\n",
+    "picture.jpeg": b"\xff\xd8\xff",
+    "picture.svg": b"<?xml",
+    "picture.pdf": b"%PDF-",
+}
+
+
+@runs_at("trainings like others")
+@pytest.mark.parametrize("name", KINDS)
+def test_a_picture_has_the_format_of_its_name(tmp_path, capsys, name):
+    path = tmp_path / name
     options = ["--rounds", "3", "--dropout", "0.4", "--seed", "0", "--plot", str(path)]
     assert cli.main(options) == 0
     content = path.read_bytes()
-    assert content.startswith(b"\x89PNG\r\n\x1a\n")
+    assert content.startswith(KINDS[name])
     assert len(content) > 10_000
-    assert names(tmp_path) == ["picture"]
+    assert names(tmp_path) == [name]
+
+
+class NotTrained(FedAvg):
+    """Reports that every round failed, at once."""
+
+    def __iter__(self):
+        why = ("2 parties sent share keys, 3 are needed", Code.QUORUM)
+        for number in range(1, self.rounds + 1):
+            yield RoundReport(number, 0, (), True, *why, {}, {}, {}, 0, {}, 0, 0, 0, {})
+
+
+def test_all_rounds_failed_is_a_failure(tmp_path, capsys, monkeypatch):
+    """Exit code 1, with one line, and all that there is to report."""
+    monkeypatch.setattr(cli, "FedAvg", NotTrained)
+    out = run_json(tmp_path, "--rounds", "2", "--clients", "3", "--dropout", "0", code=1)
+    assert out["failed_rounds"] == len(out["rounds"]) == 2
+    text, err = capsys.readouterr()
+    assert err == (
+        "secagg.fl: error: all rounds failed, the last one because 2 parties sent share keys, 3 "
+        "are needed\n"
+    )
+    assert "The server saw no sum, and no single update. It may also" in text
+
+
+# Cohort and rate -> the probability that a round fails, by hand.
+FAILING = {(3, 0.1): 1 - 0.9**3, (4, 0.5): 1 - 0.5**4 - 4 * 0.5**4, (10, 0.0): 0.0, (3, 0.99): 1.0}
+
+
+@pytest.mark.parametrize("mode", Mode)
+def test_quorum_and_dropout_rate_that_do_not_fit_are_told(mode):
+    """With the probability, and with something that does fit; and nothing where they do."""
+    for (clients, rate), expected in FAILING.items():
+        params = Params(clients, 1, FixedPoint(1.0), mode=mode)
+        assert failure_probability(params, rate) == pytest.approx(expected, abs=2e-6)
+        text = report.warning(params, rate)
+        assert bool(text) == (expected > 0.1)
+        assert f"probability {expected:.0%}" in text or not text
+    higher = Params(10, 1, FixedPoint(1.0), min_survivors=9, mode=mode)
+    fails, rng = failure_probability(higher, 0.3), np.random.default_rng(1)
+    found = [fails_in(higher, draw_drops(rng, 10, 0.3, mode)) for _ in range(1000)]
+    assert np.mean(found) == pytest.approx(fails, abs=0.05)
+    three = report.warning(Params(3, 1, FixedPoint(1.0), mode=mode), 0.1)
+    assert "it needs 3 of 3 clients" in three
+    assert three.endswith("; better take --dropout 0.03 or --clients 5")
+
+
+def fails_in(params, drops):
+    order = params.mode.phases
+    early = sum(order.index(phase) <= order.index(Phase.MASKED_INPUT) for phase in drops.values())
+    n = params.cohort
+    return n - early < params.quorum or n - len(drops) < params.threshold
 
 
 BAD = {
@@ -226,6 +319,8 @@ BAD = {
     "--clients ten": "'ten'",
     "--clients 115": "456 training examples cannot be split over 115 clients: with at least 4",
     "--rounds 0": "must be at least 1",
+    "--rounds 1000000000": "must be at most 100000",
+    "--rounds 10**9": "'10**9'",
     "--attempts 0": "must be at least 1",
     "--seed -1": "must be at least 0",
     "--dropout 1": "must be in [0, 1), not 1",
@@ -236,6 +331,12 @@ BAD = {
     "--bits 33": "bits must be in 1..32",
     "--clip 0": "clip must be",
     "--clip nan": "clip must be",
+    "--clip 1e400": "clip must be",
+    "--plot x.gif": "ending .gif; use one of .png, .svg, .pdf, .jpg, .jpeg",
+    "--plot x.v2": "ending .v2; use",
+    "--json - --plot -": "name the same file",
+    f"--json {300 * 'x'}": "File name too long",
+    "--json /dev/null/x": "Not a directory",
     "--json /no/such/folder/x": "cannot write /no/such/folder/x: No such file or directory",
     "--plot /no/such/folder/x": "cannot write",
     "--json /": "/ is a folder",
@@ -260,6 +361,22 @@ def test_bad_options_get_one_line_and_exit_code_2(options, capsys, monkeypatch, 
     assert err.count("\n") == 1
     assert BAD[options] in err
     assert names(tmp_path) == []
+
+
+def test_a_closed_standard_output_takes_no_json(capsys, monkeypatch):
+    monkeypatch.setattr(cli.FedAvg, "__iter__", None)
+    monkeypatch.setattr(sys, "stdout", None)
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["--json", "-"])
+    assert stop.value.code == 2
+    assert capsys.readouterr().err.endswith("cannot write to standard output: it is closed\n")
+
+
+def test_a_file_may_be_named_like_standard_output(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(cli, "FedAvg", NotTrained)
+    cli.main(["--rounds", "1", "--clients", "3", "--dropout", "0", "--json", "./-"])
+    assert names(tmp_path) == ["-"]
 
 
 def test_a_link_to_itself_is_refused_in_one_line(capsys, tmp_path):
@@ -303,7 +420,7 @@ def test_failures_at_work_are_one_line_and_exit_code_1(capsys, monkeypatch, tmp_
 
 
 def test_an_interrupt_is_one_line(capsys, monkeypatch):
-    def interrupted(settings):
+    def interrupted(settings, to_stderr):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(cli, "simulate", interrupted)
@@ -316,10 +433,10 @@ def test_failed_rounds_are_not_logged_on_top(capsys, monkeypatch):
 
     monkeypatch.setattr(logging.getLogger("secagg"), "propagate", False)
     for _ in range(2):
-        assert cli.main(["--rounds", "2", "--dropout", "0.9"]) == 0
+        assert cli.main(["--rounds", "2", "--dropout", "0.9"]) == 1
     out, err = capsys.readouterr()
     assert out.count("model unchanged") == 4
-    assert err == ""
+    assert [line.split(":")[1] for line in err.splitlines()] == [" warning", " error"] * 2
 
 
 def test_a_terminal_gets_a_progress_bar(monkeypatch, capsys):
@@ -339,12 +456,58 @@ def test_as_a_module(monkeypatch, capsys):
     assert "1 rounds" in capsys.readouterr().out
 
 
-def test_as_a_program(tmp_path):
-    options = ["--rounds", "1", "--json", "/dev/stdout"]
-    done = children.run([sys.executable, "-m", "secagg.fl", *options], seconds=60)
+def program(options, **more):
+    return children.run([sys.executable, "-m", "secagg.fl", *options], seconds=60, **more)
+
+
+@runs_at("programs")
+def test_as_a_program():
+    """JSON alone is on standard output, so that it can be piped on."""
+    done = program(["--rounds", "1", "--clients", "4", "--json", "-"])
     assert done.returncode == 0
-    assert done.stderr == ""
+    assert json.loads(done.stdout).keys() >= FIELDS
+    assert "The server saw 1 sum of 4 updates, and no single update.\n" in done.stderr
+
+
+@runs_at("programs")
+def test_a_device_takes_table_and_json():
+    done = program(["--rounds", "1", "--json", "/dev/stdout"])
+    assert (done.returncode, done.stderr) == (0, "")
     assert json.loads(done.stdout[done.stdout.index("{") :]).keys() >= FIELDS
+
+
+@runs_at("programs")
+@pytest.mark.parametrize(
+    "variables", [{}, {"FORCE_COLOR": "1", "TERM": "xterm", "PYTHONUNBUFFERED": "1"}], ids=str
+)
+@pytest.mark.parametrize(
+    ("command", "code"),
+    [
+        ("$P --rounds 30 | head -1", 141),
+        ("$P --rounds 3 --json - 2>&1 >/dev/null | head -1", 141),
+        ("$P --rounds 3 --json - 2>/dev/null | true", 141),
+        ("PYTHONUNBUFFERED= $P --help | true", 141),  # else argparse says that all is well
+        ("$P --rounds 2 --dropout 0 >&- | cat", 0),
+        ("$P --rounds 2 --clients 3 2>&- | tail -1", 0),
+        ("$P --bits 99 2>&- | cat", 2),
+        ("$P --rounds 2 >&- 2>&- | cat", 0),
+    ],
+)
+def test_output_that_nobody_reads_ends_quietly(command, code, variables):
+    """A closed pipe, or a stream that was closed from the start, is no reason for a traceback."""
+    line = command.replace("$P", f"'{sys.executable}' -m secagg.fl") + "; exit ${PIPESTATUS[0]}"
+    env = children.environment(**variables)
+    done = children.run(["bash", "-c", line], seconds=60, env=env)
+    assert (done.returncode, done.stderr) == (code, "")
+
+
+@runs_at("programs")
+def test_a_full_disk_is_one_line():
+    done = children.run(
+        ["bash", "-c", f"'{sys.executable}' -m secagg.fl --rounds 1 >/dev/full"], seconds=60
+    )
+    assert done.returncode == 1
+    assert done.stderr == "secagg.fl: error: [Errno 28] No space left on device\n"
 
 
 def test_importing_is_light():

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from levels import amount
+from levels import amount, runs_at
 from secagg.fl import (
     MLP,
     Descent,
@@ -73,6 +73,7 @@ def test_the_bound_holds_for_other_bits(data, bits):
     assert found.max_abs_difference <= found.bound
 
 
+@runs_at("trainings like others")
 def test_the_difference_is_of_the_order_of_the_step(data):
     """Not only within the bound, which is worst case: it shrinks as the grid does."""
     coarse, fine = (run(data, bits=bits)[0].max_abs_difference for bits in (10, 20))

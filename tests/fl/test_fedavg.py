@@ -8,7 +8,14 @@ import numpy as np
 import pytest
 from harness import STEPS
 from refusals import refused
-from secagg.fl import Coordinator, FedAvg, Participant, fedavg_params, simulated_randomness
+from secagg.fl import (
+    Coordinator,
+    FedAvg,
+    Participant,
+    draw_drops,
+    fedavg_params,
+    simulated_randomness,
+)
 from secagg.fl.fedavg import TRAINING
 
 from secagg import (
@@ -16,10 +23,10 @@ from secagg import (
     FixedPoint,
     Integers,
     Layout,
+    Mode,
     ParameterError,
     Params,
     Phase,
-    RangeError,
     Server,
     secure_sum,
 )
@@ -144,10 +151,14 @@ def test_iteration_can_be_broken_off_and_taken_up():
 def test_clipping_is_counted():
     clients = cohort()
     clients[3].amount = 9.0
-    (report,) = FedAvg(MODEL, clients, rounds=1)
-    assert report.clipped == 7
+    clients[1].train = lambda model: [model[0] + [0.0, -5.0, 5.0], model[1] + 4.0]
+    drops = [{4: Phase.MASKED_INPUT}, {3: Phase.UNMASK}]
+    clients[4].amount = 9.0
+    first, second = FedAvg(MODEL, clients, rounds=2, drops=drops)
+    assert (first.clipped, first.clipped_by_array) == (11, {"0": 10, "1": 1})
+    assert (second.clipped, second.clipped_by_array) == (18, {"0": 16, "1": 2})
     (report,) = FedAvg(MODEL, clients, rounds=1, params=fedavg_params(clients, MODEL, clip=10.0))
-    assert report.clipped == 0
+    assert (report.clipped, report.clipped_by_array) == (0, {})
 
 
 def test_simulated_randomness_repeats_to_the_last_bit():
@@ -199,24 +210,32 @@ def test_parameters_that_do_not_fit_are_refused():
         FedAvg([np.arange(3)], clients, rounds=1)
     with pytest.raises(ParameterError, match="needs clients"):
         fedavg_params([], MODEL)
-    with pytest.raises(ParameterError, match="weight"):
-        FedAvg(MODEL, [Adds(0, 1.0), *clients[1:]], rounds=1)
+    for examples in (-1, True, 1.0, "3", None, 2**64, np.array([3])):
+        some = [*clients[:2], Adds(examples, 1.0), *clients[3:]]
+        for make in (lambda: fedavg_params(some, MODEL), lambda: FedAvg(MODEL, some, rounds=1)):  # noqa: B023
+            with refused(ParameterError, Code.WEIGHT) as caught:
+                make()
+            assert "client 2" in caught.value.reason
+    with pytest.raises(ParameterError, match="no client holds an example"):
+        FedAvg(MODEL, [Adds(0, 1.0)] * 5, rounds=1)
+    for rounds in (-1, True, 2.0, "2"):
+        with refused(ParameterError, Code.ARGUMENT):
+            FedAvg(MODEL, clients, rounds=rounds)
 
 
-@pytest.mark.parametrize(
-    ("trained", "message"),
-    [
-        ([np.full((2, 3), np.nan), np.zeros(1)], "client 2: its update has a value that is not"),
-        ([np.zeros((2, 2)), np.zeros(1)], "client 2: arrays of another layout"),
-    ],
-)
-def test_unusable_training_names_the_client(trained, message):
-    clients = cohort()
-    clients[2].train = lambda model: trained
-    fed = FedAvg(MODEL, clients, rounds=1)
-    with pytest.raises(RangeError, match=message):
-        list(fed)
-    np.testing.assert_array_equal(fed.model[1], MODEL[1])
+def test_numbers_of_numpy_are_numbers():
+    """They are those of the user, not of a peer."""
+    clients = [Adds(np.int64(each.examples), each.amount) for each in cohort()]
+    assert fedavg_params(clients, MODEL) == fedavg_params(cohort(), MODEL)
+    rng = np.random.default_rng(0)
+    drops = [draw_drops(rng, np.int64(5), np.float32(0.0), Mode.MALICIOUS) for _ in range(2)]
+    params = fedavg_params(clients, MODEL, mode=Mode.MALICIOUS)
+    random = simulated_randomness(np.int64(1))
+    options = {"params": params, "drops": drops, "random": random, "attempts": np.uint8(2)}
+    fed = FedAvg(MODEL, clients, rounds=np.int64(2), **options)
+    assert [report.survivors for report in fed] == [tuple(range(5))] * 2
+    assert type(fed.rounds) is int
+    assert random(1, 2)(8) == simulated_randomness(1)(1, 2)(8)
 
 
 # -- the context: a client enters no sum over updates of another model ----------------------

@@ -83,6 +83,7 @@ def client_calls(stepped: SteppedRound) -> dict[str, Callable[[Client], object]]
         "submit": lambda client: client.submit(input_of(0)),
         "resend": lambda client: client.resend(),
         "suspend": lambda client: client.suspend(KEY),
+        "withdraw": lambda client: client.withdraw(),
         "wipe": lambda client: client.wipe(),
     }
 
@@ -145,8 +146,8 @@ def test_a_forked_child_may_not_use_a_client_or_a_server(mode: Mode) -> None:
     assert (state_of(client), state_of(stepped.server)) == before
     reason = "was used in a forked child: use it only in the process that made it"
     refused = [line for line in said if reason in line]
-    assert len(refused) == 14
-    assert sum("a Client was" in line for line in refused) == 7
+    assert len(refused) == 15
+    assert sum("a Client was" in line for line in refused) == 8
     assert [line for line in said if line not in refused] == ["unchanged", "unchanged"]
     stepped.to_server({1: message})
     stepped.finish(stepped.answers([0, 2, 3]))

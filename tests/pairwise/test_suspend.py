@@ -507,7 +507,7 @@ def test_the_layout_of_stored_state_has_a_number(monkeypatch: pytest.MonkeyPatch
     messages = stepped.until(Phase.UNMASK)
     stepped.to_server({0: messages[0]})
     bodies = stepped.clients[1].suspend(KEY), stepped.server.snapshot(KEY)
-    assert [list(ClientState).index(ClientState.FINISHED), len(ClientState)] == [6, 9]
+    assert [list(ClientState).index(ClientState.FINISHED), len(ClientState)] == [6, 10]
     assert [list(ServerState).index(ServerState.UNMASK), len(ServerState)] == [5, 9]
     digests = [hashlib.sha256(body).hexdigest()[:16] for body in bodies]
     versions = layouts._CLIENT.layout, layouts._SERVER.layout

@@ -97,6 +97,9 @@ def recording(params: Params) -> Recording:
     suspended = clone(clients[ClientState.AWAITING_ROSTER])
     suspended.suspend(bytes(32))
     clients[ClientState.SUSPENDED] = suspended
+    withdrawn = clone(clients[ClientState.AWAITING_INPUT])
+    withdrawn.withdraw()
+    clients[ClientState.WITHDRAWN] = withdrawn
     failed = clone(servers[ServerState.ADVERTISE_KEYS])
     failed.deadline(Phase.ADVERTISE_KEYS)
     servers[ServerState.FAILED] = failed
@@ -114,6 +117,7 @@ def test_every_state_is_reached_and_final_states_are_empty(mode: Mode) -> None:
     assert [state for state, row in CLIENTS[mode].items() if not row] == [
         ClientState.ABORTED,
         ClientState.SUSPENDED,
+        ClientState.WITHDRAWN,
     ]
     assert [state for state, row in SERVERS[mode].items() if not row] == [
         ServerState.COMPLETED,
@@ -209,10 +213,11 @@ def test_server_takes_true_messages_in_their_state_only(mode: Mode, state: Serve
 
 @pytest.mark.parametrize(("mode", "state"), CLIENT_STATES, ids=str)
 def test_client_refuses_calls_that_its_state_does_not_list(mode: Mode, state: ClientState) -> None:
-    """start(), submit() and suspend()."""
+    """start(), submit(), withdraw() and suspend()."""
     calls: dict[Call, Callable[[Client], object]] = {
         Call.START: lambda client: client.start(),
         Call.SUBMIT: lambda client: client.submit(input_of(0)),
+        Call.WITHDRAW: lambda client: client.withdraw(),
         Call.SUSPEND: lambda client: client.suspend(bytes(32)),
     }
     for cause, call in calls.items():

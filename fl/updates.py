@@ -1,0 +1,179 @@
+"""The update that a client's training makes, or why it has none to give in this round."""
+
+import operator
+from collections.abc import Mapping
+from typing import Final, NoReturn, Protocol, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from secagg import Code, Layout, ParameterError, RangeError, SecAggError
+
+from .models import Model
+
+Vector = np.ndarray[tuple[int], np.dtype[np.float64]]
+
+_REASON: Final = 200  # characters of a reason that quotes an exception
+_LARGEST: Final = 2**63 - 1
+
+
+class FedClient(Protocol):
+    """A client as `FedAvg` needs it: a number of examples, and a local training function."""
+
+    @property
+    def examples(self) -> int:
+        """Number of examples that it holds: its weight in the average; at 0 it sits rounds out."""
+
+    def train(self, model: Model) -> Model:
+        """Trains the global model locally, and returns arrays of the same shapes.
+
+        A client whose training raises an exception, or returns something else, sits the round out.
+        """
+
+
+class NoUpdateError(SecAggError):
+    """A client has no update to give in this round, and sits it out."""
+
+
+def whole(name: str, value: object, low: int, high: int, code: Code = Code.ARGUMENT) -> int:
+    """Returns a number of the user's own as an int; integers of NumPy are taken as well.
+
+    Raises:
+        ParameterError: it is no integer (a bool is none), or outside low..high.
+    """
+    try:
+        if isinstance(value, bool | np.bool_):
+            raise TypeError
+        number = operator.index(value)  # type: ignore[arg-type]
+    except TypeError:
+        raise ParameterError(
+            f"{name} must be an int, not of type {type(value).__name__}", code
+        ) from None
+    if not low <= number <= high:
+        shown = number if abs(number) <= _LARGEST else "a number of more than 63 bits"
+        raise ParameterError(f"{name} must be in {low}..{high}, not {shown}", code)
+    return number
+
+
+def count_examples(whose: str, client: FedClient, max_weight: int = _LARGEST) -> int:
+    """Returns how many examples a client holds; with 0 it has nothing to give.
+
+    Raises:
+        ParameterError: it is no integer in 0..max_weight.
+    """
+    name = f"the number of examples of {whose}"
+    examples = whole(name, client.examples, 0, _LARGEST, Code.WEIGHT)
+    if examples > max_weight:
+        raise ParameterError(
+            f"{whose} has {examples} examples, but weights must be in 1..{max_weight}; raise "
+            "max_weight of the format",
+            Code.WEIGHT,
+        )
+    return examples
+
+
+def weight_of(client: FedClient, max_weight: int) -> int:
+    """Returns the weight of a client's update, its number of examples.
+
+    Raises:
+        NoUpdateError: it holds none, or the number is impossible.
+    """
+    try:
+        examples = count_examples("this client", client, max_weight)
+    except ParameterError as error:
+        raise NoUpdateError(error.reason, error.code) from None
+    except Exception as error:
+        _no_update("its number of examples raised", error)
+    if not examples:
+        raise NoUpdateError("it holds no examples", Code.NO_INPUT)
+    return examples
+
+
+def trained(client: FedClient, model: Model) -> object:
+    """Trains a copy of the model, and returns whatever the training returns.
+
+    Raises:
+        NoUpdateError: the training raised an exception.
+    """
+    try:
+        return client.train([array.copy() for array in model])
+    except Exception as error:
+        _no_update("its training raised", error)
+
+
+def update_of(model: Model, result: object) -> Vector:
+    """Returns what training returned minus the model, as one vector of float64.
+
+    Args:
+        model: the global model.
+        result: what the training returned.
+
+    Raises:
+        NoUpdateError: this is no list of arrays with the shapes of the model, or a value of the
+            update is not finite.
+    """
+    layout = Layout.of(model)
+    try:
+        _check_shapes(layout, Layout.of(cast("Model", result)))
+        with np.errstate(all="ignore"):  # what overflows is refused below
+            update: Vector = layout.flatten(cast("Model", result)).astype(np.float64)
+            update -= layout.flatten(model).astype(np.float64)
+    except NoUpdateError:
+        raise
+    except RangeError as error:
+        raise NoUpdateError(
+            f"its training returned no model: {_one_line(error.reason)}", error.code
+        ) from None
+    except Exception as error:
+        _no_update("what its training returned could not be read:", error)
+    if not np.isfinite(update).all():
+        raise NoUpdateError(
+            "its update has a value that is NaN or infinite; check its training", Code.NOT_FINITE
+        )
+    return update
+
+
+def clipped_by_array(model: Model, update: Vector, clip: float) -> Mapping[str, int]:
+    """Counts the values of an update that will be clipped, by the name of their array.
+
+    The names are positions, from "0"; arrays without such a value are left out.
+    """
+    layout = Layout.of(model)
+    parts = cast("list[NDArray[np.float64]]", layout.unflatten(update))
+    counts = (int(np.count_nonzero(np.abs(part) > clip)) for part in parts)
+    return {name: count for name, count in zip(layout.names, counts, strict=True) if count}
+
+
+def _check_shapes(layout: Layout, found: Layout) -> None:
+    """Refuses a result of training that is no list of arrays with the shapes of the model."""
+    message = ""
+    if found.kind != layout.kind:
+        message = (
+            f"{'one array' if found.kind == 'array' else 'a dict'} instead of a list of arrays"
+        )
+    elif len(found.shapes) != len(layout.shapes):
+        message = f"{len(found.shapes)} instead of {len(layout.shapes)} arrays"
+    else:
+        for at, (got, wanted) in enumerate(zip(found.shapes, layout.shapes, strict=True)):
+            if got != wanted:
+                message = f"array {at} with shape {got} instead of {wanted}"
+                break
+    if message:
+        raise NoUpdateError(f"its training returned {message}", Code.LAYOUT)
+
+
+def _no_update(what: str, error: Exception) -> NoReturn:
+    """Raises NoUpdateError with type and text of an exception from the user's code."""
+    try:
+        text = str(error)
+    except Exception:  # of the exception's own __str__
+        text = ""
+    described = _one_line(f"{type(error).__name__}: {text}" if text else type(error).__name__)
+    raise NoUpdateError(f"{what} {described}", Code.TRAINING) from None
+
+
+def _one_line(text: str) -> str:
+    """Returns a text of anybody as one printable line of bounded length."""
+    line = "".join(each if each.isprintable() else " " for each in text[: 4 * _REASON])
+    line = " ".join(line.split())
+    return line if len(line) <= _REASON else line[: _REASON - 3] + "..."
