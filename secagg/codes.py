@@ -435,8 +435,9 @@ class Code(StrEnum):
     DTYPE = (
         "dtype",
         "ParameterError RangeError",
-        "An array has a dtype that is not possible here.",
-        "Convert the array to another dtype.",
+        "An array has a dtype that is not possible here, or is more than its numbers: it has a mask, "
+        "a unit, missing values or labels, or lies on another device.",
+        "Convert the array that the message names to plain numbers of a dtype that is taken.",
     )
     NOT_FINITE = (
         "not_finite",
