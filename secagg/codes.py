@@ -435,8 +435,8 @@ class Code(StrEnum):
     DTYPE = (
         "dtype",
         "ParameterError RangeError",
-        "An array has a dtype that is not possible here, or is more than its numbers: it has a mask, "
-        "a unit, missing values or labels, or lies on another device.",
+        "An array has a dtype that is not possible here, or it is more than its numbers (a mask, a "
+        "unit, missing values, labels), or cannot be read.",
         "Convert the array that the message names to plain numbers of a dtype that is taken.",
     )
     NOT_FINITE = (

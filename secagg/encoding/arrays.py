@@ -112,9 +112,9 @@ def read_array(value: object, what: str) -> NDArray[np.generic]:
         what: what messages call it, such as "array 'bias'".
 
     Raises:
-        RangeError: it is no array; it has a mask, a unit, missing values, labels, or no place for
-            most of its elements; it holds no real numbers; or it could not be converted, with the
-            exception of its own library as the cause.
+        RangeError: it is no array; it has a mask, a unit, missing values or labels; it is sparse;
+            it holds no real numbers; or it could not be converted, with the exception of its own
+            library as the cause.
     """
     if type(value) is np.ndarray:
         array = value
@@ -165,7 +165,7 @@ def is_shaped(value: object) -> bool:
         return True
     try:
         memoryview(value)  # type: ignore[arg-type]
-    except TypeError:
+    except (TypeError, BufferError):
         return False
     return True
 
@@ -207,17 +207,13 @@ def _read_shaped(value: Any, what: str) -> NDArray[np.generic]:
             own = hasattr(value, "__array__") or not hasattr(value, "__dlpack__")
             found = np.asanyarray(value) if own else np.from_dlpack(value)
             lost = _lost(found)  # a conversion may give what has a mask
+            if not lost and shape is not None and found.shape != tuple(shape):
+                lost = "cannot be read as a NumPy array: convert it to one"
     except Exception as error:
         raise _unreadable(value, what, error) from error
     if lost:
         raise RangeError(f"{what} ({type(value).__name__}) {lost}", Code.DTYPE)
-    array = np.asarray(found)
-    if shape is not None and array.shape != tuple(shape):
-        raise RangeError(
-            f"{what} ({type(value).__name__}) cannot be read as a NumPy array: convert it to one",
-            Code.DTYPE,
-        )
-    return array
+    return np.asarray(found)
 
 
 def _lost(value: Any) -> str:
