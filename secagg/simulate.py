@@ -182,7 +182,11 @@ def _by_party(updates: object) -> dict[int, Arrays | None]:
                 Code.ARGUMENT,
             )
         found = {party: updates[party] for party in range(len(updates))}
-    elif not isinstance(updates, Iterable) or isinstance(updates, str | bytes | bytearray | Set):
+    elif (
+        not isinstance(updates, Iterable)
+        or isinstance(updates, str | bytes | bytearray | Set)
+        or getattr(updates, "shape", None) == ()
+    ):
         raise ParameterError(
             f"updates must be a list with one update per party, not {type(updates).__name__}; "
             "another iterable, an array with one row per party, or a dict by party 0, 1, ... is "
@@ -190,7 +194,7 @@ def _by_party(updates: object) -> dict[int, Arrays | None]:
             Code.ARGUMENT,
         )
     elif is_shaped(updates) and getattr(updates, "dtype", None) != np.dtype(object):
-        found = dict(enumerate(np.atleast_1d(read_array(updates, "the array of updates"))))
+        found = dict(enumerate(read_array(updates, "the array of updates")))
     else:
         found = dict(enumerate(updates))
     if not found or all(update is None for update in found.values()):

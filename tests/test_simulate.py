@@ -198,7 +198,12 @@ def one_wrong(layer: object, first: object = None) -> list[object]:
         ({"updates": [None] * 3}, secagg.ParameterError, "no updates"),
         *(
             ({"updates": updates}, secagg.ParameterError, f"one update per party, not {kind}")
-            for updates, kind in (("abc", "str"), (3.0, "float"), (None, "None"), ({1}, "set"))
+            for updates, kind in (
+                ("abc", "str"),
+                (np.ones(()), "ndarray"),
+                (None, "None"),
+                ({1}, "set"),
+            )
         ),
         ({"updates": {"site": ONE}}, secagg.ParameterError, r"the keys 'site': .* parties 0\.\.0"),
         ({"updates": {1: ONE, 2: ONE}}, secagg.ParameterError, "the keys 1, 2: "),

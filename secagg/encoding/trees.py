@@ -60,10 +60,12 @@ class Tree:
             raise RangeError(
                 f"{called(name)} is nested more than {_DEPTH} times, perhaps in itself", Code.LAYOUT
             )
-        array = is_array(value)
-        if not array and isinstance(value, Mapping):
+        plain = (
+            type(value) is np.ndarray
+        )  # asked first: most are, and the other questions cost more
+        if not plain and isinstance(value, Mapping):
             return self._read_dict(value, path)
-        members = None if array else as_list(value)
+        members = None if plain or is_array(value) else as_list(value)
         if members is not None:
             read = [self._read(member, (*path, at)) for at, member in enumerate(members)]
             return ("list", *(node for node, _ in read)), [template for _, template in read]

@@ -155,6 +155,17 @@ def test_harmless_arrays_are_read(tmp_path: Path) -> None:
         assert type(Layout.of(value).flatten(value)) is np.ndarray
 
 
+class Dataset(dict):
+    """Arrays by name, of a library that converts the whole as well."""
+
+    __array__ = Hollow
+
+
+def test_a_mapping_is_a_dict() -> None:
+    """Whatever else it can do."""
+    assert Layout.of(Dataset(a=TWO, b=TWO)) == Layout.of({"b": TWO, "a": TWO})
+
+
 def test_a_list_of_tensors_is_a_list() -> None:
     """Of equal shapes too, and without dimensions; it is the same model as NumPy's."""
     for shapes in ([(3, 2), (2,)], [(3, 2), (3, 2)], [(), ()], [(0,), (1,)]):
