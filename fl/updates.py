@@ -114,12 +114,9 @@ def update_of(model: Model, result: object) -> Vector:
     """
     layout = Layout.of(model)
     try:
-        _check_shapes(layout, Layout.of(cast("Model", result)))
         with np.errstate(all="ignore"):  # what overflows is refused below
             update: Vector = layout.flatten(cast("Model", result)).astype(np.float64)
             update -= layout.flatten(model).astype(np.float64)
-    except NoUpdateError:
-        raise
     except RangeError as error:
         raise NoUpdateError(
             f"its training returned no model: {_one_line(error.reason)}", error.code
@@ -142,24 +139,6 @@ def clipped_by_array(model: Model, update: Vector, clip: float) -> Mapping[str, 
     parts = cast("list[NDArray[np.float64]]", layout.unflatten(update))
     counts = (int(np.count_nonzero(np.abs(part) > clip)) for part in parts)
     return {name: count for name, count in zip(layout.names, counts, strict=True) if count}
-
-
-def _check_shapes(layout: Layout, found: Layout) -> None:
-    """Refuses a result of training that is no list of arrays with the shapes of the model."""
-    message = ""
-    if found.kind != layout.kind:
-        message = (
-            f"{'one array' if found.kind == 'array' else 'a dict'} instead of a list of arrays"
-        )
-    elif len(found.shapes) != len(layout.shapes):
-        message = f"{len(found.shapes)} instead of {len(layout.shapes)} arrays"
-    else:
-        for at, (got, wanted) in enumerate(zip(found.shapes, layout.shapes, strict=True)):
-            if got != wanted:
-                message = f"array {at} with shape {got} instead of {wanted}"
-                break
-    if message:
-        raise NoUpdateError(f"its training returned {message}", Code.LAYOUT)
 
 
 def _no_update(what: str, error: Exception) -> NoReturn:

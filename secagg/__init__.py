@@ -10,7 +10,8 @@ import logging
 from .arithmetic.field import Field
 from .codes import Code
 from .drivers.executors import run_jobs
-from .encoding.layout import Layout, digest
+from .encoding.digest import digest
+from .encoding.layout import Layout
 from .errors import (
     SERVER,
     Aborted,

@@ -435,8 +435,9 @@ class Code(StrEnum):
     DTYPE = (
         "dtype",
         "ParameterError RangeError RoundReport",
-        "An array has a dtype that is not possible here.",
-        "Convert the array to another dtype.",
+        "An array has a dtype that is not possible here, or it is more than its numbers (a mask, a "
+        "unit, missing values, labels), or cannot be read.",
+        "Convert the array that the message names to plain numbers of a dtype that is taken.",
     )
     NOT_FINITE = (
         "not_finite",
@@ -459,7 +460,7 @@ class Code(StrEnum):
     )
     LAYOUT = (
         "layout",
-        "RangeError RoundReport",
+        "RangeError",
         "The arrays have other names, shapes or structure than the layout, or there are none.",
         "Flatten arrays with the layout of the same model.",
     )

@@ -5,18 +5,21 @@ that you made yourself.
 """
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
+from functools import partial
 from typing import cast
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from .codes import Code
 from .drivers.cohort import Cohort, Cost, Input, Record, RoundFailedError, Run
-from .encoding.layout import Arrays, Layout
-from .errors import ParameterError
+from .encoding.arrays import is_shaped, kind_of, listed, read_array, shortened
+from .encoding.layout import Layout
+from .encoding.trees import Arrays
+from .errors import ParameterError, RangeError
 from .events import Phase, Randomness
 from .identity.directory import Directory
 from .identity.identity import Identity
@@ -24,7 +27,7 @@ from .interfaces import ClientMachine, ServerMachine
 from .ledger.ledger import MemoryLedger
 from .pairwise.client import Client
 from .pairwise.server import Server
-from .params.formats import Format
+from .params.formats import Format, Integers
 from .params.mode import Mode
 from .params.params import Params
 from .params.policy import Policy
@@ -48,11 +51,11 @@ class SecureSum:
 
     Attributes:
         total: the weighted sum of the survivors' updates, in the layout of one update.
-        mean: total / weight.
+        mean: total / weight; arrays of floats have the dtypes of the first update.
         weight: sum of the survivors' weights.
         survivors: parties whose update is in the sum.
         cost: seconds and bytes by phase and role.
-        transcript: every message of the round, in order.
+        transcript: every message of the round, in order, unless it was not to be kept.
         run: everything else (bytes of each party, drops, clipped values, ...).
         params: the parameters of the round.
     """
@@ -68,7 +71,7 @@ class SecureSum:
 
 
 def secure_sum(
-    updates: Sequence[Arrays],
+    updates: Iterable[Arrays | None] | Mapping[int, Arrays | None] | ArrayLike,
     format: Format,  # noqa: A002
     *,
     weights: Sequence[int] | None = None,
@@ -81,11 +84,15 @@ def secure_sum(
     policy: Policy | None = None,
     random: Callable[[int], Randomness] | None = None,
     executor: Executor | None = None,
+    transcript: bool = True,
 ) -> SecureSum:
     """Sums updates by the real protocol with all parties in this process; it protects nobody.
 
     Args:
-        updates: one per party; arrays, or lists or dicts of arrays, all of one layout.
+        updates: one per party; arrays, or lists and dicts of arrays, nested at will, all of one
+            layout (see `Layout.of`). A list or any other iterable, an array whose rows are the
+            updates, or a dict by the parties 0, 1, .... None is a party with nothing to give: it
+            joins and then sits the round out, like one that drops out before its masked input.
         format: how numbers are encoded, `FixedPoint` or `Integers`.
         weights: one per party, for a format with max_weight > 1; 1 each by default.
         drops: parties that disappear, each with the phase before whose message it does so, such as
@@ -96,28 +103,29 @@ def secure_sum(
             needs `Policy(allow_pair=True)`.
         random: returns the source of randomness of a party, for reproducible runs.
         executor: runs the server's jobs, as in `run_jobs`; by default this process does.
+        transcript: whether all messages are kept; together they are as large as all inputs.
 
     Raises:
-        ParameterError: the parameters, the weights or the schedule of drops are impossible.
-        RangeError: an update is unusable; no sum was computed.
+        ParameterError: the parameters, the weights or the schedule of drops are impossible, or
+            `updates` is no such collection.
+        RangeError: an update is unusable, and the message names party and array; no sum was
+            computed.
         RoundFailedError: the round failed, for example because too few parties were left.
     """
-    if weights is not None and len(weights) != len(updates):
+    given = _by_party(updates)
+    if weights is not None and len(weights) != len(given):
         raise ParameterError(
-            f"{len(updates)} updates need {len(updates)} weights, not {len(weights)}", Code.ARGUMENT
+            f"{len(given)} updates need {len(given)} weights, not {len(weights)}", Code.ARGUMENT
         )
-    if not updates:
-        raise ParameterError("there are no updates to sum", Code.ARGUMENT)
     for party, phase in (drops or {}).items():
-        if party not in range(len(updates)) or not isinstance(phase, Phase):
+        if party not in range(len(given)) or not isinstance(phase, Phase):
             raise ParameterError(
-                f"drops has {party!r}: {phase!r}; it maps parties 0..{len(updates) - 1} to phases",
+                f"drops has {party!r}: {phase!r}; it maps parties 0..{len(given) - 1} to phases",
                 Code.ARGUMENT,
             )
-    layout = Layout.of(updates[0])
-    vectors = [layout.flatten(update) for update in updates]
+    layout, vectors = _flattened(given)
     params = Params(
-        cohort=len(updates),
+        cohort=len(given),
         length=layout.length,
         format=format,
         threshold=threshold,
@@ -127,17 +135,29 @@ def secure_sum(
         degree=degree,
     )
     server, clients = _machines(params, policy or Policy(params), random)
-    inputs = {
-        party: _constant(vector, 1 if weights is None else weights[party])
-        for party, vector in enumerate(vectors)
-    }
-    cohort = Cohort(server, clients, inputs, drops, keep_transcript=True, executor=executor)
-    run = cohort.play()
+    asked: list[int] = []  # the parties whose input was asked for, in order
+
+    def input_of(party: int) -> tuple[NDArray[np.generic], int] | None:
+        if party not in vectors:
+            return None
+        asked.append(party)
+        return vectors[party], 1 if weights is None else weights[party]
+
+    inputs: dict[int, Input] = {party: partial(input_of, party) for party in given}
+    cohort = Cohort(server, clients, inputs, drops, transcript, executor)
+    try:
+        run = cohort.play()
+    except RangeError as error:
+        if not asked:
+            raise
+        party = asked[-1]
+        why = _why(error, cast("Arrays", given[party]), vectors[party], format)
+        raise RangeError(f"update of party {party}: {why}", error.code) from None
     if run.result is None:
         raise RoundFailedError(run.reason, cast("Code", run.code), run)
     return SecureSum(
         total=layout.unflatten(run.result.total),
-        mean=layout.unflatten(run.result.mean),
+        mean=layout.unflatten(run.result.mean, own_dtypes=True),
         weight=run.result.weight,
         survivors=run.result.survivors,
         cost=run.cost,
@@ -145,6 +165,84 @@ def secure_sum(
         run=run,
         params=params,
     )
+
+
+def _by_party(updates: object) -> dict[int, Arrays | None]:
+    """Returns the updates by party.
+
+    Raises:
+        ParameterError: they are in no such collection, or there are none.
+        RangeError: they are an array that cannot be read.
+    """
+    if isinstance(updates, Mapping):
+        if set(updates) != set(range(len(updates))):
+            names = shortened(", ".join(map(repr, updates)), 60)
+            raise ParameterError(
+                f"updates is a dict with the keys {names}: its keys must be the parties "
+                f"0..{len(updates) - 1}; or give a list",
+                Code.ARGUMENT,
+            )
+        found = {party: updates[party] for party in range(len(updates))}
+    elif (
+        not isinstance(updates, Iterable)
+        or isinstance(updates, str | bytes | bytearray | Set)
+        or getattr(updates, "shape", None) == ()
+    ):
+        raise ParameterError(
+            f"updates must be a list with one update per party, not {type(updates).__name__}; "
+            "another iterable, an array with one row per party, or a dict by party 0, 1, ... is "
+            "taken as well",
+            Code.ARGUMENT,
+        )
+    elif is_shaped(updates) and getattr(updates, "dtype", None) != np.dtype(object):
+        found = dict(enumerate(read_array(updates, "the array of updates")))
+    else:
+        found = dict(enumerate(updates))
+    if not found or all(update is None for update in found.values()):
+        raise ParameterError("there are no updates to sum", Code.ARGUMENT)
+    return found
+
+
+def _flattened(
+    updates: Mapping[int, Arrays | None],
+) -> tuple[Layout, dict[int, NDArray[np.generic]]]:
+    """Returns the layout of the first update that there is, and the vectors of all.
+
+    Raises:
+        RangeError: an update is unusable, or has another layout than the first.
+    """
+    layout: Layout | None = None
+    vectors = {}
+    for party, update in updates.items():
+        if update is None:
+            continue
+        try:
+            layout = layout or Layout.of(update)
+            vectors[party] = layout.flatten(update)
+        except RangeError as error:
+            reason = f"update of party {party}: {error}"
+            raise RangeError(reason, error.code) from error.__cause__
+    return cast("Layout", layout), vectors
+
+
+def _why(error: RangeError, update: Arrays, vector: NDArray[np.generic], form: Format) -> str:
+    """Returns why a client refused its input, with the names of arrays in place of "an input"."""
+    layout = Layout.of(update)
+    names: Iterable[str] = ()
+    if error.code is Code.NOT_FINITE:
+        bad = ~np.isfinite(vector)
+        names = layout.names_at(np.flatnonzero(bad))
+        what = "a NaN" if np.isnan(vector[bad]).any() else "an infinite value"
+        why = f"has {what}: check whether the training diverged"
+    elif error.code is Code.OUT_OF_RANGE and isinstance(form, Integers):
+        integers = cast("NDArray[np.int64]", vector)
+        names = layout.names_at(np.flatnonzero((integers < form.low) | (integers > form.high)))
+        why = f"has a value outside {form.low}..{form.high}: clip it, or widen the range"
+    elif error.code is Code.DTYPE:
+        pairs = zip(layout.names, layout.dtypes, strict=True)
+        names = [name for name, dtype in pairs if kind_of(dtype) == "f"]
+        why = f"holds floats, and {type(form).__name__} takes integers: use FixedPoint, or convert"
+    return f"{listed(names)} {why}" if names else str(error)
 
 
 def _machines(
@@ -175,7 +273,3 @@ def introduce(cohort: int) -> tuple[list[Identity], Directory]:
     identities = [Identity.generate() for _ in range(cohort)]
     entries = [(f"party-{i}", identity.verify_key) for i, identity in enumerate(identities)]
     return identities, Directory.of(entries)
-
-
-def _constant(values: NDArray[np.generic], weight: int) -> Input:
-    return lambda: (values, weight)

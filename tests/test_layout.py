@@ -1,5 +1,6 @@
 """Layouts round trip, and digests tell everything apart."""
 
+import re
 import sys
 
 import numpy as np
@@ -22,7 +23,7 @@ def test_a_list() -> None:
     """A list comes back as a list, with shapes and order."""
     arrays = [np.arange(6.0).reshape(2, 3), np.array([7.0]), np.array(8.0)]
     layout = Layout.of(arrays)
-    assert (layout.kind, layout.names, layout.length) == ("list", ("0", "1", "2"), 8)
+    assert (layout.names, layout.length) == (("0", "1", "2"), 8)
     assert layout.shapes == ((2, 3), (1,), ())
     vector = layout.flatten(arrays)
     assert vector.tolist() == [0, 1, 2, 3, 4, 5, 7, 8]
@@ -40,17 +41,79 @@ def test_a_tuple_is_a_list() -> None:
 
 
 def test_a_dict() -> None:
-    """A dict comes back as a dict, in its own order."""
+    """The vector is in the order of the names; what comes back, in the dict's own."""
     arrays = {"w": np.array([[1, 2], [3, 4]]), "b": np.array([5])}
     layout = Layout.of(arrays)
-    assert (layout.kind, layout.names) == ("dict", ("w", "b"))
+    assert layout.names == ("b", "w")
     vector = layout.flatten(arrays)
-    assert vector.tolist() == [1, 2, 3, 4, 5]
+    assert vector.tolist() == [5, 1, 2, 3, 4]
     back = layout.unflatten(vector)
     assert isinstance(back, dict)
     assert list(back) == ["w", "b"]
     assert back["w"].tolist() == [[1, 2], [3, 4]]
     assert back["b"].tolist() == [5]
+
+
+def nested(reverse: bool) -> dict[str, object]:
+    """A model as frameworks have them, built in either order."""
+    layers = {10: [np.array(9.0)], 9: [np.array([7.0, 8.0])]}
+    items = [("b", {}), ("layers", layers), ("a/b", np.array(1.0)), ("a", {"b": (2.0, [3, 4])})]
+    if reverse:
+        layers = dict(reversed(layers.items()))
+        items = [*reversed(items[2:]), ("layers", layers), items[0]]
+    return dict(items)
+
+
+def test_nested_lists_and_dicts() -> None:
+    """All processes flatten them alike, in whatever order they were built."""
+    layout = Layout.of(nested(False))
+    assert layout.names == ("a/b/0", "a/b/1", "a/b", "layers/9/0", "layers/10/0")
+    vector = layout.flatten(nested(True))
+    assert vector.tolist() == [2, 3, 4, 1, 7, 8, 9]
+    assert layout == Layout.of(nested(True))
+    assert hash(layout) == hash(Layout.of(nested(True)))
+    assert digest(nested(False)) == digest(nested(True))
+    back = layout.unflatten(vector)
+    assert list(back) == ["b", "layers", "a/b", "a"]
+    assert (back["b"], list(back["layers"])) == ({}, [10, 9])
+    assert [array.shape for array in (back["layers"][10][0], back["a/b"])] == [(), ()]
+    assert isinstance(back["a"]["b"], list)
+    assert back["a"]["b"][1].tolist() == [3, 4]
+
+
+ONE = np.ones(1)
+LOOK_ALIKE = (
+    *({"a/b": ONE, "c": ONE}, {"a": {"b": ONE}, "c": ONE}, {"a": {"b": ONE}, "c": ONE, "d": {}}),
+    *([ONE, ONE], {"0": ONE, "1": ONE}, {0: ONE, 1: ONE}, [[ONE, ONE]], [[ONE], ONE]),
+    *({"0": [ONE], "1": ONE}, {"0": {"0": ONE}, "1": ONE}, {"0": {0: ONE}, "1": ONE}),
+)
+
+
+def test_two_trees_never_look_alike() -> None:
+    """Names that are joined the same way, and empty dicts, do not make two structures one."""
+    layouts = [Layout.of(tree) for tree in LOOK_ALIKE]
+    assert len(set(layouts)) == len(LOOK_ALIKE)
+    assert len({digest(tree) for tree in LOOK_ALIKE}) == len(LOOK_ALIKE)
+    for layout, tree in zip(layouts, LOOK_ALIKE, strict=True):
+        for other in LOOK_ALIKE:
+            if other is not tree:
+                with refused(RangeError, Code.LAYOUT, match="arrays of another layout: "):
+                    layout.flatten(other)
+
+
+def test_a_dtype_is_no_difference_of_layouts() -> None:
+    """float32 of one framework and float64 of another are one model; the dtypes are kept."""
+    half = Layout.of({"w": np.ones(2, np.float16), "n": 1})
+    double = Layout.of({"n": 1.0, "w": np.ones(2)})
+    assert half == double
+    assert hash(half) == hash(double)
+    assert half.dtypes == (np.float16, np.float16)
+    assert double.dtypes == (np.float64, np.float64)
+    assert half.flatten({"n": 1, "w": np.ones(2, np.float32)}).dtype == np.float32
+    vector = np.array([0.1, 1.0, 2.0])
+    own = half.unflatten(vector, own_dtypes=True)
+    assert own["w"].dtype == own["n"].dtype == np.float16
+    assert half.unflatten(vector)["w"].dtype == np.float64
 
 
 @pytest.mark.parametrize(
@@ -63,13 +126,16 @@ def test_a_dict() -> None:
         ([1.0, 2.0, 3.0], (3,)),
         ((1, 2), (2,)),
         ([np.float32(1), 2.0], (2,)),
+        ([[1, 2, 3], [4, 5, 6]], (2, 3)),
+        (range(3), (3,)),
+        (memoryview(b"abc"), (3,)),
     ],
-    ids=repr,
+    ids=lambda value: repr(value).partition(" at 0x")[0],
 )
 def test_one_array(value: object, shape: tuple[int, ...]) -> None:
     """An array, a scalar or a list of numbers is one array."""
     layout = Layout.of(value)  # type: ignore[arg-type]
-    assert (layout.kind, layout.names, layout.shapes) == ("array", ("",), (shape,))
+    assert (layout.names, layout.shapes) == (("",), (shape,))
     vector = layout.flatten(value)  # type: ignore[arg-type]
     assert vector.ndim == 1
     back = layout.unflatten(vector)
@@ -78,10 +144,10 @@ def test_one_array(value: object, shape: tuple[int, ...]) -> None:
     assert np.array_equal(back, np.asarray(value))
 
 
-def test_a_list_of_lists_is_a_list_of_arrays() -> None:
-    """Rows may have different lengths."""
+def test_lists_of_different_lengths_are_a_list_of_arrays() -> None:
+    """They fit no array."""
     layout = Layout.of([[1, 2, 3], [4.5]])
-    assert (layout.kind, layout.shapes) == ("list", ((3,), (1,)))
+    assert (layout.names, layout.shapes) == (("0", "1"), ((3,), (1,)))
     assert layout.flatten([[1, 2, 3], [4.5]]).tolist() == [1, 2, 3, 4.5]
 
 
@@ -93,10 +159,15 @@ def test_any_arrays_round_trip(arrays: list[np.ndarray], named: bool) -> None:
         with refused(RangeError, Code.LAYOUT):
             Layout.of(given_arrays)
         return
+    full = [array.dtype for array in arrays if array.size]
+    if len({dtype.kind == "f" for dtype in full}) == 2:
+        with refused(RangeError, Code.DTYPE, match="beside arrays of floats"):
+            Layout.of(given_arrays)
+        return
     layout = Layout.of(given_arrays)
     vector = layout.flatten(given_arrays)
     assert vector.shape == (layout.length,)
-    assert vector.dtype == np.result_type(*arrays)
+    assert vector.dtype == np.result_type(*full)
     back = layout.unflatten(vector)
     parts = list(back.values()) if isinstance(back, dict) else back
     assert len(parts) == len(arrays)
@@ -128,10 +199,13 @@ def test_nothing_is_refused(nothing: object) -> None:
         Layout.of(nothing)  # type: ignore[arg-type]
 
 
+LOOPS: list[object] = []
+LOOPS.extend([LOOPS, LOOPS])
+
+
 @pytest.mark.parametrize(
     "wrong",
     [
-        np.zeros(2, bool),
         np.zeros(2, complex),
         np.zeros(2, object),
         np.array(["a"]),
@@ -139,18 +213,24 @@ def test_nothing_is_refused(nothing: object) -> None:
         None,
         [np.zeros(2), None],
         {"a": "text"},
-        {"a": {"b": np.zeros(2)}},
-        {1: np.zeros(2)},
         {None: np.zeros(2)},
-        [[1.0, [2.0, 3.0]], [4.0]],
-        [[[1.0], [2.0, 3.0]]],
-        {"a": [[1.0], [2.0, 3.0]]},
+        {True: np.zeros(2)},
+        {2**63: np.zeros(2)},
+        {"a": np.zeros(2), 1: np.zeros(2)},
+        {"a": [[1.0], [2.0, None]]},
+        {1.0, 2.0},
+        LOOPS,
+        [LOOPS, np.zeros(2)],
         iter([1.0, 2.0]),
+        [2**63, -1],
+        np.zeros(2, "m8[s]"),
+        np.timedelta64(3, "s"),
+        np.ones(2, [("a", "f8")]),
     ],
     ids=lambda wrong: repr(wrong).partition(" at 0x")[0],
 )
 def test_what_is_no_array_of_reals_is_refused(wrong: object) -> None:
-    """Other kinds, nested and ragged collections, names that are not strings: RangeError."""
+    """Other kinds, other collections, names of other types, what contains itself: RangeError."""
     with pytest.raises(RangeError):
         Layout.of(wrong)  # type: ignore[arg-type]
     if not isinstance(wrong, str):  # a text has a digest
@@ -158,20 +238,73 @@ def test_what_is_no_array_of_reals_is_refused(wrong: object) -> None:
             digest(wrong)  # type: ignore[arg-type]
 
 
-def test_other_layouts_are_refused() -> None:
-    """flatten takes exactly the layout it was made of: names, order, shapes, kind."""
-    layout = Layout.of({"a": np.zeros(2), "b": np.zeros((2, 1))})
-    for other in (
-        {"b": np.zeros((2, 1)), "a": np.zeros(2)},
-        {"a": np.zeros(2), "c": np.zeros((2, 1))},
-        {"a": np.zeros(2), "b": np.zeros((1, 2))},
-        {"a": np.zeros(2)},
-        {"a": np.zeros(2), "b": np.zeros((2, 1)), "c": np.zeros(1)},
-        [np.zeros(2), np.zeros((2, 1))],
-        np.zeros(4),
-    ):
-        with refused(RangeError, Code.LAYOUT):
-            layout.flatten(other)
+BIG = {f"layer{i}.conv.weight": np.zeros((3, 3)) for i in range(160)}
+LONG = {f"{i}\ud800" * 5000: np.zeros((1,) * 30) for i in range(9)}
+
+
+@pytest.mark.parametrize(
+    ("first", "other", "message"),
+    [
+        (BIG, {**BIG, "layer7.conv.weight": np.zeros((3, 4))},
+         "array 'layer7.conv.weight' has shape (3, 4) instead of (3, 3)"),
+        (BIG, {name: BIG[name] for name in list(BIG)[1:]}, "array 'layer0.conv.weight' is missing"),
+        (BIG, BIG | {"c": ONE}, "array 'c' is not in the layout"),
+        (BIG, {name: array[:2] for name, array in BIG.items()}, "; and 157 more"),
+        (BIG, list(BIG.values()), "a list of 160 arrays instead of a dict of 160 arrays"),
+        (BIG, np.zeros(4), "one array of shape (4,) instead of a dict of 160 arrays"),
+        (BIG, {**BIG, "": {}}, "the same, but not the nesting or the types of keys"),
+        (LONG, {name: array.reshape(-1) for name, array in LONG.items()}, "; and 6 more"),
+        (LONG, {name[:-1]: array for name, array in LONG.items()}, "; and 15 more"),
+        (np.zeros(4), np.zeros(5), "one array of shape (5,) instead of one array of shape (4,)"),
+        (np.zeros(4), [np.zeros(4)], "a list of 1 array instead of one array of shape (4,)"),
+    ],
+    ids=range(11),
+)  # fmt: skip
+def test_other_layouts_are_refused(first: object, other: object, message: str) -> None:
+    """flatten takes exactly the layout it was made of, and says in short where another differs."""
+    with refused(
+        RangeError, Code.LAYOUT, match=f"^arrays of another layout: .*{re.escape(message)}$"
+    ) as error:
+        Layout.of(first).flatten(other)
+    assert len(str(error.value)) < 450
+    assert len(repr(Layout.of(first))) < 100
+
+
+def test_integers_beside_floats_are_refused_by_name() -> None:
+    """A counter would be clipped to the range of the weights. Python's numbers are no counters."""
+    state = {"bn": {"weight": np.ones(2, np.float32), "count": np.array(12345)}, "n": [1, 2]}
+    with refused(RangeError, Code.DTYPE, match="array 'bn/count' of int64 beside arrays of floats"):
+        Layout.of(state)
+    many = [np.ones(1, int)] * 9 + [ONE]
+    with refused(RangeError, Code.DTYPE, match=r"array '0' \(also '1', '2' and 6 more\) of int64"):
+        Layout.of(many)
+    del state["bn"]["count"]
+    assert Layout.of(state).flatten(state).tolist() == [1, 1, 1, 2]
+    assert Layout.of([12345, ONE, np.zeros(0, int)]).flatten([12345, ONE, []]).dtype == np.float64
+
+
+def test_integers_stay_exact() -> None:
+    """Of several dtypes, with bools, empty arrays and Python's numbers; never by way of floats."""
+    big = np.array([2**63 + 1], np.uint64)
+    arrays = [np.array([-1], np.int8), big - np.uint64(2), [], 7, True, 3.0, np.array([True])]
+    vector = Layout.of(arrays).flatten(arrays)
+    assert vector.dtype == np.int64
+    assert vector.tolist() == [-1, 2**63 - 1, 7, 1, 3, 1]
+    arrays[0], arrays[1] = np.array([1], np.int8), big
+    vector = Layout.of(arrays).flatten(arrays)
+    assert vector.dtype == np.uint64
+    assert vector.tolist() == [1, 2**63 + 1, 7, 1, 3, 1]
+    assert Layout.of([big[0], 1]).flatten([big[0], 1]).tolist() == [2**63 + 1, 1]
+    for wrong, code in (([np.array([-1]), big], Code.OUT_OF_RANGE), ([big, 2.5], Code.DTYPE)):
+        with refused(RangeError, code):
+            Layout.of(wrong).flatten(wrong)
+
+
+def test_positions_lead_back_to_names() -> None:
+    """Empty arrays have none."""
+    layout = Layout.of([np.zeros(2), np.zeros(0), np.zeros((2, 2))])
+    assert layout.names_at(np.array([0, 1])) == ("0",)
+    assert layout.names_at(np.array([5, 2, 1])) == ("0", "2")
 
 
 @pytest.mark.parametrize("shape", [(3,), (5,), (), (4, 1), (2, 2), (0,)])
@@ -207,7 +340,8 @@ DIFFERENT: dict[str, tuple[object, ...]] = {
     "another name": ({"b": A},),
     "two in a list": ([A, A],),
     "two in a dict": ({"a": A, "b": A},),
-    "the other order": ({"b": A, "a": A},),
+    "swapped in a dict": ({"b": A, "a": A[::-1]},),
+    "in a list in a list": ([[A]],),
     "cut elsewhere": ([A[:1], A[1:]],),
     "cut elsewhere again": ([A[:2], A[2:]],),
     "empty array": (np.zeros(0),),
@@ -216,10 +350,14 @@ DIFFERENT: dict[str, tuple[object, ...]] = {
     "bytes": (b"1",),
     "text": ("1",),
     "number": (1,),
+    "true": (True,),
+    "false": (False,),
+    "truth in an array": (np.array(True),),
+    "truths": (np.array([True]),),
     "negative": (-1,),
     "float": (1.0,),
     "array of one": (np.array([1]),),
-    "scalar": (np.int64(1),),
+    "array without dimensions": (np.array(1),),
     "empty bytes": (b"",),
     "empty text": ("",),
     "two bytes": (b"1", b"2"),
@@ -229,8 +367,8 @@ DIFFERENT: dict[str, tuple[object, ...]] = {
     "a tag": (b"bytes",),
     "a tag and a value": ("bytes", "1"),
     "the array's raw bytes": (A.tobytes(),),
-    "its encoding as texts": ("arrays", "1", "", "<f8(4,)", A.tobytes()),
-    "its encoding as bytes": (b"arrays", b"1", b"", b"<f8(4,)", A.tobytes()),
+    "its encoding as texts": ("array", "float64(4,)", A.tobytes()),
+    "its encoding as bytes": (b"array", b"float64(4,)", A.tobytes()),
 }
 
 
@@ -264,9 +402,26 @@ def test_the_digest_depends_on_the_values_only() -> None:
     assert digest(1, b"x", "y") == digest(1, b"x", "y")
 
 
+def test_a_number_of_numpy_is_that_of_python() -> None:
+    """Server and client agree, whoever counts with NumPy; a truth is no number."""
+    assert digest(np.int64(3)) == digest(np.uint8(3)) == digest(3)
+    assert digest(np.bool_(True)) == digest(True) != digest(1)
+    assert digest(np.float32(1.5)) == digest(np.float64(1.5)) == digest(1.5)
+    assert digest(np.str_("a"), np.bytes_(b"a"), bytearray(b"b")) == digest("a", b"a", b"b")
+
+
 @pytest.mark.parametrize(
     ("part", "code"),
     [
+        (np.longdouble(1), Code.DTYPE),
+        (np.timedelta64(3, "s"), Code.DTYPE),
+        (np.datetime64("2020"), Code.DTYPE),
+        (np.float32("nan"), Code.NOT_FINITE),
+        (1j, Code.DTYPE),
+        (np.array([10**400], object), Code.DTYPE),
+        ([10**400], Code.DTYPE),
+        ({10**400: A}, Code.LAYOUT),
+        ({"\ud800": {}, "a": A}, Code.ARGUMENT),
         (np.ones(2, np.longdouble), Code.DTYPE),
         (np.ones(2, [("a", "u1"), ("b", "f8")]), Code.DTYPE),
         (np.ones(2, "V8"), Code.DTYPE),

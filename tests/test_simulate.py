@@ -13,6 +13,8 @@ from secagg import Code, FixedPoint, Integers, Phase, Policy, Server, secure_sum
 from secagg.simulate import Cohort, RoundFailedError
 
 RNG = np.random.default_rng(7)
+ONE = np.ones(1)
+WHOLE = {"format": Integers(0, 5)}
 
 
 def test_sum_and_mean_within_one_step() -> None:
@@ -40,6 +42,7 @@ def test_lists_and_dicts_come_back_in_their_shape() -> None:
     named = secure_sum(as_dict, Integers(0, 10)).total
     assert isinstance(named, dict)
     assert list(named) == ["b", "a"]
+    assert named["a"].dtype == np.int64
     assert named["a"].tolist() == [[6]]
 
 
@@ -72,7 +75,7 @@ def test_server_messages_never_hold_an_input() -> None:
 def test_costs_and_transcript_add_up() -> None:
     """Bytes by phase, by party and in the transcript are the same bytes."""
     drops = {0: Phase.ADVERTISE_KEYS, 3: Phase.MASKED_INPUT}
-    done = secure_sum([np.arange(9)] * 8, Integers(0, 8), drops=drops, threshold=5)
+    done = secure_sum([np.arange(9)] * 8, Integers(0, 8), drops=drops, threshold=6)
     up = [record for record in done.transcript if record.receiver == secagg.SERVER]
     down = [record for record in done.transcript if record.sender == secagg.SERVER]
     assert sum(cost.bytes_up for cost in done.cost.values()) == sum(len(r.payload) for r in up)
@@ -126,6 +129,62 @@ def test_a_pair_is_opt_in() -> None:
     assert np.asarray(done.total).tolist() == [0, 2, 4]
 
 
+class Rows(np.ndarray):
+    """A tensor of another library."""
+
+
+ROWS = np.arange(12.0).reshape(3, 4) / 12
+
+
+@pytest.mark.parametrize(
+    "updates",
+    [
+        *(ROWS, ROWS.view(Rows), ROWS.tolist(), tuple(ROWS), iter(ROWS)),
+        *(
+            {2: ROWS[2], 0: ROWS[0], 1: ROWS[1]},
+            {"a": ROWS[0], "b": ROWS[1], "c": ROWS[2]}.values(),
+        ),
+    ],
+    ids=lambda updates: type(updates).__name__,
+)
+def test_containers_of_updates(updates: object) -> None:
+    """Whatever gives one update per party."""
+    done = secure_sum(updates, FixedPoint(clip=1.0))
+    assert np.abs(done.total - ROWS.sum(0)).max() < 3 * FixedPoint(clip=1.0).step
+
+
+def test_an_update_of_one_number() -> None:
+    """A row of numbers has one for each party."""
+    assert secure_sum(np.arange(4), Integers(0, 9)).total == 6
+
+
+@pytest.mark.parametrize("mode", secagg.Mode)
+def test_none_is_a_party_with_nothing_to_give(mode: secagg.Mode) -> None:
+    """It joins, so that it can be needed no more, and drops out before its masked input."""
+    updates = [None, *[np.arange(3)] * 7]
+    drops = {5: Phase.ADVERTISE_KEYS}
+    done = secure_sum(updates, Integers(0, 5), mode=mode, drops=drops, threshold=6)
+    assert done.survivors == (1, 2, 3, 4, 6, 7)
+    assert done.total.tolist() == [0, 6, 12]
+    sent = {record.sender: record.phase for record in done.transcript if record.sender >= 0}
+    assert sent[0] is Phase.SHARE_KEYS
+    assert 5 not in sent
+    earlier = secure_sum(updates[:5], Integers(0, 5), drops={0: Phase.ADVERTISE_KEYS})
+    assert all(record.sender != 0 for record in earlier.transcript)
+
+
+def test_messages_are_kept_unless_not_wanted() -> None:
+    """They are as large as all inputs."""
+    assert secure_sum([np.arange(3)] * 3, Integers(0, 5), transcript=False).transcript == []
+
+
+def one_wrong(layer: object, first: object = None) -> list[object]:
+    """Returns four updates, in the last of which an array is another one."""
+    good = np.ones(2) if first is None else first
+    fine = {"bias": good, "layer.weight": good}
+    return [fine, fine, fine, {"bias": good, "layer.weight": layer}]
+
+
 @pytest.mark.parametrize(
     ("change", "error", "message"),
     [
@@ -135,8 +194,38 @@ def test_a_pair_is_opt_in() -> None:
         ({"threshold": 1}, secagg.ParameterError, "threshold"),
         ({"weights": [1, 1, 2]}, secagg.RangeError, "weight"),
         ({"updates": []}, secagg.ParameterError, "no updates"),
+        ({"updates": iter(())}, secagg.ParameterError, "no updates"),
+        ({"updates": [None] * 3}, secagg.ParameterError, "no updates"),
+        *(
+            ({"updates": updates}, secagg.ParameterError, f"one update per party, not {kind}")
+            for updates, kind in (
+                ("abc", "str"),
+                (np.ones(()), "ndarray"),
+                (None, "None"),
+                ({1}, "set"),
+            )
+        ),
+        ({"updates": {"site": ONE}}, secagg.ParameterError, r"the keys 'site': .* parties 0\.\.0"),
+        ({"updates": {1: ONE, 2: ONE}}, secagg.ParameterError, "the keys 1, 2: "),
+        ({"updates": np.ma.zeros((3, 2))}, secagg.RangeError, "array of updates .* has a mask"),
         ({"updates": [np.zeros(2), np.zeros(3), np.zeros(2)]}, secagg.RangeError, "layout"),
         ({"updates": [np.zeros(2), np.zeros(2), np.array([0, np.nan])]}, secagg.RangeError, "NaN"),
+        *(
+            ({"updates": updates} | more, secagg.RangeError, f"^update of party 3: .*{message}")
+            for updates, more, message in (
+                (one_wrong([1.0, np.nan]), {}, "array 'layer.weight' has a NaN: check"),
+                (one_wrong([1.0, np.inf]), {}, "array 'layer.weight' has an infinite value"),
+                (one_wrong([1.0]), {}, r"array 'layer.weight' has shape \(1,\) instead of \(2,\)"),
+                (one_wrong(["a"]), {}, "array 'layer.weight/0' must hold numbers"),
+                (
+                    one_wrong([1, 9], [1, 2]),
+                    WHOLE,
+                    r"array 'layer.weight' has a value outside 0\.\.5",
+                ),
+                (one_wrong([1.0, 2.0], [1, 2]), WHOLE, "array 'layer.weight' holds floats"),
+                ([ONE] * 4, {"weights": [1, 1, 1, 2]}, "the weight must be in 1..1"),
+            )
+        ),
         ({"updates": [np.zeros(0)] * 3}, secagg.RangeError, "nothing to aggregate"),
         ({"updates": [np.array(["a"])] * 3}, secagg.RangeError, "dtype"),
     ],
@@ -144,9 +233,8 @@ def test_a_pair_is_opt_in() -> None:
 def test_bad_arguments(change: dict, error: type[Exception], message: str) -> None:
     """Impossible arguments are typed errors that say what is wrong."""
     arguments = {"updates": [np.zeros(2)] * 3} | change
-    updates = arguments.pop("updates")
     with pytest.raises(error, match=message):
-        secure_sum(updates, FixedPoint(clip=1.0), **arguments)
+        secure_sum(**{"format": FixedPoint(clip=1.0)} | arguments)
 
 
 def test_log_lines_carry_the_session_and_no_secret(caplog: pytest.LogCaptureFixture) -> None:

@@ -13,6 +13,7 @@ from ..errors import RangeError
 from ..events import Randomness
 from ..params.formats import Format, Interval
 from ..params.suite import Suite
+from .arrays import plain, read_array
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,14 +84,10 @@ def read_input(values: ArrayLike, length: int, kinds: str) -> NDArray[np.generic
         kinds: the kinds of dtypes that are allowed, such as "iu" for integers.
 
     Raises:
-        RangeError: not one-dimensional, another length, or a dtype of another kind.
+        RangeError: not one-dimensional, another length, a dtype of another kind, or an array that
+            loses its meaning as bare numbers (see `read_array`).
     """
-    try:
-        array = np.asarray(values)
-    except (TypeError, ValueError):
-        raise RangeError(
-            f"an input must be an array of numbers, not {type(values).__name__}", Code.DTYPE
-        ) from None
+    array = plain(read_array(values, "an input"))
     if array.ndim != 1:
         raise RangeError(
             f"an input must have one dimension, not {array.ndim}; flatten it with secagg.Layout",

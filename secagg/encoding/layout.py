@@ -1,111 +1,101 @@
-"""Lists and dicts of arrays as one vector, and digests of them as the context of a round."""
+"""Nested lists and dicts of arrays as one vector, and back."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Final
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from ..codes import Code
 from ..errors import RangeError
-from ..primitives.labels import Label, hash_parts
-
-Arrays = ArrayLike | Sequence[ArrayLike] | Mapping[str, ArrayLike]
-
-_KINDS: Final = "fiu"
-_PART_BYTES: Final = 2**32  # of what `hash_parts` takes as one part
-_INTS: Final = 2**1024  # ints below it have a text under every limit that Python can be set to
+from .arrays import called, kind_of, listed, plain, plain_dtype, shortened
+from .trees import Arrays, Leaf, Node, Tree, filled
 
 
-def _is_array(value: object) -> bool:
-    """Returns whether a value is one array (or scalar), rather than a collection of arrays."""
-    if isinstance(value, Mapping):
-        return False
-    if isinstance(value, list | tuple):
-        return not any(isinstance(part, np.ndarray | list | tuple) for part in value)
-    return True
-
-
-def _kind(arrays: Arrays) -> str:
-    if _is_array(arrays):
-        return "array"
-    return "dict" if isinstance(arrays, Mapping) else "list"
-
-
-def _parts(arrays: Arrays) -> list[tuple[str, NDArray[np.generic]]]:
-    if _is_array(arrays):
-        named: Iterable[tuple[str, object]] = [("", arrays)]
-    elif isinstance(arrays, Mapping):
-        named = arrays.items()
-    else:
-        named = ((str(i), array) for i, array in enumerate(arrays))  # type: ignore[arg-type]
-    try:
-        parts = [(name, np.asarray(array)) for name, array in named]
-    except (TypeError, ValueError, OverflowError):
-        raise RangeError(
-            "an input must be an array of numbers, or one list or dict of arrays", Code.DTYPE
-        ) from None
-    for name, array in parts:
-        if not isinstance(name, str):
-            raise RangeError(
-                f"the name of an array must be a string, not {type(name).__name__}", Code.LAYOUT
-            )
-        if array.dtype.kind not in _KINDS:
-            raise RangeError(
-                f"array {name!r} has dtype {array.dtype}, which holds no real numbers", Code.DTYPE
-            )
-    return parts
-
-
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Layout:
-    """The order of an array, or of a list, tuple or dict of arrays, in one vector.
+    """The order of an array, or of nested lists, tuples and dicts of arrays, in one vector.
+
+    Dicts are in the order of their keys, lists in that of their positions, so all processes flatten
+    alike. Two layouts are equal if structure, names and shapes are; dtypes may differ.
 
     Attributes:
-        kind: "array", "list" or "dict".
-        names: the names of the arrays, in order (positions, for a list).
+        names: the paths of the arrays, in order, such as "layers/0/weight"; "" for a single array.
         shapes: the shapes of the arrays, in the same order.
+        dtypes: the dtypes of the arrays, in the same order.
         length: number of values in all arrays together.
+        node: how the arrays are nested; hashable.
     """
 
-    kind: str
     names: tuple[str, ...]
     shapes: tuple[tuple[int, ...], ...]
+    dtypes: tuple[np.dtype[Any], ...] = field(compare=False)
     length: int
+    node: Node
+    _template: Any = field(compare=False)  # the lists and dicts that `unflatten` returns
 
     @classmethod
     def of(cls, arrays: Arrays) -> "Layout":
         """Returns the layout of these arrays.
 
+        Args:
+            arrays: one array of any library, a number, or (nested) lists of numbers; or lists,
+                tuples and dicts of them, nested at will, with keys that are strings, or integers.
+
         Raises:
-            RangeError: an array does not hold real numbers, or there is nothing in them.
+            RangeError: something in it is no array of real numbers, or an array that loses its
+                meaning as bare numbers (masks, units, missing values, labels); there are arrays of
+                integers beside arrays of floats; or there is nothing in them.
         """
-        parts = _parts(arrays)
-        length = sum(array.size for _, array in parts)
+        return cls._of(Tree(arrays))
+
+    @classmethod
+    def _of(cls, tree: Tree) -> "Layout":
+        leaves = tree.leaves
+        length = sum(leaf.array.size for leaf in leaves)
         if length == 0:
             raise RangeError(
                 "there is nothing to aggregate: no arrays, or only empty ones", Code.LAYOUT
             )
-        names, shapes = zip(*((name, array.shape) for name, array in parts), strict=True)
-        return cls(_kind(arrays), names, shapes, length)
+        floats = _floats(leaves)
+        common = np.result_type(*floats) if floats else None
+        return cls(
+            names=tuple(leaf.name for leaf in leaves),
+            shapes=tuple(leaf.array.shape for leaf in leaves),
+            dtypes=tuple(common if leaf.weak and common else leaf.array.dtype for leaf in leaves),
+            length=length,
+            node=tree.node,
+            _template=tree.template,
+        )
+
+    def __repr__(self) -> str:
+        return f"Layout(<{len(self.names)} arrays>, length={self.length})"
 
     def flatten(self, arrays: Arrays) -> NDArray[np.generic]:
         """Joins the arrays into one new vector, shape (length,), in their common dtype.
 
-        Raises:
-            RangeError: other names, order or shapes than the layout's.
-        """
-        if Layout.of(arrays) != self:
-            raise RangeError(
-                f"arrays of another layout: {Layout.of(arrays)} instead of {self}", Code.LAYOUT
-            )
-        return np.concatenate([array.reshape(-1) for _, array in _parts(arrays)])
+        Numbers of Python take the kind of the other arrays. Integers stay exact: int64 and uint64
+        together are one of the two. bool becomes uint8, bfloat16 and the like float32.
 
-    def unflatten(
-        self, vector: NDArray[np.generic]
-    ) -> NDArray[np.generic] | list[NDArray[np.generic]] | dict[str, NDArray[np.generic]]:
-        """Cuts the vector into arrays of this layout; they are views of it.
+        Raises:
+            RangeError: the arrays have other names, shapes or another structure than the layout, or
+                they have no layout (see `of`).
+        """
+        tree = Tree(arrays)
+        if tree.node != self.node or any(
+            leaf.array.shape != shape for leaf, shape in zip(tree.leaves, self.shapes, strict=True)
+        ):
+            difference = self._difference(Layout._of(tree))
+            raise RangeError(f"arrays of another layout: {difference}", Code.LAYOUT)
+        return _joined(tree.leaves)
+
+    def unflatten(self, vector: NDArray[np.generic], *, own_dtypes: bool = False) -> Arrays:
+        """Cuts the vector into arrays of this layout, in lists and dicts as they were given.
+
+        Args:
+            vector: shape (length,).
+            own_dtypes: whether arrays that were floats come back in their own dtype, as fits a
+                mean. Without it the arrays are views of the vector.
 
         Raises:
             RangeError: the vector does not have `length` elements in one dimension.
@@ -114,84 +104,125 @@ class Layout:
             raise RangeError(
                 f"a vector of shape ({self.length},) is needed, not {vector.shape}", Code.SHAPE
             )
-        arrays, at = [], 0
-        for shape in self.shapes:
-            size = int(np.prod(shape, dtype=np.int64))
-            arrays.append(vector[at : at + size].reshape(shape))
-            at += size
-        if self.kind == "array":
-            return arrays[0]
-        return arrays if self.kind == "list" else dict(zip(self.names, arrays, strict=True))
+        arrays = [
+            part.reshape(shape)
+            for part, shape in zip(np.split(vector, self._ends()[:-1]), self.shapes, strict=True)
+        ]
+        if own_dtypes:
+            arrays = [
+                array.astype(dtype) if kind_of(dtype) == "f" else array
+                for array, dtype in zip(arrays, self.dtypes, strict=True)
+            ]
+        whole: Arrays = filled(self._template, arrays)
+        return whole
+
+    def names_at(self, positions: NDArray[np.integer[Any]]) -> tuple[str, ...]:
+        """Returns the names of the arrays in which these positions of the vector lie, in order."""
+        found = np.searchsorted(self._ends(), positions, side="right")
+        return tuple(self.names[at] for at in np.unique(found))
+
+    def _ends(self) -> NDArray[np.int64]:
+        """Returns where each array ends in the vector."""
+        return np.cumsum([int(np.prod(shape, dtype=np.int64)) for shape in self.shapes])
+
+    def _difference(self, other: "Layout") -> str:
+        """Returns the first few arrays in which another layout differs, and how."""
+        if self.node is None or other.node is None or self.node[0] != other.node[0]:
+            return f"{_sketch(other)} instead of {_sketch(self)}"
+        mine, others = (dict(zip(x.names, x.shapes, strict=True)) for x in (self, other))
+        found = [
+            *(f"{called(name)} is missing" for name in mine if name not in others),
+            *(f"{called(name)} is not in the layout" for name in others if name not in mine),
+            *(
+                f"{called(name)} has shape {_text(others[name])} instead of {_text(shape)}"
+                for name, shape in mine.items()
+                if others.get(name, shape) != shape
+            ),
+        ]
+        if not found:
+            return "names and shapes are the same, but not the nesting or the types of keys"
+        more = f"; and {len(found) - 3} more" if len(found) > 3 else ""
+        return "; ".join(found[:3]) + more
 
 
-def digest(*parts: Arrays | bytes | str | int) -> bytes:
-    """Hashes models, numbers and texts into 32 bytes: the context of a round, what it is about.
+def _text(shape: tuple[int, ...]) -> str:
+    return shortened(str(shape), 25)
 
-    Arrays count with kind (array, list or dict), names, shapes, dtypes and values; two lists of
-    parts that differ anywhere have different digests. Equal numbers in the same structure have the
-    same digest, whatever their bytes: -0.0 is 0.0. In another structure they have another one, so
-    check the structure of a model that came from a peer before you take its digest for a context.
 
-    Args:
-        parts: each a text, bytes, an int in -2**1024 .. 2**1024, both ends exclusive, or arrays of
-            ints or floats of at most 64 bits without NaN.
+def _sketch(layout: Layout) -> str:
+    if layout.node is None:
+        return f"one array of shape {_text(layout.shapes[0])}"
+    many = "s" if len(layout.names) > 1 else ""
+    return f"a {layout.node[0]} of {len(layout.names)} array{many}"
+
+
+def _typed(leaves: list[Leaf]) -> list[Leaf]:
+    """Returns the arrays that have values and a dtype of their own."""
+    return [leaf for leaf in leaves if leaf.array.size and not leaf.weak]
+
+
+def _floats(leaves: list[Leaf]) -> list[np.dtype[Any]]:
+    """Returns the plain dtypes of the arrays of floats that have values and a dtype of their own.
 
     Raises:
-        RangeError: a part is something else.
+        RangeError: there are such arrays of floats, and others of integers.
     """
-    encoded: list[bytes] = []
-    for part in parts:
-        if isinstance(part, bytes):
-            encoded += [b"bytes", part]
-        elif isinstance(part, str):
-            encoded += [b"str", _utf8(part)]
-        elif isinstance(part, int):
-            if not -_INTS < part < _INTS:
-                raise RangeError("an int in a digest must be below 2**1024", Code.ARGUMENT)
-            encoded += [b"int", str(int(part)).encode()]
-        else:
-            arrays = _parts(part)
-            encoded += [_kind(part).encode(), str(len(arrays)).encode()]
-            for name, array in arrays:
-                little = _canonical(name, array)
-                shape = f"{little.dtype.str}{array.shape}"
-                encoded += [_utf8(name), shape.encode(), little.tobytes()]
-    return hash_parts(Label.DIGEST, *encoded)
-
-
-def _utf8(text: str) -> bytes:
-    try:
-        return text.encode()
-    except UnicodeEncodeError:
+    kinds = [(leaf, kind_of(leaf.array.dtype)) for leaf in _typed(leaves)]
+    floats = [plain_dtype(leaf.array.dtype) for leaf, kind in kinds if kind == "f"]
+    integers = [leaf for leaf, kind in kinds if kind != "f"]
+    if floats and integers:
         raise RangeError(
-            "a text in a digest must be Unicode without lone surrogates", Code.ARGUMENT
-        ) from None
-
-
-def _canonical(name: str, array: NDArray[np.generic]) -> NDArray[np.generic]:
-    """Returns a copy, little-endian and in C order, whose bytes are determined by its values.
-
-    Raises:
-        RangeError: the dtype is wider than 64 bits (a long double has padding), there is a NaN,
-            which has many encodings, or the array has 4 GiB or more.
-    """
-    if array.nbytes >= _PART_BYTES:
-        raise RangeError(
-            f"array {name!r} has {array.nbytes} bytes, and a digest takes less than 4 GiB per "
-            "array; split it",
-            Code.SHAPE,
-        )
-    if array.dtype.itemsize > 8:
-        raise RangeError(
-            f"array {name!r} has dtype {array.dtype}, and a digest takes at most 64 bits per "
-            "number; convert it",
+            f"{listed(leaf.name for leaf in integers)} of {integers[0].array.dtype} beside arrays "
+            "of floats: integers would be clipped and rounded like them; leave them out, or sum "
+            "them in a round of their own with Integers",
             Code.DTYPE,
         )
-    little = np.array(array, array.dtype.newbyteorder("<"), order="C")
-    if little.dtype.kind == "f":
-        if np.isnan(little).any():
-            raise RangeError(f"array {name!r} has a NaN, which has no digest", Code.NOT_FINITE)
-        size = little.dtype.itemsize
-        bits = little.view(f"<u{size}")  # not compared as floats: that can flush subnormals to zero
-        bits[bits == 1 << (8 * size - 1)] = 0  # -0.0
-    return little
+    return floats
+
+
+def _joined(leaves: list[Leaf]) -> NDArray[np.generic]:
+    """Returns the arrays as one new vector, in a dtype that holds all their values."""
+    floats = _floats(leaves)
+    parts = [plain(leaf.array).reshape(-1) for leaf in leaves]
+    if floats:
+        dtype = np.result_type(*floats)
+    else:
+        if _typed(leaves):  # of integers, so the numbers of Python are such too
+            parts = [_whole(leaf.name, part) for leaf, part in zip(leaves, parts, strict=True)]
+        dtype = _exact_dtype([part for part in parts if part.size])
+    with np.errstate(over="ignore"):  # to infinity, which formats refuse
+        return np.concatenate(parts, dtype=dtype, casting="unsafe")
+
+
+def _whole(name: str, part: NDArray[np.generic]) -> NDArray[np.generic]:
+    """Returns Python floats as integers; raises RangeError if they are not whole."""
+    if part.dtype.kind != "f":
+        return part
+    with np.errstate(invalid="ignore"):
+        whole = part.astype(np.int64)
+    if not np.array_equal(whole, part):
+        raise RangeError(
+            f"{called(name)} holds Python floats beside arrays of integers, and not all of them "
+            "are whole 64-bit numbers",
+            Code.DTYPE,
+        )
+    return whole
+
+
+def _exact_dtype(parts: list[NDArray[np.generic]]) -> np.dtype[Any]:
+    """Returns the common dtype; it is one of integers if all of them are.
+
+    NumPy would take float64 for int64 and uint64 together.
+    """
+    dtype = np.result_type(*(part.dtype for part in parts))
+    if dtype.kind != "f" or any(part.dtype.kind == "f" for part in parts):
+        return dtype
+    low, high = min(int(part.min()) for part in parts), max(int(part.max()) for part in parts)
+    if high < 2**63:
+        return np.dtype(np.int64)
+    if low >= 0:
+        return np.dtype(np.uint64)
+    raise RangeError(
+        "the arrays have integers below 0 and others of 2**63 or more, which no format takes",
+        Code.OUT_OF_RANGE,
+    )

@@ -450,7 +450,7 @@ def test_the_core_refuses_by_itself(implementation: str, real: type, lane: type)
         [0.0, 0.0],
         np.zeros(4),
         [],
-        np.zeros(3, bool),
+        np.ma.zeros(3),
         np.zeros(3, complex),
         np.zeros(3, object),
         np.array(["0", "1", "2"]),

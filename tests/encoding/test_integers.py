@@ -133,7 +133,7 @@ def test_unsigned_values_do_not_turn_negative() -> None:
         np.zeros(3),
         [1.0, 2.0, 3.0],
         [np.nan, 0, 0],
-        np.zeros(3, bool),
+        np.ma.zeros(3, int),
         np.zeros(3, object),
         np.zeros(3, complex),
         [1, 2, 2**70],

@@ -239,7 +239,6 @@ EQUAL: dict[str, Sequence[np.ndarray]] = {
     "columns first": [np.asfortranarray(MODEL[0]), MODEL[1]],
     "strided": [np.repeat(array, 2, axis=0)[::2] for array in MODEL],
     "subclass": [array.view(Tagged) for array in MODEL],
-    "masked": [np.ma.array(array, mask=array == 0) for array in MODEL],
     "tuple": tuple(MODEL),
 }
 

@@ -2,6 +2,7 @@
 
 import gc
 import weakref
+from collections.abc import Sequence
 from concurrent.futures import CancelledError
 
 import numpy as np
@@ -24,9 +25,17 @@ class Mute(Exception):
         raise KeyError
 
 
-class Unreadable:
+class Tensor:
     def __array__(self, *args, **kwargs):
         raise RuntimeError("tensor is on another device")
+
+
+class Unreadable(Sequence):
+    def __len__(self):
+        return 2
+
+    def __getitem__(self, at):
+        raise RuntimeError("the file is closed")
 
 
 # What a training does -> the code, and a part of the reason.
@@ -44,16 +53,18 @@ FAULTS = {
     "overflow": (lambda model: [np.full((2, 3), 1e4932, np.longdouble), model[1]],
         Code.NOT_FINITE, "NaN or infinite"),
     "shape": (lambda model: [np.zeros((2, 2)), np.zeros(1)], Code.LAYOUT,
-        "returned array 0 with shape (2, 2) instead of (2, 3)"),
-    "number": (lambda model: model[:1], Code.LAYOUT, "returned 1 instead of 2 arrays"),
-    "one array": (lambda model: model[0], Code.LAYOUT, "one array instead of a list of arrays"),
-    "dict": (lambda model: {"a": model[0]}, Code.LAYOUT, "a dict instead of a list"),
+        "array '0' has shape (2, 2) instead of (2, 3)"),
+    "number": (lambda model: model[:1], Code.LAYOUT, "array '1' is missing"),
+    "one array": (lambda model: model[0], Code.LAYOUT, "one array of shape (2, 3) instead"),
+    "dict": (lambda model: {"a": model[0]}, Code.LAYOUT, "a dict of 1 array instead of a list"),
     "nothing": (lambda model: None, Code.DTYPE, "its training returned no model"),
     "empty": (lambda model: [], Code.LAYOUT, "its training returned no model"),
     "text": (lambda model: "done", Code.DTYPE, "its training returned no model"),
     "complex": (lambda model: [a + 1j for a in model], Code.DTYPE, "complex128"),
-    "unreadable": (lambda model: [Unreadable(), model[1]], Code.TRAINING,
-        "could not be read: RuntimeError: tensor is on another device"),
+    "on a device": (lambda model: [Tensor(), model[1]], Code.DTYPE,
+        "cannot be read as a NumPy array: tensor is on another device"),
+    "unreadable": (lambda model: Unreadable(), Code.TRAINING,
+        "could not be read: RuntimeError: the file is closed"),
 }  # fmt: skip
 
 

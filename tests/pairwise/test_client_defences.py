@@ -266,7 +266,7 @@ BAD_REALS: dict[str, tuple[object, object]] = {
     "a scalar": (0.0, 1),
     "complex": (np.zeros(4, np.complex128), 1),
     "text": (["a", "b", "c", "d"], 1),
-    "bool": (np.zeros(4, np.bool_), 1),
+    "masked": (np.ma.zeros(4), 1),
     "objects": (np.array([None] * 4), 1),
     "none": (None, 1),
     "ragged": ([[0.0], [0.0, 1.0], 0.0, 0.0], 1),
