@@ -190,6 +190,25 @@ def test_process_a_message_example() -> None:
 
 
 @runs_at("programs")
+def test_process_a_message_example_fails_with_one_line() -> None:
+    """Its steps say why they fail, with code 1; the process that starts them passes that on."""
+    example = "examples/process_a_message.py"
+    refused = run("-W", "error", example, "--clients", "2", "--lost", "0")
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert re.fullmatch("process_a_message: refused by this client's policy: .*\n", refused.stderr)
+
+
+@runs_at("programs")
+def test_process_a_message_example_loses_too_many() -> None:
+    """The server's step ends the round, and says so."""
+    lost = run("-W", "error", "examples/process_a_message.py", "--clients", "4", "--lost", "3")
+    assert lost.returncode == 1
+    assert lost.stderr == (
+        "process_a_message: the round failed: 1 parties sent share keys, 3 are needed [quorum]\n"
+    )
+
+
+@runs_at("programs")
 def test_protocol_benchmark() -> None:
     """The benchmark measures a round and checks its sum."""
     done = run("-m", "benchmarks", "protocol", "--clients", "6", "--length", "100")
