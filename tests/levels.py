@@ -36,16 +36,17 @@ TABLE = {
     # Random schedules of lies and faults.
     "shards of a lying server": (1, 8, 20),
     "shards of a bad network": (1, 10, 20),
-    "schedules in a shard": (500, 500, 5000),
+    "schedules in a shard": (250, 500, 5000),
     "schedules on sparse graphs": (100, 250, 5000),
     "schedules in which every lie is told": (0, 1000, 20_000),
     "hunts from the first schedule": (0, 1, 1),
     "bugs that another layer stops": (0, 0, 1),
+    "step between snapshots to go back to": (5, 2, 2),
     # Alteration of a recorded round: every n-th byte, in one way, two or three.
-    "step between altered bytes": (13, 1, 1),
-    "step in signed and sparse rounds": (31, 5, 1),
-    "step in offers": (3, 1, 1),
-    "step in two messages at once": (37, 7, 7),
+    "step between altered bytes": (29, 1, 1),
+    "step in signed and sparse rounds": (67, 5, 1),
+    "step in offers": (7, 1, 1),
+    "step in two messages at once": (73, 7, 7),
     "ways to alter a byte": (1, 2, 3),
     # Enumeration.
     "every order of dropouts": (0, 1, 1),
