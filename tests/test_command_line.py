@@ -59,9 +59,12 @@ def test_only_features_that_exist_have_names() -> None:
 
 
 def test_report_and_self_test() -> None:
-    """The report names version, features and kernels; all known answers are right: code 0."""
-    done = run("-m", "secagg")
-    assert done.returncode == 0, done.stdout
+    """The report names version, features and kernels; all known answers are right: code 0.
+
+    Also where Python warns of all that it can, and warnings are errors.
+    """
+    done = run("-W", "error", "-bb", "-X", "dev", "-m", "secagg")
+    assert (done.returncode, done.stderr) == (0, ""), done.stdout
     assert f"secagg {__version__}" in done.stdout
     for name in cpu_features():
         assert name in done.stdout
