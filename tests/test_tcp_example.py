@@ -3,6 +3,7 @@
 import asyncio
 import os
 import runpy
+import shlex
 import socket
 import struct
 import sys
@@ -10,8 +11,10 @@ from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
 
+import children
 import numpy as np
 import pytest
+from levels import runs_at
 from support import looped
 
 import secagg
@@ -149,11 +152,13 @@ def test_what_ends_the_program(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """A cohort of one, a port that is taken, a round whose clients refuse, and Ctrl-C."""
+    """A cohort of one, a port that is taken or closed, clients that refuse, and Ctrl-C."""
     assert "cohort must be" in str(main(example, monkeypatch, "--clients", "1"))
     with closing(socket.create_server(("127.0.0.1", 0))) as taken:
         port = str(taken.getsockname()[1])
         assert "address already in use" in str(main(example, monkeypatch, "--port", port))
+    with pytest.raises(ConnectionRefusedError):
+        asyncio.run(example.client(int(port), np.ones(5), PARAMS))
 
     strict = secagg.Policy(min_survivors=6)
     with monkeypatch.context() as patch:
@@ -170,3 +175,13 @@ def test_what_ends_the_program(
         patch.setattr(asyncio, "run", interrupt)
         assert main(example, monkeypatch) == 130
     assert capsys.readouterr().err == "tcp_sum: interrupted\n"
+
+
+@runs_at("programs")
+@pytest.mark.parametrize("options", ["tcp_sum.py", "process_a_message.py --lost 0"])
+def test_a_closed_pipe_ends_an_example_without_a_word(options: str) -> None:
+    """Neither a traceback, nor an exception that Python ignored at exit."""
+    command = f"set -o pipefail; {shlex.quote(sys.executable)} {options} --clients 3 | true"
+    shell = ["bash", "-c", command]
+    done = children.run(shell, cwd=EXAMPLE.parent, env=children.environment())
+    assert (done.returncode, done.stderr) == (141, "")
