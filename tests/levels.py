@@ -25,13 +25,13 @@ class Level(IntEnum):
 TABLE = {
     # Examples that Hypothesis draws.
     "examples of a property": (25, 50, 1000),
-    "fuzzed messages for each state": (40, 400, 8000),
-    "orders of arrival": (25, 100, 2000),
+    "fuzzed messages for each state": (25, 400, 8000),
+    "orders of arrival": (15, 100, 2000),
     "lies about sets": (30, 150, 3000),
-    "sparse rounds": (50, 200, 4000),
+    "sparse rounds": (30, 200, 4000),
     "sparse rounds with a liar": (10, 20, 400),
-    "restarts of both sides": (30, 150, 1000),
-    "wrong bodies of stored state": (200, 4000, 40_000),
+    "restarts of both sides": (20, 150, 1000),
+    "wrong bodies of stored state": (120, 4000, 40_000),
     "sequences of claims": (3, 10, 10),
     # Random schedules of lies and faults.
     "shards of a lying server": (1, 8, 20),
