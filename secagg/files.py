@@ -1,17 +1,52 @@
-"""Writes files as a whole: after a crash a file is complete, or as it was before."""
+"""Files that are written as a whole, on any file system, and folders that are locked."""
 
+import errno
 import os
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
+from .codes import Code
+from .errors import ParameterError
+
+AnyPath = str | bytes | os.PathLike[str] | os.PathLike[bytes]
+
+A_FOLDER: Final = "this is a folder; give the name of a file in it"
 DRAFTS: Final = ".secagg-*"  # the names of drafts
+_LOCK: Final = ".secagg-lock"
+# What systems say of a folder that cannot be opened to be synced, or cannot be synced: Windows,
+# and some file systems over a network or in user space.
+_CANNOT_SYNC: Final = frozenset(
+    {
+        *(errno.EACCES, errno.EBADF, errno.EINVAL, errno.EISDIR, errno.ENOSYS, errno.ENOTSUP),
+        *(errno.EOPNOTSUPP, errno.EPERM),
+    }
+)
 
 
-def why_failed(error: OSError | ValueError) -> str:
+def as_path(path: AnyPath) -> Path:
+    """Returns the path of a file as `Path`. A `~` in it stays as it is.
+
+    Raises:
+        ParameterError: it is neither text, bytes nor a path.
+    """
+    try:
+        return Path(os.fsdecode(path))
+    except TypeError:
+        raise ParameterError(
+            f"the path of a file must be str, bytes or os.PathLike, not {type(path).__name__}",
+            Code.ARGUMENT,
+        ) from None
+
+
+def why_failed(path: Path, error: OSError | ValueError) -> str:
     """Returns what the system, or Python about the name (a zero byte), has against a file."""
-    return (error.strerror if isinstance(error, OSError) else None) or str(error)
+    reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
+    if isinstance(error, FileNotFoundError) and str(path).startswith("~"):
+        reason += "; `~` stands for no folder here: write it out, or call `Path.expanduser`"
+    return reason
 
 
 @contextmanager
@@ -19,13 +54,14 @@ def atomic_file(path: Path, *, overwrite: bool) -> Iterator[Path]:
     """Yields an unused name beside `path`, and renames the file that the block writes there.
 
     The block creates this draft exclusively, sets its permissions, and syncs its content to the
-    disk: this function only renames it and syncs the folder. If the block fails, or if the name
-    is taken (also by a dangling link) and must not be overwritten, the draft is removed and
-    `path` is unchanged.
+    disk: this function only renames it and syncs the folder, where the file system can do that. If
+    the block fails, or if the name is taken (also by a dangling link) and must not be overwritten,
+    the draft is removed and `path` is unchanged.
 
     Raises:
         FileExistsError: the name is taken, and `overwrite` is False.
-        OSError: the draft could not be renamed, or the folder could not be synced.
+        OSError: the draft could not be renamed; or the folder could not be synced, though its file
+            system can do that: then the file has its name already.
     """
     draft = path.parent / DRAFTS.replace("*", os.urandom(8).hex())
     try:
@@ -33,11 +69,73 @@ def atomic_file(path: Path, *, overwrite: bool) -> Iterator[Path]:
         if overwrite:
             draft.replace(path)
         else:
-            path.hardlink_to(draft)  # fails where the name is taken
+            _give_name(draft, path)
     finally:
         draft.unlink(missing_ok=True)
-    folder = os.open(path.parent, os.O_RDONLY)
+    _sync_folder(path.parent)
+
+
+def _give_name(draft: Path, path: Path) -> None:
+    """Gives a file a name that must not be taken; `draft` may stay as its other name.
+
+    Where there are no hard links (FAT, Android, some file systems over a network), an empty file
+    takes the name first, and is then replaced. Others may see the empty file, and it stays if the
+    process dies at this moment.
+    """
     try:
-        os.fsync(folder)
+        path.hardlink_to(draft)
+    except OSError:  # also where the name is taken
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+        try:
+            draft.replace(path)
+        except BaseException:
+            path.unlink()
+            raise
+
+
+def _sync_folder(folder: Path) -> None:
+    """Waits until the names in a folder are on the disk, where the file system can do that."""
+    try:
+        file = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(file)
+        finally:
+            os.close(file)
+    except OSError as error:
+        if error.errno not in _CANNOT_SYNC:
+            raise
+
+
+@contextmanager
+def locked_folder(folder: Path) -> Iterator[None]:
+    """Holds a lock on a folder, so that two commands at once do not lose a change.
+
+    Where the file system has no locks, there is no lock. Windows locks no folders: there a file in
+    it is locked, `.secagg-lock`, which stays.
+
+    Raises:
+        OSError: the folder cannot be opened, or another process has held the lock of Windows for
+            ten seconds.
+    """
+    if sys.platform == "win32":
+        import msvcrt  # noqa: PLC0415  (of Windows)
+
+        file = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            msvcrt.locking(file, msvcrt.LK_LOCK, 1)
+            try:
+                yield
+            finally:
+                msvcrt.locking(file, msvcrt.LK_UNLCK, 1)
+        finally:
+            os.close(file)
+        return
+    file = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(ImportError, OSError):
+            import fcntl  # noqa: PLC0415  (of POSIX)
+
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
     finally:
-        os.close(folder)
+        os.close(file)

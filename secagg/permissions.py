@@ -16,20 +16,26 @@ Root's group may write to folders, like root: it has no other members on most sy
 containers run under any user id (OpenShift), it is the group of the program itself. The files
 themselves are for one user: nobody needs to open them to a group.
 
-A group may read a secret that Kubernetes mounted: a file of root, at most 0440, on a read-only
-mount, of root's group or one of this process. Whoever else is in that group can read it, as root
-decided. That the mount is read-only tells such a file from one left open by mistake; it protects
-nothing, since others may be able to write to the same file system elsewhere.
+A group may read a secret that Kubernetes or systemd mounted: a file of root, at most 0640, on a
+read-only mount, of root's group or one of this process. Whoever else is in that group can read it,
+as root decided; systemd names this user in an access control list, for which the bits of the group
+stand. That the mount is read-only tells such a file from one left open by mistake; it protects
+nothing, since others may be able to write to the same file system elsewhere. All may read what
+Docker mounts by default (0444), like a file of any image: that is refused.
 
 In a user namespace the owner of a folder may have no id. If root has none either (Apptainer,
 bubblewrap), such a folder is taken for root's, as nearly all folders above one's own are, unless
 group or others may write to it.
+
+Windows has neither owners nor bits that Python can see: there only names count (`alone`), and the
+access lists of the folder, usually the user's profile, must keep others out.
 """
 
 import errno
 import os
 import shlex
 import stat
+import struct
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -39,6 +45,17 @@ from typing import Final, NamedTuple
 _OTHERS_WRITE: Final = stat.S_IWGRP | stat.S_IWOTH
 _MOST_LINKS: Final = 40  # as in Linux
 _EVERY_ID: Final[list[tuple[int, ...]]] = [(0, 0, 2**32 - 1)]
+_ACL_USER: Final = 2  # the entry for a user who is named, and that for such a group
+_ACL_GROUP: Final = 8
+NOT_KEPT: Final = (
+    "this file system does not keep owner and permissions of a file, so other users could use it; "
+    "take another one, or have this one mounted for this user alone (`umask=077`)"
+)
+_MOUNTED: Final = (
+    "it is mounted read-only, so change this where it comes from (Kubernetes: `defaultMode: 0440`, "
+    "and `runAsGroup: 0` for the process; Docker: `uid` and `mode: 0400`), or pass its content to "
+    "`Identity.decode`"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +66,7 @@ class Rule:
         mode: permissions of a new file.
         closed: permission bits that a file must not have.
         chmod: the argument of `chmod` that removes them.
-        secret: it is about reading; a group may read it where Kubernetes mounted the file.
+        secret: it is about reading; a group may read it where root mounted the file for it.
         guarded: others must not be able to put another file in its place.
         alone: others must not be able to make files beside it, and it has no other name, neither
             by a hard link nor by a mount.
@@ -121,6 +138,11 @@ def _why_not_alone(path: Path, found: os.stat_result, rule: Rule) -> str | None:
     return None
 
 
+def _has_owners() -> bool:
+    """Returns whether the system tells the users apart to whom files belong; Windows does not."""
+    return hasattr(os, "geteuid")
+
+
 def _trusted() -> tuple[int, int]:
     return os.geteuid(), 0
 
@@ -150,21 +172,25 @@ def _others_may_write(folder: Path, found: os.stat_result) -> bool:
     roots_group = (
         found.st_gid == 0
         and _ids("gid") == _EVERY_ID  # otherwise 0 may stand for any group
-        and not _has_acl(folder)
+        and not _acl_names_others(folder)
     )
     return bool(found.st_mode & stat.S_IWGRP) and not roots_group
 
 
-def _has_acl(file: Path | int) -> bool:
-    """Returns whether the bits for the group are those of other users and groups as well."""
+def _acl_names_others(file: Path | int) -> bool:
+    """Returns whether the bits for the group are those of other users or groups as well."""
     if sys.platform != "linux":
         return False
     try:
-        return "system.posix_acl_access" in os.listxattr(file)
+        acl = os.getxattr(file, "system.posix_acl_access")
     except OSError as error:
-        if error.errno == errno.ENOTSUP:
+        if error.errno in (errno.ENODATA, errno.ENOTSUP):
             return False
         raise
+    return any(
+        tag == _ACL_GROUP or (tag == _ACL_USER and user not in _trusted())
+        for tag, _, user in struct.iter_unpack("<HHI", acl[4:])  # behind the version
+    )
 
 
 def _is_mount_point(path: Path) -> bool:
@@ -195,7 +221,10 @@ def _foreign(found: os.stat_result) -> str:
             f"belongs to a user without an id in this user namespace (shown as {found.st_uid}), as "
             "root's do in Apptainer, bubblewrap or a rootless container, so this may be anybody"
         )
-    return f"belongs to another user ({found.st_uid}), not to this one or root"
+    return (
+        f"belongs to another user ({found.st_uid}; group {found.st_gid}, mode "
+        f"{stat.S_IMODE(found.st_mode):04o}), not to this one ({os.geteuid()}) or root"
+    )
 
 
 def _own_folder() -> str:
@@ -208,27 +237,36 @@ def _own_folder() -> str:
 
 def _why_open(path: Path, file: Path | int, found: os.stat_result, rule: Rule) -> str | None:
     """Returns what is wrong with owner and permissions of one file, wherever it lies."""
+    if not _has_owners():
+        return None
+    mode, mine = stat.S_IMODE(found.st_mode), os.geteuid() in (0, found.st_uid)
+    chmod = f"`chmod {rule.chmod} {_quoted(path)}`"
+    chown = f"`chown {os.geteuid()} {_quoted(path)}`"
     if found.st_uid not in _trusted():
-        chown = f"run `chown {os.geteuid()} {_quoted(path)}` as root"
-        return f"{_foreign(found)}; if you trust what is in it, {chown}"
-    mode = stat.S_IMODE(found.st_mode)
+        remedy = f"if you trust what is in it, run {chown} as root"
+        return f"{_foreign(found)}; {_MOUNTED if rule.secret and _is_read_only(file) else remedy}"
     if not mode & rule.closed:
         return None
+    state = f"has mode {mode:04o}, owner {found.st_uid} and group {found.st_gid}"
     if not rule.secret:
-        return (
-            f"has mode {mode:04o}, so other users may write to it; run `chmod {rule.chmod} "
-            f"{_quoted(path)}`"
-        )
-    open_ = f"has mode {mode:04o} and group {found.st_gid}, so other users may read it"
-    if not os.statvfs(file).f_flag & os.ST_RDONLY:
-        return f"{open_}; run `chmod {rule.chmod} {_quoted(path)}`"
+        return f"{state}, so other users may write to it; {'' if mine else 'as root, '}run {chmod}"
+    remedy = f"run {chmod}" if mine else f"as root, run {chown} and {chmod}"
+    if _is_read_only(file):
+        if _is_for_this_group(file, found):
+            return None
+        remedy = _MOUNTED
+    return f"{state}, so other users may read it; {remedy}"
+
+
+def _is_for_this_group(file: Path | int, found: os.stat_result) -> bool:
+    """Returns whether a file is root's, and of others only root's group or one of ours reads it."""
     own_group = found.st_gid in (0, os.getegid(), *os.getgroups())
-    if found.st_uid == 0 and own_group and not mode & ~0o440 and not _has_acl(file):
-        return None
-    return (
-        f"{open_}; it is mounted read-only, so change this where it comes from (Kubernetes: "
-        "`defaultMode: 0440`, and `runAsGroup: 0` for the process)"
-    )
+    readable = not stat.S_IMODE(found.st_mode) & ~0o640
+    return found.st_uid == 0 and own_group and readable and not _acl_names_others(file)
+
+
+def _is_read_only(file: Path | int) -> bool:
+    return bool(os.statvfs(file).f_flag & os.ST_RDONLY)
 
 
 class _Step(NamedTuple):
@@ -277,6 +315,8 @@ def _way(path: Path, *, exists: bool) -> Iterator[_Step]:
 
 def _why_replaceable(path: Path, rule: Rule, *, exists: bool) -> str | None:
     """Returns how others could put another file in the place of this one, or beside it."""
+    if not _has_owners():
+        return None
     for step in _way(path, exists=exists):
         found, folder = step.folder.stat(), step.folder
         writable = _others_may_write(folder, found)

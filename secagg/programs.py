@@ -8,8 +8,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Final, TextIO
 
-from .files import why_failed
-
 FAILED: Final = 1
 INTERRUPTED: Final = 130  # as shells count a program that SIGINT has ended,
 PIPE_CLOSED: Final = 141  # and one that SIGPIPE has
@@ -45,7 +43,7 @@ def run_program(name: str, work: Callable[[], int | None]) -> int:
             _say(f"{name}: interrupted\n")
             sys.exit(INTERRUPTED)
         except OSError as error:
-            why = why_failed(error)
+            why = error.strerror or str(error)
             if why == os.strerror(errno.EPIPE):  # and no word about what was done all the same
                 sys.exit(PIPE_CLOSED)
             what = "cannot write the output" if error.filename is None else error.filename

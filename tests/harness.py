@@ -79,7 +79,8 @@ def directory_of(cohort: int) -> Directory:
 
 def pinned(params: Params) -> bytes:
     """Returns the bytes of the directory that go into h0."""
-    return directory_of(params.cohort).encode() if params.mode is Mode.MALICIOUS else b""
+    malicious = params.mode is Mode.MALICIOUS
+    return b"".join(directory_of(params.cohort).verify_keys) if malicious else b""
 
 
 # Of a client that takes part in everything that `Params` allows.

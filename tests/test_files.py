@@ -1,11 +1,14 @@
 """Files that are whole or not there: what `secagg.files` promises to those that write them."""
 
+import contextlib
+import errno
 import os
 import stat
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from other_systems import without_hard_links
 
 from secagg.files import atomic_file
 
@@ -49,8 +52,15 @@ def test_a_block_that_fails_changes_nothing(
     assert old is None or path.read_text() == old
 
 
-def test_a_name_that_is_taken(memory_path: Path) -> None:
-    """Also while the block runs, and by a link that leads nowhere."""
+@pytest.mark.parametrize(
+    "no_links", [None, errno.EPERM, errno.EACCES, errno.ENOTSUP, errno.EMLINK, errno.EINVAL]
+)
+def test_a_name_that_is_taken(
+    memory_path: Path, monkeypatch: pytest.MonkeyPatch, no_links: int | None
+) -> None:
+    """Also while the block runs, and by a link that leads nowhere; with and without hard links."""
+    if no_links is not None:
+        without_hard_links(monkeypatch, no_links)
     path, link = memory_path / "file", memory_path / "link"
     link.symlink_to(memory_path / "nowhere")
     with pytest.raises(FileExistsError):
@@ -60,7 +70,24 @@ def test_a_name_that_is_taken(memory_path: Path) -> None:
     assert path.read_text() == "faster"
     assert {each.name for each in memory_path.iterdir()} == {"file", "link"}
     write(path, "mine", overwrite=True)
-    assert path.read_text() == "mine"
+    write(memory_path / "free", "mine", overwrite=False)
+    assert path.read_text() == (memory_path / "free").read_text() == "mine"
+    assert len([*memory_path.iterdir()]) == 3
+
+
+def test_without_hard_links_a_failure_leaves_nothing(
+    memory_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The empty file that holds the name goes as well."""
+    without_hard_links(monkeypatch)
+
+    def replace(*_: object) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(os, "replace", replace)
+    with pytest.raises(OSError, match="Input/output"):
+        write(memory_path / "file", "mine", overwrite=False)
+    assert list(memory_path.iterdir()) == []
 
 
 def test_a_link_is_replaced_not_followed(memory_path: Path) -> None:
@@ -86,3 +113,34 @@ def test_the_name_is_on_the_disk(
     monkeypatch.setattr(os, "fsync", fsync)
     write(path, "new", overwrite=overwrite)
     assert synced == [True]
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+@pytest.mark.parametrize("step", ["open", "fsync"])
+@pytest.mark.parametrize(
+    ("number", "tolerated"),
+    [
+        *((each, True) for each in (errno.EINVAL, errno.ENOTSUP, errno.EBADF, errno.EACCES)),
+        *((errno.EIO, False), (errno.ENOSPC, False)),
+    ],
+)
+def test_a_folder_that_cannot_be_synced(
+    memory_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    overwrite: bool,
+    step: str,
+    number: int,
+    tolerated: bool,
+) -> None:
+    """If its file system cannot do that, nothing is wrong; if it fails, that is said."""
+
+    def fail(*_: object) -> int:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, step, fail)
+    with (
+        contextlib.nullcontext() if tolerated else pytest.raises(OSError, match=r"\[Errno"),
+        atomic_file(memory_path / "file", overwrite=overwrite) as draft,
+    ):
+        draft.symlink_to("content")  # opens no file
+    assert [path.name for path in memory_path.iterdir()] == ["file"]

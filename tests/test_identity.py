@@ -7,12 +7,14 @@ import pickle
 import re
 import stat
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+from other_systems import ENDS_OF_LINES
 from refusals import refused
 
 from secagg import Code, Identity, IdentityError, LocalProtocolError, ParameterError
@@ -143,9 +145,65 @@ def test_round_trip(clear: Path, sealed: Path) -> None:
     """Both kinds give the identity back; the key is read without the passphrase."""
     assert Identity.load(clear).sign(b"m") == identity().sign(b"m")
     assert Identity.load(str(sealed), PHRASE).sign(b"m") == identity().sign(b"m")
+    assert Identity.load(os.fsencode(sealed), PHRASE).sign(b"m") == identity().sign(b"m")
     for path in (clear, sealed):
         assert Identity.stored_verify_key(path) == identity().verify_key
         assert identity().verify_key.hex() in path.read_text()
+
+
+def test_an_identity_without_a_file(clear: Path, sealed: Path) -> None:
+    """As bytes or text: what is encoded is what a file holds, and is read without a path."""
+    assert identity().encode() == clear.read_bytes()
+    again = identity().encode(PHRASE, _cost=CHEAP)
+    for data in (again, sealed.read_bytes()):
+        for each in (data, data.decode(), bytearray(data)):
+            assert Identity.decode(each, PHRASE).sign(b"m") == identity().sign(b"m")
+    assert Identity.decode(clear.read_text()).sign(b"m") == identity().sign(b"m")
+    for data, phrase, code in (
+        (clear.read_bytes(), PHRASE, Code.PASSPHRASE),
+        (again, None, Code.PASSPHRASE),
+        (again, PHRASE + "x", Code.WRONG_KEY),
+        (b"", None, Code.CORRUPT),
+        ("", None, Code.CORRUPT),
+        (again[:-5], PHRASE, Code.CORRUPT),
+        ("half \udc80", None, Code.FOREIGN_FILE),
+        (clear.read_bytes() + b" " * 1024, None, Code.LIMIT),
+    ):
+        with refused(IdentityError, code, match="^(the|this) "):
+            Identity.decode(data, phrase)
+    with refused(ParameterError, Code.PASSPHRASE):
+        Identity.decode(again, "")
+
+
+@pytest.mark.parametrize("data", [None, 7, memoryview(b"x"), Path("key"), Secret(SEED)])
+def test_only_bytes_and_text_are_decoded(data: Any) -> None:
+    with refused(ParameterError, Code.ARGUMENT):
+        Identity.decode(data)
+
+
+@pytest.mark.parametrize("change", [*ENDS_OF_LINES, lambda text: b"  " + text.replace(b"\n", b" ")])
+def test_white_space_may_differ(
+    clear: Path, sealed: Path, change: Callable[[bytes], bytes]
+) -> None:
+    """Editors and secret stores change the ends of lines; a shell makes one line of them."""
+    for path, phrase in ((clear, None), (sealed, PHRASE)):
+        rewrite(path, change(path.read_bytes()))
+        assert Identity.load(path, phrase).verify_key == identity().verify_key
+        assert Identity.stored_verify_key(path) == identity().verify_key
+        assert Identity.decode(path.read_text(), phrase).verify_key == identity().verify_key
+
+
+@pytest.mark.parametrize("path", [None, 7, object(), ["key"]])
+def test_what_is_no_path_is_refused(path: Any) -> None:
+    for use in (Identity.load, Identity.stored_verify_key, identity().save):
+        with refused(ParameterError, Code.ARGUMENT, match="str, bytes or os.PathLike"):
+            use(path)
+
+
+def test_a_tilde_stands_for_no_folder() -> None:
+    for use in (Identity.load, identity().save):
+        with refused(IdentityError, Code.IO, match="^~/.*/key: .*`Path.expanduser`"):
+            use("~/secagg-is-not-here/key")
 
 
 def test_a_passphrase_is_composed_unicode(sealed: Path) -> None:
@@ -210,6 +268,13 @@ def test_a_dangling_link_is_not_written_through(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("overwrite", [False, True])
+def test_a_folder_is_no_file(tmp_path: Path, overwrite: bool) -> None:
+    """It is not replaced, and no advice to overwrite it is given."""
+    with refused(IdentityError, Code.IO, match=f"^{tmp_path}: this is a folder"):
+        identity().save(tmp_path, overwrite=overwrite)
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
 def test_a_failed_write_leaves_nothing(
     clear: Path, monkeypatch: pytest.MonkeyPatch, overwrite: bool
 ) -> None:
@@ -224,6 +289,54 @@ def test_a_failed_write_leaves_nothing(
         Identity.generate().save(target, overwrite=overwrite)
     assert [path.name for path in clear.parent.iterdir()] == ["clear"]
     assert Identity.load(clear).verify_key == identity().verify_key
+
+
+def test_a_folder_that_cannot_be_synced(clear: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its file system cannot: the file is saved. The disk fails: nothing is left, so as to try
+    again; but a file that somebody else put there meanwhile."""
+    path, real = clear.with_name("new"), os.fsync
+    fails: list[Callable[[], object]] = []
+
+    def fsync(file: int) -> None:
+        if not stat.S_ISDIR(os.fstat(file).st_mode):
+            real(file)
+        elif not fails:
+            raise OSError(22, "Invalid argument")
+        else:
+            fails.pop()()
+            raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    identity().save(path)
+    assert Identity.load(path).verify_key == identity().verify_key
+    path.unlink()
+    for meanwhile, left in ((list, {"clear"}), (lambda: clear.rename(path), {"new"})):
+        fails.append(meanwhile)
+        with refused(IdentityError, Code.IO, match="Input/output error"):
+            identity().save(path)
+        assert {each.name for each in clear.parent.iterdir()} == left
+
+
+@pytest.mark.parametrize("mode", [0o755, 0o700])
+def test_a_file_system_without_permissions(
+    clear: Path, monkeypatch: pytest.MonkeyPatch, mode: int
+) -> None:
+    """As FAT: each file has the mode of the mount, whatever is asked for. If others may read it, no
+    key is written."""
+
+    def fchmod(file: int, _: int) -> None:
+        os.chmod(file, mode)
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "fchmod", fchmod)
+    path = clear.with_name("new")
+    if mode == 0o700:
+        identity().save(path)
+        assert Identity.load(path).verify_key == identity().verify_key
+        return
+    with refused(IdentityError, Code.PERMISSIONS, match="file system does not keep.*umask=077"):
+        identity().save(path)
+    assert [each.name for each in clear.parent.iterdir()] == ["clear"]
 
 
 def test_content_is_on_the_disk_before_its_name(
@@ -298,10 +411,10 @@ def test_a_read_error_is_typed(clear: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_every_truncation_is_refused(clear: Path, sealed: Path) -> None:
-    """Cut anywhere, with the last newline alone already."""
+    """Cut anywhere; the last newline is not needed."""
     for path, phrase in ((clear, None), (sealed, PHRASE)):
         whole = path.read_bytes()
-        for length in range(1, len(whole)):
+        for length in range(1, len(whole) - 1):
             rewrite(path, whole[:length])
             with pytest.raises(IdentityError) as caught:
                 Identity.load(path, phrase)
@@ -328,17 +441,24 @@ def test_every_altered_bit_is_refused(clear: Path, sealed: Path) -> None:
         (lambda text: text.replace("v1", "v2"), Code.VERSION),
         (lambda text: text.replace("secagg identity", "secagg directory"), Code.FOREIGN_FILE),
         (lambda text: text + "more: 1\n", Code.CORRUPT),
-        (lambda text: text.replace("\n", "\r\n"), Code.VERSION),
+        (lambda text: text.replace("v1", "v12"), Code.VERSION),
+        (
+            lambda text: text.replace(SEED.hex(), SEED.hex()[:32] + "\n" + SEED.hex()[32:]),
+            Code.CORRUPT,
+        ),
         (lambda text: text.replace(SEED.hex(), SEED.hex().upper()), Code.CORRUPT),
         (lambda text: text.replace(SEED.hex(), bytes(32).hex()), Code.CORRUPT),
-        (lambda text: text.replace("verify key: ", "verify key:  "), Code.CORRUPT),
+        (lambda text: text.replace("verify key: ", "verify key:"), Code.CORRUPT),
+        (lambda text: text.replace("verify key: ", "verify key:\x0b"), Code.CORRUPT),
     ],
 )
 def test_altered_files_say_what_is_wrong(clear: Path, edit: Any, code: Code) -> None:
+    """A new identity is advised for a broken key alone."""
     rewrite(clear, edit(clear.read_text()))
     for attempt in (Identity.load, Identity.stored_verify_key):
-        with refused(IdentityError, code, match=str(clear)):
+        with refused(IdentityError, code, match=str(clear)) as caught:
             attempt(clear)
+        assert ("new identity" in str(caught.value)) == (code is Code.CORRUPT)
 
 
 def test_passphrases_that_do_not_fit(clear: Path, sealed: Path) -> None:
@@ -377,7 +497,7 @@ def test_a_stored_cost_cannot_stop_the_machine(
     monkeypatch.setattr(module, "derive", lambda *_: pytest.fail("derived"))
     assert old in sealed.read_text()
     rewrite(sealed, sealed.read_text().replace(old, new))
-    with refused(IdentityError, Code.LIMIT):
+    with refused(IdentityError, Code.LIMIT, match="^(?!.*new identity).*allowed are 1 to 16"):
         Identity.load(sealed, PHRASE)
 
 
@@ -428,7 +548,7 @@ PARTS = [
 @example("".join(PARTS[:3]).encode())
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_bytes_as_a_file(tmp_path: Path, content: bytes) -> None:
-    """A typed error, or an identity that is saved as the same bytes."""
+    """A typed error, or an identity that is saved as the same words."""
     path = tmp_path / "file"
     path.unlink(missing_ok=True)
     path.touch(0o600)
@@ -438,7 +558,7 @@ def test_any_bytes_as_a_file(tmp_path: Path, content: bytes) -> None:
     except IdentityError:
         return
     found.save(path, overwrite=True)
-    assert path.read_bytes() == content
+    assert path.read_bytes().split() == content.split()
 
 
 # ---- nothing shows the seed ---------------------------------------------------------------
@@ -507,6 +627,12 @@ def test_no_traceback_shows_the_seed_or_the_passphrase(
         lambda: identity().sign("text"),  # type: ignore[arg-type]
         lambda: identity().save(clear),
         lambda: Identity(Secret(SEED + b"x")),
+        lambda: Identity.decode(altered.read_bytes()),
+        lambda: Identity.decode(other.read_text()),
+        lambda: Identity.decode(clear.read_text(), PHRASE + "\ud800"),
+        lambda: Identity.decode(sealed.read_text(), PHRASE + "x"),
+        lambda: Identity.decode([clear.read_text()]),  # type: ignore[arg-type]
+        lambda: wiped.encode(PHRASE),
         save_in_vain,
     ]
     for number, attempt in enumerate(attempts):

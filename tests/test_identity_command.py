@@ -16,7 +16,7 @@ from levels import runs_at
 
 from secagg import Directory, Identity
 from secagg.__main__ import main
-from secagg.identity import command
+from secagg.files import locked_folder
 from secagg.identity.identity import fingerprint
 from secagg.primitives import passphrase
 from secagg.primitives.passphrase import Cost
@@ -257,9 +257,8 @@ def test_a_bad_directory_is_not_replaced(
 
 def test_two_commands_do_not_lose_a_change(tmp_path: Path) -> None:
     """The second waits until the first is done."""
-    pins = tmp_path / "pins"
     folder = os.open(tmp_path, os.O_RDONLY)
-    with command._locked_folder(pins), pytest.raises(BlockingIOError):
+    with locked_folder(tmp_path), pytest.raises(BlockingIOError):
         fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
     fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
     os.close(folder)

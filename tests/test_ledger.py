@@ -20,6 +20,7 @@ from contextlib import AbstractContextManager, ExitStack, closing
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import children
 import pytest
@@ -28,7 +29,7 @@ from hypothesis import strategies as st
 from levels import amount
 from refusals import refused
 
-from secagg import Code, Ledger, MemoryLedger, Once, SqliteLedger, StateError
+from secagg import Code, Ledger, MemoryLedger, Once, ParameterError, SqliteLedger, StateError
 from secagg.ledger import sqlite
 
 KEY = bytes(range(32))
@@ -187,7 +188,8 @@ def test_a_claim_is_on_the_disk_before_it_is_answered(
             return super().execute(sql, *values)
 
     connect = partial(sqlite3.connect, factory=Watched)
-    monkeypatch.setattr(sqlite, "sqlite3", SimpleNamespace(**{**vars(sqlite3), "connect": connect}))
+    module = SimpleNamespace(**{**vars(sqlite3), "connect": connect})
+    monkeypatch.setitem(sys.modules, "sqlite3", module)
     assert SqliteLedger(disk_path).claim(Once.CONTRIBUTION, b"key")
     assert found == [3, 3, 3]  # of making the file, of looking at it, and of the claim
 
@@ -278,9 +280,49 @@ def test_a_folder_that_is_missing(memory_path: Path) -> None:
 
 
 def test_a_directory(memory_path: Path) -> None:
-    """A folder is no file."""
+    """A folder is no file, not even the uppermost."""
     (memory_path / "folder").mkdir()
-    assert complaint_about(memory_path / "folder") is Code.IO
+    for folder in (memory_path / "folder", Path("/")):
+        with refused(StateError, Code.IO, match=f"^{folder}: this is a folder"):
+            SqliteLedger(folder)
+
+
+def test_a_folder_that_fails_to_be_synced(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is said, and the ledger is not taken away: another process may have claimed in it. The
+    call can be repeated."""
+    others: list[SqliteLedger] = []
+
+    def fail(_: int) -> None:
+        monkeypatch.undo()
+        others.append(SqliteLedger(path))
+        assert others[0].claim(Once.RESUMPTION, KEY)
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(os, "fsync", fail)
+    assert complaint_about(path) is Code.IO
+    assert not SqliteLedger(path).claim(Once.RESUMPTION, KEY)
+    assert not others[0].claim(Once.RESUMPTION, KEY)
+
+
+def test_a_file_system_without_permissions(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a mounted folder of Windows, where all may write to each file: no ledger is made there."""
+    real = os.open
+
+    def open_to_all(name: str, flags: int, mode: int = 0o777) -> int:
+        file = real(name, flags, mode)
+        os.fchmod(file, 0o777)
+        return file
+
+    monkeypatch.setattr(os, "open", open_to_all)
+    with refused(StateError, Code.PERMISSIONS, match="file system does not keep"):
+        SqliteLedger(path)
+    assert list(path.parent.iterdir()) == []
+
+
+@pytest.mark.parametrize("path", [None, 7, ["ledger"]])
+def test_what_is_no_path(path: Any) -> None:
+    with refused(ParameterError, Code.ARGUMENT):
+        SqliteLedger(path)
 
 
 @pytest.mark.parametrize("content", [b"no database at all, but long enough\n" * 9, b"SQLite form"])

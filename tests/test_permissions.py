@@ -85,10 +85,11 @@ def maps(monkeypatch: pytest.MonkeyPatch, uid: str = "0 0 1", gid: str = "0 0 1"
     monkeypatch.setattr(Path, "read_text", lambda path: text.get(str(path)) or real(path))
 
 
-def allow_stranger(path: Path, mode: int) -> None:
-    """Sets an access control list that gives another user what the bits of the group say."""
+def allow(path: Path, mode: int, name: int = STRANGER, kind: int = 2) -> None:
+    """Sets an access control list that gives a user (kind 2) or a group (8) what the bits of the
+    group say."""
     bits = mode >> 6, mode >> 3 & 7, mode & 7
-    entries = [(1, bits[0], -1), (2, bits[1], STRANGER), (4, bits[1], -1), (16, bits[1], -1)]
+    entries = sorted([(1, bits[0], -1), (kind, bits[1], name), (4, bits[1], -1), (16, bits[1], -1)])
     packed = [struct.pack("<HHi", *entry) for entry in (*entries, (32, bits[2], -1))]
     os.setxattr(path, "system.posix_acl_access", struct.pack("<I", 2) + b"".join(packed))
     assert stat.S_IMODE(path.stat().st_mode) == mode
@@ -251,7 +252,7 @@ def test_roots_group_may_write_to_folders(
     maps(monkeypatch, gid="0 1000 1")
     refuses(home / name, name, "mode 0775")
     monkeypatch.undo()
-    allow_stranger(home, 0o775)
+    allow(home, 0o775)
     refuses(home / name, name, "mode 0775")
     os.removexattr(home, "system.posix_acl_access")
     home.chmod(0o775)
@@ -404,31 +405,40 @@ def test_a_read_only_mount_protects_nothing(
 
 
 def test_a_key_in_a_secret_volume(volume: Path, read_only: Callable[[], None]) -> None:
-    """Root's group may read it, or one of this process; on a read-only mount only."""
+    """Root's group may read it, or one of this process; on a read-only mount only. For systemd an
+    access control list names this user."""
     path, key = volume / "identity", (volume / "identity").resolve()
     for group in (0, GROUP, STRANGER):
         os.chown(key, 0, group)
         path.chmod(0o440)
-        refuses(path, "identity", "mode 0440.*chmod 600")
+        refuses(path, "identity", "mode 0440, owner 0.*as root.*`chown 12345.*`chmod 600")
     read_only()
     for group in (0, GROUP, STRANGER):
         os.chown(key, 0, group)
-        for mode in (0o440, 0o040, 0o400, 0o600):
+        for mode in (0o440, 0o640, 0o040, 0o400, 0o600):
             path.chmod(mode)
             use(path, "identity")
-        for mode in (0o640, 0o460, 0o660, 0o670, 0o450, 0o444, 0o404):
+        for mode in (0o460, 0o660, 0o670, 0o450, 0o540, 0o444, 0o644, 0o404, 0o2640):
             path.chmod(mode)
-            refuses(path, "identity", f"mode {mode:04o} and group {group}.*`defaultMode: 0440`")
-    allow_stranger(key, 0o440)
-    refuses(path, "identity", "mode 0440")
-    os.removexattr(key, "system.posix_acl_access")
+            refuses(
+                path, "identity", f"mode {mode:04o}, owner 0 and group {group}.*`defaultMode: 0440`"
+            )
+    path.chmod(0o440)
+    for name, kind in ((STRANGER + 1, 2), (GROUP, 8), (GROUP + 2, 8)):
+        allow(key, 0o440, name, kind)
+        refuses(path, "identity", "mode 0440")
+        os.removexattr(key, "system.posix_acl_access")
+    for name in (STRANGER, 0):
+        allow(key, 0o440, name)
+        use(path, "identity")
+        os.removexattr(key, "system.posix_acl_access")
     path.chmod(0o440)
     os.chown(key, 0, GROUP + 2)
     refuses(path, "identity", f"group {GROUP + 2}.*`runAsGroup: 0`")
     os.chown(key, STRANGER, GROUP)
     refuses(path, "identity", "mode 0440")
     os.chown(key, STRANGER + 1, GROUP)
-    refuses(path, "identity", "belongs to another user")
+    refuses(path, "identity", "another user .12346; group 2000, mode 0440.*`Identity.decode`")
 
 
 # ---- ledgers: what may lie beside them, and what may happen later --------------------------

@@ -230,7 +230,7 @@ def test_the_values_on_the_way(name: str) -> None:
     vector = ROUNDS[name]
     agreed, n = round_of(vector), vector["params"]["cohort"]
     directory = pinned(vector)
-    h0 = transcript.h0(agreed, directory.encode() if directory else b"")
+    h0 = transcript.h0(agreed, b"".join(directory.verify_keys) if directory else b"")
     sets, chain = vector["sets"], vector["transcript"]
     roster = {}
     for one in vector["messages"]:

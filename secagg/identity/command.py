@@ -2,7 +2,6 @@
 
 import argparse
 import contextlib
-import fcntl
 import getpass
 import os
 import re
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from ..codes import Code
 from ..errors import IdentityError, ParameterError
+from ..files import locked_folder, why_failed
 from .directory import Directory
 from .files import open_without_waiting
 from .identity import Identity, fingerprint
@@ -118,31 +118,18 @@ def _show(options: argparse.Namespace) -> None:
     _write(Identity.stored_verify_key(options.file))
 
 
-@contextlib.contextmanager
-def _locked_folder(path: Path) -> Iterator[None]:
-    """Locks the folder of a file, so that two commands at once do not lose a change.
-
-    Where the file system has no locks, there is no lock.
-    """
-    try:
-        folder = os.open(path.parent, os.O_RDONLY)
-    except OSError as error:
-        raise IdentityError(f"{path.parent}: {error.strerror}", Code.IO) from None
-    try:
-        with contextlib.suppress(OSError):
-            fcntl.flock(folder, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(folder)
-
-
 def _pin(options: argparse.Namespace) -> None:
     name, removes = options.name, options.revoke or options.leave
     if removes != (options.verify_key is None):
         wanted = "takes no VERIFY_KEY" if removes else "needs a VERIFY_KEY"
         raise ParameterError(f"this change {wanted}; see `pin --help`", Code.ARGUMENT)
     key = b"" if removes else _read_key(options.verify_key)
-    with _locked_folder(options.directory):
+    with contextlib.ExitStack() as stack:
+        folder = options.directory.parent
+        try:
+            stack.enter_context(locked_folder(folder))
+        except (OSError, ValueError) as error:
+            raise IdentityError(f"{folder}: {why_failed(folder, error)}", Code.IO) from None
         if os.path.lexists(options.directory) or removes or options.rotate:
             before = Directory.load(options.directory)
         else:

@@ -5,16 +5,16 @@ the server does not control, and compare fingerprints: of each key (`secagg.Iden
 when it is pinned, of the whole directory (`Directory.fingerprint`) before the first round.
 """
 
-import os
+import codecs
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
-from pathlib import Path
 from typing import Final
 
 from ..codes import Code
 from ..errors import IdentityError, ParameterError
+from ..files import AnyPath, as_path
 from ..machine.wire import u32
 from ..params.params import MAX_COHORT
 from ..permissions import PINS
@@ -169,7 +169,7 @@ class Directory:
 
         Names and revoked keys do not matter to it, as they do not matter to a round.
         """
-        return grouped(hash_parts(Label.DIRECTORY, u32(len(self)), self.encode()))
+        return grouped(hash_parts(Label.DIRECTORY, u32(len(self)), b"".join(self._index)))
 
     @property
     def verify_keys(self) -> tuple[bytes, ...]:
@@ -188,10 +188,6 @@ class Directory:
                 "this verify key is not in the directory: pin it first", Code.UNKNOWN_NAME
             )
         return index
-
-    def encode(self) -> bytes:
-        """Encodes the keys for the transcript hash: in index order, 32 bytes each."""
-        return b"".join(self._index)
 
     # -- changes between rounds --
 
@@ -249,37 +245,44 @@ class Directory:
 
     # -- the file --
 
-    def to_text(self) -> str:
-        """Returns the directory as readable text; equal directories have the same text."""
+    def encode(self) -> bytes:
+        """Returns the directory as readable ASCII text; equal directories have the same text."""
         lines = [_DIRECTORY_HEADER, "# index, verify key, name"]
         lines += [
             f"{index} {entry.verify_key.hex()} {entry.name}"
             for index, entry in enumerate(self.entries)
         ]
         lines += ["revoked", *sorted(key.hex() for key in self.revoked), "end"]
-        return "\n".join(lines) + "\n"
+        return ("\n".join(lines) + "\n").encode()
 
     @classmethod
-    def from_text(cls, text: bytes) -> "Directory":
-        """Reads the text that `to_text` returns; it may have empty lines and # comments, too.
+    def decode(cls, data: bytes | str) -> "Directory":
+        """Reads what `encode` returned, or a person wrote.
+
+        It may have empty lines and # comments, blanks at the ends of lines, and other ends of lines
+        (CRLF, none behind the last one).
 
         Raises:
             IdentityError: the text is something else; the message names the line.
+            ParameterError: the data is neither bytes nor text.
         """
-        first = text[: text.find(b"\n")] if b"\n" in text else text
-        if first != _DIRECTORY_HEADER.encode():
-            other = first.startswith(b"secagg directory v")
+        if not isinstance(data, bytes | str):
+            raise ParameterError(
+                f"a directory is decoded from bytes or text, not {type(data).__name__}",
+                Code.ARGUMENT,
+            )
+        text = data.encode(errors="replace") if isinstance(data, str) else data
+        lines = _lines(text.removeprefix(codecs.BOM_UTF8))
+        header = next(lines)
+        if header != _DIRECTORY_HEADER.encode():
+            other = header.startswith(b"secagg directory v")
             code = Code.VERSION if other else Code.FOREIGN_FILE
             raise IdentityError(f"line 1: must be '{_DIRECTORY_HEADER}'", code)
-        last = text.count(b"\n") + 1
-        if not text.endswith(b"\n"):
-            raise IdentityError(
-                f"line {last}: the file is cut short; restore it from a copy", Code.CORRUPT
-            )
         entries: list[Entry] = []
         revoked: set[bytes] = set()
         rules, section = _Rules(), "entries"
-        for number, raw in enumerate(_lines_after(text, len(first) + 1), 2):
+        number, last = 1, text.count(b"\n") + 1
+        for number, raw in enumerate(lines, 2):
             if not raw or raw.startswith(b"#"):
                 continue
             line = raw.decode("ascii", "replace")
@@ -299,44 +302,48 @@ class Directory:
                 else:
                     raise ParameterError("nothing may follow 'end'", Code.SYNTAX)
             except ParameterError as error:
+                if number == last and section != "end":  # half a line
+                    break
                 raise IdentityError(f"line {number}: {error}", error.code) from None
         if section != "end":
             raise IdentityError(
-                f"line {last}: 'end' is missing, so the file may be cut short; restore "
+                f"line {number}: 'end' is missing, so the file may be cut short; restore "
                 "it from a copy",
                 Code.CORRUPT,
             )
         del rules  # as large as what it checked; the constructor makes its own
         return cls(tuple(entries), frozenset(revoked))
 
-    def save(self, path: str | os.PathLike[str], *, overwrite: bool = True) -> None:
+    def save(self, path: AnyPath, *, overwrite: bool = True) -> None:
         """Writes the directory to a file, as a whole.
 
         Raises:
             IdentityError: the file cannot be written, other users could replace it, or it exists
                 and `overwrite` is False.
         """
-        write_file(Path(path), Secret(self.to_text().encode()), PINS, overwrite=overwrite)
+        write_file(as_path(path), Secret(self.encode()), PINS, overwrite=overwrite)
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> "Directory":
+    def load(cls, path: AnyPath) -> "Directory":
         """Reads what `save` or a person wrote.
 
         Raises:
             IdentityError: the file cannot be read, other users may change or replace it, or its
                 content is not that of a directory; the message names the line.
         """
-        content = read_file(Path(path), LARGEST_DIRECTORY, PINS).expose()
+        content = read_file(as_path(path), LARGEST_DIRECTORY, PINS).expose()
         try:
-            return cls.from_text(content)
+            return cls.decode(content)
         except IdentityError as error:
-            raise IdentityError(f"{path}: {error}", error.code) from None
+            raise IdentityError(f"{as_path(path)}: {error}", error.code) from None
 
 
-def _lines_after(text: bytes, start: int) -> Iterator[bytes]:
-    """Yields the complete lines from a position on, one at a time: a list would be far larger."""
-    while (end := text.find(b"\n", start)) >= 0:
-        yield text[start:end]
+def _lines(text: bytes) -> Iterator[bytes]:
+    """Yields the lines without blanks at their ends, one at a time: a list would be far larger."""
+    start, end = 0, 0
+    while end >= 0:
+        end = text.find(b"\n", start)
+        yield text[start : end if end >= 0 else None].rstrip(b" \t\r")
         start = end + 1
 
 

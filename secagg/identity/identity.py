@@ -1,32 +1,34 @@
 """Identities: the long-lived signing key of a party, and the file that stores it."""
 
 import base64
+import codecs
 import hashlib
 import os
 import re
 import unicodedata
 from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import Final, NoReturn
 
 from ..codes import Code
 from ..errors import IdentityError, LocalProtocolError, ParameterError
+from ..files import AnyPath, as_path
 from ..permissions import SECRET
 from ..primitives import seal, sign
 from ..primitives.passphrase import MODERATE, SALT_BYTES, Cost, derive
 from ..primitives.secret import Secret, draw
 from ..tracebacks import keeps_no_locals
-from .files import Fault, read_file, write_file
+from .files import Fault, read_file, write_file, wrong_size
 from .purposes import Purpose, signed_bytes
 
 _HEADER: Final = "secagg identity v1\n"
 _HEX_KEY: Final = "([0-9a-f]{64})"
-_FILE: Final = re.compile(
-    f"{_HEADER}verify key: {_HEX_KEY}\n"
-    f"(?:secret seed: {_HEX_KEY}\n"
-    "|argon2id passes: ([1-9][0-9]{0,8})\nargon2id memory KiB: ([1-9][0-9]{0,8})\n"
-    "salt: ([0-9a-f]{32})\nsealed seed: ([0-9a-f]{96})\n)"
+_SPACE: Final = re.compile(rb"[ \t\r\n]+")
+_WORDS: Final = re.compile(  # of a file, with a space between them
+    f"{_HEADER.strip()} verify key: {_HEX_KEY} "
+    f"(?:secret seed: {_HEX_KEY}"
+    "|argon2id passes: ([1-9][0-9]{0,8}) argon2id memory KiB: ([1-9][0-9]{0,8}) "
+    "salt: ([0-9a-f]{32}) sealed seed: ([0-9a-f]{96}))"
 )
 _LARGEST_IDENTITY: Final = 1024
 _REMEDY: Final = "restore it from a copy, or make a new identity and have it pinned"
@@ -76,40 +78,51 @@ class _Stored:
 
 
 def _parse(content: Secret) -> _Stored | Fault:
-    """Parses the content of a file, or returns why it cannot."""
-    text = content.expose().decode("utf-8", "replace")
-    found = _FILE.fullmatch(text)
+    """Parses the content of a file, or returns why it cannot.
+
+    White space may be any between words, and around them: editors and secret stores change the ends
+    of lines, and the verify key proves that nothing else was changed.
+    """
+    text = _SPACE.sub(b" ", content.expose().removeprefix(codecs.BOM_UTF8)).strip(b" ")
+    found = _WORDS.fullmatch(text.decode("utf-8", "replace"))
     if found is None:
-        if not text.startswith("secagg identity v"):
-            return Fault("the file is not an identity of secagg", Code.FOREIGN_FILE)
-        if not text.startswith(_HEADER):
+        if not text.startswith(b"secagg identity v"):
+            return Fault("this is not an identity of secagg", Code.FOREIGN_FILE)
+        if not (text + b" ").startswith(_HEADER.strip().encode() + b" "):
             return Fault(
-                "the file has another version than v1; use the secagg that wrote it", Code.VERSION
+                "the identity has another version than v1; use the secagg that wrote it",
+                Code.VERSION,
             )
-        return Fault(f"the file is truncated or altered; {_REMEDY}", Code.CORRUPT)
+        return Fault(f"the identity is truncated or altered; {_REMEDY}", Code.CORRUPT)
     key, seed, passes, memory, salt, sealed = found.groups()
     if seed is not None:
         return _Stored(bytes.fromhex(key), Secret(bytes.fromhex(seed)), MODERATE, b"", b"")
     cost = Cost(int(passes), int(memory))
     if not cost.allowed:
         return Fault(
-            f"the file asks for Argon2id with {cost.passes} passes over {cost.memory} KiB, which "
-            f"is more than allowed; {_REMEDY}",
+            f"the identity asks for Argon2id with {cost.passes} passes over {cost.memory} KiB; "
+            "allowed are 1 to 16 passes over 8 to 1048576 KiB; restore it from a copy",
             Code.LIMIT,
         )
     return _Stored(bytes.fromhex(key), None, cost, bytes.fromhex(salt), bytes.fromhex(sealed))
 
 
-def _phrase(passphrase: str | None) -> Secret | str | None:
-    """Encodes a passphrase in Unicode's composed form (NFC), or returns why it cannot."""
-    if passphrase is None:
-        return None
-    if not isinstance(passphrase, str) or not passphrase:
-        return "a passphrase must be a text that is not empty; give None for no passphrase"
+def _phrase(passphrase: str | None) -> Secret | None:
+    """Encodes a passphrase in Unicode's composed form (NFC).
+
+    Raises:
+        ParameterError: it is empty or not a text.
+    """
+    reason = "a passphrase must be a text that is not empty; give None for no passphrase"
     try:
-        return Secret(unicodedata.normalize("NFC", passphrase).encode())
+        if passphrase is None:
+            return None
+        if isinstance(passphrase, str) and passphrase:
+            return Secret(unicodedata.normalize("NFC", passphrase).encode())
     except UnicodeEncodeError:
-        return "a passphrase must be Unicode text without lone surrogates"
+        reason = "a passphrase must be Unicode text without lone surrogates"
+    del passphrase
+    raise ParameterError(reason, Code.PASSPHRASE)
 
 
 def _seal(seed: Secret, stored: _Stored, phrase: Secret) -> bytes | None:
@@ -118,12 +131,13 @@ def _seal(seed: Secret, stored: _Stored, phrase: Secret) -> bytes | None:
 
 
 def _unseal(stored: _Stored, phrase: Secret) -> Secret | Fault:
+    """Opens a sealed seed; the associated data is the preamble as `save` writes it."""
     key = derive(phrase.expose(), stored.salt, stored.cost)
     if key is None:
         return Fault(_no_memory(stored.cost), Code.LIMIT)
     seed = seal.unseal(key, stored.sealed, stored.preamble.encode())
     if seed is None:
-        return Fault("the passphrase is wrong, or the file was altered", Code.WRONG_KEY)
+        return Fault("the passphrase is wrong, or the identity was altered", Code.WRONG_KEY)
     return Secret(seed)
 
 
@@ -224,7 +238,7 @@ class Identity:
     @keeps_no_locals
     def save(
         self,
-        path: str | os.PathLike[str],
+        path: AnyPath,
         passphrase: str | None = None,
         *,
         overwrite: bool = False,
@@ -243,24 +257,14 @@ class Identity:
             LocalProtocolError: the identity was wiped.
             ParameterError: the passphrase is empty or not a text.
         """
-        phrase = _phrase(passphrase)
-        del passphrase
-        if isinstance(phrase, str):
-            raise ParameterError(phrase, Code.PASSPHRASE)
-        self.require_usable()
-        stored = _Stored(self._verify_key, self._seed, _cost, b"", b"")
-        if phrase is not None:
-            stored = _Stored(self._verify_key, None, _cost, os.urandom(SALT_BYTES), b"")
-            sealed = _seal(self._seed, stored, phrase)
-            if sealed is None:
-                raise IdentityError(_no_memory(_cost), Code.LIMIT)
-            stored = _Stored(self._verify_key, None, _cost, stored.salt, sealed)
-        write_file(Path(path), stored.encode(), SECRET, overwrite=overwrite)
+        write_file(as_path(path), self._stored(passphrase, _cost), SECRET, overwrite=overwrite)
 
     @classmethod
     @keeps_no_locals
-    def load(cls, path: str | os.PathLike[str], passphrase: str | None = None) -> "Identity":
+    def load(cls, path: AnyPath, passphrase: str | None = None) -> "Identity":
         """Reads the file that `save` wrote.
+
+        Other ends of lines are accepted (CRLF, none at the end), as is other white space.
 
         Args:
             path: name of the file.
@@ -274,30 +278,78 @@ class Identity:
         """
         phrase = _phrase(passphrase)
         del passphrase
-        if isinstance(phrase, str):
-            raise ParameterError(phrase, Code.PASSPHRASE)
-        stored = _read(path)
-        if stored.seed is not None:
-            if phrase is not None:
-                raise IdentityError(
-                    f"{path}: the file has no passphrase, though one was given; if this is "
-                    "expected, load it without a passphrase",
-                    Code.PASSPHRASE,
-                )
-            return _matching(path, stored.verify_key, stored.seed)
-        if phrase is None:
-            raise IdentityError(
-                f"{path}: the file is protected by a passphrase, and none was given",
-                Code.PASSPHRASE,
+        found = _open(_parse(_read(path)), phrase)
+        if isinstance(found, Fault):
+            raise IdentityError(f"{as_path(path)}: {found.reason}", found.code)
+        return found
+
+    @keeps_no_locals
+    def encode(self, passphrase: str | None = None, *, _cost: Cost = MODERATE) -> bytes:
+        """Returns what `save` writes to a file, for a store of secrets: ASCII text of a few lines.
+
+        Without a passphrase, anybody who can read it can sign as this party; these bytes and all
+        copies of them cannot be wiped.
+
+        Args:
+            passphrase: as for `save`.
+
+        Raises:
+            IdentityError: the system did not give the memory that the passphrase needs.
+            LocalProtocolError: the identity was wiped.
+            ParameterError: the passphrase is empty or not a text.
+        """
+        return self._stored(passphrase, _cost).expose()
+
+    @classmethod
+    @keeps_no_locals
+    def decode(cls, data: bytes | bytearray | str, passphrase: str | None = None) -> "Identity":
+        """Reads what `encode` returned, or the content of a file that `save` wrote.
+
+        This is for a store of secrets, an environment variable or a pipe: who else can read it, is
+        for the application to know. White space may differ, as for `load`. Python can wipe neither
+        bytes, text nor the environment: a `bytearray` can be overwritten afterwards.
+
+        Args:
+            data: the content, up to 1,024 bytes.
+            passphrase: the one that it was encoded with; None if there was none.
+
+        Raises:
+            IdentityError: it is altered or truncated; or the passphrase is wrong, missing, or
+                given though there is none.
+            ParameterError: the data is neither bytes nor text; or the passphrase is empty or not a
+                text.
+        """
+        phrase = _phrase(passphrase)
+        del passphrase
+        if not isinstance(data, bytes | bytearray | str):
+            raise ParameterError(
+                f"an identity is decoded from bytes or text, not {type(data).__name__}",
+                Code.ARGUMENT,
             )
-        seed = _unseal(stored, phrase)
-        if isinstance(seed, Fault):
-            raise IdentityError(f"{path}: {seed.reason}", seed.code)
-        return _matching(path, stored.verify_key, seed)
+        if isinstance(data, str):
+            data = data.encode(errors="replace")  # the environment may hold half characters
+        found = wrong_size(len(data), _LARGEST_IDENTITY) or _open(_parse(Secret(data)), phrase)
+        del data
+        if isinstance(found, Fault):
+            raise IdentityError(found.reason, found.code)
+        return found
+
+    def _stored(self, passphrase: str | None, cost: Cost) -> Secret:
+        """Returns the content of the file; `save` and `encode` say what it raises."""
+        phrase = _phrase(passphrase)
+        del passphrase
+        self.require_usable()
+        if phrase is None:
+            return _Stored(self._verify_key, self._seed, cost, b"", b"").encode()
+        stored = _Stored(self._verify_key, None, cost, os.urandom(SALT_BYTES), b"")
+        sealed = _seal(self._seed, stored, phrase)
+        if sealed is None:
+            raise IdentityError(_no_memory(cost), Code.LIMIT)
+        return replace(stored, sealed=sealed).encode()
 
     @staticmethod
     @keeps_no_locals
-    def stored_verify_key(path: str | os.PathLike[str]) -> bytes:
+    def stored_verify_key(path: AnyPath) -> bytes:
         """Returns the verify key that a file states; needs no passphrase.
 
         It is checked against the seed if that is not sealed; otherwise only `load` checks it.
@@ -305,16 +357,17 @@ class Identity:
         Raises:
             IdentityError: as for `load`.
         """
-        stored = _read(path)
-        if stored.seed is not None:
-            _matching(path, stored.verify_key, stored.seed)
-        return stored.verify_key
+        stored = _parse(_read(path))
+        found = stored if isinstance(stored, Fault) or stored.seed is None else _open(stored, None)
+        if isinstance(found, Fault):
+            raise IdentityError(f"{as_path(path)}: {found.reason}", found.code)
+        return found.verify_key
 
     def __repr__(self) -> str:
         return f"<Identity {self.fingerprint}>"
 
     def __reduce_ex__(self, _: object) -> NoReturn:
-        raise TypeError("an Identity is neither copied nor pickled: use save and load")
+        raise TypeError("an Identity is neither copied nor pickled: use encode and decode")
 
 
 @keeps_no_locals
@@ -327,17 +380,31 @@ def sign_digest(identity: Identity, digest: bytes) -> bytes:
     return identity._sign(Purpose.PROTOCOL, digest)
 
 
-def _read(path: str | os.PathLike[str]) -> _Stored:
-    stored = _parse(read_file(Path(path), _LARGEST_IDENTITY, SECRET))
+def _read(path: AnyPath) -> Secret:
+    return read_file(as_path(path), _LARGEST_IDENTITY, SECRET)
+
+
+def _open(stored: _Stored | Fault, phrase: Secret | None) -> Identity | Fault:
+    """Makes the identity from what was stored, or returns why it cannot."""
     if isinstance(stored, Fault):
-        raise IdentityError(f"{path}: {stored.reason}", stored.code)
-    return stored
-
-
-def _matching(path: str | os.PathLike[str], verify_key: bytes, seed: Secret) -> Identity:
-    identity = Identity(seed)
-    if identity.verify_key != verify_key:
-        raise IdentityError(
-            f"{path}: the verify key does not belong to the seed; {_REMEDY}", Code.CORRUPT
+        return stored
+    seed = stored.seed
+    if seed is not None and phrase is not None:
+        return Fault(
+            "the identity has no passphrase, though one was given; if this is expected, load it "
+            "without a passphrase",
+            Code.PASSPHRASE,
         )
+    if seed is None:
+        if phrase is None:
+            return Fault(
+                "the identity is protected by a passphrase, and none was given", Code.PASSPHRASE
+            )
+        opened = _unseal(stored, phrase)
+        if isinstance(opened, Fault):
+            return opened
+        seed = opened
+    identity = Identity(seed)
+    if identity.verify_key != stored.verify_key:
+        return Fault(f"the verify key does not belong to the seed; {_REMEDY}", Code.CORRUPT)
     return identity

@@ -1,17 +1,19 @@
 """A ledger in a small SQLite file, which suits most applications."""
 
 import os
-import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Any, Final
 
 from ..codes import Code
 from ..errors import StateError
-from ..files import DRAFTS, atomic_file, why_failed
-from ..permissions import LEDGER, why_unsafe
+from ..files import A_FOLDER, DRAFTS, AnyPath, as_path, atomic_file, why_failed
+from ..permissions import LEDGER, NOT_KEPT, why_unsafe
 from .ledger import Once
+
+if TYPE_CHECKING:
+    import sqlite3
 
 _SECONDS_TO_WAIT: Final = 10.0
 _LONGEST_PATH: Final = 504  # bytes; SQLite takes 512, with the ending of the journal
@@ -27,13 +29,13 @@ _MAKE: Final = (
     """,
     f"PRAGMA application_id = {_APPLICATION}",
 )
-_CODES: Final = {  # all other errors (a lock that is held for too long, ...) are Code.LEDGER
-    sqlite3.SQLITE_NOTADB: Code.FOREIGN_FILE,
-    sqlite3.SQLITE_CORRUPT: Code.CORRUPT,
-    sqlite3.SQLITE_CANTOPEN: Code.IO,
-    sqlite3.SQLITE_READONLY: Code.IO,
-    sqlite3.SQLITE_IOERR: Code.IO,
-    sqlite3.SQLITE_FULL: Code.IO,
+_CODES: Final = {  # by SQLite's; all others (a lock that is held for too long, ...) are Code.LEDGER
+    8: Code.IO,  # SQLITE_READONLY
+    10: Code.IO,  # SQLITE_IOERR
+    11: Code.CORRUPT,  # SQLITE_CORRUPT
+    13: Code.IO,  # SQLITE_FULL
+    14: Code.IO,  # SQLITE_CANTOPEN
+    26: Code.FOREIGN_FILE,  # SQLITE_NOTADB
 }
 _CLAIM: Final = "INSERT OR IGNORE INTO claims (what, key) VALUES (?, ?)"
 
@@ -52,15 +54,19 @@ class SqliteLedger:
         path: name of the file; its folder must exist.
 
     Raises:
+        ParameterError: the path is of another type.
         StateError: the file cannot be used, is not a ledger, has a second name (a hard link, or a
             mount of the file), or other users may write to it, to its folder or to a folder on the
-            way (`secagg/permissions.py`).
+            way (`secagg/permissions.py`); or this Python was built without `sqlite3`.
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
-        self._path = Path(path)
+    def __init__(self, path: AnyPath) -> None:
+        self._path = as_path(path)
+        _sqlite(self._path)
         self._file: tuple[int, int] | None = None
         with self._usable():
+            if self._path.is_dir():
+                raise StateError(f"{self._path}: {A_FOLDER}", Code.IO)
             self._require_safe(exists=False)  # of `path`, which may be a link
             self._path = self._path.resolve()
             if not self._path.exists():
@@ -69,11 +75,7 @@ class SqliteLedger:
             self._require_safe()
         with _transaction(self._path) as connection:
             if connection.execute("PRAGMA application_id").fetchone() != (_APPLICATION,):
-                raise StateError(
-                    f"{self._path}: this database belongs to another application; choose another "
-                    "name for the ledger",
-                    Code.FOREIGN_FILE,
-                )
+                raise StateError(f"{self._path}: {_why_foreign(self._path)}", Code.FOREIGN_FILE)
         with self._usable():
             found = self._path.stat()
         self._file = found.st_dev, found.st_ino
@@ -85,7 +87,8 @@ class SqliteLedger:
             yield
         except (OSError, ValueError) as error:
             raise StateError(
-                f"{self._path}: cannot be used as a ledger: {why_failed(error)}", Code.IO
+                f"{self._path}: cannot be used as a ledger: {why_failed(self._path, error)}",
+                Code.IO,
             ) from None
 
     def _require_safe(self, *, exists: bool = True) -> None:
@@ -108,6 +111,8 @@ class SqliteLedger:
             atomic_file(self._path, overwrite=False) as draft,
         ):
             os.close(os.open(draft, os.O_RDWR | os.O_CREAT | os.O_EXCL, LEDGER.mode))
+            if why_unsafe(draft, LEDGER, draft):
+                raise StateError(f"{self._path}: {NOT_KEPT}", Code.PERMISSIONS)
             with _transaction(draft, self._path) as connection:
                 for statement in _MAKE:
                     connection.execute(statement)
@@ -134,14 +139,43 @@ class SqliteLedger:
         return f"SqliteLedger({str(self._path)!r})"
 
 
+def _sqlite(path: Path) -> Any:
+    """Returns the module `sqlite3`, which some builds of Python lack, for the ledger at a path.
+
+    Raises:
+        StateError: this one lacks it.
+    """
+    try:
+        import sqlite3  # noqa: PLC0415
+    except ImportError:
+        raise StateError(
+            f"{path}: cannot be used as a ledger: this Python was built without the module "
+            "`sqlite3`; take one that has it (Pyodide: load the package `sqlite3`), or write a "
+            "ledger of your own",
+            Code.LEDGER,
+        ) from None
+    return sqlite3
+
+
+def _why_foreign(path: Path) -> str:
+    """Returns what to do about a database that is not a ledger's."""
+    if path.stat().st_size:
+        return "this database belongs to another application; choose another name for the ledger"
+    return (
+        "this file is empty: another process is making the ledger, so try again; or one died while "
+        "it did, or somebody emptied it. Remove it if no claim was ever made here"
+    )
+
+
 @contextmanager
-def _transaction(path: Path, ledger: Path | None = None) -> Iterator[sqlite3.Connection]:
+def _transaction(path: Path, ledger: Path | None = None) -> "Iterator[sqlite3.Connection]":
     """Opens a connection for one durable transaction, and closes it: none is open at a fork.
 
     Args:
         path: name of the file.
         ledger: the name for messages, if it is another one.
     """
+    sqlite3 = _sqlite(path)
     uri = f"{path.as_uri()}?mode=rw"  # does not create a file that was deleted meanwhile
     try:
         with closing(

@@ -96,7 +96,7 @@ class Signatures:
     """
 
     def __init__(self, directory: Directory, identity: Identity | None) -> None:
-        self.pinned = directory.encode()
+        self.pinned = b"".join(directory.verify_keys)
         self._directory = directory
         self._verify_keys = directory.verify_keys
         self._identity = identity
