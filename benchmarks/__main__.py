@@ -12,11 +12,13 @@ import numpy as np
 
 import secagg
 from secagg.arithmetic.implementations import cpu_features, families
+from secagg.programs import error_line, run_program
 
 from . import kernels, memory, modes, papers, plot, protocol, rows, scale, small_round, unmasking
 from .peers import compare
 from .progress import Progress
 
+PROGRAM: Final = "python -m benchmarks"
 MODES: Final = {str(mode): mode for mode in secagg.Mode}
 
 
@@ -192,8 +194,12 @@ def _fraction(text: str) -> float:
 
 
 def main() -> int:
-    """Parses the options and runs the measurement."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    """Parses the options and runs the measurement; ends as `run_program` says."""
+    return run_program(PROGRAM, _run)
+
+
+def _run() -> int:
+    parser = argparse.ArgumentParser(prog=PROGRAM, description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     core = commands.add_parser("kernels", help="compare the native core with references")
     core.add_argument("--length", type=int, default=1_000_000)
@@ -244,7 +250,7 @@ def main() -> int:
     try:
         code: int = options.run(options)
     except secagg.SecAggError as error:  # impossible parameters, or too few survivors
-        parser.exit(2, f"python -m benchmarks: error: {error}\n")
+        parser.exit(2, error_line(PROGRAM, str(error)))
     return code
 
 

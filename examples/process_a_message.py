@@ -99,7 +99,7 @@ def server_step(root: Path, deadline: bool) -> None:
                 case secagg.Completed(result):
                     np.savez(home / "result.npz", total=result.total, survivors=result.survivors)
                 case secagg.Failed(reason, code):
-                    sys.exit(f"failed: {reason} [{code}]")
+                    sys.exit(f"process_a_message: the round failed: {reason} [{code}]")
 
     snapshot = home / "snapshot"
     if snapshot.exists():
@@ -143,13 +143,19 @@ def prepare(root: Path, clients: int) -> None:
 
 
 def run(root: Path, clients: int, lost: int) -> int:
-    """Starts one process per step until the sum is there; returns the number of processes."""
+    """Starts one process per step until the sum is there; returns the number of processes.
+
+    Ends the program if a step fails, which says why itself, or if there is no sum.
+    """
     processes = 0
 
     def start(*arguments: str) -> None:
         nonlocal processes
         processes += 1
-        subprocess.run([sys.executable, __file__, "--root", str(root), *arguments], check=True)  # noqa: S603
+        command = [sys.executable, __file__, "--root", str(root), *arguments]
+        # In a group of its own: Ctrl-C is for this process, which then ends the step.
+        if code := subprocess.run(command, check=False, process_group=0).returncode:  # noqa: S603
+            sys.exit(code)
 
     prepare(root, clients)
     result = root / "server" / "result.npz"
@@ -164,7 +170,21 @@ def run(root: Path, clients: int, lost: int) -> int:
         waiting = any(waiting_messages(root / f"party-{index}") for index in range(lost, clients))
         if not waiting and not result.exists():
             start("--server", "--deadline")
+    if not result.exists():
+        sys.exit(f"process_a_message: no sum after {processes} processes")
     return processes
+
+
+def whole_round(clients: int, lost: int) -> str:
+    """Runs a round in a temporary folder, and returns what became of it."""
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        processes = run(root, clients, lost)
+        with np.load(root / "server" / "result.npz") as result:
+            survivors = result["survivors"].tolist()
+            exact = sum(values_of(index) for index in survivors) == result["total"]
+    right = "exact" if np.all(exact) else "WRONG"
+    return f"sum over parties {survivors}, {right}; {processes} processes"
 
 
 def main() -> None:
@@ -177,19 +197,21 @@ def main() -> None:
     parser.add_argument("--server", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--deadline", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.party is not None:
-        party_step(options.root, options.party)
-    elif options.server:
-        server_step(options.root, options.deadline)
-    else:
-        with tempfile.TemporaryDirectory() as folder:
-            root = Path(folder)
-            processes = run(root, options.clients, options.lost)
-            with np.load(root / "server" / "result.npz") as result:
-                survivors = result["survivors"].tolist()
-                exact = sum(values_of(index) for index in survivors) == result["total"]
-        right = "exact" if np.all(exact) else "WRONG"
-        print(f"sum over parties {survivors}, {right}; {processes} processes")
+    try:
+        if options.party is not None:
+            party_step(options.root, options.party)
+        elif options.server:
+            server_step(options.root, options.deadline)
+        else:
+            print(whole_round(options.clients, options.lost))
+        sys.stdout.flush()
+    except BrokenPipeError:  # nobody reads the output: Python would try again at exit
+        os._exit(141)
+    except (OSError, secagg.SecAggError) as error:
+        sys.exit(f"process_a_message: {error}")
+    except KeyboardInterrupt:
+        print("process_a_message: interrupted", file=sys.stderr)
+        sys.exit(130)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,6 @@ fingerprints that people compare.
 """
 
 import argparse
-import os
 import sys
 from typing import NoReturn
 
@@ -13,26 +12,25 @@ from . import __version__
 from .arithmetic.implementations import cpu_features, families
 from .errors import SecAggError
 from .identity import command
+from .programs import error_line, run_program
 from .selftest import run as known_answers
 
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Prints the message on one line, and exits with 2."""
-        self.exit(2, _one_line(message))
-
-
-def _one_line(message: str) -> str:
-    """Returns an error message on one line, with unprintable characters as `?`."""
-    line = "".join(letter if letter.isprintable() else "?" for letter in message)
-    return f"secagg: error: {line}\n"
+        self.exit(2, error_line("secagg", message))
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Prints the report, or runs a command; returns the exit code: 1 if a self-test failed.
 
-    Exits with 1 as well if the output could not be written, and with 2 for bad input.
+    Exits with 2 for bad input, and otherwise as `run_program` says.
     """
+    return run_program("secagg", lambda: _run(arguments))
+
+
+def _run(arguments: list[str] | None) -> int | None:
     parser: argparse.ArgumentParser = _Parser(
         prog="secagg",
         description="Without a command: show the native core's implementations and test them.",
@@ -42,16 +40,10 @@ def main(arguments: list[str] | None = None) -> int:
     command.add_to(commands)
     options = parser.parse_args(arguments)
     try:
-        code = options.run(options) if "run" in options else _report()
-        sys.stdout.flush()
+        code: int | None = options.run(options) if "run" in options else _report()
     except SecAggError as error:
         parser.error(str(error))
-    except OSError as error:  # of the output: those of files are a SecAggError
-        nowhere = os.open(os.devnull, os.O_WRONLY)  # for what is left: Python writes it at exit
-        os.dup2(nowhere, sys.stdout.fileno())
-        os.close(nowhere)
-        parser.exit(1, _one_line(f"cannot write the output: {error.strerror}"))
-    return code or 0
+    return code
 
 
 def _report() -> int:

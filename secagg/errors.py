@@ -4,7 +4,7 @@ Every exception has a sentence for people (`reason`) and a `code` for programs. 
 its index in the cohort, and the server by `SERVER`.
 """
 
-from typing import Final
+from typing import Any, Final
 
 from .codes import Code
 
@@ -31,6 +31,17 @@ class SecAggError(Exception):
 
     def __str__(self) -> str:
         return self.reason
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Returns how it is pickled and copied: without `__init__`, which a subclass may change.
+
+        An exception that cannot be made again ends the pool of processes that it was to cross.
+        """
+        return _made_again, (type(self), self.args), self.__dict__
+
+
+def _made_again(kind: type[SecAggError], args: tuple[Any, ...]) -> SecAggError:
+    return kind.__new__(kind, *args)
 
 
 class ParameterError(SecAggError, ValueError):

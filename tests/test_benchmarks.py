@@ -132,7 +132,14 @@ def test_impossible_options(
 
 @pytest.mark.parametrize(
     ("command", "least"),
-    [("kernels", 13), ("bounds", 5), ("papers", 4), ("scale", 8), ("protocol", 6)],
+    [
+        ("bounds", 5),
+        ("protocol", 6),
+        *(
+            pytest.param(command, least, marks=runs_at("programs"))
+            for command, least in (("kernels", 13), ("papers", 4), ("scale", 8))
+        ),
+    ],
 )
 def test_rows(
     command: str,

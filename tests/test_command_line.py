@@ -59,9 +59,12 @@ def test_only_features_that_exist_have_names() -> None:
 
 
 def test_report_and_self_test() -> None:
-    """The report names version, features and kernels; all known answers are right: code 0."""
-    done = run("-m", "secagg")
-    assert done.returncode == 0, done.stdout
+    """The report names version, features and kernels; all known answers are right: code 0.
+
+    Also where Python warns of all that it can, and warnings are errors.
+    """
+    done = run("-W", "error", "-bb", "-X", "dev", "-m", "secagg")
+    assert (done.returncode, done.stderr) == (0, ""), done.stdout
     assert f"secagg {__version__}" in done.stdout
     for name in cpu_features():
         assert name in done.stdout
@@ -187,6 +190,25 @@ def test_process_a_message_example() -> None:
     assert done.returncode == 0, done.stderr
     assert "dropped party 0" in done.stdout
     assert "sum over parties [1, 2, 3], exact" in done.stdout
+
+
+@runs_at("programs")
+def test_process_a_message_example_fails_with_one_line() -> None:
+    """Its steps say why they fail, with code 1; the process that starts them passes that on."""
+    example = "examples/process_a_message.py"
+    refused = run("-W", "error", example, "--clients", "2", "--lost", "0")
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert re.fullmatch("process_a_message: refused by this client's policy: .*\n", refused.stderr)
+
+
+@runs_at("programs")
+def test_process_a_message_example_loses_too_many() -> None:
+    """The server's step ends the round, and says so."""
+    lost = run("-W", "error", "examples/process_a_message.py", "--clients", "4", "--lost", "3")
+    assert lost.returncode == 1
+    assert lost.stderr == (
+        "process_a_message: the round failed: 1 parties sent share keys, 3 are needed [quorum]\n"
+    )
 
 
 @runs_at("programs")

@@ -49,7 +49,7 @@ class Record:
     payload: bytes = field(repr=False)
 
 
-@dataclass(slots=True)
+@dataclass
 class Cost:
     """The cost of one phase. Seconds are by the clock of the `Cohort`; clients run one by one.
 
@@ -68,7 +68,7 @@ class Cost:
     clients: int = 0
 
 
-@dataclass(slots=True)
+@dataclass
 class Run:
     """The record of one round.
 

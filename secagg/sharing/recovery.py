@@ -68,7 +68,7 @@ class RecoveryError(Exception):
     """A seed cannot be rebuilt from these answers; the round ends with the event `failed`."""
 
     def __init__(self, reason: str, code: Code, disputes: tuple[tuple[int, int], ...]) -> None:
-        super().__init__(reason)
+        super().__init__(reason, code, disputes)
         self.failed = Failed(reason, code, disputes)
 
 

@@ -4,7 +4,7 @@ import base64
 import logging
 import pickle
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
 import numpy as np
@@ -52,6 +52,34 @@ def written_forms(secret: bytes) -> set[bytes]:
         forms |= {piece, *(text.encode() for text in texts)}
     forms |= {str(int.from_bytes(secret, order)).encode() for order in ("little", "big")}  # type: ignore[arg-type]
     return forms
+
+
+def forms_in(text: bytes, forms: Iterable[bytes]) -> set[bytes]:
+    """Returns those of many forms that a text contains: `form in text` for each is far slower.
+
+    The numbers that every eight bytes of the text make are looked up in a table, which has those
+    that begin a form, and few others.
+    """
+    by_begin: dict[bytes, list[bytes]] = {}
+    found = set()
+    for form in forms:
+        if len(form) >= 8:
+            by_begin.setdefault(form[:8], []).append(form)
+        elif form in text:
+            found.add(form)
+    begins_one = np.zeros(2**20, bool)
+    begins_one[_hashes(b"".join(by_begin))] = True
+    for offset in range(8):
+        for place in 8 * np.flatnonzero(begins_one[_hashes(text[offset:])]) + offset:
+            for form in by_begin.get(text[place : place + 8], ()):
+                if text.startswith(form, place):
+                    found.add(form)
+    return found
+
+
+def _hashes(text: bytes) -> np.ndarray:
+    """Returns 20 bits for every eight bytes, one after the other."""
+    return (np.frombuffer(text, "<u8", len(text) // 8) * np.uint64(0x9E3779B97F4A7C15)) >> 44
 
 
 class LeakSearch:
@@ -127,9 +155,9 @@ class LeakSearch:
             (form, name) for share, name in self.shares.items() for form in written_forms(share)
         ]
         quiet, all_of_it = _joined(self.seen), _joined({**self.seen, **self.answers})
-        found = [form for form, _ in keys if form in all_of_it]
-        found += [form for form, _ in shares if form in quiet]
         names = dict(keys) | dict(shares)
+        found = forms_in(all_of_it, [form for form, _ in keys])
+        found |= forms_in(quiet, [form for form, _ in shares])
         return [
             f"{names[form]} in {where}"
             for form in found

@@ -12,13 +12,16 @@ frames of the arithmetic show bare bytes.
 """
 
 import dataclasses
+import tempfile
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 import pytest
 from harness import CONTEXT, MODES, SESSION
 from pairwise.leak_rounds import SPARSE, EventfulRound, search_everything
-from pairwise.leak_search import LENGTH, LeakSearch, four, searching, secret_input
+from pairwise.leak_search import LENGTH, LeakSearch, forms_in, four, searching, secret_input
 from pairwise.planted_leaks import LEAKS, Patch
 from pairwise.restarts import RecordingNetwork, directory_for, new_client
 
@@ -51,10 +54,10 @@ RAISED = {
 
 
 @pytest.mark.parametrize("mode", MODES, ids=str)
-def test_nothing_shows_a_secret(mode: Mode, tmp_path: Path) -> None:
+def test_nothing_shows_a_secret(mode: Mode, memory_path: Path) -> None:
     """No form of any secret in anything; and there was a lot to find, in a lot of places."""
     with searching() as search:
-        search_everything(mode, search, tmp_path)
+        search_everything(mode, search, memory_path)
         leaks = search.leaks()
     assert leaks == []
     assert len(search.secrets) > 100
@@ -68,10 +71,10 @@ def test_nothing_shows_a_secret(mode: Mode, tmp_path: Path) -> None:
     assert kinds == RAISED
 
 
-def test_nothing_shows_a_secret_on_a_sparse_graph(tmp_path: Path) -> None:
+def test_nothing_shows_a_secret_on_a_sparse_graph(memory_path: Path) -> None:
     """The round alone; what identities and ledgers do is the same there."""
     with searching() as search:
-        EventfulRound(SPARSE, search, tmp_path, {3: Phase.MASKED_INPUT}).play()
+        EventfulRound(SPARSE, search, memory_path, {3: Phase.MASKED_INPUT}).play()
         leaks = search.leaks()
     assert leaks == []
     assert len(search.secrets) > 40
@@ -79,10 +82,10 @@ def test_nothing_shows_a_secret_on_a_sparse_graph(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("params", [*map(four, MODES), SPARSE], ids=[*map(str, MODES), "sparse"])
-def test_the_round_of_this_search_is_a_good_one(params: Params, tmp_path: Path) -> None:
+def test_the_round_of_this_search_is_a_good_one(params: Params, memory_path: Path) -> None:
     """It comes to the exact sum, so that every secret had its use."""
     with searching() as search:
-        eventful = EventfulRound(params, search, tmp_path, {3: Phase.MASKED_INPUT})
+        eventful = EventfulRound(params, search, memory_path, {3: Phase.MASKED_INPUT})
         eventful.play()
     assert eventful.network.result is not None
     total = np.sum([secret_input(party) for party in range(3)], axis=0)
@@ -120,16 +123,37 @@ def test_refused_real_inputs_are_not_shown(mode: Mode) -> None:
         assert len(search.errors) == len(bad)
 
 
+@cache
+def found_with(plant: Callable[[Patch], None], filed: bool) -> list[str]:
+    """What the search finds in a round with this leak."""
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        searching() as search,
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        plant(patch)
+        drops = {3: Phase.MASKED_INPUT}
+        EventfulRound(four(Mode.MALICIOUS), search, Path(folder), drops, filed).play()
+        return search.leaks()
+
+
 @pytest.mark.parametrize("name", LEAKS)
-def test_the_search_finds_a_planted_leak(name: str, tmp_path: Path, monkeypatch: Patch) -> None:
+def test_the_search_finds_a_planted_leak(name: str) -> None:
     """Each of these would be reported, where it is."""
     plant, report = LEAKS[name]
-    with searching() as search, monkeypatch.context() as patch:
-        plant(patch)
-        filed = "ledger" in name
-        EventfulRound(four(Mode.MALICIOUS), search, tmp_path, {3: Phase.MASKED_INPUT}, filed).play()
-        leaks = search.leaks()
+    leaks = found_with(plant, filed="ledger" in name)
     assert any(report in leak for leak in leaks), sorted(set(leaks))[:20]
+
+
+def test_the_search_is_by_content() -> None:
+    """At every place of a text, however long the form; a part of one is not enough."""
+    draw = np.random.default_rng(5)
+    text = draw.bytes(5000)
+    for size in (3, 8, 12, 60):
+        there = {text[at : at + size] for at in (0, 1, 2, 333, 2021, 4097, 5000 - size)}
+        absent = {each[:-1] + bytes([each[-1] ^ 1]) for each in there if size > 3}
+        assert forms_in(text, there | absent) == there
+    assert forms_in(b"short", [b"short", b"shorter than"]) == {b"short"}
 
 
 def test_every_field_of_a_public_object_is_walked() -> None:

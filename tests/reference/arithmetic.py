@@ -4,7 +4,7 @@ import itertools
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
@@ -43,6 +43,7 @@ class Generator:
 GENERATORS: dict[int, Generator] = {}  # by suite, WIRE.md "Streams"
 
 
+@lru_cache(2**14)
 def chacha20_block(key: bytes, nonce: int, counter: int) -> bytes:
     """RFC 8439 section 2.3, with the original 64-bit counter and 64-bit nonce."""
     tail = counter.to_bytes(8, "little") + nonce.to_bytes(8, "little")
@@ -73,6 +74,7 @@ def chacha20_block(key: bytes, nonce: int, counter: int) -> bytes:
 GENERATORS[2] = Generator(chacha20_block, 64)
 
 
+@lru_cache(2**14)
 def aes256_block(key: bytes, nonce: int, counter: int) -> bytes:
     """One block of AES-256 in counter mode, its input being `nonce || counter` in big-endian."""
     ecb = Cipher(algorithms.AES256(key), modes.ECB()).encryptor()  # noqa: S305

@@ -2,15 +2,13 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
-
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from .arithmetic import SHARE_BITS, Share, mask, prime, unpack
 from .graph import pieces, ring_neighbours, ring_of
 from .parameters import Parameters
-from .primitives import agree, bitmap, hashed, kdf, u32
+from .primitives import agree, bitmap, hashed, kdf, u32, verify
 
 VERSION = 1
 TYPES = {  # WIRE.md "Messages"
@@ -104,6 +102,10 @@ class Session:
 
     def h0(self) -> bytes:
         """WIRE.md "Transcript"; `pinned` is one part, of length 0 in semi-honest mode."""
+        return self._h0
+
+    @cached_property
+    def _h0(self) -> bytes:
         params_hash, pinned = hashed("params", self.parameters.encode()), b"".join(self.pinned)
         return hashed("h0", bytes([VERSION]), params_hash, self.session, self.context, pinned)
 
@@ -188,10 +190,7 @@ class Session:
     def read_signature(self, reader: Reader, u: int, digest: bytes) -> bytes:
         """A signature, which must be that of u; ValueError if it is not."""
         signature = reader.take(SIGNATURE)
-        try:
-            Ed25519PublicKey.from_public_bytes(self.pinned[u]).verify(signature, digest)
-        except InvalidSignature:
-            raise ValueError("a signature is not valid") from None
+        verify(self.pinned[u], signature, digest)
         return signature
 
     def read_entry(self, reader: Reader, u: int) -> Entry:

@@ -1,0 +1,97 @@
+"""Ends a command line as a shell expects: output that fails or is closed, and Ctrl-C."""
+
+import errno
+import io
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Final, TextIO
+
+FAILED: Final = 1
+INTERRUPTED: Final = 130  # as shells count a program that SIGINT has ended,
+PIPE_CLOSED: Final = 141  # and one that SIGPIPE has
+
+
+def error_line(program: str, message: str) -> str:
+    """Returns an error message on one line, with unprintable characters as `?`."""
+    line = "".join(letter if letter.isprintable() else "?" for letter in message)
+    return f"{program}: error: {line}\n"
+
+
+def run_program(name: str, work: Callable[[], int | None]) -> int:
+    """Runs the work of a command line, and returns its exit code once its output is written.
+
+    Args:
+        name: how the program's messages begin.
+        work: what it does; returns an exit code or None, or raises SystemExit as `argparse` does.
+
+    Raises:
+        SystemExit: that of the work; or, after one line on standard error, with 1 if the output or
+            a file could not be written (the disk is full, the output closed), and with 130 after
+            Ctrl-C; without a line with 141, if who reads the output has closed the pipe.
+    """
+    with _streams():
+        try:
+            try:
+                code = work() or 0
+            except SystemExit:
+                sys.stdout.flush()
+                raise
+            sys.stdout.flush()
+        except KeyboardInterrupt:
+            _say(f"{name}: interrupted\n")
+            sys.exit(INTERRUPTED)
+        except OSError as error:
+            why = error.strerror or str(error)
+            if why == os.strerror(errno.EPIPE):  # and no word about what was done all the same
+                sys.exit(PIPE_CLOSED)
+            what = "cannot write the output" if error.filename is None else error.filename
+            _say(error_line(name, f"{what}: {why}"))
+            sys.exit(FAILED)
+        return code
+
+
+class _Closed(io.StringIO):
+    """Stands for an output that was closed before Python started: to write to it is an error."""
+
+    def flush(self) -> None:
+        if self.tell():
+            raise OSError(errno.EBADF, "it is closed")
+
+
+@contextmanager
+def _streams() -> Iterator[None]:
+    """Gives the block standard streams, of which Python has none where they are closed.
+
+    Letters that the encoding of the output lacks are written as escapes. What a broken stream still
+    holds at the end is dropped: Python would write it at exit, and fail.
+    """
+    given = sys.stdin, sys.stdout, sys.stderr
+    sys.stdin = sys.stdin or io.StringIO()
+    sys.stdout = sys.stdout or _Closed()
+    sys.stderr = sys.stderr or io.StringIO()
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors="backslashreplace")
+    try:
+        yield
+    finally:
+        _settle(sys.stdout)
+        _settle(sys.stderr)
+        sys.stdin, sys.stdout, sys.stderr = given
+
+
+def _settle(stream: TextIO) -> None:
+    try:
+        stream.flush()
+    except OSError:
+        with suppress(OSError):  # it is no file
+            number = stream.fileno()
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, number)
+            os.close(nowhere)
+
+
+def _say(line: str) -> None:
+    with suppress(OSError):
+        sys.stderr.write(line)

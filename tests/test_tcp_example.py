@@ -1,0 +1,187 @@
+"""The TCP example over real sockets, with peers that do not keep to the protocol."""
+
+import asyncio
+import os
+import runpy
+import shlex
+import socket
+import struct
+import sys
+from contextlib import closing
+from pathlib import Path
+from types import SimpleNamespace
+
+import children
+import numpy as np
+import pytest
+from levels import runs_at
+from support import looped
+
+import secagg
+
+EXAMPLE = Path(__file__).resolve().parent.parent / "examples" / "tcp_sum.py"
+PARAMS = secagg.Params(4, 20, secagg.FixedPoint(8.0), threshold=3)
+
+HUGE, HALF = struct.pack("<I", 2**32 - 1), struct.pack("<I", 100) + b"half"
+NAMES = runpy.run_path(str(EXAMPLE))
+GARBAGE = struct.pack("<I", 40) + os.urandom(40)
+
+
+@pytest.fixture
+def example(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    """Its names, with a time for a test."""
+    monkeypatch.setitem(NAMES["TcpServer"].act.__globals__, "SECONDS_PER_PHASE", 0.6)
+    return SimpleNamespace(**NAMES)
+
+
+# What comes in place of the first message, and whether the peer then closes the connection.
+PEERS = {"huge": (HUGE, False), "garbage": (GARBAGE, False), "half": (HALF, False)}
+PEERS |= {"half, then closed": (HALF, True), "silent": (b"", False), "closed": (b"", True)}
+HONEST = len(PEERS) + 2
+
+
+async def play(example: SimpleNamespace) -> object:
+    """How a round ends with some clients and these peers, who came first and read nothing more."""
+    params = secagg.Params(len(PEERS) + HONEST, 20, PARAMS.format, threshold=HONEST, colluders=2)
+    tcp = example.TcpServer(params)
+    async with await asyncio.start_server(tcp.connection, "127.0.0.1", 0) as listener:
+        port = listener.sockets[0].getsockname()[1]
+        peers = []
+        for party, (sent, ends) in enumerate(PEERS.values()):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            assert await reader.readexactly(8) == struct.pack("<II", 4, party)
+            writer.write(sent)
+            if ends:
+                writer.close()
+            peers.append(writer)
+        await tcp.act(tcp.server.start())
+        inputs = np.ones((HONEST, params.length))
+        await asyncio.gather(*(example.client(port, row, params) for row in inputs))
+        outcome = await tcp.outcome
+        for each in (*peers, *tcp.writers):
+            each.close()
+        return outcome
+
+
+def test_the_server_goes_on_without_bad_peers(
+    example: SimpleNamespace,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The sum is that of the others; no exception goes to the event loop."""
+    outcome = asyncio.run(asyncio.wait_for(play(example), 30))
+    assert isinstance(outcome, secagg.Completed)
+    assert outcome.result.survivors == tuple(range(len(PEERS), len(PEERS) + HONEST))
+    printed = capsys.readouterr()
+    assert "closed the connection of party 0: a frame of 4294967295 bytes came" in printed.out
+    assert "closed the connection of party 1: party 1: " in printed.out
+    assert printed.out.count("dropped party") == len(PEERS)
+    assert printed.err == ""
+    assert [record for record in caplog.records if record.name == "asyncio"] == []
+
+
+def offer(index: int, agreed: secagg.Round) -> bytes:
+    """The first two frames of a server."""
+    encoded = agreed.encode()
+    return struct.pack("<III", 4, index, len(encoded)) + encoded
+
+
+async def meet(example: SimpleNamespace, hostile: bytes, ends: bool) -> BaseException | None:
+    """The exception of a client whose server sends `hostile`, and then ends or says no more."""
+
+    writers = []
+
+    async def serve(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writers.append(writer)
+        writer.write(hostile)
+        if ends:
+            writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    example.client.__globals__["PATIENCE"] = 0.3
+    values = np.ones(PARAMS.length)
+    [error] = await asyncio.gather(example.client(port, values, PARAMS), return_exceptions=True)
+    server.close()
+    for writer in writers:
+        writer.close()
+    return error
+
+
+@looped(
+    "hostile, ends, kind, says",
+    [
+        (b"", True, EOFError, "was closed"),
+        (b"", False, ConnectionError, "no whole frame came in 0.3 s"),
+        (HALF[:6], False, ConnectionError, "a frame of 100 bytes came, 4 are allowed"),
+        (HUGE, False, ConnectionError, "a frame of 4294967295 bytes came, 4 are allowed"),
+        (HALF[4:], True, ConnectionError, "4 are allowed"),
+        (struct.pack("<II", 4, 0) + HUGE, False, ConnectionError, "256 are allowed"),
+        (struct.pack("<II", 4, 0) + GARBAGE, False, secagg.DecodeError, "the server: "),
+        (offer(9, PARAMS.round()), False, secagg.ParameterError, "index"),
+        (offer(0, PARAMS.round()) + HUGE, False, ConnectionError, "are allowed"),
+        (offer(0, PARAMS.round()) + GARBAGE, False, secagg.DecodeError, "the server: "),
+        (offer(0, PARAMS.round()) + HALF, True, EOFError, "was closed"),
+        (
+            offer(0, secagg.Params(4, 21, PARAMS.format).round()),
+            False,
+            secagg.ParameterError,
+            "refused by this client's policy",
+        ),
+    ],
+)
+def test_a_client_ends_with_one_line(
+    example: SimpleNamespace, hostile: bytes, ends: bool, kind: type[Exception], says: str
+) -> None:
+    """Whatever its server sends: an exception that the program catches, with a text."""
+    error = asyncio.run(asyncio.wait_for(meet(example, hostile, ends), 30))
+    assert isinstance(error, kind)
+    assert says in str(error)
+
+
+def main(example: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, *options: str) -> object:
+    """The exit code of the program, or the line that it ends with."""
+    monkeypatch.setattr(sys, "argv", ["tcp_sum.py", "--length", "5", *options])
+    with pytest.raises(SystemExit) as caught:
+        example.main()
+    return caught.value.code
+
+
+def test_what_ends_the_program(
+    example: SimpleNamespace,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A cohort of one, a port that is taken or closed, clients that refuse, and Ctrl-C."""
+    assert "cohort must be" in str(main(example, monkeypatch, "--clients", "1"))
+    with closing(socket.create_server(("127.0.0.1", 0))) as taken:
+        port = str(taken.getsockname()[1])
+        assert "address already in use" in str(main(example, monkeypatch, "--port", port))
+    with pytest.raises(ConnectionRefusedError):
+        asyncio.run(example.client(int(port), np.ones(5), PARAMS))
+
+    strict = secagg.Policy(min_survivors=6)
+    with monkeypatch.context() as patch:
+        patch.setattr(secagg, "Policy", lambda **_: strict)
+        failed = main(example, monkeypatch)
+    assert str(failed).startswith("tcp_sum: the round failed: 0 parties")
+    assert capsys.readouterr().out.count("a client ended: refused by this client's policy: ") == 5
+
+    def interrupt(coroutine: object) -> None:
+        coroutine.close()  # type: ignore[attr-defined]
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(asyncio, "run", interrupt)
+        assert main(example, monkeypatch) == 130
+    assert capsys.readouterr().err == "tcp_sum: interrupted\n"
+
+
+@runs_at("programs")
+@pytest.mark.parametrize("options", ["tcp_sum.py", "process_a_message.py --lost 0"])
+def test_a_closed_pipe_ends_an_example_without_a_word(options: str) -> None:
+    """Neither a traceback, nor an exception that Python ignored at exit."""
+    command = f"set -o pipefail; {shlex.quote(sys.executable)} {options} --clients 3 | true"
+    shell = ["bash", "-c", command]
+    done = children.run(shell, cwd=EXAMPLE.parent, env=children.environment())
+    assert (done.returncode, done.stderr) == (141, "")
