@@ -2,16 +2,16 @@
 
 import argparse
 import json
-import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, NoReturn
 
 import numpy as np
 
 from secagg import Code, Mode, ParameterError, SecAggError
+from secagg.programs import FAILED, error_line, run_program, say
 
 from . import plot, report
 from .compare import compare_training
@@ -31,7 +31,7 @@ MODES: Final = {str(mode): mode for mode in reversed(Mode)}
 # in most rounds and at most one failed round, which makes a better example.
 _DROPS_STREAM: Final = 5
 _MOST_ROUNDS: Final = 100_000
-_CLOSED_PIPE: Final = 141  # as of a program that SIGPIPE ends
+_NAME: Final = "secagg.fl"
 
 Show = Callable[[str], None]
 
@@ -40,16 +40,8 @@ class _Parser(argparse.ArgumentParser):
     """An argument parser that answers a bad option with one line and exit code 2."""
 
     def error(self, message: str) -> NoReturn:
-        _tell(f"error: {message}")
+        say(error_line(_NAME, message))
         raise SystemExit(2)
-
-
-def _tell(message: str) -> None:
-    """Writes one line to standard error, if anybody reads it."""
-    if sys.stderr is not None:
-        with suppress(OSError):
-            sys.stderr.write(f"secagg.fl: {' '.join(message.split())}\n")
-            sys.stderr.flush()
 
 
 def _int_from(low: int, high: int | None = None) -> Callable[[str], int]:
@@ -132,50 +124,27 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         exit code: 0, also if the training converged before the last round, or some rounds failed; 1
         if the run or all rounds failed, or it ended early because no attempt on a model was left
-        after failed rounds (results and files are then those of the rounds so far); 130 if it was
-        interrupted; 141, without a word, if nobody reads its output any more (`| head`). Bad
-        options and a missing extra raise SystemExit with code 2. Each failure is one line on
-        standard error.
+        after failed rounds (results and files are then those of the rounds so far).
+
+    Raises:
+        SystemExit: with 2 for bad options and a missing extra; with 1 if output or a file cannot be
+            written, 130 after Ctrl-C, and 141, without a word, if nobody reads the output any more
+            (`| head`). Each failure is one line on standard error.
     """
+    return run_program(_NAME, lambda: _checked(argv))
+
+
+def _checked(argv: Sequence[str] | None) -> int:
     parser = _parser()
     try:
-        try:
-            with np.errstate(all="ignore"):  # numbers that overflowed are in the report
-                _run(parser.parse_args(argv))
-        except (ParameterError, MissingExtraError) as error:
-            parser.error(str(error))
-        finally:
-            _flush()
-    except BrokenPipeError:
-        code = _CLOSED_PIPE
-    except (SecAggError, OSError) as error:
-        _tell(f"error: {error}")
-        code = 1
-    except KeyboardInterrupt:
-        _tell("interrupted")
-        code = 130
-    else:
-        return 0
-    _forget_unwritten()
-    return code
-
-
-def _flush() -> None:
-    for stream in (sys.stdout, sys.stderr):
-        if stream is not None:  # closed when the program began
-            stream.flush()
-
-
-def _forget_unwritten() -> None:
-    """Discards output that cannot be written; else Python would try, and complain, at its end."""
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            if stream is not None:
-                stream.flush()
-        except OSError:
-            nowhere = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(nowhere, stream.fileno())
-            os.close(nowhere)
+        with np.errstate(all="ignore"):  # numbers that overflowed are in the report
+            _run(parser.parse_args(argv))
+    except (ParameterError, MissingExtraError) as error:
+        parser.error(str(error))
+    except SecAggError as error:
+        say(error_line(_NAME, str(error)))
+        return FAILED
+    return 0
 
 
 def _run(args: argparse.Namespace) -> None:
@@ -240,7 +209,7 @@ def simulate(settings: report.Settings, to_stderr: bool = False) -> report.Outco
     reports: list[RoundReport] = []
     ended = None
     if warning := report.warning(params, settings.dropout):
-        _tell(f"warning: {warning}")
+        say(f"{_NAME}: warning: {warning}\n")
     with _screen(settings.rounds, to_stderr) as (show, advance):
         for line in report.intro(settings, dataset, params):
             show(line)

@@ -17,11 +17,13 @@ def check_writable(path: Path) -> None:
 
     Raises:
         ParameterError: the path is a folder or a link that leads to itself, its folder is missing,
-            its name is impossible, or permission is missing; or it is `STDOUT`, which is closed.
+            its name is impossible, or permission is missing; or it is `STDOUT`, and that is closed.
     """
     if path == STDOUT:
-        if sys.stdout is None:
-            raise ParameterError("cannot write to standard output: it is closed", Code.IO)
+        if not hasattr(sys.stdout, "buffer"):
+            raise ParameterError(
+                "cannot write to standard output: it is closed, or takes no bytes", Code.IO
+            )
         return
     try:
         if path.is_dir():

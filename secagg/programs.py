@@ -26,10 +26,13 @@ def run_program(name: str, work: Callable[[], int | None]) -> int:
         name: how the program's messages begin.
         work: what it does; returns an exit code or None, or raises SystemExit as `argparse` does.
 
+    Returns:
+        the code of the work; or, after one line on standard error, 1 if the output or a file could
+        not be written (the disk is full, the output closed), and 130 after Ctrl-C; without a line
+        141, if who reads the output has closed the pipe.
+
     Raises:
-        SystemExit: that of the work; or, after one line on standard error, with 1 if the output or
-            a file could not be written (the disk is full, the output closed), and with 130 after
-            Ctrl-C; without a line with 141, if who reads the output has closed the pipe.
+        SystemExit: by the work.
     """
     with _streams():
         try:
@@ -40,15 +43,15 @@ def run_program(name: str, work: Callable[[], int | None]) -> int:
                 raise
             sys.stdout.flush()
         except KeyboardInterrupt:
-            _say(f"{name}: interrupted\n")
-            sys.exit(INTERRUPTED)
+            say(f"{name}: interrupted\n")
+            return INTERRUPTED
         except OSError as error:
             why = error.strerror or str(error)
             if why == os.strerror(errno.EPIPE):  # and no word about what was done all the same
-                sys.exit(PIPE_CLOSED)
+                return PIPE_CLOSED
             what = "cannot write the output" if error.filename is None else error.filename
-            _say(error_line(name, f"{what}: {why}"))
-            sys.exit(FAILED)
+            say(error_line(name, f"{what}: {why}"))
+            return FAILED
         return code
 
 
@@ -92,6 +95,7 @@ def _settle(stream: TextIO) -> None:
             os.close(nowhere)
 
 
-def _say(line: str) -> None:
+def say(line: str) -> None:
+    """Writes a line to standard error, if it takes one."""
     with suppress(OSError):
         sys.stderr.write(line)

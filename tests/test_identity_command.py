@@ -305,12 +305,11 @@ def test_output_that_cannot_be_written(
             reason = "Broken pipe"
         with os.fdopen(broken, "w") as stream, monkeypatch.context() as patch:
             patch.setattr(sys, "stdout", stream)
-            with pytest.raises(SystemExit) as caught:
-                main(["identity", *map(str, arguments)])
+            code = main(["identity", *map(str, arguments)])
         if output == "pipe" and says == "\n":
-            assert (caught.value.code, capsys.readouterr().err) == (141, "")
+            assert (code, capsys.readouterr().err) == (141, "")
             continue
-        assert caught.value.code == 1
+        assert code == 1
         line = f"secagg: error: cannot write the output: {reason}{says}"
         assert re.match(line, capsys.readouterr().err)
     assert Identity.load(me)
