@@ -24,6 +24,7 @@ from .interfaces import ClientMachine, ServerMachine
 from .ledger.ledger import MemoryLedger
 from .pairwise.client import Client
 from .pairwise.server import Server
+from .numeric import as_int, brief
 from .params.formats import Format
 from .params.mode import Mode
 from .params.params import Params
@@ -109,9 +110,10 @@ def secure_sum(
     if not updates:
         raise ParameterError("there are no updates to sum", Code.ARGUMENT)
     for party, phase in (drops or {}).items():
-        if party not in range(len(updates)) or not isinstance(phase, Phase):
+        if as_int(party) not in range(len(updates)) or not isinstance(phase, Phase):
             raise ParameterError(
-                f"drops has {party!r}: {phase!r}; it maps parties 0..{len(updates) - 1} to phases",
+                f"drops has {brief(party)}: {phase!r}; it maps parties 0..{len(updates) - 1} to "
+                "phases",
                 Code.ARGUMENT,
             )
     layout = Layout.of(updates[0])

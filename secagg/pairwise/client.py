@@ -34,7 +34,7 @@ from ..machine.claims import (
 from ..machine.ownership import FailsIfInterrupted, Owned, exclusive
 from ..machine.tables import Call, Input, message_due, next_state
 from ..machine.wire import open_message
-from ..params.checks import require_bytes, require_int
+from ..params.checks import require_bytes, require_int, whole
 from ..params.mode import Mode
 from ..params.params import CONTEXT_BYTES, Params, Round
 from ..params.policy import Policy, require_context
@@ -92,6 +92,7 @@ class Client(Owned):
         require_int("index", index, 0, agreed.params.cohort - 1)
         authentication = for_client(agreed.params, index, identity, directory)
         checked_ledger = _ledger_for(agreed.params, ledger)
+        index = whole("index", index)
         codec = codec_for(agreed.params)  # before secrets exist, as it may refuse the format
         h0 = transcript.h0(agreed, authentication.pinned)
         channel_secret = Secret(draw(random, agreement.SECRET_KEY_BYTES))

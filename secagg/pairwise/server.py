@@ -34,6 +34,7 @@ from ..machine.ownership import FailsIfInterrupted, Owned, exclusive
 from ..machine.tables import Call, Input, message_due, next_state
 from ..machine.wire import open_message
 from ..params.params import Round
+from ..numeric import as_int, brief
 from ..sharing.recovery import RecoveryError
 from ..tracebacks import keeps_no_locals
 from .authentication import for_server
@@ -178,14 +179,17 @@ class Server(Owned):
                 not sent; call `deadline` to try again.
         """
         memory = self._memory
-        if isinstance(party, bool) or not isinstance(party, int):
+        sender = as_int(party)
+        if sender is None:
             raise LocalProtocolError(
                 f"a party must be an int, not {type(party).__name__}", Code.ARGUMENT
             )
         if party not in range(self._params.cohort):
             raise LocalProtocolError(
-                f"there is no party {party}, only 0..{self._params.cohort - 1}", Code.UNKNOWN_PARTY
+                f"there is no party {brief(party)}, only 0..{self._params.cohort - 1}",
+                Code.UNKNOWN_PARTY,
             )
+        party = sender
         kind, reader = open_message(data, party, self.session, self.largest_message)
         if party in memory.accepted.get(kind, ()):
             if memory.accepted[kind][party] == reader.digest():

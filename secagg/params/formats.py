@@ -13,7 +13,7 @@ from ..arithmetic.moduli import least_bits
 from ..codes import Code
 from ..errors import ParameterError
 from ..machine import wire
-from .checks import require_int
+from .checks import require_float, require_int
 
 MAX_FIXED_POINT_BITS: Final = 32
 MAX_WEIGHT: Final = 2**32 - 1
@@ -54,18 +54,16 @@ class FixedPoint:
     max_weight: int = 1
 
     def __post_init__(self) -> None:
-        if not isinstance(self.clip, int | float) or isinstance(self.clip, bool):
-            raise ParameterError(
-                f"clip must be a number, not {type(self.clip).__name__}", Code.ARGUMENT
-            )
+        clip = require_float("clip", self.clip)
         # Both ends keep 2 * clip and levels / (2 * clip) finite, normal doubles.
-        if not 2.0**-900 <= self.clip <= 2.0**900:
+        if not 2.0**-900 <= clip <= 2.0**900:
             raise ParameterError(
                 "clip must be finite and positive, in 2**-900 .. 2**900", Code.ARGUMENT
             )
-        object.__setattr__(self, "clip", float(self.clip))
-        require_int("bits", self.bits, 1, MAX_FIXED_POINT_BITS)
-        require_int("max_weight", self.max_weight, 1, MAX_WEIGHT)
+        bits = require_int("bits", self.bits, 1, MAX_FIXED_POINT_BITS)
+        max_weight = require_int("max_weight", self.max_weight, 1, MAX_WEIGHT)
+        for name, value in (("clip", clip), ("bits", bits), ("max_weight", max_weight)):
+            object.__setattr__(self, name, value)
 
     @property
     def levels(self) -> int:
@@ -128,8 +126,9 @@ class Integers:
     high: int
 
     def __post_init__(self) -> None:
-        require_int("low", self.low, _INT64[0], _INT64[-1])
-        require_int("high", self.high, _INT64[0], _INT64[-1])
+        for name in ("low", "high"):
+            end = require_int(name, getattr(self, name), _INT64[0], _INT64[-1])
+            object.__setattr__(self, name, end)
         if self.low >= self.high:
             raise ParameterError(
                 f"low ({self.low}) must be below high ({self.high})", Code.ARGUMENT
