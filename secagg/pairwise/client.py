@@ -11,6 +11,7 @@ from typing import Final
 
 from numpy.typing import ArrayLike
 
+from ..arithmetic.threads import default_threads
 from ..codes import Code
 from ..encoding.choice import codec_for
 from ..errors import (
@@ -72,8 +73,8 @@ class Client(Owned):
 
     Raises:
         ParameterError: the policy refuses the round, the index is outside the cohort, the format
-            has no codec, or identity, directory or ledger are missing or do not fit the mode or
-            each other.
+            has no codec, identity, directory or ledger are missing or do not fit the mode or each
+            other, or `SECAGG_NUM_THREADS` is not a positive integer.
     """
 
     @keeps_no_locals
@@ -89,10 +90,11 @@ class Client(Owned):
         ledger: Ledger | None = None,
     ) -> None:
         policy.check(agreed)
+        default_threads()  # a wrong variable is an error before the round
         require_int("index", index, 0, agreed.params.cohort - 1)
+        index = whole("index", index)
         authentication = for_client(agreed.params, index, identity, directory)
         checked_ledger = _ledger_for(agreed.params, ledger)
-        index = whole("index", index)
         codec = codec_for(agreed.params)  # before secrets exist, as it may refuse the format
         h0 = transcript.h0(agreed, authentication.pinned)
         channel_secret = Secret(draw(random, agreement.SECRET_KEY_BYTES))
@@ -155,6 +157,7 @@ class Client(Owned):
             LocalProtocolError: the identity was wiped; the stored client is not used up.
         """
         stored_client = open_client(stored, key)
+        default_threads()
         agreed, index = stored_client.round, stored_client.index
         if policy is not None:
             policy.check(agreed)
