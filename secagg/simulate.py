@@ -5,6 +5,7 @@ that you made yourself.
 """
 
 import os
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 
 from .codes import Code
 from .drivers.cohort import Cohort, Cost, Input, Record, RoundFailedError, Run
+from .encoding.clipping import count_clipped, warn_of_clipping
 from .encoding.layout import Arrays, Layout
 from .errors import ParameterError
 from .events import Phase, Randomness
@@ -22,9 +24,9 @@ from .identity.directory import Directory
 from .identity.identity import Identity
 from .interfaces import ClientMachine, ServerMachine
 from .ledger.ledger import MemoryLedger
+from .numeric import as_int, brief
 from .pairwise.client import Client
 from .pairwise.server import Server
-from .numeric import as_int, brief
 from .params.formats import Format
 from .params.mode import Mode
 from .params.params import Params
@@ -38,8 +40,10 @@ __all__ = [
     "RoundFailedError",
     "Run",
     "SecureSum",
+    "count_clipped",
     "introduce",
     "secure_sum",
+    "warn_of_clipping",
 ]
 
 
@@ -84,6 +88,8 @@ def secure_sum(
     executor: Executor | None = None,
 ) -> SecureSum:
     """Sums updates by the real protocol with all parties in this process; it protects nobody.
+
+    There is one `ClippingWarning` if more than 1 % of the values of an array were clipped.
 
     Args:
         updates: one per party; arrays, or lists or dicts of arrays, all of one layout.
@@ -137,6 +143,12 @@ def secure_sum(
     run = cohort.play()
     if run.result is None:
         raise RoundFailedError(run.reason, cast("Code", run.code), run)
+    if any(run.clipped.values()):
+        clipped = sum(
+            (Counter(count_clipped(format, layout, vectors[party])) for party in run.clipped),
+            Counter(),
+        )
+        warn_of_clipping(format, layout, clipped, len(run.clipped))
     return SecureSum(
         total=layout.unflatten(run.result.total),
         mean=layout.unflatten(run.result.mean),

@@ -59,6 +59,7 @@ TABLE = {
     "seeds of a training": (1, 5, 5),
     "widths of a training's numbers": (2, 6, 6),
     "clients whose memory is measured": (20, 60, 60),
+    "vectors in chunks": (0, 1, 1),
     "large sizes": (0, 0, 1),
 }
 

@@ -16,9 +16,9 @@ from ..codes import Code
 from ..errors import RangeError
 from ..numeric import as_int, brief
 from . import binding
-from .binding import Vector, check
+from .binding import BytesBuilder, Vector, check
 from .generators import GENERATORS, Generator, unknown_generator
-from .moduli import modulus, width
+from .moduli import MODULI, width
 from .threads import default_threads
 
 KEY_BYTES: Final = 32
@@ -56,7 +56,7 @@ class Field:
 
     def __init__(self, bits: int) -> None:
         self.bits: Final = width(bits)
-        self.modulus: Final = modulus(self.bits)
+        self.modulus: Final = MODULI[self.bits]
         self.dtype: Final = np.dtype(np.uint32 if self.bits <= 32 else np.uint64)
 
     def __repr__(self) -> str:
@@ -265,15 +265,25 @@ class Field:
 
     def packed_bytes(self, length: int) -> int:
         """Returns the size of a packed vector in bytes, ceil(length * bits / 8)."""
-        return (_count("length", length) * self.bits + 7) // 8
+        return (_whole("length", length) * self.bits + 7) // 8
 
     def pack(self, a: Vector) -> bytes:
         """Encodes a vector with `bits` bits per element, least significant bit first."""
         a = self._readable_vector(a)
-        out = binding.fresh_bytes(self.packed_bytes(a.size))
+        out = BytesBuilder(self.packed_bytes(a.size))
+        self.pack_into(out, a)
+        return out.finish()
+
+    def pack_into(self, out: BytesBuilder, a: Vector) -> None:
+        """Appends an encoded vector to bytes that are being built; it ends in a whole byte.
+
+        So the encoding of a vector is that of its pieces, if all but the last have a multiple of 8
+        elements.
+        """
+        a = self._readable_vector(a)
         function = binding.by_lane("pack", a)
-        check(function(binding.octets(out), binding.read(a), a.size, self.bits), "pack")
-        return out
+        room = out.room(self.packed_bytes(a.size))
+        check(function(room, binding.read(a), a.size, self.bits), "pack")
 
     def _unpack_into(self, name: str, target: Vector, data: bytes) -> Vector:
         packed = binding.octets(data)
@@ -298,6 +308,7 @@ class Field:
         Raises:
             RangeError: wrong number of bytes, an element >= p, or padding that is not zero.
         """
+        length = _count("length", length)
         if len(data) != self.packed_bytes(length):  # before memory is allocated
             raise RangeError(
                 f"{length} packed elements need {self.packed_bytes(length)} bytes, not {len(data)}",
@@ -308,4 +319,3 @@ class Field:
     def unpack_add(self, acc: Vector, data: bytes) -> Vector:
         """Adds the decoded vector to acc in place; raises as `unpack` does, with acc unchanged."""
         return self._unpack_into("unpack_add", self._writable(acc), data)
-        length = _count("length", length)

@@ -17,6 +17,7 @@ _DELTAS: Final = (
     59, 81, 27, 129, 47, 111, 33, 55, 5, 13, 27, 55, 93, 1, 57,
 )
 # fmt: on
+MODULI: Final = {MIN_BITS + i: (1 << MIN_BITS + i) - delta for i, delta in enumerate(_DELTAS)}
 
 
 def width(bits: object) -> int:
@@ -31,11 +32,7 @@ def width(bits: object) -> int:
 
 def modulus(bits: int) -> int:
     """Returns the largest prime below 2**bits; ParameterError unless bits is in 16..62."""
-    return _modulus(width(bits))
-
-
-def _modulus(bits: int) -> int:
-    return (1 << bits) - _DELTAS[bits - MIN_BITS]
+    return MODULI[width(bits)]
 
 
 def least_bits(largest: int) -> int:
@@ -44,8 +41,8 @@ def least_bits(largest: int) -> int:
     Raises:
         ParameterError: that takes more than 62 bits.
     """
-    for bits in range(MIN_BITS, MAX_BITS + 1):
-        if largest < _modulus(bits):
+    for bits, prime in MODULI.items():
+        if largest < prime:
             return bits
     raise ParameterError(
         f"a sum can take {largest + 1} values, which need more than {MAX_BITS} bits: "

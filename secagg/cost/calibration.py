@@ -61,10 +61,11 @@ class Calibration:
     """
 
     def __init__(self, suite: Suite = Suite.AES256CTR, bits: int = 31, cohort: int = 1_000) -> None:
+        cohort = require_int("cohort", cohort, 3, MAX_COHORT)
         self._pieces: Final[dict[str, Piece]] = {
             **_single_calls(),
             **_client(suite.generator),
-            **_server(require_int("cohort", cohort, 3, MAX_COHORT), suite.generator),
+            **_server(cohort, suite.generator),
             **_vectors(suite.generator, bits),
             **_shares(suite.generator),
             **_recovery(suite.generator),

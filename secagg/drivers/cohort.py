@@ -14,6 +14,7 @@ from typing import Final
 from numpy.typing import ArrayLike
 
 from ..codes import Code
+from ..encoding.clipping import gathered
 from ..errors import SERVER, Aborted, RemoteProtocolError, SecAggError
 from ..events import (
     Completed,
@@ -103,7 +104,7 @@ class Run:
     transcript: list[Record] = field(default_factory=list, repr=False)
 
 
-Input = Callable[[], tuple[ArrayLike, int]]
+Input = Callable[[], tuple[ArrayLike | Iterator[ArrayLike], int]]
 
 
 class Cohort:
@@ -260,7 +261,7 @@ class Cohort:
             return
         values, weight = self._inputs[party]()
         try:
-            with self._client_time():
+            with self._client_time(), gathered():  # `Run.clipped` has the counts
                 message = client.submit(values, weight)
         except Aborted as error:
             self._refused(party, error)

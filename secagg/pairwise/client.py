@@ -6,7 +6,7 @@ for this client (`Aborted`), and its secrets are wiped. `client_steps.py` has th
 
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Final
 
 from numpy.typing import ArrayLike
@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike
 from ..arithmetic.threads import default_threads
 from ..codes import Code
 from ..encoding.choice import codec_for
+from ..encoding.clipping import warn_of_vector
 from ..errors import (
     SERVER,
     Aborted,
@@ -89,10 +90,10 @@ class Client(Owned):
         directory: Directory | None = None,
         ledger: Ledger | None = None,
     ) -> None:
-        policy.check(agreed)
         default_threads()  # a wrong variable is an error before the round
-        require_int("index", index, 0, agreed.params.cohort - 1)
+        policy.check(agreed)
         index = whole("index", index)
+        require_int("index", index, 0, agreed.params.cohort - 1)
         authentication = for_client(agreed.params, index, identity, directory)
         checked_ledger = _ledger_for(agreed.params, ledger)
         codec = codec_for(agreed.params)  # before secrets exist, as it may refuse the format
@@ -156,8 +157,8 @@ class Client(Owned):
                 randomness do not fit, or there is no ledger. The stored client is not used up.
             LocalProtocolError: the identity was wiped; the stored client is not used up.
         """
-        stored_client = open_client(stored, key)
         default_threads()
+        stored_client = open_client(stored, key)
         agreed, index = stored_client.round, stored_client.index
         if policy is not None:
             policy.check(agreed)
@@ -285,13 +286,18 @@ class Client(Owned):
         return events
 
     @exclusive
-    def submit(self, values: ArrayLike, weight: int = 1) -> bytes:
+    def submit(self, values: ArrayLike | Iterator[ArrayLike], weight: int = 1) -> bytes:
         """Returns the masked input for the server; called once, after `InputNeeded`.
 
-        Afterwards `clipped` is the number of values that were clipped.
+        Afterwards `clipped` is the number of values that were clipped. If they are more than 1 %
+        there is a `ClippingWarning`; where a filter turns it into an exception, nothing has
+        changed.
 
         Args:
-            values: shape (params.length,), of a dtype that the format accepts. Never written to.
+            values: shape (params.length,), of a dtype that the format accepts, never written to;
+                or, for an input larger than memory, an iterator of such arrays of any length, the
+                chunks of one vector, of which one is held at a time. Whatever the iterator raises
+                leaves the client as it was; a new call needs a new iterator.
             weight: this client's weight, 1..max_weight.
 
         Raises:
@@ -313,6 +319,7 @@ class Client(Owned):
                 Code.NO_CONTEXT,
             )
         message, clipped = self._steps.mask(values, weight)
+        warn_of_vector(self.round.params.format, clipped, self.round.params.length)  # may raise
         if not memory.may_repeat:
             self._claim(claim_contribution, self.round.context)
         self._advance(Call.SUBMIT)  # before anything else: these masks may be used once only

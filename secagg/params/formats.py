@@ -38,7 +38,8 @@ class FixedPoint:
     """Real numbers, clipped and rounded to a grid, optionally weighted.
 
     Attributes:
-        clip: values outside [-clip, clip] are clipped to it; finite and positive.
+        clip: values outside [-clip, clip] are clipped to it, and there is a `ClippingWarning` if
+            they are more than 1 % of an array; finite and positive.
         bits: the grid has 2**bits levels over [-clip, clip]; 1..32.
         max_weight: greatest weight of a client; 1 means that inputs are not weighted. With
             weights, the mean is sum(w*x) / sum(w), and both sums are under the masks.

@@ -31,6 +31,8 @@ _SPARSE_MODE: Final = 2
 class Params:
     """Public parameters that all parties share; hashed and bound into every message.
 
+    Numbers may be of NumPy; they are kept as Python's, as in formats and policies.
+
     Attributes:
         cohort: number of parties n, 2..65536.
         length: coordinates of an input, 1..2**32.
