@@ -2,7 +2,7 @@
 
 import argparse
 import json
-import sys
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,7 +10,7 @@ from typing import Final, NoReturn
 
 import numpy as np
 
-from secagg import Code, Mode, ParameterError, SecAggError
+from secagg import ClippingWarning, Code, Mode, ParameterError, SecAggError
 from secagg.programs import FAILED, error_line, run_program, say
 
 from . import plot, report
@@ -137,7 +137,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _checked(argv: Sequence[str] | None) -> int:
     parser = _parser()
     try:
-        with np.errstate(all="ignore"):  # numbers that overflowed are in the report
+        with np.errstate(all="ignore"), warnings.catch_warnings():
+            # Numbers that overflowed or were clipped are in the report.
+            warnings.simplefilter("ignore", ClippingWarning)
             _run(parser.parse_args(argv))
     except (ParameterError, MissingExtraError) as error:
         parser.error(str(error))

@@ -27,7 +27,7 @@ from secagg import (
     Params,
     Phase,
 )
-from secagg.simulate import Cohort, Input, Run, introduce
+from secagg.simulate import Cohort, Input, Run, introduce, warn_of_clipping
 
 from .models import Model
 from .schedule import Drops
@@ -248,6 +248,10 @@ class FedAvg:
             elif participant.code is not None:  # more than the driver knows
                 run.refusals[index] = participant.reason
                 run.refusal_codes[index] = participant.code
+        if clipped:
+            layout = self.coordinator.layout
+            counts = np.array([clipped[name] for name in layout.names])
+            warn_of_clipping(self.params.format, layout, counts, len(run.clipped))
         seconds = time.perf_counter() - start
         score = self._evaluate(self.model) if self._evaluate else None
         invited = self.params.cohort

@@ -325,7 +325,7 @@ class Participant:
             self.training_seconds = time.perf_counter() - start
         update = update_of(model, result)
         if isinstance(self._params.format, FixedPoint):
-            self.clipped = clipped_by_array(model, update, self._params.format.clip)
+            self.clipped = clipped_by_array(model, update, self._params.format)
         return update, weight_of(self._client, highest)
 
 

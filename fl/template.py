@@ -84,7 +84,7 @@ def _listed(model: Model) -> Model:
             f"a model must be a list of arrays, not {type(model).__name__}", Code.DTYPE
         )
     for array in model:
-        if type(array) not in (np.ndarray, np.memmap):  # others may have a mask or a unit
+        if not isinstance(array, np.ndarray) or isinstance(array, np.ma.MaskedArray):
             raise ParameterError(
                 f"a model must be a list of arrays, not one with {type(array).__name__} in it",
                 Code.DTYPE,

@@ -1,13 +1,13 @@
 """The update that a client's training makes, or why it has none to give in this round."""
 
-import operator
 from collections.abc import Mapping
 from typing import Final, NoReturn, Protocol, cast
 
 import numpy as np
-from numpy.typing import NDArray
 
-from secagg import Code, Layout, ParameterError, RangeError, SecAggError
+from secagg import Code, FixedPoint, Layout, ParameterError, RangeError, SecAggError
+from secagg.numeric import as_int
+from secagg.simulate import count_clipped
 
 from .models import Model
 
@@ -41,14 +41,9 @@ def whole(name: str, value: object, low: int, high: int, code: Code = Code.ARGUM
     Raises:
         ParameterError: it is no integer (a bool is none), or outside low..high.
     """
-    try:
-        if isinstance(value, bool | np.bool_):
-            raise TypeError
-        number = operator.index(value)  # type: ignore[arg-type]
-    except TypeError:
-        raise ParameterError(
-            f"{name} must be an int, not of type {type(value).__name__}", code
-        ) from None
+    number = as_int(value)
+    if number is None:
+        raise ParameterError(f"{name} must be an int, not of type {type(value).__name__}", code)
     if not low <= number <= high:
         shown = number if abs(number) <= _LARGEST else "a number of more than 63 bits"
         raise ParameterError(f"{name} must be in {low}..{high}, not {shown}", code)
@@ -130,14 +125,13 @@ def update_of(model: Model, result: object) -> Vector:
     return update
 
 
-def clipped_by_array(model: Model, update: Vector, clip: float) -> Mapping[str, int]:
+def clipped_by_array(model: Model, update: Vector, form: FixedPoint) -> Mapping[str, int]:
     """Counts the values of an update that will be clipped, by the name of their array.
 
     The names are positions, from "0"; arrays without such a value are left out.
     """
     layout = Layout.of(model)
-    parts = cast("list[NDArray[np.float64]]", layout.unflatten(update))
-    counts = (int(np.count_nonzero(np.abs(part) > clip)) for part in parts)
+    counts = count_clipped(form, layout, update).tolist()
     return {name: count for name, count in zip(layout.names, counts, strict=True) if count}
 
 

@@ -43,7 +43,7 @@ int sa_modulus(uint64_t *p, int bits)
 
 static int is_finite(double x) { return sa_quantize()->finite_f64(&x, 1); }
 
-/* Keystream words 0, 1, ..., made in chunks. */
+/* Keystream words from any one on, made in chunks. */
 typedef struct {
     const sa_cipher_kernel *cipher;
     uint64_t counter;
@@ -51,13 +51,18 @@ typedef struct {
     _Alignas(64) uint32_t words[SA_CHUNK_WORDS];
 } word_source;
 
-static void next_words(word_source *source, size_t count)
+/* Makes at most `count` words, and says how many. The chunk begins on a block of the cipher, whose
+ * first `skip` words are not asked for. */
+static size_t next_words(word_source *source, size_t count, size_t skip)
 {
     const size_t block = source->cipher->block_bytes;
-    size_t blocks = (count * sizeof(uint32_t) + block - 1) / block;
+    if (count > SA_CHUNK_WORDS - skip)
+        count = SA_CHUNK_WORDS - skip;
+    size_t blocks = ((skip + count) * sizeof(uint32_t) + block - 1) / block;
     source->cipher->keystream(&source->schedule, (uint8_t *)source->words, blocks, 0,
                               source->counter);
     source->counter += blocks;
+    return count;
 }
 
 /* levels / (2 * clip), or 0 if the arguments are out of range. A clip so small or so large
@@ -71,25 +76,29 @@ static double quantize_scale(double clip, uint64_t levels)
 }
 
 #define SA_QUANTIZE(STEM, LANE, FLOAT, FINITE)                                                \
-    int sa_quantize_##STEM(LANE *q, const FLOAT *x, size_t len, double clip, uint64_t levels, \
-                           int generator, const uint8_t *key, uint64_t *clipped)              \
+    int sa_quantize_##STEM(LANE *q, const FLOAT *x, size_t len, uint64_t start, double clip,  \
+                           double bound, uint64_t levels, int generator, const uint8_t *key,  \
+                           uint64_t *clipped)                                                 \
     {                                                                                         \
         word_source source;                                                                   \
         double scale = quantize_scale(clip, levels);                                          \
         source.cipher = sa_cipher(generator);                                                 \
-        if (scale <= 0 || source.cipher == NULL || key == NULL || clipped == NULL ||          \
-            !sa_fits(q, len, sizeof *q) || !sa_fits(x, len, sizeof *x))                       \
+        if (scale <= 0 || !(bound >= clip) || source.cipher == NULL || key == NULL ||         \
+            clipped == NULL || start > UINT64_MAX - len || !sa_fits(q, len, sizeof *q) ||     \
+            !sa_fits(x, len, sizeof *x))                                                      \
             return SA_EARG;                                                                   \
         if (!sa_quantize()->FINITE(x, len))                                                   \
             return SA_ERANGE;                                                                 \
-        source.counter = 0;                                                                   \
+        const uint64_t per_block = source.cipher->block_bytes / sizeof(uint32_t);             \
+        source.counter = start / per_block;                                                   \
         source.cipher->schedule(&source.schedule, key);                                       \
+        size_t skip = (size_t)(start % per_block);                                            \
         uint64_t total = 0;                                                                   \
-        for (size_t i = 0; i < len; i += SA_CHUNK_WORDS) {                                    \
-            size_t n = len - i < SA_CHUNK_WORDS ? len - i : SA_CHUNK_WORDS;                   \
-            next_words(&source, n);                                                           \
-            total += sa_quantize()->quantize_##STEM(q + i, x + i, source.words, n, clip,      \
-                                                    scale, (double)levels);                   \
+        for (size_t i = 0; i < len; skip = 0) {                                               \
+            size_t n = next_words(&source, len - i, skip);                                    \
+            total += sa_quantize()->quantize_##STEM(q + i, x + i, source.words + skip, n,     \
+                                                    clip, bound, scale, (double)levels);      \
+            i += n;                                                                           \
         }                                                                                     \
         *clipped = total;                                                                     \
         sa_wipe(&source, sizeof source);                                                      \

@@ -90,18 +90,22 @@ int sa_unpack_add_u64(uint64_t *acc, const uint8_t *in, size_t len, int bits);
 
 /* ---- quantization -----------------------------------------------------------------------
  * q[i] = min(floor((clamp(x[i], -clip, clip) + clip) * scale + u), levels) in double
- * precision without fused operations, where scale = levels / (2 * clip) and u = word i
+ * precision without fused operations, where scale = levels / (2 * clip) and u = word start + i
  * (32-bit little-endian) of the stream at nonce 0, times 2^-32. clip finite and > 0, levels in
- * 1..2^32-1, and scale finite. *clipped counts the |x[i]| > clip. SA_ERANGE if any x[i] is NaN
- * or infinite. */
-int sa_quantize_f32_u32(uint32_t *q, const float *x, size_t len, double clip, uint64_t levels,
-                        int generator, const uint8_t *key, uint64_t *clipped);
-int sa_quantize_f32_u64(uint64_t *q, const float *x, size_t len, double clip, uint64_t levels,
-                        int generator, const uint8_t *key, uint64_t *clipped);
-int sa_quantize_f64_u32(uint32_t *q, const double *x, size_t len, double clip, uint64_t levels,
-                        int generator, const uint8_t *key, uint64_t *clipped);
-int sa_quantize_f64_u64(uint64_t *q, const double *x, size_t len, double clip, uint64_t levels,
-                        int generator, const uint8_t *key, uint64_t *clipped);
+ * 1..2^32-1, and scale finite. *clipped counts the |x[i]| > bound, with bound >= clip: a clip that
+ * was rounded up to the type of the caller's values. SA_ERANGE if any x[i] is NaN or infinite. */
+int sa_quantize_f32_u32(uint32_t *q, const float *x, size_t len, uint64_t start, double clip,
+                        double bound, uint64_t levels, int generator, const uint8_t *key,
+                        uint64_t *clipped);
+int sa_quantize_f32_u64(uint64_t *q, const float *x, size_t len, uint64_t start, double clip,
+                        double bound, uint64_t levels, int generator, const uint8_t *key,
+                        uint64_t *clipped);
+int sa_quantize_f64_u32(uint32_t *q, const double *x, size_t len, uint64_t start, double clip,
+                        double bound, uint64_t levels, int generator, const uint8_t *key,
+                        uint64_t *clipped);
+int sa_quantize_f64_u64(uint64_t *q, const double *x, size_t len, uint64_t start, double clip,
+                        double bound, uint64_t levels, int generator, const uint8_t *key,
+                        uint64_t *clipped);
 /* x[i] = (double)q[i] * scale - offset, rounded to the output type at the end; scale and offset
  * are finite. */
 int sa_dequantize_u32_f32(float *x, const uint32_t *q, size_t len, double scale, double offset);

@@ -89,15 +89,15 @@ typedef struct {
     uint32_t needs;
     int (*finite_f32)(const float *x, size_t len); /* 1 or 0 */
     int (*finite_f64)(const double *x, size_t len);
-    /* `words` holds len random 32-bit words; the result is the number of clipped values. */
+    /* `words` holds len random 32-bit words; the result is the number of values beyond `bound`. */
     uint64_t (*quantize_f32_u32)(uint32_t *q, const float *x, const uint32_t *words, size_t len,
-                                 double clip, double scale, double levels);
+                                 double clip, double bound, double scale, double levels);
     uint64_t (*quantize_f32_u64)(uint64_t *q, const float *x, const uint32_t *words, size_t len,
-                                 double clip, double scale, double levels);
+                                 double clip, double bound, double scale, double levels);
     uint64_t (*quantize_f64_u32)(uint32_t *q, const double *x, const uint32_t *words, size_t len,
-                                 double clip, double scale, double levels);
+                                 double clip, double bound, double scale, double levels);
     uint64_t (*quantize_f64_u64)(uint64_t *q, const double *x, const uint32_t *words, size_t len,
-                                 double clip, double scale, double levels);
+                                 double clip, double bound, double scale, double levels);
     void (*dequantize_u32_f32)(float *x, const uint32_t *q, size_t len, double scale, double offset);
     void (*dequantize_u64_f32)(float *x, const uint64_t *q, size_t len, double scale, double offset);
     void (*dequantize_u32_f64)(double *x, const uint32_t *q, size_t len, double scale, double offset);

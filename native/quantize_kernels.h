@@ -48,9 +48,9 @@ static inline uint64_t quantize(double x, uint32_t word, double clip, double sca
     return to_u64(value);
 }
 
-static inline uint64_t outside(double x, double clip)
+static inline uint64_t outside(double x, double bound)
 {
-    return (uint64_t)((x > clip) | (x < -clip));
+    return (uint64_t)((x > bound) | (x < -bound));
 }
 
 /* In: any q. The halves convert exactly and their sum rounds once, as (double)q would; that
@@ -64,12 +64,12 @@ static inline double dequantize(uint64_t q, double scale, double offset)
 #define SA_QUANTIZE(NAME, LANE, FLOAT)                                                        \
     static uint64_t NAME(LANE *restrict q, const FLOAT *restrict x,                           \
                          const uint32_t *restrict words, size_t len, double clip,             \
-                         double scale, double levels)                                         \
+                         double bound, double scale, double levels)                           \
     {                                                                                         \
         uint64_t clipped = 0;                                                                 \
         for (size_t i = 0; i < len; i++) {                                                    \
             double value = (double)x[i];                                                      \
-            clipped += outside(value, clip);                                                  \
+            clipped += outside(value, bound);                                                 \
             q[i] = (LANE)quantize(value, words[i], clip, scale, levels);                      \
         }                                                                                     \
         return clipped;                                                                       \

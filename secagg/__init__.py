@@ -10,6 +10,7 @@ import logging
 from .arithmetic.field import Field
 from .codes import Code
 from .drivers.executors import run_jobs
+from .encoding.clipping import ClippingWarning
 from .encoding.digest import digest
 from .encoding.layout import Layout
 from .errors import (
@@ -61,6 +62,7 @@ __all__ = [
     "Aborted",
     "Client",
     "ClientMachine",
+    "ClippingWarning",
     "Code",
     "Completed",
     "DecodeError",

@@ -4,7 +4,7 @@ A driver carries bytes, keeps the time and runs jobs. It uses these two interfac
 with every protocol that implements them, such as that of `secagg.Client` and `secagg.Server`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -85,8 +85,13 @@ class ClientMachine(Protocol):
             LocalProtocolError: `data` is not bytes.
         """
 
-    def submit(self, values: ArrayLike, weight: int = 1) -> bytes:
+    def submit(self, values: ArrayLike | Iterator[ArrayLike], weight: int = 1) -> bytes:
         """Returns the message with the protected input; called once, after `InputNeeded`.
+
+        Args:
+            values: one vector: an array, or an iterator of the arrays that are its chunks, in
+                order, of any lengths.
+            weight: of the input in a weighted mean.
 
         Raises:
             RangeError: the input is unusable; nothing has changed.

@@ -5,7 +5,7 @@ that you made yourself.
 """
 
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Mapping, Set
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from functools import partial
@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from .codes import Code
 from .drivers.cohort import Cohort, Cost, Input, Record, RoundFailedError, Run
 from .encoding.arrays import is_shaped, kind_of, listed, read_array, shortened
+from .encoding.clipping import count_clipped, warn_of_clipping
 from .encoding.layout import Layout
 from .encoding.trees import Arrays
 from .errors import ParameterError, RangeError
@@ -25,6 +26,7 @@ from .identity.directory import Directory
 from .identity.identity import Identity
 from .interfaces import ClientMachine, ServerMachine
 from .ledger.ledger import MemoryLedger
+from .numeric import as_int, brief
 from .pairwise.client import Client
 from .pairwise.server import Server
 from .params.formats import Format, Integers
@@ -40,8 +42,10 @@ __all__ = [
     "RoundFailedError",
     "Run",
     "SecureSum",
+    "count_clipped",
     "introduce",
     "secure_sum",
+    "warn_of_clipping",
 ]
 
 
@@ -74,7 +78,7 @@ def secure_sum(
     updates: Iterable[Arrays | None] | Mapping[int, Arrays | None] | ArrayLike,
     format: Format,  # noqa: A002
     *,
-    weights: Sequence[int] | None = None,
+    weights: Iterable[int] | Mapping[int, int] | None = None,
     drops: Mapping[int, Phase] | None = None,
     mode: Mode = Mode.SEMI_HONEST,
     threshold: int = 0,
@@ -88,13 +92,16 @@ def secure_sum(
 ) -> SecureSum:
     """Sums updates by the real protocol with all parties in this process; it protects nobody.
 
+    There is one `ClippingWarning` if more than 1 % of the values of an array were clipped.
+
     Args:
         updates: one per party; arrays, or lists and dicts of arrays, nested at will, all of one
             layout (see `Layout.of`). A list or any other iterable, an array whose rows are the
             updates, or a dict by the parties 0, 1, .... None is a party with nothing to give: it
             joins and then sits the round out, like one that drops out before its masked input.
         format: how numbers are encoded, `FixedPoint` or `Integers`.
-        weights: one per party, for a format with max_weight > 1; 1 each by default.
+        weights: one per party, or a dict by party, for a format with max_weight > 1; 1 each by
+            default.
         drops: parties that disappear, each with the phase before whose message it does so, such as
             {2: Phase.MASKED_INPUT}.
         mode: in `Mode.MALICIOUS` every party gets a fresh identity, which all others pin.
@@ -113,14 +120,12 @@ def secure_sum(
         RoundFailedError: the round failed, for example because too few parties were left.
     """
     given = _by_party(updates)
-    if weights is not None and len(weights) != len(given):
-        raise ParameterError(
-            f"{len(given)} updates need {len(given)} weights, not {len(weights)}", Code.ARGUMENT
-        )
+    weighing = _weights(weights, len(given))
     for party, phase in (drops or {}).items():
-        if party not in range(len(given)) or not isinstance(phase, Phase):
+        if as_int(party) not in range(len(given)) or not isinstance(phase, Phase):
             raise ParameterError(
-                f"drops has {party!r}: {phase!r}; it maps parties 0..{len(given) - 1} to phases",
+                f"drops has {brief(party)}: {phase!r}; it maps parties 0..{len(given) - 1} to "
+                "phases",
                 Code.ARGUMENT,
             )
     layout, vectors = _flattened(given)
@@ -141,7 +146,7 @@ def secure_sum(
         if party not in vectors:
             return None
         asked.append(party)
-        return vectors[party], 1 if weights is None else weights[party]
+        return vectors[party], weighing[party]
 
     inputs: dict[int, Input] = {party: partial(input_of, party) for party in given}
     cohort = Cohort(server, clients, inputs, drops, transcript, executor)
@@ -155,6 +160,12 @@ def secure_sum(
         raise RangeError(f"update of party {party}: {why}", error.code) from None
     if run.result is None:
         raise RoundFailedError(run.reason, cast("Code", run.code), run)
+    if any(run.clipped.values()):
+        counts = [count_clipped(format, layout, vectors[party]) for party in run.clipped]
+        run.clipped = {
+            party: int(each.sum()) for party, each in zip(run.clipped, counts, strict=True)
+        }
+        warn_of_clipping(format, layout, np.sum(counts, axis=0), len(run.clipped))
     return SecureSum(
         total=layout.unflatten(run.result.total),
         mean=layout.unflatten(run.result.mean, own_dtypes=True),
@@ -164,6 +175,27 @@ def secure_sum(
         transcript=run.transcript,
         run=run,
         params=params,
+    )
+
+
+def _weights(weights: object, parties: int) -> list[int]:
+    """Returns the weight of each party; raises ParameterError unless there is one for each."""
+    if weights is None:
+        return [1] * parties
+    if not isinstance(weights, Iterable) or isinstance(weights, str | bytes):
+        raise ParameterError(
+            f"weights must have one number per party, not {brief(weights)}", Code.ARGUMENT
+        )
+    if isinstance(weights, Mapping) and set(weights) == set(range(parties)):
+        return [weights[party] for party in range(parties)]
+    found = list(weights)
+    if len(found) == parties and not isinstance(weights, Mapping):
+        return found
+    kind = "a dict with the keys " if isinstance(weights, Mapping) else ""
+    raise ParameterError(
+        f"{parties} updates need {parties} weights, of the parties 0..{parties - 1}, and there are "
+        f"{len(found)}: {kind}{brief(found)}",
+        Code.ARGUMENT,
     )
 
 

@@ -61,6 +61,7 @@ TABLE = {
     "trainings like others": (0, 1, 1),
     "widths of a training's numbers": (1, 6, 6),
     "clients whose memory is measured": (20, 60, 60),
+    "vectors in chunks": (0, 1, 1),
     "large sizes": (0, 0, 1),
 }
 

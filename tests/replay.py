@@ -31,6 +31,7 @@ from secagg import (
     Server,
 )
 from secagg.arithmetic.field import Field
+from secagg.encoding.clipping import gathered
 from secagg.pairwise.transitions import PHASES, ClientState
 
 Vector = dict[str, Any]
@@ -160,7 +161,8 @@ def submit(client: Client, vector: Vector, other: Vector | None = None) -> bytes
     """The masked input of a client, on its own input or on another."""
     values, weight = input_of(other) if other else values_of(vector, client.index)
     dtype = np.int64 if vector["params"]["format"]["name"] == "integers" else np.float64
-    return client.submit(np.array(values, dtype), weight)
+    with gathered():  # some inputs are there to be clipped
+        return client.submit(np.array(values, dtype), weight)
 
 
 class Host:

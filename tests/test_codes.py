@@ -20,7 +20,7 @@ SOURCES = [path for top in ("secagg", "fl") for path in sorted(ROOT.glob(f"{top}
 EXCEPTIONS = [
     kind
     for kind in vars(secagg).values()
-    if isinstance(kind, type) and issubclass(kind, BaseException)
+    if isinstance(kind, type) and issubclass(kind, BaseException) and not issubclass(kind, Warning)
 ]
 # What makes an exception or an event of another name.
 CARRIERS = {kind.__name__: kind.__name__ for kind in EXCEPTIONS} | {

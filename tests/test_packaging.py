@@ -28,6 +28,7 @@ PUBLIC = [
     "Aborted",
     "Client",
     "ClientMachine",
+    "ClippingWarning",
     "Code",
     "Completed",
     "DecodeError",

@@ -140,7 +140,7 @@ CALLS: dict[str, tuple[Callable[[Path], object], object, str]] = {
         bindings,
         "crypto_scalarmult_base",
     ),
-    "submit": (lambda _: ready(MemoryLedger()).submit(np.zeros(4, int)), Field, "pack"),
+    "submit": (lambda _: ready(MemoryLedger()).submit(np.zeros(4, int)), Field, "pack_into"),
     "job": (lambda _: _expand(), Field, "accumulate"),
 }
 

@@ -94,6 +94,54 @@ def fresh_bytes(length: int) -> bytes:
     return fresh
 
 
+class BytesBuilder:
+    """A bytes object of known size that is written once, from front to back, without a copy.
+
+    Args:
+        size: of the bytes object; the whole of it must be written before `finish`.
+    """
+
+    def __init__(self, size: int) -> None:
+        self._bytes = fresh_bytes(size)
+        self._pointer = octets(self._bytes)
+        self._at = 0
+
+    @property
+    def size(self) -> int:
+        """The number of bytes that are written."""
+        return self._at
+
+    def room(self, size: int) -> "_native.CData":
+        """Returns a pointer to the next bytes, which C then writes; keep the builder meanwhile.
+
+        Raises:
+            NativeError: there is no room for them; it is a bug of the caller.
+        """
+        if self._at + size > len(self._bytes):
+            raise NativeError("a message is longer than its parameters allow", Code.NATIVE)
+        here = self._pointer + self._at
+        self._at += size
+        return here
+
+    def append(self, data: bytes) -> None:
+        """Writes the next bytes."""
+        ffi.memmove(self.room(len(data)), data, len(data))
+
+    def since(self, start: int) -> memoryview:
+        """Returns what is written from an index on; nothing is copied."""
+        return memoryview(self._bytes)[start : self._at]
+
+    def finish(self) -> bytes:
+        """Returns the bytes object, once it is full.
+
+        Raises:
+            NativeError: it is not; it is a bug of the caller.
+        """
+        if self._at != len(self._bytes):
+            raise NativeError("a message is shorter than its parameters say", Code.NATIVE)
+        return self._bytes
+
+
 def by_lane(name: str, *arrays: NDArray[np.generic]) -> "_native.Function":
     """Returns the C function for the dtypes of these arrays: "add" for uint32 is sa_add_u32."""
     suffix = "_".join(_SUFFIXES[array.dtype] for array in arrays)

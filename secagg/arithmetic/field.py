@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 
 from ..codes import Code
 from ..errors import RangeError
+from ..numeric import as_int, brief
 from . import binding
-from .binding import Vector, check
+from .binding import BytesBuilder, Vector, check
 from .generators import GENERATORS, Generator, unknown_generator
-from .moduli import modulus
+from .moduli import MODULI, width
 from .threads import default_threads
 
 KEY_BYTES: Final = 32
@@ -26,6 +27,22 @@ KEY_BYTES: Final = 32
 def _readable(array: NDArray[np.generic]) -> bool:
     """Returns whether the core can use an array in place."""
     return array.flags.c_contiguous and array.flags.aligned and array.dtype.isnative
+
+
+def _whole(name: str, value: object) -> int:
+    """Returns an argument as an int (`as_int`); raises RangeError if it is none."""
+    found = as_int(value)
+    if found is None:
+        raise RangeError(f"{name} must be an int, not {type(value).__name__}", Code.ARGUMENT)
+    return found
+
+
+def _count(name: str, value: object) -> int:
+    """Returns an argument that counts elements as an int; raises RangeError if it is none."""
+    found = _whole(name, value)
+    if not 0 <= found < 2**63:
+        raise RangeError(f"{name} must be in 0..{2**63 - 1}", Code.ARGUMENT)
+    return found
 
 
 class Field:
@@ -38,9 +55,9 @@ class Field:
     __slots__ = ("bits", "dtype", "modulus")
 
     def __init__(self, bits: int) -> None:
-        self.modulus: Final = modulus(bits)
-        self.bits: Final = bits
-        self.dtype: Final = np.dtype(np.uint32 if bits <= 32 else np.uint64)
+        self.bits: Final = width(bits)
+        self.modulus: Final = MODULI[self.bits]
+        self.dtype: Final = np.dtype(np.uint32 if self.bits <= 32 else np.uint64)
 
     def __repr__(self) -> str:
         return f"Field({self.bits})"
@@ -49,7 +66,7 @@ class Field:
 
     def zeros(self, length: int) -> Vector:
         """Returns a vector of zeros, shape (length,)."""
-        return np.zeros(length, self.dtype)
+        return np.zeros(_count("length", length), self.dtype)
 
     def vector(self, values: Iterable[int] | NDArray[np.generic]) -> Vector:
         """Returns the values as a vector: the array itself if it is one already, else a copy.
@@ -148,6 +165,7 @@ class Field:
 
     def scale(self, a: Vector, factor: int, out: Vector | None = None) -> Vector:
         """Computes factor * a, elementwise, with factor in [0, p); `out` may be a."""
+        factor = _whole("factor", factor)
         if not 0 <= factor < self.modulus:
             raise RangeError(f"the factor must be in 0..{self.modulus - 1}", Code.ARGUMENT)
         a = self.vector(a)
@@ -204,8 +222,8 @@ class Field:
             RangeError: an argument is outside its range; acc is unchanged.
             ParameterError: `SECAGG_NUM_THREADS` is not a positive integer.
         """
-        if threads is None:
-            threads = default_threads()
+        threads = default_threads() if threads is None else _whole("threads", threads)
+        start = _whole("start", start)
         self._check_range(self._writable(acc))
         if len(keys) != len(signs) or any(memoryview(key).nbytes != KEY_BYTES for key in keys):
             raise RangeError(
@@ -221,7 +239,7 @@ class Field:
         if generator not in GENERATORS:
             raise unknown_generator(generator)
         if threads < 1:
-            raise RangeError(f"threads must be 1 or more, not {threads}", Code.ARGUMENT)
+            raise RangeError(f"threads must be 1 or more, not {brief(threads)}", Code.ARGUMENT)
         joined = b"".join(keys)
         sign_array = np.array(signs, np.int8)
         function = binding.by_lane("mask_add", acc)
@@ -247,15 +265,25 @@ class Field:
 
     def packed_bytes(self, length: int) -> int:
         """Returns the size of a packed vector in bytes, ceil(length * bits / 8)."""
-        return (length * self.bits + 7) // 8
+        return (_whole("length", length) * self.bits + 7) // 8
 
     def pack(self, a: Vector) -> bytes:
         """Encodes a vector with `bits` bits per element, least significant bit first."""
         a = self._readable_vector(a)
-        out = binding.fresh_bytes(self.packed_bytes(a.size))
+        out = BytesBuilder(self.packed_bytes(a.size))
+        self.pack_into(out, a)
+        return out.finish()
+
+    def pack_into(self, out: BytesBuilder, a: Vector) -> None:
+        """Appends an encoded vector to bytes that are being built; it ends in a whole byte.
+
+        So the encoding of a vector is that of its pieces, if all but the last have a multiple of 8
+        elements.
+        """
+        a = self._readable_vector(a)
         function = binding.by_lane("pack", a)
-        check(function(binding.octets(out), binding.read(a), a.size, self.bits), "pack")
-        return out
+        room = out.room(self.packed_bytes(a.size))
+        check(function(room, binding.read(a), a.size, self.bits), "pack")
 
     def _unpack_into(self, name: str, target: Vector, data: bytes) -> Vector:
         packed = binding.octets(data)
@@ -280,6 +308,7 @@ class Field:
         Raises:
             RangeError: wrong number of bytes, an element >= p, or padding that is not zero.
         """
+        length = _count("length", length)
         if len(data) != self.packed_bytes(length):  # before memory is allocated
             raise RangeError(
                 f"{length} packed elements need {self.packed_bytes(length)} bytes, not {len(data)}",

@@ -4,6 +4,7 @@ from typing import Final
 
 from ..codes import Code
 from ..errors import ParameterError
+from ..numeric import as_int, brief
 
 MIN_BITS: Final = 16
 MAX_BITS: Final = 62
@@ -16,15 +17,22 @@ _DELTAS: Final = (
     59, 81, 27, 129, 47, 111, 33, 55, 5, 13, 27, 55, 93, 1, 57,
 )
 # fmt: on
+MODULI: Final = {MIN_BITS + i: (1 << MIN_BITS + i) - delta for i, delta in enumerate(_DELTAS)}
+
+
+def width(bits: object) -> int:
+    """Returns the width of a field as an int; ParameterError unless it is one in 16..62."""
+    found = as_int(bits)
+    if found is None or not MIN_BITS <= found <= MAX_BITS:
+        raise ParameterError(
+            f"a field must have {MIN_BITS} to {MAX_BITS} bits, not {brief(bits)}", Code.ARGUMENT
+        )
+    return found
 
 
 def modulus(bits: int) -> int:
     """Returns the largest prime below 2**bits; ParameterError unless bits is in 16..62."""
-    if not MIN_BITS <= bits <= MAX_BITS:
-        raise ParameterError(
-            f"a field must have {MIN_BITS} to {MAX_BITS} bits, not {bits}", Code.ARGUMENT
-        )
-    return (1 << bits) - _DELTAS[bits - MIN_BITS]
+    return MODULI[width(bits)]
 
 
 def least_bits(largest: int) -> int:
@@ -33,8 +41,8 @@ def least_bits(largest: int) -> int:
     Raises:
         ParameterError: that takes more than 62 bits.
     """
-    for bits in range(MIN_BITS, MAX_BITS + 1):
-        if largest < modulus(bits):
+    for bits, prime in MODULI.items():
+        if largest < prime:
             return bits
     raise ParameterError(
         f"a sum can take {largest + 1} values, which need more than {MAX_BITS} bits: "

@@ -26,8 +26,9 @@ from ..pairwise.graph import Complete, Graph, Harary
 from ..pairwise.messages import SEALED_BYTES, Delivery, PublicKeys, Roster, ShareKeys, Unmask
 from ..pairwise.recovery import rebuild_seeds
 from ..pairwise.unmasking import Unmasking
+from ..params.checks import require_int
 from ..params.formats import FixedPoint
-from ..params.params import Params
+from ..params.params import MAX_COHORT, Params
 from ..params.suite import Suite
 from ..primitives import agreement, seal, sign
 from ..primitives.labels import DIGEST_BYTES, Label, kdf
@@ -60,6 +61,7 @@ class Calibration:
     """
 
     def __init__(self, suite: Suite = Suite.AES256CTR, bits: int = 31, cohort: int = 1_000) -> None:
+        cohort = require_int("cohort", cohort, 3, MAX_COHORT)
         self._pieces: Final[dict[str, Piece]] = {
             **_single_calls(),
             **_client(suite.generator),
@@ -81,7 +83,7 @@ class Calibration:
 
     def take(self, samples: int) -> None:
         """Takes this number of samples of every piece of work."""
-        for _ in range(samples * len(self._pieces)):
+        for _ in range(require_int("samples", samples, 1, 2**31) * len(self._pieces)):
             self.step()
 
     def units(self) -> Units:

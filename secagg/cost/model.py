@@ -5,12 +5,13 @@ this machine (`calibration.py`). No round is played, so this also works for coho
 large to simulate.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from ..codes import Code
 from ..errors import ParameterError
 from ..machine.wire import HEADER_BYTES
 from ..pairwise.messages import CHECKSUM_BYTES, SEALED_BYTES
+from ..params.checks import require_float, whole
 from ..params.mode import Mode
 from ..params.params import Params
 from ..primitives.agreement import PUBLIC_KEY_BYTES
@@ -92,6 +93,11 @@ class Units:
     use_share: float
     rebuild_seed: float
 
+    def __post_init__(self) -> None:
+        for each in fields(self):
+            seconds = require_float(each.name, getattr(self, each.name))
+            object.__setattr__(self, each.name, seconds)
+
 
 @dataclass(frozen=True, slots=True)
 class Shape:
@@ -117,6 +123,10 @@ class Shape:
     sparse: bool = False
     malicious: bool = False
 
+    def __post_init__(self) -> None:
+        for name in ("cohort", "neighbours", "threshold", "elements", "bits", "dropouts"):
+            object.__setattr__(self, name, whole(name, getattr(self, name)))
+
     @classmethod
     def of(cls, params: Params, dropouts: int = 0) -> "Shape":
         """Returns the shape of a round with these parameters.
@@ -124,6 +134,7 @@ class Shape:
         Raises:
             ParameterError: so many dropouts leave less than the quorum.
         """
+        dropouts = whole("dropouts", dropouts)
         if not 0 <= dropouts <= params.cohort - params.quorum:
             raise ParameterError(
                 f"a round with {dropouts} dropouts has no result: with a cohort of "

@@ -14,6 +14,7 @@ from typing import Final
 from numpy.typing import ArrayLike
 
 from ..codes import Code
+from ..encoding.clipping import gathered
 from ..errors import SERVER, Aborted, RangeError, RemoteProtocolError, SecAggError
 from ..events import (
     Completed,
@@ -104,7 +105,7 @@ class Run:
     transcript: list[Record] = field(default_factory=list, repr=False)
 
 
-Input = Callable[[], tuple[ArrayLike, int] | None]
+Input = Callable[[], tuple[ArrayLike | Iterator[ArrayLike], int] | None]
 
 
 class Cohort:
@@ -270,7 +271,7 @@ class Cohort:
             self._refused(party, "it had no input to give", Code.NO_INPUT)
             return
         try:
-            with self._client_time():
+            with self._client_time(), gathered():  # `Run.clipped` has the counts
                 message = client.submit(*given)
         except Aborted as error:
             self._refused(party, error.reason, error.code)

@@ -17,6 +17,7 @@ from ..codes import Code
 from ..errors import ParameterError, RangeError
 from ..events import Job, ServerEvent, Work
 from ..interfaces import ServerMachine
+from ..numeric import as_float, as_int, brief
 
 ATTEMPTS: Final = 3  # of a job on the executor, before it is run in this process
 
@@ -57,13 +58,14 @@ def run_jobs(
             `run_jobs(server, server.resend(), ...)` continues with the jobs that are left, unless a
             call of the server was interrupted, which ends the round.
     """
-    if in_flight < 1 or not 0 < patience <= TIMEOUT_MAX:
+    most, seconds = as_int(in_flight), as_float(patience)
+    if most is None or most < 1 or seconds is None or not 0 < seconds <= TIMEOUT_MAX:
         raise ParameterError(
-            f"in_flight must be 1 or more and patience positive and finite, not {in_flight} and "
-            f"{patience}",
+            "in_flight must be an int of 1 or more and patience positive and finite, not "
+            f"{brief(in_flight)} and {brief(patience)}",
             Code.ARGUMENT,
         )
-    return _JobRun(server, events, executor).finish(in_flight, patience)
+    return _JobRun(server, events, executor).finish(most, seconds)
 
 
 def _run_job(job: Job, _number: int) -> Any:

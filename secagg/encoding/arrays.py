@@ -227,7 +227,7 @@ def _lost(value: Any) -> str:
         return "has missing values: fill them, or leave them out"
     for axis in ("index", "columns", "coords"):
         labels = _attribute(value, axis)
-        if labels is not None and not _is_count(labels):
+        if hasattr(labels, "__len__") and not _is_count(labels):
             return (
                 f"has labels ({axis}), and numbers are summed by their position: give its bare "
                 "numbers, in an order that all parties know, or a dict"

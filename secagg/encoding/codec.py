@@ -1,7 +1,8 @@
 """The interface of codecs, and their common parts: reading a caller's array, reading sums."""
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -13,7 +14,9 @@ from ..errors import RangeError
 from ..events import Randomness
 from ..params.formats import Format, Interval
 from ..params.suite import Suite
-from .arrays import plain, read_array
+from .arrays import as_list, is_array, kind_of, plain, read_array
+
+_COPIED: Final = 2**14  # elements that are converted at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +67,39 @@ class VectorParams(Protocol):
         """Width of the field."""
 
 
+class Encoder(Protocol):
+    """Encodes the coordinates of one input, in any pieces, from the first one to the last."""
+
+    def read(self, values: ArrayLike, length: int | None = None) -> NDArray[np.generic]:
+        """Returns the caller's values as an array for `encode`: all of an input, or a chunk.
+
+        Args:
+            length: the number of values that there must be; None for a chunk.
+
+        Raises:
+            RangeError: the values are not some that the format can encode.
+        """
+
+    def encode(self, array: NDArray[np.generic], start: int, out: Vector) -> int:
+        """Encodes values that were read; returns how many of them were clipped.
+
+        Args:
+            array: coordinates start .. start + size - 1 of the input.
+            out: where their elements are written, of the same size.
+        """
+
+    def finish(self, out: Vector) -> None:
+        """Writes the elements after the coordinates: the weight, if there is one."""
+
+
 class Codec(Protocol):
-    """Encodes one input and decodes a sum, for one set of parameters."""
+    """Encodes inputs and decodes a sum, for one set of parameters."""
+
+    def encoder(self, weight: int, random: Randomness) -> Encoder:
+        """Returns what encodes one input; raises RangeError for a wrong weight.
+
+        Randomness is drawn when the first values are encoded, not before.
+        """
 
     def encode(self, values: ArrayLike, weight: int, random: Randomness) -> Encoded:
         """Returns the vector of one client; raises RangeError before randomness is drawn."""
@@ -76,26 +110,51 @@ class Codec(Protocol):
         """
 
 
-def read_input(values: ArrayLike, length: int, kinds: str) -> NDArray[np.generic]:
+def encode_whole(
+    encoder: Encoder, values: ArrayLike, params: VectorParams, field: Field
+) -> Encoded:
+    """Encodes an input that is one array, as one vector."""
+    array = encoder.read(values, params.length)
+    vector = np.empty(params.vector_length, field.dtype)
+    clipped = encoder.encode(array, 0, vector[: array.size])
+    encoder.finish(vector[array.size :])
+    return Encoded(vector, clipped)
+
+
+def parts_of(size: int) -> Iterator[slice]:
+    """Cuts an array into parts whose copies stay in a near cache, and take little memory."""
+    return (slice(at, at + _COPIED) for at in range(0, size, _COPIED))
+
+
+def read_input(values: ArrayLike, length: int | None, kinds: str) -> NDArray[np.generic]:
     """Returns the caller's values as a contiguous native array; it is never written to.
 
     Args:
-        length: the number of values that there must be.
+        length: the number of values that there must be; None if any will do, as in a chunk.
         kinds: the kinds of dtypes that are allowed, such as "iu" for integers.
 
     Raises:
         RangeError: not one-dimensional, another length, a dtype of another kind, or an array that
             loses its meaning as bare numbers (see `read_array`).
     """
-    array = plain(read_array(values, "an input"))
-    if array.ndim != 1:
+    if isinstance(values, Mapping) or not (is_array(values) or as_list(values) is None):
         raise RangeError(
-            f"an input must have one dimension, not {array.ndim}; flatten it with secagg.Layout",
+            f"an input must be one array, not a {type(values).__name__} of arrays; flatten it with "
+            "secagg.Layout",
             Code.SHAPE,
         )
-    if array.size != length:
+    array = read_array(values, "an input")
+    if kind_of(array.dtype) != "f":
+        array = plain(array)
+    if array.ndim != 1:
+        raise RangeError(
+            f"{'each chunk of ' if length is None else ''}an input must have one dimension, not "
+            f"{array.ndim}; flatten it with secagg.Layout",
+            Code.SHAPE,
+        )
+    if length is not None and array.size != length:
         raise RangeError(f"an input must have {length} values, not {array.size}", Code.SHAPE)
-    if array.dtype.kind not in kinds:
+    if kind_of(array.dtype) not in kinds and array.size:
         raise RangeError(f"an input cannot have dtype {array.dtype}", Code.DTYPE)
     return np.require(array, array.dtype.newbyteorder("="), ["C", "A"])
 

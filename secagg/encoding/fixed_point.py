@@ -5,18 +5,102 @@ Stochastic rounding has an expectation that is exact to 2^-31.9 of a step up to 
 under the same masks: the sums of both are all that the server learns.
 """
 
+from typing import Final
+
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from ..arithmetic import binding
 from ..arithmetic.binding import Vector
 from ..arithmetic.field import KEY_BYTES, Field
+from ..arithmetic.generators import Generator
 from ..codes import Code
 from ..errors import RangeError
 from ..events import Randomness
+from ..numeric import as_int
 from ..params.formats import FixedPoint
 from ..primitives.secret import draw
-from .codec import Decoded, Encoded, VectorParams, read_input, read_sums
+from .clipping import clip_bound
+from .codec import Decoded, Encoded, VectorParams, encode_whole, parts_of, read_input, read_sums
+
+_FLOAT32: Final = np.dtype(np.float32)
+_FLOAT64: Final = np.dtype(np.float64)
+
+
+class FixedPointEncoder:
+    """Quantizes one input; see `Encoder`.
+
+    Args:
+        fixed: the format.
+        field: of the elements.
+        generator: draws the rounding, from a key that is drawn from `random` when it is needed.
+        weight: the factor of all coordinates, 1..max_weight.
+        random: source of random bytes.
+    """
+
+    def __init__(
+        self,
+        fixed: FixedPoint,
+        field: Field,
+        generator: Generator,
+        weight: int,
+        random: Randomness,
+    ) -> None:
+        self._format = fixed
+        self._field = field
+        self._generator = generator
+        self._weight = weight
+        self._random = random
+        self._key = b""
+
+    def read(self, values: ArrayLike, length: int | None = None) -> NDArray[np.generic]:
+        """Returns finite values; see `Encoder.read`."""
+        array = read_input(values, length, "fiu")
+        if array.dtype.itemsize > _FLOAT64.itemsize:
+            with np.errstate(over="ignore"):  # to infinity, which is refused below
+                array = array.astype(_FLOAT64)
+        if not np.isfinite(array).all():
+            raise RangeError(
+                "an input value is NaN or infinite: check whether the training diverged",
+                Code.NOT_FINITE,
+            )
+        return array
+
+    def encode(self, array: NDArray[np.generic], start: int, out: Vector) -> int:
+        """Clips, rounds and weights values: float32 as they are, others as float64."""
+        self._key = self._key or draw(self._random, KEY_BYTES)
+        bound = clip_bound(self._format.clip, array.dtype)
+        if array.dtype in (_FLOAT32, _FLOAT64):
+            clipped = self._quantize(array, start, out, bound)
+        else:
+            clipped = sum(
+                self._quantize(array[part].astype(_FLOAT64), start + part.start, out[part], bound)
+                for part in parts_of(array.size)
+            )
+        if self._format.weighted:
+            self._field.scale(out, self._weight, out=out)
+        return clipped
+
+    def _quantize(self, array: NDArray[np.generic], start: int, out: Vector, bound: float) -> int:
+        clipped = binding.ffi.new("uint64_t *")
+        status = binding.by_lane("quantize", array, out)(
+            binding.write(out),
+            binding.read(array),
+            array.size,
+            start,
+            self._format.clip,
+            bound,
+            self._format.levels,
+            self._generator,
+            binding.octets(self._key),
+            clipped,
+        )
+        binding.check(status, "quantize")
+        return clipped[0]
+
+    def finish(self, out: Vector) -> None:
+        """Writes the weight, in a format that has weights."""
+        out[:] = self._weight
 
 
 class FixedPointCodec:
@@ -27,6 +111,24 @@ class FixedPointCodec:
         self._format = fixed
         self._field = Field(params.field_bits)
 
+    def encoder(self, weight: int, random: Randomness) -> "FixedPointEncoder":
+        """Returns what quantizes one input.
+
+        Raises:
+            RangeError: the weight is no int in 1..max_weight.
+        """
+        most, found = self._format.max_weight, as_int(weight)
+        if found is None:
+            raise RangeError(f"a weight must be an int, not {type(weight).__name__}", Code.WEIGHT)
+        if not 1 <= found <= most:
+            reason = f"the weight must be in 1..{most}, the max_weight of the format"
+            if found == 0:
+                reason += "; a client that has nothing to give does not submit"
+            raise RangeError(reason, Code.WEIGHT)
+        return FixedPointEncoder(
+            self._format, self._field, self._params.suite.generator, found, random
+        )
+
     def encode(self, values: ArrayLike, weight: int, random: Randomness) -> Encoded:
         """Quantizes one input: float32 and float64 as they are, other real dtypes as float64.
 
@@ -34,41 +136,7 @@ class FixedPointCodec:
             RangeError: wrong shape or dtype, NaN or infinity, or a weight outside
                 1..max_weight.
         """
-        fixed = self._format
-        array = read_input(values, self._params.length, "fiu")
-        if array.dtype not in (np.dtype(np.float32), np.dtype(np.float64)):
-            with np.errstate(over="ignore"):  # to infinity, which is refused below
-                array = array.astype(np.float64)
-        if not isinstance(weight, int | np.integer) or isinstance(weight, bool):
-            raise RangeError(f"a weight must be an int, not {type(weight).__name__}", Code.WEIGHT)
-        if not 1 <= weight <= fixed.max_weight:
-            raise RangeError(
-                f"the weight must be in 1..{fixed.max_weight}, the max_weight of the format",
-                Code.WEIGHT,
-            )
-        if not np.isfinite(array).all():
-            raise RangeError(
-                "an input value is NaN or infinite: check whether the training diverged",
-                Code.NOT_FINITE,
-            )
-        vector = np.empty(self._params.vector_length, self._field.dtype)
-        head = vector[: array.size]
-        clipped = binding.ffi.new("uint64_t *")
-        status = binding.by_lane("quantize", array, vector)(
-            binding.write(head),
-            binding.read(array),
-            array.size,
-            fixed.clip,
-            fixed.levels,
-            self._params.suite.generator,
-            binding.octets(draw(random, KEY_BYTES)),
-            clipped,
-        )
-        binding.check(status, "quantize")
-        if fixed.weighted:
-            self._field.scale(head, int(weight), out=head)
-            vector[-1] = weight
-        return Encoded(vector, clipped[0])
+        return encode_whole(self.encoder(weight, random), values, self._params, self._field)
 
     def decode(self, total: Vector, survivors: int) -> Decoded:
         """Returns total and mean of the survivors' inputs, as float64.

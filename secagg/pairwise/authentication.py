@@ -42,7 +42,7 @@ class Authentication(Protocol):
     def entry_valid(self, h0: bytes, party: int, entry: PublicKeys) -> bool:
         """Returns whether the entry is the one that the party advertised."""
 
-    def prove_input(self, h2: bytes, party: int, packed: bytes) -> bytes:
+    def prove_input(self, h2: bytes, party: int, packed: bytes | memoryview) -> bytes:
         """Returns the checksum or signature that is sent with a masked input."""
 
     def input_valid(self, h2: bytes, party: int, packed: bytes, proof: bytes) -> bool:
@@ -70,7 +70,7 @@ class Checksums:
         """Returns True: nothing is signed in this mode."""
         return True
 
-    def prove_input(self, h2: bytes, party: int, packed: bytes) -> bytes:
+    def prove_input(self, h2: bytes, party: int, packed: bytes | memoryview) -> bytes:
         """Returns the checksum."""
         return transcript.checksum(h2, party, packed)
 
@@ -125,7 +125,7 @@ class Signatures:
         digest = transcript.entry_digest(h0, party, entry)
         return sign.verify(self._verify_keys[party], digest, entry.signature)
 
-    def prove_input(self, h2: bytes, party: int, packed: bytes) -> bytes:
+    def prove_input(self, h2: bytes, party: int, packed: bytes | memoryview) -> bytes:
         """Returns the signature of the masked input."""
         return self._sign(transcript.input_digest(h2, party, packed))
 

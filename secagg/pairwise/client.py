@@ -6,13 +6,15 @@ for this client (`Aborted`), and its secrets are wiped. `client_steps.py` has th
 
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Final
 
 from numpy.typing import ArrayLike
 
+from ..arithmetic.threads import default_threads
 from ..codes import Code
 from ..encoding.choice import codec_for
+from ..encoding.clipping import warn_of_vector
 from ..errors import (
     SERVER,
     Aborted,
@@ -34,7 +36,7 @@ from ..machine.claims import (
 from ..machine.ownership import FailsIfInterrupted, Owned, exclusive
 from ..machine.tables import Call, Input, message_due, next_state
 from ..machine.wire import open_message
-from ..params.checks import require_bytes, require_int
+from ..params.checks import require_bytes, require_int, whole
 from ..params.mode import Mode
 from ..params.params import CONTEXT_BYTES, Params, Round
 from ..params.policy import Policy, require_context
@@ -72,8 +74,8 @@ class Client(Owned):
 
     Raises:
         ParameterError: the policy refuses the round, the index is outside the cohort, the format
-            has no codec, or identity, directory or ledger are missing or do not fit the mode or
-            each other.
+            has no codec, identity, directory or ledger are missing or do not fit the mode or each
+            other, or `SECAGG_NUM_THREADS` is not a positive integer.
     """
 
     @keeps_no_locals
@@ -88,7 +90,9 @@ class Client(Owned):
         directory: Directory | None = None,
         ledger: Ledger | None = None,
     ) -> None:
+        default_threads()  # a wrong variable is an error before the round
         policy.check(agreed)
+        index = whole("index", index)
         require_int("index", index, 0, agreed.params.cohort - 1)
         authentication = for_client(agreed.params, index, identity, directory)
         checked_ledger = _ledger_for(agreed.params, ledger)
@@ -153,6 +157,7 @@ class Client(Owned):
                 randomness do not fit, or there is no ledger. The stored client is not used up.
             LocalProtocolError: the identity was wiped; the stored client is not used up.
         """
+        default_threads()
         stored_client = open_client(stored, key)
         agreed, index = stored_client.round, stored_client.index
         if policy is not None:
@@ -281,13 +286,18 @@ class Client(Owned):
         return events
 
     @exclusive
-    def submit(self, values: ArrayLike, weight: int = 1) -> bytes:
+    def submit(self, values: ArrayLike | Iterator[ArrayLike], weight: int = 1) -> bytes:
         """Returns the masked input for the server; called once, after `InputNeeded`.
 
-        Afterwards `clipped` is the number of values that were clipped.
+        Afterwards `clipped` is the number of values that were clipped. If they are more than 1 %
+        there is a `ClippingWarning`; where a filter turns it into an exception, nothing has
+        changed.
 
         Args:
-            values: shape (params.length,), of a dtype that the format accepts. Never written to.
+            values: shape (params.length,), of a dtype that the format accepts, never written to;
+                or, for an input larger than memory, an iterator of such arrays of any length, the
+                chunks of one vector, of which one is held at a time. Whatever the iterator raises
+                leaves the client as it was; a new call needs a new iterator.
             weight: this client's weight, 1..max_weight.
 
         Raises:
@@ -309,6 +319,7 @@ class Client(Owned):
                 Code.NO_CONTEXT,
             )
         message, clipped = self._steps.mask(values, weight)
+        warn_of_vector(self.round.params.format, clipped, self.round.params.length)  # may raise
         if not memory.may_repeat:
             self._claim(claim_contribution, self.round.context)
         self._advance(Call.SUBMIT)  # before anything else: these masks may be used once only

@@ -5,6 +5,7 @@ well-formed one that is unsafe to act on raises `Aborted`.
 """
 
 import logging
+from collections.abc import Iterator
 from typing import Final
 
 import numpy as np
@@ -12,6 +13,7 @@ from numpy.typing import ArrayLike
 
 from ..arithmetic.field import KEY_BYTES, Field
 from ..codes import Code
+from ..encoding.chunks import encode_pieces
 from ..encoding.codec import Codec
 from ..errors import SERVER, Aborted
 from ..events import ClientEvent, Finished, InputNeeded, Randomness, Send
@@ -35,6 +37,7 @@ from .messages import (
     Signatures,
     Survivors,
     Unmask,
+    proof_bytes,
 )
 
 _log: Final = logging.getLogger("secagg")
@@ -73,26 +76,28 @@ class ClientSteps:
         self._random: Final = random
         self._codec: Final = codec
 
-    def mask(self, values: ArrayLike, weight: int) -> tuple[bytes, int]:
+    def mask(self, values: ArrayLike | Iterator[ArrayLike], weight: int) -> tuple[bytes, int]:
         """Returns the message with the masked input, and the number of clipped values.
 
-        The mask keys are not wiped yet. Raises RangeError if the input is unusable.
+        Beside the message itself, of an input in chunks only one piece is in memory at a time. The
+        mask keys are not wiped yet. Raises RangeError if the input is unusable.
         """
-        memory = self.memory
-        encoded = self._codec.encode(values, weight, self._random)
-        field = Field(self._params.field_bits)
+        memory, params = self.memory, self._params
+        field = Field(params.field_bits)
         peers = self._graph.neighbours(self.index, memory.members)
         signs = [1] + [derivation.pairwise_sign(self.index, peer) for peer in peers]
-        masked = field.accumulate(
-            encoded.vector,
-            [key.expose() for key in memory.mask_keys],
-            signs,
-            self._params.suite.generator,
-        )
-        packed = field.pack(masked)
-        proof = self.authentication.prove_input(memory.h2, self.index, packed)
-        message = MaskedInput(memory.h2, packed, proof)
-        return message.encode(self.round.session), encoded.clipped
+        keys = [key.expose() for key in memory.mask_keys]
+        size = field.packed_bytes(params.vector_length)
+        message = MaskedInput.begin(self.round.session, memory.h2, size, proof_bytes(params))
+        head, start, clipped = message.size, 0, 0
+        for piece in encode_pieces(self._codec, params, values, weight, self._random):
+            masked = field.accumulate(piece.vector, keys, signs, params.suite.generator, start)
+            field.pack_into(message, masked)
+            start += masked.size
+            clipped += piece.clipped
+        packed = message.since(head)
+        message.append(self.authentication.prove_input(memory.h2, self.index, packed))
+        return message.finish(), clipped
 
     def handle(self, kind: MessageType, reader: Reader) -> list[ClientEvent]:
         """Handles a message of a type that is due; returns the events.

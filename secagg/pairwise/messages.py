@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from ..arithmetic.binding import BytesBuilder
 from ..arithmetic.field import Field
 from ..errors import RangeError
 from ..machine.wire import HEADER_BYTES, MessageType, PartySet, Reader, bitmap, header
@@ -189,15 +190,24 @@ class MaskedInput:
     proof: bytes
 
     def encode(self, session: bytes) -> bytes:
-        """Encodes the message."""
-        return b"".join(
-            (header(MessageType.MASKED_INPUT, session), self.h2, self.packed, self.proof)
-        )
+        """Encodes the message; a client, whose vector may be long, uses `begin`."""
+        message = self.begin(session, self.h2, len(self.packed), len(self.proof))
+        message.append(self.packed)
+        message.append(self.proof)
+        return message.finish()
+
+    @staticmethod
+    def begin(session: bytes, h2: bytes, packed_bytes: int, proof_bytes: int) -> BytesBuilder:
+        """Returns the beginning of a message, to which packed vector and proof are appended."""
+        head = header(MessageType.MASKED_INPUT, session) + h2
+        message = BytesBuilder(len(head) + packed_bytes + proof_bytes)
+        message.append(head)
+        return message
 
     @classmethod
     def read(cls, reader: Reader, params: Params) -> "MaskedInput":
         """Reads the body."""
-        packed, proof = _packed_bytes(params), _proof_bytes(params)
+        packed, proof = _packed_bytes(params), proof_bytes(params)
         reader.expect(DIGEST_BYTES + packed + proof)
         return cls(reader.take(DIGEST_BYTES), reader.take(packed), reader.take(proof))
 
@@ -304,7 +314,8 @@ def _packed_bytes(params: Params) -> int:
     return Field(params.field_bits).packed_bytes(params.vector_length)
 
 
-def _proof_bytes(params: Params) -> int:
+def proof_bytes(params: Params) -> int:
+    """Returns the bytes of the checksum or signature of a masked input."""
     return SIGNATURE_BYTES if params.mode == Mode.MALICIOUS else CHECKSUM_BYTES
 
 
@@ -313,7 +324,7 @@ def largest_to_server(params: Params) -> int:
     bodies = (
         DIGEST_BYTES + PublicKeys.size(params.mode),
         ShareKeys.size(params.degree or params.cohort - 1),
-        DIGEST_BYTES + _packed_bytes(params) + _proof_bytes(params),
+        DIGEST_BYTES + _packed_bytes(params) + proof_bytes(params),
         # The bitmap alone decides about the length: a message with too many dealers is well-formed.
         (params.cohort + 7) // 8 + params.cohort * SHARE_BYTES,
     )

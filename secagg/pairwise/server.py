@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from typing import Any, Final
 
 from ..arithmetic.field import Field
+from ..arithmetic.threads import default_threads
 from ..codes import Code
 from ..errors import LocalProtocolError, RangeError, RemoteProtocolError, StateError
 from ..events import (
@@ -33,6 +34,7 @@ from ..machine.jobs import JobBoard
 from ..machine.ownership import FailsIfInterrupted, Owned, exclusive
 from ..machine.tables import Call, Input, message_due, next_state
 from ..machine.wire import open_message
+from ..numeric import as_int, brief
 from ..params.params import Round
 from ..sharing.recovery import RecoveryError
 from ..tracebacks import keeps_no_locals
@@ -59,7 +61,8 @@ class Server(Owned):
             resumed from a snapshot never sends a second one. Needed for `snapshot` only.
 
     Raises:
-        ParameterError: the directory does not fit the mode or the cohort.
+        ParameterError: the directory does not fit the mode or the cohort, or `SECAGG_NUM_THREADS`
+            is not a positive integer.
     """
 
     def __init__(
@@ -68,6 +71,7 @@ class Server(Owned):
         directory: Directory | None = None,
         ledger: Ledger | None = None,
     ) -> None:
+        default_threads()  # a wrong variable is an error before the round
         params = agreed.params
         memory = ServerMemory(
             expected=tuple(range(params.cohort)),
@@ -114,6 +118,7 @@ class Server(Owned):
                 or they hold a state that no server can be in.
             ParameterError: the directory does not fit, or there is no ledger.
         """
+        default_threads()
         stored_server = open_server(stored, key)
         authentication = for_server(stored_server.round.params, directory)
         steps = ServerSteps(stored_server.round, authentication, stored_server.memory)
@@ -178,13 +183,16 @@ class Server(Owned):
                 not sent; call `deadline` to try again.
         """
         memory = self._memory
-        if isinstance(party, bool) or not isinstance(party, int):
+        sender = as_int(party)
+        if sender is None:
             raise LocalProtocolError(
                 f"a party must be an int, not {type(party).__name__}", Code.ARGUMENT
             )
+        party = sender
         if party not in range(self._params.cohort):
             raise LocalProtocolError(
-                f"there is no party {party}, only 0..{self._params.cohort - 1}", Code.UNKNOWN_PARTY
+                f"there is no party {brief(party)}, only 0..{self._params.cohort - 1}",
+                Code.UNKNOWN_PARTY,
             )
         kind, reader = open_message(data, party, self.session, self.largest_message)
         if party in memory.accepted.get(kind, ()):

@@ -47,7 +47,7 @@ def entry_digest(h0: bytes, party: int, entry: PublicKeys) -> bytes:
     return hash_parts(Label.ADVERTISE_KEYS, h0, u32(party), entry.channel + entry.mask)
 
 
-def input_digest(h2: bytes, party: int, packed: bytes) -> bytes:
+def input_digest(h2: bytes, party: int, packed: bytes | memoryview) -> bytes:
     """Returns the digest of a masked input: of h2, its sender and its elements."""
     return hash_parts(Label.INPUT_CHECKSUM, h2, u32(party), packed)
 
@@ -57,6 +57,6 @@ def consistency_digest(h3: bytes) -> bytes:
     return hash_parts(Label.CONSISTENCY, h3)
 
 
-def checksum(h2: bytes, party: int, packed: bytes) -> bytes:
+def checksum(h2: bytes, party: int, packed: bytes | memoryview) -> bytes:
     """Returns the 16 bytes that detect a corrupted or misrouted masked input (semi-honest mode)."""
     return input_digest(h2, party, packed)[:CHECKSUM_BYTES]

@@ -2,6 +2,7 @@
 
 from ..codes import Code
 from ..errors import ParameterError
+from ..numeric import as_float, as_int, brief
 
 
 def require_int(
@@ -12,18 +13,43 @@ def require_int(
     *,
     below: Code = Code.ARGUMENT,
     above: Code = Code.ARGUMENT,
-) -> None:
-    """Raises ParameterError unless `value` is an int (and not a bool) in low..high.
+) -> int:
+    """Returns an integer in low..high as Python's int, whatever library it is of (`as_int`).
 
     Args:
         below: the code of a value below `low`; it differs where such a value is unsafe.
         above: the same for a value above `high`.
+
+    Raises:
+        ParameterError: it is no integer, or outside the range.
     """
-    if not isinstance(value, int) or isinstance(value, bool):
+    found = whole(name, value)
+    if not low <= found <= high:
+        code = below if found < low else above
+        raise ParameterError(f"{name} must be in {low}..{high}, not {brief(found)}", code)
+    return found
+
+
+def whole(name: str, value: object) -> int:
+    """Returns an integer of any size as Python's int; raises ParameterError if it is none."""
+    found = as_int(value)
+    if found is None:
         raise ParameterError(f"{name} must be an int, not {type(value).__name__}", Code.ARGUMENT)
-    if not low <= value <= high:
-        code = below if value < low else above
-        raise ParameterError(f"{name} must be in {low}..{high}, not {value}", code)
+    return found
+
+
+def require_float(name: str, value: object) -> float:
+    """Returns a real number as Python's float, whatever library it is of (`as_float`).
+
+    It may be NaN or infinite: the caller checks its range.
+
+    Raises:
+        ParameterError: it is no real number.
+    """
+    found = as_float(value)
+    if found is None:
+        raise ParameterError(f"{name} must be a number, not {type(value).__name__}", Code.ARGUMENT)
+    return found
 
 
 def require_bytes(name: str, value: object, size: int) -> None:

@@ -13,7 +13,7 @@ from ..arithmetic.moduli import least_bits
 from ..codes import Code
 from ..errors import ParameterError
 from ..machine import wire
-from .checks import require_int
+from .checks import require_float, require_int
 
 MAX_FIXED_POINT_BITS: Final = 32
 MAX_WEIGHT: Final = 2**32 - 1
@@ -38,7 +38,8 @@ class FixedPoint:
     """Real numbers, clipped and rounded to a grid, optionally weighted.
 
     Attributes:
-        clip: values outside [-clip, clip] are clipped to it; finite and positive.
+        clip: values outside [-clip, clip] are clipped to it, and there is a `ClippingWarning` if
+            they are more than 1 % of an array; finite and positive.
         bits: the grid has 2**bits levels over [-clip, clip]; 1..32.
         max_weight: greatest weight of a client; 1 means that inputs are not weighted. With
             weights, the mean is sum(w*x) / sum(w), and both sums are under the masks.
@@ -54,18 +55,16 @@ class FixedPoint:
     max_weight: int = 1
 
     def __post_init__(self) -> None:
-        if not isinstance(self.clip, int | float) or isinstance(self.clip, bool):
-            raise ParameterError(
-                f"clip must be a number, not {type(self.clip).__name__}", Code.ARGUMENT
-            )
+        clip = require_float("clip", self.clip)
         # Both ends keep 2 * clip and levels / (2 * clip) finite, normal doubles.
-        if not 2.0**-900 <= self.clip <= 2.0**900:
+        if not 2.0**-900 <= clip <= 2.0**900:
             raise ParameterError(
                 "clip must be finite and positive, in 2**-900 .. 2**900", Code.ARGUMENT
             )
-        object.__setattr__(self, "clip", float(self.clip))
-        require_int("bits", self.bits, 1, MAX_FIXED_POINT_BITS)
-        require_int("max_weight", self.max_weight, 1, MAX_WEIGHT)
+        bits = require_int("bits", self.bits, 1, MAX_FIXED_POINT_BITS)
+        max_weight = require_int("max_weight", self.max_weight, 1, MAX_WEIGHT)
+        for name, value in (("clip", clip), ("bits", bits), ("max_weight", max_weight)):
+            object.__setattr__(self, name, value)
 
     @property
     def levels(self) -> int:
@@ -128,8 +127,9 @@ class Integers:
     high: int
 
     def __post_init__(self) -> None:
-        require_int("low", self.low, _INT64[0], _INT64[-1])
-        require_int("high", self.high, _INT64[0], _INT64[-1])
+        for name in ("low", "high"):
+            end = require_int(name, getattr(self, name), _INT64[0], _INT64[-1])
+            object.__setattr__(self, name, end)
         if self.low >= self.high:
             raise ParameterError(
                 f"low ({self.low}) must be below high ({self.high})", Code.ARGUMENT

@@ -5,9 +5,15 @@ from typing import NamedTuple
 
 from ..codes import Code
 from ..errors import ParameterError
+from ..numeric import as_float
 
 
-class Fractions(NamedTuple):
+class _Pair(NamedTuple):
+    corrupt: float
+    dropout: float
+
+
+class Fractions(_Pair):
     """The fractions of a cohort that may be corrupt and that may drop out.
 
     Attributes:
@@ -16,13 +22,17 @@ class Fractions(NamedTuple):
         dropout: greatest fraction that drops out, at least 0 and below 1.
     """
 
-    corrupt: float
-    dropout: float
+    __slots__ = ()
+
+    def __new__(cls, corrupt: float, dropout: float) -> "Fractions":
+        """Takes numbers of any library as floats; `check` refuses what is none."""
+        pair = ((value, as_float(value)) for value in (corrupt, dropout))
+        return super().__new__(cls, *(raw if found is None else found for raw, found in pair))
 
     def check(self) -> None:
         """Raises ParameterError unless both are numbers, at least 0 and below 1."""
         for name, value in self._asdict().items():
-            if not isinstance(value, int | float) or not 0 <= value < 1:
+            if not isinstance(value, float) or not 0 <= value < 1:
                 raise ParameterError(
                     f"{name} must be a fraction of the cohort, at least 0 and below 1, not "
                     f"{value!r}",

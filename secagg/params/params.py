@@ -12,7 +12,7 @@ from ..codes import Code
 from ..errors import SERVER, ParameterError
 from ..machine import wire
 from . import complete, sparse
-from .checks import require_bytes, require_int
+from .checks import require_bytes, require_int, whole
 from .choice import choose_graph, explain_graph
 from .formats import Format, field_width, read_format, vector_length
 from .fractions import Fractions
@@ -30,6 +30,8 @@ _SPARSE_MODE: Final = 2
 @dataclass(frozen=True, slots=True)
 class Params:
     """Public parameters that all parties share; hashed and bound into every message.
+
+    Numbers may be of NumPy; they are kept as Python's, as in formats and policies.
 
     Attributes:
         cohort: number of parties n, 2..65536.
@@ -67,6 +69,8 @@ class Params:
     degree: int = 0
 
     def __post_init__(self) -> None:
+        for name in ("cohort", "length", "threshold", "min_survivors", "colluders", "degree"):
+            object.__setattr__(self, name, whole(name, getattr(self, name)))
         require_int("cohort", self.cohort, 2, MAX_COHORT)
         require_int("length", self.length, 1, MAX_LENGTH)
         for name, kind, wanted in (
@@ -118,7 +122,7 @@ class Params:
         Raises:
             ParameterError: no parameters are safe for them.
         """
-        require_int("cohort", cohort, 2, MAX_COHORT)
+        cohort = require_int("cohort", cohort, 2, MAX_COHORT)
         fractions = Fractions(corrupt, dropout)
         fractions.check()
         colluders, lost = fractions.of(cohort)

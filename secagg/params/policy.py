@@ -5,7 +5,7 @@ from typing import Any, Final, NamedTuple
 
 from ..codes import Code
 from ..errors import ParameterError
-from .checks import require_bytes, require_int
+from .checks import require_bytes, require_float, require_int
 from .formats import MAX_FIXED_POINT_BITS, MAX_WEIGHT, FixedPoint, Format
 from .fractions import Fractions
 from .mode import Mode
@@ -92,9 +92,10 @@ class Policy:
         for name, low, high in _RANGES:
             value = getattr(self, name)
             if value is not None or name not in _FORMAT_NAMES:
-                require_int(name, value, low, high)
+                object.__setattr__(self, name, require_int(name, value, low, high))
         for name in ("min_clip", "max_clip"):
-            _require_positive(name, getattr(self, name))
+            if (value := getattr(self, name)) is not None:
+                object.__setattr__(self, name, _require_positive(name, value))
         for what in ("clip", "bits", "length"):
             least, most = getattr(self, f"min_{what}"), getattr(self, f"max_{what}")
             if least is not None and most is not None and least > most:
@@ -249,12 +250,12 @@ def require_context(context: bytes, offered: Round) -> None:
         )
 
 
-def _require_positive(name: str, value: object) -> None:
-    """Raises ParameterError unless the value is None or a number above 0."""
-    if value is None:
-        return
-    if not isinstance(value, int | float) or isinstance(value, bool) or not value > 0:
-        raise ParameterError(f"{name} must be above 0, not {value!r}", Code.ARGUMENT)
+def _require_positive(name: str, value: object) -> float:
+    """Returns a number above 0 as a float; raises ParameterError for anything else."""
+    found = require_float(name, value)
+    if not found > 0:
+        raise ParameterError(f"{name} must be above 0, not {found}", Code.ARGUMENT)
+    return found
 
 
 def _require_kind(name: str, value: object, kind: Any, *, several: bool) -> None:

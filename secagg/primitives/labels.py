@@ -36,7 +36,7 @@ class Label(bytes, Enum):
     DIRECTORY = b"directory"
 
 
-def _digest(key: bytes, label: Label, parts: tuple[bytes, ...]) -> bytes:
+def _digest(key: bytes, label: Label, parts: tuple[bytes | memoryview, ...]) -> bytes:
     hasher = hashlib.blake2b(digest_size=DIGEST_BYTES, key=key, person=label.value)
     for part in parts:
         hasher.update(struct.pack("<I", len(part)))
@@ -44,7 +44,7 @@ def _digest(key: bytes, label: Label, parts: tuple[bytes, ...]) -> bytes:
     return hasher.digest()
 
 
-def hash_parts(label: Label, *parts: bytes) -> bytes:
+def hash_parts(label: Label, *parts: bytes | memoryview) -> bytes:
     """Computes H(label, parts...): 32 bytes that bind every part, each below 2**32 bytes."""
     return _digest(b"", label, parts)
 

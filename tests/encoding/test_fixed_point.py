@@ -100,11 +100,12 @@ def test_elements_are_the_reference_models(implementation: str, dtype: type, bit
     """Edge values and random ones, all clips, weights and suites, in both lanes of the field."""
     for agreed, x, weight, wanted in modelled(dtype, bits):
         clip = agreed.format.clip
+        bound = max(clip, float(dtype(clip)))
         got = codec_for(agreed).encode(x, weight, key)
         assert got.vector.tolist() == wanted
         assert got.vector.dtype == Field(agreed.field_bits).dtype
         assert got.vector.size == agreed.vector_length
-        assert got.clipped == sum(abs(value) > clip for value in x.tolist())
+        assert got.clipped == sum(abs(value) > bound for value in x.tolist())
 
 
 @looped("length", [1, 7, 8, 63, 64, 65, 1023, 1024, 1025, 2047, 2048, 2049, 5000])
@@ -281,6 +282,20 @@ def test_clipping_is_counted_exactly(dtype: type) -> None:
     assert codec_for(params(4096)).encode(np.full(4096, 2.0), 1, key).clipped == 4096
 
 
+@looped("dtype", [np.float16, np.float32, np.float64])
+@looped("clip", [0.1, 0.3, 1e-3, 0.7, 1.0])
+def test_what_was_clipped_before_does_not_count(dtype: type, clip: float) -> None:
+    """The ends as the caller's dtype has them, which may lie above the double: float32(0.1)."""
+    x = np.clip(np.array([-9, -clip, 0, clip, 9], dtype), -clip, clip)
+    codec = codec_for(params(6, clip=clip))
+    assert codec.encode(np.append(x, dtype(0)), 1, key).clipped == 0
+    beyond = np.nextafter(x.max(), dtype(9))
+    counted = codec.encode(np.append(x, beyond), 1, key).clipped
+    assert counted == (beyond > max(clip, float(dtype(clip))))
+    beyond = np.nextafter(beyond, dtype(9))
+    assert codec.encode(np.append(x, beyond), 1, key).clipped == 1
+
+
 # -- weights ----------------------------------------------------------------------------------
 
 
@@ -300,6 +315,9 @@ def test_other_weights_are_refused(weight: object) -> None:
     """A weight is an int in 1..max_weight, and nothing is drawn for another."""
     with refused(RangeError, Code.WEIGHT):
         codec_for(params(2, max_weight=10)).encode([0, 0], weight, forbidden)  # type: ignore[arg-type]
+    if weight == 0 and not isinstance(weight, bool):
+        with refused(RangeError, Code.WEIGHT, match="nothing to give does not submit"):
+            codec_for(params(2)).encode([0, 0], weight, forbidden)  # type: ignore[arg-type]
     if weight != 1 or isinstance(weight, bool | float):
         with refused(RangeError, Code.WEIGHT):
             codec_for(params(2)).encode([0, 0], weight, forbidden)  # type: ignore[arg-type]
@@ -416,10 +434,19 @@ def test_the_core_refuses_by_itself(implementation: str, real: type, lane: type)
     q = np.full(40, 5, lane)
 
     def quantized(
-        x: np.ndarray, clip: float = 1.0, levels: int = 255, generator: int = lib.SA_AES256CTR
+        x: np.ndarray,
+        *,
+        start: int = 0,
+        clip: float = 1.0,
+        bound: float | None = None,
+        levels: int = 255,
+        generator: int = lib.SA_AES256CTR,
     ) -> int:
-        arguments = (write(q), read(x), x.size, clip, levels, generator, octets(KEY), clipped)
-        status: int = by_lane("quantize", x, q)(*arguments)
+        bound = clip if bound is None else bound
+        where = (write(q), read(x), x.size, start)
+        status: int = by_lane("quantize", x, q)(
+            *where, clip, bound, levels, generator, octets(KEY), clipped
+        )
         return status
 
     for bad in (np.nan, -np.nan, np.inf, -np.inf):
@@ -432,6 +459,9 @@ def test_the_core_refuses_by_itself(implementation: str, real: type, lane: type)
         assert quantized(good, clip=clip) == lib.SA_EARG
     for levels in (0, 2**32, 2**64 - 1):
         assert quantized(good, levels=levels) == lib.SA_EARG
+    for bound in (0.0, math.nextafter(1.0, 0), math.nan):
+        assert quantized(good, bound=bound) == lib.SA_EARG
+    assert quantized(good, start=2**64 - 40) == lib.SA_EARG
     for generator in (0, UNKNOWN_GENERATOR):
         assert quantized(good, generator=generator) == lib.SA_EARG
     assert (q == 5).all()

@@ -555,7 +555,7 @@ def test_quantization_stays_inside(
         secret = ffi.from_buffer("uint8_t[]", key)
         quantize = by_lane("quantize", x, q)
         status = quantize(
-            *(write(q), read(x), length, 1.0, 2**20 - 1),
+            *(write(q), read(x), length, 3, 1.0, 1.0, 2**20 - 1),
             *(lib.SA_AES256CTR, secret, clipped),
         )
         assert status == lib.SA_OK

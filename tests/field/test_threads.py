@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -19,7 +19,19 @@ import pytest
 from refusals import refused
 from support import every_cipher, implementations
 
-from secagg import Code, Field, ParameterError, RangeError, Suite
+from secagg import (
+    Client,
+    Code,
+    Field,
+    Integers,
+    MemoryLedger,
+    ParameterError,
+    Params,
+    RangeError,
+    Server,
+    Suite,
+    secure_sum,
+)
 from secagg.arithmetic.threads import VARIABLE, default_threads
 from secagg.machine.expansion import ExpandJob, SignedKeys
 
@@ -151,15 +163,33 @@ def test_the_variable(text: str, count: int, unread: None, monkeypatch: pytest.M
 
 @pytest.mark.parametrize(
     "text",
-    ["", "0", "-2", "+2", "2.0", " 2", "two", "1_0", "٣", "1" * 10, "0" * 9, "0" * 5000 + "1"],
+    ["0", "-2", "+2", "2.0", " 2", "two", "1_0", "٣", "1" * 10, "0" * 9, "0" * 5000 + "1"],
 )
 def test_a_bad_variable(text: str, unread: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The error says which variable it is, each time; who gives a number does not need it."""
+    """The error says which variable it is, each time, and before a round can begin."""
     monkeypatch.setenv(VARIABLE, text)
-    for _ in range(2):
+    agreed = Params(3, 1, Integers(0, 1)).round()
+    needs: list[Callable[[], object]] = [
+        lambda: masked(31, Suite.AES256CTR, None),
+        *(lambda: Client(agreed, 0), lambda: Server(agreed)),
+        lambda: Client.resume(b"", bytes(32), MemoryLedger()),
+        lambda: Server.resume(b"", bytes(32), MemoryLedger()),
+        lambda: secure_sum([[0]] * 3, agreed.params.format),
+    ]
+    for need in needs:
         with refused(ParameterError, Code.ARGUMENT, match=f"{VARIABLE} must be a positive integer"):
-            masked(31, Suite.AES256CTR, None)
+            need()
     assert masked(31, Suite.AES256CTR, 2)
+
+
+@pytest.mark.parametrize("text", ["", " ", "\t\n"])
+def test_an_empty_variable_is_not_set(
+    text: str, unread: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As shells and containers leave it."""
+    monkeypatch.setenv(VARIABLE, text)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1, 2}, raising=False)
+    assert default_threads() == 3
 
 
 def test_the_default(unread: None, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -212,6 +212,7 @@ REWRITTEN: dict[str, tuple[object, Code]] = {
     "rows": ([*MODEL[0], MODEL[1]], Code.SHAPE),
     "other order": ([MODEL[1], MODEL[0]], Code.SHAPE),
     "dict": (dict(enumerate(MODEL)), Code.DTYPE),
+    "masked": ([np.ma.masked_array(array, False) for array in MODEL], Code.DTYPE),
     "iterator": (iter(MODEL), Code.DTYPE),
     "lists of numbers": ([array.tolist() for array in MODEL], Code.DTYPE),
     "scalar": ([MODEL[0], MODEL[1][0]], Code.DTYPE),

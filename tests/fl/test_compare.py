@@ -20,7 +20,7 @@ from secagg.fl import (
 )
 from secagg.fl.compare import max_abs_difference, norm, rounding_allowance
 
-from secagg import FixedPoint, Integers, ParameterError, Params, Phase
+from secagg import ClippingWarning, FixedPoint, Integers, ParameterError, Params, Phase
 
 ROUNDS = 6
 DROPS = [
@@ -92,7 +92,8 @@ def test_no_bound_for_a_network_or_a_rate_too_high(data):
 
 
 def test_no_bound_after_clipping(data):
-    found, reports, _ = run(data, clip=0.1)
+    with pytest.warns(ClippingWarning):
+        found, reports, _ = run(data, clip=0.1)
     clipped = sum(report.clipped for report in reports if not report.failed)
     assert found.bound is None
     assert found.bound_note == f"{clipped} values were clipped"

@@ -19,6 +19,7 @@ from secagg.fl import (
 from secagg.fl.fedavg import TRAINING
 
 from secagg import (
+    ClippingWarning,
     Code,
     FixedPoint,
     Integers,
@@ -154,7 +155,10 @@ def test_clipping_is_counted():
     clients[1].train = lambda model: [model[0] + [0.0, -5.0, 5.0], model[1] + 4.0]
     drops = [{4: Phase.MASKED_INPUT}, {3: Phase.UNMASK}]
     clients[4].amount = 9.0
-    first, second = FedAvg(MODEL, clients, rounds=2, drops=drops)
+    with pytest.warns(ClippingWarning) as told:
+        first, second = FedAvg(MODEL, clients, rounds=2, drops=drops)
+    assert len(told) == 2
+    assert "of array '0', 1 of 4 values (25.0%) of array '1'" in str(told[0].message)
     assert (first.clipped, first.clipped_by_array) == (11, {"0": 10, "1": 1})
     assert (second.clipped, second.clipped_by_array) == (18, {"0": 16, "1": 2})
     (report,) = FedAvg(MODEL, clients, rounds=1, params=fedavg_params(clients, MODEL, clip=10.0))

@@ -186,8 +186,9 @@ static double value(double clip, double step)
 #define QUANTIZE(FBITS, QBITS)                                                                    \
     do {                                                                                          \
         uint64_t clipped = 0;                                                                     \
-        const int status = sa_quantize_f##FBITS##_u##QBITS(c##QBITS + 1, x##FBITS + 1, len, clip, \
-                                                           levels, SA_CHACHA20, key, &clipped);   \
+        const int status =                                                                        \
+            sa_quantize_f##FBITS##_u##QBITS(c##QBITS + 1, x##FBITS + 1, len, draw() % 40, clip,   \
+                                            1.125 * clip, levels, SA_CHACHA20, key, &clipped);    \
         result("quantize", status, c##QBITS + 1, (len + PAST) * sizeof c##QBITS[0]);              \
         result("clipped", (int)clipped, NULL, 0);                                                 \
         for (size_t i = 0; i < len; i++)                                                          \
@@ -217,10 +218,12 @@ static void quantize_of(double clip, uint64_t levels, size_t len)
         x32[i + 1] = (float)bad[i % COUNT(bad)];
         x64[i + 1] = bad[i % COUNT(bad)];
         result("finite",
-               sa_quantize_f32_u32(c32, x32 + 1, len, clip, levels, SA_CHACHA20, key, &clipped),
+               sa_quantize_f32_u32(c32, x32 + 1, len, 0, clip, clip, levels, SA_CHACHA20, key,
+                                   &clipped),
                NULL, 0);
         result("finite",
-               sa_quantize_f64_u64(c64, x64 + 1, len, clip, levels, SA_CHACHA20, key, &clipped),
+               sa_quantize_f64_u64(c64, x64 + 1, len, 0, clip, clip, levels, SA_CHACHA20, key,
+                                   &clipped),
                NULL, 0);
     }
 }

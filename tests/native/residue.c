@@ -83,12 +83,12 @@ static void mask_61(void) { sa_mask_add_u64(wides, LEN, 13, 61, generator, keys,
 
 static void quantize_32(void)
 {
-    sa_quantize_f32_u32(words, narrow, LEN, 1, 1 << 20, generator, keys, &clipped);
+    sa_quantize_f32_u32(words, narrow, LEN, 5, 1, 1, 1 << 20, generator, keys, &clipped);
 }
 
 static void quantize_64(void)
 {
-    sa_quantize_f64_u64(wides, reals, LEN, 1, 1 << 20, generator, keys, &clipped);
+    sa_quantize_f64_u64(wides, reals, LEN, 5, 1, 1, 1 << 20, generator, keys, &clipped);
 }
 
 static void share(void)

@@ -52,6 +52,7 @@ import secagg
 from secagg import (
     Aborted,
     Client,
+    ClippingWarning,
     Code,
     LocalProtocolError,
     MemoryLedger,
@@ -324,7 +325,8 @@ def test_clipped_values_are_remembered(mode: Mode) -> None:
     stepped.to_server(stepped.answers())
     client = stepped.clients[0]
     client.receive(stepped.outbox[0])
-    client.submit(np.array([3.0, -5.0, 0.5, 0.0]))
+    with pytest.warns(ClippingWarning):
+        client.submit(np.array([3.0, -5.0, 0.5, 0.0]))
     assert client.clipped == 2
     again = resumed_client(client.suspend(KEY), client, MemoryLedger(), seeded("again"))
     assert again.clipped == client.clipped == 2

@@ -1,0 +1,153 @@
+"""What of an input is clipped: counted by array, and told by one warning per round.
+
+A clipped value is a wrong one: the sum is not that of the updates, and a training that is clipped
+too much fails in ways that are hard to find. So clipping is never silent.
+"""
+
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import lru_cache
+from types import FrameType
+from typing import Any, Final, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..params.formats import FixedPoint, Format
+from .arrays import called, kind_of
+
+# The share of an array's values above which their clipping is warned of.
+SHARE: Final = 0.01
+_NAMED: Final = 3  # arrays that a warning names
+
+Counts = NDArray[np.int64]
+
+_gathering: Final[ContextVar[bool]] = ContextVar("gathering", default=False)
+
+
+class ClippingWarning(UserWarning):
+    """More than 1 % of the values of an array, or of a vector, were clipped.
+
+    The sum then differs from that of the updates by more than rounding. Raise `FixedPoint.clip`, or
+    scale the updates.
+    """
+
+
+class Arrays(Protocol):
+    """The arrays that make one vector, in order; a `secagg.Layout`."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Their names."""
+
+    @property
+    def shapes(self) -> tuple[tuple[int, ...], ...]:
+        """Their shapes."""
+
+    @property
+    def dtypes(self) -> tuple[np.dtype[Any], ...]:
+        """Their dtypes."""
+
+
+@lru_cache(maxsize=64)
+def clip_bound(clip: float, dtype: np.dtype[np.generic]) -> float:
+    """Returns the size above which a value of a dtype counts as clipped: `clip` or a little more.
+
+    Values that were clipped to the same bound before, in float32 say, are at the bound as that
+    dtype has it, which may lie above the double: `np.float32(0.1) > 0.1`.
+    """
+    if kind_of(dtype) != "f" or dtype.itemsize >= np.dtype(np.float64).itemsize:
+        return clip
+    with np.errstate(over="ignore"):  # infinite in float16, whose values are then all below it
+        return max(clip, float(np.array(clip).astype(dtype)))
+
+
+def count_clipped(form: Format, layout: Arrays, vector: NDArray[np.generic]) -> Counts:
+    """Counts the values of one input that its format clips, by array in the layout's order.
+
+    Args:
+        form: the format; `Integers` clip nothing.
+        layout: of the vector.
+        vector: shape (layout.length,), of a real dtype.
+    """
+    sizes = _sizes(layout)
+    counts = np.zeros(sizes.size, np.int64)
+    if isinstance(form, FixedPoint):
+        parts = np.split(vector, np.cumsum(sizes)[:-1])
+        for at, (part, dtype) in enumerate(zip(parts, layout.dtypes, strict=True)):
+            # A vector of arrays of several dtypes has the widest of them.
+            bound = max(clip_bound(form.clip, each) for each in (dtype, vector.dtype))
+            counts[at] = np.count_nonzero(np.greater(part, bound) | np.less(part, -bound))
+    return counts
+
+
+def warn_of_clipping(form: Format, layout: Arrays, clipped: Counts, parties: int) -> None:
+    """Issues one ClippingWarning if more than `SHARE` of an array was clipped; names such arrays.
+
+    It points at the first line outside the library.
+
+    Args:
+        form: the format.
+        layout: of the inputs.
+        clipped: clipped values by array, the sum of `count_clipped` over the parties.
+        parties: the number of parties.
+    """
+    _warn(form, layout.names, clipped, parties * _sizes(layout))
+
+
+def warn_of_vector(form: Format, clipped: int, length: int) -> None:
+    """Issues one ClippingWarning if more than `SHARE` of a single vector was clipped.
+
+    Not within `gathered`.
+    """
+    if clipped and not _gathering.get():
+        _warn(form, ("",), np.array([clipped]), np.array([length]))
+
+
+def _sizes(layout: Arrays) -> Counts:
+    """Returns the number of values of each array."""
+    return np.array([np.prod(shape, dtype=np.int64) for shape in layout.shapes], np.int64)
+
+
+def _warn(form: Format, names: tuple[str, ...], clipped: Counts, sizes: Counts) -> None:
+    much = np.flatnonzero(clipped > SHARE * sizes)
+    if not much.size or not isinstance(form, FixedPoint):
+        return
+    shares = clipped[much] / sizes[much]
+    order = np.argsort(-shares, kind="stable")
+    parts = [
+        f"{clipped[at]:,} of {sizes[at]:,} values ({share:.1%})"
+        + (f" of {called(names[at])}" if names[at] else "")
+        for at, share in zip(much[order][:_NAMED], shares[order][:_NAMED], strict=True)
+    ]
+    if much.size > _NAMED:
+        parts.append(f"and values of {much.size - _NAMED} more arrays")
+    warnings.warn(
+        f"{', '.join(parts)} were outside of -{form.clip:g}..{form.clip:g} and were clipped, so "
+        "the sum is not that of the updates: raise the clip of FixedPoint, or scale the updates",
+        ClippingWarning,
+        stacklevel=_frames_of_the_library() + 1,
+    )
+
+
+@contextmanager
+def gathered() -> Iterator[None]:
+    """Keeps clients quiet while a driver plays many: its caller adds up the counts and warns."""
+    before = _gathering.set(True)
+    try:
+        yield
+    finally:
+        _gathering.reset(before)
+
+
+def _frames_of_the_library() -> int:
+    """Returns how many frames, of the caller and its callers, are in a row functions of secagg."""
+    frame: FrameType | None = sys._getframe(1)
+    count = 0
+    while frame is not None and str(frame.f_globals.get("__name__")).split(".")[0] == "secagg":
+        count += 1
+        frame = frame.f_back
+    return count

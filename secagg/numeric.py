@@ -1,0 +1,64 @@
+"""Numbers of callers, of Python or NumPy, as Python's own int and float.
+
+Whatever is kept, encoded, compared or printed is a Python number, wherever it came from.
+"""
+
+import operator
+from decimal import Decimal
+from numbers import Real
+
+import numpy as np
+
+
+def as_int(value: object) -> int | None:
+    """Returns an integer as Python's int, or None if it is none.
+
+    An integer is what `operator.index` takes: an int, a NumPy integer, an array of integers with no
+    dimension. A bool is none, and neither is a float, even if it is whole.
+    """
+    if type(value) is int:  # most are
+        return value
+    if _is_bool(value):
+        return None
+    try:
+        return int(operator.index(value))  # type: ignore[arg-type]
+    except TypeError:
+        return None
+
+
+def as_float(value: object) -> float | None:
+    """Returns a real number as the nearest float, infinity beyond all floats; None if it is none.
+
+    A real number is an integer (see `as_int`), a float of Python or NumPy, a `Decimal`, a
+    `Fraction`, or an array of one of NumPy's real dtypes with no dimension.
+    """
+    whole = as_int(value)
+    if isinstance(value, np.ndarray) and value.shape == ():
+        value = value[()]
+    if whole is None and (
+        _is_bool(value)
+        or not isinstance(value, Real | Decimal)
+        or isinstance(value, np.timedelta64)  # to NumPy a signed integer
+    ):
+        return None
+    try:
+        with np.errstate(over="ignore"):  # a long double
+            return float(value if whole is None else whole)  # type: ignore[arg-type]
+    except OverflowError:
+        return float("inf") if value > 0 else float("-inf")  # type: ignore[operator]
+    except ValueError:  # a signalling NaN
+        return float("nan")
+
+
+def brief(value: object) -> str:
+    """Returns a value for a message; Python refuses to print numbers of thousands of digits."""
+    try:
+        text = repr(value)
+    except ValueError:
+        return f"a huge {type(value).__name__}"
+    return text if len(text) <= 60 else f"{text[:50]}..."
+
+
+def _is_bool(value: object) -> bool:
+    """Returns whether a value is a bool, of Python or of a library of arrays."""
+    return isinstance(value, bool) or "bool" in str(getattr(value, "dtype", ""))
