@@ -19,14 +19,15 @@ from setuptools.build_meta import *  # noqa: F403 (the other hooks of PEP 517 an
 
 NAME = "_secagg_editable"
 
-# The entry of `sys.path` is no folder, so that nothing but `secagg` is found there.
+# The entry of `sys.path` is no folder, so that nothing but `secagg` is found there. It is ASCII, or
+# every import would fail where the locale knows nothing else.
 FINDER = '''\
 """Finds the package `secagg` in a clone, as the last entry of `sys.path` (an editable install)."""
 import sys
 from importlib.machinery import PathFinder
 
 CLONE = {clone}
-ENTRY = CLONE + "/secagg (editable)"
+ENTRY = "_secagg_editable.entry"
 
 
 class Finder:

@@ -67,7 +67,7 @@ def fresh(parent: Path) -> Clone:
 @pytest.fixture(scope="module")
 def clone(tmp_path_factory: pytest.TempPathFactory) -> Clone:
     """As the README installs it."""
-    clone = fresh(tmp_path_factory.mktemp("editable"))
+    clone = fresh(tmp_path_factory.mktemp("editable é "))
     clone.pip("install", "-q", "-e", clone.folder)
     return clone
 
@@ -82,6 +82,8 @@ def test_an_editable_install_is_found_from_every_folder(clone: Clone) -> None:
     script.write_text(WHERE)
     assert clone.imported(script, cwd=Path("/")) == clone.own
     assert "--rounds" in clone.run("-m", "secagg.fl", "--help")
+    # What is named in another character set than the locale's cannot be imported; all else can.
+    clone.run("-c", "import json, numpy", cwd=Path("/"), LC_ALL="C", PYTHONUTF8="0")
 
 
 def test_an_editable_install_gives_only_secagg(clone: Clone) -> None:
