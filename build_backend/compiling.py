@@ -31,7 +31,7 @@ LINUX = {
 }
 OTHERS = {
     "darwin": "xcode-select --install",
-    "win32": "use WSL: the core needs GCC or Clang on Linux; Microsoft's compiler cannot build it",
+    "win32": "clang-cl (of Visual Studio's Build Tools), llvm-mingw or MinGW-w64, not cl.exe",
 }
 
 

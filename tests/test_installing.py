@@ -162,7 +162,7 @@ def test_a_machine_that_cannot_compile_is_told_what_it_lacks(clone: Clone, tmp_p
         ("linux", {"ID": "alpine"}, "apk add gcc musl-dev python3-dev"),
         ("linux", {}, "with your package manager"),
         ("darwin", {}, "xcode-select --install"),
-        ("win32", {}, "use WSL"),
+        ("win32", {}, "clang-cl"),
     ],
 )
 def test_the_command_is_the_systems(
