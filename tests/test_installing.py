@@ -16,7 +16,9 @@ from levels import runs_at
 ROOT = Path(__file__).resolve().parents[1]
 pytestmark = runs_at("packages")
 
-WHERE = "import secagg, secagg.fl as fl; print(secagg.__file__, fl.__file__, secagg.Code.NATIVE)"
+WHERE = (
+    "import secagg, secagg.fl as fl; print(secagg.Code, secagg.__file__, fl.__file__, sep='\\n')"
+)
 
 
 class Clone(NamedTuple):
@@ -46,7 +48,7 @@ class Clone(NamedTuple):
     def imported(self, *words: str | Path, **options: str | Path) -> list[Path]:
         """Returns the folders of `secagg` and `secagg.fl`, by default of a `python -c`."""
         said = self.run(*(words or ("-c", WHERE)), **options)  # type: ignore[arg-type]
-        return [Path(file).parent for file in said.split()[:2]]
+        return [Path(file).parent for file in said.splitlines()[1:]]
 
     @property
     def own(self) -> list[Path]:
