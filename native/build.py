@@ -7,6 +7,7 @@
 
 import hashlib
 import os
+import sysconfig
 from pathlib import Path
 
 from cffi import FFI
@@ -47,5 +48,6 @@ ffibuilder.set_source(
     include_dirs=["native"],
     extra_compile_args=COMPILE_ARGS,
     extra_link_args=LINK_ARGS,
-    py_limited_api=True,
+    # Free-threaded interpreters have no limited API that goes back to Python 3.11.
+    py_limited_api=not sysconfig.get_config_var("Py_GIL_DISABLED"),
 )

@@ -4,6 +4,7 @@ At level `long` the tests build the sdist and from it the wheel, and install tha
 environment.
 """
 
+import ast
 import re
 import shutil
 import sys
@@ -177,11 +178,19 @@ def test_the_module_serves_every_python_from_311() -> None:
     assert compiled(ROOT).name == "_native.abi3.so"
 
 
+def test_programs_that_freeze_applications_find_what_the_module_needs() -> None:
+    """They read import statements, and no compiled module."""
+    tree = ast.parse((ROOT / "secagg/arithmetic/binding.py").read_text())
+    imports = [node for node in ast.walk(tree) if isinstance(node, ast.Import)]
+    assert "_cffi_backend" in {alias.name for node in imports for alias in node.names}
+
+
 # ---- the packages -------------------------------------------------------------------------
 
 SHIPPED = {"secagg/py.typed", "secagg/_native.pyi", "secagg/_native.abi3.so"}
 SOURCES = {
     *("pyproject.toml", "setup.py", "MANIFEST.in", "LICENSE", "README.md"),
+    *("build_backend/backend.py", "build_backend/compiling.py"),
     *("CHANGELOG.md", "SECURITY.md", "native/api.h", "native/build.py", "native/dispatch.c"),
     *("secagg/py.typed", "secagg/_native.pyi", "fl/__init__.py", "docs/WIRE.md"),
     *("tests/conftest.py", "tests/native/selftest.c", "tests/vectors/arithmetic_vectors.json"),

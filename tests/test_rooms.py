@@ -22,9 +22,10 @@ CONTRACTS = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["import
 ]
 IDS = {contract["name"]: contract["id"] for contract in CONTRACTS}
 
-# What may be imported from outside the standard library; cffi is for native/build.py only.
+# What may be imported from outside the standard library; cffi is for native/build.py, and its
+# compiled part is named once for programs that freeze applications.
 PACKAGES = {
-    "secagg": {"secagg", "fl", "numpy", "nacl"},  # fl: the linter refuses it
+    "secagg": {"secagg", "fl", "numpy", "nacl", "_cffi_backend"},  # fl: the linter refuses it
     "fl": {"secagg", "numpy", "matplotlib", "rich", "sklearn"},
 }
 # Packages that gather public names. Every other `__init__` is empty: importing one module of a room

@@ -17,6 +17,9 @@ from ..errors import NativeError, RangeError
 _FIX: Final = "run `pip install -e .` in the repository (it needs a C compiler)"
 
 try:
+    # The compiled module needs it; programs that freeze applications find only what is named.
+    import _cffi_backend  # noqa: F401
+
     from .. import _native
 except ImportError as error:
     raise NativeError(
