@@ -6,7 +6,7 @@ from pathlib import Path
 
 from setuptools import find_packages, setup
 
-sys.path.insert(0, str(Path(__file__).resolve().with_name("build_backend")))
+sys.path.insert(0, str(Path(__file__).resolve().parent / "native" / "packaging"))
 from compiling import BuildCore
 
 # A wheel for every Python from 3.11 on; free-threaded ones have no such interface.

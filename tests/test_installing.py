@@ -170,7 +170,7 @@ def test_a_machine_that_cannot_compile_is_told_what_it_lacks(clone: Clone, tmp_p
 def test_the_command_is_the_systems(
     monkeypatch: pytest.MonkeyPatch, system: str, release: dict[str, str], command: str
 ) -> None:
-    monkeypatch.syspath_prepend(str(ROOT / "build_backend"))
+    monkeypatch.syspath_prepend(str(ROOT / "native" / "packaging"))
     from compiling import install_command
 
     assert command in install_command(system, release)

@@ -190,7 +190,7 @@ def test_programs_that_freeze_applications_find_what_the_module_needs() -> None:
 SHIPPED = {"secagg/py.typed", "secagg/_native.pyi", "secagg/_native.abi3.so"}
 SOURCES = {
     *("pyproject.toml", "setup.py", "MANIFEST.in", "LICENSE", "README.md"),
-    *("build_backend/backend.py", "build_backend/compiling.py"),
+    *("native/packaging/backend.py", "native/packaging/compiling.py"),
     *("CHANGELOG.md", "SECURITY.md", "native/api.h", "native/build.py", "native/dispatch.c"),
     *("secagg/py.typed", "secagg/_native.pyi", "fl/__init__.py", "docs/WIRE.md"),
     *("tests/conftest.py", "tests/native/selftest.c", "tests/vectors/arithmetic_vectors.json"),

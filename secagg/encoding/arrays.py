@@ -221,13 +221,13 @@ def _lost(value: Any) -> str:
     for names, text in _MEANINGS.items():
         if _attribute(value, *names) is not None:
             return text
-    if isinstance(value, np.ndarray):
+    if isinstance(value, np.ndarray | np.flatiter):
         return ""
     if _misses_values(value):
         return "has missing values: fill them, or leave them out"
     for axis in ("index", "columns", "coords"):
         labels = _attribute(value, axis)
-        if hasattr(labels, "__len__") and not _is_count(labels):
+        if labels is not None and not _is_count(labels):
             return (
                 f"has labels ({axis}), and numbers are summed by their position: give its bare "
                 "numbers, in an order that all parties know, or a dict"
