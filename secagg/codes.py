@@ -349,8 +349,9 @@ class Code(StrEnum):
     HEADROOM = (
         "headroom",
         "DecodeError ParameterError",
-        "The sum could be too large for the arithmetic (62 bits; 64 bits for integers).",
-        "Lower the cohort, the precision, the range or the greatest weight.",
+        "The sum could be too large for the arithmetic (62 bits; 64 bits for integers), or a "
+        "masked input for a message (4 GiB).",
+        "Lower the cohort, the precision, the range or the greatest weight; or the length.",
     )
     POLICY_PARAMS = (
         "policy_params",

@@ -21,9 +21,11 @@ from secagg import (
     Integers,
     LocalProtocolError,
     Mode,
+    ParameterError,
     Params,
     Phase,
     RangeError,
+    Server,
     Suite,
 )
 from secagg.encoding import chunks as pieces
@@ -243,3 +245,13 @@ def test_a_short_vectors_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pieces, "PIECE", 2**13)
     peak, message = peak_of(400_000, 10_000, 1)
     assert peak < message + 250_000
+
+
+def test_a_message_that_no_hash_takes_is_refused_before_there_are_secrets() -> None:
+    """4 GiB, with lengths of 32 bits; a byte less is taken."""
+    form = FixedPoint(1.0, bits=29)  # elements of 32 bits
+    agreed = Params(5, 2**30, form, threshold=3).round()
+    for make in (Server, lambda agreed: Client(agreed, 0)):
+        with refused(ParameterError, Code.HEADROOM, "4294967296 bytes"):
+            make(agreed)
+    assert Client(Params(5, 2**30 - 1, form, threshold=3).round(), 0)
