@@ -261,6 +261,8 @@ def _is_count(labels: Any) -> bool:
 
 def _unreadable(value: object, what: str, error: Exception) -> RangeError:
     advice = shortened(str(error), 200) or type(error).__name__
+    if any(kind in str(getattr(value, "dtype", "")) for kind in ("bfloat16", "float8")):
+        advice += "; convert it to float32 first"  # by which no library loses anything
     return RangeError(
         f"{what} ({type(value).__name__}) cannot be read as a NumPy array: {advice}", Code.DTYPE
     )

@@ -145,6 +145,14 @@ def test_the_advice_of_a_library_is_kept(broken: object) -> None:
         assert isinstance(error.value.__cause__, TypeError | MemoryError)
 
 
+def test_a_number_that_numpy_lacks_comes_with_advice() -> None:
+    """What a tensor's own library says of bfloat16 is that it is not supported."""
+    value = OnAnotherDevice(TWO)
+    value.dtype = "torch.bfloat16"  # type: ignore[assignment]
+    with refused(RangeError, Code.DTYPE, match="first; convert it to float32 first$"):
+        Layout.of([value])
+
+
 def test_harmless_arrays_are_read(tmp_path: Path) -> None:
     """Files that are mapped, records without fields, columns in order, what only DLPack gives."""
     mapped = np.memmap(tmp_path / "array", np.float64, "w+", shape=(2,))
