@@ -96,7 +96,7 @@ def test_any_arrays_round_trip(arrays: list[np.ndarray], named: bool) -> None:
     layout = Layout.of(given_arrays)
     vector = layout.flatten(given_arrays)
     assert vector.shape == (layout.length,)
-    assert vector.dtype == np.result_type(*arrays)
+    assert vector.dtype == np.result_type(*(array.dtype for array in arrays))
     back = layout.unflatten(vector)
     parts = list(back.values()) if isinstance(back, dict) else back
     assert len(parts) == len(arrays)

@@ -1,11 +1,13 @@
 """Compiles and links the core, its program and the extension for other systems, with ziglang.
 
-Programs are run where this machine can: those for Linux by itself or by QEMU. The extension is
-compiled with the headers of this Python and a configuration written here; names of Python stay
-open, or come from an import library. Two targets are refused, and say why.
+Programs are run where this machine can: those for Linux by itself or by QEMU, those for Windows by
+Wine if it is installed. The extension is compiled with the headers of this Python and a
+configuration written here; names of Python stay open, or come from an import library. What cannot
+work must be refused with a reason.
 """
 
 import argparse
+import errno
 import os
 import re
 import runpy
@@ -27,10 +29,10 @@ ROOT = run.NATIVE.parent
 TARGETS: dict[str, list[str] | None] = {
     "x86_64-linux-musl": [],
     "aarch64-linux-musl": ["qemu-aarch64"],
-    "x86-linux-musl": ["qemu-i386"],
+    "x86-linux-musl": [],
     "x86_64-macos": None,
     "aarch64-macos": None,
-    "x86_64-windows-gnu": None,
+    "x86_64-windows-gnu": ["wine"] if shutil.which("wine") else None,
     "aarch64-windows-gnu": None,
 }
 # The whole core is compiled for these, and nothing else.
@@ -52,6 +54,7 @@ OPTIONS = ("-O3", "-fvisibility=hidden", "-Wframe-larger-than=32768", "-Wno-pass
 
 # What Python.h asks of its configuration where the limited API is used.
 PYCONFIG = """
+#define _GNU_SOURCE 1
 #define SIZEOF_SHORT 2
 #define SIZEOF_INT 4
 #define SIZEOF_LONG_LONG 8
@@ -96,7 +99,8 @@ def options_of(target: str) -> list[str]:
     """Options that a build for this target has besides those of all."""
     if is_windows(target) or "macos" in target:
         return [*OPTIONS]
-    return [*OPTIONS, "-pthread", *(["-msse2"] if target.startswith("x86-") else [])]
+    own = {"x86": ["-msse2"], "powerpc64le": ["-Wno-deprecated-altivec-src-compat"]}
+    return [*OPTIONS, "-pthread", *own.get(target.split("-")[0], [])]
 
 
 def check_question(target: str, objects: Path) -> None:
@@ -130,6 +134,7 @@ def extension(folder: Path, zig: Sequence[str], target: str) -> None:
     compiler = [*zig, "cc", "-target", target, "-std=c11", "-ffp-contract=off"]
     compiler += [*options_of(target), "-DPy_LIMITED_API=0x030b0000", f"-I{run.NATIVE}"]
     compiler += [f"-I{headers}", "-Werror"]
+    compiler += [] if is_windows(target) else ["-fPIC"]
     parts = run.compile_all(folder, compiler, [source, *run.NATIVE.glob("*.c")])
     library = ["-shared", "-o", "_native.lib"]
     if "macos" in target:
@@ -145,6 +150,17 @@ def extension(folder: Path, zig: Sequence[str], target: str) -> None:
         subprocess.run([*zig, *words], cwd=folder, check=True)
         parts.append("libpython3.a")
     subprocess.run([*compiler, *parts, *library], cwd=folder, check=True)
+
+
+def ran(runner: Sequence[str], program: Path) -> str:
+    """Runs a program; returns what to report."""
+    try:
+        subprocess.run([*runner, program], check=True)
+    except OSError as error:
+        if error.errno != errno.ENOEXEC:
+            raise
+        return ", not run: this kernel has no 32-bit programs"
+    return ", ran"
 
 
 def main() -> int:
@@ -176,8 +192,7 @@ def main() -> int:
                     done = "linked with the extension"
                 runner = TARGETS[target]
                 if runner is not None:
-                    subprocess.run([*runner, built], check=True)
-                    done += ", ran"
+                    done += ran(runner, built)
         sys.stdout.write(f"{target}: {done}, {time.monotonic() - began:.0f} s\n")
         sys.stdout.flush()
     return 0

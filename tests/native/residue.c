@@ -121,12 +121,14 @@ static void store_registers(void)
 
 static size_t depth; /* of the stack's part below what belongs to the system */
 
-static void *run(void *nothing)
+/* The copy is made before the thread ends, which leaves other things on the stack each time. */
+static void *run(void *copy)
 {
     depth = (size_t)((uint8_t *)__builtin_frame_address(0) - stack);
     call();
     store_registers();
-    return nothing;
+    memcpy(copy, stack, sizeof stack);
+    return NULL;
 }
 
 static void record(size_t number, uint64_t seed)
@@ -137,10 +139,9 @@ static void record(size_t number, uint64_t seed)
     memset(stack, 0, sizeof stack);
     pthread_attr_init(&own);
     pthread_attr_setstack(&own, stack, sizeof stack);
-    check(pthread_create(&thread, &own, run, NULL) == 0, "residue: no thread", 0);
+    check(pthread_create(&thread, &own, run, stacks[number]) == 0, "residue: no thread", 0);
     pthread_join(thread, NULL);
     pthread_attr_destroy(&own);
-    memcpy(stacks[number], stack, sizeof stack);
     memcpy(contents[number], registers, sizeof registers);
 }
 
