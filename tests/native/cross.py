@@ -100,7 +100,7 @@ def options_of(target: str) -> list[str]:
     if is_windows(target) or "macos" in target:
         return [*OPTIONS]
     own = {"x86": ["-msse2"], "powerpc64le": ["-Wno-deprecated-altivec-src-compat"]}
-    return [*OPTIONS, "-pthread", *own.get(target.split("-")[0], [])]
+    return [*OPTIONS, "-pthread", *own.get(target.split("-", maxsplit=1)[0], [])]
 
 
 def check_question(target: str, objects: Path) -> None:
