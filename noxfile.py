@@ -154,6 +154,21 @@ def aarch64(session: nox.Session) -> None:
     native_program(session, "aarch64-linux-gnu-gcc", "--run", "qemu-aarch64", "--static")
 
 
+@nox.session(venv_backend="venv", reuse_venv=True)
+def cross(session: nox.Session) -> None:
+    """Compiles the C core for macOS, Windows, musl and more; runs it where this machine can."""
+    session.install("ziglang~=0.17.1")
+    zig = f"{session.virtualenv.bin}/python -m ziglang"
+    python(session, "tests/native/cross.py", "--zig", zig, *session.posargs)
+
+
+@nox.session(venv_backend="venv", reuse_venv=True, python=["3.11", "3.12", "3.13", "3.14"])
+def pythons(session: nox.Session) -> None:
+    """Runs the tests with each Python that is found, each in an environment of its own."""
+    session.install("-e", ".[test]")
+    session.run("python", *PYTEST, *session.posargs)
+
+
 @nox.session
 def coverage(session: nox.Session) -> None:
     """Runs level long on portable kernels and reports which lines of Python ran."""

@@ -32,11 +32,14 @@ def check_writable(path: Path) -> None:
             if not os.access(path, os.W_OK):
                 raise ParameterError(f"cannot write to {path}: permission denied", Code.IO)
             return
-        with tempfile.TemporaryFile(dir=path.resolve().parent):
+        target = path.resolve()
+        if target.is_symlink():  # Python 3.13 and later leave a link that leads to itself
+            raise RuntimeError
+        with tempfile.TemporaryFile(dir=target.parent):
             pass
     except OSError as error:
         raise ParameterError(f"cannot write {path}: {error.strerror}", Code.IO) from None
-    except RuntimeError:  # of Path.resolve
+    except RuntimeError:  # of Path.resolve, before
         raise ParameterError(f"cannot write {path}: a link that leads to itself", Code.IO) from None
 
 

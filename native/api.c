@@ -4,10 +4,6 @@
 #include "checks.h"
 #include "kernels.h"
 
-#if !defined(__BYTE_ORDER__) || __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
-#error "keystreams and packed vectors are read as little-endian words"
-#endif
-
 enum {
     SA_CHUNK_WORDS = 1024, /* 4 KiB of keystream */
     SA_PIECE = 1024        /* elements, whole bytes of packed ones */

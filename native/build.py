@@ -5,21 +5,59 @@
 ``SECAGG_CFLAGS`` adds compiler options.
 """
 
+import argparse
 import hashlib
 import os
+import sys
 import sysconfig
+from distutils.dist import Distribution  # of setuptools
 from pathlib import Path
 
 from cffi import FFI
 
 HERE = Path(__file__).resolve().parent
 
-# Contracting a*b+c into one operation would make quantization differ between machines.
-COMPILE_ARGS = ["-std=c11", "-O3", "-ffp-contract=off", "-fvisibility=hidden"]
-LINK_ARGS: list[str] = []
-if os.name == "posix":  # else the core works in one thread
-    COMPILE_ARGS.append("-pthread")
-    LINK_ARGS.append("-pthread")
+
+def chosen_compiler() -> str:
+    """The compiler that the command line or a configuration file names, else an empty text."""
+    if sys.argv[1:] and sys.argv[1].startswith("build"):
+        parser = argparse.ArgumentParser(add_help=False)
+        parser.add_argument("-c", "--compiler")
+        named = parser.parse_known_args(sys.argv[2:])[0].compiler
+        if named:
+            return str(named)
+    files = Distribution()
+    files.parse_config_files()
+    for command in ("build_ext", "build"):
+        options = files.get_option_dict(command)
+        if "compiler" in options:
+            return str(options["compiler"][1])
+    return ""
+
+
+def target_args(platform: str, compiler: str) -> tuple[list[str], list[str]]:
+    """Returns the options to compile and to link with.
+
+    Contracting a*b+c into one operation would make quantization differ between machines.
+
+    Args:
+        platform: the target, as `sysconfig.get_platform` names it.
+        compiler: "msvc" for command lines in the style of cl.exe, which clang-cl reads.
+    """
+    if compiler == "msvc":
+        return ["/std:c11", "/clang:-O3", "/clang:-ffp-contract=off"], []
+    threads = [] if platform.startswith(("win", "mingw")) else ["-pthread"]
+    floats = ["-msse2", "-mfpmath=sse"] if platform.endswith(("-i386", "-i686", "win32")) else []
+    options = ["-std=c11", "-O3", "-ffp-contract=off", "-fvisibility=hidden", *floats, *threads]
+    return options, threads
+
+
+# A cross build sets _PYTHON_HOST_PLATFORM, which get_platform returns.
+PLATFORM = sysconfig.get_platform()
+COMPILER = chosen_compiler() or (
+    "msvc" if os.name == "nt" and PLATFORM.startswith("win") else "unix"
+)
+COMPILE_ARGS, LINK_ARGS = target_args(PLATFORM, COMPILER)
 if os.environ.get("SECAGG_SANITIZE"):
     SANITIZE = ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"]
     COMPILE_ARGS += [*SANITIZE, "-g", "-O1", "-fno-omit-frame-pointer"]

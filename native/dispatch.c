@@ -7,7 +7,11 @@
 
 #if defined(__x86_64__)
 #include <cpuid.h>
-#elif defined(__aarch64__) && defined(__linux__)
+#elif defined(__aarch64__) && defined(__APPLE__)
+#include <sys/sysctl.h>
+#elif defined(__aarch64__) && defined(_WIN32)
+#include <windows.h>
+#elif defined(__aarch64__) && (defined(__linux__) || defined(__FreeBSD__) || defined(__OpenBSD__))
 #include <sys/auxv.h>
 #ifndef HWCAP_AES
 #define HWCAP_AES (1u << 3)
@@ -64,9 +68,31 @@ static uint32_t detect(void)
     return features;
 }
 
-#elif defined(__aarch64__) && defined(__linux__)
+#elif defined(__aarch64__)
 
-static uint32_t detect(void) { return getauxval(AT_HWCAP) & HWCAP_AES ? SA_CPU_ARM_AES : 0; }
+static int has_aes(void)
+{
+#if defined(__APPLE__)
+    int present = 1; /* stays if macOS is too old for the question: all these chips have it */
+    size_t size = sizeof present;
+    sysctlbyname("hw.optional.arm.FEAT_AES", &present, &size, NULL, 0);
+    return present;
+#elif defined(_WIN32)
+    return IsProcessorFeaturePresent(PF_ARM_V8_CRYPTO_INSTRUCTIONS_AVAILABLE);
+#elif defined(__linux__)
+    return (getauxval(AT_HWCAP) & HWCAP_AES) != 0;
+#elif defined(__FreeBSD__) || defined(__OpenBSD__)
+    unsigned long capabilities = 0;
+    elf_aux_info(AT_HWCAP, &capabilities, sizeof capabilities);
+    return (capabilities & HWCAP_AES) != 0;
+#elif defined(__ARM_FEATURE_AES) || defined(__ARM_FEATURE_CRYPTO)
+    return 1; /* the compiler may use them anywhere */
+#else
+    return 0;
+#endif
+}
+
+static uint32_t detect(void) { return has_aes() ? SA_CPU_ARM_AES : 0; }
 
 #else
 

@@ -5,7 +5,7 @@
  *   SA_MINIMUM_LANES                          bits of the widest lanes that have a vector minimum
  */
 
-__extension__ typedef unsigned __int128 wide;
+#include "wide.h"
 
 /* `dst` may be an input array but never overlaps one partly, so no iteration of an
  * element-wise loop depends on another. Saying so with `restrict` would be wrong for the
@@ -71,9 +71,10 @@ static inline uint64_t multiply_u64(uint64_t a, uint64_t k, int bits, uint32_t d
 {
     uint64_t low = ((uint64_t)1 << bits) - 1;
     uint64_t p = low + 1 - d;
-    wide x = (wide)a * k;                                      /* below 2^124 */
-    x = ((uint64_t)x & low) + (wide)(uint64_t)(x >> bits) * d; /* below 2^b (d + 1) */
-    uint64_t r = ((uint64_t)x & low) + (uint64_t)(x >> bits) * d;
+    wide x = wide_product(a, k); /* below 2^124 */
+    wide folded = wide_product(shifted_word(x, bits), d);
+    x = wide_sum(wide_of(low_word(x) & low), folded); /* below 2^b (d + 1) */
+    uint64_t r = (low_word(x) & low) + shifted_word(x, bits) * d;
     r -= p;
     return r + (p & (0 - (r >> 63)));
 }

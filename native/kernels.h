@@ -4,6 +4,14 @@
 #ifndef SA_KERNELS_H
 #define SA_KERNELS_H
 
+#if !defined(__GNUC__) && !defined(__clang__)
+#error "secagg needs GCC or Clang: on Windows clang-cl, or llvm-mingw or MinGW-w64, not cl.exe"
+#elif !defined(__BYTE_ORDER__) || __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
+#error "secagg needs a little-endian machine: keystreams and packed vectors are read in place"
+#elif defined(__i386__) && !defined(__SSE2_MATH__)
+#error "secagg needs doubles that round as doubles: on 32-bit x86 add -msse2 -mfpmath=sse"
+#endif
+
 #include <stddef.h>
 #include <stdint.h>
 

@@ -57,9 +57,9 @@ static void combine(uint64_t *restrict out, const uint64_t *restrict factors,
         const uint64_t *rows = shares + i * columns;
         size_t n = count - i < SA_ROWS ? count - i : SA_ROWS;
         for (size_t c = 0; c < columns; c++) {
-            wide sum = out[c];
+            wide sum = wide_of(out[c]);
             for (size_t k = 0; k < n; k++)
-                sum += (wide)factors[i + k] * rows[k * columns + c];
+                sum = wide_sum(sum, wide_product(factors[i + k], rows[k * columns + c]));
             out[c] = reduce(sum);
         }
     }

@@ -6,8 +6,7 @@
 #define SA_SHAMIR_PORTABLE_H
 
 #include "kernels.h"
-
-__extension__ typedef unsigned __int128 wide;
+#include "wide.h"
 
 /* Terms of a polynomial between two reductions: 17 products of values up to p fit 127 bits. */
 enum { SA_TERMS = 16 };
@@ -30,14 +29,14 @@ static inline uint64_t subtract(uint64_t a, uint64_t b) { return add(a, negate(b
  * 2^122 - 2^61, so their sum stays below 2p. */
 static inline uint64_t multiply(uint64_t a, uint64_t b)
 {
-    wide x = (wide)(a << 3) * b;
-    return fold(((uint64_t)x >> 3) + (uint64_t)(x >> 64));
+    wide x = wide_product(a << 3, b);
+    return fold((low_word(x) >> 3) + shifted_word(x, 64));
 }
 
 /* In: any x. Out: [0, p). The three parts add up to at most 2p + 63. */
 static inline uint64_t reduce(wide x)
 {
-    uint64_t parts = ((uint64_t)x & P) + ((uint64_t)(x >> 61) & P) + (uint64_t)(x >> 122);
+    uint64_t parts = (low_word(x) & P) + (shifted_word(x, 61) & P) + shifted_word(x, 122);
     return canonical(fold(parts)); /* here fold() may give p + 1 */
 }
 
@@ -77,16 +76,16 @@ static inline uint64_t evaluate(const uint64_t *f, size_t len,
                                 const uint64_t powers[SA_TERMS + 1])
 {
     size_t k = len - len % SA_TERMS;
-    wide sum = 0;
+    wide sum = wide_of(0);
     for (size_t j = k; j < len; j++)
-        sum += (wide)f[j] * powers[j - k];
+        sum = wide_sum(sum, wide_product(f[j], powers[j - k]));
     uint64_t value = reduce(sum);
     while (k > 0) {
         k -= SA_TERMS;
-        sum = 0;
+        sum = wide_of(0);
         for (size_t j = 0; j < SA_TERMS; j++)
-            sum += (wide)f[k + j] * powers[j];
-        value = reduce(sum + (wide)value * powers[SA_TERMS]);
+            sum = wide_sum(sum, wide_product(f[k + j], powers[j]));
+        value = reduce(wide_sum(sum, wide_product(value, powers[SA_TERMS])));
     }
     return value;
 }

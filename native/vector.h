@@ -6,9 +6,6 @@
 #include <stdint.h>
 #include <string.h>
 
-_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__,
-               "keystream words are read in place, which needs a little-endian machine");
-
 typedef uint8_t sa_v16x8 __attribute__((vector_size(16)));
 typedef uint16_t sa_v8x16 __attribute__((vector_size(16)));
 typedef uint32_t sa_v4 __attribute__((vector_size(16)));

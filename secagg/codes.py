@@ -567,8 +567,8 @@ class Code(StrEnum):
     NOT_BUILT = (
         "not_built",
         "NativeError",
-        "The compiled core is missing.",
-        "Install the package; in a clone run `pip install -e .`.",
+        "The compiled core cannot be loaded.",
+        "Install the package again, with this Python; in a clone run `pip install -e .`.",
     )
     STALE_BUILD = (
         "stale_build",

@@ -6,8 +6,10 @@ environment.
 
 import ast
 import re
+import runpy
 import shutil
 import sys
+import sysconfig
 import tarfile
 import tomllib
 import zipfile
@@ -160,8 +162,21 @@ def test_a_missing_module_names_the_mend(tmp_path: Path) -> None:
     compiled(tree(tmp_path)).unlink()
     said = attempt(tmp_path)
     assert said.startswith("NativeError")
-    assert "missing" in said
+    assert "cannot be imported by Python" in said
     assert "`pip install -e .`" in said
+    assert "force-reinstall" not in said
+
+
+def test_a_module_missing_from_a_package_names_another_mend(tmp_path: Path) -> None:
+    """Without the sources, `pip install -e .` is of no use: Python, platform and cause are said."""
+    compiled(tree(tmp_path)).write_bytes(b"for another machine")
+    shutil.rmtree(tmp_path / "native")
+    said = attempt(tmp_path)
+    assert said.startswith("NativeError")
+    assert f"Python 3.{sys.version_info.minor} on {sysconfig.get_platform()}" in said
+    assert "_native.abi3.so: " in said  # what the loader says
+    assert f"`{sys.executable} -m pip install --force-reinstall secagg`" in said
+    assert "`pip install -e .`" not in said
 
 
 @pytest.mark.parametrize("name", ["dispatch.c", "api.h", "added.c"])
@@ -172,6 +187,49 @@ def test_a_stale_module_names_the_mend(tmp_path: Path, name: str) -> None:
     assert said.startswith("NativeError")
     assert "older than the sources" in said
     assert "`pip install -e .`" in said
+
+
+@pytest.fixture(scope="module")
+def flags() -> dict[str, Any]:
+    """The names of native/build.py, as a cross build for Windows with another compiler has them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("_PYTHON_HOST_PLATFORM", "win-arm64")
+        return runpy.run_path(str(ROOT / "native" / "build.py"))
+
+
+def test_options_are_those_of_the_target(flags: dict[str, Any]) -> None:
+    """Not of the machine that compiles: this one has POSIX threads, Windows has not."""
+    assert flags["PLATFORM"] == "win-arm64"
+    assert "-pthread" not in flags["COMPILE_ARGS"] + flags["LINK_ARGS"]
+    of = flags["target_args"]
+    unix = ["-std=c11", "-O3", "-ffp-contract=off", "-fvisibility=hidden"]
+    assert of("win-amd64", "mingw32") == of("mingw_x86_64_ucrt", "unix") == (unix, [])
+    for platform in ("linux-aarch64", "macosx-11.0-arm64", "freebsd-14.1-release-amd64"):
+        assert of(platform, "unix") == ([*unix, "-pthread"], ["-pthread"])
+    assert "-msse2" in of("linux-i686", "unix")[0]
+    compile_args, link_args = of("win-amd64", "msvc")
+    assert compile_args == ["/std:c11", "/clang:-O3", "/clang:-ffp-contract=off"]
+    assert link_args == []
+
+
+@pytest.mark.parametrize(
+    "words", [["--compiler=mingw32"], ["--compiler", "mingw32"], ["-cmingw32"]]
+)
+def test_a_compiler_is_taken_at_its_name(
+    flags: dict[str, Any], monkeypatch: pytest.MonkeyPatch, words: list[str]
+) -> None:
+    """MinGW for the Python of python.org gets no options of cl.exe."""
+    assert flags["chosen_compiler"]() == ""
+    monkeypatch.setattr(sys, "argv", ["setup.py", "build_ext", *words])
+    assert flags["chosen_compiler"]() == "mingw32"
+
+
+def test_a_compiler_is_read_from_a_configuration(
+    flags: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "extra.cfg").write_text("[build]\ncompiler = mingw32\n")
+    monkeypatch.setenv("DIST_EXTRA_CONFIG", str(tmp_path / "extra.cfg"))
+    assert flags["chosen_compiler"]() == "mingw32"
 
 
 def test_the_module_serves_every_python_from_311() -> None:

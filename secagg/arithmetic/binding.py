@@ -5,6 +5,8 @@ No pointer and no status code leaves this module. Callers check lengths and dtyp
 
 import ctypes
 import hashlib
+import sys
+import sysconfig
 from pathlib import Path
 from typing import Final
 
@@ -16,17 +18,36 @@ from ..errors import NativeError, RangeError
 
 _FIX: Final = "run `pip install -e .` in the repository (it needs a C compiler)"
 
+
+def _sources() -> Path | None:
+    """Returns the folder native/ of the sources, or None in an installed package."""
+    sources = Path(__file__).resolve().parents[2] / "native"
+    return sources if (sources / "build.py").exists() else None
+
+
+def _not_built(error: ImportError) -> NativeError:
+    """Returns what to raise if the compiled module cannot be imported."""
+    fix = (
+        f"{_FIX}, or, if you have installed secagg elsewhere, start Python from another folder"
+        if _sources()
+        else f"run `{sys.executable or 'python'} -m pip install --force-reinstall secagg`: a "
+        "package for another platform or Python, copied, zipped or frozen, cannot load it"
+    )
+    return NativeError(
+        f"the compiled module secagg._native cannot be imported by Python "
+        f"{sys.version_info.major}.{sys.version_info.minor} on {sysconfig.get_platform()} "
+        f"({error}); {fix}",
+        Code.NOT_BUILT,
+    )
+
+
 try:
     # The compiled module needs it; programs that freeze applications find only what is named.
     import _cffi_backend  # noqa: F401
 
     from .. import _native
 except ImportError as error:
-    raise NativeError(
-        f"the compiled module secagg._native is missing ({error}); {_FIX}, or, if you have "
-        "installed secagg elsewhere, start Python from another folder",
-        Code.NOT_BUILT,
-    ) from None
+    raise _not_built(error) from None
 
 ffi: Final = _native.ffi
 lib: Final = _native.lib
@@ -51,8 +72,8 @@ _SUFFIXES: Final = {
 
 def _check_fresh() -> None:
     """Rejects a compiled module that was built from other sources than those of this tree."""
-    sources = Path(__file__).resolve().parents[2] / "native"
-    if not (sources / "build.py").exists():
+    sources = _sources()
+    if sources is None:
         return
     digest = hashlib.sha256()
     for path in sorted(sources.glob("*.[ch]")):

@@ -179,7 +179,7 @@ def _transaction(path: Path, ledger: Path | None = None) -> "Iterator[sqlite3.Co
     uri = f"{path.as_uri()}?mode=rw"  # does not create a file that was deleted meanwhile
     try:
         with closing(
-            sqlite3.connect(uri, _SECONDS_TO_WAIT, isolation_level=None, uri=True)
+            sqlite3.connect(uri, timeout=_SECONDS_TO_WAIT, isolation_level=None, uri=True)
         ) as connection:
             connection.execute("PRAGMA synchronous = EXTRA")
             connection.execute("PRAGMA fullfsync = ON")  # macOS: to the disk, not to its cache

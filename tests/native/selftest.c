@@ -4,7 +4,6 @@
 #define _POSIX_C_SOURCE 200112L /* for pthread_attr_setstack, nanosleep */
 #include <errno.h>
 #include <inttypes.h>
-#include <pthread.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -13,6 +12,12 @@
 
 #include "kernels.h"
 #include "selftest.h"
+
+#if defined(OWN_STACKS)
+#include <pthread.h>
+#else
+#include <windows.h>
+#endif
 
 struct prime_vector {
     int bits;
@@ -290,26 +295,44 @@ static void check_masks(void)
     }
 }
 
-/* What the core asks the system for: run.py has the linker send pthread_create here. The first
- * thread may get a stack that can be read afterwards. */
+/* What the core asks the system for: run.py compiles it with another name for pthread_create, or
+ * CreateThread. The first thread may get a stack that can be read afterwards. */
 static size_t threads_made, threads_left;
+
+#if !defined(OWN_STACKS)
+
+HANDLE WINAPI counted_create(SECURITY_ATTRIBUTES *, SIZE_T, LPTHREAD_START_ROUTINE, void *, DWORD,
+                             DWORD *);
+
+HANDLE WINAPI counted_create(SECURITY_ATTRIBUTES *attributes, SIZE_T size,
+                             LPTHREAD_START_ROUTINE start, void *argument, DWORD flags, DWORD *id)
+{
+    if (threads_made == threads_left)
+        return NULL;
+    threads_made++;
+    return CreateThread(attributes, size, start, argument, flags, id);
+}
+
+static void check_thread_wipes(int generator) { (void)generator; }
+
+#else
+
 static int stack_is_ours;
-static _Alignas(4096) uint8_t stack[1 << 20];
+static _Alignas(STACK_ALIGNMENT) uint8_t stack[1 << 20];
 
-int __real_pthread_create(pthread_t *, const pthread_attr_t *, void *(*)(void *), void *);
-int __wrap_pthread_create(pthread_t *, const pthread_attr_t *, void *(*)(void *), void *);
+int counted_create(pthread_t *, const pthread_attr_t *, void *(*)(void *), void *);
 
-int __wrap_pthread_create(pthread_t *thread, const pthread_attr_t *attributes,
-                          void *(*start)(void *), void *argument)
+int counted_create(pthread_t *thread, const pthread_attr_t *attributes, void *(*start)(void *),
+                   void *argument)
 {
     if (threads_made == threads_left)
         return EAGAIN;
     if (threads_made++ > 0 || !stack_is_ours)
-        return __real_pthread_create(thread, attributes, start, argument);
+        return pthread_create(thread, attributes, start, argument);
     pthread_attr_t own;
     pthread_attr_init(&own);
     pthread_attr_setstack(&own, stack, sizeof stack);
-    const int status = __real_pthread_create(thread, &own, start, argument);
+    const int status = pthread_create(thread, &own, start, argument);
     pthread_attr_destroy(&own);
     nanosleep(&(struct timespec){.tv_nsec = 10000000}, NULL); /* so that it finds work */
     return status;
@@ -359,6 +382,8 @@ static void check_thread_wipes(int generator)
     check(used, "threads: never at work", 0);
     check(!found, "threads: a key is left on the stack", 0);
 }
+
+#endif
 
 /* A mask call on so many threads gives what one gives, and makes as many as it should, even if
  * the system refuses some of them. */
