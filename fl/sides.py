@@ -169,7 +169,6 @@ class Coordinator:
             self._used[model] += 1
         if result is None:
             return
-        self._succeeded.add(model)
         steps = cast("Model", self.layout.unflatten(result.mean))
         with np.errstate(over="ignore"):
             updated = [
@@ -182,6 +181,7 @@ class Coordinator:
                 "lower clip, or use a wider dtype",
                 Code.NOT_FINITE,
             )
+        self._succeeded.add(model)
         self.model = updated
 
 
@@ -192,6 +192,11 @@ class Participant:
     raised an exception, or returned something else than finite arrays of the model's shapes. The
     others go on without it, and so does it in the next round. Why stays here, the server just gets
     no answer.
+
+    That there is no answer tells the server something about this client's data alone: one that lies
+    can send models on which training fails only for certain data. So in malicious mode a model and
+    attempt on which training has failed are used up, and after `failures` such rounds the client
+    joins no more.
 
     Attributes:
         reason: why it sat out the round that it joined last, or "".
@@ -219,10 +224,12 @@ class Participant:
         directory: in malicious mode, the verify keys of all participants.
         ledger: in malicious mode, the record of what its identity has contributed to.
         attempts: in malicious mode, how often it gives its update of one model, at least once.
+        failures: in malicious mode, in how many rounds its training may fail, at least one; this
+            object counts them.
 
     Raises:
         ParameterError: the template is not of floats, or has another length than the parameters;
-            the word is empty, or `attempts` is outside 1..2**63 - 1.
+            the word is empty, or `attempts` or `failures` is outside 1..2**63 - 1.
     """
 
     def __init__(
@@ -236,9 +243,12 @@ class Participant:
         directory: Directory | None = None,
         ledger: Ledger | None = None,
         attempts: int = 1,
+        failures: int = 3,
     ) -> None:
         attempts = _check_agreed(training, attempts)
         self.index: Final = index
+        self._failures = whole("failures", failures, 1, _NUMBERS - 1)
+        self._failed: set[bytes] = set()  # contexts for which training gave no update
         self.training_seconds = 0.0
         self.reason = ""
         self.code: Code | None = None
@@ -272,7 +282,8 @@ class Participant:
         Raises:
             ParameterError: the offer has other parameters or another context; the model has another
                 structure or dtype than the template, or a value that is not finite; the attempt is
-                no int in 0..2**63 - 1, or beyond the limit of this client.
+                no int in 0..2**63 - 1, or beyond the limit of this client; or, in malicious mode,
+                its training has failed in this attempt, or too often.
             DecodeError: the offer is malformed.
         """
         self.training_seconds = 0.0
@@ -289,7 +300,9 @@ class Participant:
                 Code.ATTEMPTS_EXHAUSTED,
             )
         model = self._template.take(model)  # what is hashed is what is trained
-        policy = Policy(params=self._params, context=digest(self._training, model, attempt))
+        context = digest(self._training, model, attempt)
+        self._check_failures(context)
+        policy = Policy(params=self._params, context=context)
         agreed = Round.decode(offer)
         secure = Client(
             agreed,
@@ -300,14 +313,28 @@ class Participant:
             directory=self._directory,
             ledger=self._ledger,
         )
-        return secure, lambda: self._input_or_none(model)
+        return secure, lambda: self._input_or_none(model, context)
 
-    def _input_or_none(self, model: Model) -> tuple[Vector, int] | None:
+    def _check_failures(self, context: bytes) -> None:
+        if self._params.mode != Mode.MALICIOUS:
+            return
+        again = context in self._failed
+        if again or len(self._failed) >= self._failures:
+            what = "in this attempt" if again else f"in {len(self._failed)} rounds"
+            raise ParameterError(
+                f"refused by this client: its training has failed {what}, and a server that lies "
+                "can learn about its data from that; find the cause, then make a new participant",
+                Code.TRAINING,
+            )
+
+    def _input_or_none(self, model: Model, context: bytes) -> tuple[Vector, int] | None:
         """Returns the input; or None, and remembers why, if there is none."""
         try:
             return self._input(model)
         except NoUpdateError as error:
             self.reason, self.code = error.reason, error.code
+            if error.code is not Code.NO_INPUT:  # that it holds no examples depends on no model
+                self._failed.add(context)
             return None
 
     def _input(self, model: Model) -> tuple[Vector, int]:

@@ -473,8 +473,9 @@ class Code(StrEnum):
     )
     TRAINING = (
         "training",
-        "RoundReport",
-        "In federated averaging, a client's training raised an exception; it sat the round out.",
+        "ParameterError RoundReport",
+        "In federated averaging, a client's training raised an exception, and it sat the round "
+        "out; or it joins no more rounds, as its training has failed too often.",
         "Mend its training; the reason has the type and the text of the exception.",
     )
     BUFFER = (

@@ -370,7 +370,7 @@ def result_of(mean: Iterable[float]) -> Result:
 
 
 def test_an_update_that_overflows_leaves_the_model_as_it_is() -> None:
-    """The last good model is not lost."""
+    """The last good model is not lost, and a training that stops at it has not converged."""
     small = [np.zeros(2, np.float16), np.zeros(5, np.float16)]
     coordinator = Coordinator(small, PARAMS, TRAINING, PINS)
     coordinator.open()
@@ -378,6 +378,9 @@ def test_an_update_that_overflows_leaves_the_model_as_it_is() -> None:
     with refused(RangeError, Code.NOT_FINITE, match="unchanged"):
         coordinator.close(Result(mean, 1, mean, (0,)))
     assert [array.tolist() for array in coordinator.model] == [[0, 0], [0] * 5]
+    assert not coordinator.converged
+    with refused(AttemptsExhaustedError, Code.ATTEMPTS_EXHAUSTED, match="higher dropout rate"):
+        coordinator.open()
 
 
 def test_the_coordinator_counts_per_model() -> None:

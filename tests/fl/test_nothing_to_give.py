@@ -7,10 +7,12 @@ from concurrent.futures import CancelledError
 
 import numpy as np
 import pytest
+from refusals import refused
 from secagg.fl import Coordinator, FedAvg, Participant, fedavg_params, plain_fedavg
 from test_fedavg import MODEL, STEP, Adds, cohort, weighted_mean
 
-from secagg import Code, MemoryLedger, Mode, ParameterError, Phase
+from secagg import Code, MemoryLedger, Mode, ParameterError, Phase, digest
+from secagg.simulate import introduce
 
 
 def raises(error):
@@ -247,3 +249,33 @@ def test_a_client_that_gave_nothing_has_used_no_attempt():
         list(fed)
     kinds = [what for what, _ in ledger._claims]
     assert (kinds.count("participation"), kinds.count("contribution")) == (5, 3)
+
+
+@pytest.mark.parametrize("mode", Mode)
+def test_failed_trainings_are_no_oracle_without_limit(mode):
+    """A lying server asks by models on which training fails for certain data only."""
+    clients = cohort()
+    params = fedavg_params(clients, MODEL, mode=mode)
+    ids, pins = introduce(5) if mode is Mode.MALICIOUS else ([None] * 5, None)
+    ledger = MemoryLedger() if mode is Mode.MALICIOUS else None
+    party = Participant(4, clients[4], params, "t", MODEL, ids[4], pins, ledger, failures=2)
+
+    def answered(size, attempt=0):
+        model = [MODEL[0] + size, MODEL[1]]
+        offer = params.round(context=digest("t", model, attempt)).encode()
+        client, make_input = party.join(offer, model, attempt)
+        client.withdraw()
+        return make_input() is not None
+
+    clients[4].train = lambda model: [model[0] / (model[0] < 37.5), model[1]]
+    with np.errstate(all="ignore"):
+        assert answered(30)
+        assert not answered(50)
+        for size, says in ((50, "in this attempt"), (40, ""), (36, "in 2 rounds")):
+            if mode is Mode.MALICIOUS and says:
+                with refused(ParameterError, Code.TRAINING, says):
+                    answered(size)
+            else:
+                assert answered(size) == (size < 37)
+    with refused(ParameterError, Code.ARGUMENT, "failures"):
+        Participant(4, clients[4], params, "t", MODEL, failures=0)
