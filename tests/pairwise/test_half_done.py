@@ -146,7 +146,7 @@ def test_a_log_that_raises_loses_no_message() -> None:
     assert masked.payload[3] == MessageType.MASKED_INPUT  # type: ignore[union-attr]
 
 
-def test_a_server_whose_end_was_interrupted_has_no_sum(monkeypatch: Patch) -> None:
+def test_a_server_whose_end_was_interrupted_has_no_sum() -> None:
     """The log handler raises once more when the failure is logged."""
     stepped = SteppedRound(integers(4, threshold=3))
     messages = stepped.until(Phase.MASKED_INPUT)
