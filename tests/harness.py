@@ -1,8 +1,10 @@
 """Seeded parties and a message pump under full control of a test: no scheduling of its own."""
 
 import hashlib
+import logging
 import traceback
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from enum import Enum
 from functools import cache
@@ -461,6 +463,22 @@ def locals_kept(error: BaseException) -> list[str]:
         for name in frame.f_locals
         if (frame.f_code.co_name, name) not in {("guarded", "function"), ("guarded", "handled")}
     ]
+
+
+@contextmanager
+def logged(action: Callable[[], object]) -> Iterator[None]:
+    """Runs an action of the application at each line of the log."""
+    log, handler = logging.getLogger("secagg"), logging.Handler()
+    # Not `emit`, around which the handler holds a lock that it makes anew in a child.
+    handler.handle = lambda record: bool(action())  # type: ignore[method-assign]
+    level = log.level
+    log.setLevel(logging.DEBUG)
+    log.addHandler(handler)
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
+        log.setLevel(level)
 
 
 def secrets_of(client: Client) -> list[str]:

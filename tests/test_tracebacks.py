@@ -1,6 +1,7 @@
 """Exceptions hold no local variables of the library, and those of the application stay."""
 
 import asyncio
+import sys
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -8,25 +9,39 @@ from typing import NoReturn
 
 import numpy as np
 import pytest
-from harness import CONTEXT, SESSION, directory_of, identity_of, locals_kept
+from harness import (
+    CONTEXT,
+    SESSION,
+    SteppedRound,
+    directory_of,
+    identity_of,
+    integers,
+    locals_kept,
+    logged,
+)
 from nacl import bindings
 from pairwise.stored import FOUR_MALICIOUS
 from pairwise.test_contributions import ready
 
 from secagg import (
+    Aborted,
     Client,
     Field,
     Identity,
     MemoryLedger,
     Once,
     ParameterError,
+    Phase,
     Policy,
     StateError,
     Suite,
     tracebacks,
 )
 from secagg.machine.expansion import ExpandJob, SignedKeys
+from secagg.pairwise import derivation
+from secagg.primitives.agreement import WeakKeyError
 from secagg.primitives.passphrase import Cost
+from secagg.sharing import shamir
 
 
 class Failing:
@@ -161,6 +176,57 @@ def test_an_interrupt_leaves_nothing(name: str, memory_path: Path) -> None:
         with pytest.raises(KeyboardInterrupt) as caught:
             call(memory_path)
     assert locals_kept(caught.value) == []
+
+
+def variables() -> str:
+    """What a reporter prints of the library's frames: running, or of the exception at hand."""
+    error = sys.exception()
+    handled = traceback.walk_tb(error.__traceback__ if error else None)
+    return "\n".join(
+        repr(value)
+        for frame, _ in (*traceback.walk_stack(None), *handled)
+        if str(frame.f_globals.get("__name__")).startswith("secagg.")
+        for value in frame.f_locals.values()
+    )
+
+
+def test_what_is_called_back_sees_no_secret() -> None:
+    """A reporter that the application's iterator calls, or its log: no mask key, no share."""
+    stepped = SteppedRound(integers(4, threshold=3))
+    stepped.to_server(stepped.until(Phase.SHARE_KEYS))
+    client, delivery = stepped.clients[0], bytearray(stepped.outbox[0])
+    delivery[-1] ^= 1  # of the last ciphertext, so that there is something to log
+    seen: list[str] = []
+    with logged(lambda: seen.append(variables())):
+        client.receive(bytes(delivery))
+    lines = len(seen)
+    secret = [repr(key.expose()) for key in client._memory.mask_keys]
+    for row in client._memory.held.values():
+        secret += [str(limb) for limb in row.tolist() if limb > 2**40]
+        secret.append(repr(shamir.pack_shares(row.reshape(2, -1)))[2:-1])
+    client.submit(seen.append(variables()) or part for part in np.arange(4)[:, None])  # type: ignore[func-returns-value]
+    assert lines > 1
+    assert len(seen) == lines + 4
+    assert len(secret) > 20
+    assert not [one for one in secret for text in seen if one in text]
+
+
+def test_the_log_of_an_abort_sees_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The exception is at hand when its reason is logged, and has left frames with bare bytes."""
+    stepped = SteppedRound(integers(4, threshold=3))
+    stepped.to_server(stepped.until(Phase.SHARE_KEYS))
+    client = stepped.clients[0]
+    secret = repr(client._memory.mask_secret.expose())
+
+    def weak(*_: object) -> NoReturn:
+        raise WeakKeyError
+
+    monkeypatch.setattr(derivation, "pairwise_key", weak)
+    seen: list[str] = []
+    with logged(lambda: seen.append(variables())), pytest.raises(Aborted):
+        client.receive(stepped.outbox[0])
+    assert seen
+    assert not [text for text in seen if secret in text]
 
 
 def test_a_second_interrupt_finds_nothing_either(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -28,6 +28,15 @@ class Owned:
         self._turn = threading.RLock()
         self._busy = False
 
+    def _require_owner(self) -> None:
+        """Raises LocalProtocolError in a forked child of the process that made the object."""
+        if self._owner != this_process():
+            raise LocalProtocolError(
+                f"a {type(self).__name__} was used in a forked child: use it only in the process "
+                "that made it, as both would use the same keys",
+                Code.FORKED,
+            )
+
     def __reduce_ex__(self, _: object) -> NoReturn:
         raise TypeError(
             f"a {type(self).__name__} is neither copied nor pickled: both would use the same keys"
@@ -38,19 +47,15 @@ def exclusive(method: Callable[Concatenate[O, P], R]) -> Callable[Concatenate[O,
     """Decorates a method of an `Owned` object so that one call runs at a time.
 
     Threads wait for each other. A call by a forked child is refused, and so is a call from within
-    another call (by a signal handler or a callback): LocalProtocolError. Its exceptions hold no
-    local variables (`keeps_no_locals`).
+    another call (by a signal handler or a callback): LocalProtocolError. In a child that a callback
+    forks within the call nothing is returned, either. Its exceptions hold no local variables
+    (`keeps_no_locals`).
     """
 
     @keeps_no_locals
     @functools.wraps(method)
     def guarded(self: O, /, *args: P.args, **kwargs: P.kwargs) -> R:
-        if self._owner != this_process():
-            raise LocalProtocolError(
-                f"a {type(self).__name__} was used in a forked child: use it only in the process "
-                "that made it, as both would use the same keys",
-                Code.FORKED,
-            )
+        self._require_owner()
         with self._turn:
             if self._busy:
                 raise LocalProtocolError(
@@ -60,9 +65,11 @@ def exclusive(method: Callable[Concatenate[O, P], R]) -> Callable[Concatenate[O,
                 )
             self._busy = True
             try:
-                return method(self, *args, **kwargs)
+                result = method(self, *args, **kwargs)
             finally:
                 self._busy = False
+        self._require_owner()
+        return result
 
     return guarded
 

@@ -90,6 +90,7 @@ class Client(Owned):
         directory: Directory | None = None,
         ledger: Ledger | None = None,
     ) -> None:
+        super().__init__()  # first: it is not the child's if the source of randomness forks
         default_threads()  # a wrong variable is an error before the round
         policy.check(agreed)
         index = whole("index", index)
@@ -114,7 +115,6 @@ class Client(Owned):
         self._set_up(steps, checked_ledger)
 
     def _set_up(self, steps: ClientSteps, ledger: Ledger | None) -> None:
-        super().__init__()
         self.round = steps.round
         self.index = steps.index
         self.session = steps.round.session
@@ -157,6 +157,8 @@ class Client(Owned):
                 randomness do not fit, or there is no ledger. The stored client is not used up.
             LocalProtocolError: the identity was wiped; the stored client is not used up.
         """
+        client = cls.__new__(cls)
+        Owned.__init__(client)  # first: it is not the child's if the ledger forks
         default_threads()
         stored_client = open_client(stored, key)
         agreed, index = stored_client.round, stored_client.index
@@ -176,7 +178,6 @@ class Client(Owned):
             memory.context_expected |= policy.context is not None
         steps = ClientSteps(agreed, h0, index, authentication, codec, memory, random)
         claim_resumption(require_ledger(ledger), stored_client.id)
-        client = cls.__new__(cls)
         client._set_up(steps, ledger if agreed.params.mode is Mode.MALICIOUS else None)
         return client
 
@@ -222,6 +223,7 @@ class Client(Owned):
         self._claim(claim_participation, self.session)
         self._advance(Call.START)
         memory.last_reply = AdvertiseKeys(self._steps.h0, memory.keys).encode(self.session)
+        self._log_state()
         return memory.last_reply
 
     @exclusive
@@ -236,7 +238,7 @@ class Client(Owned):
 
         Raises:
             Aborted: the round has another context; its secrets are wiped.
-            LocalProtocolError: the client has finished or aborted, or was suspended.
+            LocalProtocolError: the client has finished, aborted or withdrawn, or was suspended.
             ParameterError: the context does not have 32 bytes.
         """
         require_bytes("context", context, CONTEXT_BYTES)
@@ -283,6 +285,7 @@ class Client(Owned):
             memory.last_reply = next(
                 (each.payload for each in events if isinstance(each, Send)), b""
             )
+            self._log_state()
         return events
 
     @exclusive
@@ -291,7 +294,8 @@ class Client(Owned):
 
         Afterwards `clipped` is the number of values that were clipped. If they are more than 1 %
         there is a `ClippingWarning`; where a filter turns it into an exception, nothing has
-        changed.
+        changed. Other threads that call this client (`wipe`, `withdraw`) wait until the input was
+        read, so an iterator that waits for one of them waits for ever.
 
         Args:
             values: shape (params.length,), of a dtype that the format accepts, never written to;
@@ -320,12 +324,14 @@ class Client(Owned):
             )
         message, clipped = self._steps.mask(values, weight)
         warn_of_vector(self.round.params.format, clipped, self.round.params.length)  # may raise
+        self._require_owner()  # reading the input may have forked: a child claims nothing
         if not memory.may_repeat:
             self._claim(claim_contribution, self.round.context)
         self._advance(Call.SUBMIT)  # before anything else: these masks may be used once only
         memory.clipped, memory.last_reply = clipped, message
         for key in memory.mask_keys:
             key.wipe()
+        self._log_state()
         return message
 
     @exclusive
@@ -336,13 +342,13 @@ class Client(Owned):
         wiped: to the server this is a party that does not answer before the deadline, and its input
         is not in the sum. In malicious mode no contribution is claimed, so an input for the same
         context may be given in another session; in this session the identity has taken part.
+        Remove what `suspend` has stored: it is used up, and there is nothing to store in its place.
 
         Raises:
             LocalProtocolError: the client has given its input, which may be in the sum (`wipe` ends
                 the round then); or the round is over for it.
         """
-        self._advance(Call.WITHDRAW)
-        self._wipe_memory()
+        self._leave(Call.WITHDRAW)
 
     @exclusive
     def resend(self) -> list[ClientEvent]:
@@ -373,8 +379,7 @@ class Client(Owned):
         steps = self._steps
         client = StoredClient(steps.round, steps.index, steps.h0, steps.memory)
         stored = seal_client(client, key)
-        self._advance(Call.SUSPEND)
-        self._wipe_memory()
+        self._leave(Call.SUSPEND)
         return stored
 
     @exclusive
@@ -387,14 +392,28 @@ class Client(Owned):
 
     # -- internals ---------------------------------------------------------------------------
 
+    def _leave(self, cause: Call) -> None:
+        """Advances to a state in which no secret is needed, and wipes them all."""
+        next_state(self._table, self.state, cause)  # if it is refused, nothing has changed
+        try:
+            self._advance(cause)
+        finally:
+            self._wipe_memory()
+        self._log_state()
+
     def _wipe_memory(self) -> None:
-        self._memory.erase()
         self._memory.last_reply = b""
+        try:
+            self._memory.erase()
+        except BaseException:  # Ctrl-C in the midst of it
+            self._memory.erase()
+            raise
 
     def _end_round(self) -> None:
         if Call.ABORT in self._table[self.state]:
-            self._advance(Call.ABORT)
-        self._wipe_memory()
+            self._leave(Call.ABORT)
+        else:
+            self._wipe_memory()
 
     def _abort(self, unsafe: Aborted) -> None:
         """Ends the round for this client, and logs the reason."""
@@ -419,6 +438,9 @@ class Client(Owned):
 
     def _advance(self, cause: Input) -> None:
         self._memory.state = next_state(self._table, self.state, cause)
+
+    def _log_state(self) -> None:
+        """Logs the new state, last in a call, as a handler of the application may raise."""
         _log.debug("%s: %r", self.round.session.hex(), self)
 
 

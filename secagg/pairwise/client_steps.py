@@ -11,6 +11,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import ArrayLike
 
+from ..arithmetic.binding import Vector
 from ..arithmetic.field import KEY_BYTES, Field
 from ..codes import Code
 from ..encoding.chunks import encode_pieces
@@ -23,6 +24,7 @@ from ..params.params import Round
 from ..primitives import agreement, seal
 from ..primitives.secret import Secret, draw
 from ..sharing import shamir
+from ..tracebacks import keeps_no_locals
 from . import derivation, transcript
 from .authentication import Authentication
 from .graph import graph_of
@@ -86,19 +88,27 @@ class ClientSteps:
         field = Field(params.field_bits)
         peers = self._graph.neighbours(self.index, memory.members)
         signs = [1] + [derivation.pairwise_sign(self.index, peer) for peer in peers]
-        keys = [key.expose() for key in memory.mask_keys]
         size = field.packed_bytes(params.vector_length)
         message = MaskedInput.begin(self.round.session, memory.h2, size, proof_bytes(params))
         head, start, clipped = message.size, 0, 0
         for piece in encode_pieces(self._codec, params, values, weight, self._random):
-            masked = field.accumulate(piece.vector, keys, signs, params.suite.generator, start)
-            field.pack_into(message, masked)
-            start += masked.size
+            self._add_masks(field, piece.vector, signs, start)
+            field.pack_into(message, piece.vector)
+            start += piece.vector.size
             clipped += piece.clipped
         packed = message.since(head)
         message.append(self.authentication.prove_input(memory.h2, self.index, packed))
         return message.finish(), clipped
 
+    def _add_masks(self, field: Field, vector: Vector, signs: list[int], start: int) -> None:
+        """Adds all masks to one piece; no frame holds the keys while the next piece is made.
+
+        The caller's iterator makes it, and reporters print the frames below it with variables.
+        """
+        keys = [key.expose() for key in self.memory.mask_keys]
+        field.accumulate(vector, keys, signs, self._params.suite.generator, start)
+
+    @keeps_no_locals  # before the reason of an `Aborted` is logged
     def handle(self, kind: MessageType, reader: Reader) -> list[ClientEvent]:
         """Handles a message of a type that is due; returns the events.
 
@@ -213,10 +223,13 @@ class ClientSteps:
             raise Aborted(
                 "the sharing set has parties that are not in the roster", Code.SHARING_SET
             )
-        opened = self._open_shares(message)
-        if len(opened) < self._params.threshold - 1:
+        unopened = self._open_shares(message)
+        for peer in unopened:
+            _log.info("%s: share from party %d did not open", self.round.session.hex(), peer)
+        opened = len(message.sealed) - len(unopened)
+        if opened < self._params.threshold - 1:
             raise Aborted(
-                f"{len(opened)} ciphertexts of other parties can be opened, "
+                f"{opened} ciphertexts of other parties can be opened, "
                 f"{self._params.threshold - 1} are required",
                 Code.SHARES,
             )
@@ -228,7 +241,6 @@ class ClientSteps:
             except agreement.WeakKeyError as error:
                 raise Aborted(f"mask key of party {peer}: {error}", Code.WEAK_KEY) from None
             mask_keys.append(Secret(key))
-        memory.held |= opened
         memory.mask_keys = mask_keys
         memory.members = members
         memory.h2 = transcript.h2(memory.h1, members, self._params.cohort)
@@ -241,10 +253,11 @@ class ClientSteps:
             used.wipe()
         return [InputNeeded()]
 
-    def _open_shares(self, message: Delivery) -> dict[int, shamir.Shares]:
-        """Opens the ciphertexts; returns both shares of each peer as one row of six elements.
+    def _open_shares(self, message: Delivery) -> set[int]:
+        """Opens the ciphertexts, and keeps both shares of each peer as one row of six elements.
 
-        Peers whose ciphertext does not open are left out.
+        Returns the peers whose ciphertext does not open. They are logged when no frame holds a
+        share any more, as a handler may print the stack with variables.
         """
         plaintexts: dict[int, bytes] = {}
         for peer, ciphertext in message.sealed.items():
@@ -258,9 +271,8 @@ class ClientSteps:
         both = canonical[0::2] & canonical[1::2]
         rows = shares.reshape(-1, 2 * shamir.LIMBS)
         opened = {peer: row for peer, row, good in zip(plaintexts, rows, both, strict=True) if good}
-        for peer in message.sealed.keys() - opened.keys():
-            _log.info("%s: share from party %d did not open", self.round.session.hex(), peer)
-        return opened
+        self.memory.held |= opened
+        return message.sealed.keys() - opened.keys()
 
     def _on_survivors(self, message: Survivors) -> list[ClientEvent]:
         memory = self.memory

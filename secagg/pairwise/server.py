@@ -323,9 +323,11 @@ class Server(Owned):
         )
 
     def _end_round(self) -> None:
-        if Call.FAIL in self._table[self.state]:
-            self._advance(Call.FAIL)
-        self._wipe_memory()
+        try:
+            if Call.FAIL in self._table[self.state]:
+                self._advance(Call.FAIL)
+        finally:
+            self._wipe_memory()
 
     def _advance(self, cause: Input) -> list[ServerEvent]:
         self._memory.state = next_state(self._table, self.state, cause)
@@ -349,8 +351,7 @@ class Server(Owned):
         return drops + events
 
     def _fail(self, failed: Failed) -> list[ServerEvent]:
-        self._advance(Call.FAIL)
-        self._wipe_memory()
+        self._end_round()
         _log.warning("%s: failed: %s [%s]", self.session.hex(), failed.reason, failed.code)
         return [failed]
 
@@ -373,6 +374,7 @@ class Server(Owned):
         members = self._steps.members()
         failed = self._steps.why_failed(members)
         if failed is None and self.state is ServerState.MASKED_INPUT and self._ledger is not None:
+            self._require_owner()  # a log handler may have forked: a child claims nothing
             failed = claim_survivor_set(self._ledger, self.session)
         if failed is not None:
             return self._fail(failed)

@@ -289,12 +289,30 @@ def answers_of_a_fork() -> str:
         return victim.submit(input_of(2))
 
     theirs = in_fork(child)
+    return _difference(victim.submit(input_of(0)), theirs)
+
+
+@attack
+def answers_of_a_fork_by_the_iterator() -> str:
+    """The same by an application that forks while the client reads its input."""
+    liar = Liar(FOUR_SEMI_HONEST)
+    liar.share()
+    victim = liar.clients[0]
+    victim.receive(liar.delivery(0, liar.everybody))
+    ours, theirs = fork_within(
+        lambda fork: victim.submit(input_of(2 if fork() else 0) for _ in range(1))
+    )
+    return _difference(ours, theirs)
+
+
+def _difference(ours: bytes, theirs: bytes) -> str:
+    """What the masked inputs of party 0 in the parent and of party 2 in the child reveal."""
     if not theirs.startswith(b"SA"):
         return ""
     field_ = Field(FOUR_SEMI_HONEST.field_bits)
     vectors = [
         field_.unpack(MaskedInput.read(body(message), FOUR_SEMI_HONEST).packed, 4).astype(np.int64)
-        for message in (theirs, victim.submit(input_of(0)))
+        for message in (theirs, ours)
     ]
     difference = (vectors[0] - vectors[1]) % field_.modulus
     true = (input_of(2) - input_of(0)) % field_.modulus
@@ -303,25 +321,47 @@ def answers_of_a_fork() -> str:
 
 def in_fork(function: Callable[[], bytes]) -> bytes:
     """Returns the result of a function in a forked child, or the code of its error."""
+    return fork_within(lambda fork: function() if fork() else b"")[1]
+
+
+def fork_within(function: Callable[[Callable[[], bool]], bytes]) -> tuple[bytes, bytes]:
+    """Returns the results of a function, or the codes of its errors, here and in a forked child.
+
+    Args:
+        function: gets what forks, the first time that it is called, and says if this is the child.
+    """
     reading, writing = os.pipe()
-    with warnings.catch_warnings():
-        # Threads of numerical libraries make the interpreter warn; the child runs no such code.
-        warnings.simplefilter("ignore", DeprecationWarning)
-        parent, child = os.getpid(), os.fork()
-    if child == 0:
-        die_with_parent(parent)
+    parent = os.getpid()
+    pids: list[int] = []
+
+    def fork() -> bool:
+        if not pids:
+            with warnings.catch_warnings():
+                # Threads of numerical libraries make the interpreter warn; the child runs no such
+                # code.
+                warnings.simplefilter("ignore", DeprecationWarning)
+                pids.append(os.fork())
+            if pids == [0]:
+                die_with_parent(parent)
+        return pids == [0]
+
+    try:
         try:
-            try:
-                answer = function()
-            except SecAggError as error:
-                answer = error.code.encode()
-            except BaseException as error:
-                answer = repr(error).encode()
-            os.write(writing, answer)
-        finally:
+            ours = function(fork)
+        except SecAggError as error:
+            ours = error.code.encode()
+        except BaseException as error:
+            if pids != [0]:
+                raise
+            ours = repr(error).encode()
+        if pids == [0]:
+            os.write(writing, ours)
+    finally:
+        if pids == [0]:
             os._exit(0)  # whatever happens: no second run of the tests goes on from here
-    os.close(writing)
-    with os.fdopen(reading, "rb") as pipe:
-        answer = pipe.read()
-    os.waitpid(child, 0)
-    return answer
+        os.close(writing)
+        with os.fdopen(reading, "rb") as pipe:
+            theirs = pipe.read()
+        if pids:
+            os.waitpid(pids[0], 0)
+    return ours, theirs

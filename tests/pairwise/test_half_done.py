@@ -1,10 +1,11 @@
 """Whatever interrupts a step (out of memory, a signal), no half of it is acted on afterwards."""
 
+from collections.abc import Callable
 from typing import NoReturn
 
 import numpy as np
 import pytest
-from harness import MODES, SteppedRound, expected_sum, integers, secrets_of, seeded
+from harness import MODES, SteppedRound, expected_sum, integers, logged, secrets_of, seeded
 from pairwise.restarts import KEY, resumed_client
 from refusals import refused
 
@@ -23,6 +24,7 @@ from secagg import (
 )
 from secagg.arithmetic.field import Field
 from secagg.machine.expansion import ExpandJob
+from secagg.machine.wire import MessageType
 from secagg.pairwise.server_steps import ServerSteps
 from secagg.pairwise.transitions import PHASES, ClientState, ServerState
 from secagg.pairwise.unmasking import Unmasking
@@ -89,6 +91,71 @@ def test_an_interrupted_input_is_not_masked_again(mode: Mode, monkeypatch: Patch
     assert client.resend() == [said]
     again = resumed_client(client.suspend(KEY), client, MemoryLedger(), seeded("again"))
     assert again.resend() == [said]
+
+
+def refuses_another_context(client: Client) -> None:
+    with pytest.raises(secagg.Aborted):
+        client.expect(bytes(32))
+
+
+ENDS: dict[str, tuple[Callable[[Client], object], ClientState]] = {
+    "withdraw": (Client.withdraw, ClientState.WITHDRAWN),
+    "wipe": (Client.wipe, ClientState.ABORTED),
+    "expect": (refuses_another_context, ClientState.ABORTED),
+    "suspend": (lambda client: client.suspend(KEY), ClientState.SUSPENDED),
+}
+
+
+@pytest.mark.parametrize("cause", ["the log", "memory"])
+@pytest.mark.parametrize("name", ENDS)
+def test_a_client_whose_end_was_interrupted_has_no_secret(
+    name: str, cause: str, monkeypatch: Patch
+) -> None:
+    """By a log handler that raises, as by Ctrl-C within it; or when half of them are wiped."""
+    stepped = staged(Mode.SEMI_HONEST, Phase.SHARE_KEYS)
+    client = stepped.clients[0]
+    client.receive(stepped.outbox[0])
+    end, state = ENDS[name]
+    if cause == "memory":
+        interrupted(monkeypatch, client._memory.mask_keys[0])
+    with logged(raises if cause == "the log" else bool), pytest.raises(MemoryError):
+        end(client)
+    assert client.state is state
+    assert secrets_of(client) == []
+    assert client.resend() == []
+
+
+def raises() -> NoReturn:
+    raise MemoryError
+
+
+def test_a_log_that_raises_loses_no_message() -> None:
+    """It is written last in a call: the message that was made can be had again."""
+    stepped = SteppedRound(integers(4, threshold=3))
+    client = stepped.clients[0]
+    with logged(raises), pytest.raises(MemoryError):
+        client.start()
+    (hello,) = client.resend()
+    stepped.to_server({0: hello.payload, **stepped.advertise([1, 2, 3])})  # type: ignore[union-attr]
+    stepped.to_server(stepped.answers())
+    client.receive(stepped.outbox[0])
+    with logged(raises), pytest.raises(MemoryError):
+        client.submit(np.arange(4))
+    assert not any(client._memory.mask_keys)
+    (masked,) = client.resend()
+    assert masked.payload[3] == MessageType.MASKED_INPUT  # type: ignore[union-attr]
+
+
+def test_a_server_whose_end_was_interrupted_has_no_sum() -> None:
+    """The log handler raises once more when the failure is logged."""
+    stepped = SteppedRound(integers(4, threshold=3))
+    messages = stepped.until(Phase.MASKED_INPUT)
+    for party in range(3):
+        stepped.server.receive(party, messages[party])
+    with logged(raises), pytest.raises(MemoryError):
+        stepped.server.receive(3, messages[3])
+    assert stepped.server.state is ServerState.FAILED
+    assert stepped.server._memory.total.size == 0
 
 
 def test_a_wiped_secret_is_not_zeros(monkeypatch: Patch) -> None:

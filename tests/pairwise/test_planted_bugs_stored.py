@@ -148,6 +148,8 @@ DEFENCES = [
             "the channel secret of a client, the mask seed of a client, the self seed of a client, "
             "the sum of a server"),
     Defence("fork guard", no_fork_guard, "answers_of_a_fork", "a difference of inputs"),
+    Defence("fork guard within a call", no_fork_guard, "answers_of_a_fork_by_the_iterator",
+            "a difference of inputs"),
 ]  # fmt: skip
 
 

@@ -20,11 +20,12 @@ from harness import (
     expected_sum,
     input_of,
     integers,
+    logged,
     state_of,
 )
 from pairwise.attacks import Liar
 from pairwise.restarts import KEY, directory_for, new_client
-from pairwise.stored import FOUR_MALICIOUS, in_fork
+from pairwise.stored import FOUR_MALICIOUS, fork_within, in_fork
 from refusals import refused
 
 from secagg import (
@@ -212,6 +213,96 @@ def test_a_lock_that_was_held_does_not_hang_the_child() -> None:
         assert in_fork(lambda: client.submit(input_of(0))) == Code.FORKED.encode()
         ledger.gate.abort()
         assert submitted.result(30).startswith(b"SA")
+
+
+class OfOneProcess:
+    """A ledger that a child cannot claim in: it would use up what is the parent's."""
+
+    def __init__(self) -> None:
+        self.process = this_process()
+
+    def claim(self, what: Once, key: bytes) -> bool:
+        if this_process() != self.process:
+            raise StateError("a child claims", Code.LEDGER)
+        return True
+
+
+Fork = Callable[[], bool]
+
+
+def by_iterator(client: Client, fork: Fork) -> bytes:
+    return client.submit(input_of(2 if fork() else 0) for _ in range(1))
+
+
+def by_array(client: Client, fork: Fork) -> bytes:
+    class Array:
+        def __array__(self, dtype: object = None, copy: object = None) -> np.ndarray:
+            return input_of(2 if fork() else 0)
+
+    return client.submit(Array())
+
+
+def by_ledger(client: Client, fork: Fork) -> bytes:
+    ledger = OfOneProcess()
+    ledger.claim = lambda what, key: fork() or True  # type: ignore[method-assign]
+    client._ledger = ledger
+    return client.submit(input_of(0))
+
+
+def by_log(client: Client, fork: Fork) -> bytes:
+    with logged(fork):
+        return client.submit(input_of(0))
+
+
+@pytest.mark.parametrize("way", [by_iterator, by_array, by_ledger, by_log])
+def test_a_child_forked_within_a_call_gets_nothing(way: Callable[[Client, Fork], bytes]) -> None:
+    """No second masked input under the same masks, and no claim; the parent gets its own."""
+    client = ready(OfOneProcess())
+    ours, theirs = fork_within(lambda fork: way(client, fork))
+    assert theirs == Code.FORKED.encode()
+    assert ours.startswith(b"SA")
+    assert client.resend() == [Send(SERVER, ours)]
+
+
+def test_a_child_forked_within_a_call_of_the_server_gets_nothing() -> None:
+    """The survivor set is the parent's to claim and to send."""
+    stepped = stage_with_ledger(Mode.SEMI_HONEST)
+    stepped.server = Server(stepped.round, None, OfOneProcess())
+    stepped.server.start()
+    for party, message in stepped.until(Phase.MASKED_INPUT).items():
+        if party:
+            stepped.server.receive(party, message)
+
+    def ends(fork: Fork) -> bytes:
+        with logged(fork):
+            return repr(stepped.server.deadline(Phase.MASKED_INPUT)).encode()
+
+    ours, theirs = fork_within(ends)
+    assert theirs == Code.FORKED.encode()
+    assert b"Send" in ours
+
+
+def test_a_child_forked_while_a_client_is_made_has_none() -> None:
+    """By the source of randomness, or by the ledger: its client would have the parent's keys."""
+
+    def made(fork: Fork) -> bytes:
+        def random(size: int) -> bytes:
+            fork()
+            return bytes(range(size))
+
+        return Client(integers(4, threshold=3).round(CONTEXT, SESSION), 0, random=random).start()
+
+    stored = Liar(integers(4, threshold=3)).clients[0].suspend(KEY)
+
+    def resumed(fork: Fork) -> bytes:
+        ledger = OfOneProcess()
+        ledger.claim = lambda what, key: fork() or True  # type: ignore[method-assign]
+        return Client.resume(stored, KEY, ledger).suspend(KEY)
+
+    for make in (made, resumed):
+        ours, theirs = fork_within(make)
+        assert theirs == Code.FORKED.encode()
+        assert ours != theirs
 
 
 # ---- copies -------------------------------------------------------------------------------
