@@ -3,7 +3,8 @@
 import errno
 import os
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
@@ -16,6 +17,7 @@ AnyPath = str | bytes | os.PathLike[str] | os.PathLike[bytes]
 A_FOLDER: Final = "this is a folder; give the name of a file in it"
 DRAFTS: Final = ".secagg-*"  # the names of drafts
 _LOCK: Final = ".secagg-lock"
+_SECONDS_FOR_LOCK: Final = 10.0  # as Windows waits
 # What systems say of a folder that cannot be opened to be synced, or cannot be synced: Windows,
 # and some file systems over a network or in user space.
 _CANNOT_SYNC: Final = frozenset(
@@ -49,14 +51,49 @@ def why_failed(path: Path, error: OSError | ValueError) -> str:
     return reason
 
 
+def _take_name(draft: Path, path: Path) -> None:
+    """Gives a file a name that must not be taken, where there are no hard links.
+
+    An empty file takes the name first, and is then replaced. Others may see the empty file, and it
+    stays if the process dies at this moment. It is held open, so that no other file has its number:
+    one that took its place meanwhile is neither replaced nor removed.
+    """
+    if sys.platform == "win32":  # where a rename replaces nothing
+        draft.rename(path)
+        return
+    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        empty = os.fstat(file)
+        try:
+            if not os.path.samestat(path.lstat(), empty):
+                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
+            draft.replace(path)
+        except BaseException:
+            with suppress(OSError):
+                if os.path.samestat(path.lstat(), empty):
+                    path.unlink()
+            raise
+    finally:
+        os.close(file)
+
+
 @contextmanager
-def atomic_file(path: Path, *, overwrite: bool) -> Iterator[Path]:
+def atomic_file(
+    path: Path, *, overwrite: bool, without_links: Callable[[Path, Path], None] = _take_name
+) -> Iterator[Path]:
     """Yields an unused name beside `path`, and renames the file that the block writes there.
 
     The block creates this draft exclusively, sets its permissions, and syncs its content to the
     disk: this function only renames it and syncs the folder, where the file system can do that. If
     the block fails, or if the name is taken (also by a dangling link) and must not be overwritten,
     the draft is removed and `path` is unchanged.
+
+    Args:
+        path: name of the file.
+        overwrite: replace a file that has the name.
+        without_links: takes draft and `path`, and makes the file where there are no hard links
+            (FAT, Android, some file systems over a network) and `overwrite` is False. It raises
+            FileExistsError if the name is taken.
 
     Raises:
         FileExistsError: the name is taken, and `overwrite` is False.
@@ -69,28 +106,13 @@ def atomic_file(path: Path, *, overwrite: bool) -> Iterator[Path]:
         if overwrite:
             draft.replace(path)
         else:
-            _give_name(draft, path)
+            try:
+                path.hardlink_to(draft)
+            except OSError:  # also where the name is taken
+                without_links(draft, path)
     finally:
         draft.unlink(missing_ok=True)
     _sync_folder(path.parent)
-
-
-def _give_name(draft: Path, path: Path) -> None:
-    """Gives a file a name that must not be taken; `draft` may stay as its other name.
-
-    Where there are no hard links (FAT, Android, some file systems over a network), an empty file
-    takes the name first, and is then replaced. Others may see the empty file, and it stays if the
-    process dies at this moment.
-    """
-    try:
-        path.hardlink_to(draft)
-    except OSError:  # also where the name is taken
-        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
-        try:
-            draft.replace(path)
-        except BaseException:
-            path.unlink()
-            raise
 
 
 def _sync_folder(folder: Path) -> None:
@@ -114,8 +136,8 @@ def locked_folder(folder: Path) -> Iterator[None]:
     it is locked, `.secagg-lock`, which stays.
 
     Raises:
-        OSError: the folder cannot be opened, or another process has held the lock of Windows for
-            ten seconds.
+        OSError: the folder cannot be opened, or another process has held the lock for ten seconds;
+            whoever may read the folder can do that.
     """
     if sys.platform == "win32":
         import msvcrt  # noqa: PLC0415  (of Windows)
@@ -132,10 +154,34 @@ def locked_folder(folder: Path) -> Iterator[None]:
         return
     file = os.open(folder, os.O_RDONLY)
     try:
-        with suppress(ImportError, OSError):
-            import fcntl  # noqa: PLC0415  (of POSIX)
-
-            fcntl.flock(file, fcntl.LOCK_EX)
+        _lock(file)
         yield
     finally:
         os.close(file)
+
+
+def _lock(file: int) -> None:
+    """Locks an open folder, where the file system can do that.
+
+    Raises:
+        TimeoutError: another process has held the lock for ten seconds.
+    """
+    end = time.monotonic() + _SECONDS_FOR_LOCK
+    with suppress(ImportError):
+        import fcntl  # noqa: PLC0415  (of POSIX)
+
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return
+            except BlockingIOError:
+                if time.monotonic() > end:
+                    break
+                time.sleep(0.01)
+            except OSError:
+                return
+        raise TimeoutError(
+            errno.ETIMEDOUT,
+            f"another process has held the lock of this folder for {_SECONDS_FOR_LOCK:g} seconds, "
+            "which whoever may read the folder can do: see `lslocks`, or try again",
+        )

@@ -23,6 +23,11 @@ stand. That the mount is read-only tells such a file from one left open by mista
 nothing, since others may be able to write to the same file system elsewhere. All may read what
 Docker mounts by default (0444), like a file of any image: that is refused.
 
+In a user namespace (a rootless container) an id may stand for another one outside. There 0 is not
+root's group, and a group counts as one of this process only where the namespace has a range of
+groups in which it lies: an ordinary user can map one group of his own, shared with others outside,
+and all groups without an id look alike.
+
 In a user namespace the owner of a folder may have no id. If root has none either (Apptainer,
 bubblewrap), such a folder is taken for root's, as nearly all folders above one's own are, unless
 group or others may write to it.
@@ -45,6 +50,7 @@ from typing import Final, NamedTuple
 _OTHERS_WRITE: Final = stat.S_IWGRP | stat.S_IWOTH
 _MOST_LINKS: Final = 40  # as in Linux
 _EVERY_ID: Final[list[tuple[int, ...]]] = [(0, 0, 2**32 - 1)]
+_NO_ID: Final = 65534  # shown for a user or group without an id in a user namespace
 _ACL_USER: Final = 2  # the entry for a user who is named, and that for such a group
 _ACL_GROUP: Final = 8
 NOT_KEPT: Final = (
@@ -165,6 +171,15 @@ def _has_id(user: int) -> bool:
     return any(here <= user < here + count for here, _, count in _ids("uid"))
 
 
+def _is_roots_or_ours(group: int) -> bool:
+    """Returns whether a group is surely root's, or one of this process."""
+    if _ids("gid") == _EVERY_ID:
+        return group in (0, os.getegid(), *os.getgroups())
+    return group in {os.getegid(), *os.getgroups()} - {0, _NO_ID} and any(
+        count > 1 and here <= group < here + count for here, _, count in _ids("gid")
+    )
+
+
 def _others_may_write(folder: Path, found: os.stat_result) -> bool:
     """Returns whether others than the owner, root and root's group may write to a folder."""
     if found.st_mode & stat.S_IWOTH:
@@ -260,9 +275,9 @@ def _why_open(path: Path, file: Path | int, found: os.stat_result, rule: Rule) -
 
 def _is_for_this_group(file: Path | int, found: os.stat_result) -> bool:
     """Returns whether a file is root's, and of others only root's group or one of ours reads it."""
-    own_group = found.st_gid in (0, os.getegid(), *os.getgroups())
     readable = not stat.S_IMODE(found.st_mode) & ~0o640
-    return found.st_uid == 0 and own_group and readable and not _acl_names_others(file)
+    trusted = found.st_uid == 0 and _is_roots_or_ours(found.st_gid)
+    return trusted and readable and not _acl_names_others(file)
 
 
 def _is_read_only(file: Path | int) -> bool:

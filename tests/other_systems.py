@@ -45,11 +45,17 @@ def become_windows(patch: pytest.MonkeyPatch) -> list[str]:
             raise PermissionError(errno.EACCES, "Permission denied")
         return real(path, flags, mode, **options)
 
+    def rename(source: Any, target: Any, **options: Any) -> None:
+        if os.path.lexists(target):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
+        os.replace(source, target, **options)  # noqa: PTH105
+
     def locking(file: int, mode: int, count: int) -> None:
         assert (os.fstat(file).st_size, count) == (0, 1)
         locks.append({1: "LK_LOCK", 0: "LK_UNLCK"}[mode])
 
     patch.setattr(os, "open", no_folder)
+    patch.setattr(os, "rename", rename)
     for name in POSIX_NAMES:
         patch.delattr(os, name, raising=False)
     for name in POSIX_MODULES:

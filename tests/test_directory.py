@@ -419,6 +419,9 @@ def test_a_huge_file_is_not_read(tmp_path: Path) -> None:
         os.truncate(tmp_path / "pins", size)
         with refused(IdentityError, Code.LIMIT, match=f"{size} bytes"):
             Directory.load(tmp_path / "pins")
+    for data in (b"\n", "\n"):
+        with refused(IdentityError, Code.LIMIT, match=f"{module.LARGEST_DIRECTORY + 1} bytes"):
+            Directory.decode(data * (module.LARGEST_DIRECTORY + 1))
     os.truncate(tmp_path / "pins", module.LARGEST_DIRECTORY)
     with refused(IdentityError, Code.FOREIGN_FILE):
         Directory.load(tmp_path / "pins")

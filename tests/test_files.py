@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from other_systems import without_hard_links
+from other_systems import become_windows, without_hard_links
 
 from secagg.files import atomic_file
 
@@ -88,6 +88,43 @@ def test_without_hard_links_a_failure_leaves_nothing(
     with pytest.raises(OSError, match="Input/output"):
         write(memory_path / "file", "mine", overwrite=False)
     assert list(memory_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("stalls", ["lstat", "replace"])
+def test_without_hard_links_the_file_of_another_stays(
+    memory_path: Path, monkeypatch: pytest.MonkeyPatch, stalls: str
+) -> None:
+    """It removed the empty file and made its own meanwhile; or this one was done, and others use
+    it, when a signal came."""
+    without_hard_links(monkeypatch)
+    path, real = memory_path / "file", getattr(Path, stalls)
+
+    def stall(file: Path, *arguments: Path) -> object:
+        monkeypatch.setattr(Path, stalls, real)
+        if stalls == "lstat":
+            path.unlink()
+            path.write_text("theirs")
+            return real(file)
+        real(file, *arguments)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Path, stalls, stall)
+    with pytest.raises(FileExistsError if stalls == "lstat" else KeyboardInterrupt):
+        write(path, "mine", overwrite=False)
+    assert path.read_text() == ("theirs" if stalls == "lstat" else "mine")
+    assert list(memory_path.iterdir()) == [path]
+
+
+def test_a_rename_of_windows_replaces_nothing(
+    memory_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So it needs no empty file, where there are no hard links."""
+    become_windows(monkeypatch)
+    without_hard_links(monkeypatch)
+    write(memory_path / "file", "mine", overwrite=False)
+    with pytest.raises(FileExistsError):
+        write(memory_path / "file", "other", overwrite=False)
+    assert [path.read_text() for path in memory_path.iterdir()] == ["mine"]
 
 
 def test_a_link_is_replaced_not_followed(memory_path: Path) -> None:

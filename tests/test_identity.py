@@ -442,6 +442,7 @@ def test_every_altered_bit_is_refused(clear: Path, sealed: Path) -> None:
         (lambda text: text.replace("secagg identity", "secagg directory"), Code.FOREIGN_FILE),
         (lambda text: text + "more: 1\n", Code.CORRUPT),
         (lambda text: text.replace("v1", "v12"), Code.VERSION),
+        (lambda text: text.replace("\n", ""), Code.CORRUPT),
         (
             lambda text: text.replace(SEED.hex(), SEED.hex()[:32] + "\n" + SEED.hex()[32:]),
             Code.CORRUPT,

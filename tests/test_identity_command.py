@@ -14,7 +14,7 @@ import children
 import pytest
 from levels import runs_at
 
-from secagg import Directory, Identity
+from secagg import Directory, Identity, files
 from secagg.__main__ import main
 from secagg.files import locked_folder
 from secagg.identity.identity import fingerprint
@@ -194,6 +194,10 @@ def test_fingerprints(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Non
     assert run(capsys, "fingerprint", pins) == summary(pins)
     me.save(tmp_path / "me", PHRASE)
     assert run(capsys, "fingerprint", tmp_path / "me") == f"fingerprint  {me.fingerprint}\n"
+    saved = (tmp_path / "me").read_bytes()
+    for begin in (b"\xef\xbb\xbf", b"\r\n\n  "):  # white space may differ, as for `load`
+        (tmp_path / "me").write_bytes(begin + saved.replace(b" ", b" \t"))
+        assert run(capsys, "fingerprint", tmp_path / "me") == f"fingerprint  {me.fingerprint}\n"
     (tmp_path / "me").chmod(0o644)
     assert "chmod 600" in refused(capsys, "fingerprint", tmp_path / "me")
     (tmp_path / "me").chmod(0o600)
@@ -262,6 +266,17 @@ def test_two_commands_do_not_lose_a_change(tmp_path: Path) -> None:
         fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
     fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
     os.close(folder)
+
+
+def test_a_lock_that_is_held_for_ever(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """By another user who may read the folder: one line says so; nothing is changed."""
+    monkeypatch.setattr(files, "_SECONDS_FOR_LOCK", 0.03)
+    with locked_folder(tmp_path):
+        says = refused(capsys, "pin", tmp_path / "pins", "a", KEYS[0].hex())
+    assert f"{tmp_path}: another process has held the lock" in says
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_without_locks_it_works_as_well(

@@ -412,6 +412,25 @@ def test_a_file_that_vanished(path: Path) -> None:
     assert not path.exists()
 
 
+def test_a_file_in_the_place_of_one_that_vanished(disk_path: Path) -> None:
+    """It may not get the number of the other one, by which it would pass for it."""
+    ledger = SqliteLedger(disk_path)
+    assert ledger.claim(Once.RESUMPTION, KEY)
+    disk_path.unlink()
+    SqliteLedger(disk_path)
+    with refused(StateError, Code.LEDGER, match="another file has replaced"):
+        ledger.claim(Once.RESUMPTION, KEY)
+
+
+def test_a_ledger_leaves_no_file_open(path: Path) -> None:
+    before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208
+    ledger = SqliteLedger(path)
+    assert len(os.listdir("/proc/self/fd")) == before + 1  # noqa: PTH208
+    del ledger
+    gc.collect()
+    assert len(os.listdir("/proc/self/fd")) == before  # noqa: PTH208
+
+
 def test_a_file_that_was_emptied(path: Path) -> None:
     """No table, no claim."""
     ledger = SqliteLedger(path)

@@ -9,7 +9,9 @@ import os
 import re
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from typing import Any
 
 import children
 import other_systems
@@ -20,6 +22,7 @@ from refusals import refused
 
 from secagg import Code, Directory, Identity, IdentityError, Once, SqliteLedger, StateError
 from secagg.__main__ import main
+from secagg.ledger import sqlite
 from secagg.permissions import LEDGER, PINS, SECRET, why_unsafe
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -127,6 +130,41 @@ def test_a_ledger_without_hard_links(memory_path: Path, monkeypatch: pytest.Monk
     (memory_path / "empty").touch(0o600)
     with refused(StateError, Code.FOREIGN_FILE, match="empty.*try again"):
         SqliteLedger(memory_path / "empty")
+
+
+@pytest.mark.parametrize("stalls", ["connect", "COMMIT"])
+def test_without_hard_links_no_ledger_is_replaced(
+    memory_path: Path, monkeypatch: pytest.MonkeyPatch, stalls: str
+) -> None:
+    """While one process makes it, another one is told that it is empty, removes it and makes its
+    own; or the ledger is whole, and another one claims in it, when Ctrl-C comes."""
+    without_hard_links(monkeypatch)
+    path, real, claims = memory_path / "ledger", sqlite._transaction, list[bool]()
+
+    @contextmanager
+    def stall(file: Path, ledger: Path | None = None) -> Iterator[Any]:
+        if ledger is None or file != path:  # not of making it under its name
+            with real(file, ledger) as connection:
+                yield connection
+            return
+        monkeypatch.setattr(sqlite, "_transaction", real)
+        if stalls == "connect":
+            with refused(StateError, Code.FOREIGN_FILE, match="empty"):
+                SqliteLedger(path)
+            path.unlink()
+            claims.append(SqliteLedger(path).claim(Once.CONTRIBUTION, b"k"))
+        with real(file, ledger) as connection:
+            yield connection
+        if stalls == "COMMIT":
+            claims.append(SqliteLedger(path).claim(Once.CONTRIBUTION, b"k"))
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(sqlite, "_transaction", stall)
+    with nullcontext() if stalls == "connect" else pytest.raises(KeyboardInterrupt):
+        claims.append(SqliteLedger(path).claim(Once.CONTRIBUTION, b"k"))
+    claims.append(SqliteLedger(path).claim(Once.CONTRIBUTION, b"k"))
+    assert claims == [True, *[False] * (2 if stalls == "connect" else 1)]
+    assert [file.name for file in memory_path.iterdir()] == ["ledger"]
 
 
 PROGRAM = """

@@ -441,6 +441,37 @@ def test_a_key_in_a_secret_volume(volume: Path, read_only: Callable[[], None]) -
     refuses(path, "identity", "another user .12346; group 2000, mode 0440.*`Identity.decode`")
 
 
+@pytest.mark.parametrize(
+    ("gid_map", "groups"),
+    [
+        ("0 0 4294967295", {0, GROUP, UNKNOWN}),
+        ("0 100000 65536", {GROUP}),  # other groups than these are shown as UNKNOWN as well
+        (f"0 100 1\n{GROUP} 101 1\n{UNKNOWN} 102 1", set()),
+        ("0 100 1\n1 100000 1000", set()),
+    ],
+)
+def test_a_group_in_a_user_namespace(
+    volume: Path,
+    read_only: Callable[[], None],
+    monkeypatch: pytest.MonkeyPatch,
+    gid_map: str,
+    groups: set[int],
+) -> None:
+    """It may be another one outside: `0`, one that is mapped by itself, or any without an id."""
+    read_only()
+    monkeypatch.setattr(os, "getegid", lambda: 0)
+    monkeypatch.setattr(os, "getgroups", lambda: [GROUP, UNKNOWN])
+    maps(monkeypatch, gid=gid_map)
+    path = volume / "identity"
+    path.chmod(0o440)
+    for group in (0, GROUP, UNKNOWN):
+        os.chown(path.resolve(), 0, group)
+        if group in groups:
+            use(path, "identity")
+        else:
+            refuses(path, "identity", f"mode 0440, owner 0 and group {group}")
+
+
 # ---- ledgers: what may lie beside them, and what may happen later --------------------------
 
 

@@ -26,8 +26,10 @@ from pairwise.test_contributions import ready
 from secagg import (
     Aborted,
     Client,
+    Directory,
     Field,
     Identity,
+    IdentityError,
     MemoryLedger,
     Once,
     ParameterError,
@@ -37,6 +39,7 @@ from secagg import (
     Suite,
     tracebacks,
 )
+from secagg.identity import directory
 from secagg.machine.expansion import ExpandJob, SignedKeys
 from secagg.pairwise import derivation
 from secagg.primitives.agreement import WeakKeyError
@@ -150,6 +153,7 @@ CALLS: dict[str, tuple[Callable[[Path], object], object, str]] = {
         bindings,
         "crypto_sign_seed_keypair",
     ),
+    "load as pins": (lambda folder: Directory.load(folder / "me"), directory, "_lines"),
     "make a client": (
         lambda _: client_with(MemoryLedger()),
         bindings,
@@ -158,6 +162,18 @@ CALLS: dict[str, tuple[Callable[[Path], object], object, str]] = {
     "submit": (lambda _: ready(MemoryLedger()).submit(np.zeros(4, int)), Field, "pack_into"),
     "job": (lambda _: _expand(), Field, "accumulate"),
 }
+
+
+def test_an_identity_where_pins_belong(memory_path: Path) -> None:
+    """Two paths were exchanged: the seed is in no variable."""
+    identity_of(0).save(memory_path / "me")
+    for call in (
+        lambda: Directory.load(memory_path / "me"),
+        lambda: Directory.decode((memory_path / "me").read_bytes()),
+    ):
+        with pytest.raises(IdentityError) as caught:
+            call()
+        assert locals_kept(caught.value) == []
 
 
 @pytest.mark.parametrize("name", CALLS)

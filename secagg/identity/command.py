@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING
 from ..codes import Code
 from ..errors import IdentityError, ParameterError
 from ..files import locked_folder, why_failed
+from ..primitives.secret import Secret
 from .directory import Directory
 from .files import open_without_waiting
-from .identity import Identity, fingerprint
+from .identity import LARGEST_IDENTITY, Identity, fingerprint, says_identity
 
 if TYPE_CHECKING:
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
@@ -169,9 +170,8 @@ def _says_identity(path: Path) -> bool:
     It is read without a check, to know which rule it must follow. The one that `load` then applies
     refuses what is something else by then, or cannot be read.
     """
-    begin = b"secagg identity v"
     with contextlib.suppress(OSError), open(path, "rb", 0, opener=open_without_waiting) as stream:
-        return stream.read(len(begin)) == begin
+        return says_identity(Secret(stream.read(LARGEST_IDENTITY) or b""))
     return False
 
 

@@ -22,7 +22,8 @@ from ..primitives import sign
 from ..primitives.agreement import WeakKeyError
 from ..primitives.labels import Label, hash_parts
 from ..primitives.secret import Secret
-from .files import read_file, write_file
+from ..tracebacks import keeps_no_locals
+from .files import read_file, write_file, wrong_size
 from .identity import grouped
 
 _HEX_KEY: Final = "([0-9a-f]{64})"
@@ -256,23 +257,22 @@ class Directory:
         return ("\n".join(lines) + "\n").encode()
 
     @classmethod
+    @keeps_no_locals  # it may be an identity, by mistake
     def decode(cls, data: bytes | str) -> "Directory":
         """Reads what `encode` returned, or a person wrote.
 
         It may have empty lines and # comments, blanks at the ends of lines, and other ends of lines
         (CRLF, none behind the last one).
 
+        Args:
+            data: the text, up to the size of the largest directory with a megabyte of comments.
+
         Raises:
-            IdentityError: the text is something else; the message names the line.
+            IdentityError: the text is something else (the message names the line), or too long.
             ParameterError: the data is neither bytes nor text.
         """
-        if not isinstance(data, bytes | str):
-            raise ParameterError(
-                f"a directory is decoded from bytes or text, not {type(data).__name__}",
-                Code.ARGUMENT,
-            )
-        text = data.encode(errors="replace") if isinstance(data, str) else data
-        lines = _lines(text.removeprefix(codecs.BOM_UTF8))
+        text = _text(data)
+        lines = _lines(text)
         header = next(lines)
         if header != _DIRECTORY_HEADER.encode():
             other = header.startswith(b"secagg directory v")
@@ -324,6 +324,7 @@ class Directory:
         write_file(as_path(path), Secret(self.encode()), PINS, overwrite=overwrite)
 
     @classmethod
+    @keeps_no_locals
     def load(cls, path: AnyPath) -> "Directory":
         """Reads what `save` or a person wrote.
 
@@ -336,6 +337,18 @@ class Directory:
             return cls.decode(content)
         except IdentityError as error:
             raise IdentityError(f"{as_path(path)}: {error}", error.code) from None
+
+
+def _text(data: bytes | str) -> bytes:
+    """Returns a directory's text without the mark at the beginning that editors of Windows put."""
+    if not isinstance(data, bytes | str):
+        raise ParameterError(
+            f"a directory is decoded from bytes or text, not {type(data).__name__}", Code.ARGUMENT
+        )
+    text = data.encode(errors="replace") if isinstance(data, str) else data
+    if text and (wrong := wrong_size(len(text), LARGEST_DIRECTORY)):
+        raise IdentityError(wrong.reason, wrong.code)
+    return text.removeprefix(codecs.BOM_UTF8)
 
 
 def _lines(text: bytes) -> Iterator[bytes]:

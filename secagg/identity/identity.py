@@ -24,13 +24,15 @@ from .purposes import Purpose, signed_bytes
 _HEADER: Final = "secagg identity v1\n"
 _HEX_KEY: Final = "([0-9a-f]{64})"
 _SPACE: Final = re.compile(rb"[ \t\r\n]+")
+_BEGIN: Final = b"secagg identity v"
+_OTHER_VERSION: Final = re.compile(_BEGIN + rb"(?!1 )[0-9]+ ")
 _WORDS: Final = re.compile(  # of a file, with a space between them
     f"{_HEADER.strip()} verify key: {_HEX_KEY} "
     f"(?:secret seed: {_HEX_KEY}"
     "|argon2id passes: ([1-9][0-9]{0,8}) argon2id memory KiB: ([1-9][0-9]{0,8}) "
     "salt: ([0-9a-f]{32}) sealed seed: ([0-9a-f]{96}))"
 )
-_LARGEST_IDENTITY: Final = 1024
+LARGEST_IDENTITY: Final = 1024
 _REMEDY: Final = "restore it from a copy, or make a new identity and have it pinned"
 
 
@@ -77,18 +79,29 @@ class _Stored:
 # it: a crash reporter prints the local variables of every frame that an exception passes.
 
 
+def _words(content: Secret) -> bytes:
+    """Returns a file's content with one space between words, and none around them."""
+    return _SPACE.sub(b" ", content.expose().removeprefix(codecs.BOM_UTF8)).strip(b" ")
+
+
+@keeps_no_locals
+def says_identity(content: Secret) -> bool:
+    """Returns whether a text, or its beginning, is that of an identity, of whatever version."""
+    return bool(content) and _words(content).startswith(_BEGIN)
+
+
 def _parse(content: Secret) -> _Stored | Fault:
     """Parses the content of a file, or returns why it cannot.
 
     White space may be any between words, and around them: editors and secret stores change the ends
     of lines, and the verify key proves that nothing else was changed.
     """
-    text = _SPACE.sub(b" ", content.expose().removeprefix(codecs.BOM_UTF8)).strip(b" ")
+    text = _words(content)
     found = _WORDS.fullmatch(text.decode("utf-8", "replace"))
     if found is None:
-        if not text.startswith(b"secagg identity v"):
+        if not text.startswith(_BEGIN):
             return Fault("this is not an identity of secagg", Code.FOREIGN_FILE)
-        if not (text + b" ").startswith(_HEADER.strip().encode() + b" "):
+        if _OTHER_VERSION.match(text + b" "):
             return Fault(
                 "the identity has another version than v1; use the secagg that wrote it",
                 Code.VERSION,
@@ -328,7 +341,7 @@ class Identity:
             )
         if isinstance(data, str):
             data = data.encode(errors="replace")  # the environment may hold half characters
-        found = wrong_size(len(data), _LARGEST_IDENTITY) or _open(_parse(Secret(data)), phrase)
+        found = wrong_size(len(data), LARGEST_IDENTITY) or _open(_parse(Secret(data)), phrase)
         del data
         if isinstance(found, Fault):
             raise IdentityError(found.reason, found.code)
@@ -381,7 +394,7 @@ def sign_digest(identity: Identity, digest: bytes) -> bytes:
 
 
 def _read(path: AnyPath) -> Secret:
-    return read_file(as_path(path), _LARGEST_IDENTITY, SECRET)
+    return read_file(as_path(path), LARGEST_IDENTITY, SECRET)
 
 
 def _open(stored: _Stored | Fault, phrase: Secret | None) -> Identity | Fault:

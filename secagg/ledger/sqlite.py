@@ -1,6 +1,8 @@
 """A ledger in a small SQLite file, which suits most applications."""
 
 import os
+import sys
+import weakref
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
@@ -48,7 +50,8 @@ class SqliteLedger:
     machine rolls back. It holds no secrets, and one row (what, key, time) per claim. As for any
     SQLite file, do not open it by other means while it is in use (closing it would drop SQLite's
     locks), and do not put it on a network file system. For a container mount its folder, never the
-    file alone: the file would have a second name, and SQLite keeps a journal for each.
+    file alone: the file would have a second name, and SQLite keeps a journal for each. On Linux the
+    object holds the file, so its file system cannot be unmounted meanwhile.
 
     Args:
         path: name of the file; its folder must exist.
@@ -77,6 +80,10 @@ class SqliteLedger:
             if connection.execute("PRAGMA application_id").fetchone() != (_APPLICATION,):
                 raise StateError(f"{self._path}: {_why_foreign(self._path)}", Code.FOREIGN_FILE)
         with self._usable():
+            if sys.platform == "linux" and hasattr(os, "O_PATH"):
+                # Held, so that no other file gets its number, and FAT gives it no new one. Closing
+                # any other kind of file would drop SQLite's locks.
+                weakref.finalize(self, os.close, os.open(self._path, os.O_PATH))
             found = self._path.stat()
         self._file = found.st_dev, found.st_ino
 
@@ -105,15 +112,26 @@ class SqliteLedger:
                     draft.unlink()
 
     def _make(self) -> None:
-        """Creates the file; it appears under its name when it is complete and closed."""
+        """Creates the file; it appears under its name when it is complete and closed.
+
+        Where there are no hard links, it is made under its name, and empty at first: nothing is
+        ever replaced or removed, which might be the ledger of another process by then.
+        """
         with (
             suppress(FileExistsError),  # another process was faster
-            atomic_file(self._path, overwrite=False) as draft,
+            atomic_file(
+                self._path, overwrite=False, without_links=lambda _, path: self._fill(path)
+            ) as draft,
         ):
-            os.close(os.open(draft, os.O_RDWR | os.O_CREAT | os.O_EXCL, LEDGER.mode))
-            if why_unsafe(draft, LEDGER, draft):
-                raise StateError(f"{self._path}: {NOT_KEPT}", Code.PERMISSIONS)
-            with _transaction(draft, self._path) as connection:
+            self._fill(draft)
+
+    def _fill(self, file: Path) -> None:
+        """Creates a file with the table, unless another process removed it and made a ledger."""
+        os.close(os.open(file, os.O_RDWR | os.O_CREAT | os.O_EXCL, LEDGER.mode))
+        if why_unsafe(file, LEDGER, file):
+            raise StateError(f"{self._path}: {NOT_KEPT}", Code.PERMISSIONS)
+        with _transaction(file, self._path) as connection:
+            if connection.execute("PRAGMA schema_version").fetchone() == (0,):
                 for statement in _MAKE:
                     connection.execute(statement)
 
