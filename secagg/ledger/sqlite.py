@@ -83,7 +83,8 @@ class SqliteLedger:
             if sys.platform == "linux" and hasattr(os, "O_PATH"):
                 # Held, so that no other file gets its number, and FAT gives it no new one. Closing
                 # any other kind of file would drop SQLite's locks.
-                weakref.finalize(self, os.close, os.open(self._path, os.O_PATH))
+                held = os.open(self._path, os.O_PATH)
+                weakref.finalize(self, _let_go, held, os.fstat(held))
             found = self._path.stat()
         self._file = found.st_dev, found.st_ino
 
@@ -183,6 +184,13 @@ def _why_foreign(path: Path) -> str:
         "this file is empty: another process is making the ledger, so try again; or one died while "
         "it did, or somebody emptied it. Remove it if no claim was ever made here"
     )
+
+
+def _let_go(held: int, found: os.stat_result) -> None:
+    """Closes a file, unless something has closed it and its number is another file's by now."""
+    with suppress(OSError):
+        if os.path.samestat(os.fstat(held), found):
+            os.close(held)
 
 
 @contextmanager
