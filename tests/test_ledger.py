@@ -553,3 +553,24 @@ def test_an_emptied_file_is_not_made_anew(path: Path) -> None:
     SqliteLedger(path)
     path.write_bytes(b"")
     assert complaint_about(path) is Code.FOREIGN_FILE
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="holds its file on Linux only")
+def test_a_ledger_lets_go_of_its_own_file_only(tmp_path: Path) -> None:
+    """A program that became a daemon may have closed all files, and opened others."""
+    path = tmp_path / "ledger"
+    ledger = SqliteLedger(path)
+    (held,) = (
+        int(entry.name)
+        for entry in Path("/proc/self/fd").iterdir()
+        if os.path.exists(entry) and os.path.samefile(entry, path)  # noqa: PTH110, PTH121
+    )
+    with (tmp_path / "other").open("w") as other:
+        os.dup2(other.fileno(), held)
+    del ledger
+    assert os.fstat(held)
+    os.close(held)
+    ledger = SqliteLedger(path)
+    del ledger
+    links = [entry for entry in Path("/proc/self/fd").iterdir() if entry.is_symlink()]
+    assert str(path) not in [str(link.readlink()) for link in links if link.is_symlink()]
