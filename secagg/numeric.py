@@ -22,7 +22,7 @@ def as_int(value: object) -> int | None:
         return None
     try:
         return int(operator.index(value))  # type: ignore[arg-type]
-    except TypeError:
+    except Exception:  # an array of another library, say, that is no integer
         return None
 
 
@@ -30,16 +30,17 @@ def as_float(value: object) -> float | None:
     """Returns a real number as the nearest float, infinity beyond all floats; None if it is none.
 
     A real number is an integer (see `as_int`), a float of Python or NumPy, a `Decimal`, a
-    `Fraction`, or an array of one of NumPy's real dtypes with no dimension.
+    `Fraction`, or an array with no dimension, of NumPy or another library, of real numbers.
     """
     whole = as_int(value)
     if isinstance(value, np.ndarray) and value.shape == ():
         value = value[()]
-    if whole is None and (
-        _is_bool(value)
-        or not isinstance(value, Real | Decimal)
-        or isinstance(value, np.timedelta64)  # to NumPy a signed integer
-    ):
+    elif whole is None and not isinstance(value, np.generic) and getattr(value, "shape", 0) == ():
+        try:  # a tensor of another library
+            value = value if _is_bool(value) else float(value)  # type: ignore[arg-type]
+        except Exception:
+            return None
+    if whole is None and (_is_bool(value) or not _is_number(value)):
         return None
     try:
         with np.errstate(over="ignore"):  # a long double
@@ -50,12 +51,17 @@ def as_float(value: object) -> float | None:
         return float("nan")
 
 
+def _is_number(value: object) -> bool:
+    """Returns whether a value is a real number; to NumPy a time is a signed integer."""
+    return isinstance(value, Real | Decimal) and not isinstance(value, np.timedelta64)
+
+
 def brief(value: object) -> str:
     """Returns a value for a message; Python refuses to print numbers of thousands of digits."""
     try:
         text = repr(value)
-    except ValueError:
-        return f"a huge {type(value).__name__}"
+    except Exception:
+        return f"a huge or unprintable {type(value).__name__}"
     return text if len(text) <= 60 else f"{text[:50]}..."
 
 

@@ -33,6 +33,7 @@ from .params.formats import Format, Integers
 from .params.mode import Mode
 from .params.params import Params
 from .params.policy import Policy
+from .primitives.secret import require_source
 
 __all__ = [
     "Cohort",
@@ -121,13 +122,9 @@ def secure_sum(
     """
     given = _by_party(updates)
     weighing = _weights(weights, len(given))
-    for party, phase in (drops or {}).items():
-        if as_int(party) not in range(len(given)) or not isinstance(phase, Phase):
-            raise ParameterError(
-                f"drops has {brief(party)}: {phase!r}; it maps parties 0..{len(given) - 1} to "
-                "phases",
-                Code.ARGUMENT,
-            )
+    dropping = _drops(drops, len(given))
+    if random is not None:
+        require_source(random)
     layout, vectors = _flattened(given)
     params = Params(
         cohort=len(given),
@@ -139,7 +136,7 @@ def secure_sum(
         mode=mode,
         degree=degree,
     )
-    server, clients = _machines(params, policy or Policy(params), random)
+    server, clients = _machines(params, Policy(params) if policy is None else policy, random)
     asked: list[int] = []  # the parties whose input was asked for, in order
 
     def input_of(party: int) -> tuple[NDArray[np.generic], int] | None:
@@ -149,7 +146,7 @@ def secure_sum(
         return vectors[party], weighing[party]
 
     inputs: dict[int, Input] = {party: partial(input_of, party) for party in given}
-    cohort = Cohort(server, clients, inputs, drops, transcript, executor)
+    cohort = Cohort(server, clients, inputs, dropping, transcript, executor)
     try:
         run = cohort.play()
     except RangeError as error:
@@ -182,9 +179,12 @@ def _weights(weights: object, parties: int) -> list[int]:
     """Returns the weight of each party; raises ParameterError unless there is one for each."""
     if weights is None:
         return [1] * parties
-    if not isinstance(weights, Iterable) or isinstance(weights, str | bytes):
+    if is_shaped(weights):
+        weights = read_array(weights, "the array of weights").tolist()
+    if not isinstance(weights, Iterable) or isinstance(weights, str | bytes | Set):
         raise ParameterError(
-            f"weights must have one number per party, not {brief(weights)}", Code.ARGUMENT
+            f"weights must have one number per party, in their order, not {brief(weights)}",
+            Code.ARGUMENT,
         )
     if isinstance(weights, Mapping) and set(weights) == set(range(parties)):
         return [weights[party] for party in range(parties)]
@@ -197,6 +197,27 @@ def _weights(weights: object, parties: int) -> list[int]:
         f"{len(found)}: {kind}{brief(found)}",
         Code.ARGUMENT,
     )
+
+
+def _drops(drops: object, parties: int) -> dict[int, Phase]:
+    """Returns the schedule of drops; raises ParameterError unless it maps parties to phases."""
+    if not isinstance(drops or {}, Mapping):
+        raise ParameterError(
+            f"drops must be a dict of parties and phases, such as {{2: Phase.MASKED_INPUT}}, not "
+            f"{brief(drops)}",
+            Code.ARGUMENT,
+        )
+    found = {}
+    for given, phase in cast("Mapping[object, object]", drops or {}).items():
+        party = as_int(given)
+        if party is None or party not in range(parties) or not isinstance(phase, Phase):
+            raise ParameterError(
+                f"drops has {brief(given)}: {brief(phase)}; it maps parties 0..{parties - 1} to "
+                "phases",
+                Code.ARGUMENT,
+            )
+        found[party] = phase
+    return found
 
 
 def _by_party(updates: object) -> dict[int, Arrays | None]:
@@ -216,6 +237,12 @@ def _by_party(updates: object) -> dict[int, Arrays | None]:
             )
         found = {party: updates[party] for party in range(len(updates))}
     elif (
+        is_shaped(updates)
+        and getattr(updates, "dtype", None) != np.dtype(object)
+        and getattr(updates, "shape", None) != ()
+    ):
+        found = dict(enumerate(read_array(updates, "the array of updates")))
+    elif (
         not isinstance(updates, Iterable)
         or isinstance(updates, str | bytes | bytearray | Set)
         or getattr(updates, "shape", None) == ()
@@ -226,8 +253,6 @@ def _by_party(updates: object) -> dict[int, Arrays | None]:
             "taken as well",
             Code.ARGUMENT,
         )
-    elif is_shaped(updates) and getattr(updates, "dtype", None) != np.dtype(object):
-        found = dict(enumerate(read_array(updates, "the array of updates")))
     else:
         found = dict(enumerate(updates))
     if not found or all(update is None for update in found.values()):
@@ -249,8 +274,10 @@ def _flattened(
         if update is None:
             continue
         try:
-            layout = layout or Layout.of(update)
-            vectors[party] = layout.flatten(update)
+            if layout is None:
+                layout, vectors[party] = Layout.flattened(update)
+            else:
+                vectors[party] = layout.flatten(update)
         except RangeError as error:
             reason = f"update of party {party}: {error}"
             raise RangeError(reason, error.code) from error.__cause__

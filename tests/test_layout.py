@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from refusals import refused
 
-from secagg import Code, Layout, RangeError, digest
+from secagg import Code, Layout, Mode, RangeError, digest
 
 reals = hnp.arrays(
     st.sampled_from(["f4", "f8", "i4", "i8", "u2"]).map(np.dtype),
@@ -52,6 +52,44 @@ def test_a_dict() -> None:
     assert list(back) == ["w", "b"]
     assert back["w"].tolist() == [[1, 2], [3, 4]]
     assert back["b"].tolist() == [5]
+
+
+def test_numbers_are_arrays_of_their_own_where_the_layout_has_them() -> None:
+    """NumPy makes numbers of arrays without dimensions, and lists of rows are arrays elsewhere."""
+    for model, other in (
+        ([np.array(1.0), np.array(2.0)], [np.float64(3.0), 4]),
+        ({"a": [np.ones(2), np.zeros(2)]}, {"a": [[3, 4], [5, 6]]}),
+    ):
+        layout = Layout.of(model)
+        flat = layout.flatten(other)
+        assert flat.tolist() == [3, 4, 5, 6][: layout.length]
+        assert Layout.flattened(model)[0] == layout
+
+
+def test_keys_are_integers_of_any_library() -> None:
+    """Also those that are not exactly int; a search among all 64-bit numbers would not end."""
+    layout = Layout.of({1: np.ones(2), 3: np.ones(1)})
+    assert layout == Layout.of({np.int64(3): np.ones(1), np.uint8(1): np.ones(2)})
+    assert Layout.of({Mode.MALICIOUS: np.ones(2)}) == Layout.of({int(Mode.MALICIOUS): np.ones(2)})
+
+
+class Closed(dict[str, object]):
+    """A file that was closed."""
+
+    def __getitem__(self, key: str) -> object:
+        raise OSError("the file is closed")
+
+
+def test_a_mapping_that_cannot_be_read_is_refused() -> None:
+    with refused(RangeError, Code.DTYPE, "the dict of arrays .Closed. cannot .*: the file is"):
+        Layout.of(Closed(a=1))
+
+
+def test_a_mean_that_its_dtype_cannot_hold_stays_wide() -> None:
+    layout = Layout.of([np.zeros(2, np.float16), np.zeros(1, np.float32)])
+    with np.errstate(all="raise"):
+        wide, narrow = layout.unflatten(np.array([7e4, 1e-9, 1e-42]), own_dtypes=True)
+    assert (wide.dtype, wide[0], narrow.dtype) == (np.float64, 7e4, np.float32)
 
 
 def nested(reverse: bool) -> dict[str, object]:
@@ -471,3 +509,10 @@ def test_a_digest_of_anything(parts: list[bytes | str | int]) -> None:
     assert digest(*parts) == digest(*parts)
     assert digest(*parts) != digest(*parts, b"")
     assert digest(*parts) != digest(0, *parts)
+
+
+def test_a_shape_that_differs_is_named_where_names_repeat() -> None:
+    """Names join paths, so two arrays may have the same."""
+    trees = [{"a/b": np.zeros(2), "a": {"b": np.zeros(size)}} for size in (3, 4)]
+    with refused(RangeError, Code.LAYOUT, r"'a/b' has shape \(4,\) instead of \(3,\)"):
+        Layout.of(trees[0]).flatten(trees[1])

@@ -205,3 +205,24 @@ def test_numbers_beyond_floats_are_refused(huge: object) -> None:
         with refused(ParameterError, Code.ARGUMENT) as caught:
             call()
         assert len(str(caught.value)) < 200
+
+
+class Scalar:
+    """A tensor without dimensions, of a library that raises what it likes."""
+
+    shape = ()
+
+    def __init__(self, value: float) -> None:
+        self.value = value
+
+    def __index__(self) -> int:
+        raise AttributeError("float32 has no __index__")
+
+    def __float__(self) -> float:
+        return self.value
+
+
+def test_tensors_without_dimensions_are_numbers() -> None:
+    assert FixedPoint(Scalar(8.5)).clip == 8.5  # type: ignore[arg-type]
+    with refused(ParameterError, Code.ARGUMENT, "bits must be an int"):
+        FixedPoint(8.0, bits=Scalar(8.0))  # type: ignore[arg-type]

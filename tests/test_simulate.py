@@ -179,6 +179,18 @@ def test_messages_are_kept_unless_not_wanted() -> None:
     assert secure_sum([np.arange(3)] * 3, Integers(0, 5), transcript=False).transcript == []
 
 
+class Index:
+    """A number that is no int and equal to none, as tensors are."""
+
+    def __index__(self) -> int:
+        return 1
+
+
+def test_a_drop_is_a_party_whatever_its_number_is() -> None:
+    run = secure_sum([np.ones(2)] * 4, FixedPoint(2.0), drops={Index(): Phase.MASKED_INPUT})
+    assert run.survivors == (0, 2, 3)
+
+
 def one_wrong(layer: object, first: object = None) -> list[object]:
     """Returns four updates, in the last of which an array is another one."""
     good = np.ones(2) if first is None else first
@@ -192,6 +204,14 @@ def one_wrong(layer: object, first: object = None) -> list[object]:
         ({"weights": [1, 2]}, secagg.ParameterError, "need 3 weights, .* there are 2"),
         ({"drops": {3: Phase.UNMASK}}, secagg.ParameterError, "parties 0..2"),
         ({"drops": {0: "unmask"}}, secagg.ParameterError, "0: 'unmask'"),
+        ({"drops": [1]}, secagg.ParameterError, "a dict of parties and phases.* not .1."),
+        ({"drops": 7}, secagg.ParameterError, "a dict of parties and phases"),
+        ({"weights": {1, 2, 3}}, secagg.ParameterError, "in their order"),
+        ({"weights": 3}, secagg.ParameterError, "one number per party"),
+        ({"weights": np.int64(3)}, secagg.ParameterError, "one number per party"),
+        ({"weights": np.ma.masked_array([1, 1, 1])}, secagg.RangeError, "weights .* mask"),
+        ({"policy": {}}, secagg.ParameterError, "policy must be a Policy"),
+        ({"random": 42}, secagg.ParameterError, "must be a function"),
         ({"threshold": 1}, secagg.ParameterError, "threshold"),
         ({"weights": [1, 1, 2]}, secagg.RangeError, "weight"),
         ({"updates": []}, secagg.ParameterError, "no updates"),

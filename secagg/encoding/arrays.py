@@ -128,8 +128,10 @@ def read_array(value: object, what: str) -> NDArray[np.generic]:
             Code.DTYPE,
         )
     if not kind_of(array.dtype):
+        advice = "; convert it, for example with .astype(float)" if array.dtype == object else ""
         raise RangeError(
-            f"{what} has dtype {shortened(str(array.dtype), 60)}, which holds no real numbers",
+            f"{what} has dtype {shortened(str(array.dtype), 60)}, which holds no real numbers"
+            f"{advice}",
             Code.DTYPE,
         )
     return array
@@ -190,7 +192,7 @@ def _read_numbers(value: object, what: str) -> NDArray[np.generic]:
             return array
         integers = [int(number) for number in np.array(value, object).flat]
     except Exception as error:
-        raise _unreadable(value, what, error) from error
+        raise unreadable(value, what, error) from error
     for dtype in (np.int64, np.uint64):
         bounds = np.iinfo(dtype)
         if not integers or bounds.min <= min(integers) <= max(integers) <= bounds.max:
@@ -202,7 +204,7 @@ def _read_shaped(value: Any, what: str) -> NDArray[np.generic]:
     """Reads an array of any library; asks its own conversion, which may refuse with advice."""
     try:
         shape = getattr(value, "shape", None)
-        lost = _lost(value)
+        lost = _lost(value) or _lost(getattr(value, "_meta", None))  # of Dask: a piece of it
         if not lost:
             own = hasattr(value, "__array__") or not hasattr(value, "__dlpack__")
             found = np.asanyarray(value) if own else np.from_dlpack(value)
@@ -210,7 +212,7 @@ def _read_shaped(value: Any, what: str) -> NDArray[np.generic]:
             if not lost and shape is not None and found.shape != tuple(shape):
                 lost = "cannot be read as a NumPy array: convert it to one"
     except Exception as error:
-        raise _unreadable(value, what, error) from error
+        raise unreadable(value, what, error) from error
     if lost:
         raise RangeError(f"{what} ({type(value).__name__}) {lost}", Code.DTYPE)
     return np.asarray(found)
@@ -259,7 +261,8 @@ def _is_count(labels: Any) -> bool:
     return len(labels) == 0 or list(labels) == list(range(len(labels)))
 
 
-def _unreadable(value: object, what: str, error: Exception) -> RangeError:
+def unreadable(value: object, what: str, error: Exception) -> RangeError:
+    """Returns the error about something whose own library refuses to let it be read."""
     advice = shortened(str(error), 200) or type(error).__name__
     if any(kind in str(getattr(value, "dtype", "")) for kind in ("bfloat16", "float8")):
         advice += "; convert it to float32 first"  # by which no library loses anything

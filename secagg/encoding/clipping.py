@@ -22,6 +22,7 @@ from .arrays import called, kind_of
 # The share of an array's values above which their clipping is warned of.
 SHARE: Final = 0.01
 _NAMED: Final = 3  # arrays that a warning names
+_FLOAT32: Final = np.dtype(np.float32)
 
 Counts = NDArray[np.int64]
 
@@ -59,10 +60,13 @@ def clip_bound(clip: float, dtype: np.dtype[np.generic]) -> float:
     Values that were clipped to the same bound before, in float32 say, are at the bound as that
     dtype has it, which may lie above the double: `np.float32(0.1) > 0.1`.
     """
-    if kind_of(dtype) != "f" or dtype.itemsize >= np.dtype(np.float64).itemsize:
+    if kind_of(dtype) != "f":
         return clip
-    with np.errstate(over="ignore"):  # infinite in float16, whose values are then all below it
-        return max(clip, float(np.array(clip).astype(dtype)))
+    if dtype.itemsize >= _FLOAT32.itemsize:
+        dtype = _FLOAT32  # a wider vector may have arrays of it
+    with np.errstate(all="ignore"):  # infinite where the dtype has no such value
+        rounded = float(np.array(clip).astype(dtype))
+    return max(clip, rounded) if np.isfinite(rounded) else clip
 
 
 def count_clipped(form: Format, layout: Arrays, vector: NDArray[np.generic]) -> Counts:

@@ -147,10 +147,10 @@ def read_input(values: ArrayLike, length: int | None, kinds: str) -> NDArray[np.
     if kind_of(array.dtype) != "f":
         array = plain(array)
     if array.ndim != 1:
+        chunk = "each chunk of " if length is None else ""
+        remedy = "flatten it with secagg.Layout" if array.ndim else "give arrays, not numbers"
         raise RangeError(
-            f"{'each chunk of ' if length is None else ''}an input must have one dimension, not "
-            f"{array.ndim}; flatten it with secagg.Layout",
-            Code.SHAPE,
+            f"{chunk}an input must have one dimension, not {array.ndim}; {remedy}", Code.SHAPE
         )
     if length is not None and array.size != length:
         raise RangeError(f"an input must have {length} values, not {array.size}", Code.SHAPE)

@@ -122,6 +122,8 @@ class FixedPointCodec:
             raise RangeError(f"a weight must be an int, not {type(weight).__name__}", Code.WEIGHT)
         if not 1 <= found <= most:
             reason = f"the weight must be in 1..{most}, the max_weight of the format"
+            if found > most:
+                reason += f"; give all parties FixedPoint(max_weight={found}) or more"
             if found == 0:
                 reason += "; a client that has nothing to give does not submit"
             raise RangeError(reason, Code.WEIGHT)

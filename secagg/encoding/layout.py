@@ -1,5 +1,6 @@
 """Nested lists and dicts of arrays as one vector, and back."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -50,6 +51,12 @@ class Layout:
         return cls._of(Tree(arrays))
 
     @classmethod
+    def flattened(cls, arrays: Arrays) -> "tuple[Layout, NDArray[np.generic]]":
+        """Returns the layout of these arrays and their vector; reads them once, see `of`."""
+        tree = Tree(arrays)
+        return cls._of(tree), _joined(tree.leaves)
+
+    @classmethod
     def _of(cls, tree: Tree) -> "Layout":
         leaves = tree.leaves
         length = sum(leaf.array.size for leaf in leaves)
@@ -81,7 +88,7 @@ class Layout:
             RangeError: the arrays have other names, shapes or another structure than the layout, or
                 they have no layout (see `of`).
         """
-        tree = Tree(arrays)
+        tree = Tree(arrays, self.node)
         if tree.node != self.node or any(
             leaf.array.shape != shape for leaf, shape in zip(tree.leaves, self.shapes, strict=True)
         ):
@@ -95,11 +102,13 @@ class Layout:
         Args:
             vector: shape (length,).
             own_dtypes: whether arrays that were floats come back in their own dtype, as fits a
-                mean. Without it the arrays are views of the vector.
+                mean; one whose dtype does not hold the values stays wider. Without it the arrays
+                are views of the vector.
 
         Raises:
             RangeError: the vector does not have `length` elements in one dimension.
         """
+        vector = np.asarray(vector)
         if vector.shape != (self.length,):
             raise RangeError(
                 f"a vector of shape ({self.length},) is needed, not {vector.shape}", Code.SHAPE
@@ -110,7 +119,7 @@ class Layout:
         ]
         if own_dtypes:
             arrays = [
-                array.astype(dtype) if kind_of(dtype) == "f" else array
+                _narrowed(array, dtype) if kind_of(dtype) == "f" else array
                 for array, dtype in zip(arrays, self.dtypes, strict=True)
             ]
         whole: Arrays = filled(self._template, arrays)
@@ -129,6 +138,13 @@ class Layout:
         """Returns the first few arrays in which another layout differs, and how."""
         if self.node is None or other.node is None or self.node[0] != other.node[0]:
             return f"{_sketch(other)} instead of {_sketch(self)}"
+        if self.node == other.node:  # so names may repeat: they join paths
+            pairs = zip(self.names, self.shapes, other.shapes, strict=True)
+            return _first(
+                f"{called(name)} has shape {_text(got)} instead of {_text(shape)}"
+                for name, shape, got in pairs
+                if got != shape
+            )
         mine, others = (dict(zip(x.names, x.shapes, strict=True)) for x in (self, other))
         found = [
             *(f"{called(name)} is missing" for name in mine if name not in others),
@@ -141,8 +157,21 @@ class Layout:
         ]
         if not found:
             return "names and shapes are the same, but not the nesting or the types of keys"
-        more = f"; and {len(found) - 3} more" if len(found) > 3 else ""
-        return "; ".join(found[:3]) + more
+        return _first(found)
+
+
+def _first(differences: Iterable[str]) -> str:
+    """Returns the first three of these, and how many more there are."""
+    found = list(differences)
+    more = f"; and {len(found) - 3} more" if len(found) > 3 else ""
+    return "; ".join(found[:3]) + more
+
+
+def _narrowed(array: NDArray[np.generic], dtype: np.dtype[Any]) -> NDArray[np.generic]:
+    """Returns the array in this dtype of floats, if that holds its values."""
+    with np.errstate(all="ignore"):
+        narrow = array.astype(dtype)
+    return narrow if np.isfinite(narrow).all() else array
 
 
 def _text(shape: tuple[int, ...]) -> str:

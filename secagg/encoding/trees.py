@@ -8,13 +8,15 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..codes import Code
 from ..errors import RangeError
-from .arrays import as_list, called, is_array, is_weak, read_array, shortened
+from ..numeric import as_int
+from .arrays import as_list, called, is_array, is_weak, read_array, shortened, unreadable
 
 # An array, or lists, tuples and dicts of them, nested at will.
 Arrays: TypeAlias = ArrayLike | Sequence["Arrays"] | Mapping[str, "Arrays"] | Mapping[int, "Arrays"]
 
 # None for an array, ("list", node, ...), or ("dict", (key, node), ...) by ascending keys.
 Node = None | tuple[Any, ...]
+Path = tuple[str | int, ...]
 
 _DEPTH: Final = 100
 _INT64: Final = range(-(2**63), 2**63)
@@ -40,6 +42,11 @@ class Tree:
     Dicts are sorted by key and lists by position, so two dicts with the same items in another order
     are one tree. A tuple is a list.
 
+    Args:
+        arrays: the arrays.
+        like: the structure that is expected, if one is: where it has a list, numbers in a list are
+            arrays of their own.
+
     Attributes:
         node: the structure without the arrays; equal for two trees only if they are nested alike.
         template: the same as lists and dicts in the order given; in place of each array, its index.
@@ -50,47 +57,56 @@ class Tree:
             than strings, or than 64-bit integers; or it is nested more than a hundred times.
     """
 
-    def __init__(self, arrays: Arrays) -> None:
+    def __init__(self, arrays: Arrays, like: Node = None) -> None:
         self.leaves: Final[list[Leaf]] = []
-        self.node, self.template = self._read(arrays, ())
+        self.node, self.template = self._read(arrays, (), like)
 
-    def _read(self, value: object, path: tuple[str | int, ...]) -> tuple[Node, Any]:
+    def _read(self, value: object, path: Path, like: Node) -> tuple[Node, Any]:
         name = "/".join(map(str, path))
         if len(path) > _DEPTH:
             raise RangeError(
                 f"{called(name)} is nested more than {_DEPTH} times, perhaps in itself", Code.LAYOUT
             )
-        plain = (
-            type(value) is np.ndarray
-        )  # asked first: most are, and the other questions cost more
-        if not plain and isinstance(value, Mapping):
-            return self._read_dict(value, path)
-        members = None if plain or is_array(value) else as_list(value)
+        plain = type(value) is np.ndarray  # asked first: most are, and other questions cost more
+        if not plain and isinstance(value, Mapping) and not hasattr(value, "nnz"):  # sparse
+            return self._read_dict(value, path, like)
+        among = like[1:] if like is not None and like[0] == "list" else ()
+        members = None if plain or (is_array(value) and not among) else as_list(value)
         if members is not None:
-            read = [self._read(member, (*path, at)) for at, member in enumerate(members)]
+            likes = among if len(among) == len(members) else (None,) * len(members)
+            read = [
+                self._read(member, (*path, at), each)
+                for at, (member, each) in enumerate(zip(members, likes, strict=True))
+            ]
             return ("list", *(node for node, _ in read)), [template for _, template in read]
         self.leaves.append(Leaf(name, read_array(value, called(name)), is_weak(value)))
         return None, len(self.leaves) - 1
 
-    def _read_dict(
-        self, value: Mapping[Any, object], path: tuple[str | int, ...]
-    ) -> tuple[Node, Any]:
-        keys = [_key(key, path) for key in value]
+    def _read_dict(self, value: Mapping[Any, object], path: Path, like: Node) -> tuple[Node, Any]:
+        try:
+            items = [(key, value[key]) for key in value]
+        except Exception as error:  # a file that was closed, say
+            raise unreadable(value, _place(path), error) from error
+        keys = [_key(key, path) for key, _ in items]
         if len(set(map(type, keys))) > 1:
             raise RangeError(
                 f"{_place(path)} has keys of which some are strings and some integers", Code.LAYOUT
             )
-        members = dict(zip(keys, value.values(), strict=True))
-        read = {key: self._read(members[key], (*path, key)) for key in sorted(keys)}
+        if len(set(keys)) < len(keys):
+            raise RangeError(f"{_place(path)} has keys that are equal numbers", Code.LAYOUT)
+        members = {key: member for key, (_, member) in zip(keys, items, strict=True)}
+        likes = dict(like[1:]) if like is not None and like[0] == "dict" else {}
+        read = {key: self._read(members[key], (*path, key), likes.get(key)) for key in sorted(keys)}
         node = ("dict", *((key, node) for key, (node, _) in read.items()))
         return node, {key: read[key][1] for key in keys}
 
 
-def _key(key: object, path: tuple[str | int, ...]) -> str | int:
+def _key(key: object, path: Path) -> str | int:
     if isinstance(key, str):
         return str.__str__(key)
-    if isinstance(key, int | np.integer) and not isinstance(key, bool) and key in _INT64:
-        return int(key)
+    number = as_int(key)
+    if number is not None and number in _INT64:
+        return number
     raise RangeError(
         f"{_place(path)} has the key {shortened(repr(key), 42)}, and keys must be strings, or all "
         "of them 64-bit integers",
@@ -98,7 +114,7 @@ def _key(key: object, path: tuple[str | int, ...]) -> str | int:
     )
 
 
-def _place(path: tuple[str | int, ...]) -> str:
+def _place(path: Path) -> str:
     return f"the dict at {called('/'.join(map(str, path)))}" if path else "the dict of arrays"
 
 

@@ -36,7 +36,7 @@ from ..machine.claims import (
 from ..machine.ownership import FailsIfInterrupted, Owned, exclusive
 from ..machine.tables import Call, Input, message_due, next_state
 from ..machine.wire import open_message
-from ..params.checks import require_bytes, require_int, whole
+from ..params.checks import require_bytes, require_int, require_kind, whole
 from ..params.mode import Mode
 from ..params.params import CONTEXT_BYTES, Params, Round
 from ..params.policy import Policy, require_context
@@ -92,6 +92,8 @@ class Client(Owned):
     ) -> None:
         super().__init__()  # first: it is not the child's if the source of randomness forks
         default_threads()  # a wrong variable is an error before the round
+        require_kind("agreed", agreed, Round, "Round.decode reads what a server offers")
+        require_kind("policy", policy, Policy, "leave it out for the default, or make one")
         policy.check(agreed)
         index = whole("index", index)
         require_int("index", index, 0, agreed.params.cohort - 1)

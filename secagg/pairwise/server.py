@@ -35,6 +35,7 @@ from ..machine.ownership import FailsIfInterrupted, Owned, exclusive
 from ..machine.tables import Call, Input, message_due, next_state
 from ..machine.wire import open_message
 from ..numeric import as_int, brief
+from ..params.checks import require_kind
 from ..params.params import Round
 from ..sharing.recovery import RecoveryError
 from ..tracebacks import keeps_no_locals
@@ -72,6 +73,7 @@ class Server(Owned):
         ledger: Ledger | None = None,
     ) -> None:
         default_threads()  # a wrong variable is an error before the round
+        require_kind("agreed", agreed, Round, "Params.round makes one")
         params = agreed.params
         memory = ServerMemory(
             expected=tuple(range(params.cohort)),

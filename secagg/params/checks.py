@@ -60,3 +60,12 @@ def require_bytes(name: str, value: object, size: int) -> None:
         )
     if len(value) != size:
         raise ParameterError(f"{name} must be {size} bytes, not {len(value)}", Code.ARGUMENT)
+
+
+def require_kind(name: str, value: object, kind: type, remedy: str) -> None:
+    """Raises ParameterError unless `value` is of this class; the message ends with the remedy."""
+    if not isinstance(value, kind):
+        raise ParameterError(
+            f"{name} must be a {kind.__name__}, not of type {type(value).__name__}; {remedy}",
+            Code.ARGUMENT,
+        )

@@ -98,6 +98,7 @@ LOSSES = {
     "the masked constant": (np.ma.masked, "has a mask"),
     "a mask behind a conversion": (Tensor(np.ma.masked_array(TWO, [False, True])), "has a mask"),
     "a mask of another library": (Tensor(TWO, mask=np.zeros(2, bool)), "has a mask"),
+    "a mask of a lazy array": (Tensor(TWO, _meta=np.ma.masked_array([])), "has a mask"),
     "a unit": (TWO.view(Quantity), "has a unit"),
     "units": (Tensor(TWO, units="kg"), "has a unit"),
     "a time": (np.zeros(2, "m8[s]"), r"timedelta64\[s\], which holds no real numbers"),

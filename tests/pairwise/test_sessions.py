@@ -34,10 +34,13 @@ from secagg import (
     Client,
     Code,
     Completed,
+    FixedPoint,
     LocalProtocolError,
     MemoryLedger,
     Mode,
     Once,
+    ParameterError,
+    Params,
     Phase,
     RemoteProtocolError,
     Send,
@@ -543,3 +546,15 @@ def test_a_fork_is_seen_without_the_guard(monkeypatch: pytest.MonkeyPatch) -> No
     assert in_fork(client.start) == client.start(), "the same keys in both"
     assert client.round.session == SESSION
     assert client.round.context == CONTEXT
+
+
+def test_what_is_no_round_or_policy_is_refused() -> None:
+    """`Params` are not a round yet."""
+    params = Params(3, 2, FixedPoint(1.0))
+    for make in (
+        lambda: Server(params),  # type: ignore[arg-type]
+        lambda: Client(params, 0),  # type: ignore[arg-type]
+        lambda: Client(params.round(), 0, params),  # type: ignore[arg-type]
+    ):
+        with refused(ParameterError, Code.ARGUMENT, "must be a (Round|Policy), not of type Params"):
+            make()
