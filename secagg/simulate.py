@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from .codes import Code
 from .drivers.cohort import Cohort, Cost, Input, Record, RoundFailedError, Run
-from .encoding.arrays import is_shaped, kind_of, listed, read_array, shortened
+from .encoding.arrays import is_shaped, kind_of, listed, read_array, shortened, unreadable
 from .encoding.clipping import count_clipped, warn_of_clipping
 from .encoding.layout import Layout
 from .encoding.trees import Arrays
@@ -227,6 +227,10 @@ def _by_party(updates: object) -> dict[int, Arrays | None]:
         ParameterError: they are in no such collection, or there are none.
         RangeError: they are an array that cannot be read.
     """
+    try:
+        shape, dtype = getattr(updates, "shape", None), getattr(updates, "dtype", None)
+    except Exception as error:  # an array in a file that was closed, say
+        raise unreadable(updates, "the array of updates", error) from error
     if isinstance(updates, Mapping):
         if set(updates) != set(range(len(updates))):
             names = shortened(", ".join(map(repr, updates)), 60)
@@ -236,16 +240,12 @@ def _by_party(updates: object) -> dict[int, Arrays | None]:
                 Code.ARGUMENT,
             )
         found = {party: updates[party] for party in range(len(updates))}
-    elif (
-        is_shaped(updates)
-        and getattr(updates, "dtype", None) != np.dtype(object)
-        and getattr(updates, "shape", None) != ()
-    ):
+    elif is_shaped(updates) and dtype != np.dtype(object) and shape != ():
         found = dict(enumerate(read_array(updates, "the array of updates")))
     elif (
         not isinstance(updates, Iterable)
         or isinstance(updates, str | bytes | bytearray | Set)
-        or getattr(updates, "shape", None) == ()
+        or shape == ()
     ):
         raise ParameterError(
             f"updates must be a list with one update per party, not {type(updates).__name__}; "
