@@ -2,11 +2,12 @@
 
     for report in secagg.fl.FedAvg(model, clients, params=params, rounds=20): print(report)
 
-A model is a list of NumPy arrays; a client is any object with `examples` and `train(model)`. One
-that holds no examples, or whose training fails, sits the round out, and the report says why. The
-server side sees only sums. A contribution counts as given when the masked input leaves, whatever
-becomes of the round: in malicious mode clients give their update of one model `attempts` times at
-most, and then training ends (`AttemptsExhaustedError`).
+A model is a list of NumPy arrays; a client is any object with `examples` and `train(model)`, and
+there are at least three: from the sum of two each learns the other's. One that holds no
+examples, or whose training fails, sits the round out, and the report says why. The server side sees
+only sums. A contribution counts as given when the masked input leaves, whatever becomes of the
+round: in malicious mode clients give their update of one model `attempts` times at most, and then
+training ends (`AttemptsExhaustedError`).
 
 `python -m secagg.fl` runs it with ten simulated hospitals.
 """

@@ -135,7 +135,8 @@ def rounding_allowance(
     A local step sums products over features + 1 columns, then classes, then the batch. Charging
     u = 2**-53 for every operation, relative to the largest number M about (and at least 1), a
     coordinate is off by at most u * M * (rate * (features + 1 + classes + batch + 8) + 1) per step.
-    Quantizing, averaging n clients and adding to the model cost at most u * M * (n + 16). Both
+    Quantizing, averaging n clients and adding to the model cost at most u * M * (n + 16), putting
+    an update that rounding took beyond the clip on it (`update_of`) at most 8 * u * M. Both
     trajectories have such errors, which add up as in the bound, and sqrt(length) turns a bound per
     coordinate into one of the L2 norm. At 20 bits all this is at most a thousandth of the bound.
 
@@ -154,7 +155,7 @@ def rounding_allowance(
         classes = int(client.data.y.max()) + 1
         terms = client.data.x.shape[1] + classes + client.descent.batch + 9
         worst = max(worst, client.steps * (client.descent.rate * terms + 1))
-    charge = worst + len(clients) + 16
+    charge = worst + len(clients) + 24
     return 2 * rounds * UNIT_ROUNDOFF * largest * charge * float(np.sqrt(params.length))
 
 

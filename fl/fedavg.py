@@ -9,9 +9,9 @@ malicious mode a failed round is repeated only as often as the participants allo
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -27,16 +27,20 @@ from secagg import (
     Params,
     Phase,
 )
+from secagg.numeric import as_int, brief
 from secagg.simulate import Cohort, Input, Run, introduce, warn_of_clipping
 
 from .models import Model
 from .schedule import Drops
-from .sides import Coordinator, Participant, Randomness
+from .sides import PAIR, Coordinator, Participant, Randomness, check_params
 from .updates import FedClient, count_examples, whole
 
 TRAINING: Final = "local training"
 
 _RANDOM_STREAM: Final = 3
+
+T = TypeVar("T")
+F = TypeVar("F")
 
 
 class Score(NamedTuple):
@@ -92,7 +96,7 @@ class RoundReport:
 
 
 def fedavg_params(
-    clients: Sequence[FedClient],
+    clients: Iterable[FedClient],
     model: Model,
     clip: float = 4.0,
     bits: int = 20,
@@ -101,19 +105,24 @@ def fedavg_params(
     """Makes parameters for federated averaging of this model over these clients.
 
     Args:
-        clients: the cohort. The largest number of examples becomes the public `max_weight`; a
-            client may hold none.
+        clients: the cohort, at least three. The largest number of examples becomes the public
+            `max_weight`; a client may hold none.
         model: arrays of floats.
         clip: bound of each value of an update; the reports count values that were clipped.
         bits: bits per quantized value, 1..32.
         mode: the kind of server that the round protects against.
 
     Raises:
-        ParameterError: the values are impossible, no client holds an example, or no field is wide
-            enough for the sum.
+        ParameterError: the values are impossible, there are fewer than three clients, none holds an
+            example, or no field is wide enough for the sum.
     """
-    if not clients:
-        raise ParameterError("federated averaging needs clients; there are none", Code.ARGUMENT)
+    clients = _listed("clients", clients)
+    if len(clients) <= PAIR:
+        raise ParameterError(
+            f"federated averaging needs at least three clients, not {len(clients)}: from the sum "
+            "of two each learns the other's update",
+            Code.ARGUMENT,
+        )
     most = max(count_examples(f"client {at}", client) for at, client in enumerate(clients))
     if not most:
         raise ParameterError("no client holds an example to train on", Code.WEIGHT)
@@ -125,7 +134,8 @@ def fedavg_params(
 class FedAvg:
     """Federated averaging, weighted by numbers of examples; each round is a secure sum.
 
-    Iterating runs the rounds and yields one `RoundReport` per round; `model` is the model so far.
+    Iterating runs the rounds and yields one `RoundReport` per round; `model` is a copy of the model
+    so far.
     A round with fewer survivors than the quorum is reported as failed and leaves the model
     unchanged; the next round follows, another attempt on the same model if an input has left. In
     malicious mode iteration ends when the attempts on a model are used up: with an error, or, if
@@ -138,11 +148,12 @@ class FedAvg:
 
     Args:
         model: the initial model, a list of arrays of float16, float32 or float64; copied.
-        clients: the cohort; any objects with `examples` and `train`.
-        params: parameters of all rounds; the default is that of `fedavg_params`.
+        clients: the cohort, at least three; any objects with `examples` and `train`.
+        params: parameters of all rounds, with a quorum of at least 3; the default is that of
+            `fedavg_params`.
         rounds: number of rounds, from 0.
         drops: dropouts of each round (`draw_drops`); none by default.
-        evaluate: scores the model after each round; the score is in the report.
+        evaluate: scores a copy of the model after each round; the score is in the report.
         random: function of round number and party that returns this client's randomness, for
             reproducible simulations only (`simulated_randomness`).
         training: the cohort's word for this training. Each `FedAvg` has ledgers of its own, so
@@ -150,9 +161,10 @@ class FedAvg:
         attempts: in malicious mode, how often clients give their update of one model, at least 1.
 
     Raises:
-        ParameterError: the parameters do not fit the model, the clients or their weights, `drops`
-            does not fit the rounds, the word is empty, or `attempts` is below 1. While iterating,
-            the model has overflowed its dtype.
+        ParameterError: the parameters do not fit the model, the clients or their weights, a sum
+            could be over fewer than three clients, `drops` does not fit the rounds, the word is
+            empty, `attempts` is below 1, or an argument is of a wrong kind. While iterating, the
+            model has overflowed its dtype.
         RangeError: while iterating, the new model would not be finite in its dtypes.
         AttemptsExhaustedError: while iterating, a round is left, no attempt on the model is, and
             all rounds on it failed.
@@ -161,17 +173,19 @@ class FedAvg:
     def __init__(
         self,
         model: Model,
-        clients: Sequence[FedClient],
+        clients: Iterable[FedClient],
         *,
         rounds: int,
         params: Params | None = None,
-        drops: Sequence[Drops] | None = None,
+        drops: Iterable[Drops] | None = None,
         evaluate: Callable[[Model], Score] | None = None,
         random: Callable[[int, int], Randomness] | None = None,
         training: str = "simulation",
         attempts: int = 1,
     ) -> None:
-        self.params: Final = params or fedavg_params(clients, model)
+        clients = _listed("clients", clients)
+        self.params: Final = fedavg_params(clients, model) if params is None else params
+        check_params(self.params)
         self.rounds: Final = whole("rounds", rounds, 0, 2**63 - 1)
         # In a real cohort each member makes its identity, and they pin the keys out of band.
         identities: list[Identity] = []
@@ -181,9 +195,9 @@ class FedAvg:
             ledger = MemoryLedger()
         self.coordinator: Final = Coordinator(model, self.params, training, directory, attempts)
         self._number = 0
-        self._drops = None if drops is None else list(drops)
-        self._evaluate = evaluate
-        self._random = random
+        self._drops = None if drops is None else _read_drops(drops, self.rounds, self.params.cohort)
+        self._evaluate = _function("evaluate", evaluate)
+        self._random = _function("random", random)
         _check_clients(self.params, clients)
         self._participants = [
             Participant(
@@ -191,7 +205,7 @@ class FedAvg:
                 client,
                 self.params,
                 training,
-                self.model,
+                self.coordinator.model,
                 identities[index] if identities else None,
                 directory,
                 ledger,
@@ -199,13 +213,11 @@ class FedAvg:
             )
             for index, client in enumerate(clients)
         ]
-        if self._drops is not None:
-            _check_drops(self._drops, self.rounds, self.params.cohort)
 
     @property
     def model(self) -> Model:
-        """The global model after the rounds so far."""
-        return self.coordinator.model
+        """A copy of the global model after the rounds so far."""
+        return [array.copy() for array in self.coordinator.model]
 
     @property
     def converged(self) -> bool:
@@ -219,6 +231,7 @@ class FedAvg:
 
     def _round(self) -> RoundReport:
         start = time.perf_counter()
+        model = self.coordinator.model
         offer, attempt, server = self.coordinator.open()
         drops = self._drops[self._number] if self._drops else {}
         self._number += 1
@@ -228,7 +241,7 @@ class FedAvg:
             index = participant.index
             random = self._random(number, index) if self._random else None
             try:
-                secure, make_input = participant.join(offer, self.model, attempt, random)
+                secure, make_input = participant.join(offer, model, attempt, random)
             except ParameterError as error:  # its policy refuses the round: it sends nothing
                 joined.refusals[index] = error.reason
                 joined.refusal_codes[index] = error.code
@@ -265,7 +278,7 @@ class FedAvg:
             drops=dict(drops),
             refusals=joined.refusals | run.refusals,
             refusal_codes=joined.refusal_codes | run.refusal_codes,
-            clipped=sum(run.clipped.values()),
+            clipped=sum(clipped.values()),
             clipped_by_array={name: clipped[name] for name in sorted(clipped, key=int)},
             bytes_up=sum(run.bytes_up.values()) / invited,
             bytes_down=sum(run.bytes_down.values()) / invited,
@@ -305,22 +318,57 @@ def _check_clients(params: Params, clients: Sequence[FedClient]) -> None:
         )
     for index, client in enumerate(clients):
         count_examples(f"client {index}", client, params.format.max_weight)
+        if not callable(getattr(client, "train", None)):
+            raise ParameterError(
+                f"client {index} ({type(client).__name__}) has no method train", Code.ARGUMENT
+            )
 
 
-def _check_drops(drops: Sequence[Drops], rounds: int, cohort: int) -> None:
-    if len(drops) != rounds:
+def _read_drops(drops: Iterable[Drops], rounds: int, cohort: int) -> list[Drops]:
+    """Checks the dropouts of all rounds, and returns them by ints."""
+    listed = _listed("drops", drops)
+    if len(listed) != rounds:
         raise ParameterError(
-            f"drops has {len(drops)} entries for {rounds} rounds; give one entry per round",
+            f"drops has {len(listed)} entries for {rounds} rounds; give one entry per round",
             Code.ARGUMENT,
         )
-    for each in drops:
-        for party, phase in each.items():
-            if party not in range(cohort) or not isinstance(phase, Phase):
-                raise ParameterError(
-                    f"drops has the entry {party!r}: {phase!r}; it must be a client in "
-                    f"0..{cohort - 1} and a Phase",
-                    Code.ARGUMENT,
-                )
+    return [_read_round(each, cohort) for each in listed]
+
+
+def _read_round(drops: Drops, cohort: int) -> Drops:
+    if not isinstance(drops, Mapping):
+        raise ParameterError(
+            f"drops must have a dict for each round, not {type(drops).__name__}; an empty one is a "
+            "round without dropouts",
+            Code.ARGUMENT,
+        )
+    found: dict[int, Phase] = {}
+    for key, phase in drops.items():
+        party = as_int(key)
+        known = isinstance(phase, Phase)
+        if not known or party is None or party not in range(cohort) or party in found:
+            raise ParameterError(
+                f"drops has the entry {brief(key)}: {brief(phase)}; it must be a client in "
+                f"0..{cohort - 1}, once, and a Phase",
+                Code.ARGUMENT,
+            )
+        found[party] = phase
+    return found
+
+
+def _listed(name: str, values: Iterable[T]) -> list[T]:
+    """Returns an iterable of the user's as a list; a generator is used up."""
+    if not isinstance(values, Iterable) or isinstance(values, Mapping | str):
+        raise ParameterError(f"{name} must be a list, not {type(values).__name__}", Code.ARGUMENT)
+    return list(values)
+
+
+def _function(name: str, value: F) -> F:
+    if value is not None and not callable(value):
+        raise ParameterError(
+            f"{name} must be a function, not {type(value).__name__}", Code.ARGUMENT
+        )
+    return value
 
 
 def simulated_randomness(seed: int) -> Callable[[int, int], Randomness]:

@@ -56,6 +56,7 @@ from .updates import (
 
 Randomness = Callable[[int], bytes]
 
+PAIR: Final = 2  # clients; from their sum each learns the other's update
 _NUMBERS: Final = 2**63  # above all counts: the text of an int has a limit, and peers send ints
 
 
@@ -74,16 +75,21 @@ class Coordinator:
     that no client has used. A new coordinator counts from zero: clients then refuse the attempts
     that are used, which costs rounds, not inputs.
 
+    Attributes:
+        model: the global model, not a copy: changing it changes the training.
+
     Args:
         model: arrays of float16, float32 or float64, all finite; copied.
-        params: parameters of the rounds; their length must be that of the model.
+        params: parameters of the rounds; their length must be that of the model, and their quorum
+            at least 3, as no participant would join.
         training: the participants' word for this training.
         directory: in malicious mode, the verify keys of the participants.
         attempts: in malicious mode, how often participants give their update of one model.
 
     Raises:
         ParameterError: the model is not of finite floats, or has another length than the
-            parameters; the word is empty, or `attempts` is outside 1..2**63 - 1.
+            parameters; their quorum is below 3; the word is empty, or `attempts` is outside
+            1..2**63 - 1.
     """
 
     def __init__(
@@ -94,7 +100,7 @@ class Coordinator:
         directory: Directory | None = None,
         attempts: int = 1,
     ) -> None:
-        attempts = _check_agreed(training, attempts)
+        attempts = _check_agreed(params, training, attempts)
         self._template: Final = Template(model, params)
         self.model: Model = self._template.take(model)
         self.params: Final = params
@@ -213,7 +219,7 @@ class Participant:
     Args:
         index: its index in the cohort.
         client: its examples and training function.
-        params: the parameters that it requires in every round.
+        params: the parameters that it requires in every round, with a quorum of at least 3.
         training: the cohort's word for this training, such as a project and the number of a run,
             agreed on without the server. With the same ledger a second training from the same first
             model needs another word.
@@ -229,7 +235,8 @@ class Participant:
 
     Raises:
         ParameterError: the template is not of floats, or has another length than the parameters;
-            the word is empty, or `attempts` or `failures` is outside 1..2**63 - 1.
+            their quorum is below 3; the word is empty, or `attempts` or `failures` is outside
+            1..2**63 - 1.
     """
 
     def __init__(
@@ -245,7 +252,7 @@ class Participant:
         attempts: int = 1,
         failures: int = 3,
     ) -> None:
-        attempts = _check_agreed(training, attempts)
+        attempts = _check_agreed(params, training, attempts)
         self.index: Final = index
         self._failures = whole("failures", failures, 1, _NUMBERS - 1)
         self._failed: set[bytes] = set()  # contexts for which training gave no update
@@ -350,14 +357,36 @@ class Participant:
             result = trained(self._client, model)
         finally:
             self.training_seconds = time.perf_counter() - start
-        update = update_of(model, result)
-        if isinstance(self._params.format, FixedPoint):
-            self.clipped = clipped_by_array(model, update, self._params.format)
+        form = self._params.format
+        clip = form.clip if isinstance(form, FixedPoint) else np.inf
+        update = update_of(model, result, clip)
+        if isinstance(form, FixedPoint):
+            self.clipped = clipped_by_array(model, update, form)
         return update, weight_of(self._client, highest)
 
 
-def _check_agreed(training: str, attempts: int) -> int:
-    """Checks what the cohort agrees on beside the parameters; returns `attempts` as an int."""
+def check_params(params: Params) -> None:
+    """Checks that these are parameters, and that every sum is over three clients or more.
+
+    Raises:
+        ParameterError: they are not.
+    """
+    if not isinstance(params, Params):
+        raise ParameterError(
+            f"params must be Params, not {type(params).__name__}; make them with fedavg_params",
+            Code.ARGUMENT,
+        )
+    if params.quorum <= PAIR:
+        raise ParameterError(
+            "federated averaging needs at least three clients in every sum, and params have a "
+            f"quorum of {params.quorum}: from the sum of two each learns the other's update",
+            Code.ARGUMENT,
+        )
+
+
+def _check_agreed(params: Params, training: str, attempts: int) -> int:
+    """Checks what the cohort agrees on; returns `attempts` as an int."""
+    check_params(params)
     if not isinstance(training, str) or not training:
         raise ParameterError(
             f"training must be a word for this training, not {training!r}; choose one that the "

@@ -83,10 +83,16 @@ def _listed(model: Model) -> Model:
         raise ParameterError(
             f"a model must be a list of arrays, not {type(model).__name__}", Code.DTYPE
         )
-    for array in model:
-        if not isinstance(array, np.ndarray) or isinstance(array, np.ma.MaskedArray):
+    for at, array in enumerate(model):
+        if isinstance(array, np.ma.MaskedArray):
             raise ParameterError(
-                f"a model must be a list of arrays, not one with {type(array).__name__} in it",
+                f"a model must be a list of plain arrays, and item {at} is masked: fill it",
+                Code.DTYPE,
+            )
+        if not isinstance(array, np.ndarray):
+            raise ParameterError(
+                f"a model must be a list of NumPy arrays, and item {at} is of the type "
+                f"{type(array).__name__}: convert it with np.asarray, also a single number",
                 Code.DTYPE,
             )
     return list(model)

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Final, NoReturn, Protocol, cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from secagg import Code, FixedPoint, Layout, ParameterError, RangeError, SecAggError
 from secagg.numeric import as_int
@@ -15,6 +16,10 @@ Vector = np.ndarray[tuple[int], np.dtype[np.float64]]
 
 _REASON: Final = 200  # characters of a reason that quotes an exception
 _LARGEST: Final = 2**63 - 1
+# What rounding adds at most to an update that was clipped before, in spacings at the larger of
+# model and result: half a one when the model is converted, half a one when the update is added,
+# and one for the clip as that dtype has it, as the larger of the two is at least half the clip.
+_ROUNDING: Final = 2
 
 
 class FedClient(Protocol):
@@ -54,10 +59,14 @@ def count_examples(whose: str, client: FedClient, max_weight: int = _LARGEST) ->
     """Returns how many examples a client holds; with 0 it has nothing to give.
 
     Raises:
-        ParameterError: it is no integer in 0..max_weight.
+        ParameterError: it is no integer in 0..max_weight, or cannot be had.
     """
     name = f"the number of examples of {whose}"
-    examples = whole(name, client.examples, 0, _LARGEST, Code.WEIGHT)
+    try:
+        found = client.examples
+    except Exception as error:
+        raise ParameterError(f"{name} raised {_described(error)}", Code.WEIGHT) from None
+    examples = whole(name, found, 0, _LARGEST, Code.WEIGHT)
     if examples > max_weight:
         raise ParameterError(
             f"{whose} has {examples} examples, but weights must be in 1..{max_weight}; raise "
@@ -77,8 +86,6 @@ def weight_of(client: FedClient, max_weight: int) -> int:
         examples = count_examples("this client", client, max_weight)
     except ParameterError as error:
         raise NoUpdateError(error.reason, error.code) from None
-    except Exception as error:
-        _no_update("its number of examples raised", error)
     if not examples:
         raise NoUpdateError("it holds no examples", Code.NO_INPUT)
     return examples
@@ -96,12 +103,16 @@ def trained(client: FedClient, model: Model) -> object:
         _no_update("its training raised", error)
 
 
-def update_of(model: Model, result: object) -> Vector:
+def update_of(model: Model, result: object, clip: float) -> Vector:
     """Returns what training returned minus the model, as one vector of float64.
+
+    A training that clips its update returns model + update, rounded: the difference may lie beyond
+    the clip by that rounding. Such a value becomes the clip, so that it does not count as clipped.
 
     Args:
         model: the global model.
         result: what the training returned.
+        clip: bound of the values of an update; infinite if there is none.
 
     Raises:
         NoUpdateError: this is no list of arrays with the shapes of the model, or a value of the
@@ -110,7 +121,8 @@ def update_of(model: Model, result: object) -> Vector:
     layout = Layout.of(model)
     try:
         with np.errstate(all="ignore"):  # what overflows is refused below
-            update: Vector = layout.flatten(cast("Model", result)).astype(np.float64)
+            flat = layout.flatten(cast("Model", result))
+            update: Vector = flat.astype(np.float64)
             update -= layout.flatten(model).astype(np.float64)
     except RangeError as error:
         raise NoUpdateError(
@@ -122,7 +134,27 @@ def update_of(model: Model, result: object) -> Vector:
         raise NoUpdateError(
             "its update has a value that is NaN or infinite; check its training", Code.NOT_FINITE
         )
+    parts = (np.split(each, np.cumsum([a.size for a in model])[:-1]) for each in (update, flat))
+    for array, part, returned in zip(model, *parts, strict=True):
+        _snap(array.reshape(-1), part, returned, clip)
     return update
+
+
+def _snap(
+    model: NDArray[np.floating], update: Vector, returned: NDArray[np.generic], clip: float
+) -> None:
+    """Puts values of an update that lie beyond the clip by rounding only on it, in place."""
+    beyond = np.flatnonzero(np.abs(update) > clip)
+    if not beyond.size:
+        return
+    values, result = model[beyond], returned[beyond].astype(np.float64)
+    dtypes = [each.dtype for each in (model, returned) if each.dtype.kind == "f"]
+    coarse = min(dtypes, key=lambda dtype: dtype.itemsize)
+    with np.errstate(all="ignore"):  # beyond this dtype there is no spacing: NaN
+        largest = np.maximum(np.abs(values), np.abs(result)).astype(coarse)
+        room = _ROUNDING * np.spacing(largest).astype(np.float64)
+    rounded = beyond[np.abs(update[beyond]) - clip <= room]
+    update[rounded] = np.copysign(clip, update[rounded])
 
 
 def clipped_by_array(model: Model, update: Vector, form: FixedPoint) -> Mapping[str, int]:
@@ -137,12 +169,16 @@ def clipped_by_array(model: Model, update: Vector, form: FixedPoint) -> Mapping[
 
 def _no_update(what: str, error: Exception) -> NoReturn:
     """Raises NoUpdateError with type and text of an exception from the user's code."""
+    raise NoUpdateError(f"{what} {_described(error)}", Code.TRAINING) from None
+
+
+def _described(error: Exception) -> str:
+    """Returns type and text of an exception from the user's code as one line."""
     try:
         text = str(error)
     except Exception:  # of the exception's own __str__
         text = ""
-    described = _one_line(f"{type(error).__name__}: {text}" if text else type(error).__name__)
-    raise NoUpdateError(f"{what} {described}", Code.TRAINING) from None
+    return _one_line(f"{type(error).__name__}: {text}" if text else type(error).__name__)
 
 
 def _one_line(text: str) -> str:

@@ -61,13 +61,14 @@ def weighted_mean(clients, survivors):
 def test_a_round_adds_the_weighted_mean_of_the_survivors():
     clients = cohort()
     drops = [{0: Phase.MASKED_INPUT}, {2: Phase.UNMASK}, {}]
-    fed = FedAvg(MODEL, clients, rounds=3, drops=drops)
+    fed = FedAvg(MODEL, clients, rounds=3, drops=drops, evaluate=lambda model: model[0].fill(9.0))
     expected = [array.copy() for array in MODEL]
     for report, survivors in zip(
         fed, [(1, 2, 3, 4), (0, 1, 2, 3, 4), (0, 1, 2, 3, 4)], strict=True
     ):
         assert report.survivors == survivors
         assert not report.failed
+        fed.model[0][:] = np.nan  # a copy, as is what `evaluate` gets
         expected = [array + weighted_mean(clients, survivors) for array in expected]
         for got, want in zip(fed.model, expected, strict=True):
             assert got.shape == want.shape
@@ -165,6 +166,34 @@ def test_clipping_is_counted():
     assert (report.clipped, report.clipped_by_array) == (0, {})
 
 
+@pytest.mark.parametrize("trains_in", [np.float16, np.float32, np.float64])
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_an_update_at_the_clip_is_not_clipped_by_rounding(dtype, trains_in):
+    """Clients clamp their updates themselves: model + delta - model is not delta, in no dtype."""
+    ramp = np.linspace(-1, 1, 300)
+    start = [np.concatenate([3 * ramp, 0.12 * ramp]).astype(dtype), np.zeros(7, dtype)]
+    signs = np.sign(np.sin(np.arange(600)))
+
+    def train(model):
+        bound = trains_in(0.3)
+        return [
+            model[0].astype(trains_in) + signs.astype(trains_in) * bound,
+            model[1].astype(trains_in) - bound,
+        ]
+
+    clients = [Adds(1, 0.0) for _ in range(3)]
+    for each in clients:
+        each.train = train
+    params = fedavg_params(clients, start, clip=0.3)
+    (report,) = FedAvg(start, clients, rounds=1, params=params)
+    assert (report.clipped, report.clipped_by_array) == (0, {})
+    beyond = 0.3 + 3 * float(np.spacing(dtype(0.3)))
+    clients[1].train = lambda model: [model[0], model[1].astype(float) - beyond]
+    with pytest.warns(ClippingWarning):
+        (report,) = FedAvg(start, clients, rounds=1, params=params)
+    assert (report.clipped, report.clipped_by_array) == (7, {"1": 7})
+
+
 def test_simulated_randomness_repeats_to_the_last_bit():
     def final(seed):
         fed = FedAvg(MODEL, cohort(), rounds=2, random=simulated_randomness(seed))
@@ -206,14 +235,50 @@ def test_parameters_that_do_not_fit_are_refused():
             {"drops": [{}, {1: "unmask"}]},
             "drops has the entry 1: .unmask.; it must be a client in 0..4",
         ),
+        ({"drops": [{}, {"1": Phase.UNMASK}]}, "drops has the entry '1': "),
+        ({"drops": [{}, {True: Phase.UNMASK}]}, "drops has the entry True: "),
+        ({"drops": [{}, {1: Phase.UNMASK, Index(1): Phase.UNMASK}]}, "drops has the entry "),
+        ({"drops": [{}, [1]]}, "drops must have a dict for each round, not list"),
+        ({"drops": [{}, None]}, "drops must have a dict for each round, not NoneType"),
+        ({"drops": 3}, "drops must be a list, not int"),
+        ({"drops": {0: {}, 1: {}}}, "drops must be a list, not dict"),
+        ({"params": "x"}, "params must be Params, not str"),
+        ({"params": 0}, "params must be Params, not int"),
+        ({"random": 1}, "random must be a function, not int"),
+        ({"evaluate": 3}, "evaluate must be a function, not int"),
     ]
     for options, message in cases:
         with pytest.raises(ParameterError, match=message):
             FedAvg(MODEL, clients, rounds=2, **options)
     with pytest.raises(ParameterError, match="arrays of floats"):
         FedAvg([np.arange(3)], clients, rounds=1)
-    with pytest.raises(ParameterError, match="needs clients"):
-        fedavg_params([], MODEL)
+    for some in ([], clients[:1], clients[:2]):  # a sum of two tells each the other's update
+        for make in (lambda: fedavg_params(some, MODEL), lambda: FedAvg(MODEL, some, rounds=1)):  # noqa: B023
+            with refused(ParameterError, Code.ARGUMENT, "at least three clients"):
+                make()
+    pair = Params(2, 7, FixedPoint(1.0, max_weight=13))
+    low = Params(3, 7, pair.format, threshold=2, min_survivors=2)
+    for make in (
+        lambda: FedAvg(MODEL, clients[:2], rounds=1, params=pair),
+        lambda: Coordinator(MODEL, pair, "trial"),
+        lambda: Participant(0, clients[0], pair, "trial", MODEL),
+        lambda: FedAvg(MODEL, clients[:3], rounds=1, params=low),
+    ):
+        with refused(ParameterError, Code.ARGUMENT, "at least three clients"):
+            make()
+    for some in (dict(enumerate(clients)), 5, "abc", None):
+        for make in (lambda: fedavg_params(some, MODEL), lambda: FedAvg(MODEL, some, rounds=1)):  # noqa: B023
+            with refused(ParameterError, Code.ARGUMENT, "clients must be a list, not"):
+                make()
+    bare = types.SimpleNamespace(train=len)
+    with refused(ParameterError, Code.WEIGHT, "examples of client 2 raised AttributeError: "):
+        fedavg_params([*clients[:2], bare, *clients[3:]], MODEL)
+    bare = types.SimpleNamespace(examples=3)
+    with refused(ParameterError, Code.ARGUMENT, "client 2 .SimpleNamespace. has no method train"):
+        FedAvg(MODEL, [*clients[:2], bare, *clients[3:]], rounds=1)
+    for odd, text in ((np.float64(1.0), "item 1 is of the type float64"), (2.0, "type float:")):
+        with refused(ParameterError, Code.DTYPE, text + ".*np.asarray"):
+            FedAvg([MODEL[0], odd], clients, rounds=1)
     for examples in (-1, True, 1.0, "3", None, 2**64, np.array([3])):
         some = [*clients[:2], Adds(examples, 1.0), *clients[3:]]
         for make in (lambda: fedavg_params(some, MODEL), lambda: FedAvg(MODEL, some, rounds=1)):  # noqa: B023
@@ -227,6 +292,16 @@ def test_parameters_that_do_not_fit_are_refused():
             FedAvg(MODEL, clients, rounds=rounds)
 
 
+class Index:
+    """An integer of another library."""
+
+    def __init__(self, number):
+        self.number = number
+
+    def __index__(self):
+        return self.number
+
+
 def test_numbers_of_numpy_are_numbers():
     """They are those of the user, not of a peer."""
     clients = [Adds(np.int64(each.examples), each.amount) for each in cohort()]
@@ -236,8 +311,11 @@ def test_numbers_of_numpy_are_numbers():
     params = fedavg_params(clients, MODEL, mode=Mode.MALICIOUS)
     random = simulated_randomness(np.int64(1))
     options = {"params": params, "drops": drops, "random": random, "attempts": np.uint8(2)}
-    fed = FedAvg(MODEL, clients, rounds=np.int64(2), **options)
+    fed = FedAvg(MODEL, iter(clients), rounds=np.int64(2), **options)
     assert [report.survivors for report in fed] == [tuple(range(5))] * 2
+    drops = iter([{Index(1): Phase.MASKED_INPUT}])
+    (report,) = FedAvg(MODEL, iter(clients), rounds=1, drops=drops)
+    assert (report.survivors, report.drops) == ((0, 2, 3, 4), {1: Phase.MASKED_INPUT})
     assert type(fed.rounds) is int
     assert random(1, 2)(8) == simulated_randomness(1)(1, 2)(8)
 

@@ -175,7 +175,7 @@ def test_everybody_without_an_update_is_a_failed_round():
         (-3, Code.WEIGHT, "in 0..9223372036854775807, not -3"),
         (14, Code.WEIGHT, "has 14 examples, but weights must be in 1..13"),
         (2.5, Code.WEIGHT, "must be an int, not of type float"),
-        (RuntimeError("gone"), Code.TRAINING, "its number of examples raised RuntimeError: gone"),
+        (RuntimeError("gone"), Code.WEIGHT, "examples of this client raised RuntimeError: gone"),
     ],
     ids=str,
 )
