@@ -129,7 +129,8 @@ def prepare(root: Path, clients: int) -> None:
     """Prepares a round: identities, the directory that all parties pin, and the offer."""
     entries = []
     for name in ["server", *(f"party-{index}" for index in range(clients))]:
-        (root / name / "inbox").mkdir(parents=True)
+        (root / name).mkdir(mode=0o700)  # whatever the umask: keys and ledgers lie there
+        (root / name / "inbox").mkdir()
         write(root / name / "key", os.urandom(32))
         if name != "server":
             identity = secagg.Identity.generate()
@@ -197,6 +198,8 @@ def main() -> None:
     parser.add_argument("--server", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--deadline", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
+    if not 0 <= options.lost < options.clients:
+        parser.error("--lost must be in 0..clients - 1")
     try:
         if options.party is not None:
             party_step(options.root, options.party)
@@ -204,7 +207,8 @@ def main() -> None:
             server_step(options.root, options.deadline)
         else:
             print(whole_round(options.clients, options.lost))
-        sys.stdout.flush()
+        if sys.stdout is not None:  # it was closed before the program began
+            sys.stdout.flush()
     except BrokenPipeError:  # nobody reads the output: Python would try again at exit
         os._exit(141)
     except (OSError, secagg.SecAggError) as error:

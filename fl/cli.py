@@ -1,7 +1,9 @@
 """`python -m secagg.fl`: federated averaging on real data; each round is a secure aggregation."""
 
 import argparse
+import errno
 import json
+import os
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -66,6 +68,9 @@ def _rate(text: str) -> float:
 def _output(text: str) -> Path:
     """Returns the path of an output; only a bare dash means standard output."""
     return STDOUT if text == "-" else Path(text).absolute()
+
+
+_rate.__name__ = "number"  # as argparse calls it in its messages
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -252,7 +257,7 @@ def _screen(rounds: int, to_stderr: bool) -> Iterator[tuple[Show, Callable[[], N
     class Screen(Console):
         def on_broken_pipe(self) -> None:  # later versions would end the program here
             self.quiet = True
-            raise BrokenPipeError
+            raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
 
     console = Screen(stderr=to_stderr, markup=False, highlight=False, emoji=False)
     plain = not console.is_terminal or console.is_dumb_terminal

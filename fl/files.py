@@ -59,8 +59,11 @@ def write_whole(path: Path, data: bytes) -> None:
     if _is_special(path):
         path.write_bytes(data)
         return
-    with atomic_file(path.resolve(), overwrite=True) as draft:
-        draft.write_bytes(data)
+    try:
+        with atomic_file(path.resolve(), overwrite=True) as draft:
+            draft.write_bytes(data)
+    except OSError as error:  # without a name, or with that of the draft
+        raise OSError(error.errno, error.strerror, str(path)) from None
 
 
 def _is_special(path: Path) -> bool:

@@ -31,8 +31,11 @@ def require(path: Path) -> str:
             f"cannot draw a picture with the ending {path.suffix}; use one of {endings}",
             Code.ARGUMENT,
         )
-    with extra():
-        import matplotlib.figure  # noqa: F401, PLC0415  (heavy, and only needed here)
+    try:
+        with extra():
+            import matplotlib.figure  # noqa: F401, PLC0415  (heavy, and only needed here)
+    except ValueError as error:  # of a variable or file of matplotlib's
+        raise ParameterError(f"matplotlib cannot be used: {error}", Code.ARGUMENT) from None
     return ending
 
 

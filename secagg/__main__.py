@@ -10,6 +10,7 @@ from typing import NoReturn
 
 from . import __version__
 from .arithmetic.implementations import cpu_features, families
+from .arithmetic.threads import default_threads
 from .errors import SecAggError
 from .identity import command
 from .programs import error_line, run_program
@@ -47,6 +48,7 @@ def _run(arguments: list[str] | None) -> int | None:
 
 
 def _report() -> int:
+    default_threads()  # a wrong variable is no wrong answer
     write = sys.stdout.write
     write(f"secagg {__version__}\n\nCPU features\n")
     for name, present in cpu_features().items():

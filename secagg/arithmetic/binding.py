@@ -33,10 +33,12 @@ def _not_built(error: ImportError) -> NativeError:
         else f"run `{sys.executable or 'python'} -m pip install --force-reinstall secagg`: a "
         "package for another platform or Python, copied, zipped or frozen, cannot load it"
     )
+    # Of a name that is not there, Python says that imports may go in a circle.
+    why = "it is missing" if "circular import" in str(error) else str(error)
     return NativeError(
         f"the compiled module secagg._native cannot be imported by Python "
         f"{sys.version_info.major}.{sys.version_info.minor} on {sysconfig.get_platform()} "
-        f"({error}); {fix}",
+        f"({why}); {fix}",
         Code.NOT_BUILT,
     )
 

@@ -6,6 +6,7 @@ import getpass
 import os
 import re
 import sys
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -93,9 +94,15 @@ def _passphrase(options: argparse.Namespace) -> str | None:
             return sys.stdin.readline().removesuffix("\n")
         if not options.passphrase_prompt:
             return None
-        given = getpass.getpass("Passphrase: ")
-        if given == getpass.getpass("Again: "):
-            return given
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", getpass.GetPassWarning)
+            given = getpass.getpass("Passphrase: ")
+            if given == getpass.getpass("Again: "):
+                return given
+    except getpass.GetPassWarning:
+        raise ParameterError(
+            "there is no terminal to ask for a passphrase; use --passphrase-stdin", Code.PASSPHRASE
+        ) from None
     except (EOFError, UnicodeDecodeError):
         raise ParameterError(
             "no passphrase could be read: the input ended, or is not UTF-8", Code.PASSPHRASE
@@ -116,6 +123,11 @@ def _new(options: argparse.Namespace) -> None:
 
 
 def _show(options: argparse.Namespace) -> None:
+    if options.file.is_file() and not _says_identity(options.file):  # whatever its mode
+        raise IdentityError(
+            f"{options.file}: this is not an identity of secagg; of pins there is `fingerprint`",
+            Code.FOREIGN_FILE,
+        )
     _write(Identity.stored_verify_key(options.file))
 
 

@@ -23,7 +23,7 @@ from .purposes import Purpose, signed_bytes
 
 _HEADER: Final = "secagg identity v1\n"
 _HEX_KEY: Final = "([0-9a-f]{64})"
-_SPACE: Final = re.compile(rb"[ \t\r\n]+")
+_SPACE: Final = re.compile(rb"(?:[ \t\r\n]|\\r|\\n)+")  # files of variables have \\n as two letters
 _BEGIN: Final = b"secagg identity v"
 _OTHER_VERSION: Final = re.compile(_BEGIN + rb"(?!1 )[0-9]+ ")
 _WORDS: Final = re.compile(  # of a file, with a space between them
@@ -93,8 +93,9 @@ def says_identity(content: Secret) -> bool:
 def _parse(content: Secret) -> _Stored | Fault:
     """Parses the content of a file, or returns why it cannot.
 
-    White space may be any between words, and around them: editors and secret stores change the ends
-    of lines, and the verify key proves that nothing else was changed.
+    White space may be any between words, and around them, also a line end that was written as two
+    letters: editors and secret stores change the ends of lines, and the verify key proves that
+    nothing else was changed.
     """
     text = _words(content)
     found = _WORDS.fullmatch(text.decode("utf-8", "replace"))
@@ -126,7 +127,7 @@ def _phrase(passphrase: str | None) -> Secret | None:
     Raises:
         ParameterError: it is empty or not a text.
     """
-    reason = "a passphrase must be a text that is not empty; give None for no passphrase"
+    reason = "a passphrase must be a text that is not empty; leave it out for no passphrase"
     try:
         if passphrase is None:
             return None

@@ -1,6 +1,7 @@
 """A ledger in a small SQLite file, which suits most applications."""
 
 import os
+import stat
 import sys
 import weakref
 from collections.abc import Iterator
@@ -100,7 +101,9 @@ class SqliteLedger:
             ) from None
 
     def _require_safe(self, *, exists: bool = True) -> None:
-        """Raises StateError if others can write or replace the file, or make files beside it."""
+        """Raises StateError if this is no file, or others can write or replace it, or add to it."""
+        if exists and not stat.S_ISREG(self._path.stat().st_mode):
+            raise StateError(f"{self._path}: not a regular file", Code.IO)
         if reason := why_unsafe(self._path, LEDGER, self._path if exists else None):
             raise StateError(f"{self._path}: {reason}", Code.PERMISSIONS)
 
@@ -186,6 +189,36 @@ def _why_foreign(path: Path) -> str:
     )
 
 
+def _require_whole(connection: "sqlite3.Connection", path: Path, ledger: Path) -> None:
+    """Raises StateError if the end of the file is missing: SQLite would read zeros there.
+
+    It is asked within a transaction, when no journal is left to roll back.
+    """
+    (pages,), (size,) = (
+        connection.execute(f"PRAGMA {what}").fetchone() for what in ("page_count", "page_size")
+    )
+    found = path.stat().st_size
+    if found and (found < pages * size or found % size):  # an empty one is not a ledger yet
+        raise StateError(
+            f"{ledger}: the file was cut short ({found} bytes of {pages * size}), so claims may be "
+            "missing: put back a whole copy that has all of them, or use new identities",
+            Code.CORRUPT,
+        )
+
+
+def _why_denied(path: Path) -> str:
+    """Returns what this user lacks to write to a file, and how to get it; "" if nothing."""
+    for each in (path, path.parent):
+        with suppress(OSError):
+            if not os.access(each, os.R_OK | os.W_OK):
+                found = each.stat()
+                return (
+                    f"permission denied for {each} (owner {found.st_uid}, mode "
+                    f"{stat.S_IMODE(found.st_mode):04o}); it must be this user's, who may write it"
+                )
+    return ""
+
+
 def _let_go(held: int, found: os.stat_result) -> None:
     """Closes a file, unless something has closed it and its number is another file's by now."""
     with suppress(OSError):
@@ -210,6 +243,7 @@ def _transaction(path: Path, ledger: Path | None = None) -> "Iterator[sqlite3.Co
             connection.execute("PRAGMA synchronous = EXTRA")
             connection.execute("PRAGMA fullfsync = ON")  # macOS: to the disk, not to its cache
             connection.execute("BEGIN IMMEDIATE")
+            _require_whole(connection, path, ledger or path)
             yield connection
             connection.execute("COMMIT")
     except sqlite3.Error as error:
@@ -217,4 +251,6 @@ def _transaction(path: Path, ledger: Path | None = None) -> "Iterator[sqlite3.Co
         reason, excess = str(error), len(os.fsencode(path)) - _LONGEST_PATH
         if excess > 0:
             reason = f"its path is too long for SQLite; shorten it by {excess} bytes or more"
+        elif code is Code.IO:
+            reason = _why_denied(path) or reason
         raise StateError(f"{ledger or path}: cannot be used as a ledger: {reason}", code) from None
