@@ -319,6 +319,25 @@ def test_a_file_system_without_permissions(path: Path, monkeypatch: pytest.Monke
     assert list(path.parent.iterdir()) == []
 
 
+@pytest.mark.parametrize("left", [4096, 5000, 8000, 8191])
+def test_a_file_that_was_cut_short(path: Path, left: int) -> None:
+    """SQLite reads zeros in place of what is missing of the last page, and claims are forgotten."""
+    held = SqliteLedger(path)
+    assert held.claim(Once.RESUMPTION, KEY)
+    with path.open("r+b") as stream:
+        stream.truncate(left)
+    for action in (partial(SqliteLedger, path), partial(held.claim, Once.RESUMPTION, KEY)):
+        with refused(StateError, Code.CORRUPT):
+            action()
+    assert path.stat().st_size == left
+
+
+def test_a_pipe_is_no_ledger(path: Path) -> None:
+    os.mkfifo(path, 0o600)
+    with refused(StateError, Code.IO, "not a regular file"):
+        SqliteLedger(path)
+
+
 @pytest.mark.parametrize("path", [None, 7, ["ledger"]])
 def test_what_is_no_path(path: Any) -> None:
     with refused(ParameterError, Code.ARGUMENT):

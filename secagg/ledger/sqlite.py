@@ -194,11 +194,13 @@ def _require_whole(connection: "sqlite3.Connection", path: Path, ledger: Path) -
 
     It is asked within a transaction, when no journal is left to roll back.
     """
-    (pages,), (size,) = (
-        connection.execute(f"PRAGMA {what}").fetchone() for what in ("page_count", "page_size")
+    (pages,), (size,), (journal,) = (
+        connection.execute(f"PRAGMA {what}").fetchone()
+        for what in ("page_count", "page_size", "journal_mode")
     )
     found = path.stat().st_size
-    if found and (found < pages * size or found % size):  # an empty one is not a ledger yet
+    short = found < pages * size and journal != "wal"  # which may hold the last pages
+    if found and (short or found % size):  # an empty one is not a ledger yet
         raise StateError(
             f"{ledger}: the file was cut short ({found} bytes of {pages * size}), so claims may be "
             "missing: put back a whole copy that has all of them, or use new identities",

@@ -187,7 +187,7 @@ def test_an_update_at_the_clip_is_not_clipped_by_rounding(dtype, trains_in):
     params = fedavg_params(clients, start, clip=0.3)
     (report,) = FedAvg(start, clients, rounds=1, params=params)
     assert (report.clipped, report.clipped_by_array) == (0, {})
-    beyond = 0.3 + 3 * float(np.spacing(dtype(0.3)))
+    beyond = max(0.3, float(np.float32(0.3))) + 3 * float(np.spacing(dtype(0.3)))
     clients[1].train = lambda model: [model[0], model[1].astype(float) - beyond]
     with pytest.warns(ClippingWarning):
         (report,) = FedAvg(start, clients, rounds=1, params=params)
