@@ -15,6 +15,7 @@ from levels import runs_at
 
 from secagg import __main__ as command
 from secagg import __version__, selftest
+from secagg.arithmetic import threads
 from secagg.arithmetic.binding import ffi, lib
 from secagg.arithmetic.implementations import cpu_features, families, forced, select
 from secagg.codes import Code
@@ -48,6 +49,18 @@ def secagg_program(request: pytest.FixtureRequest, capsys: pytest.CaptureFixture
         return done.returncode, done.stdout, done.stderr
 
     return called if request.param == "called" else started
+
+
+def test_a_wrong_variable_is_no_wrong_answer(
+    secagg_program: Secagg, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else half the known answers would be reported as failed."""
+    monkeypatch.setenv("SECAGG_NUM_THREADS", "abc")
+    threads.default_threads.cache_clear()
+    code, out, err = secagg_program()
+    threads.default_threads.cache_clear()
+    assert (code, out) == (2, "")
+    assert "SECAGG_NUM_THREADS" in err
 
 
 def test_only_features_that_exist_have_names() -> None:

@@ -181,7 +181,14 @@ def test_only_bytes_and_text_are_decoded(data: Any) -> None:
         Identity.decode(data)
 
 
-@pytest.mark.parametrize("change", [*ENDS_OF_LINES, lambda text: b"  " + text.replace(b"\n", b" ")])
+@pytest.mark.parametrize(
+    "change",
+    [
+        *ENDS_OF_LINES,
+        lambda text: b"  " + text.replace(b"\n", b" "),
+        lambda text: text.replace(b"\n", b"\\n"),  # two letters, as in files of variables
+    ],
+)
 def test_white_space_may_differ(
     clear: Path, sealed: Path, change: Callable[[bytes], bytes]
 ) -> None:

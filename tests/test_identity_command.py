@@ -8,6 +8,7 @@ import re
 import stat
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import children
@@ -115,6 +116,16 @@ def test_passphrase_from_the_terminal(
     Identity.load(tmp_path / "me", PHRASE)
 
 
+def test_pins_are_not_shown_as_an_identity(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """The advice to close them to other users would be for a key."""
+    Directory.of([("a", KEYS[0])]).save(tmp_path / "pins")
+    said = refused(capsys, "show", tmp_path / "pins")
+    assert "not an identity" in said
+    assert "chmod" not in said
+
+
 def test_passphrases_that_differ(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -135,8 +146,14 @@ def test_no_passphrase_where_one_is_promised(
     def closed(_: str) -> str:
         raise EOFError
 
+    def echoing(_: str) -> str:
+        warnings.warn("Can not control echo on the terminal.", getpass.GetPassWarning, 2)
+        return PHRASE
+
     monkeypatch.setattr(getpass, "getpass", closed)
     assert "no passphrase" in refused(capsys, "new", tmp_path / "me", "--passphrase-prompt")
+    monkeypatch.setattr(getpass, "getpass", echoing)
+    assert "--passphrase-stdin" in refused(capsys, "new", tmp_path / "me", "--passphrase-prompt")
     assert not (tmp_path / "me").exists()
 
 

@@ -163,6 +163,7 @@ def test_a_missing_module_names_the_mend(tmp_path: Path) -> None:
     said = attempt(tmp_path)
     assert said.startswith("NativeError")
     assert "cannot be imported by Python" in said
+    assert "(it is missing)" in said
     assert "`pip install -e .`" in said
     assert "force-reinstall" not in said
 

@@ -23,7 +23,7 @@ from .purposes import Purpose, signed_bytes
 
 _HEADER: Final = "secagg identity v1\n"
 _HEX_KEY: Final = "([0-9a-f]{64})"
-_SPACE: Final = re.compile(rb"(?:[ \t\r\n]|\\r|\\n)+")  # files of variables have \\n as two letters
+_SPACE: Final = re.compile(rb"(?:[ \t\r\n]|\\r|\\n)+")  # the last two: as letters
 _BEGIN: Final = b"secagg identity v"
 _OTHER_VERSION: Final = re.compile(_BEGIN + rb"(?!1 )[0-9]+ ")
 _WORDS: Final = re.compile(  # of a file, with a space between them

@@ -479,6 +479,16 @@ def test_a_device_takes_table_and_json():
     assert json.loads(done.stdout[done.stdout.index("{") :]).keys() >= FIELDS
 
 
+def test_a_table_that_nobody_reads_ends_without_a_word(capsys, monkeypatch):
+    """Exit code 141, as for a program that SIGPIPE ends; the progress library has its own way."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "w") as stream:
+        monkeypatch.setattr(sys, "stdout", stream)
+        assert cli.main(["--rounds", "1", "--clients", "5"]) == 141
+    assert capsys.readouterr().err.count("error") == 0
+
+
 @runs_at("programs")
 @pytest.mark.parametrize(
     "variables", [{}, {"FORCE_COLOR": "1", "TERM": "xterm", "PYTHONUNBUFFERED": "1"}], ids=str
