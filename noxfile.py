@@ -1,7 +1,7 @@
 """The tasks of developers and CI: `nox` runs those for every change, `nox -l` lists all.
 
-Sessions run in the environment of nox itself, where the dev extra is installed; only `build` makes
-an environment of its own. Arguments after `--` go to pytest:
+Sessions run in the environment of nox itself, where the dev extra is installed; only `build`,
+`cross` and `pythons` make environments of their own. Arguments after `--` go to pytest:
 `nox -s tests -- --level long -k field`.
 """
 

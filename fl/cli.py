@@ -255,7 +255,7 @@ def _screen(rounds: int, to_stderr: bool) -> Iterator[tuple[Show, Callable[[], N
         )
 
     class Screen(Console):
-        def on_broken_pipe(self) -> None:  # later versions would end the program here
+        def on_broken_pipe(self) -> None:  # later versions of rich end the program here
             self.quiet = True
             raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
 
@@ -266,7 +266,7 @@ def _screen(rounds: int, to_stderr: bool) -> Iterator[tuple[Show, Callable[[], N
     def show(line: str) -> None:
         console.print(line, soft_wrap=True)
 
-    # No thread that draws it: its errors would be told by nobody, or by a traceback.
+    # Without a drawing thread, whose errors would be lost or end in a traceback.
     with Progress(
         *columns, console=console, transient=True, disable=plain, auto_refresh=False
     ) as progress:

@@ -39,7 +39,7 @@ def check_writable(path: Path) -> None:
             pass
     except OSError as error:
         raise ParameterError(f"cannot write {path}: {error.strerror}", Code.IO) from None
-    except RuntimeError:  # of Path.resolve, before
+    except RuntimeError:  # of Path.resolve, in Python 3.12 and earlier
         raise ParameterError(f"cannot write {path}: a link that leads to itself", Code.IO) from None
 
 

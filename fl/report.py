@@ -32,7 +32,7 @@ _LEGEND: Final = (
 )
 _INDENT: Final = " " * 6
 _WIDTH: Final = 80
-_TOLERABLE: Final = 0.1  # probability that a round fails, up to which nothing is said
+_TOLERABLE: Final = 0.1  # probability of a failed round up to which there is no warning
 _REVEALED: Final = (
     "Each can give the server one sum, also an attempt that it calls failed. Differences of sums "
     "over one model are sums over fewer clients, down to one client's update if training is "

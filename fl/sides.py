@@ -81,7 +81,7 @@ class Coordinator:
     Args:
         model: arrays of float16, float32 or float64, all finite; copied.
         params: parameters of the rounds; their length must be that of the model, and their quorum
-            at least 3, as no participant would join.
+            at least 3, or no participant would join.
         training: the participants' word for this training.
         directory: in malicious mode, the verify keys of the participants.
         attempts: in malicious mode, how often participants give their update of one model.
@@ -196,11 +196,11 @@ class Participant:
 
     A client that has no update to give sits the round out: it holds no examples, its training
     raised an exception, or returned something else than finite arrays of the model's shapes. The
-    others go on without it, and so does it in the next round. Why stays here, the server just gets
-    no answer.
+    others go on without it, and it takes part in the next round again. The reason stays here; the
+    server just gets no answer.
 
-    That there is no answer tells the server something about this client's data alone: one that lies
-    can send models on which training fails only for certain data. So in malicious mode a model and
+    The missing answer alone tells the server something about this client's data: a lying server can
+    send models on which training fails only for certain data. So in malicious mode a model and
     attempt on which training has failed are used up, and after `failures` such rounds the client
     joins no more.
 

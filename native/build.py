@@ -19,7 +19,7 @@ HERE = Path(__file__).resolve().parent
 
 
 def chosen_compiler() -> str:
-    """The compiler that the command line or a configuration file names, else an empty text."""
+    """Returns the compiler that the command line or a configuration file names, else ""."""
     if sys.argv[1:] and sys.argv[1].startswith("build"):
         parser = argparse.ArgumentParser(add_help=False)
         parser.add_argument("-c", "--compiler")
@@ -66,7 +66,7 @@ COMPILE_ARGS += os.environ.get("SECAGG_CFLAGS", "").split()
 
 
 def source_digest() -> str:
-    """SHA-256 over the sources, so that a module built from older ones can be told."""
+    """Returns SHA-256 over the sources, to recognise a module built from older ones."""
     digest = hashlib.sha256()
     for path in sorted(HERE.glob("*.[ch]")):
         digest.update(path.read_bytes())

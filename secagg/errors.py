@@ -33,9 +33,9 @@ class SecAggError(Exception):
         return self.reason
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Returns how it is pickled and copied: without `__init__`, which a subclass may change.
+        """Returns how to unpickle and copy it: without `__init__`, which a subclass may change.
 
-        An exception that cannot be made again ends the pool of processes that it was to cross.
+        An exception that cannot be unpickled breaks the process pool that is to return it.
         """
         return _made_again, (type(self), self.args), self.__dict__
 

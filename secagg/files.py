@@ -55,8 +55,8 @@ def _take_name(draft: Path, path: Path) -> None:
     """Gives a file a name that must not be taken, where there are no hard links.
 
     An empty file takes the name first, and is then replaced. Others may see the empty file, and it
-    stays if the process dies at this moment. It is held open, so that no other file has its number:
-    one that took its place meanwhile is neither replaced nor removed.
+    stays if the process dies at this moment. It is held open, so that its inode number is not used
+    again: a file that took its place meanwhile is neither replaced nor removed.
     """
     if sys.platform == "win32":  # where a rename replaces nothing
         draft.rename(path)
@@ -136,8 +136,8 @@ def locked_folder(folder: Path) -> Iterator[None]:
     it is locked, `.secagg-lock`, which stays.
 
     Raises:
-        OSError: the folder cannot be opened, or another process has held the lock for ten seconds;
-            whoever may read the folder can do that.
+        OSError: the folder cannot be opened, or another process has held the lock for ten seconds,
+            which any user who may read the folder can do.
     """
     if sys.platform == "win32":
         import msvcrt  # noqa: PLC0415  (of Windows)

@@ -1,4 +1,4 @@
-"""Numbers of callers, of Python or NumPy, as Python's own int and float.
+"""Converts numbers of callers, of any library, to Python's own int and float.
 
 Whatever is kept, encoded, compared or printed is a Python number, wherever it came from.
 """

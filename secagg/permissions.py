@@ -51,8 +51,8 @@ _OTHERS_WRITE: Final = stat.S_IWGRP | stat.S_IWOTH
 _MOST_LINKS: Final = 40  # as in Linux
 _EVERY_ID: Final[list[tuple[int, ...]]] = [(0, 0, 2**32 - 1)]
 _NO_ID: Final = 65534  # shown for a user or group without an id in a user namespace
-_ACL_USER: Final = 2  # the entry for a user who is named, and that for such a group
-_ACL_GROUP: Final = 8
+_ACL_USER: Final = 2  # tag of an entry that names a user
+_ACL_GROUP: Final = 8  # tag of an entry that names a group
 NOT_KEPT: Final = (
     "this file system does not keep owner and permissions of a file, so other users could use it; "
     "take another one, or have this one mounted for this user alone (`umask=077`)"
@@ -72,7 +72,7 @@ class Rule:
         mode: permissions of a new file.
         closed: permission bits that a file must not have.
         chmod: the argument of `chmod` that removes them.
-        secret: it is about reading; a group may read it where root mounted the file for it.
+        secret: others must not read it, but for a group for which root mounted the file.
         guarded: others must not be able to put another file in its place.
         alone: others must not be able to make files beside it, and it has no other name, neither
             by a hard link nor by a mount.
@@ -145,7 +145,7 @@ def _why_not_alone(path: Path, found: os.stat_result, rule: Rule) -> str | None:
 
 
 def _has_owners() -> bool:
-    """Returns whether the system tells the users apart to whom files belong; Windows does not."""
+    """Returns whether the system shows to whom a file belongs; Windows does not."""
     return hasattr(os, "geteuid")
 
 

@@ -9,8 +9,8 @@ from contextlib import contextmanager, suppress
 from typing import Final, TextIO
 
 FAILED: Final = 1
-INTERRUPTED: Final = 130  # as shells count a program that SIGINT has ended,
-PIPE_CLOSED: Final = 141  # and one that SIGPIPE has
+INTERRUPTED: Final = 130  # 128 + SIGINT, as shells report it
+PIPE_CLOSED: Final = 141  # 128 + SIGPIPE
 
 
 def error_line(program: str, message: str) -> str:
@@ -28,8 +28,8 @@ def run_program(name: str, work: Callable[[], int | None]) -> int:
 
     Returns:
         the code of the work; or, after one line on standard error, 1 if the output or a file could
-        not be written (the disk is full, the output closed), and 130 after Ctrl-C; without a line
-        141, if who reads the output has closed the pipe.
+        not be written (the disk is full, the output closed), and 130 after Ctrl-C; or, without a
+        line, 141 if the reader of the output closed the pipe.
 
     Raises:
         SystemExit: by the work.
@@ -47,7 +47,7 @@ def run_program(name: str, work: Callable[[], int | None]) -> int:
             return INTERRUPTED
         except OSError as error:
             why = error.strerror or str(error)
-            if why == os.strerror(errno.EPIPE):  # and no word about what was done all the same
+            if why == os.strerror(errno.EPIPE):  # as it is: no command added what it had saved
                 return PIPE_CLOSED
             what = "cannot write the output" if error.filename is None else error.filename
             say(error_line(name, f"{what}: {why}"))

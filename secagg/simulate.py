@@ -60,7 +60,7 @@ class SecureSum:
         weight: sum of the survivors' weights.
         survivors: parties whose update is in the sum.
         cost: seconds and bytes by phase and role.
-        transcript: every message of the round, in order, unless it was not to be kept.
+        transcript: every message of the round, in order; empty with `transcript=False`.
         run: everything else (bytes of each party, drops, clipped values, ...).
         params: the parameters of the round.
     """

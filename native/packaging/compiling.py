@@ -1,6 +1,6 @@
 """The command that compiles the core, and what it says where that fails.
 
-pip shows the end of a build's output, so the cause and the command that mends it come last, below
+pip shows the end of a build's output, so the cause and the command that fixes it come last, below
 what the compiler said.
 """
 
@@ -18,8 +18,8 @@ from pathlib import Path
 from setuptools.command.build_ext import build_ext
 from setuptools.errors import BaseError, CCompilerError, CompileError
 
-# What installs a compiler, Python's headers and those of C: a system's ID, or one of those in
-# ID_LIKE of /etc/os-release, and the command.
+# The command that installs a compiler and the headers of Python and C, by ID of /etc/os-release, or
+# one of the names in ID_LIKE.
 LINUX = {
     "debian": "apt install gcc python3-dev",
     "ubuntu": "apt install gcc python3-dev",
@@ -51,7 +51,7 @@ def install_command(system: str, os_release: dict[str, str]) -> str:
 
 
 def cause(compiler: Sequence[str], options: Sequence[str], include: Sequence[str]) -> str | None:
-    """Finds out why nothing can be compiled; None: it can be, so it is the core that fails.
+    """Returns why nothing can be compiled; None if something can, so that the core is at fault.
 
     Args:
         compiler: the words of the compiler's command.

@@ -33,7 +33,7 @@ def _not_built(error: ImportError) -> NativeError:
         else f"run `{sys.executable or 'python'} -m pip install --force-reinstall secagg`: a "
         "package for another platform or Python, copied, zipped or frozen, cannot load it"
     )
-    # Of a name that is not there, Python says that imports may go in a circle.
+    # Python reports a module that is missing here as a possible circular import.
     why = "it is missing" if "circular import" in str(error) else str(error)
     return NativeError(
         f"the compiled module secagg._native cannot be imported by Python "
@@ -138,7 +138,7 @@ class BytesBuilder:
         return self._at
 
     def room(self, size: int) -> "_native.CData":
-        """Returns a pointer to the next bytes, which C then writes; keep the builder meanwhile.
+        """Returns a pointer to the next bytes, for C to write; keep the builder until then.
 
         Raises:
             NativeError: there is no room for them; it is a bug of the caller.

@@ -17,7 +17,7 @@ def default_threads() -> int:
     """Returns `SECAGG_NUM_THREADS` if set, else the number of available CPUs, at most 8.
 
     The variable is read at the first call only: when the first client or server is made, so that
-    no round fails in the middle. Empty or blank it is not set.
+    no round fails in the middle. An empty or blank value counts as not set.
 
     Raises:
         ParameterError: the variable is not a positive integer of at most nine digits.

@@ -24,11 +24,11 @@ def encode_pieces(
     weight: int,
     random: Randomness,
 ) -> Iterator[Encoded]:
-    """Encodes an input that is one array or comes in chunks, and gives its vector in pieces.
+    """Encodes an input that is one array or comes in chunks, and yields its vector in pieces.
 
     Each piece but the last has a multiple of 8 elements, so that it packs into whole bytes. It is
-    the caller's until the next one is asked for, which may be written into the same memory. An
-    array is one piece. Of chunks one is held at a time, and a piece of at most `PIECE` elements:
+    valid until the next one is asked for, which may be written into the same memory. An array is
+    one piece. Of chunks one is held at a time, and a piece of at most `PIECE` elements:
     small chunks are gathered, and large ones cut.
 
     Raises:

@@ -1,4 +1,4 @@
-"""What of an input is clipped: counted by array, and told by one warning per round.
+"""Counts clipped values by array, and warns of them once per round.
 
 A clipped value is a wrong one: the sum is not that of the updates, and a training that is clipped
 too much fails in ways that are hard to find. So clipping is never silent.

@@ -77,7 +77,7 @@ class Encoder(Protocol):
             length: the number of values that there must be; None for a chunk.
 
         Raises:
-            RangeError: the values are not some that the format can encode.
+            RangeError: the format cannot encode the values.
         """
 
     def encode(self, array: NDArray[np.generic], start: int, out: Vector) -> int:

@@ -53,7 +53,7 @@ def digest(*parts: Arrays) -> bytes:
 
 
 def _structure(node: Node) -> list[bytes]:
-    """Returns parts that tell how arrays are nested; how many parts belong to it, they tell too."""
+    """Returns parts that encode how arrays are nested, with counts that show where they end."""
     if node is None:
         return [b"array"]
     kind, *members = node

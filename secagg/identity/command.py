@@ -125,7 +125,7 @@ def _new(options: argparse.Namespace) -> None:
 def _show(options: argparse.Namespace) -> None:
     if options.file.is_file() and not _says_identity(options.file):  # whatever its mode
         raise IdentityError(
-            f"{options.file}: this is not an identity of secagg; of pins there is `fingerprint`",
+            f"{options.file}: this is not an identity of secagg; for pins use `fingerprint`",
             Code.FOREIGN_FILE,
         )
     _write(Identity.stored_verify_key(options.file))

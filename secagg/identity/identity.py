@@ -319,8 +319,8 @@ class Identity:
     def decode(cls, data: bytes | bytearray | str, passphrase: str | None = None) -> "Identity":
         """Reads what `encode` returned, or the content of a file that `save` wrote.
 
-        This is for a store of secrets, an environment variable or a pipe: who else can read it, is
-        for the application to know. White space may differ, as for `load`. Python can wipe neither
+        This is for a store of secrets, an environment variable or a pipe. The library cannot check
+        who else can read it. White space may differ, as for `load`. Python can wipe neither
         bytes, text nor the environment: a `bytearray` can be overwritten afterwards.
 
         Args:

@@ -52,7 +52,7 @@ class SqliteLedger:
     SQLite file, do not open it by other means while it is in use (closing it would drop SQLite's
     locks), and do not put it on a network file system. For a container mount its folder, never the
     file alone: the file would have a second name, and SQLite keeps a journal for each. On Linux the
-    object holds the file, so its file system cannot be unmounted meanwhile.
+    object holds the file open, so its file system cannot be unmounted meanwhile.
 
     Args:
         path: name of the file; its folder must exist.
@@ -82,8 +82,8 @@ class SqliteLedger:
                 raise StateError(f"{self._path}: {_why_foreign(self._path)}", Code.FOREIGN_FILE)
         with self._usable():
             if sys.platform == "linux" and hasattr(os, "O_PATH"):
-                # Held, so that no other file gets its number, and FAT gives it no new one. Closing
-                # any other kind of file would drop SQLite's locks.
+                # Held open, so that its inode number is neither reused nor, on FAT, changed.
+                # Closing a file opened in another way would drop SQLite's locks.
                 held = os.open(self._path, os.O_PATH)
                 weakref.finalize(self, _let_go, held, os.fstat(held))
             found = self._path.stat()
@@ -216,13 +216,14 @@ def _why_denied(path: Path) -> str:
                 found = each.stat()
                 return (
                     f"permission denied for {each} (owner {found.st_uid}, mode "
-                    f"{stat.S_IMODE(found.st_mode):04o}); it must be this user's, who may write it"
+                    f"{stat.S_IMODE(found.st_mode):04o}); it must belong to this user, who must be "
+                    "allowed to write to it"
                 )
     return ""
 
 
 def _let_go(held: int, found: os.stat_result) -> None:
-    """Closes a file, unless something has closed it and its number is another file's by now."""
+    """Closes a descriptor, unless it was closed elsewhere and is another file's by now."""
     with suppress(OSError):
         if os.path.samestat(os.fstat(held), found):
             os.close(held)

@@ -47,9 +47,9 @@ def exclusive(method: Callable[Concatenate[O, P], R]) -> Callable[Concatenate[O,
     """Decorates a method of an `Owned` object so that one call runs at a time.
 
     Threads wait for each other. A call by a forked child is refused, and so is a call from within
-    another call (by a signal handler or a callback): LocalProtocolError. In a child that a callback
-    forks within the call nothing is returned, either. Its exceptions hold no local variables
-    (`keeps_no_locals`).
+    another call (by a signal handler or a callback): LocalProtocolError. A child that a callback
+    forks within the call gets that error in place of the result. Its exceptions hold no local
+    variables (`keeps_no_locals`).
     """
 
     @keeps_no_locals

@@ -297,7 +297,7 @@ class Client(Owned):
         Afterwards `clipped` is the number of values that were clipped. If they are more than 1 %
         there is a `ClippingWarning`; where a filter turns it into an exception, nothing has
         changed. Other threads that call this client (`wipe`, `withdraw`) wait until the input was
-        read, so an iterator that waits for one of them waits for ever.
+        read, so an iterator that waits for one of them never returns.
 
         Args:
             values: shape (params.length,), of a dtype that the format accepts, never written to;
