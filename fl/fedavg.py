@@ -159,6 +159,8 @@ class FedAvg:
         training: the cohort's word for this training. Each `FedAvg` has ledgers of its own, so
             one word serves all.
         attempts: in malicious mode, how often clients give their update of one model, at least 1.
+        failures: in malicious mode, in how many rounds a client's training may fail before it joins
+            no more, at least 1.
 
     Raises:
         ParameterError: the parameters do not fit the model, the clients or their weights, a sum
@@ -182,6 +184,7 @@ class FedAvg:
         random: Callable[[int, int], Randomness] | None = None,
         training: str = "simulation",
         attempts: int = 1,
+        failures: int = 3,
     ) -> None:
         clients = _listed("clients", clients)
         self.params: Final = fedavg_params(clients, model) if params is None else params
@@ -210,6 +213,7 @@ class FedAvg:
                 directory,
                 ledger,
                 attempts,
+                failures,
             )
             for index, client in enumerate(clients)
         ]

@@ -13,9 +13,11 @@ One model means: equal numbers, in the structure that the client itself knows (`
 """
 
 import os
+import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Final, cast
 
 import numpy as np
@@ -255,7 +257,8 @@ class Participant:
         attempts = _check_agreed(params, training, attempts)
         self.index: Final = index
         self._failures = whole("failures", failures, 1, _NUMBERS - 1)
-        self._failed: set[bytes] = set()  # contexts for which training gave no update
+        self._failed = 0  # trainings that gave no update, or have not yet
+        self._lock = threading.Lock()
         self.training_seconds = 0.0
         self.reason = ""
         self.code: Code | None = None
@@ -290,7 +293,7 @@ class Participant:
             ParameterError: the offer has other parameters or another context; the model has another
                 structure or dtype than the template, or a value that is not finite; the attempt is
                 no int in 0..2**63 - 1, or beyond the limit of this client; or, in malicious mode,
-                its training has failed in this attempt, or too often.
+                its training has failed too often.
             DecodeError: the offer is malformed.
         """
         self.training_seconds = 0.0
@@ -308,7 +311,8 @@ class Participant:
             )
         model = self._template.take(model)  # what is hashed is what is trained
         context = digest(self._training, model, attempt)
-        self._check_failures(context)
+        if reason := self._why_out():
+            raise ParameterError(reason, Code.TRAINING)
         policy = Policy(params=self._params, context=context)
         agreed = Round.decode(offer)
         secure = Client(
@@ -320,28 +324,42 @@ class Participant:
             directory=self._directory,
             ledger=self._ledger,
         )
-        return secure, lambda: self._input_or_none(model, context)
+        return secure, lambda: self._input_or_none(model)
 
-    def _check_failures(self, context: bytes) -> None:
-        if self._params.mode != Mode.MALICIOUS:
-            return
-        again = context in self._failed
-        if again or len(self._failed) >= self._failures:
-            what = "in this attempt" if again else f"in {len(self._failed)} rounds"
-            raise ParameterError(
-                f"refused by this client: its training has failed {what}, and a server that lies "
-                "can learn about its data from that; find the cause, then make a new participant",
-                Code.TRAINING,
-            )
+    def _why_out(self) -> str:
+        """Returns why this client joins no more rounds, or ""."""
+        if self._params.mode != Mode.MALICIOUS or self._failed < self._failures:
+            return ""
+        return (
+            f"refused by this client: its training has failed in {self._failed} rounds (or goes on "
+            "in some of them), and a server that lies can learn about its data from that; find the "
+            "cause, then make a new participant"
+        )
 
-    def _input_or_none(self, model: Model, context: bytes) -> tuple[Vector, int] | None:
+    @contextmanager
+    def _at_risk(self) -> Iterator[None]:
+        """Counts a training as failed until it has given an update, also if several overlap.
+
+        Raises:
+            NoUpdateError: too many have failed.
+        """
+        with self._lock:
+            if reason := self._why_out():
+                raise NoUpdateError(reason, Code.TRAINING)
+            self._failed += 1
+        yield
+        with self._lock:
+            self._failed -= 1
+
+    def _input_or_none(self, model: Model) -> tuple[Vector, int] | None:
         """Returns the input; or None, and remembers why, if there is none."""
         try:
-            return self._input(model)
+            # Without examples there is nothing to train on; asked first, this depends on no model.
+            weight_of(self._client, self._params.format.max_weight)
+            with self._at_risk():
+                return self._input(model)
         except NoUpdateError as error:
             self.reason, self.code = error.reason, error.code
-            if error.code is not Code.NO_INPUT:  # that it holds no examples depends on no model
-                self._failed.add(context)
             return None
 
     def _input(self, model: Model) -> tuple[Vector, int]:
@@ -351,7 +369,6 @@ class Participant:
             NoUpdateError: there is no update to give.
         """
         highest = self._params.format.max_weight
-        weight_of(self._client, highest)  # without examples there is nothing to train on
         start = time.perf_counter()
         try:
             result = trained(self._client, model)

@@ -16,10 +16,11 @@ Vector = np.ndarray[tuple[int], np.dtype[np.float64]]
 
 _REASON: Final = 200  # characters of a reason that quotes an exception
 _LARGEST: Final = 2**63 - 1
-# What rounding adds at most to an update that was clipped before, in spacings at the larger of
-# model and result: half a one when the model is converted, half a one when the update is added,
-# and one for the clip as that dtype has it, as the larger of the two is at least half the clip.
-_ROUNDING: Final = 2
+# What rounding adds at most to an update that was clipped before, in spacings at the largest of
+# model, result and clip: half a one when the update is added, half a one for the clip as that dtype
+# has it; and half a one when the model is converted to another dtype.
+_ROUNDING: Final = 1.0
+_CONVERTED: Final = 0.5
 
 
 class FedClient(Protocol):
@@ -151,8 +152,9 @@ def _snap(
     dtypes = [each.dtype for each in (model, returned) if each.dtype.kind == "f"]
     coarse = min(dtypes, key=lambda dtype: dtype.itemsize)
     with np.errstate(all="ignore"):  # beyond this dtype there is no spacing: NaN
-        largest = np.maximum(np.abs(values), np.abs(result)).astype(coarse)
-        room = _ROUNDING * np.spacing(largest).astype(np.float64)
+        largest = np.maximum(np.maximum(np.abs(values), np.abs(result)), clip).astype(coarse)
+        spacings = _ROUNDING + (_CONVERTED if len({*dtypes}) > 1 else 0)
+        room = spacings * np.spacing(largest).astype(np.float64)
     rounded = beyond[np.abs(update[beyond]) - clip <= room]
     update[rounded] = np.copysign(clip, update[rounded])
 

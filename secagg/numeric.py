@@ -35,9 +35,10 @@ def as_float(value: object) -> float | None:
     whole = as_int(value)
     if isinstance(value, np.ndarray) and value.shape == ():
         value = value[()]
-    elif whole is None and not isinstance(value, np.generic) and getattr(value, "shape", 0) == ():
-        try:  # a tensor of another library
-            value = value if _is_bool(value) else float(value)  # type: ignore[arg-type]
+    elif whole is None and not isinstance(value, np.generic):
+        try:
+            if getattr(value, "shape", None) == () and not _is_bool(value):
+                value = float(value)  # type: ignore[arg-type]  # a tensor of another library
         except Exception:
             return None
     if whole is None and (_is_bool(value) or not _is_number(value)):

@@ -57,11 +57,6 @@ NOT_KEPT: Final = (
     "this file system does not keep owner and permissions of a file, so other users could use it; "
     "take another one, or have this one mounted for this user alone (`umask=077`)"
 )
-_MOUNTED: Final = (
-    "it is mounted read-only, so change this where it comes from (Kubernetes: `defaultMode: 0440`, "
-    "and `runAsGroup: 0` for the process; Docker: `uid` and `mode: 0400`), or pass its content to "
-    "`Identity.decode`"
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,6 +225,16 @@ def _mount(path: Path) -> int | None:
     return next((int(line[7:]) for line in lines if line.startswith("mnt_id:")), None)
 
 
+def _where_mounted() -> str:
+    """Returns how to mount a key so that it is accepted: it cannot be changed where it lies."""
+    group = "runAsGroup: 0` for the process" if _ids("gid") == _EVERY_ID else "fsGroup` above 0"
+    return (
+        "it is mounted read-only, so change this where it comes from (Kubernetes: `defaultMode: "
+        f"0440`, and `{group}; Docker: `uid` and `mode: 0400`), or pass its content to "
+        "`Identity.decode`"
+    )
+
+
 def _foreign(found: os.stat_result) -> str:
     if not _has_id(found.st_uid):
         return (
@@ -259,17 +264,18 @@ def _why_open(path: Path, file: Path | int, found: os.stat_result, rule: Rule) -
     chown = f"`chown {os.geteuid()} {_quoted(path)}`"
     if found.st_uid not in _trusted():
         remedy = f"if you trust what is in it, run {chown} as root"
-        return f"{_foreign(found)}; {_MOUNTED if rule.secret and _is_read_only(file) else remedy}"
+        mounted = rule.secret and is_read_only(file)
+        return f"{_foreign(found)}; {_where_mounted() if mounted else remedy}"
     if not mode & rule.closed:
         return None
     state = f"has mode {mode:04o}, owner {found.st_uid} and group {found.st_gid}"
     if not rule.secret:
         return f"{state}, so other users may write to it; {'' if mine else 'as root, '}run {chmod}"
     remedy = f"run {chmod}" if mine else f"as root, run {chown} and {chmod}"
-    if _is_read_only(file):
+    if is_read_only(file):
         if _is_for_this_group(file, found):
             return None
-        remedy = _MOUNTED
+        remedy = _where_mounted()
     return f"{state}, so other users may read it; {remedy}"
 
 
@@ -280,8 +286,9 @@ def _is_for_this_group(file: Path | int, found: os.stat_result) -> bool:
     return trusted and readable and not _acl_names_others(file)
 
 
-def _is_read_only(file: Path | int) -> bool:
-    return bool(os.statvfs(file).f_flag & os.ST_RDONLY)
+def is_read_only(file: Path | int) -> bool:
+    """Returns whether a file lies on a mount that is read-only, where the system tells."""
+    return hasattr(os, "statvfs") and bool(os.statvfs(file).f_flag & os.ST_RDONLY)
 
 
 class _Step(NamedTuple):

@@ -123,12 +123,16 @@ def _new(options: argparse.Namespace) -> None:
 
 
 def _show(options: argparse.Namespace) -> None:
-    if options.file.is_file() and not _says_identity(options.file):  # whatever its mode
+    try:
+        key = Identity.stored_verify_key(options.file)
+    except IdentityError as error:
+        if error.code is not Code.PERMISSIONS or _says_identity(options.file):
+            raise
         raise IdentityError(
             f"{options.file}: this is not an identity of secagg; for pins use `fingerprint`",
             Code.FOREIGN_FILE,
-        )
-    _write(Identity.stored_verify_key(options.file))
+        ) from None
+    _write(key)
 
 
 def _pin(options: argparse.Namespace) -> None:

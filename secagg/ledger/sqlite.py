@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from ..codes import Code
 from ..errors import StateError
 from ..files import A_FOLDER, DRAFTS, AnyPath, as_path, atomic_file, why_failed
-from ..permissions import LEDGER, NOT_KEPT, why_unsafe
+from ..permissions import LEDGER, NOT_KEPT, is_read_only, why_unsafe
 from .ledger import Once
 
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ _CODES: Final = {  # by SQLite's; all others (a lock that is held for too long, 
     14: Code.IO,  # SQLITE_CANTOPEN
     26: Code.FOREIGN_FILE,  # SQLITE_NOTADB
 }
+_RESTORE: Final = "put back a whole copy that has all claims, or use new identities"
 _CLAIM: Final = "INSERT OR IGNORE INTO claims (what, key) VALUES (?, ?)"
 
 
@@ -203,7 +204,7 @@ def _require_whole(connection: "sqlite3.Connection", path: Path, ledger: Path) -
     if found and (short or found % size):  # an empty one is not a ledger yet
         raise StateError(
             f"{ledger}: the file was cut short ({found} bytes of {pages * size}), so claims may be "
-            "missing: put back a whole copy that has all of them, or use new identities",
+            f"missing; {_RESTORE}",
             Code.CORRUPT,
         )
 
@@ -212,13 +213,16 @@ def _why_denied(path: Path) -> str:
     """Returns what this user lacks to write to a file, and how to get it; "" if nothing."""
     for each in (path, path.parent):
         with suppress(OSError):
-            if not os.access(each, os.R_OK | os.W_OK):
-                found = each.stat()
-                return (
-                    f"permission denied for {each} (owner {found.st_uid}, mode "
-                    f"{stat.S_IMODE(found.st_mode):04o}); it must belong to this user, who must be "
-                    "allowed to write to it"
-                )
+            if os.access(each, os.R_OK | os.W_OK):
+                continue
+            if is_read_only(each):
+                return f"the file system of {each} is mounted read-only"
+            found = each.stat()
+            return (
+                f"permission denied for {each} (owner {found.st_uid}, mode "
+                f"{stat.S_IMODE(found.st_mode):04o}); it must belong to this user, who must be "
+                "allowed to write to it"
+            )
     return ""
 
 
@@ -256,4 +260,6 @@ def _transaction(path: Path, ledger: Path | None = None) -> "Iterator[sqlite3.Co
             reason = f"its path is too long for SQLite; shorten it by {excess} bytes or more"
         elif code is Code.IO:
             reason = _why_denied(path) or reason
+        elif code is Code.CORRUPT:
+            reason += f"; {_RESTORE}"
         raise StateError(f"{ledger or path}: cannot be used as a ledger: {reason}", code) from None

@@ -287,7 +287,7 @@ class Client(Owned):
             memory.last_reply = next(
                 (each.payload for each in events if isinstance(each, Send)), b""
             )
-            self._log_state()
+        self._log_state()
         return events
 
     @exclusive
@@ -351,6 +351,7 @@ class Client(Owned):
                 the round then); or the round is over for it.
         """
         self._leave(Call.WITHDRAW)
+        self._log_state()
 
     @exclusive
     def resend(self) -> list[ClientEvent]:
@@ -381,6 +382,8 @@ class Client(Owned):
         steps = self._steps
         client = StoredClient(steps.round, steps.index, steps.h0, steps.memory)
         stored = seal_client(client, key)
+        # First, as a handler of the application may raise: nothing has changed then.
+        _log.debug("%s: %r is suspended", self.round.session.hex(), self)
         self._leave(Call.SUSPEND)
         return stored
 
@@ -401,11 +404,10 @@ class Client(Owned):
             self._advance(cause)
         finally:
             self._wipe_memory()
-        self._log_state()
 
     def _wipe_memory(self) -> None:
-        self._memory.last_reply = b""
         try:
+            self._memory.last_reply = b""
             self._memory.erase()
         except BaseException:  # Ctrl-C in the midst of it
             self._memory.erase()
@@ -414,6 +416,7 @@ class Client(Owned):
     def _end_round(self) -> None:
         if Call.ABORT in self._table[self.state]:
             self._leave(Call.ABORT)
+            self._log_state()
         else:
             self._wipe_memory()
 

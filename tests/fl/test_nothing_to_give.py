@@ -1,9 +1,11 @@
 """A client that has no update to give sits the round out, which tells why; the others go on."""
 
+import asyncio
 import gc
 import weakref
 from collections.abc import Sequence
 from concurrent.futures import CancelledError
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -251,31 +253,99 @@ def test_a_client_that_gave_nothing_has_used_no_attempt():
     assert (kinds.count("participation"), kinds.count("contribution")) == (5, 3)
 
 
+@pytest.fixture
+def asked():
+    """Returns a client, and a function that joins a round on a model for it: a lying server's."""
+
+    def of(mode, failures=2):
+        clients = cohort()
+        params = fedavg_params(clients, MODEL, mode=mode)
+        ids, pins = introduce(5) if mode is Mode.MALICIOUS else ([None] * 5, None)
+        ledger = MemoryLedger() if mode is Mode.MALICIOUS else None
+        party = Participant(
+            4, clients[4], params, "t", MODEL, ids[4], pins, ledger, failures=failures
+        )
+
+        def join(size):
+            model = [MODEL[0] + size, MODEL[1]]
+            offer = params.round(context=digest("t", model, 0)).encode()
+            client, make_input = party.join(offer, model, 0)
+            client.withdraw()
+            return make_input
+
+        return clients[4], join
+
+    return of
+
+
+def fails_above(limit):
+    return lambda model: [model[0] / (model[0] < limit), model[1]]
+
+
 @pytest.mark.parametrize("mode", Mode)
-def test_failed_trainings_are_no_oracle_without_limit(mode):
+def test_failed_trainings_are_no_oracle_without_limit(asked, mode):
     """A lying server asks by models on which training fails for certain data only."""
-    clients = cohort()
-    params = fedavg_params(clients, MODEL, mode=mode)
-    ids, pins = introduce(5) if mode is Mode.MALICIOUS else ([None] * 5, None)
-    ledger = MemoryLedger() if mode is Mode.MALICIOUS else None
-    party = Participant(4, clients[4], params, "t", MODEL, ids[4], pins, ledger, failures=2)
-
-    def answered(size, attempt=0):
-        model = [MODEL[0] + size, MODEL[1]]
-        offer = params.round(context=digest("t", model, attempt)).encode()
-        client, make_input = party.join(offer, model, attempt)
-        client.withdraw()
-        return make_input() is not None
-
-    clients[4].train = lambda model: [model[0] / (model[0] < 37.5), model[1]]
+    client, join = asked(mode)
+    client.train = fails_above(37.5)
     with np.errstate(all="ignore"):
-        assert answered(30)
-        assert not answered(50)
-        for size, says in ((50, "in this attempt"), (40, ""), (36, "in 2 rounds")):
-            if mode is Mode.MALICIOUS and says:
-                with refused(ParameterError, Code.TRAINING, says):
-                    answered(size)
-            else:
-                assert answered(size) == (size < 37)
+        assert join(30)() is not None
+        assert [join(size)() for size in (50, 50)] == [None, None]
+        if mode is Mode.MALICIOUS:
+            with refused(ParameterError, Code.TRAINING, "in 2 rounds"):
+                join(36)
+        else:
+            assert join(36)() is not None
+
+
+def test_answers_of_rounds_at_the_same_time_are_counted(asked):
+    """All joined before any trains: the first two that fail are the last."""
+    client, join = asked(Mode.MALICIOUS)
+    trained = []
+
+    def train(model):
+        trained.append(1)
+        raise MemoryError
+
+    client.train = train
+    assert [make() for make in [join(size) for size in range(9)]] == [None] * 9
+    assert len(trained) == 2
+
+
+def test_every_failure_after_the_training_began_counts(asked):
+    """Also one that is no Exception, and examples that the training made none."""
+    for cancels in (True, False):
+        client, join = asked(Mode.MALICIOUS, failures=1)
+
+        def train(model, client=client, cancels=cancels):
+            client.examples = 0
+            if cancels:
+                raise asyncio.CancelledError
+            return model
+
+        client.train = train
+        with suppress(asyncio.CancelledError):
+            assert join(1)() is None
+        client.examples = 13
+        with refused(ParameterError, Code.TRAINING):
+            join(2)
+    client, join = asked(Mode.MALICIOUS, failures=1)
+    client.examples = 0
+    assert [join(size)() for size in range(3)] == [None] * 3  # that depends on no model
+
+
+def test_a_failure_that_all_share_passes():
+    """The next round is on the same model, and nobody refuses it."""
+    clients = cohort()
+    fed = FedAvg(
+        MODEL, clients, rounds=2, params=fedavg_params(clients, MODEL, mode=Mode.MALICIOUS)
+    )
+    trains = [each.train for each in clients]
+    for each in clients:
+        each.train = raises(MemoryError())
+    rounds = iter(fed)
+    assert next(rounds).failed
+    for each, train in zip(clients, trains, strict=True):
+        each.train = train
+    assert not next(rounds).failed
     with refused(ParameterError, Code.ARGUMENT, "failures"):
-        Participant(4, clients[4], params, "t", MODEL, failures=0)
+        FedAvg(MODEL, clients, rounds=1, failures=0)

@@ -116,13 +116,17 @@ def test_a_client_whose_end_was_interrupted_has_no_secret(
     client = stepped.clients[0]
     client.receive(stepped.outbox[0])
     end, state = ENDS[name]
+    if (name, cause) == ("suspend", "the log"):  # it is written first: the bytes are not lost
+        state = client.state
     if cause == "memory":
         interrupted(monkeypatch, client._memory.mask_keys[0])
     with logged(raises if cause == "the log" else bool), pytest.raises(MemoryError):
         end(client)
     assert client.state is state
+    if state is ClientState.AWAITING_INPUT:
+        assert client.suspend(KEY)
     assert secrets_of(client) == []
-    assert client.resend() == []
+    assert state is ClientState.AWAITING_INPUT or client.resend() == []
 
 
 def raises() -> NoReturn:
@@ -138,7 +142,9 @@ def test_a_log_that_raises_loses_no_message() -> None:
     (hello,) = client.resend()
     stepped.to_server({0: hello.payload, **stepped.advertise([1, 2, 3])})  # type: ignore[union-attr]
     stepped.to_server(stepped.answers())
-    client.receive(stepped.outbox[0])
+    with logged(raises), pytest.raises(MemoryError):
+        client.receive(stepped.outbox[0])
+    assert client.resend() == [secagg.InputNeeded()]
     with logged(raises), pytest.raises(MemoryError):
         client.submit(np.arange(4))
     assert not any(client._memory.mask_keys)
