@@ -6,6 +6,7 @@ The libraries are stand-ins, which have what the real ones are recognised by.
 from pathlib import Path
 from types import SimpleNamespace
 
+import ml_dtypes
 import numpy as np
 import pytest
 from refusals import refused
@@ -205,7 +206,6 @@ def test_small_dtypes_are_known_by_their_names(name: str, kind: str) -> None:
 
 def test_small_floats_and_integers() -> None:
     """Summed exactly like the wider dtype that holds them; a mean comes back in their own."""
-    ml_dtypes = pytest.importorskip("ml_dtypes", reason="no other package registers such dtypes")
     ones = np.ones(3, ml_dtypes.bfloat16)
     done = secure_sum([{"w": ones, "b": 0.5}] * 3, FixedPoint(1.0))
     assert done.total["w"].dtype == np.float64
