@@ -167,7 +167,7 @@ def test_marks_for_a_default_are_ints() -> None:
 
 @pytest.mark.parametrize(
     "bad",
-    [True, np.True_, "1", None, 1j, np.complex64(1), np.array([1.0]), np.timedelta64(1), b"1"],
+    [True, np.True_, "1", None, 1j, np.complex64(1), np.array([1.0]), np.timedelta64(1, "s"), b"1"],
     ids=repr,
 )
 def test_what_is_no_real_number_is_refused(bad: object) -> None:
