@@ -131,9 +131,13 @@ def update_of(model: Model, result: object, clip: float) -> Vector:
         ) from None
     except Exception as error:
         _no_update("what its training returned could not be read:", error)
-    if not np.isfinite(update).all():
+    finite = np.isfinite(update)
+    if not finite.all():
+        names = ", ".join(map(repr, layout.names_at(np.flatnonzero(~finite))))
         raise NoUpdateError(
-            "its update has a value that is NaN or infinite; check its training", Code.NOT_FINITE
+            f"its update has a value that is NaN or infinite; check its training (arrays: "
+            f"{_one_line(names)})",
+            Code.NOT_FINITE,
         )
     parts = (np.split(each, np.cumsum([a.size for a in model])[:-1]) for each in (update, flat))
     for array, part, returned in zip(model, *parts, strict=True):

@@ -52,7 +52,7 @@ FAULTS = {
     "cancelled": (raises(CancelledError()), Code.TRAINING, "CancelledError"),
     "of the library": (raises(ParameterError("no", Code.IO)), Code.TRAINING, "ParameterError: no"),
     "NaN": (lambda model: [a * np.nan for a in model], Code.NOT_FINITE, "its update has a value"),
-    "one NaN": (lambda model: [model[0], np.array([np.nan])], Code.NOT_FINITE, "NaN or infinite"),
+    "one NaN": (lambda model: [model[0], np.array([np.nan])], Code.NOT_FINITE, "arrays: '1'"),
     "infinite": (lambda model: [a - np.inf for a in model], Code.NOT_FINITE, "NaN or infinite"),
     "overflow": (lambda model: [np.full((2, 3), 1e4932, np.longdouble), model[1]],
         Code.NOT_FINITE, "NaN or infinite"),
