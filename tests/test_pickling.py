@@ -166,7 +166,7 @@ def test_a_failed_round_costs_one_future_of_dask(tmp_path: Path) -> None:
     distributed = pytest.importorskip("distributed", reason="the extra `dask` is not installed")
     with (
         dask.config.set({"temporary-directory": str(tmp_path)}),
-        distributed.LocalCluster(n_workers=1, dashboard_address=None) as cluster,
+        distributed.LocalCluster(n_workers=1, dashboard_address="127.0.0.1:0") as cluster,
         distributed.Client(cluster) as client,
     ):
         for number, future in enumerate(client.map(lose_one_round, range(4))):

@@ -240,7 +240,7 @@ def test_dask_workers_are_killed(tmp_path: Path) -> None:
             n_workers=2,
             threads_per_worker=1,
             processes=True,
-            dashboard_address=None,
+            dashboard_address="127.0.0.1:0",
             silence_logs="CRITICAL",
         ) as cluster,
         distributed.Client(cluster) as client,
