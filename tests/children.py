@@ -14,7 +14,10 @@ import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
+
+import pytest
 
 _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None) if sys.platform == "linux" else None
@@ -86,6 +89,19 @@ class _Pool(ProcessPoolExecutor):
             for worker in list((self._processes or {}).values()):
                 worker.kill()
         return super().__exit__(kind, error, trace)
+
+
+@contextmanager
+def cluster(folder: Path, **options: Any) -> Iterator[tuple[Any, Any]]:
+    """Starts a Dask cluster on the loopback; yields it and a client. Skips without the extra."""
+    dask = pytest.importorskip("dask", reason="the extra `dask` is not installed")
+    distributed = pytest.importorskip("distributed", reason="the extra `dask` is not installed")
+    with (
+        dask.config.set({"temporary-directory": str(folder)}),
+        distributed.LocalCluster(dashboard_address="127.0.0.1:0", **options) as found,
+        distributed.Client(found) as client,
+    ):
+        yield found, client
 
 
 def pool(workers: int = 2) -> ProcessPoolExecutor:

@@ -12,6 +12,7 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import children
 import numpy as np
 import pytest
 import secagg.fl
@@ -162,13 +163,7 @@ def test_a_failed_round_costs_one_future() -> None:
 @pytest.mark.filterwarnings("default")
 def test_a_failed_round_costs_one_future_of_dask(tmp_path: Path) -> None:
     """Its workers send exceptions by the same way."""
-    dask = pytest.importorskip("dask", reason="the extra `dask` is not installed")
-    distributed = pytest.importorskip("distributed", reason="the extra `dask` is not installed")
-    with (
-        dask.config.set({"temporary-directory": str(tmp_path)}),
-        distributed.LocalCluster(n_workers=1, dashboard_address="127.0.0.1:0") as cluster,
-        distributed.Client(cluster) as client,
-    ):
+    with children.cluster(tmp_path, n_workers=1) as (_, client):
         for number, future in enumerate(client.map(lose_one_round, range(4))):
             check(future.result, number)
 

@@ -38,7 +38,7 @@ class Tensor:
 
 
 class Exported:
-    """What only DLPack can read."""
+    """Can be read by DLPack only."""
 
     def __init__(self, data: np.ndarray) -> None:
         self.data = data
@@ -148,7 +148,7 @@ def test_the_advice_of_a_library_is_kept(broken: object) -> None:
 
 
 def test_a_number_that_numpy_lacks_comes_with_advice() -> None:
-    """What a tensor's own library says of bfloat16 is that it is not supported."""
+    """Its own library says of a bfloat16 tensor only that it is not supported."""
     value = OnAnotherDevice(TWO)
     value.dtype = "torch.bfloat16"  # type: ignore[assignment]
     with refused(RangeError, Code.DTYPE, match="first; convert it to float32 first$"):

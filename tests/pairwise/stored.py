@@ -277,13 +277,19 @@ def stolen_storage() -> str:
     return ", ".join(gains)
 
 
-@attack
-def answers_of_a_fork() -> str:
-    """A child process masks another input with the same keys: the difference is in clear."""
+def _waiting_for_input() -> Client:
+    """Returns party 0 of a round with a lying server, which waits for its input."""
     liar = Liar(FOUR_SEMI_HONEST)
     liar.share()
     victim = liar.clients[0]
     victim.receive(liar.delivery(0, liar.everybody))
+    return victim
+
+
+@attack
+def answers_of_a_fork() -> str:
+    """A child process masks another input with the same keys: the difference is in clear."""
+    victim = _waiting_for_input()
 
     def child() -> bytes:
         return victim.submit(input_of(2))
@@ -295,10 +301,7 @@ def answers_of_a_fork() -> str:
 @attack
 def answers_of_a_fork_by_the_iterator() -> str:
     """The same by an application that forks while the client reads its input."""
-    liar = Liar(FOUR_SEMI_HONEST)
-    liar.share()
-    victim = liar.clients[0]
-    victim.receive(liar.delivery(0, liar.everybody))
+    victim = _waiting_for_input()
     ours, theirs = fork_within(
         lambda fork: victim.submit(input_of(2 if fork() else 0) for _ in range(1))
     )
@@ -306,7 +309,7 @@ def answers_of_a_fork_by_the_iterator() -> str:
 
 
 def _difference(ours: bytes, theirs: bytes) -> str:
-    """What the masked inputs of party 0 in the parent and of party 2 in the child reveal."""
+    """Returns what party 0's masked inputs, its own in the parent and 2's in the child, reveal."""
     if not theirs.startswith(b"SA"):
         return ""
     field_ = Field(FOUR_SEMI_HONEST.field_bits)

@@ -125,7 +125,7 @@ def test_refused_real_inputs_are_not_shown(mode: Mode) -> None:
 
 @cache
 def found_with(plant: Callable[[Patch], None], filed: bool) -> list[str]:
-    """What the search finds in a round with this leak."""
+    """Returns the leaks that the search finds in a round with this one planted."""
     with (
         tempfile.TemporaryDirectory() as folder,
         searching() as search,

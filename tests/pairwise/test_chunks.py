@@ -112,7 +112,7 @@ def test_what_is_no_iterator_is_one_vector() -> None:
 
 
 class BrokenError(Exception):
-    """What an iterator of the application raises."""
+    """Stands for any exception of the iterator of an application."""
 
 
 def failing(values: np.ndarray, error: BaseException | type[BaseException]) -> Iterator[np.ndarray]:

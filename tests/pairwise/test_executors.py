@@ -232,19 +232,8 @@ def test_a_worker_process_is_killed(mode: Mode, tmp_path: Path) -> None:
 @pytest.mark.filterwarnings("default")
 def test_dask_workers_are_killed(tmp_path: Path) -> None:
     """A real cluster of two processes: its own retries serve, or else those of `run_jobs`."""
-    dask = pytest.importorskip("dask", reason="the extra `dask` is not installed")
-    distributed = pytest.importorskip("distributed", reason="the extra `dask` is not installed")
-    with (
-        dask.config.set({"temporary-directory": str(tmp_path)}),
-        distributed.LocalCluster(
-            n_workers=2,
-            threads_per_worker=1,
-            processes=True,
-            dashboard_address="127.0.0.1:0",
-            silence_logs="CRITICAL",
-        ) as cluster,
-        distributed.Client(cluster) as client,
-    ):
+    options = {"n_workers": 2, "threads_per_worker": 1, "processes": True}
+    with children.cluster(tmp_path, silence_logs="CRITICAL", **options) as (cluster, client):
         for deaths_allowed, pure in ((3, False), (0, True)):
             cluster.scheduler.allowed_failures = deaths_allowed
             client.wait_for_workers(2)

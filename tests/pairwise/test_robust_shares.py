@@ -142,7 +142,7 @@ def test_any_number_of_liars_never_gives_a_wrong_sum(data: st.DataObject) -> Non
 
 @pytest.mark.parametrize(("n", "t"), [(4, 3), (5, 4), (7, 5), (9, 6)], ids=str)
 def test_few_colluding_holders_can_put_honest_ones_in_dispute(n: int, t: int) -> None:
-    """Why a dispute is no proof, even of the pair.
+    """A dispute is no proof, even of the pair.
 
     Liars add a polynomial of degree below t that is zero at zero and at t - 2 honest holders. These
     and the liars give the true seeds, and the other honest holders are the odd ones out. The sum is
