@@ -25,10 +25,8 @@ from secagg import (
     Mode,
     ParameterError,
     Params,
-    Phase,
 )
-from secagg.numeric import as_int, brief
-from secagg.simulate import Cohort, Input, Run, introduce, warn_of_clipping
+from secagg.simulate import Cohort, Input, Run, introduce, read_drops, warn_of_clipping
 
 from .models import Model
 from .schedule import Drops
@@ -346,18 +344,7 @@ def _read_round(drops: Drops, cohort: int) -> Drops:
             "round without dropouts",
             Code.ARGUMENT,
         )
-    found: dict[int, Phase] = {}
-    for key, phase in drops.items():
-        party = as_int(key)
-        known = isinstance(phase, Phase)
-        if not known or party is None or party not in range(cohort) or party in found:
-            raise ParameterError(
-                f"drops has the entry {brief(key)}: {brief(phase)}; it must be a client in "
-                f"0..{cohort - 1}, once, and a Phase",
-                Code.ARGUMENT,
-            )
-        found[party] = phase
-    return found
+    return read_drops(drops, cohort)
 
 
 def _listed(name: str, values: Iterable[T]) -> list[T]:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Set
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from functools import partial
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -45,6 +45,7 @@ __all__ = [
     "SecureSum",
     "count_clipped",
     "introduce",
+    "read_drops",
     "secure_sum",
     "warn_of_clipping",
 ]
@@ -207,12 +208,26 @@ def _drops(drops: object, parties: int) -> dict[int, Phase]:
             f"{brief(drops)}",
             Code.ARGUMENT,
         )
-    found = {}
-    for given, phase in cast("Mapping[object, object]", drops or {}).items():
-        party = as_int(given)
-        if party is None or party not in range(parties) or not isinstance(phase, Phase):
+    return read_drops(cast("Mapping[Any, Any]", drops or {}), parties)
+
+
+def read_drops(drops: Mapping[Any, Any], parties: int) -> dict[int, Phase]:
+    """Returns a schedule of drops by ints, whatever library the numbers of the parties are of.
+
+    Args:
+        drops: parties that disappear, each with the phase before whose message it does so.
+        parties: the number of parties.
+
+    Raises:
+        ParameterError: an entry is not one of the parties, given once, with a phase.
+    """
+    found: dict[int, Phase] = {}
+    for key, phase in drops.items():
+        party, known = as_int(key), isinstance(phase, Phase)
+        if not known or party is None or party not in range(parties) or party in found:
             raise ParameterError(
-                f"drops has {brief(given)}: {brief(phase)}; it maps parties 0..{parties - 1} to "
+                f"drops has the entry {brief(key)}: {brief(phase)}; it must be a client in "
+                f"0..{parties - 1}, once, and a Phase: drops maps the parties 0..{parties - 1} to "
                 "phases",
                 Code.ARGUMENT,
             )

@@ -204,6 +204,7 @@ def one_wrong(layer: object, first: object = None) -> list[object]:
         ({"weights": [1, 2]}, secagg.ParameterError, "need 3 weights, .* there are 2"),
         ({"drops": {3: Phase.UNMASK}}, secagg.ParameterError, "parties 0..2"),
         ({"drops": {0: "unmask"}}, secagg.ParameterError, "0: 'unmask'"),
+        ({"drops": {1: Phase.UNMASK, Index(): Phase.UNMASK}}, secagg.ParameterError, "once"),
         ({"drops": [1]}, secagg.ParameterError, "a dict of parties and phases.* not .1."),
         ({"drops": 7}, secagg.ParameterError, "a dict of parties and phases"),
         ({"weights": {1, 2, 3}}, secagg.ParameterError, "in their order"),
