@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from secagg import Code, FixedPoint, Layout, ParameterError, RangeError, SecAggError
 from secagg.numeric import as_int
 from secagg.simulate import count_clipped
+from secagg.texts import one_line
 
 from .models import Model
 
@@ -127,7 +128,7 @@ def update_of(model: Model, result: object, clip: float) -> Vector:
             update -= layout.flatten(model).astype(np.float64)
     except RangeError as error:
         raise NoUpdateError(
-            f"its training returned no model: {_one_line(error.reason)}", error.code
+            f"its training returned no model: {one_line(error.reason, _REASON)}", error.code
         ) from None
     except Exception as error:
         _no_update("what its training returned could not be read:", error)
@@ -136,7 +137,7 @@ def update_of(model: Model, result: object, clip: float) -> Vector:
         names = ", ".join(map(repr, layout.names_at(np.flatnonzero(~finite))))
         raise NoUpdateError(
             f"its update has a value that is NaN or infinite; check its training (arrays: "
-            f"{_one_line(names)})",
+            f"{one_line(names, _REASON)})",
             Code.NOT_FINITE,
         )
     parts = (np.split(each, np.cumsum([a.size for a in model])[:-1]) for each in (update, flat))
@@ -184,11 +185,4 @@ def _described(error: Exception) -> str:
         text = str(error)
     except Exception:  # of the exception's own __str__
         text = ""
-    return _one_line(f"{type(error).__name__}: {text}" if text else type(error).__name__)
-
-
-def _one_line(text: str) -> str:
-    """Returns a text of anybody as one printable line of bounded length."""
-    line = "".join(each if each.isprintable() else " " for each in text[: 4 * _REASON])
-    line = " ".join(line.split())
-    return line if len(line) <= _REASON else line[: _REASON - 3] + "..."
+    return one_line(f"{type(error).__name__}: {text}" if text else type(error).__name__, _REASON)

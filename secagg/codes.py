@@ -43,6 +43,19 @@ class Code(StrEnum):
         "The party sent nothing before the deadline of the phase.",
         "Wait longer before the deadline, or check the connection of that party.",
     )
+    GONE = (
+        "gone",
+        "Dropped",
+        "The transport reported that the party is gone, or that its message was lost.",
+        "Check the connection of that party; it can take part in the next round.",
+    )
+    REFUSED = (
+        "refused",
+        "Dropped",
+        "The party refused to go on with the round, or has nothing to give; the reason has its "
+        "own code.",
+        "Look that code up in this table.",
+    )
     DROPPED = (
         "dropped",
         "RemoteProtocolError",
@@ -222,7 +235,7 @@ class Code(StrEnum):
     )
     SESSION = (
         "session",
-        "DecodeError",
+        "DecodeError RemoteProtocolError",
         "The message belongs to another session.",
         "Deliver messages by session; late ones of an earlier round are harmless.",
     )

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from numpy.typing import ArrayLike
 
+from .codes import Code
 from .events import ClientEvent, Job, Phase, ServerEvent
 
 
@@ -43,6 +44,10 @@ class ClientMachine(Protocol):
     @property
     def session(self) -> bytes:
         """The session: 16 bytes that identify the round."""
+
+    @property
+    def context(self) -> bytes:
+        """The hash of what the round is about, by the server's word: 32 bytes."""
 
     @property
     def largest_message(self) -> int:
@@ -113,6 +118,17 @@ class ClientMachine(Protocol):
     def resend(self) -> Sequence[ClientEvent]:
         """Returns the last message or request again, byte by byte the same."""
 
+    def suspend(self, key: bytes, *, keep_last: bool = True) -> bytes:
+        """Returns all that this party remembers, sealed; the object cannot be used any more.
+
+        Args:
+            key: 32 secret bytes that stay on this device.
+            keep_last: whether `resend` works after it is resumed.
+
+        Raises:
+            LocalProtocolError: the party was suspended before, or has ended the round.
+        """
+
 
 class ServerMachine(Protocol):
     """The aggregator of one round.
@@ -182,5 +198,27 @@ class ServerMachine(Protocol):
             LocalProtocolError: this server did not hand out the job.
         """
 
-    def resend(self) -> Sequence[ServerEvent]:
-        """Returns again this phase's messages to the parties awaited, or the jobs not yet done."""
+    def drop(self, party: int, reason: str, code: Code = Code.GONE) -> Sequence[ServerEvent]:
+        """Waits no more for a party that is gone or has refused; what it has sent still counts.
+
+        Raises:
+            LocalProtocolError: there is no such party.
+            StateError: as for `deadline`.
+        """
+
+    def resend(self, party: int | None = None) -> Sequence[ServerEvent]:
+        """Returns again this phase's messages to the parties awaited, or the jobs not yet done.
+
+        Args:
+            party: one party that has come back: its message only.
+        """
+
+    def snapshot(self, key: bytes) -> bytes:
+        """Returns all that is needed to continue this phase in another process, sealed.
+
+        Args:
+            key: 32 secret bytes that stay with this server.
+
+        Raises:
+            LocalProtocolError: no phase is in progress, or the server has no ledger.
+        """

@@ -48,6 +48,7 @@ PASSED_ON = {
         *(Code.SYNTAX, Code.LIMIT, Code.VERSION, Code.FOREIGN_FILE, Code.CORRUPT),
     },
     "Failed": {Code.IMPOSSIBLE_SUM},
+    "Dropped": {Code.GONE, Code.REFUSED},
     "StateError": {Code.LEDGER, Code.FOREIGN_FILE, Code.CORRUPT, Code.IO},
     "RoundReport": {Code.DTYPE, Code.WEIGHT},
 }

@@ -164,6 +164,10 @@ class Reader:
         """Returns the digest of the whole message, by which a repetition is known."""
         return hashlib.blake2b(self._data).digest()
 
+    def rest(self) -> bytes:
+        """Reads all that is left."""
+        return self.take(len(self._data) - self._at)
+
     def end(self) -> None:
         """Rejects bytes that are left over."""
         self.expect(0)

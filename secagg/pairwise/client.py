@@ -7,6 +7,7 @@ for this client (`Aborted`), and its secrets are wiped. `client_steps.py` has th
 import logging
 import os
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Final
 
 from numpy.typing import ArrayLike
@@ -120,6 +121,7 @@ class Client(Owned):
         self.round = steps.round
         self.index = steps.index
         self.session = steps.round.session
+        self.context = steps.round.context
         self._table = CLIENT[steps.round.params.mode]
         self._steps = steps
         self._ledger = ledger
@@ -364,7 +366,7 @@ class Client(Owned):
         return [*self._last_reply(), *([Finished()] if self.finished else [])]
 
     @exclusive
-    def suspend(self, key: bytes) -> bytes:
+    def suspend(self, key: bytes, *, keep_last: bool = True) -> bytes:
         """Returns all that this client remembers, sealed; this object cannot be used any more.
 
         Store the bytes before you send a message that was made since they were last stored. Keep
@@ -373,6 +375,8 @@ class Client(Owned):
 
         Args:
             key: 32 secret bytes that stay on this device; one key may serve many clients.
+            keep_last: whether the last reply is stored, so that `resend` can return it. False is
+                for transports that store replies themselves: then no masked input is stored.
 
         Raises:
             ParameterError: the key does not have 32 bytes; nothing has changed.
@@ -380,8 +384,8 @@ class Client(Owned):
         """
         next_state(self._table, self.state, Call.SUSPEND)
         steps = self._steps
-        client = StoredClient(steps.round, steps.index, steps.h0, steps.memory)
-        stored = seal_client(client, key)
+        memory = steps.memory if keep_last else replace(steps.memory, last_reply=b"")
+        stored = seal_client(StoredClient(steps.round, steps.index, steps.h0, memory), key)
         # First, as a handler of the application may raise: nothing has changed then.
         _log.debug("%s: %r is suspended", self.round.session.hex(), self)
         self._leave(Call.SUSPEND)

@@ -97,6 +97,7 @@ class Server(Owned):
         self._jobs = JobBoard()
         self._unmasking: Unmasking | None = None
         self._undelivered_drops: list[ServerEvent] = []  # that no call has returned yet
+        self._gone: dict[int, Dropped] = {}  # parties that nobody waits for, see `drop`
         self._awaiting = self._missing_parties()
 
     @classmethod
@@ -184,18 +185,7 @@ class Server(Owned):
             StateError: the ledger failed after the message was accepted. The next messages are
                 not sent; call `deadline` to try again.
         """
-        memory = self._memory
-        sender = as_int(party)
-        if sender is None:
-            raise LocalProtocolError(
-                f"a party must be an int, not {type(party).__name__}", Code.ARGUMENT
-            )
-        party = sender
-        if party not in range(self._params.cohort):
-            raise LocalProtocolError(
-                f"there is no party {brief(party)}, only 0..{self._params.cohort - 1}",
-                Code.UNKNOWN_PARTY,
-            )
+        memory, party = self._memory, self._index(party)
         kind, reader = open_message(data, party, self.session, self.largest_message)
         if party in memory.accepted.get(kind, ()):
             if memory.accepted[kind][party] == reader.digest():
@@ -207,7 +197,8 @@ class Server(Owned):
             raise RemoteProtocolError(
                 party, f"was dropped: {memory.dropped[party].reason}", Code.DROPPED
             )
-        cause = message_due(self._table, self.state, kind, party, party in self._awaiting)
+        expected = party in self._awaiting or (party in self._gone and party in memory.expected)
+        cause = message_due(self._table, self.state, kind, party, expected)
         with self._fails_if_interrupted():
             dropped = self._steps.take(cause, party, reader)
             memory.received += reader.size
@@ -230,9 +221,37 @@ class Server(Owned):
         if self.phase is None or self.phase is not phase:
             return []
         with self._fails_if_interrupted():
-            if self.state is not ServerState.UNMASK:  # in which their input is already in the sum
-                for party in sorted(self._awaiting):
-                    self._drop(Dropped(party, f"no {phase} in time", Code.TIMEOUT))
+            for party in sorted(self._awaiting):
+                self._leave_out(Dropped(party, f"no {phase} in time", Code.TIMEOUT))
+            return self._with_undelivered_drops(self._end_phase())
+
+    @exclusive
+    def drop(self, party: int, reason: str, code: Code = Code.GONE) -> list[ServerEvent]:
+        """Waits no more for a party of which the transport knows that it is gone, or refused.
+
+        What it has sent still counts: an input that is in the sum stays in it. A message of it that
+        comes before the phase ends is accepted. Otherwise the party is dropped when the phase ends,
+        which is now if nobody else is awaited. `resend(party)` takes this back.
+
+        Args:
+            party: its index.
+            reason: one phrase for the event `Dropped` and the log.
+            code: the same for programs.
+
+        Raises:
+            LocalProtocolError: there is no such party.
+            StateError: as for `deadline`.
+        """
+        party = self._index(party)
+        if self.phase is None or party in self._memory.dropped:
+            return []
+        self._gone[party] = Dropped(party, reason, code)
+        if party not in self._awaiting:
+            return []
+        self._awaiting.discard(party)
+        if self._awaiting:
+            return []
+        with self._fails_if_interrupted():
             return self._with_undelivered_drops(self._end_phase())
 
     @exclusive
@@ -287,12 +306,21 @@ class Server(Owned):
         return seal_server(StoredServer(self.round, self._steps.h0, self._memory), key)
 
     @exclusive
-    def resend(self) -> list[ServerEvent]:
+    def resend(self, party: int | None = None) -> list[ServerEvent]:
         """Returns again the messages that open this phase, and its `PhaseStarted`.
 
         The messages are for the parties awaited and byte by byte the same; in the first phase it is
         the `offer`. While masks are removed, it returns the jobs that are not completed instead.
+
+        Args:
+            party: one party that has come back, after `drop` too: only its message is returned, if
+                it is awaited, and neither `PhaseStarted` nor jobs. None stands for all.
+
+        Raises:
+            LocalProtocolError: there is no such party.
         """
+        if party is not None:
+            return self._resend_to(self._index(party))
         if self._unmasking is not None:
             return [Work(job) for job in self._jobs.pending]
         phase = self.phase
@@ -301,6 +329,14 @@ class Server(Owned):
         opening = self._steps.opening_messages()
         again = [(party, payload) for party, payload in opening if party in self._awaiting]
         return [*self._send(again), PhaseStarted(phase)]
+
+    def _resend_to(self, party: int) -> list[ServerEvent]:
+        self._gone.pop(party, None)
+        self._awaiting = self._missing_parties()
+        if party not in self._awaiting:
+            return []
+        opening = self._steps.opening_messages()
+        return self._send((to, payload) for to, payload in opening if to == party)
 
     @property
     @exclusive
@@ -312,11 +348,26 @@ class Server(Owned):
     # -- internals ---------------------------------------------------------------------------
 
     def _missing_parties(self) -> set[int]:
-        """Returns the parties whose message of this phase is missing."""
+        """Returns the parties that are waited for: their message of this phase is missing."""
         memory, kind = self._memory, AWAITED.get(self.state)
         if kind is None:
             return set()
-        return set(memory.expected) - memory.accepted[kind].keys() - memory.dropped.keys()
+        silent = set(memory.expected) - memory.accepted[kind].keys()
+        return silent - memory.dropped.keys() - self._gone.keys()
+
+    def _index(self, party: int) -> int:
+        """Returns the index of a party as an int; raises LocalProtocolError if there is none."""
+        index = as_int(party)
+        if index is None:
+            raise LocalProtocolError(
+                f"a party must be an int, not {type(party).__name__}", Code.ARGUMENT
+            )
+        if index not in range(self._params.cohort):
+            raise LocalProtocolError(
+                f"there is no party {brief(index)}, only 0..{self._params.cohort - 1}",
+                Code.UNKNOWN_PARTY,
+            )
+        return index
 
     def _fails_if_interrupted(self) -> FailsIfInterrupted:
         """Fails the round if a step is interrupted; what a caller can cause leaves it whole."""
@@ -336,6 +387,12 @@ class Server(Owned):
         self._awaiting = self._missing_parties()
         _log.info("%s: %r", self.session.hex(), self)
         return [] if self.phase is None else [PhaseStarted(self.phase)]
+
+    def _leave_out(self, silent: Dropped) -> None:
+        """Drops a party that was silent until the end of a phase."""
+        self._awaiting.discard(silent.party)
+        if self.state is not ServerState.UNMASK:  # in which its input is already in the sum
+            self._drop(silent)
 
     def _drop(self, dropped: Dropped) -> None:
         party, reason, code = dropped.party, dropped.reason, dropped.code
@@ -373,7 +430,9 @@ class Server(Owned):
 
     def _end_phase(self) -> list[ServerEvent]:
         """Begins the next phase, or fails the round; returns the events."""
-        members = self._steps.members()
+        silent = set(self._memory.expected) - set(members := self._steps.members())
+        for party in sorted(silent & self._gone.keys() - self._memory.dropped.keys()):
+            self._leave_out(self._gone[party])
         failed = self._steps.why_failed(members)
         if failed is None and self.state is ServerState.MASKED_INPUT and self._ledger is not None:
             self._require_owner()  # a log handler may have forked: a child claims nothing
@@ -384,7 +443,8 @@ class Server(Owned):
             return self._unmask(members)
         self._steps.close_phase(members)
         started = self._advance(Call.PHASE_OVER)
-        return self._send(self._steps.opening_messages()) + started
+        events = self._send(self._steps.opening_messages()) + started
+        return events if self._awaiting else events + self._end_phase()  # all others are gone
 
     def _unmask(self, members: tuple[int, ...]) -> list[ServerEvent]:
         try:

@@ -100,6 +100,7 @@ def server_calls(stepped: SteppedRound, message: bytes) -> dict[str, Callable[[S
         "deadline": lambda server: server.deadline(Phase.SHARE_KEYS),
         "complete": lambda server: server.complete(None, None),  # type: ignore[arg-type]
         "snapshot": lambda server: server.snapshot(KEY),
+        "drop": lambda server: server.drop(0, "it is gone"),
         "resend": lambda server: server.resend(),
         "status": lambda server: server.status,
     }
@@ -150,7 +151,7 @@ def test_a_forked_child_may_not_use_a_client_or_a_server(mode: Mode) -> None:
     assert (state_of(client), state_of(stepped.server)) == before
     reason = "was used in a forked child: use it only in the process that made it"
     refused = [line for line in said if reason in line]
-    assert len(refused) == 15
+    assert len(refused) == 16
     assert sum("a Client was" in line for line in refused) == 8
     assert [line for line in said if line not in refused] == ["unchanged", "unchanged"]
     stepped.to_server({1: message})

@@ -1,0 +1,54 @@
+"""What an application is asked for when its input is needed, and what it may answer."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from numpy.typing import ArrayLike
+
+from ..codes import Code
+from ..errors import Aborted
+from ..params.params import Round
+
+Values: TypeAlias = ArrayLike | Iterator[ArrayLike]
+# The vector; or the vector and its weight; or None if there is nothing to give.
+Answer: TypeAlias = Values | tuple[Values, int] | None
+
+
+@dataclass(slots=True)
+class Assignment:
+    """One input that a round asks for.
+
+    Attributes:
+        round: the round, as the server offered it and the policy accepted it.
+        index: the place of this party in the cohort.
+        attempt: number of the attempt on what the round is about, from 0, by the server's word.
+        task: what the server sent along, such as a model; bytes of the application, b"" if its
+            transport brings it in another way.
+        context: the context that was expected, or None.
+    """
+
+    round: Round
+    index: int
+    attempt: int = 0
+    task: bytes = field(default=b"", repr=False)
+    context: bytes | None = None
+
+    def expect(self, context: bytes) -> None:
+        """Says what the input is for, in this party's own words; needed in malicious mode.
+
+        Compute it from what the input is computed from: `digest(training, model, attempt)`.
+
+        Raises:
+            Aborted: the round is about something else; let it through.
+        """
+        if context != self.round.context:
+            raise Aborted(
+                "refused by this client: the round is about something else (training, model, "
+                "attempt) than the input would be for",
+                Code.POLICY_CONTEXT,
+            )
+        self.context = context
+
+
+Train: TypeAlias = Callable[[Assignment], Answer]
