@@ -223,8 +223,8 @@ class Directory:
         if chosen[-1] >= len(self):
             raise ParameterError(
                 f"the cohort has the member {brief(chosen[-1])} of the directory, and the "
-                f"directory has {len(self)} parties here: one side lacks a change of the members; compare "
-                "`python -m secagg identity fingerprint FILE` of the directories",
+                f"directory has {len(self)} parties here: one side lacks a change of the members; "
+                "compare `python -m secagg identity fingerprint FILE` of the directories",
                 Code.WRONG_DIRECTORY,
             )
         selected = Directory(tuple(self.entries[index] for index in chosen), self.revoked)
