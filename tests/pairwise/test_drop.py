@@ -278,6 +278,7 @@ def test_who_goes_after_the_last_phase_changes_nothing(mode: Mode) -> None:
     assert [stepped.server.drop(party, "") for party in range(4)] == [[]] * 4
     assert stepped.server.resend(3) == []
     assert stepped.server.resend() == events
+    assert stepped.server.status.gone == (), "nobody is waited for any more"
     stepped._take(events)
     assert is_exact(stepped, [0, 1, 2, 3])
     before = state_of(stepped.server)
