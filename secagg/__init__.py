@@ -11,6 +11,7 @@ from .arithmetic.field import Field
 from .codes import Code
 from .drivers.executors import run_jobs
 from .encoding.clipping import ClippingWarning
+from .encoding.combine import Combined, combine
 from .encoding.digest import digest
 from .encoding.layout import Layout
 from .errors import (
@@ -64,6 +65,7 @@ __all__ = [
     "ClientMachine",
     "ClippingWarning",
     "Code",
+    "Combined",
     "Completed",
     "DecodeError",
     "Directory",
@@ -105,6 +107,7 @@ __all__ = [
     "Suite",
     "Work",
     "__version__",
+    "combine",
     "digest",
     "run_jobs",
     "secure_sum",
