@@ -9,7 +9,10 @@ import logging
 
 from .arithmetic.field import Field
 from .codes import Code
+from .drivers.conductor import PhaseEnded, RoundEnded
+from .drivers.envelope import Invitation, seal
 from .drivers.executors import run_jobs
+from .drivers.lockstep import lockstep
 from .encoding.clipping import ClippingWarning
 from .encoding.digest import digest
 from .encoding.layout import Layout
@@ -77,6 +80,7 @@ __all__ = [
     "IdentityError",
     "InputNeeded",
     "Integers",
+    "Invitation",
     "Layout",
     "Ledger",
     "LocalProtocolError",
@@ -87,12 +91,14 @@ __all__ = [
     "ParameterError",
     "Params",
     "Phase",
+    "PhaseEnded",
     "PhaseStarted",
     "Policy",
     "RangeError",
     "RemoteProtocolError",
     "Result",
     "Round",
+    "RoundEnded",
     "RoundFailedError",
     "SecAggError",
     "SecureSum",
@@ -106,6 +112,8 @@ __all__ = [
     "Work",
     "__version__",
     "digest",
+    "lockstep",
     "run_jobs",
+    "seal",
     "secure_sum",
 ]
