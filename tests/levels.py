@@ -51,6 +51,7 @@ TABLE = {
     "ways to alter a byte": (1, 2, 3),
     # Enumeration.
     "every order of dropouts": (0, 1, 1),
+    "every fault of a transport in both modes": (0, 1, 1),
     "every combination of the reference model": (0, 1, 1),
     "every width of the field": (0, 1, 1),
     "vectors made anew": (0, 1, 1),
@@ -63,6 +64,7 @@ TABLE = {
     "widths of a training's numbers": (1, 6, 6),
     "clients whose memory is measured": (20, 60, 60),
     "vectors in chunks": (0, 1, 1),
+    "sessions at once": (0, 50, 50),
     "large sizes": (0, 0, 1),
 }
 

@@ -189,7 +189,10 @@ class Conductor:
         return self._act(self._drop(party, reason, code))
 
     def back(self, party: int) -> list[Send]:
-        """Returns what a party has missed that has come back, at most `RESENDS` times a phase."""
+        """Returns what a party has missed that has come back, at most `RESENDS` times a phase.
+
+        Nothing, if it has answered or refused. `take` does the same with a `Hello`.
+        """
         return self._act(self._back(party))
 
     def deadline(self, phase: Phase) -> list[Send]:
@@ -221,9 +224,7 @@ class Conductor:
             return events
         self._heard.add(message)
         self.answered.add(party)
-        if party in self.gone and party not in self.refusals:
-            return [*events, *self._back(party)]
-        return events
+        return [*events, *self._back(party)] if party in self.gone else events
 
     def _on_envelope(self, party: int, data: bytes) -> Sequence[ServerEvent]:
         envelope = opened(data, party)
@@ -236,15 +237,20 @@ class Conductor:
             raise DecodeError(party, "an envelope that only servers send", Code.MALFORMED)
         if envelope.session not in (NO_SESSION, self.server.session):
             raise RemoteProtocolError(party, "a refusal of another session", Code.SESSION)
-        self.refusals.setdefault(party, envelope)
-        return self._drop(party, f"refused: {envelope.reason} [{envelope.code}]", Code.REFUSED)
+        first = self.refusals.setdefault(party, envelope)
+        return self._drop(party, f"refused: {first.reason} [{first.code}]", Code.REFUSED)
 
     def _drop(self, party: int, reason: str, code: Code) -> Sequence[ServerEvent]:
         self.gone.add(party)
         return self.server.drop(party, reason, code)
 
     def _back(self, party: int) -> Sequence[ServerEvent]:
-        """Takes a drop back; the messages of a phase are large, and a greeting is small."""
+        """Takes a drop back, unless the party has refused.
+
+        The messages of a phase are large and a greeting is small: hence the limit.
+        """
+        if party in self.refusals:
+            return []
         if self._resent.get(party, 0) == RESENDS:
             _log.info("%s: party %d comes back too often", self.server.session.hex(), party)
             return []
