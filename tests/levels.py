@@ -26,6 +26,7 @@ TABLE = {
     # Examples that Hypothesis draws.
     "examples of a property": (25, 50, 1000),
     "fuzzed messages for each state": (25, 400, 8000),
+    "altered envelopes of an example": (3, 20, 100),
     "orders of arrival": (15, 100, 2000),
     "lies about sets": (30, 150, 3000),
     "sparse rounds": (30, 200, 4000),

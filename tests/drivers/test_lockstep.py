@@ -9,7 +9,6 @@ import pytest
 from drivers.responders import (
     KEY,
     Fault,
-    Responder,
     Transport,
     new_server,
     responders_of,
@@ -40,7 +39,6 @@ from secagg import (
     Server,
     StateError,
     Status,
-    Work,
     lockstep,
 )
 from secagg.drivers.envelope import Hello, Refusal, seal
@@ -77,7 +75,9 @@ def test_the_bytes_are_those_of_a_round_by_hand(params: Params) -> None:
     transport = Transport(clients)
     outcome = lockstep(server_of(agreed), transport)
     assert survivors_of(outcome) == tuple(clients)
-    down = {(phase, SERVER, to, sent) for phase, all_ in transport.calls for to, sent in all_.items()}
+    down = {
+        (phase, SERVER, to, sent) for phase, all_ in transport.calls for to, sent in all_.items()
+    }
     offers = {one for one in down if one[3] == agreed.encode()}
     # `Cohort` counts a message of the server to the phase that it ends.
     order = dict(zip(params.mode.phases[1:], params.mode.phases[:-1], strict=True))
@@ -386,9 +386,7 @@ def test_an_exchange_that_raises_when_it_is_closed(phase: Phase) -> None:
 def test_a_list_is_an_exchange_too() -> None:
     """All answers at once, as of a call that gathers them."""
     transport = Transport(responders_of(four()))
-    outcome = lockstep(
-        new_server(four()), lambda phase, messages: list(transport(phase, messages))
-    )
+    outcome = lockstep(new_server(four()), lambda phase, messages: list(transport(phase, messages)))
     assert survivors_of(outcome) == EVERYBODY
 
 
