@@ -21,7 +21,6 @@ from ..identity.directory import NAME
 from ..machine.wire import SESSION_BYTES, Reader, as_bytes, u8, u32, u64
 from ..machine.wire import VERSION as WIRE_VERSION
 from ..params.checks import require_bytes, require_int, whole
-from ..params.params import MAX_COHORT
 
 MAGIC: Final = b"SD"
 VERSION: Final = 1
@@ -30,10 +29,11 @@ LARGEST_REASON: Final = 300  # characters
 LARGEST_CODE: Final = 64
 LARGEST_LIBRARY: Final = 64
 MAX_WIRE_VERSIONS: Final = 16
+MAX_MEMBERS: Final = 2**16
 LARGEST_OFFER: Final = 2**12  # bytes
 # Bytes of a whole envelope. An `Ask` has the size of its task, which the transport must bound.
 LARGEST_SHORT: Final = 2**11  # of every other kind but an invitation: all that clients send
-LARGEST_INVITATION: Final = LARGEST_SHORT + 4 * MAX_COHORT + LARGEST_OFFER
+LARGEST_INVITATION: Final = LARGEST_SHORT + 4 * MAX_MEMBERS + LARGEST_OFFER
 
 _CODE: Final = re.compile(rf"[a-z0-9_]{{0,{LARGEST_CODE}}}")
 _LIBRARY: Final = re.compile(rf"[A-Za-z0-9.+!_-]{{0,{LARGEST_LIBRARY}}}")
@@ -166,8 +166,8 @@ class Invitation:
     def __post_init__(self) -> None:
         offer, members = as_bytes(self.offer), tuple(whole("a member", one) for one in self.members)
         _require(0 < len(offer) <= LARGEST_OFFER, "an offer", offer)
-        _require(_ascending(members, MAX_COHORT), "members", members)
-        highest = (len(members) or MAX_COHORT) - 1
+        _require(_ascending(members, MAX_MEMBERS), "members", members)
+        highest = (len(members) or MAX_MEMBERS) - 1
         checked = {
             "offer": offer,
             "index": require_int("index", self.index, 0, highest),
@@ -245,7 +245,7 @@ class Over:
         require_bytes("session", self.session, SESSION_BYTES)
         _require(_matches(_CODE, self.code), "a code", self.code)
         object.__setattr__(self, "reason", texts.one_line(self.reason, LARGEST_REASON))
-        require_int("survivors", self.survivors, 0, MAX_COHORT)
+        require_int("survivors", self.survivors, 0, MAX_MEMBERS)
 
     def parts(self) -> tuple[bytes, ...]:
         return self.session, _text(self.code), _text(self.reason), u32(self.survivors)
@@ -300,21 +300,6 @@ def opened(data: bytes, party: int) -> Envelope:
         raise reader.error(error.reason) from None
     reader.end()
     return envelope
-
-
-def version_rejection(hello: Hello) -> Rejection | None:
-    """Returns what a server answers to a peer that does not speak its version of the protocol.
-
-    None if it does. For a peer whose envelopes have another version, `opened` raises the reason.
-    """
-    if WIRE_VERSION in hello.wire:
-        return None
-    return Rejection(
-        NO_SESSION,
-        Code.VERSION,
-        f"this client speaks version {', '.join(map(str, hello.wire))} of the protocol (library "
-        f"{hello.library or 'unknown'}), this server version {WIRE_VERSION}: update the older one",
-    )
 
 
 def _require(condition: object, what: str, value: object) -> None:
