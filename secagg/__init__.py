@@ -9,7 +9,10 @@ import logging
 
 from .arithmetic.field import Field
 from .codes import Code
+from .drivers.conductor import PhaseEnded, RoundEnded
+from .drivers.envelope import Invitation, seal
 from .drivers.executors import run_jobs
+from .drivers.lockstep import lockstep
 from .encoding.clipping import ClippingWarning
 from .encoding.combine import Combined, combine
 from .encoding.digest import digest
@@ -79,6 +82,7 @@ __all__ = [
     "IdentityError",
     "InputNeeded",
     "Integers",
+    "Invitation",
     "Layout",
     "Ledger",
     "LocalProtocolError",
@@ -89,12 +93,14 @@ __all__ = [
     "ParameterError",
     "Params",
     "Phase",
+    "PhaseEnded",
     "PhaseStarted",
     "Policy",
     "RangeError",
     "RemoteProtocolError",
     "Result",
     "Round",
+    "RoundEnded",
     "RoundFailedError",
     "SecAggError",
     "SecureSum",
@@ -109,6 +115,8 @@ __all__ = [
     "__version__",
     "combine",
     "digest",
+    "lockstep",
     "run_jobs",
+    "seal",
     "secure_sum",
 ]
