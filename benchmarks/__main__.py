@@ -13,10 +13,10 @@ import numpy as np
 import secagg
 from secagg.arithmetic.implementations import cpu_features, families
 from secagg.programs import error_line, run_program
+from secagg.progress import Progress
 
 from . import kernels, memory, modes, papers, plot, protocol, rows, scale, small_round, unmasking
 from .peers import compare
-from .progress import Progress
 
 PROGRAM: Final = "python -m benchmarks"
 MODES: Final = {str(mode): mode for mode in secagg.Mode}

@@ -27,16 +27,14 @@ from secagg import (
     Server,
     run_jobs,
 )
-from secagg.arithmetic.field import Field
+from secagg.cost import Shape, memory
+from secagg.cost.model import EDGE_BYTES, NEIGHBOUR_BYTES, VECTORS
 from secagg.pairwise.transitions import ClientState
 from secagg.simulate import Record
 
 from .modes import Recording, record
 from .rows import Row, Work, make_row
 
-VECTORS: Final = 6
-EDGE_BYTES: Final = 300  # per pair of neighbours and direction
-NEIGHBOUR_BYTES: Final = 1000
 DROPOUT: Final = 0.1
 _SESSION: Final = slice(4, 20)  # the session in the header of a message
 
@@ -85,7 +83,7 @@ def rows(sizes: Sequence[tuple[int, int]]) -> Iterator[Row]:
         done = secagg.secure_sum(updates, FixedPoint(clip=8.0, bits=20), drops=drops)
         params, transcript = done.params, done.transcript
         del updates, done
-        vector = params.vector_length * Field(params.field_bits).dtype.itemsize
+        allowed = memory(Shape.of(params, len(drops)))
         size = f"n = {clients}, m = {length:,}"
         edges = clients * (clients - 1)
         grown = peak(partial(server_replay, params, transcript))
@@ -94,7 +92,7 @@ def rows(sizes: Sequence[tuple[int, int]]) -> Iterator[Row]:
             grown,
             "bytes",
             f"{VECTORS} vectors + {EDGE_BYTES} bytes x {edges:,} directed edges",
-            VECTORS * vector + EDGE_BYTES * edges,
+            allowed.server,
             "<= 1",
         )
         recording, _ = record(clients, length, Mode.SEMI_HONEST)
@@ -103,6 +101,6 @@ def rows(sizes: Sequence[tuple[int, int]]) -> Iterator[Row]:
             peak(partial(client_replay, recording)),
             "bytes",
             f"{VECTORS} vectors + {NEIGHBOUR_BYTES:,} bytes x {clients - 1} neighbours",
-            VECTORS * vector + NEIGHBOUR_BYTES * (clients - 1),
+            allowed.client,
             "<= 1",
         )
