@@ -27,7 +27,7 @@ from secagg import (
     Server,
     run_jobs,
 )
-from secagg.cost import Shape, memory
+from secagg.arithmetic.field import Field
 from secagg.cost.model import EDGE_BYTES, NEIGHBOUR_BYTES, VECTORS
 from secagg.pairwise.transitions import ClientState
 from secagg.simulate import Record
@@ -83,7 +83,7 @@ def rows(sizes: Sequence[tuple[int, int]]) -> Iterator[Row]:
         done = secagg.secure_sum(updates, FixedPoint(clip=8.0, bits=20), drops=drops)
         params, transcript = done.params, done.transcript
         del updates, done
-        allowed = memory(Shape.of(params, len(drops)))
+        vector = params.vector_length * Field(params.field_bits).dtype.itemsize
         size = f"n = {clients}, m = {length:,}"
         edges = clients * (clients - 1)
         grown = peak(partial(server_replay, params, transcript))
@@ -92,7 +92,7 @@ def rows(sizes: Sequence[tuple[int, int]]) -> Iterator[Row]:
             grown,
             "bytes",
             f"{VECTORS} vectors + {EDGE_BYTES} bytes x {edges:,} directed edges",
-            allowed.server,
+            VECTORS * vector + EDGE_BYTES * edges,
             "<= 1",
         )
         recording, _ = record(clients, length, Mode.SEMI_HONEST)
@@ -101,6 +101,6 @@ def rows(sizes: Sequence[tuple[int, int]]) -> Iterator[Row]:
             peak(partial(client_replay, recording)),
             "bytes",
             f"{VECTORS} vectors + {NEIGHBOUR_BYTES:,} bytes x {clients - 1} neighbours",
-            allowed.client,
+            VECTORS * vector + NEIGHBOUR_BYTES * (clients - 1),
             "<= 1",
         )

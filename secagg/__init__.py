@@ -9,6 +9,7 @@ import logging
 
 from .arithmetic.field import Field
 from .codes import Code
+from .cost.preflight import preflight
 from .drivers.executors import run_jobs
 from .encoding.clipping import ClippingWarning
 from .encoding.digest import digest
@@ -106,6 +107,7 @@ __all__ = [
     "Work",
     "__version__",
     "digest",
+    "preflight",
     "run_jobs",
     "secure_sum",
 ]

@@ -112,7 +112,7 @@ def test_protocol_says_how_far_it_is(
     ("options", "reason"),
     [
         (["--dropout", "0.9"], "1 parties sent masked input, 5 are needed"),
-        (["--dropout", "1"], "below 1"),
+        (["--dropout", "1"], "must be in [0, 1)"),
         (["--bits", "99"], "bits must be in 1..32"),
         (["--degree", "2", "--mode", "malicious"], "malicious mode needs the complete graph"),
     ],

@@ -75,6 +75,7 @@ PUBLIC = [
     "Work",
     "__version__",
     "digest",
+    "preflight",
     "run_jobs",
     "secure_sum",
 ]

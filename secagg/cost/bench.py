@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Final
+from typing import Final, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -43,6 +43,8 @@ _STARTS: Final = 10  # clients and servers whose start is timed
 _INPUTS: Final = 8  # vectors that all clients share, so that they take little memory
 _LEAST_LENGTH: Final = 10_000  # shorter vectors only where smaller cohorts do not help
 _LEAST_COHORT: Final = 20
+_SAMPLES: Final = 40  # of each kernel while rounds are played
+_SAMPLING: Final = 1.5  # seconds that these take
 _AROUND: Final = 1.3  # a round with what is around it (inputs, checks of the sum), over the model
 
 Say = Callable[[str], object]
@@ -104,7 +106,8 @@ class Plan:
 
     def run(self, say: Say = _nothing) -> Measured:
         """Plays the rounds; see `measure`."""
-        return measure(self.params, self.dropouts, self.rounds, say=say)
+        samples = _SAMPLES // (2 * self.rounds)
+        return measure(self.params, self.dropouts, self.rounds, samples=samples, say=say)
 
 
 def plan(
@@ -144,7 +147,7 @@ def plan(
         one = _seconds(smaller, gone, units)
         if one <= most and _bytes(smaller) <= room:
             rounds = max(1, min(_ROUNDS, int(most / one)))
-            return Plan(params, smaller, gone, rounds, rounds * one, whole)
+            return Plan(params, smaller, gone, rounds, rounds * one + _SAMPLING, whole)
     raise ParameterError(
         f"no round of this kind is small enough for {most:g} seconds: raise seconds", Code.ARGUMENT
     )
@@ -222,8 +225,8 @@ def _bytes(params: Params) -> float:
     shape = Shape.of(params)
     need = memory(shape)
     packed = shape.elements * shape.bits / 8
-    edges = memory(replace(shape, elements=0)).client * shape.cohort
-    return need.server + need.client + edges + shape.cohort * packed
+    waiting = memory(replace(shape, elements=0)).client + packed  # each client, and its message
+    return need.server + need.client + shape.cohort * waiting
 
 
 def _ever_smaller(params: Params) -> Iterator[Params]:
@@ -336,7 +339,7 @@ def _play(params: Params, lost: int, calibration: Calibration, say: Say) -> tupl
     run = cohort.play()
     seconds = time.perf_counter() - start - cohort.aside
     if run.result is None:
-        raise RoundFailedError(run.reason, run.code or Code.QUORUM, run)
+        raise RoundFailedError(run.reason, cast("Code", run.code), run)
     expected = np.zeros(params.length)
     for index, count in enumerate(np.bincount(np.arange(lost, params.cohort) % _INPUTS)):
         expected += values[index].astype(float) * (weight * int(count))

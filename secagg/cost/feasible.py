@@ -7,6 +7,7 @@ from typing import Final
 
 from ..encoding.choice import codec_for
 from ..errors import ParameterError
+from ..params.checks import whole
 from ..params.formats import FixedPoint, Format, Integers
 from ..params.fractions import Fractions
 from ..params.mode import Mode
@@ -18,7 +19,10 @@ _ONE_BIT: Final = Integers(0, 1)  # fits the field for every cohort
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What is asked for: the arguments of `Params.for_cohort`."""
+    """What is asked for: the arguments of `Params.for_cohort`.
+
+    Numbers may be of any library; they are kept as Python's.
+    """
 
     cohort: int
     length: int
@@ -27,6 +31,12 @@ class Request:
     dropout: float
     mode: Mode
     suite: Suite
+
+    def __post_init__(self) -> None:
+        for name in ("cohort", "length"):
+            object.__setattr__(self, name, whole(name, getattr(self, name)))
+        for name, value in Fractions(self.corrupt, self.dropout)._asdict().items():
+            object.__setattr__(self, name, value)
 
     def params(self) -> Params:
         """Returns the parameters; raises ParameterError if there are none."""

@@ -167,7 +167,7 @@ def _dropouts(request: Request, params: Params, expected: float) -> Iterator[Fin
             _instead(changes),
             changes,
         )
-    if fails > TOLERABLE:
+    elif fails > TOLERABLE:
         enough = spare + bisect_left(
             range(spare, n),
             True,
@@ -182,13 +182,15 @@ def _dropouts(request: Request, params: Params, expected: float) -> Iterator[Fin
             _instead(changes) or Code.DROPOUT_MARGIN.remedy,
             changes,
         )
-    beyond = "with one more" if spare else "with a single one"
+    allowed = f"Up to {spare:,} of {n:,} parties may drop out before their input; with one more"
+    if spare == 0:
+        allowed = "With a single dropout before its input"
     yield Finding(
         Code.BEYOND_QUORUM,
         Severity.NOTE,
-        f"Up to {spare} of {n} parties may drop out before their input; {beyond} the round ends "
-        f"without a sum (code quorum). Fewer than {quorum} inputs are never unmasked, and clients "
-        "keep theirs, but the attempt is used: an input that left counts as given.",
+        f"{allowed} the round ends without a sum (code quorum). Fewer than {quorum:,} inputs are "
+        "never unmasked, and clients keep theirs, but the attempt is used: an input that left "
+        "counts as given.",
         "Try again under a new context (a new attempt); each client limits how often.",
     )
     if not params.degree and quorum == params.threshold and spare:
@@ -374,7 +376,9 @@ def _sentence(text: str) -> str:
 def _instead(changes: Iterable[Change]) -> str:
     """Returns changes as a sentence, or ""."""
     parts = [
-        f"use {value} mode" if name == "mode" else f"change {name} to {value}"
+        f"use {value} mode (if the server is trusted to follow the protocol)"
+        if name == "mode"
+        else f"change {name} to {value}"
         for name, value in changes
     ]
     return _sentence(" or ".join(parts)) if parts else ""

@@ -25,6 +25,8 @@ from ..sharing import shamir
 VECTORS: Final = 6
 EDGE_BYTES: Final = 300  # at the server, per pair of neighbours and direction
 NEIGHBOUR_BYTES: Final = 1000  # at a client
+PARTY_BYTES: Final = 2000  # at the server, per party
+FIXED_BYTES: Final = 2**16
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,7 +221,10 @@ def memory(shape: Shape) -> Memory:
     """Returns the memory of a round of this shape; what a transport holds comes on top."""
     vectors = VECTORS * shape.elements * Field(shape.bits).dtype.itemsize
     edges = shape.cohort * shape.neighbours
-    return Memory(vectors + NEIGHBOUR_BYTES * shape.neighbours, vectors + EDGE_BYTES * edges)
+    return Memory(
+        FIXED_BYTES + vectors + NEIGHBOUR_BYTES * shape.neighbours,
+        FIXED_BYTES + vectors + EDGE_BYTES * edges + PARTY_BYTES * shape.cohort,
+    )
 
 
 def estimate(shape: Shape, units: Units) -> Estimate:

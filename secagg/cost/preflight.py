@@ -1,7 +1,7 @@
 """What an operator must know before a first round, as one object: `secagg.preflight`."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -37,6 +37,7 @@ class Preflight:
         estimates: numbers of dropouts before the input (none, as many as usual, as many as may),
             each with the estimated cost of a round; empty if `params` is None.
         memory: bounds of the memory of each side, or None.
+        units: unit costs from which it was estimated, or None.
         measured: what rounds took that were played here, or None if none were.
     """
 
@@ -46,6 +47,7 @@ class Preflight:
     findings: tuple[Finding, ...]
     estimates: tuple[tuple[int, Estimate], ...] = ()
     memory: Memory | None = None
+    units: Units | None = None
     measured: Measured | None = None
 
     @property
@@ -154,6 +156,20 @@ class Preflight:
         """Returns a table for people, at most 80 letters wide."""
         return "\n".join(self._lines()) + "\n"
 
+    def measurement(self) -> str:
+        """Returns a table for people of what was measured, or "" if nothing was."""
+        if self.measured is None:
+            return ""
+        lines = list(report.measured(self.measured))
+        if self.measured.params != self.params:
+            _, worst = self.estimates[-1]
+            whole = self.request.cohort * worst.client.seconds + worst.server.seconds
+            lines += report.wrapped(
+                "These rounds are smaller than the one asked for, of which one would take about "
+                f"{report.seconds(whole)} here, all parties one by one."
+            )
+        return "\n".join(lines) + "\n"
+
     def _lines(self) -> Iterator[str]:
         asked = self.request
         yield (
@@ -169,7 +185,7 @@ class Preflight:
             yield from report.costs(self.params.mode, self.estimates)
         if self.measured is not None:
             yield ""
-            yield from report.measured(self.measured)
+            yield self.measurement().rstrip("\n")
         for finding in self.findings:
             yield ""
             yield from report.finding(
@@ -223,7 +239,6 @@ def preflight(
     measured: bool = False,
     seconds: float = 60.0,
     memory_bytes: int | None = None,
-    say: Callable[[str], object] | None = None,
 ) -> Preflight:
     """Says whether a round is possible, what it withstands, and what it costs on this machine.
 
@@ -240,7 +255,6 @@ def preflight(
         measured: also play rounds, or smaller ones if these take too long.
         seconds: about how long they may take.
         memory_bytes: memory that each side has; by default that of this machine.
-        say: is called with a text now and then while rounds are played.
 
     Raises:
         ParameterError: an argument has the wrong type, or a value that no other argument can mend.
@@ -253,17 +267,14 @@ def preflight(
         return Preflight(request, usual, None, reasons)
     params = request.params()
     units = units or calibrate(params.suite, params.field_bits, _SAMPLES)
-    played = None
-    if measured:
-        todo = plan(params, seconds=seconds, units=units)
-        played = todo.run(say) if say else todo.run()
+    played = plan(params, seconds=seconds, units=units).run() if measured else None
     spare = params.cohort - params.quorum
     counts = sorted({0, min(round(usual * params.cohort), spare), spare})
     estimates = tuple((lost, estimate(Shape.of(params, lost), units)) for lost in counts)
     need = memory(Shape.of(params))
     available = physical_memory() if memory_bytes is None else memory_bytes
     found = tuple(advise(request, params, usual, estimates, need, available))
-    return Preflight(request, usual, params, found, estimates, need, played)
+    return Preflight(request, usual, params, found, estimates, need, units, played)
 
 
 def _expected(dropout: float, expected: float | None) -> float:

@@ -14,6 +14,11 @@ _COLUMN: Final = 15  # of at most four columns
 _SIX: Final = (12, 12, 7, 12, 12, 7)  # widths of six columns
 
 
+def wrapped(text: str) -> list[str]:
+    """Returns a paragraph as lines."""
+    return textwrap.wrap(text, _WIDTH)
+
+
 def pairs(facts: Iterable[tuple[str, str]]) -> Iterator[str]:
     """Yields lines of labels and values."""
     for label, value in facts:
@@ -38,10 +43,9 @@ def measured(found: Measured) -> Iterator[str]:
     """Yields measured beside estimated CPU time by phase and side, with their ratios."""
     params, model = found.params, found.model
     rounds = f"median of {found.rounds} rounds" if found.rounds > 1 else "one round"
-    yield from textwrap.wrap(
+    yield from wrapped(
         f"measured here: {rounds} of {params.cohort:,} clients x {params.length:,} values with "
-        f"{found.dropouts:,} lost, {seconds(found.seconds)} for all parties one by one",
-        _WIDTH,
+        f"{found.dropouts:,} lost, {seconds(found.seconds)} for all parties one by one"
     )
     yield _row("", *("one client", "estimated", "ratio", "server", "estimated", "ratio"))
     sides = (found.client, model.client), (found.server, model.server)
