@@ -21,6 +21,7 @@ from levels import amount, runs_at
 import secagg
 from secagg import FixedPoint, Mode, Params
 from secagg.primitives import sign
+from secagg.progress import Progress
 
 ROOT = Path(__file__).resolve().parent.parent
 SMALL = ["--clients", "6", "--length", "100"]
@@ -365,16 +366,14 @@ def test_unmasking_is_held_to_the_sum(monkeypatch: pytest.MonkeyPatch) -> None:
         ready.unmask(ready.server())
 
 
-def test_progress_is_for_terminals(monkeypatch: pytest.MonkeyPatch) -> None:
-    progress = load(monkeypatch, "progress").Progress
-
+def test_progress_is_for_terminals() -> None:
     class Terminal(io.StringIO):
         def isatty(self) -> bool:
             return True
 
     seen, unseen = Terminal(), io.StringIO()
     for stream in (seen, unseen):
-        bar = progress(2, stream)
+        bar = Progress(2, stream)
         bar("half")
         bar.say("more")
         bar("whole")

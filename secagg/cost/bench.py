@@ -10,7 +10,7 @@ import os
 import statistics
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final, cast
@@ -204,10 +204,10 @@ def _prefixed(say: Say, prefix: str, text: str) -> None:
 
 def physical_memory() -> int | None:
     """Returns the bytes of memory of this machine, or None where that cannot be told."""
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, OSError, ValueError):
-        return None
+    if hasattr(os, "sysconf"):
+        with suppress(OSError, ValueError):  # a system without these names
+            return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return None
 
 
 def _medians(rounds: list[tuple[float, ...]]) -> tuple[float, ...]:
