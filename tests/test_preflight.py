@@ -104,13 +104,14 @@ IMPOSSIBLE: list[tuple[dict[str, Any], Code, set[str]]] = [
         Code.HEADROOM,
         {"bits", "max_weight"},
     ),
-    ({"format": Integers(0, 2**57)}, Code.HEADROOM, {"cohort"}),
+    ({"format": Integers(-5, 2**57)}, Code.HEADROOM, {"high", "cohort"}),
+    ({"format": Integers(2**62, 2**62 + 1)}, Code.HEADROOM, set()),
     ({"length": 5 * 2**28}, Code.HEADROOM, {"length", "cohort", "bits"}),
 ]
 
 
 def changed(options: dict[str, Any], name: str, value: Any) -> dict[str, Any]:
-    if name in ("bits", "max_weight"):
+    if name in ("bits", "max_weight", "high"):
         form = options.get("format", FixedPoint(8.0))
         return options | {"format": dataclasses.replace(form, **{name: value})}
     return options | {name: Mode.SEMI_HONEST if name == "mode" else value}
@@ -127,14 +128,16 @@ def test_the_nearest_values_are_possible(
     assert "IMPOSSIBLE" in str(found)
     changes = dict(finding.changes)
     assert set(changes) == names
-    asked = fly(**changed(options, *next(iter(changes.items())))).request
+    assert finding.remedy
     for name, value in changes.items():
         assert str(value) in finding.remedy
         assert fly(**changed(options, name, value)).possible, name
-        if name in ("bits", "max_weight", "length"):
+        if name in ("bits", "max_weight", "high", "length"):
             assert not fly(**changed(options, name, value + 1)).possible, name
         elif name in ("corrupt", "dropout"):
-            assert not fly(**changed(options, name, value + 1 / asked.cohort)).possible, name
+            assert not fly(**changed(options, name, value + 1 / found.request.cohort)).possible, (
+                name
+            )
 
 
 def test_all_reasons_at_once() -> None:

@@ -84,15 +84,13 @@ class Plan:
     """Rounds that are to be played.
 
     Attributes:
-        wanted: parameters that were asked for.
-        params: those that are played: the same, or smaller ones that fit time and memory.
+        params: those asked for, or smaller ones that fit time and memory.
         dropouts: parties that drop out of each.
         rounds: how many are played.
         seconds: about how long they take.
         whole_seconds: about how long one round as asked for would take.
     """
 
-    wanted: Params
     params: Params
     dropouts: int
     rounds: int
@@ -147,7 +145,7 @@ def plan(
         one = _seconds(smaller, gone, units)
         if one <= most and _bytes(smaller) <= room:
             rounds = max(1, min(_ROUNDS, int(most / one)))
-            return Plan(params, smaller, gone, rounds, rounds * one + _SAMPLING, whole)
+            return Plan(smaller, gone, rounds, rounds * one + _SAMPLING, whole)
     raise ParameterError(
         f"no round of this kind is small enough for {most:g} seconds: raise seconds", Code.ARGUMENT
     )

@@ -1,8 +1,8 @@
 """Finds the nearest possible values for an impossible round, changing one argument at a time."""
 
-from bisect import bisect_left
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Final
 
 from ..encoding.choice import codec_for
@@ -102,16 +102,18 @@ def fitting_changes(request: Request) -> Iterator[Change]:
     """Yields changes of format, cohort or length after which `fits` holds."""
     form = request.format
     if isinstance(form, FixedPoint):
-        for name, value in (("bits", form.bits), ("max_weight", form.max_weight)):
-            lower = _greatest(
-                value,
-                lambda least, name=name: fits(  # type: ignore[misc]
-                    replace(request, format=replace(form, **{name: least}))
-                ),
-                1,
-            )
-            if lower is not None:
-                yield name, lower
+        ranges = [("bits", 1, form.bits), ("max_weight", 1, form.max_weight)]
+    else:
+        ranges = [("high", form.low + 1, form.high)]
+
+    def fits_with(name: str, value: int) -> bool:
+        changed: Format = replace(form, **{name: value})  # type: ignore[arg-type]
+        return fits(replace(request, format=changed))
+
+    for name, least, value in ranges:
+        lower = _greatest(value, partial(fits_with, name), least)
+        if lower is not None:
+            yield name, lower
     cohort = _greatest(request.cohort, lambda fewer: fits(replace(request, cohort=fewer)), 2)
     if cohort is not None:
         yield "cohort", cohort
@@ -146,8 +148,11 @@ def as_fraction(count: int, cohort: int) -> float:
 
 def _greatest(value: int, works: Callable[[int], bool], least: int = 0) -> int | None:
     """Returns the greatest number in least..value - 1 that works, where all below it do, too."""
-    found = bisect_left(range(least, value), True, key=lambda number: not works(number)) + least
-    return found - 1 if found > least else None
+    low, high = least, value  # all below `low` work, and none from `high` on; any ints
+    while low < high:
+        middle = (low + high) // 2
+        low, high = (middle + 1, high) if works(middle) else (low, middle)
+    return low - 1 if low > least else None
 
 
 def _accepts(check: Callable[[Request], None], request: Request) -> bool:

@@ -162,9 +162,9 @@ def _dropouts(request: Request, params: Params, expected: float) -> Iterator[Fin
         yield Finding(
             Code.NO_DROPOUTS,
             Severity.WARNING,
-            f"Not one of {n} parties may drop out: a dropout of {request.dropout:g} is less than "
+            f"Not one of {n:,} parties may drop out: a dropout of {request.dropout:g} is less than "
             "one party.",
-            _instead(changes),
+            _instead(changes) or Code.NO_DROPOUTS.remedy,
             changes,
         )
     elif fails > TOLERABLE:
@@ -177,8 +177,8 @@ def _dropouts(request: Request, params: Params, expected: float) -> Iterator[Fin
         yield Finding(
             Code.DROPOUT_MARGIN,
             Severity.WARNING,
-            f"If each party drops out with probability {expected:g}, more than {spare} of {n} do "
-            f"in {fails:.1%} of rounds.",
+            f"If each party drops out with probability {expected:g}, more than {spare:,} of {n:,} "
+            f"do in {fails:.1%} of rounds.",
             _instead(changes) or Code.DROPOUT_MARGIN.remedy,
             changes,
         )
@@ -195,17 +195,13 @@ def _dropouts(request: Request, params: Params, expected: float) -> Iterator[Fin
     )
     if not params.degree and quorum == params.threshold and spare:
         least = least_threshold(params.mode, n, params.colluders)
-        lower = (
-            f"`Params(threshold={least}, ...)` is safe as well; or l"
-            if (least < params.threshold)
-            else "L"
-        )
+        as_safe = f" `Params(threshold={least}, ...)` is safe, too." if least < quorum else ""
         yield Finding(
             Code.LATE_DROPOUTS,
             Severity.WARNING,
-            f"If {spare} parties drop out before their input, none of the other {quorum} may drop "
-            f"out after it: {params.threshold} must answer to the end.",
-            f"{lower}ower corrupt or dropout.",
+            f"If {spare:,} parties drop out before their input, none of the other {quorum:,} may "
+            f"drop out after it: {params.threshold:,} must answer to the end.",
+            f"Lower corrupt or dropout.{as_safe}",
         )
 
 
@@ -363,9 +359,9 @@ def _size(params: Params, costs: Costs, need: Memory, available: int | None) -> 
             Code.SLOW_PHASE,
             Severity.WARNING,
             f"{_sentence(role)[:-1]} works about {seconds:,.0f} s in the phase {phase} if "
-            f"{dropouts} drop out, on one core of this machine.",
+            f"{dropouts:,} drop out, on one core of this machine.",
             "Raise the deadline of the phase"
-            + ("; `run_jobs` with an executor uses more cores." if role == "the server" else "."),
+            + ("; `run_jobs` with an executor uses more cores." if phase is Phase.UNMASK else "."),
         )
 
 
