@@ -19,7 +19,7 @@ import pytest
 from levels import amount, runs_at
 
 import secagg
-from secagg import FixedPoint, Mode, Params
+from secagg import FixedPoint, Mode, Params, cost
 from secagg.primitives import sign
 from secagg.progress import Progress
 
@@ -353,6 +353,11 @@ def test_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [row.name.split("'")[0] for row in found] == ["server", "client"]
     assert [row.ok for row in found] == [True, True]
     assert memory.peak(lambda: np.zeros(10**6)) >= 8 * 10**6, "arrays count"
+    rules = {"degree": 4, "min_survivors": 20, "colluders": 0}
+    sparse = secagg.secure_sum([np.zeros(2)] * 20, FixedPoint(1.0), **rules)
+    grown = memory.peak(functools.partial(memory.server_replay, sparse.params, sparse.transcript))
+    bound = cost.memory(cost.Shape.of(sparse.params)).server
+    assert bound / 3 < grown <= bound, "the bound that the preflight shows, for the smallest rounds"
 
 
 def test_unmasking_is_held_to_the_sum(monkeypatch: pytest.MonkeyPatch) -> None:
