@@ -12,11 +12,11 @@ import numpy as np
 
 import secagg
 from secagg.arithmetic.implementations import cpu_features, families
-from secagg.programs import error_line, run_program
+from secagg.programs import error_line, fraction, run_program
+from secagg.progress import Progress
 
 from . import kernels, memory, modes, papers, plot, protocol, rows, scale, small_round, unmasking
 from .peers import compare
-from .progress import Progress
 
 PROGRAM: Final = "python -m benchmarks"
 MODES: Final = {str(mode): mode for mode in secagg.Mode}
@@ -186,13 +186,6 @@ def run_scale(options: argparse.Namespace) -> int:
     return report(options, title, list(scale.rows(played)), [], more, targets=not options.quick)
 
 
-def _fraction(text: str) -> float:
-    value = float(text)
-    if not 0 <= value < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 0 and below 1, not {text}")
-    return value
-
-
 def main() -> int:
     """Parses the options and runs the measurement; ends as `run_program` says."""
     return run_program(PROGRAM, _run)
@@ -223,7 +216,7 @@ def _run() -> int:
     large.add_argument("--length", type=int, default=scale.LENGTH)
     large.set_defaults(run=run_scale)
     one_round = commands.add_parser("protocol", help="measure one round by phase and side")
-    one_round.add_argument("--dropout", type=_fraction, default=0.1)
+    one_round.add_argument("--dropout", type=fraction, default=0.1)
     one_round.add_argument("--bits", type=int, default=20)
     one_round.add_argument(
         "--degree", type=int, default=0, help="neighbours per party; 0: complete graph"

@@ -28,15 +28,13 @@ from secagg import (
     run_jobs,
 )
 from secagg.arithmetic.field import Field
+from secagg.cost.model import EDGE_BYTES, NEIGHBOUR_BYTES, VECTORS
 from secagg.pairwise.transitions import ClientState
 from secagg.simulate import Record
 
 from .modes import Recording, record
 from .rows import Row, Work, make_row
 
-VECTORS: Final = 6
-EDGE_BYTES: Final = 300  # per pair of neighbours and direction
-NEIGHBOUR_BYTES: Final = 1000
 DROPOUT: Final = 0.1
 _SESSION: Final = slice(4, 20)  # the session in the header of a message
 

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 
-from .progress import Progress
+from secagg.progress import Progress
 
 Work = Callable[[], object]
 Say = Callable[[str], None]

@@ -13,14 +13,14 @@ from typing import Final, NoReturn
 import numpy as np
 
 from secagg import ClippingWarning, Code, Mode, ParameterError, SecAggError
-from secagg.programs import FAILED, error_line, run_program, say
+from secagg.outputs import STDOUT, check_writable, output, write_whole
+from secagg.programs import FAILED, error_line, fraction, run_program, say, whole_number
 
 from . import plot, report
 from .compare import compare_training
 from .data import DATASETS, load
 from .extras import MissingExtraError, extra
 from .fedavg import FedAvg, RoundReport, Score, fedavg_params, simulated_randomness
-from .files import STDOUT, check_writable, write_whole
 from .models import MLP, Architecture, Model, Softmax, accuracy, loss
 from .schedule import draw_drops
 from .sides import AttemptsExhaustedError
@@ -46,33 +46,6 @@ class _Parser(argparse.ArgumentParser):
         raise SystemExit(2)
 
 
-def _int_from(low: int, high: int | None = None) -> Callable[[str], int]:
-    """Returns a parser of whole numbers in low..high."""
-
-    def number(text: str) -> int:
-        if (value := int(text)) < low:
-            raise argparse.ArgumentTypeError(f"must be at least {low}, not {value}")
-        if high is not None and value > high:
-            raise argparse.ArgumentTypeError(f"must be at most {high}")
-        return value
-
-    return number
-
-
-def _rate(text: str) -> float:
-    if not 0.0 <= (value := float(text)) < 1.0:
-        raise argparse.ArgumentTypeError(f"must be in [0, 1), not {text}")
-    return value
-
-
-def _output(text: str) -> Path:
-    """Returns the path of an output; only a bare dash means standard output."""
-    return STDOUT if text == "-" else Path(text).absolute()
-
-
-_rate.__name__ = "number"  # as argparse calls it in its messages
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="python -m secagg.fl",
@@ -85,14 +58,19 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--dataset", choices=list(DATASETS), default="breast_cancer", help="data set")
     add("--model", choices=list(MODELS), default="softmax", help="kind of model")
-    add("--clients", type=_int_from(3), default=10, help="size of the cohort, at least 3")
+    add("--clients", type=whole_number(3), default=10, help="size of the cohort, at least 3")
     add(
         "--rounds",
-        type=_int_from(1, _MOST_ROUNDS),
+        type=whole_number(1, _MOST_ROUNDS),
         default=20,
         help="rounds of federated averaging",
     )
-    add("--dropout", type=_rate, default=0.1, help="probability that a client drops out of a round")
+    add(
+        "--dropout",
+        type=fraction,
+        default=0.1,
+        help="how probably a client drops out of a round",
+    )
     add("--bits", type=int, default=20, help="bits per quantized parameter, 1..32")
     add("--clip", type=float, default=4.0, help="bound of each value of an update")
     add(
@@ -100,22 +78,22 @@ def _parser() -> argparse.ArgumentParser:
     )
     add(
         "--attempts",
-        type=_int_from(1),
+        type=whole_number(1),
         default=3,
         help="malicious mode: how often clients give their update of one model, whatever becomes "
         "of the rounds; the server may learn as many sums over it",
     )
-    add("--seed", type=_int_from(0), default=0, help="seed of all random draws")
+    add("--seed", type=whole_number(0), default=0, help="seed of all random draws")
     add(
         "--json",
-        type=_output,
+        type=output,
         metavar="FILE",
         help="file to write the results to, as JSON; a number that is not finite becomes null; - "
         "is standard output, and the table then goes to standard error",
     )
     add(
         "--plot",
-        type=_output,
+        type=output,
         metavar="FILE.png",
         help="file to draw the results to: .png, .svg, .pdf, .jpg or .jpeg, without an ending "
         "PNG; - as for --json",

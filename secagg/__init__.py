@@ -9,6 +9,7 @@ import logging
 
 from .arithmetic.field import Field
 from .codes import Code
+from .cost.preflight import preflight
 from .drivers.conductor import PhaseEnded, RoundEnded
 from .drivers.envelope import Invitation, seal
 from .drivers.executors import run_jobs
@@ -116,6 +117,7 @@ __all__ = [
     "combine",
     "digest",
     "lockstep",
+    "preflight",
     "run_jobs",
     "seal",
     "secure_sum",

@@ -1,7 +1,8 @@
 """``python -m secagg``: prints version, CPU features and kernels, and runs the self-test.
 
 ``python -m secagg identity`` makes an identity, pins the verify keys of others, and shows the
-fingerprints that people compare.
+fingerprints that people compare. ``python -m secagg preflight`` says what a planned round
+withstands and costs, and ``python -m secagg bench`` plays it.
 """
 
 import argparse
@@ -11,8 +12,9 @@ from typing import NoReturn
 from . import __version__
 from .arithmetic.implementations import cpu_features, families
 from .arithmetic.threads import default_threads
+from .cost import command as cost_command
 from .errors import SecAggError
-from .identity import command
+from .identity import command as identity_command
 from .programs import error_line, run_program
 from .selftest import run as known_answers
 
@@ -38,7 +40,8 @@ def _run(arguments: list[str] | None) -> int | None:
     )
     parser.add_argument("--version", action="version", version=f"secagg {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND")
-    command.add_to(commands)
+    identity_command.add_to(commands)
+    cost_command.add_to(commands)
     options = parser.parse_args(arguments)
     try:
         code: int | None = options.run(options) if "run" in options else _report()

@@ -1,18 +1,19 @@
 """Reasons that programs can read: one stable code per kind of error, refusal, dropout or failure.
 
-Every exception of the library has a `code`, and so have the events `Dropped` and `Failed`, and the
-refusals in a `Run` and a `RoundReport`. The wording of messages may change; the meaning of a code
-does not. `docs/CODES.md` is printed from this table.
+Every exception of the library has a `code`, and so have the events `Dropped` and `Failed`, the
+refusals in a `Run` and a `RoundReport`, and the findings of `secagg.preflight`. The wording of
+messages may change; the meaning of a code does not. `docs/CODES.md` is printed from this table.
 """
 
 from enum import StrEnum
 
 
 class Code(StrEnum):
-    """The reason of an error, refusal, dropout or failure; its value is its name in lower case.
+    """The reason of an error, refusal, dropout or failure, or a finding; its value is its name in
+    lower case.
 
     Attributes:
-        carriers: the exceptions and events that have the code.
+        carriers: the exceptions, events and reports that have the code.
         meaning: what happened.
         remedy: what to do about it.
     """
@@ -330,7 +331,7 @@ class Code(StrEnum):
     )
     UNSAFE_SUM = (
         "unsafe_sum",
-        "DecodeError ParameterError",
+        "DecodeError Finding ParameterError",
         "With this quorum and this number of colluders, a sum could contain a single honest input.",
         "Raise the threshold or `min_survivors`, or lower `colluders`.",
     )
@@ -355,13 +356,13 @@ class Code(StrEnum):
     )
     UNSAFE_FRACTIONS = (
         "unsafe_fractions",
-        "ParameterError",
+        "Finding ParameterError",
         "No parameters are safe for these fractions of corrupt and vanishing parties.",
         "Lower one of the fractions, or use a larger cohort.",
     )
     HEADROOM = (
         "headroom",
-        "DecodeError ParameterError",
+        "DecodeError Finding ParameterError",
         "The sum could be too large for the arithmetic (62 bits; 64 bits for integers), or a "
         "masked input for a message (4 GiB).",
         "Lower the cohort, the precision, the range or the greatest weight; or the length.",
@@ -418,7 +419,7 @@ class Code(StrEnum):
     )
     POLICY_PAIR = (
         "policy_pair",
-        "ParameterError",
+        "Finding ParameterError",
         "This client's policy refuses: from a sum of two inputs each party learns the other's.",
         "Use a quorum above two, or `allow_pair=True` if that is acceptable.",
     )
@@ -439,6 +440,102 @@ class Code(StrEnum):
         "ParameterError",
         "This client's policy refuses: the round may end with fewer survivors than it wants.",
         "Ask the server's operator for a higher `min_survivors`.",
+    )
+    DROPOUT_MARGIN = (
+        "dropout_margin",
+        "Finding",
+        "At the expected rate of dropouts too many rounds end without a sum.",
+        "Plan for a higher dropout rate, invite a larger cohort, or wait longer for parties.",
+    )
+    NO_DROPOUTS = (
+        "no_dropouts",
+        "Finding",
+        "Not one party may drop out.",
+        "Plan for a dropout rate of one party or more, with a larger cohort if needed.",
+    )
+    LATE_DROPOUTS = (
+        "late_dropouts",
+        "Finding",
+        "If as many parties drop out before their input as may, none may drop out after it.",
+        "Lower the threshold, or the fraction of colluders that asks for it.",
+    )
+    BEYOND_QUORUM = (
+        "beyond_quorum",
+        "Finding",
+        "How many dropouts a round survives, and how it ends with one more.",
+        "Repeat a round that failed as a new attempt, and keep the number of attempts low.",
+    )
+    NO_COLLUDERS = (
+        "no_colluders",
+        "Finding",
+        "The promise holds only if no client at all tells the server what it knows.",
+        "Plan for a fraction of corrupt parties above 0, which stands for one party or more.",
+    )
+    SMALL_SUM = (
+        "small_sum",
+        "Finding",
+        "The smallest sum can hold two honest inputs, each of which shows the other.",
+        "Invite a larger cohort, or lower the fractions of corrupt and vanishing parties.",
+    )
+    TRUSTED_SERVER = (
+        "trusted_server",
+        "Finding",
+        "The server is trusted to follow the protocol.",
+        "Use malicious mode if it should not be trusted.",
+    )
+    MALICIOUS_THRESHOLD = (
+        "malicious_threshold",
+        "Finding",
+        "Malicious mode needs more than two thirds of the cohort to the end, and 2t > n + c.",
+        "Nothing; with more colluders more parties must stay.",
+    )
+    SPARSE_GRAPH = (
+        "sparse_graph",
+        "Finding",
+        "The graph is sparse; clients take part only if their policy allows it.",
+        "Give `sparse=Fractions(corrupt, dropout)` or `params` in the policy of each client.",
+    )
+    COMPLETE_GRAPH = (
+        "complete_graph",
+        "Finding",
+        "No sparse graph is used, so the work of a client grows with the cohort.",
+        "Nothing; lower fractions or a larger cohort allow a sparse graph.",
+    )
+    WIDE_FIELD = (
+        "wide_field",
+        "Finding",
+        "Sums need more than 32 bits, so that masks and memory cost twice as much.",
+        "Lower the precision, the range, the greatest weight or the cohort.",
+    )
+    WEIGHT_BITS = (
+        "weight_bits",
+        "Finding",
+        "Weights cost bits of every element.",
+        "Use smaller weights: count examples in hundreds, say.",
+    )
+    PRECISION = (
+        "precision",
+        "Finding",
+        "How far rounding moves a mean.",
+        "Raise `bits`, or lower `clip`.",
+    )
+    LARGE_MESSAGE = (
+        "large_message",
+        "Finding",
+        "A message is larger than transports accept by default.",
+        "Raise the limit of the transport, or lower length or bits.",
+    )
+    MEMORY = (
+        "memory",
+        "Finding",
+        "A party may need more memory than there is.",
+        "Lower the length or the cohort, or use a machine with more memory.",
+    )
+    SLOW_PHASE = (
+        "slow_phase",
+        "Finding",
+        "A phase takes longer than the usual deadline of a minute.",
+        "Raise the deadline; give `run_jobs` an executor if it is the unmasking.",
     )
     SHAPE = (
         "shape",
@@ -618,6 +715,7 @@ _SECTIONS = {
     Code.MALFORMED: "Messages",
     Code.ARGUMENT: "Use of the library",
     Code.UNSAFE_SUM: "Parameters and policies",
+    Code.DROPOUT_MARGIN: "Before the first round (`secagg.preflight`)",
     Code.SHAPE: "Inputs",
     Code.LEDGER: "Files and stored state",
     Code.NOT_BUILT: "Installation",
@@ -629,11 +727,12 @@ _HEAD = """\
 Printed from `secagg/codes.py`; a test keeps them equal.
 
 Every exception of the library has a `reason`, a sentence for people, and a `code`, a `secagg.Code`,
-for programs; so have the events `Dropped` and `Failed`, and the refusals in a `Run` and a
-`RoundReport`. The wording of a reason may change at any time; the meaning of a code does not. A
-code is also a string: `error.code == "quorum"`, and it can be written to JSON and logs. Codes that
-begin with `policy_` are refusals by a client's own policy; codes that begin with `unsafe_` are
-about parameters under which more than the sum could be learned.
+for programs; so have the events `Dropped` and `Failed`, the refusals in a `Run` and a
+`RoundReport`, and the findings of `secagg.preflight`. The wording of a reason may change at any
+time; the meaning of a code does not. A code is also a string: `error.code == "quorum"`, and it can
+be written to JSON and logs. Codes that begin with `policy_` are refusals by a client's own policy;
+codes that begin with `unsafe_` are about parameters under which more than the sum could be
+learned.
 
 ```python
 try:

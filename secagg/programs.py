@@ -1,5 +1,9 @@
-"""Ends a command line as a shell expects: output that fails or is closed, and Ctrl-C."""
+"""Ends a command line as a shell expects: output that fails or is closed, and Ctrl-C.
 
+Parsers of options that several commands have stand here, too.
+"""
+
+import argparse
 import errno
 import io
 import os
@@ -11,6 +15,29 @@ from typing import Final, TextIO
 FAILED: Final = 1
 INTERRUPTED: Final = 130  # 128 + SIGINT, as shells report it
 PIPE_CLOSED: Final = 141  # 128 + SIGPIPE
+
+
+def whole_number(low: int, high: int | None = None) -> Callable[[str], int]:
+    """Returns a parser of an option's text as a whole number in low..high."""
+
+    def number(text: str) -> int:
+        if (value := int(text)) < low:
+            raise argparse.ArgumentTypeError(f"must be at least {low}, not {value}")
+        if high is not None and value > high:
+            raise argparse.ArgumentTypeError(f"must be at most {high}")
+        return value
+
+    return number
+
+
+def fraction(text: str) -> float:
+    """Returns an option's text as a number in [0, 1)."""
+    if not 0.0 <= (value := float(text)) < 1.0:
+        raise argparse.ArgumentTypeError(f"must be in [0, 1), not {text}")
+    return value
+
+
+fraction.__name__ = "number"  # as argparse calls it in its messages
 
 
 def error_line(program: str, message: str) -> str:

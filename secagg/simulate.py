@@ -4,7 +4,6 @@
 that you made yourself.
 """
 
-import os
 from collections.abc import Callable, Iterable, Mapping, Set
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
@@ -22,13 +21,8 @@ from .encoding.layout import Layout
 from .encoding.trees import Arrays
 from .errors import ParameterError, RangeError
 from .events import Phase, Randomness
-from .identity.directory import Directory
-from .identity.identity import Identity
-from .interfaces import ClientMachine, ServerMachine
-from .ledger.ledger import MemoryLedger
 from .numeric import as_int, brief
-from .pairwise.client import Client
-from .pairwise.server import Server
+from .pairwise.parties import all_parties, introduce
 from .params.formats import Format, Integers
 from .params.mode import Mode
 from .params.params import Params
@@ -137,7 +131,7 @@ def secure_sum(
         mode=mode,
         degree=degree,
     )
-    server, clients = _machines(params, Policy(params) if policy is None else policy, random)
+    server, clients = all_parties(params, Policy(params) if policy is None else policy, random)
     asked: list[int] = []  # the parties whose input was asked for, in order
 
     def input_of(party: int) -> tuple[NDArray[np.generic], int] | None:
@@ -317,33 +311,3 @@ def _why(error: RangeError, update: Arrays, vector: NDArray[np.generic], form: F
         names = [name for name, dtype in pairs if kind_of(dtype) == "f"]
         why = f"holds floats, and {type(form).__name__} takes integers: use FixedPoint, or convert"
     return f"{listed(names)} {why}" if names else str(error)
-
-
-def _machines(
-    params: Params, policy: Policy, random: Callable[[int], Randomness] | None
-) -> tuple[ServerMachine, dict[int, ClientMachine]]:
-    """Sets up the protocol: the server of a new round, and its clients by index."""
-    agreed = params.round()
-    malicious = params.mode == Mode.MALICIOUS
-    identities, directory = introduce(params.cohort) if malicious else ([], None)
-    ledger = MemoryLedger() if malicious else None
-    clients: dict[int, ClientMachine] = {
-        party: Client(
-            agreed,
-            party,
-            policy,
-            random(party) if random else os.urandom,
-            identity=identities[party] if malicious else None,
-            directory=directory,
-            ledger=ledger,
-        )
-        for party in range(params.cohort)
-    }
-    return Server(agreed, directory), clients
-
-
-def introduce(cohort: int) -> tuple[list[Identity], Directory]:
-    """Makes fresh identities for a whole cohort, and the directory that pins them."""
-    identities = [Identity.generate() for _ in range(cohort)]
-    entries = [(f"party-{i}", identity.verify_key) for i, identity in enumerate(identities)]
-    return identities, Directory.of(entries)

@@ -19,8 +19,9 @@ import pytest
 from levels import amount, runs_at
 
 import secagg
-from secagg import FixedPoint, Mode, Params
+from secagg import FixedPoint, Mode, Params, cost
 from secagg.primitives import sign
+from secagg.progress import Progress
 
 ROOT = Path(__file__).resolve().parent.parent
 SMALL = ["--clients", "6", "--length", "100"]
@@ -112,7 +113,7 @@ def test_protocol_says_how_far_it_is(
     ("options", "reason"),
     [
         (["--dropout", "0.9"], "1 parties sent masked input, 5 are needed"),
-        (["--dropout", "1"], "below 1"),
+        (["--dropout", "1"], "must be in [0, 1)"),
         (["--bits", "99"], "bits must be in 1..32"),
         (["--degree", "2", "--mode", "malicious"], "malicious mode needs the complete graph"),
     ],
@@ -352,6 +353,11 @@ def test_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [row.name.split("'")[0] for row in found] == ["server", "client"]
     assert [row.ok for row in found] == [True, True]
     assert memory.peak(lambda: np.zeros(10**6)) >= 8 * 10**6, "arrays count"
+    rules = {"degree": 4, "min_survivors": 20, "colluders": 0}
+    sparse = secagg.secure_sum([np.zeros(2)] * 20, FixedPoint(1.0), **rules)
+    grown = memory.peak(functools.partial(memory.server_replay, sparse.params, sparse.transcript))
+    bound = cost.memory(cost.Shape.of(sparse.params)).server
+    assert bound / 3 < grown <= bound, "the bound that the preflight shows, for the smallest rounds"
 
 
 def test_unmasking_is_held_to_the_sum(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -365,16 +371,14 @@ def test_unmasking_is_held_to_the_sum(monkeypatch: pytest.MonkeyPatch) -> None:
         ready.unmask(ready.server())
 
 
-def test_progress_is_for_terminals(monkeypatch: pytest.MonkeyPatch) -> None:
-    progress = load(monkeypatch, "progress").Progress
-
+def test_progress_is_for_terminals() -> None:
     class Terminal(io.StringIO):
         def isatty(self) -> bool:
             return True
 
     seen, unseen = Terminal(), io.StringIO()
     for stream in (seen, unseen):
-        bar = progress(2, stream)
+        bar = Progress(2, stream)
         bar("half")
         bar.say("more")
         bar("whole")

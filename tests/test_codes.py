@@ -31,10 +31,11 @@ CARRIERS = {kind.__name__: kind.__name__ for kind in EXCEPTIONS} | {
     "RecoveryError": "Failed",
     "Fault": "IdentityError",
     "NoUpdateError": "RoundReport",
+    "Finding": "Finding",
 }
 # What is raised with the code in a variable: bounds of a policy, a context that is not expected,
-# parameters of an offer, header and lines of a directory, a database's error. And why a driver has
-# a server drop a party.
+# parameters of an offer, header and lines of a directory, a database's error, a request that is
+# impossible, and why a driver has a server drop a party.
 PASSED_ON = {
     "Aborted": {Code.POLICY_CONTEXT},
     "ParameterError": {
@@ -52,6 +53,7 @@ PASSED_ON = {
     "Dropped": {Code.GONE, Code.REFUSED, Code.MALFORMED, Code.VERSION},
     "StateError": {Code.LEDGER, Code.FOREIGN_FILE, Code.CORRUPT, Code.IO},
     "RoundReport": {Code.DTYPE, Code.WEIGHT},
+    "Finding": {Code.UNSAFE_FRACTIONS, Code.UNSAFE_SUM, Code.HEADROOM},
 }
 # What never leaves the library in this form.
 CAUGHT_INSIDE = {Code.SYNTAX: "ParameterError", Code.IMPOSSIBLE_SUM: "RangeError"}

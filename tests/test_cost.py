@@ -7,20 +7,18 @@ import numpy as np
 import pytest
 
 from secagg import (
-    Client,
     FixedPoint,
     Integers,
-    MemoryLedger,
     Mode,
     ParameterError,
     Params,
     Phase,
     Policy,
-    Server,
     Suite,
 )
 from secagg.cost import Shape, Units, calibrate, estimate
-from secagg.simulate import Cohort, Run, introduce
+from secagg.pairwise.parties import all_parties
+from secagg.simulate import Cohort, Run
 
 FORMAT = FixedPoint(clip=1.0, bits=12, max_weight=3)
 SHAPES = {
@@ -33,23 +31,10 @@ ONES = Units(**dict.fromkeys((field.name for field in dataclasses.fields(Units))
 
 def play(params: Params, lost: int) -> Run:
     """Plays a round in which the first parties drop out after they have dealt shares."""
-    agreed = params.round()
-    malicious = params.mode is Mode.MALICIOUS
-    identities, directory = introduce(params.cohort) if malicious else ([], None)
-    clients = {
-        party: Client(
-            agreed,
-            party,
-            Policy(params),
-            identity=identities[party] if identities else None,
-            directory=directory,
-            ledger=MemoryLedger() if malicious else None,
-        )
-        for party in range(params.cohort)
-    }
+    server, clients = all_parties(params, Policy(params))
     values = np.zeros(params.length, np.int64)
     return Cohort(
-        Server(agreed, directory),
+        server,
         clients,
         dict.fromkeys(clients, lambda: (values, 1)),
         dict.fromkeys(range(lost), Phase.MASKED_INPUT),

@@ -81,6 +81,7 @@ PUBLIC = [
     "combine",
     "digest",
     "lockstep",
+    "preflight",
     "run_jobs",
     "seal",
     "secure_sum",

@@ -177,6 +177,7 @@ REDIRECTIONS = {
         ("secagg", "-m secagg"),
         ("secagg", "-m secagg --help"),
         ("secagg", "-OO -m secagg --version"),
+        ("secagg", "-m secagg preflight --cohort 5 --length 9"),
         ("python -m benchmarks", "-m benchmarks protocol --clients 6 --length 100"),
         ("python -m benchmarks", "-OO -m benchmarks --help"),
     ],

@@ -127,7 +127,7 @@ PLANTS = {
     "a folder without a room": Plant("secagg/attic/__init__.py", '"""Odds and ends."""', "rooms"),
     "a module without a room": Plant("secagg/oddments.py", "", "rooms"),
     "a circle": Plant("secagg/pairwise/messages.py", "from . import derivation", "circles"),
-    "a circle in fl": Plant("fl/files.py", "def late():\n    from . import cli", "circles"),
+    "a circle in fl": Plant("fl/schedule.py", "def late():\n    from . import cli", "circles"),
     "a module imports its own package": Plant(
         "secagg/cost/calibration.py", "from . import estimate", "roots"
     ),

@@ -6,7 +6,9 @@ large to simulate.
 """
 
 from dataclasses import dataclass, fields
+from typing import Final
 
+from ..arithmetic.field import Field
 from ..codes import Code
 from ..errors import ParameterError
 from ..machine.wire import HEADER_BYTES
@@ -18,6 +20,13 @@ from ..primitives.agreement import PUBLIC_KEY_BYTES
 from ..primitives.labels import DIGEST_BYTES
 from ..primitives.sign import SIGNATURE_BYTES
 from ..sharing import shamir
+
+# Bounds of what a party allocates at its peak, incoming messages not included.
+VECTORS: Final = 6
+EDGE_BYTES: Final = 300  # at the server, per pair of neighbours and direction
+NEIGHBOUR_BYTES: Final = 1000  # at a client
+PARTY_BYTES: Final = 2000  # at the server, per party
+FIXED_BYTES: Final = 2**16
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,6 +209,24 @@ class Estimate:
     server: Side
 
 
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """Bounds of the memory that each side allocates at its peak, bytes."""
+
+    client: int
+    server: int
+
+
+def memory(shape: Shape) -> Memory:
+    """Returns the memory of a round of this shape; what a transport holds comes on top."""
+    vectors = VECTORS * shape.elements * Field(shape.bits).dtype.itemsize
+    edges = shape.cohort * shape.neighbours
+    return Memory(
+        FIXED_BYTES + vectors + NEIGHBOUR_BYTES * shape.neighbours,
+        FIXED_BYTES + vectors + EDGE_BYTES * edges + PARTY_BYTES * shape.cohort,
+    )
+
+
 def estimate(shape: Shape, units: Units) -> Estimate:
     """Returns the cost of a round of this shape with these unit costs."""
     up, down = _bytes_up(shape), _bytes_down(shape)
@@ -213,6 +240,12 @@ def estimate(shape: Shape, units: Units) -> Estimate:
             alive * sum(up) + gone,
         ),
     )
+
+
+def largest_message(params: Params) -> int:
+    """Returns the bytes of the largest message of a round."""
+    shape = Shape.of(params)
+    return int(max(_bytes_up(shape) + _bytes_down(shape)))
 
 
 # -- bytes ----------------------------------------------------------------------------------------

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 from levels import amount, runs_at
 from secagg.fl import FedAvg, RoundReport, Softmax, cli, report
-from secagg.fl.files import check_writable, write_whole
 from secagg.fl.schedule import draw_drops, failure_probability
 
 from secagg import Code, FixedPoint, Mode, Params, Phase
+from secagg.outputs import check_writable, write_whole
 
 FIELDS = {
     "secure_accuracy",

@@ -1,4 +1,4 @@
-"""Output files: checked before the training, and written as a whole."""
+"""Output files of commands: checked before the work, and written as a whole."""
 
 import os
 import sys
@@ -6,10 +6,16 @@ import tempfile
 from pathlib import Path
 from typing import Final
 
-from secagg import Code, ParameterError
-from secagg.files import atomic_file
+from .codes import Code
+from .errors import ParameterError
+from .files import atomic_file
 
 STDOUT: Final = Path("-")  # in place of a file: standard output
+
+
+def output(text: str) -> Path:
+    """Returns the path of an output; only a bare dash means standard output."""
+    return STDOUT if text == "-" else Path(text).absolute()
 
 
 def check_writable(path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Shows the progress of a measurement on a terminal."""
+"""Shows the progress of long work on a terminal."""
 
 import sys
 from typing import Final, TextIO
