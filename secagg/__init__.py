@@ -9,7 +9,10 @@ import logging
 
 from .arithmetic.field import Field
 from .codes import Code
+from .drivers.assignment import Assignment
+from .drivers.envelope import Invitation, seal
 from .drivers.executors import run_jobs
+from .drivers.responder import Responder
 from .encoding.clipping import ClippingWarning
 from .encoding.digest import digest
 from .encoding.layout import Layout
@@ -38,6 +41,9 @@ from .events import (
     Send,
     Work,
 )
+from .home.answer import answer
+from .home.home import Home
+from .home.stores import FileStore, MappingStore, MemoryStore, Store
 from .identity.directory import Directory
 from .identity.identity import Identity
 from .interfaces import ClientMachine, ServerMachine, Status
@@ -60,6 +66,7 @@ __version__ = "0.1.0"
 __all__ = [
     "SERVER",
     "Aborted",
+    "Assignment",
     "Client",
     "ClientMachine",
     "ClippingWarning",
@@ -70,17 +77,22 @@ __all__ = [
     "Dropped",
     "Failed",
     "Field",
+    "FileStore",
     "Finished",
     "FixedPoint",
     "Fractions",
+    "Home",
     "Identity",
     "IdentityError",
     "InputNeeded",
     "Integers",
+    "Invitation",
     "Layout",
     "Ledger",
     "LocalProtocolError",
+    "MappingStore",
     "MemoryLedger",
+    "MemoryStore",
     "Mode",
     "NativeError",
     "Once",
@@ -91,6 +103,7 @@ __all__ = [
     "Policy",
     "RangeError",
     "RemoteProtocolError",
+    "Responder",
     "Result",
     "Round",
     "RoundFailedError",
@@ -102,10 +115,13 @@ __all__ = [
     "SqliteLedger",
     "StateError",
     "Status",
+    "Store",
     "Suite",
     "Work",
     "__version__",
+    "answer",
     "digest",
     "run_jobs",
+    "seal",
     "secure_sum",
 ]
