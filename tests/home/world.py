@@ -93,6 +93,10 @@ class World:
     def until(self, phase: Phase) -> "World":
         """Plays up to the messages that open a phase."""
         self.begin()
+        return self.until_next(phase)
+
+    def until_next(self, phase: Phase) -> "World":
+        """Plays on up to the messages that open a phase."""
         while self.conductor.phase is not phase:
             self.step()
         return self
