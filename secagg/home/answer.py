@@ -228,12 +228,9 @@ class _Stored(Responder):
         """Answers a message; what made the answer is stored when it returns."""
         try:
             reply = self._on_message(task, message)
-        except ParameterError as error:  # identity, pins or policy are others than before
+        except (ParameterError, UselessStateError) as error:
+            # Identity, pins or policy are others than before, or the state was used before.
             return decline(self._session, error.code, error.reason)
-        except UselessStateError as error:
-            if error.code is not Code.REPEATED_RESUMPTION:
-                return decline(self._session, error.code, error.reason)
-            reply = self._refuse(error.code, error.reason)
         except BaseException:  # Ctrl-C in `train`, a ledger that failed: it may be tried again
             if self._waiting and self._client is not None:
                 with suppress(Exception):

@@ -151,6 +151,8 @@ def test_a_training_without_an_input_costs_its_party_the_round(
         trains = dict.fromkeys(failing, once)
         one = world(Mode.MALICIOUS, 4, homes, trains, bytes([number]) * 32)
         one.until(Phase.MASKED_INPUT)
+        if isinstance(one, ResidentWorld):
+            clients = {party: one.responders[party]._client for party in failing}
         told = {party: one.answer(party, one.payload(party)) for party in failing}
         assert {party: code_of(each) for party, each in told.items()} == {
             party: code for party, (_, code) in failing.items()
@@ -160,6 +162,9 @@ def test_a_training_without_an_input_costs_its_party_the_round(
             assert b"4711" not in each
             assert one.answer(party, one.payload(party)) == each
         assert calls == list(failing)
+        assert not isinstance(one, ResidentWorld) or all(
+            clients[party].state.value == "withdrawn" for party in failing
+        )
         one.step(told).finish()
         assert one.conductor.refusals.keys() == failing.keys()
         if len(failing) < 2:
@@ -187,10 +192,11 @@ class Fate:
 
     def revive(self, left: int | None = None) -> None:
         """Begins a process, which is killed at this moment, counted from 0, if it comes to it."""
-        self.left, self.dead, self.passed = left, False, 0
+        self.left, self.dead, self.passed, self.dead_in = left, False, 0, ""
 
-    def _moment(self) -> None:
-        self.dead |= self.passed == self.left
+    def _moment(self, where: str) -> None:
+        if self.passed == self.left:
+            self.dead, self.dead_in = True, where
         self.passed += 1
         if self.dead:
             raise Killed
@@ -199,9 +205,9 @@ class Fate:
         action = getattr(self.ledger if name == "claim" else self.store, name)
 
         def tried(*args: object) -> object:
-            self._moment()
+            self._moment(name)
             result = action(*args)
-            self._moment()
+            self._moment(name)
             return result
 
         return tried
@@ -210,9 +216,9 @@ class Fate:
         """A training in the same process."""
 
         def tried(assignment: Assignment) -> object:
-            self._moment()
+            self._moment("training")
             given = how(assignment)
-            self._moment()
+            self._moment("training")
             return given
 
         return tried
@@ -250,10 +256,11 @@ def test_a_process_that_is_killed_at_any_moment(
             fate.revive(moment)
             with suppress(Killed):
                 one.answer(0, payload)
-            killed = fate.dead
+            killed, where = fate.dead, fate.dead_in
             fate.revive()
             answer = one.answer(0, payload)
             codes.append(code_of(answer))
+            assert where != "training" or not codes[-1]
             assert one.answer(0, payload) == answer
             assert len(masked) - before <= (phase is Phase.MASKED_INPUT)
             if phase is Phase.MASKED_INPUT:

@@ -48,6 +48,7 @@ from secagg import (
 )
 from secagg.drivers.conductor import Conductor
 from secagg.files import DRAFTS
+from secagg.home.records import Kind, key_of
 
 either_mode = pytest.mark.parametrize("mode", MODES, ids=str)
 A, B = bytes(range(16)), bytes(range(16, 32))
@@ -96,6 +97,18 @@ def test_files_of_states_are_for_their_owner(memory_path: Path) -> None:
         os.utime(draft, (time.time() - age,) * 2)
     assert FileStore(store.path).sessions() == [A]
     assert [draft.exists() for draft in drafts] == [False, True]
+
+
+def test_a_mapping_that_can_be_synced_is() -> None:
+    """Before `put` returns."""
+    synced: list[int] = []
+
+    class Shelf(dict[str, bytes]):
+        def sync(self) -> None:
+            synced.append(len(self))
+
+    MappingStore(Shelf()).put(A, b"x")
+    assert synced == [1]
 
 
 class Failing(dict[str, bytes]):
@@ -409,6 +422,22 @@ def test_a_state_that_cannot_be_opened_is_left_alone(mode: Mode) -> None:
     assert World(mode, 4, one.homes, {}, bytes(32)).begin().step().step().sends
     store.put(one.round.session, right)
     assert one.finish().total == sum_of(range(4))
+
+
+def test_records_do_not_change_places() -> None:
+    """Also if somebody who can write to the store makes them look like each other's."""
+    home = home_of(Mode.SEMI_HONEST, 0)
+    for session in (A, B):
+        offer = integers(3).round(CONTEXT, session).encode()
+        assert code_of(answer(home, offer, train, index=0)) == ""
+        home.keep_note(session, session)
+    for kind in (Kind.PARTY, Kind.NOTE):
+        data = home.store.get(key_of(kind, A))
+        home.store.put(key_of(kind, B), data.replace(A, B))
+    for read in (home.load, home.note):
+        with refused(StateError, Code.CORRUPT, match="of another round"):
+            read(B)
+    assert home.note(A) == A
 
 
 def test_an_identity_that_was_replaced() -> None:

@@ -85,6 +85,9 @@ def test_what_an_invitation_says_about_a_party_is_checked() -> None:
     semi = home_of(Mode.SEMI_HONEST, 1)
     offer = integers(3).round(CONTEXT).encode()
     assert code_of(answer(semi, offer, train)) == Code.ARGUMENT
+    for members in ((0, 1), range(2**16)):
+        told = answer(semi, offer, train, index=1, members=members)
+        assert code_of(told) == Code.WRONG_DIRECTORY
     assert code_of(answer(semi, seal(Invitation(offer, 1, (0, 1, 2), 0)), train)) == ""
 
 
