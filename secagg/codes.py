@@ -219,7 +219,7 @@ class Code(StrEnum):
     )
     MALFORMED = (
         "malformed",
-        "DecodeError Refusal RemoteProtocolError",
+        "DecodeError RemoteProtocolError",
         "The bytes are not the canonical encoding of a message that is possible here.",
         "Suspect the transport or the sender; a correct copy of the message is still accepted.",
     )

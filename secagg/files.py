@@ -16,7 +16,7 @@ AnyPath = str | bytes | os.PathLike[str] | os.PathLike[bytes]
 
 A_FOLDER: Final = "this is a folder; give the name of a file in it"
 DRAFTS: Final = ".secagg-*"  # the names of drafts
-_LOCK: Final = ".secagg-lock"
+LOCK: Final = ".secagg-lock"  # the file that is locked in a folder on Windows
 # What systems say of a folder that cannot be opened to be synced, or cannot be synced: Windows,
 # and some file systems over a network or in user space.
 _CANNOT_SYNC: Final = frozenset(
@@ -144,7 +144,7 @@ def locked_folder(folder: Path, seconds: float = 10.0) -> Iterator[None]:
         OSError: the folder cannot be opened.
     """
     if sys.platform == "win32":
-        file = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT, 0o600)
+        file = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o600)
     else:
         file = os.open(folder, os.O_RDONLY)
     try:

@@ -280,10 +280,10 @@ def submitted(client: ClientMachine, assignment: Assignment, values: Values, wei
         Aborted: this party may not contribute (again), or the round is about something else.
         StateError: the ledger failed; nothing has changed.
     """
-    if assignment.context is not None:
-        client.expect(assignment.context)
     chunks = _guarded(values) if isinstance(values, Iterator) else values
     try:
+        if assignment.context is not None:
+            client.expect(assignment.context)
         return client.submit(chunks, weight)
     except (Aborted, StateError):
         raise

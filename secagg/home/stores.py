@@ -14,7 +14,7 @@ from typing import Final, Protocol, TypeVar, runtime_checkable
 
 from ..codes import Code
 from ..errors import IdentityError, StateError
-from ..files import DRAFTS, AnyPath, as_path, atomic_file, why_failed
+from ..files import DRAFTS, LOCK, AnyPath, as_path, atomic_file, why_failed
 from ..identity.files import read_file, write_file
 from ..machine.wire import SESSION_BYTES
 from ..params.checks import require_bytes
@@ -144,7 +144,8 @@ class FileStore:
         with usable(self.path):
             for draft in self.path.glob(DRAFTS):  # of processes that died while they wrote
                 with suppress(FileNotFoundError):
-                    if time.time() - draft.lstat().st_mtime > _OLD_DRAFT:
+                    old = time.time() - draft.lstat().st_mtime > _OLD_DRAFT
+                    if old and draft.name != LOCK:
                         draft.unlink()
 
     def _file(self, session: bytes) -> Path:

@@ -106,6 +106,11 @@ def another(assignment: Assignment) -> None:
     assignment.expect(bytes(32))
 
 
+def no_context(assignment: Assignment) -> np.ndarray:
+    assignment.context = SECRET  # type: ignore[assignment]
+    return np.zeros(4, np.int64)
+
+
 FAILURES: list[tuple[Train, Code]] = [
     (lambda _: None, Code.NO_INPUT),
     (raises, Code.TRAINING),
@@ -120,6 +125,7 @@ FAILURES: list[tuple[Train, Code]] = [
     (lambda _: (np.zeros(4, np.int64), 1, SECRET), Code.TRAINING),
     (lambda _: SECRET, Code.TRAINING),
     (another, Code.POLICY_CONTEXT),
+    (no_context, Code.TRAINING),
     (lambda _: np.zeros(4, np.int64), Code.NO_CONTEXT),
 ]
 

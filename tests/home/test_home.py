@@ -91,12 +91,12 @@ def test_files_of_states_are_for_their_owner(memory_path: Path) -> None:
     file = store.path / A.hex()
     assert [stat.S_IMODE(each.stat().st_mode) for each in (store.path, file)] == [0o700, 0o600]
     (store.path / "notes.txt").touch()
-    drafts = [store.path / DRAFTS.replace("*", name) for name in ("old", "new")]
-    for draft, age in zip(drafts, (7200, 60), strict=True):
+    drafts = [store.path / DRAFTS.replace("*", name) for name in ("old", "new", "lock")]
+    for draft, age in zip(drafts, (7200, 60, 7200), strict=True):
         draft.touch()
         os.utime(draft, (time.time() - age,) * 2)
     assert FileStore(store.path).sessions() == [A]
-    assert [draft.exists() for draft in drafts] == [False, True]
+    assert [draft.exists() for draft in drafts] == [False, True, True]
 
 
 def test_a_mapping_that_can_be_synced_is() -> None:
