@@ -7,7 +7,7 @@ from harness import CONTEXT, MODES, WILLING, directory_of, identity_of, integers
 from home.world import ResidentWorld, World, code_of, home_of, sum_of, train
 
 import secagg
-from secagg import Assignment, Code, Directory, Home, Invitation, Mode, Phase, answer, seal
+from secagg import Assignment, Code, Home, Invitation, Mode, Phase, answer, seal
 from secagg.drivers.envelope import Ask, Hello, Over, Refusal, Rejection, opened
 from secagg.home.home import MOST_ROUNDS
 
@@ -207,4 +207,3 @@ def test_envelopes_that_only_a_client_sends() -> None:
         assert answer(home, seal(envelope), train) == b""
     with pytest.raises(secagg.LocalProtocolError):
         answer(home, "text", train)  # type: ignore[arg-type]
-    assert isinstance(home.directory, Directory | None)
