@@ -32,6 +32,9 @@ CARRIERS = {kind.__name__: kind.__name__ for kind in EXCEPTIONS} | {
     "Fault": "IdentityError",
     "NoUpdateError": "RoundReport",
     "Finding": "Finding",
+    "NoInputError": "Refusal",
+    "decline": "Refusal",
+    "UselessStateError": "StateError",
 }
 # What is raised with the code in a variable: bounds of a policy, a context that is not expected,
 # parameters of an offer, header and lines of a directory, a database's error, a request that is
@@ -56,7 +59,7 @@ PASSED_ON = {
     "Finding": {Code.UNSAFE_FRACTIONS, Code.UNSAFE_SUM, Code.HEADROOM},
 }
 # What never leaves the library in this form.
-CAUGHT_INSIDE = {Code.SYNTAX: "ParameterError", Code.IMPOSSIBLE_SUM: "RangeError"}
+CAUGHT_INSIDE = {Code.IMPOSSIBLE_SUM: "RangeError"}
 
 
 def made(tree: ast.AST) -> Iterator[tuple[ast.Call, str]]:
