@@ -51,6 +51,7 @@ class PlainClient(Owned):
     clipped = 0
     largest_message = 5
     context = CONTEXT
+    round = "a round of another protocol"
 
     def __init__(self, index: int, session: bytes) -> None:
         super().__init__()
