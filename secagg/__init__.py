@@ -16,6 +16,7 @@ from .encoding.layout import Layout
 from .errors import (
     SERVER,
     Aborted,
+    AttemptsExhaustedError,
     DecodeError,
     IdentityError,
     LocalProtocolError,
@@ -51,6 +52,8 @@ from .params.mode import Mode
 from .params.params import Params, Round
 from .params.policy import Policy
 from .params.suite import Suite
+from .rounds.record import PhaseRecord, RoundRecord
+from .rounds.rounds import Plan, Rounds
 from .simulate import RoundFailedError, SecureSum, secure_sum
 
 logging.getLogger("secagg").addHandler(logging.NullHandler())
@@ -60,6 +63,7 @@ __version__ = "0.1.0"
 __all__ = [
     "SERVER",
     "Aborted",
+    "AttemptsExhaustedError",
     "Client",
     "ClientMachine",
     "ClippingWarning",
@@ -87,13 +91,17 @@ __all__ = [
     "ParameterError",
     "Params",
     "Phase",
+    "PhaseRecord",
     "PhaseStarted",
+    "Plan",
     "Policy",
     "RangeError",
     "RemoteProtocolError",
     "Result",
     "Round",
     "RoundFailedError",
+    "RoundRecord",
+    "Rounds",
     "SecAggError",
     "SecureSum",
     "Send",

@@ -24,7 +24,6 @@ EXCEPTIONS = [
 ]
 # What makes an exception or an event of another name.
 CARRIERS = {kind.__name__: kind.__name__ for kind in EXCEPTIONS} | {
-    "AttemptsExhaustedError": "AttemptsExhaustedError",
     "MissingExtraError": "MissingExtraError",
     "Dropped": "Dropped",
     "Failed": "Failed",
