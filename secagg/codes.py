@@ -556,7 +556,7 @@ class Code(StrEnum):
     )
     LIMIT = (
         "limit",
-        "IdentityError ParameterError",
+        "IdentityError ParameterError StateError",
         "Something is larger than the library accepts, or needs more memory than there is.",
         "Check where it comes from; the message has the limit.",
     )

@@ -48,7 +48,7 @@ PASSED_ON = {
     },
     "Failed": {Code.IMPOSSIBLE_SUM},
     "Dropped": {Code.GONE, Code.REFUSED},
-    "StateError": {Code.LEDGER, Code.FOREIGN_FILE, Code.CORRUPT, Code.IO},
+    "StateError": {Code.LEDGER, Code.FOREIGN_FILE, Code.CORRUPT, Code.IO, Code.LIMIT},
     "RoundReport": {Code.DTYPE, Code.WEIGHT},
 }
 # What never leaves the library in this form.

@@ -24,6 +24,7 @@ from secagg import (
     Completed,
     Directory,
     Failed,
+    IdentityError,
     InputNeeded,
     Integers,
     Layout,
@@ -43,6 +44,7 @@ from secagg import (
     digest,
 )
 from secagg.drivers.conductor import Conductor, Observer, PhaseEnded, RoundEnded, Snapshots
+from secagg.identity.files import write_file
 
 WORD = "trial 7"
 PINS = directory_of(6)
@@ -491,6 +493,28 @@ def test_a_spoiled_file_is_refused(name: str, memory_path: Path) -> None:
     file.write_bytes(good)
     rounds.close(plan, None)
     assert len(rounds.history) == 1
+
+
+def test_a_number_that_was_given_back_is_not_given_back_again(
+    memory_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not even if the disk failed in between, so that the round is closed twice."""
+    rounds = of(Mode.MALICIOUS, home=Shelf(memory_path))
+    plan = rounds.plan(NAMES, 2, 0)
+    failed = Failed("too few", Code.QUORUM)
+
+    def written_but_not_synced(*args: Any, **more: Any) -> None:
+        write_file(*args, **more)
+        raise IdentityError("cannot write the file", Code.IO)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("secagg.rounds.keeping.write_file", written_but_not_synced)
+        with refused(StateError, Code.IO):
+            rounds.close(plan, failed, inputs_left=False)
+    assert rounds.plan(NAMES, 2, 0).attempt == 0
+    rounds.close(plan, failed, inputs_left=False)
+    with refused(AttemptsExhaustedError, Code.ATTEMPTS_EXHAUSTED):
+        rounds.plan(NAMES, 2, 0)
 
 
 def test_each_training_has_a_file_of_its_own(memory_path: Path) -> None:

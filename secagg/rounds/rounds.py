@@ -135,6 +135,9 @@ class Rounds:
     from the moment when a round is planned, and free again only if that round is closed as failed
     before inputs could leave.
 
+    `plan` hashes what the round is about, twice: with a large model, an event loop should call it
+    in a thread.
+
     Attributes:
         least: the smallest cohort that is invited.
         history: the record of every round that was closed, in the order of closing. Yours to clear.
@@ -328,8 +331,8 @@ class Rounds:
             if self._home is not None and outcome is None:
                 self._home.forget(session)
             with self._keeper.change() as counts:
-                counts.open.pop(session, None)
-                if not left:
+                # A number that was given back before, when the disk failed then, may be used again.
+                if counts.open.pop(session, None) and not left:
                     counts.attempts.give_back(subject, plan.attempt)
                 if succeeded:
                     counts.attempts.succeeded.add(subject)
