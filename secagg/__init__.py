@@ -9,7 +9,10 @@ import logging
 
 from .arithmetic.field import Field
 from .codes import Code
+from .drivers.conductor import PhaseEnded, RoundEnded
+from .drivers.envelope import Invitation, seal
 from .drivers.executors import run_jobs
+from .drivers.lockstep import lockstep
 from .encoding.clipping import ClippingWarning
 from .encoding.digest import digest
 from .encoding.layout import Layout
@@ -81,6 +84,7 @@ __all__ = [
     "IdentityError",
     "InputNeeded",
     "Integers",
+    "Invitation",
     "Layout",
     "Ledger",
     "LocalProtocolError",
@@ -91,6 +95,7 @@ __all__ = [
     "ParameterError",
     "Params",
     "Phase",
+    "PhaseEnded",
     "PhaseRecord",
     "PhaseStarted",
     "Plan",
@@ -99,6 +104,7 @@ __all__ = [
     "RemoteProtocolError",
     "Result",
     "Round",
+    "RoundEnded",
     "RoundFailedError",
     "RoundRecord",
     "Rounds",
@@ -114,6 +120,8 @@ __all__ = [
     "Work",
     "__version__",
     "digest",
+    "lockstep",
     "run_jobs",
+    "seal",
     "secure_sum",
 ]

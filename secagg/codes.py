@@ -217,13 +217,13 @@ class Code(StrEnum):
     )
     MALFORMED = (
         "malformed",
-        "DecodeError RemoteProtocolError",
+        "DecodeError Dropped RemoteProtocolError",
         "The bytes are not the canonical encoding of a message that is possible here.",
         "Suspect the transport or the sender; a correct copy of the message is still accepted.",
     )
     VERSION = (
         "version",
-        "DecodeError IdentityError StateError",
+        "DecodeError Dropped IdentityError StateError",
         "A message, a file or stored state has another version of the format.",
         "Use the same version of the library for both sides, or for writing and reading.",
     )

@@ -32,7 +32,8 @@ CARRIERS = {kind.__name__: kind.__name__ for kind in EXCEPTIONS} | {
     "NoUpdateError": "RoundReport",
 }
 # What is raised with the code in a variable: bounds of a policy, a context that is not expected,
-# parameters of an offer, header and lines of a directory, a database's error.
+# parameters of an offer, header and lines of a directory, a database's error. And why a driver has
+# a server drop a party.
 PASSED_ON = {
     "Aborted": {Code.POLICY_CONTEXT},
     "ParameterError": {
@@ -47,7 +48,7 @@ PASSED_ON = {
         *(Code.SYNTAX, Code.LIMIT, Code.VERSION, Code.FOREIGN_FILE, Code.CORRUPT),
     },
     "Failed": {Code.IMPOSSIBLE_SUM},
-    "Dropped": {Code.GONE, Code.REFUSED},
+    "Dropped": {Code.GONE, Code.REFUSED, Code.MALFORMED, Code.VERSION},
     "StateError": {Code.LEDGER, Code.FOREIGN_FILE, Code.CORRUPT, Code.IO, Code.LIMIT},
     "RoundReport": {Code.DTYPE, Code.WEIGHT},
 }

@@ -47,6 +47,7 @@ PUBLIC = [
     "IdentityError",
     "InputNeeded",
     "Integers",
+    "Invitation",
     "Layout",
     "Ledger",
     "LocalProtocolError",
@@ -57,6 +58,7 @@ PUBLIC = [
     "ParameterError",
     "Params",
     "Phase",
+    "PhaseEnded",
     "PhaseRecord",
     "PhaseStarted",
     "Plan",
@@ -65,6 +67,7 @@ PUBLIC = [
     "RemoteProtocolError",
     "Result",
     "Round",
+    "RoundEnded",
     "RoundFailedError",
     "RoundRecord",
     "Rounds",
@@ -80,7 +83,9 @@ PUBLIC = [
     "Work",
     "__version__",
     "digest",
+    "lockstep",
     "run_jobs",
+    "seal",
     "secure_sum",
 ]
 

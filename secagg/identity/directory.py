@@ -27,8 +27,8 @@ from .files import read_file, write_file, wrong_size
 from .identity import grouped
 
 _HEX_KEY: Final = "([0-9a-f]{64})"
-_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
-_ENTRY: Final = re.compile(rf"(0|[1-9][0-9]{{0,5}}) +{_HEX_KEY} +({_NAME.pattern})")
+NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
+_ENTRY: Final = re.compile(rf"(0|[1-9][0-9]{{0,5}}) +{_HEX_KEY} +({NAME.pattern})")
 _DIRECTORY_HEADER: Final = "secagg directory v1"
 _LONGEST_ENTRY: Final = len(f"{MAX_COHORT - 1} {'0' * 64} {'n' * 64}\n")
 _LONGEST_REVOKED: Final = len("0" * 64 + "\n")
@@ -84,7 +84,7 @@ class _Rules:
         self._revoked.add(key)
 
     def pin(self, name: str, key: bytes) -> None:
-        if not isinstance(name, str) or not _NAME.fullmatch(name):
+        if not isinstance(name, str) or not NAME.fullmatch(name):
             raise ParameterError(
                 "a name has 1 to 64 ASCII letters, digits and ._@-, and begins with a letter or "
                 f"a digit; this one is {str(name)[:80]!r}",
