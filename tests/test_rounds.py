@@ -1,10 +1,10 @@
 """Rounds: a number of an attempt is used once, whatever fails or dies; cohorts are of the present.
 
-Rounds are carried out by a `Conductor`; that stands for every driver.
+Rounds are carried out by `lockstep`, which stands for every driver.
 """
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +43,8 @@ from secagg import (
     StateError,
     digest,
 )
-from secagg.drivers.conductor import Conductor, Observer, PhaseEnded, RoundEnded, Snapshots
+from secagg.drivers.conductor import Observer, PhaseEnded, RoundEnded, Snapshots
+from secagg.drivers.envelope import Refusal, seal
 from secagg.identity.files import write_file
 
 WORD = "trial 7"
@@ -91,6 +92,7 @@ def carry(
     store: Snapshots | None = None,
     ledgers: Mapping[str, MemoryLedger] | None = None,
     *about: Any,
+    refusing: Collection[str] = (),
 ) -> Completed | Failed:
     """Carries a round out with honest clients that compute the context by themselves."""
     gone, malicious = gone or {}, plan.params.mode is Mode.MALICIOUS
@@ -107,24 +109,28 @@ def carry(
             }
         clients[index] = Client(agreed, index, Policy(), **own)
         clients[index].expect(digest(WORD, *about, plan.attempt))
-    conductor = Conductor(plan.server, None, store, observe)
-    sends = conductor.begin()
-    while conductor.outcome is None:
-        answers = [
-            (send.to, answer)
-            for send in sends
-            if gone.get(plan.names[send.to]) is not conductor.phase
-            for answer in replies(plan, clients[send.to], send.payload)
-        ]
-        phase, sends = conductor.phase, []
-        for party, answer in answers:
-            sends += conductor.take(party, answer)
-        if conductor.phase is phase and phase is not None:
-            sends += conductor.deadline(phase)
-    return conductor.outcome
+
+    def exchange(phase: Phase, asked: Mapping[int, bytes]) -> Iterator[tuple[int, bytes]]:
+        for index, payload in asked.items():
+            if gone.get(plan.names[index]) is not phase:
+                yield from (
+                    (index, each) for each in replies(plan, clients[index], payload, refusing)
+                )
+
+    return secagg.lockstep(plan.server, exchange, None, store, observe=observe)
 
 
-def replies(plan: Plan, client: Client, payload: bytes) -> list[bytes]:
+def begin_and_die(plan: Plan, home: Shelf) -> None:
+    """Stores the first phase of a round, and then the transport raises."""
+
+    def exchange(phase: Phase, asked: Mapping[int, bytes]) -> Iterator[tuple[int, bytes]]:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        secagg.lockstep(plan.server, exchange, None, home)
+
+
+def replies(plan: Plan, client: Client, payload: bytes, refusing: Collection[str]) -> list[bytes]:
     """What a client sends when it gets a message."""
     if payload == plan.server.offer:
         return [client.start()]
@@ -132,6 +138,9 @@ def replies(plan: Plan, client: Client, payload: bytes) -> list[bytes]:
     for event in client.receive(payload):
         if isinstance(event, Send):
             sent.append(event.payload)
+        elif isinstance(event, InputNeeded) and plan.names[client.index] in refusing:
+            refusal = Refusal(client.session, str(Code.NO_INPUT), "nothing to give")
+            sent.append(seal(refusal))
         elif isinstance(event, InputNeeded):
             sent.append(client.submit([own_number(plan.names[client.index])] * 2))
     return sent
@@ -161,8 +170,9 @@ def test_a_training(mode: Mode, memory_path: Path) -> None:
     again = rounds.plan(NAMES[2:], 2, 1, MODEL)
     assert again.attempt == 1
     assert again.context == digest(WORD, 1, MODEL, 1)
-    gone = {"party-5": Phase.SHARE_KEYS}
-    assert not rounds.close(again, carry(again, rounds.observe, gone, None, None, 1, MODEL))
+    refuses = {"party-5"}
+    outcome = carry(again, rounds.observe, {}, None, None, 1, MODEL, refusing=refuses)
+    assert not rounds.close(again, outcome)
 
     malicious = mode is Mode.MALICIOUS
     order = "party-0 party-2 party-3 party-4" if malicious else "party-4 party-0 party-2 party-3"
@@ -173,7 +183,8 @@ def test_a_training(mode: Mode, memory_path: Path) -> None:
     assert [record.number for record in records] == [0, 1, 2]
     assert [record.survivors for record in records] == [first.names, (), tuple(NAMES[2:5])]
     assert records[1].dropped == dict.fromkeys(LATE, "timeout")
-    assert records[2].dropped == {"party-5": "timeout"}
+    assert records[2].dropped == {"party-5": "refused"}
+    assert records[2].refused == {"party-5": "no_input"}
     assert sum(isinstance(each, RoundEnded) for each in seen) == 3
     check_record(records[0], first)
 
@@ -182,8 +193,8 @@ def check_record(record: RoundRecord, plan: Plan) -> None:
     """What stands in a record of a good round, and in JSON, under names that stay."""
     shown = json.loads(json.dumps(record.as_dict()))
     assert list(shown) == [
-        *("number", "attempt", "session", "cohort", "survivors", "dropped", "disputes"),
-        *("outcome", "reason", "inputs_left", "seconds", "phases"),
+        *("number", "attempt", "session", "cohort", "survivors", "dropped", "refused"),
+        *("disputes", "outcome", "reason", "inputs_left", "seconds", "phases"),
     ]
     assert shown["session"] == plan.server.session.hex()
     assert [each["phase"] for each in shown["phases"]] == list(map(str, plan.server.phases))
@@ -371,7 +382,7 @@ def test_a_round_goes_on_in_another_process(mode: Mode, memory_path: Path) -> No
     before = of(mode, attempts=3, home=home)
     closed, lost, kept = (before.plan(NAMES[number:], 2, MODEL) for number in range(3))
     before.close(closed, Failed("too few", Code.QUORUM), inputs_left=False)
-    Conductor(kept.server, None, home).begin()
+    begin_and_die(kept, home)
 
     after = of(mode, attempts=3, home=home)
     [plan] = after.resume()
@@ -389,7 +400,7 @@ def test_a_round_goes_on_in_another_process(mode: Mode, memory_path: Path) -> No
     assert (after.resume(), home.stored) == ([], {})
     last = after.plan(NAMES, 2, MODEL)
     assert (last.number, last.attempt) == (3, 0)
-    Conductor(last.server, None, home).begin()
+    begin_and_die(last, home)
     after.close(last, None)
     assert home.stored == {}
 
@@ -408,7 +419,7 @@ def test_a_round_of_another_directory_is_not_taken_up(memory_path: Path) -> None
     """The indices of its members mean other parties now."""
     home = Shelf(memory_path)
     plan = of(Mode.MALICIOUS, home=home).plan(NAMES[2:], 2, MODEL)
-    Conductor(plan.server, None, home).begin()
+    begin_and_die(plan, home)
     fewer = Rounds(WORD, FORMAT, directory=PINS.leave("party-0"), home=home)
     with refused(StateError, Code.WRONG_DIRECTORY):
         fewer.resume()

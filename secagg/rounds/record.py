@@ -39,6 +39,7 @@ class RoundRecord:
         cohort: names of the parties by index.
         survivors: names of those whose input is in the sum.
         dropped: codes of those that were dropped, by name; `refused` if they said so themselves.
+        refused: the codes that these gave, by name; of a peer's library, which may be newer.
         disputes: pairs of names (dealer, holder) whose shares did not fit.
         outcome: "completed"; or the code of the failure; "abandoned" if its driver gave it up.
         reason: the failure for people, or "".
@@ -53,6 +54,7 @@ class RoundRecord:
     cohort: tuple[str, ...]
     survivors: tuple[str, ...] = ()
     dropped: dict[str, str] = field(default_factory=dict)
+    refused: dict[str, str] = field(default_factory=dict)
     disputes: tuple[tuple[str, str], ...] = ()
     outcome: str = "completed"
     reason: str = ""
@@ -75,14 +77,14 @@ class Course:
     def __init__(self, phases: Sequence[Phase]) -> None:
         self._phases = phases
         self._ended: list[PhaseEnded] = []
-        self._seconds: float | None = None
+        self._over: RoundEnded | None = None
 
     def note(self, happened: PhaseEnded | RoundEnded) -> None:
         """Adds an event of this round."""
         if isinstance(happened, PhaseEnded):
             self._ended.append(happened)
         else:
-            self._seconds = happened.seconds
+            self._over = happened
 
     def inputs_may_have_left(self, outcome: Completed | Failed | None) -> bool:
         """Returns False only if the round is known to have failed before clients gave inputs."""
@@ -114,6 +116,7 @@ class Course:
         dropped: dict[str, Code] = {}
         for each in self._ended:
             dropped |= {names[party]: code for party, code in each.dropped}
+        over = self._over
         return RoundRecord(
             number=number,
             attempt=attempt,
@@ -121,11 +124,12 @@ class Course:
             cohort=names,
             survivors=tuple(names[party] for party in survivors),
             dropped={name: str(code) for name, code in dropped.items()},
+            refused={names[at]: one.code for at, one in over.refusals.items()} if over else {},
             disputes=tuple((names[dealer], names[holder]) for dealer, holder in disputes),
             outcome=label,
             reason=reason,
             inputs_left=inputs_left,
-            seconds=self._seconds,
+            seconds=over.seconds if over else None,
             phases=tuple(
                 PhaseRecord(
                     str(each.phase), each.seconds, each.bytes_up, each.bytes_down, each.answered
