@@ -14,6 +14,7 @@ from .drivers.envelope import Invitation, seal
 from .drivers.executors import run_jobs
 from .drivers.lockstep import lockstep
 from .encoding.clipping import ClippingWarning
+from .encoding.combine import Combined, combine
 from .encoding.digest import digest
 from .encoding.layout import Layout
 from .errors import (
@@ -71,6 +72,7 @@ __all__ = [
     "ClientMachine",
     "ClippingWarning",
     "Code",
+    "Combined",
     "Completed",
     "DecodeError",
     "Directory",
@@ -119,6 +121,7 @@ __all__ = [
     "Suite",
     "Work",
     "__version__",
+    "combine",
     "digest",
     "lockstep",
     "run_jobs",

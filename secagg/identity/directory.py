@@ -10,12 +10,15 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
+from itertools import pairwise
 from typing import Final
 
 from ..codes import Code
 from ..errors import IdentityError, ParameterError
 from ..files import AnyPath, as_path
 from ..machine.wire import u32
+from ..numeric import brief
+from ..params.checks import whole
 from ..params.params import MAX_COHORT
 from ..permissions import PINS
 from ..primitives import sign
@@ -143,6 +146,7 @@ class Directory:
     entries: tuple[Entry, ...] = ()
     revoked: frozenset[bytes] = frozenset()
     _index: dict[bytes, int] = field(init=False, repr=False, compare=False, default_factory=dict)
+    _whole: "Directory | None" = field(init=False, repr=False, compare=False, default=None)
 
     def __post_init__(self) -> None:
         rules = _Rules()
@@ -189,6 +193,51 @@ class Directory:
                 "this verify key is not in the directory: pin it first", Code.UNKNOWN_NAME
             )
         return index
+
+    # -- the cohort of one round --
+
+    def select(self, indices: Iterable[int]) -> "Directory":
+        """Returns the directory of one round's cohort, out of all parties that are pinned here.
+
+        Who is not in it costs the round nothing: neither work nor waiting. The i-th of the indices
+        has the index i in the cohort. All sites need the same indices; revoked keys go along.
+
+        Args:
+            indices: of the members of the cohort in this directory, ascending, each once.
+
+        Raises:
+            ParameterError: there are none, they are no ascending integers, or this directory has
+                no such index.
+        """
+        if not isinstance(indices, Iterable):
+            raise ParameterError(
+                f"indices must be some integers, not {type(indices).__name__}", Code.ARGUMENT
+            )
+        chosen = [whole("an index of a member", index) for index in indices]
+        if not chosen or chosen[0] < 0 or any(low >= high for low, high in pairwise(chosen)):
+            raise ParameterError(
+                "the indices of a cohort are ascending from 0, at least one and each once, as all "
+                f"sites count its members in this order, not {brief(chosen)}",
+                Code.ARGUMENT,
+            )
+        if chosen[-1] >= len(self):
+            raise ParameterError(
+                f"the cohort has the member {brief(chosen[-1])} of the directory, and the "
+                f"directory has {len(self)} parties here: one side lacks a change of the members; "
+                "compare `python -m secagg identity fingerprint FILE` of the directories",
+                Code.WRONG_DIRECTORY,
+            )
+        selected = Directory(tuple(self.entries[index] for index in chosen), self.revoked)
+        object.__setattr__(selected, "_whole", self.whole)
+        return selected
+
+    @property
+    def whole(self) -> "Directory":
+        """The directory from which this one was selected; itself if it was not.
+
+        Its fingerprint is the one that sites compare, as it is that of a file.
+        """
+        return self if self._whole is None else self._whole
 
     # -- changes between rounds --
 
