@@ -9,10 +9,12 @@ import logging
 
 from .arithmetic.field import Field
 from .codes import Code
+from .drivers.assignment import Assignment
 from .drivers.conductor import PhaseEnded, RoundEnded
 from .drivers.envelope import Invitation, seal
 from .drivers.executors import run_jobs
 from .drivers.lockstep import lockstep
+from .drivers.responder import Responder
 from .encoding.clipping import ClippingWarning
 from .encoding.combine import Combined, combine
 from .encoding.digest import digest
@@ -43,6 +45,9 @@ from .events import (
     Send,
     Work,
 )
+from .home.answer import answer
+from .home.home import Home
+from .home.stores import FileStore, MappingStore, MemoryStore, Store
 from .identity.directory import Directory
 from .identity.identity import Identity
 from .interfaces import ClientMachine, ServerMachine, Status
@@ -67,6 +72,7 @@ __version__ = "0.1.0"
 __all__ = [
     "SERVER",
     "Aborted",
+    "Assignment",
     "AttemptsExhaustedError",
     "Client",
     "ClientMachine",
@@ -79,9 +85,11 @@ __all__ = [
     "Dropped",
     "Failed",
     "Field",
+    "FileStore",
     "Finished",
     "FixedPoint",
     "Fractions",
+    "Home",
     "Identity",
     "IdentityError",
     "InputNeeded",
@@ -90,7 +98,9 @@ __all__ = [
     "Layout",
     "Ledger",
     "LocalProtocolError",
+    "MappingStore",
     "MemoryLedger",
+    "MemoryStore",
     "Mode",
     "NativeError",
     "Once",
@@ -104,6 +114,7 @@ __all__ = [
     "Policy",
     "RangeError",
     "RemoteProtocolError",
+    "Responder",
     "Result",
     "Round",
     "RoundEnded",
@@ -118,9 +129,11 @@ __all__ = [
     "SqliteLedger",
     "StateError",
     "Status",
+    "Store",
     "Suite",
     "Work",
     "__version__",
+    "answer",
     "combine",
     "digest",
     "lockstep",

@@ -168,9 +168,11 @@ class Code(StrEnum):
     )
     EQUIVOCATION = (
         "equivocation",
-        "RemoteProtocolError",
-        "A party sent two different messages for the same step; the first one counts.",
-        "Suspect that client, or two processes that run under the same index.",
+        "Refusal RemoteProtocolError",
+        "A party sent two different messages for the same step, or a server two different "
+        "invitations to the same round; the first one counts.",
+        "Suspect that client, or two processes that run under the same index (as from a copied "
+        "folder); or that server.",
     )
     IMPOSSIBLE_SUM = (
         "impossible_sum",
@@ -217,7 +219,7 @@ class Code(StrEnum):
     )
     MALFORMED = (
         "malformed",
-        "DecodeError Dropped RemoteProtocolError",
+        "DecodeError Dropped Refusal RemoteProtocolError",
         "The bytes are not the canonical encoding of a message that is possible here.",
         "Suspect the transport or the sender; a correct copy of the message is still accepted.",
     )
@@ -239,9 +241,16 @@ class Code(StrEnum):
         "The message belongs to another session.",
         "Deliver messages by session; late ones of an earlier round are harmless.",
     )
+    UNKNOWN_SESSION = (
+        "unknown_session",
+        "Refusal",
+        "A message came of a round of which this party has nothing stored: it never joined it, the "
+        "round is over, or what was stored is older than `max_age`.",
+        "Nothing in this round; the party can take part in the next one.",
+    )
     OUT_OF_ORDER = (
         "out_of_order",
-        "LocalProtocolError RemoteProtocolError",
+        "LocalProtocolError Refusal RemoteProtocolError",
         "A message or a call came at a step that does not allow it, too early or too late.",
         "A late message is harmless. Make calls in the order of the events (`docs/STATES.md`).",
     )
@@ -291,10 +300,11 @@ class Code(StrEnum):
     )
     NO_CONTEXT = (
         "no_context",
-        "LocalProtocolError",
+        "LocalProtocolError Refusal",
         "In malicious mode a client has not been told what its input is for.",
         "Compute the context from what the client works on, and give it in `Policy(context=...)` "
-        "or to `Client.expect`. Do not take it from the server.",
+        "or to `expect` of the `Client`, or of the `Assignment` in `train`. Do not take it from "
+        "the server.",
     )
     NO_IDENTITY = (
         "no_identity",
@@ -374,7 +384,7 @@ class Code(StrEnum):
     )
     POLICY_CONTEXT = (
         "policy_context",
-        "Aborted ParameterError",
+        "Aborted ParameterError Refusal",
         "This client refuses: the round has another context than it expects.",
         "Fetch the model of this round; compare training, model and attempt with the server's.",
     )
@@ -480,16 +490,17 @@ class Code(StrEnum):
     )
     NO_INPUT = (
         "no_input",
-        "Run RoundReport",
+        "Refusal Run RoundReport",
         "A client had no input to give, such as one without examples, and sat the round out.",
         "Nothing, if that is so; it can give an input in the next round.",
     )
     TRAINING = (
         "training",
-        "ParameterError RoundReport",
-        "In federated averaging, a client's training raised an exception, and it sat the round "
+        "ParameterError Refusal RoundReport",
+        "A client's training raised an exception or gave no usable input, and it sat the round "
         "out; or it joins no more rounds, as its training has failed too often.",
-        "Mend its training; the reason has the type and the text of the exception.",
+        "Mend its training; a report has the type and the text of the exception. The server of a "
+        "real round is not told them: look into the log of the client.",
     )
     BUFFER = (
         "buffer",
@@ -503,6 +514,13 @@ class Code(StrEnum):
         "The ledger could not read or store a claim: it is busy, or its storage failed.",
         "No message was sent. Repair the storage; then repeat the call on a client, and call "
         "`deadline` on a server.",
+    )
+    BUSY = (
+        "busy",
+        "StateError",
+        "Another process or thread uses the home of this party, as it does while a training runs.",
+        "Give the same payload again later. Use one home per party, and end processes that no "
+        "longer serve; a long `wait` lets calls queue up.",
     )
     FOREIGN_FILE = (
         "foreign_file",
@@ -518,9 +536,10 @@ class Code(StrEnum):
     )
     SYNTAX = (
         "syntax",
-        "IdentityError",
-        "A line of a directory file has a wrong form.",
-        "Correct the line that the message names.",
+        "IdentityError ParameterError",
+        "A line of a directory file has a wrong form, or a field of a policy file is unknown or "
+        "has a wrong value.",
+        "Correct the line or the field that the message names.",
     )
     WRONG_KEY = (
         "wrong_key",
@@ -647,7 +666,9 @@ except secagg.Aborted as error:
 
 A `DecodeError` of an offer and an `IdentityError` of a directory's line carry the code of the
 `ParameterError` inside; a `RoundFailedError` carries the code of the event `Failed`. A
-`StateError` that your own ledger raises without a code has the code `ledger`.
+`StateError` that your own ledger raises without a code has the code `ledger`. A `Refusal`, with
+which a client's driver tells the server that it does not go on, has the code of the exception that
+is its reason, or one of those that name it here.
 """
 
 _TABLE = """

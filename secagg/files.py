@@ -17,7 +17,6 @@ AnyPath = str | bytes | os.PathLike[str] | os.PathLike[bytes]
 A_FOLDER: Final = "this is a folder; give the name of a file in it"
 DRAFTS: Final = ".secagg-*"  # the names of drafts
 _LOCK: Final = ".secagg-lock"
-_SECONDS_FOR_LOCK: Final = 10.0  # as Windows waits
 # What systems say of a folder that cannot be opened to be synced, or cannot be synced: Windows,
 # and some file systems over a network or in user space.
 _CANNOT_SYNC: Final = frozenset(
@@ -129,59 +128,73 @@ def _sync_folder(folder: Path) -> None:
 
 
 @contextmanager
-def locked_folder(folder: Path) -> Iterator[None]:
-    """Holds a lock on a folder, so that two commands at once do not lose a change.
+def locked_folder(folder: Path, seconds: float = 10.0) -> Iterator[None]:
+    """Holds a lock on a folder, so that two processes or threads exclude each other.
 
     Where the file system has no locks, there is no lock. Windows locks no folders: there a file in
     it is locked, `.secagg-lock`, which stays.
 
+    Args:
+        folder: the folder.
+        seconds: how long to wait for another one that holds the lock.
+
     Raises:
-        OSError: the folder cannot be opened, or another process has held the lock for ten seconds,
-            which any user who may read the folder can do.
+        TimeoutError: another one has held the lock all the time, which any user who may read the
+            folder can do.
+        OSError: the folder cannot be opened.
     """
     if sys.platform == "win32":
-        import msvcrt  # noqa: PLC0415  (of Windows)
-
         file = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT, 0o600)
-        try:
-            msvcrt.locking(file, msvcrt.LK_LOCK, 1)
-            try:
-                yield
-            finally:
-                msvcrt.locking(file, msvcrt.LK_UNLCK, 1)
-        finally:
-            os.close(file)
-        return
-    file = os.open(folder, os.O_RDONLY)
+    else:
+        file = os.open(folder, os.O_RDONLY)
     try:
-        _lock(file)
-        yield
+        end = time.monotonic() + seconds
+        while not _try_lock(file):
+            if time.monotonic() > end:
+                raise TimeoutError(
+                    errno.ETIMEDOUT,
+                    f"another process has held the lock of this folder for {seconds:g} seconds, "
+                    "which whoever may read the folder can do: see `lslocks`, or try again",
+                )
+            time.sleep(0.01)
+        try:
+            yield
+        finally:
+            _unlock(file)
     finally:
         os.close(file)
 
 
-def _lock(file: int) -> None:
-    """Locks an open folder, where the file system can do that.
+def _try_lock(file: int) -> bool:
+    """Locks an open file unless somebody else has; returns True also where there are no locks."""
+    if sys.platform == "win32":
+        import msvcrt  # noqa: PLC0415  (of Windows)
 
-    Raises:
-        TimeoutError: another process has held the lock for ten seconds.
-    """
-    end = time.monotonic() + _SECONDS_FOR_LOCK
+        try:
+            msvcrt.locking(file, msvcrt.LK_NBLCK, 1)
+        except PermissionError:
+            return False
+        return True
     with suppress(ImportError):
         import fcntl  # noqa: PLC0415  (of POSIX)
 
-        while True:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                return
-            except BlockingIOError:
-                if time.monotonic() > end:
-                    break
-                time.sleep(0.01)
-            except OSError:
-                return
-        raise TimeoutError(
-            errno.ETIMEDOUT,
-            f"another process has held the lock of this folder for {_SECONDS_FOR_LOCK:g} seconds, "
-            "which whoever may read the folder can do: see `lslocks`, or try again",
-        )
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        except OSError:
+            pass
+    return True
+
+
+def _unlock(file: int) -> None:
+    """Gives a lock back: closing the file is not enough if a forked child still has it open."""
+    if sys.platform == "win32":
+        import msvcrt  # noqa: PLC0415
+
+        msvcrt.locking(file, msvcrt.LK_UNLCK, 1)
+        return
+    with suppress(ImportError, OSError):
+        import fcntl  # noqa: PLC0415
+
+        fcntl.flock(file, fcntl.LOCK_UN)

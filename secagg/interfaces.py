@@ -60,6 +60,10 @@ class ClientMachine(Protocol):
         """The hash of what the round is about, by the server's word: 32 bytes."""
 
     @property
+    def round(self) -> Any:
+        """The round as it was offered; its class is the protocol's."""
+
+    @property
     def largest_message(self) -> int:
         """The most bytes that a message to this party can have; no more need be read."""
 

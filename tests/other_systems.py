@@ -52,7 +52,7 @@ def become_windows(patch: pytest.MonkeyPatch) -> list[str]:
 
     def locking(file: int, mode: int, count: int) -> None:
         assert (os.fstat(file).st_size, count) == (0, 1)
-        locks.append({1: "LK_LOCK", 0: "LK_UNLCK"}[mode])
+        locks.append({1: "LK_NBLCK", 0: "LK_UNLCK"}[mode])
 
     patch.setattr(os, "open", no_folder)
     patch.setattr(os, "rename", rename)
@@ -60,7 +60,7 @@ def become_windows(patch: pytest.MonkeyPatch) -> list[str]:
         patch.delattr(os, name, raising=False)
     for name in POSIX_MODULES:
         patch.setitem(sys.modules, name, None)
-    msvcrt = SimpleNamespace(LK_LOCK=1, LK_UNLCK=0, locking=locking)
+    msvcrt = SimpleNamespace(LK_NBLCK=1, LK_UNLCK=0, locking=locking)
     patch.setitem(sys.modules, "msvcrt", msvcrt)
     patch.setattr(sys, "platform", "win32")
     return locks

@@ -30,6 +30,9 @@ CARRIERS = {kind.__name__: kind.__name__ for kind in EXCEPTIONS} | {
     "RecoveryError": "Failed",
     "Fault": "IdentityError",
     "NoUpdateError": "RoundReport",
+    "NoInputError": "Refusal",
+    "decline": "Refusal",
+    "UselessStateError": "StateError",
 }
 # What is raised with the code in a variable: bounds of a policy, a context that is not expected,
 # parameters of an offer, header and lines of a directory, a database's error. And why a driver has
@@ -53,7 +56,7 @@ PASSED_ON = {
     "RoundReport": {Code.DTYPE, Code.WEIGHT},
 }
 # What never leaves the library in this form.
-CAUGHT_INSIDE = {Code.SYNTAX: "ParameterError", Code.IMPOSSIBLE_SUM: "RangeError"}
+CAUGHT_INSIDE = {Code.IMPOSSIBLE_SUM: "RangeError"}
 
 
 def made(tree: ast.AST) -> Iterator[tuple[ast.Call, str]]:

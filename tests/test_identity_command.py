@@ -1,6 +1,7 @@
 """``python -m secagg identity``: what it writes, what it refuses, and that it shows no secret."""
 
 import fcntl
+import functools
 import getpass
 import io
 import os
@@ -15,7 +16,7 @@ import children
 import pytest
 from levels import runs_at
 
-from secagg import Directory, Identity, files
+from secagg import Directory, Identity
 from secagg.__main__ import main
 from secagg.files import locked_folder
 from secagg.identity.identity import fingerprint
@@ -289,7 +290,9 @@ def test_a_lock_that_is_held_for_ever(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """By another user who may read the folder: one line says so; nothing is changed."""
-    monkeypatch.setattr(files, "_SECONDS_FOR_LOCK", 0.03)
+    monkeypatch.setattr(
+        "secagg.identity.command.locked_folder", functools.partial(locked_folder, seconds=0.03)
+    )
     with locked_folder(tmp_path):
         says = refused(capsys, "pin", tmp_path / "pins", "a", KEYS[0].hex())
     assert f"{tmp_path}: another process has held the lock" in says

@@ -109,7 +109,7 @@ def test_files_on_windows(memory_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         with refused(StateError, Code.PERMISSIONS, match="2 names"):
             ledger.claim(Once.RESUMPTION, b"k")
         assert main(["identity", "pin", str(memory_path / "pins"), "b", me.verify_key.hex()]) == 0
-        assert locks == ["LK_LOCK", "LK_UNLCK"]
+        assert locks == ["LK_NBLCK", "LK_UNLCK"]
     assert Directory.load(memory_path / "pins") == pins.join("b", me.verify_key)
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from numpy.typing import ArrayLike
 
@@ -13,6 +13,11 @@ from ..params.params import Round
 Values: TypeAlias = ArrayLike | Iterator[ArrayLike]
 # The vector; or the vector and its weight; or None if there is nothing to give.
 Answer: TypeAlias = Values | tuple[Values, int] | None
+
+OTHER_CONTEXT: Final = (
+    "refused by this client: the round is about something else (training, model, attempt) than the "
+    "input would be for"
+)
 
 
 @dataclass(slots=True)
@@ -43,11 +48,7 @@ class Assignment:
             Aborted: the round is about something else; let it through.
         """
         if context != self.round.context:
-            raise Aborted(
-                "refused by this client: the round is about something else (training, model, "
-                "attempt) than the input would be for",
-                Code.POLICY_CONTEXT,
-            )
+            raise Aborted(OTHER_CONTEXT, Code.POLICY_CONTEXT)
         self.context = context
 
 

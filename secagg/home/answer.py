@@ -1,0 +1,288 @@
+"""The client's side of a round for transports that start a process, or a call, per message.
+
+Between two payloads the client is in the home, sealed. The state that made an answer is stored
+before the answer is returned; so a process that is killed at any moment leads to the same bytes
+again or to a refusal, and no mask is ever used for two inputs.
+"""
+
+import logging
+from collections.abc import Sequence
+from contextlib import suppress
+from itertools import pairwise
+from typing import Final
+
+from ..codes import Code
+from ..drivers.assignment import Assignment, Train, Values
+from ..drivers.envelope import NO_SESSION, Ask, Invitation, Over, Refusal, Rejection, seal
+from ..drivers.responder import NO_INDEX, Responder, decline, header_of, unpacked
+from ..errors import SERVER, Aborted, ParameterError, RemoteProtocolError, StateError
+from ..events import InputNeeded
+from ..identity.directory import Directory
+from ..interfaces import ClientMachine
+from ..ledger.ledger import Ledger, Once
+from ..pairwise.client import Client
+from ..params.checks import require_int
+from ..params.mode import Mode
+from ..params.params import MAX_COHORT, Round
+from .home import Home, cohort_of
+from .records import PartyRecord, UselessStateError
+
+_log: Final = logging.getLogger("secagg.drivers")
+
+
+def answer(
+    home: Home,
+    payload: bytes,
+    train: Train,
+    *,
+    index: int | None = None,
+    members: Sequence[int] = (),
+    attempt: int = 0,
+    task: bytes = b"",
+) -> bytes:
+    """Returns what a party sends for one payload of the server: a message, a refusal, or b"".
+
+    Each call may be in another process. What the server sends is never an exception: the server
+    gets a refusal, and the log the reason. A payload that comes again gets the same bytes again if
+    it is the last one of its round, else b"".
+
+    `train` is called once per round, without a client in memory, and again only if it did not
+    return: its process died, or Ctrl-C ended it. See `Responder` for what it returns. The home is
+    held meanwhile.
+
+    Args:
+        home: of this party.
+        payload: what came: the offer of a round, a message, or an envelope (`secagg.Invitation`).
+        train: makes the input of this party.
+        index: its place in the cohort, if the payload is a bare offer; in malicious mode it is
+            found in the pins if it is left out.
+        members: the same: indices of the cohort in the pins, ascending, if that is not all of them.
+        attempt: the same: number of the attempt.
+        task: what the application needs to make the input, if the transport brings it beside.
+
+    Raises:
+        StateError: the home cannot be used: its folder, its store or its ledger failed, or another
+            process holds it (`busy`). Nothing was sent; give the same payload again later.
+        LocalProtocolError: the payload is not bytes, or the identity was wiped.
+    """
+    try:
+        envelope = unpacked(payload)
+    except RemoteProtocolError as error:
+        return decline(NO_SESSION, error.code, error.reason)
+    match envelope:
+        case Invitation(offer, place, named, number):
+            if place == NO_INDEX:
+                return _begin(home, offer, index, members, attempt)
+            return _begin(home, offer, place, named, number)
+        case Ask(brought, message):
+            return _go_on(home, message, train, brought or task)
+        case Over(session) | Rejection(session):
+            with home.lock():
+                home.remove(session)
+        case _:
+            _log.warning("the server sent an envelope of a client")
+    return b""
+
+
+def _begin(
+    home: Home, offer: bytes, index: int | None, members: Sequence[int], attempt: int
+) -> bytes:
+    """Joins a round, or answers an invitation that comes again."""
+    try:
+        agreed = Round.decode(offer)
+    except RemoteProtocolError as error:
+        return decline(NO_SESSION, error.code, error.reason)
+    with home.lock():
+        try:
+            home.policy.check(agreed)
+            record, pins = _placed(home, agreed, index, members, attempt)
+            if (before := home.load(agreed.session)) is not None:
+                return _again(before, record)
+            home.tidy()
+            client = Client(
+                agreed,
+                record.index,
+                home.policy,
+                identity=home.identity,
+                directory=pins,
+                ledger=home.ledger if agreed.params.mode is Mode.MALICIOUS else None,
+            )
+            record.reply = client.start()
+        except (ParameterError, Aborted, UselessStateError) as error:
+            return decline(agreed.session, error.code, error.reason)
+        record.client = client.suspend(home.key, keep_last=False)
+        home.save(record)
+        return record.reply
+
+
+def _placed(
+    home: Home, agreed: Round, index: int | None, members: Sequence[int], attempt: int
+) -> tuple[PartyRecord, Directory | None]:
+    """Checks what an invitation says about this party; returns its record and the cohort's pins.
+
+    Raises:
+        ParameterError: this party does not take part in such a round, or not in this place.
+    """
+    cohort = agreed.params.cohort
+    attempt = require_int("the attempt", attempt, 0, 2**63 - 1)
+    if attempt >= home.attempts:
+        raise ParameterError(
+            f"refused by this client: attempt {attempt} is beyond its limit of {home.attempts} "
+            "(counted from 0; `Home(attempts=...)`)",
+            Code.ATTEMPTS_EXHAUSTED,
+        )
+    if len(members) not in (0, cohort):
+        raise ParameterError(
+            f"the invitation names {len(members)} members of a cohort of {cohort}",
+            Code.WRONG_DIRECTORY,
+        )
+    named = [require_int("a member", each, 0, MAX_COHORT - 1) for each in members]
+    if any(low >= high for low, high in pairwise(named)):
+        raise ParameterError(
+            "the members of an invitation must be in ascending order, each once", Code.ARGUMENT
+        )
+    pins = cohort_of(home.directory, named)
+    if index is None:
+        if home.identity is None or pins is None:
+            raise ParameterError(
+                "an offer came without this party's index, which only its identity and pins could "
+                "tell: give `index`, or send an `Invitation`",
+                Code.ARGUMENT,
+            )
+        index = pins.index_of(home.identity.verify_key)
+    index = require_int("the index of this party", index, 0, cohort - 1)
+    return PartyRecord(agreed.session, agreed.encode(), index, named, attempt), pins
+
+
+def _again(before: PartyRecord, record: PartyRecord) -> bytes:
+    """Answers an invitation to a round that this party has joined."""
+    old, new = ((one.offer, one.index, one.members, one.attempt) for one in (before, record))
+    if old != new:
+        return decline(
+            record.session,
+            Code.EQUIVOCATION,
+            "a second invitation to one round, which says something else; the first one counts",
+        )
+    return _told(before) or (b"" if before.seen else before.reply)
+
+
+def _told(record: PartyRecord) -> bytes:
+    """Returns the refusal with which the part of a party has ended; b"" if it has not."""
+    return seal(Refusal(record.session, record.code, record.reason)) if record.code else b""
+
+
+def _go_on(home: Home, message: bytes, train: Train, task: bytes) -> bytes:
+    """Answers a message of a round that this party has joined."""
+    header = header_of(message)
+    if header is None:
+        return decline(NO_SESSION, Code.MALFORMED, "these bytes are no message of this library")
+    session = header[1]
+    with home.lock():
+        try:
+            record = home.load(session)
+        except UselessStateError as error:
+            return decline(session, error.code, error.reason)
+        if record is None:
+            return decline(
+                session,
+                Code.UNKNOWN_SESSION,
+                "this party has nothing stored of the round: it never joined it, or it is over",
+            )
+        return _told(record) or _Stored(home, record, train).step(task, message)
+
+
+class _Ledger:
+    """The ledger of a home, which remembers an exception of its own.
+
+    So a state that was used before is told from a ledger that cannot be read.
+    """
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self.failure: BaseException | None = None
+
+    def claim(self, what: Once, key: bytes) -> bool:
+        """See `Ledger`."""
+        try:
+            return self._ledger.claim(what, key)
+        except BaseException as error:
+            self.failure = error
+            raise
+
+
+class _Stored(Responder):
+    """A client that is stored between two messages, and while its input is made."""
+
+    def __init__(self, home: Home, record: PartyRecord, train: Train) -> None:
+        self._set_up(record.session, train)
+        self._client = None
+        self._home = home
+        self._record = record
+        self._seen = record.seen
+        self._reply = record.reply
+        self._waiting = record.waiting
+        self._done = not record.client
+
+    def step(self, task: bytes, message: bytes) -> bytes:
+        """Answers a message; what made the answer is stored when it returns."""
+        try:
+            reply = self._on_message(task, message)
+        except ParameterError as error:  # identity, pins or policy are others than before
+            return decline(self._session, error.code, error.reason)
+        except UselessStateError as error:
+            if error.code is not Code.REPEATED_RESUMPTION:
+                return decline(self._session, error.code, error.reason)
+            reply = self._refuse(error.code, error.reason)
+        except BaseException:  # Ctrl-C in `train`, a ledger that failed: it may be tried again
+            if self._waiting and self._client is not None:
+                with suppress(Exception):
+                    if InputNeeded() in self._client.resend():
+                        self._store()
+            raise
+        if self._client is not None or self.refusal is not None:
+            self._store()
+        return reply
+
+    def _store(self) -> None:
+        """Stores the client, which then is no more in memory."""
+        client, self._client = self._client, None
+        record = self._record
+        record.seen, record.reply, record.waiting = self._seen, self._reply, self._waiting
+        record.client = b""
+        if self.refusal is not None:
+            record.code, record.reason = self.refusal.code, self.refusal.reason
+        elif client is not None and not client.finished:
+            record.client = client.suspend(self._home.key, keep_last=False)
+        self._home.save(record)
+
+    def _machine(self) -> ClientMachine:
+        if self._client is not None:
+            return self._client
+        if self._done:
+            raise RemoteProtocolError(
+                SERVER, "this party has done its part in the round", Code.OUT_OF_ORDER
+            )
+        home, ledger = self._home, _Ledger(self._home.ledger)
+        try:
+            self._client = Client.resume(
+                self._record.client,
+                home.key,
+                ledger,
+                identity=home.identity,
+                directory=cohort_of(home.directory, self._record.members),
+                policy=home.policy,
+            )
+        except StateError as error:
+            if error is ledger.failure or error.code is Code.NO_LEDGER:
+                raise
+            raise UselessStateError(error.reason, error.code) from None
+        return self._client
+
+    def _assignment(self, task: bytes) -> Assignment:
+        record = self._record
+        return Assignment(Round.decode(record.offer), record.index, record.attempt, task)
+
+    def _given(self, assignment: Assignment) -> tuple[Values, int]:
+        if self._client is not None:
+            self._store()
+        return super()._given(assignment)

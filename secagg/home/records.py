@@ -1,0 +1,178 @@
+"""What a home stores of a round, as bytes: of a party, of a server, and a driver's note.
+
+The head, in clear, has kind and time, so that old records are found without a key. What follows is
+sealed. Only the version of the library that wrote a record needs to read it.
+"""
+
+import hashlib
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import Final, NamedTuple
+
+from ..codes import Code
+from ..drivers.responder import MARK_BYTES
+from ..errors import SERVER, StateError
+from ..machine.sealing import Sealer
+from ..machine.storage import (
+    BYTES,
+    FLAG,
+    TEXT,
+    Table,
+    bytes_of,
+    list_of,
+    number_below,
+    read_attributes,
+    read_whole,
+    write_attributes,
+)
+from ..machine.wire import SESSION_BYTES, Reader, u8, u64
+from ..params.params import MAX_COHORT
+
+_MAGIC: Final = b"SH"
+_LAYOUT: Final = 1
+_MOST_MESSAGES: Final = 16  # that one round sends to a party
+
+
+class UselessStateError(StateError):
+    """What is stored of one round does not serve; this costs the round, not the home."""
+
+
+class Kind(IntEnum):
+    """What a record is of."""
+
+    PARTY = 1
+    SERVER = 2
+    NOTE = 3
+
+
+class Head(NamedTuple):
+    """The beginning of a record.
+
+    Attributes:
+        kind: what it is of.
+        session: of the round.
+        at: when it was stored, in nanoseconds since 1970.
+        rest: the sealed part.
+    """
+
+    kind: Kind
+    session: bytes
+    at: int
+    rest: bytes
+
+
+def key_of(kind: Kind, session: bytes) -> bytes:
+    """Returns the key (16 bytes) under which a store has a record: one home has all three kinds."""
+    if kind is Kind.PARTY:
+        return session
+    return hashlib.blake2b(session, digest_size=SESSION_BYTES, salt=bytes([kind])).digest()
+
+
+def write_record(kind: Kind, session: bytes, at: int, sealed: bytes) -> bytes:
+    """Returns a record as bytes."""
+    return _MAGIC + u8(_LAYOUT) + u8(kind) + session + u64(at) + sealed
+
+
+def read_head(data: bytes) -> Head:
+    """Reads what every record begins with.
+
+    Raises:
+        StateError: it is no record, or one of another version.
+    """
+    if not data.startswith(_MAGIC):
+        raise StateError("these bytes are no state that a home has stored", Code.FOREIGN_FILE)
+
+    def read(reader: Reader) -> Head:
+        reader.take(len(_MAGIC))
+        if (layout := reader.u8()) != _LAYOUT:
+            raise StateError(
+                f"this state was stored by another version of the library (layout {layout}, here "
+                f"{_LAYOUT}): the round can go on with that version only",
+                Code.VERSION,
+            )
+        kind = Kind(reader.u8())
+        return Head(kind, reader.take(SESSION_BYTES), reader.u64(), reader.rest())
+
+    return read_whole(Reader(data, SERVER), read)
+
+
+@dataclass
+class PartyRecord:
+    """What a party remembers of a round between two payloads.
+
+    Attributes:
+        session: of the round.
+        offer: the round, as it was offered.
+        index: its place in the cohort.
+        members: indices of the cohort in its pins, or empty.
+        attempt: number of the attempt.
+        seen: digests of the messages that it has accepted, in order.
+        reply: its answer to the last of them, or its first message; b"" if it is not kept.
+        waiting: whether its input is asked for.
+        code, reason: of its refusal; "" if it goes on.
+        client: the suspended client; b"" once its part is over.
+    """
+
+    session: bytes
+    offer: bytes
+    index: int
+    members: list[int] = field(default_factory=list)
+    attempt: int = 0
+    seen: list[bytes] = field(default_factory=list)
+    reply: bytes = b""
+    waiting: bool = False
+    code: str = ""
+    reason: str = ""
+    client: bytes = b""
+
+
+_PARTY: Final[Table] = {
+    "session": bytes_of(SESSION_BYTES),
+    "offer": BYTES,
+    "index": number_below(MAX_COHORT),
+    "members": list_of(number_below(MAX_COHORT), MAX_COHORT),
+    "attempt": number_below(2**63),
+    "seen": list_of(bytes_of(MARK_BYTES), _MOST_MESSAGES),
+    "reply": BYTES,
+    "waiting": FLAG,
+    "code": TEXT,
+    "reason": TEXT,
+    "client": BYTES,
+}
+_PARTY_SEALER: Final = Sealer("secagg party of a round", layout=1)
+_NOTE_SEALER: Final = Sealer("secagg note", layout=1)
+
+
+def seal_party(record: PartyRecord, key: bytes) -> bytes:
+    """Returns the sealed part of a party's record."""
+    return _PARTY_SEALER.seal(key, write_attributes(_PARTY, record))
+
+
+def open_party(head: Head, key: bytes) -> PartyRecord:
+    """Opens a party's record.
+
+    Raises:
+        StateError: it is of another kind, another key or another round, or was altered.
+    """
+    _, reader = _PARTY_SEALER.open(key, head.rest)
+    values = read_whole(reader, lambda body: read_attributes(_PARTY, body))
+    if values["session"] != head.session:
+        raise StateError("the state that is stored is of another round", Code.CORRUPT)
+    return PartyRecord(**values)
+
+
+def seal_note(session: bytes, note: bytes, key: bytes) -> bytes:
+    """Returns the sealed part of a note's record."""
+    return _NOTE_SEALER.seal(key, session + note)
+
+
+def open_note(head: Head, key: bytes) -> bytes:
+    """Opens a note.
+
+    Raises:
+        StateError: it is of another key or round, or was altered.
+    """
+    _, reader = _NOTE_SEALER.open(key, head.rest)
+    if reader.take(SESSION_BYTES) != head.session:
+        raise StateError("the note that is stored is of another round", Code.CORRUPT)
+    return reader.rest()
