@@ -44,8 +44,7 @@ import threading
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Final, Protocol
+from typing import Final
 
 from ..codes import Code
 from ..drivers.conductor import Observer, PhaseEnded, RoundEnded
@@ -54,8 +53,8 @@ from ..encoding.layout import Layout
 from ..encoding.trees import Arrays
 from ..errors import LocalProtocolError, ParameterError, StateError
 from ..events import Completed, Failed
+from ..home.home import Home
 from ..identity.directory import Directory
-from ..ledger.ledger import Ledger
 from ..numeric import brief
 from ..pairwise.server import Server
 from ..params.checks import require_int, require_kind
@@ -72,24 +71,6 @@ _log: Final = logging.getLogger("secagg.rounds")
 _MOST_ATTEMPTS: Final = 2**32 - 1  # an invitation has 32 bits for the number
 # What a round fails by when too many parties were lost; others may stay for the next one.
 _TOO_FEW_LEFT: Final = frozenset({Code.QUORUM, Code.NEIGHBOURS, Code.DISCONNECTED})
-
-
-class CoordinatorHome(Protocol):
-    """What is needed of a `secagg.Home`."""
-
-    @property
-    def path(self) -> Path | None:
-        """The folder, or None if all is in memory."""
-
-    @property
-    def ledger(self) -> Ledger | None:
-        """The ledger, where servers claim their survivor sets."""
-
-    def resume_server(self, session: bytes, directory: Directory | None) -> Server | None:
-        """Returns the server that was stored of a round; None if there is none."""
-
-    def forget(self, session: bytes) -> None:
-        """Removes what is stored of a round."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -159,7 +140,7 @@ class Rounds:
             them (`Home(attempts=...)`).
         tries: how many rounds on one subject may fail, one after the other, because too few parties
             were left, before `close` advises against one more.
-        home: keeps the counts, and the ledger of the servers, so that they can be stored.
+        home: keeps the counts, and has the ledger of the servers, so that they can be stored.
         observe: is called with all that `Rounds.observe` is called with, such as for metrics.
 
     Raises:
@@ -184,7 +165,7 @@ class Rounds:
         most: int | None = None,
         attempts: int = 1,
         tries: int = 3,
-        home: CoordinatorHome | None = None,
+        home: Home | None = None,
         observe: Observer | None = None,
     ) -> None:
         check_training(training)
@@ -193,6 +174,8 @@ class Rounds:
             mode = Mode.SEMI_HONEST if directory is None else Mode.MALICIOUS
         if directory is not None:
             require_kind("directory", directory, Directory, "`Directory.load` reads one")
+        if home is not None:
+            require_kind("home", home, Home, "`secagg.Home(folder)` makes one")
         if (mode == Mode.MALICIOUS) != (directory is not None):
             raise ParameterError(
                 "malicious mode needs a directory of pinned keys, and semi-honest mode uses none",
@@ -464,7 +447,4 @@ class Rounds:
 
     def _select(self, members: tuple[int, ...]) -> Directory | None:
         """Returns the directory of a cohort."""
-        if self._directory is None:
-            return None
-        entries = self._directory.entries
-        return Directory(tuple(entries[index] for index in members), self._directory.revoked)
+        return None if self._directory is None else self._directory.select(members)
