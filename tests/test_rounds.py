@@ -18,12 +18,14 @@ from refusals import refused
 
 import secagg
 from secagg import (
+    Assignment,
     AttemptsExhaustedError,
     Client,
     Code,
     Completed,
     Directory,
     Failed,
+    FixedPoint,
     Home,
     IdentityError,
     InputNeeded,
@@ -44,7 +46,7 @@ from secagg import (
     digest,
 )
 from secagg.drivers.conductor import Observer, PhaseEnded, RoundEnded, Snapshots
-from secagg.drivers.envelope import Refusal, seal
+from secagg.drivers.envelope import Invitation, Refusal, seal
 from secagg.identity.files import write_file
 
 WORD = "trial 7"
@@ -173,6 +175,60 @@ def test_a_training(mode: Mode, memory_path: Path) -> None:
     assert records[2].refused == {"party-5": "no_input"}
     assert sum(isinstance(each, RoundEnded) for each in seen) == 3
     check_record(records[0], first)
+
+
+@pytest.mark.parametrize("mode", MODES, ids=str)
+def test_the_loop_of_a_training(mode: Mode, memory_path: Path) -> None:
+    """As in `docs/DRIVERS.md`: parties with homes of their own, a round that fails, a restart."""
+    malicious = mode is Mode.MALICIOUS
+    pins = PINS if malicious else None
+    parties = {
+        name: Home.in_memory(
+            identity=identity_of(NAMES.index(name)) if malicious else None,
+            directory=pins,
+            ledger=MemoryLedger() if malicious else None,
+            attempts=2,
+        )
+        for name in NAMES
+    }
+    home = home_in(memory_path)
+    model, attempts = np.zeros(2), []
+    for number in range(3):
+        rounds = Rounds(WORD, FixedPoint(10.0), directory=pins, home=home, attempts=2, least=4)
+        again = True
+        while again:
+            plan = rounds.plan(NAMES[number:], 2, number, model)
+            fails = number == 1 and plan.attempt == 0
+
+            def train(
+                assignment: Assignment, model: np.ndarray = model, fails: bool = fails
+            ) -> np.ndarray | None:
+                number = assignment.task[0]
+                assignment.expect(digest(WORD, number, model, assignment.attempt))
+                return None if fails and assignment.index > 1 else model + 1
+
+            def exchange(
+                phase: Phase,
+                asked: Mapping[int, bytes],
+                plan: Plan = plan,
+                task: bytes = bytes([number]),
+                train: Callable[..., Any] = train,
+            ) -> Iterator[tuple[int, bytes]]:
+                for index, payload in asked.items():
+                    invited = Invitation(plan.server.offer, index, plan.members, plan.attempt)
+                    message = seal(invited) if payload == plan.server.offer else payload
+                    yield (
+                        index,
+                        secagg.answer(parties[plan.names[index]], message, train, task=task),
+                    )
+
+            outcome = secagg.lockstep(plan.server, exchange, store=home, observe=rounds.observe)
+            attempts.append(plan.attempt)
+            again = rounds.close(plan, outcome)
+        assert isinstance(outcome, Completed), outcome
+        model = model + outcome.result.mean
+    assert attempts == [0, 0, 1, 0]
+    np.testing.assert_allclose(model, [7.0, 7.0], atol=1e-4)
 
 
 def check_record(record: RoundRecord, plan: Plan) -> None:
