@@ -1,10 +1,9 @@
 """Counts the attempts on each subject: the numbers of its rounds in which inputs may have left.
 
 A client's input counts as given when it leaves the client, whatever becomes of the round: a server
-may have the sum of a round that it calls failed. In malicious mode clients give their input for one
-subject (a training, a model, the number of a round) a limited number of times, and each time under
-another number, which is part of the context. So a server must not use a number twice, nor waste
-one.
+may have the sum of a round that it calls failed. Clients give their input for one subject (a
+training, a model, the number of a round) a limited number of times, and each time under another
+number, which is part of the context. So a server must not use a number twice, nor waste one.
 """
 
 from itertools import count
@@ -32,8 +31,7 @@ class Attempts:
     """The numbers that are used, by subject, counted from 0.
 
     Attributes:
-        limit: how many attempts on one subject clients take part in; None for any number, as in
-            semi-honest mode.
+        limit: how many attempts on one subject clients take part in; None for any number.
         used: the numbers of the rounds in which inputs may have left, or still may.
         succeeded: the subjects of which a round had a result.
     """

@@ -68,7 +68,7 @@ class Keeper:
             is not that of this training.
     """
 
-    def __init__(self, training: str, limit: int | None, folder: Path | None) -> None:
+    def __init__(self, training: str, limit: int, folder: Path | None) -> None:
         self._training = training
         self._limit = limit
         self._lock = threading.Lock()

@@ -13,7 +13,7 @@ With clients that stay connected (`secagg.aio`):
             plan = rounds.plan(present, layout, number, model)
             outcome = await serve(
                 plan.server, hub.net(plan.names), store=home, observe=rounds.observe,
-                task=encode(model), members=plan.members, attempt=plan.attempt,
+                task=encode(number, model), members=plan.members, attempt=plan.attempt,
             )
             again = rounds.close(plan, outcome)
         model = stepped(model, layout.unflatten(outcome.result.mean))
@@ -25,7 +25,7 @@ Over a framework that calls its clients (`secagg.lockstep`):
         while again:
             plan = rounds.plan(framework.nodes(), layout, number, model)
             outcome = secagg.lockstep(
-                plan.server, exchange_with(plan.names, model), store=home, observe=rounds.observe
+                plan.server, exchange_for(plan, model), store=home, observe=rounds.observe
             )
             again = rounds.close(plan, outcome)
         model = stepped(model, layout.unflatten(outcome.result.mean))
@@ -42,7 +42,7 @@ import logging
 import secrets
 import threading
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -136,8 +136,9 @@ class Rounds:
             `threshold`, `min_survivors` and `colluders`, whose defaults are those of `Params`.
         least: invite no fewer parties; at least 2.
         most: invite no more parties: drawn at random from those present. By default all.
-        attempts: malicious mode: how often clients give their input for one subject, as agreed with
-            them (`Home(attempts=...)`).
+        attempts: how often clients give their input for one subject, as agreed with them
+            (`Home(attempts=...)`). With more than one, the server may learn as many sums over the
+            same inputs, whose differences are sums over fewer clients.
         tries: how many rounds on one subject may fail, one after the other, because too few parties
             were left, before `close` advises against one more.
         home: keeps the counts, and has the ledger of the servers, so that they can be stored.
@@ -208,9 +209,7 @@ class Rounds:
             self._params(cohort, 1)  # refused now, not in the first round
         self._home = home
         self._observer = observe
-        self._keeper = Keeper(
-            training, attempts if mode == Mode.MALICIOUS else None, home.path if home else None
-        )
+        self._keeper = Keeper(training, attempts, home.path if home else None)
         self._lock = threading.RLock()
         self._running: dict[bytes, _Running] = {}
         self._failures: dict[bytes, int] = {}  # one after the other, by subject
@@ -235,31 +234,31 @@ class Rounds:
         Raises:
             ParameterError: a name is unknown or there twice; fewer are present than are to be
                 invited (`Code.QUORUM`); or no parameters are safe for these.
-            AttemptsExhaustedError: malicious mode: clients give no more inputs for this.
+            AttemptsExhaustedError: clients give no more inputs for this.
             RangeError: something of `about` has no digest.
             StateError: the home's file failed; nothing is planned.
         """
         names, members = self._cohort(present)
         params = self._params(len(names), length.length if isinstance(length, Layout) else length)
         subject = digest(self._training, *about)
-        with self._lock, self._keeper.change() as counts:
-            attempt = counts.attempts.next(subject)
-            context = digest(self._training, *about, attempt)
-            ledger = self._home.ledger if self._home else None
-            server = Server(params.round(context), self._select(members), ledger)
-            plan = Plan(counts.planned, names, members, params, context, attempt, server)
-            counts.attempts.use(subject, attempt)
-            counts.planned += 1
-            counts.open[server.session] = OpenRound(
-                plan.number, attempt, subject.hex(), names, members
-            )
-        self._begin(plan, subject)
+        with self._lock:
+            with self._keeper.change() as counts:
+                attempt = counts.attempts.next(subject)
+                context = digest(self._training, *about, attempt)
+                ledger = self._home.ledger if self._home else None
+                server = Server(params.round(context), self._select(members), ledger)
+                plan = Plan(counts.planned, names, members, params, context, attempt, server)
+                counts.attempts.use(subject, attempt)
+                counts.planned += 1
+                counts.open[server.session] = OpenRound(
+                    plan.number, attempt, subject.hex(), names, members
+                )
+            self._begin(plan, subject)
         return plan
 
     def _begin(self, plan: Plan, subject: bytes) -> None:
-        with self._lock:
-            running = _Running(plan, subject, Course(self._mode.phases))
-            self._running[plan.server.session] = running
+        course = Course(self._mode.phases)
+        self._running[plan.server.session] = _Running(plan, subject, course)
 
     def observe(self, happened: PhaseEnded | RoundEnded) -> None:
         """Takes what a driver reports of these rounds; give it to drivers as `observe`."""
@@ -343,14 +342,16 @@ class Rounds:
         while no other process plans rounds of this training.
 
         Raises:
-            StateError: what is stored cannot be used: by another key or directory, or altered.
+            StateError: what is stored of a round cannot be used, as the key or the directory is not
+                the one of before, or it was altered; then none is taken up.
         """
         plans = []
         with self._lock:
             with self._keeper.change() as counts:
                 left = {each: one for each, one in counts.open.items() if each not in self._running}
+            servers = {session: self._stored_server(session, one) for session, one in left.items()}
             for session, one in left.items():
-                server = self._stored_server(session, one)
+                server = servers[session]
                 if server is not None:
                     agreed = server.round
                     plan = Plan(
@@ -384,7 +385,7 @@ class Rounds:
         if self._directory and one.members != tuple(map(self._indices.get, one.names)):
             raise StateError(
                 f"round {one.number} (session {session.hex()}) was planned with another directory: "
-                "go on with that one, or close what is stored of it with `Home.forget`",
+                "use that one, or give the round up with `Home.forget(session)`",
                 Code.WRONG_DIRECTORY,
             )
         return self._home.resume_server(session, self._select(one.members))
@@ -393,8 +394,9 @@ class Rounds:
 
     def _cohort(self, present: Sequence[str]) -> tuple[tuple[str, ...], tuple[int, ...]]:
         """Returns names and indices in the directory of those who are invited."""
-        names = [] if isinstance(present, str) else list(present)
-        if isinstance(present, str) or not all(isinstance(name, str) for name in names):
+        listed = isinstance(present, Iterable) and not isinstance(present, str)
+        names = list(present) if listed else []
+        if not listed or not all(isinstance(name, str) for name in names):
             raise ParameterError(
                 f"present must be a list of names, not {brief(present)}", Code.ARGUMENT
             )
