@@ -102,7 +102,8 @@ class Coordinator:
         self._training = training
         self._directory = directory
         malicious = params.mode == Mode.MALICIOUS
-        self._attempts: Final = Attempts(attempts if malicious else None)  # by digest of the model
+        # By digest of the model.
+        self._attempts: Final = Attempts(attempts if malicious else None, "this model")
         self._round: tuple[bytes, int] | None = None  # that is open: its model, the attempt
 
     @property

@@ -34,10 +34,15 @@ class Attempts:
         limit: how many attempts on one subject clients take part in; None for any number.
         used: the numbers of the rounds in which inputs may have left, or still may.
         succeeded: the subjects of which a round had a result.
+
+    Args:
+        limit: as above.
+        what: what a subject is, for messages.
     """
 
-    def __init__(self, limit: int | None) -> None:
+    def __init__(self, limit: int | None, what: str = "this subject") -> None:
         self.limit: Final = limit
+        self._what = what
         self.used: Final[dict[bytes, set[int]]] = {}
         self.succeeded: Final[set[bytes]] = set()
 
@@ -64,9 +69,8 @@ class Attempts:
                 else "choose parameters for a higher dropout rate, or agree on more attempts"
             )
             raise AttemptsExhaustedError(
-                f"all attempts on this (training, model, round) are used ({used} of "
-                f"{self.limit}): clients give their input for it no more often, whatever became of "
-                f"the rounds; {advice}",
+                f"all attempts on {self._what} are used ({used} of {self.limit}): clients give "
+                f"their input for it no more often, whatever became of the rounds; {advice}",
                 Code.ATTEMPTS_EXHAUSTED,
             )
         return self._lowest_free(subject)
