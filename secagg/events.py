@@ -71,7 +71,7 @@ class Work:
 
 @dataclass(frozen=True, slots=True)
 class Dropped:
-    """Server: a party is out of the round, because it was silent or because of what it sent.
+    """Server: a party is out of the round: it was silent or gone, or because of what it sent.
 
     The input of a party that is dropped in the consistency step is still in the sum. `code` is the
     reason for programs.

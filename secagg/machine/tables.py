@@ -17,7 +17,7 @@ class Call(Enum):
     WITHDRAW = "withdraw()"
     ABORT = "unsafe, or wipe()"
     SUSPEND = "suspend()"
-    PHASE_OVER = "all messages there, or deadline()"
+    PHASE_OVER = "all awaited messages there, or deadline()"
     WORK_DONE = "last complete()"
     FAIL = "failure"
 

@@ -162,8 +162,10 @@ def document() -> str:
         "# State machines\n\n"
         "Drawn from the tables in `secagg/pairwise/transitions.py`; a test keeps them equal. "
         "In every state, an input that has no arrow is refused and changes nothing. Repetitions of "
-        "accepted messages are no inputs: [WIRE.md](WIRE.md) says what is done with them. Rounds "
-        "on a sparse graph (mode 2 there) have the states of semi-honest mode.\n"
+        "accepted messages are no inputs: [WIRE.md](WIRE.md) says what is done with them. Neither "
+        "are `drop(party)` and `resend(party)`: they say whose messages a server awaits, and a "
+        "phase ends with the last of these. Rounds on a sparse graph (mode 2 there) have the "
+        "states of semi-honest mode.\n"
     ]
     for mode in Mode:
         parts += [

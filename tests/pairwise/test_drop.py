@@ -1,12 +1,11 @@
 """What a driver says of single parties: `drop` ends the waiting for one, `resend` begins it again.
 
 A drop changes when a phase ends and what is told about the party, and nothing else: never who is in
-the sum. `test_planted_bugs.py` has the attack on that, `test_schedules.py` random schedules.
+the sum. `test_planted_bugs.py` has the attack on that, `test_schedules.py` random schedules, and
+`test_message_costs.py` what a party can cost that comes back again and again.
 """
 
-from collections import Counter
 from collections.abc import Callable
-from functools import partial
 
 import numpy as np
 import pytest
@@ -21,7 +20,6 @@ from harness import (
     state_of,
 )
 from pairwise.restarts import KEY, FailingLedger, four, resumed_server
-from pairwise.test_message_costs import KINDS, LENGTH, WHO, N, ZeroRound, counted_lines
 from refusals import refused
 from support import looped
 
@@ -278,6 +276,7 @@ def test_who_goes_after_the_last_phase_changes_nothing(mode: Mode) -> None:
     assert [stepped.server.drop(party, "") for party in range(4)] == [[]] * 4
     assert stepped.server.resend(3) == []
     assert stepped.server.resend() == events
+    assert stepped.server.status.gone == (), "nobody is waited for any more"
     stepped._take(events)
     assert is_exact(stepped, [0, 1, 2, 3])
     before = state_of(stepped.server)
@@ -405,34 +404,3 @@ def _is_refused(party: object, reason: object, code: object) -> None:
         stepped.server.drop(party, reason, code)  # type: ignore[arg-type]
     assert caught.value.code in (Code.ARGUMENT, Code.UNKNOWN_PARTY)
     assert state_of(stepped.server) == before
-
-
-# ---- what one party can cost ----------------------------------------------------------------
-
-
-@looped("kind", ["malicious", "sparse"])
-def test_who_comes_back_again_and_again_costs_one_message_each_time(kind: str) -> None:
-    """Not a message for each party, of which its own is picked: that would be n times the work."""
-    stepped = ZeroRound(KINDS[kind])
-    messages = stepped.advertise()
-
-    def lines(*calls: Callable[[], object]) -> int:
-        count = Counter[str]()
-        with counted_lines(count):
-            for call in calls:
-                call()
-        return count.total()
-
-    for phase in stepped.params.mode.phases:
-        server = stepped.server
-        back = partial(server.resend, WHO)
-        one, everybody = lines(back), lines(server.resend)
-        different = {sent.payload for sent in server.resend() if isinstance(sent, Send)}
-        most = 40 + 3 * N + everybody / len(different)  # the set in a message is listed once
-        assert one <= most, (phase, one, everybody)
-        assert lines(partial(server.drop, WHO, "gone"), back) <= one + 40
-        stepped.outbox.clear()
-        stepped.to_server(messages)
-        messages = stepped.answers() if stepped.outbox else {}
-    assert stepped.result is not None
-    assert len(stepped.result.total) == LENGTH

@@ -7,7 +7,7 @@ the signers (in malicious mode) and the answers must reach the threshold.
 import dataclasses
 import itertools
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from random import Random
 
 import pytest
@@ -123,13 +123,36 @@ def test_every_assignment_of_drops(mode: Mode, cohort: int, more: dict[str, int]
     ("mode", "more"), [(mode, more) for mode in MODES for more in thresholds(3, mode)], ids=str
 )
 def test_every_assignment_and_the_last_first(mode: Mode, more: dict[str, int]) -> None:
-    """The same for n = 3 over a network that delivers the newest message first."""
+    """The same for n = 3 over a network that delivers the newest message first.
+
+    For every other one there are no deadlines: the server is told at once who has vanished.
+    """
     params = wide(3, 2, mode=mode, **more)
-    for drops in assignments(mode, 3):
-        check(network(params, drops).run(lambda waiting: waiting - 1), params, drops)
+    for number, drops in enumerate(assignments(mode, 3)):
+        running = network(params, drops, kind=ToldNetwork if number % 2 else Network)
+        check(running.run(lambda waiting: waiting - 1), params, drops)
 
 
-def network(params: Params, drops: Drops, label: object = "") -> Network:
+class ToldNetwork(Network):
+    """A network that says who has vanished as soon as a message does not come."""
+
+    def send_up(self, party: int, payload: bytes) -> None:
+        before = len(self.queue)
+        super().send_up(party, payload)
+        if len(self.queue) == before:
+            self.take_events(self.server.drop(party, "it has vanished"))
+
+    def run(self, pick: Callable[[int], int]) -> Network:
+        """Carries messages; when there are none, the round is over."""
+        while self.queue:
+            self.deliver(self.queue.pop(pick(len(self.queue))))
+        assert self.server.state not in PHASES, "it waits for somebody"
+        return self
+
+
+def network(
+    params: Params, drops: Drops, label: object = "", kind: type[Network] = Network
+) -> Network:
     """A started network of honest parties."""
     agreed = params.round(CONTEXT, SESSION)
     policy = Policy(allow_pair=True)
@@ -137,7 +160,7 @@ def network(params: Params, drops: Drops, label: object = "") -> Network:
         party: client_of(agreed, party, policy, seeded((label, party)))
         for party in range(params.cohort)
     }
-    return Network(server_of(agreed), clients, drops).start()
+    return kind(server_of(agreed), clients, drops).start()
 
 
 ORDERS = settings(max_examples=amount("orders of arrival"))
@@ -186,7 +209,10 @@ def test_any_order_of_arrival_with_repeats(
 @ORDERS
 @given(rounds(), st.randoms(use_true_random=False))
 def test_any_time_of_the_deadlines(case: tuple[Params, dict[int, Phase]], chance: Random) -> None:
-    """Timers that run out at any moment, of any phase: late messages never enter the sum."""
+    """Timers that run out at any moment, of any phase: late messages never enter the sum.
+
+    Neither does it matter who is said to be gone, or back, or when.
+    """
     params, drops = case
     running = network(params, drops)
     in_time: set[int] = set()
@@ -195,6 +221,11 @@ def test_any_time_of_the_deadlines(case: tuple[Params, dict[int, Phase]], chance
             phase = chance.choice([*params.mode.phases, PHASES[running.server.state]])
             running.take_events(running.server.deadline(phase))
             continue
+        if chance.random() < 0.05:
+            party = chance.randrange(params.cohort)
+            back = chance.random() < 0.3
+            server = running.server
+            running.take_events(server.resend(party) if back else server.drop(party, "gone"))
         message = running.queue.pop(chance.randrange(len(running.queue)))
         count = len(running.refusals)
         running.deliver(message)

@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from types import FrameType
 
@@ -512,6 +512,29 @@ def test_a_masked_input_out_of_range_costs_the_same_each_time(kind: str) -> None
     assert state_of(twin) == before
     once = moment.cost(message).calls
     assert calls == Counter({name: 20 * count for name, count in once.items()})
+
+
+@looped("kind", KINDS)
+def test_who_comes_back_again_and_again_costs_one_message_each_time(kind: str) -> None:
+    """Not a message for each party, of which its own is picked: that would be n times the work."""
+
+    def lines(*calls: Callable[[], object]) -> int:
+        count = Counter[str]()
+        with counted_lines(count):
+            for call in calls:
+                call()
+        return count.total()
+
+    for of, moment in moments(kind).items():
+        if isinstance(moment.receiver, Client):
+            continue
+        server = clone(moment.receiver)
+        gone, back = partial(server.drop, WHO, "its line is dead"), partial(server.resend, WHO)
+        one, everybody = lines(back), lines(server.resend)
+        different = {sent.payload for sent in server.resend() if isinstance(sent, secagg.Send)}
+        most = 40 + 3 * N + everybody / len(different)  # the set in a message is listed once
+        assert one <= most, (of, one, everybody)
+        assert lines(gone, back) <= one + 60
 
 
 def test_the_pins_are_hashed_once_for_all_parties() -> None:

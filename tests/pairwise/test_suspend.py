@@ -229,6 +229,7 @@ def test_what_is_resumed_is_what_was_suspended(mode: Mode, boundary: int) -> Non
     assert remembered(again) == before != remembered(client)
     assert again.resend() == said
     assert again.clipped == 0
+    assert (again.session, again.context) == (client.round.session, client.round.context)
 
 
 def remembered(client: Client) -> object:
