@@ -42,6 +42,7 @@ TABLE = {
     "hunts from the first schedule": (0, 1, 1),
     "bugs that another layer stops": (0, 0, 1),
     "step between snapshots to go back to": (5, 2, 2),
+    "rounds over sockets": (12, 200, 2000),
     # Alteration of a recorded round: every n-th byte, in one way, two or three.
     "step between altered bytes": (29, 1, 1),
     "step in signed and sparse rounds": (67, 5, 1),

@@ -3,10 +3,10 @@
 Any transport with two methods carries them: `Link` for one connection, `Net` for those of a cohort.
 """
 
-from .attend import attend
+from .attendance import attend
 from .hub import Hub, HubNet
 from .links import Link, Net, RoutedNet
-from .participate import participate
-from .serve import serve
+from .participation import participate
+from .serving import serve
 
 __all__ = ["Hub", "HubNet", "Link", "Net", "RoutedNet", "attend", "participate", "serve"]

@@ -105,10 +105,7 @@ class Hub:
         finally:
             _log.info("%s: disconnected: %s", name, peer.why)
             if self._peers.get(name) is peer:
-                del self._peers[name]
-                for net in self._nets_of(name):
-                    net.lose(name, peer.why)
-            self._changed()
+                self._forget(peer)
 
     def present(self) -> list[str]:
         """Returns the names of those who are connected, ascending."""
@@ -167,6 +164,13 @@ class Hub:
 
     def _nets_of(self, name: str) -> "Iterator[HubNet]":
         return (net for net in tuple(self._nets.values()) if name in net.indices)
+
+    def _forget(self, peer: "_Peer") -> None:
+        """Tells the rounds of a peer that it is gone."""
+        self._peers.pop(peer.name, None)
+        for net in self._nets_of(peer.name):
+            net.lose(peer.name, peer.why)
+        self._changed()
 
     async def _greet(self, peer: "_Peer", hello: bytes) -> None:
         """Takes a peer in that has said hello; its rounds learn that it is (back) there."""

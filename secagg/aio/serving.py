@@ -307,6 +307,11 @@ class _Round:
 
     # -- timers -----------------------------------------------------------------------------
 
+    def _start_timer(self, phase: Phase) -> None:
+        """Starts the timer of a phase in the place of that of the phase before."""
+        expire = partial(self._act, self._conductor.deadline, phase)
+        self._timers["phase"] = (self._loop.time() + self._seconds[phase], expire)
+
     def _next_timer(self) -> float:
         return min((when for when, _ in self._timers.values()), default=math.inf)
 
@@ -344,8 +349,7 @@ class _Round:
         phase = self._conductor.phase
         if phase is not None and phase is not self._phase:
             self._phase = phase
-            expire = partial(self._act, self._conductor.deadline, phase)
-            self._timers["phase"] = (self._loop.time() + self._seconds[phase], expire)
+            self._start_timer(phase)
         for send in sends:
             self._post(send.to, send.payload)
 

@@ -1,0 +1,162 @@
+"""Rounds over sockets on the loopback: a server's listener, connections of clients, leftovers."""
+
+import asyncio
+import gc
+import os
+import runpy
+import threading
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from harness import directory_of, identity_of, input_of
+
+import secagg
+from secagg import Assignment, Home, Mode, Params, Policy, Server
+from secagg.aio import Hub
+
+EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "tcp_sum.py"
+FrameLink = runpy.run_path(str(EXAMPLE))["FrameLink"]
+LARGEST = 2**24
+LIMIT = 20.0  # seconds for anything: what takes longer hangs
+
+
+def name_of(party: int) -> str:
+    """The name of a party: their order is that of the indices."""
+    return f"party-{party:02}"
+
+
+def names_of(params: Params) -> list[str]:
+    """The names of a cohort."""
+    return [name_of(party) for party in range(params.cohort)]
+
+
+def server_with(params: Params, ledger: secagg.Ledger | None = None) -> Server:
+    """A new server."""
+    malicious = params.mode is Mode.MALICIOUS
+    return Server(params.round(), directory_of(params.cohort) if malicious else None, ledger)
+
+
+def home_of(params: Params, party: int, path: Path | None = None, **more: Any) -> Home:
+    """The home of a party, in memory or in a folder."""
+    if params.mode is Mode.MALICIOUS:
+        more |= {"identity": identity_of(party), "directory": directory_of(params.cohort)}
+    more.setdefault("policy", Policy(params=params))
+    return Home.in_memory(**more) if path is None else Home(path, **more)
+
+
+def trains(party: int, params: Params) -> Callable[[Assignment], np.ndarray]:
+    """The training of a party: its input is for what the round is about."""
+
+    def train(assignment: Assignment) -> np.ndarray:
+        assignment.expect(assignment.round.context)
+        return input_of(party, params.length)
+
+    return train
+
+
+def right_sum(outcome: object, params: Params) -> bool:
+    """Whether a round ended with the sum of its survivors' inputs."""
+    if not isinstance(outcome, secagg.Completed):
+        return False
+    inputs = [input_of(party, params.length) for party in outcome.result.survivors]
+    return bool(np.array_equal(outcome.result.total, sum(inputs)))
+
+
+class Listener:
+    """A hub behind a socket; the first frame of a connection is its authenticated name."""
+
+    def __init__(self, hub: Hub) -> None:
+        self.hub = hub
+        self.port = 0
+        self._handlers: set[asyncio.Task[None]] = set()
+
+    async def __aenter__(self) -> "Listener":
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self.port = self._server.sockets[0].getsockname()[1]
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._server.close()
+        for handler in self._handlers:
+            handler.cancel()
+        await asyncio.gather(*self._handlers, return_exceptions=True)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._handlers.add(task)
+        link = FrameLink(reader, writer, LARGEST)
+        try:
+            await self.hub.attach((await link.receive()).decode(), link)
+        except (OSError, EOFError, asyncio.CancelledError):
+            pass
+        finally:
+            self._handlers.discard(task)
+            writer.close()
+            with suppress(OSError, asyncio.CancelledError):
+                await writer.wait_closed()
+
+    @asynccontextmanager
+    async def connect(
+        self, name: str, wrap: Callable[[Any], Any] = lambda link: link
+    ) -> AsyncIterator[Any]:
+        """A connection of a client."""
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+        link = FrameLink(reader, writer, LARGEST)
+        link.abort = writer.transport.abort
+        try:
+            await link.send(name.encode())
+            yield wrap(link)
+        finally:
+            writer.close()
+            with suppress(OSError):
+                await writer.wait_closed()
+
+
+def descriptors() -> set[str]:
+    """What is open in this process."""
+    return set(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else set()  # noqa: PTH
+
+
+def workers() -> list[str]:
+    """The names of the threads that are not of the default pool."""
+    own = {"asyncio_", "MainThread"}
+    return [
+        each.name for each in threading.enumerate() if not any(map(each.name.startswith, own))
+    ]
+
+
+@contextmanager
+def nothing_left() -> Iterator[None]:
+    """Fails if threads or descriptors are left."""
+    threads, open_before = workers(), len(descriptors())
+    yield
+    gc.collect()
+    end = time.monotonic() + 3  # a training that nobody waits for takes its time
+    while workers() != threads and time.monotonic() < end:
+        time.sleep(0.001)
+    assert workers() == threads
+    assert len(descriptors()) <= open_before
+
+
+def play(scenario: Callable[[], Awaitable[Any]], seconds: float = LIMIT) -> Any:
+    """Runs a scenario on a loop of its own; it ends in time, and leaves nothing behind."""
+    problems: list[Mapping[str, Any]] = []
+
+    async def run() -> Any:
+        asyncio.get_running_loop().set_exception_handler(lambda _, what: problems.append(what))
+        result = await asyncio.wait_for(scenario(), seconds)
+        for _ in range(3):
+            await asyncio.sleep(0)  # transports that were closed
+        left = asyncio.all_tasks() - {asyncio.current_task()}
+        assert left == set(), left
+        return result
+
+    with nothing_left():
+        result = asyncio.run(run())
+    assert problems == []
+    return result
