@@ -14,12 +14,13 @@ from typing import Final
 from ..codes import Code
 from ..drivers.assignment import Assignment, Train, Values
 from ..drivers.envelope import NO_SESSION, Ask, Invitation, Over, Refusal, Rejection, seal
-from ..drivers.responder import NO_INDEX, Responder, decline, header_of, unpacked
+from ..drivers.responder import NO_INDEX, Responder, decline, unpacked
 from ..errors import SERVER, Aborted, ParameterError, RemoteProtocolError, StateError
 from ..events import InputNeeded
 from ..identity.directory import Directory
 from ..interfaces import ClientMachine
 from ..ledger.ledger import Ledger, Once
+from ..machine.wire import Reader
 from ..pairwise.client import Client
 from ..params.checks import require_int
 from ..params.mode import Mode
@@ -173,10 +174,10 @@ def _told(record: PartyRecord) -> bytes:
 
 def _go_on(home: Home, message: bytes, train: Train, task: bytes) -> bytes:
     """Answers a message of a round that this party has joined."""
-    header = header_of(message)
-    if header is None:
-        return decline(NO_SESSION, Code.MALFORMED, "these bytes are no message of this library")
-    session = header[1]
+    try:
+        _, session = Reader(message, SERVER).header()
+    except RemoteProtocolError as error:
+        return decline(NO_SESSION, error.code, error.reason)
     with home.lock():
         try:
             record = home.load(session)

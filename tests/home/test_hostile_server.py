@@ -1,0 +1,207 @@
+"""What a server that lies in envelopes can do to a party: end its part, and no more."""
+
+from dataclasses import replace
+
+import pytest
+from harness import CONTEXT, MODES, WILLING, directory_of, identity_of, integers
+from home.world import ResidentWorld, World, code_of, home_of, sum_of, train
+
+import secagg
+from secagg import Assignment, Code, Directory, Home, Invitation, Mode, Phase, answer, seal
+from secagg.drivers.envelope import Ask, Hello, Over, Refusal, Rejection, opened
+from secagg.home.home import MOST_ROUNDS
+
+either_mode = pytest.mark.parametrize("mode", MODES, ids=str)
+
+
+def invitation_of(one: World, party: int) -> Invitation:
+    """The invitation that is on its way to a party."""
+    found = opened(one.payload(party), 0)
+    assert isinstance(found, Invitation)
+    return found
+
+
+@either_mode
+def test_a_second_invitation_to_a_round_changes_nothing(mode: Mode) -> None:
+    """With another index, other members, attempt or parameters: the first one counts, and goes on.
+
+    A bare offer is an invitation as well.
+    """
+    one = World(mode, 3, {0: home_of(mode, 0, 4, attempts=2)}).begin()
+    right = replace(invitation_of(one, 0), members=(0, 1, 2) if mode else ())
+    first = one.answer(0, seal(right))
+    offer = right.offer
+    others = one.params.round(bytes(32), one.round.session).encode()
+    fewer = replace(one.params, length=3).round(CONTEXT, one.round.session).encode()
+    lies = [
+        replace(right, index=1),
+        replace(right, attempt=1),
+        replace(right, offer=others),
+        replace(right, offer=fewer),
+    ]
+    lies += [replace(right, members=(0, 1, 3))] if mode else []
+    answered = first
+    for phase in mode.phases:
+        for lie in lies:
+            assert code_of(one.answer(0, seal(lie))) == Code.EQUIVOCATION
+        told = answer(one.homes[0], offer, train, index=1, members=right.members)
+        assert code_of(told) == Code.EQUIVOCATION
+        if phase is not Phase.ADVERTISE_KEYS:
+            answered = one.answer(0, one.payload(0))
+        assert one.answer(0, seal(right)) == (first if answered == first else b"")
+        one.step({0: answered})
+    assert one.total == sum_of(range(3))
+
+
+def test_what_an_invitation_says_about_a_party_is_checked() -> None:
+    """Index, members and attempt; nothing of it is stored, and the round can still be joined."""
+    mode = Mode.MALICIOUS
+    home = home_of(mode, 1, 4)
+    offer = integers(3, mode=mode).round(CONTEXT).encode()
+    for code, index, members, attempt in (
+        (Code.WRONG_IDENTITY, 0, (0, 1, 2), 0),
+        (Code.WRONG_IDENTITY, 1, (1, 2, 3), 0),
+        (Code.ARGUMENT, 3, (0, 1, 2), 0),
+        (Code.ARGUMENT, -1, (0, 1, 2), 0),
+        (Code.ARGUMENT, "1", (0, 1, 2), 0),
+        (Code.ARGUMENT, 1, (0, 1, 1), 0),
+        (Code.ARGUMENT, 1, (1, 0, 2), 0),
+        (Code.ARGUMENT, 1, (0, 1, 2**70), 0),
+        (Code.WRONG_DIRECTORY, 1, (0, 1, 4), 0),
+        (Code.WRONG_DIRECTORY, 1, (0, 1), 0),
+        (Code.WRONG_DIRECTORY, 1, range(2**16), 0),
+        (Code.WRONG_DIRECTORY, 1, (), 0),
+        (Code.UNKNOWN_NAME, None, (0, 2, 3), 0),
+        (Code.ATTEMPTS_EXHAUSTED, 1, (0, 1, 2), 1),
+        (Code.ATTEMPTS_EXHAUSTED, 1, (0, 1, 2), 2**40),
+        (Code.ARGUMENT, 1, (0, 1, 2), -1),
+        (Code.ARGUMENT, 1, (0, 1, 2), 2**80),
+        (Code.ARGUMENT, 1, (0, 1, 2), True),
+    ):
+        told = answer(home, offer, train, index=index, members=members, attempt=attempt)  # type: ignore[arg-type]
+        assert code_of(told) == code, (index, members, attempt)
+    assert list(home.store.sessions()) == []
+    assert code_of(answer(home, offer, train, members=(0, 1, 2))) == ""
+    semi = home_of(Mode.SEMI_HONEST, 1)
+    offer = integers(3).round(CONTEXT).encode()
+    assert code_of(answer(semi, offer, train)) == Code.ARGUMENT
+    assert code_of(answer(semi, seal(Invitation(offer, 1, (0, 1, 2), 0)), train)) == ""
+
+
+def test_the_mode_of_a_round_is_the_partys_own_word() -> None:
+    """A party with an identity, or with pins alone, refuses semi-honest rounds, and the reverse."""
+    weak, strong = (integers(3, mode=mode).round(CONTEXT).encode() for mode in MODES)
+    mine = home_of(Mode.MALICIOUS, 0)
+    pins_only = Home.in_memory(policy=WILLING, directory=directory_of(3))
+    no_pins = Home.in_memory(policy=WILLING, identity=identity_of(0))
+    stranger = home_of(Mode.MALICIOUS, 5)
+    for home, offer, code in (
+        (mine, weak, Code.DOWNGRADE),
+        (pins_only, weak, Code.DOWNGRADE),
+        (pins_only, strong, Code.NO_IDENTITY),
+        (no_pins, strong, Code.NO_DIRECTORY),
+        (stranger, strong, Code.WRONG_IDENTITY),
+        (home_of(Mode.SEMI_HONEST, 0), strong, Code.NO_IDENTITY),
+    ):
+        assert code_of(answer(home, offer, train, index=0)) == code
+        assert list(home.store.sessions()) == []
+
+
+@either_mode
+def test_the_end_of_a_round_in_its_middle_ends_one_part(mode: Mode) -> None:
+    """`Over` costs the contribution of the party that believes it: the others get their sum."""
+    for phase in mode.phases:
+        one = World(mode, 4, {}).until(phase)
+        stays, ends = one.payload(0), seal(Over(one.round.session, "quorum", "x"))
+        invited = seal(Invitation(one.round.encode(), 0))
+        if phase is Phase.ADVERTISE_KEYS:
+            one.answer(0, stays)
+        assert one.answer(0, ends) == one.answer(0, ends) == b""
+        assert list(one.homes[0].store.sessions()) == []
+        if phase is not Phase.ADVERTISE_KEYS:
+            assert code_of(one.answer(0, stays)) == Code.UNKNOWN_SESSION
+        if mode is Mode.MALICIOUS:
+            assert code_of(one.answer(0, invited)) == Code.REPEATED_PARTICIPATION
+        one.step({0: b""}).finish()
+        assert one.total == sum_of(one.survivors)
+        assert (0 in one.survivors) is (phase in (Phase.CONSISTENCY, Phase.UNMASK))
+
+
+def test_the_end_of_a_round_for_a_client_in_memory() -> None:
+    """Its secrets are wiped before its input leaves, and it answers nothing more."""
+    for phase in Mode.SEMI_HONEST.phases[1:]:
+        one = ResidentWorld(cohort=4).until(phase)
+        responder = one.responders[0]
+        client = responder._client
+        over = Over(one.round.session, "", "", 4)
+        assert responder.answer(seal(over)) == b""
+        assert (responder.over, responder.finished) == (over, True)
+        assert code_of(one.answer(0, one.payload(0))) == Code.OUT_OF_ORDER
+        assert phase is Phase.UNMASK or client.state.value == "withdrawn"
+
+
+@pytest.mark.parametrize("world", [World, ResidentWorld])
+def test_a_task_that_changes_trains_nobody_twice(world: type[World]) -> None:
+    """Once a training has returned, another task for the same message gets the same bytes."""
+    tasks: list[bytes] = []
+
+    def how(assignment: Assignment) -> object:
+        tasks.append(assignment.task)
+        assert (assignment.index, assignment.attempt) == (0, 0)
+        return train(assignment)
+
+    one = world(Mode.MALICIOUS, 3, {}, {0: how}).until(Phase.MASKED_INPUT)
+    asked = [seal(Ask(task, one.payload(0))) for task in (b"model 1", b"model 2")]
+    answers = [one.answer(0, each) for each in (*asked, one.payload(0))]
+    assert len(set(answers)) == 1
+    assert tasks == [b"model 1"]
+    foreign = World(Mode.MALICIOUS, 3).until(Phase.MASKED_INPUT).payload(0)
+    told = one.answer(0, seal(Ask(b"model 3", foreign)))
+    assert told == b"" if world is ResidentWorld else code_of(told) == Code.UNKNOWN_SESSION
+    assert one.step({0: answers[0]}).finish().total == sum_of(range(3))
+    assert tasks == [b"model 1"]
+
+
+def test_a_second_session_for_one_context_gets_no_input() -> None:
+    """An invitation to the same attempt again, or a later one than was agreed on, gains nothing."""
+    homes = {party: home_of(Mode.MALICIOUS, party, 4, attempts=2) for party in range(4)}
+    assert World(Mode.MALICIOUS, 4, homes).begin().finish().total == sum_of(range(4))
+    again = World(Mode.MALICIOUS, 4, homes).begin().finish()
+    assert {each.code for each in again.conductor.refusals.values()} == {Code.REPEATED_CONTRIBUTION}
+    later = World(Mode.MALICIOUS, 4, homes, {}, bytes(32), attempt=2).begin().finish()
+    assert {each.code for each in later.conductor.refusals.values()} == {Code.ATTEMPTS_EXHAUSTED}
+    other = World(Mode.MALICIOUS, 4, homes, {}, bytes(32), attempt=1).begin().finish()
+    assert other.total == sum_of(range(4))
+
+
+def test_a_round_that_a_party_has_finished() -> None:
+    """Its last message gets the same answer, a message that it never got a refusal."""
+    one = World().until(Phase.UNMASK)
+    last, other = one.payload(0), World(context=bytes(32)).until(Phase.UNMASK).payload(0)
+    mine = one.answer(0, last)
+    assert one.answer(0, last) == mine
+    forged = other[:4] + one.round.session + other[20:]
+    assert code_of(one.answer(0, last + b"x")) == Code.OUT_OF_ORDER
+    assert code_of(one.answer(0, forged + b"x")) == Code.OUT_OF_ORDER
+    assert one.step({0: mine}).total == sum_of(range(3))
+
+
+def test_many_invitations_take_little_room() -> None:
+    """The oldest rounds go first; the one that goes on is not the oldest for long."""
+    home = home_of(Mode.SEMI_HONEST, 0)
+    params = integers(3)
+    for _ in range(3 * MOST_ROUNDS):
+        assert code_of(answer(home, params.round(CONTEXT).encode(), train, index=0)) == ""
+        assert len(list(home.store.sessions())) <= MOST_ROUNDS
+    one = World(homes={0: home}).begin().finish()
+    assert one.total == sum_of(range(3))
+
+
+def test_envelopes_that_only_a_client_sends() -> None:
+    """They get no answer, so two drivers never answer each other for ever."""
+    home = home_of(Mode.SEMI_HONEST, 0)
+    for envelope in (Hello("a"), Refusal(bytes(16), "quorum", "x"), Rejection(bytes(16), "x", "y")):
+        assert answer(home, seal(envelope), train) == b""
+    with pytest.raises(secagg.LocalProtocolError):
+        answer(home, "text", train)  # type: ignore[arg-type]
+    assert isinstance(home.directory, Directory | None)
