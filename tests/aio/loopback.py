@@ -125,9 +125,7 @@ def descriptors() -> set[str]:
 def workers() -> list[str]:
     """The names of the threads that are not of the default pool."""
     own = {"asyncio_", "MainThread"}
-    return [
-        each.name for each in threading.enumerate() if not any(map(each.name.startswith, own))
-    ]
+    return [each.name for each in threading.enumerate() if not any(map(each.name.startswith, own))]
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from secagg.aio import Hub, attend, serve
 from secagg.aio.greeting import LARGEST_ENVELOPE, hello
 from secagg.aio.payloads import read_payload
 
+# Seconds, see `Schedule.scale`.
 GRACE = 1.0
 SECONDS = 60.0  # for a phase if nobody is silent: a phase that waits for it is an error
 SHORT = 2.5  # if somebody is
@@ -43,10 +44,15 @@ LEAVE = [Kind.DEAD, Kind.SILENT]
 
 
 class Schedule:
-    """One round: who does what. Everything follows from the number."""
+    """One round: who does what. Everything follows from the number.
 
-    def __init__(self, number: int) -> None:
-        self.number = number
+    Args:
+        number: the seed.
+        scale: of all times; a small one is right where something wrong is expected.
+    """
+
+    def __init__(self, number: int, scale: float = 1.0) -> None:
+        self.number, self.scale = number, scale
         draw = random.Random(number)
         params = integers(draw.choice([5, 6, 7]), mode=MODES[number % 2])
         leave = draw.randint(0, params.cohort - params.min_survivors)
@@ -80,7 +86,7 @@ class Faulty:
         for junk in self._party.junk():
             await self._link.send(junk)
         if self._party.is_slow():
-            await asyncio.sleep(SLOW)
+            await asyncio.sleep(self._party.slow)
         await self._link.send(data)
 
     async def receive(self) -> bytes:
@@ -95,6 +101,7 @@ class Party:
 
     def __init__(self, index: int, schedule: Schedule, listener: Listener) -> None:
         self.index, self.kind, self.params = index, schedule.kinds[index], schedule.params
+        self.slow = SLOW * schedule.scale
         self.session = bytes(16)
         self._random = random.Random(f"{schedule.number} {index}")
         self._listener = listener
@@ -123,7 +130,7 @@ class Party:
     def train(self, assignment: Assignment) -> np.ndarray:
         """Gives the input."""
         if self.kind is Kind.SLOW:
-            time.sleep(SLOW)
+            time.sleep(self.slow)
         return trains(self.index, self.params)(assignment)
 
     @asynccontextmanager
@@ -186,9 +193,9 @@ class Watch:
             await asyncio.sleep(0.001)
 
 
-async def happens(schedule: Schedule, in_time: float = IN_TIME) -> str:
+async def happens(schedule: Schedule) -> str:
     """Plays a schedule; returns what is wrong, or ""."""
-    params, kinds = schedule.params, schedule.kinds
+    params, kinds, scale = schedule.params, schedule.kinds, schedule.scale
     hub, begun = Hub(), asyncio.Event()
     async with Listener(hub) as listener:
         parties = [Party(i, schedule, listener) for i in range(params.cohort)]
@@ -198,15 +205,17 @@ async def happens(schedule: Schedule, in_time: float = IN_TIME) -> str:
         await hub.wait_for(params.cohort - kinds.count(Kind.LATE), 0.3)
         seconds = SHORT if {Kind.SILENT, Kind.SLOW} & set(kinds) else SECONDS
         net = hub.net(names_of(params))
-        serving = asyncio.ensure_future(serve(server_with(params), net, seconds, grace=GRACE))
+        serving = asyncio.ensure_future(
+            serve(server_with(params), net, scale * seconds, grace=scale * GRACE)
+        )
         asyncio.get_running_loop().call_later(0.02, begun.set)
         try:
-            outcome = await asyncio.wait_for(serving, in_time)
+            outcome = await asyncio.wait_for(serving, scale * IN_TIME)
         except TimeoutError:
             outcome = None
         watching.cancel()
         await hub.close()
-        _, late = await asyncio.wait(running, timeout=3)
+        _, late = await asyncio.wait(running, timeout=3 * scale)
         for task in late:
             task.cancel()
         raised = await asyncio.gather(*running, watching, return_exceptions=True)
