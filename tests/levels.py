@@ -43,6 +43,7 @@ TABLE = {
     "bugs that another layer stops": (0, 0, 1),
     "step between snapshots to go back to": (5, 2, 2),
     "rounds over sockets": (12, 200, 2000),
+    "elements while the loop is watched": (200_000, 1_000_000, 10_000_000),
     # Alteration of a recorded round: every n-th byte, in one way, two or three.
     "step between altered bytes": (29, 1, 1),
     "step in signed and sparse rounds": (67, 5, 1),

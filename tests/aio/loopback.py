@@ -16,7 +16,7 @@ from harness import directory_of, identity_of, input_of
 
 import secagg
 from secagg import Assignment, Home, Mode, Params, Policy, Server
-from secagg.aio import Hub
+from secagg.aio import Hub, HubNet, participate
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "tcp_sum.py"
 FrameLink = runpy.run_path(str(EXAMPLE))["FrameLink"]
@@ -158,3 +158,74 @@ def play(scenario: Callable[[], Awaitable[Any]], seconds: float = LIMIT) -> Any:
         result = asyncio.run(run())
     assert problems == []
     return result
+
+
+class QueueLink:
+    """One end of a connection in memory; `close` ends both."""
+
+    def __init__(self, incoming: asyncio.Queue[Any], outgoing: asyncio.Queue[Any]) -> None:
+        self.incoming, self.outgoing = incoming, outgoing
+        self.sent: list[bytes] = []
+
+    async def send(self, data: bytes) -> None:
+        self.sent.append(data)
+        await self.outgoing.put(data)
+
+    async def receive(self) -> bytes:
+        data = await self.incoming.get()
+        if data is None:
+            self.incoming.put_nowait(None)
+            raise EOFError("the connection was closed")
+        return data
+
+    def close(self) -> None:
+        for queue in (self.incoming, self.outgoing):
+            queue.put_nowait(None)
+
+
+def linked(size: int = 0) -> tuple[QueueLink, QueueLink]:
+    """The two ends of a connection, which keeps so many messages until it holds up the sender."""
+    up: asyncio.Queue[Any] = asyncio.Queue(size)
+    down: asyncio.Queue[Any] = asyncio.Queue(size)
+    return QueueLink(up, down), QueueLink(down, up)
+
+
+class Rounds:
+    """A hub and its clients in memory, each with a home that takes part in one round."""
+
+    def __init__(self, params: Params, **limits: Any) -> None:
+        self.params = params
+        self.hub = Hub(**limits)
+        self.homes = [home_of(params, party) for party in range(params.cohort)]
+        self.links: dict[int, QueueLink] = {}
+        self.tasks: list[asyncio.Task[Any]] = []
+
+    async def __aenter__(self) -> "Rounds":
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        for link in self.links.values():
+            link.close()
+        for task in self.tasks:
+            task.cancel()
+        await asyncio.gather(*self.tasks, return_exceptions=True)
+
+    def connect(self, party: int) -> QueueLink:
+        """Attaches a connection of a party; returns its end."""
+        theirs, ours = linked()
+        self.links[party] = theirs
+        self.tasks.append(asyncio.create_task(self.hub.attach(name_of(party), ours)))
+        return theirs
+
+    def join(self, party: int, train: Any = None) -> "asyncio.Task[Any]":
+        """Lets a party take part over a new connection."""
+        train = train or trains(party, self.params)
+        taking_part = participate(self.homes[party], self.connect(party), train)
+        task = asyncio.create_task(taking_part)
+        self.tasks.append(task)
+        return task
+
+    async def present(self, count: int | None = None) -> HubNet:
+        """Waits until they are connected; returns the net of the cohort."""
+        await self.hub.wait_for(self.params.cohort if count is None else count, 5)
+        return self.hub.net(names_of(self.params))
