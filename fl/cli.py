@@ -12,7 +12,14 @@ from typing import Final, NoReturn
 
 import numpy as np
 
-from secagg import ClippingWarning, Code, Mode, ParameterError, SecAggError
+from secagg import (
+    AttemptsExhaustedError,
+    ClippingWarning,
+    Code,
+    Mode,
+    ParameterError,
+    SecAggError,
+)
 from secagg.programs import FAILED, error_line, run_program, say
 
 from . import plot, report
@@ -23,7 +30,6 @@ from .fedavg import FedAvg, RoundReport, Score, fedavg_params, simulated_randomn
 from .files import STDOUT, check_writable, write_whole
 from .models import MLP, Architecture, Model, Softmax, accuracy, loss
 from .schedule import draw_drops
-from .sides import AttemptsExhaustedError
 from .training import Descent, LocalClient
 
 MODELS: Final[dict[str, Callable[[int, int], Architecture]]] = {"softmax": Softmax, "mlp": MLP}

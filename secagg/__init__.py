@@ -10,15 +10,19 @@ import logging
 from .arithmetic.field import Field
 from .codes import Code
 from .drivers.assignment import Assignment
+from .drivers.conductor import PhaseEnded, RoundEnded
 from .drivers.envelope import Invitation, seal
 from .drivers.executors import run_jobs
+from .drivers.lockstep import lockstep
 from .drivers.responder import Responder
 from .encoding.clipping import ClippingWarning
+from .encoding.combine import Combined, combine
 from .encoding.digest import digest
 from .encoding.layout import Layout
 from .errors import (
     SERVER,
     Aborted,
+    AttemptsExhaustedError,
     DecodeError,
     IdentityError,
     LocalProtocolError,
@@ -57,6 +61,8 @@ from .params.mode import Mode
 from .params.params import Params, Round
 from .params.policy import Policy
 from .params.suite import Suite
+from .rounds.record import PhaseRecord, RoundRecord
+from .rounds.rounds import Plan, Rounds
 from .simulate import RoundFailedError, SecureSum, secure_sum
 
 logging.getLogger("secagg").addHandler(logging.NullHandler())
@@ -67,10 +73,12 @@ __all__ = [
     "SERVER",
     "Aborted",
     "Assignment",
+    "AttemptsExhaustedError",
     "Client",
     "ClientMachine",
     "ClippingWarning",
     "Code",
+    "Combined",
     "Completed",
     "DecodeError",
     "Directory",
@@ -99,14 +107,20 @@ __all__ = [
     "ParameterError",
     "Params",
     "Phase",
+    "PhaseEnded",
+    "PhaseRecord",
     "PhaseStarted",
+    "Plan",
     "Policy",
     "RangeError",
     "RemoteProtocolError",
     "Responder",
     "Result",
     "Round",
+    "RoundEnded",
     "RoundFailedError",
+    "RoundRecord",
+    "Rounds",
     "SecAggError",
     "SecureSum",
     "Send",
@@ -120,7 +134,9 @@ __all__ = [
     "Work",
     "__version__",
     "answer",
+    "combine",
     "digest",
+    "lockstep",
     "run_jobs",
     "seal",
     "secure_sum",

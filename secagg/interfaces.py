@@ -16,16 +16,26 @@ from .events import ClientEvent, Job, Phase, ServerEvent
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """The progress of a round at its server.
+    """The progress of a round at its server. All parties are in ascending order.
 
     Attributes:
+        session: the session: 16 bytes that identify the round.
         phase: the phase in progress; None before the first and after the last.
-        awaited: parties whose message of this phase is missing, ascending.
+        answered: number of parties whose message of this phase was accepted.
+        awaited: parties whose message of this phase is waited for.
+        gone: parties that are not waited for because of `drop`, but are not dropped (yet).
+        dropped: pairs (party, code) of the parties that are out of the round.
+        survivors: parties whose input is in the sum; empty as long as that is not settled.
         bytes_received, bytes_sent: total size of the messages so far.
     """
 
+    session: bytes
     phase: Phase | None
+    answered: int
     awaited: tuple[int, ...]
+    gone: tuple[int, ...]
+    dropped: tuple[tuple[int, Code], ...]
+    survivors: tuple[int, ...]
     bytes_received: int
     bytes_sent: int
 
@@ -120,14 +130,18 @@ class ClientMachine(Protocol):
         """
 
     def resend(self) -> Sequence[ClientEvent]:
-        """Returns the last message or request again, byte by byte the same."""
+        """Returns the last message or request again, byte by byte the same.
+
+        No message, if the party was suspended since without keeping it.
+        """
 
     def suspend(self, key: bytes, *, keep_last: bool = True) -> bytes:
         """Returns all that this party remembers, sealed; the object cannot be used any more.
 
         Args:
             key: 32 secret bytes that stay on this device.
-            keep_last: whether `resend` works after it is resumed.
+            keep_last: whether the last message is stored too, so that `resend` can return it. If
+                not, the protected input is not stored either.
 
         Raises:
             LocalProtocolError: the party was suspended before, or has ended the round.
@@ -203,18 +217,31 @@ class ServerMachine(Protocol):
         """
 
     def drop(self, party: int, reason: str, code: Code = Code.GONE) -> Sequence[ServerEvent]:
-        """Waits no more for a party that is gone or has refused; what it has sent still counts.
+        """Waits no more for a party that is gone or has refused; possible at any time.
+
+        What it has sent counts, and what it sends before the phase ends is accepted. If it has not
+        answered by then it is dropped, with this reason and code. `resend(party)` takes this back
+        as long as it is not dropped.
+
+        Args:
+            party: its index.
+            reason: one phrase for people.
+            code: the same for programs.
 
         Raises:
-            LocalProtocolError: there is no such party.
-            StateError: as for `deadline`.
+            LocalProtocolError: there is no such party, the reason is no text, or the code no Code.
+            StateError: the ledger failed; nothing was sent, and it may be called again.
         """
 
     def resend(self, party: int | None = None) -> Sequence[ServerEvent]:
         """Returns again this phase's messages to the parties awaited, or the jobs not yet done.
 
         Args:
-            party: one party that has come back: its message only.
+            party: one party that has come back, after `drop` too: its message only, if its answer
+                is missing and it was not dropped; no other event. None stands for all.
+
+        Raises:
+            LocalProtocolError: there is no such party.
         """
 
     def snapshot(self, key: bytes) -> bytes:

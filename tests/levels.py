@@ -26,6 +26,7 @@ TABLE = {
     # Examples that Hypothesis draws.
     "examples of a property": (25, 50, 1000),
     "fuzzed messages for each state": (25, 400, 8000),
+    "altered envelopes of an example": (3, 20, 100),
     "orders of arrival": (15, 100, 2000),
     "lies about sets": (30, 150, 3000),
     "sparse rounds": (30, 200, 4000),
@@ -44,6 +45,7 @@ TABLE = {
     "step between snapshots to go back to": (5, 2, 2),
     "rounds over sockets": (12, 200, 2000),
     "elements while the loop is watched": (200_000, 1_000_000, 10_000_000),
+    "steps between kills of a coordinator": (4, 1, 1),
     # Alteration of a recorded round: every n-th byte, in one way, two or three.
     "step between altered bytes": (29, 1, 1),
     "step in signed and sparse rounds": (67, 5, 1),
@@ -52,6 +54,7 @@ TABLE = {
     "ways to alter a byte": (1, 2, 3),
     # Enumeration.
     "every order of dropouts": (0, 1, 1),
+    "every fault of a transport in both modes": (0, 1, 1),
     "every combination of the reference model": (0, 1, 1),
     "every width of the field": (0, 1, 1),
     "vectors made anew": (0, 1, 1),
@@ -64,6 +67,7 @@ TABLE = {
     "widths of a training's numbers": (1, 6, 6),
     "clients whose memory is measured": (20, 60, 60),
     "vectors in chunks": (0, 1, 1),
+    "sessions at once": (0, 50, 50),
     "large sizes": (0, 0, 1),
 }
 

@@ -24,7 +24,6 @@ EXCEPTIONS = [
 ]
 # What makes an exception or an event of another name.
 CARRIERS = {kind.__name__: kind.__name__ for kind in EXCEPTIONS} | {
-    "AttemptsExhaustedError": "AttemptsExhaustedError",
     "MissingExtraError": "MissingExtraError",
     "Dropped": "Dropped",
     "Failed": "Failed",
@@ -36,7 +35,8 @@ CARRIERS = {kind.__name__: kind.__name__ for kind in EXCEPTIONS} | {
     "UselessStateError": "StateError",
 }
 # What is raised with the code in a variable: bounds of a policy, a context that is not expected,
-# parameters of an offer, header and lines of a directory, a database's error.
+# parameters of an offer, header and lines of a directory, a database's error. And why a driver has
+# a server drop a party.
 PASSED_ON = {
     "Aborted": {Code.POLICY_CONTEXT},
     "ParameterError": {
@@ -51,8 +51,8 @@ PASSED_ON = {
         *(Code.SYNTAX, Code.LIMIT, Code.VERSION, Code.FOREIGN_FILE, Code.CORRUPT),
     },
     "Failed": {Code.IMPOSSIBLE_SUM},
-    "Dropped": {Code.GONE, Code.REFUSED},
-    "StateError": {Code.LEDGER, Code.FOREIGN_FILE, Code.CORRUPT, Code.IO},
+    "Dropped": {Code.GONE, Code.REFUSED, Code.MALFORMED, Code.VERSION},
+    "StateError": {Code.LEDGER, Code.FOREIGN_FILE, Code.CORRUPT, Code.IO, Code.LIMIT},
     "RoundReport": {Code.DTYPE, Code.WEIGHT},
 }
 # What never leaves the library in this form.

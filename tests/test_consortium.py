@@ -10,7 +10,7 @@ import re
 import shlex
 import shutil
 import subprocess
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -27,6 +27,7 @@ from secagg import (
     Failed,
     Identity,
     IdentityError,
+    MemoryLedger,
     Mode,
     ParameterError,
     Policy,
@@ -122,10 +123,14 @@ class Consortium:
         for site in self.sites(late):
             site.identity("pin", "--rotate", "pins", name, member.key)
 
-    def play(self, away: Iterable[str] = ()) -> Outcome:
-        """Plays a round to which the server invites all that its own directory names."""
+    def play(self, away: Iterable[str] = (), invited: Sequence[int] = ()) -> Outcome:
+        """Plays a round to which the server invites all that its own directory names, or these."""
         outcome = Outcome()
-        names = [entry.name for entry in self.server.pins.entries]
+
+        def cohort(site: Site) -> Directory:
+            return site.pins.select(invited) if invited else site.pins
+
+        names = [entry.name for entry in cohort(self.server).entries]
         agreed = integers(len(names), mode=Mode.MALICIOUS).round(os.urandom(32))
         clients: dict[int, Client] = {}
         for index, name in enumerate(names):
@@ -138,12 +143,12 @@ class Consortium:
                     index,
                     Policy(mode=Mode.MALICIOUS, context=agreed.context),
                     identity=Identity.load(site.home / "key"),
-                    directory=site.pins,
+                    directory=cohort(site),
                     ledger=SqliteLedger(site.home / "ledger"),
                 )
             except ParameterError as error:
                 outcome.at_home[name] = error
-        network = Network(Server(agreed, self.server.pins), clients).start().run()
+        network = Network(Server(agreed, cohort(self.server)), clients).start().run()
         drops = [event for event in network.events if isinstance(event, Dropped)]
         outcome.at_server = {names[drop.party]: drop for drop in drops}
         outcome.failure = network.failure
@@ -191,6 +196,38 @@ def test_a_member_is_away(consortium: Consortium) -> None:
     assert outcome.failure is not None
     assert outcome.failure.code is Code.QUORUM
     assert consortium.play().survivors == [*MEMBERS]
+
+
+def test_members_are_away_for_long(consortium: Consortium) -> None:
+    """Two of five are not invited: nobody waits for them, and the other three are the cohort."""
+    east = consortium.members["east"]
+    east.pins.join("old", Identity.generate().verify_key).revoke("old").save(east.home / "pins")
+    outcome = consortium.play(invited=(1, 2, 4))
+    assert outcome.survivors == ["east", "south", "mid"]
+    assert outcome.at_server == {}
+    assert consortium.play(invited=(0, 1, 2, 3)).survivors == ["north", "east", "south", "west"]
+
+
+def test_a_site_that_is_late_cannot_select(consortium: Consortium) -> None:
+    """Its pins have no such member; or another one at that place, and the text leads to them."""
+    consortium.join("coast", late="east")
+    outcome = consortium.play(invited=(0, 1, 2, 3, 5))
+    assert outcome.survivors == ["north", "south", "west", "coast"]
+    assert outcome.at_home["east"].code is Code.WRONG_DIRECTORY
+    assert quoted(str(outcome.at_home["east"]).split(":")[0])
+    shutil.copy(consortium.server.home / "pins", consortium.members["east"].home)
+    consortium.rotate("south", late="east")
+    outcome = consortium.play(invited=(0, 1, 2, 3, 5))
+    assert outcome.at_server["east"].code is Code.CONTEXT
+    assert consortium.server.pins.fingerprint in outcome.at_server["east"].reason
+
+
+def test_a_client_that_is_not_in_the_cohort(consortium: Consortium) -> None:
+    """Whatever index it was told: it is pinned, but not a member of this round."""
+    west, agreed = consortium.members["west"], integers(3, mode=Mode.MALICIOUS).round(bytes(32))
+    more = {"identity": Identity.load(west.home / "key"), "ledger": MemoryLedger()}
+    with refused(ParameterError, Code.WRONG_IDENTITY, match="not one of the members selected"):
+        Client(agreed, 1, directory=west.pins.select((0, 1, 2)), **more)  # type: ignore[arg-type]
 
 
 def test_a_revoked_key_stays_out(

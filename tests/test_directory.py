@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -48,6 +49,58 @@ def pin(index: int, key: bytes, name: str) -> str:
 
 
 # ---- what it is ---------------------------------------------------------------------------
+
+
+def test_a_cohort_is_selected() -> None:
+    """In the order of the indices; a name or a revoked key of one's own changes no fingerprint."""
+    directory = three().join("dora", D)
+    cohort = directory.select([0, 2, 3])
+    assert cohort.verify_keys == (A, C, D)
+    assert [cohort.index_of(key) for key in (A, C, D)] == [0, 1, 2]
+    assert cohort == Directory.of([("anna", A), ("clara", C), ("dora", D)])
+    other = Directory.of([("ann", A), ("b", B), ("cleo", C), ("dora", D)], [KEYS[5]])
+    selected = other.select(np.array([0, 2, 3]))
+    assert selected.fingerprint == cohort.fingerprint != directory.fingerprint
+    assert selected.revoked == {KEYS[5]}
+    with refused(ParameterError, Code.REVOKED_KEY):
+        selected.join("eve", KEYS[5])
+    assert directory.select(range(4)) == directory
+
+
+def test_a_selection_knows_what_it_was_selected_from() -> None:
+    """Sites compare the fingerprint of that, as it is their file's; a changed one is a new one."""
+    directory = three().join("dora", D)
+    assert directory.whole is directory
+    again = directory.select([0, 2, 3]).select([1, 2])
+    assert again.verify_keys == (C, D)
+    assert again.whole is directory
+    assert pickle.loads(pickle.dumps(again)).whole == directory  # noqa: S301
+    assert "_whole" not in repr(again)
+    left = again.leave("dora")
+    assert left.whole is left
+
+
+@pytest.mark.parametrize(
+    ("indices", "code"),
+    [
+        ([], Code.ARGUMENT),
+        ([1, 0], Code.ARGUMENT),
+        ([0, 1, 1], Code.ARGUMENT),
+        ([-1, 0], Code.ARGUMENT),
+        ([True, 2], Code.ARGUMENT),
+        ([0, 1.0], Code.ARGUMENT),
+        (["0"], Code.ARGUMENT),
+        ("01", Code.ARGUMENT),
+        (None, Code.ARGUMENT),
+        (1, Code.ARGUMENT),
+        ([0, 3], Code.WRONG_DIRECTORY),
+        ([0, 10**5000], Code.WRONG_DIRECTORY),
+    ],
+)
+def test_what_is_no_cohort(indices: object, code: Code) -> None:
+    """In another order, twice, none, or not there: nothing is sorted or left out silently."""
+    with refused(ParameterError, code):
+        three().select(indices)  # type: ignore[arg-type]
 
 
 def test_order_is_the_index() -> None:

@@ -7,18 +7,23 @@ jobs, stores snapshots, and measures the phases.
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from ..codes import Code
-from ..errors import RemoteProtocolError
-from ..events import Completed, Dropped, Failed, Phase, Send, ServerEvent
+from ..errors import DecodeError, RemoteProtocolError, StateError
+from ..events import Completed, Dropped, Failed, Phase, PhaseStarted, Send, ServerEvent, Work
 from ..interfaces import ServerMachine
 from ..texts import one_line
-from .envelope import NO_SESSION, Hello, Refusal, is_envelope, opened
+from .envelope import NO_SESSION, Hello, Refusal, is_envelope, opened, version_rejection
 from .executors import run_jobs
+
+RESENDS: Final = 10  # of the messages of a phase to one party that says it has come back
+# Faults of bytes that were right once: what the sender owes in this phase can still come.
+_LATE: Final = (Code.SESSION, Code.OUT_OF_ORDER, Code.EQUIVOCATION, Code.DROPPED)
+_DIFFERENCE: Final = 256  # bytes: two messages of one party that begin alike are one
 
 _log: Final = logging.getLogger("secagg.drivers")
 
@@ -30,8 +35,9 @@ class PhaseEnded:
     Attributes:
         session: the round.
         phase: the phase.
-        seconds: wall-clock time since the messages that opened it were made.
-        bytes_up: total size of what the parties sent in it.
+        seconds: wall-clock time since the messages that opened it were made; that of the last
+            phase ends where the masks are removed.
+        bytes_up: total size of what the parties sent in it, whatever it was.
         bytes_down: total size of the messages that opened it, and of those sent again.
         answered: number of parties that sent what was awaited.
         dropped: parties that were dropped in it, with their codes.
@@ -54,11 +60,15 @@ class RoundEnded:
         session: the round.
         seconds: wall-clock time since its driver began, unmasking included.
         outcome: the result, or why there is none.
+        drops: the parties that the server dropped, by party.
+        refusals: what the parties said that refused, by party.
     """
 
     session: bytes
     seconds: float
     outcome: Completed | Failed
+    drops: Mapping[int, Dropped] = field(default_factory=dict)
+    refusals: Mapping[int, Refusal] = field(default_factory=dict)
 
 
 Observer = Callable[[PhaseEnded | RoundEnded], None]
@@ -68,7 +78,11 @@ class Snapshots(Protocol):
     """Where a server's state is kept, so that a round survives the process; see `secagg.Home`."""
 
     def keep_server(self, server: ServerMachine) -> None:
-        """Stores the state of this phase; raises StateError if that is not possible."""
+        """Stores the state of this phase, so that it is durable when this returns.
+
+        Raises:
+            StateError: that is not possible; nothing of the phase is sent then.
+        """
 
     def forget(self, session: bytes) -> None:
         """Removes what is stored of a round; nothing, if there is nothing."""
@@ -76,6 +90,9 @@ class Snapshots(Protocol):
 
 class Conductor:
     """Conducts one round at its server.
+
+    After an exception of `take`, `drop`, `back` or `deadline` nothing is lost: `begin` returns what
+    is to be sent, and goes on with the jobs that are left.
 
     Args:
         server: a new server, or one that was resumed.
@@ -89,6 +106,8 @@ class Conductor:
         drops: the parties that the server dropped, by party.
         refusals: what the parties said that refused, by party.
         faults: the last error about each party whose bytes were malformed, late or out of order.
+        answered: the parties that sent what is awaited in this phase.
+        gone: the parties that nobody waits for (`drop`); nothing is sent to them.
     """
 
     def __init__(
@@ -103,14 +122,18 @@ class Conductor:
         self.drops: Final[dict[int, Dropped]] = {}
         self.refusals: Final[dict[int, Refusal]] = {}
         self.faults: Final[dict[int, RemoteProtocolError]] = {}
+        self.answered: Final[set[int]] = set()
+        self.gone: Final[set[int]] = set()
         self._executor = executor
         self._store = store
         self._observe = observe
         self._stored: Phase | None = None
         self._began = self._phase_began = time.monotonic()
         self._phase: Phase | None = None
-        self._up = self._down = self._answered = 0
+        self._up = self._down = 0
         self._dropped: list[tuple[int, Code]] = []
+        self._resent: dict[int, int] = {}  # in this phase, by party
+        self._heard: set[tuple[int, int]] = set()  # party and hash of each message accepted
 
     @property
     def phase(self) -> Phase | None:
@@ -118,48 +141,59 @@ class Conductor:
         return self.server.phase
 
     def begin(self) -> list[Send]:
-        """Begins the round with the offer to everybody, or goes on with a resumed server."""
-        if self.server.phase is not None:
-            return self._act(self.server.resend())
+        """Begins the round with the offer to everybody, or goes on where the server stands.
+
+        Raises:
+            LocalProtocolError: the round is over.
+            StateError: the store failed; call it again.
+        """
+        again = self.server.resend()
+        if again or self.server.phase is not None:
+            return self._act(again)
         events = list(self.server.start())
         offers = [Send(party, self.server.offer) for party in self.server.status.awaited]
         return self._act([*offers, *events])
 
-    def take(self, party: int, answer: bytes | BaseException) -> list[Send]:
+    def take(self, party: int, answer: bytes | BaseException, *, final: bool = False) -> list[Send]:
         """Handles what came from a party, or what the transport says instead; returns messages.
 
         Bytes that are malformed, late or out of order change nothing (`faults` has the error): the
         party can still send the right ones.
 
+        Args:
+            party: its index.
+            answer: the bytes; or an exception, which drops the party.
+            final: whether the transport brings no other answer of this party in this phase. Then
+                one that is malformed drops it, as there is nothing to wait for.
+
         Raises:
             LocalProtocolError: there is no such party.
-            StateError: the ledger or the store failed; call `deadline`, or `begin` again.
+            StateError: the ledger or the store failed; call `begin` again, or `deadline`.
         """
         if isinstance(answer, BaseException):
             reason = f"{type(answer).__name__}: {answer}" if str(answer) else type(answer).__name__
-            return self.drop(party, f"the transport lost it: {one_line(reason)}")
-        self._up += len(answer)
+            code = Code.TIMEOUT if isinstance(answer, TimeoutError) else Code.GONE
+            return self.drop(party, f"the transport lost it: {one_line(reason)}", code)
         try:
-            if is_envelope(answer):
-                return self._on_envelope(party, answer)
-            awaited = len(self.server.status.awaited)
-            events = self.server.receive(party, answer)
+            events = self._received(party, answer)
         except RemoteProtocolError as error:
             self.faults[party] = error
             _log.info("%s: %s [%s]", self.server.session.hex(), one_line(str(error)), error.code)
+            if final and error.code not in _LATE:
+                return self.drop(party, error.reason, error.code)
             return []
-        self._answered += self.server.phase is not self._phase or (
-            len(self.server.status.awaited) < awaited
-        )
         return self._act(events)
 
     def drop(self, party: int, reason: str, code: Code = Code.GONE) -> list[Send]:
         """Waits no more for a party; returns messages. See `ServerMachine.drop`."""
-        return self._act(self.server.drop(party, reason, code))
+        return self._act(self._drop(party, reason, code))
 
     def back(self, party: int) -> list[Send]:
-        """Returns what a party has missed that has come back."""
-        return self._act(self.server.resend(party))
+        """Returns what a party has missed that has come back, at most `RESENDS` times a phase.
+
+        Nothing, if it has answered or refused. `take` does the same with a `Hello`.
+        """
+        return self._act(self._back(party))
 
     def deadline(self, phase: Phase) -> list[Send]:
         """Ends a phase without the parties that are silent; returns messages.
@@ -168,62 +202,143 @@ class Conductor:
         """
         return self._act(self.server.deadline(phase))
 
-    def _on_envelope(self, party: int, data: bytes) -> list[Send]:
+    # -- calls of the server ---------------------------------------------------------------
+
+    def _received(self, party: int, answer: object) -> Sequence[ServerEvent]:
+        if not isinstance(answer, bytes | bytearray | memoryview):
+            raise DecodeError(
+                party, f"sent {type(answer).__name__} in place of bytes", Code.MALFORMED
+            )
+        data = bytes(answer)
+        self._up += len(data)
+        if is_envelope(data):
+            return self._on_envelope(party, data)
+        message = (party, hash(data[:_DIFFERENCE]))
+        try:
+            events = self.server.receive(party, data)
+        except StateError:  # of the ledger: the message was accepted
+            self.answered.add(party)
+            raise
+        dropped = any(isinstance(event, Dropped) and event.party == party for event in events)
+        if dropped or message in self._heard:
+            return events
+        self._heard.add(message)
+        self.answered.add(party)
+        return [*events, *self._back(party)] if party in self.gone else events
+
+    def _on_envelope(self, party: int, data: bytes) -> Sequence[ServerEvent]:
         envelope = opened(data, party)
         if isinstance(envelope, Hello):
-            return self.back(party)
-        if not isinstance(envelope, Refusal) or envelope.kind is not Refusal.kind:
-            raise RemoteProtocolError(party, "an envelope of a server", Code.MALFORMED)
+            rejection = version_rejection(envelope)
+            if rejection is not None:
+                raise DecodeError(party, rejection.reason, Code.VERSION)
+            return self._back(party)
+        if not isinstance(envelope, Refusal):
+            raise DecodeError(party, "an envelope that only servers send", Code.MALFORMED)
         if envelope.session not in (NO_SESSION, self.server.session):
             raise RemoteProtocolError(party, "a refusal of another session", Code.SESSION)
-        self.refusals[party] = envelope
-        return self.drop(party, f"refused: {envelope.reason} [{envelope.code}]", Code.REFUSED)
+        first = self.refusals.setdefault(party, envelope)
+        return self._drop(party, f"refused: {first.reason} [{first.code}]", Code.REFUSED)
+
+    def _drop(self, party: int, reason: str, code: Code) -> Sequence[ServerEvent]:
+        self.gone.add(party)
+        return self.server.drop(party, reason, code)
+
+    def _back(self, party: int) -> Sequence[ServerEvent]:
+        """Takes a drop back, unless the party has refused.
+
+        The messages of a phase are large and a greeting is small: hence the limit.
+        """
+        if party in self.refusals:
+            return []
+        if self._resent.get(party, 0) == RESENDS:
+            _log.info("%s: party %d comes back too often", self.server.session.hex(), party)
+            return []
+        self._resent[party] = self._resent.get(party, 0) + 1
+        self.gone.discard(party)
+        return self.server.resend(party)
+
+    # -- what the server says --------------------------------------------------------------
 
     def _act(self, events: Iterable[ServerEvent]) -> list[Send]:
         """Runs the jobs, and notes what the other events say; returns the messages."""
-        others: Sequence[ServerEvent] = run_jobs(self.server, events, self._executor)
-        for event in others:
+        others: list[ServerEvent] = []
+        jobs: list[ServerEvent] = []
+        for event in events:
+            (jobs if isinstance(event, Work) else others).append(event)
+        going_on = self.outcome is None
+        sends = self._note(others)
+        if jobs:
+            sends += self._note(run_jobs(self.server, jobs, self._executor))
+        phase = self._phase
+        if self._store is not None and phase is not None and phase is not self._stored:
+            self._store.keep_server(self.server)
+            self._stored = phase
+        if going_on and self.outcome is not None:
+            self._end_round(self.outcome)
+        self._down += sum(len(send.payload) for send in sends)
+        return sends
+
+    def _note(self, events: Iterable[ServerEvent]) -> list[Send]:
+        """Notes what happened, in order; returns the messages to parties that are there."""
+        sends = []
+        for event in events:
             match event:
+                case PhaseStarted(phase):
+                    self._enter(phase)
                 case Dropped(party, _, code):
                     self.drops[party] = event
                     self._dropped.append((party, code))
                 case Completed() | Failed():
                     self.outcome = event
-        self._end_phase()
-        sends = [event for event in others if isinstance(event, Send)]
-        self._down += sum(len(send.payload) for send in sends)
-        if self.outcome is not None:
-            self._end_round(self.outcome)
-        elif self._store is not None and self._stored is not self.server.phase:
-            self._store.keep_server(self.server)
-            self._stored = self.server.phase
+                case Send(party) if party not in self.gone:
+                    sends.append(event)
+        self._enter(self.server.phase)
         return sends
 
-    def _end_phase(self) -> None:
-        """Reports the phase that was under way if it is over, and begins to measure the next."""
-        ended, self._phase = self._phase, self.server.phase
-        if ended is self._phase:
+    def _enter(self, phase: Phase | None) -> None:
+        """Begins to measure a phase, and reports the one before, unless it is under way."""
+        ended, self._phase = self._phase, phase
+        if ended is phase:
             return
         now = time.monotonic()
         if ended is not None:
-            self._tell(
-                PhaseEnded(
-                    self.server.session,
-                    ended,
-                    now - self._phase_began,
-                    self._up,
-                    self._down,
-                    self._answered,
-                    tuple(self._dropped),
-                )
+            over = PhaseEnded(
+                self.server.session,
+                ended,
+                now - self._phase_began,
+                self._up,
+                self._down,
+                len(self.answered),
+                tuple(self._dropped),
             )
-        self._phase_began, self._up, self._down, self._answered = now, 0, 0, 0
+            _log.info(
+                "%s: %s over after %.3f s: %d answered, %d dropped, %d bytes up, %d bytes down",
+                *(over.session.hex(), ended, over.seconds, over.answered, len(over.dropped)),
+                *(over.bytes_up, over.bytes_down),
+            )
+            self._tell(over)
+        self._phase_began, self._up, self._down = now, 0, 0
         self._dropped = []
+        self._resent.clear()
+        self.answered.clear()
 
     def _end_round(self, outcome: Completed | Failed) -> None:
+        session, seconds = self.server.session, time.monotonic() - self._began
         if self._store is not None:
-            self._store.forget(self.server.session)
-        self._tell(RoundEnded(self.server.session, time.monotonic() - self._began, outcome))
+            try:
+                self._store.forget(session)
+            except Exception as error:  # there is an outcome, which must not be lost
+                _log.warning(
+                    "%s: what is stored of this round was not removed: %s",
+                    *(session.hex(), type(error).__name__),
+                )
+        if isinstance(outcome, Completed):
+            told = f"a sum of {len(outcome.result.survivors)} inputs"
+        else:
+            told = f"{outcome.reason} [{outcome.code}]"
+        _log.info("%s: over after %.3f s: %s", session.hex(), seconds, told)
+        self._tell(RoundEnded(session, seconds, outcome, dict(self.drops), dict(self.refusals)))
 
     def _tell(self, happened: PhaseEnded | RoundEnded) -> None:
         if self._observe is None:
@@ -231,4 +346,4 @@ class Conductor:
         try:
             self._observe(happened)
         except Exception as error:  # of the application's metrics: the round goes on
-            _log.warning("the observer raised %s", type(error).__name__)
+            _log.warning("%s: the observer raised %s", happened.session.hex(), type(error).__name__)

@@ -4,8 +4,11 @@
 the one that asks for an input, which an `Ask` can carry together with the task. An envelope begins
 with other bytes than a message. Nothing in it is trusted more than the transport is: a server can
 lie in all of it, and a client decides by its own policy, pins and ledger.
+
+What stays in all versions: magic, version and kind, and the body of a `Rejection`.
 """
 
+import re
 from dataclasses import dataclass, field
 from enum import IntEnum
 from itertools import pairwise
@@ -13,23 +16,27 @@ from typing import ClassVar, Final
 
 from .. import texts
 from ..codes import Code
-from ..machine.wire import (
-    SESSION_BYTES,
-    Reader,
-    as_bytes,
-    u8,
-    u32,
-    u64,
-)
+from ..errors import ParameterError
+from ..identity.directory import NAME
+from ..machine.wire import SESSION_BYTES, Reader, as_bytes, u8, u32, u64
 from ..machine.wire import VERSION as WIRE_VERSION
+from ..params.checks import require_bytes, require_int, whole
+from ..params.params import MAX_COHORT
 
 MAGIC: Final = b"SD"
 VERSION: Final = 1
-LARGEST_REASON: Final = 300  # characters
-LARGEST_NAME: Final = 64
 NO_SESSION: Final = bytes(SESSION_BYTES)
-MAX_MEMBERS: Final = 2**16
-_LONGEST: Final = 4 * LARGEST_REASON  # bytes of a text
+LARGEST_REASON: Final = 300  # characters
+LARGEST_CODE: Final = 64
+LARGEST_LIBRARY: Final = 64
+MAX_WIRE_VERSIONS: Final = 16
+LARGEST_OFFER: Final = 2**12  # bytes
+# Bytes of a whole envelope. An `Ask` has the size of its task, which the transport must bound.
+LARGEST_SHORT: Final = 2**11  # of every other kind but an invitation: all that clients send
+LARGEST_INVITATION: Final = LARGEST_SHORT + 4 * MAX_COHORT + LARGEST_OFFER
+
+_CODE: Final = re.compile(rf"[a-z0-9_]{{0,{LARGEST_CODE}}}")
+_LIBRARY: Final = re.compile(rf"[A-Za-z0-9.+!_-]{{0,{LARGEST_LIBRARY}}}")
 
 
 class Kind(IntEnum):
@@ -48,10 +55,13 @@ class Hello:
     """Client: the first envelope on a connection. It names the peer; the transport proves it.
 
     Attributes:
-        name: what the client calls itself, at most 64 characters.
-        library: version of its library.
-        wire: versions of the protocol that it speaks.
+        name: what the client calls itself: a name as in a directory, or "".
+        library: version of its library, or "".
+        wire: versions of the protocol that it speaks, 1 to 16 of them, ascending.
         verify_key: its verify key in malicious mode (32 bytes), else empty.
+
+    Raises:
+        ParameterError: a value is not as described.
     """
 
     kind: ClassVar = Kind.HELLO
@@ -61,44 +71,58 @@ class Hello:
     wire: tuple[int, ...] = (WIRE_VERSION,)
     verify_key: bytes = b""
 
-    def body(self) -> bytes:
-        return (
-            _text(self.name)
-            + _text(self.library)
-            + u8(len(self.wire))
-            + bytes(self.wire)
-            + u8(len(self.verify_key))
-            + self.verify_key
+    def __post_init__(self) -> None:
+        _require(self.name == "" or _matches(NAME, self.name), "a name", self.name)
+        _require(_matches(_LIBRARY, self.library), "a version of a library", self.library)
+        _require(
+            0 < len(self.wire) <= MAX_WIRE_VERSIONS and _ascending(self.wire, 256),
+            "versions of the protocol",
+            self.wire,
         )
+        if self.verify_key:
+            require_bytes("verify_key", self.verify_key, 32)
+
+    def parts(self) -> tuple[bytes, ...]:
+        wire, key = bytes(self.wire), self.verify_key
+        return _text(self.name), _text(self.library), u8(len(wire)) + wire, u8(len(key)) + key
 
     @classmethod
     def read(cls, reader: Reader) -> "Hello":
-        name, library = _read_text(reader)[:LARGEST_NAME], _read_text(reader)
-        wire = tuple(reader.take(reader.u8()))
-        size = reader.u8()
-        if size not in (0, 32):
-            raise reader.error(f"a verify key of {size} bytes")
-        return cls(name, library, wire, reader.take(size))
+        name, library = _read_text(reader), _read_text(reader)
+        return cls(name, library, tuple(reader.take(reader.u8())), reader.take(reader.u8()))
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
-    """Client: it does not go on with a round.
+class _Reason:
+    """Why a peer does not go on.
 
     Attributes:
         session: the round; `NO_SESSION` if it did not get so far.
         code: of `secagg.Code`, as text: the peer may be of a newer version.
-        reason: one line; it shows nothing of the client's data.
-    """
+        reason: one line; it shows nothing of a client's data.
 
-    kind: ClassVar = Kind.REFUSAL
+    Raises:
+        ParameterError: the session or the code is not as described.
+    """
 
     session: bytes
     code: str
     reason: str
 
-    def body(self) -> bytes:
-        return self.session + _text(self.code) + _text(self.reason)
+    def __post_init__(self) -> None:
+        require_bytes("session", self.session, SESSION_BYTES)
+        _require(self.code and _matches(_CODE, self.code), "a code", self.code)
+        object.__setattr__(self, "reason", texts.one_line(self.reason, LARGEST_REASON))
+
+    def parts(self) -> tuple[bytes, ...]:
+        return self.session, _text(self.code), _text(self.reason)
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal(_Reason):
+    """Client: it does not go on with a round."""
+
+    kind: ClassVar = Kind.REFUSAL
 
     @classmethod
     def read(cls, reader: Reader) -> "Refusal":
@@ -106,10 +130,14 @@ class Refusal:
 
 
 @dataclass(frozen=True, slots=True)
-class Rejection(Refusal):
+class Rejection(_Reason):
     """Server: it does not deal with this peer, because of its version for example."""
 
     kind: ClassVar = Kind.REJECTION
+
+    @classmethod
+    def read(cls, reader: Reader) -> "Rejection":
+        return cls(reader.take(SESSION_BYTES), _read_text(reader), _read_text(reader))
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +150,10 @@ class Invitation:
         members: the cohort's indices in the directory of all who are pinned, ascending; empty if
             the cohort is the whole directory, or there is none.
         attempt: number of the attempt on what the round is about, from 0.
+
+    Raises:
+        LocalProtocolError: the offer is not bytes.
+        ParameterError: a value is not as described.
     """
 
     kind: ClassVar = Kind.INVITATION
@@ -131,24 +163,30 @@ class Invitation:
     members: tuple[int, ...] = ()
     attempt: int = 0
 
-    def body(self) -> bytes:
-        return (
-            u32(self.index)
-            + u32(self.attempt)
-            + u32(len(self.members))
-            + b"".join(map(u32, self.members))
-            + self.offer
-        )
+    def __post_init__(self) -> None:
+        offer, members = as_bytes(self.offer), tuple(whole("a member", one) for one in self.members)
+        _require(0 < len(offer) <= LARGEST_OFFER, "an offer", offer)
+        _require(_ascending(members, MAX_COHORT), "members", members)
+        highest = (len(members) or MAX_COHORT) - 1
+        checked = {
+            "offer": offer,
+            "index": require_int("index", self.index, 0, highest),
+            "members": members,
+            "attempt": require_int("attempt", self.attempt, 0, 2**32 - 1),
+        }
+        for name, value in checked.items():
+            object.__setattr__(self, name, value)
+
+    def parts(self) -> tuple[bytes, ...]:
+        head = u32(self.index) + u32(self.attempt) + u32(len(self.members))
+        return head, *map(u32, self.members), self.offer
 
     @classmethod
     def read(cls, reader: Reader) -> "Invitation":
         index, attempt, count = reader.u32(), reader.u32(), reader.u32()
-        if count > MAX_MEMBERS or (count and index >= count):
-            raise reader.error(f"an invitation of index {index} among {count} members")
-        members = tuple(reader.u32() for _ in range(count))
-        if any(low >= high for low, high in pairwise(members)):
-            raise reader.error("the members of an invitation are not in ascending order")
-        return cls(reader.rest(), index, members, attempt)
+        members = reader.take(4 * count)
+        every = tuple(int.from_bytes(members[i : i + 4], "little") for i in range(0, 4 * count, 4))
+        return cls(reader.rest(), index, every, attempt)
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +196,10 @@ class Ask:
     Attributes:
         task: what the input is to be computed from, such as a model; the application's bytes.
         message: the protocol's message.
+
+    Raises:
+        LocalProtocolError: one of them is not bytes.
+        ParameterError: there is no message.
     """
 
     kind: ClassVar = Kind.ASK
@@ -165,8 +207,13 @@ class Ask:
     task: bytes = field(repr=False)
     message: bytes = field(repr=False)
 
-    def body(self) -> bytes:
-        return u64(len(self.task)) + self.task + self.message
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "task", as_bytes(self.task))
+        object.__setattr__(self, "message", as_bytes(self.message))
+        _require(self.message, "a message", self.message)
+
+    def parts(self) -> tuple[bytes, ...]:
+        return u64(len(self.task)), self.task, self.message
 
     @classmethod
     def read(cls, reader: Reader) -> "Ask":
@@ -179,9 +226,12 @@ class Over:
 
     Attributes:
         session: the round.
-        code: why it failed; "" if there is a sum.
+        code: why it failed, as in `Refusal`; "" if there is a sum.
         reason: the same for people.
         survivors: number of inputs in the sum.
+
+    Raises:
+        ParameterError: a value is not as described.
     """
 
     kind: ClassVar = Kind.OVER
@@ -191,21 +241,29 @@ class Over:
     reason: str = ""
     survivors: int = 0
 
-    def body(self) -> bytes:
-        return self.session + _text(self.code) + _text(self.reason) + u32(self.survivors)
+    def __post_init__(self) -> None:
+        require_bytes("session", self.session, SESSION_BYTES)
+        _require(_matches(_CODE, self.code), "a code", self.code)
+        object.__setattr__(self, "reason", texts.one_line(self.reason, LARGEST_REASON))
+        require_int("survivors", self.survivors, 0, MAX_COHORT)
+
+    def parts(self) -> tuple[bytes, ...]:
+        return self.session, _text(self.code), _text(self.reason), u32(self.survivors)
 
     @classmethod
     def read(cls, reader: Reader) -> "Over":
-        return cls(reader.take(SESSION_BYTES), _read_text(reader), _read_text(reader), reader.u32())
+        session, code, reason = reader.take(SESSION_BYTES), _read_text(reader), _read_text(reader)
+        return cls(session, code, reason, reader.u32())
 
 
 Envelope = Hello | Refusal | Rejection | Invitation | Ask | Over
 _KINDS: Final = {each.kind: each for each in (Hello, Refusal, Rejection, Invitation, Ask, Over)}
+_LARGEST: Final = dict.fromkeys(Kind, LARGEST_SHORT) | {Kind.INVITATION: LARGEST_INVITATION}
 
 
 def seal(envelope: Envelope) -> bytes:
     """Returns the bytes of an envelope."""
-    return MAGIC + bytes((VERSION, envelope.kind)) + envelope.body()
+    return b"".join((MAGIC, bytes((VERSION, envelope.kind)), *envelope.parts()))
 
 
 def is_envelope(data: bytes) -> bool:
@@ -217,32 +275,77 @@ def opened(data: bytes, party: int) -> Envelope:
     """Returns the envelope that a party sent.
 
     Raises:
-        DecodeError: the bytes are none, or of another version.
+        DecodeError: the bytes are none, not the canonical encoding, longer than one of this kind
+            may be, or of another version. A `Rejection` is read in every version.
         LocalProtocolError: `data` is not bytes.
     """
     reader = Reader(as_bytes(data), party)
     if reader.take(len(MAGIC)) != MAGIC:
         raise reader.error("not an envelope of secagg's drivers")
-    version = reader.u8()
-    if version != VERSION:
+    version, kind = reader.u8(), reader.u8()
+    if version != VERSION and kind != Kind.REJECTION:
         raise reader.error(
             f"envelope version {version}, this library speaks version {VERSION}", Code.VERSION
         )
-    kind = reader.u8()
     if kind not in list(Kind):
         raise reader.error(f"an envelope of the unknown kind {kind:#04x}")
-    envelope: Envelope = _KINDS[Kind(kind)].read(reader)
+    if kind != Kind.ASK and reader.size > _LARGEST[Kind(kind)]:
+        raise reader.error(
+            f"an envelope of {reader.size} bytes, and one of kind {kind:#04x} has at most "
+            f"{_LARGEST[Kind(kind)]}"
+        )
+    try:
+        envelope: Envelope = _KINDS[Kind(kind)].read(reader)
+    except ParameterError as error:
+        raise reader.error(error.reason) from None
     reader.end()
     return envelope
 
 
+def version_rejection(hello: Hello) -> Rejection | None:
+    """Returns what a server answers to a peer that does not speak its version of the protocol.
+
+    None if it does. For a peer whose envelopes have another version, `opened` raises the reason.
+    """
+    if WIRE_VERSION in hello.wire:
+        return None
+    return Rejection(
+        NO_SESSION,
+        Code.VERSION,
+        f"this client speaks version {', '.join(map(str, hello.wire))} of the protocol (library "
+        f"{hello.library or 'unknown'}), this server version {WIRE_VERSION}: update the older one",
+    )
+
+
+def _require(condition: object, what: str, value: object) -> None:
+    if not condition:
+        raise ParameterError(
+            f"not {what} that an envelope can have: {texts.one_line(repr(value), 80)}",
+            Code.ARGUMENT,
+        )
+
+
+def _matches(pattern: re.Pattern[str], value: object) -> bool:
+    return isinstance(value, str) and pattern.fullmatch(value) is not None
+
+
+def _ascending(numbers: tuple[int, ...], below: int) -> bool:
+    return all(low < high for low, high in pairwise((-1, *numbers, below)))
+
+
 def _text(text: str) -> bytes:
-    encoded = texts.one_line(text, LARGEST_REASON).encode(errors="replace")
+    encoded = text.encode()
     return u32(len(encoded)) + encoded
 
 
 def _read_text(reader: Reader) -> str:
     size = reader.u32()
-    if size > _LONGEST:
-        raise reader.error(f"a text of {size} bytes, {_LONGEST} are allowed")
-    return texts.one_line(reader.take(size).decode(errors="replace"), LARGEST_REASON)
+    if size > 4 * LARGEST_REASON:
+        raise reader.error(f"a text of {size} bytes, {4 * LARGEST_REASON} are allowed")
+    try:
+        text = reader.take(size).decode()
+    except UnicodeDecodeError:
+        raise reader.error("a text that is not UTF-8") from None
+    if len(text) > LARGEST_REASON:
+        raise reader.error(f"a text of {len(text)} characters, {LARGEST_REASON} are allowed")
+    return text

@@ -10,12 +10,15 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
+from itertools import pairwise
 from typing import Final
 
 from ..codes import Code
 from ..errors import IdentityError, ParameterError
 from ..files import AnyPath, as_path
 from ..machine.wire import u32
+from ..numeric import brief
+from ..params.checks import whole
 from ..params.params import MAX_COHORT
 from ..permissions import PINS
 from ..primitives import sign
@@ -27,8 +30,8 @@ from .files import read_file, write_file, wrong_size
 from .identity import grouped
 
 _HEX_KEY: Final = "([0-9a-f]{64})"
-_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
-_ENTRY: Final = re.compile(rf"(0|[1-9][0-9]{{0,5}}) +{_HEX_KEY} +({_NAME.pattern})")
+NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
+_ENTRY: Final = re.compile(rf"(0|[1-9][0-9]{{0,5}}) +{_HEX_KEY} +({NAME.pattern})")
 _DIRECTORY_HEADER: Final = "secagg directory v1"
 _LONGEST_ENTRY: Final = len(f"{MAX_COHORT - 1} {'0' * 64} {'n' * 64}\n")
 _LONGEST_REVOKED: Final = len("0" * 64 + "\n")
@@ -84,7 +87,7 @@ class _Rules:
         self._revoked.add(key)
 
     def pin(self, name: str, key: bytes) -> None:
-        if not isinstance(name, str) or not _NAME.fullmatch(name):
+        if not isinstance(name, str) or not NAME.fullmatch(name):
             raise ParameterError(
                 "a name has 1 to 64 ASCII letters, digits and ._@-, and begins with a letter or "
                 f"a digit; this one is {str(name)[:80]!r}",
@@ -143,6 +146,7 @@ class Directory:
     entries: tuple[Entry, ...] = ()
     revoked: frozenset[bytes] = frozenset()
     _index: dict[bytes, int] = field(init=False, repr=False, compare=False, default_factory=dict)
+    _whole: "Directory | None" = field(init=False, repr=False, compare=False, default=None)
 
     def __post_init__(self) -> None:
         rules = _Rules()
@@ -189,6 +193,51 @@ class Directory:
                 "this verify key is not in the directory: pin it first", Code.UNKNOWN_NAME
             )
         return index
+
+    # -- the cohort of one round --
+
+    def select(self, indices: Iterable[int]) -> "Directory":
+        """Returns the directory of one round's cohort, out of all parties that are pinned here.
+
+        Who is not in it costs the round nothing: neither work nor waiting. The i-th of the indices
+        has the index i in the cohort. All sites need the same indices; revoked keys go along.
+
+        Args:
+            indices: of the members of the cohort in this directory, ascending, each once.
+
+        Raises:
+            ParameterError: there are none, they are no ascending integers, or this directory has
+                no such index.
+        """
+        if not isinstance(indices, Iterable):
+            raise ParameterError(
+                f"indices must be some integers, not {type(indices).__name__}", Code.ARGUMENT
+            )
+        chosen = [whole("an index of a member", index) for index in indices]
+        if not chosen or chosen[0] < 0 or any(low >= high for low, high in pairwise(chosen)):
+            raise ParameterError(
+                "the indices of a cohort are ascending from 0, at least one and each once, as all "
+                f"sites count its members in this order, not {brief(chosen)}",
+                Code.ARGUMENT,
+            )
+        if chosen[-1] >= len(self):
+            raise ParameterError(
+                f"the cohort has the member {brief(chosen[-1])} of the directory, and the "
+                f"directory has {len(self)} parties here: one side lacks a change of the members; "
+                "compare `python -m secagg identity fingerprint FILE` of the directories",
+                Code.WRONG_DIRECTORY,
+            )
+        selected = Directory(tuple(self.entries[index] for index in chosen), self.revoked)
+        object.__setattr__(selected, "_whole", self.whole)
+        return selected
+
+    @property
+    def whole(self) -> "Directory":
+        """The directory from which this one was selected; itself if it was not.
+
+        Its fingerprint is the one that sites compare, as it is that of a file.
+        """
+        return self if self._whole is None else self._whole
 
     # -- changes between rounds --
 

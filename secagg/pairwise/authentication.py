@@ -107,7 +107,7 @@ class Signatures:
         """See `Authentication`. It hashes all pins, and each party can ask for it by a wrong h0."""
         return (
             f"parameters, context, session or pinned directory; {_COMPARE}, which is "
-            f"{self._directory.fingerprint} here"
+            f"{self._directory.whole.fingerprint} here"
         )
 
     def _sign(self, digest: bytes) -> bytes:
@@ -181,6 +181,8 @@ def _other_key(directory: Directory, index: int, identity: Identity) -> str:
         f"than this identity's, {identity.fingerprint}; "
     )
     if identity.verify_key not in directory.verify_keys:
+        if identity.verify_key in directory.whole.verify_keys:
+            return text + "that is pinned, but not one of the members selected for this round"
         return text + (
             "that is pinned nowhere: either another identity was loaded, or the directory still "
             "has an old key of this party (`python -m secagg identity pin --rotate`)"

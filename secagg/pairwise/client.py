@@ -142,7 +142,7 @@ class Client(Owned):
     ) -> "Client":
         """Restores the client that `suspend` stored, in any process; works once per stored state.
 
-        `resend()` then returns its last reply again.
+        `resend()` then returns its last reply again, if that was stored.
 
         Args:
             stored: the bytes that `suspend` returned.
@@ -263,7 +263,7 @@ class Client(Owned):
         """Handles one message from the server; returns what to do next.
 
         If the server repeats the last accepted message, the reply is the same as before; if it
-        repeats an earlier one, there is no reply.
+        repeats an earlier one, or the client was suspended since without its reply, there is none.
 
         Raises:
             RemoteProtocolError: the message is malformed (`DecodeError`), of another session,
@@ -359,7 +359,8 @@ class Client(Owned):
     def resend(self) -> list[ClientEvent]:
         """Returns the last reply or request again, byte by byte the same.
 
-        Use it after a lost connection, or after `resume`.
+        Use it after a lost connection, or after `resume`. There is no reply if the client was
+        suspended since without it (`keep_last`), or was wiped.
         """
         if self.state is ClientState.AWAITING_INPUT:
             return [InputNeeded()]
@@ -376,7 +377,9 @@ class Client(Owned):
         Args:
             key: 32 secret bytes that stay on this device; one key may serve many clients.
             keep_last: whether the last reply is stored, so that `resend` can return it. False is
-                for transports that store replies themselves: then no masked input is stored.
+                for applications that store replies themselves, or can do without: then the stored
+                bytes are small and no masked input is in them. A reply that is lost nevertheless
+                cannot be made again: the client is a dropout then.
 
         Raises:
             ParameterError: the key does not have 32 bytes; nothing has changed.

@@ -1,10 +1,10 @@
 """The server of one round: takes bytes and calls, returns events. No I/O, no clock, no threads.
 
 It adds masked inputs as they arrive and never stores one. A phase ends when all expected parties
-have answered, or when the driver calls `deadline`. A client whose message breaks the protocol is
-dropped before any part of the message is added or forwarded. The server cannot check shares, which
-are encrypted for their holders: wrong ones are found when the holders answer, and corrected if
-they are not too many.
+have answered, except those of whom the driver says that they are gone (`drop`), or when the driver
+calls `deadline`. A client whose message breaks the protocol is dropped before any part of the
+message is added or forwarded. The server cannot check shares, which are encrypted for their
+holders: wrong ones are found when the holders answer, and corrected if they are not too many.
 """
 
 import logging
@@ -38,6 +38,7 @@ from ..numeric import as_int, brief
 from ..params.checks import require_kind
 from ..params.params import Round
 from ..sharing.recovery import RecoveryError
+from ..texts import one_line
 from ..tracebacks import keeps_no_locals
 from .authentication import for_server
 from .memory import ServerMemory
@@ -97,7 +98,7 @@ class Server(Owned):
         self._jobs = JobBoard()
         self._unmasking: Unmasking | None = None
         self._undelivered_drops: list[ServerEvent] = []  # that no call has returned yet
-        self._gone: dict[int, Dropped] = {}  # parties that nobody waits for, see `drop`
+        self._gone: dict[int, Dropped] = {}  # parties not yet dropped that nobody waits for: `drop`
         self._awaiting = self._missing_parties()
 
     @classmethod
@@ -106,6 +107,9 @@ class Server(Owned):
         cls, stored: bytes, key: bytes, ledger: Ledger, directory: Directory | None = None
     ) -> "Server":
         """Restores the server that `snapshot` stored, in any process; continue with `resend()`.
+
+        It waits for all whose message is missing, also for those of whom `drop` had said that they
+        are gone: their connections ended with the old process, and they may come back to this one.
 
         If a survivor set was claimed after the snapshot was made, the round fails at the end of the
         masked input phase: the ledger has the claim.
@@ -160,12 +164,16 @@ class Server(Owned):
 
     @exclusive
     def start(self) -> list[ServerEvent]:
-        """Begins the first phase.
+        """Begins the first phase, and ends it if all parties are gone (`drop`).
 
         Raises:
             LocalProtocolError: called twice.
         """
-        return self._advance(Call.START)
+        started = self._advance(Call.START)
+        if self._awaiting:
+            return started
+        with self._fails_if_interrupted():
+            return started + self._end_phase()  # all of them are gone
 
     @exclusive
     def receive(self, party: int, data: bytes) -> list[ServerEvent]:
@@ -197,8 +205,8 @@ class Server(Owned):
             raise RemoteProtocolError(
                 party, f"was dropped: {memory.dropped[party].reason}", Code.DROPPED
             )
-        expected = party in self._awaiting or (party in self._gone and party in memory.expected)
-        cause = message_due(self._table, self.state, kind, party, expected)
+        expected = party in self._awaiting or party in self._gone
+        cause = message_due(self._table, memory.state, kind, party, expected)
         with self._fails_if_interrupted():
             dropped = self._steps.take(cause, party, reader)
             memory.received += reader.size
@@ -207,7 +215,7 @@ class Server(Owned):
                 self._awaiting.discard(party)
             else:
                 self._drop(dropped)
-            return self._with_undelivered_drops([] if self._awaiting else self._end_phase())
+            return self._tell_drops() if self._awaiting else self._end_phase()
 
     @exclusive
     def deadline(self, phase: Phase) -> list[ServerEvent]:
@@ -221,38 +229,44 @@ class Server(Owned):
         if self.phase is None or self.phase is not phase:
             return []
         with self._fails_if_interrupted():
-            for party in sorted(self._awaiting):
-                self._leave_out(Dropped(party, f"no {phase} in time", Code.TIMEOUT))
-            return self._with_undelivered_drops(self._end_phase())
+            return self._end_phase()
 
     @exclusive
     def drop(self, party: int, reason: str, code: Code = Code.GONE) -> list[ServerEvent]:
-        """Waits no more for a party of which the transport knows that it is gone, or refused.
+        """Waits no more for a party that is gone, or has refused to go on; possible at any time.
 
-        What it has sent still counts: an input that is in the sum stays in it. A message of it that
-        comes before the phase ends is accepted. Otherwise the party is dropped when the phase ends,
-        which is now if nobody else is awaited. `resend(party)` takes this back.
+        It ends the waiting only. What the party has sent counts: an input that is in the sum stays
+        there, and the party is a survivor. What it sends before the phase ends is accepted. If it
+        has not answered by then, it is dropped as at a deadline, with this reason and code; in the
+        unmask phase nobody is. The phase ends at once if nobody else is awaited. The next phases do
+        not wait for the party either, but have their messages for it. `resend(party)` takes all
+        this back, unless the party was dropped; so does `resume`. The first reason counts.
 
         Args:
             party: its index.
-            reason: one phrase for the event `Dropped` and the log.
+            reason: one phrase for the event `Dropped` and the log; kept as one line, shortened.
             code: the same for programs.
 
         Raises:
-            LocalProtocolError: there is no such party.
-            StateError: as for `deadline`.
+            LocalProtocolError: there is no such party, the reason is no text, or the code no Code.
+            StateError: the ledger failed; nothing was sent. Call this or `deadline` again.
         """
         party = self._index(party)
-        if self.phase is None or party in self._memory.dropped:
+        if not isinstance(reason, str) or not isinstance(code, Code):
+            raise LocalProtocolError(
+                "drop() takes a reason that is text and a secagg.Code, not "
+                f"{type(reason).__name__} and {type(code).__name__}",
+                Code.ARGUMENT,
+            )
+        if self.phase is None and self.state is not ServerState.CREATED:
+            return []  # nobody is waited for any more
+        if party not in self._memory.dropped:
+            self._gone.setdefault(party, Dropped(party, one_line(reason), code))
+            self._awaiting.discard(party)
+        if self.phase is None or self._awaiting:
             return []
-        self._gone[party] = Dropped(party, reason, code)
-        if party not in self._awaiting:
-            return []
-        self._awaiting.discard(party)
-        if self._awaiting:
-            return []
-        with self._fails_if_interrupted():
-            return self._with_undelivered_drops(self._end_phase())
+        with self._fails_if_interrupted():  # also the one that a ledger has kept from its end
+            return self._end_phase()
 
     @exclusive
     def complete(self, job: Job, value: Any) -> list[ServerEvent]:
@@ -313,8 +327,9 @@ class Server(Owned):
         the `offer`. While masks are removed, it returns the jobs that are not completed instead.
 
         Args:
-            party: one party that has come back, after `drop` too: only its message is returned, if
-                it is awaited, and neither `PhaseStarted` nor jobs. None stands for all.
+            party: one party that has come back, after `drop` too: it is awaited again unless it has
+                answered or was dropped. Only its message is returned, if it is awaited, and neither
+                `PhaseStarted` nor jobs. None stands for all that are awaited.
 
         Raises:
             LocalProtocolError: there is no such party.
@@ -326,24 +341,33 @@ class Server(Owned):
         phase = self.phase
         if phase is None:
             return []
-        opening = self._steps.opening_messages()
-        again = [(party, payload) for party, payload in opening if party in self._awaiting]
+        again = self._steps.opening_messages(sorted(self._awaiting))
         return [*self._send(again), PhaseStarted(phase)]
 
     def _resend_to(self, party: int) -> list[ServerEvent]:
-        self._gone.pop(party, None)
-        self._awaiting = self._missing_parties()
+        gone, kind = self._gone.pop(party, None), AWAITED.get(self.state)
+        if gone is not None and kind is not None and party not in self._memory.accepted[kind]:
+            self._awaiting.add(party)
         if party not in self._awaiting:
             return []
-        opening = self._steps.opening_messages()
-        return self._send((to, payload) for to, payload in opening if to == party)
+        return self._send(self._steps.opening_messages([party]))
 
     @property
     @exclusive
     def status(self) -> Status:
         """The progress of the round."""
-        memory = self._memory
-        return Status(self.phase, tuple(sorted(self._awaiting)), memory.received, memory.sent)
+        memory, kind = self._memory, AWAITED.get(self.state)
+        return Status(
+            session=self.session,
+            phase=self.phase,
+            answered=0 if kind is None else len(memory.accepted[kind]),
+            awaited=tuple(sorted(self._awaiting)),
+            gone=tuple(sorted(self._gone)),
+            dropped=tuple((party, memory.dropped[party].code) for party in sorted(memory.dropped)),
+            survivors=memory.survivors,
+            bytes_received=memory.received,
+            bytes_sent=memory.sent,
+        )
 
     # -- internals ---------------------------------------------------------------------------
 
@@ -388,26 +412,18 @@ class Server(Owned):
         _log.info("%s: %r", self.session.hex(), self)
         return [] if self.phase is None else [PhaseStarted(self.phase)]
 
-    def _leave_out(self, silent: Dropped) -> None:
-        """Drops a party that was silent until the end of a phase."""
-        self._awaiting.discard(silent.party)
-        if self.state is not ServerState.UNMASK:  # in which its input is already in the sum
-            self._drop(silent)
-
     def _drop(self, dropped: Dropped) -> None:
         party, reason, code = dropped.party, dropped.reason, dropped.code
         self._memory.dropped[party] = dropped
+        self._gone.pop(party, None)
         self._awaiting.discard(party)
         _log.info("%s: party %d dropped: %s [%s]", self.session.hex(), party, reason, code)
         self._undelivered_drops.append(dropped)
 
-    def _with_undelivered_drops(self, events: list[ServerEvent]) -> list[ServerEvent]:
-        """Returns the drops that no call has returned yet, then these events.
-
-        If the ledger fails during a call, its drops are returned by the next one.
-        """
+    def _tell_drops(self) -> list[ServerEvent]:
+        """Returns the drops that no call has returned yet."""
         drops, self._undelivered_drops = self._undelivered_drops, []
-        return drops + events
+        return drops
 
     def _fail(self, failed: Failed) -> list[ServerEvent]:
         self._end_round()
@@ -429,22 +445,28 @@ class Server(Owned):
         return events
 
     def _end_phase(self) -> list[ServerEvent]:
-        """Begins the next phase, or fails the round; returns the events."""
-        silent = set(self._memory.expected) - set(members := self._steps.members())
-        for party in sorted(silent & self._gone.keys() - self._memory.dropped.keys()):
-            self._leave_out(self._gone[party])
+        """Drops who is silent, and begins the next phase or fails the round; returns the events.
+
+        If the ledger fails nothing is told: the next call that ends the phase returns the drops.
+        """
+        members, memory = self._steps.members(), self._memory
+        if self.state is not ServerState.UNMASK:  # in which all that are expected are in the sum
+            for party in sorted(set(memory.expected) - set(members) - memory.dropped.keys()):
+                silent = Dropped(party, f"no {self.phase} in time", Code.TIMEOUT)
+                self._drop(self._gone.get(party, silent))
         failed = self._steps.why_failed(members)
         if failed is None and self.state is ServerState.MASKED_INPUT and self._ledger is not None:
             self._require_owner()  # a log handler may have forked: a child claims nothing
             failed = claim_survivor_set(self._ledger, self.session)
+        drops = self._tell_drops()
         if failed is not None:
-            return self._fail(failed)
+            return drops + self._fail(failed)
         if self.state is ServerState.UNMASK:
-            return self._unmask(members)
+            return drops + self._unmask(members)
         self._steps.close_phase(members)
         started = self._advance(Call.PHASE_OVER)
-        events = self._send(self._steps.opening_messages()) + started
-        return events if self._awaiting else events + self._end_phase()  # all others are gone
+        events = drops + self._send(self._steps.opening_messages(members)) + started
+        return events if self._awaiting else events + self._end_phase()  # all of them are gone
 
     def _unmask(self, members: tuple[int, ...]) -> list[ServerEvent]:
         try:

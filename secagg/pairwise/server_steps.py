@@ -266,15 +266,32 @@ class ServerSteps:
             disputes=disputes,
         )
 
-    def opening_messages(self) -> Iterable[tuple[int, bytes]]:
-        """Yields (party, message) for the messages that open this phase, always the same bytes."""
+    def opening_messages(self, parties: Iterable[int]) -> Iterable[tuple[int, bytes]]:
+        """Yields (party, message) for the messages that open this phase, always the same bytes.
+
+        Args:
+            parties: the members of this phase whose messages are made; no others are.
+        """
+        message_for = self._opening()
+        return ((party, message_for(party)) for party in parties)
+
+    def _opening(self) -> Callable[[int], bytes]:
+        """Returns what makes the message for one party; what is the same for all is made once."""
         memory, session, cohort = self.memory, self.round.session, self._params.cohort
         if memory.state is ServerState.ADVERTISE_KEYS:
             message = self.round.encode()
         elif memory.state is ServerState.SHARE_KEYS:
-            return self._rosters()
+            members = PartySet.of(memory.roster, cohort)
+            if self._params.degree:
+                return lambda party: Roster(
+                    members, self._visible_entries(party), memory.h1
+                ).encode(session, cohort)
+            message = Roster(members, memory.roster).encode(session, cohort)
         elif memory.state is ServerState.MASKED_INPUT:
-            return self._deliveries()
+            members = PartySet.of(memory.expected, cohort)
+            return lambda party: Delivery(members, self._sealed_for(party, members)).encode(
+                session, cohort
+            )
         elif memory.state is ServerState.UNMASK and self._params.mode == Mode.MALICIOUS:
             # A threshold of signatures is all the proof that clients ask for.
             some = memory.expected[: self._params.threshold]
@@ -283,28 +300,14 @@ class ServerSteps:
             )
         else:
             message = Survivors(PartySet.of(memory.survivors, cohort)).encode(session, cohort)
-        return ((party, message) for party in memory.expected)
+        return lambda _: message
 
-    def _rosters(self) -> Iterable[tuple[int, bytes]]:
-        memory, session, cohort = self.memory, self.round.session, self._params.cohort
-        members = PartySet.of(memory.roster, cohort)
-        if not self._params.degree:
-            message = Roster(members, memory.roster).encode(session, cohort)
-            yield from ((party, message) for party in memory.expected)
-            return
-        for party in memory.expected:
-            roster = Roster(members, self._visible_entries(party), memory.h1)
-            yield party, roster.encode(session, cohort)
-
-    def _deliveries(self) -> Iterable[tuple[int, bytes]]:
-        memory, session, cohort = self.memory, self.round.session, self._params.cohort
-        members = PartySet.of(memory.expected, cohort)
-        for party in memory.expected:
-            sealed = {
-                sender: memory.shares[sender].sealed[party]
-                for sender in self.graph.neighbours(party, members)
-            }
-            yield party, Delivery(members, sealed).encode(session, cohort)
+    def _sealed_for(self, party: int, members: PartySet) -> dict[int, bytes]:
+        """Returns the ciphertexts that its neighbours among these members have for a party."""
+        shares = self.memory.shares
+        return {
+            sender: shares[sender].sealed[party] for sender in self.graph.neighbours(party, members)
+        }
 
 
 # The message that each phase waits for.

@@ -114,6 +114,7 @@ class RestartingClient:
         restarts: how often in a row it is suspended and resumed at a boundary.
         killed_before_sending: its message never leaves: only `resend` of the next one counts.
         request_repeated: the server repeats its last message to each new incarnation.
+        keep_last: whether its last reply is stored; if not, no incarnation says anything again.
         killed_at: the boundary at which it is killed without having been suspended.
     """
 
@@ -125,12 +126,13 @@ class RestartingClient:
         restarts: Callable[[int], int] = lambda boundary: 1,
         killed_before_sending: bool = False,
         request_repeated: bool = False,
+        keep_last: bool = True,
         killed_at: int = -1,
     ) -> None:
         self.client, self._random, self._ledger = client, random, ledger
         self._restarts, self._killed_at = restarts, killed_at
         self._killed_before_sending = killed_before_sending
-        self._request_repeated = request_repeated
+        self._request_repeated, self._keep_last = request_repeated, keep_last
         self.index, self.round = client.index, client.round
         self.stored = b""
         self.boundary = 0
@@ -167,7 +169,7 @@ class RestartingClient:
 
     def _restart(self) -> None:
         for _ in range(self._restarts(self.boundary)):
-            self.stored = self.client.suspend(KEY)
+            self.stored = self.client.suspend(KEY, keep_last=self._keep_last)
             self.client = resumed_client(self.stored, self.client, self._ledger, self._random)
         self.boundary += 1
 
@@ -176,11 +178,12 @@ class RestartingClient:
             self._kill()
             return []
         self._restart()
+        kept = [event for event in events if self._keep_last or not isinstance(event, Send)]
         if self._killed_before_sending:
-            assert self.client.resend() == events, "what was stored is what would have been sent"
+            assert self.client.resend() == kept, "what was stored is what would have been sent"
         if self._request_repeated and self._last_received:
             again = list(self.client.receive(self._last_received))
-            assert again == [event for event in events if isinstance(event, Send)]
+            assert again == [event for event in kept if isinstance(event, Send)]
         if isinstance(events[0], Send):
             self.sent_messages.append(events[0].payload)
         return events

@@ -77,7 +77,7 @@ KINDS = {
     "sparse": Params(N, LENGTH, FORMAT, 8, min_survivors=46, colluders=1, degree=12),
 }
 WHO = 1  # the party that sends, or receives
-REFUSED_LINES = 120
+REFUSED_LINES = 110  # of the library, to refuse a message unread
 REFUSED_BYTES = 2**13  # of memory for that, its exception included
 ERASED_LINES = 20  # for each party, when a client ends the round and erases its secrets
 

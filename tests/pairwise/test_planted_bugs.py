@@ -21,7 +21,7 @@ from pairwise.malicious import MALICIOUS_ATTACKS
 from secagg.arithmetic.field import Field
 from secagg.codes import Code
 from secagg.errors import SecAggError
-from secagg.events import Job
+from secagg.events import Dropped, Job, ServerEvent
 from secagg.identity import identity
 from secagg.machine import tables
 from secagg.machine.claims import claim_participation
@@ -274,6 +274,18 @@ def any_deadline(patch: Patch) -> None:
     patch.setattr(Server, "deadline", lambda self, phase: true(self, PHASES.get(self.state, phase)))
 
 
+def drops_at_once(patch: Patch) -> None:
+    """A party of which the driver says that it is gone is out, whatever it has sent."""
+    true = Server.drop
+
+    def drop(self: Server, party: int, reason: str, code: Code = Code.GONE) -> list[ServerEvent]:
+        if self.phase is not None and party not in self._memory.dropped:
+            self._drop(Dropped(party, reason, code))
+        return true(self, party, reason, code)
+
+    patch.setattr(Server, "drop", drop)
+
+
 def any_self_seed(patch: Patch) -> None:
     """A rebuilt self seed is not held against its commitment."""
     _accept_if(patch, lambda alive: alive)
@@ -454,6 +466,8 @@ DEFENCES = [
     Defence("late inputs, all layers", late_inputs, "late_input", "a wrong sum"),
     Defence("deadline names its phase", any_deadline, "stale_deadline",
             "short"),
+    Defence("what was sent before a drop counts", drops_at_once, "input_of_a_party_that_is_gone",
+            "a wrong sum"),
     Defence("distinct keys, server", guard(ServerSteps.on_advertise_keys, Code.DUPLICATE_KEY),
             "advertised_twice", "a copied entry was forwarded; the round failed"),
     Defence("strong keys, server", no_key_check(canonical=True, low_order=True),

@@ -649,34 +649,43 @@ def test_a_seed_that_cannot_be_rebuilt_fails_the_round() -> None:
 
 
 def test_status_tells_phase_awaited_and_bytes() -> None:
-    """Step by step, with a dropped and a silent party."""
+    """Step by step, with a dropped, a silent and a gone party."""
     server = Server(integers(5, threshold=3).round(CONTEXT, SESSION))
-    assert server.status == secagg.Status(None, (), 0, 0)
+    assert server.status == secagg.Status(SESSION, None, 0, (), (), (), (), 0, 0)
     stepped = SteppedRound(integers(5, threshold=3))
-    assert stepped.server.status == secagg.Status(
-        secagg.Phase.ADVERTISE_KEYS, (0, 1, 2, 3, 4), 0, 0
-    )
+    status = secagg.Status(SESSION, Phase.ADVERTISE_KEYS, 0, (0, 1, 2, 3, 4), (), (), (), 0, 0)
+    assert stepped.server.status == status
     messages = stepped.advertise()
     stepped.to_server({2: messages[2]})
     size = len(messages[2])
-    assert stepped.server.status == secagg.Status(
-        secagg.Phase.ADVERTISE_KEYS, (0, 1, 3, 4), size, 0
-    )
+    status = replace(status, answered=1, awaited=(0, 1, 3, 4), bytes_received=size)
+    assert stepped.server.status == status
+    for party in (2, 1):
+        stepped.server.drop(party, "gone")
+    status = replace(status, awaited=(0, 3, 4), gone=(1, 2))
+    assert stepped.server.status == status
+    stepped.server.resend(2)
     bad = AdvertiseKeys(bytes(32), PublicKeys(bytes(32), bytes(32))).encode(SESSION)
     stepped.to_server({4: bad})
-    assert stepped.server.status.awaited == (0, 1, 3)
+    assert stepped.server.status.awaited == (0, 3)
+    assert stepped.server.status.dropped == ((4, Code.CONTEXT),)
     stepped.to_server({0: messages[0], 1: messages[1]})
+    assert stepped.server.status.answered == 3
     stepped.deadline(Phase.ADVERTISE_KEYS)
     status = stepped.server.status
-    assert status.phase is Phase.SHARE_KEYS
-    assert status.awaited == (0, 1, 2)
+    assert (status.phase, status.answered) == (Phase.SHARE_KEYS, 0)
+    assert (status.awaited, status.gone) == ((0, 2), (1,))
+    assert status.dropped == ((3, Code.TIMEOUT), (4, Code.CONTEXT))
     assert status.bytes_received == 4 * size
     assert status.bytes_sent == sum(
         len(event.payload) for event in stepped.events if isinstance(event, secagg.Send)
     )
+    stepped.server.resend(1)
     stepped.finish(stepped.answers())
-    assert stepped.server.status.phase is None
-    assert not stepped.server.status.awaited
+    ended = stepped.server.status
+    assert (ended.session, ended.phase, ended.answered) == (SESSION, None, 0)
+    assert (ended.awaited, ended.gone, ended.survivors) == ((), (), (0, 1, 2))
+    assert ended.dropped == status.dropped
 
 
 def test_dropped_parties_hear_nothing_more() -> None:

@@ -21,6 +21,8 @@ from harness import (
     SESSION,
     WILLING,
     SteppedRound,
+    client_of,
+    clone,
     directory_of,
     identity_of,
     input_of,
@@ -73,7 +75,7 @@ from secagg.machine.sealing import Sealer
 from secagg.machine.wire import MessageType
 from secagg.pairwise import stored as layouts
 from secagg.pairwise.memory import ClientMemory, ServerMemory
-from secagg.pairwise.transitions import ClientState, ServerState
+from secagg.pairwise.transitions import CLIENT, ClientState, ServerState
 
 # ---- clients: the same round --------------------------------------------------------------
 
@@ -82,6 +84,11 @@ RESTARTS: dict[str, dict[str, object]] = {
     "twice in a row": {"restarts": lambda boundary: 2},
     "killed before each message left": {"killed_before_sending": True},
     "asked again after each": {"request_repeated": True},
+    "without its replies": {
+        "killed_before_sending": True,
+        "request_repeated": True,
+        "keep_last": False,
+    },
 }
 for _one in range(7):
     RESTARTS[f"at boundary {_one}"] = {
@@ -227,6 +234,57 @@ def test_what_is_resumed_is_what_was_suspended(mode: Mode, boundary: int) -> Non
 def remembered(client: Client) -> object:
     """All of its memory, by content."""
     return state_of(SimpleNamespace(memory=client._memory))  # type: ignore[arg-type]
+
+
+@either_mode
+def test_without_its_last_reply_a_stored_client_is_small(mode: Mode) -> None:
+    """In every state, however long the input is: no masked vector lies anywhere."""
+    form = secagg.Integers(-200_000, 200_000)
+    stepped = SteppedRound(Params(4, 20_000, form, threshold=3, mode=mode))
+    messages, seen = stepped.advertise(), {ClientState.CREATED}
+
+    def small(client: Client, reply: bytes) -> bool:
+        seen.add(client.state)
+        whole = clone(client).suspend(KEY)
+        stored = clone(client).suspend(KEY, keep_last=False)
+        body = layouts._CLIENT.open(KEY, stored)[1]._data
+        parts = [reply[at : at + 16] for at in range(1000, len(reply) - 16, 1000)]
+        assert len(stored) == len(whole) - len(reply)
+        assert not any(part in body for part in parts)
+        assert all(part in layouts._CLIENT.open(KEY, whole)[1]._data for part in parts)
+        return len(stored) < 2000
+
+    assert small(client_of(stepped.round, 0), b"")
+    while messages:
+        assert small(stepped.clients[0], messages[0])
+        before = clone(stepped.clients[0])
+        stepped.to_server(messages)
+        if stepped.server.phase is Phase.MASKED_INPUT:
+            before.receive(stepped.outbox[0])
+            assert small(before, b"")
+        messages = stepped.answers() if stepped.server.phase is not None else {}
+    assert seen == {state for state, row in CLIENT[mode].items() if row}
+
+
+@either_mode
+def test_a_reply_that_was_not_stored_is_lost(mode: Mode) -> None:
+    """The client has used its masks and makes no other: the sum is that of the others."""
+    stepped = SteppedRound(four(mode))
+    messages = stepped.until(Phase.MASKED_INPUT)
+    stored = stepped.clients[3].suspend(KEY, keep_last=False)
+    client = resumed_client(stored, stepped.clients[3], MemoryLedger(), seeded("again"))
+    assert client.state is ClientState.AWAITING_SURVIVORS
+    assert client.resend() == client.receive(stepped.outbox[3]) == []
+    with refused(LocalProtocolError, Code.OUT_OF_ORDER):
+        client.submit(input_of(3))
+    (again,) = stepped.server.resend(3)
+    assert isinstance(again, Send)
+    assert client.receive(again.payload) == []
+    stepped.clients[3] = client
+    del messages[3]
+    assert stepped.finish(messages).result is not None
+    assert stepped.result is not None
+    assert stepped.result.survivors == (0, 1, 2)
 
 
 @either_mode

@@ -95,6 +95,17 @@ def elements_outside_the_field() -> str:
     return verdict(stepped.finish(messages), range(4))
 
 
+@on_server
+def input_of_a_party_that_is_gone() -> str:
+    """A party sends its input, and then the transport says that it is gone: it is a survivor."""
+    stepped = SteppedRound(tight(4, threshold=3))
+    messages = stepped.until(Phase.MASKED_INPUT)
+    stepped.to_server({3: messages.pop(3)})
+    stepped._take(stepped.server.drop(3, "it is gone"))
+    stepped.to_server(messages)
+    return verdict(stepped.finish(stepped.answers([0, 1, 2])), range(4))
+
+
 # -- lateness, and too few -------------------------------------------------------------------------
 
 

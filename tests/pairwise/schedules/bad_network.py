@@ -58,6 +58,7 @@ class BadNetwork:
         self.taken: dict[int, dict[int, bytes]] = {kind: {} for kind in TO_SERVER}
         self.dropped: dict[int, str] = {}
         self.harmed: set[int] = set()  # honest ones that the network did not serve
+        self.gone: set[int] = set()  # of whom the server was told that they are gone
         self.copied: dict[int, set[int]] = {}
         self.proved: set[tuple[int, bytes]] = set()  # inputs that liars gave as their own
         # By type, the transcript that each message must name.
@@ -105,6 +106,9 @@ class BadNetwork:
                 for at, phase in self.schedule.deadlines:
                     if at == tick:
                         self._deadline(list(Phase)[phase])
+                for at, party, back in self.schedule.said:
+                    if at == tick:
+                        self._say(party, back)
                 order = self.schedule.order
                 place = order[tick % len(order)] % len(self.queue) if order and self.queue else 0
                 tick += 1
@@ -229,6 +233,9 @@ class BadNetwork:
             self.send_up(party, message)
 
     def served(self, party: int) -> bool:
+        return self._undisturbed(party) and party not in self.gone
+
+    def _undisturbed(self, party: int) -> bool:
         return party not in self.schedule.liars and party not in self.harmed
 
     def _excused(self, packet: Packet) -> bool:
@@ -265,11 +272,12 @@ class BadNetwork:
                 self.complaints.append(f"party {error.party} is blamed for party {party}")
             if before is not None and state_of(self.server) != before:
                 self.complaints.append("a refused message changed the server")
-            if packet.true and self.served(party):
+            in_time = awaited and party not in self.dropped and self._undisturbed(party)
+            if packet.true and (in_time or self.served(party)):
                 self.complaints.append(f"honest party {party} is refused: {error.reason}")
             return
         gone = {one.party for one in events if isinstance(one, secagg.Dropped)}
-        if gone - {party}:
+        if gone - {party} - self.gone:
             self.complaints.append(f"{gone} dropped for a message of party {party}")
         if party not in gone:
             self.taken[TO_SERVER[TO_SERVER.index(MessageType(kind[0]))]][party] = packet.payload
@@ -302,6 +310,24 @@ class BadNetwork:
             self.harmed |= waiting - {SERVER}
         self.take_events(events, now)
 
+    def _say(self, party: int, back: bool) -> None:
+        """Says that a party is gone, or back, whatever is true."""
+        name, phase = "back" if back else "gone", PHASES.get(self.server.state)
+        self.used[name] += 1
+        if back:
+            events = self.server.resend(party)
+            self.effect[name] += bool(events) and party in self.gone
+            if phase is not None:
+                self.gone.discard(party)
+        else:
+            self.gone.add(party)
+            events = self.server.drop(party, "it is gone")
+            self.effect[name] += bool(events)
+        out = {one.party for one in events if isinstance(one, secagg.Dropped)}
+        if out - self.gone:
+            self.complaints.append(f"{out} dropped for party {party}, which is {name}")
+        self.take_events(events, phase)
+
     def aborted(self) -> set[int]:
         """Returns the parties whose client aborted."""
         return {
@@ -333,8 +359,14 @@ class BadNetwork:
                 elif message[3] == MessageType.SURVIVORS:
                     self.u3 = tuple(Survivors.read(body(message), self.params).members)
                 self._send_down(event.to, message)
+            elif isinstance(event, secagg.PhaseStarted):
+                phase = event.phase
             elif isinstance(event, secagg.Dropped):
-                self.dropped.setdefault(event.party, event.reason)
+                if event.party in self.dropped:
+                    self.complaints.append(f"party {event.party} is dropped twice")
+                if event.party in self.gone:
+                    self._harm(event.party)
+                self.dropped[event.party] = event.reason
             elif isinstance(event, secagg.Completed):
                 self.result = event.result
             elif isinstance(event, secagg.Failed):

@@ -65,6 +65,8 @@ class NetworkSchedule:
         liars: parties whose lies count.
         order: which of the waiting messages is carried next, again and again.
         deadlines: (after so many messages, phase).
+        said: (after so many messages, party, whether it is back) what the driver says of a party:
+            that it is gone, or back.
     """
 
     params: Params
@@ -72,6 +74,7 @@ class NetworkSchedule:
     faults: tuple[Fault, ...] = ()
     order: tuple[int, ...] = ()
     deadlines: tuple[tuple[int, int], ...] = ()
+    said: tuple[tuple[int, int, bool], ...] = ()
 
 
 @dataclass(frozen=True)

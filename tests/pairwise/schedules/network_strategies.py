@@ -41,6 +41,12 @@ def _deadlines(n: int) -> st.SearchStrategy[list[tuple[int, int]]]:
     return st.lists(st.tuples(upto(8 * n), upto(4)), max_size=2)
 
 
+@cache
+def _said(n: int) -> st.SearchStrategy[list[tuple[int, int, bool]]]:
+    one = st.tuples(upto(8 * n), upto(n - 1), among(False, True, False))
+    return st.lists(one, min_size=1, max_size=4)
+
+
 ANY_CASE = st.sampled_from(CASES)
 A_STEP = among(*STEPS)
 A_LIE = {step: among(*MISCONDUCT_AT[step]) for step in LIES_AT}
@@ -49,8 +55,14 @@ ORDERS = st.lists(upto(9), max_size=4)
 
 
 @st.composite
-def network_schedules(draw: st.DrawFn, cases: tuple[Params, ...] = ()) -> NetworkSchedule:
-    """Draws mostly fair schedules with a few lies and faults; of complete graphs, or these."""
+def network_schedules(
+    draw: st.DrawFn, cases: tuple[Params, ...] = (), drops: bool = False
+) -> NetworkSchedule:
+    """Draws mostly fair schedules with a few lies and faults; of complete graphs, or these.
+
+    Args:
+        drops: whether the driver says of some parties that they are gone, or back.
+    """
     params = draw(st.sampled_from(cases) if cases else ANY_CASE)
     n = params.cohort
     liars = draw(_some(n, n - params.quorum))
@@ -68,4 +80,5 @@ def network_schedules(draw: st.DrawFn, cases: tuple[Params, ...] = ()) -> Networ
         faults.append(Fault(draw(among("work twice", "wrong work"))))
     order = tuple(draw(ORDERS))
     deadlines = tuple(draw(_deadlines(n))) if draw(upto(3)) == 3 else ()
-    return NetworkSchedule(params, liars, tuple(faults), order, deadlines)
+    said = tuple(draw(_said(n))) if drops and draw(upto(2)) == 2 else ()
+    return NetworkSchedule(params, liars, tuple(faults), order, deadlines, said)
