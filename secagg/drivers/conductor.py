@@ -17,7 +17,7 @@ from ..errors import DecodeError, RemoteProtocolError, StateError
 from ..events import Completed, Dropped, Failed, Phase, PhaseStarted, Send, ServerEvent, Work
 from ..interfaces import ServerMachine
 from ..texts import one_line
-from .envelope import NO_SESSION, Hello, Refusal, is_envelope, opened, version_rejection
+from .envelope import NO_SESSION, Hello, Refusal, is_envelope, opened
 from .executors import run_jobs
 
 RESENDS: Final = 10  # of the messages of a phase to one party that says it has come back
@@ -229,9 +229,6 @@ class Conductor:
     def _on_envelope(self, party: int, data: bytes) -> Sequence[ServerEvent]:
         envelope = opened(data, party)
         if isinstance(envelope, Hello):
-            rejection = version_rejection(envelope)
-            if rejection is not None:
-                raise DecodeError(party, rejection.reason, Code.VERSION)
             return self._back(party)
         if not isinstance(envelope, Refusal):
             raise DecodeError(party, "an envelope that only servers send", Code.MALFORMED)
@@ -245,18 +242,17 @@ class Conductor:
         return self.server.drop(party, reason, code)
 
     def _back(self, party: int) -> Sequence[ServerEvent]:
-        """Takes a drop back, unless the party has refused.
+        """Takes a drop back, unless the party has refused; returns what it has missed.
 
         The messages of a phase are large and a greeting is small: hence the limit.
         """
-        if party in self.refusals:
-            return []
-        if self._resent.get(party, 0) == RESENDS:
-            _log.info("%s: party %d comes back too often", self.server.session.hex(), party)
+        enough = self._resent.get(party, 0) >= RESENDS
+        if party in self.refusals or (enough and party not in self.gone):
             return []
         self._resent[party] = self._resent.get(party, 0) + 1
         self.gone.discard(party)
-        return self.server.resend(party)
+        missed = self.server.resend(party)
+        return [] if enough else missed
 
     # -- what the server says --------------------------------------------------------------
 

@@ -21,7 +21,6 @@ from ..identity.directory import NAME
 from ..machine.wire import SESSION_BYTES, Reader, as_bytes, u8, u32, u64
 from ..machine.wire import VERSION as WIRE_VERSION
 from ..params.checks import require_bytes, require_int, whole
-from ..params.params import MAX_COHORT
 
 MAGIC: Final = b"SD"
 VERSION: Final = 1
@@ -30,10 +29,11 @@ LARGEST_REASON: Final = 300  # characters
 LARGEST_CODE: Final = 64
 LARGEST_LIBRARY: Final = 64
 MAX_WIRE_VERSIONS: Final = 16
+MAX_MEMBERS: Final = 2**16
 LARGEST_OFFER: Final = 2**12  # bytes
 # Bytes of a whole envelope. An `Ask` has the size of its task, which the transport must bound.
 LARGEST_SHORT: Final = 2**11  # of every other kind but an invitation: all that clients send
-LARGEST_INVITATION: Final = LARGEST_SHORT + 4 * MAX_COHORT + LARGEST_OFFER
+LARGEST_INVITATION: Final = LARGEST_SHORT + 4 * MAX_MEMBERS + LARGEST_OFFER
 
 _CODE: Final = re.compile(rf"[a-z0-9_]{{0,{LARGEST_CODE}}}")
 _LIBRARY: Final = re.compile(rf"[A-Za-z0-9.+!_-]{{0,{LARGEST_LIBRARY}}}")
@@ -59,9 +59,6 @@ class Hello:
         library: version of its library, or "".
         wire: versions of the protocol that it speaks, 1 to 16 of them, ascending.
         verify_key: its verify key in malicious mode (32 bytes), else empty.
-
-    Raises:
-        ParameterError: a value is not as described.
     """
 
     kind: ClassVar = Kind.HELLO
@@ -71,7 +68,7 @@ class Hello:
     wire: tuple[int, ...] = (WIRE_VERSION,)
     verify_key: bytes = b""
 
-    def __post_init__(self) -> None:
+    def check(self) -> None:
         _require(self.name == "" or _matches(NAME, self.name), "a name", self.name)
         _require(_matches(_LIBRARY, self.library), "a version of a library", self.library)
         _require(
@@ -100,9 +97,6 @@ class _Reason:
         session: the round; `NO_SESSION` if it did not get so far.
         code: of `secagg.Code`, as text: the peer may be of a newer version.
         reason: one line; it shows nothing of a client's data.
-
-    Raises:
-        ParameterError: the session or the code is not as described.
     """
 
     session: bytes
@@ -110,9 +104,11 @@ class _Reason:
     reason: str
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "reason", texts.one_line(self.reason, LARGEST_REASON))
+
+    def check(self) -> None:
         require_bytes("session", self.session, SESSION_BYTES)
         _require(self.code and _matches(_CODE, self.code), "a code", self.code)
-        object.__setattr__(self, "reason", texts.one_line(self.reason, LARGEST_REASON))
 
     def parts(self) -> tuple[bytes, ...]:
         return self.session, _text(self.code), _text(self.reason)
@@ -150,10 +146,6 @@ class Invitation:
         members: the cohort's indices in the directory of all who are pinned, ascending; empty if
             the cohort is the whole directory, or there is none.
         attempt: number of the attempt on what the round is about, from 0.
-
-    Raises:
-        LocalProtocolError: the offer is not bytes.
-        ParameterError: a value is not as described.
     """
 
     kind: ClassVar = Kind.INVITATION
@@ -163,19 +155,12 @@ class Invitation:
     members: tuple[int, ...] = ()
     attempt: int = 0
 
-    def __post_init__(self) -> None:
-        offer, members = as_bytes(self.offer), tuple(whole("a member", one) for one in self.members)
-        _require(0 < len(offer) <= LARGEST_OFFER, "an offer", offer)
-        _require(_ascending(members, MAX_COHORT), "members", members)
-        highest = (len(members) or MAX_COHORT) - 1
-        checked = {
-            "offer": offer,
-            "index": require_int("index", self.index, 0, highest),
-            "members": members,
-            "attempt": require_int("attempt", self.attempt, 0, 2**32 - 1),
-        }
-        for name, value in checked.items():
-            object.__setattr__(self, name, value)
+    def check(self) -> None:
+        members = tuple(whole("a member", member) for member in self.members)
+        _require(0 < len(as_bytes(self.offer)) <= LARGEST_OFFER, "an offer", self.offer)
+        _require(_ascending(members, MAX_MEMBERS), "members", members)
+        require_int("index", self.index, 0, (len(members) or MAX_MEMBERS) - 1)
+        require_int("attempt", self.attempt, 0, 2**32 - 1)
 
     def parts(self) -> tuple[bytes, ...]:
         head = u32(self.index) + u32(self.attempt) + u32(len(self.members))
@@ -196,10 +181,6 @@ class Ask:
     Attributes:
         task: what the input is to be computed from, such as a model; the application's bytes.
         message: the protocol's message.
-
-    Raises:
-        LocalProtocolError: one of them is not bytes.
-        ParameterError: there is no message.
     """
 
     kind: ClassVar = Kind.ASK
@@ -207,13 +188,12 @@ class Ask:
     task: bytes = field(repr=False)
     message: bytes = field(repr=False)
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "task", as_bytes(self.task))
-        object.__setattr__(self, "message", as_bytes(self.message))
-        _require(self.message, "a message", self.message)
+    def check(self) -> None:
+        _require(as_bytes(self.message), "a message", self.message)
 
     def parts(self) -> tuple[bytes, ...]:
-        return u64(len(self.task)), self.task, self.message
+        task = as_bytes(self.task)
+        return u64(len(task)), task, self.message
 
     @classmethod
     def read(cls, reader: Reader) -> "Ask":
@@ -229,9 +209,6 @@ class Over:
         code: why it failed, as in `Refusal`; "" if there is a sum.
         reason: the same for people.
         survivors: number of inputs in the sum.
-
-    Raises:
-        ParameterError: a value is not as described.
     """
 
     kind: ClassVar = Kind.OVER
@@ -242,10 +219,12 @@ class Over:
     survivors: int = 0
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "reason", texts.one_line(self.reason, LARGEST_REASON))
+
+    def check(self) -> None:
         require_bytes("session", self.session, SESSION_BYTES)
         _require(_matches(_CODE, self.code), "a code", self.code)
-        object.__setattr__(self, "reason", texts.one_line(self.reason, LARGEST_REASON))
-        require_int("survivors", self.survivors, 0, MAX_COHORT)
+        require_int("survivors", self.survivors, 0, MAX_MEMBERS)
 
     def parts(self) -> tuple[bytes, ...]:
         return self.session, _text(self.code), _text(self.reason), u32(self.survivors)
@@ -262,7 +241,13 @@ _LARGEST: Final = dict.fromkeys(Kind, LARGEST_SHORT) | {Kind.INVITATION: LARGEST
 
 
 def seal(envelope: Envelope) -> bytes:
-    """Returns the bytes of an envelope."""
+    """Returns the bytes of an envelope.
+
+    Raises:
+        ParameterError: a value is not as its class describes it.
+        LocalProtocolError: an offer, a task or a message is not bytes.
+    """
+    envelope.check()
     return b"".join((MAGIC, bytes((VERSION, envelope.kind)), *envelope.parts()))
 
 
@@ -296,25 +281,11 @@ def opened(data: bytes, party: int) -> Envelope:
         )
     try:
         envelope: Envelope = _KINDS[Kind(kind)].read(reader)
+        envelope.check()
     except ParameterError as error:
         raise reader.error(error.reason) from None
     reader.end()
     return envelope
-
-
-def version_rejection(hello: Hello) -> Rejection | None:
-    """Returns what a server answers to a peer that does not speak its version of the protocol.
-
-    None if it does. For a peer whose envelopes have another version, `opened` raises the reason.
-    """
-    if WIRE_VERSION in hello.wire:
-        return None
-    return Rejection(
-        NO_SESSION,
-        Code.VERSION,
-        f"this client speaks version {', '.join(map(str, hello.wire))} of the protocol (library "
-        f"{hello.library or 'unknown'}), this server version {WIRE_VERSION}: update the older one",
-    )
 
 
 def _require(condition: object, what: str, value: object) -> None:

@@ -142,8 +142,6 @@ class _Exchanged:
         try:
             return self._conductor.take(party, answer)
         except LocalProtocolError as error:
-            if error.code is not Code.UNKNOWN_PARTY:
-                raise
             self._strangers.add(party)
             session = self._conductor.server.session.hex()
             _log.warning("%s: an answer was left out: %s", session, error.reason)

@@ -1,7 +1,7 @@
 """Envelopes: their bytes, the one encoding of each, and that any other bytes are refused."""
 
 import string
-from dataclasses import replace
+from array import array
 
 import pytest
 from hypothesis import given
@@ -27,7 +27,6 @@ from secagg.drivers.envelope import (
     is_envelope,
     opened,
     seal,
-    version_rejection,
 )
 from secagg.texts import one_line
 
@@ -133,6 +132,16 @@ def test_what_is_sealed_opens_as_it_was(envelope: Envelope) -> None:
     assert reason == one_line(reason, 300)
 
 
+def opened_if_possible(data: bytes) -> Envelope | None:
+    """Opens what a party sent; the one exception that may come of it names the party."""
+    try:
+        return opened(data, 5)
+    except DecodeError as error:
+        if error.party != 5:
+            raise
+        return None
+
+
 @given(st.sampled_from(sorted(KNOWN)), st.data())
 def test_altered_bytes_raise_nothing_else(name: str, data: st.DataObject) -> None:
     """A byte changed, bytes left out or put in: another envelope, or DecodeError with the party."""
@@ -142,23 +151,15 @@ def test_altered_bytes_raise_nothing_else(name: str, data: st.DataObject) -> Non
         removed = data.draw(st.integers(0, 4))
         put_in = data.draw(st.binary(max_size=6))
         altered = known[:at] + put_in + known[at + removed :]
-        try:
-            envelope = opened(altered, 5)
-        except DecodeError as error:
-            assert error.party == 5
-        else:
-            assert opened(seal(envelope), 5) == envelope
+        envelope = opened_if_possible(altered)
+        assert envelope is None or opened(seal(envelope), 5) == envelope
 
 
 @given(st.sampled_from(list(Kind)), st.binary(max_size=200))
 def test_any_bytes_raise_nothing_else(kind: Kind, body: bytes) -> None:
     """Behind the first four."""
-    try:
-        envelope = opened(b"SD\1" + bytes([kind]) + body, 5)
-    except DecodeError as error:
-        assert error.party == 5
-    else:
-        assert type(envelope).kind is kind
+    envelope = opened_if_possible(b"SD\1" + bytes([kind]) + body)
+    assert envelope is None or type(envelope).kind is kind
 
 
 NOT_CANONICAL = {
@@ -229,6 +230,7 @@ WRONG = {
     "type of an index": lambda: Invitation(b"o", "0"),  # type: ignore[arg-type]
     "attempt": lambda: Invitation(b"o", 0, attempt=2**32),
     "members": lambda: Invitation(b"o", 0, (2, 1)),
+    "type of a member": lambda: Invitation(b"o", 0, (0.5,)),  # type: ignore[arg-type]
     "offer": lambda: Invitation(b"", 0),
     "survivors": lambda: Over(SESSION, survivors=2**20),
     "message": lambda: Ask(b"", b""),
@@ -236,17 +238,21 @@ WRONG = {
 
 
 @pytest.mark.parametrize("kind", WRONG)
-def test_what_cannot_be_sent_is_not_made(kind: str) -> None:
-    """So `seal` never fails, and what it returns can be opened."""
+def test_what_cannot_be_opened_is_not_sealed(kind: str) -> None:
     with refused(ParameterError, Code.ARGUMENT):
-        WRONG[kind]()
+        seal(WRONG[kind]())
 
 
 def test_bytes_are_bytes() -> None:
-    for wrong in (lambda: Ask("text", b"m"), lambda: opened("text", 0), lambda: Invitation("o", 0)):  # type: ignore[arg-type]
+    """Of whatever type; a text is none."""
+    for wrong in (Ask("text", b"m"), Ask(b"", "text"), Invitation("text", 0)):  # type: ignore[arg-type]
         with refused(LocalProtocolError, Code.ARGUMENT, "bytes, not str"):
-            wrong()
-    assert Ask(bytearray(b"task"), memoryview(b"m")) == Ask(b"task", b"m")  # type: ignore[arg-type]
+            seal(wrong)
+    with refused(LocalProtocolError, Code.ARGUMENT, "bytes, not str"):
+        opened("text", 0)  # type: ignore[arg-type]
+    words = array("H", [1, 2])  # two elements, four bytes
+    ask = Ask(memoryview(words), bytearray(b"m"))  # type: ignore[arg-type]
+    assert opened(seal(ask), SERVER) == Ask(words.tobytes(), b"m")
 
 
 def test_a_name_is_one_of_a_directory() -> None:
@@ -275,21 +281,6 @@ def test_another_version_is_refused_by_name(name: str, version: int) -> None:
         opened(bytes(data), 1)
     with refused(DecodeError, Code.VERSION, text):
         opened(b"SD" + bytes([version, 0x77]) + bytes(10**6), 1)
-
-
-def test_a_peer_with_other_versions_of_the_protocol_is_rejected() -> None:
-    """With both versions, in an envelope that it can read whatever its own is."""
-    assert version_rejection(Hello()) is None
-    assert version_rejection(Hello(wire=(0, 1, 9))) is None
-    rejection = version_rejection(Hello("site", "7.0", (2, 3)))
-    assert rejection is not None
-    assert (rejection.code, rejection.session) == (Code.VERSION, NO_SESSION)
-    assert "speaks version 2, 3 of the protocol (library 7.0)" in rejection.reason
-    assert "this server version 1" in rejection.reason
-    assert opened(seal(rejection), SERVER) == rejection
-    unknown = version_rejection(replace(Hello(wire=tuple(range(2, 18))), library=""))
-    assert unknown is not None
-    assert "library unknown" in unknown.reason
 
 
 def test_a_rejection_is_no_refusal() -> None:

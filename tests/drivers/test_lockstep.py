@@ -1,8 +1,13 @@
 """A round over a transport that asks and is answered: the same bytes, and no fault costs more."""
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from pathlib import Path
+from threading import Event
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -38,10 +43,10 @@ from secagg import (
     Send,
     Server,
     StateError,
-    Status,
     lockstep,
 )
 from secagg.drivers.envelope import Hello, Refusal, seal
+from secagg.machine.wire import MessageType
 from secagg.simulate import Cohort
 
 SPARSE = Params(6, 4, secagg.Integers(-1000, 1000), 4, min_survivors=6, colluders=0, degree=4)
@@ -103,10 +108,11 @@ class Greeter:
     left: dict[int, bytes] = field(default_factory=dict)
     gone: set[int] = field(default_factory=set)
     numbers: dict[int, int] = field(default_factory=dict)
+    failures: int = 1  # of its ledger
 
     @property
-    def status(self) -> Status:
-        return Status(self.phase, tuple(self.left), 0, 0)
+    def status(self) -> SimpleNamespace:
+        return SimpleNamespace(awaited=tuple(self.left))
 
     def start(self) -> Sequence[object]:
         return self._open(Phase.UNMASK, b"begin", range(self.cohort))
@@ -123,6 +129,9 @@ class Greeter:
         return [] if self.left or self.phase is None else self.deadline(self.phase)
 
     def deadline(self, phase: Phase) -> Sequence[object]:
+        if self.failures:
+            self.failures -= 1
+            raise StateError("the disk is full")
         silent = [Dropped(party, "silent", Code.TIMEOUT) for party in sorted(self.left.keys())]
         if phase is Phase.UNMASK:
             there = [party for party in range(self.cohort) if party not in {*self.left, *self.gone}]
@@ -141,21 +150,27 @@ class Greeter:
 
 
 def test_a_server_of_another_protocol_that_speaks_first() -> None:
-    """The offer and its first message are two exchanges of one phase; to the offer none answers."""
+    """The offer and its first message are two exchanges of one phase; to the offer none answers.
+
+    A ledger that fails after the last greeting leaves nobody to ask.
+    """
     calls = []
+    words = {b"offer": b"", b"begin": b"hello"}
 
     def exchange(phase: Phase, messages: Mapping[int, bytes]) -> Iterator[tuple[int, object]]:
         calls.append((phase, messages))
         for party, message in messages.items():
-            lost = party == 2 and message == b"begin"
-            answer = {b"offer": b"", b"begin": b"hello", b"give": str(party + 1).encode()}[message]
-            yield party, OSError() if lost else answer
+            lost = (party, message) in {(3, b"offer"), (2, b"begin")}
+            yield party, OSError() if lost else words.get(message, b"%d" % (party + 1))
 
-    outcome = lockstep(Greeter(3), exchange)  # type: ignore[arg-type]
+    server = Greeter(4)
+    with refused(StateError, Code.LEDGER):
+        lockstep(server, exchange)  # type: ignore[arg-type]
+    outcome = lockstep(server, exchange)  # type: ignore[arg-type]
     assert isinstance(outcome, Completed)
     assert outcome.result.total.tolist() == [3]
     assert calls == [
-        (Phase.UNMASK, dict.fromkeys(range(3), b"offer")),
+        (Phase.UNMASK, dict.fromkeys(range(4), b"offer")),
         (Phase.UNMASK, dict.fromkeys(range(3), b"begin")),
         (Phase.MASKED_INPUT, dict.fromkeys(range(2), b"give")),
     ]
@@ -189,7 +204,8 @@ FAULTS: dict[str, tuple[Fault, Code | None]] = {
     "twice": (lambda answer: [answer, answer], None),
     "two different": (lambda answer: [answer, _altered(answer)], None),
     "then lost": (lambda answer: [answer, ConnectionError()], None),
-    "then malformed": (lambda answer: [answer, answer[:-1]], None),
+    "then malformed": (lambda answer: [answer, b"junk"], None),
+    "then nothing": (lambda answer: [answer, b""], None),
     "lost, then there": (lambda answer: [ConnectionError(), answer], None),
     "malformed, then right": (lambda answer: [answer[:-1], answer], None),
 }
@@ -325,7 +341,7 @@ def test_a_round_that_is_over_is_refused() -> None:
 @either_mode
 @pytest.mark.parametrize("after", [0, 2])
 def test_an_exchange_that_raises_can_be_followed_by_another(mode: Mode, after: int) -> None:
-    """In every phase: its exception passes unchanged, and nobody who has answered is asked again."""
+    """Its exception passes unchanged, and nobody who has answered is asked again."""
     server, transport = new_server(four(mode)), Transport(responders_of(four(mode)))
     error, left = OSError("the network is down"), set(mode.phases)
 
@@ -384,10 +400,49 @@ def test_an_exchange_that_raises_when_it_is_closed(phase: Phase) -> None:
 
 
 def test_a_list_is_an_exchange_too() -> None:
-    """All answers at once, as of a call that gathers them."""
-    transport = Transport(responders_of(four()))
-    outcome = lockstep(new_server(four()), lambda phase, messages: list(transport(phase, messages)))
-    assert survivors_of(outcome) == EVERYBODY
+    """All answers at once, as of a call that gathers them; the mapping is its own."""
+    told: list[PhaseEnded] = []
+    lost = {(Phase.SHARE_KEYS, 3): FAULTS["lost"][0]}
+    transport = Transport(responders_of(four()), lost)
+
+    def exchange(phase: Phase, messages: dict[int, bytes]) -> list[object]:
+        answers: list[object] = list(transport(phase, messages))
+        messages.clear()
+        return answers
+
+    outcome = lockstep(new_server(four()), exchange, observe=told.append)  # type: ignore[arg-type]
+    assert survivors_of(outcome) == (0, 1, 2)
+    assert told[1].dropped == ((3, Code.GONE),)
+
+
+def test_the_mailbox_of_the_document() -> None:
+    """The exchange for clients that poll carries a round, and one of them leaves it."""
+    document = (Path(__file__).parents[2] / "docs" / "DRIVERS.md").read_text()
+    blocks = re.findall(r"```python\n(.*?)```", document, re.DOTALL)
+    names: dict[str, Any] = {}
+    exec(next(block for block in blocks if "class Mailbox" in block), names)  # noqa: S102
+    mailbox, over = names["Mailbox"](seconds=10), Event()
+    clients = responders_of(four())
+
+    def poll(party: int) -> None:
+        while not over.wait(0.001):
+            message = mailbox.get(party)
+            if message and party == 3 and message[3] == MessageType.DELIVERY:
+                mailbox.post(party, seal(REFUSAL))
+                return
+            if message:
+                mailbox.post(party, clients[party].answer(message))
+
+    with ThreadPoolExecutor(4) as pool:
+        polls = [pool.submit(poll, party) for party in clients]
+        try:
+            assert survivors_of(lockstep(new_server(four()), mailbox)) == (0, 1, 2)
+        finally:
+            over.set()
+        for one in polls:
+            one.result()
+    mailbox = names["Mailbox"](seconds=0.01)
+    assert isinstance(lockstep(new_server(four()), mailbox), Failed)
 
 
 # ---- jobs, ledger and store ------------------------------------------------------------------
@@ -474,7 +529,7 @@ def test_a_coordinator_that_is_killed_at_any_step(mode: Mode) -> None:
     ledger knows of a set that nobody may have got.
     """
     lost = []
-    for at in range(1, 1000, amount("steps between kills of a coordinator")):
+    for at in range(1, 1000, amount("step between kills of a coordinator")):
         clients, ledger, steps = responders_of(four(mode)), MemoryLedger(), Steps(at)
         transport = Transport(clients)
         try:
@@ -497,13 +552,13 @@ def test_a_coordinator_that_is_killed_at_any_step(mode: Mode) -> None:
             assert survivors_of(outcome) == EVERYBODY
         assert steps.stored == b""
     assert set(lost) <= {f"before {mode.phases[3]} is stored"}
-    assert amount("steps between kills of a coordinator") > 1 or len(lost) == 1
+    assert amount("step between kills of a coordinator") > 1 or len(lost) == 1
 
 
 @either_mode
 def test_a_store_that_fails_once_at_any_step(mode: Mode) -> None:
     """Nothing is sent that is not stored; the round goes on with the next call."""
-    for at in range(1, 1000, amount("steps between kills of a coordinator")):
+    for at in range(1, 1000, amount("step between kills of a coordinator")):
         steps = Steps(at, lambda: StateError("the disk is full"))
         server, transport = new_server(four(mode)), Transport(responders_of(four(mode)))
         exchange = steps.exchange(transport)
