@@ -219,7 +219,8 @@ class _Attendance:
         conversation = Conversation(link, self._largest_task, self.answers.end)
         try:
             await conversation.send(self._hello)
-            await conversation.race(self.answers.settle())  # of the connection before
+            if reply := await conversation.race(self.answers.settle()):
+                await conversation.send(reply)  # of the connection before
             while True:
                 payload = await conversation.next()
                 if payload.kind is Kind.OVER and payload.session == NO_SESSION:

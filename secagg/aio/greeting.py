@@ -1,14 +1,11 @@
 """The first envelope on a connection, and whether two versions of the library understand it."""
 
 from importlib import metadata
-from typing import Final
 
 from ..codes import Code
 from ..drivers.envelope import NO_SESSION, VERSION, Hello, Rejection, is_envelope, opened, seal
 from ..errors import SERVER, RemoteProtocolError
 from ..machine.wire import VERSION as WIRE_VERSION
-
-LARGEST_ENVELOPE: Final = 2**13  # bytes, of those that a client sends: two texts and a key
 
 
 def hello(name: str = "", verify_key: bytes = b"") -> bytes:
@@ -24,7 +21,7 @@ def is_hello(data: bytes) -> bool:
 def rejection(data: bytes) -> Rejection | None:
     """Returns the answer to a peer whose first message is no greeting that this side understands.
 
-    Versions come first: an envelope of another version is not read any further.
+    The version comes first: an envelope of another one is not read any further.
     """
     ours = f"this server has secagg {_library()} with envelopes {VERSION} and wire {WIRE_VERSION}"
     if not is_envelope(data):
@@ -32,7 +29,7 @@ def rejection(data: bytes) -> Rejection | None:
     if data[2:3] != bytes((VERSION,)):
         return _rejection(f"{ours}, the client sent envelope version {data[2:3].hex()}")
     try:
-        greeting = opened(data[: LARGEST_ENVELOPE + 1], SERVER)
+        greeting = opened(data, SERVER)
     except RemoteProtocolError as error:
         return _rejection(error.reason, error.code)
     if not isinstance(greeting, Hello):

@@ -328,7 +328,7 @@ class HubNet:
 
     def __init__(self, hub: Hub, names: Sequence[str]) -> None:
         self._hub = hub
-        self.names: Final = tuple(names)
+        self.names: Sequence[str] = tuple(names)
         self.indices: Final = {name: index for index, name in enumerate(names)}
         self.session: bytes | None = None
         self.largest = 0

@@ -1,5 +1,6 @@
 """Connections as the drivers see them: two methods each, whatever carries the bytes."""
 
+from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
 
@@ -32,7 +33,13 @@ class Net(Protocol):
 
 @runtime_checkable
 class RoutedNet(Net, Protocol):
-    """A net that shares its connections with others; `serve` tells it what belongs to its round."""
+    """A net that shares its connections with others; `serve` tells it what belongs to its round.
+
+    Attributes:
+        names: of the parties, by index.
+    """
+
+    names: Sequence[str]
 
     def bind(self, session: bytes, largest: int) -> None:
         """Begins to hand over messages of this session, of at most so many bytes."""

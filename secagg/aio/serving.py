@@ -6,22 +6,21 @@ import math
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
-from itertools import pairwise
 from threading import TIMEOUT_MAX
 from typing import Any, Final
 
 from ..codes import Code
 from ..drivers.conductor import Conductor, Observer, Snapshots
-from ..drivers.envelope import MAX_MEMBERS, Ask, Invitation, Over, opened, seal
+from ..drivers.envelope import LARGEST_SHORT, Ask, Invitation, Over, opened, seal
 from ..errors import SERVER, ParameterError
 from ..events import Completed, Failed, Phase, Send
 from ..interfaces import ServerMachine
 from ..machine.wire import as_bytes
-from ..numeric import as_float, as_int, brief
-from ..texts import one_line
-from .greeting import LARGEST_ENVELOPE, is_hello, rejection
+from ..numeric import as_float, brief
+from ..params.checks import whole
+from .greeting import is_hello, rejection
 from .links import Net, RoutedNet
 from .outbox import Outbox
 from .worker import Worker, stoppable
@@ -89,7 +88,7 @@ async def serve(
             f"grace must be a number of seconds, 0 or more and finite, not {brief(grace)}",
             Code.ARGUMENT,
         )
-    about = _About.of(task, members, attempt)
+    about = _About.of(server, task, members, attempt)
     with Worker() as worker:
         goes_on = server.phase is not None
         about = await worker.call(_noted, server, store, about, goes_on)
@@ -118,52 +117,42 @@ def _read_timeouts(
 
 @dataclass(frozen=True, slots=True)
 class _About:
-    """What goes with a round beside the protocol's messages."""
+    """What goes with a round beside the protocol's messages.
+
+    Attributes:
+        task: see `serve`.
+        invitation: of party 0; those of the others differ in the index.
+    """
 
     task: bytes
-    members: tuple[int, ...]
-    attempt: int
+    invitation: Invitation
 
     @classmethod
-    def of(cls, task: object, members: Sequence[int], attempt: int) -> "_About":
+    def of(
+        cls, server: ServerMachine, task: object, members: Sequence[int], attempt: int
+    ) -> "_About":
         """Checks what the caller gives."""
-        indices = [as_int(member) for member in members]
-        known = [index for index in indices if index is not None and 0 <= index < 2**32]
-        if len(known) < len(indices) or len(known) > MAX_MEMBERS:
-            raise ParameterError(
-                f"members must be at most {MAX_MEMBERS} indices in the directory, not "
-                f"{brief(list(members))}",
-                Code.ARGUMENT,
-            )
-        if any(low >= high for low, high in pairwise(known)):
-            raise ParameterError(
-                f"members must be ascending, not {brief(known)}: order the cohort by its indices "
-                "in the directory",
-                Code.ARGUMENT,
-            )
-        number = as_int(attempt)
-        if number is None or not 0 <= number < 2**32:
-            raise ParameterError(
-                f"attempt must be an int of 0 or more, not {brief(attempt)}", Code.ARGUMENT
-            )
         if not isinstance(task, bytes | bytearray | memoryview):
             raise ParameterError(
                 f"task must be bytes, not {type(task).__name__}: encode it", Code.ARGUMENT
             )
-        return cls(as_bytes(task), tuple(known), number)
+        indices = tuple(whole("a member", member) for member in members)
+        invitation = Invitation(server.offer, 0, indices, whole("attempt", attempt))
+        invitation.check()
+        return cls(as_bytes(task), invitation)
 
     def encode(self) -> bytes:
         """Returns the note from which another process goes on."""
-        return seal(Ask(self.task, seal(Invitation(b"", 0, self.members, self.attempt))))
+        return seal(Ask(self.task, seal(self.invitation)))
 
     @classmethod
     def decode(cls, note: bytes) -> "_About":
-        """Reads such a note."""
+        """Reads such a note, which this side has stored."""
         ask = opened(note, SERVER)
-        assert isinstance(ask, Ask)  # noqa: S101  # it was stored by this side
+        assert isinstance(ask, Ask)  # noqa: S101
         invitation = opened(ask.message, SERVER)
         assert isinstance(invitation, Invitation)  # noqa: S101
-        return cls(ask.task, invitation.members, invitation.attempt)
+        return cls(ask.task, invitation)
 
 
 def _noted(server: ServerMachine, store: object, about: _About, goes_on: bool) -> _About:
@@ -202,7 +191,7 @@ class _Round:
         self._seconds = seconds
         self._grace = grace
         self._goes_on = goes_on
-        self._largest = max(self._server.largest_message, LARGEST_ENVELOPE)
+        self._largest = max(self._server.largest_message, LARGEST_SHORT)
         self._phase: Phase | None = None
         self._loop = asyncio.get_running_loop()
         # What is to be done and when: "phase", ("gone", party), ("back", party).
@@ -292,7 +281,7 @@ class _Round:
         rejected = rejection(message)
         if rejected is not None:
             self._box(party).put(seal(rejected))
-            await self._act(self._conductor.drop, party, rejected.reason, Code.REFUSED)
+            await self._act(self._conductor.drop, party, rejected.reason, Code(rejected.code))
             return
         when = self._resent.get(party, -math.inf) + RESEND_PAUSE
         if when > self._loop.time():
@@ -357,13 +346,14 @@ class _Round:
         """Sends a message of the protocol, with what goes with it."""
         about, box = self._about, self._box(party)
         if message == self._server.offer:
-            if about.members and party >= len(about.members):
+            members = about.invitation.members
+            if members and party >= len(members):
                 raise ParameterError(
-                    f"members has {len(about.members)} indices, and the cohort has a party "
-                    f"{party}: give one for each of the cohort",
+                    f"members has {len(members)} indices, and the cohort has a party {party}: give "
+                    "one for each of the cohort",
                     Code.ARGUMENT,
                 )
-            box.put(seal(Invitation(message, party, about.members, about.attempt)))
+            box.put(seal(replace(about.invitation, index=party)))
         elif self._phase is Phase.MASKED_INPUT:
             ask = partial(_ask, about.task)
             if len(about.task) < _LARGE_TASK:
@@ -385,14 +375,16 @@ class _Round:
 
     async def _say_goodbye(self, outcome: Completed | Failed) -> None:
         """Tells all parties that the round is over; waits for slow ones no longer than `grace`."""
-        session = self._server.session
-        over = (
-            Over(session, survivors=len(outcome.result.survivors))
-            if isinstance(outcome, Completed)
-            else Over(session, outcome.code, one_line(outcome.reason))
-        )
-        for box in self._outboxes.values():
-            box.put(seal(over))
+        session, parties = self._server.session, {*self._outboxes, *self._conductor.drops}
+        if isinstance(outcome, Completed):
+            over = Over(session, survivors=len(outcome.result.survivors))
+            parties.update(outcome.result.survivors)
+        else:
+            over = Over(session, outcome.code, outcome.reason)
+        if isinstance(self._net, RoutedNet):
+            parties.update(range(len(self._net.names)))
+        for party in sorted(parties):
+            self._box(party).put(seal(over))
         if tasks := self._sending():
             await asyncio.wait(tasks, timeout=self._grace)
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import gc
-import os
 import runpy
 import threading
 import time
@@ -119,7 +118,8 @@ class Listener:
 
 def descriptors() -> set[str]:
     """What is open in this process."""
-    return set(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else set()  # noqa: PTH
+    folder = Path("/proc/self/fd")
+    return {each.name for each in folder.iterdir()} if folder.is_dir() else set()
 
 
 def workers() -> list[str]:

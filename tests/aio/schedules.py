@@ -14,8 +14,9 @@ from harness import MODES, integers
 
 from secagg import Assignment
 from secagg.aio import Hub, attend, serve
-from secagg.aio.greeting import LARGEST_ENVELOPE, hello
+from secagg.aio.greeting import hello
 from secagg.aio.payloads import read_payload
+from secagg.drivers.envelope import LARGEST_SHORT
 
 # Seconds, see `Schedule.scale`.
 GRACE = 1.0
@@ -230,6 +231,6 @@ async def happens(schedule: Schedule) -> str:
         return f"{len(late)} clients heard no goodbye"
     if faults := [each for each in raised if isinstance(each, Exception)]:
         return f"a client raised {faults}"
-    if watch.most_in > LARGEST_ENVELOPE:
+    if watch.most_in > LARGEST_SHORT:
         return f"{watch.most_in} bytes of one party waited"
     return ""
