@@ -26,8 +26,8 @@ def rejection(data: bytes) -> Rejection | None:
     ours = f"this server has secagg {_library()} with envelopes {VERSION} and wire {WIRE_VERSION}"
     if not is_envelope(data):
         return _rejection("the first message of a connection must be a Hello", Code.MALFORMED)
-    if data[2:3] != bytes((VERSION,)):
-        return _rejection(f"{ours}, the client sent envelope version {data[2:3].hex()}")
+    if len(data) > 2 and data[2] != VERSION:
+        return _rejection(f"{ours}, the client sent envelope version {data[2]}")
     try:
         greeting = opened(data, SERVER)
     except RemoteProtocolError as error:
