@@ -3,8 +3,10 @@
 Rounds are carried out by `lockstep`, which stands for every driver.
 """
 
+import asyncio
 import json
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +45,7 @@ from secagg import (
     Rounds,
     Send,
     StateError,
+    aio,
     digest,
 )
 from secagg.drivers.conductor import Observer, PhaseEnded, RoundEnded, Snapshots
@@ -177,58 +180,142 @@ def test_a_training(mode: Mode, memory_path: Path) -> None:
     check_record(records[0], first)
 
 
-@pytest.mark.parametrize("mode", MODES, ids=str)
-def test_the_loop_of_a_training(mode: Mode, memory_path: Path) -> None:
-    """As in `docs/DRIVERS.md`: parties with homes of their own, a round that fails, a restart."""
-    malicious = mode is Mode.MALICIOUS
-    pins = PINS if malicious else None
-    parties = {
-        name: Home.in_memory(
-            identity=identity_of(NAMES.index(name)) if malicious else None,
-            directory=pins,
-            ledger=MemoryLedger() if malicious else None,
-            attempts=2,
-        )
-        for name in NAMES
-    }
-    home = home_in(memory_path)
-    model, attempts = np.zeros(2), []
-    for number in range(3):
-        rounds = Rounds(WORD, FixedPoint(10.0), directory=pins, home=home, attempts=2, least=4)
-        again = True
-        while again:
-            plan = rounds.plan(NAMES[number:], 2, number, model)
-            fails = number == 1 and plan.attempt == 0
+class Line:
+    """One end of a connection in memory."""
 
-            def train(
-                assignment: Assignment, model: np.ndarray = model, fails: bool = fails
-            ) -> np.ndarray | None:
-                number = assignment.task[0]
-                assignment.expect(digest(WORD, number, model, assignment.attempt))
-                return None if fails and assignment.index > 1 else model + 1
+    def __init__(self, mine: asyncio.Queue[bytes | None], other: asyncio.Queue[bytes | None]):
+        self.mine, self.other = mine, other
 
-            def exchange(
-                phase: Phase,
-                asked: Mapping[int, bytes],
-                plan: Plan = plan,
-                task: bytes = bytes([number]),
-                train: Callable[..., Any] = train,
-            ) -> Iterator[tuple[int, bytes]]:
-                for index, payload in asked.items():
-                    invited = Invitation(plan.server.offer, index, plan.members, plan.attempt)
-                    message = seal(invited) if payload == plan.server.offer else payload
-                    yield (
-                        index,
-                        secagg.answer(parties[plan.names[index]], message, train, task=task),
-                    )
+    async def send(self, data: bytes) -> None:
+        await self.other.put(data)
 
-            outcome = secagg.lockstep(plan.server, exchange, store=home, observe=rounds.observe)
-            attempts.append(plan.attempt)
-            again = rounds.close(plan, outcome)
+    async def receive(self) -> bytes:
+        data = await self.mine.get()
+        if data is None:
+            raise EOFError
+        return data
+
+
+class Training:
+    """A training as in `docs/DRIVERS.md`: parties with homes, a round that fails, restarts.
+
+    The parties add 1 to the model in each round; in the first attempt of round 1 too few do.
+    """
+
+    def __init__(self, mode: Mode, folder: Path) -> None:
+        malicious = mode is Mode.MALICIOUS
+        self.pins, self.home = PINS if malicious else None, home_in(folder)
+        self.model, self.attempts = np.zeros(2), list[int]()
+        self.parties = {
+            name: Home.in_memory(
+                identity=identity_of(NAMES.index(name)) if malicious else None,
+                directory=self.pins,
+                ledger=MemoryLedger() if malicious else None,
+                attempts=2,
+            )
+            for name in NAMES
+        }
+
+    def rounds(self) -> Rounds:
+        """As a new process makes them."""
+        form = FixedPoint(10.0)
+        return Rounds(WORD, form, directory=self.pins, home=self.home, attempts=2, least=4)
+
+    def task(self, number: int) -> bytes:
+        return bytes([number]) + self.model.tobytes()
+
+    @staticmethod
+    def train(assignment: Assignment) -> np.ndarray | None:
+        number, model = assignment.task[0], np.frombuffer(assignment.task[1:])
+        assignment.expect(digest(WORD, number, model, assignment.attempt))
+        fails = (number, assignment.attempt) == (1, 0) and assignment.index > 1
+        return None if fails else model + 1
+
+    def step(self, outcome: Completed | Failed) -> None:
         assert isinstance(outcome, Completed), outcome
-        model = model + outcome.result.mean
-    assert attempts == [0, 0, 1, 0]
-    np.testing.assert_allclose(model, [7.0, 7.0], atol=1e-4)
+        self.model = self.model + outcome.result.mean
+
+    def check(self) -> None:
+        assert self.attempts == [0, 0, 1, 0]
+        np.testing.assert_allclose(self.model, [7.0, 7.0], atol=1e-4)
+
+
+@pytest.mark.parametrize("mode", MODES, ids=str)
+def test_the_loop_of_a_training_in_lockstep(mode: Mode, memory_path: Path) -> None:
+    """Over a framework that calls its clients."""
+    training = Training(mode, memory_path)
+
+    def exchange_for(plan: Plan, task: bytes) -> Callable[..., Iterator[tuple[int, bytes]]]:
+        def exchange(_: Phase, asked: Mapping[int, bytes]) -> Iterator[tuple[int, bytes]]:
+            for index, payload in asked.items():
+                invited = Invitation(plan.server.offer, index, plan.members, plan.attempt)
+                message = seal(invited) if payload == plan.server.offer else payload
+                home = training.parties[plan.names[index]]
+                yield index, secagg.answer(home, message, training.train, task=task)
+
+        return exchange
+
+    for number in range(3):
+        rounds, again = training.rounds(), True
+        while again:
+            plan = rounds.plan(NAMES[number:], 2, number, training.model)
+            exchange = exchange_for(plan, training.task(number))
+            outcome = secagg.lockstep(
+                plan.server, exchange, store=training.home, observe=rounds.observe
+            )
+            training.attempts.append(plan.attempt)
+            again = rounds.close(plan, outcome)
+        training.step(outcome)
+    training.check()
+
+
+@pytest.mark.parametrize("mode", MODES, ids=str)
+def test_the_loop_of_a_training_over_asyncio(mode: Mode, memory_path: Path) -> None:
+    """With clients that stay connected."""
+    training = Training(mode, memory_path)
+
+    async def play() -> None:
+        hub = aio.Hub()
+
+        def connect_as(name: str) -> Callable[..., Any]:
+            @asynccontextmanager
+            async def connect() -> AsyncIterator[Line]:
+                up, down = asyncio.Queue[bytes | None](), asyncio.Queue[bytes | None]()
+                served = asyncio.ensure_future(hub.attach(name, Line(up, down)))
+                yield Line(down, up)
+                await up.put(None)
+                await served
+
+            return connect
+
+        clients = [
+            asyncio.ensure_future(aio.attend(home, connect_as(name), training.train))
+            for name, home in training.parties.items()
+        ]
+        for number in range(3):
+            rounds, again = training.rounds(), True
+            while again:
+                present = await hub.wait_for(6, timeout=20)
+                plan = rounds.plan(sorted(present)[number:], 2, number, training.model)
+                outcome = await aio.serve(
+                    plan.server,
+                    hub.net(plan.names),
+                    store=training.home,
+                    task=training.task(number),
+                    members=plan.members,
+                    attempt=plan.attempt,
+                    observe=rounds.observe,
+                )
+                training.attempts.append(plan.attempt)
+                again = rounds.close(plan, outcome)
+            training.step(outcome)
+        await hub.close()
+        for client in clients:
+            client.cancel()
+        await asyncio.gather(*clients, return_exceptions=True)
+
+    asyncio.run(asyncio.wait_for(play(), 60))
+    training.check()
 
 
 def check_record(record: RoundRecord, plan: Plan) -> None:
