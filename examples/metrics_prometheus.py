@@ -36,8 +36,11 @@ def observe(happened: secagg.PhaseEnded | secagg.RoundEnded) -> None:
 
 
 agreed = secagg.Params(5, 100, secagg.Integers(-9, 9)).round()
-clients = [secagg.Client(agreed, party, secagg.Policy()) for party in range(5)]
 server = secagg.Server(agreed)
+clients = [
+    secagg.Responder(secagg.Client(agreed, party, secagg.Policy()), lambda _: np.ones(100, int))
+    for party in range(5)
+]
 
 
 def exchange(
@@ -47,14 +50,9 @@ def exchange(
     for party, message in asked.items():
         if party == 4 and phase is secagg.Phase.MASKED_INPUT:
             yield party, ConnectionError("gone")
-        elif message == server.offer:
-            yield party, clients[party].start()
         else:
-            for event in clients[party].receive(message):
-                if isinstance(event, secagg.Send):
-                    yield party, event.payload
-                elif isinstance(event, secagg.InputNeeded):
-                    yield party, clients[party].submit(np.full(100, party))
+            first = message == server.offer
+            yield party, clients[party].begin() if first else clients[party].answer(message)
 
 
 if __name__ == "__main__":
