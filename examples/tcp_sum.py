@@ -15,9 +15,9 @@ import numpy as np
 
 import secagg
 import secagg.aio
-from secagg.drivers.conductor import RoundEnded
 
 SECONDS_PER_PHASE = 10.0
+GRACE = 1.0  # seconds in which a client that lost its connection may come back
 PATIENCE = 3 * SECONDS_PER_PHASE  # of a client with a silent server
 LARGEST_NAME = 64
 
@@ -54,7 +54,8 @@ class TcpServer:
 
     def __init__(self, params: secagg.Params) -> None:
         self.server = secagg.Server(params.round())
-        self.hub = secagg.aio.Hub(largest_message=self.server.largest_message)
+        largest = max(self.server.largest_message, 2**12)
+        self.hub = secagg.aio.Hub(largest_message=largest, hello_within=SECONDS_PER_PHASE)
 
     async def connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Serves one client until it closes the connection or breaks the protocol."""
@@ -73,7 +74,9 @@ class TcpServer:
         """Serves the round to the clients that have come by then."""
         await self.hub.wait_for(clients, SECONDS_PER_PHASE)
         net = self.hub.net([name_of(party) for party in range(clients)])
-        return await secagg.aio.serve(self.server, net, SECONDS_PER_PHASE, observe=report)
+        return await secagg.aio.serve(
+            self.server, net, SECONDS_PER_PHASE, observe=report, grace=GRACE
+        )
 
 
 def name_of(party: int) -> str:
@@ -83,7 +86,7 @@ def name_of(party: int) -> str:
 
 def report(happened: object) -> None:
     """Prints who was dropped."""
-    if isinstance(happened, RoundEnded):
+    if isinstance(happened, secagg.RoundEnded):
         for dropped in happened.drops.values():
             print(f"dropped party {dropped.party}: {dropped.reason} [{dropped.code}]")
 
@@ -105,6 +108,8 @@ async def client(port: int, party: int, values: np.ndarray, params: secagg.Param
             await link.send(name_of(party).encode())
             over = await secagg.aio.participate(home, link, lambda _: values)
         return "" if over is None else over.reason
+    except TimeoutError:
+        raise ConnectionError(f"the round took more than {PATIENCE} s") from None
     finally:
         writer.close()
 

@@ -58,10 +58,12 @@ async def participate(
     party: _Party = _OfHome(client) if isinstance(client, Home) else _OfClient(client)
     answers = Answers(party.respond, train)
     conversation = Conversation(link, read_largest(largest_task), answers.end)
+    sent = False  # what the last payload was answered with
     try:
         await conversation.send(hello(name))
         while True:
             payload = await conversation.next()
+            sent = False
             if payload.kind is Kind.OVER and payload.session == NO_SESSION:
                 return None
             reply = refusal(payload, largest_task) or await conversation.race(
@@ -73,9 +75,10 @@ async def participate(
                 return over
             if reply:
                 await conversation.send(reply)
+            sent = True
     except LinkError as error:
         await answers.settle()
-        if party.finished:
+        if party.finished and sent:
             return None
         raise (error.__cause__ or error) from None
     finally:

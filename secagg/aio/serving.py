@@ -279,9 +279,14 @@ class _Round:
     async def _on_hello(self, party: int, message: bytes) -> None:
         """Sends a party that is back what it missed, but not again and again at once."""
         rejected = rejection(message)
-        if rejected is not None:
+        if rejected is not None and rejected.code == Code.VERSION:
             self._box(party).put(seal(rejected))
-            await self._act(self._conductor.drop, party, rejected.reason, Code(rejected.code))
+            await self._act(self._conductor.drop, party, rejected.reason, Code.VERSION)
+            return
+        if rejected is not None:
+            await self._act(
+                self._conductor.take, party, message
+            )  # which notes that it is malformed
             return
         when = self._resent.get(party, -math.inf) + RESEND_PAUSE
         if when > self._loop.time():

@@ -33,10 +33,10 @@ def names_of(params: Params) -> list[str]:
     return [name_of(party) for party in range(params.cohort)]
 
 
-def server_with(params: Params, ledger: secagg.Ledger | None = None) -> Server:
-    """A new server."""
+def server_with(params: Params, context: bytes = bytes(32)) -> Server:
+    """A new server of a round with its own session."""
     malicious = params.mode is Mode.MALICIOUS
-    return Server(params.round(), directory_of(params.cohort) if malicious else None, ledger)
+    return Server(params.round(context), directory_of(params.cohort) if malicious else None)
 
 
 def home_of(params: Params, party: int, path: Path | None = None, **more: Any) -> Home:
