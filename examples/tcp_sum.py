@@ -2,7 +2,7 @@
 
 Run it: ``python examples/tcp_sum.py [--clients 5] [--length 1000]``. A frame is a 32-bit length and
 the bytes. A real deployment adds TLS with client certificates, so that the server knows which party
-a message comes from.
+a message comes from; here a client's first frame is its name, and the server believes it.
 """
 
 import argparse
@@ -10,115 +10,106 @@ import asyncio
 import os
 import struct
 import sys
-from collections.abc import Sequence
 
 import numpy as np
 
 import secagg
+import secagg.aio
 
 SECONDS_PER_PHASE = 10.0
+GRACE = 1.0  # seconds in which a client that lost its connection may come back
 PATIENCE = 3 * SECONDS_PER_PHASE  # of a client with a silent server
-MAX_OFFER = 256  # before the offer nothing is known that would say how long a frame may be
+LARGEST_NAME = 64
 
 
-def send_frame(writer: asyncio.StreamWriter, payload: bytes) -> None:
-    """Sends one frame, and does not wait: a peer that reads nothing must not hold up the others."""
-    writer.write(struct.pack("<I", len(payload)) + payload)
+class FrameLink:
+    """Frames of at most `largest` bytes on a stream: a link for `secagg.aio`."""
 
+    def __init__(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, largest: int
+    ) -> None:
+        self._reader = reader
+        self._writer = writer
+        self.largest = largest
 
-async def read_frame(
-    reader: asyncio.StreamReader, most: int, seconds: float | None = None
-) -> bytes:
-    """Reads one frame of at most `most` bytes; EOFError at the end of the stream."""
-    try:
-        async with asyncio.timeout(seconds):
-            (size,) = struct.unpack("<I", await reader.readexactly(4))
-            if size > most:
-                raise ConnectionError(f"a frame of {size} bytes came, {most} are allowed")
-            return await reader.readexactly(size)
-    except asyncio.IncompleteReadError:
-        raise EOFError("the connection was closed") from None
-    except TimeoutError:
-        raise ConnectionError(f"no whole frame came in {seconds} s") from None
+    async def send(self, data: bytes) -> None:
+        """Sends one frame; waits while the peer does not read."""
+        self._writer.write(struct.pack("<I", len(data)))
+        self._writer.write(data)
+        await self._writer.drain()
+
+    async def receive(self) -> bytes:
+        """Reads one frame; EOFError at the end of the stream."""
+        try:
+            (size,) = struct.unpack("<I", await self._reader.readexactly(4))
+            if size > self.largest:
+                raise ConnectionError(f"a frame of {size} bytes came, {self.largest} are allowed")
+            return await self._reader.readexactly(size)
+        except asyncio.IncompleteReadError:
+            raise EOFError("the connection was closed") from None
 
 
 class TcpServer:
-    """Drives one `secagg.Server`: connections in order of arrival become parties 0, 1, ..."""
+    """Listens for clients, and serves rounds to them."""
 
     def __init__(self, params: secagg.Params) -> None:
         self.server = secagg.Server(params.round())
-        self.cohort = params.cohort
-        self.writers: list[asyncio.StreamWriter] = []
-        self.outcome: asyncio.Future[secagg.Completed | secagg.Failed]
-        self.outcome = asyncio.get_running_loop().create_future()
+        largest = max(self.server.largest_message, 2**12)
+        self.hub = secagg.aio.Hub(largest_message=largest, hello_within=SECONDS_PER_PHASE)
 
     async def connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Serves one party until it closes the connection or breaks the protocol."""
-        if len(self.writers) == self.cohort:
-            writer.close()
-            return
-        party = len(self.writers)
-        self.writers.append(writer)
-        send_frame(writer, struct.pack("<I", party))
-        send_frame(writer, self.server.offer)
+        """Serves one client until it closes the connection or breaks the protocol."""
+        link = FrameLink(reader, writer, LARGEST_NAME)
         try:
-            while True:
-                data = await read_frame(reader, self.server.largest_message)
-                await self.act(self.server.receive(party, data))
-        except EOFError:
-            pass  # if that is too early, the deadline of the phase drops the party
-        except (OSError, secagg.RemoteProtocolError) as error:
-            print(f"closed the connection of party {party}: {error}")
+            async with asyncio.timeout(SECONDS_PER_PHASE):
+                name = (await link.receive()).decode(errors="replace")
+            link.largest = self.hub.largest_message
+            await self.hub.attach(name, link)
+        except (OSError, EOFError, secagg.ParameterError):
+            pass  # it never said its name
         finally:
             writer.close()
 
-    async def act(self, events: Sequence[object]) -> None:
-        """Handles the server's events."""
-        loop = asyncio.get_running_loop()
-        for event in events:
-            match event:
-                case secagg.Send(to, payload):
-                    send_frame(self.writers[to], payload)
-                case secagg.PhaseStarted(phase):
-                    loop.call_later(SECONDS_PER_PHASE, self._deadline, phase)
-                case secagg.Work(job):
-                    value = await asyncio.to_thread(job.run)
-                    await self.act(self.server.complete(job, value))
-                case secagg.Dropped(party, reason, code):
-                    print(f"dropped party {party}: {reason} [{code}]")
-                case secagg.Completed() | secagg.Failed():
-                    self.outcome.set_result(event)
-
-    def _deadline(self, phase: secagg.Phase) -> None:
-        if not self.outcome.done():
-            asyncio.ensure_future(self.act(self.server.deadline(phase)))  # noqa: RUF006
+    async def round(self, clients: int) -> secagg.Completed | secagg.Failed:
+        """Serves the round to the clients that have come by then."""
+        await self.hub.wait_for(clients, SECONDS_PER_PHASE)
+        net = self.hub.net([name_of(party) for party in range(clients)])
+        return await secagg.aio.serve(
+            self.server, net, SECONDS_PER_PHASE, observe=report, grace=GRACE
+        )
 
 
-async def client(port: int, values: np.ndarray, params: secagg.Params) -> None:
+def name_of(party: int) -> str:
+    """Returns the name of a party."""
+    return f"party-{party}"
+
+
+def report(happened: object) -> None:
+    """Prints who was dropped."""
+    if isinstance(happened, secagg.RoundEnded):
+        for dropped in happened.drops.values():
+            print(f"dropped party {dropped.party}: {dropped.reason} [{dropped.code}]")
+
+
+async def client(port: int, party: int, values: np.ndarray, params: secagg.Params) -> str:
     """Runs one party, which takes part in a single round with its values.
+
+    Returns:
+        What the server said at the end: "", or why there is no sum.
 
     Raises:
         OSError, EOFError: the connection failed, was closed, or the server was silent.
-        secagg.SecAggError: the server broke the protocol, or wanted something unsafe.
     """
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:
-        (index,) = struct.unpack("<I", await read_frame(reader, 4, PATIENCE))
-        offer = secagg.Round.decode(await read_frame(reader, MAX_OFFER, PATIENCE))
-        party = secagg.Client(offer, index, secagg.Policy(params=params))
-        send_frame(writer, party.start())
-        finished = False
-        while not finished:
-            data = await read_frame(reader, party.largest_message, PATIENCE)
-            for event in party.receive(data):
-                match event:
-                    case secagg.Send(_, payload):
-                        send_frame(writer, payload)
-                    case secagg.InputNeeded():
-                        send_frame(writer, party.submit(values))
-                    case secagg.Finished():
-                        finished = True
-        await writer.drain()
+        link = FrameLink(reader, writer, params.length * 8 + 2**20)
+        home = secagg.Home.in_memory(policy=secagg.Policy(params=params))
+        async with asyncio.timeout(PATIENCE):
+            await link.send(name_of(party).encode())
+            over = await secagg.aio.participate(home, link, lambda _: values)
+        return "" if over is None else over.reason
+    except TimeoutError:
+        raise ConnectionError(f"the round took more than {PATIENCE} s") from None
     finally:
         writer.close()
 
@@ -133,21 +124,18 @@ async def run(
     port = listener.sockets[0].getsockname()[1]
     inputs = np.random.default_rng(0).normal(size=(clients, length))
 
-    async def party(values: np.ndarray) -> None:
+    async def party(index: int) -> None:
         try:
-            await client(port, values, params)
-        except (OSError, EOFError, secagg.SecAggError) as error:
-            if not tcp.outcome.done():
-                print(f"a client ended: {error}")
+            await client(port, index, inputs[index], params)
+        except (OSError, EOFError) as error:
+            print(f"a client ended: {error}")
 
-    parties = asyncio.gather(*map(party, inputs))
+    parties = asyncio.gather(*map(party, range(clients)))
     try:
-        await tcp.act(tcp.server.start())
-        return await tcp.outcome, inputs
+        return await tcp.round(clients), inputs
     finally:
         listener.close()
-        for writer in tcp.writers:
-            writer.close()
+        await tcp.hub.close()
         await parties
 
 

@@ -12,6 +12,8 @@ training ends (`AttemptsExhaustedError`).
 `python -m secagg.fl` runs it with ten simulated hospitals.
 """
 
+from secagg import AttemptsExhaustedError
+
 from .compare import Comparison, compare_training, plain_fedavg, quantization_bound
 from .data import DATASETS, Dataset, Split, load
 from .extras import MissingExtraError
@@ -24,7 +26,7 @@ from .fedavg import (
 )
 from .models import MLP, Architecture, Model, Softmax, accuracy, loss
 from .schedule import draw_drops
-from .sides import AttemptsExhaustedError, Coordinator, Participant
+from .sides import Coordinator, Participant
 from .training import Descent, LocalClient
 from .updates import FedClient
 

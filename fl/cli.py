@@ -12,7 +12,14 @@ from typing import Final, NoReturn
 
 import numpy as np
 
-from secagg import ClippingWarning, Code, Mode, ParameterError, SecAggError
+from secagg import (
+    AttemptsExhaustedError,
+    ClippingWarning,
+    Code,
+    Mode,
+    ParameterError,
+    SecAggError,
+)
 from secagg.outputs import STDOUT, check_writable, output, write_whole
 from secagg.programs import FAILED, error_line, fraction, run_program, say, whole_number
 
@@ -23,7 +30,6 @@ from .extras import MissingExtraError, extra
 from .fedavg import FedAvg, RoundReport, Score, fedavg_params, simulated_randomness
 from .models import MLP, Architecture, Model, Softmax, accuracy, loss
 from .schedule import draw_drops
-from .sides import AttemptsExhaustedError
 from .training import Descent, LocalClient
 
 MODELS: Final[dict[str, Callable[[int, int], Architecture]]] = {"softmax": Softmax, "mlp": MLP}

@@ -6,13 +6,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from secagg import FixedPoint, Mode, Params, Phase, __version__
+from secagg import AttemptsExhaustedError, FixedPoint, Mode, Params, Phase, __version__
 
 from .compare import Comparison
 from .data import Dataset
 from .fedavg import TRAINING, RoundReport, Score
 from .schedule import failure_probability
-from .sides import AttemptsExhaustedError
 
 Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
 

@@ -15,7 +15,6 @@ One model means: equal numbers, in the structure that the client itself knows (`
 import os
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Final, cast
@@ -37,10 +36,10 @@ from secagg import (
     RangeError,
     Result,
     Round,
-    SecAggError,
     Server,
     digest,
 )
+from secagg.rounds.attempts import Attempts, check_training
 from secagg.simulate import Input
 
 from .models import Model
@@ -62,20 +61,12 @@ PAIR: Final = 2  # clients; from their sum each learns the other's update
 _NUMBERS: Final = 2**63  # above all counts: the text of an int has a limit, and peers send ints
 
 
-class AttemptsExhaustedError(SecAggError):
-    """The training cannot go on: no client will give its update of this model once more.
-
-    If successful rounds led back to the model, it has converged, and this is no failure
-    (`Coordinator.converged`).
-    """
-
-
 class Coordinator:
     """The server side: it holds the global model and adds mean updates, never a single one.
 
     It counts the rounds on each model in which inputs left, because each round needs an attempt
-    that no client has used. A new coordinator counts from zero: clients then refuse the attempts
-    that are used, which costs rounds, not inputs.
+    that no client has used; one that is open counts. A new coordinator counts from zero: clients
+    then refuse the attempts that are used, which costs rounds, not inputs.
 
     Attributes:
         model: the global model, not a copy: changing it changes the training.
@@ -110,14 +101,15 @@ class Coordinator:
         self.server: Server | None = None
         self._training = training
         self._directory = directory
-        self._attempts = attempts
-        self._used: Counter[bytes] = Counter()  # by digest of the model
-        self._succeeded: set[bytes] = set()  # digests of models on which a round had a result
+        malicious = params.mode == Mode.MALICIOUS
+        # By digest of the model.
+        self._attempts: Final = Attempts(attempts if malicious else None, "this model")
+        self._round: tuple[bytes, int] | None = None  # that is open: its model, the attempt
 
     @property
     def attempts_used(self) -> int:
         """The largest number of rounds on one model in which inputs (may have) left."""
-        return max(self._used.values(), default=0)
+        return max(map(len, self._attempts.used.values()), default=0)
 
     @property
     def converged(self) -> bool:
@@ -127,10 +119,7 @@ class Coordinator:
         final. Only in malicious mode is the number of rounds on a model limited.
         """
         model = digest(self.model)
-        return self._exhausted(model) and model in self._succeeded
-
-    def _exhausted(self, model: bytes) -> bool:
-        return self.params.mode == Mode.MALICIOUS and self._used[model] >= self._attempts
+        return self._attempts.are_exhausted(model) and model in self._attempts.succeeded
 
     def open(self) -> tuple[bytes, int, Server]:
         """Starts a round on the present model.
@@ -143,21 +132,12 @@ class Coordinator:
             ParameterError: the model is not finite any more.
         """
         model = digest(self.model)
-        attempt = self._used[model]
-        if self._exhausted(model):
-            advice = (
-                "the training has converged, as successful rounds led back to this model"
-                if model in self._succeeded
-                else "choose parameters for a higher dropout rate, or agree on more attempts"
-            )
-            raise AttemptsExhaustedError(
-                f"all attempts on this model are used ({attempt} of {self._attempts}): clients "
-                f"give their update of it no more often, whatever became of the rounds; {advice}",
-                Code.ATTEMPTS_EXHAUSTED,
-            )
+        attempt = self._attempts.next(model)
         self._template.take(self.model)  # every client would refuse it, too
         agreed = self.params.round(context=digest(self._training, self.model, attempt))
         self.server = Server(agreed, self._directory)
+        self._attempts.use(model, attempt)
+        self._round = model, attempt
         return agreed.encode(), attempt, self.server
 
     def close(self, result: Result | None, inputs_left: bool = True) -> None:
@@ -171,10 +151,9 @@ class Coordinator:
         Raises:
             RangeError: the new model would not be finite in its dtypes; the model is unchanged.
         """
-        self.server = None
-        model = digest(self.model)
-        if result is not None or inputs_left:
-            self._used[model] += 1
+        opened, self._round, self.server = self._round, None, None
+        if opened and result is None and not inputs_left:
+            self._attempts.give_back(*opened)
         if result is None:
             return
         steps = cast("Model", self.layout.unflatten(result.mean))
@@ -189,7 +168,8 @@ class Coordinator:
                 "lower clip, or use a wider dtype",
                 Code.NOT_FINITE,
             )
-        self._succeeded.add(model)
+        if opened:
+            self._attempts.succeeded.add(opened[0])
         self.model = updated
 
 
@@ -404,10 +384,5 @@ def check_params(params: Params) -> None:
 def _check_agreed(params: Params, training: str, attempts: int) -> int:
     """Checks what the cohort agrees on; returns `attempts` as an int."""
     check_params(params)
-    if not isinstance(training, str) or not training:
-        raise ParameterError(
-            f"training must be a word for this training, not {training!r}; choose one that the "
-            "cohort has not used",
-            Code.ARGUMENT,
-        )
+    check_training(training)
     return whole("attempts", attempts, 1, _NUMBERS - 1)

@@ -23,6 +23,7 @@ from .encoding.layout import Layout
 from .errors import (
     SERVER,
     Aborted,
+    AttemptsExhaustedError,
     DecodeError,
     IdentityError,
     LocalProtocolError,
@@ -61,6 +62,8 @@ from .params.mode import Mode
 from .params.params import Params, Round
 from .params.policy import Policy
 from .params.suite import Suite
+from .rounds.record import PhaseRecord, RoundRecord
+from .rounds.rounds import Plan, Rounds
 from .simulate import RoundFailedError, SecureSum, secure_sum
 
 logging.getLogger("secagg").addHandler(logging.NullHandler())
@@ -71,6 +74,7 @@ __all__ = [
     "SERVER",
     "Aborted",
     "Assignment",
+    "AttemptsExhaustedError",
     "Client",
     "ClientMachine",
     "ClippingWarning",
@@ -105,7 +109,9 @@ __all__ = [
     "Params",
     "Phase",
     "PhaseEnded",
+    "PhaseRecord",
     "PhaseStarted",
+    "Plan",
     "Policy",
     "RangeError",
     "RemoteProtocolError",
@@ -114,6 +120,8 @@ __all__ = [
     "Round",
     "RoundEnded",
     "RoundFailedError",
+    "RoundRecord",
+    "Rounds",
     "SecAggError",
     "SecureSum",
     "Send",

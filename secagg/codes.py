@@ -33,8 +33,8 @@ class Code(StrEnum):
 
     QUORUM = (
         "quorum",
-        "Aborted Failed",
-        "Fewer parties are left in a set than the round needs.",
+        "Aborted Failed ParameterError",
+        "Fewer parties are left in a set than the round needs, or present than are to be invited.",
         "On a server, wait longer, invite more parties, or choose parameters for a higher "
         "dropout rate. On a client, suspect the server: it should have ended the round itself.",
     )
@@ -212,8 +212,8 @@ class Code(StrEnum):
     ATTEMPTS_EXHAUSTED = (
         "attempts_exhausted",
         "AttemptsExhaustedError ParameterError",
-        "The clients of a federated training give their update of one model no more often, or the "
-        "server announced an attempt beyond a client's limit.",
+        "The clients of a training give their input for one subject, such as a model, no more "
+        "often, or the server announced an attempt beyond a client's limit.",
         "If rounds failed, choose parameters for a higher dropout rate; if they led back to the "
         "model, it has converged. With more attempts the server may learn as many sums over one "
         "model, which can reveal an update.",
@@ -672,7 +672,7 @@ class Code(StrEnum):
     )
     LIMIT = (
         "limit",
-        "IdentityError ParameterError",
+        "IdentityError ParameterError StateError",
         "Something is larger than the library accepts, or needs more memory than there is.",
         "Check where it comes from; the message has the limit.",
     )

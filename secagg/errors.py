@@ -96,5 +96,13 @@ class Aborted(SecAggError):
     """A client ended its round because continuing could expose its input; its secrets are wiped."""
 
 
+class AttemptsExhaustedError(SecAggError):
+    """The training cannot go on: no client will give its input for the same subject once more.
+
+    If successful rounds led back to a model, the training has converged, and this is no failure
+    (`secagg.fl.Coordinator.converged`).
+    """
+
+
 class NativeError(SecAggError):
     """The compiled core is missing, older than its sources, or returned an impossible status."""

@@ -24,7 +24,6 @@ EXCEPTIONS = [
 ]
 # What makes an exception or an event of another name.
 CARRIERS = {kind.__name__: kind.__name__ for kind in EXCEPTIONS} | {
-    "AttemptsExhaustedError": "AttemptsExhaustedError",
     "MissingExtraError": "MissingExtraError",
     "Dropped": "Dropped",
     "Failed": "Failed",
@@ -54,7 +53,7 @@ PASSED_ON = {
     },
     "Failed": {Code.IMPOSSIBLE_SUM},
     "Dropped": {Code.GONE, Code.REFUSED, Code.MALFORMED, Code.VERSION},
-    "StateError": {Code.LEDGER, Code.FOREIGN_FILE, Code.CORRUPT, Code.IO},
+    "StateError": {Code.LEDGER, Code.FOREIGN_FILE, Code.CORRUPT, Code.IO, Code.LIMIT},
     "RoundReport": {Code.DTYPE, Code.WEIGHT},
     "Finding": {Code.UNSAFE_FRACTIONS, Code.UNSAFE_SUM, Code.HEADROOM},
 }

@@ -30,7 +30,7 @@ PACKAGES = {
 }
 # Packages that gather public names. Every other `__init__` is empty: importing one module of a room
 # then neither loads the whole room nor closes a circle.
-GATHERS = {"secagg", "secagg/cost", "fl"}
+GATHERS = {"secagg", "secagg/aio", "secagg/cost", "fl"}
 
 # A program of its own: the linter looks for `secagg` where imports look, and there it is loaded.
 LINT = """

@@ -95,13 +95,24 @@ class Responder:
 
         Raises:
             StateError: the ledger failed; it may be called again.
-            LocalProtocolError: called twice.
+            LocalProtocolError: called twice, or the client has begun before: `go_on`.
         """
         try:
             self._reply = self._machine().start()
         except Aborted as error:
             return self._refuse(error.code, error.reason)
         return self._reply
+
+    def go_on(self) -> bool:
+        """Takes over a client that has begun before, with another responder.
+
+        Returns:
+            False if the client is a new one: call `begin`.
+        """
+        again = self._machine().resend()
+        self._reply = next((each.payload for each in again if isinstance(each, Send)), b"")
+        self._done = Finished() in again
+        return bool(again)
 
     def answer(self, payload: bytes) -> bytes:
         """Returns what to send for a payload of the server: a message, a refusal, or b"".
@@ -165,6 +176,8 @@ class Responder:
             return self._reply if mark == self._seen[-1] else b""
         try:
             events = self._machine().receive(message)
+            if not events:  # it had this message before, see `go_on`
+                events = self._machine().resend()
         except Aborted as error:
             return self._refuse(error.code, error.reason)
         except RemoteProtocolError as error:  # nothing has changed

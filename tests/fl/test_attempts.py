@@ -414,6 +414,8 @@ def test_the_coordinator_counts_per_model() -> None:
     assert not once.converged
     with refused(AttemptsExhaustedError, Code.ATTEMPTS_EXHAUSTED, "1 of 1.*dropout rate"):
         once.open()
+    forgotten = Coordinator(MODEL, PARAMS, TRAINING, PINS, attempts=2)
+    assert [forgotten.open()[1] for _ in range(2)] == [0, 1]  # one that is open counts
 
 
 def test_a_semi_honest_coordinator_goes_on() -> None:

@@ -21,8 +21,10 @@ import secagg
 from secagg import (
     SERVER,
     Aborted,
+    Code,
     Identity,
     IdentityError,
+    InputNeeded,
     Ledger,
     MemoryLedger,
     Mode,
@@ -36,6 +38,8 @@ from secagg import (
     SqliteLedger,
     StateError,
 )
+from secagg.drivers.conductor import Conductor, PhaseEnded, RoundEnded
+from secagg.drivers.envelope import Refusal, seal
 from secagg.machine.wire import MessageType
 from secagg.primitives.passphrase import Cost
 
@@ -175,6 +179,42 @@ def aborted_rounds(mode: Mode, search: LeakSearch) -> None:
         search.walk("a wiped client", clients[1])
 
 
+def driven_round(mode: Mode, search: LeakSearch, gone: int) -> None:
+    """Conducts a round with bad bytes, losses and refusals of `gone` parties, as drivers do."""
+    agreed = four(mode).round(CONTEXT, bytes([16 + gone]) * 16)
+    server = Server(agreed, directory_for(agreed.params))
+    clients = {
+        party: new_client(agreed, party, MemoryLedger(), search.random) for party in range(4)
+    }
+
+    def observe(happened: PhaseEnded | RoundEnded) -> None:
+        search.look("an event for metrics", happened)
+        raise ValueError(PHRASE)
+
+    conductor = Conductor(server, observe=observe)
+    answers: list[tuple[int, bytes | BaseException]] = []
+    asked = conductor.begin()
+    while conductor.outcome is None:
+        for send in asked:
+            client = clients[send.to]
+            events = [Send(SERVER, client.start())] if send.payload == server.offer else ()
+            for event in events or client.receive(send.payload):
+                if isinstance(event, Send):
+                    answers += [(send.to, event.payload[:-1]), (send.to, event.payload)]
+                elif isinstance(event, InputNeeded) and send.to == 4 - gone:
+                    refusal = Refusal(agreed.session, str(Code.TRAINING), "the training failed")
+                    answers.append((send.to, seal(refusal)))
+                elif isinstance(event, InputNeeded) and send.to > 4 - gone:
+                    answers.append((send.to, ConnectionError("reset")))
+                elif isinstance(event, InputNeeded):
+                    answers.append((send.to, client.submit(secret_input(send.to))))
+        asked = []
+        for party, answer in answers:
+            asked += conductor.take(party, answer)
+        answers = []
+    search.walk("an outcome of a driver", conductor.outcome if gone > 1 else None)
+
+
 def failing_ledger(search: LeakSearch) -> None:
     """Withholds an input because its claim fails, or was made before."""
     ledger = MemoryLedger()
@@ -218,5 +258,7 @@ def search_everything(mode: Mode, search: LeakSearch, folder: Path) -> None:
     dropped_at = Phase.UNMASK if mode is Mode.MALICIOUS else Phase.MASKED_INPUT
     EventfulRound(four(mode), search, folder, {3: dropped_at}).play()
     aborted_rounds(mode, search)
+    driven_round(mode, search, 1)
+    driven_round(mode, search, 2)
     failing_ledger(search)
     identity_files(search, folder)

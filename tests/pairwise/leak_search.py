@@ -91,6 +91,7 @@ class LeakSearch:
         self.seen: dict[bytes, str] = {}  # what may hold no secret at all
         self.answers: dict[bytes, str] = {}  # what may hold shares
         self.errors: list[BaseException] = []
+        self.lines: list[str] = []  # of the log
         self._random = 0
 
     def random(self, size: int) -> bytes:
@@ -131,6 +132,7 @@ class LeakSearch:
 
     def emit(self, record: logging.LogRecord) -> None:
         """Keeps a log record."""
+        self.lines.append(record.getMessage())
         self.keep("log", record.getMessage())
         self.keep("log", vars(record))
         self.keep("log", record.args)

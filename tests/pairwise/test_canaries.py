@@ -12,15 +12,17 @@ frames of the arithmetic show bare bytes.
 """
 
 import dataclasses
+import logging
+import re
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 
 import numpy as np
 import pytest
 from harness import CONTEXT, MODES, SESSION
-from pairwise.leak_rounds import SPARSE, EventfulRound, search_everything
+from pairwise.leak_rounds import SPARSE, EventfulRound, driven_round, search_everything
 from pairwise.leak_search import LENGTH, LeakSearch, forms_in, four, searching, secret_input
 from pairwise.planted_leaks import LEAKS, Patch
 from pairwise.restarts import RecordingNetwork, directory_for, new_client
@@ -37,9 +39,11 @@ from secagg import (
     Phase,
     RangeError,
     RemoteProtocolError,
+    Send,
     Server,
     StateError,
 )
+from secagg.drivers.conductor import Conductor
 from secagg.machine.wire import MessageType
 
 RAISED = {
@@ -67,8 +71,33 @@ def test_nothing_shows_a_secret(mode: Mode, memory_path: Path) -> None:
     assert {"identity", "identity file", "a wiped client", "an aborted client"} <= places
     assert {"pickle of Round", "pickle of an error"} <= places
     assert b"<Secret>" in search.seen
+    check_log(search.lines)
     kinds = {type(error) for error in search.errors}
     assert kinds == RAISED
+
+
+def check_log(lines: Sequence[str]) -> None:
+    """Each line of the log says of which round it is, and every kind of event was logged."""
+    assert [line for line in lines if not re.match("[0-9a-f]{32}: ", line)] == []
+    text = "\n".join(lines)
+    for what in ("is suspended", "aborted: ", "dropped: refused: the training failed [training]"):
+        assert what in text
+    for what in ("failed: ", "the transport lost it: ConnectionError: reset", "observer raised"):
+        assert what in text
+
+
+def test_what_a_driver_logs_is_searched() -> None:
+    """A message in its log would be found by the shares in it."""
+    true = Conductor.take
+
+    def take(self: Conductor, party: int, answer: bytes, **more: bool) -> list[Send]:
+        logging.getLogger("secagg.drivers").debug("%s: took %r", self.server.session.hex(), answer)
+        return true(self, party, answer, **more)
+
+    with searching() as search, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Conductor, "take", take)
+        driven_round(Mode.SEMI_HONEST, search, 1)
+        assert any("share in log" in leak for leak in search.leaks())
 
 
 def test_nothing_shows_a_secret_on_a_sparse_graph(memory_path: Path) -> None:

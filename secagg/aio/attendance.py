@@ -1,0 +1,252 @@
+"""All rounds of a training at a client, over connections that come and go."""
+
+import asyncio
+import logging
+import math
+import random
+from collections import OrderedDict
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from functools import partial
+from threading import TIMEOUT_MAX
+from typing import Final
+
+from ..codes import Code
+from ..drivers.assignment import Train
+from ..drivers.envelope import NO_SESSION, Kind, Refusal, is_envelope, seal
+from ..errors import ParameterError
+from ..home.answer import answer
+from ..home.home import Home
+from ..numeric import as_float, as_int, brief
+from .answers import Answers
+from .conversation import LARGEST_TASK, Conversation, LinkError, read_largest, refusal
+from .greeting import hello
+from .links import Link
+from .payloads import Payload
+
+_log: Final = logging.getLogger("secagg.aio")
+
+Connect = Callable[[], AbstractAsyncContextManager[Link]]
+
+_KNOWN_ROUNDS: Final = 64
+# What `connect` raises because its code is wrong: to try again does not help.
+_MISTAKES: Final = (TypeError, AttributeError, NameError, ImportError, NotImplementedError)
+
+
+async def attend(
+    home: Home,
+    connect: Connect,
+    train: Train,
+    *,
+    name: str = "",
+    stop: asyncio.Event | None = None,
+    pauses: tuple[float, float] = (0.5, 60.0),
+    give_up: float = math.inf,
+    largest_task: int = LARGEST_TASK,
+    rounds_a_minute: int = 600,
+) -> None:
+    """Takes part in all rounds that a party is invited to, until the server has no more.
+
+    It connects, answers, and connects again when the connection is lost, also while `train` runs:
+    what is computed meanwhile is stored in the home, and the server asks for it again. Between two
+    tries it waits, twice as long each time, by a random part less, until a connection was of use.
+
+    `train` and all steps run in another thread, one at a time: a long training holds up the
+    invitations to other rounds. If this ends while `train` runs, `train` goes on until it returns,
+    as Python cannot end a thread; its input is thrown away, and the home is held until then. If
+    the server says meanwhile that the round is over, its input is thrown away as well: in
+    malicious mode another attempt in the same context can then have it.
+
+    Args:
+        home: of this party.
+        connect: returns a context manager that opens a connection and closes it, and whose value
+            is the `Link`, such as a function with `contextlib.asynccontextmanager`.
+        train: returns the input, see `secagg.Assignment`.
+        name: what the client calls itself, for logs of the server.
+        stop: ends it when it is set. Rounds under way are stored, and go on when it is called
+            again.
+        pauses: seconds: the first pause before it connects again, and the longest.
+        give_up: seconds without a connection after which it raises what `connect` raised last.
+        largest_task: bytes; a larger one is refused.
+        rounds_a_minute: more new rounds are refused: each costs keys, and stored state.
+
+    Raises:
+        RemoteProtocolError: the server does not deal with this client, for its version say.
+        StateError: the home cannot be used.
+        ParameterError: an argument is out of its range.
+        Exception: what `connect` raised last; or at once if its code is wrong (`TypeError`, ...).
+    """
+    attendance = _Attendance(
+        home,
+        connect,
+        name,
+        _read_pauses(pauses),
+        _seconds("give_up", give_up),
+        read_largest(largest_task),
+        _Allowance(rounds_a_minute),
+        Answers(partial(_respond, home), train),
+    )
+    tasks = [asyncio.create_task(attendance.run())]
+    if stop is not None:
+        tasks.append(asyncio.create_task(_stopped(stop)))
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await attendance.answers.close()
+
+
+def _respond(home: Home, data: bytes, train: Train) -> bytes:
+    return answer(home, data, train)
+
+
+async def _stopped(stop: asyncio.Event) -> None:
+    await stop.wait()
+
+
+def _seconds(name: str, value: object, *, most: float = math.inf) -> float:
+    seconds = as_float(value)
+    if seconds is None or not 0 < seconds <= most:
+        raise ParameterError(
+            f"{name} must be a positive number of seconds, not {brief(value)}", Code.ARGUMENT
+        )
+    return seconds
+
+
+def _read_pauses(pauses: tuple[float, float]) -> tuple[float, float]:
+    try:
+        first, longest = pauses
+    except (TypeError, ValueError):
+        raise ParameterError(
+            f"pauses must be two numbers of seconds, not {brief(pauses)}", Code.ARGUMENT
+        ) from None
+    first, longest = (_seconds("pauses", each, most=TIMEOUT_MAX) for each in (first, longest))
+    return first, max(first, longest)
+
+
+class _Allowance:
+    """Counts what a server may cause: so much per minute, and as much at once."""
+
+    def __init__(self, per_minute: int) -> None:
+        number = as_int(per_minute)
+        if number is None or number < 1:
+            raise ParameterError(
+                f"rounds_a_minute must be a positive int, not {brief(per_minute)}", Code.ARGUMENT
+            )
+        self.per_minute: Final = number
+        self._left = float(number)
+        self._at = 0.0
+
+    def take(self, now: float) -> bool:
+        """Takes one, if there is one."""
+        grown = self._left + (now - self._at) * self.per_minute / 60
+        self._left, self._at = min(float(self.per_minute), grown), now
+        if self._left < 1:
+            return False
+        self._left -= 1
+        return True
+
+
+class _Attendance:
+    """One call of `attend`."""
+
+    def __init__(
+        self,
+        home: Home,
+        connect: Connect,
+        name: str,
+        pauses: tuple[float, float],
+        give_up: float,
+        largest_task: int,
+        allowance: _Allowance,
+        answers: Answers,
+    ) -> None:
+        self._connect = connect
+        self._hello = hello(name, b"" if home.identity is None else home.identity.verify_key)
+        self._first, self._longest = pauses
+        self._give_up = give_up
+        self._largest_task = largest_task
+        self._allowance = allowance
+        self.answers = answers
+        self._loop = asyncio.get_running_loop()
+        self._known: OrderedDict[bytes, None] = OrderedDict()  # rounds that were let in
+        self._of_use = False  # whether this connection was
+
+    async def run(self) -> None:
+        """Connects again and again until the server has no more rounds."""
+        pause, heard = self._first, self._loop.time()
+        while True:
+            began, self._of_use = self._loop.time(), False
+            connected = over = False
+            failure: Exception | None = None  # of this side: the home, or the server's rejection
+            lost: Exception
+            try:
+                async with self._connect() as link:
+                    connected = True
+                    try:
+                        await self._converse(link)
+                        over = True
+                    except LinkError as error:
+                        lost = error
+                    except Exception as error:
+                        failure = error
+            except Exception as error:  # of whatever class: frameworks have their own
+                lost = error
+                if not connected and isinstance(error, _MISTAKES):
+                    raise
+            if failure is not None:
+                raise failure
+            if over:
+                return
+            now = self._loop.time()
+            if connected:
+                heard = now
+            elif now - heard >= self._give_up:
+                raise lost
+            if self._of_use or (connected and now - began >= self._longest):
+                pause = self._first
+            wait = pause * random.uniform(0.5, 1)  # clients of one server do not come all at once
+            _log.info("not connected (%s: %s): next try in %.1f s", type(lost).__name__, lost, wait)
+            await asyncio.sleep(min(wait, max(0.0, heard + self._give_up - now)))
+            pause = min(2 * pause, self._longest)
+
+    async def _converse(self, link: Link) -> None:
+        """Answers what comes over one connection, until the server says goodbye."""
+        conversation = Conversation(link, self._largest_task, self.answers.end)
+        try:
+            await conversation.send(self._hello)
+            if reply := await conversation.race(self.answers.settle()):
+                await conversation.send(reply)  # of the connection before
+            while True:
+                payload = await conversation.next()
+                if payload.kind is Kind.OVER and payload.session == NO_SESSION:
+                    return
+                reply = refusal(payload, self._largest_task)
+                if not reply and self._admits(payload):
+                    reply = await conversation.race(self.answers.answer(payload.data))
+                    self._of_use |= bool(reply) and not is_envelope(reply)
+                elif not reply and payload.kind is Kind.INVITATION:
+                    reason = f"invited to more than {self._allowance.per_minute} rounds a minute"
+                    reply = seal(Refusal(payload.session, Code.LIMIT, reason))
+                if reply:
+                    await conversation.send(reply)
+        finally:
+            await conversation.close()
+
+    def _admits(self, payload: Payload) -> bool:
+        """Returns whether a payload is answered: one of a round that is new costs allowance."""
+        known = self._known
+        if payload.session not in known and not self._allowance.take(self._loop.time()):
+            return False
+        if payload.kind is Kind.OVER:
+            known.pop(payload.session, None)
+        else:
+            known[payload.session] = None
+            known.move_to_end(payload.session)
+            if len(known) > _KNOWN_ROUNDS:
+                known.popitem(last=False)
+        return True

@@ -1,0 +1,134 @@
+"""One connection of a client: it is read all the time, and answered one payload after another."""
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import Final, TypeVar
+
+from ..codes import Code
+from ..drivers.envelope import Kind, Refusal, Rejection, opened, seal
+from ..errors import SERVER, ParameterError, RemoteProtocolError
+from ..numeric import as_int, brief
+from .links import Link
+from .payloads import Payload, read_payload
+
+T = TypeVar("T")
+
+LARGEST_MESSAGE: Final = 2**26  # bytes of a payload without its task: a roster of 2**16 parties
+LARGEST_TASK: Final = 2**28
+_MOST: Final = 64  # payloads that wait
+
+
+class LinkError(Exception):
+    """What a link raised, or a peer that abuses it: the connection is not used any more."""
+
+
+class Conversation:
+    """Reads a link in a task of its own, so that it is kept alive while answers are computed.
+
+    What waits is bounded: with more, nothing is read until it was answered.
+
+    Args:
+        link: the connection.
+        largest_task: bytes of the largest task that is accepted.
+        on_over: called at once with the session of each `Over`, which is then answered in turn.
+    """
+
+    def __init__(self, link: Link, largest_task: int, on_over: Callable[[bytes], None]) -> None:
+        self._link = link
+        self._largest = largest_task + LARGEST_MESSAGE
+        self._on_over = on_over
+        self._waiting: deque[Payload] = deque()
+        self._bytes = 0
+        self._changed = asyncio.Event()
+        self._reader = asyncio.create_task(self._read())
+
+    async def next(self) -> Payload:
+        """Returns the next payload; raises LinkError at the end of the connection."""
+        while not self._waiting:
+            self._changed.clear()
+            await self.race(self._changed.wait())
+        payload = self._waiting.popleft()
+        self._bytes -= len(payload.data)
+        self._changed.set()
+        return payload
+
+    async def send(self, data: bytes) -> None:
+        """Sends a payload; raises LinkError if the connection ends before."""
+        await self.race(self._send(data))
+
+    async def race(self, step: Awaitable[T]) -> T:
+        """Returns what a step returns; raises LinkError if the connection ends before it does."""
+        task = asyncio.ensure_future(step)
+        try:
+            await asyncio.wait({task, self._reader}, return_when=asyncio.FIRST_COMPLETED)
+            if not task.done():
+                self._reader.result()
+            return task.result()
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    async def close(self) -> None:
+        """Stops reading."""
+        self._reader.cancel()
+        await asyncio.gather(self._reader, return_exceptions=True)
+
+    async def _send(self, data: bytes) -> None:
+        try:
+            await self._link.send(data)
+        except Exception as error:  # of whatever class: frameworks have their own
+            raise LinkError(f"{type(error).__name__}: {error}") from error
+
+    async def _read(self) -> None:
+        while True:
+            try:
+                data = await self._link.receive()
+            except Exception as error:
+                raise LinkError(f"{type(error).__name__}: {error}") from error
+            if not isinstance(data, bytes | bytearray | memoryview):
+                raise LinkError(f"the server sent {type(data).__name__}, not bytes")
+            payload = read_payload(bytes(data))
+            allowed = self._largest if payload.kind is Kind.ASK else LARGEST_MESSAGE
+            if len(data) > allowed:
+                raise LinkError(f"the server sent {len(data)} bytes, {allowed} are allowed")
+            if payload.kind is Kind.OVER:
+                self._on_over(payload.session)
+            while self._waiting and (
+                len(self._waiting) >= _MOST or self._bytes + len(data) > self._largest
+            ):
+                self._changed.clear()
+                await self._changed.wait()
+            self._waiting.append(payload)
+            self._bytes += len(data)
+            self._changed.set()
+            await asyncio.sleep(0)  # a link that has more bytes may not wait for any
+
+
+def read_largest(largest_task: object) -> int:
+    """Returns a limit of tasks; raises ParameterError if it is no number of bytes."""
+    size = as_int(largest_task)
+    if size is None or size < 0:
+        raise ParameterError(
+            f"largest_task must be a number of bytes, 0 or more, not {brief(largest_task)}",
+            Code.ARGUMENT,
+        )
+    return size
+
+
+def refusal(payload: Payload, largest_task: int) -> bytes:
+    """Returns the refusal of a payload that is answered without looking further, or b"".
+
+    Raises:
+        RemoteProtocolError: it says that the server does not deal with this client.
+    """
+    if payload.kind is Kind.REJECTION:
+        said = opened(payload.data, SERVER)
+        assert isinstance(said, Rejection)  # noqa: S101  # it is of that kind
+        raise RemoteProtocolError(
+            SERVER, f"does not deal with this client: {said.reason} [{said.code}]", Code.REFUSED
+        )
+    if payload.task <= largest_task:
+        return b""
+    reason = f"a task of {payload.task} bytes; this client accepts {largest_task}"
+    return seal(Refusal(payload.session, Code.LIMIT, reason))

@@ -1,0 +1,412 @@
+"""Connections that come and go, gathered into the nets of rounds.
+
+Who a connection belongs to is the application's knowledge: it gives `attach` the name that it has
+authenticated. What a peer says about itself (`Hello.name`, `Hello.verify_key`) decides nothing.
+"""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from threading import TIMEOUT_MAX
+from typing import Final
+
+from ..codes import Code
+from ..drivers.envelope import NO_SESSION, Over, is_envelope, seal
+from ..errors import LocalProtocolError, ParameterError
+from ..machine.wire import HEADER_BYTES, SESSION_BYTES
+from ..numeric import as_float, as_int, brief
+from .greeting import is_hello, rejection
+from .links import Link
+
+_log: Final = logging.getLogger("secagg.aio")
+
+_KEPT_OVERS: Final = 4  # ends of rounds that a peer is told of when it comes back
+
+
+class Hub:
+    """Serves the connections of all clients, for any number of rounds, also at the same time.
+
+    A web framework's handler of a connection calls `attach`. A round gets its cohort with `net`. A
+    message belongs to the round whose session its header has; what belongs to no round under way
+    is dropped. A peer can make the server keep two of its messages per round; it is read again
+    once they were handled.
+
+    Use it on one event loop.
+
+    Args:
+        largest_message: bytes; a peer that sends more is disconnected. Your transport should have
+            the same limit, so that it does not keep more.
+        queued: bytes that may wait for a peer that reads slowly. With more it is disconnected; when
+            it comes back it gets what it missed. One message may always wait.
+        patience: seconds for a peer to take one message.
+        hello_within: seconds for the first message of a new connection.
+
+    Raises:
+        ParameterError: a limit is not positive.
+    """
+
+    def __init__(
+        self,
+        *,
+        largest_message: int = 2**30,
+        queued: int = 2**26,
+        patience: float = 60.0,
+        hello_within: float = 10.0,
+    ) -> None:
+        sizes = as_int(largest_message), as_int(queued)
+        times = as_float(patience), as_float(hello_within)
+        if any(size is None or size < 1 for size in sizes) or any(
+            time is None or not 0 < time <= TIMEOUT_MAX for time in times
+        ):
+            raise ParameterError(
+                "largest_message and queued must be positive ints, patience and hello_within "
+                f"positive and finite, not {brief((*sizes, *times))}",
+                Code.ARGUMENT,
+            )
+        self.largest_message: Final = int(largest_message)
+        self.queued: Final = int(queued)
+        self.patience: Final = float(patience)
+        self.hello_within: Final = float(hello_within)
+        self._peers: dict[str, _Peer] = {}
+        self._nets: dict[bytes, HubNet] = {}  # of the rounds under way, by session
+        self._overs: dict[str, deque[bytes]] = {}  # what peers are told when they come back
+        self._goodbye: bytes | None = None
+        self._change = asyncio.Event()  # replaced at each change of who is present
+
+    async def attach(self, name: str, link: Link) -> None:
+        """Serves one connection until it closes; then close it, as the handler of most frameworks.
+
+        A newer connection of the same name takes the place of the older, whose `attach` returns.
+
+        Args:
+            name: who is at the other end, as authenticated by the application.
+            link: the connection.
+
+        Raises:
+            ParameterError: the name is no text, or the link lacks a method.
+        """
+        if not isinstance(name, str) or not name:
+            raise ParameterError(f"a name must be a text, not {brief(name)}", Code.ARGUMENT)
+        if not all(callable(getattr(link, method, None)) for method in ("send", "receive")):
+            raise ParameterError(
+                f"a link needs `send` and `receive`, and {type(link).__name__} lacks one: give it "
+                "these two methods",
+                Code.ARGUMENT,
+            )
+        peer = _Peer(self, name, link)
+        older = self._peers.get(name)
+        self._peers[name] = peer
+        if older is not None:
+            older.leave("a newer connection took its place")
+        try:
+            await peer.serve()
+        finally:
+            _log.info("%s: disconnected: %s", name, peer.why)
+            if self._peers.get(name) is peer:
+                self._forget(peer)
+
+    def present(self) -> list[str]:
+        """Returns the names of those who are connected, ascending."""
+        return sorted(name for name, peer in self._peers.items() if peer.greeted)
+
+    async def wait_for(self, count: int, timeout: float) -> list[str]:
+        """Waits until so many are connected; returns the names of those who are.
+
+        Args:
+            count: how many.
+            timeout: seconds after which it returns fewer.
+        """
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout):
+                while len(self.present()) < count:
+                    await self._change.wait()
+        return self.present()
+
+    def net(self, names: Sequence[str]) -> "HubNet":
+        """Returns the net of one round, for `serve`: party i is names[i].
+
+        Raises:
+            ParameterError: a name is there twice, or there is none.
+        """
+        if isinstance(names, str) or len(set(names)) != len(names) or not names:
+            raise ParameterError(
+                f"a cohort must be a list of different names, not {brief(names)}", Code.ARGUMENT
+            )
+        return HubNet(self, names)
+
+    async def close(self, reason: str = "", timeout: float = 5.0) -> None:
+        """Tells all who are connected, or come later, that there are no more rounds.
+
+        Clients in `attend` then end. Connections are closed once that was sent.
+
+        Args:
+            reason: one line for their logs.
+            timeout: seconds; slower ones are disconnected without.
+        """
+        self._goodbye = seal(Over(NO_SESSION, reason=reason))
+        peers = list(self._peers.values())
+        for peer in peers:
+            peer.dismiss(self._goodbye)
+        if peers:
+            ended = [asyncio.ensure_future(peer.ended.wait()) for peer in peers]
+            await asyncio.wait(ended, timeout=timeout)
+            for peer in peers:
+                peer.leave("the server is closing")
+            await asyncio.gather(*ended)
+
+    # -- for its peers and nets ---------------------------------------------------------------
+
+    def _changed(self) -> None:
+        self._change.set()
+        self._change = asyncio.Event()
+
+    def _nets_of(self, name: str) -> "Iterator[HubNet]":
+        return (net for net in tuple(self._nets.values()) if name in net.indices)
+
+    def _forget(self, peer: "_Peer") -> None:
+        """Tells the rounds of a peer that it is gone."""
+        self._peers.pop(peer.name, None)
+        for net in self._nets_of(peer.name):
+            net.lose(peer.name, peer.why)
+        self._changed()
+
+    async def _greet(self, peer: "_Peer", hello: bytes) -> None:
+        """Takes a peer in that has said hello; its rounds learn that it is (back) there."""
+        if self._goodbye is not None:
+            peer.dismiss(self._goodbye)
+            return
+        peer.greeted = True
+        for over in self._overs.pop(peer.name, ()):
+            peer.put(over)
+        self._changed()
+        for net in self._nets_of(peer.name):
+            await net.deliver(peer.name, hello)
+
+    async def _route(self, peer: "_Peer", data: bytes) -> None:
+        """Hands a message to the round that it belongs to."""
+        session = data[HEADER_BYTES - SESSION_BYTES : HEADER_BYTES]
+        nets = [net for net in self._nets_of(peer.name) if session in (net.session, NO_SESSION)]
+        if session == NO_SESSION and not is_envelope(data):
+            nets = []
+        for net in nets:
+            if len(data) <= net.largest:
+                await net.deliver(peer.name, data)
+        if not nets:
+            _log.debug("%s: a message of no round under way is dropped", peer.name)
+
+    def _send(self, name: str, data: bytes) -> None:
+        """Sends to a peer if it is there; else it gets what it missed once it is."""
+        peer = self._peers.get(name)
+        if peer is not None and peer.greeted:
+            peer.put(data)
+
+    def _keep_over(self, names: Sequence[str], data: bytes) -> None:
+        for name in names:
+            kept = self._overs.setdefault(name, deque(maxlen=_KEPT_OVERS))
+            if data not in kept:
+                kept.append(data)
+
+
+class _LinkError(Exception):
+    """What a link raised: the connection is closed."""
+
+
+class _Peer:
+    """One connection: a task that reads, and one that writes what waits."""
+
+    def __init__(self, hub: Hub, name: str, link: Link) -> None:
+        self._hub = hub
+        self.name = name
+        self._link = link
+        self._waiting: deque[bytes] = deque()
+        self._bytes = 0
+        self._dismissed = False
+        self._something = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+        self.greeted = False
+        self.why = "it was closed"
+        self.ended = asyncio.Event()
+
+    async def serve(self) -> None:
+        """Serves the connection until it ends."""
+        self._tasks = [asyncio.create_task(self._read()), asyncio.create_task(self._write())]
+        try:
+            done, _ = await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                if not task.cancelled():
+                    task.result()  # raises what is an error of this module
+        except _LinkError as error:
+            self.why = str(error)
+        finally:
+            self.greeted = False
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+            self._waiting.clear()
+            self.ended.set()
+
+    def leave(self, why: str) -> None:
+        """Ends the connection; `serve` returns."""
+        if not self.ended.is_set():
+            self.why, self.greeted = why, False
+            for task in self._tasks:
+                task.cancel()
+
+    def dismiss(self, last: bytes) -> None:
+        """Sends a last message, and ends the connection."""
+        self._waiting.append(last)
+        self._dismissed, self.greeted = True, False
+        self._something.set()
+
+    def put(self, data: bytes) -> None:
+        """Adds what is to be sent; a peer that reads too slowly is disconnected."""
+        if self._waiting and self._bytes + len(data) > self._hub.queued:
+            self.leave(f"it reads too slowly: {self._bytes} bytes waited")
+            return
+        self._waiting.append(data)
+        self._bytes += len(data)
+        self._something.set()
+
+    async def _read(self) -> None:
+        try:
+            async with asyncio.timeout(self._hub.hello_within):
+                hello = await self._receive()
+        except TimeoutError:
+            raise _LinkError(f"it said no hello in {self._hub.hello_within} s") from None
+        rejected = rejection(hello)
+        if rejected is not None:
+            self.why = rejected.reason
+            self.dismiss(seal(rejected))
+        else:
+            await self._hub._greet(self, hello)
+        while not self._dismissed:
+            data = await self._receive()
+            if is_hello(data):
+                raise _LinkError("it said hello twice")
+            await self._hub._route(self, data)
+            await asyncio.sleep(0)  # a link that has more bytes may not wait for any
+        await self.ended.wait()  # the writer ends it
+
+    async def _receive(self) -> bytes:
+        try:
+            data = await self._link.receive()
+        except Exception as error:  # of whatever class: frameworks have their own
+            raise _LinkError(f"{type(error).__name__}: {error}") from error
+        if not isinstance(data, bytes | bytearray | memoryview):
+            raise _LinkError(f"it sent {type(data).__name__}, not bytes")
+        if len(data) > self._hub.largest_message:
+            raise _LinkError(f"it sent {len(data)} bytes, {self._hub.largest_message} are allowed")
+        return bytes(data)
+
+    async def _write(self) -> None:
+        while not self._dismissed or self._waiting:
+            if not self._waiting:
+                self._something.clear()
+                await self._something.wait()
+                continue
+            data = self._waiting[0]
+            try:
+                async with asyncio.timeout(self._hub.patience):
+                    await self._link.send(data)
+            except Exception as error:
+                raise _LinkError(f"{type(error).__name__}: {error}") from error
+            self._waiting.popleft()
+            self._bytes -= len(data)
+
+
+class HubNet:
+    """The cohort of one round over a hub; `serve` takes it.
+
+    Attributes:
+        names: of the parties, by index.
+        indices: of the parties, by name.
+        session: the round, while it is served.
+        largest: the most bytes that a message to its server can have.
+    """
+
+    def __init__(self, hub: Hub, names: Sequence[str]) -> None:
+        self._hub = hub
+        self.names: Sequence[str] = tuple(names)
+        self.indices: Final = {name: index for index, name in enumerate(names)}
+        self.session: bytes | None = None
+        self.largest = 0
+        self._messages: dict[int, deque[bytes]] = {}
+        self._gone: dict[int, Exception] = {}
+        self._ready: dict[int, None] = {}  # parties of which there is something, in order
+        self._something = asyncio.Event()
+        self._taken = asyncio.Event()  # replaced whenever a message was taken
+
+    def bind(self, session: bytes, largest: int) -> None:
+        """Begins to hand over messages of this session, of at most so many bytes."""
+        if session in self._hub._nets or self.session is not None:
+            raise LocalProtocolError(
+                "this round, or another one over this net, is being served: wait until that ends",
+                Code.REENTRANT,
+            )
+        self.session, self.largest = session, largest
+        self._hub._nets[session] = self
+        for name in set(self.names) - set(self._hub.present()):
+            self.lose(name, "it is not connected")
+
+    def release(self) -> None:
+        """Ends that, and forgets what was not taken."""
+        if self.session is not None and self._hub._nets.get(self.session) is self:
+            del self._hub._nets[self.session]
+            self.session = None
+            self._messages = {}
+            self._gone.clear()
+            self._ready.clear()
+            self._was_taken()
+
+    async def send(self, party: int, data: bytes) -> None:
+        """Sends a message to a party if it is connected; never waits."""
+        self._hub._send(self.names[party], data)
+        if is_envelope(data) and data[3:4] == bytes((Over.kind,)):
+            self._hub._keep_over([self.names[party]], data)
+
+    async def receive(self) -> tuple[int, bytes | Exception]:
+        """Returns a party and its next message, or an exception if its connection is gone."""
+        while not self._ready:
+            self._something.clear()
+            await self._something.wait()
+        party = next(iter(self._ready))
+        del self._ready[party]
+        messages = self._messages.get(party)
+        if messages:
+            message = messages.popleft()
+            self._was_taken()
+            if messages or party in self._gone:
+                self._ready[party] = None  # after the others
+            return party, message
+        return party, self._gone.pop(party)
+
+    async def deliver(self, name: str, data: bytes) -> None:
+        """Hands over what a peer sent; waits while what it sent before is too much."""
+        party, session = self.indices[name], self.session
+        messages = self._messages.setdefault(party, deque())
+        while messages and sum(map(len, messages)) + len(data) > self.largest:
+            await self._taken.wait()
+            if self.session != session:
+                return  # the round is over
+        if is_hello(data):
+            self._gone.pop(party, None)
+            if messages and is_hello(messages[-1]):
+                return  # it is back twice since that was taken
+        messages.append(data)
+        self._is_ready(party)
+
+    def lose(self, name: str, why: str) -> None:
+        """Says that a peer is gone, once what it sent before was handled."""
+        party = self.indices[name]
+        self._gone[party] = ConnectionError(why)
+        self._is_ready(party)
+
+    def _is_ready(self, party: int) -> None:
+        self._ready[party] = None
+        self._something.set()
+
+    def _was_taken(self) -> None:
+        self._taken.set()
+        self._taken = asyncio.Event()

@@ -1,0 +1,412 @@
+"""One round at its server, over connections that come and go."""
+
+import asyncio
+import logging
+import math
+from collections import deque
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass, replace
+from functools import partial
+from threading import TIMEOUT_MAX
+from typing import Any, Final
+
+from ..codes import Code
+from ..drivers.conductor import Conductor, Observer, Snapshots
+from ..drivers.envelope import LARGEST_SHORT, Ask, Invitation, Over, opened, seal
+from ..errors import SERVER, ParameterError
+from ..events import Completed, Failed, Phase, Send
+from ..interfaces import ServerMachine
+from ..machine.wire import as_bytes
+from ..numeric import as_float, brief
+from ..params.checks import whole
+from .greeting import is_hello, rejection
+from .links import Net, RoutedNet
+from .outbox import Outbox
+from .worker import Worker, stoppable
+
+_log: Final = logging.getLogger("secagg.aio")
+
+DEFAULT_TIMEOUT: Final = 60.0
+RESEND_PAUSE: Final = 0.5  # seconds between two resends to one party: each costs the server work
+_LARGE_TASK: Final = 2**16  # bytes from which on an Ask is made in another thread
+
+
+async def serve(
+    server: ServerMachine,
+    net: Net,
+    timeouts: float | Mapping[Phase, float] = DEFAULT_TIMEOUT,
+    executor: Executor | None = None,
+    store: Snapshots | None = None,
+    *,
+    task: bytes = b"",
+    members: Sequence[int] = (),
+    attempt: int = 0,
+    observe: Observer | None = None,
+    grace: float = 5.0,
+) -> Completed | Failed:
+    """Serves one round, and returns how it ended.
+
+    A phase ends when all who can answer have, or when its time is up. A party whose connection is
+    gone has `grace` seconds to come back; it then gets what it missed. A party that comes back
+    later, while the phase goes on, takes part again. At the end all parties are told (`Over`).
+
+    The machine, its jobs and the store are called in one thread, one call at a time. If this is
+    cancelled, it waits for the call that runs (one job at most), and nothing of it goes on. The
+    round can then be continued: `serve` again with the same server, or, after the process died,
+    with the one that `Home.resume_server` returns. In a round that goes on, parties have the whole
+    phase to come back.
+
+    Args:
+        server: a new server, or one that goes on.
+        net: the connections of the cohort; see `Hub.net`.
+        timeouts: seconds for each phase, one number or a dict by `Phase`; a phase that is not
+            in it has 60.
+        executor: runs the server's jobs, as in `run_jobs`.
+        store: where the state is stored at the beginning of each phase, such as a `Home`.
+        task: what parties compute their input from, such as a model; b"" if they know. Every party
+            that has not read it yet costs a copy in memory.
+        members: indices of the cohort in the directory, ascending; empty if the cohort is the
+            whole directory, or there is none.
+        attempt: number of the attempt on what the round is about, from 0.
+        observe: called with `PhaseEnded` and `RoundEnded`, in the machine's thread.
+        grace: seconds that a party may be away; 0 drops it at once.
+
+    With a store that keeps notes (`Home.keep_note`), task, members and attempt are stored with the
+    first state; a round that goes on takes them from there.
+
+    Raises:
+        ParameterError: a time is not positive and finite, or members or attempt are impossible.
+        StateError: the ledger or the store failed. The round can be continued.
+        LocalProtocolError: the net named a party that does not exist, or the round is over.
+        Exception: what the net raised. The round can be continued.
+    """
+    seconds = _read_timeouts(timeouts, server.phases)
+    patience = as_float(grace)
+    if patience is None or not 0 <= patience <= TIMEOUT_MAX:
+        raise ParameterError(
+            f"grace must be a number of seconds, 0 or more and finite, not {brief(grace)}",
+            Code.ARGUMENT,
+        )
+    about = _About.of(server, task, members, attempt)
+    with Worker() as worker:
+        goes_on = server.phase is not None
+        about = await worker.call(_noted, server, store, about, goes_on)
+        conductor = Conductor(stoppable(server, worker), executor, store, observe)
+        return await _Round(conductor, net, worker, about, seconds, patience, goes_on).play()
+
+
+def _read_timeouts(
+    timeouts: float | Mapping[Phase, float], phases: Sequence[Phase]
+) -> dict[Phase, float]:
+    """Returns the seconds of each phase of a round."""
+    given: dict[Any, Any] = (
+        dict(timeouts) if isinstance(timeouts, Mapping) else dict.fromkeys(phases, timeouts)
+    )
+    for phase, value in given.items():
+        seconds = as_float(value)
+        if not isinstance(phase, Phase) or seconds is None or not 0 < seconds <= TIMEOUT_MAX:
+            raise ParameterError(
+                "timeouts must be a positive, finite number of seconds, or a dict of them by "
+                f"Phase, not {brief(phase)}: {brief(value)}",
+                Code.ARGUMENT,
+            )
+        given[phase] = seconds
+    return {phase: given.get(phase, DEFAULT_TIMEOUT) for phase in phases}
+
+
+@dataclass(frozen=True, slots=True)
+class _About:
+    """What goes with a round beside the protocol's messages.
+
+    Attributes:
+        task: see `serve`.
+        invitation: of party 0; those of the others differ in the index.
+    """
+
+    task: bytes
+    invitation: Invitation
+
+    @classmethod
+    def of(
+        cls, server: ServerMachine, task: object, members: Sequence[int], attempt: int
+    ) -> "_About":
+        """Checks what the caller gives."""
+        if not isinstance(task, bytes | bytearray | memoryview):
+            raise ParameterError(
+                f"task must be bytes, not {type(task).__name__}: encode it", Code.ARGUMENT
+            )
+        indices = tuple(whole("a member", member) for member in members)
+        invitation = Invitation(server.offer, 0, indices, whole("attempt", attempt))
+        invitation.check()
+        return cls(as_bytes(task), invitation)
+
+    def encode(self) -> bytes:
+        """Returns the note from which another process goes on."""
+        return seal(Ask(self.task, seal(self.invitation)))
+
+    @classmethod
+    def decode(cls, note: bytes) -> "_About":
+        """Reads such a note, which this side has stored."""
+        ask = opened(note, SERVER)
+        assert isinstance(ask, Ask)  # noqa: S101
+        invitation = opened(ask.message, SERVER)
+        assert isinstance(invitation, Invitation)  # noqa: S101
+        return cls(ask.task, invitation)
+
+
+def _noted(server: ServerMachine, store: object, about: _About, goes_on: bool) -> _About:
+    """Returns what goes with the round: as it is stored if the round goes on, else it is stored."""
+    keep, read = getattr(store, "keep_note", None), getattr(store, "note", None)
+    if keep is None or read is None:
+        return about
+    if goes_on and (note := read(server.session)):
+        return _About.decode(note)
+    keep(server.session, about.encode())
+    return about
+
+
+class _Round:
+    """The loop of one round: takes what comes, in order, and keeps the timers.
+
+    Everything happens one after the other in one task, timers too, so none of them can meet a phase
+    that is over. Only what is sent waits in tasks of its own, one per party.
+    """
+
+    def __init__(
+        self,
+        conductor: Conductor,
+        net: Net,
+        worker: Worker,
+        about: _About,
+        seconds: Mapping[Phase, float],
+        grace: float,
+        goes_on: bool,
+    ) -> None:
+        self._conductor = conductor
+        self._server = conductor.server
+        self._net = net
+        self._worker = worker
+        self._about = about
+        self._seconds = seconds
+        self._grace = grace
+        self._goes_on = goes_on
+        self._largest = max(self._server.largest_message, LARGEST_SHORT)
+        self._phase: Phase | None = None
+        self._loop = asyncio.get_running_loop()
+        # What is to be done and when: "phase", ("gone", party), ("back", party).
+        self._timers: dict[object, tuple[float, Callable[[], Awaitable[None]]]] = {}
+        self._outboxes: dict[int, Outbox] = {}
+        self._heard: set[int] = set()
+        self._resent: dict[int, float] = {}  # when a party last got what it missed
+        self._lost: deque[tuple[int, Exception]] = deque()  # parties that could not be sent to
+        self._receiving: asyncio.Task[tuple[int, bytes | Exception]] | None = None
+        self._something = asyncio.Event()
+
+    async def play(self) -> Completed | Failed:
+        """Plays the round to its end."""
+        try:
+            if isinstance(self._net, RoutedNet):
+                self._net.bind(self._server.session, self._largest)
+            await self._act(self._conductor.begin)
+            while (outcome := self._conductor.outcome) is None:
+                if await self._arrived(self._next_timer()):
+                    await self._take()
+                else:
+                    await self._fire()
+            await self._say_goodbye(outcome)
+            return outcome
+        finally:
+            await self._leave()
+
+    # -- what comes -------------------------------------------------------------------------
+
+    async def _arrived(self, until: float) -> bool:
+        """Waits for what comes from the parties; returns False if nothing does until then."""
+        if self._receiving is None:
+            self._receiving = asyncio.create_task(self._receive())
+        if not self._lost and not self._receiving.done():
+            self._something.clear()
+            try:
+                async with asyncio.timeout_at(until):
+                    await self._something.wait()
+            except TimeoutError:
+                return False
+        return self._loop.time() < until
+
+    async def _receive(self) -> tuple[int, bytes | Exception]:
+        try:
+            return await self._net.receive()
+        finally:
+            self._something.set()
+
+    async def _take(self) -> int:
+        """Handles one message, or the loss of a connection; returns the party."""
+        if self._lost:
+            party, answer = self._lost.popleft()
+            self._on_lost(party, answer)
+            return party
+        assert self._receiving is not None  # noqa: S101  # see `_arrived`
+        receiving, self._receiving = self._receiving, None
+        party, data = receiving.result()
+        if isinstance(data, BaseException):
+            self._on_lost(party, data)
+            return party
+        if not isinstance(data, bytes | bytearray | memoryview) or len(data) > self._largest:
+            _log.info(
+                "%s: party %d sent what is no message, or more than %d bytes",
+                *(self._server.session.hex(), party, self._largest),
+            )
+            return party
+        self._heard.add(party)
+        self._timers.pop(("gone", party), None)
+        message = as_bytes(data)
+        if is_hello(message):
+            await self._on_hello(party, message)
+        else:
+            await self._act(self._conductor.take, party, message)
+        return party
+
+    def _on_lost(self, party: int, error: Exception) -> None:
+        """Begins to wait for a party whose connection is gone."""
+        self._box(party).clear()
+        if self._goes_on and party not in self._heard:
+            return  # it has the time of the phase to find the server again
+        when = self._loop.time() + self._grace
+        drop = partial(self._act, self._conductor.take, party, error)
+        self._timers.setdefault(("gone", party), (when, drop))
+
+    async def _on_hello(self, party: int, message: bytes) -> None:
+        """Sends a party that is back what it missed, but not again and again at once."""
+        rejected = rejection(message)
+        if rejected is not None and rejected.code == Code.VERSION:
+            self._box(party).put(seal(rejected))
+            await self._act(self._conductor.drop, party, rejected.reason, Code.VERSION)
+            return
+        if rejected is not None:
+            await self._act(
+                self._conductor.take, party, message
+            )  # which notes that it is malformed
+            return
+        when = self._resent.get(party, -math.inf) + RESEND_PAUSE
+        if when > self._loop.time():
+            self._timers[("back", party)] = (when, partial(self._resend, party))
+        else:
+            await self._resend(party)
+
+    async def _resend(self, party: int) -> None:
+        self._resent[party] = self._loop.time()
+        self._box(party).clear()  # what waits for an older connection
+        await self._act(self._conductor.back, party)
+
+    # -- timers -----------------------------------------------------------------------------
+
+    def _start_timer(self, phase: Phase) -> None:
+        """Starts the timer of a phase in the place of that of the phase before."""
+        expire = partial(self._act, self._conductor.deadline, phase)
+        self._timers["phase"] = (self._loop.time() + self._seconds[phase], expire)
+
+    def _next_timer(self) -> float:
+        return min((when for when, _ in self._timers.values()), default=math.inf)
+
+    async def _fire(self) -> None:
+        """Does what is due, after what had come by then: one message of each party at most.
+
+        So a message that waited while the machine was busy is not late, and a party that floods
+        holds up no timer.
+        """
+        now, heard = self._loop.time(), set[int]()
+        while self._conductor.outcome is None:
+            await asyncio.sleep(0)  # a net that has a message hands it over
+            if self._receiving is None:
+                self._receiving = asyncio.create_task(self._receive())
+                await asyncio.sleep(0)
+            if not self._lost and not self._receiving.done():
+                break
+            party = await self._take()
+            if party in heard:
+                break
+            heard.add(party)
+        for what, (when, act) in sorted(self._timers.items(), key=lambda timer: timer[1][0]):
+            if when <= now and self._timers.get(what) == (when, act):
+                del self._timers[what]
+                if self._conductor.outcome is None:
+                    await act()
+
+    # -- what goes ---------------------------------------------------------------------------
+
+    async def _act(self, call: Callable[..., list[Send]], *args: Any) -> None:
+        """Calls the conductor, starts the timer of a new phase, and sends what it returned."""
+        sends = await self._worker.call(call, *args)
+        if self._conductor.outcome is not None:
+            return
+        phase = self._conductor.phase
+        if phase is not None and phase is not self._phase:
+            self._phase = phase
+            self._start_timer(phase)
+        for send in sends:
+            self._post(send.to, send.payload)
+
+    def _post(self, party: int, message: bytes) -> None:
+        """Sends a message of the protocol, with what goes with it."""
+        about, box = self._about, self._box(party)
+        if message == self._server.offer:
+            members = about.invitation.members
+            if members and party >= len(members):
+                raise ParameterError(
+                    f"members has {len(members)} indices, and the cohort has a party {party}: give "
+                    "one for each of the cohort",
+                    Code.ARGUMENT,
+                )
+            box.put(seal(replace(about.invitation, index=party)))
+        elif self._phase is Phase.MASKED_INPUT:
+            ask = partial(_ask, about.task)
+            if len(about.task) < _LARGE_TASK:
+                box.put(ask(message))
+            else:
+                box.put(message, ask)
+        else:
+            box.put(message)
+
+    def _box(self, party: int) -> Outbox:
+        if party not in self._outboxes:
+
+            def failed(error: Exception) -> None:
+                self._lost.append((party, error))
+                self._something.set()
+
+            self._outboxes[party] = Outbox(partial(self._net.send, party), failed)
+        return self._outboxes[party]
+
+    async def _say_goodbye(self, outcome: Completed | Failed) -> None:
+        """Tells all parties that the round is over; waits for slow ones no longer than `grace`."""
+        session, parties = self._server.session, {*self._outboxes, *self._conductor.drops}
+        if isinstance(outcome, Completed):
+            over = Over(session, survivors=len(outcome.result.survivors))
+            parties.update(outcome.result.survivors)
+        else:
+            over = Over(session, outcome.code, outcome.reason)
+        if isinstance(self._net, RoutedNet):
+            parties.update(range(len(self._net.names)))
+        for party in sorted(parties):
+            self._box(party).put(seal(over))
+        if tasks := self._sending():
+            await asyncio.wait(tasks, timeout=self._grace)
+
+    def _sending(self) -> set[asyncio.Task[Any]]:
+        return {task for box in self._outboxes.values() for task in box.tasks}
+
+    async def _leave(self) -> None:
+        """Ends all tasks."""
+        tasks = self._sending()
+        if self._receiving is not None:
+            tasks.add(self._receiving)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        if isinstance(self._net, RoutedNet):
+            self._net.release()
+
+
+def _ask(task: bytes, message: bytes) -> bytes:
+    return seal(Ask(task, message))

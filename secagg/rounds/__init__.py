@@ -1,0 +1,1 @@
+"""The rounds of a training: who is invited, what they are about, what follows a failure."""

@@ -1,0 +1,87 @@
+"""Counts the attempts on each subject: the numbers of its rounds in which inputs may have left.
+
+A client's input counts as given when it leaves the client, whatever becomes of the round: a server
+may have the sum of a round that it calls failed. Clients give their input for one subject (a
+training, a model, the number of a round) a limited number of times, and each time under another
+number, which is part of the context. So a server must not use a number twice, nor waste one.
+"""
+
+from itertools import count
+from typing import Final
+
+from ..codes import Code
+from ..errors import AttemptsExhaustedError, ParameterError
+
+
+def check_training(training: str) -> None:
+    """Checks the word for a training, which all of its contexts begin with.
+
+    Raises:
+        ParameterError: it is no text, empty, or no Unicode.
+    """
+    if not isinstance(training, str) or not training:
+        raise ParameterError(
+            f"training must be a word for this training, not {training!r}; choose one that the "
+            "cohort has not used",
+            Code.ARGUMENT,
+        )
+
+
+class Attempts:
+    """The numbers that are used, by subject, counted from 0.
+
+    Attributes:
+        limit: how many attempts on one subject clients take part in; None for any number.
+        used: the numbers of the rounds in which inputs may have left, or still may.
+        succeeded: the subjects of which a round had a result.
+
+    Args:
+        limit: as above.
+        what: what a subject is, for messages.
+    """
+
+    def __init__(self, limit: int | None, what: str = "this subject") -> None:
+        self.limit: Final = limit
+        self._what = what
+        self.used: Final[dict[bytes, set[int]]] = {}
+        self.succeeded: Final[set[bytes]] = set()
+
+    def _lowest_free(self, subject: bytes) -> int:
+        used = self.used.get(subject, ())
+        return next(number for number in count() if number not in used)
+
+    def are_exhausted(self, subject: bytes) -> bool:
+        """Returns whether no attempt on a subject is left."""
+        return self.limit is not None and self._lowest_free(subject) >= self.limit
+
+    def next(self, subject: bytes) -> int:
+        """Returns the number for the next round on a subject; it is not used yet.
+
+        Raises:
+            AttemptsExhaustedError: clients take part in no more rounds on it.
+        """
+        if self.are_exhausted(subject):
+            used = len(self.used[subject])
+            advice = (
+                "a round about the same succeeded, so the training has converged, or the number "
+                "of the round should be part of what it is about"
+                if subject in self.succeeded
+                else "choose parameters for a higher dropout rate, or agree on more attempts"
+            )
+            raise AttemptsExhaustedError(
+                f"all attempts on {self._what} are used ({used} of {self.limit}): clients give "
+                f"their input for it no more often, whatever became of the rounds; {advice}",
+                Code.ATTEMPTS_EXHAUSTED,
+            )
+        return self._lowest_free(subject)
+
+    def use(self, subject: bytes, attempt: int) -> None:
+        """Marks a number as used, before anything of its round is sent."""
+        self.used.setdefault(subject, set()).add(attempt)
+
+    def give_back(self, subject: bytes, attempt: int) -> None:
+        """Frees a number whose round ended before inputs could leave."""
+        used = self.used.get(subject, set())
+        used.discard(attempt)
+        if not used:
+            self.used.pop(subject, None)

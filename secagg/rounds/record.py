@@ -1,0 +1,139 @@
+"""What became of one round, by names: for the history of a training and its log."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from ..codes import Code
+from ..drivers.conductor import PhaseEnded, RoundEnded
+from ..events import Completed, Failed, Phase
+
+
+@dataclass(frozen=True, slots=True)
+class PhaseRecord:
+    """One phase of a round at its server.
+
+    Attributes:
+        phase: its name, such as "masked input".
+        seconds: wall-clock time since the messages that opened it were made.
+        bytes_up: total size of what the parties sent in it.
+        bytes_down: total size of what they were sent.
+        answered: number of parties that sent what was awaited.
+    """
+
+    phase: str
+    seconds: float
+    bytes_up: int
+    bytes_down: int
+    answered: int
+
+
+@dataclass(frozen=True, slots=True)
+class RoundRecord:
+    """One round that is over.
+
+    Attributes:
+        number: of the rounds of this training, from 0; failed ones count.
+        attempt: number of the attempt on what the round was about, from 0.
+        session: the session in hexadecimal digits, as in the log.
+        cohort: names of the parties by index.
+        survivors: names of those whose input is in the sum.
+        dropped: codes of those that were dropped, by name; `refused` if they said so themselves.
+        refused: the codes that these gave, by name; of a peer's library, which may be newer.
+        disputes: pairs of names (dealer, holder) whose shares did not fit.
+        outcome: "completed"; or the code of the failure; "abandoned" if its driver gave it up.
+        reason: the failure for people, or "".
+        inputs_left: whether inputs may have left clients, so that the attempt is used.
+        seconds: wall-clock time of the whole round; None if nobody observed its end.
+        phases: those that ended, in order; empty if nobody observed the round (`Rounds.observe`).
+    """
+
+    number: int
+    attempt: int
+    session: str
+    cohort: tuple[str, ...]
+    survivors: tuple[str, ...] = ()
+    dropped: dict[str, str] = field(default_factory=dict)
+    refused: dict[str, str] = field(default_factory=dict)
+    disputes: tuple[tuple[str, str], ...] = ()
+    outcome: str = "completed"
+    reason: str = ""
+    inputs_left: bool = True
+    seconds: float | None = None
+    phases: tuple[PhaseRecord, ...] = ()
+
+    def as_dict(self) -> dict[str, Any]:
+        """Returns the record with the attributes' names as keys, ready for JSON."""
+        return asdict(self)
+
+
+class Course:
+    """What the drivers told about a round so far.
+
+    Args:
+        phases: of the round, in order.
+    """
+
+    def __init__(self, phases: Sequence[Phase]) -> None:
+        self._phases = phases
+        self._ended: list[PhaseEnded] = []
+        self._over: RoundEnded | None = None
+
+    def note(self, happened: PhaseEnded | RoundEnded) -> None:
+        """Adds an event of this round."""
+        if isinstance(happened, PhaseEnded):
+            self._ended.append(happened)
+        else:
+            self._over = happened
+
+    def inputs_may_have_left(self, outcome: Completed | Failed | None) -> bool:
+        """Returns False only if the round is known to have failed before clients gave inputs."""
+        before = self._phases[: self._phases.index(Phase.MASKED_INPUT)]
+        return not (
+            isinstance(outcome, Failed)
+            and bool(self._ended)
+            and all(each.phase in before for each in self._ended)
+        )
+
+    def record(
+        self,
+        number: int,
+        attempt: int,
+        session: bytes,
+        names: tuple[str, ...],
+        outcome: Completed | Failed | None,
+        inputs_left: bool,
+    ) -> RoundRecord:
+        """Returns the record of the round at its end."""
+        survivors: tuple[int, ...] = ()
+        disputes: tuple[tuple[int, int], ...] = ()
+        label, reason = "abandoned", ""
+        match outcome:
+            case Completed(result):
+                label, survivors, disputes = "completed", result.survivors, result.disputes
+            case Failed(reason, code, disputes):
+                label = str(code)
+        dropped: dict[str, Code] = {}
+        for each in self._ended:
+            dropped |= {names[party]: code for party, code in each.dropped}
+        over = self._over
+        return RoundRecord(
+            number=number,
+            attempt=attempt,
+            session=session.hex(),
+            cohort=names,
+            survivors=tuple(names[party] for party in survivors),
+            dropped={name: str(code) for name, code in dropped.items()},
+            refused={names[at]: one.code for at, one in over.refusals.items()} if over else {},
+            disputes=tuple((names[dealer], names[holder]) for dealer, holder in disputes),
+            outcome=label,
+            reason=reason,
+            inputs_left=inputs_left,
+            seconds=over.seconds if over else None,
+            phases=tuple(
+                PhaseRecord(
+                    str(each.phase), each.seconds, each.bytes_up, each.bytes_down, each.answered
+                )
+                for each in self._ended
+            ),
+        )

@@ -1,0 +1,452 @@
+"""Plans the rounds of a training at its server, for any driver.
+
+    form = secagg.FixedPoint(clip=1.0, bits=20, max_weight=1000)
+    rounds = secagg.Rounds("heart study 3", form, directory=pins, home=home)
+    layout = secagg.Layout.of(model)
+
+With clients that stay connected (`secagg.aio`):
+
+    for number in range(10):
+        again = True
+        while again:
+            present = await hub.wait_for(rounds.least, timeout=60)
+            plan = rounds.plan(present, layout, number, model)
+            outcome = await serve(
+                plan.server, hub.net(plan.names), store=home, observe=rounds.observe,
+                task=encode(number, model), members=plan.members, attempt=plan.attempt,
+            )
+            again = rounds.close(plan, outcome)
+        model = stepped(model, layout.unflatten(outcome.result.mean))
+
+Over a framework that calls its clients (`secagg.lockstep`):
+
+    for number in range(10):
+        again = True
+        while again:
+            plan = rounds.plan(framework.nodes(), layout, number, model)
+            outcome = secagg.lockstep(
+                plan.server, exchange_for(plan, model), store=home, observe=rounds.observe
+            )
+            again = rounds.close(plan, outcome)
+        model = stepped(model, layout.unflatten(outcome.result.mean))
+
+A client says what its input is for in its own words, from what it was given:
+
+    def train(assignment):
+        number, model = decode(assignment.task)
+        assignment.expect(secagg.digest("heart study 3", number, model, assignment.attempt))
+        return update_of(model), examples
+"""
+
+import logging
+import secrets
+import threading
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from ..codes import Code
+from ..drivers.conductor import Observer, PhaseEnded, RoundEnded
+from ..encoding.digest import digest
+from ..encoding.layout import Layout
+from ..encoding.trees import Arrays
+from ..errors import LocalProtocolError, ParameterError, StateError
+from ..events import Completed, Failed
+from ..home.home import Home
+from ..identity.directory import Directory
+from ..numeric import brief
+from ..pairwise.server import Server
+from ..params.checks import require_int, require_kind
+from ..params.formats import Format
+from ..params.mode import Mode
+from ..params.params import MAX_COHORT, Params
+from ..params.suite import Suite
+from .attempts import check_training
+from .keeping import Keeper, OpenRound
+from .record import Course, RoundRecord
+
+_log: Final = logging.getLogger("secagg.rounds")
+
+_MOST_ATTEMPTS: Final = 2**32 - 1  # an invitation has 32 bits for the number
+# What a round fails by when too many parties were lost; others may stay for the next one.
+_TOO_FEW_LEFT: Final = frozenset({Code.QUORUM, Code.NEIGHBOURS, Code.DISCONNECTED})
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Plan:
+    """One round that is to be carried out.
+
+    Attributes:
+        number: of the rounds of this training, from 0; failed ones count.
+        names: the cohort: party i is names[i].
+        members: malicious mode: indices of the cohort in the directory of all, ascending; else
+            empty.
+        params: parameters of the round.
+        context: what it is about: `digest(training, *about, attempt)`.
+        attempt: number of the attempt on what it is about, from 0; clients need it for the context.
+        server: the server of the round, for a driver.
+    """
+
+    number: int
+    names: tuple[str, ...]
+    members: tuple[int, ...]
+    params: Params
+    context: bytes
+    attempt: int
+    server: Server = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class _Running:
+    """A round that is planned and not closed, and what is known of its course."""
+
+    plan: Plan
+    subject: bytes
+    course: Course
+
+
+class Rounds:
+    """Plans a training's rounds: who is invited, what each is about, what follows a failure.
+
+    It keeps no model and sends nothing. Several rounds may be open at a time; calls may come from
+    any thread. With a home, its counts outlive the process.
+
+    An input counts as given when it may have left its client. So the number of an attempt is used
+    from the moment when a round is planned, and free again only if that round is closed as failed
+    before inputs could leave.
+
+    `plan` hashes what the round is about, twice: with a large model, an event loop should call it
+    in a thread.
+
+    Attributes:
+        least: the smallest cohort that is invited.
+        history: the record of every round that was closed, in the order of closing. Yours to clear.
+
+    Args:
+        training: the cohort's word for this training, agreed on without the server; not empty.
+            Contexts begin with it, so with the same ledgers another training needs another word.
+        format: how inputs are encoded.
+        directory: malicious mode: the verify keys of all who may take part. Parties are then known
+            by their names in it.
+        mode: malicious by default if there is a directory.
+        suite: the algorithms.
+        corrupt, dropout: greatest fractions of a cohort that collude with the server, and that drop
+            out: parameters are then those of `Params.for_cohort`. Otherwise they follow from
+            `threshold`, `min_survivors` and `colluders`, whose defaults are those of `Params`.
+        least: invite no fewer parties; at least 2.
+        most: invite no more parties: drawn at random from those present. By default all.
+        attempts: how often clients give their input for one subject, as agreed with them
+            (`Home(attempts=...)`). With more than one, the server may learn as many sums over the
+            same inputs, whose differences are sums over fewer clients.
+        tries: how many rounds on one subject may fail, one after the other, because too few parties
+            were left, before `close` advises against one more.
+        home: keeps the counts, and has the ledger of the servers, so that they can be stored.
+        observe: is called with all that `Rounds.observe` is called with, such as for metrics.
+
+    Raises:
+        ParameterError: an argument is wrong, or `least` or `most` parties have no safe parameters.
+        StateError: what the home keeps of this training cannot be used.
+    """
+
+    def __init__(
+        self,
+        training: str,
+        format: Format,  # noqa: A002
+        *,
+        directory: Directory | None = None,
+        mode: Mode | None = None,
+        suite: Suite = Suite.AES256CTR,
+        corrupt: float | None = None,
+        dropout: float | None = None,
+        threshold: int = 0,
+        min_survivors: int = 0,
+        colluders: int = -1,
+        least: int = 3,
+        most: int | None = None,
+        attempts: int = 1,
+        tries: int = 3,
+        home: Home | None = None,
+        observe: Observer | None = None,
+    ) -> None:
+        check_training(training)
+        digest(training)  # refuses what is no Unicode
+        if mode is None:
+            mode = Mode.SEMI_HONEST if directory is None else Mode.MALICIOUS
+        if directory is not None:
+            require_kind("directory", directory, Directory, "`Directory.load` reads one")
+        if home is not None:
+            require_kind("home", home, Home, "`secagg.Home(folder)` makes one")
+        if (mode == Mode.MALICIOUS) != (directory is not None):
+            raise ParameterError(
+                "malicious mode needs a directory of pinned keys, and semi-honest mode uses none",
+                Code.NO_DIRECTORY if directory is None else Code.DOWNGRADE,
+            )
+        if (corrupt is None) != (dropout is None):
+            raise ParameterError("give both corrupt and dropout, or neither", Code.ARGUMENT)
+        if corrupt is not None and (threshold, min_survivors, colluders) != (0, 0, -1):
+            raise ParameterError(
+                "give the fractions corrupt and dropout, or the numbers threshold, min_survivors "
+                "and colluders, not both",
+                Code.ARGUMENT,
+            )
+        everybody = MAX_COHORT if directory is None else len(directory)
+        self.least: Final = require_int("least", least, 2, everybody)
+        self._most = everybody if most is None else require_int("most", most, least, MAX_COHORT)
+        self._tries = require_int("tries", tries, 1, MAX_COHORT)
+        attempts = require_int("attempts", attempts, 1, _MOST_ATTEMPTS)
+        self._training = training
+        self._format = format
+        self._directory = directory
+        self._indices = {
+            entry.name: index for index, entry in enumerate(directory.entries if directory else ())
+        }
+        self._mode = mode
+        self._suite = suite
+        self._fractions = None if corrupt is None or dropout is None else (corrupt, dropout)
+        self._counts = threshold, min_survivors, colluders
+        for cohort in {self.least, self.least if most is None else self._most}:
+            self._params(cohort, 1)  # refused now, not in the first round
+        self._home = home
+        self._observer = observe
+        self._keeper = Keeper(training, attempts, home.path if home else None)
+        self._lock = threading.RLock()
+        self._running: dict[bytes, _Running] = {}
+        self._failures: dict[bytes, int] = {}  # one after the other, by subject
+        self.history: Final[list[RoundRecord]] = []
+
+    def __repr__(self) -> str:
+        return f"<secagg.Rounds of {self._training!r}: {len(self._running)} open>"
+
+    # -- one round ------------------------------------------------------------------------------
+
+    def plan(self, present: Sequence[str], length: int | Layout, *about: Arrays) -> Plan:
+        """Plans one round; carry it out with a driver, then `close` it.
+
+        Args:
+            present: names of the parties that can take part now, each once; in malicious mode those
+                of the directory.
+            length: coordinates of an input, or the layout of one.
+            about: what the round is about, in any parts that `digest` takes, such as its number and
+                the model. Clients compute the context from the same: `digest(training, *about,
+                attempt)`.
+
+        Raises:
+            ParameterError: a name is unknown or there twice; fewer are present than are to be
+                invited (`Code.QUORUM`); or no parameters are safe for these.
+            AttemptsExhaustedError: clients give no more inputs for this.
+            RangeError: something of `about` has no digest.
+            StateError: the home's file failed; nothing is planned.
+        """
+        names, members = self._cohort(present)
+        params = self._params(len(names), length.length if isinstance(length, Layout) else length)
+        subject = digest(self._training, *about)
+        with self._lock:
+            with self._keeper.change() as counts:
+                attempt = counts.attempts.next(subject)
+                context = digest(self._training, *about, attempt)
+                ledger = self._home.ledger if self._home else None
+                server = Server(params.round(context), self._select(members), ledger)
+                plan = Plan(counts.planned, names, members, params, context, attempt, server)
+                counts.attempts.use(subject, attempt)
+                counts.planned += 1
+                counts.open[server.session] = OpenRound(
+                    plan.number, attempt, subject.hex(), names, members
+                )
+            self._begin(plan, subject)
+        return plan
+
+    def _begin(self, plan: Plan, subject: bytes) -> None:
+        course = Course(self._mode.phases)
+        self._running[plan.server.session] = _Running(plan, subject, course)
+
+    def observe(self, happened: PhaseEnded | RoundEnded) -> None:
+        """Takes what a driver reports of these rounds; give it to drivers as `observe`."""
+        with self._lock:
+            running = self._running.get(happened.session)
+            if running is not None:
+                running.course.note(happened)
+        if self._observer is not None:
+            self._observer(happened)
+
+    def close(
+        self, plan: Plan, outcome: Completed | Failed | None, inputs_left: bool | None = None
+    ) -> bool:
+        """Notes how a round ended; returns whether to try again, with those present then.
+
+        To try again is advised after a round that failed because too few parties were left, if
+        tries and attempts are left.
+
+        Args:
+            plan: of these rounds, not closed yet.
+            outcome: what the driver returned; None if the round is given up.
+            inputs_left: whether inputs may have left clients: False only if the round failed before
+                `PhaseStarted(Phase.MASKED_INPUT)`. By default what `observe` saw decides, and not
+                knowing is as if they had.
+
+        Raises:
+            LocalProtocolError: the plan was closed before, or is of other rounds.
+            ParameterError: the outcome is something else.
+            StateError: the home failed; close it again.
+        """
+        if not isinstance(outcome, Completed | Failed | None):
+            raise ParameterError(
+                "outcome must be what a driver returns, Completed or Failed, or None, not "
+                f"{type(outcome).__name__}",
+                Code.ARGUMENT,
+            )
+        require_kind("plan", plan, Plan, "`Rounds.plan` makes one")
+        session = plan.server.session
+        with self._lock:
+            running = self._running.get(session)
+            if running is None or running.plan is not plan:
+                raise LocalProtocolError(
+                    f"round {plan.number} (session {session.hex()}) is not open here: it was "
+                    "closed before, or planned by other rounds",
+                    Code.OUT_OF_ORDER,
+                )
+            subject, course = running.subject, running.course
+            succeeded = isinstance(outcome, Completed)
+            if inputs_left is None:
+                inputs_left = course.inputs_may_have_left(outcome)
+            left = succeeded or inputs_left
+            if self._home is not None and outcome is None:
+                self._home.forget(session)
+            with self._keeper.change() as counts:
+                # A number that was given back before, when the disk failed then, may be used again.
+                if counts.open.pop(session, None) and not left:
+                    counts.attempts.give_back(subject, plan.attempt)
+                if succeeded:
+                    counts.attempts.succeeded.add(subject)
+                exhausted = counts.attempts.are_exhausted(subject)
+            del self._running[session]
+            self.history.append(
+                course.record(plan.number, plan.attempt, session, plan.names, outcome, left)
+            )
+            failures = self._failures.pop(subject, 0) + 1
+            again = (
+                isinstance(outcome, Failed)
+                and outcome.code in _TOO_FEW_LEFT
+                and failures < self._tries
+                and not exhausted
+            )
+            if again:
+                self._failures[subject] = failures
+            return again
+
+    def resume(self) -> list[Plan]:
+        """Returns the rounds that a process before this one left open, to go on with.
+
+        Give their servers to a driver, which goes on in the phase that was stored last, and close
+        them. A round of which nothing is stored is over: its attempt counts as used. Call it first,
+        while no other process plans rounds of this training.
+
+        Raises:
+            StateError: what is stored of a round cannot be used, as the key or the directory is not
+                the one of before, or it was altered; then none is taken up.
+        """
+        plans = []
+        with self._lock:
+            with self._keeper.change() as counts:
+                left = {each: one for each, one in counts.open.items() if each not in self._running}
+            servers = {session: self._stored_server(session, one) for session, one in left.items()}
+            for session, one in left.items():
+                server = servers[session]
+                if server is not None:
+                    agreed = server.round
+                    plan = Plan(
+                        number=one.number,
+                        names=one.names,
+                        members=one.members,
+                        params=agreed.params,
+                        context=agreed.context,
+                        attempt=one.attempt,
+                        server=server,
+                    )
+                    self._begin(plan, bytes.fromhex(one.subject))
+                    plans.append(plan)
+                    continue
+                _log.warning(
+                    "%s: round %d was left open and is not stored: its attempt counts as used",
+                    session.hex(),
+                    one.number,
+                )
+                with self._keeper.change() as counts:
+                    counts.open.pop(session, None)
+                lost = Course(self._mode.phases)
+                self.history.append(
+                    lost.record(one.number, one.attempt, session, one.names, None, True)
+                )
+        return plans
+
+    def _stored_server(self, session: bytes, one: OpenRound) -> Server | None:
+        if self._home is None:
+            return None
+        if self._directory and one.members != tuple(map(self._indices.get, one.names)):
+            raise StateError(
+                f"round {one.number} (session {session.hex()}) was planned with another directory: "
+                "use that one, or give the round up with `Home.forget(session)`",
+                Code.WRONG_DIRECTORY,
+            )
+        return self._home.resume_server(session, self._select(one.members))
+
+    # -- who and how ----------------------------------------------------------------------------
+
+    def _cohort(self, present: Sequence[str]) -> tuple[tuple[str, ...], tuple[int, ...]]:
+        """Returns names and indices in the directory of those who are invited."""
+        listed = isinstance(present, Iterable) and not isinstance(present, str)
+        names = list(present) if listed else []
+        if not listed or not all(isinstance(name, str) for name in names):
+            raise ParameterError(
+                f"present must be a list of names, not {brief(present)}", Code.ARGUMENT
+            )
+        for name, times in Counter(names).items():
+            if times > 1:
+                raise ParameterError(f"{brief(name)} is present {times} times", Code.DUPLICATE_NAME)
+        if self._directory is not None:
+            unknown = [name for name in names if name not in self._indices]
+            if unknown:
+                raise ParameterError(
+                    f"no party in the directory is called {brief(unknown[0])}: pin its key, or "
+                    "leave it out",
+                    Code.UNKNOWN_NAME,
+                )
+            names.sort(key=self._indices.__getitem__)
+        if len(names) < self.least:
+            raise ParameterError(
+                f"{len(names)} parties are present, and the smallest cohort is {self.least}: wait "
+                "until more are there",
+                Code.QUORUM,
+            )
+        if len(names) > self._most:
+            drawn = secrets.SystemRandom().sample(range(len(names)), self._most)
+            names = [names[at] for at in sorted(drawn)]
+        return tuple(names), tuple(self._indices[name] for name in names if self._indices)
+
+    def _params(self, cohort: int, length: int) -> Params:
+        if self._fractions is not None:
+            corrupt, dropout = self._fractions
+            return Params.for_cohort(
+                cohort,
+                length,
+                self._format,
+                corrupt=corrupt,
+                dropout=dropout,
+                mode=self._mode,
+                suite=self._suite,
+            )
+        threshold, min_survivors, colluders = self._counts
+        return Params(
+            cohort=cohort,
+            length=length,
+            format=self._format,
+            threshold=threshold,
+            min_survivors=min_survivors,
+            colluders=colluders,
+            mode=self._mode,
+            suite=self._suite,
+        )
+
+    def _select(self, members: tuple[int, ...]) -> Directory | None:
+        """Returns the directory of a cohort."""
+        return None if self._directory is None else self._directory.select(members)

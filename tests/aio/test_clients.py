@@ -1,0 +1,610 @@
+"""`participate` and `attend`: lost connections, trainings that are not wanted, hostile servers."""
+
+import asyncio
+import threading
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from aio.loopback import (
+    QueueLink,
+    Rounds,
+    home_of,
+    linked,
+    names_of,
+    play,
+    right_sum,
+    server_with,
+    trains,
+)
+from harness import MODES, client_of, input_of, integers, server_of
+from support import looped
+
+import secagg
+from secagg import Assignment, Code, MemoryLedger, Mode, Once, Phase
+from secagg.aio import attend, conversation, participate, serve, serving
+from secagg.aio.attendance import _Allowance
+from secagg.aio.payloads import read_payload
+from secagg.drivers.envelope import (
+    NO_SESSION,
+    Ask,
+    Hello,
+    Invitation,
+    Kind,
+    Over,
+    Refusal,
+    Rejection,
+    opened,
+    seal,
+)
+from secagg.pairwise.transitions import ClientState
+
+FOUR = integers(4)
+
+
+@pytest.fixture(autouse=True)
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who is back gets what it missed without a pause."""
+    monkeypatch.setattr(serving, "RESEND_PAUSE", 0.0)
+
+
+class Cut:
+    """A link that ends after so many messages in both directions."""
+
+    def __init__(self, link: QueueLink, after: float) -> None:
+        self._link, self._left = link, after
+
+    def _count(self) -> None:
+        self._left -= 1
+        if self._left < 0:
+            self._link.close()
+            raise ConnectionResetError("cut")
+
+    async def send(self, data: bytes) -> None:
+        self._count()
+        await self._link.send(data)
+
+    async def receive(self) -> bytes:
+        data = await self._link.receive()
+        self._count()
+        return data
+
+
+def connects(*links: Any) -> Callable[[], Any]:
+    """A `connect` that gives these links in turn, or raises them; then it never connects."""
+    left = list(links)
+
+    @asynccontextmanager
+    async def connect() -> AsyncIterator[Any]:
+        link = left.pop(0) if left else asyncio.sleep(3600)
+        if isinstance(link, BaseException):
+            raise link
+        if asyncio.iscoroutine(link):
+            await link
+        yield link
+
+    return connect
+
+
+# -- participate ------------------------------------------------------------------------------
+
+
+@looped("mode", MODES)
+@looped("cut", range(1, 10))
+def test_a_client_goes_on_over_a_new_link(mode: Mode, cut: int) -> None:
+    """Wherever the connection is lost: the same object, and the input is given once."""
+
+    async def scenario() -> None:
+        params = integers(4, mode=mode)
+        agreed = params.round()
+        client = client_of(agreed, 0)
+        async with Rounds(params) as rounds:
+            others = [rounds.join(party) for party in (1, 2, 3)]
+            calls = 0
+
+            def train(assignment: Assignment) -> Any:
+                nonlocal calls
+                calls += 1
+                return input_of(0)
+
+            async def play_0() -> Over | None:
+                link: Any = Cut(rounds.connect(0), cut)
+                try:
+                    return await participate(client, link, train)
+                except ConnectionResetError:
+                    return await participate(client, rounds.connect(0), train)
+
+            first = asyncio.create_task(play_0())
+            net = await rounds.present(3)
+            outcome = await serve(server_of(agreed), net)
+            assert right_sum(outcome, params)
+            assert outcome.result.survivors == (0, 1, 2, 3)
+            assert await first in (None, Over(agreed.session, survivors=4))
+            assert calls == 1
+            assert client.finished
+            await asyncio.gather(*others)
+
+    play(scenario)
+
+
+@looped("of_home", [True, False])
+def test_a_cancelled_training_gives_nothing(of_home: bool) -> None:
+    """It goes on, as a thread cannot be ended; its input is thrown away; the client still waits."""
+
+    async def scenario() -> None:
+        agreed = FOUR.round()
+        client = home_of(FOUR, 0) if of_home else client_of(agreed, 0)
+        async with Rounds(FOUR) as rounds:
+            for party in (1, 2, 3):
+                rounds.join(party)
+            begun, go_on, returned = threading.Event(), threading.Event(), threading.Event()
+
+            def slow(_: Assignment) -> Any:
+                begun.set()
+                go_on.wait(10)
+                returned.set()
+                return input_of(1)  # a wrong one
+
+            link = rounds.connect(0)
+            taking_part = asyncio.create_task(participate(client, link, slow))
+            net = await rounds.present()
+            serving_it = asyncio.create_task(serve(server_of(agreed), net))
+            await asyncio.to_thread(begun.wait, 10)
+            before = time.monotonic()
+            taking_part.cancel()
+            await asyncio.gather(taking_part, return_exceptions=True)
+            assert time.monotonic() - before < 1
+            go_on.set()
+            await asyncio.to_thread(returned.wait, 10)
+            await asyncio.sleep(0.05)
+            assert [read_payload(each).kind for each in link.sent] == [Kind.HELLO, None, None]
+            if not of_home:
+                assert client.state is ClientState.AWAITING_INPUT
+            await participate(client, rounds.connect(0), trains(0, FOUR))
+            outcome = await serving_it
+            assert right_sum(outcome, FOUR)
+            assert outcome.result.survivors == (0, 1, 2, 3)
+
+    play(scenario)
+
+
+def test_a_round_that_ends_while_it_is_trained_for_costs_no_contribution() -> None:
+    """In malicious mode the same context can be tried again: nothing was claimed."""
+
+    async def scenario() -> None:
+        params = integers(4, mode=Mode.MALICIOUS)
+        claimed: list[tuple[Once, bytes]] = []
+
+        class Noting(MemoryLedger):
+            def claim(self, what: Once, key: bytes) -> bool:
+                claimed.append((what, key))
+                return super().claim(what, key)
+
+        async with Rounds(params) as rounds:
+            rounds.homes[0] = home_of(params, 0, ledger=Noting())
+            go_on = threading.Event()
+
+            def slow(assignment: Assignment) -> Any:
+                go_on.wait(10)
+                return trains(0, params)(assignment)
+
+            taking_part = rounds.join(0, slow)
+            for party in (1, 2, 3):
+                rounds.join(party, lambda _: None)
+            server = server_with(params)
+            outcome = await serve(server, await rounds.present(), {Phase.MASKED_INPUT: 0.1})
+            assert isinstance(outcome, secagg.Failed)
+            await asyncio.sleep(0.02)
+            assert not taking_part.done()
+            go_on.set()
+            over = await taking_part
+            assert over.code == outcome.code
+            assert not any(what is Once.CONTRIBUTION for what, _ in claimed)
+
+    play(scenario)
+
+
+def test_how_participate_ends() -> None:
+    """With the server's word, without one after its part, or with what the link raised."""
+
+    async def ending(*sends: Any) -> Any:
+        mine, theirs = linked()
+        taking_part = asyncio.create_task(participate(client_of(FOUR.round(), 0), mine, input_of))
+        assert isinstance(opened(await theirs.receive(), 0), Hello)
+        for data in sends:
+            await theirs.outgoing.put(data)
+        return await taking_part
+
+    async def scenario() -> None:
+        rejection = seal(Rejection(NO_SESSION, "version", "this server has 7, the client 1"))
+        with pytest.raises(secagg.RemoteProtocolError, match="this server has 7, the client 1"):
+            await ending(rejection)
+        with pytest.raises(EOFError):
+            await ending(None)
+        with pytest.raises(EOFError):  # of other sessions
+            await ending(seal(Over(b"another session!")), b"SA\1\x11" + bytes(30), None)
+        assert await ending(seal(Over(NO_SESSION, reason="no more rounds"))) is None
+        with pytest.raises(conversation.LinkError, match="the server sent str, not bytes"):
+            await ending("text")
+
+    play(scenario)
+
+
+def test_a_server_that_closes_after_the_round() -> None:
+    """Its word is lost: the client has done its part."""
+
+    async def scenario() -> None:
+        agreed = FOUR.round()
+        server, clients = server_of(agreed), [client_of(agreed, party) for party in range(4)]
+        pairs = [linked() for _ in clients]
+        tasks = [
+            asyncio.create_task(participate(client, mine, trains(party, FOUR)))
+            for party, (client, (mine, _)) in enumerate(zip(clients, pairs, strict=True))
+        ]
+        for party, (_, theirs) in enumerate(pairs):
+            await theirs.receive()
+            await theirs.send(seal(Invitation(server.offer, party)))
+        server.start()
+        outcome = None
+        while outcome is None:
+            for party, (_, theirs) in enumerate(pairs):
+                for event in server.receive(party, await theirs.receive()):
+                    if isinstance(event, secagg.Send):
+                        await pairs[event.to][1].send(event.payload)
+                    elif isinstance(event, secagg.Work):
+                        outcome = event
+        for _, theirs in pairs:
+            theirs.close()
+        assert await asyncio.gather(*tasks) == [None] * 4
+
+    play(scenario)
+
+
+@looped("size, accepted", [(100, True), (101, False)])
+def test_a_task_that_is_too_large_is_refused(size: int, accepted: bool) -> None:
+    """The server is told the limit; the link is used on."""
+
+    async def scenario() -> None:
+        async with Rounds(FOUR) as rounds:
+            asked: list[bytes] = []
+
+            def train(assignment: Assignment) -> Any:
+                asked.append(assignment.task)
+                return input_of(0)
+
+            home = home_of(FOUR, 0)
+            link = rounds.connect(0)
+            taking_part = participate(home, link, train, largest_task=100)
+            task = asyncio.create_task(taking_part)
+            for party in (1, 2, 3):
+                rounds.join(party)
+            outcome = await serve(server_with(FOUR), await rounds.present(), task=bytes(size))
+            assert right_sum(outcome, FOUR)
+            assert (0 in outcome.result.survivors) == accepted
+            await task
+            assert asked == [bytes(size)] * accepted
+            refusals = [each for each in link.sent if read_payload(each).kind is Kind.REFUSAL]
+            said = [opened(each, 0).reason for each in refusals]
+            assert said == ["a task of 101 bytes; this client accepts 100"] * (not accepted)
+
+    play(scenario)
+
+
+def test_payloads_are_read_from_their_first_bytes() -> None:
+    """Kind, session and size of the task, whatever the bytes."""
+    session = FOUR.round().session
+    offer = FOUR.round(session=session).encode()
+    message = b"SA\1\x12" + session + bytes(9)
+    for data, kind, task in (
+        (message, None, 0),
+        (seal(Ask(b"model", message)), Kind.ASK, 5),
+        (seal(Invitation(offer, 1, (2, 5, 9), 3)), Kind.INVITATION, 0),
+        (seal(Over(session, "quorum", "x")), Kind.OVER, 0),
+        (seal(Refusal(session, "x", "y")), Kind.REFUSAL, 0),
+    ):
+        read = read_payload(data)
+        assert (read.kind, read.session, read.task) == (kind, session, task)
+        for cut in range(len(data)):
+            assert read_payload(data[:cut]).session in (session, NO_SESSION)
+    assert read_payload(b"SD\1\x11" + b"\xff" * 8).task == 2**64 - 1
+    assert read_payload(b"SD\2\x11" + bytes(50)).kind is None
+
+
+# -- attend -----------------------------------------------------------------------------------
+
+
+def test_all_rounds_of_a_training() -> None:
+    """Over one connection each, until the goodbye; both modes of leaving."""
+
+    async def scenario() -> None:
+        async with Rounds(FOUR) as rounds:
+            stop = asyncio.Event()
+            attending = [
+                asyncio.create_task(
+                    attend(
+                        rounds.homes[party],
+                        connects(rounds.connect(party)),
+                        trains(party, FOUR),
+                        stop=stop if party == 3 else None,
+                    )
+                )
+                for party in range(4)
+            ]
+            net = await rounds.present()
+            for _ in range(3):
+                assert right_sum(await serve(server_with(FOUR), net), FOUR)
+                net = rounds.hub.net(names_of(FOUR))
+            stop.set()
+            await attending[3]
+            await rounds.hub.close()
+            assert await asyncio.gather(*attending) == [None] * 4
+
+    play(scenario)
+
+
+@looped("mode", MODES)
+def test_two_rounds_at_once(mode: Mode) -> None:
+    """Each client answers both, one payload after the other."""
+
+    async def scenario() -> None:
+        params = integers(4, mode=mode)
+        async with Rounds(params) as rounds:
+            attending = [
+                asyncio.create_task(
+                    attend(
+                        rounds.homes[party],
+                        connects(rounds.connect(party)),
+                        trains(party, params),
+                    )
+                )
+                for party in range(4)
+            ]
+            await rounds.present()
+            servers = [server_with(params, context=bytes([number]) * 32) for number in range(2)]
+            serves = (serve(each, rounds.hub.net(names_of(params))) for each in servers)
+            outcomes = await asyncio.gather(*serves)
+            assert [right_sum(each, params) for each in outcomes] == [True, True]
+            await rounds.hub.close()
+            await asyncio.gather(*attending)
+
+    play(scenario)
+
+
+def test_a_connection_that_is_lost_while_it_trains() -> None:
+    """It connects again at once, so it is not dropped; the training is not done again."""
+
+    async def scenario() -> None:
+        async with Rounds(FOUR) as rounds:
+            begun, go_on = threading.Event(), threading.Event()
+            calls = 0
+
+            def train(_: Assignment) -> Any:
+                nonlocal calls
+                calls += 1
+                begun.set()
+                go_on.wait(10)
+                return input_of(0)
+
+            first = rounds.connect(0)
+            reconnected = asyncio.Event()
+
+            class Second:
+                async def send(self, data: bytes) -> None:
+                    reconnected.set()
+                    await second.send(data)
+
+                async def receive(self) -> bytes:
+                    return await second.receive()
+
+            @asynccontextmanager
+            async def connect() -> AsyncIterator[Any]:
+                nonlocal second
+                if not begun.is_set():
+                    yield first
+                else:
+                    second = rounds.connect(0)
+                    yield Second()
+
+            second = first
+            attending = asyncio.create_task(
+                attend(rounds.homes[0], connect, train, pauses=(0.01, 0.01))
+            )
+            for party in (1, 2, 3):
+                rounds.join(party)
+            running = asyncio.create_task(
+                serve(server_with(FOUR), await rounds.present(), grace=0.5)
+            )
+            await asyncio.to_thread(begun.wait, 10)
+            first.close()
+            await reconnected.wait()
+            await asyncio.sleep(0.6)  # longer than the grace
+            assert not running.done()
+            go_on.set()
+            outcome = await running
+            assert outcome.result.survivors == (0, 1, 2, 3)
+            assert right_sum(outcome, FOUR)
+            assert calls == 1
+            await rounds.hub.close()
+            await attending
+
+    play(scenario)
+
+
+class Hostile:
+    """A server that a test plays, over as many connections as the client makes."""
+
+    def __init__(self, **options: Any) -> None:
+        self.links: list[QueueLink] = []
+        self.connected = asyncio.Event()
+        self.stop = asyncio.Event()
+        self.times: list[float] = []
+        self.home = home_of(FOUR, 0, policy=secagg.Policy())
+        self.trained: list[Assignment] = []
+        options.setdefault("pauses", (0.01, 0.02))
+        self.attending = asyncio.create_task(
+            attend(self.home, self.connect, self.trained.append, stop=self.stop, **options)
+        )
+
+    @asynccontextmanager
+    async def connect(self) -> AsyncIterator[QueueLink]:
+        self.times.append(time.monotonic())
+        mine, theirs = linked()
+        self.links.append(theirs)
+        self.connected.set()
+        yield mine
+
+    async def link(self) -> QueueLink:
+        """The next connection, after its hello."""
+        await self.connected.wait()
+        self.connected.clear()
+        await self.links[-1].receive()
+        return self.links[-1]
+
+    async def leave(self) -> None:
+        self.stop.set()
+        await self.attending
+
+
+def test_endless_invitations_are_refused() -> None:
+    """So many rounds a minute; the home is not touched for the others."""
+
+    async def scenario() -> None:
+        hostile = Hostile(rounds_a_minute=5)
+        link = await hostile.link()
+        for _ in range(20):
+            await link.send(seal(Invitation(FOUR.round().encode(), 0)))
+        replies = [await link.receive() for _ in range(20)]
+        kinds = [read_payload(each).kind for each in replies]
+        assert kinds == [None] * 5 + [Kind.REFUSAL] * 15
+        refused = opened(replies[-1], 0)
+        assert isinstance(refused, Refusal)
+        assert refused.code == Code.LIMIT
+        assert len(list(hostile.home.store.sessions())) == 5
+        await hostile.leave()
+
+    play(scenario)
+
+
+def test_the_allowance_grows_with_time() -> None:
+    """One each twelve seconds, and no more than five are saved."""
+    allowance = _Allowance(5)
+    assert [allowance.take(1000.0) for _ in range(6)] == [True] * 5 + [False]
+    assert not allowance.take(1011.0)
+    assert [allowance.take(1013.0) for _ in range(2)] == [True, False]
+    assert [allowance.take(9999.0) for _ in range(6)] == [True] * 5 + [False]
+
+
+def test_overs_in_a_loop_cost_next_to_nothing() -> None:
+    """Those of rounds that nobody knows are not looked up beyond the allowance."""
+
+    async def scenario() -> None:
+        hostile = Hostile(rounds_a_minute=5)
+        removed: list[bytes] = []
+        hostile.home.remove = removed.append  # type: ignore[method-assign]
+        link = await hostile.link()
+        for number in range(1000):
+            await link.send(seal(Over(number.to_bytes(16, "big"))))
+        await asyncio.sleep(0.1)
+        assert len(removed) <= 5
+        await hostile.leave()
+
+    play(scenario)
+
+
+def test_a_server_that_closes_at_once_is_not_stormed() -> None:
+    """The pauses grow, up to the longest; they are not all the same."""
+
+    async def scenario() -> None:
+        hostile = Hostile(pauses=(0.02, 0.16))
+        for _ in range(7):
+            (await hostile.link()).close()
+        await hostile.link()
+        pauses = [after - at for at, after in zip(hostile.times, hostile.times[1:], strict=False)]
+        for pause, most in zip(pauses, [0.02, 0.04, 0.08, 0.16, 0.16, 0.16, 0.16], strict=True):
+            assert most / 2 <= pause < most + 0.1
+        await hostile.leave()
+
+    play(scenario)
+
+
+def test_what_is_kept_of_a_flood_is_bounded() -> None:
+    """While a training runs the client reads no more than it may keep."""
+
+    async def scenario() -> None:
+        mine, theirs = linked(1)
+        ends: list[bytes] = []
+        talk = conversation.Conversation(mine, 1000, ends.append)
+        over = seal(Over(NO_SESSION))
+
+        async def flood() -> None:
+            while True:
+                await theirs.send(over)
+
+        flooding = asyncio.create_task(flood())
+        await asyncio.sleep(0.05)
+        assert len(talk._waiting) == conversation._MOST
+        assert len(ends) <= conversation._MOST + 1
+        for _ in range(100):
+            assert (await talk.next()).data == over
+        flooding.cancel()
+        await asyncio.gather(flooding, return_exceptions=True)
+        await talk.close()
+
+        mine, theirs = linked()
+        talk = conversation.Conversation(mine, 1000, ends.append)
+        await theirs.send(bytes(conversation.LARGEST_MESSAGE + 1))
+        with pytest.raises(conversation.LinkError, match="are allowed"):
+            await talk.next()
+        await talk.close()
+
+    play(scenario)
+
+
+def test_what_attend_raises() -> None:
+    """Rejections, homes that fail, mistakes in `connect`, and silence for too long."""
+
+    async def raised(connect: Callable[[], Any], **options: Any) -> BaseException:
+        home = options.pop("home", home_of(FOUR, 0))
+        options.setdefault("pauses", (0.01, 0.02))
+        with pytest.raises(Exception) as caught:  # noqa: PT011
+            await attend(home, connect, input_of, **options)
+        return caught.value
+
+    async def scenario() -> None:
+        mine, theirs = linked()
+        await theirs.send(seal(Rejection(NO_SESSION, "version", "version 7 here")))
+        error = await raised(connects(mine))
+        assert isinstance(error, secagg.RemoteProtocolError)
+        assert "version 7 here" in str(error)
+
+        mine, theirs = linked()
+        await theirs.send(seal(Invitation(FOUR.round().encode(), 0)))
+        home = home_of(FOUR, 0)
+
+        def fails(*_: object) -> None:
+            raise secagg.StateError("the disk is full", Code.IO)
+
+        home.store.put = fails  # type: ignore[method-assign]
+        assert isinstance(await raised(connects(mine), home=home), secagg.StateError)
+
+        assert isinstance(await raised(connects(TypeError("no such argument"))), TypeError)
+        began = time.monotonic()
+        down = connects(*(OSError("down") for _ in range(100)))
+        assert str(await raised(down, give_up=0.1)) == "down"
+        assert 0.09 < time.monotonic() - began < 2
+
+        for options in (
+            {"pauses": 1},
+            {"pauses": (0, 1)},
+            {"pauses": (1, float("inf"))},
+            {"give_up": 0},
+            {"largest_task": -1},
+            {"largest_task": "1"},
+            {"rounds_a_minute": 0},
+        ):
+            error = await raised(connects(), **options)
+            assert isinstance(error, secagg.ParameterError), options
+
+    play(scenario)

@@ -1,0 +1,753 @@
+"""Rounds: a number of an attempt is used once, whatever fails or dies; cohorts are of the present.
+
+Rounds are carried out by `lockstep`, which stands for every driver.
+"""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from harness import MODES, directory_of, identity_of
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from levels import amount
+from refusals import refused
+
+import secagg
+from secagg import (
+    Assignment,
+    AttemptsExhaustedError,
+    Client,
+    Code,
+    Completed,
+    Directory,
+    Failed,
+    FixedPoint,
+    Home,
+    IdentityError,
+    InputNeeded,
+    Integers,
+    Layout,
+    LocalProtocolError,
+    MemoryLedger,
+    Mode,
+    ParameterError,
+    Phase,
+    Plan,
+    Policy,
+    RangeError,
+    RoundRecord,
+    Rounds,
+    Send,
+    StateError,
+    aio,
+    digest,
+)
+from secagg.drivers.conductor import Observer, PhaseEnded, RoundEnded, Snapshots
+from secagg.drivers.envelope import Invitation, Refusal, seal
+from secagg.identity.files import write_file
+
+WORD = "trial 7"
+PINS = directory_of(6)
+NAMES = [entry.name for entry in PINS.entries]
+FORMAT = Integers(-100, 100)
+LEDGER = MemoryLedger()
+MODEL = {"w": np.arange(3.0), "b": [0.5]}
+
+
+def home_in(folder: Path) -> Home:
+    """A coordinator's home; its ledger is in memory, as files of SQLite take a while to make."""
+    return Home(folder, ledger=LEDGER)
+
+
+def of(mode: Mode, **more: Any) -> Rounds:
+    """Rounds in a mode, of small cohorts."""
+    directory = PINS if mode is Mode.MALICIOUS else None
+    return Rounds(WORD, FORMAT, directory=directory, **more)
+
+
+def own_number(name: str) -> int:
+    """What a party adds."""
+    return NAMES.index(name) + 1
+
+
+def carry(
+    plan: Plan,
+    observe: Observer | None,
+    gone: Mapping[str, Phase] | None = None,
+    store: Snapshots | None = None,
+    ledgers: Mapping[str, MemoryLedger] | None = None,
+    *about: Any,
+    refusing: Collection[str] = (),
+) -> Completed | Failed:
+    """Carries a round out with honest clients that compute the context by themselves."""
+    gone, malicious = gone or {}, plan.params.mode is Mode.MALICIOUS
+    agreed = plan.server.round
+    pins = Directory(tuple(PINS.entries[at] for at in plan.members)) if malicious else None
+    clients = {}
+    for index, name in enumerate(plan.names):
+        own = {}
+        if malicious:
+            own = {
+                "identity": identity_of(NAMES.index(name)),
+                "directory": pins,
+                "ledger": ledgers[name] if ledgers else MemoryLedger(),
+            }
+        clients[index] = Client(agreed, index, Policy(), **own)
+        clients[index].expect(digest(WORD, *about, plan.attempt))
+
+    def exchange(phase: Phase, asked: Mapping[int, bytes]) -> Iterator[tuple[int, bytes]]:
+        for index, payload in asked.items():
+            if gone.get(plan.names[index]) is not phase:
+                yield from (
+                    (index, each) for each in replies(plan, clients[index], payload, refusing)
+                )
+
+    return secagg.lockstep(plan.server, exchange, None, store, observe=observe)
+
+
+def begin_and_die(plan: Plan, home: Home) -> None:
+    """Stores the first phase of a round, and then the transport raises."""
+
+    def exchange(phase: Phase, asked: Mapping[int, bytes]) -> Iterator[tuple[int, bytes]]:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        secagg.lockstep(plan.server, exchange, None, home)
+
+
+def replies(plan: Plan, client: Client, payload: bytes, refusing: Collection[str]) -> list[bytes]:
+    """What a client sends when it gets a message."""
+    if payload == plan.server.offer:
+        return [client.start()]
+    sent = []
+    for event in client.receive(payload):
+        if isinstance(event, Send):
+            sent.append(event.payload)
+        elif isinstance(event, InputNeeded) and plan.names[client.index] in refusing:
+            refusal = Refusal(client.session, str(Code.NO_INPUT), "nothing to give")
+            sent.append(seal(refusal))
+        elif isinstance(event, InputNeeded):
+            sent.append(client.submit([own_number(plan.names[client.index])] * 2))
+    return sent
+
+
+EARLY = dict.fromkeys(NAMES[:4], Phase.ADVERTISE_KEYS)
+LATE = dict.fromkeys(NAMES[:4], Phase.MASKED_INPUT)
+
+
+# ---- a training ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("mode", MODES, ids=str)
+def test_a_training(mode: Mode, memory_path: Path) -> None:
+    """It sums those present, tries again with those present then, and keeps a history by names."""
+    seen: list[PhaseEnded | RoundEnded] = []
+    rounds = of(mode, attempts=2, home=home_in(memory_path), observe=seen.append)
+    layout = Layout.of([0.0, 0.0])
+
+    first = rounds.plan(["party-4", "party-0", "party-2", "party-3"], layout, 0, MODEL)
+    assert first.context == digest(WORD, 0, MODEL, 0) == first.server.context
+    assert not rounds.close(first, carry(first, rounds.observe, {}, None, None, 0, MODEL))
+
+    lost = rounds.plan(NAMES, 2, 1, MODEL)
+    assert lost.params.cohort == 6
+    assert rounds.close(lost, carry(lost, rounds.observe, LATE, None, None, 1, MODEL))
+    again = rounds.plan(NAMES[2:], 2, 1, MODEL)
+    assert again.attempt == 1
+    assert again.context == digest(WORD, 1, MODEL, 1)
+    refuses = {"party-5"}
+    outcome = carry(again, rounds.observe, {}, None, None, 1, MODEL, refusing=refuses)
+    assert not rounds.close(again, outcome)
+
+    malicious = mode is Mode.MALICIOUS
+    order = "party-0 party-2 party-3 party-4" if malicious else "party-4 party-0 party-2 party-3"
+    assert first.names == tuple(order.split())
+    assert first.members == ((0, 2, 3, 4) if malicious else ())
+    records = rounds.history
+    assert [record.outcome for record in records] == ["completed", "quorum", "completed"]
+    assert [record.number for record in records] == [0, 1, 2]
+    assert [record.survivors for record in records] == [first.names, (), tuple(NAMES[2:5])]
+    assert records[1].dropped == dict.fromkeys(LATE, "timeout")
+    assert records[2].dropped == {"party-5": "refused"}
+    assert records[2].refused == {"party-5": "no_input"}
+    assert sum(isinstance(each, RoundEnded) for each in seen) == 3
+    check_record(records[0], first)
+
+
+class Line:
+    """One end of a connection in memory."""
+
+    def __init__(self, mine: asyncio.Queue[bytes | None], other: asyncio.Queue[bytes | None]):
+        self.mine, self.other = mine, other
+
+    async def send(self, data: bytes) -> None:
+        await self.other.put(data)
+
+    async def receive(self) -> bytes:
+        data = await self.mine.get()
+        if data is None:
+            raise EOFError
+        return data
+
+
+class Training:
+    """A training as in `docs/DRIVERS.md`: parties with homes, a round that fails, restarts.
+
+    The parties add 1 to the model in each round; in the first attempt of round 1 too few do.
+    """
+
+    def __init__(self, mode: Mode, folder: Path) -> None:
+        malicious = mode is Mode.MALICIOUS
+        self.pins, self.home = PINS if malicious else None, home_in(folder)
+        self.model, self.attempts = np.zeros(2), list[int]()
+        self.parties = {
+            name: Home.in_memory(
+                identity=identity_of(NAMES.index(name)) if malicious else None,
+                directory=self.pins,
+                ledger=MemoryLedger() if malicious else None,
+                attempts=2,
+            )
+            for name in NAMES
+        }
+
+    def rounds(self) -> Rounds:
+        """As a new process makes them."""
+        form = FixedPoint(10.0)
+        return Rounds(WORD, form, directory=self.pins, home=self.home, attempts=2, least=4)
+
+    def task(self, number: int) -> bytes:
+        return bytes([number]) + self.model.tobytes()
+
+    @staticmethod
+    def train(assignment: Assignment) -> np.ndarray | None:
+        number, model = assignment.task[0], np.frombuffer(assignment.task[1:])
+        assignment.expect(digest(WORD, number, model, assignment.attempt))
+        fails = (number, assignment.attempt) == (1, 0) and assignment.index > 1
+        return None if fails else model + 1
+
+    def step(self, outcome: Completed | Failed) -> None:
+        assert isinstance(outcome, Completed), outcome
+        self.model = self.model + outcome.result.mean
+
+    def check(self) -> None:
+        assert self.attempts == [0, 0, 1, 0]
+        np.testing.assert_allclose(self.model, [7.0, 7.0], atol=1e-4)
+
+
+@pytest.mark.parametrize("mode", MODES, ids=str)
+def test_the_loop_of_a_training_in_lockstep(mode: Mode, memory_path: Path) -> None:
+    """Over a framework that calls its clients."""
+    training = Training(mode, memory_path)
+
+    def exchange_for(plan: Plan, task: bytes) -> Callable[..., Iterator[tuple[int, bytes]]]:
+        def exchange(_: Phase, asked: Mapping[int, bytes]) -> Iterator[tuple[int, bytes]]:
+            for index, payload in asked.items():
+                invited = Invitation(plan.server.offer, index, plan.members, plan.attempt)
+                message = seal(invited) if payload == plan.server.offer else payload
+                home = training.parties[plan.names[index]]
+                yield index, secagg.answer(home, message, training.train, task=task)
+
+        return exchange
+
+    for number in range(3):
+        rounds, again = training.rounds(), True
+        while again:
+            plan = rounds.plan(NAMES[number:], 2, number, training.model)
+            exchange = exchange_for(plan, training.task(number))
+            outcome = secagg.lockstep(
+                plan.server, exchange, store=training.home, observe=rounds.observe
+            )
+            training.attempts.append(plan.attempt)
+            again = rounds.close(plan, outcome)
+        training.step(outcome)
+    training.check()
+
+
+@pytest.mark.parametrize("mode", MODES, ids=str)
+def test_the_loop_of_a_training_over_asyncio(mode: Mode, memory_path: Path) -> None:
+    """With clients that stay connected."""
+    training = Training(mode, memory_path)
+
+    async def play() -> None:
+        hub = aio.Hub()
+
+        def connect_as(name: str) -> Callable[..., Any]:
+            @asynccontextmanager
+            async def connect() -> AsyncIterator[Line]:
+                up, down = asyncio.Queue[bytes | None](), asyncio.Queue[bytes | None]()
+                served = asyncio.ensure_future(hub.attach(name, Line(up, down)))
+                yield Line(down, up)
+                await up.put(None)
+                await served
+
+            return connect
+
+        clients = [
+            asyncio.ensure_future(aio.attend(home, connect_as(name), training.train))
+            for name, home in training.parties.items()
+        ]
+        for number in range(3):
+            rounds, again = training.rounds(), True
+            while again:
+                present = await hub.wait_for(6, timeout=20)
+                plan = rounds.plan(sorted(present)[number:], 2, number, training.model)
+                outcome = await aio.serve(
+                    plan.server,
+                    hub.net(plan.names),
+                    store=training.home,
+                    task=training.task(number),
+                    members=plan.members,
+                    attempt=plan.attempt,
+                    observe=rounds.observe,
+                )
+                training.attempts.append(plan.attempt)
+                again = rounds.close(plan, outcome)
+            training.step(outcome)
+        await hub.close()
+        for client in clients:
+            client.cancel()
+        await asyncio.gather(*clients, return_exceptions=True)
+
+    asyncio.run(asyncio.wait_for(play(), 60))
+    training.check()
+
+
+def check_record(record: RoundRecord, plan: Plan) -> None:
+    """What stands in a record of a good round, and in JSON, under names that stay."""
+    shown = json.loads(json.dumps(record.as_dict()))
+    assert list(shown) == [
+        *("number", "attempt", "session", "cohort", "survivors", "dropped", "refused"),
+        *("disputes", "outcome", "reason", "inputs_left", "seconds", "phases"),
+    ]
+    assert shown["session"] == plan.server.session.hex()
+    assert [each["phase"] for each in shown["phases"]] == list(map(str, plan.server.phases))
+    assert list(shown["phases"][0]) == ["phase", "seconds", "bytes_up", "bytes_down", "answered"]
+    assert shown["phases"][0]["answered"] == len(plan.names)
+    assert sum(each["bytes_up"] for each in shown["phases"]) == plan.server.status.bytes_received
+    assert 0 < sum(each["seconds"] for each in shown["phases"]) <= shown["seconds"] * 1.01
+
+
+@pytest.mark.parametrize("mode", MODES, ids=str)
+@pytest.mark.parametrize(
+    ("gone", "observed", "left"), [(EARLY, True, False), (EARLY, False, True), (LATE, True, True)]
+)
+def test_an_attempt_is_used_unless_inputs_are_known_to_have_stayed(
+    mode: Mode, gone: Mapping[str, Phase], observed: bool, left: bool
+) -> None:
+    """What the driver reports decides; without a report they may have left."""
+    rounds = of(mode, attempts=2)
+    ledgers = {name: MemoryLedger() for name in NAMES}
+    plan = rounds.plan(NAMES, 2, MODEL)
+    outcome = carry(plan, rounds.observe if observed else None, gone, None, ledgers, MODEL)
+    assert rounds.close(plan, outcome)
+    assert rounds.history[-1].inputs_left is left
+    second = rounds.plan(NAMES, 2, MODEL)
+    assert second.attempt == int(left)
+    assert isinstance(carry(second, None, {}, None, ledgers, MODEL), Completed)
+    assert not rounds.close(second, Failed("disputed", Code.SHARES), inputs_left=False)
+
+
+@pytest.mark.parametrize("mode", MODES, ids=str)
+def test_tries_and_attempts_run_out(mode: Mode) -> None:
+    """After so many failures in turn, or when clients give no more, no other try is advised."""
+    failed, early = Failed("too few", Code.QUORUM), {"inputs_left": False}
+    rounds = of(mode, tries=2)
+    advice = [rounds.close(rounds.plan(NAMES, 2, 0), failed, **early) for _ in range(4)]
+    assert advice == [True, False, True, False]  # a caller that goes on begins to count anew
+    assert not rounds.close(rounds.plan(NAMES, 2, 0), failed)
+    with refused(AttemptsExhaustedError, Code.ATTEMPTS_EXHAUSTED, "1 of 1.*dropout rate"):
+        rounds.plan(NAMES, 2, 0)
+    rounds.close(rounds.plan(NAMES, 2, 1), result_of(6), inputs_left=False)
+    with refused(AttemptsExhaustedError, Code.ATTEMPTS_EXHAUSTED, "1 of 1.*converged"):
+        rounds.plan(NAMES, 2, 1)
+
+
+def result_of(cohort: int) -> Completed:
+    """A result of all."""
+    total = np.zeros(2, np.int64)
+    return Completed(secagg.Result(total, 1, total / 1, tuple(range(cohort))))
+
+
+def test_rounds_may_overlap_and_end_in_any_order() -> None:
+    """Each keeps its own number; one that comes back is used next."""
+    rounds = of(Mode.MALICIOUS, attempts=3)
+    a, b, c = (rounds.plan(NAMES, 2, MODEL) for _ in range(3))
+    assert [plan.attempt for plan in (a, b, c)] == [0, 1, 2]
+    with refused(AttemptsExhaustedError, Code.ATTEMPTS_EXHAUSTED):
+        rounds.plan(NAMES, 2, MODEL)
+    rounds.close(b, Failed("too few", Code.QUORUM), inputs_left=False)
+    again = rounds.plan(NAMES, 2, MODEL)
+    assert again.attempt == 1
+    for plan in (c, again, a):
+        assert not rounds.close(plan, None)
+    assert [record.number for record in rounds.history] == [1, 2, 3, 0]
+    assert {record.outcome for record in rounds.history[1:]} == {"abandoned"}
+
+
+def test_a_cohort_of_at_most() -> None:
+    """Some of those present are drawn, and not always the same; the order stays."""
+    rounds = of(Mode.MALICIOUS, least=3, most=3)
+    drawn = {rounds.plan(NAMES, 2, number).names for number in range(30)}
+    assert len(drawn) > 1
+    for names in drawn:
+        assert len(names) == 3
+        assert list(names) == sorted(names, key=NAMES.index)
+
+
+def test_parameters_by_fractions_or_numbers() -> None:
+    """For each cohort its own."""
+    by_fractions = of(Mode.SEMI_HONEST, corrupt=0.2, dropout=0.2, least=5)
+    for present in (NAMES[:5], NAMES):
+        expected = secagg.Params.for_cohort(len(present), 7, FORMAT, corrupt=0.2, dropout=0.2)
+        assert by_fractions.plan(present, 7, len(present)).params == expected
+    by_numbers = of(Mode.MALICIOUS, threshold=5, colluders=1, least=6)
+    params = by_numbers.plan(NAMES, 7, 0).params
+    assert (params.threshold, params.colluders, params.mode) == (5, 1, Mode.MALICIOUS)
+
+
+def test_arrays_of_any_library_are_a_subject() -> None:
+    """As for `digest`: equal numbers in one structure are one subject."""
+
+    class Tensor:
+        def __array__(self, dtype: Any = None, copy: Any = None) -> np.ndarray:
+            return np.arange(3.0)
+
+    rounds = of(Mode.MALICIOUS, attempts=2)
+    assert rounds.plan(NAMES, 2, np.arange(3.0)).attempt == 0
+    assert rounds.plan(NAMES, 2, np.arange(3.0)[::-1][::-1]).attempt == 1
+    for other in ([np.arange(3.0)], np.arange(3.0, dtype=np.float32), np.arange(3)):
+        assert rounds.plan(NAMES, 2, other).attempt == 0
+    with refused(RangeError, Code.NOT_FINITE):
+        rounds.plan(NAMES, 2, np.array([np.nan]))
+
+
+# ---- wrong use ----------------------------------------------------------------------------
+
+MALICIOUS = {"directory": PINS}
+WRONG: dict[str, tuple[dict[str, Any], Code]] = {
+    "no word": ({"training": ""}, Code.ARGUMENT),
+    "no text": ({"training": 7}, Code.ARGUMENT),
+    "no directory": ({"mode": Mode.MALICIOUS}, Code.NO_DIRECTORY),
+    "a directory for nothing": ({**MALICIOUS, "mode": Mode.SEMI_HONEST}, Code.DOWNGRADE),
+    "something else as directory": ({"directory": NAMES}, Code.ARGUMENT),
+    "half of the fractions": ({"corrupt": 0.1}, Code.ARGUMENT),
+    "fractions and numbers": ({"corrupt": 0.1, "dropout": 0.1, "colluders": 1}, Code.ARGUMENT),
+    "fractions beyond": ({"corrupt": 0.2, "dropout": 0.6, "least": 5}, Code.UNSAFE_FRACTIONS),
+    "unsafe numbers": ({"colluders": 2}, Code.UNSAFE_SUM),
+    "unsafe for the largest cohort": ({"threshold": 3, "most": 6}, Code.UNSAFE_THRESHOLD),
+    "a cohort of one": ({"least": 1}, Code.ARGUMENT),
+    "more than are pinned": ({**MALICIOUS, "least": 7}, Code.ARGUMENT),
+    "at most fewer than least": ({"least": 4, "most": 3}, Code.ARGUMENT),
+    "no attempt": ({"attempts": 0}, Code.ARGUMENT),
+    "more attempts than an invitation can say": ({"attempts": 2**32}, Code.ARGUMENT),
+    "no try": ({"tries": 0}, Code.ARGUMENT),
+    "a folder as home": ({"home": "/tmp"}, Code.ARGUMENT),  # noqa: S108
+    "no format": ({"format": "float"}, Code.ARGUMENT),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_wrong_arguments_are_refused_before_the_first_round(name: str) -> None:
+    arguments, code = WRONG[name]
+    with refused(ParameterError, code):
+        Rounds(**{"training": WORD, "format": FORMAT, **arguments})
+
+
+PRESENT: dict[str, tuple[Any, Code]] = {
+    "twice": ([*NAMES, "party-1"], Code.DUPLICATE_NAME),
+    "a stranger": ([*NAMES, "mallory"], Code.UNKNOWN_NAME),
+    "too few": (NAMES[:2], Code.QUORUM),
+    "nobody": ([], Code.QUORUM),
+    "a name": ("party-1", Code.ARGUMENT),
+    "numbers": ([0, 1, 2], Code.ARGUMENT),
+    "how many": (6, Code.ARGUMENT),
+}
+
+
+@pytest.mark.parametrize("name", PRESENT)
+def test_a_wrong_list_of_those_present_plans_nothing(name: str) -> None:
+    present, code = PRESENT[name]
+    rounds = of(Mode.MALICIOUS)
+    with refused(ParameterError, code):
+        rounds.plan(present, 2, 0)
+    with refused(ParameterError, Code.ARGUMENT):
+        rounds.plan(NAMES, 0, 0)
+    plan = rounds.plan(NAMES, 2, 0)
+    assert (plan.number, plan.attempt) == (0, 0)
+
+
+def test_only_an_open_plan_of_these_rounds_is_closed() -> None:
+    """Not twice, not one of other rounds, and not with what no driver returns."""
+    rounds, others = of(Mode.SEMI_HONEST), of(Mode.SEMI_HONEST)
+    plan, other = rounds.plan(NAMES, 2, 0), others.plan(NAMES, 2, 0)
+    with refused(ParameterError, Code.ARGUMENT):
+        rounds.close(plan, result_of(6).result)  # type: ignore[arg-type]
+    with refused(ParameterError, Code.ARGUMENT):
+        rounds.close("plan", None)  # type: ignore[arg-type]
+    rounds.close(plan, None)
+    for wrong in (plan, other):
+        with refused(LocalProtocolError, Code.OUT_OF_ORDER):
+            rounds.close(wrong, None)
+    assert len(rounds.history) == 1
+    rounds.observe(RoundEnded(plan.server.session, 1.0, result_of(6)))  # late: nobody's
+    assert rounds.history[0].seconds is None
+
+
+# ---- restarts -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("mode", MODES, ids=str)
+def test_a_round_goes_on_in_another_process(mode: Mode, memory_path: Path) -> None:
+    """From what was stored, under the same plan; what was not stored is over, its number used."""
+    home = home_in(memory_path)
+    before = of(mode, attempts=3, home=home)
+    closed, lost, kept = (before.plan(NAMES[number:], 2, MODEL) for number in range(3))
+    before.close(closed, Failed("too few", Code.QUORUM), inputs_left=False)
+    begin_and_die(kept, home)
+
+    after = of(mode, attempts=3, home=home)
+    [plan] = after.resume()
+    assert [record.outcome for record in after.history] == ["abandoned"]
+    assert after.history[0].session == lost.server.session.hex()
+    assert (plan.number, plan.names, plan.members) == (kept.number, kept.names, kept.members)
+    assert (plan.attempt, plan.context, plan.params) == (kept.attempt, kept.context, kept.params)
+    with refused(LocalProtocolError, Code.OUT_OF_ORDER):
+        after.close(kept, None)
+    assert after.resume() == []  # what is under way here is not taken up again
+    outcome = carry(plan, after.observe, {}, home, None, MODEL)
+    assert not after.close(plan, outcome)
+    assert isinstance(outcome, Completed)
+    assert outcome.result.total.tolist() == [3 + 4 + 5 + 6] * 2
+    assert (after.resume(), list(home.store.sessions())) == ([], [])
+    last = after.plan(NAMES, 2, MODEL)
+    assert (last.number, last.attempt) == (3, 0)
+    begin_and_die(last, home)
+    after.close(last, None)
+    assert not list(home.store.sessions())
+
+
+def test_counts_outlive_the_process(memory_path: Path) -> None:
+    """Also that a round on a subject succeeded; two processes by mistake use no number twice."""
+    home = home_in(memory_path)
+    one, other = of(Mode.MALICIOUS, home=home), of(Mode.MALICIOUS, home=home)
+    one.close(one.plan(NAMES, 2, 0), result_of(6))
+    for rounds in (one, other, of(Mode.MALICIOUS, home=home)):
+        with refused(AttemptsExhaustedError, Code.ATTEMPTS_EXHAUSTED, "1 of 1.*converged"):
+            rounds.plan(NAMES, 2, 0)
+
+
+def test_a_round_of_another_directory_is_not_taken_up(memory_path: Path) -> None:
+    """The indices of its members mean other parties now."""
+    home = home_in(memory_path)
+    plan = of(Mode.MALICIOUS, home=home).plan(NAMES[2:], 2, MODEL)
+    begin_and_die(plan, home)
+    fewer = Rounds(WORD, FORMAT, directory=PINS.leave("party-0"), home=home)
+    for _ in range(2):
+        with refused(StateError, Code.WRONG_DIRECTORY):
+            fewer.resume()
+    home.forget(plan.server.session)
+    assert of(Mode.MALICIOUS, home=home).resume() == []
+
+
+def test_without_a_home_nothing_is_resumed() -> None:
+    """Not even the rounds of this process."""
+    rounds = of(Mode.SEMI_HONEST, home=Home.in_memory())
+    rounds.plan(NAMES, 2, 0)
+    assert rounds.resume() == []
+    assert of(Mode.SEMI_HONEST).resume() == []
+
+
+def spoiled(change: Callable[[dict[str, Any]], Any]) -> Callable[[bytes], bytes]:
+    """Returns what changes one thing in the file's content."""
+
+    def spoil(data: bytes) -> bytes:
+        content = json.loads(data)
+        return json.dumps(change(content) or content).encode()
+
+    return spoil
+
+
+def subject(content: dict[str, Any]) -> dict[str, Any]:
+    """The only subject in the file."""
+    [entry] = content["subjects"].values()
+    return entry
+
+
+def opened(content: dict[str, Any]) -> dict[str, Any]:
+    """The only open round in the file."""
+    [entry] = content["open"].values()
+    return entry
+
+
+SPOILED: dict[str, tuple[Callable[[bytes], bytes], Code]] = {
+    "emptied": (lambda data: b"", Code.CORRUPT),
+    "cut short": (lambda data: data[:-5], Code.CORRUPT),
+    "deep": (lambda data: b"[" * 10**5, Code.CORRUPT),
+    "not text": (lambda data: b"\xff" + data, Code.CORRUPT),
+    "a list": (spoiled(lambda content: [content]), Code.FOREIGN_FILE),
+    "of another program": (spoiled(lambda content: {"kind": "else"}), Code.FOREIGN_FILE),
+    "of another training": (
+        spoiled(lambda content: content.update(training="other")),
+        Code.FOREIGN_FILE,
+    ),
+    "of another version": (spoiled(lambda content: content.update(version=2)), Code.VERSION),
+    "without subjects": (
+        spoiled(lambda content: content.pop("subjects") and content),
+        Code.CORRUPT,
+    ),
+    "no count": (spoiled(lambda content: content.update(planned=True)), Code.CORRUPT),
+    "an attempt below zero": (spoiled(lambda c: subject(c).update(used=[-1])), Code.CORRUPT),
+    "a subject too short": (
+        spoiled(lambda c: c.update(subjects={"00": subject(c)})),
+        Code.CORRUPT,
+    ),
+    "a name that is none": (spoiled(lambda c: opened(c).update(names=[1])), Code.CORRUPT),
+    "an open round of nothing": (
+        spoiled(lambda c: opened(c).pop("subject") and c),
+        Code.CORRUPT,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SPOILED)
+def test_a_spoiled_file_is_refused(name: str, memory_path: Path) -> None:
+    """By new rounds, and by those that are under way, which then plan nothing."""
+    spoil, code = SPOILED[name]
+    rounds = of(Mode.MALICIOUS, home=home_in(memory_path))
+    plan = rounds.plan(NAMES, 2, 0)
+    [file] = (memory_path / "rounds").iterdir()
+    good = file.read_bytes()
+    file.write_bytes(spoil(good))
+    for use in (
+        lambda: of(Mode.MALICIOUS, home=home_in(memory_path)),
+        lambda: rounds.plan(NAMES, 2, 1),
+        lambda: rounds.close(plan, None),
+    ):
+        with refused(StateError, code, match=file.name):
+            use()
+    file.write_bytes(good)
+    rounds.close(plan, None)
+    assert len(rounds.history) == 1
+
+
+def test_a_number_that_was_given_back_is_not_given_back_again(
+    memory_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not even if the disk failed in between, so that the round is closed twice."""
+    rounds = of(Mode.MALICIOUS, home=home_in(memory_path))
+    plan = rounds.plan(NAMES, 2, 0)
+    failed = Failed("too few", Code.QUORUM)
+
+    def written_but_not_synced(*args: Any, **more: Any) -> None:
+        write_file(*args, **more)
+        raise IdentityError("cannot write the file", Code.IO)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("secagg.rounds.keeping.write_file", written_but_not_synced)
+        with refused(StateError, Code.IO):
+            rounds.close(plan, failed, inputs_left=False)
+    assert rounds.plan(NAMES, 2, 0).attempt == 0
+    rounds.close(plan, failed, inputs_left=False)
+    with refused(AttemptsExhaustedError, Code.ATTEMPTS_EXHAUSTED):
+        rounds.plan(NAMES, 2, 0)
+
+
+def test_each_training_has_a_file_of_its_own(memory_path: Path) -> None:
+    """In one home; and nobody else may write to it."""
+    home = home_in(memory_path)
+    for word in ("trial 8", "trial 9"):
+        assert Rounds(word, FORMAT, home=home).plan(NAMES, 2, 0).attempt == 0
+    files = list((memory_path / "rounds").iterdir())
+    assert len(files) == 2
+    files[0].chmod(0o666)
+    with refused(StateError, Code.PERMISSIONS):
+        for word in ("trial 8", "trial 9"):
+            Rounds(word, FORMAT, home=home)
+
+
+# ---- properties ---------------------------------------------------------------------------
+
+ENDS: list[tuple[Any, bool | None]] = [
+    (result_of(3), None),
+    (Failed("too few", Code.QUORUM), False),
+    (Failed("too few", Code.QUORUM), True),
+    (Failed("disputed", Code.SHARES), None),
+    (None, None),
+]
+STEPS = st.lists(
+    st.one_of(
+        st.tuples(
+            st.just("plan"),
+            st.integers(0, 1),
+            st.lists(st.sampled_from(NAMES), min_size=3, max_size=6, unique=True),
+        ),
+        st.tuples(st.just("close"), st.integers(0, 5), st.sampled_from(ENDS)),
+        st.just(("die", 0, None)),
+    ),
+    max_size=25,
+)
+
+
+class History:
+    """What an onlooker knows: which rounds with which numbers were there, and how they ended."""
+
+    def __init__(self, mode: Mode, home: Home) -> None:
+        self.mode, self.home = mode, home
+        self.rounds = of(mode, attempts=3, home=home)
+        self.open: list[tuple[int, Plan]] = []
+        self.used: set[tuple[int, int]] = set()  # subject, attempt
+
+    def plan(self, subject: int, present: Sequence[str]) -> None:
+        try:
+            plan = self.rounds.plan(present, 2, subject, MODEL)
+        except AttemptsExhaustedError:
+            taken = {attempt for about, attempt in self.used if about == subject}
+            assert taken == {0, 1, 2}
+            return
+        assert (subject, plan.attempt) not in self.used
+        assert plan.context == digest(WORD, subject, MODEL, plan.attempt)
+        assert set(plan.names) == set(present)
+        assert len(plan.names) == plan.params.cohort
+        assert plan.attempt < 3
+        if self.mode is Mode.MALICIOUS:
+            assert tuple(NAMES[at] for at in plan.members) == plan.names
+            assert plan.members == tuple(sorted(plan.members))
+        self.used.add((subject, plan.attempt))
+        self.open.append((subject, plan))
+
+    def close(self, which: int, end: tuple[Any, bool | None]) -> None:
+        if which >= len(self.open):
+            return
+        subject, plan = self.open.pop(which)
+        outcome, left = end
+        self.rounds.close(plan, outcome, left)
+        if isinstance(outcome, Failed) and left is False:
+            self.used.remove((subject, plan.attempt))
+
+    def die(self, *_: object) -> None:
+        self.rounds, self.open = of(self.mode, attempts=3, home=self.home), []
+
+
+@pytest.mark.parametrize("mode", MODES, ids=str)
+def test_a_number_is_never_used_twice(
+    mode: Mode, tmp_path_factory: pytest.TempPathFactory, memory_path: Path
+) -> None:
+    """Whatever is planned, closed, overlaps or dies: the context is that of honest clients."""
+    made = iter(range(10**6))
+
+    @given(STEPS)
+    @settings(max_examples=amount("examples of a property"), deadline=None, database=None)
+    def holds(steps: list[tuple[str, int, Any]]) -> None:
+        folder = memory_path / str(next(made))
+        folder.mkdir()
+        history = History(mode, home_in(folder))
+        for name, which, what in steps:
+            getattr(history, name)(which, what)
+
+    holds()
