@@ -13,6 +13,8 @@ from .drivers.executors import run_jobs
 from .encoding.clipping import ClippingWarning
 from .encoding.digest import digest
 from .encoding.layout import Layout
+from .encoding.model_layout import ModelLayout
+from .encoding.ranges import Range
 from .errors import (
     SERVER,
     Aborted,
@@ -82,6 +84,7 @@ __all__ = [
     "LocalProtocolError",
     "MemoryLedger",
     "Mode",
+    "ModelLayout",
     "NativeError",
     "Once",
     "ParameterError",
@@ -89,6 +92,7 @@ __all__ = [
     "Phase",
     "PhaseStarted",
     "Policy",
+    "Range",
     "RangeError",
     "RemoteProtocolError",
     "Result",
