@@ -20,6 +20,8 @@ from .encoding.clipping import ClippingWarning
 from .encoding.combine import Combined, combine
 from .encoding.digest import digest
 from .encoding.layout import Layout
+from .encoding.model_layout import ModelLayout
+from .encoding.ranges import Range
 from .errors import (
     SERVER,
     Aborted,
@@ -103,6 +105,7 @@ __all__ = [
     "MemoryLedger",
     "MemoryStore",
     "Mode",
+    "ModelLayout",
     "NativeError",
     "Once",
     "ParameterError",
@@ -113,6 +116,7 @@ __all__ = [
     "PhaseStarted",
     "Plan",
     "Policy",
+    "Range",
     "RangeError",
     "RemoteProtocolError",
     "Responder",

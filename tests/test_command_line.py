@@ -1,5 +1,6 @@
 """``python -m secagg``, the examples and the README do what they say."""
 
+import copy
 import dataclasses
 import re
 import runpy
@@ -7,12 +8,15 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import children
+import numpy as np
 import pytest
 from levels import runs_at
 
+import secagg
 from secagg import __main__ as command
 from secagg import __version__, selftest
 from secagg.arithmetic import threads
@@ -161,11 +165,30 @@ def test_readme_server_and_client_are_python() -> None:
     import secagg.cost
 
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
-    assert len(blocks) == 5
+    assert len(blocks) >= 6
     for block in blocks:
         compile(block, "README.md", "exec")
         for name in re.findall(r"secagg\.([A-Za-z]\w*)", block):
             assert hasattr(secagg, name), name
+
+
+def test_readme_model(capsys: pytest.CaptureFixture[str]) -> None:
+    """The README's model layout packs and unpacks a network with counters, and prints its table."""
+    state = {"fc.weight": np.zeros((2, 3), "f4"), "bn.running_var": np.ones(3, "f4")}
+    state["bn.num_batches_tracked"] = np.array(5)
+    loaded: dict[str, np.ndarray] = {}
+    names: dict[str, Any] = {
+        **{"secagg": secagg, "copy": copy, "attempt": 0},
+        "torch": SimpleNamespace(as_tensor=np.asarray),
+        "net": SimpleNamespace(state_dict=lambda: state, load_state_dict=loaded.update),
+        "train": lambda old: {name: array + 0 * array for name, array in old.items()},
+        "result": SimpleNamespace(total=np.zeros(11), weight=2),
+    }
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    exec(next(block for block in blocks if "ModelLayout" in block), names)  # noqa: S102
+    assert "fc.weight" in capsys.readouterr().out
+    assert all(np.array_equal(loaded[name], array) for name, array in state.items())
+    assert names["metrics"]["loss"] == 5.0
 
 
 def test_readme_large_cohort(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -183,9 +206,10 @@ def test_readme_large_cohort(monkeypatch: pytest.MonkeyPatch) -> None:
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
     form = secagg.FixedPoint(clip=8.0, bits=20)
     names: dict[str, Any] = {"secagg": secagg, "m": 1000, "form": form}
-    exec(blocks[4], names)  # noqa: S102
+    block = next(block for block in blocks if "for_cohort" in block)
+    exec(block, names)  # noqa: S102
     params = names["params"]
-    assert f"{params.degree} neighbours, {params.threshold} shares" in blocks[4]
+    assert f"{params.degree} neighbours, {params.threshold} shares" in block
     assert found == [(params.suite, params.field_bits)]
 
 

@@ -191,7 +191,11 @@ def test_data_is_sent_by_value(tmp_path: Path) -> None:
         *(secagg.PhaseStarted(Phase.UNMASK), secagg.Dropped(1, "x", Code.QUORUM)),
         *(secagg.Completed(result), secagg.Failed("x", Code.QUORUM, ((0, 1),)), result),
         *(PARAMS, PARAMS.format, FixedPoint(8.0), agreed, policy, Policy(min_survivors=3)),
-        *(Layout.of([np.zeros(3)]), directory, secagg.SqliteLedger(tmp_path / "ledger")),
+        *(
+            Layout.of([np.zeros(3)]),
+            secagg.ModelLayout.of([np.zeros(3)], FixedPoint(1.0), cohort=2),
+        ),
+        *(secagg.Range(0, 1), directory, secagg.SqliteLedger(tmp_path / "ledger")),
         *(server.status, done, done.run, fl.RoundReport(*no_run)),
         *(units, units.__class__, secagg.secure_sum, secagg.Field(20)),
     ]

@@ -203,6 +203,8 @@ def _read_numbers(value: object, what: str) -> NDArray[np.generic]:
 def _read_shaped(value: Any, what: str) -> NDArray[np.generic]:
     """Reads an array of any library; asks its own conversion, which may refuse with advice."""
     try:
+        if _is_small_float(value) and callable(getattr(value, "float", None)):
+            value = value.float()  # of PyTorch, which converts these to no array of NumPy
         shape = getattr(value, "shape", None)
         lost = _lost(value) or _lost(getattr(value, "_meta", None))  # of Dask: a piece of it
         if not lost:
@@ -264,11 +266,16 @@ def _is_count(labels: Any) -> bool:
 def unreadable(value: object, what: str, error: Exception) -> RangeError:
     """Returns the error about something whose own library refuses to let it be read."""
     advice = shortened(str(error), 200) or type(error).__name__
-    if any(kind in str(getattr(value, "dtype", "")) for kind in ("bfloat16", "float8")):
-        advice += "; convert it to float32 first"  # by which no library loses anything
+    if _is_small_float(value):
+        advice += "; convert it to float32 first"
     return RangeError(
         f"{what} ({type(value).__name__}) cannot be read as a NumPy array: {advice}", Code.DTYPE
     )
+
+
+def _is_small_float(value: object) -> bool:
+    """Returns whether an array has numbers that NumPy lacks; all of them are float32 as well."""
+    return any(kind in str(getattr(value, "dtype", "")) for kind in ("bfloat16", "float8"))
 
 
 def _article(value: object) -> str:

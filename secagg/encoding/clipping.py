@@ -6,7 +6,7 @@ too much fails in ways that are hard to find. So clipping is never silent.
 
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import lru_cache
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from ..params.formats import FixedPoint, Format
 from .arrays import called, kind_of
+from .ranges import Slot
 
 # The share of an array's values above which their clipping is warned of.
 SHARE: Final = 0.01
@@ -32,8 +33,8 @@ _gathering: Final[ContextVar[bool]] = ContextVar("gathering", default=False)
 class ClippingWarning(UserWarning):
     """More than 1 % of the values of an array, or of a vector, were clipped.
 
-    The sum then differs from that of the updates by more than rounding. Raise `FixedPoint.clip`, or
-    scale the updates.
+    The sum then differs from that of the updates by more than rounding. Raise `FixedPoint.clip` or
+    the range of that array, or scale the updates.
     """
 
 
@@ -116,22 +117,42 @@ def _sizes(layout: Arrays) -> Counts:
     return np.array([np.prod(shape, dtype=np.int64) for shape in layout.shapes], np.int64)
 
 
+def warn_of_slots(slots: Sequence[Slot], clipped: Counts) -> None:
+    """Issues one ClippingWarning if more than `SHARE` of an array or metric was clipped.
+
+    Args:
+        slots: arrays and metrics of one model, each with a range of its own.
+        clipped: clipped values of each.
+    """
+    texts = [f" of {slot.called} outside of {slot.low:g}..{slot.high:g}" for slot in slots]
+    sizes = np.array([slot.size for slot in slots], np.int64)
+    _warn_of_much(texts, clipped, sizes, "", "their ranges in the layout")
+
+
 def _warn(form: Format, names: tuple[str, ...], clipped: Counts, sizes: Counts) -> None:
+    if isinstance(form, FixedPoint):
+        texts = [f" of {called(name)}" if name else "" for name in names]
+        outside = f"outside of -{form.clip:g}..{form.clip:g} and were "
+        _warn_of_much(texts, clipped, sizes, outside, "the clip of FixedPoint")
+
+
+def _warn_of_much(
+    texts: list[str], clipped: Counts, sizes: Counts, outside: str, remedy: str
+) -> None:
     much = np.flatnonzero(clipped > SHARE * sizes)
-    if not much.size or not isinstance(form, FixedPoint):
+    if not much.size:
         return
     shares = clipped[much] / sizes[much]
     order = np.argsort(-shares, kind="stable")
     parts = [
-        f"{clipped[at]:,} of {sizes[at]:,} values ({share:.1%})"
-        + (f" of {called(names[at])}" if names[at] else "")
+        f"{clipped[at]:,} of {sizes[at]:,} values ({share:.1%}){texts[at]}"
         for at, share in zip(much[order][:_NAMED], shares[order][:_NAMED], strict=True)
     ]
     if much.size > _NAMED:
         parts.append(f"and values of {much.size - _NAMED} more arrays")
     warnings.warn(
-        f"{', '.join(parts)} were outside of -{form.clip:g}..{form.clip:g} and were clipped, so "
-        "the sum is not that of the updates: raise the clip of FixedPoint, or scale the updates",
+        f"{', '.join(parts)} were {outside}clipped, so the sum is not that of the updates: raise "
+        f"{remedy}, or scale the updates",
         ClippingWarning,
         stacklevel=_frames_of_the_library() + 1,
     )

@@ -7,15 +7,17 @@ from numpy.typing import NDArray
 
 from ..codes import Code
 from ..errors import RangeError
+from ..machine import wire
 from ..primitives.labels import Label, hash_parts
 from .arrays import called, kind_of, plain, read_array
+from .model_layout import ModelLayout
 from .trees import Arrays, Node, Tree
 
 _PART_BYTES: Final = 2**32  # of what `hash_parts` takes as one part
 _INTS: Final = 2**1024  # ints below it have a text under every limit that Python can be set to
 
 
-def digest(*parts: Arrays) -> bytes:
+def digest(*parts: Arrays | ModelLayout) -> bytes:
     """Hashes models, numbers and texts into 32 bytes: the context of a round, what it is about.
 
     Arrays count with structure (array, list or dict, and how they are nested), names, shapes,
@@ -24,12 +26,13 @@ def digest(*parts: Arrays) -> bytes:
     same in any order of its keys, a tuple is a list, and a number of NumPy, given by itself, is
     that of Python: digest(np.int64(3)) is digest(3). In another structure equal numbers have
     another digest, so check the structure of a model that came from a peer before you take its
-    digest for a context.
+    digest for a context. A `ModelLayout` counts with format, structure, names, shapes, dtypes,
+    modes, ranges and metrics.
 
     Args:
         parts: each a text, bytes, a bool, a float, an int in -2**1024 .. 2**1024, both ends
-            exclusive, or arrays of bools, ints or floats of at most 64 bits without NaN: one, or
-            lists and dicts of them, nested at will.
+            exclusive, a `ModelLayout`, or arrays of bools, ints or floats of at most 64 bits
+            without NaN: one, or lists and dicts of them, nested at will.
 
     Raises:
         RangeError: a part is something else.
@@ -44,6 +47,8 @@ def digest(*parts: Arrays) -> bytes:
             encoded += [b"bool", b"1" if part else b"0"]
         elif isinstance(part, int | float | np.generic):
             encoded += _number(part)
+        elif isinstance(part, ModelLayout):
+            encoded += _layout(part)
         else:
             tree = Tree(part)
             encoded += _structure(tree.node)
@@ -63,6 +68,21 @@ def _structure(node: Node) -> list[bytes]:
             key, member = member  # noqa: PLW2901
             encoded += [b"str", _utf8(key)] if isinstance(key, str) else [b"int", _decimal(key)]
         encoded += _structure(member)
+    return encoded
+
+
+def _layout(layout: ModelLayout) -> list[bytes]:
+    """Returns parts that encode all that counts when two layouts are compared."""
+    encoded = [b"layout", layout.format.encode(), *_structure(layout.node)]
+    for slots in (layout.arrays, layout.metrics):
+        encoded.append(_decimal(len(slots)))
+        for slot in slots:
+            encoded += [_utf8(slot.name), f"{slot.dtype.name}{slot.shape}".encode()]
+            encoded += [slot.mode.encode(), b"exact" if slot.exact else b"real"]
+            whole = isinstance(slot.low, int)
+            encoded += [
+                _decimal(int(end)) if whole else wire.f64(end) for end in (slot.low, slot.high)
+            ]
     return encoded
 
 

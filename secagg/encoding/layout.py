@@ -64,16 +64,7 @@ class Layout:
             raise RangeError(
                 "there is nothing to aggregate: no arrays, or only empty ones", Code.LAYOUT
             )
-        floats = _floats(leaves)
-        common = np.result_type(*floats) if floats else None
-        return cls(
-            names=tuple(leaf.name for leaf in leaves),
-            shapes=tuple(leaf.array.shape for leaf in leaves),
-            dtypes=tuple(common if leaf.weak and common else leaf.array.dtype for leaf in leaves),
-            length=length,
-            node=tree.node,
-            _template=tree.template,
-        )
+        return layout_of(tree, _floats(leaves))
 
     def __repr__(self) -> str:
         return f"Layout(<{len(self.names)} arrays>, length={self.length})"
@@ -88,13 +79,7 @@ class Layout:
             RangeError: the arrays have other names, shapes or another structure than the layout, or
                 they have no layout (see `of`).
         """
-        tree = Tree(arrays, self.node)
-        if tree.node != self.node or any(
-            leaf.array.shape != shape for leaf, shape in zip(tree.leaves, self.shapes, strict=True)
-        ):
-            difference = self._difference(Layout._of(tree))
-            raise RangeError(f"arrays of another layout: {difference}", Code.LAYOUT)
-        return _joined(tree.leaves)
+        return _joined(leaves_of(arrays, self))
 
     def unflatten(self, vector: NDArray[np.generic], *, own_dtypes: bool = False) -> Arrays:
         """Cuts the vector into arrays of this layout, in lists and dicts as they were given.
@@ -160,6 +145,40 @@ class Layout:
         return _first(found)
 
 
+def layout_of(tree: Tree, floats: Iterable[np.dtype[Any]] = ()) -> Layout:
+    """Returns the layout of arrays of any dtypes, and of nothing.
+
+    Args:
+        tree: the arrays.
+        floats: dtypes whose common one is that of numbers of Python; without any, their own.
+    """
+    leaves, found = tree.leaves, [*floats]
+    common = np.result_type(*found) if found else None
+    return Layout(
+        names=tuple(leaf.name for leaf in leaves),
+        shapes=tuple(leaf.array.shape for leaf in leaves),
+        dtypes=tuple(common if leaf.weak and common else leaf.array.dtype for leaf in leaves),
+        length=sum(leaf.array.size for leaf in leaves),
+        node=tree.node,
+        _template=tree.template,
+    )
+
+
+def leaves_of(arrays: Arrays, layout: Layout) -> list[Leaf]:
+    """Returns the arrays of a layout in its order, whatever their dtypes.
+
+    Raises:
+        RangeError: they have other names, shapes or another structure than the layout.
+    """
+    tree = Tree(arrays, layout.node)
+    if tree.node != layout.node or any(
+        leaf.array.shape != shape for leaf, shape in zip(tree.leaves, layout.shapes, strict=True)
+    ):
+        difference = layout._difference(layout_of(tree))
+        raise RangeError(f"arrays of another layout: {difference}", Code.LAYOUT)
+    return tree.leaves
+
+
 def _first(differences: Iterable[str]) -> str:
     """Returns the first three of these, and how many more there are."""
     found = list(differences)
@@ -202,8 +221,9 @@ def _floats(leaves: list[Leaf]) -> list[np.dtype[Any]]:
     if floats and integers:
         raise RangeError(
             f"{listed(leaf.name for leaf in integers)} of {integers[0].array.dtype} beside arrays "
-            "of floats: integers would be clipped and rounded like them; leave them out, or sum "
-            "them in a round of their own with Integers",
+            "of floats: integers would be clipped and rounded like them; leave them out, sum them "
+            "in a round of their own with Integers, or use secagg.ModelLayout, in which they keep "
+            "their old values or have a range of their own",
             Code.DTYPE,
         )
     return floats

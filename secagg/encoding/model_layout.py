@@ -1,0 +1,337 @@
+"""A model and its metrics as one input: each array and metric with a range of its own."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ..codes import Code
+from ..errors import ParameterError, RangeError
+from ..numeric import as_int, brief
+from ..params.checks import require_int
+from ..params.formats import FixedPoint, Format, field_width
+from ..params.params import MAX_COHORT
+from .arrays import kind_of, plain_dtype, read_array, shortened
+from .clipping import warn_of_slots
+from .layout import Layout, layout_of, leaves_of
+from .ranges import Mode, Range, Slot
+from .scales import Scale, added, scale_of
+from .specs import array_slots, measured, metric_slots, usual_range
+from .trees import Arrays, Node, Tree, filled
+
+_SHORT: Final = 44  # characters of a name in a table
+
+
+@runtime_checkable
+class Sums(Protocol):
+    """What a round gave: a `secagg.Result`, or a `SecureSum`."""
+
+    @property
+    def total(self) -> Any:
+        """The sum of all inputs."""
+
+    @property
+    def weight(self) -> int:
+        """The sum of their weights."""
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class ModelLayout:
+    """Arrays with ranges of their own, buffers and named metrics, as one input of a round.
+
+    Each array has a mode. "mean": the clients' updates, new - old, are averaged and added to the
+    old model. "sum": values, such as counts, are added up, and the sum takes the array's place.
+    "keep": the array is not sent, and keeps its old value. Metrics are single numbers, which are
+    averaged or added up. In a weighted round the mean is sum(w * x) / sum(w), and the sum
+    sum(w * x).
+
+    The layout decides what a contribution means. So it is a client's own word, from its own
+    configuration and never from the server, and is part of the context that the client expects:
+    `secagg.digest("training", layout, model, attempt)`. Then a round with another layout is
+    refused, and the same update never enters two sums under two layouts. All parties must also use
+    the same old model, which the context binds as well.
+
+    Two layouts are equal, and have the same digest, if format, structure, names, shapes, dtypes,
+    modes, ranges and metrics are; the cohort may differ.
+
+    Attributes:
+        format: how numbers are encoded.
+        cohort: the most clients of a round.
+        arrays: the arrays of the model in their order, with name, shape, dtype, mode and range.
+        metrics: the metrics by ascending name, likewise.
+        length: number of values that are sent, `Params.length`.
+        dtype: the dtype of the vectors that `pack` returns.
+    """
+
+    format: Format
+    cohort: int = field(compare=False)
+    arrays: tuple[Slot, ...]
+    metrics: tuple[Slot, ...]
+    length: int = field(compare=False)
+    dtype: np.dtype[Any] = field(compare=False)
+    _tree: Layout
+    _template: Any = field(compare=False)
+    _scales: tuple[Scale | None, ...] = field(compare=False)  # of arrays, then of metrics
+
+    @classmethod
+    def of(
+        cls,
+        model: Arrays,
+        format: Format,  # noqa: A002
+        *,
+        cohort: int,
+        clip: float | None = None,
+        arrays: Mapping[str, Range | float | Mode] | None = None,
+        metrics: Mapping[str, Range] | None = None,
+    ) -> "ModelLayout":
+        """Returns the layout of a model; its values do not count.
+
+        With `FixedPoint`, floats are averaged, and integers and bools keep their old values unless
+        `arrays` says otherwise. Numbers of Python take the kind of the other arrays. With
+        `Integers`, integers and bools are added up.
+
+        Args:
+            model: arrays, or lists, tuples and dicts of them, nested at will; a PyTorch
+                `state_dict` as it is. Without any, {}, metrics are all that is sent.
+            format: the format of the round.
+            cohort: the most clients of a round, for which room and exact sums are proved.
+            clip: the bound of updates and values of arrays that `arrays` does not name, and of
+                those that it gives the mode "sum" alone; by default that of the format.
+            arrays: by name or pattern ("layers/*/bias", `fnmatch`; "*" also stands for "/"), a
+                number c for the range -c..c, a mode, or a `Range`. An exact name counts before
+                patterns, and of two patterns the later one.
+            metrics: the range of each metric. They are averaged unless it says "sum"; with
+                `Integers` they are added up.
+
+        Raises:
+            RangeError: the model is unusable (see `Layout.of`), or nothing of it is sent.
+            ParameterError: a name or pattern decides nothing; a range or mode does not fit its
+                array or the format; or a sum that must be exact would not be.
+        """
+        if not isinstance(format, Format):
+            raise ParameterError(
+                f"format must be FixedPoint or Integers, not {brief(format)}", Code.ARGUMENT
+            )
+        cohort = require_int("cohort", cohort, 2, MAX_COHORT)
+        field_width(format, cohort)  # raises if there is no room
+        tree = Tree(model)
+        typed = [leaf.array.dtype for leaf in tree.leaves if leaf.array.size and not leaf.weak]
+        layout = layout_of(tree, [plain_dtype(dtype) for dtype in typed if kind_of(dtype) == "f"])
+        slots = array_slots(tree.leaves, layout.dtypes, arrays, usual_range(format, clip), format)
+        metered = metric_slots(metrics, layout.names, format)
+        weights = cohort * format.max_weight
+        scales = tuple(
+            None if slot.mode == "keep" else scale_of(slot, format, weights)
+            for slot in (*slots, *metered)
+        )
+        sent = [scale.dtype for scale in scales if scale]
+        length = sum(slot.size for slot in (*slots, *metered) if slot.mode != "keep")
+        if not length:
+            raise RangeError(
+                "there is nothing to send: no metrics, and all arrays are empty or keep their old "
+                'values, as integers do by default: give them a Range with the mode "sum"',
+                Code.LAYOUT,
+            )
+        dtype = np.result_type(*sent)
+        return cls(format, cohort, slots, metered, length, dtype, layout, tree.template, scales)
+
+    def __repr__(self) -> str:
+        many = f"<{len(self.arrays)} arrays>, <{len(self.metrics)} metrics>"
+        return f"ModelLayout({many}, length={self.length})"
+
+    def __str__(self) -> str:
+        """Lists arrays and metrics with range, step and error, as a table for people."""
+        bits = field_width(self.format, self.cohort)
+        rows = [("name", "shape", "dtype", "mode", "range", "step", "error")]
+        for slot, scale in zip(self._slots, self._scales, strict=True):
+            name = shortened(slot.name, _SHORT) + (" (metric)" if slot.metric else "")
+            row = (name, str(slot.shape), slot.dtype.name, slot.mode)
+            ends = f"{slot.low:g}..{slot.high:g}"
+            error = "exact" if slot.exact else f"{self._error(slot, scale):.2g}"
+            rows.append((*row, ends, f"{scale.step:.2g}", error) if scale else (*row, "", "", ""))
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        lines = (
+            "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip()
+            for row in rows
+        )
+        title = (
+            f"{self.length} values of {bits} bits, {self.format}, cohorts of up to {self.cohort}"
+        )
+        return "\n".join((title, *lines))
+
+    @property
+    def _slots(self) -> tuple[Slot, ...]:
+        return (*self.arrays, *self.metrics)
+
+    @property
+    def node(self) -> Node:
+        """How the arrays are nested; hashable."""
+        return self._tree.node
+
+    @property
+    def errors(self) -> dict[str, float]:
+        """The largest error of each array and metric that `unpack` returns, by name.
+
+        Of a mean it is also that of one client's value: the grid's step in the range of that array,
+        and the rounding of floats. Of a sum it is that of the largest cohort with the largest
+        weights; of an exact sum 0. What a mean loses when it is added to the old model, in the
+        dtype of the array, comes on top. Rounding is at random, so errors of many clients mostly
+        cancel: the standard deviation of an unweighted mean over n is at most step / (2 * sqrt(n)).
+        """
+        slots = zip(self._slots, self._scales, strict=True)
+        return {slot.name: self._error(slot, scale) for slot, scale in slots if scale}
+
+    def _error(self, slot: Slot, scale: Scale | None) -> float:
+        if scale is None:
+            return 0.0
+        return scale.error * (self.cohort * self.format.max_weight if slot.mode == "sum" else 1)
+
+    def pack(
+        self, new: Arrays, old: Arrays | None = None, metrics: Mapping[str, Any] | None = None
+    ) -> NDArray[np.generic]:
+        """Returns the input of one client: shape (length,), in the dtype of the layout.
+
+        Values outside their range are clipped; there is one `ClippingWarning`, with names, if more
+        than 1 % of an array or a metric was. A sum that is exact refuses them instead.
+
+        Args:
+            new: the model after training; arrays in mode "sum" hold what is to be added up.
+            old: the model before it, the same at all clients; needed if an array is averaged. A
+                copy: `state_dict()` gives the live tensors, which a training changes.
+            metrics: one number for each metric of the layout.
+
+        Raises:
+            RangeError: a model has another structure, shape or kind of numbers than the layout; a
+                value is NaN or infinite, or cannot be summed exactly; a metric is missing, unknown
+                or no number; or both models are in the same memory. The message names array or
+                metric.
+        """
+        values = self._values("the new model", new, ("mean", "sum"), metrics)
+        bases = self._values("the old model", old, ("mean",))
+        pairs = [pair for pair in zip(values, bases, strict=True) if pair[1] is not None]
+        if pairs and all(np.may_share_memory(*pair) for pair in pairs):
+            raise RangeError(
+                "the new and the old model are in the same memory, so there is no update: copy the "
+                "old model before the training (a state_dict has the live tensors)",
+                Code.LAYOUT,
+            )
+        vector = np.empty(self.length, self.dtype)
+        clipped, start = np.zeros(len(values), np.int64), 0
+        for at, (slot, scale) in enumerate(zip(self._slots, self._scales, strict=True)):
+            value = values[at]
+            if scale is not None and value is not None:
+                part, start = vector[start : start + slot.size], start + slot.size
+                with np.errstate(all="ignore"):  # what is not finite is refused
+                    clipped[at] = scale.write(value, bases[at], part)
+        warn_of_slots(self._slots, clipped)
+        return vector
+
+    def unpack(
+        self, result: Sums | ArrayLike, old: Arrays | None = None
+    ) -> tuple[Arrays, dict[str, float]]:
+        """Returns the new model and the metrics of a round.
+
+        Args:
+            result: the `Result` of a round, or the `SecureSum` of vectors; or the mean alone, shape
+                (length,), if nothing is added up.
+            old: the model before the round; needed if an array is averaged or kept.
+
+        Returns:
+            The model, in lists and dicts as the layout was given: averaged arrays in their own
+            dtypes, wider where those do not hold the values, sums in int64 if they are exact, else
+            float64, and copies of kept arrays. And the metrics by name: an int for an exact sum,
+            a float for any other.
+
+        Raises:
+            RangeError: the result does not fit the layout, or the old model, as in `pack`.
+        """
+        total, weight = self._sums(result)
+        bases = self._values("the old model", old, ("mean", "keep"))
+        arrays: list[NDArray[Any]] = []
+        found, start = {}, 0
+        for slot, scale, base in zip(self._slots, self._scales, bases, strict=True):
+            if scale is None:
+                arrays.append(np.array(base).reshape(slot.shape))
+                continue
+            part, start = total[start : start + slot.size], start + slot.size
+            if base is not None:
+                arrays.append(added(slot, scale, part, weight, base).reshape(slot.shape))
+            elif not slot.metric:
+                arrays.append(scale.read(part, weight).reshape(slot.shape))
+            else:
+                found[slot.name] = scale.read(part, weight)[0].item()
+        whole: Arrays = filled(self._template, arrays)
+        return whole, found
+
+    def _values(
+        self,
+        which: str,
+        model: Arrays | None,
+        modes: tuple[Mode, ...],
+        metrics: object = None,
+    ) -> list[NDArray[Any] | None]:
+        """Returns the values of each slot in one dimension, None if its mode is not among these.
+
+        Args:
+            which: what messages call the model.
+            model: may be None if no array is in one of the modes.
+            modes: of the arrays that are wanted.
+            metrics: those of a client; metrics are None without them.
+
+        Raises:
+            RangeError: the model does not fit the layout, or is missing though it is needed.
+        """
+        values: list[NDArray[Any] | None] = [None] * len(self._slots)
+        wanted = [at for at, slot in enumerate(self.arrays) if slot.mode in modes]
+        if wanted and model is None:
+            raise RangeError(f"{which} is needed, and is None", Code.LAYOUT)
+        try:
+            leaves = leaves_of(model, self._tree) if model is not None else []
+        except RangeError as error:
+            raise RangeError(f"{which}: {error.reason}", error.code) from error.__cause__
+        for at in wanted:
+            slot, leaf = self.arrays[at], leaves[at]
+            floats = kind_of(leaf.array.dtype) == "f" or (leaf.weak and slot.is_float)
+            if slot.mode != "keep" and floats != slot.is_float:
+                raise RangeError(
+                    f"{which}: {slot.called} has dtype {leaf.array.dtype} instead of {slot.dtype}",
+                    Code.DTYPE,
+                )
+            values[at] = leaf.array.reshape(-1)
+        if "sum" in modes:
+            values[len(self.arrays) :] = measured(self.metrics, metrics)
+        return values
+
+    def _sums(self, result: object) -> tuple[NDArray[Any], int]:
+        """Returns total and weight, or the mean and 1; raises RangeError if they do not fit."""
+        weight, most = 1, self.cohort * self.format.max_weight
+        whole = isinstance(result, Sums)
+        if isinstance(result, Sums):
+            found = as_int(result.weight)
+            if found is None or not 1 <= found <= most:
+                raise RangeError(
+                    f"a result of the weight {brief(result.weight)} does not fit the layout, in "
+                    f"which it lies in 1..{most}",
+                    Code.WEIGHT,
+                )
+            weight, result = found, result.total
+        total = read_array(result, "the result")
+        if total.shape != (self.length,):
+            raise RangeError(
+                f"a result of shape ({self.length},) is needed, not {total.shape}", Code.SHAPE
+            )
+        sums = any(slot.mode == "sum" for slot in self._slots)
+        if not whole and sums:
+            raise RangeError(
+                "a mean alone is not enough where values are added up: give the whole result, "
+                "which has total and weight",
+                Code.LAYOUT,
+            )
+        if (kind_of(total.dtype) == "f") != isinstance(self.format, FixedPoint):
+            raise RangeError(
+                f"a total of {type(self.format).__name__} has not the dtype {total.dtype}",
+                Code.DTYPE,
+            )
+        return total, weight

@@ -1,0 +1,670 @@
+"""Models with ranges of their own, buffers and metrics: what comes back, how exactly, and what not.
+
+The reference adds up fractions, so it knows neither the grid nor a rounding.
+"""
+
+import struct
+import tracemalloc
+import warnings
+from collections.abc import Callable
+from fractions import Fraction
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+import pytest
+from harness import SteppedRound, clone
+from hypothesis import given
+from hypothesis import strategies as st
+from refusals import refused
+from support import looped
+
+from secagg import (
+    ClippingWarning,
+    Code,
+    Field,
+    FixedPoint,
+    Integers,
+    Layout,
+    ModelLayout,
+    ParameterError,
+    Params,
+    Phase,
+    Policy,
+    Range,
+    RangeError,
+    digest,
+    secure_sum,
+)
+from secagg.encoding.choice import codec_for
+from secagg.encoding.codec import Decoded
+from secagg.encoding.scales import _at_levels
+
+BF16 = np.dtype(ml_dtypes.bfloat16)
+FORM = FixedPoint(clip=1.0, bits=20)
+STATE = {
+    "conv.weight": np.zeros((2, 3), np.float32),
+    "bn.running_var": np.ones(2, np.float32),
+    "bn.num_batches_tracked": np.array(7),
+    "frozen": np.array([True, False]),
+}
+
+
+def summed(layout: ModelLayout, vectors: list[np.ndarray], weights: list[int]) -> Decoded:
+    """The result of a round with these inputs, by the codec alone."""
+    params = Params(layout.cohort, layout.length, layout.format)
+    codec, field = codec_for(params), Field(params.field_bits)
+    random = np.random.default_rng(len(vectors)).bytes
+    total = np.zeros(params.vector_length, field.dtype)
+    for vector, weight in zip(vectors, weights, strict=True):
+        encoded = codec.encode(vector, weight, random)
+        assert encoded.clipped == 0, "what pack clips, a client does not clip again"
+        total = field.add(total, encoded.vector)
+    return codec.decode(total, len(vectors))
+
+
+def exactly(array: object) -> list[Fraction]:
+    """The values of an array as fractions."""
+    flat = np.asarray(array).reshape(-1)
+    wide = flat.astype(np.float64) if flat.dtype.kind not in "biu" else flat
+    return [Fraction(value) for value in wide.tolist()]
+
+
+def clipped(value: Fraction, low: float, high: float) -> Fraction:
+    return max(Fraction(low), min(Fraction(high), value))
+
+
+# -- what comes back ----------------------------------------------------------------------------
+
+ENDS = [(-1.0, 1.0), (-0.1, 0.1), (0.0, 10.0), (1e9, 1e9 + 1), (-3e-9, 1e-9), (-1e30, 1e30)]
+
+
+@st.composite
+def rounds(draw: st.DrawFn) -> tuple[ModelLayout, list[Any], Any, list[Any], list[int]]:
+    """A layout of real numbers in any ranges; models, the old one, metrics and weights."""
+    rng = np.random.default_rng(draw(st.integers(0, 2**32)))
+    form = FixedPoint(
+        draw(st.sampled_from([1.0, 0.1, 8.0, 2.0**-300, 2.0**300])),
+        draw(st.integers(1, 32)),
+        draw(st.sampled_from([1, 5])),
+    )
+    dtypes = st.sampled_from([np.dtype(code) for code in ("f2", "f4", "f8", ">f4")] + [BF16])
+    shapes = st.sampled_from([(), (3,), (2, 2), (0,)])
+    kinds = draw(st.lists(st.tuples(dtypes, shapes), max_size=3))
+    old = {f"a{i}": np.ones(shape).astype(dtype) for i, (dtype, shape) in enumerate(kinds)}
+    ranges = {
+        name: Range(*draw(st.sampled_from(ENDS)), draw(st.sampled_from(["mean", "sum"])))
+        for name in old
+        if draw(st.booleans())
+    }
+    measures = {
+        name: Range(*draw(st.sampled_from(ENDS)), draw(st.sampled_from(["mean", "sum"])))
+        for name in ("loss", "accuracy")
+    }
+    parties = draw(st.integers(2, 4))
+    layout = ModelLayout.of(old, form, cohort=4, arrays=ranges, metrics=measures)
+
+    def drawn(slot: Any, base: float) -> np.ndarray:
+        half = (slot.high - slot.low) / 2
+        values = base + slot.low + half + rng.uniform(-1.1, 1.1, slot.shape) * half
+        with np.errstate(over="ignore"):
+            near = np.asarray(values).astype(slot.dtype)
+        return near if np.isfinite(near).all() else np.ones(slot.shape).astype(slot.dtype)
+
+    models = [
+        {slot.name: drawn(slot, float(slot.mode == "mean")) for slot in layout.arrays}
+        for _ in range(parties)
+    ]
+    metrics = [{slot.name: float(drawn(slot, 0)) for slot in layout.metrics} for _ in models]
+    weights = [draw(st.integers(1, form.max_weight)) for _ in models]
+    return layout, models, old, metrics, weights
+
+
+@given(rounds())
+def test_means_and_sums_are_those_of_exact_arithmetic(
+    case: tuple[ModelLayout, list[Any], Any, list[Any], list[int]],
+) -> None:
+    """Up to the error that the layout tells, and one rounding to the dtype of the array."""
+    layout, models, old, metrics, weights = case
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ClippingWarning)
+        inputs = [layout.pack(new, old, m) for new, m in zip(models, metrics, strict=True)]
+    assert {vector.dtype for vector in inputs} == {layout.dtype}
+    model, found = layout.unpack(summed(layout, inputs, weights), old)
+    for slot in (*layout.arrays, *layout.metrics):
+        got = found[slot.name] if slot.metric else model[slot.name]
+        assert slot.metric or got.shape == slot.shape
+        source = metrics if slot.metric else models
+        update = slot.mode == "mean" and not slot.metric
+        base = exactly(old[slot.name]) if update else [Fraction(0)] * slot.size
+        columns = zip(*(exactly(each[slot.name]) for each in source), strict=True)
+        for value, at, column in zip(exactly(got), base, columns, strict=True):
+            total = sum(
+                weight * clipped(each - at, slot.low, slot.high)
+                for each, weight in zip(column, weights, strict=True)
+            )
+            wanted = at + (total / sum(weights) if slot.mode == "mean" else total)
+            assert abs(value - wanted) <= layout.errors[slot.name] + spacing(got, wanted, update)
+
+
+def spacing(got: Any, value: Fraction, rounded: bool) -> Fraction:
+    """How far a value of an array may be moved by one rounding to its dtype."""
+    if not rounded:
+        return Fraction(0)
+    eps = {2: 2.0**-8 if got.dtype == BF16 else 2.0**-11, 4: 2.0**-24, 8: 2.0**-53}
+    return abs(value) * Fraction(eps[got.dtype.itemsize]) * 2 + Fraction(1, 2**24)
+
+
+def test_the_errors_are_about_one_step() -> None:
+    """A promise that any error keeps would be none: they are a step, and a little more."""
+    layout = ModelLayout.of(
+        {"a": np.zeros(3, np.float32), "b": np.zeros(1), "n": np.zeros(2, int)},
+        FixedPoint(1.0, 20, 3),
+        cohort=10,
+        arrays={"a": 0.5, "b": Range(-1, 3, "sum"), "n": Range(0, 99, "sum")},
+        metrics={"loss": Range(0, 8)},
+    )
+    step = 1 / (2**20 - 1)
+    assert layout.errors["a"] == pytest.approx(step, rel=0.04)
+    assert layout.errors["b"] == pytest.approx(30 * 4 * step, rel=1e-6)
+    assert layout.errors["loss"] == pytest.approx(8 * step, rel=0.04)
+    assert layout.errors["n"] == 0
+    far = ModelLayout.of({}, FixedPoint(1.0, 32), cohort=2, metrics={"m": Range(1e9, 1e9 + 1)})
+    inputs = [far.pack({}, None, {"m": 1e9 + ulps * 2.0**-23}) for ulps in (0, 1)]
+    mean = far.unpack(summed(far, inputs, [1, 1]))[1]["m"]
+    wrong = abs(Fraction(mean) - 10**9 - Fraction(1, 2**24))  # a float next to the mean of floats
+    assert 1 / 2**32 < wrong <= far.errors["m"] < 1e-5
+    fine = ModelLayout.of([np.zeros(3, np.float32)], FixedPoint(1.0, 28), cohort=9)
+    assert fine.dtype == np.float64, "a float32 would be coarser than the grid"
+    assert fine.errors["0"] == pytest.approx(2 / 2**28, rel=1e-3)
+
+
+def test_a_state_dict_in_one_sum() -> None:
+    """Weights and running values are averaged, counters and masks stay, metrics ride along."""
+    layout = ModelLayout.of(
+        STATE,
+        FORM,
+        cohort=3,
+        clip=0.1,
+        arrays={"*.running_*": 10.0},
+        metrics={"loss": Range(0, 10), "correct": Range(0, 1000, "sum", exact=True)},
+    )
+    assert [(slot.name, slot.mode, slot.high) for slot in layout.arrays] == [
+        ("bn.num_batches_tracked", "keep", 0),
+        ("bn.running_var", "mean", 10),
+        ("conv.weight", "mean", 0.1),
+        ("frozen", "keep", 0),
+    ]
+    assert (layout.length, layout.dtype) == (10, np.float64)
+    vectors = []
+    for party in range(3):
+        new = {name: array.copy() for name, array in STATE.items()}
+        new["conv.weight"] += np.float32(0.01 * party)
+        new["bn.running_var"] += np.float32(party)
+        new["bn.num_batches_tracked"] += 100
+        new["frozen"] = ~new["frozen"]
+        vectors.append(layout.pack(new, STATE, {"loss": 2.0 + party, "correct": 333 * party}))
+    run = secure_sum(vectors, FORM)
+    assert run.run.result is not None
+    for result in (run, run.run.result):
+        model, metrics = layout.unpack(result, STATE)
+        assert list(model) == list(STATE)
+        assert [array.dtype for array in model.values()] == [a.dtype for a in STATE.values()]
+        assert model["conv.weight"] == pytest.approx(np.full((2, 3), 0.01), abs=3e-7)
+        assert model["bn.running_var"] == pytest.approx(np.full(2, 2.0), abs=3e-5)
+        assert (model["bn.num_batches_tracked"], model["frozen"].tolist()) == (7, [True, False])
+        assert metrics == {"loss": pytest.approx(3, abs=2e-5), "correct": 999}
+        assert type(metrics["correct"]) is int
+    model["bn.num_batches_tracked"][...] = 0
+    assert STATE["bn.num_batches_tracked"] == 7, "what is kept is a copy"
+
+
+def test_an_old_model_that_the_training_changed_is_refused() -> None:
+    """The live arrays of a model, taken before and after, have no difference; one may stay."""
+    old = {"w": np.zeros(2), "b": np.zeros(2), "n": np.zeros(1, int)}
+    layout = ModelLayout.of(old, FORM, cohort=2)
+    with refused(RangeError, Code.LAYOUT, match="in the same memory.*copy the old model"):
+        layout.pack({**old, "n": np.ones(1, int)}, old)
+    assert layout.pack({**old, "w": np.ones(2)}, old).tolist() == [0, 0, 1, 1]
+
+
+class Tensor:
+    """A tensor of PyTorch: of a dtype that NumPy lacks, it gives itself as float32."""
+
+    def __init__(self, data: np.ndarray, dtype: str) -> None:
+        self.data, self.dtype, self.shape = data, dtype, data.shape
+
+    def __array__(self, dtype: object = None, copy: object = None) -> np.ndarray:
+        if self.dtype == "torch.bfloat16":
+            raise TypeError("Got unsupported ScalarType BFloat16")
+        return self.data
+
+    def float(self) -> "Tensor":
+        return Tensor(self.data, "torch.float32")
+
+
+def test_tensors_are_read_as_they_are() -> None:
+    """Also bfloat16, and two names of one tensor."""
+    weight = Tensor(np.full(2, 0.5, np.float32), "torch.bfloat16")
+    state = {"a.weight": weight, "b.weight": weight, "n": Tensor(np.array(3), "torch.int64")}
+    layout = ModelLayout.of(state, FORM, cohort=2)
+    new = {name: Tensor(tensor.data.copy(), tensor.dtype) for name, tensor in state.items()}
+    vector = layout.pack(new, state)
+    assert vector.tolist() == [0] * 4
+    model, _ = layout.unpack(vector, state)
+    assert (model["a.weight"].dtype, model["n"].dtype) == (np.float32, np.int64)
+    assert model["b.weight"].tolist() == [0.5, 0.5]
+
+
+def test_metrics_alone() -> None:
+    """An evaluation has no model to send, and old models are not asked for."""
+    layout = ModelLayout.of({}, FORM, cohort=2, metrics={"accuracy": Range(0, 1)})
+    result = summed(layout, [layout.pack({}, None, {"accuracy": x}) for x in (0.25, 0.75)], [1, 1])
+    model, metrics = layout.unpack(result)
+    assert model == {}
+    assert metrics["accuracy"] == pytest.approx(0.5, abs=2e-6)
+    assert layout.unpack(result.mean)[1] == pytest.approx(metrics)
+
+
+def test_a_mean_that_its_dtype_cannot_hold_stays_wide() -> None:
+    old = [np.full(1, 6e4, np.float16), np.zeros(1, np.float16)]
+    layout = ModelLayout.of(old, FixedPoint(1e4), cohort=2)
+    wide, narrow = layout.unpack(np.array([9e3, 1.0]), old)[0]
+    assert (wide.dtype, wide[0], narrow.dtype) == (np.float64, 69e3, np.float16)
+
+
+def test_pack_makes_one_vector_and_no_copies() -> None:
+    """Of float32 models float32; the models themselves stay as they are."""
+    rng = np.random.default_rng(1)
+    old = [rng.normal(size=(500, 400)).astype(np.float32) for _ in range(2)]
+    new = [array + np.float32(0.01) for array in old]
+    before = [array.copy() for array in (*new, *old)]
+    layout = ModelLayout.of(old, FORM, cohort=2, metrics={"loss": Range(0, 1)})
+    tracemalloc.start()
+    vector = layout.pack(new, old, {"loss": 0.5})
+    peak = tracemalloc.get_traced_memory()[1]
+    layout.unpack(vector, old)
+    tracemalloc.stop()
+    assert vector.dtype == np.float32
+    assert peak < 1.5 * vector.nbytes
+    assert all(map(np.array_equal, before, (*new, *old)))
+
+
+# -- exact sums ---------------------------------------------------------------------------------
+
+
+@looped("clip", [1.0, 0.1, 0.51, 3.0, 12345.678, 2.0**-900, 2.0**900])
+def test_every_level_is_reached_whatever_is_drawn(clip: float) -> None:
+    """For the least and the greatest word of the rounding, so for all of them, up to 20 bits."""
+    for bits in (1, 2, 7, 13, 20):
+        form = FixedPoint(clip, bits)
+        levels = np.arange(0, form.levels, 1 + form.levels // 50_000, dtype=np.float64)
+        value = (_at_levels(levels, form) + form.clip) * form.scale
+        for word in (0.0, 1 - 2.0**-32):
+            assert np.array_equal(np.floor(value + word), levels)
+
+
+@looped("form, low, high", [
+    (FixedPoint(0.1, 20, 1000), -5, 2**20 - 8),
+    (FixedPoint(3.0, 16, 7), 0, 1),
+    (FixedPoint(1.0, 32, 3), -1000, 10**6),
+    (FixedPoint(1.0, 2), 7, 9),
+    (Integers(-3, 2**20), 10**6, 2 * 10**6),
+    (Integers(0, 2**50), -(2**50), 0),
+])  # fmt: skip
+def test_counts_are_exact(form: FixedPoint | Integers, low: int, high: int) -> None:
+    """Both ends, and whatever lies between; arrays of integers, bools and floats, and metrics."""
+    rng = np.random.default_rng(high)
+    model = {"n": np.zeros(300, np.int64), "u": np.zeros(4, np.uint64), "t": np.zeros(9, bool)}
+    span = Range(low, high, "sum", exact=True)
+    ranges = {"n": span, "u": span if low >= 0 else "keep", "t": "sum"}
+    if isinstance(form, FixedPoint):
+        model["f"], ranges["f"] = np.zeros(2), span
+    layout = ModelLayout.of(model, form, cohort=50, arrays=ranges, metrics={"count": span})
+    assert set(layout.errors.values()) == {0.0}
+    weights = rng.integers(1, form.max_weight + 1, 50).tolist()
+    models, metrics = [], []
+    for _ in weights:
+        numbers = np.append([low, high], rng.integers(low, high, 298, endpoint=True))
+        models.append({
+            **{"n": numbers, "u": abs(numbers[:4]).astype(np.uint64)},
+            **{"t": rng.integers(0, 2, 9).astype(bool), "f": numbers[2:4].astype(float)},
+        })  # fmt: skip
+        models[-1] = {name: models[-1][name] for name in model}
+        metrics.append({"count": rng.integers(low, high, endpoint=True)})
+    inputs = [layout.pack(new, model, m) for new, m in zip(models, metrics, strict=True)]
+    got, found = layout.unpack(summed(layout, inputs, weights), model)
+    for name in (slot.name for slot in layout.arrays if slot.mode == "sum"):
+        wanted = sum(w * m[name].astype(np.int64) for w, m in zip(weights, models, strict=True))
+        assert got[name].dtype == np.int64
+        assert got[name].tolist() == wanted.tolist()
+    assert found["count"] == sum(w * int(m["count"]) for w, m in zip(weights, metrics, strict=True))
+
+
+def test_sums_are_of_weighted_values_and_means_of_integers_are_floats() -> None:
+    layout = ModelLayout.of(
+        [np.zeros(2)],
+        FixedPoint(1.0, 20, 10),
+        cohort=2,
+        arrays={"0": "sum"},
+        metrics={"rate": Range(0, 1, "sum")},
+    )
+    inputs = [layout.pack([np.full(2, 0.5)], None, {"rate": rate}) for rate in (0.5, 1.0)]
+    (array,), metrics = layout.unpack(summed(layout, inputs, [10, 2]))
+    assert array == pytest.approx([6.0, 6.0], abs=1e-4)
+    assert metrics["rate"] == pytest.approx(7.0, abs=1e-4)
+    whole = ModelLayout.of(
+        [np.zeros(1, np.int8)], Integers(0, 99), cohort=2, metrics={"age": Range(9, 99, "mean")}
+    )
+    inputs = [whole.pack([np.ones(1, np.int8)], None, {"age": age}) for age in (20.0, np.int16(41))]
+    assert whole.unpack(summed(whole, inputs, [1, 1]))[1] == {"age": 30.5}
+
+
+# -- layouts ------------------------------------------------------------------------------------
+
+
+def test_an_exact_name_counts_before_patterns_and_a_later_pattern_before_an_earlier() -> None:
+    model = {"a": [np.zeros(1), np.zeros(1)], "b": [np.zeros(1)], "c*": np.zeros(1), "n": 1}
+    rules = {"c*": 5.0, "a/0": 4, "*": 3.0, "[ab]/*": np.float32(2.0)}
+    layout = ModelLayout.of(model, FORM, cohort=2, arrays=rules)
+    assert {slot.name: slot.high for slot in layout.arrays} == {
+        **{"a/0": 4, "a/1": 2, "b/0": 2, "c*": 5, "n": 3}
+    }
+
+
+@looped("dtype, form, mode", [
+    *((np.float16, FORM, "mean"), (BF16, FORM, "mean"), (np.int8, FORM, "keep")),
+    *((np.uint64, FORM, "keep"), (bool, FORM, "keep")),
+    *((np.int8, Integers(0, 5), "sum"), (bool, Integers(0, 5), "sum")),
+])  # fmt: skip
+def test_the_default_of_each_kind(dtype: Any, form: FixedPoint | Integers, mode: str) -> None:
+    model = [np.zeros(2, dtype)]
+    layout = ModelLayout.of(model, form, cohort=2, metrics={"m": Range(0, 1)})
+    assert [slot.mode for slot in layout.arrays] == [mode]
+
+
+def test_numbers_of_python_take_the_kind_of_the_others() -> None:
+    """As in `Layout`; a truth is no number, and is kept."""
+    model = {"w": np.zeros(2, np.float16), "b": 1, "flag": True}
+    layout = ModelLayout.of(model, FORM, cohort=2)
+    assert {slot.name: (slot.mode, slot.dtype) for slot in layout.arrays} == {
+        "b": ("mean", np.float16), "flag": ("keep", np.dtype(bool)), "w": ("mean", np.float16)
+    }  # fmt: skip
+    assert layout.pack({"w": [0.5, 0.25], "b": 2, "flag": False}, model).tolist() == [1, 0.5, 0.25]
+    assert ModelLayout.of([1, [2]], Integers(0, 5), cohort=2).length == 2
+
+
+MODEL = {"w": np.zeros(2, np.float32), "n": np.zeros(2, np.int64), "t": np.array([True])}
+
+
+@pytest.mark.parametrize(
+    ("changes", "code", "message"),
+    [
+        ({"arrays": {"v": 1.0}}, Code.ARGUMENT, r"arrays\['v'\] matches no array"),
+        ({"arrays": {"bias": 1.0}, "model": {"layers": {"bios": np.ones(1)}}}, Code.ARGUMENT,
+         "did you mean 'layers/bios'"),
+        ({"arrays": {"w*": 1.0, "*": 2.0}}, Code.ARGUMENT, r"'w\*'\] decides nothing: other"),
+        ({"arrays": {"n": 5}}, Code.ARGUMENT, "matches only arrays of int64, which keep"),
+        ({"arrays": {"w": Range(0, 1), "n": Range(0, 1)}}, Code.ARGUMENT, "only arrays of int64"),
+        ({"arrays": {"n": "sum"}}, Code.ARGUMENT, "'n' of int64 needs a range to be summed"),
+        ({"arrays": {"n": "mean"}}, Code.DTYPE, "'n' of int64 has integers, whose mean is none"),
+        ({"arrays": {"w": -1.0}}, Code.ARGUMENT, r"arrays\['w'\] must be finite and positive"),
+        ({"arrays": {"w": "drop"}}, Code.ARGUMENT, '"mean", "sum", "keep" or a Range, not'),
+        ({"arrays": {"w": True}}, Code.ARGUMENT, "not True"),
+        ({"arrays": ["w"]}, Code.ARGUMENT, "arrays must be a dict by name"),
+        ({"clip": "keep"}, Code.ARGUMENT, "clip must be a positive number"),
+        ({"clip": float("nan")}, Code.ARGUMENT, "clip must be finite and positive"),
+        ({"metrics": {"loss": 10}}, Code.ARGUMENT, r"metrics\['loss'\] must be a Range"),
+        ({"format": FixedPoint(1.0, 20, 2**32 - 1), "arrays": {"n": Range(0, 2**19, "sum")}},
+         Code.HEADROOM, "0..524288 with weights of up to 42949672950 together is too large"),
+        ({"metrics": {"w": Range(0, 1)}}, Code.ARGUMENT, r"\['w'\] is an array of the"),
+        ({"metrics": {1: Range(0, 1)}}, Code.ARGUMENT, "metrics must be a dict by name"),
+        ({"metrics": {"c": Range(0, 0.5, "sum", exact=True)}}, Code.ARGUMENT, "have whole ends"),
+        ({"arrays": {"n": Range(0, 2**20 - 1, "sum")}}, Code.HEADROOM, "'n' cannot be summed exac"),
+        ({"metrics": {"c": Range(2**62, 2**62 + 9, "sum", exact=True)}}, Code.HEADROOM, "'c' can"),
+        ({"format": FixedPoint(1.0, 21), "arrays": {"n": Range(0, 2**17, "sum")}}, Code.HEADROOM,
+         "weights of up to 10 together does not fit 21 bits"),
+        ({"arrays": {"w": 1e-300}, "format": FixedPoint(2.0**890)}, Code.ARGUMENT, "too far from"),
+        ({"format": Integers(0, 9)}, Code.DTYPE, "'w' of float32 has floats, and Integers takes"),
+        ({"format": Integers(0, 9), "arrays": {"w": "keep", "n": Range(0, 10)}}, Code.HEADROOM,
+         "'n' lies in 0..10, which is wider than the format's 0..9"),
+        ({"format": Integers(0, 9), "arrays": {"w": "keep", "n": Range(2**62, 2**62 + 1)}},
+         Code.HEADROOM, "sums of array 'n' over 10 clients do not fit"),
+        ({"format": "float"}, Code.ARGUMENT, "FixedPoint or Integers"),
+        ({"cohort": 1}, Code.ARGUMENT, "cohort must be in 2"),
+        ({"format": FixedPoint(1.0, 32, 2**32 - 1)}, Code.HEADROOM, None),
+    ],
+    ids=range(28),
+)  # fmt: skip
+def test_what_does_not_fit_is_refused_at_construction(
+    changes: dict[str, Any], code: Code, message: str | None
+) -> None:
+    """By the name of array or metric."""
+    options: dict[str, Any] = {"model": MODEL, "format": FORM, "cohort": 10} | changes
+    with refused(ParameterError, code, match=message):
+        ModelLayout.of(options.pop("model"), options.pop("format"), **options)
+
+
+@looped("make", [
+    lambda: Range(1, 1),
+    lambda: Range(2.0, 1.0),
+    lambda: Range(0, float("nan")),
+    lambda: Range(-1e300, 1),
+    lambda: Range(0, "1"),
+    lambda: Range(0, True),
+    lambda: Range(0, 1, "keep"),
+    lambda: Range(0, 1, exact="yes"),
+    lambda: Range(0, 1, "mean", exact=True),
+])  # fmt: skip
+def test_impossible_ranges_are_refused(make: Callable[[], Range]) -> None:
+    with refused(ParameterError, Code.ARGUMENT):
+        make()
+
+
+def test_a_layout_of_nothing_is_refused() -> None:
+    for nothing in ({}, [np.zeros(0)], {"n": np.ones(2, int)}):
+        with refused(RangeError, Code.LAYOUT, match="there is nothing to send"):
+            ModelLayout.of(nothing, FORM, cohort=2)
+    with refused(RangeError, Code.DTYPE, match="array 'w' must hold numbers"):
+        ModelLayout.of({"w": None}, FORM, cohort=2)
+    with refused(RangeError, Code.DTYPE, match="or use secagg.ModelLayout"):
+        Layout.of(MODEL)
+
+
+def test_a_table_for_people() -> None:
+    """With each name, what becomes of it, its range and its error."""
+    layout = ModelLayout.of(
+        MODEL, FORM, cohort=10, clip=0.25,
+        arrays={"n": Range(0, 99, "sum")}, metrics={"loss": Range(0, 10)},
+    )  # fmt: skip
+    title, _, *rows = str(layout).splitlines()
+    assert title.startswith("5 values of 24 bits, FixedPoint(clip=1.0")
+    assert [" ".join(row.split()) for row in rows] == [
+        "n (2,) int64 sum 0..99 1 exact",
+        "t (1,) bool keep",
+        "w (2,) float32 mean -0.25..0.25 4.8e-07 4.9e-07",
+        "loss (metric) () float64 mean 0..10 9.5e-06 9.8e-06",
+    ]
+    assert repr(layout) == "ModelLayout(<3 arrays>, <1 metrics>, length=5)"
+
+
+# -- the context --------------------------------------------------------------------------------
+
+
+def test_the_digest_of_a_layout_tells_layouts_apart() -> None:
+    """Whatever counts when two are compared; it is in the context beside the model."""
+    options: dict[str, Any] = {"arrays": {"n": Range(0, 9, "sum")}, "metrics": {"l": Range(0, 1)}}
+
+    def made(model: Any = MODEL, form: Any = FORM, cohort: int = 9, **other: Any) -> ModelLayout:
+        return ModelLayout.of(model, form, cohort=cohort, **(options | other))
+
+    first = made()
+    same = [
+        made(cohort=99),
+        made(dict(reversed(MODEL.items()))),
+        made({name: array + array for name, array in MODEL.items()}),
+        made(MODEL | {"w": np.zeros(2, ">f4")}),
+        made(clip=np.float64(1.0), metrics={"l": Range(-0.0, np.int8(1))}),
+        made(arrays={"n": Range(0.0, 9.0, "sum"), "t": "keep"}),
+    ]
+    other = [
+        made(form=FixedPoint(1.0, 19), clip=1.0),
+        made(clip=0.5),
+        made(MODEL | {"w": np.zeros(2)}),
+        made(MODEL | {"w": np.zeros((1, 2), np.float32)}),
+        made({"v" if name == "w" else name: array for name, array in MODEL.items()}),
+        made([MODEL[name] for name in sorted(MODEL)], arrays={"0": Range(0, 9, "sum")}),
+        made(
+            dict(zip("012", map(MODEL.get, sorted(MODEL)), strict=True)),
+            arrays={"0": Range(0, 9, "sum")},
+        ),
+        made(arrays={}),
+        made(arrays={"n": Range(0, 8, "sum")}),
+        made(arrays={"n": Range(1, 9, "sum")}),
+        made(arrays={"n": Range(0, 9, "sum", exact=False)}),
+        made(arrays={"n": Range(12345678, 12345679, "sum")}),
+        made(arrays={"n": Range(*struct.unpack("<2d", b"1234567812345679"), "sum", exact=False)}),
+        made(arrays={"n": Range(0, 9, "sum"), "w": "sum"}),
+        made(arrays={"n": Range(0, 9, "sum"), "w": "keep"}),
+        made(metrics={}),
+        made(metrics={"m": Range(0, 1)}),
+        made(metrics={"l": Range(0, 1, "sum")}),
+        made(metrics={"l": Range(0, 2)}),
+        made(metrics={"l": Range(0, 1), "m": Range(0, 1)}),
+    ]
+    assert {digest("training", each) for each in (first, *same)} == {digest("training", first)}
+    assert {hash(each) for each in same} == {hash(first)}
+    assert all(each == first for each in same)
+    assert len({digest(each) for each in (first, *other)}) == len(other) + 1
+    assert len({first, *other}) == len(other) + 1
+    assert digest(first) not in {digest(), digest(MODEL), digest(first, 0), digest("layout")}
+
+
+def test_another_layout_permits_no_second_contribution() -> None:
+    """A server that proposes wider ranges for the same model and attempt gets no input."""
+    mine, theirs = (ModelLayout.of([np.zeros(3)], FORM, cohort=3, clip=clip) for clip in (0.1, 0.2))
+    params = Params(3, mine.length, FORM)
+    policy = Policy(params=params, context=digest("training", mine, [np.zeros(3)], 0))
+    policy.check(params.round(context=digest("training", mine, [np.zeros(3)], 0)))
+    with refused(ParameterError, Code.POLICY_CONTEXT):
+        policy.check(params.round(context=digest("training", theirs, [np.zeros(3)], 0)))
+
+
+# -- inputs that do not fit ---------------------------------------------------------------------
+
+OLD = {"w": np.zeros(2, np.float32), "c": np.zeros(1, np.int64), "k": np.zeros(2, np.int32)}
+LAYOUT = ModelLayout.of(
+    OLD, FORM, cohort=3, arrays={"c": Range(0, 9, "sum")},
+    metrics={"loss": Range(0, 9), "hits": Range(0, 9, "sum", exact=True)},
+)  # fmt: skip
+METRICS = {"loss": 1.0, "hits": 3}
+
+
+@pytest.mark.parametrize(
+    ("new", "old", "metrics", "code", "message"),
+    [
+        ({"w": np.array([0, np.nan])}, {}, {}, Code.NOT_FINITE, "array 'w' has a value that is"),
+        ({"w": np.array([np.inf, 0])}, {}, {}, Code.NOT_FINITE, "array 'w' has a value that is"),
+        ({}, {"w": np.array([-np.inf, 0])}, {}, Code.NOT_FINITE, "array 'w' has a value that is"),
+        ({"w": np.zeros(3)}, {}, {}, Code.LAYOUT, r"new model.*'w' has shape \(3,\) instead of"),
+        ({}, {"w": np.zeros(3)}, {}, Code.LAYOUT, r"old model.*'w' has shape \(3,\) instead of"),
+        ({"k": np.zeros(3, np.int32)}, {}, {}, Code.LAYOUT, r"'k' has shape \(3,\) instead of"),
+        ({"v": np.zeros(2)}, {}, {}, Code.LAYOUT, "new model.*array 'v' is not in the layout"),
+        ({"w": None}, {}, {}, Code.DTYPE, "the new model: array 'w' must hold numbers"),
+        ({"w": np.zeros(2, int)}, {}, {}, Code.DTYPE, "'w' has dtype int64 instead of float32"),
+        ({}, {"w": np.zeros(2, int)}, {}, Code.DTYPE, "old model: array 'w' has dtype int64 inst"),
+        ({"c": np.zeros(1)}, {}, {}, Code.DTYPE, "'c' has dtype float64 instead of int64"),
+        ({"c": np.array([10])}, {}, {}, Code.OUT_OF_RANGE, "'c' has a value outside 0..9"),
+        ({"c": np.array([-1])}, {}, {}, Code.OUT_OF_RANGE, "'c' has a value outside 0..9"),
+        ({}, None, {}, Code.LAYOUT, "the old model is needed"),
+        ({}, {}, {"loss": float("nan")}, Code.NOT_FINITE, "metric 'loss' has a value that is NaN"),
+        ({}, {}, {"loss": True}, Code.DTYPE, "metric 'loss' must be a number, not True"),
+        ({}, {}, {"loss": "1"}, Code.DTYPE, "metric 'loss' must be a number"),
+        ({}, {}, {"loss": np.ones(1)}, Code.DTYPE, "metric 'loss' must be a number"),
+        ({}, {}, {"hits": 2.5}, Code.DTYPE, "metric 'hits' has a value that is no whole number"),
+        ({}, {}, {"hits": 10}, Code.OUT_OF_RANGE, "metric 'hits' has a value outside 0..9"),
+        ({}, {}, {"hits": 10**400}, Code.NOT_FINITE, "metric 'hits' has a value that is"),
+        ({}, {}, {"los": 1.0}, Code.LAYOUT, "metric 'los' is not in the layout: did .*'loss'"),
+        ({}, {}, {1: 1.0}, Code.LAYOUT, "metric 1 is not in the layout"),
+        ({}, {}, {"loss": ...}, Code.LAYOUT, "metric 'loss' is missing"),
+        ({}, {}, [1.0], Code.LAYOUT, "metrics must be a dict"),
+        ({}, {}, None, Code.LAYOUT, "metric 'hits' is missing"),
+    ],
+    ids=range(26),
+)  # fmt: skip
+def test_inputs_that_do_not_fit_are_refused(
+    new: Any, old: Any, metrics: Any, code: Code, message: str
+) -> None:
+    """By the name of model and array, or of the metric."""
+    if isinstance(metrics, dict):
+        metrics = {k: v for k, v in (METRICS | metrics).items() if v is not ...}
+    with refused(RangeError, code, match=message):
+        same = {name: array.copy() for name, array in OLD.items()}
+        LAYOUT.pack(same | new, None if old is None else OLD | old, metrics)
+
+
+@pytest.mark.parametrize(
+    ("result", "old", "code", "message"),
+    [
+        (np.zeros(5), OLD, Code.LAYOUT, "a mean alone is not enough"),
+        (np.zeros(4), OLD, Code.SHAPE, r"shape \(5,\) is needed, not \(4,\)"),
+        (Decoded(np.zeros(6), 2, np.zeros(6)), OLD, Code.SHAPE, r"shape \(5,\) is needed, not"),
+        (Decoded(np.zeros(5), 4, np.zeros(5)), OLD, Code.WEIGHT, r"weight 4 .* lies in 1\.\.3"),
+        (Decoded(np.zeros(5), 0, np.zeros(5)), OLD, Code.WEIGHT, "weight 0"),
+        (Decoded(np.zeros(5, int), 2, np.zeros(5)), OLD, Code.DTYPE, "a total of FixedPoint"),
+        (Decoded(np.zeros(5), 2, np.zeros(5)), None, Code.LAYOUT, "the old model is needed"),
+        (Decoded(np.zeros(5), 2, np.zeros(5)), {}, Code.LAYOUT, "old model.*'c' is missing"),
+        (Decoded(np.zeros(5), 2, np.zeros(5)), OLD | {"w": np.full(2, np.nan)}, Code.NOT_FINITE,
+         "array 'w' of the old model"),
+        (None, OLD, Code.DTYPE, "the result must hold numbers"),
+    ],
+    ids=range(10),
+)  # fmt: skip
+def test_results_that_do_not_fit_are_refused(
+    result: Any, old: Any, code: Code, message: str
+) -> None:
+    with refused(RangeError, code, match=message):
+        LAYOUT.unpack(result, old)
+
+
+# -- clipping -----------------------------------------------------------------------------------
+
+
+def test_clipping_is_told_with_names_and_ranges() -> None:
+    """Once, at the caller's line; a client that submits such a vector tells nothing more."""
+    old = {"kernel": np.zeros((20, 10), np.float32), "bias": np.zeros(10, np.float32)}
+    layout = ModelLayout.of(
+        old, FixedPoint(0.1), cohort=4, arrays={"bias": 0.5}, metrics={"loss": Range(0, 10)}
+    )
+    new = {"kernel": old["kernel"] + np.float32(0.05), "bias": old["bias"] + np.float32(0.7)}
+    new["kernel"][0, :2] = 3.0
+    with pytest.warns(ClippingWarning) as told:
+        vector = layout.pack(new, old, {"loss": 11})
+    (warning,) = told
+    assert warning.filename == __file__
+    text = str(warning.message)
+    assert "10 of 10 values (100.0%) of array 'bias' outside of -0.5..0.5" in text
+    assert "1 of 1 values (100.0%) of metric 'loss' outside of 0..10" in text
+    assert "kernel" not in text
+    assert "raise their ranges in the layout" in text
+    stepped = SteppedRound(Params(4, layout.length, layout.format, threshold=3))
+    stepped.to_server(stepped.until(Phase.SHARE_KEYS))
+    stepped.clients[2].receive(stepped.outbox[2])
+    client = clone(stepped.clients[2])
+    client.submit(vector)
+    assert client.clipped == 0
+    model, metrics = layout.unpack(summed(layout, [vector] * 2, [1, 1]), old)
+    assert model["bias"] == pytest.approx(np.full(10, 0.5), abs=2e-6)
+    assert metrics["loss"] == pytest.approx(10, abs=2e-5)
+
+
+@looped("dtype", [np.float16, np.float32, np.float64, BF16])
+def test_an_update_that_training_clipped_is_not_clipped_again(dtype: Any) -> None:
+    """new - old lies beyond the bound by the rounding of new, and by that of the bound."""
+    rng = np.random.default_rng(5)
+    old = rng.normal(size=1000).astype(dtype)
+    update = np.where(rng.random(1000) < 0.5, -0.1, 0.1).astype(dtype)
+    layout = ModelLayout.of([old], FORM, cohort=2, clip=0.1)
+    layout.pack([(old + update).astype(dtype)], [old])
+    with pytest.warns(ClippingWarning, match="values"):
+        layout.pack([(old + update + update).astype(dtype)], [old])
