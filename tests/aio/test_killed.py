@@ -18,6 +18,7 @@ from secagg import Assignment, Mode
 from secagg.aio import attend
 
 HERE = Path(__file__).resolve().parent
+RUNS = [(mode, phase) for mode in MODES for phase in [*map(str, mode.phases), "jobs"]]
 
 
 def command(home: Path, mode: Mode, port: int, phase: str) -> list[str]:
@@ -27,9 +28,7 @@ def command(home: Path, mode: Mode, port: int, phase: str) -> list[str]:
 
 
 @runs_at("programs")
-@pytest.mark.parametrize(
-    "mode, phase", [(mode, phase) for mode in MODES for phase in [*map(str, mode.phases), "jobs"]]
-)
+@pytest.mark.parametrize(("mode", "phase"), RUNS)
 def test_a_killed_coordinator_goes_on(tmp_path: Path, mode: Mode, phase: str) -> None:
     """In each phase: the clients find it again, and send the same bytes; the sum has them all."""
     environment = os.environ | {"PYTHONPATH": str(HERE.parent)}
