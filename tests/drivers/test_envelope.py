@@ -1,7 +1,9 @@
 """Envelopes: their bytes, the one encoding of each, and that any other bytes are refused."""
 
+import re
 import string
 from array import array
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -90,6 +92,20 @@ def test_every_kind_is_known_here() -> None:
     assert not is_envelope(b"S")
     with refused(DecodeError, Code.MALFORMED, "not an envelope"):
         opened(b"SA\1\1" + bytes(50), 0)
+
+
+def test_the_kinds_are_those_of_the_document() -> None:
+    """With the sizes that a reader need not go beyond, and bit 4 set in those of a server."""
+    text = (Path(__file__).parents[2] / "docs" / "DRIVERS.md").read_text()
+    row = r"^\| ([a-z]+) \| 0x(\w\w) \| (client|server) \| .* \| ([^|]+) \|$"
+    found = {name: each for name, *each in re.findall(row, text, re.MULTILINE)}
+    assert {name.upper(): int(code, 16) for name, (code, *_) in found.items()} == dict(
+        Kind.__members__
+    )
+    for name, (code, sender, largest) in found.items():
+        assert bool(int(code, 16) & 0x10) is (sender == "server")
+        limit = LARGEST_INVITATION if name == "invitation" else LARGEST_SHORT
+        assert name == "ask" or int(largest.replace(",", "")) == limit
 
 
 # ---- any value, any bytes ----------------------------------------------------------------------
