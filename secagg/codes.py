@@ -51,9 +51,9 @@ class Code(StrEnum):
     )
     REFUSED = (
         "refused",
-        "Dropped",
-        "The party refused to go on with the round, or has nothing to give; the reason has its "
-        "own code.",
+        "Dropped RemoteProtocolError",
+        "The party refused to go on with the round, or has nothing to give; or a server does not "
+        "deal with a client. The reason has its own code.",
         "Look that code up in this table.",
     )
     DROPPED = (
@@ -219,7 +219,7 @@ class Code(StrEnum):
     )
     MALFORMED = (
         "malformed",
-        "DecodeError Dropped Refusal RemoteProtocolError",
+        "DecodeError Dropped RemoteProtocolError",
         "The bytes are not the canonical encoding of a message that is possible here.",
         "Suspect the transport or the sender; a correct copy of the message is still accepted.",
     )

@@ -17,6 +17,7 @@ from ..drivers.envelope import NO_SESSION, Over, is_envelope, seal
 from ..errors import LocalProtocolError, ParameterError
 from ..machine.wire import HEADER_BYTES, SESSION_BYTES
 from ..numeric import as_float, as_int, brief
+from ..texts import one_line
 from .greeting import is_hello, rejection
 from .links import Link
 
@@ -104,7 +105,7 @@ class Hub:
         try:
             await peer.serve()
         finally:
-            _log.info("%s: disconnected: %s", name, peer.why)
+            _log.info("%s: disconnected: %s", one_line(name), one_line(peer.why))
             if self._peers.get(name) is peer:
                 self._forget(peer)
 
@@ -195,7 +196,7 @@ class Hub:
             if len(data) <= net.largest:
                 await net.deliver(peer.name, data)
         if not nets:
-            _log.debug("%s: a message of no round under way is dropped", peer.name)
+            _log.debug("%s: a message of no round under way is dropped", one_line(peer.name))
 
     def _send(self, name: str, data: bytes) -> None:
         """Sends to a peer if it is there; else it gets what it missed once it is."""
