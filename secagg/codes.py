@@ -52,9 +52,9 @@ class Code(StrEnum):
     )
     REFUSED = (
         "refused",
-        "Dropped",
-        "The party refused to go on with the round, or has nothing to give; the reason has its "
-        "own code.",
+        "Dropped RemoteProtocolError",
+        "The party refused to go on with the round, or has nothing to give; or a server does not "
+        "deal with a client. The reason has its own code.",
         "Look that code up in this table.",
     )
     DROPPED = (

@@ -45,6 +45,7 @@ TABLE = {
     "bugs that another layer stops": (0, 0, 1),
     "step between snapshots to go back to": (5, 2, 2),
     "rounds over sockets": (12, 200, 2000),
+    "step between cuts and cancellations": (3, 1, 1),
     "elements while the loop is watched": (200_000, 1_000_000, 10_000_000),
     "step between kills of a coordinator": (4, 1, 1),
     # Alteration of a recorded round: every n-th byte, in one way, two or three.

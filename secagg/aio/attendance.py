@@ -18,6 +18,7 @@ from ..errors import ParameterError
 from ..home.answer import answer
 from ..home.home import Home
 from ..numeric import as_float, as_int, brief
+from ..texts import one_line
 from .answers import Answers
 from .conversation import LARGEST_TASK, Conversation, LinkError, read_largest, refusal
 from .greeting import hello
@@ -210,7 +211,8 @@ class _Attendance:
             if self._of_use or (connected and now - began >= self._longest):
                 pause = self._first
             wait = pause * random.uniform(0.5, 1)  # clients of one server do not come all at once
-            _log.info("not connected (%s: %s): next try in %.1f s", type(lost).__name__, lost, wait)
+            why = one_line(f"{type(lost).__name__}: {lost}")
+            _log.info("not connected (%s): next try in %.1f s", why, wait)
             await asyncio.sleep(min(wait, max(0.0, heard + self._give_up - now)))
             pause = min(2 * pause, self._longest)
 

@@ -17,6 +17,7 @@ from ..drivers.envelope import NO_SESSION, Over, is_envelope, seal
 from ..errors import LocalProtocolError, ParameterError
 from ..machine.wire import HEADER_BYTES, SESSION_BYTES
 from ..numeric import as_float, as_int, brief
+from ..texts import one_line
 from .greeting import is_hello, rejection
 from .links import Link
 
@@ -41,7 +42,8 @@ class Hub:
         queued: bytes that may wait for a peer that reads slowly. With more it is disconnected; when
             it comes back it gets what it missed. One message may always wait.
         patience: seconds for a peer to take one message.
-        hello_within: seconds for the first message of a new connection.
+        hello_within: seconds for the first message of a new connection, and for the end of one that
+            the peer should close.
 
     Raises:
         ParameterError: a limit is not positive.
@@ -103,7 +105,7 @@ class Hub:
         try:
             await peer.serve()
         finally:
-            _log.info("%s: disconnected: %s", name, peer.why)
+            _log.info("%s: disconnected: %s", one_line(name), one_line(peer.why))
             if self._peers.get(name) is peer:
                 self._forget(peer)
 
@@ -194,7 +196,7 @@ class Hub:
             if len(data) <= net.largest:
                 await net.deliver(peer.name, data)
         if not nets:
-            _log.debug("%s: a message of no round under way is dropped", peer.name)
+            _log.debug("%s: a message of no round under way is dropped", one_line(peer.name))
 
     def _send(self, name: str, data: bytes) -> None:
         """Sends to a peer if it is there; else it gets what it missed once it is."""
@@ -237,6 +239,8 @@ class _Peer:
             for task in done:
                 if not task.cancelled():
                     task.result()  # raises what is an error of this module
+            if self._dismissed:  # to close now could reset it, and the peer lose the last message
+                await asyncio.wait(self._tasks, timeout=self._hub.hello_within)
         except _LinkError as error:
             self.why = str(error)
         finally:
@@ -255,7 +259,7 @@ class _Peer:
                 task.cancel()
 
     def dismiss(self, last: bytes) -> None:
-        """Sends a last message, and ends the connection."""
+        """Sends a last message, and ends the connection once the peer has closed it."""
         self._waiting.append(last)
         self._dismissed, self.greeted = True, False
         self._something.set()
@@ -281,13 +285,13 @@ class _Peer:
             self.dismiss(seal(rejected))
         else:
             await self._hub._greet(self, hello)
-        while not self._dismissed:
+        while True:
             data = await self._receive()
             if is_hello(data):
                 raise _LinkError("it said hello twice")
-            await self._hub._route(self, data)
+            if not self._dismissed:
+                await self._hub._route(self, data)
             await asyncio.sleep(0)  # a link that has more bytes may not wait for any
-        await self.ended.wait()  # the writer ends it
 
     async def _receive(self) -> bytes:
         try:

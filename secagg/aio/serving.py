@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from threading import TIMEOUT_MAX
 from typing import Any, Final
+from weakref import WeakKeyDictionary
 
 from ..codes import Code
 from ..drivers.conductor import Conductor, Observer, Snapshots
@@ -29,6 +30,8 @@ _log: Final = logging.getLogger("secagg.aio")
 
 DEFAULT_TIMEOUT: Final = 60.0
 RESEND_PAUSE: Final = 0.5  # seconds between two resends to one party: each costs the server work
+# How rounds ended of which nobody was told: `serve` was cancelled in the call that ended them.
+_outcomes: Final[WeakKeyDictionary[ServerMachine, Completed | Failed]] = WeakKeyDictionary()
 _LARGE_TASK: Final = 2**16  # bytes from which on an Ask is made in another thread
 
 
@@ -53,9 +56,9 @@ async def serve(
 
     The machine, its jobs and the store are called in one thread, one call at a time. If this is
     cancelled, it waits for the call that runs (one job at most), and nothing of it goes on. The
-    round can then be continued: `serve` again with the same server, or, after the process died,
-    with the one that `Home.resume_server` returns. In a round that goes on, parties have the whole
-    phase to come back.
+    round can then be continued: `serve` again with the same server, which returns the outcome if
+    there was one already; or, after the process died, with the one that `Home.resume_server`
+    returns. In a round that goes on, parties have the whole phase to come back.
 
     Args:
         server: a new server, or one that goes on.
@@ -90,10 +93,18 @@ async def serve(
         )
     about = _About.of(server, task, members, attempt)
     with Worker() as worker:
-        goes_on = server.phase is not None
-        about = await worker.call(_noted, server, store, about, goes_on)
         conductor = Conductor(stoppable(server, worker), executor, store, observe)
-        return await _Round(conductor, net, worker, about, seconds, patience, goes_on).play()
+        conductor.outcome = _outcomes.get(server)
+        goes_on = server.phase is not None
+        if conductor.outcome is None:
+            about = await worker.call(_noted, server, store, about, goes_on)
+        playing = _Round(conductor, net, worker, about, seconds, patience, goes_on)
+        try:
+            return await playing.play()
+        except BaseException:
+            if conductor.outcome is not None:
+                _outcomes[server] = conductor.outcome
+            raise
 
 
 def _read_timeouts(
@@ -208,7 +219,8 @@ class _Round:
         try:
             if isinstance(self._net, RoutedNet):
                 self._net.bind(self._server.session, self._largest)
-            await self._act(self._conductor.begin)
+            if self._conductor.outcome is None:
+                await self._act(self._conductor.begin)
             while (outcome := self._conductor.outcome) is None:
                 if await self._arrived(self._next_timer()):
                     await self._take()

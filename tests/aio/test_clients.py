@@ -20,6 +20,7 @@ from aio.loopback import (
     trains,
 )
 from harness import MODES, client_of, input_of, integers, server_of
+from levels import amount
 from support import looped
 
 import secagg
@@ -83,7 +84,10 @@ def connects(*links: Any) -> Callable[[], Any]:
             raise link
         if asyncio.iscoroutine(link):
             await link
-        yield link
+        try:
+            yield link
+        finally:
+            link.close()
 
     return connect
 
@@ -92,7 +96,7 @@ def connects(*links: Any) -> Callable[[], Any]:
 
 
 @looped("mode", MODES)
-@looped("cut", range(1, 10))
+@looped("cut", range(1, 10, amount("step between cuts and cancellations")))
 def test_a_client_goes_on_over_a_new_link(mode: Mode, cut: int) -> None:
     """Wherever the connection is lost: the same object, and the input is given once."""
 
@@ -403,9 +407,12 @@ def test_a_connection_that_is_lost_while_it_trains() -> None:
                 nonlocal second
                 if not begun.is_set():
                     yield first
-                else:
-                    second = rounds.connect(0)
+                    return
+                second = rounds.connect(0)
+                try:
                     yield Second()
+                finally:
+                    second.close()
 
             second = first
             attending = asyncio.create_task(
@@ -426,6 +433,8 @@ def test_a_connection_that_is_lost_while_it_trains() -> None:
             assert outcome.result.survivors == (0, 1, 2, 3)
             assert right_sum(outcome, FOUR)
             assert calls == 1
+            for party in (1, 2, 3):
+                rounds.links[party].close()
             await rounds.hub.close()
             await attending
 
