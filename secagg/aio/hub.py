@@ -41,7 +41,8 @@ class Hub:
         queued: bytes that may wait for a peer that reads slowly. With more it is disconnected; when
             it comes back it gets what it missed. One message may always wait.
         patience: seconds for a peer to take one message.
-        hello_within: seconds for the first message of a new connection.
+        hello_within: seconds for the first message of a new connection, and for the end of one that
+            the peer should close.
 
     Raises:
         ParameterError: a limit is not positive.
@@ -237,6 +238,8 @@ class _Peer:
             for task in done:
                 if not task.cancelled():
                     task.result()  # raises what is an error of this module
+            if self._dismissed:  # to close now could reset it, and the peer lose the last message
+                await asyncio.wait(self._tasks, timeout=self._hub.hello_within)
         except _LinkError as error:
             self.why = str(error)
         finally:
@@ -255,7 +258,7 @@ class _Peer:
                 task.cancel()
 
     def dismiss(self, last: bytes) -> None:
-        """Sends a last message, and ends the connection."""
+        """Sends a last message, and ends the connection once the peer has closed it."""
         self._waiting.append(last)
         self._dismissed, self.greeted = True, False
         self._something.set()
@@ -281,13 +284,13 @@ class _Peer:
             self.dismiss(seal(rejected))
         else:
             await self._hub._greet(self, hello)
-        while not self._dismissed:
+        while True:
             data = await self._receive()
             if is_hello(data):
                 raise _LinkError("it said hello twice")
-            await self._hub._route(self, data)
+            if not self._dismissed:
+                await self._hub._route(self, data)
             await asyncio.sleep(0)  # a link that has more bytes may not wait for any
-        await self.ended.wait()  # the writer ends it
 
     async def _receive(self) -> bytes:
         try:

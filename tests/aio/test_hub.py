@@ -146,14 +146,17 @@ def test_a_peer_that_is_not_understood_is_told_why(first: bytes, says: str) -> N
     """A `Rejection`, and the connection ends; it was never present."""
 
     async def scenario() -> None:
-        async with At() as at:
+        async with At(hello_within=10 if first else 0.1) as at:
             link = at.open("a")
             await link.send(first)
             said = opened(await link.receive(), -1)
             assert isinstance(said, Rejection)
             assert says in said.reason
-            await asyncio.wait_for(at.attached[0], 5)
             assert at.hub.present() == []
+            assert not at.attached[0].done()  # it is the peer that closes
+            if first:
+                link.close()
+            await asyncio.wait_for(at.attached[0], 5)
 
     play(scenario)
 
@@ -167,13 +170,16 @@ def test_goodbye() -> None:
             await at.greet("deaf", size=1)
             at.hub._peers["deaf"].put(bytes(10))
             await until(at.hub._peers["deaf"]._link.outgoing.full)
-            await at.hub.close("the training is over", timeout=0.05)
+            closing = asyncio.create_task(at.hub.close("the training is over", timeout=0.05))
             assert opened(await reader.receive(), -1) == Over(
                 NO_SESSION, reason="the training is over"
             )
+            reader.close()
+            await closing
             late = at.open("late")
             await late.send(hello())
             assert opened(await late.receive(), -1).reason == "the training is over"
+            late.close()
             await asyncio.gather(*at.attached)
             assert at.hub.present() == []
 
