@@ -89,16 +89,16 @@ class Study:
         """Starts the client of a site."""
         return self.start("http_client.py", name, f"http://127.0.0.1:{self.port}")
 
-    def status(self, token: str, length: str, body: bytes = b"") -> int:
-        """Returns what the server answers to a request with this token and this length."""
+    def ask(self, token: str, length: str, body: bytes = b"") -> tuple[int, str | None]:
+        """Sends a request with this token and length; returns its status and the message's mark."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
         connection.putrequest("POST", "/")
         connection.putheader("Authorization", f"Bearer {token}")
         connection.putheader("Content-Length", length)
         connection.endheaders(body)
-        status = connection.getresponse().status
+        reply = connection.getresponse()
         connection.close()
-        return status
+        return reply.status, reply.getheader("Mark")
 
 
 def ended(process: "Popen[str]") -> list[str]:
@@ -150,11 +150,12 @@ def test_http_without_one_site_and_with_bad_requests(tmp_path: Path) -> None:
         token = (tmp_path / "homes/mid/token").read_text()
         known = json.loads((tmp_path / "homes/server/tokens.json").read_text())
         assert token not in known, "the server keeps no token that could be used"
-        assert study.status("wrong", "0") == 401
-        assert study.status("wrong", "9" * 5000) == 401
+        assert study.ask("wrong", "0") == study.ask("wrong", "9" * 5000) == (401, None)
         for length in ("-1", "x", "9" * 5000, str(2**24 + 1)):
-            assert study.status(token, length) == 413, length
-        assert study.status(token, "4", b"junk") == 200, "it is no answer to what was asked"
+            assert study.ask(token, length) == (413, None), length
+        while not (mark := study.ask(token, "0")[1]):
+            assert server.poll() is None
+        assert study.ask(token, "4", b"junk") == (200, mark), "it answers no message"
         lines = ended(server)
         assert lines[0] == "round 0: completed  {'mid': 'timeout'}"
         assert lines[1] == "  mean of north east south west 101.50"
