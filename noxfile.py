@@ -169,6 +169,14 @@ def pythons(session: nox.Session) -> None:
     session.run("python", *PYTEST, *session.posargs)
 
 
+@nox.session(venv_backend="venv", reuse_venv=True)
+def ray(session: nox.Session) -> None:
+    """Runs the test of jobs on Ray, a package too large for the test extra."""
+    session.install("-e", ".[test]", "ray")
+    tests = ("--level", "long", "tests/pairwise/test_executors.py", "-k", "ray")
+    session.run("python", "-m", "pytest", "-q", *tests, *session.posargs)
+
+
 @nox.session
 def coverage(session: nox.Session) -> None:
     """Runs level long on portable kernels and reports which lines of Python ran."""

@@ -10,6 +10,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -102,6 +103,37 @@ def cluster(folder: Path, **options: Any) -> Iterator[tuple[Any, Any]]:
         distributed.Client(found) as client,
     ):
         yield found, client
+
+
+@contextmanager
+def ray_cluster() -> Iterator[Any]:
+    """Starts Ray with two workers on the loopback; yields the package. Skips without it."""
+    # Read when Ray is imported: addresses of the loopback, no file in the user's home, no reports.
+    settings = {
+        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN": os.urandom(32).hex(),
+        "RAY_USAGE_STATS_ENABLED": "0",
+    }
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in settings.items():
+            patch.setenv(name, value)
+        ray = pytest.importorskip("ray", reason="Ray is not installed: nox -s ray")
+        paths = os.pathsep.join(map(str, (Path(__file__).parent, Path(__file__).parents[1])))
+        with tempfile.TemporaryDirectory(prefix="ray-") as folder:  # short: sockets lie in it
+            ray.init(
+                num_cpus=2,
+                object_store_memory=2**27,
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level="ERROR",
+                runtime_env={"env_vars": {"PYTHONPATH": paths}},
+                _temp_dir=folder,
+            )
+            try:
+                yield ray
+            finally:
+                ray.shutdown()
 
 
 def pool(workers: int = 2) -> ProcessPoolExecutor:

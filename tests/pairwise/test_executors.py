@@ -1,11 +1,13 @@
 """`run_jobs`: the serial sum on every executor, whatever its workers do.
 
-One process of a pool, and one of a Dask cluster, is really killed in the middle of a round.
+One process of a pool, of a Dask cluster and of Ray is really killed in the middle of a round.
 """
 
 import itertools
 import os
+import runpy
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError, Executor
@@ -17,9 +19,10 @@ from typing import Any
 import children
 import numpy as np
 import pytest
+from documents import programs
 from harness import MODES, SteppedRound, expected_sum, state_of
 from levels import runs_at
-from pairwise.workers import AnyOrder, Silent, Through, deadly, first, plainly
+from pairwise.workers import AnyOrder, Silent, Through, asleep, deadly, first, plainly, void
 from refusals import refused
 
 import secagg
@@ -245,6 +248,40 @@ def test_dask_workers_are_killed(tmp_path: Path) -> None:
             lost = sum(future.exception() is not None for future in executor.out)
             assert bool(lost) is (deaths_allowed == 0)
             assert len(executor.out) - lost == JOBS, "some were done here, not by another worker"
+
+
+@runs_at("programs")
+@pytest.mark.filterwarnings("default")
+def test_ray_workers_are_killed(tmp_path: Path) -> None:
+    """The executor that docs/INTEGRATE.md prints, on a real cluster of two processes."""
+    (tmp_path / "ray_executor.py").write_text(programs("INTEGRATE.md")["ray_executor.py"])
+    with children.ray_cluster():
+        executor = runpy.run_path(str(tmp_path / "ray_executor.py"))["RayExecutor"]()
+        server, events = unmask()
+        dying = deadly(executor, tmp_path / "killed")
+        assert_right(server, run_jobs(server, events, dying))
+        lost = sum(future.exception() is not None for future in dying.out)
+        assert lost >= 1
+        assert len(dying.out) - lost == JOBS, "some were done here, not by another worker"
+
+        lying = Through(executor, lambda number: void if number % 2 else plainly)
+        server, events = unmask()
+        assert_right(server, run_jobs(server, events, lying))
+        assert lying.calls == JOBS
+
+        flags = [tmp_path / f"asleep-{number}" for number in range(3)]
+        futures = [executor.submit(asleep, flag) for flag in flags]
+        end = time.monotonic() + 30
+        while sum(flag.exists() for flag in flags) < 2:
+            assert time.monotonic() < end
+            time.sleep(0.02)
+        assert all(future.cancel() for future in futures)
+        assert executor.submit(os.getpid).result(30), "both workers are still asleep"
+        assert sum(flag.exists() for flag in flags) == 2, "a job that was cancelled was begun"
+    server, events = unmask()
+    with pytest.raises(RuntimeError, match=r"call ray\.init"):
+        executor.submit(os.getpid)
+    assert_right(server, run_jobs(server, events, executor))
 
 
 FAILURES: dict[str, BaseException] = {

@@ -6,6 +6,7 @@ The functions stand in for a worker that calls `function(*args)`; they are pickl
 import os
 import random
 import signal
+import time
 from collections.abc import Callable
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from functools import partial
@@ -34,6 +35,16 @@ def killed(flag: Path, function: Call, *args: Any) -> Any:
     if first(flag):
         os.kill(os.getpid(), signal.SIGKILL)
     return function(*args)
+
+
+def void(*_: Any) -> None:
+    """A worker that returns nothing."""
+
+
+def asleep(flag: Path) -> None:
+    """A worker that says that it has begun, and then does nothing for a minute."""
+    flag.touch()
+    time.sleep(60)
 
 
 class Through(Executor):
