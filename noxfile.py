@@ -108,8 +108,12 @@ def lint(session: nox.Session) -> None:
 
 @nox.session
 def types(session: nox.Session) -> None:
-    """Checks types."""
+    """Checks types. The programs of an example import each other by name, so it is by itself."""
     python(session, "-m", "mypy")
+    for folder in ("http", "message_a_process"):
+        with session.chdir(ROOT / "examples" / folder):
+            config, path = ("--config-file", ROOT / "pyproject.toml"), {"MYPYPATH": str(ROOT)}
+            python(session, "-m", "mypy", *config, ".", env=path)
 
 
 @nox.session

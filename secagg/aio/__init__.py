@@ -8,5 +8,16 @@ from .hub import Hub, HubNet
 from .links import Link, Net, RoutedNet
 from .participation import participate
 from .serving import serve
+from .training import run_round
 
-__all__ = ["Hub", "HubNet", "Link", "Net", "RoutedNet", "attend", "participate", "serve"]
+__all__ = [
+    "Hub",
+    "HubNet",
+    "Link",
+    "Net",
+    "RoutedNet",
+    "attend",
+    "participate",
+    "run_round",
+    "serve",
+]

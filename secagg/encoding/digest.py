@@ -1,6 +1,6 @@
 """Digests of models, numbers and texts: the context of a round."""
 
-from typing import Final
+from typing import Final, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +17,10 @@ _PART_BYTES: Final = 2**32  # of what `hash_parts` takes as one part
 _INTS: Final = 2**1024  # ints below it have a text under every limit that Python can be set to
 
 
-def digest(*parts: Arrays | ModelLayout) -> bytes:
+Part: TypeAlias = Arrays | ModelLayout  # of what a context is about
+
+
+def digest(*parts: Part) -> bytes:
     """Hashes models, numbers and texts into 32 bytes: the context of a round, what it is about.
 
     Arrays count with structure (array, list or dict, and how they are nested), names, shapes,

@@ -19,7 +19,7 @@ from .layout import Layout, layout_of, leaves_of
 from .ranges import Mode, Range, Slot
 from .scales import Scale, added, scale_of
 from .specs import array_slots, measured, metric_slots, usual_range
-from .trees import Arrays, Node, Tree, filled
+from .trees import Arrays, Leaf, Node, Tree, filled
 
 _SHORT: Final = 44  # characters of a name in a table
 
@@ -188,6 +188,37 @@ class ModelLayout:
             return 0.0
         return scale.error * (self.cohort * self.format.max_weight if slot.mode == "sum" else 1)
 
+    def take(self, model: Arrays) -> Arrays:
+        """Returns a copy of a model that came from a peer, in this structure and these dtypes.
+
+        A client computes the context from the copy. Otherwise a server could send equal numbers in
+        another form (as float64, in another order or shape), which has another digest, and would
+        get the update of one model once for each form.
+
+        Args:
+            model: the arrays of the layout; of any dtype of the same kind that holds the values.
+
+        Raises:
+            RangeError: it has other names, shapes or another structure; an array has numbers of
+                another kind, or a value that is NaN, infinite or too large for its dtype. The
+                message names the array.
+        """
+        arrays: list[NDArray[Any]] = []
+        for slot, leaf in zip(self.arrays, self._leaves("the model", model), strict=True):
+            self._require_kind("the model", slot, leaf)
+            with np.errstate(all="ignore"):
+                array = np.array(leaf.array, slot.dtype)
+                fits = np.isfinite(array) if slot.is_float else array == leaf.array
+            if not fits.all():
+                raise RangeError(
+                    f"the model: {slot.called} has a value that is NaN, infinite or too large for "
+                    f"{slot.dtype}",
+                    Code.NOT_FINITE if slot.is_float else Code.OUT_OF_RANGE,
+                )
+            arrays.append(array)
+        whole: Arrays = filled(self._template, arrays)
+        return whole
+
     def pack(
         self, new: Arrays, old: Arrays | None = None, metrics: Mapping[str, Any] | None = None
     ) -> NDArray[np.generic]:
@@ -287,22 +318,31 @@ class ModelLayout:
         wanted = [at for at, slot in enumerate(self.arrays) if slot.mode in modes]
         if wanted and model is None:
             raise RangeError(f"{which} is needed, and is None", Code.LAYOUT)
-        try:
-            leaves = leaves_of(model, self._tree) if model is not None else []
-        except RangeError as error:
-            raise RangeError(f"{which}: {error.reason}", error.code) from error.__cause__
+        leaves = self._leaves(which, model) if model is not None else []
         for at in wanted:
             slot, leaf = self.arrays[at], leaves[at]
-            floats = kind_of(leaf.array.dtype) == "f" or (leaf.weak and slot.is_float)
-            if slot.mode != "keep" and floats != slot.is_float:
-                raise RangeError(
-                    f"{which}: {slot.called} has dtype {leaf.array.dtype} instead of {slot.dtype}",
-                    Code.DTYPE,
-                )
+            if slot.mode != "keep":
+                self._require_kind(which, slot, leaf)
             values[at] = leaf.array.reshape(-1)
         if "sum" in modes:
             values[len(self.arrays) :] = measured(self.metrics, metrics)
         return values
+
+    def _leaves(self, which: str, model: Arrays) -> list[Leaf]:
+        """Returns the arrays of a model; raises RangeError if it does not fit the layout."""
+        try:
+            return leaves_of(model, self._tree)
+        except RangeError as error:
+            raise RangeError(f"{which}: {error.reason}", error.code) from error.__cause__
+
+    def _require_kind(self, which: str, slot: Slot, leaf: Leaf) -> None:
+        """Raises RangeError if there are integers in place of floats, or floats of integers."""
+        floats = kind_of(leaf.array.dtype) == "f" or (leaf.weak and slot.is_float)
+        if floats != slot.is_float:
+            raise RangeError(
+                f"{which}: {slot.called} has dtype {leaf.array.dtype} instead of {slot.dtype}",
+                Code.DTYPE,
+            )
 
     def _sums(self, result: object) -> tuple[NDArray[Any], int]:
         """Returns total and weight, or the mean and 1; raises RangeError if they do not fit."""

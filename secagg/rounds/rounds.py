@@ -48,9 +48,9 @@ from typing import Final
 
 from ..codes import Code
 from ..drivers.conductor import Observer, PhaseEnded, RoundEnded
-from ..encoding.digest import digest
+from ..encoding.digest import Part, digest
 from ..encoding.layout import Layout
-from ..encoding.trees import Arrays
+from ..encoding.model_layout import ModelLayout
 from ..errors import LocalProtocolError, ParameterError, StateError
 from ..events import Completed, Failed
 from ..home.home import Home
@@ -215,18 +215,23 @@ class Rounds:
         self._failures: dict[bytes, int] = {}  # one after the other, by subject
         self.history: Final[list[RoundRecord]] = []
 
+    @property
+    def home(self) -> Home | None:
+        """What keeps the counts and the servers of these rounds."""
+        return self._home
+
     def __repr__(self) -> str:
         return f"<secagg.Rounds of {self._training!r}: {len(self._running)} open>"
 
     # -- one round ------------------------------------------------------------------------------
 
-    def plan(self, present: Sequence[str], length: int | Layout, *about: Arrays) -> Plan:
+    def plan(self, present: Sequence[str], shape: int | Layout | ModelLayout, *about: Part) -> Plan:
         """Plans one round; carry it out with a driver, then `close` it.
 
         Args:
             present: names of the parties that can take part now, each once; in malicious mode those
                 of the directory.
-            length: coordinates of an input, or the layout of one.
+            shape: coordinates of an input, or the layout of one.
             about: what the round is about, in any parts that `digest` takes, such as its number and
                 the model. Clients compute the context from the same: `digest(training, *about,
                 attempt)`.
@@ -239,7 +244,7 @@ class Rounds:
             StateError: the home's file failed; nothing is planned.
         """
         names, members = self._cohort(present)
-        params = self._params(len(names), length.length if isinstance(length, Layout) else length)
+        params = self._params(len(names), self._length(shape, len(names)))
         subject = digest(self._training, *about)
         with self._lock:
             with self._keeper.change() as counts:
@@ -334,21 +339,30 @@ class Rounds:
                 self._failures[subject] = failures
             return again
 
-    def resume(self) -> list[Plan]:
+    def resume(self, *about: Part) -> list[Plan]:
         """Returns the rounds that a process before this one left open, to go on with.
 
         Give their servers to a driver, which goes on in the phase that was stored last, and close
         them. A round of which nothing is stored is over: its attempt counts as used. Call it first,
         while no other process plans rounds of this training.
 
+        Args:
+            about: only rounds about this, see `plan`; without it all.
+
         Raises:
+            RangeError: something of `about` has no digest.
             StateError: what is stored of a round cannot be used, as the key or the directory is not
                 the one of before, or it was altered; then none is taken up.
         """
         plans = []
+        subject = digest(self._training, *about).hex() if about else ""
         with self._lock:
             with self._keeper.change() as counts:
-                left = {each: one for each, one in counts.open.items() if each not in self._running}
+                left = {
+                    session: one
+                    for session, one in counts.open.items()
+                    if session not in self._running and subject in ("", one.subject)
+                }
             servers = {session: self._stored_server(session, one) for session, one in left.items()}
             for session, one in left.items():
                 server = servers[session]
@@ -422,6 +436,22 @@ class Rounds:
             drawn = secrets.SystemRandom().sample(range(len(names)), self._most)
             names = [names[at] for at in sorted(drawn)]
         return tuple(names), tuple(self._indices[name] for name in names if self._indices)
+
+    def _length(self, shape: int | Layout | ModelLayout, cohort: int) -> int:
+        """Returns the coordinates of an input; refuses a layout that was made for other rounds."""
+        if isinstance(shape, ModelLayout):
+            if shape.format != self._format:
+                raise ParameterError(
+                    f"the layout is for {shape.format}, and these rounds are for {self._format}",
+                    Code.LAYOUT,
+                )
+            if cohort > shape.cohort:
+                raise ParameterError(
+                    f"the layout is for cohorts of up to {shape.cohort}, and {cohort} parties "
+                    "would be invited: make it for more, or set `most`",
+                    Code.LAYOUT,
+                )
+        return shape if isinstance(shape, int) else shape.length
 
     def _params(self, cohort: int, length: int) -> Params:
         if self._fractions is not None:

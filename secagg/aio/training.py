@@ -1,0 +1,82 @@
+"""Rounds of a training over the connections of a hub: planned, served, and tried again."""
+
+import asyncio
+import math
+from collections.abc import Mapping
+from concurrent.futures import Executor
+
+from ..encoding.digest import Part
+from ..encoding.layout import Layout
+from ..encoding.model_layout import ModelLayout
+from ..events import Completed, Failed, Phase
+from ..rounds.rounds import Plan, Rounds
+from .hub import Hub
+from .serving import DEFAULT_TIMEOUT, serve
+
+
+async def run_round(
+    rounds: Rounds,
+    hub: Hub,
+    shape: int | Layout | ModelLayout,
+    *about: Part,
+    task: bytes = b"",
+    timeouts: float | Mapping[Phase, float] = DEFAULT_TIMEOUT,
+    grace: float = 5.0,
+    wait: float = math.inf,
+    settle: float = 1.0,
+    executor: Executor | None = None,
+) -> Completed | Failed:
+    """Gets one sum: plans a round with those present, serves it, and tries again where that helps.
+
+    A round about the same that a process before this one left open, which a home of the rounds
+    has stored, is served to its end first.
+
+    Args:
+        rounds: plan and count the rounds; their home stores servers.
+        hub: the connections.
+        shape: coordinates of an input, or the layout of one.
+        about: what the round is about, see `Rounds.plan`.
+        task: what parties compute their input from, see `serve`.
+        timeouts, grace, executor: see `serve`.
+        wait: seconds to wait for `rounds.least` parties, before each try.
+        settle: seconds to wait then for more parties.
+
+    Returns:
+        The sum; or how the last round failed, if it makes no sense to try again.
+
+    Raises:
+        ParameterError: too few parties came (`Code.QUORUM`), or an argument is wrong.
+        AttemptsExhaustedError: clients give no more inputs for this.
+        StateError: the home failed.
+    """
+    left = await asyncio.to_thread(rounds.resume, *about)
+    while True:
+        plan = left.pop(0) if left else await _planned(rounds, hub, shape, about, wait, settle)
+        outcome = await serve(
+            plan.server,
+            hub.net(plan.names),
+            timeouts,
+            executor,
+            rounds.home,
+            task=task,
+            members=plan.members,
+            attempt=plan.attempt,
+            observe=rounds.observe,
+            grace=grace,
+        )
+        if not await asyncio.to_thread(rounds.close, plan, outcome):
+            return outcome
+
+
+async def _planned(
+    rounds: Rounds,
+    hub: Hub,
+    shape: int | Layout | ModelLayout,
+    about: tuple[Part, ...],
+    wait: float,
+    settle: float,
+) -> Plan:
+    """Plans a round with those who are present, when they are enough."""
+    await hub.wait_for(rounds.least, wait)
+    await asyncio.sleep(settle)
+    return await asyncio.to_thread(rounds.plan, hub.present(), shape, *about)
