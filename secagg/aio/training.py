@@ -5,10 +5,13 @@ import math
 from collections.abc import Mapping
 from concurrent.futures import Executor
 
+from ..codes import Code
 from ..encoding.digest import Part
 from ..encoding.layout import Layout
 from ..encoding.model_layout import ModelLayout
+from ..errors import ParameterError
 from ..events import Completed, Failed, Phase
+from ..numeric import as_float, brief
 from ..rounds.rounds import Plan, Rounds
 from .hub import Hub
 from .serving import DEFAULT_TIMEOUT, serve
@@ -28,8 +31,8 @@ async def run_round(
 ) -> Completed | Failed:
     """Gets one sum: plans a round with those present, serves it, and tries again where that helps.
 
-    A round about the same that a process before this one left open, which a home of the rounds
-    has stored, is served to its end first.
+    A round about the same that was left open is served to its end first: by a process before this
+    one, if the rounds have a home, or by a call that was cancelled or failed.
 
     Args:
         rounds: plan and count the rounds; their home stores servers.
@@ -49,23 +52,42 @@ async def run_round(
         AttemptsExhaustedError: clients give no more inputs for this.
         StateError: the home failed.
     """
+    least_wait, pause = _patience("wait", wait, math.inf), _patience("settle", settle, 3600.0)
     left = await asyncio.to_thread(rounds.resume, *about)
     while True:
-        plan = left.pop(0) if left else await _planned(rounds, hub, shape, about, wait, settle)
-        outcome = await serve(
-            plan.server,
-            hub.net(plan.names),
-            timeouts,
-            executor,
-            rounds.home,
-            task=task,
-            members=plan.members,
-            attempt=plan.attempt,
-            observe=rounds.observe,
-            grace=grace,
-        )
-        if not await asyncio.to_thread(rounds.close, plan, outcome):
+        plan = left.pop(0) if left else await _planned(rounds, hub, shape, about, least_wait, pause)
+        try:
+            outcome = await serve(
+                plan.server,
+                hub.net(plan.names),
+                timeouts,
+                executor,
+                rounds.home,
+                task=task,
+                members=plan.members,
+                attempt=plan.attempt,
+                observe=rounds.observe,
+                grace=grace,
+            )
+        except BaseException:  # cancelled, or the disk is full: the round can go on
+            for each in (plan, *left):
+                rounds.leave(each)
+            raise
+        again = rounds.close(plan, outcome)
+        if isinstance(outcome, Completed) or not (again or left):
+            for each in left:
+                rounds.close(each, None)
             return outcome
+
+
+def _patience(name: str, value: object, most: float) -> float:
+    """Returns a number of seconds; raises ParameterError if it is none."""
+    seconds = as_float(value)
+    if seconds is None or not 0 <= seconds <= most:
+        raise ParameterError(
+            f"{name} must be a number of seconds, 0 or more, not {brief(value)}", Code.ARGUMENT
+        )
+    return seconds
 
 
 async def _planned(

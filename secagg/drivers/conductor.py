@@ -20,7 +20,10 @@ from ..texts import one_line
 from .envelope import NO_SESSION, Hello, Refusal, is_envelope, opened
 from .executors import run_jobs
 
-RESENDS: Final = 10  # of the messages of a phase to one party that says it has come back
+# How often a party that says it has come back gets the messages of a phase: so often at once, and
+# once more after each of these seconds.
+RESENDS: Final = 10
+RESEND_SECONDS: Final = 30.0
 # Faults of bytes that were right once: what the sender owes in this phase can still come.
 _LATE: Final = (Code.SESSION, Code.OUT_OF_ORDER, Code.EQUIVOCATION, Code.DROPPED)
 _DIFFERENCE: Final = 256  # bytes: two messages of one party that begin alike are one
@@ -189,7 +192,7 @@ class Conductor:
         return self._act(self._drop(party, reason, code))
 
     def back(self, party: int) -> list[Send]:
-        """Returns what a party has missed that has come back, at most `RESENDS` times a phase.
+        """Returns what a party has missed that has come back, so often as `RESENDS` allows.
 
         Nothing, if it has answered or refused. `take` does the same with a `Hello`.
         """
@@ -235,7 +238,8 @@ class Conductor:
         if envelope.session not in (NO_SESSION, self.server.session):
             raise RemoteProtocolError(party, "a refusal of another session", Code.SESSION)
         first = self.refusals.setdefault(party, envelope)
-        return self._drop(party, f"refused: {first.reason} [{first.code}]", Code.REFUSED)
+        said = first.reason.removeprefix("refused by this client").removeprefix("'s policy")
+        return self._drop(party, f"refused: {said.lstrip(': ')} [{first.code}]", Code.REFUSED)
 
     def _drop(self, party: int, reason: str, code: Code) -> Sequence[ServerEvent]:
         self.gone.add(party)
@@ -246,7 +250,8 @@ class Conductor:
 
         The messages of a phase are large and a greeting is small: hence the limit.
         """
-        enough = self._resent.get(party, 0) >= RESENDS
+        grown = int((time.monotonic() - self._phase_began) / RESEND_SECONDS)
+        enough = self._resent.get(party, 0) >= RESENDS + grown
         if party in self.refusals or (enough and party not in self.gone):
             return []
         self._resent[party] = self._resent.get(party, 0) + 1

@@ -4,6 +4,7 @@ Invalid messages are rejected before any part of them is added or forwarded. `se
 the order of the steps.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Final
 
@@ -175,9 +176,20 @@ class ServerSteps:
         least = self._params.threshold if late else self._params.quorum
         if len(members) < least:
             return Failed(
-                f"{len(members)} parties sent {PHASES[state]}, {least} are needed", Code.QUORUM
+                f"{len(members)} parties sent {PHASES[state]}, {least} are needed"
+                + self._refusals(),
+                Code.QUORUM,
             )
         return self._why_unrecoverable(members) if state is ServerState.MASKED_INPUT else None
+
+    def _refusals(self) -> str:
+        """Returns how many parties refused, and the most frequent reason; "" if none did."""
+        dropped = self.memory.dropped.values()
+        reasons = Counter(each.reason for each in dropped if each.code is Code.REFUSED)
+        if not reasons:
+            return ""
+        (reason, times), *_ = reasons.most_common(1)
+        return f"; {reasons.total()} did not go on, {times} of them: {reason}"
 
     def _why_unrecoverable(self, survivors: tuple[int, ...]) -> Failed | None:
         """Returns why a sum of these survivors could not be unmasked; None if it can.

@@ -212,6 +212,7 @@ class Rounds:
         self._keeper = Keeper(training, attempts, home.path if home else None)
         self._lock = threading.RLock()
         self._running: dict[bytes, _Running] = {}
+        self._left: list[Plan] = []  # open, and nobody's: see `leave`
         self._failures: dict[bytes, int] = {}  # one after the other, by subject
         self.history: Final[list[RoundRecord]] = []
 
@@ -300,17 +301,9 @@ class Rounds:
                 f"{type(outcome).__name__}",
                 Code.ARGUMENT,
             )
-        require_kind("plan", plan, Plan, "`Rounds.plan` makes one")
-        session = plan.server.session
         with self._lock:
-            running = self._running.get(session)
-            if running is None or running.plan is not plan:
-                raise LocalProtocolError(
-                    f"round {plan.number} (session {session.hex()}) is not open here: it was "
-                    "closed before, or planned by other rounds",
-                    Code.OUT_OF_ORDER,
-                )
-            subject, course = running.subject, running.course
+            running = self._open(plan)
+            session, subject, course = plan.server.session, running.subject, running.course
             succeeded = isinstance(outcome, Completed)
             if inputs_left is None:
                 inputs_left = course.inputs_may_have_left(outcome)
@@ -339,8 +332,31 @@ class Rounds:
                 self._failures[subject] = failures
             return again
 
+    def leave(self, plan: Plan) -> None:
+        """Leaves a round open whose driver was stopped; `resume` returns it again.
+
+        Raises:
+            LocalProtocolError: the plan was closed before, or is of other rounds.
+        """
+        with self._lock:
+            self._open(plan)
+            self._left.append(plan)
+
+    def _open(self, plan: Plan) -> _Running:
+        """Returns a round that is open; raises LocalProtocolError if it is not."""
+        require_kind("plan", plan, Plan, "`Rounds.plan` makes one")
+        session = plan.server.session
+        running = self._running.get(session)
+        if running is None or running.plan is not plan:
+            raise LocalProtocolError(
+                f"round {plan.number} (session {session.hex()}) is not open here: it was closed "
+                "before, or planned by other rounds",
+                Code.OUT_OF_ORDER,
+            )
+        return running
+
     def resume(self, *about: Part) -> list[Plan]:
-        """Returns the rounds that a process before this one left open, to go on with.
+        """Returns the rounds that were left open, by a process before this one or by `leave`.
 
         Give their servers to a driver, which goes on in the phase that was stored last, and close
         them. A round of which nothing is stored is over: its attempt counts as used. Call it first,
@@ -354,8 +370,16 @@ class Rounds:
             StateError: what is stored of a round cannot be used, as the key or the directory is not
                 the one of before, or it was altered; then none is taken up.
         """
-        plans = []
         subject = digest(self._training, *about).hex() if about else ""
+        with self._lock:
+            plans, self._left = self._left, []
+            for plan in plans.copy():
+                open_round = self._running.get(plan.server.session)
+                if open_round is None:  # closed meanwhile
+                    plans.remove(plan)
+                elif subject not in ("", open_round.subject.hex()):
+                    plans.remove(plan)
+                    self._left.append(plan)
         with self._lock:
             with self._keeper.change() as counts:
                 left = {
