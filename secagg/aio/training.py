@@ -49,7 +49,8 @@ async def run_round(
 
     Raises:
         ParameterError: too few parties came (`Code.QUORUM`), or an argument is wrong.
-        AttemptsExhaustedError: clients give no more inputs for this.
+        AttemptsExhaustedError: clients give no more inputs for this; where `rounds.converged`,
+            because the training has converged.
         StateError: the home failed.
     """
     least_wait, pause = _patience("wait", wait, math.inf), _patience("settle", settle, 3600.0)
