@@ -205,7 +205,7 @@ class Server(Owned):
             raise RemoteProtocolError(
                 party, f"was dropped: {memory.dropped[party].reason}", Code.DROPPED
             )
-        expected = self._is_missing(party)
+        expected = party in self._awaiting or party in self._gone
         cause = message_due(self._table, memory.state, kind, party, expected)
         with self._fails_if_interrupted():
             dropped = self._steps.take(cause, party, reader)
