@@ -253,7 +253,7 @@ class Conductor:
         first = self.refusals.get(party, envelope)
         said = first.reason.removeprefix("refused by this client").removeprefix("'s policy")
         reason = f"refused: {said.lstrip(': ')} [{first.code}]"
-        if first.code not in _OF_ONE_PAYLOAD:
+        if first.code not in _OF_ONE_PAYLOAD or self._resent.get(party, 0) >= RESENDS:
             self.refusals[party] = first
         return self._drop(party, reason, Code.REFUSED)
 

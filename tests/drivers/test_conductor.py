@@ -399,6 +399,24 @@ def test_a_refusal_of_one_payload_is_taken_back(code: str, greets: bool) -> None
     assert played.conductor.drops == {}
 
 
+def test_refusals_of_one_payload_and_greetings_in_turn_have_an_end() -> None:
+    """Each greeting costs the server a message: who has had that many of a phase has refused."""
+    made: list[int] = []
+
+    class Counting(Server):
+        def resend(self, party: int | None = None) -> list[object]:  # type: ignore[override]
+            made.append(1)
+            return super().resend(party)  # type: ignore[return-value]
+
+    played = Played(server=Counting(FOUR.round(CONTEXT, SESSION)))
+    made.clear()
+    for _ in range(5 * RESENDS):
+        played.take(0, seal(Refusal(SESSION, "malformed", "ends too early")))
+        played.take(0, seal(Hello()))
+    assert len(made) == RESENDS
+    assert sorted(played.conductor.refusals) == [0]
+
+
 def test_a_refusal_of_one_payload_ends_the_waiting() -> None:
     """Nobody waits for an answer that may never come."""
     played = Played()
