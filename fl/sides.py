@@ -118,8 +118,7 @@ class Coordinator:
         They changed nothing, or went in a circle: to the resolution of its numbers the model is
         final. Only in malicious mode is the number of rounds on a model limited.
         """
-        model = digest(self.model)
-        return self._attempts.are_exhausted(model) and model in self._attempts.succeeded
+        return self._attempts.have_converged(digest(self.model))
 
     def open(self) -> tuple[bytes, int, Server]:
         """Starts a round on the present model.

@@ -12,7 +12,7 @@ from .codes import Code
 from .cost.preflight import preflight
 from .drivers.assignment import Assignment
 from .drivers.conductor import PhaseEnded, RoundEnded
-from .drivers.envelope import Invitation, seal
+from .drivers.envelope import Ask, Invitation, seal
 from .drivers.executors import run_jobs
 from .drivers.lockstep import lockstep
 from .drivers.responder import Responder
@@ -75,6 +75,7 @@ __version__ = "0.1.0"
 __all__ = [
     "SERVER",
     "Aborted",
+    "Ask",
     "Assignment",
     "AttemptsExhaustedError",
     "Client",

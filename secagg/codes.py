@@ -581,9 +581,11 @@ class Code(StrEnum):
     )
     LAYOUT = (
         "layout",
-        "RangeError",
-        "The arrays have other names, shapes or structure than the layout, or there are none.",
-        "Flatten arrays with the layout of the same model.",
+        "ParameterError RangeError",
+        "The arrays have other names, shapes or structure than the layout, or there are none; or a "
+        "layout is of another format or for fewer parties than the rounds.",
+        "Flatten arrays with the layout of the same model, made for the format and the largest "
+        "cohort of the rounds.",
     )
     NO_INPUT = (
         "no_input",

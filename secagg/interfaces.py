@@ -182,6 +182,16 @@ class ServerMachine(Protocol):
     def status(self) -> Status:
         """The progress of the round."""
 
+    def awaits(self, party: int) -> bool:
+        """Returns whether this phase's message of a party is missing, also if the party is gone.
+
+        It costs the same in a cohort of any size. False for a party that was dropped, and in no
+        phase.
+
+        Raises:
+            LocalProtocolError: there is no such party.
+        """
+
     def start(self) -> Sequence[ServerEvent]:
         """Begins the first phase; called once.
 

@@ -8,6 +8,7 @@ import http.client
 import importlib
 import json
 import os
+import re
 import signal
 import socket
 import sys
@@ -17,7 +18,7 @@ from pathlib import Path
 from subprocess import PIPE, Popen
 
 import children
-from documents import programs
+from documents import DOCS, programs
 from levels import runs_at
 
 PROGRAMS = programs("INTEGRATE.md")
@@ -40,6 +41,18 @@ def test_the_programs_name_what_exists() -> None:
                         assert hasattr(importlib.import_module(module), each.name), (name, each)
                 case ast.ImportFrom(module="study"):
                     assert {each.name for each in node.names} <= study, name
+
+
+def test_no_context_has_a_number_that_a_server_tells() -> None:
+    """In any document, example or docstring: it would get the same input once for each number."""
+    texts = [DOCS.parent / "README.md", *DOCS.glob("*.md")]
+    for folder, kinds in (("examples", ("*.py", "*.md")), ("secagg", ("*.py",))):
+        texts += [path for kind in kinds for path in (DOCS.parent / folder).rglob(kind)]
+    calls = re.compile(r"(?:digest|expect|run_round|plan|context)\((?:[^()]|\([^()]*\))*\)")
+    found = [call for path in texts for call in calls.findall(path.read_text())]
+    assert len(found) > 30
+    wrong = [call for call in found if re.search(r"\bnumber\b", re.sub("task=.*", "", call))]
+    assert not wrong
 
 
 class Study:
@@ -115,7 +128,7 @@ def test_http(tmp_path: Path) -> None:
     with Study(tmp_path) as study:
         code = PROGRAMS["study.py"]
         slow = "    import os, time\n    open(f'trains-{os.getpid()}', 'w'); time.sleep(2)\n"
-        marked = code.replace("    return np.full(", slow + "    return np.full(")
+        marked = code.replace("    return LAYOUT.pack(", slow + "    return LAYOUT.pack(")
         assert marked != code
         (tmp_path / "study.py").write_text(marked)
         server = study.server()
@@ -131,9 +144,9 @@ def test_http(tmp_path: Path) -> None:
         clients["mid"] = study.client("mid")
         assert ended(server) == [
             "round 0: completed  {}",
-            f"  mean of {' '.join(SITES)} 102.00",
+            f"  model of {' '.join(SITES)} 51.00",
             "round 1: completed  {}",
-            f"  mean of {' '.join(SITES)} 102.00",
+            f"  model of {' '.join(SITES)} 76.50",
         ]
         for client in clients.values():
             ended(client)
@@ -158,6 +171,6 @@ def test_http_without_one_site_and_with_bad_requests(tmp_path: Path) -> None:
         assert study.ask(token, "4", b"junk") == (200, mark), "it answers no message"
         lines = ended(server)
         assert lines[0] == "round 0: completed  {'mid': 'timeout'}"
-        assert lines[1] == "  mean of north east south west 101.50"
+        assert lines[1] == "  model of north east south west 50.75"
         for client in clients:
             ended(client)

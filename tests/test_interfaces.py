@@ -148,6 +148,9 @@ class PlainServer:
         there = self.greeted if self.phase is Phase.UNMASK else self.received
         return [party for party in range(self.cohort) if party not in there]
 
+    def awaits(self, party: int) -> bool:
+        return self.phase is not None and party in self._silent()
+
     def start(self) -> Sequence[ServerEvent]:
         return self._open(Phase.UNMASK)
 

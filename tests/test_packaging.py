@@ -28,6 +28,7 @@ PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())
 # Frozen: a name that comes or goes is a decision, and a line in CHANGELOG.md.
 PUBLIC = [
     "Aborted",
+    "Ask",
     "Assignment",
     "AttemptsExhaustedError",
     "Client",

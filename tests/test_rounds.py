@@ -36,6 +36,7 @@ from secagg import (
     LocalProtocolError,
     MemoryLedger,
     Mode,
+    ModelLayout,
     ParameterError,
     Phase,
     Plan,
@@ -222,12 +223,13 @@ class Training:
         return Rounds(WORD, form, directory=self.pins, home=self.home, attempts=2, least=4)
 
     def task(self, number: int) -> bytes:
+        """The model; the number of the round is for the test, and in no context."""
         return bytes([number]) + self.model.tobytes()
 
     @staticmethod
     def train(assignment: Assignment) -> np.ndarray | None:
         number, model = assignment.task[0], np.frombuffer(assignment.task[1:])
-        assignment.expect(digest(WORD, number, model, assignment.attempt))
+        assignment.expect(digest(WORD, model, assignment.attempt))
         fails = (number, assignment.attempt) == (1, 0) and assignment.index > 1
         return None if fails else model + 1
 
@@ -258,7 +260,7 @@ def test_the_loop_of_a_training_in_lockstep(mode: Mode, memory_path: Path) -> No
     for number in range(3):
         rounds, again = training.rounds(), True
         while again:
-            plan = rounds.plan(NAMES[number:], 2, number, training.model)
+            plan = rounds.plan(NAMES[number:], 2, training.model)
             exchange = exchange_for(plan, training.task(number))
             outcome = secagg.lockstep(
                 plan.server, exchange, store=training.home, observe=rounds.observe
@@ -296,7 +298,7 @@ def test_the_loop_of_a_training_over_asyncio(mode: Mode, memory_path: Path) -> N
             rounds, again = training.rounds(), True
             while again:
                 present = await hub.wait_for(6, timeout=20)
-                plan = rounds.plan(sorted(present)[number:], 2, number, training.model)
+                plan = rounds.plan(sorted(present)[number:], 2, training.model)
                 outcome = await aio.serve(
                     plan.server,
                     hub.net(plan.names),
@@ -316,6 +318,27 @@ def test_the_loop_of_a_training_over_asyncio(mode: Mode, memory_path: Path) -> N
 
     asyncio.run(asyncio.wait_for(play(), 60))
     training.check()
+
+
+def test_a_server_that_lies_about_numbers_gets_no_second_update(memory_path: Path) -> None:
+    """The number of the round is in the task and in no context: one model, one update."""
+    training = Training(Mode.MALICIOUS, memory_path)
+
+    def exchange(_: Phase, asked: Mapping[int, bytes]) -> Iterator[tuple[int, bytes]]:
+        for index, payload in asked.items():
+            invited = Invitation(plan.server.offer, index, plan.members, plan.attempt)
+            message = seal(invited) if payload == plan.server.offer else payload
+            home, task = training.parties[plan.names[index]], training.task(number)
+            yield index, secagg.answer(home, message, training.train, task=task)
+
+    for number in (0, 7):
+        training.home = Home.in_memory()  # the server says that it has lost its counts
+        rounds = training.rounds()
+        plan = rounds.plan(NAMES, 2, training.model)
+        rounds.close(plan, secagg.lockstep(plan.server, exchange, observe=rounds.observe))
+        refusals = set() if number == 0 else {"repeated_contribution"}
+        assert set(rounds.history[-1].refused.values()) == refusals
+        assert rounds.history[-1].outcome == ("quorum" if refusals else "completed")
 
 
 def check_record(record: RoundRecord, plan: Plan) -> None:
@@ -407,8 +430,20 @@ def test_parameters_by_fractions_or_numbers() -> None:
         expected = secagg.Params.for_cohort(len(present), 7, FORMAT, corrupt=0.2, dropout=0.2)
         assert by_fractions.plan(present, 7, len(present)).params == expected
     by_numbers = of(Mode.MALICIOUS, threshold=5, colluders=1, least=6)
-    params = by_numbers.plan(NAMES, 7, 0).params
-    assert (params.threshold, params.colluders, params.mode) == (5, 1, Mode.MALICIOUS)
+    for number, shape in enumerate((7, np.int64(7), np.array(7), Layout.of([0.0] * 7))):
+        params = by_numbers.plan(NAMES, shape, number).params  # type: ignore[arg-type]
+        assert (params.threshold, params.colluders, params.mode) == (5, 1, Mode.MALICIOUS)
+        assert (params.length, type(params.length)) == (7, int)
+
+
+def test_a_layout_of_other_rounds_is_refused() -> None:
+    """Of another format, or for fewer parties; one for more is right."""
+    rounds = of(Mode.SEMI_HONEST)
+    for form, cohort in ((Integers(-9, 9), 6), (FORMAT, 5)):
+        with refused(ParameterError, Code.LAYOUT):
+            rounds.plan(NAMES, ModelLayout.of({"w": [0, 0]}, form, cohort=cohort), 0)
+    plan = rounds.plan(NAMES, ModelLayout.of({"w": [0, 0]}, FORMAT, cohort=7), 0)
+    assert (plan.params.length, plan.number, plan.attempt) == (2, 0, 0)
 
 
 def test_arrays_of_any_library_are_a_subject() -> None:
@@ -476,8 +511,9 @@ def test_a_wrong_list_of_those_present_plans_nothing(name: str) -> None:
     rounds = of(Mode.MALICIOUS)
     with refused(ParameterError, code):
         rounds.plan(present, 2, 0)
-    with refused(ParameterError, Code.ARGUMENT):
-        rounds.plan(NAMES, 0, 0)
+    for shape in (0, -1, None, "2", 2.0, True, [2], MODEL):
+        with refused(ParameterError, Code.ARGUMENT):
+            rounds.plan(NAMES, shape, 0)  # type: ignore[arg-type]
     plan = rounds.plan(NAMES, 2, 0)
     assert (plan.number, plan.attempt) == (0, 0)
 
@@ -500,6 +536,51 @@ def test_only_an_open_plan_of_these_rounds_is_closed() -> None:
 
 
 # ---- restarts -----------------------------------------------------------------------------
+
+
+def test_a_round_whose_end_nobody_saw_has_used_its_attempt() -> None:
+    """A driver that raised has told of the phases before inputs; what came after it did not see."""
+    rounds = of(Mode.SEMI_HONEST, attempts=2)
+    plan = rounds.plan(NAMES, 2, 0)
+    clients = [Client(plan.server.round, party, Policy()) for party in range(6)]
+
+    def exchange(phase: Phase, asked: Mapping[int, bytes]) -> Iterator[tuple[int, bytes]]:
+        for party, payload in asked.items():
+            for answer in replies(plan, clients[party], payload, ()):
+                if phase is Phase.MASKED_INPUT:  # it has left, to whoever listens
+                    raise ConnectionError
+                yield party, answer
+
+    with pytest.raises(ConnectionError):
+        secagg.lockstep(plan.server, exchange, observe=rounds.observe)
+    outcome = secagg.lockstep(plan.server, lambda phase, asked: [])
+    assert isinstance(outcome, Failed)
+    assert rounds.close(plan, outcome)
+    assert rounds.history[-1].inputs_left
+    assert rounds.plan(NAMES, 2, 0).attempt == 1
+
+
+def test_a_round_that_was_left_is_taken_up_again(memory_path: Path) -> None:
+    """By the rounds of this process, all of them or those about one thing; and closed ones not."""
+    rounds = of(Mode.MALICIOUS, attempts=3, home=home_in(memory_path))
+    one, two, closed = (rounds.plan(NAMES, 2, about) for about in (1, 2, 2))
+    for plan in (one, two, closed):
+        rounds.leave(plan)
+    rounds.close(closed, None)
+    assert rounds.resume(3) == []
+    assert rounds.resume(1) == [one]
+    assert rounds.resume(1) == []
+    rounds.leave(one)
+    rounds.leave(one)
+    assert rounds.resume() == [two, one]
+    rounds.close(one, None)
+    with refused(LocalProtocolError, Code.OUT_OF_ORDER):
+        rounds.leave(one)
+    begin_and_die(two, home_in(memory_path))
+    after = of(Mode.MALICIOUS, attempts=3, home=home_in(memory_path))
+    assert after.resume(1) == []
+    [plan] = after.resume(2)
+    assert plan.context == two.context
 
 
 @pytest.mark.parametrize("mode", MODES, ids=str)
@@ -536,8 +617,13 @@ def test_counts_outlive_the_process(memory_path: Path) -> None:
     """Also that a round on a subject succeeded; two processes by mistake use no number twice."""
     home = home_in(memory_path)
     one, other = of(Mode.MALICIOUS, home=home), of(Mode.MALICIOUS, home=home)
+    one.close(one.plan(NAMES, 2, 1), None)  # given up: no result leads back to it
+    assert not one.converged(1)
+    assert not one.converged(0)
     one.close(one.plan(NAMES, 2, 0), result_of(6))
     for rounds in (one, other, of(Mode.MALICIOUS, home=home)):
+        assert rounds.converged(0)
+        assert not rounds.converged(1)
         with refused(AttemptsExhaustedError, Code.ATTEMPTS_EXHAUSTED, "1 of 1.*converged"):
             rounds.plan(NAMES, 2, 0)
 
@@ -552,6 +638,8 @@ def test_a_round_of_another_directory_is_not_taken_up(memory_path: Path) -> None
         with refused(StateError, Code.WRONG_DIRECTORY):
             fewer.resume()
     home.forget(plan.server.session)
+    assert fewer.resume() == []
+    assert [each.session for each in fewer.history] == [plan.server.session.hex()]
     assert of(Mode.MALICIOUS, home=home).resume() == []
 
 

@@ -177,7 +177,7 @@ def test_what_ends_the_program(
         patch.setattr(secagg, "Policy", lambda **_: strict)
         failed = main(example, monkeypatch)
     assert str(failed).startswith("tcp_sum: the round failed: 0 parties")
-    assert capsys.readouterr().out.count("refused: refused by this client's policy: ") == 5
+    assert capsys.readouterr().out.count("refused: quorum 4 is below min_survivors 6 [") == 5
 
     def interrupt(coroutine: object) -> None:
         coroutine.close()  # type: ignore[attr-defined]

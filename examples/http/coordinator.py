@@ -47,9 +47,9 @@ async def main(folder: Path, port: int) -> None:
     await web.TCPSite(runner, "127.0.0.1", port).start()
 
     number, model = load(folder / "model.npz")
-    while number < ROUNDS:
+    while number < ROUNDS and not rounds.converged(LAYOUT, model):
         outcome = await run_round(
-            rounds, hub, LAYOUT, LAYOUT, number, model, task=encode(number, model), timeouts=20
+            rounds, hub, LAYOUT, LAYOUT, model, task=encode(number, model), timeouts=20
         )
         if isinstance(outcome, secagg.Failed):
             sys.exit(f"round {number} failed: {outcome.reason} [{outcome.code}]")

@@ -30,9 +30,13 @@ LAYOUT = secagg.ModelLayout.of(
 )
 
 
-def context(number: int, model: Model, attempt: int) -> bytes:
-    """Returns what a round is about: nobody's input gets into a sum about anything else."""
-    return secagg.digest(TRAINING, LAYOUT, number, model, attempt)
+def context(model: Model, attempt: int) -> bytes:
+    """Returns what a round is about: nobody's input gets into a sum about anything else.
+
+    It holds all that an input is computed from. The number of the round is the coordinator's word
+    alone, and would get it the same input once for each number.
+    """
+    return secagg.digest(TRAINING, LAYOUT, model, attempt)
 
 
 def encode(number: int, model: Model) -> bytes:

@@ -1,20 +1,24 @@
 """Rounds of a training over the connections of a hub: planned, served, and tried again."""
 
 import asyncio
+import logging
 import math
 from collections.abc import Mapping
 from concurrent.futures import Executor
+from typing import Final
 
 from ..codes import Code
 from ..encoding.digest import Part
 from ..encoding.layout import Layout
 from ..encoding.model_layout import ModelLayout
-from ..errors import ParameterError
+from ..errors import ParameterError, StateError
 from ..events import Completed, Failed, Phase
 from ..numeric import as_float, brief
 from ..rounds.rounds import Plan, Rounds
 from .hub import Hub
 from .serving import DEFAULT_TIMEOUT, serve
+
+_log: Final = logging.getLogger("secagg.rounds")
 
 
 async def run_round(
@@ -49,8 +53,9 @@ async def run_round(
 
     Raises:
         ParameterError: too few parties came (`Code.QUORUM`), or an argument is wrong.
-        AttemptsExhaustedError: clients give no more inputs for this.
-        StateError: the home failed.
+        AttemptsExhaustedError: clients give no more inputs for this; where `rounds.converged`,
+            because the training has converged.
+        StateError: the home failed. A sum is returned nevertheless, and the log says it.
     """
     least_wait, pause = _patience("wait", wait, math.inf), _patience("settle", settle, 3600.0)
     left = await asyncio.to_thread(rounds.resume, *about)
@@ -73,7 +78,17 @@ async def run_round(
             for each in (plan, *left):
                 rounds.leave(each)
             raise
-        again = rounds.close(plan, outcome)
+        try:
+            again = rounds.close(plan, outcome)
+        except StateError as error:
+            for each in left:
+                rounds.leave(each)
+            if isinstance(outcome, Failed):
+                raise
+            # The attempt stays used, and there is a sum, which must not be lost.
+            session = plan.server.session.hex()
+            _log.warning("%s: that it is over was not noted: %s", session, error.reason)
+            return outcome
         if isinstance(outcome, Completed) or not (again or left):
             for each in left:
                 rounds.close(each, None)

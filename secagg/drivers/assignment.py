@@ -42,7 +42,10 @@ class Assignment:
     def expect(self, context: bytes) -> None:
         """Says what the input is for, in this party's own words; needed in malicious mode.
 
-        Compute it from what the input is computed from: `digest(training, model, attempt)`.
+        Compute it from what the input is computed from, in this party's own structure:
+        `digest(training, layout, layout.take(model), attempt)`. A number that only the server says,
+        such as that of the round, must not be in it: the server would get the same input once for
+        each number that it makes up.
 
         Raises:
             Aborted: the round is about something else; let it through.

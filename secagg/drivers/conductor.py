@@ -26,7 +26,16 @@ RESENDS: Final = 10
 RESEND_SECONDS: Final = 30.0
 # Faults of bytes that were right once: what the sender owes in this phase can still come.
 _LATE: Final = (Code.SESSION, Code.OUT_OF_ORDER, Code.EQUIVOCATION, Code.DROPPED)
-_DIFFERENCE: Final = 256  # bytes: two messages of one party that begin alike are one
+# A party refuses one payload with these, perhaps one that was cut off on its way, not the round.
+_OF_ONE_PAYLOAD: Final = frozenset(
+    {
+        Code.MALFORMED,
+        Code.OUT_OF_ORDER,
+        Code.SESSION,
+        Code.UNKNOWN_SESSION,
+        Code.EQUIVOCATION,
+    }
+)
 
 _log: Final = logging.getLogger("secagg.drivers")
 
@@ -64,7 +73,7 @@ class RoundEnded:
         seconds: wall-clock time since its driver began, unmasking included.
         outcome: the result, or why there is none.
         drops: the parties that the server dropped, by party.
-        refusals: what the parties said that refused, by party.
+        refusals: what the parties said that refused the round, by party.
     """
 
     session: bytes
@@ -107,7 +116,8 @@ class Conductor:
     Attributes:
         outcome: how the round ended; None before.
         drops: the parties that the server dropped, by party.
-        refusals: what the parties said that refused, by party.
+        refusals: what the parties said that refused the round, by party. What they send after it
+            is ignored.
         faults: the last error about each party whose bytes were malformed, late or out of order.
         answered: the parties that sent what is awaited in this phase.
         gone: the parties that nobody waits for (`drop`); nothing is sent to them.
@@ -136,7 +146,6 @@ class Conductor:
         self._up = self._down = 0
         self._dropped: list[tuple[int, Code]] = []
         self._resent: dict[int, int] = {}  # in this phase, by party
-        self._heard: set[tuple[int, int]] = set()  # party and hash of each message accepted
 
     @property
     def phase(self) -> Phase | None:
@@ -161,7 +170,8 @@ class Conductor:
         """Handles what came from a party, or what the transport says instead; returns messages.
 
         Bytes that are malformed, late or out of order change nothing (`faults` has the error): the
-        party can still send the right ones.
+        party can still send the right ones. A refusal of one payload, such as one that was cut off
+        on its way, ends the waiting as `drop` does; a refusal of the round is final.
 
         Args:
             party: its index.
@@ -213,19 +223,22 @@ class Conductor:
                 party, f"sent {type(answer).__name__} in place of bytes", Code.MALFORMED
             )
         data = bytes(answer)
+        phase, awaited = self.server.phase, self.server.awaits(party)
         self._up += len(data)
         if is_envelope(data):
             return self._on_envelope(party, data)
-        message = (party, hash(data[:_DIFFERENCE]))
+        if party in self.refusals:
+            _log.info("%s: party %d has refused: ignored", self.server.session.hex(), party)
+            return []
         try:
             events = self.server.receive(party, data)
         except StateError:  # of the ledger: the message was accepted
             self.answered.add(party)
             raise
+        repeated = self.server.phase is phase and self.server.awaits(party)
         dropped = any(isinstance(event, Dropped) and event.party == party for event in events)
-        if dropped or message in self._heard:
+        if not awaited or repeated or dropped:
             return events
-        self._heard.add(message)
         self.answered.add(party)
         return [*events, *self._back(party)] if party in self.gone else events
 
@@ -237,9 +250,12 @@ class Conductor:
             raise DecodeError(party, "an envelope that only servers send", Code.MALFORMED)
         if envelope.session not in (NO_SESSION, self.server.session):
             raise RemoteProtocolError(party, "a refusal of another session", Code.SESSION)
-        first = self.refusals.setdefault(party, envelope)
+        first = self.refusals.get(party, envelope)
         said = first.reason.removeprefix("refused by this client").removeprefix("'s policy")
-        return self._drop(party, f"refused: {said.lstrip(': ')} [{first.code}]", Code.REFUSED)
+        reason = f"refused: {said.lstrip(': ')} [{first.code}]"
+        if first.code not in _OF_ONE_PAYLOAD or self._resent.get(party, 0) >= RESENDS:
+            self.refusals[party] = first
+        return self._drop(party, reason, Code.REFUSED)
 
     def _drop(self, party: int, reason: str, code: Code) -> Sequence[ServerEvent]:
         self.gone.add(party)

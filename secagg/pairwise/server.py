@@ -345,11 +345,11 @@ class Server(Owned):
         return [*self._send(again), PhaseStarted(phase)]
 
     def _resend_to(self, party: int) -> list[ServerEvent]:
-        gone, kind = self._gone.pop(party, None), AWAITED.get(self.state)
-        if gone is not None and kind is not None and party not in self._memory.accepted[kind]:
-            self._awaiting.add(party)
-        if party not in self._awaiting:
+        if not self._is_missing(party):
+            self._gone.pop(party, None)
             return []
+        if self._gone.pop(party, None) is not None:
+            self._awaiting.add(party)
         return self._send(self._steps.opening_messages([party]))
 
     @property
@@ -369,6 +369,18 @@ class Server(Owned):
             bytes_sent=memory.sent,
         )
 
+    @exclusive
+    def awaits(self, party: int) -> bool:
+        """Returns whether this phase's message of a party is missing, also if it is gone (`drop`).
+
+        It costs the same in a cohort of any size. False for a party that was dropped, and in no
+        phase.
+
+        Raises:
+            LocalProtocolError: there is no such party.
+        """
+        return self._is_missing(self._index(party))
+
     # -- internals ---------------------------------------------------------------------------
 
     def _missing_parties(self) -> set[int]:
@@ -378,6 +390,14 @@ class Server(Owned):
             return set()
         silent = set(memory.expected) - memory.accepted[kind].keys()
         return silent - memory.dropped.keys() - self._gone.keys()
+
+    def _is_missing(self, party: int) -> bool:
+        """Returns whether a party owes the message of this phase, is it waited for or gone."""
+        kind = AWAITED.get(self.state)
+        if kind is None:
+            return False
+        gone = party in self._gone and party not in self._memory.accepted[kind]
+        return gone or party in self._awaiting
 
     def _index(self, party: int) -> int:
         """Returns the index of a party as an int; raises LocalProtocolError if there is none."""

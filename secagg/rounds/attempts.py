@@ -2,8 +2,8 @@
 
 A client's input counts as given when it leaves the client, whatever becomes of the round: a server
 may have the sum of a round that it calls failed. Clients give their input for one subject (a
-training, a model, the number of a round) a limited number of times, and each time under another
-number, which is part of the context. So a server must not use a number twice, nor waste one.
+training and a model, say) a limited number of times, and each time under another number, which is
+part of the context. So a server must not use a number twice, nor waste one.
 """
 
 from itertools import count
@@ -54,6 +54,14 @@ class Attempts:
         """Returns whether no attempt on a subject is left."""
         return self.limit is not None and self._lowest_free(subject) >= self.limit
 
+    def have_converged(self, subject: bytes) -> bool:
+        """Returns whether no attempt is left on a subject of which a round had a result.
+
+        The subject is what a client's input depends on. So a result that leads back to it, such as
+        an update of zero to a model, is final.
+        """
+        return subject in self.succeeded and self.are_exhausted(subject)
+
     def next(self, subject: bytes) -> int:
         """Returns the number for the next round on a subject; it is not used yet.
 
@@ -63,8 +71,8 @@ class Attempts:
         if self.are_exhausted(subject):
             used = len(self.used[subject])
             advice = (
-                "a round about the same succeeded, so the training has converged, or the number "
-                "of the round should be part of what it is about"
+                "a round about the same succeeded, so the training has converged, or its result "
+                "was lost"
                 if subject in self.succeeded
                 else "choose parameters for a higher dropout rate, or agree on more attempts"
             )

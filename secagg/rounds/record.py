@@ -87,10 +87,14 @@ class Course:
             self._over = happened
 
     def inputs_may_have_left(self, outcome: Completed | Failed | None) -> bool:
-        """Returns False only if the round is known to have failed before clients gave inputs."""
+        """Returns False only if the round is known to have failed before clients gave inputs.
+
+        Its end must have been seen: what a driver told that raised says nothing of the next one's.
+        """
         before = self._phases[: self._phases.index(Phase.MASKED_INPUT)]
         return not (
             isinstance(outcome, Failed)
+            and self._over is not None
             and bool(self._ended)
             and all(each.phase in before for each in self._ended)
         )

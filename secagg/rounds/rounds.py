@@ -2,40 +2,41 @@
 
     form = secagg.FixedPoint(clip=1.0, bits=20, max_weight=1000)
     rounds = secagg.Rounds("heart study 3", form, directory=pins, home=home)
-    layout = secagg.Layout.of(model)
+    layout = secagg.ModelLayout.of(model, form, cohort=100)
 
 With clients that stay connected (`secagg.aio`):
 
-    for number in range(10):
+    for _ in range(10):
         again = True
         while again:
             present = await hub.wait_for(rounds.least, timeout=60)
-            plan = rounds.plan(present, layout, number, model)
+            plan = rounds.plan(present, layout, layout, model)
             outcome = await serve(
                 plan.server, hub.net(plan.names), store=home, observe=rounds.observe,
-                task=encode(number, model), members=plan.members, attempt=plan.attempt,
+                task=encode(model), members=plan.members, attempt=plan.attempt,
             )
             again = rounds.close(plan, outcome)
-        model = stepped(model, layout.unflatten(outcome.result.mean))
+        model, _ = layout.unpack(outcome.result, model)
 
 Over a framework that calls its clients (`secagg.lockstep`):
 
-    for number in range(10):
+    for _ in range(10):
         again = True
         while again:
-            plan = rounds.plan(framework.nodes(), layout, number, model)
+            plan = rounds.plan(framework.nodes(), layout, layout, model)
             outcome = secagg.lockstep(
                 plan.server, exchange_for(plan, model), store=home, observe=rounds.observe
             )
             again = rounds.close(plan, outcome)
-        model = stepped(model, layout.unflatten(outcome.result.mean))
+        model, _ = layout.unpack(outcome.result, model)
 
-A client says what its input is for in its own words, from what it was given:
+A client says what its input is for in its own words. Only what its input is computed from is in
+them, never a number that the server tells, with which it would get the same input again and again:
 
     def train(assignment):
-        number, model = decode(assignment.task)
-        assignment.expect(secagg.digest("heart study 3", number, model, assignment.attempt))
-        return update_of(model), examples
+        model = layout.take(decode(assignment.task))  # in this client's own structure
+        assignment.expect(secagg.digest("heart study 3", layout, model, assignment.attempt))
+        return layout.pack(trained(model), model), examples
 """
 
 import logging
@@ -54,10 +55,11 @@ from ..encoding.model_layout import ModelLayout
 from ..errors import LocalProtocolError, ParameterError, StateError
 from ..events import Completed, Failed
 from ..home.home import Home
+from ..home.records import Kind, key_of
 from ..identity.directory import Directory
 from ..numeric import brief
 from ..pairwise.server import Server
-from ..params.checks import require_int, require_kind
+from ..params.checks import require_int, require_kind, whole
 from ..params.formats import Format
 from ..params.mode import Mode
 from ..params.params import MAX_COHORT, Params
@@ -233,9 +235,10 @@ class Rounds:
             present: names of the parties that can take part now, each once; in malicious mode those
                 of the directory.
             shape: coordinates of an input, or the layout of one.
-            about: what the round is about, in any parts that `digest` takes, such as its number and
-                the model. Clients compute the context from the same: `digest(training, *about,
-                attempt)`.
+            about: what the clients' inputs are computed from, in any parts that `digest` takes,
+                such as a layout and the model. Clients compute the context from the same, as they
+                know it: `digest(training, *about, attempt)`. No number of the round: a client
+                cannot check it, so whoever invents numbers gets the same input again.
 
         Raises:
             ParameterError: a name is unknown or there twice; fewer are present than are to be
@@ -332,6 +335,21 @@ class Rounds:
                 self._failures[subject] = failures
             return again
 
+    def converged(self, *about: Part) -> bool:
+        """Returns whether a round about this succeeded, and no attempt on it is left.
+
+        Asked about the present model it is True if the last rounds changed nothing, or went in a
+        circle: to the resolution of its numbers the model is final. So it is if the result of such
+        a round was lost: store each before the next round.
+
+        Raises:
+            RangeError: something of `about` has no digest.
+            StateError: the home's file failed.
+        """
+        subject = digest(self._training, *about)
+        with self._keeper.change() as counts:
+            return counts.attempts.have_converged(subject)
+
     def leave(self, plan: Plan) -> None:
         """Leaves a round open whose driver was stopped; `resume` returns it again.
 
@@ -340,7 +358,8 @@ class Rounds:
         """
         with self._lock:
             self._open(plan)
-            self._left.append(plan)
+            if plan not in self._left:
+                self._left.append(plan)
 
     def _open(self, plan: Plan) -> _Running:
         """Returns a round that is open; raises LocalProtocolError if it is not."""
@@ -418,7 +437,7 @@ class Rounds:
         return plans
 
     def _stored_server(self, session: bytes, one: OpenRound) -> Server | None:
-        if self._home is None:
+        if self._home is None or self._home.store.get(key_of(Kind.SERVER, session)) is None:
             return None
         if self._directory and one.members != tuple(map(self._indices.get, one.names)):
             raise StateError(
@@ -475,7 +494,11 @@ class Rounds:
                     "would be invited: make it for more, or set `most`",
                     Code.LAYOUT,
                 )
-        return shape if isinstance(shape, int) else shape.length
+        return (
+            shape.length
+            if isinstance(shape, Layout | ModelLayout)
+            else whole("shape, if it is no layout,", shape)
+        )
 
     def _params(self, cohort: int, length: int) -> Params:
         if self._fractions is not None:

@@ -7,6 +7,7 @@ import tracemalloc
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
+from types import SimpleNamespace
 
 import pytest
 from drivers.responders import (
@@ -36,7 +37,7 @@ from secagg import (
     StateError,
     lockstep,
 )
-from secagg.drivers.conductor import RESENDS, Conductor
+from secagg.drivers.conductor import RESEND_SECONDS, RESENDS, Conductor
 from secagg.drivers.envelope import NO_SESSION, Hello, Invitation, Over, Refusal, Rejection, seal
 
 FOUR = integers(4, threshold=3)
@@ -205,7 +206,19 @@ def test_a_repetition_is_no_answer(mode: Mode) -> None:
         played.take(0 if answer == first[0] else 1, answer)
     assert played.conductor.answered == {1}
     assert played.conductor.server.status.awaited == (0, 2, 3)
-    assert played.finish() == (0, 1, 2, 3)
+    # A new process knows no message of before.
+    played.conductor = Conductor(played.conductor.server)
+    played.conductor.begin()
+    for answer, answered in ((first[2], set()), (second[2], {2}), (first[2], {2})):
+        played.take(2, answer)
+        assert played.conductor.answered == answered
+    played.take(3, first[3])
+    played.take(3, ConnectionError("gone"))
+    assert played.conductor.answered == {2}
+    assert played.conductor.gone == {3}
+    played.take(0, second[0])
+    assert played.conductor.phase is not S  # it did not wait for party 3
+    assert played.finish() == (0, 1, 2)
 
 
 def test_a_message_that_drops_its_sender_is_no_answer() -> None:
@@ -340,10 +353,99 @@ def test_a_refusal_counts_at_once(session: bytes) -> None:
     for party in (1, 2, 3):
         played.take(party, answers[party])
     assert played.conductor.phase is S
+    [ended] = played.events
+    assert (ended.answered, ended.dropped) == (3, ((0, Code.REFUSED),))  # type: ignore[union-attr]
     assert sorted(played.outbox) == [1, 2, 3]
     assert played.finish() == (1, 2, 3)
     drop = played.conductor.drops[0]
     assert (drop.code, drop.reason) == (Code.REFUSED, "refused: too small [policy_cohort]")
+
+
+@pytest.mark.parametrize("before", [False, True])
+def test_who_refused_is_in_the_sum_only_if_its_input_came_before(before: bool) -> None:
+    """What a party sends after its refusal is not even looked at."""
+    played = Played()
+    played.until(M)
+    answers, refusal = played.answers(), seal(Refusal(SESSION, "policy_context", "no"))
+    for said in (answers[0], refusal, b"junk") if before else (refusal, answers[0], b"junk"):
+        played.take(0, said)
+    assert played.conductor.faults == {}
+    for party in (1, 2, 3):
+        played.take(party, answers[party])
+    assert played.finish() == ((0, 1, 2, 3) if before else (1, 2, 3))
+    assert sorted(played.conductor.refusals) == [0]
+    assert sorted(played.conductor.drops) == ([] if before else [0])
+
+
+@pytest.mark.parametrize(
+    "code", ["malformed", "session", "unknown_session", "out_of_order", "equivocation"]
+)
+@pytest.mark.parametrize("greets", [False, True])
+def test_a_refusal_of_one_payload_is_taken_back(code: str, greets: bool) -> None:
+    """A message that was cut off on its way costs nothing, if the right answer comes in time."""
+    played = Played()
+    played.until(S)
+    answers = played.answers()
+    played.take(0, seal(Refusal(SESSION, code, "ends too early")))
+    assert (played.conductor.refusals, played.conductor.gone) == ({}, {0})
+    assert played.conductor.server.status.awaited == (1, 2, 3)
+    if greets:
+        assert played.conductor.take(0, seal(Hello())) == [Send(0, played.outbox[0])]
+        assert played.conductor.server.status.awaited == (0, 1, 2, 3)
+    for party in (0, 1, 2, 3):
+        played.take(party, answers[party])
+    assert sorted(played.outbox) == [0, 1, 2, 3]
+    assert played.finish() == (0, 1, 2, 3)
+    assert played.conductor.drops == {}
+
+
+def test_refusals_of_one_payload_and_greetings_in_turn_have_an_end() -> None:
+    """Each greeting costs the server a message: who has had that many of a phase has refused."""
+    made: list[int] = []
+
+    class Counting(Server):
+        def resend(self, party: int | None = None) -> list[object]:  # type: ignore[override]
+            made.append(1)
+            return super().resend(party)  # type: ignore[return-value]
+
+    played = Played(server=Counting(FOUR.round(CONTEXT, SESSION)))
+    made.clear()
+    for _ in range(5 * RESENDS):
+        played.take(0, seal(Refusal(SESSION, "malformed", "ends too early")))
+        played.take(0, seal(Hello()))
+    assert len(made) == RESENDS
+    assert sorted(played.conductor.refusals) == [0]
+
+
+def test_a_refusal_of_one_payload_ends_the_waiting() -> None:
+    """Nobody waits for an answer that may never come."""
+    played = Played()
+    answers = played.answers()
+    played.take(0, seal(Refusal(SESSION, "malformed", "ends too early")))
+    for party in (1, 2, 3):
+        played.take(party, answers[party])
+    assert played.finish() == (1, 2, 3)
+    drop = played.conductor.drops[0]
+    assert (drop.code, drop.reason) == (Code.REFUSED, "refused: ends too early [malformed]")
+
+
+def test_a_greeting_counts_again_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once for each `RESEND_SECONDS` of the phase, and for no part of it."""
+    played = Played()
+    began = played.conductor._phase_began
+
+    def answered_at(seconds: float) -> int:
+        monkeypatch.setattr(
+            "secagg.drivers.conductor.time", SimpleNamespace(monotonic=lambda: began + seconds)
+        )
+        return sum(bool(played.conductor.take(2, seal(Hello()))) for _ in range(2 * RESENDS))
+
+    assert answered_at(0) == RESENDS
+    assert answered_at(RESEND_SECONDS * 0.99) == 0
+    assert answered_at(RESEND_SECONDS * 3.5) == 3
+    played.conductor.drop(2, "the connection is closed")
+    assert answered_at(RESEND_SECONDS * 3.5) == 0  # it is awaited again, and has the message
+    assert played.conductor.server.status.awaited == (0, 1, 2, 3)
 
 
 @pytest.mark.parametrize("final", [False, True])
@@ -359,9 +461,11 @@ def test_what_is_malformed_drops_only_where_nothing_else_can_come(final: bool) -
 def test_a_party_that_does_not_exist() -> None:
     """A typed error, and nothing has changed."""
     played = Played()
-    for answer in (played.answers()[0], b"junk", OSError(), seal(Hello())):
+    refusal = seal(Refusal(SESSION, "policy", ""))
+    for answer in (played.answers()[0], b"junk", OSError(), seal(Hello()), refusal):
         with refused(LocalProtocolError, Code.UNKNOWN_PARTY):
             played.take(9, answer)
+    assert played.conductor.refusals == {}
     assert played.finish() == (0, 1, 2, 3)
 
 

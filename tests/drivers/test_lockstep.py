@@ -114,6 +114,9 @@ class Greeter:
     def status(self) -> SimpleNamespace:
         return SimpleNamespace(awaited=tuple(self.left))
 
+    def awaits(self, party: int) -> bool:
+        return party in self.left
+
     def start(self) -> Sequence[object]:
         return self._open(Phase.UNMASK, b"begin", range(self.cohort))
 
@@ -360,6 +363,17 @@ def test_an_exchange_that_raises_can_be_followed_by_another(mode: Mode, after: i
     assert survivors_of(lockstep(server, exchange)) == EVERYBODY  # type: ignore[arg-type]
     asked = [(phase, tuple(messages)) for phase, messages in transport.calls]
     assert asked == [(at, who) for at in mode.phases for who in (EVERYBODY, EVERYBODY[after:])]
+
+
+def test_a_message_that_was_cut_off_on_its_way_costs_nothing() -> None:
+    """A client refuses it, is asked again by its transport, and gives the right answer."""
+    params = integers(4, threshold=3)
+    cut = seal(Refusal(SESSION, "malformed", "ends too early"))
+    transport = Transport(responders_of(params), {(Phase.SHARE_KEYS, 0): lambda one: [cut, one]})
+    told: list[object] = []
+    outcome = lockstep(new_server(params), transport, observe=told.append)
+    assert survivors_of(outcome) == (0, 1, 2, 3)
+    assert (told[-1].drops, told[-1].refusals) == ({}, {})  # type: ignore[attr-defined]
 
 
 def test_a_phase_ends_as_soon_as_all_have_answered() -> None:

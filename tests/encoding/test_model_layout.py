@@ -550,6 +550,75 @@ def test_another_layout_permits_no_second_contribution() -> None:
         policy.check(params.round(context=digest("training", theirs, [np.zeros(3)], 0)))
 
 
+def test_a_model_from_a_peer_is_taken_in_ones_own_structure() -> None:
+    """Equal numbers in whatever form are one model: one digest, so one contribution."""
+    model = {
+        "w": np.array([[0.1, -2.5], [0.0, 1e-40]], np.float32),
+        "n": np.array(7, np.int32),
+        "t": np.array([True, False]),
+        "e": np.zeros((0, 2)),
+    }
+    layout = ModelLayout.of(model, FORM, cohort=3)
+    forms: list[Any] = [
+        model,
+        dict(reversed(model.items())),
+        model | {"w": model["w"].astype(np.float64)},
+        model | {"w": model["w"].astype(">f8").astype(">f4")},
+        model | {"w": np.asfortranarray(model["w"])},
+        model | {"w": np.array([[0.1, -2.5], [-0.0, 1e-40]])},  # rounded to the client's dtype
+        model | {"w": model["w"].tolist(), "n": 7, "t": [True, False]},
+        model | {"n": np.array(7, ">u8"), "t": np.array([1, 0]), "e": np.zeros((0, 2), np.float16)},
+    ]
+    for form in forms:
+        taken = layout.take(form)
+        assert digest(layout, taken) == digest(layout, model)
+        assert [(k, v.dtype) for k, v in taken.items()] == [(k, v.dtype) for k, v in model.items()]  # type: ignore[union-attr]
+        assert not any(np.may_share_memory(taken[name], model[name]) for name in model)  # type: ignore[index, call-overload]
+    other = model | {"w": np.nextafter(model["w"], 1, dtype=np.float32)}
+    assert digest(layout, layout.take(other)) != digest(layout, model)
+
+
+@pytest.mark.parametrize(
+    ("change", "code", "message"),
+    [
+        ({"w": np.array([0, np.nan])}, Code.NOT_FINITE, "the model: array 'w' has a value that is"),
+        ({"w": np.array([0, -np.inf])}, Code.NOT_FINITE, "NaN, infinite or too large for float32"),
+        ({"w": np.array([0, 1e39])}, Code.NOT_FINITE, "'w' .* too large for float32"),
+        ({"w": np.zeros(2, int)}, Code.DTYPE, "'w' has dtype int64 instead of float32"),
+        ({"w": np.zeros((2, 1))}, Code.LAYOUT, r"'w' has shape \(2, 1\) instead of \(2,\)"),
+        ({"w": None}, Code.DTYPE, "w"),
+        ({"c": np.zeros(1)}, Code.DTYPE, "'c' has dtype float64 instead of int64"),
+        ({"c": np.array([2**63], np.uint64)}, Code.OUT_OF_RANGE, "'c' .* too large for int64"),
+        ({"k": np.array([0, -(2**31) - 1])}, Code.OUT_OF_RANGE, "'k' .* too large for int32"),
+        ({"k": np.array([0, 2**32])}, Code.OUT_OF_RANGE, "'k' .* too large for int32"),
+        ({"x": np.zeros(1)}, Code.LAYOUT, "array 'x' is not in the layout"),
+    ],
+    ids=range(11),
+)  # fmt: skip
+def test_a_model_from_a_peer_that_is_another_one_is_refused(
+    change: dict[str, Any], code: Code, message: str
+) -> None:
+    """By the name of the array; nothing is cut to fit."""
+    with refused(RangeError, code, match=message):
+        LAYOUT.take(OLD | change)
+
+
+@pytest.mark.parametrize(
+    ("model", "code"),
+    [
+        ([*"wck"], Code.DTYPE),
+        (None, Code.DTYPE),
+        ({}, Code.LAYOUT),
+        (np.zeros(5), Code.LAYOUT),
+        ([np.zeros(2)] * 3, Code.LAYOUT),
+    ],
+    ids=range(5),
+)
+def test_what_is_no_model_is_not_taken(model: Any, code: Code) -> None:
+    with refused(RangeError, code):
+        LAYOUT.take(model)
+
+
 # -- inputs that do not fit ---------------------------------------------------------------------
 
 OLD = {"w": np.zeros(2, np.float32), "c": np.zeros(1, np.int64), "k": np.zeros(2, np.int32)}

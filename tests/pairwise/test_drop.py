@@ -349,6 +349,30 @@ def test_a_resumed_server_waits_for_all_again(mode: Mode) -> None:
     assert is_exact(stepped, [0, 1, 2])
 
 
+@pytest.mark.parametrize(("name", "phase"), EVERY_PHASE)
+def test_whose_message_is_missing(name: str, phase: Phase) -> None:
+    """Until it is accepted, also if nobody waits for the party; never outside a phase."""
+    stepped, messages = at(name, phase)
+    server, parties = stepped.server, range(stepped.params.cohort)
+    stepped._take(server.drop(3, "the line is dead"))
+    stepped._take(server.drop(1, "the line is dead"))
+    assert all(map(server.awaits, parties))
+    stepped.to_server({party: messages[party] for party in (0, 1)})
+    stepped._take(server.drop(0, "the line is dead"))
+    assert [party for party in parties if not server.awaits(party)] == [0, 1]
+    server.resend(3)
+    assert server.awaits(3)
+    stepped.to_server({party: messages[party] for party in parties if party not in (0, 1, 3)})
+    assert server.phase is phase
+    stepped._take(server.deadline(phase))
+    assert not server.awaits(3) or phase is Phase.UNMASK
+    for party in (len(parties), -1, "1"):
+        with refused(LocalProtocolError, Code.ARGUMENT if party == "1" else Code.UNKNOWN_PARTY):
+            server.awaits(party)  # type: ignore[arg-type]
+    new = server_of(stepped.params.round(CONTEXT, SESSION))
+    assert not any(map(new.awaits, parties))
+
+
 # ---- what is said ---------------------------------------------------------------------------
 
 

@@ -102,6 +102,7 @@ def server_calls(stepped: SteppedRound, message: bytes) -> dict[str, Callable[[S
         "snapshot": lambda server: server.snapshot(KEY),
         "drop": lambda server: server.drop(0, "it is gone"),
         "resend": lambda server: server.resend(),
+        "awaits": lambda server: server.awaits(0),
         "status": lambda server: server.status,
     }
 
@@ -151,7 +152,7 @@ def test_a_forked_child_may_not_use_a_client_or_a_server(mode: Mode) -> None:
     assert (state_of(client), state_of(stepped.server)) == before
     reason = "was used in a forked child: use it only in the process that made it"
     refused = [line for line in said if reason in line]
-    assert len(refused) == 16
+    assert len(refused) == 17
     assert sum("a Client was" in line for line in refused) == 8
     assert [line for line in said if line not in refused] == ["unchanged", "unchanged"]
     stepped.to_server({1: message})

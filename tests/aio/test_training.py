@@ -1,0 +1,286 @@
+"""`run_round`: one call is one sum, whatever fails, is cancelled, or was left by a process."""
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from aio.loopback import linked, play
+from refusals import refused
+
+from secagg import (
+    Assignment,
+    AttemptsExhaustedError,
+    Code,
+    Completed,
+    Failed,
+    Home,
+    Integers,
+    MemoryLedger,
+    ModelLayout,
+    ParameterError,
+    Rounds,
+    StateError,
+    digest,
+)
+from secagg.aio import Hub, attend, run_round
+
+WORD, FORM = "trial 7", Integers(-100, 100)
+NAMES = ("ada", "bell", "curie", "dirac")
+QUICK: dict[str, Any] = {"settle": 0.0, "wait": 5.0, "timeouts": 5.0}
+Train = Callable[[Assignment], Any]
+
+
+def gives(assignment: Assignment) -> np.ndarray:
+    """The training of a party: 1, and its index."""
+    assignment.expect(digest(WORD, "model", assignment.attempt))
+    return np.array([1, assignment.index])
+
+
+class Cohort:
+    """A hub, and parties that take part in all rounds from memory."""
+
+    def __init__(self, names: Sequence[str] = NAMES, train: Train = gives) -> None:
+        self.hub = Hub()
+        self._train = train
+        self._names, self._tasks = names, list[asyncio.Task[None]]()
+
+    async def __aenter__(self) -> "Cohort":
+        for name in self._names:
+            self.join(name)
+        await self.hub.wait_for(len(self._names), 5)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.hub.close()
+        await asyncio.gather(*self._tasks)
+
+    def train_with(self, train: Train) -> None:
+        """Lets all parties do something else from now on."""
+        self._train = train
+
+    def join(self, name: str) -> None:
+        """Lets a party attend."""
+
+        @asynccontextmanager
+        async def connect() -> AsyncIterator[Any]:
+            theirs, ours = linked()
+            served = asyncio.create_task(self.hub.attach(name, ours))
+            try:
+                yield theirs
+            finally:
+                theirs.close()
+                await served
+
+        home = Home.in_memory(attempts=3)
+        self._tasks.append(asyncio.create_task(attend(home, connect, self._trained)))
+
+    def _trained(self, assignment: Assignment) -> Any:
+        return self._train(assignment)
+
+
+def total(outcome: Completed | Failed) -> list[int]:
+    """The sum of a round, which must have one."""
+    assert isinstance(outcome, Completed), outcome
+    return outcome.result.total.tolist()
+
+
+def ends(rounds: Rounds) -> list[tuple[str, int]]:
+    """Outcome and attempt of each round that was closed."""
+    return [(record.outcome, record.attempt) for record in rounds.history]
+
+
+def test_one_call_tries_until_there_is_a_sum() -> None:
+    """With the next attempt, after too few were left; then the next call says what has happened."""
+
+    def train(assignment: Assignment) -> np.ndarray | None:
+        few = assignment.attempt == 0 and assignment.index > 1
+        return None if few else gives(assignment)
+
+    async def scenario() -> None:
+        rounds = Rounds(WORD, FORM, attempts=2)
+        async with Cohort(train=train) as cohort:
+            outcome = await run_round(rounds, cohort.hub, 2, "model", **QUICK)
+            assert total(outcome) == [4, 6]
+            assert ends(rounds) == [("quorum", 0), ("completed", 1)]
+            assert rounds.history[0].refused == {"curie": "no_input", "dirac": "no_input"}
+            assert len(rounds.history[0].phases) == 3
+            assert rounds.converged("model")
+            with refused(AttemptsExhaustedError, Code.ATTEMPTS_EXHAUSTED, "converged"):
+                await run_round(rounds, cohort.hub, 2, "model", **QUICK)
+
+    play(scenario)
+
+
+def test_a_failure_is_returned_when_no_try_is_left() -> None:
+    """The reason says how many did not go on, and for what most of them; it has not converged."""
+    reasons: dict[int, Exception | None] = {0: ValueError("secret"), 1: None, 2: OSError("secret")}
+
+    def train(assignment: Assignment) -> np.ndarray | None:
+        reason = reasons.get(assignment.index)
+        if reason is not None:
+            raise reason
+        return None
+
+    async def scenario() -> None:
+        rounds = Rounds(WORD, FORM)
+        async with Cohort(NAMES[:3], train) as cohort:
+            outcome = await run_round(rounds, cohort.hub, 2, "model", **QUICK)
+            assert isinstance(outcome, Failed)
+            assert outcome.code is Code.QUORUM
+            assert "; 3 did not go on, 2 of them: refused: the training of" in outcome.reason
+            assert "[training]" in outcome.reason
+            assert "secret" not in outcome.reason
+            assert not rounds.converged("model")
+            with refused(AttemptsExhaustedError, Code.ATTEMPTS_EXHAUSTED, "dropout rate"):
+                await run_round(rounds, cohort.hub, 2, "model", **QUICK)
+
+    play(scenario)
+
+
+def test_it_waits_for_those_who_come() -> None:
+    """For `least` parties as long as it may, and then a little for more; for nobody for ever."""
+
+    async def scenario() -> None:
+        rounds = Rounds(WORD, FORM, attempts=3)
+        async with Cohort(NAMES[:2]) as cohort:
+            with refused(ParameterError, Code.QUORUM):
+                await run_round(rounds, cohort.hub, 2, "model", wait=0.01, settle=0.0)
+            assert rounds.history == []
+            more = QUICK | {"settle": 0.05}
+            waiting = asyncio.create_task(run_round(rounds, cohort.hub, 2, "model", **more))
+            await asyncio.sleep(0.08)
+            cohort.join("curie")
+            await cohort.hub.wait_for(3, 5)
+            cohort.join("dirac")  # while it waits for more
+            assert total(await waiting) == [4, 6]
+            assert ends(rounds) == [("completed", 0)]
+
+    play(scenario)
+
+
+@pytest.mark.parametrize("process", ["the same", "another"])
+def test_a_call_that_was_cancelled_goes_on_in_the_next(process: str, memory_path: Path) -> None:
+    """In the same round, which is closed once: no attempt is lost, and nobody trains twice."""
+    trains, may_go_on = threading.Event(), threading.Event()
+    trained: list[int] = []
+
+    def train(assignment: Assignment) -> np.ndarray:
+        trained.append(assignment.index)
+        trains.set()
+        may_go_on.wait(5)
+        return gives(assignment)
+
+    def new() -> Rounds:
+        return Rounds(WORD, FORM, home=Home(memory_path, ledger=LEDGER))
+
+    async def scenario() -> None:
+        rounds = new()
+        async with Cohort(train=train) as cohort:
+            call = asyncio.create_task(run_round(rounds, cohort.hub, 2, "model", **QUICK))
+            await asyncio.to_thread(trains.wait, 5)
+            call.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await call
+            assert rounds.history == []
+            rounds = rounds if process == "the same" else new()
+            may_go_on.set()
+            assert total(await run_round(rounds, cohort.hub, 2, "model", **QUICK)) == [4, 6]
+            assert ends(rounds) == [("completed", 0)]
+            assert sorted(trained) == [0, 1, 2, 3]
+            assert rounds.resume() == []
+
+    LEDGER = MemoryLedger()  # noqa: N806
+    play(scenario)
+
+
+def test_a_round_that_was_left_is_a_try() -> None:
+    """Also where no attempt is left for another one."""
+
+    def train(assignment: Assignment) -> np.ndarray | None:
+        return gives(assignment) if assignment.attempt else None
+
+    async def scenario() -> None:
+        rounds = Rounds(WORD, FORM, attempts=2)
+        for _ in range(2):
+            rounds.leave(rounds.plan(NAMES, 2, "model"))
+        async with Cohort(train=train) as cohort:
+            assert total(await run_round(rounds, cohort.hub, 2, "model", **QUICK)) == [4, 6]
+            assert ends(rounds) == [("quorum", 0), ("completed", 1)]
+
+    play(scenario)
+
+
+def test_one_round_that_was_left_is_enough() -> None:
+    """Others about the same are given up once there is a sum; those about another thing are not."""
+
+    async def scenario() -> None:
+        rounds = Rounds(WORD, FORM, attempts=3)
+        for about in ("model", "model", "another"):
+            rounds.leave(rounds.plan(NAMES, 2, about))
+        async with Cohort() as cohort:
+            outcome = await run_round(rounds, cohort.hub, 2, "model", **QUICK)
+            assert total(outcome) == [4, 6]
+            assert ends(rounds) == [("completed", 0), ("abandoned", 1)]
+            assert [plan.context for plan in rounds.resume()] == [digest(WORD, "another", 0)]
+
+    play(scenario)
+
+
+def test_a_sum_is_not_lost_with_the_disk(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The attempt is used anyway. A failure that cannot be noted is an error."""
+
+    def fails(*_: object) -> bool:
+        raise StateError("the disk is full", Code.IO)
+
+    async def scenario() -> None:
+        rounds = Rounds(WORD, FORM, attempts=3)
+        monkeypatch.setattr(rounds, "close", fails)
+        async with Cohort() as cohort:
+            assert total(await run_round(rounds, cohort.hub, 2, "model", **QUICK)) == [4, 6]
+            assert "was not noted: the disk is full" in caplog.text
+            cohort.train_with(lambda assignment: None)
+            with refused(StateError, Code.IO):
+                await run_round(rounds, cohort.hub, 2, "model", **QUICK)
+            monkeypatch.undo()
+            assert rounds.plan(NAMES, 2, "model").attempt == 2
+
+    play(scenario)
+
+
+WRONG: dict[str, tuple[dict[str, Any], Code]] = {
+    "another format": (
+        {"shape": ModelLayout.of({"w": [0, 0]}, Integers(-9, 9), cohort=9)},
+        Code.LAYOUT,
+    ),
+    "a smaller cohort": ({"shape": ModelLayout.of({"w": [0, 0]}, FORM, cohort=3)}, Code.LAYOUT),
+    "no shape": ({"shape": None}, Code.ARGUMENT),
+    "a wait below zero": ({"wait": -1}, Code.ARGUMENT),
+    "a wait that is no number": ({"wait": float("nan")}, Code.ARGUMENT),
+    "an endless pause": ({"settle": float("inf")}, Code.ARGUMENT),
+    "no pause": ({"settle": None}, Code.ARGUMENT),
+    "no timeout": ({"timeouts": 0}, Code.ARGUMENT),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_wrong_arguments_cost_no_attempt(name: str) -> None:
+    """They are refused, and the next call has the first attempt."""
+    wrong, code = WRONG[name]
+
+    async def scenario() -> None:
+        rounds = Rounds(WORD, FORM)
+        async with Cohort() as cohort:
+            arguments = QUICK | {"shape": 2} | wrong
+            with refused(ParameterError, code):
+                await run_round(rounds, cohort.hub, arguments.pop("shape"), "model", **arguments)
+            assert total(await run_round(rounds, cohort.hub, 2, "model", **QUICK)) == [4, 6]
+            assert ends(rounds) == [("completed", 0)]
+
+    play(scenario)
