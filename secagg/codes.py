@@ -265,7 +265,8 @@ class Code(StrEnum):
     FORKED = (
         "forked",
         "LocalProtocolError StateError",
-        "A client, server or `MemoryLedger` was used in a forked child of its process.",
+        "A client, server or `MemoryLedger` was used in a forked child of its process, or a child "
+        "that `train` forked has left `train` by an exception or `return`.",
         "Use it in its own process; to continue in another one, use `suspend` or `snapshot`, and "
         "a `SqliteLedger`.",
     )

@@ -17,6 +17,7 @@ from ..drivers.envelope import NO_SESSION, Ask, Invitation, Over, Refusal, Rejec
 from ..drivers.responder import NO_INDEX, NoInputError, Responder, decline, unpacked
 from ..errors import SERVER, Aborted, ParameterError, RemoteProtocolError, StateError
 from ..events import InputNeeded
+from ..forks import this_process
 from ..identity.directory import Directory
 from ..interfaces import ClientMachine
 from ..ledger.ledger import Ledger, Once
@@ -253,6 +254,7 @@ class _Stored(Responder):
         self._reply = record.reply
         self._waiting = record.waiting
         self._done = not record.client
+        self._process = this_process()
         self._round = Round.decode(record.offer)
         self._is_malicious = self._round.params.mode is Mode.MALICIOUS
 
@@ -289,6 +291,12 @@ class _Stored(Responder):
         self._home.save(record)
 
     def _machine(self) -> ClientMachine:
+        if self._process != this_process():
+            raise StateError(
+                "a process that was forked while this party trained has left the training by "
+                "itself, where its parent answers: end such a process where its work ends",
+                Code.FORKED,
+            )
         if self._client is not None:
             return self._client
         if self._done:

@@ -4,10 +4,11 @@ import itertools
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from dataclasses import replace
 
 import numpy as np
 import pytest
-from harness import CONTEXT, MODES, integers
+from harness import CONTEXT, MODES, WILLING, integers
 from home.world import ResidentWorld, Train, World, code_of, home_of, sum_of, train
 from levels import runs_at
 
@@ -196,6 +197,48 @@ def stored_home(store: MemoryStore, key: bytes = b"", **more: object) -> Home:
 def asked_for_an_input(home: Home, how: Train, number: int, mode: Mode = Mode.MALICIOUS) -> World:
     """A round of its own in which party 0 is asked for its input."""
     return World(mode, 3, {0: home}, {0: how}, bytes([number]) * 32).until(Phase.MASKED_INPUT)
+
+
+def test_a_context_that_is_used_up_is_refused_before_the_training() -> None:
+    """If the ledger can tell; not where repeats are allowed. A ledger that fails is raised."""
+
+    class Asked(MemoryLedger):
+        answers: list[object]
+
+        def has(self, what: Once, key: bytes) -> bool:
+            assert what is Once.CONTRIBUTION
+            found = self.answers.pop(0)
+            if isinstance(found, Exception):
+                raise found
+            return found  # type: ignore[return-value]
+
+    trained: list[int] = []
+
+    def counted(assignment: Assignment) -> object:
+        trained.append(1)
+        return train(assignment)
+
+    ledger = Asked()
+    home = home_of(Mode.MALICIOUS, 0, ledger=ledger)
+    one = asked_for_an_input(home, counted, 0)
+    ledger.answers = [StateError("the disk is full"), 1, False]
+    for _ in range(2):
+        with pytest.raises(StateError):
+            one.answer(0, one.payload(0))
+    assert not trained
+    assert one.finish().total == sum_of(range(3))
+    ledger.answers = [True]
+    again = asked_for_an_input(home, counted, 0)
+    assert code_of(again.answer(0, again.payload(0))) == Code.REPEATED_CONTRIBUTION
+    assert trained == [1]
+    willing = replace(WILLING, allow_repeats=True)
+    repeats = home_of(Mode.MALICIOUS, 0, ledger=ledger, policy=willing)
+    more = asked_for_an_input(repeats, counted, 0)
+    assert code_of(more.answer(0, more.payload(0))) == ""
+    ledger.has = None  # type: ignore[assignment]
+    last = asked_for_an_input(home, counted, 0)
+    assert code_of(last.answer(0, last.payload(0))) == Code.REPEATED_CONTRIBUTION
+    assert trained == [1, 1, 1]
 
 
 def test_a_training_that_fails_too_often_ends_the_part_of_a_party() -> None:

@@ -326,6 +326,37 @@ def test_a_child_that_ends_does_not_give_a_home_back(tmp_path: Path) -> None:
         pass
 
 
+def test_a_child_that_leaves_a_training_does_not_answer(tmp_path: Path) -> None:
+    """By an exception, or by a value: its parent answers, with its own."""
+    mine, codes = os.getpid(), []
+
+    def forking(asked: secagg.Assignment) -> object:
+        for number in range(2):
+            if not (child := os.fork()):
+                asked.expect(asked.round.context)
+                return train(asked) + 1 if number else _no_input()
+            codes.append(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+        return train(asked)
+
+    one = World(homes={0: Home(tmp_path / "me", policy=WILLING)}, trains={0: forking})
+    one.until(Phase.MASKED_INPUT)
+    try:
+        told = one.answer(0, one.payload(0))
+    except StateError as error:
+        if os.getpid() == mine:
+            raise
+        os._exit(7 if error.code is Code.FORKED else 8)
+    finally:
+        if os.getpid() != mine:
+            os._exit(9)
+    assert codes == [7, 7]
+    assert one.step({0: told}).finish().total == sum_of(range(3))
+
+
+def _no_input() -> object:
+    raise ValueError("a worker failed")
+
+
 def test_other_users_cannot_hold_a_home(tmp_path: Path) -> None:
     """The folder that is locked is closed to them when the home is opened."""
     Home(tmp_path / "me")
