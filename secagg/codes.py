@@ -265,7 +265,8 @@ class Code(StrEnum):
     FORKED = (
         "forked",
         "LocalProtocolError StateError",
-        "A client, server or `MemoryLedger` was used in a forked child of its process.",
+        "A client, server or `MemoryLedger` was used in a forked child of its process, or a child "
+        "that `train` forked has left `train` by an exception or `return`.",
         "Use it in its own process; to continue in another one, use `suspend` or `snapshot`, and "
         "a `SqliteLedger`.",
     )
@@ -436,8 +437,10 @@ class Code(StrEnum):
     POLICY_COHORT = (
         "policy_cohort",
         "ParameterError",
-        "This client's policy refuses: the cohort is larger than it allows.",
-        "Raise `max_cohort` if the client can afford it.",
+        "This client's policy refuses: the cohort is larger than it allows, or a part of the pins "
+        "that the server chose, and the policy does not say what such a cohort must be good for.",
+        "Raise `max_cohort` if the client can afford it. For a part of the pins state `colluders`, "
+        "`min_survivors` or `params` in the policy.",
     )
     POLICY_LENGTH = (
         "policy_length",
@@ -599,7 +602,8 @@ class Code(StrEnum):
         "A client's training raised an exception or gave no usable input, and it sat the round "
         "out; or it joins no more rounds, as its training has failed too often.",
         "Mend its training; a report has the type and the text of the exception. The server of a "
-        "real round is not told them: look into the log of the client.",
+        "real round is not told them: look into the log of the client. A home joins again after "
+        "`Home.clear_failures()`.",
     )
     BUFFER = (
         "buffer",
@@ -617,7 +621,8 @@ class Code(StrEnum):
     BUSY = (
         "busy",
         "StateError",
-        "Another process or thread uses the home of this party, as it does while a training runs.",
+        "Another process or thread uses the home of this party, as it does while a training runs; "
+        "or another user who may read its folder `states` holds it.",
         "Give the same payload again later. Use one home per party, and end processes that no "
         "longer serve; a long `wait` lets calls queue up.",
     )

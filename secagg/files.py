@@ -3,6 +3,7 @@
 import errno
 import os
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -11,6 +12,7 @@ from typing import Final
 
 from .codes import Code
 from .errors import ParameterError
+from .forks import this_process
 
 AnyPath = str | bytes | os.PathLike[str] | os.PathLike[bytes]
 
@@ -25,6 +27,26 @@ _CANNOT_SYNC: Final = frozenset(
         *(errno.EOPNOTSUPP, errno.EPERM),
     }
 )
+
+# Files that are locked, or about to be. A forked child shares each lock of its parent, and would
+# hold it for as long as it lives if the parent is killed: so it closes them. None is opened during
+# a fork.
+_locked: Final[set[int]] = set()
+_opening: Final = threading.RLock()
+
+
+def _let_go() -> None:
+    for file in _locked:
+        with suppress(OSError):
+            os.close(file)
+    _locked.clear()
+    _opening.release()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=_opening.acquire, after_in_parent=_opening.release, after_in_child=_let_go
+    )
 
 
 def as_path(path: AnyPath) -> Path:
@@ -134,6 +156,9 @@ def locked_folder(folder: Path, seconds: float = 10.0) -> Iterator[None]:
     Where the file system has no locks, there is no lock. Windows locks no folders: there a file in
     it is locked, `.secagg-lock`, which stays.
 
+    The lock ends with its process. A child that is forked meanwhile neither holds it, whether or
+    not its parent lives on, nor gives it back when it leaves the block.
+
     Args:
         folder: the folder.
         seconds: how long to wait for another one that holds the lock.
@@ -143,10 +168,13 @@ def locked_folder(folder: Path, seconds: float = 10.0) -> Iterator[None]:
             folder can do.
         OSError: the folder cannot be opened.
     """
-    if sys.platform == "win32":
-        file = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o600)
-    else:
-        file = os.open(folder, os.O_RDONLY)
+    process = this_process()
+    with _opening:
+        if sys.platform == "win32":
+            file = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o600)
+        else:
+            file = os.open(folder, os.O_RDONLY)
+        _locked.add(file)
     try:
         end = time.monotonic() + seconds
         while not _try_lock(file):
@@ -160,9 +188,13 @@ def locked_folder(folder: Path, seconds: float = 10.0) -> Iterator[None]:
         try:
             yield
         finally:
-            _unlock(file)
+            if process == this_process():
+                _unlock(file)
     finally:
-        os.close(file)
+        if process == this_process():  # in a child the number may be another file's by now
+            with _opening:
+                _locked.discard(file)
+                os.close(file)
 
 
 def _try_lock(file: int) -> bool:

@@ -71,11 +71,14 @@ def test_a_claim_is_given_once(ledger: Ledger, what: Once) -> None:
     assert [ledger.claim(what, KEY) for _ in range(3)] == [False] * 3
 
 
-def test_kinds_and_keys_are_apart(ledger: Ledger) -> None:
+def test_kinds_and_keys_are_apart(ledger: MemoryLedger | SqliteLedger) -> None:
     """The same key for something else, and another key for the same, are other claims."""
     keys = [b"", b"\0", b"\0\0", KEY, KEY + b"\0", KEY[:-1], KEY.hex().encode(), b"contribution"]
     claims = [(what, key) for what in KINDS for key in keys]
-    assert all(ledger.claim(*claim) for claim in claims)
+    for claim in claims:
+        assert not ledger.has(*claim)  # which claims nothing
+        assert ledger.claim(*claim)
+        assert ledger.has(*claim)
     assert not any(ledger.claim(*claim) for claim in claims)
 
 

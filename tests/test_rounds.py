@@ -209,6 +209,7 @@ class Training:
         self.model, self.attempts = np.zeros(2), list[int]()
         self.parties = {
             name: Home.in_memory(
+                policy=Policy(min_survivors=3),
                 identity=identity_of(NAMES.index(name)) if malicious else None,
                 directory=self.pins,
                 ledger=MemoryLedger() if malicious else None,

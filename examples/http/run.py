@@ -67,7 +67,7 @@ class Cast:
 
 
 def prepare(folder: Path) -> None:
-    """Makes what operators make once: homes, identities, pins, tokens, one stricter policy."""
+    """Makes what operators make once: homes, identities, pins, tokens, policies."""
     entries, hashes = [], {}
     for name in ("coordinator", *HOSPITALS):
         (folder / name).mkdir(mode=0o700)
@@ -75,11 +75,13 @@ def prepare(folder: Path) -> None:
         identity, token = secagg.Identity.generate(), secrets.token_urlsafe()
         identity.save(folder / name / "identity")
         (folder / name / "token").write_text(token)
+        # The coordinator chooses who takes part, so each says what any cohort must be good for.
+        policy = {"colluders": 1, "min_survivors": len(HOSPITALS) if name == REFUSES else 3}
+        (folder / name / "policy.json").write_text(json.dumps(policy))
         entries.append((name, identity.verify_key))
         hashes[hashlib.sha256(token.encode()).hexdigest()] = name
     for name in ("coordinator", *HOSPITALS):
         secagg.Directory.of(entries).save(folder / name / "pins")
-    (folder / REFUSES / "policy.json").write_text(json.dumps({"min_survivors": len(HOSPITALS)}))
     (folder / "coordinator" / "tokens.json").write_text(json.dumps(hashes))
 
 

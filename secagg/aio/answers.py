@@ -7,11 +7,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
-from ..drivers.assignment import Answer, Assignment, Train
-
-
-class _AbandonedError(BaseException):
-    """An input came when nobody wanted it any more; it goes nowhere."""
+from ..drivers.assignment import AbandonedError, Answer, Assignment, Train
 
 
 class Answers:
@@ -87,7 +83,7 @@ class Answers:
             reply, failure = b"", None
             try:
                 reply = context.run(self._respond, payload, self._wanted)
-            except _AbandonedError:
+            except AbandonedError:
                 pass
             except BaseException as error:
                 failure = error
@@ -105,7 +101,7 @@ class Answers:
         session = assignment.round.session
         with self._lock:
             if self._closed:
-                raise _AbandonedError
+                raise AbandonedError
             self._training, self._over = session, None
         try:
             given = self._train(assignment)
@@ -114,7 +110,7 @@ class Answers:
                 self._training = None
                 unwanted = self._closed or self._over == session
         if unwanted:
-            raise _AbandonedError
+            raise AbandonedError
         return given
 
 

@@ -56,3 +56,10 @@ class Assignment:
 
 
 Train: TypeAlias = Callable[[Assignment], Answer]
+
+
+class AbandonedError(BaseException):
+    """An input came when nobody wanted it any more, and goes nowhere; no training has failed.
+
+    A driver raises it in the place of the application's training.
+    """

@@ -148,6 +148,9 @@ class Responder:
             raise LocalProtocolError("the part of this party is over", Code.OUT_OF_ORDER)
         return self._client
 
+    def _examine(self, message: bytes) -> None:
+        """Raises RemoteProtocolError for what is not worth having the client for."""
+
     def _assignment(self, task: bytes) -> Assignment:
         client = self._machine()
         return Assignment(client.round, client.index, self._attempt, task)
@@ -175,6 +178,7 @@ class Responder:
                 return self._on_input_needed(task)
             return self._reply if mark == self._seen[-1] else b""
         try:
+            self._examine(message)
             events = self._machine().receive(message)
             if not events:  # it had this message before, see `go_on`
                 events = self._machine().resend()

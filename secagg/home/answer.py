@@ -12,19 +12,23 @@ from itertools import pairwise
 from typing import Final
 
 from ..codes import Code
-from ..drivers.assignment import Assignment, Train, Values
+from ..drivers.assignment import AbandonedError, Assignment, Train, Values
 from ..drivers.envelope import NO_SESSION, Ask, Invitation, Over, Refusal, Rejection, seal
-from ..drivers.responder import NO_INDEX, Responder, decline, unpacked
+from ..drivers.responder import NO_INDEX, NoInputError, Responder, decline, unpacked
 from ..errors import SERVER, Aborted, ParameterError, RemoteProtocolError, StateError
 from ..events import InputNeeded
+from ..forks import this_process
 from ..identity.directory import Directory
 from ..interfaces import ClientMachine
 from ..ledger.ledger import Ledger, Once
+from ..machine.claims import require_no_contribution
 from ..machine.wire import Reader
 from ..pairwise.client import Client
+from ..pairwise.examination import examine
 from ..params.checks import require_int
 from ..params.mode import Mode
-from ..params.params import MAX_COHORT, Round
+from ..params.params import MAX_COHORT, Params, Round
+from ..params.policy import Policy
 from .home import Home, cohort_of
 from .records import PartyRecord, UselessStateError
 
@@ -48,8 +52,8 @@ def answer(
     it is the last one of its round, else b"".
 
     `train` is called once per round, without a client in memory, and again only if it did not
-    return: its process died, or Ctrl-C ended it. See `Responder` for what it returns. The home is
-    held meanwhile.
+    return (its process died, or Ctrl-C ended it), or the ledger failed after it did. See
+    `Responder` for what it returns. The home is held meanwhile.
 
     Args:
         home: of this party.
@@ -63,7 +67,10 @@ def answer(
 
     Raises:
         StateError: the home cannot be used: its folder, its store or its ledger failed, or another
-            process holds it (`busy`). Nothing was sent; give the same payload again later.
+            process holds it (`busy`). Nothing was sent; give the same payload again later,
+            with the same home, which remembers what its store did not take. Another process may
+            find the stored state used up, and then refuses (`repeated_resumption`, or
+            `repeated_participation`): the round is lost to this party.
         LocalProtocolError: the payload is not bytes, or the identity was wiped.
     """
     try:
@@ -97,9 +104,11 @@ def _begin(
         try:
             home.policy.check(agreed)
             record, pins = _placed(home, agreed, index, members, attempt)
-            if (before := home.load(agreed.session)) is not None:
+            before = home.store_unsaved(agreed.session) or home.load(agreed.session)
+            if before is not None:
                 return _again(before, record)
-            home.tidy()
+            if agreed.params.mode is Mode.MALICIOUS:
+                home.require_training(agreed.session)
             client = Client(
                 agreed,
                 record.index,
@@ -113,6 +122,7 @@ def _begin(
             return decline(agreed.session, error.code, error.reason)
         record.client = client.suspend(home.key, keep_last=False)
         home.save(record)
+        home.tidy(agreed.session)  # only now: what is refused must not push out other rounds
         return record.reply
 
 
@@ -143,6 +153,8 @@ def _placed(
             "the members of an invitation must be in ascending order, each once", Code.ARGUMENT
         )
     pins = cohort_of(home.directory, named)
+    if pins is not None and home.directory is not None:
+        _require_demands(home.policy, agreed.params, len(home.directory))
     if index is None:
         if home.identity is None or pins is None:
             raise ParameterError(
@@ -153,6 +165,25 @@ def _placed(
         index = pins.index_of(home.identity.verify_key)
     index = require_int("the index of this party", index, 0, cohort - 1)
     return PartyRecord(agreed.session, agreed.encode(), index, named, attempt), pins
+
+
+def _require_demands(policy: Policy, params: Params, pinned: int) -> None:
+    """Refuses the part of the pins that the server names, unless the policy bounds such a cohort.
+
+    The server could name this party and those that collude with it.
+
+    Raises:
+        ParameterError: the policy does not bound it.
+    """
+    demands = policy.params is not None or policy.colluders or policy.min_survivors
+    if params.mode is Mode.MALICIOUS and params.cohort < pinned and not demands:
+        raise ParameterError(
+            f"refused by this client's policy: the server has chosen {params.cohort} of the "
+            f"{pinned} parties that are pinned here, and could choose those that collude with it; "
+            "say in the policy what such a cohort must be good for: `colluders` (the number of "
+            "parties to be safe from), `min_survivors` or `params`",
+            Code.POLICY_COHORT,
+        )
 
 
 def _again(before: PartyRecord, record: PartyRecord) -> bytes:
@@ -180,7 +211,7 @@ def _go_on(home: Home, message: bytes, train: Train, task: bytes) -> bytes:
         return decline(NO_SESSION, error.code, error.reason)
     with home.lock():
         try:
-            record = home.load(session)
+            record = home.store_unsaved(session) or home.load(session)
         except UselessStateError as error:
             return decline(session, error.code, error.reason)
         if record is None:
@@ -223,6 +254,9 @@ class _Stored(Responder):
         self._reply = record.reply
         self._waiting = record.waiting
         self._done = not record.client
+        self._process = this_process()
+        self._round = Round.decode(record.offer)
+        self._is_malicious = self._round.params.mode is Mode.MALICIOUS
 
     def step(self, task: bytes, message: bytes) -> bytes:
         """Answers a message; what made the answer is stored when it returns."""
@@ -239,6 +273,9 @@ class _Stored(Responder):
             raise
         if self._client is not None or self.refusal is not None:
             self._store()
+        failed = self.refusal is not None and self.refusal.code == Code.TRAINING
+        if self._is_malicious and not self._waiting and not failed:
+            self._home.end_training(self._session)
         return reply
 
     def _store(self) -> None:
@@ -254,6 +291,12 @@ class _Stored(Responder):
         self._home.save(record)
 
     def _machine(self) -> ClientMachine:
+        if self._process != this_process():
+            raise StateError(
+                "a process that was forked while this party trained has left the training by "
+                "itself, where its parent answers: end such a process where its work ends",
+                Code.FORKED,
+            )
         if self._client is not None:
             return self._client
         if self._done:
@@ -276,11 +319,30 @@ class _Stored(Responder):
             raise UselessStateError(error.reason, error.code) from None
         return self._client
 
+    def _examine(self, message: bytes) -> None:
+        if not self._done:
+            seen, record = len(self._seen), self._record
+            examine(self._round, record.index, seen, message, waiting=self._waiting)
+
     def _assignment(self, task: bytes) -> Assignment:
-        record = self._record
-        return Assignment(Round.decode(record.offer), record.index, record.attempt, task)
+        return Assignment(self._round, self._record.index, self._record.attempt, task)
 
     def _given(self, assignment: Assignment) -> tuple[Values, int]:
         if self._client is not None:
             self._store()
-        return super()._given(assignment)
+        if not self._is_malicious:
+            return super()._given(assignment)
+        home = self._home
+        if home.identity is not None and not home.policy.allow_repeats:
+            # `submit` would claim it, and refuse: this saves the training.
+            require_no_contribution(home.ledger, home.identity.verify_key, self._round.context)
+        try:
+            is_new = home.begin_training(self._session)
+        except ParameterError as error:
+            raise NoInputError(error.reason, error.code) from None
+        try:
+            return super()._given(assignment)
+        except AbandonedError:
+            if is_new:
+                home.end_training(self._session)
+            raise

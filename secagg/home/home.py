@@ -34,19 +34,31 @@ from .records import (
     PartyRecord,
     UselessStateError,
     key_of,
+    open_failures,
     open_note,
     open_party,
     read_head,
+    seal_failures,
     seal_note,
     seal_party,
     write_record,
 )
-from .stores import FileStore, MemoryStore, Store, private_folder, read_private, write_private
+from .stores import (
+    FileStore,
+    MemoryStore,
+    Store,
+    private_folder,
+    read_private,
+    usable,
+    write_private,
+)
 
 T = TypeVar("T")
 
-MOST_ROUNDS: Final = 16  # of a party that are stored at a time; the oldest ones go first
+MOST_ROUNDS: Final = 16  # of a party that are stored at a time; the done and oldest go first
 _LONGEST: Final = 1e9  # seconds: some thirty years
+_MOST_FAILURES: Final = 2**16
+_ALL: Final = bytes(SESSION_BYTES)  # for a record that is of no single round
 
 
 class _Options(TypedDict, total=False):
@@ -56,6 +68,7 @@ class _Options(TypedDict, total=False):
     ledger: Ledger | None
     store: Store | None
     attempts: int
+    failures: int
     keep_last: bool
     max_age: float
     wait: float
@@ -81,7 +94,7 @@ class Home:
         path: the folder; None in memory.
         key: 32 secret bytes.
         ledger, identity, directory, policy, store: as below.
-        attempts: as below.
+        attempts, failures: as below.
 
     Args:
         path: the folder; the one that it lies in must exist. None is for `in_memory`.
@@ -93,6 +106,10 @@ class Home:
         store: where states are stored, in place of `states/`.
         attempts: how often this party gives its input for one thing: an invitation to the attempt
             of this number, counted from 0, or to a later one is refused.
+        failures: malicious mode: in how many rounds its training may fail; then it joins no more,
+            until `clear_failures`. A round in which `train` was called, and has given no input yet,
+            counts as well: of a process that was killed, say. One without an input to give (None)
+            does not count.
         keep_last: whether the last answer of each round is stored, so that it can be sent again.
             False is for transports that store answers themselves: no masked input is stored then.
         max_age: seconds after which what is stored of a round is removed.
@@ -115,6 +132,7 @@ class Home:
         ledger: Ledger | None = None,
         store: Store | None = None,
         attempts: int = 1,
+        failures: int = 3,
         keep_last: bool = True,
         max_age: float = 7 * 86400.0,
         wait: float = 10.0,
@@ -129,14 +147,17 @@ class Home:
             if value is not None:
                 require_kind(name, value, kind, "leave it out for the one of the home")
         self.attempts: Final = require_int("attempts", attempts, 1, 2**63 - 1)
+        self.failures: Final = require_int("failures", failures, 1, _MOST_FAILURES)
         self.keep_last: Final = bool(keep_last)
         self._max_age = _seconds("max_age", max_age)
         self._wait = _seconds("wait", wait)
         self._turn = threading.Lock()
+        self._unsaved: dict[bytes, PartyRecord] = {}  # which the store did not take, by session
         self.path: Final = None if path is None else private_folder(path)
         self._states: Path | None = None
         if self.path is not None:
             self._states = private_folder(self.path / "states")
+            _close_to_others(self._states)
             policy = _read(self.path / "policy.json", read_policy) if policy is None else policy
             identity = (
                 _read(self.path / "identity", Identity.load) if identity is None else identity
@@ -200,11 +221,27 @@ class Home:
     def _busy(self) -> StateError:
         return StateError(
             f"{self!r} has been in use by another process or thread for {self._wait:g} seconds, as "
-            "it is while a training runs: try again later, or use one home per party",
+            "it is while a training runs: try again later, or use one home per party (any user who "
+            "may read its folder `states` can hold it, too)",
             Code.BUSY,
         )
 
     # -- of a party: `answer` calls these under the lock ---------------------------------------
+
+    def store_unsaved(self, session: bytes) -> PartyRecord | None:
+        """Stores what the store did not take of a round before, and returns it; None if it did.
+
+        Raises:
+            StateError: the store failed again.
+        """
+        record = self._unsaved.get(session)
+        if record is None:
+            return None
+        if not record.seen and self.store.get(key_of(Kind.PARTY, session)) is not None:
+            del self._unsaved[session]  # another process has begun the round meanwhile
+            return None
+        self.save(record)
+        return record
 
     def load(self, session: bytes) -> PartyRecord | None:
         """Returns what is stored of a party in a round, or None.
@@ -220,25 +257,104 @@ class Home:
             raise UselessStateError(error.reason, error.code) from None
 
     def save(self, record: PartyRecord) -> None:
-        """Stores what a party remembers of a round; raises StateError if that is not possible."""
+        """Stores what a party remembers of a round.
+
+        If that fails, this object remembers it for `store_unsaved`: what was stored before is used
+        up, so without it the round would be lost to this party.
+
+        Raises:
+            StateError: it cannot be stored.
+        """
         kept = record if self.keep_last else replace(record, reply=b"")
-        self._put(Kind.PARTY, record.session, seal_party(kept, self.key))
+        self._unsaved.pop(record.session, None)
+        try:
+            sealed = seal_party(kept, self.key)
+            self._put(Kind.PARTY, record.session, sealed, done=not record.client)
+        except BaseException:
+            self._unsaved[record.session] = replace(record)
+            if len(self._unsaved) > MOST_ROUNDS:
+                del self._unsaved[next(iter(self._unsaved))]
+            raise
 
     def remove(self, session: bytes) -> None:
         """Removes what is stored of a party in a round."""
+        self._unsaved.pop(session, None)
         self.store.delete(key_of(Kind.PARTY, session))
 
-    def tidy(self) -> None:
-        """Removes what is too old, and what a party has stored of more than a few rounds."""
-        stored: list[tuple[int, bytes]] = []
+    def tidy(self, begun: bytes | None = None) -> None:
+        """Removes what is too old, and what a party has stored of more than a few rounds.
+
+        Of these go first those in which its part is over.
+
+        Args:
+            begun: a round that stays.
+        """
+        stored: list[tuple[bool, int, bytes]] = []
         oldest = time.time_ns() - int(self._max_age * 1e9)
         for key, head in self._heads():
+            if head.kind is Kind.FAILURES or (head.kind, head.session) == (Kind.PARTY, begun):
+                continue
             if head.at < oldest:
                 self.store.delete(key)
             elif head.kind is Kind.PARTY:
-                stored.append((head.at, key))
-        for _, key in sorted(stored)[: max(0, len(stored) - MOST_ROUNDS + 1)]:
+                stored.append((not head.done, head.at, key))
+        excess = len(stored) - MOST_ROUNDS + (begun is not None)
+        for _, _, key in sorted(stored)[: max(0, excess)]:
             self.store.delete(key)
+
+    def begin_training(self, session: bytes) -> bool:
+        """Counts the training of a round as failed, until `end_training`.
+
+        Returns:
+            False if it was counted before.
+
+        Raises:
+            ParameterError: too many have failed in other rounds.
+            StateError: it cannot be stored, or read (`UselessStateError`).
+        """
+        self.require_training(session)
+        if is_new := session not in (failed := self._failed()):
+            self._put_failed([*failed, session])
+        return is_new
+
+    def end_training(self, session: bytes) -> None:
+        """Says that the training of a round has given an input, or had none to give."""
+        if session in (failed := self._failed()):
+            self._put_failed([each for each in failed if each != session])
+
+    def require_training(self, session: bytes) -> None:
+        """Raises ParameterError if the training has failed in too many rounds but this one."""
+        count = len([each for each in self._failed() if each != session])
+        if count >= self.failures:
+            raise ParameterError(
+                f"refused by this client: its training has failed in {count} rounds (or was ended "
+                "in some of them), and a server that lies can learn about its data from that; find "
+                "the cause, then call `clear_failures()` of its home",
+                Code.TRAINING,
+            )
+
+    def clear_failures(self) -> None:
+        """Forgets in which rounds the training has failed: for the operator, not for a program.
+
+        Raises:
+            StateError: the home cannot be used.
+        """
+        with self.lock():
+            self.store.delete(key_of(Kind.FAILURES, _ALL))
+
+    def _failed(self) -> list[bytes]:
+        data = self.store.get(key_of(Kind.FAILURES, _ALL))
+        try:
+            head = _head_of(data, Kind.FAILURES, _ALL)
+            return [] if head is None else open_failures(head, self.key)
+        except StateError as error:
+            raise UselessStateError(error.reason, error.code) from None
+
+    def _put_failed(self, sessions: Sequence[bytes]) -> None:
+        if sessions:
+            self._put(Kind.FAILURES, _ALL, seal_failures(sessions, self.key))
+        else:
+            self.store.delete(key_of(Kind.FAILURES, _ALL))
 
     # -- of a server: what `lockstep` and `secagg.aio.serve` use (`Snapshots`) -----------------
 
@@ -302,9 +418,9 @@ class Home:
 
     # -- records -------------------------------------------------------------------------------
 
-    def _put(self, kind: Kind, session: bytes, sealed: bytes) -> None:
+    def _put(self, kind: Kind, session: bytes, sealed: bytes, *, done: bool = False) -> None:
         require_bytes("session", session, SESSION_BYTES)
-        record = write_record(kind, session, time.time_ns(), sealed)
+        record = write_record(kind, session, time.time_ns(), sealed, done=done)
         self.store.put(key_of(kind, session), record)
 
     def _head(self, kind: Kind, session: bytes) -> Head | None:
@@ -339,14 +455,30 @@ def _key_in(folder: Path) -> bytes:
     path = folder / "key"
     if not os.path.lexists(path):
         write_private(path, Secret(os.urandom(KEY_BYTES)), overwrite=False)
-    key = read_private(path, 2 * KEY_BYTES).expose()
+    try:
+        key = read_private(path, KEY_BYTES).expose()
+    except StateError as error:
+        if error.code is not Code.CORRUPT:  # it is empty, as its maker died, or too long
+            raise
+        key = b""
     if len(key) != KEY_BYTES:
         raise StateError(
-            f"{path}: this has {len(key)} bytes; the key of a home must have {KEY_BYTES}: restore "
-            "it, or remove it together with `states`, which costs the rounds under way",
+            f"{path}: this is no key of a home, which has {KEY_BYTES} bytes: restore it, or remove "
+            "it together with `states`, which costs the rounds under way",
             Code.CORRUPT,
         )
     return key
+
+
+def _close_to_others(folder: Path) -> None:
+    """Takes the folder of states from other users, who could hold its lock.
+
+    One that belongs to somebody else (root, who trusts others there) is left as it is.
+    """
+    with usable(folder):
+        found = folder.stat()
+        if os.name == "posix" and found.st_mode & 0o077 and found.st_uid == os.geteuid():
+            folder.chmod(0o700)
 
 
 def _read(path: Path, read: Callable[[Path], T]) -> T | None:

@@ -1,10 +1,12 @@
-"""What a home stores of a round, as bytes: of a party, of a server, and a driver's note.
+"""What a home stores, as bytes: of a party, of a server, a driver's note, and failed trainings.
 
-The head, in clear, has kind and time, so that old records are found without a key. What follows is
-sealed. Only the version of the library that wrote a record needs to read it.
+The head, in clear, has kind, time and whether it is done with, so that records that may go are
+found without a key. What follows is sealed. Only the version of the library that wrote a record
+needs to read it.
 """
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Final, NamedTuple
@@ -43,6 +45,7 @@ class Kind(IntEnum):
     PARTY = 1
     SERVER = 2
     NOTE = 3
+    FAILURES = 4  # of a party's trainings: one record for all rounds
 
 
 class Head(NamedTuple):
@@ -52,25 +55,31 @@ class Head(NamedTuple):
         kind: what it is of.
         session: of the round.
         at: when it was stored, in nanoseconds since 1970.
+        done: whether nothing but its last answer is left of it.
         rest: the sealed part.
     """
 
     kind: Kind
     session: bytes
     at: int
+    done: bool
     rest: bytes
 
 
 def key_of(kind: Kind, session: bytes) -> bytes:
-    """Returns the key (16 bytes) under which a store has a record: one home has all three kinds."""
-    if kind is Kind.PARTY:
-        return session
+    """Returns the key (16 bytes) under which a store has a record.
+
+    Each kind has its own, so no server can choose a session whose record of a party takes the place
+    of another kind's.
+    """
     return hashlib.blake2b(session, digest_size=SESSION_BYTES, salt=bytes([kind])).digest()
 
 
-def write_record(kind: Kind, session: bytes, at: int, sealed: bytes) -> bytes:
+def write_record(
+    kind: Kind, session: bytes, at: int, sealed: bytes, *, done: bool = False
+) -> bytes:
     """Returns a record as bytes."""
-    return _MAGIC + u8(_LAYOUT) + u8(kind) + session + u64(at) + sealed
+    return _MAGIC + u8(_LAYOUT) + u8(kind) + session + u64(at) + u8(done) + sealed
 
 
 def read_head(data: bytes) -> Head:
@@ -91,7 +100,9 @@ def read_head(data: bytes) -> Head:
                 Code.VERSION,
             )
         kind = Kind(reader.u8())
-        return Head(kind, reader.take(SESSION_BYTES), reader.u64(), reader.rest())
+        return Head(
+            kind, reader.take(SESSION_BYTES), reader.u64(), bool(reader.u8()), reader.rest()
+        )
 
     return read_whole(Reader(data, SERVER), read)
 
@@ -141,6 +152,7 @@ _PARTY: Final[Table] = {
 }
 _PARTY_SEALER: Final = Sealer("secagg party of a round", layout=1)
 _NOTE_SEALER: Final = Sealer("secagg note", layout=1)
+_FAILURES_SEALER: Final = Sealer("secagg failed trainings", layout=1)
 
 
 def seal_party(record: PartyRecord, key: bytes) -> bytes:
@@ -176,3 +188,18 @@ def open_note(head: Head, key: bytes) -> bytes:
     if reader.take(SESSION_BYTES) != head.session:
         raise StateError("the note that is stored is of another round", Code.CORRUPT)
     return reader.rest()
+
+
+def seal_failures(sessions: Iterable[bytes], key: bytes) -> bytes:
+    """Returns the sealed part of the record of failed trainings."""
+    return _FAILURES_SEALER.seal(key, b"".join(sessions))
+
+
+def open_failures(head: Head, key: bytes) -> list[bytes]:
+    """Opens the record of failed trainings; returns the sessions of their rounds.
+
+    Raises:
+        StateError: it is of another key, or was altered.
+    """
+    _, reader = _FAILURES_SEALER.open(key, head.rest)
+    return [reader.take(SESSION_BYTES) for _ in range(reader.size // SESSION_BYTES)]

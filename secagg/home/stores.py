@@ -29,7 +29,10 @@ _OLD_DRAFT: Final = 3600.0  # seconds
 
 @runtime_checkable
 class Store(Protocol):
-    """Bytes by session. Every method raises StateError if the storage fails."""
+    """Bytes by session. Every method raises StateError if the storage fails.
+
+    What a home gives as session is a hash of it and of what is stored, also 16 bytes.
+    """
 
     def get(self, session: bytes) -> bytes | None:
         """Returns what is stored under a session (16 bytes), or None."""

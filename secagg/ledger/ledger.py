@@ -35,7 +35,11 @@ class Once(StrEnum):
 
 @runtime_checkable
 class Ledger(Protocol):
-    """A record of claims, each of which succeeds once. Implementations are thread-safe."""
+    """A record of claims, each of which succeeds once. Implementations are thread-safe.
+
+    One that also has a method `has(what, key)`, which returns whether a claim was made and makes
+    none, saves a `Home` trainings whose input would then be refused.
+    """
 
     def claim(self, what: Once, key: bytes) -> bool:
         """Returns True for the first claim of this kind with this key, and False for later ones.
@@ -63,14 +67,26 @@ class MemoryLedger:
         Raises:
             StateError: the process is a forked child of the one that made the ledger.
         """
+        self._require_own_process()
+        mine = object()
+        return self._claims.setdefault((str(what), key), mine) is mine  # atomic, so one thread wins
+
+    def has(self, what: Once, key: bytes) -> bool:
+        """Returns whether this was claimed, and claims nothing.
+
+        Raises:
+            StateError: the process is a forked child of the one that made the ledger.
+        """
+        self._require_own_process()
+        return (str(what), key) in self._claims
+
+    def _require_own_process(self) -> None:
         if self._process != this_process():
             raise StateError(
                 "a MemoryLedger was used in a forked child, where it does not see the claims of "
                 "the process that made it: use a SqliteLedger, which both see",
                 Code.FORKED,
             )
-        mine = object()
-        return self._claims.setdefault((str(what), key), mine) is mine  # atomic, so one thread wins
 
     def __reduce_ex__(self, _: object) -> NoReturn:
         raise TypeError(

@@ -42,6 +42,7 @@ _CODES: Final = {  # by SQLite's; all others (a lock that is held for too long, 
 }
 _RESTORE: Final = "put back a whole copy that has all claims, or use new identities"
 _CLAIM: Final = "INSERT OR IGNORE INTO claims (what, key) VALUES (?, ?)"
+_HAS: Final = "SELECT 1 FROM claims WHERE what = ? AND key = ?"
 
 
 class SqliteLedger:
@@ -146,8 +147,24 @@ class SqliteLedger:
         Raises:
             StateError: the claim could not be stored.
         """
+        self._require_unchanged()
+        with _transaction(self._path) as connection:
+            return connection.execute(_CLAIM, (str(what), key)).rowcount == 1
+
+    def has(self, what: Once, key: bytes) -> bool:
+        """Returns whether this was claimed, and claims nothing.
+
+        Raises:
+            StateError: the ledger could not be read.
+        """
+        self._require_unchanged()
+        with _transaction(self._path) as connection:
+            return connection.execute(_HAS, (str(what), key)).fetchone() is not None
+
+    def _require_unchanged(self) -> None:
+        """Raises StateError if the file is unsafe by now, or another one."""
         with self._usable():
-            self._require_safe()  # it may have changed since
+            self._require_safe()
             found = self._path.stat()
         if (found.st_dev, found.st_ino) != self._file:
             raise StateError(
@@ -155,8 +172,6 @@ class SqliteLedger:
                 "lack claims: put the former one back",
                 Code.LEDGER,
             )
-        with _transaction(self._path) as connection:
-            return connection.execute(_CLAIM, (str(what), key)).rowcount == 1
 
     def __repr__(self) -> str:
         return f"SqliteLedger({str(self._path)!r})"

@@ -41,10 +41,26 @@ def claim_contribution(ledger: Ledger, verify_key: bytes, context: bytes) -> Non
         StateError: the claim could not be stored.
     """
     if not _claim(ledger, Once.CONTRIBUTION, verify_key + context):
-        raise Aborted(
-            "this identity has contributed in this context before: use a new context",
-            Code.REPEATED_CONTRIBUTION,
-        )
+        raise _repeated_contribution()
+
+
+def require_no_contribution(ledger: Ledger, verify_key: bytes, context: bytes) -> None:
+    """Checks that an identity has not contributed in a context, if the ledger can tell (`has`).
+
+    Raises:
+        Aborted: it has.
+        StateError: the ledger failed.
+    """
+    has = getattr(ledger, "has", None)
+    if callable(has) and _answer("has", has(Once.CONTRIBUTION, verify_key + context)):
+        raise _repeated_contribution()
+
+
+def _repeated_contribution() -> Aborted:
+    return Aborted(
+        "this identity has contributed in this context before: use a new context",
+        Code.REPEATED_CONTRIBUTION,
+    )
 
 
 def claim_resumption(ledger: Ledger, identifier: bytes) -> None:
@@ -82,10 +98,13 @@ def claim_survivor_set(ledger: Ledger, session: bytes) -> Failed | None:
 
 
 def _claim(ledger: Ledger, what: Once, key: bytes) -> bool:
-    answer = ledger.claim(what, key)
+    return _answer("claim", ledger.claim(what, key))
+
+
+def _answer(method: str, answer: object) -> bool:
     if not isinstance(answer, bool):  # a coroutine, say, which would count as True
         raise StateError(
-            f"`claim` of a ledger must return True or False, not {type(answer).__name__}",
+            f"`{method}` of a ledger must return True or False, not {type(answer).__name__}",
             Code.NO_LEDGER,
         )
     return answer

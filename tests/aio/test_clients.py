@@ -187,7 +187,7 @@ def test_a_round_that_ends_while_it_is_trained_for_costs_no_contribution() -> No
                 return super().claim(what, key)
 
         async with Rounds(params) as rounds:
-            rounds.homes[0] = home_of(params, 0, ledger=Noting())
+            rounds.homes[0] = home_of(params, 0, ledger=Noting(), failures=1)
             go_on = threading.Event()
 
             def slow(assignment: Assignment) -> Any:
@@ -206,6 +206,7 @@ def test_a_round_that_ends_while_it_is_trained_for_costs_no_contribution() -> No
             over = await taking_part
             assert over.code == outcome.code
             assert not any(what is Once.CONTRIBUTION for what, _ in claimed)
+            rounds.homes[0].require_training(bytes(16))  # it did not count as failed
 
     play(scenario)
 

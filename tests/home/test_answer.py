@@ -4,10 +4,11 @@ import itertools
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from dataclasses import replace
 
 import numpy as np
 import pytest
-from harness import CONTEXT, MODES, integers
+from harness import CONTEXT, MODES, WILLING, integers
 from home.world import ResidentWorld, Train, World, code_of, home_of, sum_of, train
 from levels import runs_at
 
@@ -15,13 +16,16 @@ import secagg
 from secagg import (
     Assignment,
     Code,
+    Home,
     MemoryLedger,
     MemoryStore,
     Mode,
     Once,
     Phase,
     StateError,
+    answer,
 )
+from secagg.drivers.assignment import AbandonedError
 from secagg.drivers.envelope import Ask, Over, Rejection
 
 either_mode = pytest.mark.parametrize("mode", MODES, ids=str)
@@ -137,7 +141,7 @@ def test_a_training_without_an_input_costs_its_party_the_round(
     """The server is told at once, and nothing of the data; the same refusal comes again, and the
     training is not asked a second time. The party takes part in the next round."""
     caplog.set_level(logging.INFO)
-    homes = {party: home_of(Mode.MALICIOUS, party, 4) for party in range(4)}
+    homes = {party: home_of(Mode.MALICIOUS, party, 4, failures=9) for party in range(4)}
     cases = iter(FAILURES)
     for number in itertools.count():
         failing = dict(enumerate(itertools.islice(cases, 4 if number else 1)))
@@ -180,6 +184,105 @@ def test_a_training_without_an_input_costs_its_party_the_round(
             break
     assert SECRET not in caplog.text
     assert "ValueError" in caplog.text
+
+
+def stored_home(store: MemoryStore, key: bytes = b"", **more: object) -> Home:
+    """The home of party 0 as another process opens it."""
+    home = home_of(Mode.MALICIOUS, 0, store=store, **more)
+    if key:
+        object.__setattr__(home, "key", key)
+    return home
+
+
+def asked_for_an_input(home: Home, how: Train, number: int, mode: Mode = Mode.MALICIOUS) -> World:
+    """A round of its own in which party 0 is asked for its input."""
+    return World(mode, 3, {0: home}, {0: how}, bytes([number]) * 32).until(Phase.MASKED_INPUT)
+
+
+def test_a_context_that_is_used_up_is_refused_before_the_training() -> None:
+    """If the ledger can tell; not where repeats are allowed. A ledger that fails is raised."""
+
+    class Asked(MemoryLedger):
+        answers: list[object]
+
+        def has(self, what: Once, key: bytes) -> bool:
+            assert what is Once.CONTRIBUTION
+            found = self.answers.pop(0)
+            if isinstance(found, Exception):
+                raise found
+            return found  # type: ignore[return-value]
+
+    trained: list[int] = []
+
+    def counted(assignment: Assignment) -> object:
+        trained.append(1)
+        return train(assignment)
+
+    ledger = Asked()
+    home = home_of(Mode.MALICIOUS, 0, ledger=ledger)
+    one = asked_for_an_input(home, counted, 0)
+    ledger.answers = [StateError("the disk is full"), 1, False]
+    for _ in range(2):
+        with pytest.raises(StateError):
+            one.answer(0, one.payload(0))
+    assert not trained
+    assert one.finish().total == sum_of(range(3))
+    ledger.answers = [True]
+    again = asked_for_an_input(home, counted, 0)
+    assert code_of(again.answer(0, again.payload(0))) == Code.REPEATED_CONTRIBUTION
+    assert trained == [1]
+    willing = replace(WILLING, allow_repeats=True)
+    repeats = home_of(Mode.MALICIOUS, 0, ledger=ledger, policy=willing)
+    more = asked_for_an_input(repeats, counted, 0)
+    assert code_of(more.answer(0, more.payload(0))) == ""
+    ledger.has = None  # type: ignore[assignment]
+    last = asked_for_an_input(home, counted, 0)
+    assert code_of(last.answer(0, last.payload(0))) == Code.REPEATED_CONTRIBUTION
+    assert trained == [1, 1, 1]
+
+
+def test_a_training_that_fails_too_often_ends_the_part_of_a_party() -> None:
+    """A server that lies could choose models on which it fails for certain data only.
+
+    It counts across processes, and in rounds that go on at the same time; not what gives an input
+    after all, has none to give, or is not wanted any more; and not in semi-honest mode.
+    """
+    store, fails = MemoryStore(), iter([SystemExit, None, AbandonedError])
+
+    def how(assignment: Assignment) -> object:
+        if error := next(fails, ValueError):
+            raise error
+        return train(assignment)
+
+    home = stored_home(store, failures=2)
+    first = asked_for_an_input(home, how, 0)
+    with pytest.raises(SystemExit):  # the process is killed
+        first.answer(0, first.payload(0))
+    first.homes[0] = home = stored_home(store, home.key, failures=2)
+    assert code_of(first.answer(0, first.payload(0))) == ""
+    given_up = asked_for_an_input(home, how, 1)
+    with pytest.raises(AbandonedError):
+        given_up.answer(0, given_up.payload(0))
+    nothing = asked_for_an_input(home, lambda _: None, 2)
+    assert code_of(nothing.answer(0, nothing.payload(0))) == Code.NO_INPUT
+    rounds = [asked_for_an_input(home, how, 3 + each) for each in range(3)]
+    told = [each.answer(0, each.payload(0)) for each in rounds]
+    assert [code_of(each) for each in told] == [Code.TRAINING] * 3
+    assert [b"clear_failures()" in each for each in told] == [False, False, True]
+    home = stored_home(store, home.key, failures=2, max_age=0.0)
+    offer = integers(3, mode=Mode.MALICIOUS).round(bytes(32)).encode()
+    for _ in range(2):
+        refusal = answer(home, offer, train)
+        assert code_of(refusal) == Code.TRAINING
+        assert b"has failed in 2 rounds" in refusal
+        home.resume_server()  # removes what is old, but not this
+    assert code_of(answer(stored_home(store, failures=2), offer, train)) == Code.WRONG_KEY
+    home.clear_failures()
+    assert code_of(answer(home, offer, train)) == ""
+    semi_honest = home_of(Mode.SEMI_HONEST, 0, failures=1)
+    for number in range(3):
+        one = asked_for_an_input(semi_honest, raises, number, Mode.SEMI_HONEST)
+        assert code_of(one.answer(0, one.payload(0))) == Code.TRAINING
 
 
 # ---- processes that die -------------------------------------------------------------------
@@ -264,6 +367,8 @@ def test_a_process_that_is_killed_at_any_moment(
                 one.answer(0, payload)
             killed, where = fate.dead, fate.dead_in
             fate.revive()
+            key, one.homes[0] = home.key, home_of(mode, 0, 4, store=fate, ledger=fate)
+            object.__setattr__(one.homes[0], "key", key)  # as read from its folder
             answer = one.answer(0, payload)
             codes.append(code_of(answer))
             assert where != "training" or not codes[-1]
@@ -342,10 +447,12 @@ def test_malformed_payloads_change_nothing(mode: Mode, world: type[World]) -> No
             late = bytes(payload[:3]) + bytes([0x13 if payload[3] == 0x11 else 0x11]) + payload[4:]
             bad = [payload[:-1], payload + b"x", payload[:19], b"", b"SD", b"SD\x01\x7f"]
             bad += [payload[:2] + b"\x02" + payload[3:], late, secagg.seal(Ask(b"", b"nothing"))]
+            claims = [*one.homes[0].ledger._claims]  # type: ignore[attr-defined]
             for data in bad:
                 assert code_of(one.answer(0, data)) in {
                     *(Code.MALFORMED, Code.VERSION, Code.OUT_OF_ORDER)
                 }, data
+            assert [*one.homes[0].ledger._claims] == claims  # type: ignore[attr-defined]
             foreign = one.answer(0, payload[:4] + bytes(16) + payload[20:])
             assert foreign == b"" if world is ResidentWorld else code_of(foreign)
             for harmless in (Over(bytes(16)), Rejection(bytes(16), "version", "x")):

@@ -47,6 +47,7 @@ from secagg import (
     answer,
 )
 from secagg.drivers.conductor import Conductor
+from secagg.drivers.envelope import Over
 from secagg.files import DRAFTS
 from secagg.home.records import Kind, key_of
 
@@ -216,7 +217,7 @@ def test_a_home_that_cannot_be_used(memory_path: Path, monkeypatch: pytest.Monke
     (path / "key").chmod(0o600)
     for content in (b"", b"x" * 31, b"x" * 65):
         (path / "key").write_bytes(content)
-        with refused(StateError, Code.CORRUPT, match="key: "):
+        with refused(StateError, Code.CORRUPT, match="key: .* restore it"):
             Home(path)
     (path / "key").write_bytes(bytes(32))
     path.chmod(0o777)
@@ -275,22 +276,93 @@ def test_a_home_has_one_user_at_a_time(tmp_path: Path) -> None:
 
 
 def test_a_child_that_stays_does_not_hold_a_home(tmp_path: Path) -> None:
-    """A training may leave workers that were forked while the home was held."""
+    """A training may leave workers that were forked while the home was held; also if it is killed,
+    and they live on."""
     home = Home(tmp_path / "me", wait=0.05)
-    reading, writing = os.pipe()
+    (reading, writing), (told, tells) = os.pipe(), os.pipe()
     with home.lock():
         child = os.fork()
         if not child:
             os.close(writing)
             os.read(reading, 1)  # until the parent is done, or gone
             os._exit(0)
+    parent = os.fork()
+    if not parent:
+        with home.lock():
+            if not os.fork():
+                os.close(writing)
+                os.write(tells, b"x")
+                os.read(reading, 1)
+            os._exit(0)  # as if it was killed
     try:
+        os.waitpid(parent, 0)
+        assert os.read(told, 1) == b"x"
         with home.lock():
             pass
     finally:
-        os.close(writing)
-        os.close(reading)
+        for file in (writing, reading, told, tells):
+            os.close(file)
         os.waitpid(child, 0)
+
+
+def test_a_child_that_ends_does_not_give_a_home_back(tmp_path: Path) -> None:
+    """A worker that ends by an exception, and so leaves the block in which it was forked."""
+    home, other = Home(tmp_path / "me"), Home(tmp_path / "me", wait=0.02)
+    file = os.open(tmp_path, os.O_RDONLY)  # its number must not be closed by the child, twice
+    mine = os.getpid()
+    try:
+        with home.lock():
+            child = os.fork()
+            if not child:
+                raise SystemExit
+            os.waitpid(child, 0)
+            with refused(StateError, Code.BUSY, match="any user who may read"), other.lock():
+                pass
+    finally:
+        if os.getpid() != mine:
+            os._exit(0)
+        os.close(file)
+    with other.lock():
+        pass
+
+
+def test_a_child_that_leaves_a_training_does_not_answer(tmp_path: Path) -> None:
+    """By an exception, or by a value: its parent answers, with its own."""
+    mine, codes = os.getpid(), []
+
+    def forking(asked: secagg.Assignment) -> object:
+        for number in range(2):
+            if not (child := os.fork()):
+                asked.expect(asked.round.context)
+                return train(asked) + 1 if number else _no_input()
+            codes.append(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+        return train(asked)
+
+    one = World(homes={0: Home(tmp_path / "me", policy=WILLING)}, trains={0: forking})
+    one.until(Phase.MASKED_INPUT)
+    try:
+        told = one.answer(0, one.payload(0))
+    except StateError as error:
+        if os.getpid() == mine:
+            raise
+        os._exit(7 if error.code is Code.FORKED else 8)
+    finally:
+        if os.getpid() != mine:
+            os._exit(9)
+    assert codes == [7, 7]
+    assert one.step({0: told}).finish().total == sum_of(range(3))
+
+
+def _no_input() -> object:
+    raise ValueError("a worker failed")
+
+
+def test_other_users_cannot_hold_a_home(tmp_path: Path) -> None:
+    """The folder that is locked is closed to them when the home is opened."""
+    Home(tmp_path / "me")
+    (tmp_path / "me" / "states").chmod(0o755)
+    Home(tmp_path / "me")
+    assert stat.S_IMODE((tmp_path / "me" / "states").stat().st_mode) == 0o700
 
 
 def test_what_is_old_is_removed(memory_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -378,23 +450,26 @@ def test_a_policy_file(memory_path: Path) -> None:
 # ---- states that do not serve any more ----------------------------------------------------
 
 
-def halfway(mode: Mode, **more: object) -> tuple[World, MemoryStore, bytes]:
-    """A round in which party 0 was asked for its input and has given it, and its older state."""
+def halfway(mode: Mode) -> tuple[World, MemoryStore]:
+    """A round in which party 0 is asked for its input."""
     store = MemoryStore()
-    one = World(mode, 4, {0: home_of(mode, 0, 4, store=store, **more)}).until(Phase.SHARE_KEYS)
-    older = store.get(one.round.session)
-    assert older is not None
-    return one.until_next(Phase.MASKED_INPUT), store, older
+    one = World(mode, 4, {0: home_of(mode, 0, 4, store=store)}).until(Phase.MASKED_INPUT)
+    return one, store
 
 
 @either_mode
 def test_a_stale_state_is_refused(mode: Mode) -> None:
     """One that was used before, as out of a backup: the party is out of the round, for good."""
-    one, store, older = halfway(mode)
-    store.put(one.round.session, older)
-    told = one.answer(0, one.payload(0))
+    store = MemoryStore()
+    one = World(mode, 4, {0: home_of(mode, 0, 4, store=store)}).until(Phase.SHARE_KEYS)
+    key, roster = key_of(Kind.PARTY, one.round.session), one.payload(0)
+    older = store.get(key)
+    assert older is not None
+    assert not code_of(one.answer(0, roster))
+    store.put(key, older)
+    told = one.answer(0, roster)
     assert code_of(told) == Code.REPEATED_RESUMPTION
-    assert one.answer(0, one.payload(0)) == told
+    assert one.answer(0, roster) == told
     assert one.step({0: told}).finish().survivors == (1, 2, 3)
 
 
@@ -402,8 +477,8 @@ def test_a_stale_state_is_refused(mode: Mode) -> None:
 def test_a_state_that_cannot_be_opened_is_left_alone(mode: Mode) -> None:
     """Of another version, altered, of another round or under another key: the server is told, the
     home can be used for other rounds, and the right state goes on."""
-    one, store, _ = halfway(mode)
-    right = store.get(one.round.session)
+    one, store = halfway(mode)
+    right = store.get(key_of(Kind.PARTY, one.round.session))
     assert right is not None
     other = home_of(mode, 0, 4, store=store, ledger=one.homes[0].ledger)
     (code,) = {code_of(answer(other, one.payload(0), train))}
@@ -416,11 +491,11 @@ def test_a_state_that_cannot_be_opened_is_left_alone(mode: Mode) -> None:
         (right[:3] + b"\x03" + right[4:], Code.CORRUPT),
         (right[:4] + bytes(16) + right[20:], Code.CORRUPT),
     ):
-        store.put(one.round.session, bad)
+        store.put(key_of(Kind.PARTY, one.round.session), bad)
         assert code_of(one.answer(0, one.payload(0))) == code
-        assert store.get(one.round.session) == bad
+        assert store.get(key_of(Kind.PARTY, one.round.session)) == bad
     assert World(mode, 4, one.homes, {}, bytes(32)).begin().step().step().sends
-    store.put(one.round.session, right)
+    store.put(key_of(Kind.PARTY, one.round.session), right)
     assert one.finish().total == sum_of(range(4))
 
 
@@ -440,11 +515,73 @@ def test_records_do_not_change_places() -> None:
     assert home.note(A) == A
 
 
+def test_no_session_of_a_party_is_the_key_of_another_record() -> None:
+    """A server that chooses the session cannot remove what a coordinator has in the same home."""
+    home = Home.in_memory()
+    server = World(ledger=home.ledger).conductor.server
+    server.start()
+    home.keep_server(server)
+    home.keep_note(server.session, b"note")
+    for session in (server.session, *home.store.sessions()):
+        answer(home, secagg.seal(Over(session, "", "")), train)
+    assert home.note(server.session) == b"note"
+    assert home.resume_server(server.session) is not None
+
+
+class Flaky(MemoryStore):
+    """A store that fails once, when so many more states are to be stored."""
+
+    left = -1
+
+    def put(self, session: bytes, data: bytes) -> None:
+        self.left -= 1
+        if self.left == -1:
+            raise StateError("disk full", Code.IO)
+        super().put(session, data)
+
+
+@either_mode
+@pytest.mark.parametrize("keep_last", [True, False])
+def test_a_store_that_fails_once_costs_nothing(mode: Mode, keep_last: bool) -> None:
+    """The same payload goes on in the same process, with the bytes that it did not store: in each
+    phase, before a training and after it. `train` is not called again."""
+    trained: list[int] = []
+
+    def counted(asked: secagg.Assignment) -> object:
+        trained.append(1)
+        return train(asked)
+
+    for phase in mode.phases:
+        for moment in range(3 if phase is Phase.MASKED_INPUT else 1):
+            trained.clear()
+            store = Flaky()
+            home = home_of(mode, 0, store=store, keep_last=keep_last)
+            one = World(mode, 3, {0: home}, {0: counted}).until(phase)
+            store.left = moment
+            try:
+                told = one.answer(0, one.payload(0))
+            except StateError:
+                told = one.answer(0, one.payload(0))
+            else:
+                assert moment == 2  # semi-honest: there is no count of failed trainings
+                assert mode is Mode.SEMI_HONEST
+            store.left = -1
+            assert not code_of(told)
+            assert one.step({0: told}).finish().total == sum_of(range(3))
+            assert trained == [1]
+    other = home_of(mode, 0, store=store)
+    offer, store.left = integers(3, mode=mode).round(CONTEXT).encode(), 0
+    with refused(StateError, Code.IO):
+        answer(other, offer, train, index=0)
+    store.put(key_of(Kind.PARTY, offer[4:20]), b"of another process")
+    assert code_of(answer(other, offer, train, index=0)) == Code.FOREIGN_FILE
+
+
 def test_an_identity_that_was_replaced() -> None:
     """Or other pins, or a stricter policy: the round does not go on with them, but with the right
     ones."""
     mode = Mode.MALICIOUS
-    one, store, _ = halfway(mode)
+    one, store = halfway(mode)
     mine = one.homes[0]
     three = directory_of(4).leave("party-3")
     for code, given in (

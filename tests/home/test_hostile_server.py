@@ -7,11 +7,12 @@ from harness import CONTEXT, MODES, WILLING, directory_of, identity_of, integers
 from home.world import ResidentWorld, World, code_of, home_of, sum_of, train
 
 import secagg
-from secagg import Assignment, Code, Home, Invitation, Mode, Phase, answer, seal
+from secagg import Assignment, Code, Home, Invitation, Mode, Phase, Policy, answer, seal
 from secagg.drivers.envelope import Ask, Hello, Over, Refusal, Rejection, opened
 from secagg.home.home import MOST_ROUNDS
 
 either_mode = pytest.mark.parametrize("mode", MODES, ids=str)
+DEMANDING = replace(WILLING, colluders=1)
 
 
 def invitation_of(one: World, party: int) -> Invitation:
@@ -27,7 +28,7 @@ def test_a_second_invitation_to_a_round_changes_nothing(mode: Mode) -> None:
 
     A bare offer is an invitation as well.
     """
-    one = World(mode, 3, {0: home_of(mode, 0, 4, attempts=2)}).begin()
+    one = World(mode, 3, {0: home_of(mode, 0, 4, attempts=2, policy=DEMANDING)}).begin()
     right = replace(invitation_of(one, 0), members=(0, 1, 2) if mode else ())
     first = one.answer(0, seal(right))
     offer = right.offer
@@ -56,7 +57,7 @@ def test_a_second_invitation_to_a_round_changes_nothing(mode: Mode) -> None:
 def test_what_an_invitation_says_about_a_party_is_checked() -> None:
     """Index, members and attempt; nothing of it is stored, and the round can still be joined."""
     mode = Mode.MALICIOUS
-    home = home_of(mode, 1, 4)
+    home = home_of(mode, 1, 4, policy=DEMANDING)
     offer = integers(3, mode=mode).round(CONTEXT).encode()
     for code, index, members, attempt in (
         (Code.WRONG_IDENTITY, 0, (0, 1, 2), 0),
@@ -89,6 +90,29 @@ def test_what_an_invitation_says_about_a_party_is_checked() -> None:
         told = answer(semi, offer, train, index=1, members=members)
         assert code_of(told) == Code.WRONG_DIRECTORY
     assert code_of(answer(semi, seal(Invitation(offer, 1, (0, 1, 2), 0)), train)) == ""
+
+
+def test_a_cohort_that_the_server_has_chosen_out_of_the_pins() -> None:
+    """It may be this party and those that collude: refused, before anything is claimed, unless the
+    policy says what such a cohort must be good for."""
+    mode = Mode.MALICIOUS
+    params = integers(3, mode=mode)
+    for policy, code in (
+        (Policy(), Code.POLICY_COHORT),
+        (Policy(mode=mode, max_cohort=3, min_threshold=1, context=CONTEXT), Code.POLICY_COHORT),
+        (Policy(colluders=1), ""),
+        (Policy(colluders=2), Code.POLICY_COLLUDERS),
+        (Policy(min_survivors=3), ""),
+        (Policy(params=params), ""),
+    ):
+        home = home_of(mode, 1, 4, policy=policy)
+        told = answer(home, params.round(CONTEXT).encode(), train, members=(0, 1, 2))
+        assert code_of(told) == code, policy
+        assert bool(home.ledger._claims) is not bool(code)  # type: ignore[attr-defined]
+        whole = integers(4, mode=mode).round(CONTEXT).encode()
+        for members in ((), range(4)):
+            told = answer(home_of(mode, 1, 4, policy=Policy()), whole, train, members=members)
+            assert code_of(told) == ""
 
 
 def test_the_mode_of_a_round_is_the_partys_own_word() -> None:
@@ -168,8 +192,16 @@ def test_a_task_that_changes_trains_nobody_twice(world: type[World]) -> None:
 def test_a_second_session_for_one_context_gets_no_input() -> None:
     """An invitation to the same attempt again, or a later one than was agreed on, gains nothing."""
     homes = {party: home_of(Mode.MALICIOUS, party, 4, attempts=2) for party in range(4)}
-    assert World(Mode.MALICIOUS, 4, homes).begin().finish().total == sum_of(range(4))
-    again = World(Mode.MALICIOUS, 4, homes).begin().finish()
+    trained: list[int] = []
+
+    def counted(asked: Assignment) -> object:
+        trained.append(asked.index)
+        return train(asked)
+
+    trains = dict.fromkeys(homes, counted)
+    assert World(Mode.MALICIOUS, 4, homes, trains).begin().finish().total == sum_of(range(4))
+    again = World(Mode.MALICIOUS, 4, homes, trains).begin().finish()
+    assert trained == [0, 1, 2, 3]
     assert {each.code for each in again.conductor.refusals.values()} == {Code.REPEATED_CONTRIBUTION}
     later = World(Mode.MALICIOUS, 4, homes, {}, bytes(32), attempt=2).begin().finish()
     assert {each.code for each in later.conductor.refusals.values()} == {Code.ATTEMPTS_EXHAUSTED}
@@ -198,6 +230,24 @@ def test_many_invitations_take_little_room() -> None:
         assert len(list(home.store.sessions())) <= MOST_ROUNDS
     one = World(homes={0: home}).begin().finish()
     assert one.total == sum_of(range(3))
+
+
+@either_mode
+def test_rounds_that_are_over_go_before_those_under_way(mode: Mode) -> None:
+    """Also refused ones; and an invitation that is refused pushes out nothing."""
+    home = home_of(mode, 0)
+    one = World(mode, homes={0: home}).until(Phase.UNMASK)
+    for number in range(MOST_ROUNDS + 1):
+        how = train if number % 2 else lambda _: None
+        other = World(mode, 3, {0: home}, {0: how}, bytes([number]) * 32)
+        assert other.until(Phase.UNMASK if number % 2 else Phase.MASKED_INPUT).step()
+        assert len(list(home.store.sessions())) <= MOST_ROUNDS
+    stored = sorted(home.store.sessions())
+    assert len(stored) == MOST_ROUNDS
+    offer = integers(3, mode=MODES[mode is Mode.SEMI_HONEST]).round(CONTEXT).encode()
+    assert code_of(answer(home, offer, train, index=0))
+    assert sorted(home.store.sessions()) == stored
+    assert one.finish().total == sum_of(range(3))
 
 
 def test_envelopes_that_only_a_client_sends() -> None:
