@@ -399,7 +399,7 @@ def test_tries_and_attempts_run_out(mode: Mode) -> None:
     with refused(AttemptsExhaustedError, Code.ATTEMPTS_EXHAUSTED, "1 of 1.*dropout rate"):
         rounds.plan(NAMES, 2, 0)
     rounds.close(rounds.plan(NAMES, 2, 1), result_of(6), inputs_left=False)
-    with refused(AttemptsExhaustedError, Code.ATTEMPTS_EXHAUSTED, "1 of 1.*converged.*lost"):
+    with refused(AttemptsExhaustedError, Code.ATTEMPTS_EXHAUSTED, "1 of 1.*converged.*new word"):
         rounds.plan(NAMES, 2, 1)
 
 

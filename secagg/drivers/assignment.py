@@ -8,8 +8,8 @@ from typing import Final, TypeAlias
 from numpy.typing import ArrayLike
 
 from ..codes import Code
-from ..errors import Aborted, ParameterError
-from ..params.checks import require_bytes, require_callable
+from ..errors import Aborted, LocalProtocolError, ParameterError
+from ..params.checks import require_callable
 from ..params.params import CONTEXT_BYTES, Round
 
 Values: TypeAlias = ArrayLike | Iterator[ArrayLike]
@@ -51,9 +51,14 @@ class Assignment:
 
         Raises:
             Aborted: the round is about something else; let it through.
-            ParameterError: the context does not have 32 bytes.
+            LocalProtocolError: the context does not have 32 bytes.
         """
-        require_bytes("a context, which `secagg.digest` makes,", context, CONTEXT_BYTES)
+        if not isinstance(context, bytes) or len(context) != CONTEXT_BYTES:
+            found = f"{len(context)}" if isinstance(context, bytes) else type(context).__name__
+            raise LocalProtocolError(
+                f"a context is {CONTEXT_BYTES} bytes, not {found}: see `secagg.digest`",
+                Code.ARGUMENT,
+            )
         if context != self.round.context:
             raise Aborted(OTHER_CONTEXT, Code.POLICY_CONTEXT)
         self.context = context

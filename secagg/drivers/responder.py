@@ -18,6 +18,7 @@ from ..errors import (
     SERVER,
     Aborted,
     LocalProtocolError,
+    ParameterError,
     RemoteProtocolError,
     SecAggError,
     StateError,
@@ -329,14 +330,16 @@ def _guarded(chunks: Iterator[ArrayLike]) -> Iterator[ArrayLike]:
 
 
 def _is_our_text(error: SecAggError) -> bool:
-    """Returns whether this library has written the text of an error, which shows no data then.
+    """Returns whether this library has written the text of an error, and quotes no data in it.
 
-    The application may raise the same classes; and where another library is the cause, such as one
-    whose array cannot be read, the text quotes it.
+    The application may raise the same classes. A `ParameterError` quotes arguments; and where
+    another library is the cause, such as one whose array cannot be read, the text quotes it.
     """
+    if isinstance(error, ParameterError) or error.__cause__ is not None:
+        return False
     frames = [frame for frame, _ in walk_tb(error.__traceback__)]
     raised_in = str(frames[-1].f_globals.get("__name__")) if frames else ""
-    return error.__cause__ is None and raised_in.partition(".")[0] == __name__.partition(".")[0]
+    return raised_in.partition(".")[0] == __name__.partition(".")[0]
 
 
 def _fail(session: bytes, what: str, error: BaseException | None = None) -> NoReturn:

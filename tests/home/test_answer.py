@@ -214,7 +214,7 @@ class Unreadable:
         (lambda _: LAYOUT.pack({}, W), "arrays of another layout: array 'w' is missing [layout]"),
         (
             lambda a: a.expect("abc"),
-            "train raised: a context, which `secagg.digest` makes, must be",
+            "train raised: a context is 32 bytes, not str: see `secagg.digest`",
         ),
         (lambda _: LAYOUT.pack(W, W, {"loss": SECRET}), "number, not of type str [dtype]"),
         (lambda _: LAYOUT.pack(W, W, [SECRET]), "must be a dict, not of type list [layout]"),
@@ -222,6 +222,7 @@ class Unreadable:
             lambda _: LAYOUT.take({"w": Unreadable()}),
             "train raised: RangeError (text and traceback",
         ),
+        (lambda _: secagg.Range(4711, 0), "train raised: ParameterError (text and traceback"),
         (raises, "train raised: ValueError (text and traceback at level DEBUG of secagg.drivers)"),
         (raises_ours, "train raised: Aborted (text and traceback"),
         (lambda _: (1, 2, 3), "train returned a tuple of 3, not (values, weight)"),
