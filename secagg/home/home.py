@@ -482,10 +482,11 @@ def _close_to_others(folder: Path) -> None:
 
     One that belongs to somebody else (root, who trusts others there) is left as it is.
     """
-    with usable(folder):
-        found = folder.stat()
-        if os.name == "posix" and found.st_mode & 0o077 and found.st_uid == os.geteuid():
-            folder.chmod(0o700)
+    if hasattr(os, "geteuid"):  # not Windows, which shows no owners
+        with usable(folder):
+            found = folder.stat()
+            if found.st_mode & 0o077 and found.st_uid == os.geteuid():
+                folder.chmod(0o700)
 
 
 def _read(path: Path, read: Callable[[Path], T]) -> T | None:
