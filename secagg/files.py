@@ -53,15 +53,21 @@ def as_path(path: AnyPath) -> Path:
     """Returns the path of a file as `Path`. A `~` in it stays as it is.
 
     Raises:
-        ParameterError: it is neither text, bytes nor a path.
+        ParameterError: it is neither text, bytes nor a path, or empty.
     """
     try:
-        return Path(os.fsdecode(path))
+        found = os.fsdecode(path)
     except TypeError:
         raise ParameterError(
             f"the path of a file must be str, bytes or os.PathLike, not {type(path).__name__}",
             Code.ARGUMENT,
         ) from None
+    if not found:  # the current folder, for Python
+        raise ParameterError(
+            "the path of a file is empty: it may come from a variable that is not set",
+            Code.ARGUMENT,
+        )
+    return Path(found)
 
 
 def why_failed(path: Path, error: OSError | ValueError) -> str:

@@ -26,6 +26,7 @@ from secagg import (
     Code,
     Completed,
     Directory,
+    Dropped,
     Failed,
     FixedPoint,
     Home,
@@ -272,6 +273,16 @@ def test_the_loop_of_a_training_in_lockstep(mode: Mode, memory_path: Path) -> No
     training.check()
 
 
+def test_the_simulation_of_the_document() -> None:
+    """Three sites in one process come to the mean of what they learn from."""
+    document = (Path(__file__).parents[1] / "docs" / "DRIVERS.md").read_text()
+    [block] = [each for each in document.split("```python\n") if "Home.in_memory() for" in each]
+    names: dict[str, Any] = {}
+    exec(block.partition("```")[0], names)  # noqa: S102
+    np.testing.assert_allclose(names["model"]["w"], [0.35] * 3, atol=1e-4)
+    assert [each.outcome for each in names["rounds"].history] == ["completed"] * 3
+
+
 @pytest.mark.parametrize("mode", MODES, ids=str)
 def test_the_loop_of_a_training_over_asyncio(mode: Mode, memory_path: Path) -> None:
     """With clients that stay connected."""
@@ -388,8 +399,32 @@ def test_tries_and_attempts_run_out(mode: Mode) -> None:
     with refused(AttemptsExhaustedError, Code.ATTEMPTS_EXHAUSTED, "1 of 1.*dropout rate"):
         rounds.plan(NAMES, 2, 0)
     rounds.close(rounds.plan(NAMES, 2, 1), result_of(6), inputs_left=False)
-    with refused(AttemptsExhaustedError, Code.ATTEMPTS_EXHAUSTED, "1 of 1.*converged"):
+    with refused(AttemptsExhaustedError, Code.ATTEMPTS_EXHAUSTED, "1 of 1.*converged.*new word"):
         rounds.plan(NAMES, 2, 1)
+
+
+@pytest.mark.parametrize(
+    ("codes", "gone", "again"),
+    [
+        (["policy_colluders"] * 4, 0, False),
+        (["no_context", "version", "policy_mode"], 1, False),  # they are too many without the other
+        (["policy_context"], 3, True),
+        (["no_input", "training", "repeated_contribution", "of_a_newer_version"], 0, True),
+    ],
+)
+def test_refusals_that_would_come_again_are_no_reason_to_try_again(
+    codes: list[str], gone: int, again: bool
+) -> None:
+    """If they alone are too many; who was lost may be there the next time."""
+    for seen in (True, False):
+        rounds = of(Mode.SEMI_HONEST)
+        plan = rounds.plan(NAMES, 2, 0)
+        session, failed = plan.server.session, Failed("too few", Code.QUORUM)
+        refusals = {at: Refusal(session, code, "x") for at, code in enumerate(codes)}
+        drops = {at: Dropped(at, "x", Code.REFUSED) for at in range(len(codes) + gone)}
+        if seen:
+            rounds.observe(RoundEnded(session, 1.0, failed, drops, refusals))
+        assert rounds.close(plan, failed, inputs_left=False) is (again or not seen)
 
 
 def result_of(cohort: int) -> Completed:
@@ -403,7 +438,7 @@ def test_rounds_may_overlap_and_end_in_any_order() -> None:
     rounds = of(Mode.MALICIOUS, attempts=3)
     a, b, c = (rounds.plan(NAMES, 2, MODEL) for _ in range(3))
     assert [plan.attempt for plan in (a, b, c)] == [0, 1, 2]
-    with refused(AttemptsExhaustedError, Code.ATTEMPTS_EXHAUSTED):
+    with refused(AttemptsExhaustedError, Code.ATTEMPTS_EXHAUSTED, "still open: close it, or go on"):
         rounds.plan(NAMES, 2, MODEL)
     rounds.close(b, Failed("too few", Code.QUORUM), inputs_left=False)
     again = rounds.plan(NAMES, 2, MODEL)
@@ -484,6 +519,7 @@ WRONG: dict[str, tuple[dict[str, Any], Code]] = {
     "more attempts than an invitation can say": ({"attempts": 2**32}, Code.ARGUMENT),
     "no try": ({"tries": 0}, Code.ARGUMENT),
     "a folder as home": ({"home": "/tmp"}, Code.ARGUMENT),  # noqa: S108
+    "no observer": ({"observe": 3}, Code.ARGUMENT),
     "no format": ({"format": "float"}, Code.ARGUMENT),
 }
 

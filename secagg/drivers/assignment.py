@@ -1,5 +1,6 @@
 """What an application is asked for when its input is needed, and what it may answer."""
 
+import inspect
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Final, TypeAlias
@@ -7,8 +8,9 @@ from typing import Final, TypeAlias
 from numpy.typing import ArrayLike
 
 from ..codes import Code
-from ..errors import Aborted
-from ..params.params import Round
+from ..errors import Aborted, LocalProtocolError, ParameterError
+from ..params.checks import require_callable
+from ..params.params import CONTEXT_BYTES, Round
 
 Values: TypeAlias = ArrayLike | Iterator[ArrayLike]
 # The vector; or the vector and its weight; or None if there is nothing to give.
@@ -49,13 +51,44 @@ class Assignment:
 
         Raises:
             Aborted: the round is about something else; let it through.
+            LocalProtocolError: the context does not have 32 bytes.
         """
+        if not isinstance(context, bytes) or len(context) != CONTEXT_BYTES:
+            found = f"{len(context)}" if isinstance(context, bytes) else type(context).__name__
+            raise LocalProtocolError(
+                f"a context is {CONTEXT_BYTES} bytes, not {found}: see `secagg.digest`",
+                Code.ARGUMENT,
+            )
         if context != self.round.context:
             raise Aborted(OTHER_CONTEXT, Code.POLICY_CONTEXT)
         self.context = context
 
 
 Train: TypeAlias = Callable[[Assignment], Answer]
+
+
+def require_train(train: Train) -> None:
+    """Checks that a training can be called in a round: with one `Assignment`, and not awaited.
+
+    Raises:
+        ParameterError: it cannot.
+    """
+    require_callable("train", train, "it is called with an Assignment")
+    kinds = inspect.iscoroutinefunction, inspect.isasyncgenfunction
+    if any(each(one) for each in kinds for one in (train, type(train).__call__)):
+        raise ParameterError(
+            "train must be a plain function, and is `async`: nothing awaits it; call "
+            "`asyncio.run` in it",
+            Code.ARGUMENT,
+        )
+    try:
+        inspect.signature(train).bind(None)
+    except ValueError:  # of a function that is written in C, which does not say
+        return
+    except TypeError as error:
+        raise ParameterError(
+            f"train must be callable with one argument, an Assignment: {error}", Code.ARGUMENT
+        ) from None
 
 
 class AbandonedError(BaseException):

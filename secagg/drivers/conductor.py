@@ -13,9 +13,10 @@ from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from ..codes import Code
-from ..errors import DecodeError, RemoteProtocolError, StateError
+from ..errors import DecodeError, ParameterError, RemoteProtocolError, StateError
 from ..events import Completed, Dropped, Failed, Phase, PhaseStarted, Send, ServerEvent, Work
 from ..interfaces import ServerMachine
+from ..params.checks import require_callable
 from ..texts import one_line
 from .envelope import NO_SESSION, Hello, Refusal, is_envelope, opened
 from .executors import run_jobs
@@ -36,6 +37,8 @@ _OF_ONE_PAYLOAD: Final = frozenset(
         Code.EQUIVOCATION,
     }
 )
+
+_METHODS: Final = ("start", "receive", "deadline")
 
 _log: Final = logging.getLogger("secagg.drivers")
 
@@ -113,6 +116,9 @@ class Conductor:
             that depends on it is sent. The server then needs a ledger.
         observe: called with `PhaseEnded` and `RoundEnded`. What it raises is logged, and no more.
 
+    Raises:
+        ParameterError: `server` has not the methods of one, or `observe` is no function.
+
     Attributes:
         outcome: how the round ended; None before.
         drops: the parties that the server dropped, by party.
@@ -130,6 +136,14 @@ class Conductor:
         store: Snapshots | None = None,
         observe: Observer | None = None,
     ) -> None:
+        if not all(callable(getattr(server, name, None)) for name in _METHODS):
+            raise ParameterError(
+                f"server must be a secagg.Server, not of type {type(server).__name__}; of a plan "
+                "of `Rounds` it is `plan.server`",
+                Code.ARGUMENT,
+            )
+        if observe is not None:
+            require_callable("observe", observe, "it is called with what happened")
         self.server: Final = server
         self.outcome: Completed | Failed | None = None
         self.drops: Final[dict[int, Dropped]] = {}

@@ -73,7 +73,7 @@ class Hello:
         _require(_matches(_LIBRARY, self.library), "a version of a library", self.library)
         _require(
             0 < len(self.wire) <= MAX_WIRE_VERSIONS and _ascending(self.wire, 256),
-            "versions of the protocol",
+            "versions of the protocol (ascending, each once)",
             self.wire,
         )
         if self.verify_key:
@@ -158,7 +158,7 @@ class Invitation:
     def check(self) -> None:
         members = tuple(whole("a member", member) for member in self.members)
         _require(0 < len(as_bytes(self.offer)) <= LARGEST_OFFER, "an offer", self.offer)
-        _require(_ascending(members, MAX_MEMBERS), "members", members)
+        _require(_ascending(members, MAX_MEMBERS), "members (ascending, each once)", members)
         require_int("index", self.index, 0, (len(members) or MAX_MEMBERS) - 1)
         require_int("attempt", self.attempt, 0, 2**32 - 1)
 

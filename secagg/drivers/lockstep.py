@@ -14,6 +14,7 @@ from ..errors import LocalProtocolError
 from ..events import Completed, Failed, Phase, Send
 from ..interfaces import ServerMachine
 from ..numeric import as_int, brief
+from ..params.checks import require_callable
 from .conductor import Conductor, Observer, Snapshots
 
 Exchange: TypeAlias = Callable[
@@ -53,12 +54,16 @@ def lockstep(
             raises is logged, and no more.
 
     Raises:
+        ParameterError: `server` is no server, or `exchange` or `observe` no function.
         LocalProtocolError: the server's round is over, or `exchange` does not yield pairs of an
             index that it was called with and an answer.
         StateError: the ledger or the store failed.
         Exception: what `exchange` raises, or a job in this process, unchanged. After any of these
-            but the first, `lockstep(server, ...)` goes on with the round.
+            but the first two, `lockstep(server, ...)` goes on with the round.
     """
+    require_callable(
+        "exchange", exchange, "it carries messages to the parties, see docs/DRIVERS.md"
+    )
     conductor = Conductor(server, executor, store, observe)
     sends = conductor.begin()
     while conductor.outcome is None:

@@ -8,6 +8,7 @@ import hashlib
 import logging
 from collections.abc import Iterator
 from contextlib import suppress
+from traceback import walk_tb
 from typing import Final, NoReturn
 
 from numpy.typing import ArrayLike
@@ -17,6 +18,7 @@ from ..errors import (
     SERVER,
     Aborted,
     LocalProtocolError,
+    ParameterError,
     RemoteProtocolError,
     SecAggError,
     StateError,
@@ -25,7 +27,7 @@ from ..events import Finished, InputNeeded, Send
 from ..interfaces import ClientMachine
 from ..machine.wire import MessageType, Reader, as_bytes
 from ..texts import one_line
-from .assignment import OTHER_CONTEXT, Assignment, Train, Values
+from .assignment import OTHER_CONTEXT, Assignment, Train, Values, require_train
 from .envelope import (
     Ask,
     Envelope,
@@ -59,10 +61,14 @@ class Responder:
         client: a new client.
         train: called with an `Assignment` when the input is needed: it returns the values, a pair
             (values, weight), or None if there is nothing to give. What it raises costs this party
-            the round and is logged here (the type; the text and the traceback at level debug); the
-            server gets a fixed phrase. `BaseException`, such as Ctrl-C, passes through: the same
-            payload then leads to another call.
+            the round and is logged here (what this library says of it, of other exceptions the
+            type; all texts and tracebacks at level debug); the server gets a fixed phrase.
+            `BaseException`, such as Ctrl-C, passes through: the same payload then leads to another
+            call.
         attempt: number of the attempt, from the invitation.
+
+    Raises:
+        ParameterError: `train` cannot be called with an `Assignment`, or is `async`.
 
     Attributes:
         finished: True once the part of this party is over.
@@ -76,6 +82,7 @@ class Responder:
         self._set_up(client.session, train)
 
     def _set_up(self, session: bytes, train: Train) -> None:
+        require_train(train)
         self.refusal: Refusal | None = None
         self.over: Over | None = None
         self._session = session
@@ -311,8 +318,7 @@ def submitted(client: ClientMachine, assignment: Assignment, values: Values, wei
     except _ChunkError as error:
         _fail(client.session, "the chunks that train returned raised", error.__cause__)
     except Exception as error:
-        ours = isinstance(error, SecAggError)  # says what is wrong with the input, to its owner
-        _fail(client.session, f"the input is unusable: {error}" if ours else "submit raised", error)
+        _fail(client.session, "the input is unusable", error)
 
 
 def _guarded(chunks: Iterator[ArrayLike]) -> Iterator[ArrayLike]:
@@ -323,14 +329,34 @@ def _guarded(chunks: Iterator[ArrayLike]) -> Iterator[ArrayLike]:
         raise _ChunkError from error
 
 
+def _is_our_text(error: SecAggError) -> bool:
+    """Returns whether this library has written the text of an error, and quotes no data in it.
+
+    The application may raise the same classes. A `ParameterError` quotes arguments; and where
+    another library is the cause, such as one whose array cannot be read, the text quotes it.
+    """
+    if isinstance(error, ParameterError) or error.__cause__ is not None:
+        return False
+    frames = [frame for frame, _ in walk_tb(error.__traceback__)]
+    raised_in = str(frames[-1].f_globals.get("__name__")) if frames else ""
+    return raised_in.partition(".")[0] == __name__.partition(".")[0]
+
+
 def _fail(session: bytes, what: str, error: BaseException | None = None) -> NoReturn:
     """Logs on this machine why there is no input, and raises what the server is told.
 
     The text of an exception of the application may show data, so only its type is a warning.
     """
-    kind = f" {type(error).__name__}" if error is not None else ""
-    _log.warning("%s: %s%s", session.hex(), one_line(what), kind)
-    _log.debug("%s: %s%s", session.hex(), one_line(what), kind, exc_info=error)
+    if error is None:
+        _log.warning("%s: %s", session.hex(), what)
+    elif isinstance(error, SecAggError) and _is_our_text(error):
+        _log.warning("%s: %s: %s [%s]", session.hex(), what, one_line(str(error)), error.code)
+    else:
+        _log.warning(
+            "%s: %s: %s (text and traceback at level DEBUG of %s)",
+            *(session.hex(), what, type(error).__name__, _log.name),
+        )
+    _log.debug("%s: %s", session.hex(), what, exc_info=error)
     raise NoInputError(
         "the training of this party gave no usable input in this round", Code.TRAINING
     ) from None

@@ -142,7 +142,9 @@ def measured(slots: Sequence[Slot], metrics: object) -> list[NDArray[Any]]:
     """
     names = [slot.name for slot in slots]
     if not isinstance(metrics, Mapping | None):
-        raise RangeError(f"metrics must be a dict, not {brief(metrics)}", Code.LAYOUT)
+        raise RangeError(
+            f"metrics must be a dict, not of type {type(metrics).__name__}", Code.LAYOUT
+        )
     given = metrics or {}
     for name in given:
         if name not in names:
@@ -158,7 +160,7 @@ def _number(slot: Slot, value: object) -> NDArray[Any]:
     whole, real = as_int(value), as_float(value)
     if real is None:
         raise RangeError(
-            f"{slot.called} must be a number, not {brief(value)} ({type(value).__name__})",
+            f"{slot.called} must be a number, not of type {type(value).__name__}",
             Code.DTYPE,
         )
     if whole is None and real.is_integer():

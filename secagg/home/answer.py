@@ -12,7 +12,7 @@ from itertools import pairwise
 from typing import Final
 
 from ..codes import Code
-from ..drivers.assignment import AbandonedError, Assignment, Train, Values
+from ..drivers.assignment import AbandonedError, Assignment, Train, Values, require_train
 from ..drivers.envelope import NO_SESSION, Ask, Invitation, Over, Refusal, Rejection, seal
 from ..drivers.responder import NO_INDEX, NoInputError, Responder, decline, unpacked
 from ..errors import SERVER, Aborted, ParameterError, RemoteProtocolError, StateError
@@ -25,7 +25,7 @@ from ..machine.claims import require_no_contribution
 from ..machine.wire import Reader
 from ..pairwise.client import Client
 from ..pairwise.examination import examine
-from ..params.checks import require_int
+from ..params.checks import require_int, require_kind
 from ..params.mode import Mode
 from ..params.params import MAX_COHORT, Params, Round
 from ..params.policy import Policy
@@ -66,6 +66,8 @@ def answer(
         task: what the application needs to make the input, if the transport brings it beside.
 
     Raises:
+        ParameterError: `home` is no home, or `train` cannot be called with an `Assignment`, or is
+            `async`.
         StateError: the home cannot be used: its folder, its store or its ledger failed, or another
             process holds it (`busy`). Nothing was sent; give the same payload again later,
             with the same home, which remembers what its store did not take. Another process may
@@ -73,6 +75,8 @@ def answer(
             `repeated_participation`): the round is lost to this party.
         LocalProtocolError: the payload is not bytes, or the identity was wiped.
     """
+    require_kind("home", home, Home, "`secagg.Home(folder)` makes one")
+    require_train(train)
     try:
         envelope = unpacked(payload)
     except RemoteProtocolError as error:
@@ -108,6 +112,7 @@ def _begin(
             if before is not None:
                 return _again(before, record)
             if agreed.params.mode is Mode.MALICIOUS:
+                _require_credentials(home)
                 home.require_training(agreed.session)
             client = Client(
                 agreed,
@@ -124,6 +129,20 @@ def _begin(
         home.save(record)
         home.tidy(agreed.session)  # only now: what is refused must not push out other rounds
         return record.reply
+
+
+def _require_credentials(home: Home) -> None:
+    """Raises ParameterError if a home lacks what malicious mode needs."""
+    for name, found, code in (
+        ("identity", home.identity, Code.NO_IDENTITY),
+        ("pins", home.directory, Code.NO_DIRECTORY),
+    ):
+        if found is None:
+            raise ParameterError(
+                f"malicious mode needs a file `{name}` in this party's home, or "
+                f"`Home({'directory' if name == 'pins' else name}=...)`, and there is none",
+                code,
+            )
 
 
 def _placed(

@@ -58,6 +58,7 @@ T = TypeVar("T")
 MOST_ROUNDS: Final = 16  # of a party that are stored at a time; the done and oldest go first
 _LONGEST: Final = 1e9  # seconds: some thirty years
 _MOST_FAILURES: Final = 2**16
+_IN_MEMORY: Final = Path()  # this object, in the place of a path
 _ALL: Final = bytes(SESSION_BYTES)  # for a record that is of no single round
 
 
@@ -97,7 +98,7 @@ class Home:
         attempts, failures: as below.
 
     Args:
-        path: the folder; the one that it lies in must exist. None is for `in_memory`.
+        path: the folder; the one that it lies in must exist. Without one, use `in_memory`.
         policy: the demands of this party, in place of `policy.json`.
         identity: malicious mode: its signing key, in place of the file, such as one with a
             passphrase.
@@ -124,7 +125,7 @@ class Home:
 
     def __init__(
         self,
-        path: AnyPath | None,
+        path: AnyPath,
         *,
         policy: Policy | None = None,
         identity: Identity | None = None,
@@ -137,6 +138,12 @@ class Home:
         max_age: float = 7 * 86400.0,
         wait: float = 10.0,
     ) -> None:
+        if path is None:
+            raise ParameterError(
+                "a home needs the path of its folder, which may come from a variable that is not "
+                "set; `Home.in_memory()` makes one that lasts as long as its process",
+                Code.ARGUMENT,
+            )
         default_threads()  # a wrong variable is an error before any round
         for name, value, kind in (
             ("policy", policy, Policy),
@@ -153,7 +160,7 @@ class Home:
         self._wait = _seconds("wait", wait)
         self._turn = threading.Lock()
         self._unsaved: dict[bytes, PartyRecord] = {}  # which the store did not take, by session
-        self.path: Final = None if path is None else private_folder(path)
+        self.path: Final = None if path is _IN_MEMORY else private_folder(path)
         self._states: Path | None = None
         if self.path is not None:
             self._states = private_folder(self.path / "states")
@@ -180,7 +187,7 @@ class Home:
 
         It takes the same arguments, but the path. In malicious mode give it a ledger that lasts.
         """
-        return cls(None, **options)
+        return cls(_IN_MEMORY, **options)
 
     def __repr__(self) -> str:
         return f"<secagg.Home {'in memory' if self.path is None else str(self.path)!r}>"

@@ -314,7 +314,7 @@ class Server(Owned):
         if self._ledger is None:
             raise LocalProtocolError(
                 "snapshot() needs a ledger, else a resumed server could send a second survivor "
-                "set: make the server with one",
+                "set: make the server with one; if `Rounds` plans it, by `Rounds(home=...)`",
                 Code.NO_LEDGER,
             )
         return seal_server(StoredServer(self.round, self._steps.h0, self._memory), key)

@@ -62,6 +62,15 @@ def require_bytes(name: str, value: object, size: int) -> None:
         raise ParameterError(f"{name} must be {size} bytes, not {len(value)}", Code.ARGUMENT)
 
 
+def require_callable(name: str, value: object, remedy: str) -> None:
+    """Raises ParameterError unless `value` can be called; the message ends with the remedy."""
+    if not callable(value):
+        raise ParameterError(
+            f"{name} must be a function, not of type {type(value).__name__}; {remedy}",
+            Code.ARGUMENT,
+        )
+
+
 def require_kind(name: str, value: object, kind: type, remedy: str) -> None:
     """Raises ParameterError unless `value` is of this class; the message ends with the remedy."""
     if not isinstance(value, kind):

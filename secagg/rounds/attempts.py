@@ -62,17 +62,28 @@ class Attempts:
         """
         return subject in self.succeeded and self.are_exhausted(subject)
 
-    def next(self, subject: bytes) -> int:
+    def next(self, subject: bytes, *, is_open: bool = False) -> int:
         """Returns the number for the next round on a subject; it is not used yet.
+
+        Args:
+            subject: what the round is about.
+            is_open: whether a round about it is open, which may give its number back.
 
         Raises:
             AttemptsExhaustedError: clients take part in no more rounds on it.
         """
+        if self.are_exhausted(subject) and is_open:
+            raise AttemptsExhaustedError(
+                f"a round about {self._what} is still open: close it, or go on with it "
+                "(`Rounds.resume`, also after `Rounds.leave`)",
+                Code.ATTEMPTS_EXHAUSTED,
+            )
         if self.are_exhausted(subject):
             used = len(self.used[subject])
             advice = (
-                "a round about the same succeeded, so the training has converged, or its result "
-                "was lost"
+                "a round about the same succeeded, so the training has converged; or, if its "
+                "result was lost before it was stored, agree with all parties on one attempt more, "
+                "or on a new word for the training"
                 if subject in self.succeeded
                 else "choose parameters for a higher dropout rate, or agree on more attempts"
             )

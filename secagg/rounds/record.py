@@ -2,11 +2,28 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from ..codes import Code
 from ..drivers.conductor import PhaseEnded, RoundEnded
 from ..events import Completed, Failed, Phase
+from ..params.params import Params
+
+# Beside those of policies; unlike a training that failed, or a message that came too late.
+_FIRM: Final = frozenset(
+    {
+        Code.ATTEMPTS_EXHAUSTED,
+        Code.DOWNGRADE,
+        Code.NO_CONTEXT,
+        Code.NO_DIRECTORY,
+        Code.NO_IDENTITY,
+        Code.UNKNOWN_NAME,
+        Code.UNSUPPORTED,
+        Code.VERSION,
+        Code.WRONG_DIRECTORY,
+        Code.WRONG_IDENTITY,
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +84,11 @@ class RoundRecord:
         return asdict(self)
 
 
+def _is_firm(code: str) -> bool:
+    """Returns whether a party that refused a round by this code refuses the next one, too."""
+    return code in _FIRM or code.startswith("policy_")
+
+
 class Course:
     """What the drivers told about a round so far.
 
@@ -98,6 +120,17 @@ class Course:
             and bool(self._ended)
             and all(each.phase in before for each in self._ended)
         )
+
+    def would_fail_again(self, params: Params) -> bool:
+        """Returns whether those that refused, and would again, were too many by themselves.
+
+        False if the end of the round was not seen.
+        """
+        over = self._over
+        firm = [one for one in over.refusals.values() if _is_firm(one.code)] if over else []
+        if over is None or not firm:
+            return False
+        return len(firm) == len(over.drops) or params.cohort - len(firm) < params.min_survivors
 
     def record(
         self,

@@ -59,7 +59,7 @@ from ..home.records import Kind, key_of
 from ..identity.directory import Directory
 from ..numeric import brief
 from ..pairwise.server import Server
-from ..params.checks import require_int, require_kind, whole
+from ..params.checks import require_callable, require_int, require_kind, whole
 from ..params.formats import Format
 from ..params.mode import Mode
 from ..params.params import MAX_COHORT, Params
@@ -179,6 +179,8 @@ class Rounds:
             require_kind("directory", directory, Directory, "`Directory.load` reads one")
         if home is not None:
             require_kind("home", home, Home, "`secagg.Home(folder)` makes one")
+        if observe is not None:
+            require_callable("observe", observe, "it is called with what happened")
         if (mode == Mode.MALICIOUS) != (directory is not None):
             raise ParameterError(
                 "malicious mode needs a directory of pinned keys, and semi-honest mode uses none",
@@ -243,7 +245,8 @@ class Rounds:
         Raises:
             ParameterError: a name is unknown or there twice; fewer are present than are to be
                 invited (`Code.QUORUM`); or no parameters are safe for these.
-            AttemptsExhaustedError: clients give no more inputs for this.
+            AttemptsExhaustedError: clients give no more inputs for this, or a round about it is
+                open.
             RangeError: something of `about` has no digest.
             StateError: the home's file failed; nothing is planned.
         """
@@ -252,7 +255,8 @@ class Rounds:
         subject = digest(self._training, *about)
         with self._lock:
             with self._keeper.change() as counts:
-                attempt = counts.attempts.next(subject)
+                still = any(each.subject == subject.hex() for each in counts.open.values())
+                attempt = counts.attempts.next(subject, is_open=still)
                 context = digest(self._training, *about, attempt)
                 ledger = self._home.ledger if self._home else None
                 server = Server(params.round(context), self._select(members), ledger)
@@ -284,7 +288,8 @@ class Rounds:
         """Notes how a round ended; returns whether to try again, with those present then.
 
         To try again is advised after a round that failed because too few parties were left, if
-        tries and attempts are left.
+        tries and attempts are left; not if `observe` saw that refusals alone were too many, by
+        parties that would refuse again (`RoundRecord.refused`).
 
         Args:
             plan: of these rounds, not closed yet.
@@ -330,6 +335,7 @@ class Rounds:
                 and outcome.code in _TOO_FEW_LEFT
                 and failures < self._tries
                 and not exhausted
+                and not course.would_fail_again(plan.params)
             )
             if again:
                 self._failures[subject] = failures

@@ -1,5 +1,7 @@
 """A round over a transport that asks and is answered: the same bytes, and no fault costs more."""
 
+import json
+import logging
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -30,16 +32,19 @@ from secagg import (
     Completed,
     Dropped,
     Failed,
+    Integers,
     LocalProtocolError,
     MemoryLedger,
     Mode,
     Once,
+    ParameterError,
     Params,
     Phase,
     PhaseEnded,
     PhaseStarted,
     Result,
     RoundEnded,
+    Rounds,
     Send,
     Server,
     StateError,
@@ -329,6 +334,32 @@ def test_a_wrong_exchange_is_a_typed_error(kind: str) -> None:
     assert survivors_of(lockstep(server, Transport(responders_of(four())))) == EVERYBODY
 
 
+def test_a_wrong_server_exchange_or_observer_is_a_typed_error() -> None:
+    """Which says what to pass."""
+    plan = Rounds("trial", Integers(0, 9)).plan(["a", "b", "c"], 2, 0)
+    server, exchange = new_server(four()), Transport({})
+    for wrong, text in (
+        (lambda: lockstep(None, exchange), "server must be .* not of type NoneType"),  # type: ignore[arg-type]
+        (lambda: lockstep(plan, exchange), r"not of type Plan; .* `plan\.server`"),  # type: ignore[arg-type]
+        (lambda: lockstep(server, None), "exchange must be a function"),  # type: ignore[arg-type]
+        (lambda: lockstep(server, exchange, observe=3), "observe must be a function"),  # type: ignore[arg-type]
+    ):
+        with refused(ParameterError, Code.ARGUMENT, match=text):
+            wrong()
+
+
+def test_the_lines_of_the_document_as_json() -> None:
+    """A line about a connection has no session: a peer's name stands at its beginning."""
+    document = (Path(__file__).parents[2] / "docs" / "DRIVERS.md").read_text()
+    [block] = re.findall(r"```python\n(class Json.*?)```", document, re.DOTALL)
+    names: dict[str, Any] = {"json": json, "logging": logging, "re": re}
+    exec(block, names)  # noqa: S102
+    for line, session in ((f"{SESSION.hex()}: over", SESSION.hex()), ("site-a: is here", None)):
+        record = logging.LogRecord("secagg.aio", logging.INFO, "", 0, line, None, None)
+        written = json.loads(names["Json"]().format(record))
+        assert (written["session"], written["text"]) == (session, line)
+
+
 def test_a_round_that_is_over_is_refused() -> None:
     """And so is a server without an outcome that is in no phase: no call runs for ever."""
     server = new_server(four())
@@ -598,7 +629,7 @@ def test_a_store_that_cannot_forget_takes_no_sum_away(caplog: pytest.LogCaptureF
 def test_a_store_needs_a_ledger() -> None:
     """Else a resumed server could send a second survivor set."""
     server = server_of(responders_of(four())[0].client.round)
-    with refused(LocalProtocolError, Code.NO_LEDGER):
+    with refused(LocalProtocolError, Code.NO_LEDGER, match=r"`Rounds\(home=\.\.\.\)`"):
         lockstep(server, Transport({}), store=Steps(10**6))
 
 

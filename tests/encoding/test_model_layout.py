@@ -647,7 +647,7 @@ METRICS = {"loss": 1.0, "hits": 3}
         ({"c": np.array([-1])}, {}, {}, Code.OUT_OF_RANGE, "'c' has a value outside 0..9"),
         ({}, None, {}, Code.LAYOUT, "the old model is needed"),
         ({}, {}, {"loss": float("nan")}, Code.NOT_FINITE, "metric 'loss' has a value that is NaN"),
-        ({}, {}, {"loss": True}, Code.DTYPE, "metric 'loss' must be a number, not True"),
+        ({}, {}, {"loss": True}, Code.DTYPE, "metric 'loss' must be a number, not of type bool"),
         ({}, {}, {"loss": "1"}, Code.DTYPE, "metric 'loss' must be a number"),
         ({}, {}, {"loss": np.ones(1)}, Code.DTYPE, "metric 'loss' must be a number"),
         ({}, {}, {"hits": 2.5}, Code.DTYPE, "metric 'hits' has a value that is no whole number"),

@@ -11,6 +11,7 @@ import pytest
 from harness import CONTEXT, MODES, WILLING, integers
 from home.world import ResidentWorld, Train, World, code_of, home_of, sum_of, train
 from levels import runs_at
+from refusals import refused
 
 import secagg
 from secagg import (
@@ -21,12 +22,14 @@ from secagg import (
     MemoryStore,
     Mode,
     Once,
+    ParameterError,
     Phase,
     StateError,
     answer,
 )
 from secagg.drivers.assignment import AbandonedError
 from secagg.drivers.envelope import Ask, Over, Rejection
+from secagg.drivers.responder import NoInputError, ask
 
 either_mode = pytest.mark.parametrize("mode", MODES, ids=str)
 either_kind = pytest.mark.parametrize("world", [World, ResidentWorld])
@@ -184,6 +187,90 @@ def test_a_training_without_an_input_costs_its_party_the_round(
             break
     assert SECRET not in caplog.text
     assert "ValueError" in caplog.text
+
+
+LAYOUT = secagg.ModelLayout.of(
+    {"w": np.zeros(2)},
+    secagg.FixedPoint(1.0),
+    cohort=3,
+    metrics={"loss": secagg.Range(0.0, 1.0)},
+)
+W = {"w": np.zeros(2)}
+
+
+class Unreadable:
+    """An array that its own library does not give, for a reason that quotes it."""
+
+    shape, dtype = (2,), np.dtype(float)
+
+    def __array__(self, *_: object, **__: object) -> np.ndarray:
+        raise ValueError(SECRET)
+
+
+@pytest.mark.parametrize(
+    ("how", "line"),
+    [
+        (lambda _: LAYOUT.pack(W, W), "train raised: metric 'loss' is missing [layout]"),
+        (lambda _: LAYOUT.pack({}, W), "arrays of another layout: array 'w' is missing [layout]"),
+        (
+            lambda a: a.expect("abc"),
+            "train raised: a context is 32 bytes, not str: see `secagg.digest`",
+        ),
+        (lambda _: LAYOUT.pack(W, W, {"loss": SECRET}), "number, not of type str [dtype]"),
+        (lambda _: LAYOUT.pack(W, W, [SECRET]), "must be a dict, not of type list [layout]"),
+        (
+            lambda _: LAYOUT.take({"w": Unreadable()}),
+            "train raised: RangeError (text and traceback",
+        ),
+        (lambda _: secagg.Range(4711, 0), "train raised: ParameterError (text and traceback"),
+        (raises, "train raised: ValueError (text and traceback at level DEBUG of secagg.drivers)"),
+        (raises_ours, "train raised: Aborted (text and traceback"),
+        (lambda _: (1, 2, 3), "train returned a tuple of 3, not (values, weight)"),
+    ],
+)
+def test_the_log_says_why_there_is_no_input(
+    how: Train, line: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """In words of this library where these show no data; the server is told one fixed phrase."""
+    with refused(NoInputError, Code.TRAINING, match="^the training of this party gave no usable"):
+        ask(how, Assignment(integers(3).round(CONTEXT), 0))  # type: ignore[arg-type]
+    assert line in caplog.text
+    assert SECRET not in caplog.text
+
+
+def test_an_unusable_input_is_logged_with_its_code(caplog: pytest.LogCaptureFixture) -> None:
+    """Not with the name of a class after the text."""
+    one = asked_for_an_input(
+        home_of(Mode.SEMI_HONEST, 0), lambda _: np.zeros(5, np.int64), 0, Mode.SEMI_HONEST
+    )
+    assert code_of(one.answer(0, one.payload(0))) == Code.TRAINING
+    assert ": the input is unusable: an input must have 4 values, not 5 [shape]\n" in caplog.text
+
+
+class Asynchronous:
+    async def __call__(self, _: Assignment) -> int:
+        return 1
+
+
+@pytest.mark.parametrize(
+    ("how", "text"),
+    [
+        (None, "train must be a function, not of type NoneType"),
+        (Asynchronous().__call__, "`async`"),
+        (Asynchronous(), "`async`"),
+        (lambda: 1, "with one argument, an Assignment: too many"),
+    ],
+)
+def test_a_training_that_cannot_be_called_is_refused_at_once(how: Train, text: str) -> None:
+    """By `answer` and `Responder`, as is what is no home."""
+    with refused(ParameterError, Code.ARGUMENT, match=text):
+        answer(home_of(Mode.SEMI_HONEST, 0), b"", how)  # type: ignore[arg-type]
+    client = secagg.Client(integers(3).round(CONTEXT), 0, WILLING)
+    with refused(ParameterError, Code.ARGUMENT, match=text):
+        secagg.Responder(client, how)  # type: ignore[arg-type]
+    secagg.Responder(client, max)  # takes whatever it is given, as far as one can know
+    with refused(ParameterError, Code.ARGUMENT, match=r"home must be a Home.*`secagg\.Home\("):
+        answer("path", b"", train)  # type: ignore[arg-type]
 
 
 def stored_home(store: MemoryStore, key: bytes = b"", **more: object) -> Home:

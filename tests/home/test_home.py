@@ -242,8 +242,12 @@ def test_a_home_that_cannot_be_used(memory_path: Path, monkeypatch: pytest.Monke
     ):
         with pytest.raises(ParameterError, match=next(iter(wrong))):
             Home.in_memory(**wrong)  # type: ignore[arg-type]
-    with refused(ParameterError, Code.ARGUMENT, match="path"):
-        Home(7)  # type: ignore[arg-type]
+    monkeypatch.chdir(memory_path)  # nothing is made here
+    there = sorted(memory_path.iterdir())
+    for path, text in ((7, "path"), (None, "`Home.in_memory"), ("", "not set"), (b"", "not set")):
+        with refused(ParameterError, Code.ARGUMENT, match=text):
+            Home(path)  # type: ignore[arg-type]
+    assert sorted(memory_path.iterdir()) == there
 
 
 # ---- one at a time ------------------------------------------------------------------------

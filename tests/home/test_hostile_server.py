@@ -130,7 +130,10 @@ def test_the_mode_of_a_round_is_the_partys_own_word() -> None:
         (stranger, strong, Code.WRONG_IDENTITY),
         (home_of(Mode.SEMI_HONEST, 0), strong, Code.NO_IDENTITY),
     ):
-        assert code_of(answer(home, offer, train, index=0)) == code
+        refusal = answer(home, offer, train, index=0)
+        assert code_of(refusal) == code
+        for missing, name in ((Code.NO_IDENTITY, b"`identity`"), (Code.NO_DIRECTORY, b"`pins`")):
+            assert (name in refusal) is (code == missing)
         assert list(home.store.sessions()) == []
 
 
