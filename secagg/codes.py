@@ -177,8 +177,9 @@ class Code(StrEnum):
     )
     IMPOSSIBLE_SUM = (
         "impossible_sum",
-        "Failed",
-        "The sum, or the sum of the weights, lies outside the range that honest inputs can reach.",
+        "Failed RangeError",
+        "The sum, or the sum of the weights, lies outside the range that honest inputs can reach; "
+        "or so does, in `ModelLayout.unpack`, that of one array or metric.",
         "A client sent values out of range, or a worker returned a wrong result; there is no sum.",
     )
     REPEATED_PARTICIPATION = (

@@ -1,13 +1,25 @@
 """The examples that are folders of programs: all their processes and accidents, as printed."""
 
 import ast
+import importlib
+import io
 import re
+import socket
 import sys
+import time
+import tracemalloc
+from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
+from subprocess import PIPE, Popen, TimeoutExpired
+from typing import Any
 
 import children
+import numpy as np
 import pytest
 from levels import runs_at
+
+import secagg
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
 
@@ -44,6 +56,76 @@ def test_the_glue_of_the_http_example_is_short() -> None:
     assert f"{sum(glue.values())} lines" in readme
 
 
+@pytest.fixture
+def loaded(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str], Any]:
+    """Imports a module of an example, by folder and name; it imports its neighbours by name."""
+
+    def load(folder: str, name: str) -> Any:
+        monkeypatch.syspath_prepend(str(EXAMPLES / folder))
+        for path in (EXAMPLES / folder).glob("*.py"):
+            monkeypatch.setitem(sys.modules, path.stem, None)
+            del sys.modules[path.stem]  # put back as it was after the test
+        return importlib.import_module(name)
+
+    return load
+
+
+def test_a_task_of_the_http_example_is_as_large_as_the_model(
+    loaded: Callable[[str, str], Any],
+) -> None:
+    """No bytes of the coordinator make a hospital allocate more, as those of a zip file can."""
+    study = loaded("http", "study")
+    model = {"weight": np.linspace(-1, 1, study.FEATURES, dtype=np.float32), "bias": np.ones(1)}
+    task = study.encode(7, model)
+    number, got = study.decode(task)
+    assert (number, list(got)) == (7, list(study.FIRST))
+    for name, first in study.FIRST.items():
+        assert got[name].dtype == first.dtype
+        assert np.array_equal(got[name], model[name])
+    bomb = io.BytesIO()
+    np.savez_compressed(bomb, number=np.array(1), weight=np.zeros(2**20), bias=np.zeros(1))
+    hostile = (b"", task[:3], task[:-1], task[:-4], task + b"0" * 4, bomb.getvalue())
+    tracemalloc.start()
+    for data in hostile:
+        with pytest.raises((ValueError, secagg.RangeError)):
+            study.decode(data)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2**20
+
+
+@runs_at("programs")
+def test_an_older_connection_is_closed_soon(tmp_path: Path) -> None:
+    """A client that connects again and again holds few descriptors, also if it closes none."""
+    folder = EXAMPLES / "http"
+    command = f"import pathlib, run; run.prepare(pathlib.Path({str(tmp_path)!r}))"
+    assert children.run([sys.executable, "-c", command], cwd=folder).returncode == 0
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    upgrade = (
+        "GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+        f"Authorization: {(tmp_path / 'ada' / 'token').read_text()}\r\n\r\n"
+    )
+    server = [sys.executable, "coordinator.py", str(tmp_path / "coordinator"), str(port)]
+    with ExitStack() as stack:
+        stack.enter_context(children.started(server, cwd=folder, stdout=PIPE, stderr=PIPE))
+        end, older = time.monotonic() + 60, []
+        while len(older) < 5:
+            try:
+                connection = socket.create_connection(("127.0.0.1", port), 5)
+            except OSError:
+                assert time.monotonic() < end, "it does not listen"
+                time.sleep(0.05)
+                continue
+            older.append(stack.enter_context(connection))
+            connection.sendall(upgrade.encode())
+            assert connection.recv(4096).startswith(b"HTTP/1.1 101")
+        for connection in older[:-1]:
+            while connection.recv(4096):  # at most 5 seconds
+                pass
+
+
 @runs_at("programs")
 def test_the_training_over_http_survives_its_accidents() -> None:
     """One site refuses, one is killed and comes back, and so does the coordinator."""
@@ -71,6 +153,29 @@ def test_a_process_per_message_answers_from_its_home(lost: int) -> None:
     done = children.run(command, cwd=EXAMPLES / "message_a_process")
     assert done.returncode == 0, done.stderr
     assert f"sum over {list(range(5 - lost))}: exact" in done.stdout
+
+
+@runs_at("programs")
+def test_a_process_that_hangs_is_ended(
+    loaded: Callable[[str, str], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It costs its party the round, and the others no more than the time for one message."""
+    coordinator = loaded("message_a_process", "coordinator")
+    hangs = [sys.executable, "-c", "import time; time.sleep(60)"]
+    monkeypatch.setattr(coordinator, "SECONDS", 0.5)
+    started: list[Popen[bytes]] = []
+
+    def start(_: int) -> "Popen[bytes]":
+        started.append(Popen(hangs, stdin=PIPE, stdout=PIPE))
+        return started[-1]
+
+    processes = coordinator.Processes([Path("one")], 0)
+    monkeypatch.setattr(processes, "_start", start)
+    begun = time.monotonic()
+    ((party, answer),) = processes.exchange(coordinator.Phase.SHARE_KEYS, {0: b"message"})
+    assert time.monotonic() - begun < 20
+    assert (party, type(answer)) == (0, TimeoutExpired)
+    assert started[0].returncode
 
 
 @runs_at("programs")

@@ -35,7 +35,7 @@ async def main(folder: Path, port: int) -> None:
         name = names.get(hashlib.sha256(token).hexdigest())
         if name is None:
             raise web.HTTPUnauthorized
-        socket = web.WebSocketResponse(max_msg_size=LARGEST, heartbeat=10)
+        socket = web.WebSocketResponse(max_msg_size=LARGEST, heartbeat=10, timeout=1)
         await socket.prepare(request)
         await hub.attach(name, Socket(socket))
         return socket
@@ -46,17 +46,17 @@ async def main(folder: Path, port: int) -> None:
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", port).start()
 
-    number, model = load(folder / "model.npz")
+    number, model = load(folder / "model")
     while number < ROUNDS and not rounds.converged(LAYOUT, model):
         outcome = await run_round(
-            rounds, hub, LAYOUT, LAYOUT, model, task=encode(number, model), timeouts=20
+            rounds, hub, LAYOUT, LAYOUT, model, task=encode(number, model), timeouts=40
         )
         if isinstance(outcome, secagg.Failed):
             sys.exit(f"round {number} failed: {outcome.reason} [{outcome.code}]")
         model, metrics = LAYOUT.unpack(outcome.result, model)
         print(f"round {number}: {len(outcome.result.survivors)} hospitals, {metrics}", flush=True)
         number += 1
-        save(folder / "model.npz", number, model)
+        save(folder / "model", number, model)
     await hub.close("the training is over")
     await runner.cleanup()
 

@@ -56,7 +56,10 @@ class Processes:
                     process.communicate(message, timeout=0.2)
                 process.kill()
         with self._start(party) as process:
-            answer, _ = process.communicate(message, SECONDS)
+            try:
+                answer, _ = process.communicate(message, SECONDS)
+            finally:
+                process.kill()  # it has ended, unless its time is up
         if process.returncode:
             raise ConnectionError(f"the process of party {party} ended with {process.returncode}")
         return answer

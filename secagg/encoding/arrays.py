@@ -137,6 +137,32 @@ def read_array(value: object, what: str) -> NDArray[np.generic]:
     return array
 
 
+def is_one(
+    given: object, array: NDArray[np.generic], other: object, its_array: NDArray[np.generic]
+) -> bool:
+    """Returns whether two arrays of one shape are one: the same object, or the same memory.
+
+    Args:
+        given, other: what the caller gave. A single number is no memory.
+        array, its_array: what `read_array` made of them.
+    """
+    if isinstance(given, _NUMBERS):
+        return False
+    return given is other or (
+        array.strides == its_array.strides and _start(given, array) == _start(other, its_array)
+    )
+
+
+def _start(given: object, array: NDArray[np.generic]) -> int:
+    """Returns where an array begins in memory; of a tensor that was converted, the tensor."""
+    if _is_small_float(given):
+        pointer = getattr(given, "data_ptr", None)
+        if callable(pointer):
+            return int(pointer())
+    start: int = array.__array_interface__["data"][0]
+    return start
+
+
 def _shape_of_numbers(value: object, depth: int = 0) -> tuple[int, ...] | None:
     """Returns the shape of a number or of nested lists of numbers; None if it is no such thing."""
     if isinstance(value, _NUMBERS):

@@ -13,7 +13,7 @@ from ..numeric import as_int, brief
 from ..params.checks import require_int
 from ..params.formats import FixedPoint, Format, field_width
 from ..params.params import MAX_COHORT
-from .arrays import kind_of, plain_dtype, read_array, shortened
+from .arrays import is_one, kind_of, listed, plain_dtype, read_array, shortened
 from .clipping import warn_of_slots
 from .layout import Layout, layout_of, leaves_of
 from .ranges import Mode, Range, Slot
@@ -200,8 +200,8 @@ class ModelLayout:
 
         Raises:
             RangeError: it has other names, shapes or another structure; an array has numbers of
-                another kind, or a value that is NaN, infinite or too large for its dtype. The
-                message names the array.
+                another kind, or a value that is NaN, infinite (unless it is kept, as in a mask) or
+                too large for its dtype. The message names the array.
         """
         arrays: list[NDArray[Any]] = []
         for slot, leaf in zip(self.arrays, self._leaves("the model", model), strict=True):
@@ -209,9 +209,12 @@ class ModelLayout:
             with np.errstate(all="ignore"):
                 array = np.array(leaf.array, slot.dtype)
                 fits = np.isfinite(array) if slot.is_float else array == leaf.array
+                if slot.is_float and slot.mode == "keep":
+                    fits |= np.isinf(leaf.array) & ~np.isnan(array)
             if not fits.all():
+                infinite = "" if slot.mode == "keep" else ", infinite"
                 raise RangeError(
-                    f"the model: {slot.called} has a value that is NaN, infinite or too large for "
+                    f"the model: {slot.called} has a value that is NaN{infinite} or too large for "
                     f"{slot.dtype}",
                     Code.NOT_FINITE if slot.is_float else Code.OUT_OF_RANGE,
                 )
@@ -236,18 +239,16 @@ class ModelLayout:
         Raises:
             RangeError: a model has another structure, shape or kind of numbers than the layout; a
                 value is NaN or infinite, or cannot be summed exactly; a metric is missing, unknown
-                or no number; or both models are in the same memory. The message names array or
-                metric.
+                or no number; or an array that is averaged is the same memory in both models, and
+                has no update: it is live, or left alone on purpose, and then for the mode "keep".
+                Only memory that is read-only may be, if other arrays are not. The message names
+                array or metric.
         """
-        values = self._values("the new model", new, ("mean", "sum"), metrics)
-        bases = self._values("the old model", old, ("mean",))
-        pairs = [pair for pair in zip(values, bases, strict=True) if pair[1] is not None]
-        if pairs and all(np.may_share_memory(*pair) for pair in pairs):
-            raise RangeError(
-                "the new and the old model are in the same memory, so there is no update: copy the "
-                "old model before the training (a state_dict has the live tensors)",
-                Code.LAYOUT,
-            )
+        news = self._read("the new model", new, ("mean", "sum"))
+        olds = self._read("the old model", old, ("mean",))
+        self._require_update(news, olds)
+        values, bases = self._flat(news), self._flat(olds)
+        values[len(self.arrays) :] = measured(self.metrics, metrics)
         vector = np.empty(self.length, self.dtype)
         clipped, start = np.zeros(len(values), np.int64), 0
         for at, (slot, scale) in enumerate(zip(self._slots, self._scales, strict=True)):
@@ -276,10 +277,15 @@ class ModelLayout:
             a float for any other.
 
         Raises:
-            RangeError: the result does not fit the layout, or the old model, as in `pack`.
+            RangeError: the result does not fit the layout, or the old model, as in `pack`; or an
+                array or metric has a sum or mean that no contributions in its range have
+                (`Code.IMPOSSIBLE_SUM`). Then a client lied, and there is no result. But within
+                these bounds nothing is noticed: one malicious client, whatever its weight, can
+                bring any mean to anything in its range, and any sum to anything in its range times
+                the sum of the weights.
         """
         total, weight = self._sums(result)
-        bases = self._values("the old model", old, ("mean", "keep"))
+        bases = self._flat(self._read("the old model", old, ("mean", "keep")))
         arrays: list[NDArray[Any]] = []
         found, start = {}, 0
         for slot, scale, base in zip(self._slots, self._scales, bases, strict=True):
@@ -296,37 +302,53 @@ class ModelLayout:
         whole: Arrays = filled(self._template, arrays)
         return whole, found
 
-    def _values(
-        self,
-        which: str,
-        model: Arrays | None,
-        modes: tuple[Mode, ...],
-        metrics: object = None,
-    ) -> list[NDArray[Any] | None]:
-        """Returns the values of each slot in one dimension, None if its mode is not among these.
+    def _read(self, which: str, model: Arrays | None, modes: tuple[Mode, ...]) -> list[Leaf | None]:
+        """Returns the arrays of a model, None for those whose mode is not among these.
 
         Args:
             which: what messages call the model.
             model: may be None if no array is in one of the modes.
             modes: of the arrays that are wanted.
-            metrics: those of a client; metrics are None without them.
 
         Raises:
             RangeError: the model does not fit the layout, or is missing though it is needed.
         """
-        values: list[NDArray[Any] | None] = [None] * len(self._slots)
-        wanted = [at for at, slot in enumerate(self.arrays) if slot.mode in modes]
-        if wanted and model is None:
-            raise RangeError(f"{which} is needed, and is None", Code.LAYOUT)
-        leaves = self._leaves(which, model) if model is not None else []
-        for at in wanted:
-            slot, leaf = self.arrays[at], leaves[at]
-            if slot.mode != "keep":
+        wanted = [slot.mode in modes for slot in self.arrays]
+        if model is None:
+            if any(wanted):
+                raise RangeError(f"{which} is needed, and is None", Code.LAYOUT)
+            return [None] * len(wanted)
+        read: list[Leaf | None] = []
+        leaves = self._leaves(which, model)
+        for slot, leaf, needed in zip(self.arrays, leaves, wanted, strict=True):
+            if needed and slot.mode != "keep":
                 self._require_kind(which, slot, leaf)
-            values[at] = leaf.array.reshape(-1)
-        if "sum" in modes:
-            values[len(self.arrays) :] = measured(self.metrics, metrics)
-        return values
+            read.append(leaf if needed else None)
+        return read
+
+    def _flat(self, leaves: list[Leaf | None]) -> list[NDArray[Any] | None]:
+        """Returns the values of each slot in one dimension, None where there are none."""
+        flat = [leaf and leaf.array.reshape(-1) for leaf in leaves]
+        return [*flat, *[None] * len(self.metrics)]
+
+    def _require_update(self, news: list[Leaf | None], olds: list[Leaf | None]) -> None:
+        """Raises RangeError if an array is the same memory in both models.
+
+        A training changes such a live array in the old model as well, so its update would be zero
+        without a word. Where it is read-only (of JAX, say) nothing changed it: then it was left
+        alone on purpose, unless that is so of all.
+        """
+        pairs = [(new, old) for new, old in zip(news, olds, strict=True) if new and old]
+        pairs = [(new, old) for new, old in pairs if new.array.size]
+        same = [new for new, old in pairs if is_one(new.given, new.array, old.given, old.array)]
+        live = same if len(same) == len(pairs) else [x for x in same if x.array.flags.writeable]
+        if live:
+            raise RangeError(
+                f"{listed(leaf.name for leaf in live)} of the new and the old model is in the same "
+                "memory, so there is no update: copy the old model before the training (a "
+                'state_dict has the live tensors), or give what is not trained the mode "keep"',
+                Code.LAYOUT,
+            )
 
     def _leaves(self, which: str, model: Arrays) -> list[Leaf]:
         """Returns the arrays of a model; raises RangeError if it does not fit the layout."""

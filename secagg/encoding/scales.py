@@ -54,7 +54,12 @@ class Scale(Protocol):
         """
 
     def read(self, total: Flat, weight: int) -> Flat:
-        """Returns sums or means of values, as the slot's mode says, from sums of coordinates."""
+        """Returns sums or means of values, as the slot's mode says, from sums of coordinates.
+
+        Raises:
+            RangeError: no values in the slot's range have such a sum: a client sent a coordinate
+                that the format takes, but that stands for no value in the range.
+        """
 
 
 def scale_of(slot: Slot, form: Format, weights: int) -> Scale:
@@ -151,10 +156,18 @@ class RealScale:
         return int(np.count_nonzero(np.abs(block[at]) > allowed))
 
     def read(self, total: Flat, weight: int) -> Flat:
-        """Returns float64."""
+        """Returns float64; a sum may be beyond its range by the error of each value."""
+        wide = plain(total).astype(_FLOAT64, copy=False)
+        allowed = self._half * (1 + _spacing_at_one(total.dtype)) + self.error
+        if wide.size:
+            low, high = float(wide.min()), float(wide.max())  # a NaN among them is both
+            possible = (
+                -low * self._unit <= allowed * weight and high * self._unit <= allowed * weight
+            )
+            _require_possible(self._slot, possible, weight)
         if self._slot.mode == "sum":
-            return total * self._unit + self._middle * weight
-        return total * (self._unit / weight) + self._middle
+            return wide * self._unit + self._middle * weight
+        return wide * (self._unit / weight) + self._middle
 
 
 class LevelScale:
@@ -204,9 +217,12 @@ class LevelScale:
 
     def read(self, total: Flat, weight: int) -> Flat:
         """Returns int64."""
-        levels = (total + self._form.clip * weight) * self._form.scale
-        above: NDArray[np.int64] = np.rint(levels / self._per).astype(np.int64)
-        return above + self._low * weight
+        with np.errstate(over="ignore"):  # to infinity, which is refused
+            levels = (total + self._form.clip * weight) * self._form.scale
+        above = np.rint(levels / self._per)
+        possible = (above >= 0) & (above <= (self._high - self._low) * weight)  # not of a NaN
+        _require_possible(self._slot, bool(possible.all()), weight)
+        return above.astype(np.int64) + self._low * weight
 
 
 class ShiftScale:
@@ -232,6 +248,7 @@ class ShiftScale:
                 Code.HEADROOM,
             )
         self._shift = form.low - low
+        self._low, self._high = form.low, form.low + high - low  # of a coordinate
 
     def write(self, new: Flat, old: Flat | None, out: Flat) -> int:
         """Shifts integers; modulo 2**64 the result is right whatever the signs."""
@@ -242,6 +259,11 @@ class ShiftScale:
 
     def read(self, total: Flat, weight: int) -> Flat:
         """Returns int64 for sums, float64 for means."""
+        if total.size:
+            whole = plain(total)
+            low, high = int(whole.min()), int(whole.max())  # of Python, which do not wrap
+            possible = self._low * weight <= low and high <= self._high * weight
+            _require_possible(self._slot, possible, weight)
         exact = _shifted(total, -self._shift * weight)
         return exact / weight if self._slot.mode == "mean" else exact
 
@@ -252,7 +274,8 @@ def added(
     """Returns old plus the mean, in the dtype of the layout, or in float64 where that is too small.
 
     Raises:
-        RangeError: a value of the old model is NaN or infinite.
+        RangeError: a value of the old model is NaN or infinite; or no values in the range of the
+            slot have such a mean.
     """
 
     def fill(out: NDArray[Any]) -> NDArray[Any]:
@@ -296,6 +319,16 @@ def _require_whole(slot: Slot, values: Flat) -> None:
         f"has a value outside {slot.low}..{slot.high}, and an exact sum clips nothing: widen its "
         "range, or leave it out",
         Code.OUT_OF_RANGE,
+    )
+
+
+def _require_possible(slot: Slot, possible: bool, weight: int) -> None:
+    """Raises RangeError about a sum of coordinates unless it is possible."""
+    slot.require(
+        possible,
+        f"has a sum that no contributions in its range {slot.low}..{slot.high} have, with weights "
+        f"of {weight} together: a client sent a value outside it, or a worker a wrong result",
+        Code.IMPOSSIBLE_SUM,
     )
 
 

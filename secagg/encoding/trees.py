@@ -29,11 +29,13 @@ class Leaf(NamedTuple):
         name: its path for people, such as "layers/0/weight"; "" if it is the whole tree.
         array: plain, of real numbers.
         weak: whether it was given as Python numbers, which take the kind of the other arrays.
+        given: what the caller gave: the same array, unless it had to be converted.
     """
 
     name: str
     array: NDArray[np.generic]
     weak: bool
+    given: object
 
 
 class Tree:
@@ -79,7 +81,7 @@ class Tree:
                 for at, (member, each) in enumerate(zip(members, likes, strict=True))
             ]
             return ("list", *(node for node, _ in read)), [template for _, template in read]
-        self.leaves.append(Leaf(name, read_array(value, called(name)), is_weak(value)))
+        self.leaves.append(Leaf(name, read_array(value, called(name)), is_weak(value), value))
         return None, len(self.leaves) - 1
 
     def _read_dict(self, value: Mapping[Any, object], path: Path, like: Node) -> tuple[Node, Any]:

@@ -3,6 +3,7 @@
 The reference adds up fractions, so it knows neither the grid nor a rounding.
 """
 
+import math
 import struct
 import tracemalloc
 import warnings
@@ -220,12 +221,44 @@ def test_a_state_dict_in_one_sum() -> None:
 
 
 def test_an_old_model_that_the_training_changed_is_refused() -> None:
-    """The live arrays of a model, taken before and after, have no difference; one may stay."""
-    old = {"w": np.zeros(2), "b": np.zeros(2), "n": np.zeros(1, int)}
+    """The live arrays of a model, taken before and after, have no difference."""
+    old = {"w": np.zeros(2), "b": np.zeros((2, 3)).T, "n": np.zeros(1, int), "e": np.zeros(0)}
     layout = ModelLayout.of(old, FORM, cohort=2)
-    with refused(RangeError, Code.LAYOUT, match="in the same memory.*copy the old model"):
-        layout.pack({**old, "n": np.ones(1, int)}, old)
-    assert layout.pack({**old, "w": np.ones(2)}, old).tolist() == [0, 0, 1, 1]
+    same: list[Any] = [
+        old,
+        {**old, "w": np.ones(2)},
+        {**old, "n": np.ones(1, int), "w": old["w"][:]},
+    ]
+    for new in same:
+        with refused(RangeError, Code.LAYOUT, match="array '[bw]' .*in the same memory.*copy the"):
+            layout.pack(new, old)
+    copied = {**old, "w": np.ones(2), "b": old["b"].copy()}  # what is kept or empty may be the same
+    assert layout.pack(copied, old).tolist() == [0] * 6 + [1, 1]
+    listed = {**old, "w": [0.0, 1.0], "b": old["b"].copy()}
+    assert layout.pack(listed, old).tolist() == [0] * 7 + [1]
+    with refused(RangeError, Code.LAYOUT, match="'w' .*in the same memory"):
+        layout.pack(listed, {**listed, "b": old["b"]})
+
+
+def test_models_that_share_a_buffer_but_no_number_are_two() -> None:
+    """Their columns in turn, say, of which each begins within the other."""
+    both = np.zeros((3, 2), np.float32)
+    both[:, 1] = 0.5
+    layout = ModelLayout.of(both[:, 0], FORM, cohort=2)
+    assert layout.pack(both[:, 1], both[:, 0]).tolist() == [0.5] * 3
+
+
+def test_arrays_that_nobody_can_change_may_be_the_same_before_and_after() -> None:
+    """As those of JAX that a training leaves alone; but not the whole model."""
+    old = {"head": np.zeros(2), "frozen": np.zeros(2)}
+    for array in old.values():
+        array.flags.writeable = False
+    layout = ModelLayout.of(old, FORM, cohort=2)
+    assert layout.pack({**old, "head": np.ones(2)}, old).tolist() == [0, 0, 1, 1]
+    with refused(RangeError, Code.LAYOUT, match="in the same memory"):
+        layout.pack(dict(old), old)
+    number = ModelLayout.of({"a": 0.0, "b": np.zeros(1)}, FORM, cohort=2)
+    assert number.pack({"a": 0.5, "b": np.ones(1)}, {"a": 0.5, "b": np.zeros(1)}).tolist() == [0, 1]
 
 
 class Tensor:
@@ -240,7 +273,11 @@ class Tensor:
         return self.data
 
     def float(self) -> "Tensor":
-        return Tensor(self.data, "torch.float32")
+        copied = self.data.copy() if self.dtype == "torch.bfloat16" else self.data
+        return Tensor(copied, "torch.float32")
+
+    def data_ptr(self) -> int:
+        return self.data.__array_interface__["data"][0]
 
 
 def test_tensors_are_read_as_they_are() -> None:
@@ -254,6 +291,9 @@ def test_tensors_are_read_as_they_are() -> None:
     model, _ = layout.unpack(vector, state)
     assert (model["a.weight"].dtype, model["n"].dtype) == (np.float32, np.int64)
     assert model["b.weight"].tolist() == [0.5, 0.5]
+    live = {name: Tensor(tensor.data, tensor.dtype) for name, tensor in state.items()}
+    with refused(RangeError, Code.LAYOUT, match="'a.weight' .*in the same memory"):
+        layout.pack(live, state)
 
 
 def test_metrics_alone() -> None:
@@ -578,6 +618,25 @@ def test_a_model_from_a_peer_is_taken_in_ones_own_structure() -> None:
     assert digest(layout, layout.take(other)) != digest(layout, model)
 
 
+def test_an_infinity_that_is_kept_is_taken() -> None:
+    """As in the mask of a transformer; but no NaN, and no number that becomes one."""
+    mask = np.triu(np.full((3, 3), -np.inf, np.float32), 1)
+    layout = ModelLayout.of(
+        {"w": np.ones(1), "mask": mask}, FORM, cohort=2, arrays={"mask": "keep"}
+    )
+    for dtype in (np.float32, np.float64, BF16):
+        taken: Any = layout.take({"w": [1.0], "mask": mask.astype(dtype)})
+        assert np.array_equal(taken["mask"], mask)
+        assert taken["mask"].dtype == np.float32
+    for wrong in (np.nan, -1e39):
+        with refused(RangeError, Code.NOT_FINITE, match="'mask' has a value that is NaN or too"):
+            layout.take({"w": [1.0], "mask": np.where(mask < 0, wrong, 0)})
+    small = np.zeros(1, ml_dtypes.float8_e4m3fn)  # it has a NaN, but no infinity
+    layout = ModelLayout.of([np.ones(1), small], FORM, cohort=2, arrays={"1": "keep"})
+    with refused(RangeError, Code.NOT_FINITE, match="NaN or too large"):
+        layout.take([np.ones(1), np.array([np.inf])])
+
+
 @pytest.mark.parametrize(
     ("change", "code", "message"),
     [
@@ -694,6 +753,64 @@ def test_results_that_do_not_fit_are_refused(
 ) -> None:
     with refused(RangeError, code, match=message):
         LAYOUT.unpack(result, old)
+
+
+SPANS = [(0, 1), (-3, 7), (2**61 - 11, 2**61 - 1), (-(2**61), -(2**61) + 9)]
+
+
+@looped("form, low, high, mode", [
+    *((Integers(-1000, 1000), *span, mode) for span in SPANS for mode in ("sum", "mean")),
+    *((Integers(0, 2**58), *span, mode) for span in SPANS for mode in ("sum", "mean")),
+    *((FixedPoint(1.0, 20, 3), 0, 600_000, "sum"), (FixedPoint(0.1, 20), -3, 7, "sum")),
+    (FixedPoint(3.0, 32), -3, 7, "sum"),
+])  # fmt: skip
+def test_sums_that_no_contributions_have_are_refused(
+    form: Any, low: int, high: int, mode: Any
+) -> None:
+    """Of a client that lies within the format, but not within the range of the metric or array."""
+    span = Range(low, high, mode, exact=mode == "sum")
+    layout = ModelLayout.of({}, form, cohort=4, metrics={"sick": span})
+    for weight in {4, 4 * form.max_weight}:
+        ends = [layout.pack({}, None, {"sick": end})[0].item() * weight for end in (low, high)]
+        step = 1 if isinstance(form, Integers) else (ends[1] - ends[0]) / (high - low) / weight
+        for total, end in zip(ends, (low, high), strict=True):
+            result = Decoded(np.array([total]), weight, np.zeros(1))
+            got = layout.unpack(result)[1]["sick"]
+            assert got == (float(end) if mode == "mean" else end * weight)
+        for total in (ends[0] - step, ends[1] + step, *far(form, weight)):
+            result = Decoded(np.array([total]), weight, np.zeros(1))
+            with refused(RangeError, Code.IMPOSSIBLE_SUM, match="metric 'sick' has a sum that no"):
+                layout.unpack(result)
+
+
+def far(form: Any, weight: int) -> list[float]:
+    """Totals as far out as their dtype has room for, or as a cohort of liars can bring about."""
+    if isinstance(form, Integers):
+        return [form.high * weight, 2**63 - 1, -(2**63)]
+    return [form.clip * weight * 1.5, 1.7e308, math.inf, -math.inf, math.nan]
+
+
+@looped("span", [Range(0, 1, "sum", exact=False), Range(-2, 5), Range(1e9, 1e9 + 1)])
+@looped("bits", [1, 20, 32])
+def test_real_numbers_beyond_their_range_are_refused(span: Range, bits: int) -> None:
+    """In sums, means, updates and means alone; by more than the error that the layout tells."""
+    form = FixedPoint(0.1, bits, 5)
+    old = [np.zeros(2)]
+    layout = ModelLayout.of(old, form, cohort=4, arrays={"0": span})
+    clip = form.clip
+    for weight in (4, 20):
+        for total in (-clip * weight, clip * weight):
+            layout.unpack(Decoded(np.full(2, total), weight, old[0]), old)
+            beyond = total * (1.0001 + layout.errors["0"] / (span.high - span.low) * 2)
+            for wrong in (beyond, math.nan, math.inf, -math.inf, 1e300):
+                result = Decoded(np.array([0, wrong]), weight, old[0])
+                with refused(RangeError, Code.IMPOSSIBLE_SUM, match="array '0' has a sum that no"):
+                    layout.unpack(result, old)
+    if span.mode is None:
+        for dtype in (np.float16, np.float32, np.float64):
+            layout.unpack(np.full(2, clip, dtype), old)
+        with refused(RangeError, Code.IMPOSSIBLE_SUM, match="array '0' has a sum that no"):
+            layout.unpack(np.full(2, clip * (1.0001 + 2.0**-bits * 4)), old)
 
 
 # -- clipping -----------------------------------------------------------------------------------
