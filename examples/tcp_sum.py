@@ -68,7 +68,7 @@ class TcpServer:
         except (OSError, EOFError, secagg.ParameterError):
             pass  # it never said its name
         finally:
-            writer.close()
+            writer.transport.abort()  # `close` would wait for a peer that never reads
 
     async def round(self, clients: int) -> secagg.Completed | secagg.Failed:
         """Serves the round to the clients that have come by then."""

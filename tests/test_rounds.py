@@ -450,13 +450,18 @@ def test_rounds_may_overlap_and_end_in_any_order() -> None:
 
 
 def test_a_cohort_of_at_most() -> None:
-    """Some of those present are drawn, and not always the same; the order stays."""
-    rounds = of(Mode.MALICIOUS, least=3, most=3)
-    drawn = {rounds.plan(NAMES, 2, number).names for number in range(30)}
-    assert len(drawn) > 1
-    for names in drawn:
-        assert len(names) == 3
-        assert list(names) == sorted(names, key=NAMES.index)
+    """Some of those present are drawn, and not always the same; the order stays.
+
+    `most`, or as many as the layout is for.
+    """
+    layout = ModelLayout.of({"w": [0, 0]}, FORMAT, cohort=3)
+    for most, shape in ((3, 2), (None, layout)):
+        rounds = of(Mode.MALICIOUS, least=3, most=most)
+        drawn = {rounds.plan(NAMES, shape, number).names for number in range(15)}
+        assert len(drawn) > 1
+        for names in drawn:
+            assert len(names) == 3
+            assert list(names) == sorted(names, key=NAMES.index)
 
 
 def test_parameters_by_fractions_or_numbers() -> None:
@@ -473,8 +478,8 @@ def test_parameters_by_fractions_or_numbers() -> None:
 
 
 def test_a_layout_of_other_rounds_is_refused() -> None:
-    """Of another format, or for fewer parties; one for more is right."""
-    rounds = of(Mode.SEMI_HONEST)
+    """Of another format, or for fewer parties than are invited; one for more is right."""
+    rounds = of(Mode.SEMI_HONEST, least=6)
     for form, cohort in ((Integers(-9, 9), 6), (FORMAT, 5)):
         with refused(ParameterError, Code.LAYOUT):
             rounds.plan(NAMES, ModelLayout.of({"w": [0, 0]}, form, cohort=cohort), 0)

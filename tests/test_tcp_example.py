@@ -93,6 +93,29 @@ def test_the_server_goes_on_without_bad_peers(
     assert [record for record in caplog.records if record.name == "asyncio"] == []
 
 
+def test_a_peer_that_never_reads_leaves_nothing(example: SimpleNamespace) -> None:
+    """Its connection ends, and what it did not read goes with it."""
+
+    async def scenario() -> int:
+        tcp = example.TcpServer(PARAMS)
+        tcp.hub = secagg.aio.Hub(patience=0.1)
+        ended: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+
+        async def connection(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await tcp.connection(reader, writer)
+            ended.set_result(writer.transport.get_write_buffer_size())
+
+        async with await asyncio.start_server(connection, "127.0.0.1", 0) as listener:
+            port = listener.sockets[0].getsockname()[1]
+            with closing(socket.create_connection(("127.0.0.1", port))) as deaf:
+                deaf.sendall(frame(b"party-0") + frame(secagg.seal(Hello())))
+                assert await tcp.hub.wait_for(1, 5) == ["party-0"]
+                await tcp.hub.net(["party-0"]).send(0, bytes(2**24))
+                return await ended
+
+    assert asyncio.run(asyncio.wait_for(scenario(), 30)) == 0
+
+
 def invitation(index: int, agreed: secagg.Round) -> bytes:
     """The first frame of a server."""
     return frame(secagg.seal(secagg.Invitation(agreed.encode(), index)))

@@ -51,10 +51,15 @@ class Answers:
             if self._training == session:
                 self._over = session
 
-    async def close(self) -> None:
-        """Ends it: waits for a step that runs, but for no training."""
+    def abandon(self) -> None:
+        """Says that nobody wants an input any more: one that is being computed goes nowhere."""
         with self._lock:
             self._closed = True
+
+    async def close(self) -> None:
+        """Ends it: waits for a step that runs, but for no training."""
+        self.abandon()
+        with self._lock:
             training = self._training is not None
         if self._running is not None:
             self._running.add_done_callback(_retrieved)

@@ -95,10 +95,13 @@ async def attend(
         for task in done:
             task.result()
     finally:
+        attendance.answers.abandon()  # before anything that waits: it may be cancelled again
         for task in tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        await attendance.answers.close()
+        try:
+            await asyncio.gather(*tasks, return_exceptions=True)
+        finally:
+            await attendance.answers.close()
 
 
 def _respond(home: Home, data: bytes, train: Train) -> bytes:

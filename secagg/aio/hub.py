@@ -6,8 +6,8 @@ authenticated. What a peer says about itself (`Hello.name`, `Hello.verify_key`) 
 
 import asyncio
 import logging
-from collections import deque
-from collections.abc import Iterator, Sequence
+from collections import Counter, OrderedDict, deque
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from threading import TIMEOUT_MAX
 from typing import Final
@@ -24,6 +24,9 @@ from .links import Link
 _log: Final = logging.getLogger("secagg.aio")
 
 _KEPT_OVERS: Final = 4  # ends of rounds that a peer is told of when it comes back
+_KEPT_NAMES: Final = 1024  # peers of which that is kept, or two of the largest cohort
+_OVERHEAD: Final = 64  # bytes that a message takes beside its own: a flood of empty ones is one
+_TO_END: Final = 1.0  # seconds for links to end that were told to
 
 
 class Hub:
@@ -39,8 +42,9 @@ class Hub:
     Args:
         largest_message: bytes; a peer that sends more is disconnected. Your transport should have
             the same limit, so that it does not keep more.
-        queued: bytes that may wait for a peer that reads slowly. With more it is disconnected; when
-            it comes back it gets what it missed. One message may always wait.
+        queued: bytes of one round that may wait for a peer that reads slowly. With more it is
+            disconnected; when it comes back it gets what it missed. One message of each round may
+            always wait.
         patience: seconds for a peer to take one message.
         hello_within: seconds for the first message of a new connection, and for the end of one that
             the peer should close.
@@ -73,12 +77,17 @@ class Hub:
         self.hello_within: Final = float(hello_within)
         self._peers: dict[str, _Peer] = {}
         self._nets: dict[bytes, HubNet] = {}  # of the rounds under way, by session
-        self._overs: dict[str, deque[bytes]] = {}  # what peers are told when they come back
+        # What peers are told when they come back: of so many names, those of the last rounds.
+        self._overs: OrderedDict[str, deque[bytes]] = OrderedDict()
+        self._most_overs = _KEPT_NAMES
         self._goodbye: bytes | None = None
         self._change = asyncio.Event()  # replaced at each change of who is present
 
     async def attach(self, name: str, link: Link) -> None:
         """Serves one connection until it closes; then close it, as the handler of most frameworks.
+
+        Close it at once: a peer that never reads would hold up a transport that waits until what
+        was sent is read (`abort` of the transports of asyncio does not).
 
         A newer connection of the same name takes the place of the older, whose `attach` returns.
 
@@ -113,18 +122,22 @@ class Hub:
         """Returns the names of those who are connected, ascending."""
         return sorted(name for name, peer in self._peers.items() if peer.greeted)
 
-    async def wait_for(self, count: int, timeout: float) -> list[str]:
+    async def wait_for(
+        self, count: int, timeout: float, among: Callable[[list[str]], list[str]] = list
+    ) -> list[str]:
         """Waits until so many are connected; returns the names of those who are.
 
         Args:
             count: how many.
             timeout: seconds after which it returns fewer.
+            among: returns those of some names that count, such as `Rounds.eligible`; by default
+                all.
         """
         with suppress(TimeoutError):
             async with asyncio.timeout(timeout):
-                while len(self.present()) < count:
+                while len(among(self.present())) < count:
                     await self._change.wait()
-        return self.present()
+        return among(self.present())
 
     def net(self, names: Sequence[str]) -> "HubNet":
         """Returns the net of one round, for `serve`: party i is names[i].
@@ -145,7 +158,8 @@ class Hub:
 
         Args:
             reason: one line for their logs.
-            timeout: seconds; slower ones are disconnected without.
+            timeout: seconds; slower ones are disconnected without. Links that do not end then, one
+                second later, are not waited for.
         """
         self._goodbye = seal(Over(NO_SESSION, reason=reason))
         peers = list(self._peers.values())
@@ -153,10 +167,14 @@ class Hub:
             peer.dismiss(self._goodbye)
         if peers:
             ended = [asyncio.ensure_future(peer.ended.wait()) for peer in peers]
-            await asyncio.wait(ended, timeout=timeout)
-            for peer in peers:
-                peer.leave("the server is closing")
-            await asyncio.gather(*ended)
+            try:
+                await asyncio.wait(ended, timeout=timeout)
+                for peer in peers:
+                    peer.leave("the server is closing")
+                await asyncio.wait(ended, timeout=_TO_END)
+            finally:
+                for each in ended:
+                    each.cancel()
 
     # -- for its peers and nets ---------------------------------------------------------------
 
@@ -181,7 +199,7 @@ class Hub:
             return
         peer.greeted = True
         for over in self._overs.pop(peer.name, ()):
-            peer.put(over)
+            peer.put(over, NO_SESSION)
         self._changed()
         for net in self._nets_of(peer.name):
             await net.deliver(peer.name, hello)
@@ -189,7 +207,7 @@ class Hub:
     async def _route(self, peer: "_Peer", data: bytes) -> None:
         """Hands a message to the round that it belongs to."""
         session = data[HEADER_BYTES - SESSION_BYTES : HEADER_BYTES]
-        nets = [net for net in self._nets_of(peer.name) if session in (net.session, NO_SESSION)]
+        nets = [net for net in self._nets_of(peer.name) if net.takes(peer.name, session)]
         if session == NO_SESSION and not is_envelope(data):
             nets = []
         for net in nets:
@@ -198,17 +216,20 @@ class Hub:
         if not nets:
             _log.debug("%s: a message of no round under way is dropped", one_line(peer.name))
 
-    def _send(self, name: str, data: bytes) -> None:
+    def _send(self, name: str, data: bytes, session: bytes) -> None:
         """Sends to a peer if it is there; else it gets what it missed once it is."""
         peer = self._peers.get(name)
         if peer is not None and peer.greeted:
-            peer.put(data)
+            peer.put(data, session)
 
-    def _keep_over(self, names: Sequence[str], data: bytes) -> None:
-        for name in names:
-            kept = self._overs.setdefault(name, deque(maxlen=_KEPT_OVERS))
-            if data not in kept:
-                kept.append(data)
+    def _keep_over(self, name: str, data: bytes, cohort: int) -> None:
+        kept = self._overs.setdefault(name, deque(maxlen=_KEPT_OVERS))
+        self._overs.move_to_end(name)
+        if data not in kept:
+            kept.append(data)
+        self._most_overs = max(self._most_overs, 2 * cohort)
+        while len(self._overs) > self._most_overs:
+            self._overs.popitem(last=False)
 
 
 class _LinkError(Exception):
@@ -222,8 +243,8 @@ class _Peer:
         self._hub = hub
         self.name = name
         self._link = link
-        self._waiting: deque[bytes] = deque()
-        self._bytes = 0
+        self._waiting: deque[tuple[bytes, bytes]] = deque()  # messages, and their rounds
+        self._bytes: Counter[bytes] = Counter()  # of these, by round
         self._dismissed = False
         self._something = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
@@ -247,9 +268,11 @@ class _Peer:
             self.greeted = False
             for task in self._tasks:
                 task.cancel()
-            await asyncio.gather(*self._tasks, return_exceptions=True)
-            self._waiting.clear()
-            self.ended.set()
+            try:
+                await asyncio.gather(*self._tasks, return_exceptions=True)
+            finally:  # also if it is cancelled again
+                self._waiting.clear()
+                self.ended.set()
 
     def leave(self, why: str) -> None:
         """Ends the connection; `serve` returns."""
@@ -260,17 +283,20 @@ class _Peer:
 
     def dismiss(self, last: bytes) -> None:
         """Sends a last message, and ends the connection once the peer has closed it."""
-        self._waiting.append(last)
+        self._add(last, NO_SESSION)
         self._dismissed, self.greeted = True, False
-        self._something.set()
 
-    def put(self, data: bytes) -> None:
-        """Adds what is to be sent; a peer that reads too slowly is disconnected."""
-        if self._waiting and self._bytes + len(data) > self._hub.queued:
-            self.leave(f"it reads too slowly: {self._bytes} bytes waited")
-            return
-        self._waiting.append(data)
-        self._bytes += len(data)
+    def put(self, data: bytes, session: bytes) -> None:
+        """Adds what is to be sent; a peer that reads what is of one round too slowly has to go."""
+        waits = self._bytes[session]
+        if waits and waits + len(data) > self._hub.queued:
+            self.leave(f"it reads too slowly: {waits} bytes waited")
+        else:
+            self._add(data, session)
+
+    def _add(self, data: bytes, session: bytes) -> None:
+        self._waiting.append((data, session))
+        self._bytes[session] += len(data)
         self._something.set()
 
     async def _read(self) -> None:
@@ -310,14 +336,14 @@ class _Peer:
                 self._something.clear()
                 await self._something.wait()
                 continue
-            data = self._waiting[0]
+            data, session = self._waiting[0]
             try:
                 async with asyncio.timeout(self._hub.patience):
                     await self._link.send(data)
             except Exception as error:
                 raise _LinkError(f"{type(error).__name__}: {error}") from error
             self._waiting.popleft()
-            self._bytes -= len(data)
+            self._bytes -= Counter({session: len(data)})  # a round of which nothing waits goes
 
 
 class HubNet:
@@ -337,6 +363,8 @@ class HubNet:
         self.session: bytes | None = None
         self.largest = 0
         self._messages: dict[int, deque[bytes]] = {}
+        self._bytes: Counter[int] = Counter()  # that these take, by party
+        self._spoke: set[int] = set()  # parties that have sent something of this round
         self._gone: dict[int, Exception] = {}
         self._ready: dict[int, None] = {}  # parties of which there is something, in order
         self._something = asyncio.Event()
@@ -360,15 +388,17 @@ class HubNet:
             del self._hub._nets[self.session]
             self.session = None
             self._messages = {}
+            self._bytes.clear()
+            self._spoke.clear()
             self._gone.clear()
             self._ready.clear()
             self._was_taken()
 
     async def send(self, party: int, data: bytes) -> None:
         """Sends a message to a party if it is connected; never waits."""
-        self._hub._send(self.names[party], data)
+        self._hub._send(self.names[party], data, self.session or NO_SESSION)
         if is_envelope(data) and data[3:4] == bytes((Over.kind,)):
-            self._hub._keep_over([self.names[party]], data)
+            self._hub._keep_over(self.names[party], data, len(self.names))
 
     async def receive(self) -> tuple[int, bytes | Exception]:
         """Returns a party and its next message, or an exception if its connection is gone."""
@@ -380,17 +410,30 @@ class HubNet:
         messages = self._messages.get(party)
         if messages:
             message = messages.popleft()
+            self._bytes[party] -= len(message) + _OVERHEAD
             self._was_taken()
             if messages or party in self._gone:
                 self._ready[party] = None  # after the others
             return party, message
         return party, self._gone.pop(party)
 
+    def takes(self, name: str, session: bytes) -> bool:
+        """Returns whether a message of a session is for this round; notes who has sent one.
+
+        One without a session refuses an offer that its peer could not read. That of a round of
+        which it has sent something it could.
+        """
+        if session == self.session:
+            self._spoke.add(self.indices[name])
+            return True
+        return session == NO_SESSION and self.indices[name] not in self._spoke
+
     async def deliver(self, name: str, data: bytes) -> None:
         """Hands over what a peer sent; waits while what it sent before is too much."""
         party, session = self.indices[name], self.session
         messages = self._messages.setdefault(party, deque())
-        while messages and sum(map(len, messages)) + len(data) > self.largest:
+        size = len(data) + _OVERHEAD
+        while messages and self._bytes[party] + size > self.largest:
             await self._taken.wait()
             if self.session != session:
                 return  # the round is over
@@ -399,6 +442,7 @@ class HubNet:
             if messages and is_hello(messages[-1]):
                 return  # it is back twice since that was taken
         messages.append(data)
+        self._bytes[party] += size
         self._is_ready(party)
 
     def lose(self, name: str, why: str) -> None:

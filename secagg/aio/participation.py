@@ -2,8 +2,9 @@
 
 from typing import Protocol
 
+from ..codes import Code
 from ..drivers.assignment import Train
-from ..drivers.envelope import NO_SESSION, Kind, Over, opened
+from ..drivers.envelope import NO_SESSION, Kind, Over, Refusal, is_envelope, opened, seal
 from ..drivers.responder import Responder
 from ..errors import SERVER
 from ..home.answer import answer
@@ -39,7 +40,7 @@ async def participate(
 
     Args:
         client: a client of the round, new or one that has taken part over another connection; or a
-            home, which joins the round that it is invited to.
+            home, which joins the first round that it is invited to and accepts, and refuses others.
         link: the connection; it is not closed.
         train: returns the input, see `secagg.Assignment`.
         name: what the client calls itself, for logs of the server.
@@ -82,8 +83,10 @@ async def participate(
             return None
         raise (error.__cause__ or error) from None
     finally:
-        await answers.close()
-        await conversation.close()
+        try:
+            await answers.close()
+        finally:  # also if it is cancelled again
+            await conversation.close()
 
 
 class _Party(Protocol):
@@ -133,14 +136,24 @@ class _OfHome:
     def __init__(self, home: Home) -> None:
         self.session = NO_SESSION
         self._home = home
+        self._joined = False  # that round: it has an answer of this party
 
     def respond(self, data: bytes, train: Train) -> bytes:
         payload = read_payload(data)
-        if self.session == NO_SESSION and (
-            payload.kind is not Kind.OVER or self._takes_part(payload.session)
-        ):
+        if payload.kind is Kind.OVER:
+            if self.session == NO_SESSION and self._takes_part(payload.session):
+                self.session = payload.session
+            return answer(self._home, data, train)
+        if self._joined and payload.session != self.session:
+            reason = "this client takes part in one round, which is another"
+            return seal(Refusal(payload.session, Code.REFUSED, reason))
+        known = self.session != NO_SESSION and payload.kind is not Kind.INVITATION
+        if not known or self._takes_part(payload.session):
             self.session = payload.session
-        return answer(self._home, data, train)
+        reply = answer(self._home, data, train)
+        if reply and not is_envelope(reply):
+            self.session, self._joined = payload.session, True
+        return reply
 
     def _takes_part(self, session: bytes) -> bool:
         """Returns whether the home has something of a round, which began over another link."""

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import math
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
@@ -32,6 +32,10 @@ DEFAULT_TIMEOUT: Final = 60.0
 RESEND_PAUSE: Final = 0.5  # seconds between two resends to one party: each costs the server work
 # How rounds ended of which nobody was told: `serve` was cancelled in the call that ended them.
 _outcomes: Final[WeakKeyDictionary[ServerMachine, Completed | Failed]] = WeakKeyDictionary()
+# Messages of one party that are taken when a time is up, greetings apart; and how many of those
+# above that are passed over until the time is up nevertheless.
+_LAST_TAKEN: Final = 3
+_LAST_SKIPPED: Final = 64
 _LARGE_TASK: Final = 2**16  # bytes from which on an Ask is made in another thread
 
 
@@ -55,7 +59,8 @@ async def serve(
     later, while the phase goes on, takes part again. At the end all parties are told (`Over`).
 
     The machine, its jobs and the store are called in one thread, one call at a time. If this is
-    cancelled, it waits for the call that runs (one job at most), and nothing of it goes on. The
+    cancelled, it waits for the call that runs (one job at most), also if it is cancelled again, and
+    nothing of it goes on. The
     round can then be continued: `serve` again with the same server, which returns the outcome if
     there was one already; or, after the process died, with the one that `Home.resume_server`
     returns. In a round that goes on, parties have the whole phase to come back.
@@ -223,7 +228,7 @@ class _Round:
                 await self._act(self._conductor.begin)
             while (outcome := self._conductor.outcome) is None:
                 if await self._arrived(self._next_timer()):
-                    await self._take()
+                    await self._take(*self._next())
                 else:
                     await self._fire()
             await self._say_goodbye(outcome)
@@ -252,24 +257,25 @@ class _Round:
         finally:
             self._something.set()
 
-    async def _take(self) -> int:
-        """Handles one message, or the loss of a connection; returns the party."""
+    def _next(self) -> tuple[int, object]:
+        """Returns a party and its message, or the exception that its connection ended with."""
         if self._lost:
-            party, answer = self._lost.popleft()
-            self._on_lost(party, answer)
-            return party
+            return self._lost.popleft()
         assert self._receiving is not None  # noqa: S101  # see `_arrived`
         receiving, self._receiving = self._receiving, None
-        party, data = receiving.result()
+        return receiving.result()
+
+    async def _take(self, party: int, data: object) -> None:
+        """Handles one message, or the loss of a connection."""
         if isinstance(data, BaseException):
             self._on_lost(party, data)
-            return party
+            return
         if not isinstance(data, bytes | bytearray | memoryview) or len(data) > self._largest:
             _log.info(
                 "%s: party %d sent what is no message, or more than %d bytes",
                 *(self._server.session.hex(), party, self._largest),
             )
-            return party
+            return
         self._heard.add(party)
         self._timers.pop(("gone", party), None)
         message = as_bytes(data)
@@ -277,9 +283,8 @@ class _Round:
             await self._on_hello(party, message)
         else:
             await self._act(self._conductor.take, party, message)
-        return party
 
-    def _on_lost(self, party: int, error: Exception) -> None:
+    def _on_lost(self, party: int, error: BaseException) -> None:
         """Begins to wait for a party whose connection is gone."""
         self._box(party).clear()
         if self._goes_on and party not in self._heard:
@@ -322,23 +327,28 @@ class _Round:
         return min((when for when, _ in self._timers.values()), default=math.inf)
 
     async def _fire(self) -> None:
-        """Does what is due, after what had come by then: one message of each party at most.
+        """Does what is due, after what had come by then: a few messages of each party at most.
 
-        So a message that waited while the machine was busy is not late, and a party that floods
-        holds up no timer.
+        So a message that waited while the machine was busy is not late, also behind a greeting or
+        what others sent. What a party sends above that is lost: who floods holds up no timer.
         """
-        now, heard = self._loop.time(), set[int]()
-        while self._conductor.outcome is None:
+        now, taken, skipped = self._loop.time(), Counter[tuple[int, bool]](), 0
+        while self._conductor.outcome is None and skipped < _LAST_SKIPPED:
             await asyncio.sleep(0)  # a net that has a message hands it over
             if self._receiving is None:
                 self._receiving = asyncio.create_task(self._receive())
                 await asyncio.sleep(0)
             if not self._lost and not self._receiving.done():
                 break
-            party = await self._take()
-            if party in heard:
-                break
-            heard.add(party)
+            party, data = self._next()
+            lost = isinstance(data, BaseException)
+            counted = party, lost or (isinstance(data, bytes) and is_hello(data))
+            taken[counted] += 1
+            if taken[counted] > _LAST_TAKEN:
+                skipped += 1
+                if not lost:
+                    continue
+            await self._take(party, data)
         for what, (when, act) in sorted(self._timers.items(), key=lambda timer: timer[1][0]):
             if when <= now and self._timers.get(what) == (when, act):
                 del self._timers[what]
@@ -415,9 +425,11 @@ class _Round:
             tasks.add(self._receiving)
         for task in tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        if isinstance(self._net, RoutedNet):
-            self._net.release()
+        try:
+            await asyncio.gather(*tasks, return_exceptions=True)
+        finally:  # also if it is cancelled again
+            if isinstance(self._net, RoutedNet):
+                self._net.release()
 
 
 def _ask(task: bytes, message: bytes) -> bytes:

@@ -3,8 +3,9 @@
 import asyncio
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
+from functools import partial
 from typing import Final
 
 from ..codes import Code
@@ -17,6 +18,7 @@ from ..numeric import as_float, brief
 from ..rounds.rounds import Plan, Rounds
 from .hub import Hub
 from .serving import DEFAULT_TIMEOUT, serve
+from .worker import outlast
 
 _log: Final = logging.getLogger("secagg.rounds")
 
@@ -35,6 +37,9 @@ async def run_round(
 ) -> Completed | Failed:
     """Gets one sum: plans a round with those present, serves it, and tries again where that helps.
 
+    Of those present the ones count that the rounds can invite (`Rounds.eligible`), and no more are
+    invited than the layout is for.
+
     A round about the same that was left open is served to its end first: by a process before this
     one, if the rounds have a home, or by a call that was cancelled or failed.
 
@@ -45,7 +50,8 @@ async def run_round(
         about: what the round is about, see `Rounds.plan`.
         task: what parties compute their input from, see `serve`.
         timeouts, grace, executor: see `serve`.
-        wait: seconds to wait for `rounds.least` parties, before each try.
+        wait: seconds to wait for `rounds.least` parties, before each try; also again, if some left
+            meanwhile.
         settle: seconds to wait then for more parties.
 
     Returns:
@@ -58,7 +64,7 @@ async def run_round(
         StateError: the home failed. A sum is returned nevertheless, and the log says it.
     """
     least_wait, pause = _patience("wait", wait, math.inf), _patience("settle", settle, 3600.0)
-    left = await asyncio.to_thread(rounds.resume, *about)
+    left = await _kept(rounds, partial(rounds.resume, *about))
     while True:
         plan = left.pop(0) if left else await _planned(rounds, hub, shape, about, least_wait, pause)
         try:
@@ -78,7 +84,7 @@ async def run_round(
             for each in (plan, *left):
                 rounds.leave(each)
             raise
-        try:
+        try:  # at once: nothing can be cancelled between a sum and its return
             again = rounds.close(plan, outcome)
         except StateError as error:
             for each in left:
@@ -91,8 +97,18 @@ async def run_round(
             return outcome
         if isinstance(outcome, Completed) or not (again or left):
             for each in left:
-                rounds.close(each, None)
+                _give_up(rounds, each)
             return outcome
+
+
+def _give_up(rounds: Rounds, plan: Plan) -> None:
+    """Closes a round without an outcome; leaves it if that cannot be noted."""
+    try:
+        rounds.close(plan, None)
+    except StateError as error:  # there is an outcome of another, which must not be lost
+        rounds.leave(plan)
+        session = plan.server.session.hex()
+        _log.warning("%s: that it is given up was not noted: %s", session, error.reason)
 
 
 def _patience(name: str, value: object, most: float) -> float:
@@ -114,6 +130,33 @@ async def _planned(
     settle: float,
 ) -> Plan:
     """Plans a round with those who are present, when they are enough."""
-    await hub.wait_for(rounds.least, wait)
-    await asyncio.sleep(settle)
-    return await asyncio.to_thread(rounds.plan, hub.present(), shape, *about)
+    loop = asyncio.get_running_loop()
+    until = loop.time() + wait
+    while True:
+        await hub.wait_for(rounds.least, until - loop.time(), rounds.eligible)
+        await asyncio.sleep(settle)
+        present = rounds.eligible(hub.present())
+        if len(present) >= rounds.least or loop.time() >= until:
+            [plan] = await _kept(rounds, partial(_plan, rounds, present, shape, about))
+            return plan
+
+
+def _plan(
+    rounds: Rounds,
+    present: list[str],
+    shape: int | Layout | ModelLayout,
+    about: tuple[Part, ...],
+) -> list[Plan]:
+    return [rounds.plan(present, shape, *about)]
+
+
+async def _kept(rounds: Rounds, call: Callable[[], list[Plan]]) -> list[Plan]:
+    """Returns the plans that a call in a thread returns; leaves them if this is cancelled."""
+    running = asyncio.get_running_loop().run_in_executor(None, call)
+    cancelled = await outlast(running)
+    if cancelled is None:
+        return running.result()
+    if running.exception() is None:
+        for plan in running.result():
+            rounds.leave(plan)
+    raise cancelled

@@ -29,8 +29,8 @@ class Worker(AbstractContextManager["Worker"]):
     async def call(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Returns what the function returns.
 
-        If it is cancelled it waits for the end of the call: nothing goes on behind the caller's
-        back. A second cancellation does not wait.
+        If it is cancelled, however often, it waits for the end of the call: nothing goes on behind
+        the caller's back, and nothing that the call did is unknown to it.
         """
         running = asyncio.wrap_future(self._pool.submit(function, *args, **kwargs))
         self._running = running
@@ -39,7 +39,7 @@ class Worker(AbstractContextManager["Worker"]):
         except asyncio.CancelledError:
             self.stopping = True
             running.add_done_callback(_retrieved)
-            await asyncio.wait([running])
+            await outlast(running)
             raise
 
     def __exit__(
@@ -49,6 +49,17 @@ class Worker(AbstractContextManager["Worker"]):
         trace: TracebackType | None,
     ) -> None:
         self._pool.shutdown(wait=self._running is None or self._running.done())
+
+
+async def outlast(future: "asyncio.Future[Any]") -> asyncio.CancelledError | None:
+    """Waits until a future is done, whoever is cancelled meanwhile; returns the cancellation."""
+    cancelled = None
+    while not future.done():
+        try:
+            await asyncio.wait([future])
+        except asyncio.CancelledError as error:
+            cancelled = error
+    return cancelled
 
 
 def _retrieved(future: "asyncio.Future[Any]") -> None:

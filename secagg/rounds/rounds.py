@@ -9,7 +9,7 @@ With clients that stay connected (`secagg.aio`):
     for _ in range(10):
         again = True
         while again:
-            present = await hub.wait_for(rounds.least, timeout=60)
+            present = await hub.wait_for(rounds.least, timeout=60, among=rounds.eligible)
             plan = rounds.plan(present, layout, layout, model)
             outcome = await serve(
                 plan.server, hub.net(plan.names), store=home, observe=rounds.observe,
@@ -70,6 +70,7 @@ from .record import Course, RoundRecord
 
 _log: Final = logging.getLogger("secagg.rounds")
 
+_MOST_STRANGERS: Final = 1000  # names that a log tells of
 _MOST_ATTEMPTS: Final = 2**32 - 1  # an invitation has 32 bits for the number
 # What a round fails by when too many parties were lost; others may stay for the next one.
 _TOO_FEW_LEFT: Final = frozenset({Code.QUORUM, Code.NEIGHBOURS, Code.DISCONNECTED})
@@ -218,6 +219,7 @@ class Rounds:
         self._running: dict[bytes, _Running] = {}
         self._left: list[Plan] = []  # open, and nobody's: see `leave`
         self._failures: dict[bytes, int] = {}  # one after the other, by subject
+        self._strangers: set[str] = set()  # of which the log has told
         self.history: Final[list[RoundRecord]] = []
 
     @property
@@ -228,6 +230,24 @@ class Rounds:
     def __repr__(self) -> str:
         return f"<secagg.Rounds of {self._training!r}: {len(self._running)} open>"
 
+    def eligible(self, names: Iterable[str]) -> list[str]:
+        """Returns those of these names that can be invited: in malicious mode the directory's.
+
+        The log tells of each of the others once.
+        """
+        if self._directory is None:
+            return list(names)
+        known = []
+        for name in names:
+            if name in self._indices:
+                known.append(name)
+            elif name not in self._strangers and len(self._strangers) < _MOST_STRANGERS:
+                self._strangers.add(name)
+                _log.warning(
+                    "%s is not in the directory, and not invited: pin its key", brief(name)
+                )
+        return known
+
     # -- one round ------------------------------------------------------------------------------
 
     def plan(self, present: Sequence[str], shape: int | Layout | ModelLayout, *about: Part) -> Plan:
@@ -235,7 +255,8 @@ class Rounds:
 
         Args:
             present: names of the parties that can take part now, each once; in malicious mode those
-                of the directory.
+                of the directory (`eligible`). Of more than `most`, or than the layout is for, some
+                are drawn at random.
             shape: coordinates of an input, or the layout of one.
             about: what the clients' inputs are computed from, in any parts that `digest` takes,
                 such as a layout and the model. Clients compute the context from the same, as they
@@ -250,8 +271,8 @@ class Rounds:
             RangeError: something of `about` has no digest.
             StateError: the home's file failed; nothing is planned.
         """
-        names, members = self._cohort(present)
-        params = self._params(len(names), self._length(shape, len(names)))
+        names, members = self._cohort(present, self._most_for(shape))
+        params = self._params(len(names), self._length(shape))
         subject = digest(self._training, *about)
         with self._lock:
             with self._keeper.change() as counts:
@@ -455,7 +476,19 @@ class Rounds:
 
     # -- who and how ----------------------------------------------------------------------------
 
-    def _cohort(self, present: Sequence[str]) -> tuple[tuple[str, ...], tuple[int, ...]]:
+    def _most_for(self, shape: int | Layout | ModelLayout) -> int:
+        """Returns how many parties are invited at most; refuses a layout that is for fewer."""
+        if not isinstance(shape, ModelLayout):
+            return self._most
+        if shape.cohort < self.least:
+            raise ParameterError(
+                f"the layout is for cohorts of up to {shape.cohort}, and the smallest cohort is "
+                f"{self.least}: make it for more",
+                Code.LAYOUT,
+            )
+        return min(self._most, shape.cohort)
+
+    def _cohort(self, present: Sequence[str], most: int) -> tuple[tuple[str, ...], tuple[int, ...]]:
         """Returns names and indices in the directory of those who are invited."""
         listed = isinstance(present, Iterable) and not isinstance(present, str)
         names = list(present) if listed else []
@@ -481,25 +514,18 @@ class Rounds:
                 "until more are there",
                 Code.QUORUM,
             )
-        if len(names) > self._most:
-            drawn = secrets.SystemRandom().sample(range(len(names)), self._most)
+        if len(names) > most:
+            drawn = secrets.SystemRandom().sample(range(len(names)), most)
             names = [names[at] for at in sorted(drawn)]
         return tuple(names), tuple(self._indices[name] for name in names if self._indices)
 
-    def _length(self, shape: int | Layout | ModelLayout, cohort: int) -> int:
+    def _length(self, shape: int | Layout | ModelLayout) -> int:
         """Returns the coordinates of an input; refuses a layout that was made for other rounds."""
-        if isinstance(shape, ModelLayout):
-            if shape.format != self._format:
-                raise ParameterError(
-                    f"the layout is for {shape.format}, and these rounds are for {self._format}",
-                    Code.LAYOUT,
-                )
-            if cohort > shape.cohort:
-                raise ParameterError(
-                    f"the layout is for cohorts of up to {shape.cohort}, and {cohort} parties "
-                    "would be invited: make it for more, or set `most`",
-                    Code.LAYOUT,
-                )
+        if isinstance(shape, ModelLayout) and shape.format != self._format:
+            raise ParameterError(
+                f"the layout is for {shape.format}, and these rounds are for {self._format}",
+                Code.LAYOUT,
+            )
         return (
             shape.length
             if isinstance(shape, Layout | ModelLayout)

@@ -190,7 +190,7 @@ class Watch:
                 for waiting in net._messages.values():
                     self.most_in = max(self.most_in, sum(map(len, waiting)))
             for peer in self._hub._peers.values():
-                self.most_out = max(self.most_out, peer._bytes)
+                self.most_out = max(self.most_out, peer._bytes.total())
             await asyncio.sleep(0.001)
 
 

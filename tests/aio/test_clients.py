@@ -24,7 +24,7 @@ from levels import amount
 from support import looped
 
 import secagg
-from secagg import Assignment, Code, MemoryLedger, Mode, Once, Phase
+from secagg import Assignment, Code, MemoryLedger, Mode, Once, Phase, Policy
 from secagg.aio import attend, conversation, participate, serve, serving
 from secagg.aio.attendance import _Allowance
 from secagg.aio.payloads import read_payload
@@ -133,13 +133,16 @@ def test_a_client_goes_on_over_a_new_link(mode: Mode, cut: int) -> None:
     play(scenario)
 
 
-@looped("of_home", [True, False])
-def test_a_cancelled_training_gives_nothing(of_home: bool) -> None:
-    """It goes on, as a thread cannot be ended; its input is thrown away; the client still waits."""
+@looped("how", ["client", "home", "attend"])
+def test_a_cancelled_training_gives_nothing(how: str) -> None:
+    """It goes on, as a thread cannot be ended; its input is thrown away; the client still waits.
+
+    Also if it is cancelled again, while the link takes its time to end.
+    """
 
     async def scenario() -> None:
         agreed = FOUR.round()
-        client = home_of(FOUR, 0) if of_home else client_of(agreed, 0)
+        client = client_of(agreed, 0) if how == "client" else home_of(FOUR, 0)
         async with Rounds(FOUR) as rounds:
             for party in (1, 2, 3):
                 rounds.join(party)
@@ -152,11 +155,35 @@ def test_a_cancelled_training_gives_nothing(of_home: bool) -> None:
                 return input_of(1)  # a wrong one
 
             link = rounds.connect(0)
-            taking_part = asyncio.create_task(participate(client, link, slow))
+            receive = link.receive
+
+            async def slow_to_end() -> bytes:
+                try:
+                    return await receive()
+                except asyncio.CancelledError:
+                    await asyncio.sleep(0.06)
+                    raise
+
+            @asynccontextmanager
+            async def connect() -> AsyncIterator[Any]:
+                yield link
+
+            link.receive = slow_to_end  # type: ignore[method-assign]
+            taking_part = asyncio.create_task(
+                attend(client, connect, slow)
+                if how == "attend"
+                else participate(client, link, slow)
+            )
             net = await rounds.present()
             serving_it = asyncio.create_task(serve(server_of(agreed), net))
             await asyncio.to_thread(begun.wait, 10)
             before = time.monotonic()
+            taking_part.cancel()
+            await asyncio.sleep(0.01)
+            if how == "attend":  # the link takes longer than the training
+                go_on.set()
+                await asyncio.to_thread(returned.wait, 10)
+                await asyncio.sleep(0.01)
             taking_part.cancel()
             await asyncio.gather(taking_part, return_exceptions=True)
             assert time.monotonic() - before < 1
@@ -164,7 +191,7 @@ def test_a_cancelled_training_gives_nothing(of_home: bool) -> None:
             await asyncio.to_thread(returned.wait, 10)
             await asyncio.sleep(0.05)
             assert [read_payload(each).kind for each in link.sent] == [Kind.HELLO, None, None]
-            if not of_home:
+            if how == "client":
                 assert client.state is ClientState.AWAITING_INPUT
             await participate(client, rounds.connect(0), trains(0, FOUR))
             outcome = await serving_it
@@ -233,6 +260,68 @@ def test_how_participate_ends() -> None:
         assert await ending(seal(Over(NO_SESSION, reason="no more rounds"))) is None
         with pytest.raises(conversation.LinkError, match="the server sent str, not bytes"):
             await ending("text")
+
+    play(scenario)
+
+
+def test_a_step_that_runs_is_cancelled_twice() -> None:
+    """The link is read no more."""
+
+    async def scenario() -> None:
+        agreed, (mine, theirs) = FOUR.round(), linked()
+        client = client_of(agreed, 0)
+        begun, start = threading.Event(), client.start
+
+        def slow() -> bytes:
+            begun.set()
+            time.sleep(0.05)
+            return start()
+
+        client.start = slow  # type: ignore[method-assign]
+        taking_part = asyncio.create_task(participate(client, mine, input_of))
+        await theirs.send(seal(Invitation(agreed.encode(), 0)))
+        await asyncio.to_thread(begun.wait, 10)
+        for _ in range(2):
+            taking_part.cancel()
+            await asyncio.sleep(0.01)
+        await asyncio.wait([taking_part])
+        await asyncio.sleep(0.05)
+
+    play(scenario)
+
+
+def test_one_round_is_one_round() -> None:
+    """A home that takes part in one joins the first that it accepts, and refuses others."""
+
+    async def scenario() -> None:
+        mine, theirs = linked()
+        refuses = Policy(params=integers(5))
+        calls: list[Any] = []
+        for policy, joins in ((refuses, 0), (Policy(params=FOUR), 1)):
+            home = home_of(FOUR, 0, policy=policy)
+            task = asyncio.create_task(participate(home, mine, calls.append))
+            await theirs.receive()
+            first, second = FOUR.round(), FOUR.round()
+            answers = []
+            for offered in (first, second, first):
+                await theirs.send(seal(Invitation(offered.encode(), 0)))
+                answers.append(await theirs.receive())
+            read = [read_payload(each) for each in answers]
+            assert [each.session for each in read] == [
+                each.session for each in (first, second, first)
+            ]
+            assert [each.kind is None for each in read] == [joins, False, joins]
+            if joins:
+                said = opened(answers[1], 0)
+                assert (said.code, said.reason) == (
+                    Code.REFUSED,
+                    "this client takes part in one round, which is another",
+                )
+                await theirs.send(seal(Over(second.session)))
+                await theirs.send(b"SA\1\3" + second.session + bytes(40))
+                assert opened(await theirs.receive(), 0).session == second.session
+            await theirs.send(seal(Over(first.session)))
+            assert await task == Over(first.session)
 
     play(scenario)
 

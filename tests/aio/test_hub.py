@@ -24,6 +24,7 @@ from support import looped
 import secagg
 from secagg import Code
 from secagg.aio import Hub, HubNet, participate, serve
+from secagg.aio import hub as hub_module
 from secagg.aio.greeting import hello
 from secagg.drivers.envelope import (
     LARGEST_SHORT,
@@ -168,7 +169,7 @@ def test_goodbye() -> None:
         async with At() as at:
             reader = await at.greet("reader")
             await at.greet("deaf", size=1)
-            at.hub._peers["deaf"].put(bytes(10))
+            at.hub._peers["deaf"].put(bytes(10), NO_SESSION)
             await until(at.hub._peers["deaf"]._link.outgoing.full)
             closing = asyncio.create_task(at.hub.close("the training is over", timeout=0.05))
             assert opened(await reader.receive(), -1) == Over(
@@ -182,6 +183,42 @@ def test_goodbye() -> None:
             late.close()
             await asyncio.gather(*at.attached)
             assert at.hub.present() == []
+
+    play(scenario)
+
+
+def test_a_link_that_does_not_end_holds_up_no_goodbye(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor does a handler that is cancelled twice, while its link says goodbye."""
+    monkeypatch.setattr(hub_module, "_TO_END", 0.05)
+    go_on = asyncio.Event()
+
+    class Stubborn(QueueLink):
+        async def receive(self) -> bytes:
+            try:
+                return await super().receive()
+            except asyncio.CancelledError:
+                await go_on.wait()
+                raise
+
+    async def scenario() -> None:
+        async with At() as at:
+            for name in ("a", "b"):
+                theirs, ours = linked()
+                link = Stubborn(ours.incoming, ours.outgoing)
+                at.attached.append(asyncio.create_task(at.hub.attach(name, link)))
+                await theirs.send(hello())
+            await at.hub.wait_for(2, 5)
+            peer = at.hub._peers["a"]
+            closing = asyncio.create_task(at.hub.close(timeout=0.05))
+            for _ in range(2):
+                await asyncio.sleep(0.01)
+                at.attached[0].cancel()
+            await asyncio.wait_for(closing, 1)
+            assert at.attached[0].cancelled()
+            assert peer.ended.is_set()
+            assert not at.attached[1].done()
+            go_on.set()
+            await asyncio.sleep(0.01)
 
     play(scenario)
 
@@ -208,6 +245,7 @@ def test_messages_go_to_the_round_that_they_are_of() -> None:
             await b.send(nowhere)
             assert await first.receive() == (1, nowhere)
             assert await second.receive() == (0, nowhere)
+            await a.send(nowhere)  # of another offer: it could read those of both
             first.release()
             await a.send(message(SESSIONS[0]))
             await a.send(message(SESSIONS[1]))
@@ -288,6 +326,22 @@ def test_arguments_of_attach() -> None:
     play(scenario)
 
 
+def test_the_ends_that_are_kept_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of the last names: of two cohorts of the largest at least."""
+    monkeypatch.setattr(hub_module, "_KEPT_NAMES", 3)
+
+    async def scenario() -> None:
+        hub = Hub()
+        for round_, cohort in enumerate((1, 1, 1, 1, 2, 2, 2, 1)):
+            net = hub.net([f"{round_}.{party}" for party in range(cohort)])
+            for party in range(cohort):
+                await net.send(party, seal(Over(SESSIONS[0])))
+            assert len(hub._overs) <= 4
+        assert list(hub._overs) == ["5.1", "6.0", "6.1", "7.0"]
+
+    play(scenario)
+
+
 # -- hostile peers ----------------------------------------------------------------------------
 
 
@@ -308,7 +362,8 @@ def test_what_a_peer_sends_waits_at_the_peer() -> None:
             await b.send(message(SESSIONS[0]))
             await until(b.outgoing.empty)
             order = [(await net.receive())[0] for _ in range(6)]
-            assert sum(map(len, net._messages[0])) <= 4096
+            assert sum(map(len, net._messages[0])) == net._bytes[0] - 64 * len(net._messages[0])
+            assert net._bytes[0] <= 4096
             assert 1 in order[:3]  # it takes its turn
             await b.send(message(SESSIONS[0]))
             net.release()  # the flood is let go: it is of no round
@@ -316,6 +371,24 @@ def test_what_a_peer_sends_waits_at_the_peer() -> None:
             await until(lambda: len(a.sent) > taken + 100)
             flooding.cancel()
             await asyncio.gather(flooding, return_exceptions=True)
+
+    play(scenario)
+
+
+def test_messages_that_are_next_to_empty_count() -> None:
+    """Each takes memory beside its bytes."""
+
+    async def scenario() -> None:
+        async with At() as at:
+            link = await at.greet("a")
+            net = bound(at.hub, ["a"], largest=4096)
+            for _ in range(100):
+                await link.send(message(SESSIONS[0], 20))
+            await asyncio.sleep(0.01)
+            assert len(net._messages[0]) == 4096 // 84
+            for _ in range(100):
+                await net.receive()
+            assert +net._bytes == {}
 
     play(scenario)
 
@@ -349,7 +422,11 @@ def test_a_peer_that_does_not_read_is_disconnected() -> None:
             assert await other.receive() == b"x"
             assert "deaf" in at.hub.present()
             await until(deaf.incoming.full)
-            for _ in range(3):
+            other_round = bound(at.hub, ["deaf"], SESSIONS[1])
+            await net.send(0, bytes(400))
+            await other_round.send(0, bytes(2000))  # and one of each round
+            assert "deaf" in at.hub.present()
+            for _ in range(2):
                 await net.send(0, bytes(400))
             party, gone = await net.receive()
             assert (party, str(gone)[:19]) == (0, "it reads too slowly")

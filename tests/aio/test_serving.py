@@ -386,27 +386,39 @@ def test_what_is_no_message_changes_nothing() -> None:
 
 
 def test_a_message_that_waited_is_not_late() -> None:
-    """The machine was busy when the time was up; those who flood are not waited for."""
+    """The machine was busy when the time was up; those who flood are not waited for.
+
+    Nor do they, or greetings before the messages, make that of another late.
+    """
 
     async def scenario() -> None:
-        net, agreed = Script(), FOUR.round()
+        net, agreed = Script(), integers(5, threshold=3).round()
         server = server_of(agreed)
         messages = {party: client_of(agreed, party).start() for party in range(4)}
         receive = server.receive
+        received: list[int] = []
 
         def slow(party: int, data: bytes) -> Any:
-            time.sleep(0.12)
+            received.append(party)
+            time.sleep(0.07)
             return receive(party, data)
 
         server.receive = slow  # type: ignore[method-assign]
-        running = asyncio.create_task(serve(server, net, 0.2))
-        for party in (0, 1, 2):
+        running = asyncio.create_task(serve(server, net, 0.1))
+        for party in (0, 1):
             net.say(party, messages[party])
+        for party in (2, 3, 3, 3):
+            net.say(party, hello())
         for _ in range(20):
-            net.say(2, messages[2])  # a repetition
+            net.say(2, messages[2])  # repetitions
+        net.say(3, messages[3])
+        for _ in range(100):
+            net.say(2, messages[2])
         await net.has(0, 2)
-        assert [party for party in range(4) if len(net.sent[party]) > 1] == [0, 1, 2]
-        assert net.coming.qsize() > 10
+        read = [[is_envelope(each) for each in net.sent[party]] for party in range(4)]
+        assert [False in each for each in read] == [True] * 4
+        assert received == [0, 1, 2, 2, 2, 3]
+        assert net.coming.qsize() > 20
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
 
@@ -488,6 +500,61 @@ def test_the_loop_is_not_held_up() -> None:
             assert sorted(gaps)[-3] < max(0.05, busy / 4), sorted(gaps)[-5:]
 
     play(scenario, 60)
+
+
+def test_a_round_that_was_cancelled_again_and_again_is_not_lost() -> None:
+    """`serve` waits for the call that ends it, and lets the net go; the sum is there."""
+
+    class Net(Script):
+        session = b""
+        names: tuple[str, ...] = ()
+
+        def bind(self, session: bytes, largest: int) -> None:
+            assert not self.session
+            self.session = session
+
+        def release(self) -> None:
+            self.session = b""
+
+        async def receive(self) -> tuple[int, Any]:
+            try:
+                return await super().receive()
+            except asyncio.CancelledError:
+                await asyncio.sleep(0.01)
+                raise
+
+    async def scenario() -> None:
+        net, agreed = Net(), FOUR.round()
+        server, played = server_of(agreed), Played(net, agreed)
+        ended, loop = asyncio.Event(), asyncio.get_running_loop()
+        complete = server.complete
+
+        def slow(*args: Any) -> Any:
+            events = complete(*args)
+            if any(isinstance(event, secagg.Completed) for event in events):
+                loop.call_soon_threadsafe(ended.set)
+                time.sleep(0.05)
+            return events
+
+        async def cancelled(running: "asyncio.Task[Any]") -> None:
+            while not running.done():
+                running.cancel()
+                await asyncio.sleep(0.005)
+            assert running.cancelled()
+            assert net.session == b""
+
+        server.complete = slow  # type: ignore[method-assign]
+        running = asyncio.create_task(serve(server, net))
+        await net.has(3, 1)
+        await cancelled(running)
+        running = asyncio.create_task(serve(server, net))
+        ends = asyncio.create_task(played.to_the_end(*range(4)))
+        await ended.wait()
+        await cancelled(running)
+        assert right_sum(await serve(server, net), FOUR)
+        await ends
+
+    play(scenario)
 
 
 @looped("calls", range(1, 21, 2 * amount("step between cuts and cancellations")))

@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from aio.loopback import linked, play
+from harness import identity_of
 from refusals import refused
 
 from secagg import (
@@ -17,17 +19,20 @@ from secagg import (
     AttemptsExhaustedError,
     Code,
     Completed,
+    Directory,
     Failed,
     Home,
     Integers,
     MemoryLedger,
     ModelLayout,
     ParameterError,
+    Plan,
     Rounds,
     StateError,
     digest,
 )
 from secagg.aio import Hub, attend, run_round
+from secagg.aio.greeting import hello
 
 WORD, FORM = "trial 7", Integers(-100, 100)
 NAMES = ("ada", "bell", "curie", "dirac")
@@ -154,10 +159,80 @@ def test_it_waits_for_those_who_come() -> None:
             more = QUICK | {"settle": 0.05}
             waiting = asyncio.create_task(run_round(rounds, cohort.hub, 2, "model", **more))
             await asyncio.sleep(0.08)
+            theirs, ours = linked()  # one that comes, and goes while it waits for more
+            going = asyncio.create_task(cohort.hub.attach("babbage", ours))
+            await theirs.send(hello())
+            await cohort.hub.wait_for(3, 5)
+            theirs.close()
+            await going
+            await asyncio.sleep(0.08)
             cohort.join("curie")
             await cohort.hub.wait_for(3, 5)
             cohort.join("dirac")  # while it waits for more
             assert total(await waiting) == [4, 6]
+            assert ends(rounds) == [("completed", 0)]
+
+    play(scenario)
+
+
+def test_who_cannot_be_invited_is_not_counted(caplog: pytest.LogCaptureFixture) -> None:
+    """Whoever is connected: names that are not in the directory, more than the layout is for."""
+    directory = Directory.of([(name, identity_of(i).verify_key) for i, name in enumerate(NAMES)])
+
+    async def scenario() -> None:
+        nonlocal asked
+        rounds = Rounds(WORD, FORM, directory=directory)
+        eligible = rounds.eligible
+
+        def counted(names: Any) -> list[str]:
+            nonlocal asked
+            asked += 1
+            return eligible(names)
+
+        rounds.eligible = counted  # type: ignore[method-assign]
+        async with Cohort([*NAMES[:2], "eve", "mallory"]) as cohort:
+            for _ in range(2):
+                with refused(ParameterError, Code.QUORUM, "2 parties are present"):
+                    await run_round(rounds, cohort.hub, 2, "model", wait=0.01, settle=0.0)
+            assert 0 < asked < 20  # it slept meanwhile
+        assert caplog.text.count("'eve' is not in the directory") == 1
+        rounds = Rounds(WORD, FORM, attempts=2)
+        layout = ModelLayout.of({"w": [0, 0]}, FORM, cohort=3)
+        async with Cohort() as cohort:
+            outcome = await run_round(rounds, cohort.hub, layout, "model", **QUICK)
+            assert total(outcome) == [3, 3]
+
+    asked = 0
+    play(scenario)
+
+
+@pytest.mark.parametrize("call", ["plan", "resume"])
+def test_what_was_planned_meanwhile_is_not_lost(call: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A call that is cancelled, also twice, while another thread plans: the next takes it up."""
+
+    async def scenario() -> None:
+        rounds, called = Rounds(WORD, FORM), threading.Event()
+        real = getattr(rounds, call)
+        if call == "resume":
+            rounds.leave(rounds.plan(NAMES, 2, "model"))
+
+        def slow(*args: Any) -> Any:
+            planned = real(*args)
+            called.set()
+            time.sleep(0.05)
+            return planned
+
+        async with Cohort() as cohort:
+            monkeypatch.setattr(rounds, call, slow)
+            running = asyncio.create_task(run_round(rounds, cohort.hub, 2, "model", **QUICK))
+            await asyncio.to_thread(called.wait, 5)
+            for _ in range(2):
+                running.cancel()
+                await asyncio.sleep(0.01)
+            with pytest.raises(asyncio.CancelledError):
+                await running
+            monkeypatch.undo()
+            assert total(await run_round(rounds, cohort.hub, 2, "model", **QUICK)) == [4, 6]
             assert ends(rounds) == [("completed", 0)]
 
     play(scenario)
@@ -239,7 +314,20 @@ def test_a_sum_is_not_lost_with_the_disk(
     def fails(*_: object) -> bool:
         raise StateError("the disk is full", Code.IO)
 
+    def fails_later(plan: Plan, outcome: object) -> bool:
+        return close(plan, outcome) if outcome else fails()
+
     async def scenario() -> None:
+        nonlocal close
+        rounds = Rounds(WORD, FORM, attempts=2)
+        for _ in range(2):  # of which one is then given up
+            rounds.leave(rounds.plan(NAMES, 2, "model"))
+        close = rounds.close
+        monkeypatch.setattr(rounds, "close", fails_later)
+        async with Cohort() as cohort:
+            assert total(await run_round(rounds, cohort.hub, 2, "model", **QUICK)) == [4, 6]
+            assert "given up was not noted: the disk is full" in caplog.text
+            assert [plan.attempt for plan in rounds.resume()] == [1]
         rounds = Rounds(WORD, FORM, attempts=3)
         monkeypatch.setattr(rounds, "close", fails)
         async with Cohort() as cohort:
@@ -251,6 +339,7 @@ def test_a_sum_is_not_lost_with_the_disk(
             monkeypatch.undo()
             assert rounds.plan(NAMES, 2, "model").attempt == 2
 
+    close: Any = None
     play(scenario)
 
 
@@ -259,7 +348,7 @@ WRONG: dict[str, tuple[dict[str, Any], Code]] = {
         {"shape": ModelLayout.of({"w": [0, 0]}, Integers(-9, 9), cohort=9)},
         Code.LAYOUT,
     ),
-    "a smaller cohort": ({"shape": ModelLayout.of({"w": [0, 0]}, FORM, cohort=3)}, Code.LAYOUT),
+    "a smaller cohort": ({"shape": ModelLayout.of({"w": [0, 0]}, FORM, cohort=2)}, Code.LAYOUT),
     "no shape": ({"shape": None}, Code.ARGUMENT),
     "a wait below zero": ({"wait": -1}, Code.ARGUMENT),
     "a wait that is no number": ({"wait": float("nan")}, Code.ARGUMENT),
