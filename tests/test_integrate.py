@@ -155,7 +155,7 @@ def test_http(tmp_path: Path) -> None:
 @runs_at("programs")
 def test_http_without_one_site_and_with_bad_requests(tmp_path: Path) -> None:
     """A site that is away costs its contribution; strangers and nonsense cost nothing."""
-    with Study(tmp_path, patience=4.0) as study:
+    with Study(tmp_path, patience=12.0) as study:
         server = study.server()
         clients = [study.client(name) for name in SITES[:-1]]
         for home in (tmp_path / "homes").iterdir():

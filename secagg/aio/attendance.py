@@ -12,7 +12,7 @@ from threading import TIMEOUT_MAX
 from typing import Final
 
 from ..codes import Code
-from ..drivers.assignment import Train
+from ..drivers.assignment import Train, require_train
 from ..drivers.envelope import NO_SESSION, Kind, Refusal, is_envelope, seal
 from ..errors import ParameterError
 from ..home.answer import answer
@@ -77,6 +77,7 @@ async def attend(
         ParameterError: an argument is out of its range.
         Exception: what `connect` raised last; or at once if its code is wrong (`TypeError`, ...).
     """
+    require_train(train)
     attendance = _Attendance(
         home,
         connect,

@@ -3,7 +3,7 @@
 from typing import Protocol
 
 from ..codes import Code
-from ..drivers.assignment import Train
+from ..drivers.assignment import Train, require_train
 from ..drivers.envelope import NO_SESSION, Kind, Over, Refusal, is_envelope, opened, seal
 from ..drivers.responder import Responder
 from ..errors import SERVER
@@ -56,6 +56,7 @@ async def participate(
         ParameterError: `largest_task` is no number of bytes.
         Exception: what the link raised.
     """
+    require_train(train)
     party: _Party = _OfHome(client) if isinstance(client, Home) else _OfClient(client)
     answers = Answers(party.respond, train)
     conversation = Conversation(link, read_largest(largest_task), answers.end)

@@ -707,3 +707,21 @@ def test_what_attend_raises() -> None:
             assert isinstance(error, secagg.ParameterError), options
 
     play(scenario)
+
+
+async def trains_later(_: Assignment) -> None:
+    """Is no function for a thread."""
+
+
+@pytest.mark.parametrize("train", [trains_later, None, 5])
+def test_what_cannot_train_is_refused_before_anything_is_sent(train: Any) -> None:
+    """By both, with the library's own error."""
+
+    async def scenario() -> None:
+        home, (link, _) = home_of(FOUR, 0), linked()
+        for call in (participate(home, link, train), attend(home, lambda: link, train)):
+            with pytest.raises(secagg.ParameterError, match="train"):
+                await call
+        assert link.sent == []
+
+    play(scenario)
