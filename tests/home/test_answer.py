@@ -195,7 +195,7 @@ LAYOUT = secagg.ModelLayout.of(
     cohort=3,
     metrics={"loss": secagg.Range(0.0, 1.0)},
 )
-W = {"w": np.zeros(2)}
+W, NEW = {"w": np.zeros(2)}, {"w": np.ones(2)}
 
 
 class Unreadable:
@@ -210,14 +210,14 @@ class Unreadable:
 @pytest.mark.parametrize(
     ("how", "line"),
     [
-        (lambda _: LAYOUT.pack(W, W), "train raised: metric 'loss' is missing [layout]"),
+        (lambda _: LAYOUT.pack(NEW, W), "train raised: metric 'loss' is missing [layout]"),
         (lambda _: LAYOUT.pack({}, W), "arrays of another layout: array 'w' is missing [layout]"),
         (
             lambda a: a.expect("abc"),
             "train raised: a context is 32 bytes, not str: see `secagg.digest`",
         ),
-        (lambda _: LAYOUT.pack(W, W, {"loss": SECRET}), "number, not of type str [dtype]"),
-        (lambda _: LAYOUT.pack(W, W, [SECRET]), "must be a dict, not of type list [layout]"),
+        (lambda _: LAYOUT.pack(NEW, W, {"loss": SECRET}), "number, not of type str [dtype]"),
+        (lambda _: LAYOUT.pack(NEW, W, [SECRET]), "must be a dict, not of type list [layout]"),
         (
             lambda _: LAYOUT.take({"w": Unreadable()}),
             "train raised: RangeError (text and traceback",
