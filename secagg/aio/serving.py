@@ -33,7 +33,7 @@ RESEND_PAUSE: Final = 0.5  # seconds between two resends to one party: each cost
 # How rounds ended of which nobody was told: `serve` was cancelled in the call that ended them.
 _outcomes: Final[WeakKeyDictionary[ServerMachine, Completed | Failed]] = WeakKeyDictionary()
 # Messages of one party that are taken when a time is up, greetings apart; and how many of those
-# above that are passed over until the time is up nevertheless.
+# above that are put aside to see what is behind them.
 _LAST_TAKEN: Final = 3
 _LAST_SKIPPED: Final = 64
 _LARGE_TASK: Final = 2**16  # bytes from which on an Ask is made in another thread
@@ -216,6 +216,7 @@ class _Round:
         self._heard: set[int] = set()
         self._resent: dict[int, float] = {}  # when a party last got what it missed
         self._lost: deque[tuple[int, Exception]] = deque()  # parties that could not be sent to
+        self._aside: deque[tuple[int, object]] = deque()  # what came before `_receiving`
         self._receiving: asyncio.Task[tuple[int, bytes | Exception]] | None = None
         self._something = asyncio.Event()
 
@@ -242,7 +243,7 @@ class _Round:
         """Waits for what comes from the parties; returns False if nothing does until then."""
         if self._receiving is None:
             self._receiving = asyncio.create_task(self._receive())
-        if not self._lost and not self._receiving.done():
+        if not self._lost and not self._aside and not self._receiving.done():
             self._something.clear()
             try:
                 async with asyncio.timeout_at(until):
@@ -261,6 +262,8 @@ class _Round:
         """Returns a party and its message, or the exception that its connection ended with."""
         if self._lost:
             return self._lost.popleft()
+        if self._aside:
+            return self._aside.popleft()
         assert self._receiving is not None  # noqa: S101  # see `_arrived`
         receiving, self._receiving = self._receiving, None
         return receiving.result()
@@ -330,25 +333,31 @@ class _Round:
         """Does what is due, after what had come by then: a few messages of each party at most.
 
         So a message that waited while the machine was busy is not late, also behind a greeting or
-        what others sent. What a party sends above that is lost: who floods holds up no timer.
+        what others sent. What a party sent above that comes after: who floods holds up no timer.
         """
-        now, taken, skipped = self._loop.time(), Counter[tuple[int, bool]](), 0
-        while self._conductor.outcome is None and skipped < _LAST_SKIPPED:
+        now, taken = self._loop.time(), Counter[tuple[int, bool]]()
+        after: list[tuple[int, object]] = []
+        late, size = set[int](), 0  # parties and bytes of these
+        while (
+            self._conductor.outcome is None and len(after) < _LAST_SKIPPED and size <= self._largest
+        ):
             await asyncio.sleep(0)  # a net that has a message hands it over
             if self._receiving is None:
                 self._receiving = asyncio.create_task(self._receive())
                 await asyncio.sleep(0)
-            if not self._lost and not self._receiving.done():
+            if not self._lost and not self._aside and not self._receiving.done():
                 break
             party, data = self._next()
-            lost = isinstance(data, BaseException)
-            counted = party, lost or (isinstance(data, bytes) and is_hello(data))
+            message = data if isinstance(data, bytes) else b""
+            counted = party, is_hello(message)
             taken[counted] += 1
-            if taken[counted] > _LAST_TAKEN:
-                skipped += 1
-                if not lost:
-                    continue
-            await self._take(party, data)
+            if taken[counted] > _LAST_TAKEN or party in late:
+                after.append((party, data))
+                late.add(party)
+                size += len(message)
+            else:
+                await self._take(party, data)
+        self._aside.extendleft(reversed(after))
         for what, (when, act) in sorted(self._timers.items(), key=lambda timer: timer[1][0]):
             if when <= now and self._timers.get(what) == (when, act):
                 del self._timers[what]

@@ -103,7 +103,7 @@ def _begin(
     try:
         agreed = Round.decode(offer)
     except RemoteProtocolError as error:
-        return decline(NO_SESSION, error.code, error.reason)
+        return decline(_session_of(offer), error.code, error.reason)
     with home.lock():
         try:
             home.policy.check(agreed)
@@ -143,6 +143,14 @@ def _require_credentials(home: Home) -> None:
                 f"`Home({'directory' if name == 'pins' else name}=...)`, and there is none",
                 code,
             )
+
+
+def _session_of(offer: bytes) -> bytes:
+    """Returns the session of an offer that cannot be read as a whole: its other rounds go on."""
+    try:
+        return Reader(offer, SERVER).header()[1]
+    except RemoteProtocolError:
+        return NO_SESSION
 
 
 def _placed(

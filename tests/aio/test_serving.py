@@ -400,7 +400,7 @@ def test_a_message_that_waited_is_not_late() -> None:
 
         def slow(party: int, data: bytes) -> Any:
             received.append(party)
-            time.sleep(0.07)
+            time.sleep(0.07 if len(received) < 7 else 0)
             return receive(party, data)
 
         server.receive = slow  # type: ignore[method-assign]
@@ -417,8 +417,10 @@ def test_a_message_that_waited_is_not_late() -> None:
         await net.has(0, 2)
         read = [[is_envelope(each) for each in net.sent[party]] for party in range(4)]
         assert [False in each for each in read] == [True] * 4
-        assert received == [0, 1, 2, 2, 2, 3]
-        assert net.coming.qsize() > 20
+        assert received[:6] == [0, 1, 2, 2, 2, 3]  # the phase was over before more was read
+        seen = len(received)
+        while len(received) < max(seen, 100):  # nothing is lost
+            await asyncio.sleep(0.01)
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
 

@@ -260,3 +260,14 @@ def test_envelopes_that_only_a_client_sends() -> None:
         assert answer(home, seal(envelope), train) == b""
     with pytest.raises(secagg.LocalProtocolError):
         answer(home, "text", train)  # type: ignore[arg-type]
+
+
+def test_an_offer_that_cannot_be_read_costs_no_other_round() -> None:
+    """Its refusal names the session where that can be read."""
+    home, agreed = home_of(Mode.SEMI_HONEST, 0, 3), integers(3).round(CONTEXT)
+    later = bytearray(agreed.encode())
+    later[len(later) - 17] = 99  # a number format that is not known here
+    for offer, session in ((bytes(later), agreed.session), (b"SA\2" + bytes(60), bytes(16))):
+        refusal = opened(answer(home, seal(Invitation(offer, 0)), train), 0)
+        assert isinstance(refusal, Refusal)
+        assert refusal.session == session
