@@ -240,6 +240,9 @@ class _Attendance:
                     reply = seal(Refusal(payload.session, Code.LIMIT, reason))
                 if reply:
                     await conversation.send(reply)
+        except LinkError:
+            if not conversation.goodbye:  # which came while an answer was made
+                raise
         finally:
             await conversation.close()
 

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from typing import Final, TypeVar
 
 from ..codes import Code
-from ..drivers.envelope import Kind, Refusal, Rejection, opened, seal
+from ..drivers.envelope import NO_SESSION, Kind, Refusal, Rejection, opened, seal
 from ..errors import SERVER, ParameterError, RemoteProtocolError
 from ..numeric import as_int, brief
 from .links import Link
@@ -32,12 +32,16 @@ class Conversation:
         link: the connection.
         largest_task: bytes of the largest task that is accepted.
         on_over: called at once with the session of each `Over`, which is then answered in turn.
+
+    Attributes:
+        goodbye: whether the server has said that it has no more rounds, answered or not.
     """
 
     def __init__(self, link: Link, largest_task: int, on_over: Callable[[bytes], None]) -> None:
         self._link = link
         self._largest = largest_task + LARGEST_MESSAGE
         self._on_over = on_over
+        self.goodbye = False
         self._waiting: deque[Payload] = deque()
         self._bytes = 0
         self._changed = asyncio.Event()
@@ -93,6 +97,7 @@ class Conversation:
             if len(data) > allowed:
                 raise LinkError(f"the server sent {len(data)} bytes, {allowed} are allowed")
             if payload.kind is Kind.OVER:
+                self.goodbye |= payload.session == NO_SESSION
                 self._on_over(payload.session)
             while self._waiting and (
                 len(self._waiting) >= _MOST or self._bytes + len(data) > self._largest

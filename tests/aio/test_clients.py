@@ -566,6 +566,24 @@ class Hostile:
         await self.attending
 
 
+def test_a_goodbye_while_an_answer_is_made_counts() -> None:
+    """The server has closed by then: the client does not connect again, for ever."""
+
+    async def scenario() -> None:
+        hostile = Hostile()
+        link = await hostile.link()
+        hostile.home._wait = 0.3
+        with hostile.home.lock():  # as a training would, this holds up the answer
+            await link.send(seal(Invitation(FOUR.round().encode(), 0)))
+            await link.send(seal(Over(NO_SESSION)))
+            await asyncio.sleep(0.05)
+            link.close()
+            await hostile.attending
+        assert len(hostile.links) == 1
+
+    play(scenario)
+
+
 def test_endless_invitations_are_refused() -> None:
     """So many rounds a minute; the home is not touched for the others."""
 
