@@ -18,6 +18,7 @@ from ..errors import ParameterError
 from ..home.answer import answer
 from ..home.home import Home
 from ..numeric import as_float, as_int, brief
+from ..params.checks import require_kind
 from ..texts import one_line
 from .answers import Answers
 from .conversation import LARGEST_TASK, Conversation, LinkError, read_largest, refusal
@@ -77,6 +78,7 @@ async def attend(
         ParameterError: an argument is out of its range.
         Exception: what `connect` raised last; or at once if its code is wrong (`TypeError`, ...).
     """
+    require_kind("home", home, Home, "`secagg.Home(folder)` makes one")
     require_train(train)
     attendance = _Attendance(
         home,

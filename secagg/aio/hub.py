@@ -198,6 +198,7 @@ class Hub:
             peer.dismiss(self._goodbye)
             return
         peer.greeted = True
+        _log.info("%s: connected", one_line(peer.name))
         for over in self._overs.pop(peer.name, ()):
             peer.put(over, NO_SESSION)
         self._changed()

@@ -123,8 +123,8 @@ def _read_timeouts(
         seconds = as_float(value)
         if not isinstance(phase, Phase) or seconds is None or not 0 < seconds <= TIMEOUT_MAX:
             raise ParameterError(
-                "timeouts must be a positive, finite number of seconds, or a dict of them by "
-                f"Phase, not {brief(phase)}: {brief(value)}",
+                "timeouts must be a positive, finite number of seconds for each phase, or a dict "
+                f"of them by Phase, not {brief(timeouts)}",
                 Code.ARGUMENT,
             )
         given[phase] = seconds

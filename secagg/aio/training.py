@@ -15,6 +15,7 @@ from ..encoding.model_layout import ModelLayout
 from ..errors import ParameterError, StateError
 from ..events import Completed, Failed, Phase
 from ..numeric import as_float, brief
+from ..params.checks import require_kind
 from ..rounds.rounds import Plan, Rounds
 from .hub import Hub
 from .serving import DEFAULT_TIMEOUT, serve
@@ -63,6 +64,8 @@ async def run_round(
             because the training has converged.
         StateError: the home failed. A sum is returned nevertheless, and the log says it.
     """
+    require_kind("rounds", rounds, Rounds, "`secagg.Rounds(...)` makes one")
+    require_kind("hub", hub, Hub, "`secagg.aio.Hub()` makes one")
     least_wait, pause = _patience("wait", wait, math.inf), _patience("settle", settle, 3600.0)
     left = await _kept(rounds, partial(rounds.resume, *about))
     while True:
@@ -133,6 +136,9 @@ async def _planned(
     loop = asyncio.get_running_loop()
     until = loop.time() + wait
     while True:
+        here = len(rounds.eligible(hub.present()))
+        if here < rounds.least:
+            _log.info("waiting for %d parties, %d are here", rounds.least, here)
         await hub.wait_for(rounds.least, until - loop.time(), rounds.eligible)
         await asyncio.sleep(settle)
         present = rounds.eligible(hub.present())

@@ -737,6 +737,8 @@ def test_what_cannot_train_is_refused_before_anything_is_sent(train: Any) -> Non
 
     async def scenario() -> None:
         home, (link, _) = home_of(FOUR, 0), linked()
+        with pytest.raises(secagg.ParameterError, match="home must be a Home"):
+            await attend("/var/lib/secagg", lambda: link, trains(0, FOUR))  # type: ignore[arg-type]
         for call in (participate(home, link, train), attend(home, lambda: link, train)):
             with pytest.raises(secagg.ParameterError, match="train"):
                 await call
