@@ -90,6 +90,7 @@ class Home:
     - `identity`: malicious mode: the signing key, made by `python -m secagg identity new`.
     - `pins`: malicious mode: the directory of all parties, made by `python -m secagg identity pin`.
     - `policy.json`: the fields of `Policy`, see `docs/DRIVERS.md`.
+    - `rounds/`: of a coordinator: the counts of each training, see `secagg.Rounds`.
 
     Attributes:
         path: the folder; None in memory.
