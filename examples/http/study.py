@@ -1,4 +1,4 @@
-"""What the members of the study have agreed on, each in its own copy: never the server's word.
+"""States what the members have agreed on, each in its own copy: never the server's word.
 
 The model is a logistic regression, trained with PyTorch if that is installed, else with NumPy.
 """

@@ -1,4 +1,4 @@
-"""What the parties have agreed on, without the server."""
+"""States what the parties have agreed on, without the server."""
 
 import random
 

@@ -20,7 +20,7 @@ _MOST: Final = 64  # payloads that wait
 
 
 class LinkError(Exception):
-    """What a link raised, or a peer that abuses it: the connection is not used any more."""
+    """A link raised an exception, or its peer abuses it: the connection is not used any more."""
 
 
 class Conversation:

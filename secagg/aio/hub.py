@@ -234,7 +234,7 @@ class Hub:
 
 
 class _LinkError(Exception):
-    """What a link raised: the connection is closed."""
+    """A link raised an exception: the connection is closed."""
 
 
 class _Peer:

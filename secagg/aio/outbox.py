@@ -1,4 +1,4 @@
-"""What waits to be sent to one party, so that a slow one holds up nobody else."""
+"""Holds what waits to be sent to one party, so that a slow one holds up nobody else."""
 
 import asyncio
 from collections import deque

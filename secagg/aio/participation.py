@@ -91,7 +91,7 @@ async def participate(
 
 
 class _Party(Protocol):
-    """Who takes part."""
+    """The side that takes part: a home, or a client."""
 
     @property
     def session(self) -> bytes:

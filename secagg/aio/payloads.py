@@ -1,4 +1,4 @@
-"""What a payload of the server is, from its first bytes: an event loop looks at these only."""
+"""Reads what a payload of the server is from its first bytes: an event loop looks at no more."""
 
 import struct
 from dataclasses import dataclass

@@ -133,7 +133,7 @@ def _read_timeouts(
 
 @dataclass(frozen=True, slots=True)
 class _About:
-    """What goes with a round beside the protocol's messages.
+    """The companions of a round beside the protocol's messages.
 
     Attributes:
         task: see `serve`.

@@ -56,7 +56,7 @@ def _nothing(text: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """What rounds took.
+    """Measured costs of rounds.
 
     Attributes:
         params: of the rounds that were played.

@@ -1,4 +1,4 @@
-"""What an operator should know about the parameters of a round: impossible, risky, or to note."""
+"""Finds what is impossible, risky, or to note about the parameters of a round."""
 
 import math
 from bisect import bisect_left
@@ -38,7 +38,7 @@ _NARROW: Final = 32  # bits of an element that takes four bytes
 
 
 class Severity(StrEnum):
-    """How grave a finding is."""
+    """The gravity of a finding."""
 
     IMPOSSIBLE = "impossible"
     WARNING = "warning"

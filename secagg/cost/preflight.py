@@ -1,4 +1,4 @@
-"""What an operator must know before a first round, as one object: `secagg.preflight`."""
+"""Gathers what an operator must know before a first round: `secagg.preflight`."""
 
 import json
 from collections.abc import Iterator
@@ -27,7 +27,7 @@ _SAMPLES: Final = 20  # of each kernel: half a second
 
 @dataclass(frozen=True, slots=True)
 class Preflight:
-    """What a planned round needs, costs and withstands.
+    """The needs and costs of a planned round, and what it withstands.
 
     Attributes:
         request: what was asked for.

@@ -1,4 +1,4 @@
-"""What an application is asked for when its input is needed, and what it may answer."""
+"""Requests for an input: the assignment that an application gets, and its possible answers."""
 
 import inspect
 from collections.abc import Callable, Iterator

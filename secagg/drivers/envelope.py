@@ -12,7 +12,7 @@ import re
 from dataclasses import dataclass, field
 from enum import IntEnum
 from itertools import pairwise
-from typing import ClassVar, Final
+from typing import ClassVar, Final, Self
 
 from .. import texts
 from ..codes import Code
@@ -91,7 +91,7 @@ class Hello:
 
 @dataclass(frozen=True, slots=True)
 class _Reason:
-    """Why a peer does not go on.
+    """The reason for which a peer does not go on.
 
     Attributes:
         session: the round; `NO_SESSION` if it did not get so far.
@@ -113,6 +113,10 @@ class _Reason:
     def parts(self) -> tuple[bytes, ...]:
         return self.session, _text(self.code), _text(self.reason)
 
+    @classmethod
+    def read(cls, reader: Reader) -> Self:
+        return cls(reader.take(SESSION_BYTES), _read_text(reader), _read_text(reader))
+
 
 @dataclass(frozen=True, slots=True)
 class Refusal(_Reason):
@@ -120,20 +124,12 @@ class Refusal(_Reason):
 
     kind: ClassVar = Kind.REFUSAL
 
-    @classmethod
-    def read(cls, reader: Reader) -> "Refusal":
-        return cls(reader.take(SESSION_BYTES), _read_text(reader), _read_text(reader))
-
 
 @dataclass(frozen=True, slots=True)
 class Rejection(_Reason):
     """Server: it does not deal with this peer, because of its version for example."""
 
     kind: ClassVar = Kind.REJECTION
-
-    @classmethod
-    def read(cls, reader: Reader) -> "Rejection":
-        return cls(reader.take(SESSION_BYTES), _read_text(reader), _read_text(reader))
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,7 @@ _SHORT: Final = 44  # characters of a name in a table
 
 @runtime_checkable
 class Sums(Protocol):
-    """What a round gave: a `secagg.Result`, or a `SecureSum`."""
+    """The sums of a round: a `secagg.Result`, or a `SecureSum`."""
 
     @property
     def total(self) -> Any:
@@ -167,7 +167,7 @@ class ModelLayout:
 
     @property
     def node(self) -> Node:
-        """How the arrays are nested; hashable."""
+        """The nesting of the arrays; hashable."""
         return self._tree.node
 
     @property

@@ -98,12 +98,12 @@ class Slot:
 
     @property
     def is_float(self) -> bool:
-        """Whether its dtype is one of floats."""
+        """True if its dtype is one of floats."""
         return kind_of(self.dtype) == "f"
 
     @property
     def called(self) -> str:
-        """What messages call it."""
+        """The name of it in messages."""
         return f"metric {self.name!r}" if self.metric else called(self.name)
 
     def require(self, held: bool, reason: str, code: Code) -> None:

@@ -1,4 +1,4 @@
-"""How the values of one array or metric come onto the grid of a format, and their sums back.
+"""Maps the values of one array or metric onto the grid of a format, and their sums back.
 
 The range low..high of a slot is scaled onto that of the format, so wire and headroom are those of
 any other input. A scale writes the values of a slot as coordinates of an input, and reads their sum

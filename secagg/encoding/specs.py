@@ -1,4 +1,4 @@
-"""What a caller says about arrays and metrics of a `ModelLayout`, read into slots and numbers."""
+"""Reads what a caller says about arrays and metrics of a `ModelLayout` into slots and numbers."""
 
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
@@ -23,7 +23,7 @@ _NAME: Final = 60  # characters of a name in a message
 
 @dataclass(frozen=True, slots=True)
 class _Spec:
-    """What is said about an array; None where nothing is."""
+    """A statement about an array; None where nothing is said."""
 
     mode: Mode | None = None
     range: Range | None = None

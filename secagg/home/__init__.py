@@ -1,1 +1,1 @@
-"""What a party keeps from one message to the next, and from one round to the next."""
+"""Keeps what a party needs from one message to the next, and from one round to the next."""

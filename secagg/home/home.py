@@ -76,7 +76,7 @@ class _Options(TypedDict, total=False):
 
 
 class Home:
-    """What one party keeps from message to message and from round to round, in a folder.
+    """The folder of one party: all that it keeps from message to message and round to round.
 
     A coordinator has one, too. One home is one party: two processes, or threads, exclude each
     other while they use it. Never copy a home, and never restore one from a backup while a round

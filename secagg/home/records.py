@@ -1,4 +1,4 @@
-"""What a home stores, as bytes: of a party, of a server, a driver's note, and failed trainings.
+"""Records of a home as bytes: of a party, of a server, a driver's note, and failed trainings.
 
 The head, in clear, has kind, time and whether it is done with, so that records that may go are
 found without a key. What follows is sealed. Only the version of the library that wrote a record
@@ -36,11 +36,11 @@ _MOST_MESSAGES: Final = 16  # that one round sends to a party
 
 
 class UselessStateError(StateError):
-    """What is stored of one round does not serve; this costs the round, not the home."""
+    """Stored state of one round does not serve; this costs the round, not the home."""
 
 
 class Kind(IntEnum):
-    """What a record is of."""
+    """The kind of a record."""
 
     PARTY = 1
     SERVER = 2
@@ -109,7 +109,7 @@ def read_head(data: bytes) -> Head:
 
 @dataclass
 class PartyRecord:
-    """What a party remembers of a round between two payloads.
+    """The memory of a party of a round between two payloads.
 
     Attributes:
         session: of the round.

@@ -41,7 +41,7 @@ class OpenRound:
 
 @dataclass(slots=True)
 class Counts:
-    """What the rounds of a training need to know about those before.
+    """The counts that rounds of a training need of those before.
 
     Attributes:
         attempts: the numbers used, by subject.

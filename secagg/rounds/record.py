@@ -1,4 +1,4 @@
-"""What became of one round, by names: for the history of a training and its log."""
+"""Records of rounds by names, for the history of a training and its log."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -90,7 +90,7 @@ def _is_firm(code: str) -> bool:
 
 
 class Course:
-    """What the drivers told about a round so far.
+    """The reports of the drivers about a round so far.
 
     Args:
         phases: of the round, in order.

@@ -224,7 +224,7 @@ class Rounds:
 
     @property
     def home(self) -> Home | None:
-        """What keeps the counts and the servers of these rounds."""
+        """The home that keeps the counts and the servers of these rounds."""
         return self._home
 
     def __repr__(self) -> str:
