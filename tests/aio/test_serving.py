@@ -404,7 +404,7 @@ def test_a_message_that_waited_is_not_late() -> None:
             return receive(party, data)
 
         server.receive = slow  # type: ignore[method-assign]
-        running = asyncio.create_task(serve(server, net, 0.1))
+        running = asyncio.create_task(serve(server, net, {server.phases[0]: 0.1}))
         for party in (0, 1):
             net.say(party, messages[party])
         for party in (2, 3, 3, 3):
