@@ -4,11 +4,11 @@ import asyncio
 import logging
 import math
 import random
+import sys
 from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from functools import partial
-from threading import TIMEOUT_MAX
 from typing import Final
 
 from ..codes import Code
@@ -17,11 +17,11 @@ from ..drivers.envelope import NO_SESSION, Kind, Refusal, is_envelope, seal
 from ..errors import ParameterError
 from ..home.answer import answer
 from ..home.home import Home
-from ..numeric import as_float, as_int, brief
-from ..params.checks import require_kind
+from ..numeric import brief
+from ..params.checks import require_int, require_kind, require_seconds
 from ..texts import one_line
 from .answers import Answers
-from .conversation import LARGEST_TASK, Conversation, LinkError, read_largest, refusal
+from .conversation import LARGEST_TASK, Conversation, LinkError, refusal
 from .greeting import hello
 from .links import Link
 from .payloads import Payload
@@ -30,6 +30,7 @@ _log: Final = logging.getLogger("secagg.aio")
 
 Connect = Callable[[], AbstractAsyncContextManager[Link]]
 
+PAUSES: Final = (0.5, 60.0)  # seconds
 _KNOWN_ROUNDS: Final = 64
 # What `connect` raises because its code is wrong: to try again does not help.
 _MISTAKES: Final = (TypeError, AttributeError, NameError, ImportError, NotImplementedError)
@@ -42,7 +43,7 @@ async def attend(
     *,
     name: str = "",
     stop: asyncio.Event | None = None,
-    pauses: tuple[float, float] = (0.5, 60.0),
+    pauses: tuple[float, float] = PAUSES,
     give_up: float = math.inf,
     largest_task: int = LARGEST_TASK,
     rounds_a_minute: int = 600,
@@ -85,9 +86,9 @@ async def attend(
         connect,
         name,
         _read_pauses(pauses),
-        _seconds("give_up", give_up),
-        read_largest(largest_task),
-        _Allowance(rounds_a_minute),
+        require_seconds("give_up", give_up, positive=True, most=math.inf),
+        require_int("largest_task", largest_task, 0, sys.maxsize),
+        _Allowance(require_int("rounds_a_minute", rounds_a_minute, 1, sys.maxsize)),
         Answers(partial(_respond, home), train),
     )
     tasks = [asyncio.create_task(attendance.run())]
@@ -115,37 +116,32 @@ async def _stopped(stop: asyncio.Event) -> None:
     await stop.wait()
 
 
-def _seconds(name: str, value: object, *, most: float = math.inf) -> float:
-    seconds = as_float(value)
-    if seconds is None or not 0 < seconds <= most:
-        raise ParameterError(
-            f"{name} must be a positive number of seconds, not {brief(value)}", Code.ARGUMENT
-        )
-    return seconds
-
-
 def _read_pauses(pauses: tuple[float, float]) -> tuple[float, float]:
     try:
         first, longest = pauses
     except (TypeError, ValueError):
         raise ParameterError(
-            f"pauses must be two numbers of seconds, not {brief(pauses)}", Code.ARGUMENT
+            "pauses must be two numbers of seconds, the first pause and the longest, such as "
+            f"{PAUSES}, not {brief(pauses)}",
+            Code.ARGUMENT,
         ) from None
-    first, longest = (_seconds("pauses", each, most=TIMEOUT_MAX) for each in (first, longest))
-    return first, max(first, longest)
+    first = require_seconds("pauses[0]", first, positive=True)
+    longest = require_seconds("pauses[1]", longest, positive=True)
+    if first > longest:
+        raise ParameterError(
+            f"pauses are the first pause and the longest, and {brief(pauses)} has them the wrong "
+            "way round",
+            Code.ARGUMENT,
+        )
+    return first, longest
 
 
 class _Allowance:
     """Counts what a server may cause: so much per minute, and as much at once."""
 
     def __init__(self, per_minute: int) -> None:
-        number = as_int(per_minute)
-        if number is None or number < 1:
-            raise ParameterError(
-                f"rounds_a_minute must be a positive int, not {brief(per_minute)}", Code.ARGUMENT
-            )
-        self.per_minute: Final = number
-        self._left = float(number)
+        self.per_minute: Final = per_minute
+        self._left = float(per_minute)
         self._at = 0.0
 
     def take(self, now: float) -> bool:

@@ -6,17 +6,19 @@ authenticated. What a peer says about itself (`Hello.name`, `Hello.verify_key`) 
 
 import asyncio
 import logging
+import math
+import sys
 from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from threading import TIMEOUT_MAX
 from typing import Final
 
 from ..codes import Code
 from ..drivers.envelope import NO_SESSION, Over, is_envelope, seal
 from ..errors import LocalProtocolError, ParameterError
 from ..machine.wire import HEADER_BYTES, SESSION_BYTES
-from ..numeric import as_float, as_int, brief
+from ..numeric import brief
+from ..params.checks import require_int, require_seconds
 from ..texts import one_line
 from .greeting import is_hello, rejection
 from .links import Link
@@ -61,20 +63,12 @@ class Hub:
         patience: float = 60.0,
         hello_within: float = 10.0,
     ) -> None:
-        sizes = as_int(largest_message), as_int(queued)
-        times = as_float(patience), as_float(hello_within)
-        if any(size is None or size < 1 for size in sizes) or any(
-            time is None or not 0 < time <= TIMEOUT_MAX for time in times
-        ):
-            raise ParameterError(
-                "largest_message and queued must be positive ints, patience and hello_within "
-                f"positive and finite, not {brief((*sizes, *times))}",
-                Code.ARGUMENT,
-            )
-        self.largest_message: Final = int(largest_message)
-        self.queued: Final = int(queued)
-        self.patience: Final = float(patience)
-        self.hello_within: Final = float(hello_within)
+        self.largest_message: Final = require_int(
+            "largest_message", largest_message, 1, sys.maxsize
+        )
+        self.queued: Final = require_int("queued", queued, 1, sys.maxsize)
+        self.patience: Final = require_seconds("patience", patience, positive=True)
+        self.hello_within: Final = require_seconds("hello_within", hello_within, positive=True)
         self._peers: dict[str, _Peer] = {}
         self._nets: dict[bytes, HubNet] = {}  # of the rounds under way, by session
         # What peers are told when they come back: of so many names, those of the last rounds.
@@ -129,10 +123,15 @@ class Hub:
 
         Args:
             count: how many.
-            timeout: seconds after which it returns fewer.
+            timeout: seconds after which it returns fewer; may be infinite.
             among: returns those of some names that count, such as `Rounds.eligible`; by default
                 all.
+
+        Raises:
+            ParameterError: the count or the timeout is no number, or below zero.
         """
+        require_int("count", count, 0, sys.maxsize)
+        timeout = require_seconds("timeout", timeout, most=math.inf)
         with suppress(TimeoutError):
             async with asyncio.timeout(timeout):
                 while len(among(self.present())) < count:
@@ -160,7 +159,11 @@ class Hub:
             reason: one line for their logs.
             timeout: seconds; slower ones are disconnected without. Links that do not end then, one
                 second later, are not waited for.
+
+        Raises:
+            ParameterError: the timeout is below zero or not finite.
         """
+        timeout = require_seconds("timeout", timeout)
         self._goodbye = seal(Over(NO_SESSION, reason=reason))
         peers = list(self._peers.values())
         for peer in peers:

@@ -8,7 +8,6 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from functools import partial
-from threading import TIMEOUT_MAX
 from typing import Any, Final
 from weakref import WeakKeyDictionary
 
@@ -19,8 +18,8 @@ from ..errors import SERVER, ParameterError
 from ..events import Completed, Failed, Phase, Send
 from ..interfaces import ServerMachine
 from ..machine.wire import as_bytes
-from ..numeric import as_float, brief
-from ..params.checks import whole
+from ..numeric import brief
+from ..params.checks import require_seconds, whole
 from .greeting import is_hello, rejection
 from .links import Net, RoutedNet
 from .outbox import Outbox
@@ -84,18 +83,14 @@ async def serve(
     first state; a round that goes on takes them from there.
 
     Raises:
-        ParameterError: a time is not positive and finite, or members or attempt are impossible.
+        ParameterError: a time is not positive and finite (`grace` may be 0), or members or attempt
+            are impossible.
         StateError: the ledger or the store failed. The round can be continued.
         LocalProtocolError: the net named a party that does not exist, or the round is over.
         Exception: what the net raised. The round can be continued.
     """
     seconds = _read_timeouts(timeouts, server.phases)
-    patience = as_float(grace)
-    if patience is None or not 0 <= patience <= TIMEOUT_MAX:
-        raise ParameterError(
-            f"grace must be a number of seconds, 0 or more and finite, not {brief(grace)}",
-            Code.ARGUMENT,
-        )
+    patience = require_seconds("grace", grace)
     about = _About.of(server, task, members, attempt)
     with Worker() as worker:
         conductor = Conductor(stoppable(server, worker), executor, store, observe)
@@ -116,18 +111,17 @@ def _read_timeouts(
     timeouts: float | Mapping[Phase, float], phases: Sequence[Phase]
 ) -> dict[Phase, float]:
     """Returns the seconds of each phase of a round."""
-    given: dict[Any, Any] = (
-        dict(timeouts) if isinstance(timeouts, Mapping) else dict.fromkeys(phases, timeouts)
-    )
-    for phase, value in given.items():
-        seconds = as_float(value)
-        if not isinstance(phase, Phase) or seconds is None or not 0 < seconds <= TIMEOUT_MAX:
+    if not isinstance(timeouts, Mapping):
+        return dict.fromkeys(phases, require_seconds("timeouts", timeouts, positive=True))
+    given = {}
+    for phase, value in timeouts.items():
+        if not isinstance(phase, Phase):
             raise ParameterError(
-                "timeouts must be a positive, finite number of seconds for each phase, or a dict "
-                f"of them by Phase, not {brief(timeouts)}",
+                f"timeouts must be a number of seconds, or a dict of them by Phase: {brief(phase)} "
+                "is no Phase",
                 Code.ARGUMENT,
             )
-        given[phase] = seconds
+        given[phase] = require_seconds(f"timeouts[{phase}]", value, positive=True)
     return {phase: given.get(phase, DEFAULT_TIMEOUT) for phase in phases}
 
 

@@ -714,6 +714,9 @@ def test_what_attend_raises() -> None:
 
         for options in (
             {"pauses": 1},
+            {"pauses": (1,)},
+            {"pauses": (1, 2, 3)},
+            {"pauses": (5, 1)},
             {"pauses": (0, 1)},
             {"pauses": (1, float("inf"))},
             {"give_up": 0},
@@ -723,6 +726,8 @@ def test_what_attend_raises() -> None:
         ):
             error = await raised(connects(), **options)
             assert isinstance(error, secagg.ParameterError), options
+            assert error.reason.startswith(next(iter(options)))
+            assert "\n" not in error.reason
 
     play(scenario)
 
