@@ -25,7 +25,7 @@ from support import looped
 
 import secagg
 from secagg import Assignment, Code, MemoryLedger, Mode, Once, Phase, Policy
-from secagg.aio import attend, conversation, participate, serve, serving
+from secagg.aio import attend, conversation, participate, round_loop, serve
 from secagg.aio.attendance import _Allowance
 from secagg.aio.payloads import read_payload
 from secagg.drivers.envelope import (
@@ -48,7 +48,7 @@ FOUR = integers(4)
 @pytest.fixture(autouse=True)
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Who is back gets what it missed without a pause."""
-    monkeypatch.setattr(serving, "RESEND_PAUSE", 0.0)
+    monkeypatch.setattr(round_loop, "RESEND_PAUSE", 0.0)
 
 
 class Cut:
