@@ -14,7 +14,7 @@ from ..encoding.model_layout import ModelLayout
 from ..errors import StateError
 from ..events import Completed, Failed, Phase
 from ..params.checks import require_kind, require_seconds
-from ..rounds.rounds import Plan, Rounds
+from ..rounds.rounds import Plan, Rounds, subject_parts
 from .hub import Hub
 from .serving import DEFAULT_TIMEOUT, serve
 from .worker import outlast
@@ -45,8 +45,9 @@ async def run_round(
     Args:
         rounds: plan and count the rounds; their home stores servers.
         hub: the connections.
-        shape: coordinates of an input, or the layout of one.
-        about: what the round is about, see `Rounds.plan`.
+        shape: coordinates of an input, or the layout of one. A `ModelLayout` is part of what the
+            round is about.
+        about: what else it is about, such as the model, see `Rounds.plan`.
         task: what parties compute their input from, see `serve`.
         timeouts, grace, executor: see `serve`.
         wait: seconds to wait for `rounds.least` parties, before each try; also again, if some left
@@ -66,7 +67,7 @@ async def run_round(
     require_kind("hub", hub, Hub, "`secagg.aio.Hub()` makes one")
     least_wait = require_seconds("wait", wait, most=math.inf)
     pause = require_seconds("settle", settle, most=3600.0)
-    left = await _kept(rounds, partial(rounds.resume, *about))
+    left = await _kept(rounds, partial(rounds.resume, *subject_parts(shape, about)))
     while True:
         plan = left.pop(0) if left else await _planned(rounds, hub, shape, about, least_wait, pause)
         try:
