@@ -1,10 +1,14 @@
 """NumPy's numbers are numbers wherever Python's are, and are kept as Python's."""
 
 import copy
+import math
 import pickle
+import re
 from collections.abc import Callable
 from decimal import Decimal
 from fractions import Fraction
+from threading import TIMEOUT_MAX
+from typing import Any
 
 import numpy as np
 import pytest
@@ -29,6 +33,9 @@ from secagg import (
 )
 from secagg.cost import Calibration, Shape
 from secagg.numeric import as_float, as_int
+from secagg.params.checks import require_seconds
+
+LONGEST = f"{TIMEOUT_MAX:.0f}"
 
 INTS: list[Callable[[int], object]] = [
     np.int64,
@@ -205,6 +212,31 @@ def test_numbers_beyond_floats_are_refused(huge: object) -> None:
         with refused(ParameterError, Code.ARGUMENT) as caught:
             call()
         assert len(str(caught.value)) < 200
+
+
+@pytest.mark.parametrize(
+    ("options", "good", "bad", "allowed"),
+    [
+        ({}, [0, 1e-9, np.int8(3), TIMEOUT_MAX], [-1, math.inf], f", 0 or more, at most {LONGEST}"),
+        ({"positive": True}, [1e-9], [0, -0.0, 2 * TIMEOUT_MAX], f", at most {LONGEST}"),
+        ({"most": 3600.0}, [0.0, 3600], [3601], "seconds, 0 or more, at most 3600"),
+        ({"positive": True, "most": math.inf}, [math.inf], [0], "seconds, or infinity"),
+    ],
+)
+def test_seconds(
+    options: dict[str, Any], good: list[object], bad: list[object], allowed: str
+) -> None:
+    """A refusal tells the argument's name, what is allowed, and what was given."""
+    for each in good:
+        found = require_seconds("grace", each, **options)
+        assert (type(found), found) == (float, each)
+    for each in (*bad, -math.inf, math.nan, None, "5", True):
+        with refused(ParameterError, Code.ARGUMENT, match=re.escape(allowed)) as caught:
+            require_seconds("grace", each, **options)
+        text = caught.value.reason
+        kind = "a positive number" if "positive" in options else "a number"
+        assert text.startswith(f"grace must be {kind} of seconds")
+        assert text.endswith(f", not {each!r}")
 
 
 class Scalar:

@@ -487,6 +487,26 @@ def test_a_layout_of_other_rounds_is_refused() -> None:
     assert (plan.params.length, plan.number, plan.attempt) == (2, 0, 0)
 
 
+def test_a_layout_is_part_of_what_a_round_is_about() -> None:
+    """By itself, once; so clients with another layout refuse, and no server can leave it out."""
+    rounds = of(Mode.MALICIOUS)
+    layout, other = (ModelLayout.of({"w": [0, 0]}, FORMAT, cohort=n) for n in (6, 7))
+    wider = ModelLayout.of({"v": [0, 0]}, FORMAT, cohort=6)
+    for about in ((layout, MODEL), (MODEL, other)):
+        with refused(ParameterError, Code.LAYOUT, "leave it out"):
+            rounds.plan(NAMES, layout, *about)
+    plan = rounds.plan(NAMES, layout, MODEL)
+    assert plan.context == digest(WORD, layout, MODEL, 0) == plan.server.round.context
+    assert rounds.plan(NAMES, wider, MODEL).context == digest(WORD, wider, MODEL, 0)
+    assert rounds.plan(NAMES, wider).context == digest(WORD, wider, 0)
+    with refused(secagg.Aborted, Code.POLICY_CONTEXT):
+        carry(plan, rounds.observe, {}, None, None, MODEL)
+    rounds.close(plan, carry(plan, rounds.observe, {}, None, None, layout, MODEL))
+    assert rounds.converged(layout, MODEL)
+    with refused(AttemptsExhaustedError, Code.ATTEMPTS_EXHAUSTED):
+        rounds.plan(NAMES, other, MODEL)  # the same layout, for more parties
+
+
 def test_arrays_of_any_library_are_a_subject() -> None:
     """As for `digest`: equal numbers in one structure are one subject."""
 

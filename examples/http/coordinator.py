@@ -49,7 +49,7 @@ async def main(folder: Path, port: int) -> None:
     number, model = load(folder / "model")
     while number < ROUNDS and not rounds.converged(LAYOUT, model):
         outcome = await run_round(
-            rounds, hub, LAYOUT, LAYOUT, model, task=encode(number, model), timeouts=40
+            rounds, hub, LAYOUT, model, task=encode(number, model), timeouts=40
         )
         if isinstance(outcome, secagg.Failed):
             sys.exit(f"round {number} failed: {outcome.reason} [{outcome.code}]")

@@ -4,7 +4,8 @@ Any transport with two methods carries them: `Link` for one connection, `Net` fo
 """
 
 from .attendance import attend
-from .hub import Hub, HubNet
+from .hub import Hub
+from .hub_net import HubNet
 from .links import Link, Net, RoutedNet
 from .participation import participate
 from .serving import serve

@@ -3,28 +3,25 @@
 import asyncio
 import logging
 import math
-import random
+import sys
 from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from functools import partial
-from threading import TIMEOUT_MAX
 from typing import Final
 
 from ..codes import Code
 from ..drivers.assignment import Train, require_train
 from ..drivers.envelope import NO_SESSION, Kind, Refusal, is_envelope, seal
-from ..errors import ParameterError
 from ..home.answer import answer
 from ..home.home import Home
-from ..numeric import as_float, as_int, brief
-from ..params.checks import require_kind
-from ..texts import one_line
+from ..params.checks import require_int, require_kind, require_seconds
 from .answers import Answers
-from .conversation import LARGEST_TASK, Conversation, LinkError, read_largest, refusal
+from .conversation import LARGEST_TASK, Conversation, LinkError, refusal
 from .greeting import hello
 from .links import Link
 from .payloads import Payload
+from .reconnecting import PAUSES, Reconnecting, read_pauses
 
 _log: Final = logging.getLogger("secagg.aio")
 
@@ -42,16 +39,22 @@ async def attend(
     *,
     name: str = "",
     stop: asyncio.Event | None = None,
-    pauses: tuple[float, float] = (0.5, 60.0),
+    pauses: tuple[float, float] = PAUSES,
     give_up: float = math.inf,
     largest_task: int = LARGEST_TASK,
     rounds_a_minute: int = 600,
 ) -> None:
     """Takes part in all rounds that a party is invited to, until the server has no more.
 
+    As a service should, it tries to connect for ever, unless you give `give_up`: a minute after the
+    last connection of use, and every ten minutes from then on, the log warns that it is still
+    trying, since when and why.
+
     It connects, answers, and connects again when the connection is lost, also while `train` runs:
     what is computed meanwhile is stored in the home, and the server asks for it again. Between two
-    tries it waits, twice as long each time, by a random part less, until a connection was of use.
+    tries it waits, twice as long each time, by a random part less. The pauses begin anew after a
+    connection of use: one over which a message of a round was answered, or which lasted for the
+    longest pause.
 
     `train` and all steps run in another thread, one at a time: a long training holds up the
     invitations to other rounds. If this ends while `train` runs, `train` goes on until it returns,
@@ -62,13 +65,17 @@ async def attend(
     Args:
         home: of this party.
         connect: returns a context manager that opens a connection and closes it, and whose value
-            is the `Link`, such as a function with `contextlib.asynccontextmanager`.
+            is the `Link`, such as a function with `contextlib.asynccontextmanager`. It should
+            raise if there is no connection in time: it is waited for without end.
         train: returns the input, see `secagg.Assignment`.
         name: what the client calls itself, for logs of the server.
         stop: ends it when it is set. Rounds under way are stored, and go on when it is called
             again.
-        pauses: seconds: the first pause before it connects again, and the longest.
-        give_up: seconds without a connection after which it raises what `connect` raised last.
+        pauses: seconds: the first pause before it connects again, and the longest: a server that is
+            back has all its clients again after that. More than a few thousand may need a longer
+            one.
+        give_up: seconds without a connection after which it raises what `connect` raised last; by
+            default it never does.
         largest_task: bytes; a larger one is refused.
         rounds_a_minute: more new rounds are refused: each costs keys, and stored state.
 
@@ -84,10 +91,10 @@ async def attend(
         home,
         connect,
         name,
-        _read_pauses(pauses),
-        _seconds("give_up", give_up),
-        read_largest(largest_task),
-        _Allowance(rounds_a_minute),
+        read_pauses(pauses),
+        require_seconds("give_up", give_up, positive=True, most=math.inf),
+        require_int("largest_task", largest_task, 0, sys.maxsize),
+        _Allowance(require_int("rounds_a_minute", rounds_a_minute, 1, sys.maxsize)),
         Answers(partial(_respond, home), train),
     )
     tasks = [asyncio.create_task(attendance.run())]
@@ -115,37 +122,12 @@ async def _stopped(stop: asyncio.Event) -> None:
     await stop.wait()
 
 
-def _seconds(name: str, value: object, *, most: float = math.inf) -> float:
-    seconds = as_float(value)
-    if seconds is None or not 0 < seconds <= most:
-        raise ParameterError(
-            f"{name} must be a positive number of seconds, not {brief(value)}", Code.ARGUMENT
-        )
-    return seconds
-
-
-def _read_pauses(pauses: tuple[float, float]) -> tuple[float, float]:
-    try:
-        first, longest = pauses
-    except (TypeError, ValueError):
-        raise ParameterError(
-            f"pauses must be two numbers of seconds, not {brief(pauses)}", Code.ARGUMENT
-        ) from None
-    first, longest = (_seconds("pauses", each, most=TIMEOUT_MAX) for each in (first, longest))
-    return first, max(first, longest)
-
-
 class _Allowance:
     """Counts what a server may cause: so much per minute, and as much at once."""
 
     def __init__(self, per_minute: int) -> None:
-        number = as_int(per_minute)
-        if number is None or number < 1:
-            raise ParameterError(
-                f"rounds_a_minute must be a positive int, not {brief(per_minute)}", Code.ARGUMENT
-            )
-        self.per_minute: Final = number
-        self._left = float(number)
+        self.per_minute: Final = per_minute
+        self._left = float(per_minute)
         self._at = 0.0
 
     def take(self, now: float) -> bool:
@@ -174,26 +156,24 @@ class _Attendance:
     ) -> None:
         self._connect = connect
         self._hello = hello(name, b"" if home.identity is None else home.identity.verify_key)
-        self._first, self._longest = pauses
-        self._give_up = give_up
         self._largest_task = largest_task
         self._allowance = allowance
         self.answers = answers
         self._loop = asyncio.get_running_loop()
+        self._reconnecting = Reconnecting(pauses, give_up, self._loop.time())
         self._known: OrderedDict[bytes, None] = OrderedDict()  # rounds that were let in
-        self._of_use = False  # whether this connection was
+        self._answered = False  # whether a message of a round was, over this connection
 
     async def run(self) -> None:
         """Connects again and again until the server has no more rounds."""
-        pause, heard = self._first, self._loop.time()
         while True:
-            began, self._of_use = self._loop.time(), False
-            connected = over = False
+            connected_at: float | None = None
+            over = self._answered = False
             failure: Exception | None = None  # of this side: the home, or the server's rejection
             lost: Exception
             try:
                 async with self._connect() as link:
-                    connected = True
+                    connected_at = self._loop.time()
                     try:
                         await self._converse(link)
                         over = True
@@ -203,30 +183,22 @@ class _Attendance:
                         failure = error
             except Exception as error:  # of whatever class: frameworks have their own
                 lost = error
-                if not connected and isinstance(error, _MISTAKES):
+                if connected_at is None and isinstance(error, _MISTAKES):
                     raise
             if failure is not None:
                 raise failure
             if over:
                 return
-            now = self._loop.time()
-            if connected:
-                heard = now
-            elif now - heard >= self._give_up:
-                raise lost
-            if self._of_use or (connected and now - began >= self._longest):
-                pause = self._first
-            wait = pause * random.uniform(0.5, 1)  # clients of one server do not come all at once
-            why = one_line(f"{type(lost).__name__}: {lost}")
-            _log.info("not connected (%s): next try in %.1f s", why, wait)
-            await asyncio.sleep(min(wait, max(0.0, heard + self._give_up - now)))
-            pause = min(2 * pause, self._longest)
+            await asyncio.sleep(
+                self._reconnecting.pause(self._loop.time(), connected_at, self._answered, lost)
+            )
 
     async def _converse(self, link: Link) -> None:
         """Answers what comes over one connection, until the server says goodbye."""
         conversation = Conversation(link, self._largest_task, self.answers.end)
         try:
             await conversation.send(self._hello)
+            _log.info("connected")
             if reply := await conversation.race(self.answers.settle()):
                 await conversation.send(reply)  # of the connection before
             while True:
@@ -236,7 +208,7 @@ class _Attendance:
                 reply = refusal(payload, self._largest_task)
                 if not reply and self._admits(payload):
                     reply = await conversation.race(self.answers.answer(payload.data))
-                    self._of_use |= bool(reply) and not is_envelope(reply)
+                    self._answered |= bool(reply) and not is_envelope(reply)
                 elif not reply and payload.kind is Kind.INVITATION:
                     reason = f"invited to more than {self._allowance.per_minute} rounds a minute"
                     reply = seal(Refusal(payload.session, Code.LIMIT, reason))

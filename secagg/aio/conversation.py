@@ -7,8 +7,7 @@ from typing import Final, TypeVar
 
 from ..codes import Code
 from ..drivers.envelope import NO_SESSION, Kind, Refusal, Rejection, opened, seal
-from ..errors import SERVER, ParameterError, RemoteProtocolError
-from ..numeric import as_int, brief
+from ..errors import SERVER, RemoteProtocolError
 from .links import Link
 from .payloads import Payload, read_payload
 
@@ -108,17 +107,6 @@ class Conversation:
             self._bytes += len(data)
             self._changed.set()
             await asyncio.sleep(0)  # a link that has more bytes may not wait for any
-
-
-def read_largest(largest_task: object) -> int:
-    """Returns a limit of tasks; raises ParameterError if it is no number of bytes."""
-    size = as_int(largest_task)
-    if size is None or size < 0:
-        raise ParameterError(
-            f"largest_task must be a number of bytes, 0 or more, not {brief(largest_task)}",
-            Code.ARGUMENT,
-        )
-    return size
 
 
 def refusal(payload: Payload, largest_task: int) -> bytes:

@@ -1,5 +1,6 @@
 """One round at a client, over one connection."""
 
+import sys
 from typing import Protocol
 
 from ..codes import Code
@@ -11,8 +12,9 @@ from ..home.answer import answer
 from ..home.home import Home
 from ..home.records import UselessStateError
 from ..interfaces import ClientMachine
+from ..params.checks import require_int
 from .answers import Answers
-from .conversation import LARGEST_TASK, Conversation, LinkError, read_largest, refusal
+from .conversation import LARGEST_TASK, Conversation, LinkError, refusal
 from .greeting import hello
 from .links import Link
 from .payloads import read_payload
@@ -59,7 +61,8 @@ async def participate(
     require_train(train)
     party: _Party = _OfHome(client) if isinstance(client, Home) else _OfClient(client)
     answers = Answers(party.respond, train)
-    conversation = Conversation(link, read_largest(largest_task), answers.end)
+    largest_task = require_int("largest_task", largest_task, 0, sys.maxsize)
+    conversation = Conversation(link, largest_task, answers.end)
     sent = False  # what the last payload was answered with
     try:
         await conversation.send(hello(name))

@@ -1,42 +1,25 @@
 """One round at its server, over connections that come and go."""
 
-import asyncio
-import logging
-import math
-from collections import Counter, deque
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass, replace
-from functools import partial
-from threading import TIMEOUT_MAX
-from typing import Any, Final
+from typing import Final
 from weakref import WeakKeyDictionary
 
 from ..codes import Code
 from ..drivers.conductor import Conductor, Observer, Snapshots
-from ..drivers.envelope import LARGEST_SHORT, Ask, Invitation, Over, opened, seal
-from ..errors import SERVER, ParameterError
-from ..events import Completed, Failed, Phase, Send
+from ..errors import ParameterError
+from ..events import Completed, Failed, Phase
 from ..interfaces import ServerMachine
-from ..machine.wire import as_bytes
-from ..numeric import as_float, brief
-from ..params.checks import whole
-from .greeting import is_hello, rejection
-from .links import Net, RoutedNet
-from .outbox import Outbox
+from ..numeric import brief
+from ..params.checks import require_seconds
+from .companions import Companions, noted
+from .links import Net
+from .round_loop import RoundLoop
 from .worker import Worker, stoppable
 
-_log: Final = logging.getLogger("secagg.aio")
-
 DEFAULT_TIMEOUT: Final = 60.0
-RESEND_PAUSE: Final = 0.5  # seconds between two resends to one party: each costs the server work
 # How rounds ended of which nobody was told: `serve` was cancelled in the call that ended them.
 _outcomes: Final[WeakKeyDictionary[ServerMachine, Completed | Failed]] = WeakKeyDictionary()
-# Messages of one party that are taken when a time is up, greetings apart; and how many of those
-# above that are put aside to see what is behind them.
-_LAST_TAKEN: Final = 3
-_LAST_SKIPPED: Final = 64
-_LARGE_TASK: Final = 2**16  # bytes from which on an Ask is made in another thread
 
 
 async def serve(
@@ -84,26 +67,22 @@ async def serve(
     first state; a round that goes on takes them from there.
 
     Raises:
-        ParameterError: a time is not positive and finite, or members or attempt are impossible.
+        ParameterError: a time is not positive and finite (`grace` may be 0), or members or attempt
+            are impossible.
         StateError: the ledger or the store failed. The round can be continued.
         LocalProtocolError: the net named a party that does not exist, or the round is over.
         Exception: what the net raised. The round can be continued.
     """
     seconds = _read_timeouts(timeouts, server.phases)
-    patience = as_float(grace)
-    if patience is None or not 0 <= patience <= TIMEOUT_MAX:
-        raise ParameterError(
-            f"grace must be a number of seconds, 0 or more and finite, not {brief(grace)}",
-            Code.ARGUMENT,
-        )
-    about = _About.of(server, task, members, attempt)
+    patience = require_seconds("grace", grace)
+    about = Companions.of(server, task, members, attempt)
     with Worker() as worker:
         conductor = Conductor(stoppable(server, worker), executor, store, observe)
         conductor.outcome = _outcomes.get(server)
         goes_on = server.phase is not None
         if conductor.outcome is None:
-            about = await worker.call(_noted, server, store, about, goes_on)
-        playing = _Round(conductor, net, worker, about, seconds, patience, goes_on)
+            about = await worker.call(noted, server, store, about, goes_on)
+        playing = RoundLoop(conductor, net, worker, about, seconds, patience, goes_on)
         try:
             return await playing.play()
         except BaseException:
@@ -116,330 +95,15 @@ def _read_timeouts(
     timeouts: float | Mapping[Phase, float], phases: Sequence[Phase]
 ) -> dict[Phase, float]:
     """Returns the seconds of each phase of a round."""
-    given: dict[Any, Any] = (
-        dict(timeouts) if isinstance(timeouts, Mapping) else dict.fromkeys(phases, timeouts)
-    )
-    for phase, value in given.items():
-        seconds = as_float(value)
-        if not isinstance(phase, Phase) or seconds is None or not 0 < seconds <= TIMEOUT_MAX:
+    if not isinstance(timeouts, Mapping):
+        return dict.fromkeys(phases, require_seconds("timeouts", timeouts, positive=True))
+    given = {}
+    for phase, value in timeouts.items():
+        if not isinstance(phase, Phase):
             raise ParameterError(
-                "timeouts must be a positive, finite number of seconds for each phase, or a dict "
-                f"of them by Phase, not {brief(timeouts)}",
+                f"timeouts must be a number of seconds, or a dict of them by Phase: {brief(phase)} "
+                "is no Phase",
                 Code.ARGUMENT,
             )
-        given[phase] = seconds
+        given[phase] = require_seconds(f"timeouts[{phase}]", value, positive=True)
     return {phase: given.get(phase, DEFAULT_TIMEOUT) for phase in phases}
-
-
-@dataclass(frozen=True, slots=True)
-class _About:
-    """The companions of a round beside the protocol's messages.
-
-    Attributes:
-        task: see `serve`.
-        invitation: of party 0; those of the others differ in the index.
-    """
-
-    task: bytes
-    invitation: Invitation
-
-    @classmethod
-    def of(
-        cls, server: ServerMachine, task: object, members: Sequence[int], attempt: int
-    ) -> "_About":
-        """Checks what the caller gives."""
-        if not isinstance(task, bytes | bytearray | memoryview):
-            raise ParameterError(
-                f"task must be bytes, not {type(task).__name__}: encode it", Code.ARGUMENT
-            )
-        indices = tuple(whole("a member", member) for member in members)
-        invitation = Invitation(server.offer, 0, indices, whole("attempt", attempt))
-        invitation.check()
-        return cls(as_bytes(task), invitation)
-
-    def encode(self) -> bytes:
-        """Returns the note from which another process goes on."""
-        return seal(Ask(self.task, seal(self.invitation)))
-
-    @classmethod
-    def decode(cls, note: bytes) -> "_About":
-        """Reads such a note, which this side has stored."""
-        ask = opened(note, SERVER)
-        assert isinstance(ask, Ask)  # noqa: S101
-        invitation = opened(ask.message, SERVER)
-        assert isinstance(invitation, Invitation)  # noqa: S101
-        return cls(ask.task, invitation)
-
-
-def _noted(server: ServerMachine, store: object, about: _About, goes_on: bool) -> _About:
-    """Returns what goes with the round: as it is stored if the round goes on, else it is stored."""
-    keep, read = getattr(store, "keep_note", None), getattr(store, "note", None)
-    if keep is None or read is None:
-        return about
-    if goes_on and (note := read(server.session)):
-        return _About.decode(note)
-    keep(server.session, about.encode())
-    return about
-
-
-class _Round:
-    """The loop of one round: takes what comes, in order, and keeps the timers.
-
-    Everything happens one after the other in one task, timers too, so none of them can meet a phase
-    that is over. Only what is sent waits in tasks of its own, one per party.
-    """
-
-    def __init__(
-        self,
-        conductor: Conductor,
-        net: Net,
-        worker: Worker,
-        about: _About,
-        seconds: Mapping[Phase, float],
-        grace: float,
-        goes_on: bool,
-    ) -> None:
-        self._conductor = conductor
-        self._server = conductor.server
-        self._net = net
-        self._worker = worker
-        self._about = about
-        self._seconds = seconds
-        self._grace = grace
-        self._goes_on = goes_on
-        self._largest = max(self._server.largest_message, LARGEST_SHORT)
-        self._phase: Phase | None = None
-        self._loop = asyncio.get_running_loop()
-        # What is to be done and when: "phase", ("gone", party), ("back", party).
-        self._timers: dict[object, tuple[float, Callable[[], Awaitable[None]]]] = {}
-        self._outboxes: dict[int, Outbox] = {}
-        self._heard: set[int] = set()
-        self._resent: dict[int, float] = {}  # when a party last got what it missed
-        self._lost: deque[tuple[int, Exception]] = deque()  # parties that could not be sent to
-        self._aside: deque[tuple[int, object]] = deque()  # what came before `_receiving`
-        self._receiving: asyncio.Task[tuple[int, bytes | Exception]] | None = None
-        self._something = asyncio.Event()
-
-    async def play(self) -> Completed | Failed:
-        """Plays the round to its end."""
-        try:
-            if isinstance(self._net, RoutedNet):
-                self._net.bind(self._server.session, self._largest)
-            if self._conductor.outcome is None:
-                await self._act(self._conductor.begin)
-            while (outcome := self._conductor.outcome) is None:
-                if await self._arrived(self._next_timer()):
-                    await self._take(*self._next())
-                else:
-                    await self._fire()
-            await self._say_goodbye(outcome)
-            return outcome
-        finally:
-            await self._leave()
-
-    # -- what comes -------------------------------------------------------------------------
-
-    async def _arrived(self, until: float) -> bool:
-        """Waits for what comes from the parties; returns False if nothing does until then."""
-        if self._receiving is None:
-            self._receiving = asyncio.create_task(self._receive())
-        if not self._lost and not self._aside and not self._receiving.done():
-            self._something.clear()
-            try:
-                async with asyncio.timeout_at(until):
-                    await self._something.wait()
-            except TimeoutError:
-                return False
-        return self._loop.time() < until
-
-    async def _receive(self) -> tuple[int, bytes | Exception]:
-        try:
-            return await self._net.receive()
-        finally:
-            self._something.set()
-
-    def _next(self) -> tuple[int, object]:
-        """Returns a party and its message, or the exception that its connection ended with."""
-        if self._lost:
-            return self._lost.popleft()
-        if self._aside:
-            return self._aside.popleft()
-        assert self._receiving is not None  # noqa: S101  # see `_arrived`
-        receiving, self._receiving = self._receiving, None
-        return receiving.result()
-
-    async def _take(self, party: int, data: object) -> None:
-        """Handles one message, or the loss of a connection."""
-        if isinstance(data, BaseException):
-            self._on_lost(party, data)
-            return
-        if not isinstance(data, bytes | bytearray | memoryview) or len(data) > self._largest:
-            _log.info(
-                "%s: party %d sent what is no message, or more than %d bytes",
-                *(self._server.session.hex(), party, self._largest),
-            )
-            return
-        self._heard.add(party)
-        self._timers.pop(("gone", party), None)
-        message = as_bytes(data)
-        if is_hello(message):
-            await self._on_hello(party, message)
-        else:
-            await self._act(self._conductor.take, party, message)
-
-    def _on_lost(self, party: int, error: BaseException) -> None:
-        """Begins to wait for a party whose connection is gone."""
-        self._box(party).clear()
-        if self._goes_on and party not in self._heard:
-            return  # it has the time of the phase to find the server again
-        when = self._loop.time() + self._grace
-        drop = partial(self._act, self._conductor.take, party, error)
-        self._timers.setdefault(("gone", party), (when, drop))
-
-    async def _on_hello(self, party: int, message: bytes) -> None:
-        """Sends a party that is back what it missed, but not again and again at once."""
-        rejected = rejection(message)
-        if rejected is not None and rejected.code == Code.VERSION:
-            self._box(party).put(seal(rejected))
-            await self._act(self._conductor.drop, party, rejected.reason, Code.VERSION)
-            return
-        if rejected is not None:
-            await self._act(
-                self._conductor.take, party, message
-            )  # which notes that it is malformed
-            return
-        when = self._resent.get(party, -math.inf) + RESEND_PAUSE
-        if when > self._loop.time():
-            self._timers[("back", party)] = (when, partial(self._resend, party))
-        else:
-            await self._resend(party)
-
-    async def _resend(self, party: int) -> None:
-        self._resent[party] = self._loop.time()
-        self._box(party).clear()  # what waits for an older connection
-        await self._act(self._conductor.back, party)
-
-    # -- timers -----------------------------------------------------------------------------
-
-    def _start_timer(self, phase: Phase) -> None:
-        """Starts the timer of a phase in the place of that of the phase before."""
-        expire = partial(self._act, self._conductor.deadline, phase)
-        self._timers["phase"] = (self._loop.time() + self._seconds[phase], expire)
-
-    def _next_timer(self) -> float:
-        return min((when for when, _ in self._timers.values()), default=math.inf)
-
-    async def _fire(self) -> None:
-        """Does what is due, after what had come by then: a few messages of each party at most.
-
-        So a message that waited while the machine was busy is not late, also behind a greeting or
-        what others sent. What a party sent above that comes after: who floods holds up no timer.
-        """
-        now, taken = self._loop.time(), Counter[tuple[int, bool]]()
-        after: list[tuple[int, object]] = []
-        late, size = set[int](), 0  # parties and bytes of these
-        while (
-            self._conductor.outcome is None and len(after) < _LAST_SKIPPED and size <= self._largest
-        ):
-            await asyncio.sleep(0)  # a net that has a message hands it over
-            if self._receiving is None:
-                self._receiving = asyncio.create_task(self._receive())
-                await asyncio.sleep(0)
-            if not self._lost and not self._aside and not self._receiving.done():
-                break
-            party, data = self._next()
-            message = data if isinstance(data, bytes) else b""
-            counted = party, is_hello(message)
-            taken[counted] += 1
-            if taken[counted] > _LAST_TAKEN or party in late:
-                after.append((party, data))
-                late.add(party)
-                size += len(message)
-            else:
-                await self._take(party, data)
-        self._aside.extendleft(reversed(after))
-        for what, (when, act) in sorted(self._timers.items(), key=lambda timer: timer[1][0]):
-            if when <= now and self._timers.get(what) == (when, act):
-                del self._timers[what]
-                if self._conductor.outcome is None:
-                    await act()
-
-    # -- what goes ---------------------------------------------------------------------------
-
-    async def _act(self, call: Callable[..., list[Send]], *args: Any) -> None:
-        """Calls the conductor, starts the timer of a new phase, and sends what it returned."""
-        sends = await self._worker.call(call, *args)
-        if self._conductor.outcome is not None:
-            return
-        phase = self._conductor.phase
-        if phase is not None and phase is not self._phase:
-            self._phase = phase
-            self._start_timer(phase)
-        for send in sends:
-            self._post(send.to, send.payload)
-
-    def _post(self, party: int, message: bytes) -> None:
-        """Sends a message of the protocol, with what goes with it."""
-        about, box = self._about, self._box(party)
-        if message == self._server.offer:
-            members = about.invitation.members
-            if members and party >= len(members):
-                raise ParameterError(
-                    f"members has {len(members)} indices, and the cohort has a party {party}: give "
-                    "one for each of the cohort",
-                    Code.ARGUMENT,
-                )
-            box.put(seal(replace(about.invitation, index=party)))
-        elif self._phase is Phase.MASKED_INPUT:
-            ask = partial(_ask, about.task)
-            if len(about.task) < _LARGE_TASK:
-                box.put(ask(message))
-            else:
-                box.put(message, ask)
-        else:
-            box.put(message)
-
-    def _box(self, party: int) -> Outbox:
-        if party not in self._outboxes:
-
-            def failed(error: Exception) -> None:
-                self._lost.append((party, error))
-                self._something.set()
-
-            self._outboxes[party] = Outbox(partial(self._net.send, party), failed)
-        return self._outboxes[party]
-
-    async def _say_goodbye(self, outcome: Completed | Failed) -> None:
-        """Tells all parties that the round is over; waits for slow ones no longer than `grace`."""
-        session, parties = self._server.session, {*self._outboxes, *self._conductor.drops}
-        if isinstance(outcome, Completed):
-            over = Over(session, survivors=len(outcome.result.survivors))
-            parties.update(outcome.result.survivors)
-        else:
-            over = Over(session, outcome.code, outcome.reason)
-        if isinstance(self._net, RoutedNet):
-            parties.update(range(len(self._net.names)))
-        for party in sorted(parties):
-            self._box(party).put(seal(over))
-        if tasks := self._sending():
-            await asyncio.wait(tasks, timeout=self._grace)
-
-    def _sending(self) -> set[asyncio.Task[Any]]:
-        return {task for box in self._outboxes.values() for task in box.tasks}
-
-    async def _leave(self) -> None:
-        """Ends all tasks."""
-        tasks = self._sending()
-        if self._receiving is not None:
-            tasks.add(self._receiving)
-        for task in tasks:
-            task.cancel()
-        try:
-            await asyncio.gather(*tasks, return_exceptions=True)
-        finally:  # also if it is cancelled again
-            if isinstance(self._net, RoutedNet):
-                self._net.release()
-
-
-def _ask(task: bytes, message: bytes) -> bytes:
-    return seal(Ask(task, message))

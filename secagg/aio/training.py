@@ -8,15 +8,13 @@ from concurrent.futures import Executor
 from functools import partial
 from typing import Final
 
-from ..codes import Code
 from ..encoding.digest import Part
 from ..encoding.layout import Layout
 from ..encoding.model_layout import ModelLayout
-from ..errors import ParameterError, StateError
+from ..errors import StateError
 from ..events import Completed, Failed, Phase
-from ..numeric import as_float, brief
-from ..params.checks import require_kind
-from ..rounds.rounds import Plan, Rounds
+from ..params.checks import require_kind, require_seconds
+from ..rounds.rounds import Plan, Rounds, subject_parts
 from .hub import Hub
 from .serving import DEFAULT_TIMEOUT, serve
 from .worker import outlast
@@ -47,13 +45,14 @@ async def run_round(
     Args:
         rounds: plan and count the rounds; their home stores servers.
         hub: the connections.
-        shape: coordinates of an input, or the layout of one.
-        about: what the round is about, see `Rounds.plan`.
+        shape: coordinates of an input, or the layout of one. A `ModelLayout` is part of what the
+            round is about.
+        about: what else it is about, such as the model, see `Rounds.plan`.
         task: what parties compute their input from, see `serve`.
         timeouts, grace, executor: see `serve`.
         wait: seconds to wait for `rounds.least` parties, before each try; also again, if some left
-            meanwhile.
-        settle: seconds to wait then for more parties.
+            meanwhile. By default without end.
+        settle: seconds to wait then for more parties, 3600 at most.
 
     Returns:
         The sum; or how the last round failed, if it makes no sense to try again.
@@ -66,8 +65,9 @@ async def run_round(
     """
     require_kind("rounds", rounds, Rounds, "`secagg.Rounds(...)` makes one")
     require_kind("hub", hub, Hub, "`secagg.aio.Hub()` makes one")
-    least_wait, pause = _patience("wait", wait, math.inf), _patience("settle", settle, 3600.0)
-    left = await _kept(rounds, partial(rounds.resume, *about))
+    least_wait = require_seconds("wait", wait, most=math.inf)
+    pause = require_seconds("settle", settle, most=3600.0)
+    left = await _kept(rounds, partial(rounds.resume, *subject_parts(shape, about)))
     while True:
         plan = left.pop(0) if left else await _planned(rounds, hub, shape, about, least_wait, pause)
         try:
@@ -114,16 +114,6 @@ def _give_up(rounds: Rounds, plan: Plan) -> None:
         _log.warning("%s: that it is given up was not noted: %s", session, error.reason)
 
 
-def _patience(name: str, value: object, most: float) -> float:
-    """Returns a number of seconds; raises ParameterError if it is none."""
-    seconds = as_float(value)
-    if seconds is None or not 0 <= seconds <= most:
-        raise ParameterError(
-            f"{name} must be a number of seconds, 0 or more, not {brief(value)}", Code.ARGUMENT
-        )
-    return seconds
-
-
 async def _planned(
     rounds: Rounds,
     hub: Hub,
@@ -139,7 +129,7 @@ async def _planned(
         here = len(rounds.eligible(hub.present()))
         if here < rounds.least:
             _log.info("waiting for %d parties, %d are here", rounds.least, here)
-        await hub.wait_for(rounds.least, until - loop.time(), rounds.eligible)
+        await hub.wait_for(rounds.least, max(0.0, until - loop.time()), rounds.eligible)
         await asyncio.sleep(settle)
         present = rounds.eligible(hub.present())
         if len(present) >= rounds.least or loop.time() >= until:

@@ -24,11 +24,10 @@ from ..errors import NativeError, ParameterError
 from ..events import Phase
 from ..interfaces import ClientMachine, ServerMachine
 from ..ledger.ledger import MemoryLedger
-from ..numeric import as_float, brief
 from ..pairwise.client import Client
 from ..pairwise.parties import all_parties, introduce
 from ..pairwise.server import Server
-from ..params.checks import require_int
+from ..params.checks import require_int, require_seconds
 from ..params.formats import FixedPoint
 from ..params.mode import Mode
 from ..params.params import Params
@@ -130,11 +129,7 @@ def plan(
         ParameterError: so many dropouts leave no quorum, the time is not positive, or no round of
             this kind is small enough for it.
     """
-    most = as_float(seconds)
-    if most is None or not most > 0:
-        raise ParameterError(
-            f"seconds must be a positive number, not {brief(seconds)}", Code.ARGUMENT
-        )
+    most = require_seconds("seconds", seconds, positive=True)
     spare = params.cohort - params.quorum
     lost = spare if dropouts is None else require_int("dropouts", dropouts, 0, spare)
     units = units or calibrate(params.suite, params.field_bits, 10)

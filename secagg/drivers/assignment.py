@@ -17,8 +17,8 @@ Values: TypeAlias = ArrayLike | Iterator[ArrayLike]
 Answer: TypeAlias = Values | tuple[Values, int] | None
 
 OTHER_CONTEXT: Final = (
-    "refused by this client: the round is about something else (training, model, attempt) than the "
-    "input would be for"
+    "refused by this client: the round is about something else (training, layout, model, attempt) "
+    "than the input would be for"
 )
 
 
@@ -45,9 +45,11 @@ class Assignment:
         """Says what the input is for, in this party's own words; needed in malicious mode.
 
         Compute it from what the input is computed from, in this party's own structure:
-        `digest(training, layout, layout.take(model), attempt)`. A number that only the server says,
-        such as that of the round, must not be in it: the server would get the same input once for
-        each number that it makes up.
+        `digest(training, layout, layout.take(model), attempt)`, which is what the server's
+        `Rounds.plan(present, layout, model)` makes; without a `ModelLayout`
+        `digest(training, model, attempt)`, for `plan(present, length, model)`. A number that only
+        the server says, such as that of the round, must not be in it: the server would get the same
+        input once for each number that it makes up.
 
         Raises:
             Aborted: the round is about something else; let it through.

@@ -6,18 +6,17 @@ inspected: a job with a bug fails in this process as well, and that exception is
 """
 
 import logging
+import sys
 from collections import deque
 from collections.abc import Iterable
 from concurrent.futures import CancelledError, Executor, Future
 from queue import Empty, SimpleQueue
-from threading import TIMEOUT_MAX
 from typing import Any, Final
 
-from ..codes import Code
-from ..errors import ParameterError, RangeError
+from ..errors import RangeError
 from ..events import Job, ServerEvent, Work
 from ..interfaces import ServerMachine
-from ..numeric import as_float, as_int, brief
+from ..params.checks import require_int, require_seconds
 
 ATTEMPTS: Final = 3  # of a job on the executor, before it is run in this process
 
@@ -58,13 +57,8 @@ def run_jobs(
             `run_jobs(server, server.resend(), ...)` continues with the jobs that are left, unless a
             call of the server was interrupted, which ends the round.
     """
-    most, seconds = as_int(in_flight), as_float(patience)
-    if most is None or most < 1 or seconds is None or not 0 < seconds <= TIMEOUT_MAX:
-        raise ParameterError(
-            "in_flight must be an int of 1 or more and patience positive and finite, not "
-            f"{brief(in_flight)} and {brief(patience)}",
-            Code.ARGUMENT,
-        )
+    most = require_int("in_flight", in_flight, 1, sys.maxsize)
+    seconds = require_seconds("patience", patience, positive=True)
     return _JobRun(server, events, executor).finish(most, seconds)
 
 

@@ -23,7 +23,7 @@ from ..machine.sealing import KEY_BYTES
 from ..machine.wire import SESSION_BYTES
 from ..pairwise.server import Server
 from ..pairwise.stored import open_server
-from ..params.checks import require_bytes, require_float, require_int, require_kind
+from ..params.checks import require_bytes, require_int, require_kind, require_seconds
 from ..params.mode import Mode
 from ..params.policy import Policy
 from ..primitives.secret import Secret
@@ -157,8 +157,8 @@ class Home:
         self.attempts: Final = require_int("attempts", attempts, 1, 2**63 - 1)
         self.failures: Final = require_int("failures", failures, 1, _MOST_FAILURES)
         self.keep_last: Final = bool(keep_last)
-        self._max_age = _seconds("max_age", max_age)
-        self._wait = _seconds("wait", wait)
+        self._max_age = require_seconds("max_age", max_age, most=_LONGEST)
+        self._wait = require_seconds("wait", wait)
         self._turn = threading.Lock()
         self._unsaved: dict[bytes, PartyRecord] = {}  # which the store did not take, by session
         self.path: Final = None if path is _IN_MEMORY else private_folder(path)
@@ -493,16 +493,6 @@ def _close_to_others(folder: Path) -> None:
 def _read(path: Path, read: Callable[[Path], T]) -> T | None:
     """Reads a file of a home, if there is one."""
     return read(path) if os.path.lexists(path) else None
-
-
-def _seconds(name: str, value: object) -> float:
-    """Returns a number of seconds; raises ParameterError unless it is 0 .. some thirty years."""
-    found = require_float(name, value)
-    if not 0 <= found <= _LONGEST:
-        raise ParameterError(
-            f"{name} must be a number of seconds in 0..{_LONGEST:g}, not {found}", Code.ARGUMENT
-        )
-    return found
 
 
 def cohort_of(directory: Directory | None, members: Sequence[int]) -> Directory | None:

@@ -1,5 +1,8 @@
 """Checks of single arguments, which refuse a wrong type or value by the argument's name."""
 
+import math
+from threading import TIMEOUT_MAX
+
 from ..codes import Code
 from ..errors import ParameterError
 from ..numeric import as_float, as_int, brief
@@ -49,6 +52,26 @@ def require_float(name: str, value: object) -> float:
     found = as_float(value)
     if found is None:
         raise ParameterError(f"{name} must be a number, not {type(value).__name__}", Code.ARGUMENT)
+    return found
+
+
+def require_seconds(
+    name: str, value: object, *, positive: bool = False, most: float = TIMEOUT_MAX
+) -> float:
+    """Returns a number of seconds as Python's float, whatever library it is of (`as_float`).
+
+    Args:
+        positive: 0 is refused as well.
+        most: the longest time, by default what any timer can wait; infinity where it is allowed.
+
+    Raises:
+        ParameterError: it is no number, below zero, NaN, or longer.
+    """
+    found = as_float(value)
+    if found is None or not 0 <= found <= most or (positive and found == 0):
+        kind = "a positive number of seconds" if positive else "a number of seconds, 0 or more"
+        limit = "or infinity" if most == math.inf else f"at most {most:.0f}"
+        raise ParameterError(f"{name} must be {kind}, {limit}, not {brief(value)}", Code.ARGUMENT)
     return found
 
 

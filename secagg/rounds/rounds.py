@@ -10,7 +10,7 @@ With clients that stay connected (`secagg.aio`):
         again = True
         while again:
             present = await hub.wait_for(rounds.least, timeout=60, among=rounds.eligible)
-            plan = rounds.plan(present, layout, layout, model)
+            plan = rounds.plan(present, layout, model)
             outcome = await serve(
                 plan.server, hub.net(plan.names), store=home, observe=rounds.observe,
                 task=encode(model), members=plan.members, attempt=plan.attempt,
@@ -23,7 +23,7 @@ Over a framework that calls its clients (`secagg.lockstep`):
     for _ in range(10):
         again = True
         while again:
-            plan = rounds.plan(framework.nodes(), layout, layout, model)
+            plan = rounds.plan(framework.nodes(), layout, model)
             outcome = secagg.lockstep(
                 plan.server, exchange_for(plan, model), store=home, observe=rounds.observe
             )
@@ -86,7 +86,8 @@ class Plan:
         members: malicious mode: indices of the cohort in the directory of all, ascending; else
             empty.
         params: parameters of the round.
-        context: what it is about: `digest(training, *about, attempt)`.
+        context: what it is about: `digest(training, layout, *about, attempt)`, without a layout if
+            `plan` got no `ModelLayout`.
         attempt: number of the attempt on what it is about, from 0; clients need it for the context.
         server: the server of the round, for a driver.
     """
@@ -107,6 +108,25 @@ class _Running:
     plan: Plan
     subject: bytes
     course: Course
+
+
+def subject_parts(shape: int | Layout | ModelLayout, about: tuple[Part, ...]) -> tuple[Part, ...]:
+    """Returns what a round is about: its `ModelLayout`, if it has one, and what the caller says.
+
+    The layout decides what an input means, so nobody can leave it out: with two layouts in one
+    subject the same update could enter two sums.
+
+    Raises:
+        ParameterError: `about` has the layout as well.
+    """
+    if not isinstance(shape, ModelLayout):
+        return about
+    if any(isinstance(part, ModelLayout) and part == shape for part in about):
+        raise ParameterError(
+            "the layout is part of what a round is about by itself: leave it out of `about`",
+            Code.LAYOUT,
+        )
+    return shape, *about
 
 
 class Rounds:
@@ -257,15 +277,17 @@ class Rounds:
             present: names of the parties that can take part now, each once; in malicious mode those
                 of the directory (`eligible`). Of more than `most`, or than the layout is for, some
                 are drawn at random.
-            shape: coordinates of an input, or the layout of one.
-            about: what the clients' inputs are computed from, in any parts that `digest` takes,
-                such as a layout and the model. Clients compute the context from the same, as they
-                know it: `digest(training, *about, attempt)`. No number of the round: a client
-                cannot check it, so whoever invents numbers gets the same input again.
+            shape: coordinates of an input, or the layout of one. A `ModelLayout` is part of what
+                the round is about.
+            about: what else the clients' inputs are computed from, in any parts that `digest`
+                takes, such as the model. Clients compute the context from the same, as they know
+                it, see `Assignment.expect`. No number of the round: a client cannot check it, so
+                whoever invents numbers gets the same input again.
 
         Raises:
             ParameterError: a name is unknown or there twice; fewer are present than are to be
-                invited (`Code.QUORUM`); or no parameters are safe for these.
+                invited (`Code.QUORUM`); no parameters are safe for these; or `about` has the layout
+                as well.
             AttemptsExhaustedError: clients give no more inputs for this, or a round about it is
                 open.
             RangeError: something of `about` has no digest.
@@ -273,12 +295,13 @@ class Rounds:
         """
         names, members = self._cohort(present, self._most_for(shape))
         params = self._params(len(names), self._length(shape))
-        subject = digest(self._training, *about)
+        parts = (self._training, *subject_parts(shape, about))
+        subject = digest(*parts)
         with self._lock:
             with self._keeper.change() as counts:
                 still = any(each.subject == subject.hex() for each in counts.open.values())
                 attempt = counts.attempts.next(subject, is_open=still)
-                context = digest(self._training, *about, attempt)
+                context = digest(*parts, attempt)
                 ledger = self._home.ledger if self._home else None
                 server = Server(params.round(context), self._select(members), ledger)
                 plan = Plan(counts.planned, names, members, params, context, attempt, server)
@@ -369,6 +392,10 @@ class Rounds:
         circle: to the resolution of its numbers the model is final. So it is if the result of such
         a round was lost: store each before the next round.
 
+        Args:
+            about: as in `plan`, but with the `ModelLayout`, if there is one, before it:
+                `converged(layout, model)`.
+
         Raises:
             RangeError: something of `about` has no digest.
             StateError: the home's file failed.
@@ -409,7 +436,7 @@ class Rounds:
         while no other process plans rounds of this training.
 
         Args:
-            about: only rounds about this, see `plan`; without it all.
+            about: only rounds about this, given as to `converged`; without it all.
 
         Raises:
             RangeError: something of `about` has no digest.

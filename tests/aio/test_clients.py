@@ -1,10 +1,15 @@
 """`participate` and `attend`: lost connections, trainings that are not wanted, hostile servers."""
 
 import asyncio
+import math
+import re
 import threading
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from datetime import datetime
+from itertools import pairwise
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -25,9 +30,10 @@ from support import looped
 
 import secagg
 from secagg import Assignment, Code, MemoryLedger, Mode, Once, Phase, Policy
-from secagg.aio import attend, conversation, participate, serve, serving
+from secagg.aio import attend, attendance, conversation, participate, round_loop, serve
 from secagg.aio.attendance import _Allowance
 from secagg.aio.payloads import read_payload
+from secagg.aio.reconnecting import PAUSES, Reconnecting
 from secagg.drivers.envelope import (
     NO_SESSION,
     Ask,
@@ -48,7 +54,7 @@ FOUR = integers(4)
 @pytest.fixture(autouse=True)
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Who is back gets what it missed without a pause."""
-    monkeypatch.setattr(serving, "RESEND_PAUSE", 0.0)
+    monkeypatch.setattr(round_loop, "RESEND_PAUSE", 0.0)
 
 
 class Cut:
@@ -630,20 +636,68 @@ def test_overs_in_a_loop_cost_next_to_nothing() -> None:
     play(scenario)
 
 
-def test_a_server_that_closes_at_once_is_not_stormed() -> None:
-    """The pauses grow, up to the longest; they are not all the same."""
+def test_a_server_that_closes_at_once_is_not_stormed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The pauses grow, up to ten seconds, and are not all the same, until a connection is of use.
+
+    Also if it takes long to connect. A server that was restarted again and again thus has all its
+    clients back ten seconds after its last start.
+    """
+    now, pauses = 0.0, list[float]()
+
+    async def sleeps(seconds: float) -> None:
+        nonlocal now
+        now += seconds
+        pauses.append(seconds)
+
+    there = vars(asyncio) | {
+        "sleep": sleeps,
+        "get_running_loop": lambda: SimpleNamespace(time=lambda: now),
+    }
+    monkeypatch.setattr(attendance, "asyncio", SimpleNamespace(**there))
 
     async def scenario() -> None:
-        hostile = Hostile(pauses=(0.02, 0.16))
-        for _ in range(7):
-            (await hostile.link()).close()
+        nonlocal now
+        hostile = Hostile(pauses=attendance.PAUSES)
+        for lasts in (0.0, 9.9, 0.0, 0.0, 0.0, 1.0, 0.0, 10.1, 0.0):
+            link = await hostile.link()
+            now += lasts
+            link.close()
+        link = await hostile.link()
+        await link.send(seal(Invitation(FOUR.round().encode(), 0)))
+        await link.receive()
+        link.close()
         await hostile.link()
-        pauses = [after - at for at, after in zip(hostile.times, hostile.times[1:], strict=False)]
-        for pause, most in zip(pauses, [0.02, 0.04, 0.08, 0.16, 0.16, 0.16, 0.16], strict=True):
-            assert most / 2 <= pause < most + 0.1
+        longest = [0.5, 1, 2, 4, 8, 10, 10, 0.5, 1, 0.5]
+        parts = [pause / most for pause, most in zip(pauses, longest, strict=True)]
+        assert all(0.5 <= part <= 1 for part in parts)
+        assert len(set(parts)) > 5
         await hostile.leave()
 
     play(scenario)
+
+
+def test_the_log_warns_of_a_server_that_is_not_there(caplog: pytest.LogCaptureFixture) -> None:
+    """After a minute, and every ten minutes then: since when, and why; not at each try."""
+    now, warned = 0.0, list[float]()
+    reconnecting = Reconnecting(PAUSES, math.inf, now)
+    with caplog.at_level("WARNING", "secagg.aio"):
+        while now < 3600:
+            now += reconnecting.pause(now, None, False, OSError(f"down\nat {now:.0f}"))
+            warned += [now] * (len(caplog.records) - len(warned))
+    assert len(warned) == 6
+    assert 60 <= warned[0] <= 80
+    assert all(590 <= b - a <= 620 for a, b in pairwise(warned))
+    text = caplog.records[-1].getMessage()
+    told = re.fullmatch(r".* since (.*), in (\d+) tries: still trying \(OSError: down.*\)", text)
+    assert told
+    since = datetime.strptime(told[1], "%Y-%m-%d %H:%M:%S %z")
+    assert abs(since.timestamp() - (time.time() - warned[-1])) < 60
+    assert int(told[2]) > 300
+    caplog.clear()
+    for _ in range(3):  # of use, but not for long
+        reconnecting.pause(now := now + 45.0, now - 1.0, True, EOFError())
+    reconnecting.pause(now + 45.0, None, False, EOFError())
+    assert caplog.records == []
 
 
 def test_what_is_kept_of_a_flood_is_bounded() -> None:
@@ -714,6 +768,9 @@ def test_what_attend_raises() -> None:
 
         for options in (
             {"pauses": 1},
+            {"pauses": (1,)},
+            {"pauses": (1, 2, 3)},
+            {"pauses": (5, 1)},
             {"pauses": (0, 1)},
             {"pauses": (1, float("inf"))},
             {"give_up": 0},
@@ -723,6 +780,8 @@ def test_what_attend_raises() -> None:
         ):
             error = await raised(connects(), **options)
             assert isinstance(error, secagg.ParameterError), options
+            assert error.reason.startswith(next(iter(options)))
+            assert "\n" not in error.reason
 
     play(scenario)
 

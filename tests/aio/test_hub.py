@@ -1,6 +1,7 @@
 """`Hub`: connections that come and go, hostile ones among them, cost others nothing."""
 
 import asyncio
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -315,10 +316,15 @@ def test_arguments(make: Callable[[], object]) -> None:
     assert caught.value.code is Code.ARGUMENT
 
 
-def test_arguments_of_attach() -> None:
-    """A name that is a text, and a link with its two methods."""
+def test_arguments_of_its_coroutines() -> None:
+    """A name that is a text, and a link with its two methods; times that are numbers."""
 
     async def scenario() -> None:
+        for call in (Hub().wait_for(1, math.nan), Hub().wait_for(1, -1), Hub().close("", math.inf)):
+            with pytest.raises(secagg.ParameterError, match="timeout must be a number of seconds"):
+                await call
+        with pytest.raises(secagg.ParameterError, match="count must be"):
+            await Hub().wait_for("1", 1.0)  # type: ignore[arg-type]
         for name, link in (("", linked()[0]), (7, linked()[0]), ("a", object())):
             with pytest.raises(secagg.ParameterError):
                 await Hub().attach(name, link)  # type: ignore[arg-type]

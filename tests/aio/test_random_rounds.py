@@ -13,8 +13,8 @@ from aio.loopback import play
 from aio.schedules import Schedule, happens
 from levels import amount
 
-from secagg.aio.hub import Hub, HubNet
-from secagg.aio.serving import _Round
+from secagg.aio import Hub, HubNet
+from secagg.aio.round_loop import RoundLoop
 from secagg.events import Phase
 
 AT_ONCE = 20
@@ -97,12 +97,12 @@ class Bug(NamedTuple):
 
 
 BUGS = {
-    "a party that is back gets nothing": Bug(_Round, "_resend", lambda _: nothing, 2, "no end"),
+    "a party that is back gets nothing": Bug(RoundLoop, "_resend", lambda _: nothing, 2, "no end"),
     "a lost connection is forgotten": Bug(
-        _Round, "_on_lost", lambda _: lambda *_: None, 0, "no end"
+        RoundLoop, "_on_lost", lambda _: lambda *_: None, 0, "no end"
     ),
     "a timer of an earlier phase": Bug(
-        _Round, "_start_timer", lambda _: timers_stay, 1, "without [(1, 'SLOW')]", 0.3
+        RoundLoop, "_start_timer", lambda _: timers_stay, 1, "without [(1, 'SLOW')]", 0.3
     ),
     "a queue without bound": Bug(HubNet, "bind", without_bound, 10, "bytes of one party", 0.3),
     "a message to another party": Bug(HubNet, "send", to_the_next, 3, "no end"),

@@ -30,7 +30,7 @@ from support import looped
 
 import secagg
 from secagg import Code, Home, Mode, Phase, Server
-from secagg.aio import serve, serving
+from secagg.aio import round_loop, serve, serving
 from secagg.aio.greeting import hello
 from secagg.drivers.conductor import PhaseEnded, RoundEnded
 from secagg.drivers.envelope import (
@@ -167,7 +167,7 @@ def test_a_large_task_goes_to_all(mode: Mode) -> None:
 
     async def scenario() -> None:
         net, params = Script(), integers(4, mode=mode)
-        agreed, task = params.round(), bytes(serving._LARGE_TASK)
+        agreed, task = params.round(), bytes(round_loop._LARGE_TASK)
         played = Played(net, agreed)
         members = (1, 3, 5, 9)
         running = asyncio.create_task(
@@ -296,7 +296,7 @@ def test_a_party_that_is_back_in_time_gets_what_it_missed() -> None:
         assert outcome.result.survivors == (0, 1, 2, 3)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(serving, "RESEND_PAUSE", 0.0)
+        patch.setattr(round_loop, "RESEND_PAUSE", 0.0)
         play(scenario)
 
 
@@ -340,7 +340,7 @@ def test_a_greeting_again_and_again_is_answered_now_and_then() -> None:
         await asyncio.gather(running, return_exceptions=True)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(serving, "RESEND_PAUSE", 0.15)
+        patch.setattr(round_loop, "RESEND_PAUSE", 0.15)
         play(scenario)
 
 

@@ -198,7 +198,12 @@ def test_who_cannot_be_invited_is_not_counted(caplog: pytest.LogCaptureFixture) 
         assert caplog.text.count("'eve' is not in the directory") == 1
         rounds = Rounds(WORD, FORM, attempts=2)
         layout = ModelLayout.of({"w": [0, 0]}, FORM, cohort=3)
-        async with Cohort() as cohort:
+
+        def train(assignment: Assignment) -> np.ndarray:
+            assignment.expect(digest(WORD, layout, "model", assignment.attempt))
+            return np.array([1, assignment.index])
+
+        async with Cohort(train=train) as cohort:
             outcome = await run_round(rounds, cohort.hub, layout, "model", **QUICK)
             assert total(outcome) == [3, 3]
 
@@ -245,10 +250,11 @@ def test_a_call_that_was_cancelled_goes_on_in_the_next(process: str, memory_path
     trained: list[int] = []
 
     def train(assignment: Assignment) -> np.ndarray:
+        assignment.expect(digest(WORD, layout, "model", assignment.attempt))
         trained.append(assignment.index)
         trains.set()
         may_go_on.wait(5)
-        return gives(assignment)
+        return np.array([1, assignment.index])
 
     def new() -> Rounds:
         return Rounds(WORD, FORM, home=Home(memory_path, ledger=LEDGER))
@@ -256,7 +262,7 @@ def test_a_call_that_was_cancelled_goes_on_in_the_next(process: str, memory_path
     async def scenario() -> None:
         rounds = new()
         async with Cohort(train=train) as cohort:
-            call = asyncio.create_task(run_round(rounds, cohort.hub, 2, "model", **QUICK))
+            call = asyncio.create_task(run_round(rounds, cohort.hub, layout, "model", **QUICK))
             await asyncio.to_thread(trains.wait, 5)
             call.cancel()
             with pytest.raises(asyncio.CancelledError):
@@ -264,12 +270,13 @@ def test_a_call_that_was_cancelled_goes_on_in_the_next(process: str, memory_path
             assert rounds.history == []
             rounds = rounds if process == "the same" else new()
             may_go_on.set()
-            assert total(await run_round(rounds, cohort.hub, 2, "model", **QUICK)) == [4, 6]
+            assert total(await run_round(rounds, cohort.hub, layout, "model", **QUICK)) == [4, 6]
             assert ends(rounds) == [("completed", 0)]
             assert sorted(trained) == [0, 1, 2, 3]
             assert rounds.resume() == []
 
     LEDGER = MemoryLedger()  # noqa: N806
+    layout = ModelLayout.of({"w": [0, 0]}, FORM, cohort=4)
     play(scenario)
 
 
