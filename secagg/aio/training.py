@@ -16,7 +16,8 @@ from ..errors import ParameterError, StateError
 from ..events import Completed, Failed, Phase
 from ..numeric import as_float, brief
 from ..params.checks import require_kind
-from ..rounds.rounds import Plan, Rounds
+from ..rounds.plan import Plan
+from ..rounds.rounds import Rounds
 from .hub import Hub
 from .serving import DEFAULT_TIMEOUT, serve
 from .worker import outlast
