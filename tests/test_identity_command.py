@@ -37,7 +37,7 @@ def cheap(monkeypatch: pytest.MonkeyPatch) -> list[Cost]:
         costs.append(cost)
         return real(phrase, salt, Cost(1, 8))
 
-    monkeypatch.setattr("secagg.identity.identity.derive", derive)
+    monkeypatch.setattr("secagg.identity.key_file.derive", derive)
     return costs
 
 
