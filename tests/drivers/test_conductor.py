@@ -474,7 +474,7 @@ def test_a_party_that_does_not_exist() -> None:
 
 def test_a_job_that_raises_is_left_to_the_next_begin(monkeypatch: pytest.MonkeyPatch) -> None:
     """On the same conductor: no phase is told twice, and the end is told once."""
-    from secagg.sharing.recovery import RebuildJob
+    from secagg.sharing.rebuild_job import RebuildJob
 
     played = Played()
     played.until(U)

@@ -502,7 +502,7 @@ def test_jobs_run_on_an_executor() -> None:
 
 def test_a_job_that_raises_is_done_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its exception passes, and the next call needs nobody's answer."""
-    from secagg.sharing.recovery import RebuildJob
+    from secagg.sharing.rebuild_job import RebuildJob
 
     server, transport = new_server(four()), Transport(responders_of(four()))
     with monkeypatch.context() as patch:

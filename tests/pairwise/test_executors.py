@@ -33,7 +33,7 @@ from secagg.machine.expansion import ExpandJob, SignedKeys
 from secagg.pairwise import unmasking
 from secagg.pairwise.transitions import ServerState
 from secagg.sharing import recovery
-from secagg.sharing.recovery import Recovered
+from secagg.sharing.rebuild_job import Recovered
 
 COHORT, GONE, LENGTH = 8, (1, 4), 3000
 STAYED = tuple(party for party in range(COHORT) if party not in GONE)

@@ -43,7 +43,7 @@ from secagg.pairwise.messages import AdvertiseKeys, PublicKeys
 from secagg.pairwise.transitions import ServerState
 from secagg.pairwise.unmasking import AgreeJob
 from secagg.sharing import recovery
-from secagg.sharing.recovery import RebuildJob, Recovered
+from secagg.sharing.rebuild_job import RebuildJob, Recovered
 
 EARLIER = {
     Phase.ADVERTISE_KEYS: MessageType.ADVERTISE_KEYS,
