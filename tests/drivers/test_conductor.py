@@ -303,16 +303,23 @@ def test_nothing_is_sent_to_a_party_that_is_gone() -> None:
 
 
 def test_what_the_transport_says_is_one_line() -> None:
-    """As the reason of a drop, at a bounded length."""
+    """As the reason of a drop, at a bounded length, also of an exception without a text to show."""
+
+    class MuteError(Exception):
+        def __str__(self) -> str:
+            raise ValueError
+
     played = Played()
     played.take(0, ConnectionError("reset\n\x1b[31m" + "x" * 1000))
     played.take(1, OSError())
+    played.take(2, MuteError())
     played.conductor.deadline(A)
     reasons = {party: drop.reason for party, drop in played.conductor.drops.items()}
     assert reasons[0].startswith("the transport lost it: ConnectionError: reset [31mxxx")
     assert reasons[0].isprintable()
     assert len(reasons[0]) < 350
     assert reasons[1] == "the transport lost it: OSError"
+    assert reasons[2] == "the transport lost it: MuteError"
 
 
 ENVELOPES = {
