@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mappi
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -602,8 +603,13 @@ def test_a_round_whose_end_nobody_saw_has_used_its_attempt() -> None:
     assert rounds.plan(NAMES, 2, 0).attempt == 1
 
 
-def test_a_round_that_was_left_is_taken_up_again(memory_path: Path) -> None:
-    """By the rounds of this process, all of them or those about one thing; and closed ones not."""
+def test_a_round_that_was_left_is_taken_up_again(
+    memory_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the rounds of this process, all of them or those about one thing; and closed ones not.
+
+    If the disk fails none is lost.
+    """
     rounds = of(Mode.MALICIOUS, attempts=3, home=home_in(memory_path))
     one, two, closed = (rounds.plan(NAMES, 2, about) for about in (1, 2, 2))
     for plan in (one, two, closed):
@@ -614,6 +620,10 @@ def test_a_round_that_was_left_is_taken_up_again(memory_path: Path) -> None:
     assert rounds.resume(1) == []
     rounds.leave(one)
     rounds.leave(one)
+    with monkeypatch.context() as patch:
+        patch.setattr("secagg.rounds.keeping.write_file", Mock(side_effect=OSError))
+        with refused(StateError, Code.IO):
+            rounds.resume()
     assert rounds.resume() == [two, one]
     rounds.close(one, None)
     with refused(LocalProtocolError, Code.OUT_OF_ORDER):

@@ -91,6 +91,16 @@ class OpenRounds:
         Raises:
             StateError: as for `Rounds.resume`.
         """
+        plans = self._take_left(subject)
+        try:
+            self._take_stored(subject, plans)
+        except BaseException:
+            self._left += plans  # the next call returns them
+            raise
+        return plans
+
+    def _take_left(self, subject: str) -> list[Plan]:
+        """Takes the rounds that were left in this process."""
         plans, self._left = self._left, []
         for plan in plans.copy():
             open_round = self._running.get(plan.server.session)
@@ -99,6 +109,10 @@ class OpenRounds:
             elif subject not in ("", open_round.subject.hex()):
                 plans.remove(plan)
                 self._left.append(plan)
+        return plans
+
+    def _take_stored(self, subject: str, plans: list[Plan]) -> None:
+        """Adds to the plans those of the rounds that other processes have left."""
         with self._keeper.change() as counts:
             left = {
                 session: one
@@ -133,7 +147,6 @@ class OpenRounds:
             self._history.append(
                 lost.record(one.number, one.attempt, session, one.names, None, True)
             )
-        return plans
 
     def _stored_server(self, session: bytes, one: OpenRound) -> Server | None:
         if self._home is None or self._home.store.get(key_of(Kind.SERVER, session)) is None:
