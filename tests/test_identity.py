@@ -78,7 +78,7 @@ def test_it_signs_with_its_seed() -> None:
 
 @given(st.binary(max_size=100))
 def test_no_two_purposes_sign_the_same(message: bytes) -> None:
-    """What an application has signed is no digest, and no text of an attestation."""
+    """A text that an application has signed is no digest, and no text of an attestation."""
     text = signed_bytes(Purpose.APPLICATION, message)
     assert len(text) > DIGEST_BYTES
     assert text.startswith(b"secagg")

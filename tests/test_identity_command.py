@@ -173,7 +173,7 @@ def test_show_refuses_what_load_refuses(capsys: pytest.CaptureFixture[str], tmp_
 
 
 def summary(pins: Path) -> str:
-    """What every change of a directory ends with."""
+    """Returns the lines with which every change of a directory ends."""
     directory = Directory.load(pins)
     return f"parties      {len(directory)}\ndirectory    {directory.fingerprint}\n"
 

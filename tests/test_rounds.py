@@ -75,7 +75,7 @@ def of(mode: Mode, **more: Any) -> Rounds:
 
 
 def own_number(name: str) -> int:
-    """What a party adds."""
+    """Returns the number that a party adds."""
     return NAMES.index(name) + 1
 
 
@@ -125,7 +125,7 @@ def begin_and_die(plan: Plan, home: Home) -> None:
 
 
 def replies(plan: Plan, client: Client, payload: bytes, refusing: Collection[str]) -> list[bytes]:
-    """What a client sends when it gets a message."""
+    """Returns the messages that a client sends when it gets one."""
     if payload == plan.server.offer:
         return [client.start()]
     sent = []
@@ -355,7 +355,7 @@ def test_a_server_that_lies_about_numbers_gets_no_second_update(memory_path: Pat
 
 
 def check_record(record: RoundRecord, plan: Plan) -> None:
-    """What stands in a record of a good round, and in JSON, under names that stay."""
+    """Checks the record of a good round, also in JSON, under names that stay."""
     shown = json.loads(json.dumps(record.as_dict()))
     assert list(shown) == [
         *("number", "attempt", "session", "cohort", "survivors", "dropped", "refused"),
@@ -376,7 +376,7 @@ def check_record(record: RoundRecord, plan: Plan) -> None:
 def test_an_attempt_is_used_unless_inputs_are_known_to_have_stayed(
     mode: Mode, gone: Mapping[str, Phase], observed: bool, left: bool
 ) -> None:
-    """What the driver reports decides; without a report they may have left."""
+    """The driver's reports decide; without a report they may have left."""
     rounds = of(mode, attempts=2)
     ledgers = {name: MemoryLedger() for name in NAMES}
     plan = rounds.plan(NAMES, 2, MODEL)
@@ -835,7 +835,7 @@ STEPS = st.lists(
 
 
 class History:
-    """What an onlooker knows: which rounds with which numbers were there, and how they ended."""
+    """The knowledge of an onlooker: rounds, their numbers, and how they ended."""
 
     def __init__(self, mode: Mode, home: Home) -> None:
         self.mode, self.home = mode, home

@@ -195,7 +195,7 @@ def test_an_interrupt_leaves_nothing(name: str, memory_path: Path) -> None:
 
 
 def variables() -> str:
-    """What a reporter prints of the library's frames: running, or of the exception at hand."""
+    """Returns what a reporter prints of the library's frames that run or have raised."""
     error = sys.exception()
     handled = traceback.walk_tb(error.__traceback__ if error else None)
     return "\n".join(

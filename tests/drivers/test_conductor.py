@@ -55,7 +55,7 @@ class Played:
         self.outbox = {one.to: one.payload for one in self.conductor.begin()}
 
     def answers(self) -> dict[int, bytes]:
-        """What the parties that were sent something say to it."""
+        """Returns the answers of the parties that were sent something."""
         return {party: self.clients[party].answer(sent) for party, sent in self.outbox.items()}
 
     def take(self, party: int, answer: bytes | BaseException, **more: bool) -> list[Send]:
@@ -290,7 +290,7 @@ def test_a_party_that_comes_back_is_awaited_again() -> None:
 
 
 def test_nothing_is_sent_to_a_party_that_is_gone() -> None:
-    """What it said still counts, but the next message is not for it."""
+    """Its message still counts, but the next one is not for it."""
     played = Played()
     answers = played.answers()
     played.take(0, answers[0])
@@ -370,7 +370,7 @@ def test_a_refusal_counts_at_once(session: bytes) -> None:
 
 @pytest.mark.parametrize("before", [False, True])
 def test_who_refused_is_in_the_sum_only_if_its_input_came_before(before: bool) -> None:
-    """What a party sends after its refusal is not even looked at."""
+    """A message that a party sends after its refusal is not even looked at."""
     played = Played()
     played.until(M)
     answers, refusal = played.answers(), seal(Refusal(SESSION, "policy_context", "no"))

@@ -300,7 +300,7 @@ def test_a_party_that_was_not_asked_changes_nothing() -> None:
 
 
 async def coroutine(phase: Phase, messages: Mapping[int, bytes]) -> list[object]:
-    """What somebody writes who has asyncio in mind."""
+    """Answers as somebody would write it who has asyncio in mind."""
     return []
 
 

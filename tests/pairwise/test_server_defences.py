@@ -458,7 +458,7 @@ def test_foreign_jobs_are_refused() -> None:
 
 
 class Fails:
-    """What cannot be looked at."""
+    """A value that cannot be looked at."""
 
     def __iter__(self) -> Iterator[int]:
         raise RuntimeError("looked at")

@@ -40,7 +40,7 @@ Pairs = set[tuple[int, int]]
 
 @dataclass(frozen=True)
 class Given:
-    """What a holder answered."""
+    """The answer of a holder."""
 
     dealers: PartySet
     shares: np.ndarray
