@@ -15,6 +15,7 @@ training ends (`AttemptsExhaustedError`).
 from secagg import AttemptsExhaustedError
 
 from .compare import Comparison, compare_training, plain_fedavg, quantization_bound
+from .coordinator import Coordinator
 from .data import DATASETS, Dataset, Split, load
 from .extras import MissingExtraError
 from .fedavg import (
@@ -25,8 +26,8 @@ from .fedavg import (
     simulated_randomness,
 )
 from .models import MLP, Architecture, Model, Softmax, accuracy, loss
+from .participant import Participant
 from .schedule import draw_drops
-from .sides import Coordinator, Participant
 from .training import Descent, LocalClient
 from .updates import FedClient
 

@@ -28,9 +28,11 @@ from secagg import (
 )
 from secagg.simulate import Cohort, Input, Run, introduce, read_drops, warn_of_clipping
 
+from .agreed import PAIR, check_params
+from .coordinator import Coordinator
 from .models import Model
+from .participant import Participant, Randomness
 from .schedule import Drops
-from .sides import PAIR, Coordinator, Participant, Randomness, check_params
 from .updates import FedClient, count_examples, whole
 
 TRAINING: Final = "local training"

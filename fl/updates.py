@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from secagg import Code, FixedPoint, Layout, ParameterError, RangeError, SecAggError
 from secagg.numeric import as_int
 from secagg.simulate import count_clipped
-from secagg.texts import one_line
+from secagg.texts import described, one_line
 
 from .models import Model
 
@@ -67,7 +67,7 @@ def count_examples(whose: str, client: FedClient, max_weight: int = _LARGEST) ->
     try:
         found = client.examples
     except Exception as error:
-        raise ParameterError(f"{name} raised {_described(error)}", Code.WEIGHT) from None
+        raise ParameterError(f"{name} raised {described(error, _REASON)}", Code.WEIGHT) from None
     examples = whole(name, found, 0, _LARGEST, Code.WEIGHT)
     if examples > max_weight:
         raise ParameterError(
@@ -176,13 +176,4 @@ def clipped_by_array(model: Model, update: Vector, form: FixedPoint) -> Mapping[
 
 def _no_update(what: str, error: Exception) -> NoReturn:
     """Raises NoUpdateError with type and text of an exception from the user's code."""
-    raise NoUpdateError(f"{what} {_described(error)}", Code.TRAINING) from None
-
-
-def _described(error: Exception) -> str:
-    """Returns type and text of an exception from the user's code as one line."""
-    try:
-        text = str(error)
-    except Exception:  # of the exception's own __str__
-        text = ""
-    return one_line(f"{type(error).__name__}: {text}" if text else type(error).__name__, _REASON)
+    raise NoUpdateError(f"{what} {described(error, _REASON)}", Code.TRAINING) from None

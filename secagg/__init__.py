@@ -64,8 +64,9 @@ from .params.mode import Mode
 from .params.params import Params, Round
 from .params.policy import Policy
 from .params.suite import Suite
+from .rounds.plan import Plan
 from .rounds.record import PhaseRecord, RoundRecord
-from .rounds.rounds import Plan, Rounds
+from .rounds.rounds import Rounds
 from .simulate import RoundFailedError, SecureSum, secure_sum
 
 logging.getLogger("secagg").addHandler(logging.NullHandler())

@@ -123,13 +123,13 @@ def directory_for(verify_keys: tuple[str, ...]) -> Directory:
 
 
 def pinned(vector: Vector) -> Directory | None:
-    """What all have pinned."""
+    """Returns the directory that all have pinned."""
     listed = tuple(one["verify_key"] for one in vector["parties"])
     return directory_for(listed) if all(listed) else None
 
 
 def round_of(vector: Vector) -> Round:
-    """What was offered."""
+    """Returns the round that was offered."""
     return Round.decode(sent(vector["messages"][0]))
 
 
@@ -149,7 +149,7 @@ def client_for(vector: Vector, party: int, random: Tape | None = None) -> Client
 
 
 def answer_to(client: Client, vector: Vector, data: bytes) -> bytes:
-    """What a client answers to a message of the server."""
+    """Returns the answer of a client to a message of the server."""
     events = client.receive(data)
     if any(isinstance(event, secagg.InputNeeded) for event in events):
         return submit(client, vector)
@@ -255,7 +255,7 @@ def replay(vector: Vector) -> Host:
 
 
 def session_of(vector: Vector) -> reference.Session:
-    """What both sides of the model know."""
+    """Returns what both sides of the model know."""
     p = vector["params"]
     f = p["format"]
     form = (
@@ -280,7 +280,7 @@ def model_party(vector: Vector, party: int) -> reference.Party:
 
 
 def model_answer(party: reference.Party, vector: Vector, kind: str, data: bytes) -> bytes:
-    """What a client of the model answers to what should be a message of this type."""
+    """Returns the answer of the model's client to what should be a message of this type."""
     if kind == "roster":
         return party.share_keys(data)
     if kind == "delivery":
@@ -300,7 +300,7 @@ class ModelClient:
         self.keys = self.party.advertise_keys()
 
     def hear(self, kind: str, data: bytes) -> bytes | None:
-        """What it answers to what should be a message of this type, or is a repetition."""
+        """Returns the answer to what should be a message of this type, or is a repetition."""
         if data in self.accepted.messages:
             return self.accepted.again(data)
         answer = model_answer(self.party, self.vector, kind, data)
@@ -443,7 +443,7 @@ def confront_server(refusal: Vector) -> None:
 
 
 def model_refuses(refusal: Vector) -> str:
-    """Why the reference model raises ValueError at the message, or then at the sum; "" if not."""
+    """Returns why the model raises ValueError at the message, or then at the sum; "" if not."""
     vector, at = ROUNDS[refusal["round"]], refusal["before"]
     messages, data = vector["messages"], bytes.fromhex(refusal["bytes"])
     if refusal["to"] != "server":
@@ -526,7 +526,7 @@ def repeat_to_client(script: Vector) -> None:
 
 
 def listed_answer(step: Vector, vector: Vector) -> list[bytes]:
-    """What is sent at one step of a script."""
+    """Returns the messages that are sent at one step of a script."""
     assert ("answer" in step) == (step["expected"] == ANSWERED)
     return [sent(vector["messages"][step["answer"]])] if "answer" in step else []
 
@@ -604,7 +604,7 @@ def model_server_repeats(script: Vector) -> None:
 
 
 def reason(call: Callable[[], object]) -> str:
-    """What a ValueError says; "" if there is none."""
+    """Returns the text of the ValueError that a call raises; "" if there is none."""
     try:
         call()
     except ValueError as error:

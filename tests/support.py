@@ -64,7 +64,7 @@ every_width = looped("bits", WIDTHS)
 
 
 def family_named(name: str) -> Family:
-    """What there is of one family, and what is active."""
+    """Returns one family: what there is of it, and what is active."""
     return next(family for family in families() if family.name == name)
 
 

@@ -361,7 +361,7 @@ def test_memory(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_unmasking_is_held_to_the_sum(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is timed takes the masks off; another sum than the inputs' would be noticed."""
+    """The code that is timed takes the masks off; another sum than the inputs' would be noticed."""
     unmasking = load(monkeypatch, "unmasking")
     ready = unmasking.waiting(12, 40, 2)
     assert ready.masks == 10 + 2 * 10
@@ -410,7 +410,7 @@ def test_pytest_benchmark_runs_the_kernels() -> None:
 
 
 def test_no_compiler_for_the_reference(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What cannot be measured is left out with its reason."""
+    """A measurement that is not possible is left out with its reason."""
     monkeypatch.syspath_prepend(str(ROOT))
     monkeypatch.setenv("CC", "no-such-compiler -O3")
     kernels = importlib.import_module("benchmarks.kernels")
@@ -454,7 +454,7 @@ def test_the_least_times_decide(modes: ModuleType) -> None:
 def test_the_signatures_are_those_of_the_client(
     modes: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What is timed alone is what the client makes and verifies, one by one and no more."""
+    """The signatures that are timed are those of the client, one by one and no more."""
     recording, key = modes.record(7, 50, Mode.MALICIOUS)
     bare = modes.signatures_of(recording, key)
     made, verified = [], []

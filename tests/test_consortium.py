@@ -69,7 +69,7 @@ class Site:
 
 @dataclass
 class Outcome:
-    """What came of a round: texts and codes by the name of the site where they appear."""
+    """The end of a round: texts and codes by the name of the site where they appear."""
 
     survivors: list[str] = field(default_factory=list)
     at_home: dict[str, ParameterError] = field(default_factory=dict)
@@ -167,7 +167,7 @@ def consortium(memory_path: Path, capsys: pytest.CaptureFixture[str]) -> Consort
 
 
 def quoted(text: str) -> bool:
-    """Whether the document has a text, whatever its line breaks and the numbers in it."""
+    """Returns whether the document has a text, whatever its line breaks and the numbers in it."""
     return " ".join(text.split()) in " ".join(TEXT.split())
 
 

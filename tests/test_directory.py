@@ -21,8 +21,9 @@ from other_systems import ENDS_OF_LINES
 from refusals import refused
 
 from secagg import Code, Directory, IdentityError, ParameterError
-from secagg.identity import directory as module
-from secagg.identity.directory import Entry
+from secagg.identity import entries as module
+from secagg.identity.directory_file import LARGEST_DIRECTORY
+from secagg.identity.entries import Entry
 from secagg.identity.identity import fingerprint
 from secagg.machine.wire import u32
 from secagg.params.params import MAX_COHORT
@@ -232,7 +233,7 @@ def test_the_greatest_cohort(monkeypatch: pytest.MonkeyPatch) -> None:
     revoked = frozenset(u32(~i & 0xFFFFFFFF) * 8 for i in range(limit))
     full = Directory(entries[:limit], revoked)
     assert len(full) == limit
-    room = module.LARGEST_DIRECTORY - len(full.encode())
+    room = LARGEST_DIRECTORY - len(full.encode())
     assert 2**20 <= room < 2**20 + 2**14, "its file may be loaded, with a megabyte of comments"
     for many in (entries, revoked), (entries[:limit], revoked | {bytes(32)}):
         with refused(ParameterError, Code.LIMIT, match="at most 65536"):
@@ -468,14 +469,14 @@ def test_each_key_is_checked_once(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_huge_file_is_not_read(tmp_path: Path) -> None:
     """The bound is what the largest directory takes."""
     (tmp_path / "pins").touch(0o644)
-    for size in (module.LARGEST_DIRECTORY + 1, 10**12):
+    for size in (LARGEST_DIRECTORY + 1, 10**12):
         os.truncate(tmp_path / "pins", size)
         with refused(IdentityError, Code.LIMIT, match=f"{size} bytes"):
             Directory.load(tmp_path / "pins")
     for data in (b"\n", "\n"):
-        with refused(IdentityError, Code.LIMIT, match=f"{module.LARGEST_DIRECTORY + 1} bytes"):
-            Directory.decode(data * (module.LARGEST_DIRECTORY + 1))
-    os.truncate(tmp_path / "pins", module.LARGEST_DIRECTORY)
+        with refused(IdentityError, Code.LIMIT, match=f"{LARGEST_DIRECTORY + 1} bytes"):
+            Directory.decode(data * (LARGEST_DIRECTORY + 1))
+    os.truncate(tmp_path / "pins", LARGEST_DIRECTORY)
     with refused(IdentityError, Code.FOREIGN_FILE):
         Directory.load(tmp_path / "pins")
 

@@ -107,7 +107,7 @@ def test_by_lane_picks_the_function_of_the_dtypes() -> None:
 
 
 def test_pointers_to_arrays_are_typed_and_guarded() -> None:
-    """What C writes must be writable; the pointer has the array's type and length."""
+    """An array that C writes must be writable; the pointer has the array's type and length."""
     array = np.arange(5, dtype=np.uint64)
     pointer = binding.read(array)
     assert binding.ffi.typeof(pointer).item.cname == "uint64_t"

@@ -48,7 +48,7 @@ def test_neighbours_among_some() -> None:
 
 
 def reached(graph: Harary, left: set[int]) -> set[int]:
-    """Who can be reached from one of them, by following neighbours."""
+    """Returns those that can be reached from one of them, by following neighbours."""
     found = {min(left)}
     while more := {q for p in found for q in graph.neighbours(p, left)} - found:
         found |= more

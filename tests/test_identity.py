@@ -18,7 +18,7 @@ from other_systems import ENDS_OF_LINES
 from refusals import refused
 
 from secagg import Code, Identity, IdentityError, LocalProtocolError, ParameterError
-from secagg.identity import identity as module
+from secagg.identity import key_file
 from secagg.identity.identity import fingerprint, sign_digest
 from secagg.identity.purposes import Purpose, signed_bytes
 from secagg.primitives import passphrase, sign
@@ -78,7 +78,7 @@ def test_it_signs_with_its_seed() -> None:
 
 @given(st.binary(max_size=100))
 def test_no_two_purposes_sign_the_same(message: bytes) -> None:
-    """What an application has signed is no digest, and no text of an attestation."""
+    """A text that an application has signed is no digest, and no text of an attestation."""
     text = signed_bytes(Purpose.APPLICATION, message)
     assert len(text) > DIGEST_BYTES
     assert text.startswith(b"secagg")
@@ -502,7 +502,7 @@ def test_a_stored_cost_cannot_stop_the_machine(
     sealed: Path, monkeypatch: pytest.MonkeyPatch, old: str, new: str
 ) -> None:
     """Refused before anything is derived."""
-    monkeypatch.setattr(module, "derive", lambda *_: pytest.fail("derived"))
+    monkeypatch.setattr(key_file, "derive", lambda *_: pytest.fail("derived"))
     assert old in sealed.read_text()
     rewrite(sealed, sealed.read_text().replace(old, new))
     with refused(IdentityError, Code.LIMIT, match="^(?!.*new identity).*allowed are 1 to 16"):
@@ -534,10 +534,10 @@ def test_without_the_memory_it_is_said(
 def test_a_sealed_file_with_the_verify_key_of_another(sealed: Path) -> None:
     """Even the passphrase's owner cannot make a file that lies about its key."""
     other = Identity.generate().verify_key
-    draft = module._Stored(other, None, CHEAP, bytes(16), b"")
-    content = module._seal(Secret(SEED), draft, Secret(PHRASE.encode()))
-    assert content is not None
-    stored = module._Stored(other, None, CHEAP, bytes(16), content)
+    draft = key_file.StoredIdentity(other, None, CHEAP, bytes(16), b"")
+    content = key_file.seal_seed(Secret(SEED), draft, Secret(PHRASE.encode()))
+    assert isinstance(content, bytes)
+    stored = key_file.StoredIdentity(other, None, CHEAP, bytes(16), content)
     rewrite(sealed, stored.encode().expose())
     with refused(IdentityError, Code.CORRUPT):
         Identity.load(sealed, PHRASE)

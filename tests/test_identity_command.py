@@ -37,7 +37,7 @@ def cheap(monkeypatch: pytest.MonkeyPatch) -> list[Cost]:
         costs.append(cost)
         return real(phrase, salt, Cost(1, 8))
 
-    monkeypatch.setattr("secagg.identity.identity.derive", derive)
+    monkeypatch.setattr("secagg.identity.key_file.derive", derive)
     return costs
 
 
@@ -173,7 +173,7 @@ def test_show_refuses_what_load_refuses(capsys: pytest.CaptureFixture[str], tmp_
 
 
 def summary(pins: Path) -> str:
-    """What every change of a directory ends with."""
+    """Returns the lines with which every change of a directory ends."""
     directory = Directory.load(pins)
     return f"parties      {len(directory)}\ndirectory    {directory.fingerprint}\n"
 

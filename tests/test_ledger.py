@@ -166,7 +166,7 @@ def test_one_process_wins(disk_path: Path) -> None:
 
 @pytest.mark.parametrize("end", ["os._exit(7)", "os.kill(os.getpid(), signal.SIGKILL)"])
 def test_a_killed_process_keeps_its_claim(disk_path: Path, end: str) -> None:
-    """What `claim` has answered is on disk: nothing is flushed on the way out."""
+    """A claim that was answered is on disk: nothing is flushed on the way out."""
     claim = f"assert ledger.claim(Once.SURVIVOR_SET, b'session'); {end}"
     with other_process(claim, disk_path) as child:
         child.communicate()

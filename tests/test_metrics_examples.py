@@ -25,7 +25,7 @@ Series = tuple[str, dict[str, str], float]
 
 
 def printed_by(name: str) -> str:
-    """What an example prints; it must not complain."""
+    """Returns what an example prints; it must not complain."""
     ended = children.run([sys.executable, "-W", "error", EXAMPLES / name])
     assert (ended.returncode, ended.stderr) == (0, "")
     return ended.stdout

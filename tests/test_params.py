@@ -222,7 +222,7 @@ def test_unknown_formats_are_refused(code: int) -> None:
     ],
 )
 def test_impossible_formats_do_not_decode(data: bytes) -> None:
-    """What cannot be constructed cannot be received."""
+    """A format that cannot be constructed cannot be received."""
     with refused(DecodeError, Code.ARGUMENT):
         read_format(Reader(data, 0))
 

@@ -227,7 +227,7 @@ def test_a_folder_of_somebody_else(
 
 @pytest.mark.parametrize("name", GUARDED)
 def test_an_open_folder_of_root(home: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Who is not root cannot close it."""
+    """Nobody but root can close it."""
     if os.geteuid():
         pytest.skip("only root can make folders of root")
     home.parent.chmod(0o777)

@@ -172,7 +172,7 @@ def test_a_failed_round_costs_one_future_of_dask(tmp_path: Path) -> None:
 
 
 def test_data_is_sent_by_value(tmp_path: Path) -> None:
-    """What users hand to workers or log comes back equal; objects with keys refuse, and say why."""
+    """Data for workers or logs comes back equal; objects with keys refuse, and say why."""
     done = secagg.secure_sum([[np.arange(3)]] * 4, Integers(0, 9))
     result = done.run.result
     identity = secagg.Identity.generate()

@@ -44,7 +44,7 @@ def code_lines(path: Path) -> int:
 
 
 def test_the_glue_of_the_http_example_is_short() -> None:
-    """What a user writes for transport and rounds, on both sides; the README has the numbers."""
+    """Transport and rounds take few lines, on both sides; the README has the numbers."""
     folder = EXAMPLES / "http"
     glue = {
         name: code_lines(folder / name) for name in ("sockets.py", "coordinator.py", "hospital.py")

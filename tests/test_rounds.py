@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mappi
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -74,7 +75,7 @@ def of(mode: Mode, **more: Any) -> Rounds:
 
 
 def own_number(name: str) -> int:
-    """What a party adds."""
+    """Returns the number that a party adds."""
     return NAMES.index(name) + 1
 
 
@@ -124,7 +125,7 @@ def begin_and_die(plan: Plan, home: Home) -> None:
 
 
 def replies(plan: Plan, client: Client, payload: bytes, refusing: Collection[str]) -> list[bytes]:
-    """What a client sends when it gets a message."""
+    """Returns the messages that a client sends when it gets one."""
     if payload == plan.server.offer:
         return [client.start()]
     sent = []
@@ -354,7 +355,7 @@ def test_a_server_that_lies_about_numbers_gets_no_second_update(memory_path: Pat
 
 
 def check_record(record: RoundRecord, plan: Plan) -> None:
-    """What stands in a record of a good round, and in JSON, under names that stay."""
+    """Checks the record of a good round, also in JSON, under names that stay."""
     shown = json.loads(json.dumps(record.as_dict()))
     assert list(shown) == [
         *("number", "attempt", "session", "cohort", "survivors", "dropped", "refused"),
@@ -375,7 +376,7 @@ def check_record(record: RoundRecord, plan: Plan) -> None:
 def test_an_attempt_is_used_unless_inputs_are_known_to_have_stayed(
     mode: Mode, gone: Mapping[str, Phase], observed: bool, left: bool
 ) -> None:
-    """What the driver reports decides; without a report they may have left."""
+    """The driver's reports decide; without a report they may have left."""
     rounds = of(mode, attempts=2)
     ledgers = {name: MemoryLedger() for name in NAMES}
     plan = rounds.plan(NAMES, 2, MODEL)
@@ -622,8 +623,13 @@ def test_a_round_whose_end_nobody_saw_has_used_its_attempt() -> None:
     assert rounds.plan(NAMES, 2, 0).attempt == 1
 
 
-def test_a_round_that_was_left_is_taken_up_again(memory_path: Path) -> None:
-    """By the rounds of this process, all of them or those about one thing; and closed ones not."""
+def test_a_round_that_was_left_is_taken_up_again(
+    memory_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the rounds of this process, all of them or those about one thing; and closed ones not.
+
+    If the disk fails none is lost.
+    """
     rounds = of(Mode.MALICIOUS, attempts=3, home=home_in(memory_path))
     one, two, closed = (rounds.plan(NAMES, 2, about) for about in (1, 2, 2))
     for plan in (one, two, closed):
@@ -634,6 +640,10 @@ def test_a_round_that_was_left_is_taken_up_again(memory_path: Path) -> None:
     assert rounds.resume(1) == []
     rounds.leave(one)
     rounds.leave(one)
+    with monkeypatch.context() as patch:
+        patch.setattr("secagg.rounds.keeping.write_file", Mock(side_effect=OSError))
+        with refused(StateError, Code.IO):
+            rounds.resume()
     assert rounds.resume() == [two, one]
     rounds.close(one, None)
     with refused(LocalProtocolError, Code.OUT_OF_ORDER):
@@ -845,7 +855,7 @@ STEPS = st.lists(
 
 
 class History:
-    """What an onlooker knows: which rounds with which numbers were there, and how they ended."""
+    """The knowledge of an onlooker: rounds, their numbers, and how they ended."""
 
     def __init__(self, mode: Mode, home: Home) -> None:
         self.mode, self.home = mode, home

@@ -19,7 +19,7 @@ TRACES = ("unmistakable", BYTES.hex(), repr(BYTES), repr(bytearray(BYTES)), str(
 
 
 def shows_nothing(text: str) -> bool:
-    """Whether no form of the bytes is in the text."""
+    """Returns whether no form of the bytes is in the text."""
     return not any(trace in text for trace in TRACES)
 
 

@@ -59,7 +59,7 @@ def test_weighted_mean() -> None:
 
 
 def test_server_messages_never_hold_an_input() -> None:
-    """What crosses the wire is uniform: no masked input equals or resembles its plain packing."""
+    """The messages look uniform: no masked input equals or resembles its plain packing."""
     updates = [np.zeros(4000) for _ in range(3)]
     done = secure_sum(updates, FixedPoint(clip=1.0, bits=16))
     masked = [r for r in done.transcript if r.phase is Phase.MASKED_INPUT and r.sender >= 0]

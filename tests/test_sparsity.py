@@ -186,7 +186,7 @@ def test_the_quorum_is_the_stated_survivors() -> None:
 
 
 def test_the_least_degree_is_the_least_that_is_taken() -> None:
-    """What `sparsest` finds is accepted; two neighbours less, at any threshold, are not."""
+    """The degree of `sparsest` is accepted; two neighbours less, at any threshold, are not."""
     found = sparsest(1000, 50, 50)
     told = {"min_survivors": 950, "colluders": 50}
     assert Params(1000, 1, FORMAT, degree=found.degree, threshold=found.threshold, **told)

@@ -53,7 +53,7 @@ HONEST = len(PEERS) + 2
 
 
 async def play(example: SimpleNamespace) -> object:
-    """How a round ends with some clients and these peers, who came first and read nothing more."""
+    """Returns the end of a round with clients and these peers, who came first and read no more."""
     params = secagg.Params(len(PEERS) + HONEST, 20, PARAMS.format, threshold=HONEST, colluders=2)
     tcp = example.TcpServer(params)
     async with await asyncio.start_server(tcp.connection, "127.0.0.1", 0) as listener:

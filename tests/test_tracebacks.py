@@ -39,7 +39,7 @@ from secagg import (
     Suite,
     tracebacks,
 )
-from secagg.identity import directory
+from secagg.identity import directory_file
 from secagg.machine.expansion import ExpandJob, SignedKeys
 from secagg.pairwise import derivation
 from secagg.primitives.agreement import WeakKeyError
@@ -153,7 +153,7 @@ CALLS: dict[str, tuple[Callable[[Path], object], object, str]] = {
         bindings,
         "crypto_sign_seed_keypair",
     ),
-    "load as pins": (lambda folder: Directory.load(folder / "me"), directory, "_lines"),
+    "load as pins": (lambda folder: Directory.load(folder / "me"), directory_file, "_lines"),
     "make a client": (
         lambda _: client_with(MemoryLedger()),
         bindings,
@@ -195,7 +195,7 @@ def test_an_interrupt_leaves_nothing(name: str, memory_path: Path) -> None:
 
 
 def variables() -> str:
-    """What a reporter prints of the library's frames: running, or of the exception at hand."""
+    """Returns what a reporter prints of the library's frames that run or have raised."""
     error = sys.exception()
     handled = traceback.walk_tb(error.__traceback__ if error else None)
     return "\n".join(

@@ -185,7 +185,7 @@ WHOLE: dict[str, Callable[[Vector], bool]] = {
 
 
 def plays(place: object, name: str) -> Iterable[tuple[str, Callable[[], object]]]:
-    """What may show a mistake in this function, by files; at level long, everything."""
+    """Returns what may show a mistake in this function, by files; at level long, everything."""
     everything, matters = bool(amount("vectors made anew")), WHOLE.get(name, lambda _: False)
     for file, vector in ROUNDS.items():
         if everything or file in NEW or matters(vector):

@@ -14,7 +14,8 @@ from ..encoding.model_layout import ModelLayout
 from ..errors import StateError
 from ..events import Completed, Failed, Phase
 from ..params.checks import require_kind, require_seconds
-from ..rounds.rounds import Plan, Rounds, subject_parts
+from ..rounds.plan import Plan
+from ..rounds.rounds import Rounds, subject_parts
 from .hub import Hub
 from .serving import DEFAULT_TIMEOUT, serve
 from .worker import outlast

@@ -84,10 +84,10 @@ def safe_changes(request: Request) -> Iterator[Change]:
     """Yields changes of fractions, cohort or mode after which `is_safe` holds."""
     n = request.cohort
     colluders, lost = Fractions(request.corrupt, request.dropout).of(n)
-    fewer = _greatest(lost, lambda count: is_safe(request.with_dropouts(count)))
+    fewer = greatest(lost, lambda count: is_safe(request.with_dropouts(count)))
     if fewer is not None:
         yield "dropout", as_fraction(fewer, n)
-    fewer = _greatest(
+    fewer = greatest(
         colluders, lambda count: is_safe(replace(request, corrupt=as_fraction(count, n)))
     )
     if fewer is not None:
@@ -111,13 +111,13 @@ def fitting_changes(request: Request) -> Iterator[Change]:
         return fits(replace(request, format=changed))
 
     for name, least, value in ranges:
-        lower = _greatest(value, partial(fits_with, name), least)
+        lower = greatest(value, partial(fits_with, name), least)
         if lower is not None:
             yield name, lower
-    cohort = _greatest(request.cohort, lambda fewer: fits(replace(request, cohort=fewer)), 2)
+    cohort = greatest(request.cohort, lambda fewer: fits(replace(request, cohort=fewer)), 2)
     if cohort is not None:
         yield "cohort", cohort
-    length = _greatest(request.length, lambda fewer: fits(replace(request, length=fewer)), 1)
+    length = greatest(request.length, lambda fewer: fits(replace(request, length=fewer)), 1)
     if length is not None:
         yield "length", length
 
@@ -146,7 +146,7 @@ def as_fraction(count: int, cohort: int) -> float:
     return count / cohort
 
 
-def _greatest(value: int, works: Callable[[int], bool], least: int = 0) -> int | None:
+def greatest(value: int, works: Callable[[int], bool], least: int = 0) -> int | None:
     """Returns the greatest number in least..value - 1 that works, where all below it do, too."""
     low, high = least, value  # all below `low` work, and none from `high` on; any ints
     while low < high:

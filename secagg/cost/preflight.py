@@ -17,7 +17,7 @@ from ..params.suite import Suite
 from . import report
 from .bench import Measured, physical_memory, plan
 from .calibration import calibrate
-from .feasible import Request
+from .feasible import Request, greatest
 from .findings import Finding, advise, impossible
 from .model import Estimate, Memory, Shape, Side, Units, estimate, largest_message, memory
 
@@ -86,14 +86,12 @@ class Preflight:
     def largest_cohort(self) -> int:
         """The largest cohort whose sums fit the same field."""
         params = self._chosen()
-        low, high = params.cohort, MAX_COHORT
-        while low < high:
-            middle = (low + high + 1) // 2
-            if _has_width(params.format, middle, params.field_bits):
-                low = middle
-            else:
-                high = middle - 1
-        return low
+        larger = greatest(
+            MAX_COHORT + 1,
+            lambda cohort: _has_width(params.format, cohort, params.field_bits),
+            params.cohort + 1,
+        )
+        return larger or params.cohort
 
     def _chosen(self) -> Params:
         if self.params is None:

@@ -17,7 +17,7 @@ from ..errors import DecodeError, ParameterError, RemoteProtocolError, StateErro
 from ..events import Completed, Dropped, Failed, Phase, PhaseStarted, Send, ServerEvent, Work
 from ..interfaces import ServerMachine
 from ..params.checks import require_callable
-from ..texts import one_line
+from ..texts import described, one_line
 from .envelope import NO_SESSION, Hello, Refusal, is_envelope, opened
 from .executors import run_jobs
 
@@ -198,9 +198,8 @@ class Conductor:
             StateError: the ledger or the store failed; call `begin` again, or `deadline`.
         """
         if isinstance(answer, BaseException):
-            reason = f"{type(answer).__name__}: {answer}" if str(answer) else type(answer).__name__
             code = Code.TIMEOUT if isinstance(answer, TimeoutError) else Code.GONE
-            return self.drop(party, f"the transport lost it: {one_line(reason)}", code)
+            return self.drop(party, f"the transport lost it: {described(answer)}", code)
         try:
             events = self._received(party, answer)
         except RemoteProtocolError as error:

@@ -17,7 +17,7 @@ from typing import ClassVar, Final, Self
 from .. import texts
 from ..codes import Code
 from ..errors import ParameterError
-from ..identity.directory import NAME
+from ..identity.entries import NAME
 from ..machine.wire import SESSION_BYTES, Reader, as_bytes, u8, u32, u64
 from ..machine.wire import VERSION as WIRE_VERSION
 from ..params.checks import require_bytes, require_int, whole

@@ -2,39 +2,27 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, Protocol, runtime_checkable
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..codes import Code
 from ..errors import ParameterError, RangeError
-from ..numeric import as_int, brief
+from ..numeric import brief
 from ..params.checks import require_int
-from ..params.formats import FixedPoint, Format, field_width
+from ..params.formats import Format, field_width
 from ..params.params import MAX_COHORT
-from .arrays import is_one, kind_of, listed, plain_dtype, read_array, shortened
+from .arrays import kind_of, plain_dtype, shortened
 from .clipping import warn_of_slots
-from .layout import Layout, layout_of, leaves_of
+from .fitting import Sums, leaves_in, read_model, read_sums, require_same_kind, require_update
+from .layout import Layout, layout_of
 from .ranges import Mode, Range, Slot
 from .scales import Scale, added, scale_of
 from .specs import array_slots, measured, metric_slots, usual_range
 from .trees import Arrays, Leaf, Node, Tree, filled
 
 _SHORT: Final = 44  # characters of a name in a table
-
-
-@runtime_checkable
-class Sums(Protocol):
-    """The sums of a round: a `secagg.Result`, or a `SecureSum`."""
-
-    @property
-    def total(self) -> Any:
-        """The sum of all inputs."""
-
-    @property
-    def weight(self) -> int:
-        """The sum of their weights."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -204,8 +192,8 @@ class ModelLayout:
                 too large for its dtype. The message names the array.
         """
         arrays: list[NDArray[Any]] = []
-        for slot, leaf in zip(self.arrays, self._leaves("the model", model), strict=True):
-            self._require_kind("the model", slot, leaf)
+        for slot, leaf in zip(self.arrays, leaves_in("the model", model, self._tree), strict=True):
+            require_same_kind("the model", slot, leaf)
             with np.errstate(all="ignore"):
                 array = np.array(leaf.array, slot.dtype)
                 fits = np.isfinite(array) if slot.is_float else array == leaf.array
@@ -244,9 +232,9 @@ class ModelLayout:
                 Only memory that is read-only may be, if other arrays are not. The message names
                 array or metric.
         """
-        news = self._read("the new model", new, ("mean", "sum"))
-        olds = self._read("the old model", old, ("mean",))
-        self._require_update(news, olds)
+        news = read_model("the new model", new, ("mean", "sum"), self.arrays, self._tree)
+        olds = read_model("the old model", old, ("mean",), self.arrays, self._tree)
+        require_update(news, olds)
         values, bases = self._flat(news), self._flat(olds)
         values[len(self.arrays) :] = measured(self.metrics, metrics)
         vector = np.empty(self.length, self.dtype)
@@ -284,8 +272,10 @@ class ModelLayout:
                 bring any mean to anything in its range, and any sum to anything in its range times
                 the sum of the weights.
         """
-        total, weight = self._sums(result)
-        bases = self._flat(self._read("the old model", old, ("mean", "keep")))
+        most = self.cohort * self.format.max_weight
+        total, weight = read_sums(result, self._slots, self.length, self.format, most)
+        olds = read_model("the old model", old, ("mean", "keep"), self.arrays, self._tree)
+        bases = self._flat(olds)
         arrays: list[NDArray[Any]] = []
         found, start = {}, 0
         for slot, scale, base in zip(self._slots, self._scales, bases, strict=True):
@@ -302,98 +292,7 @@ class ModelLayout:
         whole: Arrays = filled(self._template, arrays)
         return whole, found
 
-    def _read(self, which: str, model: Arrays | None, modes: tuple[Mode, ...]) -> list[Leaf | None]:
-        """Returns the arrays of a model, None for those whose mode is not among these.
-
-        Args:
-            which: what messages call the model.
-            model: may be None if no array is in one of the modes.
-            modes: of the arrays that are wanted.
-
-        Raises:
-            RangeError: the model does not fit the layout, or is missing though it is needed.
-        """
-        wanted = [slot.mode in modes for slot in self.arrays]
-        if model is None:
-            if any(wanted):
-                raise RangeError(f"{which} is needed, and is None", Code.LAYOUT)
-            return [None] * len(wanted)
-        read: list[Leaf | None] = []
-        leaves = self._leaves(which, model)
-        for slot, leaf, needed in zip(self.arrays, leaves, wanted, strict=True):
-            if needed and slot.mode != "keep":
-                self._require_kind(which, slot, leaf)
-            read.append(leaf if needed else None)
-        return read
-
     def _flat(self, leaves: list[Leaf | None]) -> list[NDArray[Any] | None]:
         """Returns the values of each slot in one dimension, None where there are none."""
         flat = [leaf and leaf.array.reshape(-1) for leaf in leaves]
         return [*flat, *[None] * len(self.metrics)]
-
-    def _require_update(self, news: list[Leaf | None], olds: list[Leaf | None]) -> None:
-        """Raises RangeError if an array is the same memory in both models.
-
-        A training changes such a live array in the old model as well, so its update would be zero
-        without a word. Where it is read-only (of JAX, say) nothing changed it: then it was left
-        alone on purpose, unless that is so of all.
-        """
-        pairs = [(new, old) for new, old in zip(news, olds, strict=True) if new and old]
-        pairs = [(new, old) for new, old in pairs if new.array.size]
-        same = [new for new, old in pairs if is_one(new.given, new.array, old.given, old.array)]
-        live = same if len(same) == len(pairs) else [x for x in same if x.array.flags.writeable]
-        if live:
-            raise RangeError(
-                f"{listed(leaf.name for leaf in live)} of the new and the old model is in the same "
-                "memory, so there is no update: copy the old model before the training (a "
-                'state_dict has the live tensors), or give what is not trained the mode "keep"',
-                Code.LAYOUT,
-            )
-
-    def _leaves(self, which: str, model: Arrays) -> list[Leaf]:
-        """Returns the arrays of a model; raises RangeError if it does not fit the layout."""
-        try:
-            return leaves_of(model, self._tree)
-        except RangeError as error:
-            raise RangeError(f"{which}: {error.reason}", error.code) from error.__cause__
-
-    def _require_kind(self, which: str, slot: Slot, leaf: Leaf) -> None:
-        """Raises RangeError if there are integers in place of floats, or floats of integers."""
-        floats = kind_of(leaf.array.dtype) == "f" or (leaf.weak and slot.is_float)
-        if floats != slot.is_float:
-            raise RangeError(
-                f"{which}: {slot.called} has dtype {leaf.array.dtype} instead of {slot.dtype}",
-                Code.DTYPE,
-            )
-
-    def _sums(self, result: object) -> tuple[NDArray[Any], int]:
-        """Returns total and weight, or the mean and 1; raises RangeError if they do not fit."""
-        weight, most = 1, self.cohort * self.format.max_weight
-        whole = isinstance(result, Sums)
-        if isinstance(result, Sums):
-            found = as_int(result.weight)
-            if found is None or not 1 <= found <= most:
-                raise RangeError(
-                    f"a result of the weight {brief(result.weight)} does not fit the layout, in "
-                    f"which it lies in 1..{most}",
-                    Code.WEIGHT,
-                )
-            weight, result = found, result.total
-        total = read_array(result, "the result")
-        if total.shape != (self.length,):
-            raise RangeError(
-                f"a result of shape ({self.length},) is needed, not {total.shape}", Code.SHAPE
-            )
-        sums = any(slot.mode == "sum" for slot in self._slots)
-        if not whole and sums:
-            raise RangeError(
-                "a mean alone is not enough where values are added up: give the whole result, "
-                "which has total and weight",
-                Code.LAYOUT,
-            )
-        if (kind_of(total.dtype) == "f") != isinstance(self.format, FixedPoint):
-            raise RangeError(
-                f"a total of {type(self.format).__name__} has not the dtype {total.dtype}",
-                Code.DTYPE,
-            )
-        return total, weight

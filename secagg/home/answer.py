@@ -14,7 +14,7 @@ from typing import Final
 from ..codes import Code
 from ..drivers.assignment import AbandonedError, Assignment, Train, Values, require_train
 from ..drivers.envelope import NO_SESSION, Ask, Invitation, Over, Refusal, Rejection, seal
-from ..drivers.responder import NO_INDEX, NoInputError, Responder, decline, unpacked
+from ..drivers.responder import NO_INDEX, NoInputError, Responder, decline, header_of, unpacked
 from ..errors import SERVER, Aborted, ParameterError, RemoteProtocolError, StateError
 from ..events import InputNeeded
 from ..forks import this_process
@@ -147,10 +147,8 @@ def _require_credentials(home: Home) -> None:
 
 def _session_of(offer: bytes) -> bytes:
     """Returns the session of an offer that cannot be read as a whole: its other rounds go on."""
-    try:
-        return Reader(offer, SERVER).header()[1]
-    except RemoteProtocolError:
-        return NO_SESSION
+    header = header_of(offer)
+    return NO_SESSION if header is None else header[1]
 
 
 def _placed(

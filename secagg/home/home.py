@@ -5,7 +5,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Final, NoReturn, TypedDict, TypeVar, Unpack
 
@@ -15,34 +14,15 @@ from ..errors import ParameterError, StateError
 from ..files import AnyPath, locked_folder, why_failed
 from ..identity.directory import Directory
 from ..identity.identity import Identity
-from ..interfaces import ServerMachine
 from ..ledger.ledger import Ledger, MemoryLedger
 from ..ledger.sqlite import SqliteLedger
 from ..machine.claims import require_ledger
 from ..machine.sealing import KEY_BYTES
-from ..machine.wire import SESSION_BYTES
-from ..pairwise.server import Server
-from ..pairwise.stored import open_server
-from ..params.checks import require_bytes, require_int, require_kind, require_seconds
-from ..params.mode import Mode
+from ..params.checks import require_int, require_kind, require_seconds
 from ..params.policy import Policy
 from ..primitives.secret import Secret
 from .policy_file import read_policy
-from .records import (
-    Head,
-    Kind,
-    PartyRecord,
-    UselessStateError,
-    key_of,
-    open_failures,
-    open_note,
-    open_party,
-    read_head,
-    seal_failures,
-    seal_note,
-    seal_party,
-    write_record,
-)
+from .states import States
 from .stores import (
     FileStore,
     MemoryStore,
@@ -55,11 +35,9 @@ from .stores import (
 
 T = TypeVar("T")
 
-MOST_ROUNDS: Final = 16  # of a party that are stored at a time; the done and oldest go first
 _LONGEST: Final = 1e9  # seconds: some thirty years
 _MOST_FAILURES: Final = 2**16
 _IN_MEMORY: Final = Path()  # this object, in the place of a path
-_ALL: Final = bytes(SESSION_BYTES)  # for a record that is of no single round
 
 
 class _Options(TypedDict, total=False):
@@ -75,7 +53,7 @@ class _Options(TypedDict, total=False):
     wait: float
 
 
-class Home:
+class Home(States):
     """The folder of one party: all that it keeps from message to message and round to round.
 
     A coordinator has one, too. One home is one party: two processes, or threads, exclude each
@@ -155,12 +133,10 @@ class Home:
             if value is not None:
                 require_kind(name, value, kind, "leave it out for the one of the home")
         self.attempts: Final = require_int("attempts", attempts, 1, 2**63 - 1)
-        self.failures: Final = require_int("failures", failures, 1, _MOST_FAILURES)
-        self.keep_last: Final = bool(keep_last)
-        self._max_age = require_seconds("max_age", max_age, most=_LONGEST)
+        failures = require_int("failures", failures, 1, _MOST_FAILURES)
+        max_age = require_seconds("max_age", max_age, most=_LONGEST)
         self._wait = require_seconds("wait", wait)
         self._turn = threading.Lock()
-        self._unsaved: dict[bytes, PartyRecord] = {}  # which the store did not take, by session
         self.path: Final = None if path is _IN_MEMORY else private_folder(path)
         self._states: Path | None = None
         if self.path is not None:
@@ -175,12 +151,18 @@ class Home:
             )
             ledger = SqliteLedger(self.path / "ledger.db") if ledger is None else ledger
             store = FileStore(self._states) if store is None else store
-        self.key: Final = os.urandom(KEY_BYTES) if self.path is None else _key_in(self.path)
+        key = os.urandom(KEY_BYTES) if self.path is None else _key_in(self.path)
         self.policy: Final = Policy() if policy is None else policy
         self.identity: Final = identity
-        self.directory: Final = directory
-        self.ledger: Final = require_ledger(MemoryLedger() if ledger is None else ledger)
-        self.store: Final[Store] = MemoryStore() if store is None else store
+        super().__init__(
+            key,
+            MemoryStore() if store is None else store,
+            require_ledger(MemoryLedger() if ledger is None else ledger),
+            directory,
+            failures=failures,
+            keep_last=bool(keep_last),
+            max_age=max_age,
+        )
 
     @classmethod
     def in_memory(cls, **options: Unpack[_Options]) -> "Home":
@@ -234,113 +216,6 @@ class Home:
             Code.BUSY,
         )
 
-    # -- of a party: `answer` calls these under the lock ---------------------------------------
-
-    def store_unsaved(self, session: bytes) -> PartyRecord | None:
-        """Stores what the store did not take of a round before, and returns it; None if it did.
-
-        Raises:
-            StateError: the store failed again.
-        """
-        record = self._unsaved.get(session)
-        if record is None:
-            return None
-        if not record.seen and self.store.get(key_of(Kind.PARTY, session)) is not None:
-            del self._unsaved[session]  # another process has begun the round meanwhile
-            return None
-        self.save(record)
-        return record
-
-    def load(self, session: bytes) -> PartyRecord | None:
-        """Returns what is stored of a party in a round, or None.
-
-        Raises:
-            StateError: the store failed; or (`UselessStateError`) what it has does not serve.
-        """
-        data = self.store.get(key_of(Kind.PARTY, session))
-        try:
-            head = _head_of(data, Kind.PARTY, session)
-            return None if head is None else open_party(head, self.key)
-        except StateError as error:
-            raise UselessStateError(error.reason, error.code) from None
-
-    def save(self, record: PartyRecord) -> None:
-        """Stores what a party remembers of a round.
-
-        If that fails, this object remembers it for `store_unsaved`: what was stored before is used
-        up, so without it the round would be lost to this party.
-
-        Raises:
-            StateError: it cannot be stored.
-        """
-        kept = record if self.keep_last else replace(record, reply=b"")
-        self._unsaved.pop(record.session, None)
-        try:
-            sealed = seal_party(kept, self.key)
-            self._put(Kind.PARTY, record.session, sealed, done=not record.client)
-        except BaseException:
-            self._unsaved[record.session] = replace(record)
-            if len(self._unsaved) > MOST_ROUNDS:
-                del self._unsaved[next(iter(self._unsaved))]
-            raise
-
-    def remove(self, session: bytes) -> None:
-        """Removes what is stored of a party in a round."""
-        self._unsaved.pop(session, None)
-        self.store.delete(key_of(Kind.PARTY, session))
-
-    def tidy(self, begun: bytes | None = None) -> None:
-        """Removes what is too old, and what a party has stored of more than a few rounds.
-
-        Of these go first those in which its part is over.
-
-        Args:
-            begun: a round that stays.
-        """
-        stored: list[tuple[bool, int, bytes]] = []
-        oldest = time.time_ns() - int(self._max_age * 1e9)
-        for key, head in self._heads():
-            if head.kind is Kind.FAILURES or (head.kind, head.session) == (Kind.PARTY, begun):
-                continue
-            if head.at < oldest:
-                self.store.delete(key)
-            elif head.kind is Kind.PARTY:
-                stored.append((not head.done, head.at, key))
-        excess = len(stored) - MOST_ROUNDS + (begun is not None)
-        for _, _, key in sorted(stored)[: max(0, excess)]:
-            self.store.delete(key)
-
-    def begin_training(self, session: bytes) -> bool:
-        """Counts the training of a round as failed, until `end_training`.
-
-        Returns:
-            False if it was counted before.
-
-        Raises:
-            ParameterError: too many have failed in other rounds.
-            StateError: it cannot be stored, or read (`UselessStateError`).
-        """
-        self.require_training(session)
-        if is_new := session not in (failed := self._failed()):
-            self._put_failed([*failed, session])
-        return is_new
-
-    def end_training(self, session: bytes) -> None:
-        """Says that the training of a round has given an input, or had none to give."""
-        if session in (failed := self._failed()):
-            self._put_failed([each for each in failed if each != session])
-
-    def require_training(self, session: bytes) -> None:
-        """Raises ParameterError if the training has failed in too many rounds but this one."""
-        count = len([each for each in self._failed() if each != session])
-        if count >= self.failures:
-            raise ParameterError(
-                f"refused by this client: its training has failed in {count} rounds (or was ended "
-                "in some of them), and a server that lies can learn about its data from that; find "
-                "the cause, then call `clear_failures()` of its home",
-                Code.TRAINING,
-            )
-
     def clear_failures(self) -> None:
         """Forgets in which rounds the training has failed: for the operator, not for a program.
 
@@ -348,110 +223,7 @@ class Home:
             StateError: the home cannot be used.
         """
         with self.lock():
-            self.store.delete(key_of(Kind.FAILURES, _ALL))
-
-    def _failed(self) -> list[bytes]:
-        data = self.store.get(key_of(Kind.FAILURES, _ALL))
-        try:
-            head = _head_of(data, Kind.FAILURES, _ALL)
-            return [] if head is None else open_failures(head, self.key)
-        except StateError as error:
-            raise UselessStateError(error.reason, error.code) from None
-
-    def _put_failed(self, sessions: Sequence[bytes]) -> None:
-        if sessions:
-            self._put(Kind.FAILURES, _ALL, seal_failures(sessions, self.key))
-        else:
-            self.store.delete(key_of(Kind.FAILURES, _ALL))
-
-    # -- of a server: what `lockstep` and `secagg.aio.serve` use (`Snapshots`) -----------------
-
-    def keep_server(self, server: ServerMachine) -> None:
-        """Stores the state of a server, in the place of what was stored of its round.
-
-        Raises:
-            StateError: it cannot be stored.
-            LocalProtocolError: no phase is in progress, or the server has no ledger.
-        """
-        self._put(Kind.SERVER, server.session, server.snapshot(self.key))
-
-    def forget(self, session: bytes) -> None:
-        """Removes what is stored of a server and its note; nothing, if there is nothing."""
-        require_bytes("session", session, SESSION_BYTES)
-        for kind in (Kind.SERVER, Kind.NOTE):
-            self.store.delete(key_of(kind, session))
-
-    def resume_server(
-        self, session: bytes | None = None, directory: Directory | None = None
-    ) -> Server | None:
-        """Returns the server of a round as it was stored last, or None if there is none.
-
-        Args:
-            session: the round; by default that which was stored last.
-            directory: malicious mode: the verify keys of the cohort; by default the home's.
-
-        Raises:
-            StateError: what is stored cannot be used.
-            ParameterError: the directory does not fit.
-        """
-        self.tidy()
-        if session is None:
-            found = [head for _, head in self._heads() if head.kind is Kind.SERVER]
-            head = max(found, key=lambda each: each.at, default=None)
-        else:
-            head = self._head(Kind.SERVER, session)
-        if head is None:
-            return None
-        mode = open_server(head.rest, self.key).round.params.mode
-        directory = self.directory if directory is None else directory
-        pins = directory if mode is Mode.MALICIOUS else None
-        return Server.resume(head.rest, self.key, self.ledger, pins)
-
-    def keep_note(self, session: bytes, note: bytes) -> None:
-        """Stores what a driver needs beside a server to go on: members, attempt, task.
-
-        Raises:
-            StateError: it cannot be stored.
-        """
-        self._put(Kind.NOTE, session, seal_note(session, note, self.key))
-
-    def note(self, session: bytes) -> bytes:
-        """Returns the note of a round, b"" if there is none.
-
-        Raises:
-            StateError: it cannot be read.
-        """
-        head = self._head(Kind.NOTE, session)
-        return b"" if head is None else open_note(head, self.key)
-
-    # -- records -------------------------------------------------------------------------------
-
-    def _put(self, kind: Kind, session: bytes, sealed: bytes, *, done: bool = False) -> None:
-        require_bytes("session", session, SESSION_BYTES)
-        record = write_record(kind, session, time.time_ns(), sealed, done=done)
-        self.store.put(key_of(kind, session), record)
-
-    def _head(self, kind: Kind, session: bytes) -> Head | None:
-        require_bytes("session", session, SESSION_BYTES)
-        return _head_of(self.store.get(key_of(kind, session)), kind, session)
-
-    def _heads(self) -> Iterator[tuple[bytes, Head]]:
-        """Yields what is stored, by key; what another version has stored is left alone."""
-        for key in list(self.store.sessions()):
-            data = self.store.get(key)
-            if data is not None:
-                try:
-                    yield key, read_head(data)
-                except StateError:
-                    continue
-
-
-def _head_of(data: bytes | None, kind: Kind, session: bytes) -> Head | None:
-    """Returns the head of a record, None if there is none; raises StateError if it is another."""
-    head = None if data is None else read_head(data)
-    if head is not None and (head.kind, head.session) != (kind, session):
-        raise StateError("the state that is stored is of another round", Code.CORRUPT)
-    return head
+            self._put_failed(())
 
 
 def _key_in(folder: Path) -> bytes:

@@ -20,6 +20,7 @@ from ..machine.wire import SESSION_BYTES
 from ..params.checks import require_bytes
 from ..permissions import LEDGER, SECRET, Rule, why_unsafe
 from ..primitives.secret import Secret
+from ..texts import described
 
 T = TypeVar("T")
 
@@ -117,7 +118,7 @@ class MappingStore:
             return action()
         except Exception as error:
             raise StateError(
-                f"the mapping of stored states failed: {type(error).__name__}: {error}", Code.IO
+                f"the mapping of stored states failed: {described(error)}", Code.IO
             ) from None
 
 

@@ -17,7 +17,8 @@ from ..files import locked_folder, why_failed
 from ..primitives.secret import Secret
 from .directory import Directory
 from .files import open_without_waiting
-from .identity import LARGEST_IDENTITY, Identity, fingerprint, says_identity
+from .identity import Identity, fingerprint
+from .key_file import LARGEST_IDENTITY, says_identity
 
 if TYPE_CHECKING:
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]

@@ -5,13 +5,9 @@ the server does not control, and compare fingerprints: of each key (`secagg.Iden
 when it is pinned, of the whole directory (`Directory.fingerprint`) before the first round.
 """
 
-import codecs
-import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from functools import lru_cache
 from itertools import pairwise
-from typing import Final
 
 from ..codes import Code
 from ..errors import IdentityError, ParameterError
@@ -19,111 +15,14 @@ from ..files import AnyPath, as_path
 from ..machine.wire import u32
 from ..numeric import brief
 from ..params.checks import whole
-from ..params.params import MAX_COHORT
 from ..permissions import PINS
-from ..primitives import sign
-from ..primitives.agreement import WeakKeyError
 from ..primitives.labels import Label, hash_parts
 from ..primitives.secret import Secret
 from ..tracebacks import keeps_no_locals
-from .files import read_file, write_file, wrong_size
+from .directory_file import LARGEST_DIRECTORY, parse, text_of
+from .entries import Entry, Rules
+from .files import read_file, write_file
 from .identity import grouped
-
-_HEX_KEY: Final = "([0-9a-f]{64})"
-NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
-_ENTRY: Final = re.compile(rf"(0|[1-9][0-9]{{0,5}}) +{_HEX_KEY} +({NAME.pattern})")
-_DIRECTORY_HEADER: Final = "secagg directory v1"
-_LONGEST_ENTRY: Final = len(f"{MAX_COHORT - 1} {'0' * 64} {'n' * 64}\n")
-_LONGEST_REVOKED: Final = len("0" * 64 + "\n")
-_COMMENTS: Final = 2**20  # bytes for comments, the header and the like
-LARGEST_DIRECTORY: Final = MAX_COHORT * (_LONGEST_ENTRY + _LONGEST_REVOKED) + _COMMENTS
-
-
-@lru_cache(maxsize=2 * MAX_COHORT)  # a full directory: pinned and revoked keys
-def _is_strong(key: bytes) -> bool:
-    try:
-        sign.check_verify_key(key)
-    except WeakKeyError:
-        return False
-    return True
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One pinned party.
-
-    Attributes:
-        name: 1..64 ASCII letters, digits and ._@-; the first is a letter or a digit.
-        verify_key: 32 bytes.
-    """
-
-    name: str
-    verify_key: bytes
-
-
-class _Rules:
-    """The rules of one directory, checked line by line: nothing is there twice or is revoked."""
-
-    def __init__(self) -> None:
-        self.count = 0
-        self._names: set[str] = set()
-        self._pinned: set[bytes] = set()
-        self._revoked: set[bytes] = set()
-
-    def revoke(self, key: bytes) -> None:
-        _check_key("a revoked key", key)
-        if key in self._revoked:
-            raise ParameterError(f"the key {_short(key)} is revoked twice", Code.DUPLICATE_KEY)
-        if key in self._pinned:
-            raise ParameterError(
-                f"the revoked key {_short(key)} is pinned as well", Code.REVOKED_KEY
-            )
-        if len(self._revoked) == MAX_COHORT:
-            raise ParameterError(
-                f"a directory has at most {MAX_COHORT} revoked keys: leave out those of parties "
-                "that have left for good",
-                Code.LIMIT,
-            )
-        self._revoked.add(key)
-
-    def pin(self, name: str, key: bytes) -> None:
-        if not isinstance(name, str) or not NAME.fullmatch(name):
-            raise ParameterError(
-                "a name has 1 to 64 ASCII letters, digits and ._@-, and begins with a letter or "
-                f"a digit; this one is {str(name)[:80]!r}",
-                Code.ARGUMENT,
-            )
-        if name.lower() in self._names:
-            raise ParameterError(
-                f"two parties are called {name}: names must differ in more than upper and lower "
-                "case",
-                Code.DUPLICATE_NAME,
-            )
-        _check_key(f"the key of {name}", key)
-        if key in self._revoked:
-            raise ParameterError(
-                f"the key of {name} is revoked: make a new identity", Code.REVOKED_KEY
-            )
-        if key in self._pinned:
-            raise ParameterError(f"the key of {name} is pinned twice", Code.DUPLICATE_KEY)
-        if self.count == MAX_COHORT:
-            raise ParameterError(f"a directory has at most {MAX_COHORT} entries", Code.LIMIT)
-        self.count += 1
-        self._names.add(name.lower())
-        self._pinned.add(key)
-
-
-def _check_key(what: str, key: object) -> None:
-    if not isinstance(key, bytes) or not _is_strong(key):
-        raise ParameterError(
-            f"{what} is not an Ed25519 verify key: it is malformed, or of low order",
-            Code.WEAK_KEY,
-        )
-
-
-def _short(key: bytes) -> str:
-    """Returns the beginning of a verify key, enough to find it in a file."""
-    return f"{key[:8].hex()}..."
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +48,7 @@ class Directory:
     _whole: "Directory | None" = field(init=False, repr=False, compare=False, default=None)
 
     def __post_init__(self) -> None:
-        rules = _Rules()
+        rules = Rules()
         for key in self.revoked:
             rules.revoke(key)
         for index, entry in enumerate(self.entries):
@@ -297,13 +196,7 @@ class Directory:
 
     def encode(self) -> bytes:
         """Returns the directory as readable ASCII text; equal directories have the same text."""
-        lines = [_DIRECTORY_HEADER, "# index, verify key, name"]
-        lines += [
-            f"{index} {entry.verify_key.hex()} {entry.name}"
-            for index, entry in enumerate(self.entries)
-        ]
-        lines += ["revoked", *sorted(key.hex() for key in self.revoked), "end"]
-        return ("\n".join(lines) + "\n").encode()
+        return text_of(self.entries, self.revoked)
 
     @classmethod
     @keeps_no_locals  # it may be an identity, by mistake
@@ -320,48 +213,7 @@ class Directory:
             IdentityError: the text is something else (the message names the line), or too long.
             ParameterError: the data is neither bytes nor text.
         """
-        text = _text(data)
-        lines = _lines(text)
-        header = next(lines)
-        if header != _DIRECTORY_HEADER.encode():
-            other = header.startswith(b"secagg directory v")
-            code = Code.VERSION if other else Code.FOREIGN_FILE
-            raise IdentityError(f"line 1: must be '{_DIRECTORY_HEADER}'", code)
-        entries: list[Entry] = []
-        revoked: set[bytes] = set()
-        rules, section = _Rules(), "entries"
-        number, last = 1, text.count(b"\n") + 1
-        for number, raw in enumerate(lines, 2):
-            if not raw or raw.startswith(b"#"):
-                continue
-            line = raw.decode("ascii", "replace")
-            try:
-                if section == "entries" and line == "revoked":
-                    section = "revoked"
-                elif section == "revoked" and line == "end":
-                    section = "end"
-                elif section == "entries":
-                    entry = _read_entry(line, len(entries))
-                    rules.pin(entry.name, entry.verify_key)
-                    entries.append(entry)
-                elif section == "revoked":
-                    key = _read_key(line)
-                    rules.revoke(key)
-                    revoked.add(key)
-                else:
-                    raise ParameterError("nothing may follow 'end'", Code.SYNTAX)
-            except ParameterError as error:
-                if number == last and section != "end":  # half a line
-                    break
-                raise IdentityError(f"line {number}: {error}", error.code) from None
-        if section != "end":
-            raise IdentityError(
-                f"line {number}: 'end' is missing, so the file may be cut short; restore "
-                "it from a copy",
-                Code.CORRUPT,
-            )
-        del rules  # as large as what it checked; the constructor makes its own
-        return cls(tuple(entries), frozenset(revoked))
+        return cls(*parse(data))
 
     def save(self, path: AnyPath, *, overwrite: bool = True) -> None:
         """Writes the directory to a file, as a whole.
@@ -386,48 +238,3 @@ class Directory:
             return cls.decode(content)
         except IdentityError as error:
             raise IdentityError(f"{as_path(path)}: {error}", error.code) from None
-
-
-def _text(data: bytes | str) -> bytes:
-    """Returns a directory's text without the mark at the beginning that editors of Windows put."""
-    if not isinstance(data, bytes | str):
-        raise ParameterError(
-            f"a directory is decoded from bytes or text, not {type(data).__name__}", Code.ARGUMENT
-        )
-    text = data.encode(errors="replace") if isinstance(data, str) else data
-    if text and (wrong := wrong_size(len(text), LARGEST_DIRECTORY)):
-        raise IdentityError(wrong.reason, wrong.code)
-    return text.removeprefix(codecs.BOM_UTF8)
-
-
-def _lines(text: bytes) -> Iterator[bytes]:
-    """Yields the lines without blanks at their ends, one at a time: a list would be far larger."""
-    start, end = 0, 0
-    while end >= 0:
-        end = text.find(b"\n", start)
-        yield text[start : end if end >= 0 else None].rstrip(b" \t\r")
-        start = end + 1
-
-
-def _read_entry(line: str, index: int) -> Entry:
-    found = _ENTRY.fullmatch(line)
-    if found is None:
-        raise ParameterError(
-            "an entry must be an index, a verify key of 64 hexadecimal digits (lower case) and a "
-            "name",
-            Code.SYNTAX,
-        )
-    if int(found[1]) != index:
-        raise ParameterError(
-            f"the index must be {index}, not {found[1]}: entries stand in order", Code.SYNTAX
-        )
-    return Entry(found[3], bytes.fromhex(found[2]))
-
-
-def _read_key(line: str) -> bytes:
-    if not re.fullmatch(_HEX_KEY, line):
-        raise ParameterError(
-            "after 'revoked' there must be a key of 64 hexadecimal digits (lower case) or 'end'",
-            Code.SYNTAX,
-        )
-    return bytes.fromhex(line)

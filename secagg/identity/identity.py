@@ -1,39 +1,31 @@
 """Identities: the long-lived signing key of a party, and the file that stores it."""
 
 import base64
-import codecs
 import hashlib
 import os
-import re
-import unicodedata
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import Final, NoReturn
+from dataclasses import replace
+from typing import NoReturn
 
 from ..codes import Code
 from ..errors import IdentityError, LocalProtocolError, ParameterError
 from ..files import AnyPath, as_path
 from ..permissions import SECRET
-from ..primitives import seal, sign
-from ..primitives.passphrase import MODERATE, SALT_BYTES, Cost, derive
+from ..primitives import sign
+from ..primitives.passphrase import MODERATE, SALT_BYTES, Cost
 from ..primitives.secret import Secret, draw
 from ..tracebacks import keeps_no_locals
 from .files import Fault, read_file, write_file, wrong_size
-from .purposes import Purpose, signed_bytes
-
-_HEADER: Final = "secagg identity v1\n"
-_HEX_KEY: Final = "([0-9a-f]{64})"
-_SPACE: Final = re.compile(rb"(?:[ \t\r\n]|\\r|\\n)+")  # the last two: as letters
-_BEGIN: Final = b"secagg identity v"
-_OTHER_VERSION: Final = re.compile(_BEGIN + rb"(?!1 )[0-9]+ ")
-_WORDS: Final = re.compile(  # of a file, with a space between them
-    f"{_HEADER.strip()} verify key: {_HEX_KEY} "
-    f"(?:secret seed: {_HEX_KEY}"
-    "|argon2id passes: ([1-9][0-9]{0,8}) argon2id memory KiB: ([1-9][0-9]{0,8}) "
-    "salt: ([0-9a-f]{32}) sealed seed: ([0-9a-f]{96}))"
+from .key_file import (
+    LARGEST_IDENTITY,
+    REMEDY,
+    StoredIdentity,
+    parse,
+    phrase_of,
+    seal_seed,
+    seed_of,
 )
-LARGEST_IDENTITY: Final = 1024
-_REMEDY: Final = "restore it from a copy, or make a new identity and have it pinned"
+from .purposes import Purpose, signed_bytes
 
 
 def grouped(digest: bytes) -> str:
@@ -45,121 +37,6 @@ def grouped(digest: bytes) -> str:
 def fingerprint(verify_key: bytes) -> str:
     """Returns a short text of a verify key that people can compare: `grouped`, of its SHA-256."""
     return grouped(hashlib.sha256(verify_key).digest())
-
-
-@dataclass(frozen=True, slots=True)
-class _Stored:
-    """Content of an identity's file: the seed, or the sealed seed and how to open it."""
-
-    verify_key: bytes
-    seed: Secret | None
-    cost: Cost
-    salt: bytes
-    sealed: bytes
-
-    @property
-    def preamble(self) -> str:
-        """The text before the seed; it is the associated data of a sealed seed."""
-        text = f"{_HEADER}verify key: {self.verify_key.hex()}\n"
-        if self.seed is None:
-            text += (
-                f"argon2id passes: {self.cost.passes}\nargon2id memory KiB: {self.cost.memory}\n"
-                f"salt: {self.salt.hex()}\n"
-            )
-        return text
-
-    def encode(self) -> Secret:
-        last = f"sealed seed: {self.sealed.hex()}\n"
-        if self.seed is not None:
-            last = f"secret seed: {self.seed.expose().hex()}\n"
-        return Secret((self.preamble + last).encode())
-
-
-# The functions below that hold a secret as plain bytes or text return a fault instead of raising
-# it: a crash reporter prints the local variables of every frame that an exception passes.
-
-
-def _words(content: Secret) -> bytes:
-    """Returns a file's content with one space between words, and none around them."""
-    return _SPACE.sub(b" ", content.expose().removeprefix(codecs.BOM_UTF8)).strip(b" ")
-
-
-@keeps_no_locals
-def says_identity(content: Secret) -> bool:
-    """Returns whether a text, or its beginning, is that of an identity, of whatever version."""
-    return bool(content) and _words(content).startswith(_BEGIN)
-
-
-def _parse(content: Secret) -> _Stored | Fault:
-    """Parses the content of a file, or returns why it cannot.
-
-    White space may be any between words, and around them, also a line end that was written as two
-    letters: editors and secret stores change the ends of lines, and the verify key proves that
-    nothing else was changed.
-    """
-    text = _words(content)
-    found = _WORDS.fullmatch(text.decode("utf-8", "replace"))
-    if found is None:
-        if not text.startswith(_BEGIN):
-            return Fault("this is not an identity of secagg", Code.FOREIGN_FILE)
-        if _OTHER_VERSION.match(text + b" "):
-            return Fault(
-                "the identity has another version than v1; use the secagg that wrote it",
-                Code.VERSION,
-            )
-        return Fault(f"the identity is truncated or altered; {_REMEDY}", Code.CORRUPT)
-    key, seed, passes, memory, salt, sealed = found.groups()
-    if seed is not None:
-        return _Stored(bytes.fromhex(key), Secret(bytes.fromhex(seed)), MODERATE, b"", b"")
-    cost = Cost(int(passes), int(memory))
-    if not cost.allowed:
-        return Fault(
-            f"the identity asks for Argon2id with {cost.passes} passes over {cost.memory} KiB; "
-            "allowed are 1 to 16 passes over 8 to 1048576 KiB; restore it from a copy",
-            Code.LIMIT,
-        )
-    return _Stored(bytes.fromhex(key), None, cost, bytes.fromhex(salt), bytes.fromhex(sealed))
-
-
-def _phrase(passphrase: str | None) -> Secret | None:
-    """Encodes a passphrase in Unicode's composed form (NFC).
-
-    Raises:
-        ParameterError: it is empty or not a text.
-    """
-    reason = "a passphrase must be a text that is not empty; leave it out for no passphrase"
-    try:
-        if passphrase is None:
-            return None
-        if isinstance(passphrase, str) and passphrase:
-            return Secret(unicodedata.normalize("NFC", passphrase).encode())
-    except UnicodeEncodeError:
-        reason = "a passphrase must be Unicode text without lone surrogates"
-    del passphrase
-    raise ParameterError(reason, Code.PASSPHRASE)
-
-
-def _seal(seed: Secret, stored: _Stored, phrase: Secret) -> bytes | None:
-    key = derive(phrase.expose(), stored.salt, stored.cost)
-    return key and seal.seal(key, seed.expose(), stored.preamble.encode())
-
-
-def _unseal(stored: _Stored, phrase: Secret) -> Secret | Fault:
-    """Opens a sealed seed; the associated data is the preamble as `save` writes it."""
-    key = derive(phrase.expose(), stored.salt, stored.cost)
-    if key is None:
-        return Fault(_no_memory(stored.cost), Code.LIMIT)
-    seed = seal.unseal(key, stored.sealed, stored.preamble.encode())
-    if seed is None:
-        return Fault("the passphrase is wrong, or the identity was altered", Code.WRONG_KEY)
-    return Secret(seed)
-
-
-def _no_memory(cost: Cost) -> str:
-    return (
-        f"Argon2id needs {cost.memory} KiB of memory for the passphrase, and the system did not "
-        "give them"
-    )
 
 
 class Identity:
@@ -290,12 +167,9 @@ class Identity:
                 given though the file has none.
             ParameterError: the passphrase is empty or not a text.
         """
-        phrase = _phrase(passphrase)
+        phrase = phrase_of(passphrase)
         del passphrase
-        found = _open(_parse(_read(path)), phrase)
-        if isinstance(found, Fault):
-            raise IdentityError(f"{as_path(path)}: {found.reason}", found.code)
-        return found
+        return _opened(parse(_read(path)), phrase, f"{as_path(path)}: ")
 
     @keeps_no_locals
     def encode(self, passphrase: str | None = None, *, _cost: Cost = MODERATE) -> bytes:
@@ -333,7 +207,7 @@ class Identity:
             ParameterError: the data is neither bytes nor text; or the passphrase is empty or not a
                 text.
         """
-        phrase = _phrase(passphrase)
+        phrase = phrase_of(passphrase)
         del passphrase
         if not isinstance(data, bytes | bytearray | str):
             raise ParameterError(
@@ -342,23 +216,21 @@ class Identity:
             )
         if isinstance(data, str):
             data = data.encode(errors="replace")  # the environment may hold half characters
-        found = wrong_size(len(data), LARGEST_IDENTITY) or _open(_parse(Secret(data)), phrase)
+        stored = wrong_size(len(data), LARGEST_IDENTITY) or parse(Secret(data))
         del data
-        if isinstance(found, Fault):
-            raise IdentityError(found.reason, found.code)
-        return found
+        return _opened(stored, phrase)
 
     def _stored(self, passphrase: str | None, cost: Cost) -> Secret:
         """Returns the content of the file; `save` and `encode` say what it raises."""
-        phrase = _phrase(passphrase)
+        phrase = phrase_of(passphrase)
         del passphrase
         self.require_usable()
         if phrase is None:
-            return _Stored(self._verify_key, self._seed, cost, b"", b"").encode()
-        stored = _Stored(self._verify_key, None, cost, os.urandom(SALT_BYTES), b"")
-        sealed = _seal(self._seed, stored, phrase)
-        if sealed is None:
-            raise IdentityError(_no_memory(cost), Code.LIMIT)
+            return StoredIdentity(self._verify_key, self._seed, cost, b"", b"").encode()
+        stored = StoredIdentity(self._verify_key, None, cost, os.urandom(SALT_BYTES), b"")
+        sealed = seal_seed(self._seed, stored, phrase)
+        if isinstance(sealed, Fault):
+            raise IdentityError(sealed.reason, sealed.code)
         return replace(stored, sealed=sealed).encode()
 
     @staticmethod
@@ -371,11 +243,10 @@ class Identity:
         Raises:
             IdentityError: as for `load`.
         """
-        stored = _parse(_read(path))
-        found = stored if isinstance(stored, Fault) or stored.seed is None else _open(stored, None)
-        if isinstance(found, Fault):
-            raise IdentityError(f"{as_path(path)}: {found.reason}", found.code)
-        return found.verify_key
+        stored = parse(_read(path))
+        if isinstance(stored, StoredIdentity) and stored.seed is None:
+            return stored.verify_key
+        return _opened(stored, None, f"{as_path(path)}: ").verify_key
 
     def __repr__(self) -> str:
         return f"<Identity {self.fingerprint}>"
@@ -398,27 +269,29 @@ def _read(path: AnyPath) -> Secret:
     return read_file(as_path(path), LARGEST_IDENTITY, SECRET)
 
 
-def _open(stored: _Stored | Fault, phrase: Secret | None) -> Identity | Fault:
+def _opened(stored: StoredIdentity | Fault, phrase: Secret | None, where: str = "") -> Identity:
+    """Makes the identity from what was stored.
+
+    Args:
+        stored: what `parse` returned.
+        phrase: the passphrase.
+        where: with what the message of an error begins.
+
+    Raises:
+        IdentityError: it cannot be parsed or opened, or states another verify key.
+    """
+    found = stored if isinstance(stored, Fault) else _open(stored, phrase)
+    if isinstance(found, Fault):
+        raise IdentityError(f"{where}{found.reason}", found.code)
+    return found
+
+
+def _open(stored: StoredIdentity, phrase: Secret | None) -> Identity | Fault:
     """Makes the identity from what was stored, or returns why it cannot."""
-    if isinstance(stored, Fault):
-        return stored
-    seed = stored.seed
-    if seed is not None and phrase is not None:
-        return Fault(
-            "the identity has no passphrase, though one was given; if this is expected, load it "
-            "without a passphrase",
-            Code.PASSPHRASE,
-        )
-    if seed is None:
-        if phrase is None:
-            return Fault(
-                "the identity is protected by a passphrase, and none was given", Code.PASSPHRASE
-            )
-        opened = _unseal(stored, phrase)
-        if isinstance(opened, Fault):
-            return opened
-        seed = opened
+    seed = seed_of(stored, phrase)
+    if isinstance(seed, Fault):
+        return seed
     identity = Identity(seed)
     if identity.verify_key != stored.verify_key:
-        return Fault(f"the verify key does not belong to the seed; {_REMEDY}", Code.CORRUPT)
+        return Fault(f"the verify key does not belong to the seed; {REMEDY}", Code.CORRUPT)
     return identity

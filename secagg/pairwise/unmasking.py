@@ -19,7 +19,8 @@ from ..errors import RangeError
 from ..events import Job
 from ..machine.expansion import ExpandJob, SignedKeys, cut_masks, ranges
 from ..params.params import Params
-from ..sharing.recovery import RebuildJob, Recovery
+from ..sharing.rebuild_job import RebuildJob
+from ..sharing.recovery import Recovery
 from ..tracebacks import keeps_no_locals
 from . import derivation
 from .messages import PublicKeys

@@ -39,12 +39,8 @@ them, never a number that the server tells, with which it would get the same inp
         return layout.pack(trained(model), model), examples
 """
 
-import logging
-import secrets
 import threading
-from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
 from typing import Final
 
 from ..codes import Code
@@ -52,62 +48,26 @@ from ..drivers.conductor import Observer, PhaseEnded, RoundEnded
 from ..encoding.digest import Part, digest
 from ..encoding.layout import Layout
 from ..encoding.model_layout import ModelLayout
-from ..errors import LocalProtocolError, ParameterError, StateError
+from ..errors import ParameterError
 from ..events import Completed, Failed
 from ..home.home import Home
-from ..home.records import Kind, key_of
 from ..identity.directory import Directory
-from ..numeric import brief
 from ..pairwise.server import Server
-from ..params.checks import require_callable, require_int, require_kind, whole
+from ..params.checks import require_callable, require_int, require_kind
 from ..params.formats import Format
 from ..params.mode import Mode
-from ..params.params import MAX_COHORT, Params
+from ..params.params import MAX_COHORT
 from ..params.suite import Suite
 from .attempts import check_training
+from .cohorts import Cohorts
 from .keeping import Keeper, OpenRound
-from .record import Course, RoundRecord
+from .open_rounds import OpenRounds
+from .plan import Plan
+from .record import RoundRecord
 
-_log: Final = logging.getLogger("secagg.rounds")
-
-_MOST_STRANGERS: Final = 1000  # names that a log tells of
 _MOST_ATTEMPTS: Final = 2**32 - 1  # an invitation has 32 bits for the number
 # What a round fails by when too many parties were lost; others may stay for the next one.
 _TOO_FEW_LEFT: Final = frozenset({Code.QUORUM, Code.NEIGHBOURS, Code.DISCONNECTED})
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Plan:
-    """One round that is to be carried out.
-
-    Attributes:
-        number: of the rounds of this training, from 0; failed ones count.
-        names: the cohort: party i is names[i].
-        members: malicious mode: indices of the cohort in the directory of all, ascending; else
-            empty.
-        params: parameters of the round.
-        context: what it is about: `digest(training, layout, *about, attempt)`, without a layout if
-            `plan` got no `ModelLayout`.
-        attempt: number of the attempt on what it is about, from 0; clients need it for the context.
-        server: the server of the round, for a driver.
-    """
-
-    number: int
-    names: tuple[str, ...]
-    members: tuple[int, ...]
-    params: Params
-    context: bytes
-    attempt: int
-    server: Server = field(repr=False)
-
-
-@dataclass(frozen=True, slots=True)
-class _Running:
-    """A round that is planned and not closed, and what is known of its course."""
-
-    plan: Plan
-    subject: bytes
-    course: Course
 
 
 def subject_parts(shape: int | Layout | ModelLayout, about: tuple[Part, ...]) -> tuple[Part, ...]:
@@ -194,53 +154,34 @@ class Rounds:
     ) -> None:
         check_training(training)
         digest(training)  # refuses what is no Unicode
-        if mode is None:
-            mode = Mode.SEMI_HONEST if directory is None else Mode.MALICIOUS
-        if directory is not None:
-            require_kind("directory", directory, Directory, "`Directory.load` reads one")
         if home is not None:
             require_kind("home", home, Home, "`secagg.Home(folder)` makes one")
         if observe is not None:
             require_callable("observe", observe, "it is called with what happened")
-        if (mode == Mode.MALICIOUS) != (directory is not None):
-            raise ParameterError(
-                "malicious mode needs a directory of pinned keys, and semi-honest mode uses none",
-                Code.NO_DIRECTORY if directory is None else Code.DOWNGRADE,
-            )
-        if (corrupt is None) != (dropout is None):
-            raise ParameterError("give both corrupt and dropout, or neither", Code.ARGUMENT)
-        if corrupt is not None and (threshold, min_survivors, colluders) != (0, 0, -1):
-            raise ParameterError(
-                "give the fractions corrupt and dropout, or the numbers threshold, min_survivors "
-                "and colluders, not both",
-                Code.ARGUMENT,
-            )
-        everybody = MAX_COHORT if directory is None else len(directory)
-        self.least: Final = require_int("least", least, 2, everybody)
-        self._most = everybody if most is None else require_int("most", most, least, MAX_COHORT)
+        self._cohorts = Cohorts(
+            format,
+            directory=directory,
+            mode=mode,
+            suite=suite,
+            corrupt=corrupt,
+            dropout=dropout,
+            threshold=threshold,
+            min_survivors=min_survivors,
+            colluders=colluders,
+            least=least,
+            most=most,
+        )
+        self.least: Final = self._cohorts.least
         self._tries = require_int("tries", tries, 1, MAX_COHORT)
         attempts = require_int("attempts", attempts, 1, _MOST_ATTEMPTS)
         self._training = training
-        self._format = format
-        self._directory = directory
-        self._indices = {
-            entry.name: index for index, entry in enumerate(directory.entries if directory else ())
-        }
-        self._mode = mode
-        self._suite = suite
-        self._fractions = None if corrupt is None or dropout is None else (corrupt, dropout)
-        self._counts = threshold, min_survivors, colluders
-        for cohort in {self.least, self.least if most is None else self._most}:
-            self._params(cohort, 1)  # refused now, not in the first round
         self._home = home
         self._observer = observe
         self._keeper = Keeper(training, attempts, home.path if home else None)
         self._lock = threading.RLock()
-        self._running: dict[bytes, _Running] = {}
-        self._left: list[Plan] = []  # open, and nobody's: see `leave`
         self._failures: dict[bytes, int] = {}  # one after the other, by subject
-        self._strangers: set[str] = set()  # of which the log has told
         self.history: Final[list[RoundRecord]] = []
+        self._open = OpenRounds(self._cohorts, self._keeper, home, self.history)
 
     @property
     def home(self) -> Home | None:
@@ -248,25 +189,14 @@ class Rounds:
         return self._home
 
     def __repr__(self) -> str:
-        return f"<secagg.Rounds of {self._training!r}: {len(self._running)} open>"
+        return f"<secagg.Rounds of {self._training!r}: {len(self._open)} open>"
 
     def eligible(self, names: Iterable[str]) -> list[str]:
         """Returns those of these names that can be invited: in malicious mode the directory's.
 
         The log tells of each of the others once.
         """
-        if self._directory is None:
-            return list(names)
-        known = []
-        for name in names:
-            if name in self._indices:
-                known.append(name)
-            elif name not in self._strangers and len(self._strangers) < _MOST_STRANGERS:
-                self._strangers.add(name)
-                _log.warning(
-                    "%s is not in the directory, and not invited: pin its key", brief(name)
-                )
-        return known
+        return self._cohorts.eligible(names)
 
     # -- one round ------------------------------------------------------------------------------
 
@@ -293,8 +223,7 @@ class Rounds:
             RangeError: something of `about` has no digest.
             StateError: the home's file failed; nothing is planned.
         """
-        names, members = self._cohort(present, self._most_for(shape))
-        params = self._params(len(names), self._length(shape))
+        names, members, params = self._cohorts.draw(present, shape)
         parts = (self._training, *subject_parts(shape, about))
         subject = digest(*parts)
         with self._lock:
@@ -303,26 +232,20 @@ class Rounds:
                 attempt = counts.attempts.next(subject, is_open=still)
                 context = digest(*parts, attempt)
                 ledger = self._home.ledger if self._home else None
-                server = Server(params.round(context), self._select(members), ledger)
+                server = Server(params.round(context), self._cohorts.select(members), ledger)
                 plan = Plan(counts.planned, names, members, params, context, attempt, server)
                 counts.attempts.use(subject, attempt)
                 counts.planned += 1
                 counts.open[server.session] = OpenRound(
                     plan.number, attempt, subject.hex(), names, members
                 )
-            self._begin(plan, subject)
+            self._open.begin(plan, subject)
         return plan
-
-    def _begin(self, plan: Plan, subject: bytes) -> None:
-        course = Course(self._mode.phases)
-        self._running[plan.server.session] = _Running(plan, subject, course)
 
     def observe(self, happened: PhaseEnded | RoundEnded) -> None:
         """Takes what a driver reports of these rounds; give it to drivers as `observe`."""
         with self._lock:
-            running = self._running.get(happened.session)
-            if running is not None:
-                running.course.note(happened)
+            self._open.note(happened)
         if self._observer is not None:
             self._observer(happened)
 
@@ -354,7 +277,7 @@ class Rounds:
                 Code.ARGUMENT,
             )
         with self._lock:
-            running = self._open(plan)
+            running = self._open.running(plan)
             session, subject, course = plan.server.session, running.subject, running.course
             succeeded = isinstance(outcome, Completed)
             if inputs_left is None:
@@ -369,7 +292,7 @@ class Rounds:
                 if succeeded:
                     counts.attempts.succeeded.add(subject)
                 exhausted = counts.attempts.are_exhausted(subject)
-            del self._running[session]
+            self._open.end(session)
             self.history.append(
                 course.record(plan.number, plan.attempt, session, plan.names, outcome, left)
             )
@@ -411,22 +334,7 @@ class Rounds:
             LocalProtocolError: the plan was closed before, or is of other rounds.
         """
         with self._lock:
-            self._open(plan)
-            if plan not in self._left:
-                self._left.append(plan)
-
-    def _open(self, plan: Plan) -> _Running:
-        """Returns a round that is open; raises LocalProtocolError if it is not."""
-        require_kind("plan", plan, Plan, "`Rounds.plan` makes one")
-        session = plan.server.session
-        running = self._running.get(session)
-        if running is None or running.plan is not plan:
-            raise LocalProtocolError(
-                f"round {plan.number} (session {session.hex()}) is not open here: it was closed "
-                "before, or planned by other rounds",
-                Code.OUT_OF_ORDER,
-            )
-        return running
+            self._open.leave(plan)
 
     def resume(self, *about: Part) -> list[Plan]:
         """Returns the rounds that were left open, by a process before this one or by `leave`.
@@ -445,144 +353,4 @@ class Rounds:
         """
         subject = digest(self._training, *about).hex() if about else ""
         with self._lock:
-            plans, self._left = self._left, []
-            for plan in plans.copy():
-                open_round = self._running.get(plan.server.session)
-                if open_round is None:  # closed meanwhile
-                    plans.remove(plan)
-                elif subject not in ("", open_round.subject.hex()):
-                    plans.remove(plan)
-                    self._left.append(plan)
-        with self._lock:
-            with self._keeper.change() as counts:
-                left = {
-                    session: one
-                    for session, one in counts.open.items()
-                    if session not in self._running and subject in ("", one.subject)
-                }
-            servers = {session: self._stored_server(session, one) for session, one in left.items()}
-            for session, one in left.items():
-                server = servers[session]
-                if server is not None:
-                    agreed = server.round
-                    plan = Plan(
-                        number=one.number,
-                        names=one.names,
-                        members=one.members,
-                        params=agreed.params,
-                        context=agreed.context,
-                        attempt=one.attempt,
-                        server=server,
-                    )
-                    self._begin(plan, bytes.fromhex(one.subject))
-                    plans.append(plan)
-                    continue
-                _log.warning(
-                    "%s: round %d was left open and is not stored: its attempt counts as used",
-                    session.hex(),
-                    one.number,
-                )
-                with self._keeper.change() as counts:
-                    counts.open.pop(session, None)
-                lost = Course(self._mode.phases)
-                self.history.append(
-                    lost.record(one.number, one.attempt, session, one.names, None, True)
-                )
-        return plans
-
-    def _stored_server(self, session: bytes, one: OpenRound) -> Server | None:
-        if self._home is None or self._home.store.get(key_of(Kind.SERVER, session)) is None:
-            return None
-        if self._directory and one.members != tuple(map(self._indices.get, one.names)):
-            raise StateError(
-                f"round {one.number} (session {session.hex()}) was planned with another directory: "
-                "use that one, or give the round up with `Home.forget(session)`",
-                Code.WRONG_DIRECTORY,
-            )
-        return self._home.resume_server(session, self._select(one.members))
-
-    # -- who and how ----------------------------------------------------------------------------
-
-    def _most_for(self, shape: int | Layout | ModelLayout) -> int:
-        """Returns how many parties are invited at most; refuses a layout that is for fewer."""
-        if not isinstance(shape, ModelLayout):
-            return self._most
-        if shape.cohort < self.least:
-            raise ParameterError(
-                f"the layout is for cohorts of up to {shape.cohort}, and the smallest cohort is "
-                f"{self.least}: make it for more",
-                Code.LAYOUT,
-            )
-        return min(self._most, shape.cohort)
-
-    def _cohort(self, present: Sequence[str], most: int) -> tuple[tuple[str, ...], tuple[int, ...]]:
-        """Returns names and indices in the directory of those who are invited."""
-        listed = isinstance(present, Iterable) and not isinstance(present, str)
-        names = list(present) if listed else []
-        if not listed or not all(isinstance(name, str) for name in names):
-            raise ParameterError(
-                f"present must be a list of names, not {brief(present)}", Code.ARGUMENT
-            )
-        for name, times in Counter(names).items():
-            if times > 1:
-                raise ParameterError(f"{brief(name)} is present {times} times", Code.DUPLICATE_NAME)
-        if self._directory is not None:
-            unknown = [name for name in names if name not in self._indices]
-            if unknown:
-                raise ParameterError(
-                    f"no party in the directory is called {brief(unknown[0])}: pin its key, or "
-                    "leave it out",
-                    Code.UNKNOWN_NAME,
-                )
-            names.sort(key=self._indices.__getitem__)
-        if len(names) < self.least:
-            raise ParameterError(
-                f"{len(names)} parties are present, and the smallest cohort is {self.least}: wait "
-                "until more are there",
-                Code.QUORUM,
-            )
-        if len(names) > most:
-            drawn = secrets.SystemRandom().sample(range(len(names)), most)
-            names = [names[at] for at in sorted(drawn)]
-        return tuple(names), tuple(self._indices[name] for name in names if self._indices)
-
-    def _length(self, shape: int | Layout | ModelLayout) -> int:
-        """Returns the coordinates of an input; refuses a layout that was made for other rounds."""
-        if isinstance(shape, ModelLayout) and shape.format != self._format:
-            raise ParameterError(
-                f"the layout is for {shape.format}, and these rounds are for {self._format}",
-                Code.LAYOUT,
-            )
-        return (
-            shape.length
-            if isinstance(shape, Layout | ModelLayout)
-            else whole("shape, if it is no layout,", shape)
-        )
-
-    def _params(self, cohort: int, length: int) -> Params:
-        if self._fractions is not None:
-            corrupt, dropout = self._fractions
-            return Params.for_cohort(
-                cohort,
-                length,
-                self._format,
-                corrupt=corrupt,
-                dropout=dropout,
-                mode=self._mode,
-                suite=self._suite,
-            )
-        threshold, min_survivors, colluders = self._counts
-        return Params(
-            cohort=cohort,
-            length=length,
-            format=self._format,
-            threshold=threshold,
-            min_survivors=min_survivors,
-            colluders=colluders,
-            mode=self._mode,
-            suite=self._suite,
-        )
-
-    def _select(self, members: tuple[int, ...]) -> Directory | None:
-        """Returns the directory of a cohort."""
-        return None if self._directory is None else self._directory.select(members)
+            return self._open.resume(subject)

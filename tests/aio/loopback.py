@@ -58,7 +58,7 @@ def trains(party: int, params: Params) -> Callable[[Assignment], np.ndarray]:
 
 
 def right_sum(outcome: object, params: Params) -> bool:
-    """Whether a round ended with the sum of its survivors' inputs."""
+    """Returns whether a round ended with the sum of its survivors' inputs."""
     if not isinstance(outcome, secagg.Completed):
         return False
     inputs = [input_of(party, params.length) for party in outcome.result.survivors]
@@ -117,7 +117,7 @@ class Listener:
 
 
 def descriptors() -> set[str]:
-    """What is open in this process."""
+    """Returns what is open in this process."""
     folder = Path("/proc/self/fd")
     return {each.name for each in folder.iterdir()} if folder.is_dir() else set()
 

@@ -27,7 +27,7 @@ IN_TIME = 12.0  # for a round
 
 
 class Kind(Enum):
-    """What a party does."""
+    """The conduct of a party."""
 
     HONEST = "does its part"
     FLAKY = "loses its connection, again and again, and comes back"
@@ -117,7 +117,7 @@ class Party:
         return self._random.randint(2, 8) if self.kind is Kind.DEAD else float("inf")
 
     def junk(self) -> Iterable[bytes]:
-        """What is sent before the next message."""
+        """Yields what is sent before the next message."""
         self._sent += 1
         if self._sent > 1 and self.kind is Kind.GARBAGE:
             yield self._random.choice(JUNK)
@@ -125,7 +125,7 @@ class Party:
             yield from (b"SA\1\3" + self.session + bytes(1000) for _ in range(60))
 
     def is_slow(self) -> bool:
-        """Whether the next message takes its time."""
+        """Returns whether the next message takes its time."""
         return self.kind is Kind.SLOW and self._sent == 2
 
     def train(self, assignment: Assignment) -> np.ndarray:

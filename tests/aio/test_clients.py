@@ -53,7 +53,7 @@ FOUR = integers(4)
 
 @pytest.fixture(autouse=True)
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Who is back gets what it missed without a pause."""
+    """Lets a party that is back get what it missed without a pause."""
     monkeypatch.setattr(round_loop, "RESEND_PAUSE", 0.0)
 
 

@@ -44,7 +44,7 @@ SESSIONS = [bytes([number]) * 16 for number in range(1, 6)]
 
 
 def message(session: bytes, size: int = 30) -> bytes:
-    """What has the header of a message."""
+    """Returns bytes with the header of a message."""
     return b"SA\1\1" + session + bytes(size - 20)
 
 
@@ -310,7 +310,7 @@ def test_the_end_of_a_round_reaches_who_was_away() -> None:
     ],
 )
 def test_arguments(make: Callable[[], object]) -> None:
-    """What cannot be is refused."""
+    """An impossible argument is refused."""
     with pytest.raises(secagg.ParameterError) as caught:
         make()
     assert caught.value.code is Code.ARGUMENT

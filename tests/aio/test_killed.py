@@ -22,7 +22,7 @@ RUNS = [(mode, phase) for mode in MODES for phase in [*map(str, mode.phases), "j
 
 
 def command(home: Path, mode: Mode, port: int, phase: str) -> list[str]:
-    """What starts a coordinator."""
+    """Returns the command that starts a coordinator."""
     script = str(HERE / "coordinator.py")
     return [sys.executable, script, str(home), str(int(mode)), str(port), phase]
 

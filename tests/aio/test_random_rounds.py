@@ -21,7 +21,7 @@ AT_ONCE = 20
 
 
 def found(numbers: Sequence[int], scale: float = 1.0) -> dict[str, str]:
-    """What is wrong in these schedules, which are played side by side."""
+    """Returns what is wrong in these schedules, which are played side by side."""
     schedules = [Schedule(number, scale) for number in numbers]
 
     async def scenario() -> list[str]:

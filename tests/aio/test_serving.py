@@ -226,7 +226,7 @@ def test_the_observer_sees_the_phases() -> None:
     ],
 )
 def test_arguments(arguments: dict[str, Any], says: str) -> None:
-    """What cannot be is refused before anything is sent."""
+    """An impossible argument is refused before anything is sent."""
 
     async def scenario() -> None:
         net = Script()
@@ -428,7 +428,7 @@ def test_a_message_that_waited_is_not_late() -> None:
 
 
 def test_a_net_that_fails_or_blocks() -> None:
-    """What it raises comes out; who cannot be sent to is gone; a slow one holds up nobody."""
+    """Its exception comes out; a party it cannot send to is gone; a slow one holds up nobody."""
 
     class Fails(Script):
         async def send(self, party: int, data: bytes) -> None:

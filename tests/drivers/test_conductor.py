@@ -55,7 +55,7 @@ class Played:
         self.outbox = {one.to: one.payload for one in self.conductor.begin()}
 
     def answers(self) -> dict[int, bytes]:
-        """What the parties that were sent something say to it."""
+        """Returns the answers of the parties that were sent something."""
         return {party: self.clients[party].answer(sent) for party, sent in self.outbox.items()}
 
     def take(self, party: int, answer: bytes | BaseException, **more: bool) -> list[Send]:
@@ -290,7 +290,7 @@ def test_a_party_that_comes_back_is_awaited_again() -> None:
 
 
 def test_nothing_is_sent_to_a_party_that_is_gone() -> None:
-    """What it said still counts, but the next message is not for it."""
+    """Its message still counts, but the next one is not for it."""
     played = Played()
     answers = played.answers()
     played.take(0, answers[0])
@@ -303,16 +303,23 @@ def test_nothing_is_sent_to_a_party_that_is_gone() -> None:
 
 
 def test_what_the_transport_says_is_one_line() -> None:
-    """As the reason of a drop, at a bounded length."""
+    """As the reason of a drop, at a bounded length, also of an exception without a text to show."""
+
+    class MuteError(Exception):
+        def __str__(self) -> str:
+            raise ValueError
+
     played = Played()
     played.take(0, ConnectionError("reset\n\x1b[31m" + "x" * 1000))
     played.take(1, OSError())
+    played.take(2, MuteError())
     played.conductor.deadline(A)
     reasons = {party: drop.reason for party, drop in played.conductor.drops.items()}
     assert reasons[0].startswith("the transport lost it: ConnectionError: reset [31mxxx")
     assert reasons[0].isprintable()
     assert len(reasons[0]) < 350
     assert reasons[1] == "the transport lost it: OSError"
+    assert reasons[2] == "the transport lost it: MuteError"
 
 
 ENVELOPES = {
@@ -363,7 +370,7 @@ def test_a_refusal_counts_at_once(session: bytes) -> None:
 
 @pytest.mark.parametrize("before", [False, True])
 def test_who_refused_is_in_the_sum_only_if_its_input_came_before(before: bool) -> None:
-    """What a party sends after its refusal is not even looked at."""
+    """A message that a party sends after its refusal is not even looked at."""
     played = Played()
     played.until(M)
     answers, refusal = played.answers(), seal(Refusal(SESSION, "policy_context", "no"))
@@ -474,7 +481,7 @@ def test_a_party_that_does_not_exist() -> None:
 
 def test_a_job_that_raises_is_left_to_the_next_begin(monkeypatch: pytest.MonkeyPatch) -> None:
     """On the same conductor: no phase is told twice, and the end is told once."""
-    from secagg.sharing.recovery import RebuildJob
+    from secagg.sharing.rebuild_job import RebuildJob
 
     played = Played()
     played.until(U)

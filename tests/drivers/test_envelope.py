@@ -301,6 +301,6 @@ def test_another_version_is_refused_by_name(name: str, version: int) -> None:
 
 
 def test_a_rejection_is_no_refusal() -> None:
-    """Who handles the one does not get the other."""
+    """A caller that handles the one does not get the other."""
     assert not isinstance(Rejection(SESSION, "version", ""), Refusal)
     assert envelopes.VERSION == 1

@@ -300,7 +300,7 @@ def test_a_party_that_was_not_asked_changes_nothing() -> None:
 
 
 async def coroutine(phase: Phase, messages: Mapping[int, bytes]) -> list[object]:
-    """What somebody writes who has asyncio in mind."""
+    """Answers as somebody would write it who has asyncio in mind."""
     return []
 
 
@@ -502,7 +502,7 @@ def test_jobs_run_on_an_executor() -> None:
 
 def test_a_job_that_raises_is_done_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its exception passes, and the next call needs nobody's answer."""
-    from secagg.sharing.recovery import RebuildJob
+    from secagg.sharing.rebuild_job import RebuildJob
 
     server, transport = new_server(four()), Transport(responders_of(four()))
     with monkeypatch.context() as patch:

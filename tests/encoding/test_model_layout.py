@@ -149,7 +149,7 @@ def test_means_and_sums_are_those_of_exact_arithmetic(
 
 
 def spacing(got: Any, value: Fraction, rounded: bool) -> Fraction:
-    """How far a value of an array may be moved by one rounding to its dtype."""
+    """Returns how far one rounding to its dtype may move a value of an array."""
     if not rounded:
         return Fraction(0)
     eps = {2: 2.0**-8 if got.dtype == BF16 else 2.0**-11, 4: 2.0**-24, 8: 2.0**-53}

@@ -232,7 +232,7 @@ def test_nothing_at_all_is_a_vector() -> None:
 
 
 def impossible_outputs(field: Field) -> dict[str, object]:
-    """What cannot be written in place as four elements."""
+    """Returns what cannot be written in place as four elements."""
     frozen = field.zeros(4)
     frozen.flags.writeable = False
     return {
@@ -391,7 +391,7 @@ class Guarded:
         return array
 
     def touch_behind(self) -> int:
-        """What the tests below must not do."""
+        """Reads behind the end, as the tests below must not do."""
         return self._memory[self._last]
 
 
@@ -433,7 +433,7 @@ def test_the_guards_are_real() -> None:
     ids=["no bytes", "too many"],
 )
 def test_buffers_are_measured_in_bytes(bits: int, buffer: Callable[[int], np.ndarray]) -> None:
-    """What len() says of a buffer may be another number than its bytes."""
+    """The number that len() says of a buffer may be another one than its bytes."""
     field = Field(bits)
     acc = field.zeros(8)
     packed, key = buffer(field.packed_bytes(8)), buffer(len(KEY))

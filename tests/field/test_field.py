@@ -344,7 +344,7 @@ def test_unpack_refuses_other_lengths(bits: int) -> None:
 
 @given(st.integers(16, 62), st.binary(max_size=200))
 def test_any_bytes_unpack_canonically_or_not_at_all(bits: int, data: bytes) -> None:
-    """What unpack accepts, pack turns back into the same bytes; the reference judges the rest."""
+    """All that unpack accepts pack turns into the same bytes; the reference judges the rest."""
     field, length = Field(bits), len(data) * 8 // bits
     try:
         wanted = unpack(data, length, bits)
@@ -499,7 +499,7 @@ def test_any_slice_is_a_slice_of_the_whole(suite: Suite, bits: int) -> None:
 @pytest.mark.parametrize("suite", Suite)
 @every_width
 def test_a_mask_taken_off_again_leaves_nothing(suite: Suite, bits: int) -> None:
-    """What one party adds and the other subtracts vanishes, at every width."""
+    """A mask that one party adds and the other subtracts vanishes, at every width."""
     field = Field(bits)
     before = elements(bits, 1500).astype(field.dtype)
     acc = before.copy()

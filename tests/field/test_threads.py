@@ -87,7 +87,7 @@ def test_many_python_threads_at_once() -> None:
 
 
 def test_no_thread_stays() -> None:
-    """What a call makes is gone when it returns: there is nothing that a fork could lose."""
+    """All that a call makes is gone when it returns: there is nothing that a fork could lose."""
     tasks = Path("/proc/self/task")
     if not tasks.exists():
         pytest.skip("threads are counted in /proc")
@@ -125,7 +125,7 @@ def test_after_a_fork() -> None:
 
 
 def test_jobs_use_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
-    """How many jobs run side by side is up to whoever runs them."""
+    """The number of jobs that run side by side is up to whoever runs them."""
     asked = []
     accumulate = Field.accumulate
 

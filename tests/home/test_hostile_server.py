@@ -9,7 +9,7 @@ from home.world import ResidentWorld, World, code_of, home_of, sum_of, train
 import secagg
 from secagg import Assignment, Code, Home, Invitation, Mode, Phase, Policy, answer, seal
 from secagg.drivers.envelope import Ask, Hello, Over, Refusal, Rejection, opened
-from secagg.home.home import MOST_ROUNDS
+from secagg.home.states import MOST_ROUNDS
 
 either_mode = pytest.mark.parametrize("mode", MODES, ids=str)
 DEMANDING = replace(WILLING, colluders=1)

@@ -21,7 +21,7 @@ def train(assignment: Assignment) -> np.ndarray:
 
 
 def credentials(mode: Mode, party: int, pinned: int) -> dict[str, object]:
-    """What a party of this mode has, with so many parties in its pins."""
+    """Returns what a party of this mode has, with so many parties in its pins."""
     if mode is Mode.SEMI_HONEST:
         return {}
     return {"identity": identity_of(party), "directory": directory_of(pinned)}
@@ -69,12 +69,12 @@ class World:
         return self
 
     def payload(self, party: int) -> bytes:
-        """What goes to a party now."""
+        """Returns what goes to a party now."""
         (found,) = [send.payload for send in self.sends if send.to == party]
         return found
 
     def answer(self, party: int, payload: bytes) -> bytes:
-        """What a party answers."""
+        """Returns the answer of a party."""
         return secagg.answer(self.homes[party], payload, self.trains.get(party, train))  # type: ignore[arg-type]
 
     def step(self, answers: Mapping[int, bytes] | None = None) -> "World":
@@ -117,7 +117,7 @@ class World:
 
     @property
     def survivors(self) -> tuple[int, ...]:
-        """Who is in the sum."""
+        """The parties that are in the sum."""
         outcome = self.conductor.outcome
         return outcome.result.survivors if isinstance(outcome, secagg.Completed) else ()
 
@@ -135,7 +135,7 @@ class ResidentWorld(World):
         self.responders = {}
 
     def answer(self, party: int, payload: bytes) -> bytes:
-        """What a party answers; it joins with the first payload."""
+        """Returns the answer of a party; it joins with the first payload."""
         if party in self.responders:
             return self.responders[party].answer(payload)
         home, malicious = self.homes[party], self.mode is Mode.MALICIOUS

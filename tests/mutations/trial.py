@@ -183,7 +183,7 @@ class Workshop:
         return self.command([sys.executable, "-m", "pytest", *options], copy, limit)
 
     def verdict(self, copy: Path, plan: dict[str, Any]) -> dict[str, Any]:
-        """What the planned tests say of a copy: `how` is empty if all pass."""
+        """Returns what the planned tests say of a copy: `how` is empty if all pass."""
         usual, files = plan["usual"], list(dict.fromkeys(map(file_of, plan.get("only", ()))))
         names = plan["only"] if "only" in plan else usual.keys() - set(plan["without"])
         limit = 120 + 5 * sum(usual[name] for name in names)

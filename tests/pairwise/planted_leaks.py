@@ -12,7 +12,7 @@ from secagg.encoding.integers import IntegersCodec
 from secagg.machine.sealing import Sealer
 from secagg.pairwise.unmasking import AgreeJob
 from secagg.primitives.secret import Secret
-from secagg.sharing.recovery import RebuildJob
+from secagg.sharing.rebuild_job import RebuildJob
 
 Patch = pytest.MonkeyPatch
 

@@ -113,7 +113,7 @@ def of_type(case: str, name: str) -> list[Moment]:
 
 
 def play_on(moment: Moment, payload: bytes | None) -> tuple[str, bool]:
-    """What the round comes to with this in place of the message, and whether it was refused."""
+    """Returns what comes of the round with this in place of the message, and if it was refused."""
     twin = moment.before.clone()
     if payload is None:
         twin.run()
@@ -164,7 +164,7 @@ def test_no_altered_byte_gives_a_wrong_sum(case: str, name: str) -> None:
 
 @pytest.mark.parametrize("case", CASES)
 def test_the_true_messages_give_the_exact_sum_from_every_moment(case: str) -> None:
-    """What the battery rests on: a copy of any moment plays on to the recorded end."""
+    """The battery rests on it: a copy of any moment plays on to the recorded end."""
     for moment in recorded(case):
         twin = moment.before.clone()
         twin.deliver(moment.message)

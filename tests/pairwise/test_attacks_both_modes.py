@@ -31,7 +31,7 @@ BATTERY = CLIENT_ATTACKS | SERVER_ATTACKS
 
 @dataclass
 class Watch:
-    """What an attack uses: the parameters of its rounds, and whose signing keys it asks for."""
+    """The needs of an attack: the parameters of its rounds, and whose signing keys it asks for."""
 
     params: list[Params]
     signers: set[int]
@@ -90,7 +90,7 @@ def test_an_attack_is_semi_honest_unless_told_otherwise() -> None:
 
 @dataclass(frozen=True)
 class Unavailable:
-    """What an attack has in semi-honest mode only, why, and for which parameters it would be had.
+    """A means of an attack in semi-honest mode only, why, and for which parameters it would be had.
 
     All else of the attack is played in malicious mode as well.
     """

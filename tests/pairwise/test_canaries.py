@@ -186,7 +186,7 @@ def test_the_search_is_by_content() -> None:
 
 
 def test_every_field_of_a_public_object_is_walked() -> None:
-    """What hangs on a client and a server by name is all looked at, slots too."""
+    """All that hangs on a client and a server by name is looked at, slots too."""
     search = LeakSearch()
     client = new_client(four(Mode.MALICIOUS).round(CONTEXT, SESSION), 0, MemoryLedger())
     search.walk("client", client)

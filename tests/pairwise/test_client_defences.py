@@ -511,7 +511,7 @@ def test_unsafe_offers_are_refused_when_read() -> None:
 
 
 def test_the_harness_copies_are_true_copies() -> None:
-    """What these batteries rest on: a clone equals its original and shares nothing with it."""
+    """These batteries rest on it: a clone equals its original and shares nothing with it."""
     stepped = SteppedRound(integers(3, threshold=2))
     messages = stepped.until(Phase.MASKED_INPUT)
     assert state_of(clone(stepped.server)) == state_of(stepped.server)

@@ -100,7 +100,7 @@ def ready(
 
 
 def submits(client: Client, values: object = None) -> bool:
-    """Whether its input leaves; if not, the client is finished and wiped."""
+    """Returns whether its input leaves; if not, the client is finished and wiped."""
     try:
         message = client.submit(input_of(client.index) if values is None else values)  # type: ignore[arg-type]
     except Aborted as error:
@@ -159,7 +159,7 @@ def test_it_claims_once_and_by_identity_and_context() -> None:
 
 
 def starts(client: Client) -> bool:
-    """Whether its keys leave; if not, the client is finished and wiped."""
+    """Returns whether its keys leave; if not, the client is finished and wiped."""
     try:
         client.start()
     except Aborted as error:
@@ -463,7 +463,7 @@ def test_a_ledger_that_fails_keeps_the_input_here(error: BaseException) -> None:
 
 
 async def yes() -> bool:
-    """What a ledger must not answer with: it is true before anything was stored."""
+    """Returns what a ledger must not answer with: it is true before anything was stored."""
     return True
 
 

@@ -239,7 +239,7 @@ def test_the_first_reason_counts(mode: Mode) -> None:
 
 @pytest.mark.parametrize("mode", MODES, ids=str)
 def test_a_deadline_names_both_kinds(mode: Mode) -> None:
-    """Who is gone keeps its reason, who is silent is late; each is named once, in order."""
+    """A party that is gone keeps its reason, a silent one is late; each is named once, in order."""
     stepped = SteppedRound(integers(7, threshold=5, colluders=0, mode=mode))
     messages = stepped.until(Phase.SHARE_KEYS)
     drop(stepped, 6)

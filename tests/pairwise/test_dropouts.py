@@ -42,7 +42,7 @@ def wide(cohort: int, length: int = 4, **more: object) -> Params:
 
 
 def survivors(params: Params, drops: Drops) -> tuple[int, ...] | None:
-    """Who is in the sum; None if there must be none."""
+    """Returns the parties in the sum; None if there must be no sum."""
 
     order = list(Phase)
 

@@ -33,7 +33,7 @@ from secagg.machine.expansion import ExpandJob, SignedKeys
 from secagg.pairwise import unmasking
 from secagg.pairwise.transitions import ServerState
 from secagg.sharing import recovery
-from secagg.sharing.recovery import Recovered
+from secagg.sharing.rebuild_job import Recovered
 
 COHORT, GONE, LENGTH = 8, (1, 4), 3000
 STAYED = tuple(party for party in range(COHORT) if party not in GONE)
@@ -86,7 +86,7 @@ def unmask(mode: Mode = Mode.SEMI_HONEST) -> tuple[Server, list[Any]]:
 
 
 def counted(server: Server, patch: pytest.MonkeyPatch) -> Counter[int]:
-    """How often each job was handed back, by id."""
+    """Counts how often each job is handed back, by id."""
     counts: Counter[int] = Counter()
     true = server.complete
 
@@ -180,7 +180,7 @@ def test_an_executor_that_is_empty(threads: Executor) -> None:
 
 
 def test_other_events_come_out_in_order(threads: Executor) -> None:
-    """What is no job is given back as it came, before what follows from the jobs."""
+    """An event that is no job is given back as it came, before what follows from the jobs."""
     server, events = unmask()
     one, two = secagg.Dropped(7, "late", Code.TIMEOUT), secagg.PhaseStarted(Phase.UNMASK)
     done = run_jobs(server, [one, *events, two], threads)

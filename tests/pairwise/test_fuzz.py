@@ -94,7 +94,7 @@ def test_client(mode: Mode, state: ClientState, data: bytes) -> None:
 
 
 def client_takes(recorded_client: Client, data: bytes) -> None:
-    """What must come of any bytes."""
+    """Checks what comes of any bytes at a client."""
     client = clone(recorded_client)
     before, blamed = state_of(client), SERVER
     try:
@@ -117,7 +117,7 @@ def test_server(mode: Mode, state: ServerState, data: bytes, party: int) -> None
 
 
 def server_takes(recorded_server: Server, data: bytes, party: int) -> None:
-    """What must come of any bytes."""
+    """Checks what comes of any bytes at a server."""
     server = clone(recorded_server)
     before, refusal = state_of(server), None
     try:

@@ -78,7 +78,7 @@ def test_a_client_that_was_interrupted_is_dead(
 
 @pytest.mark.parametrize("mode", MODES, ids=str)
 def test_an_interrupted_input_is_not_masked_again(mode: Mode, monkeypatch: Patch) -> None:
-    """What left, or may have left, is the only one under these masks."""
+    """The input that left, or may have left, is the only one under these masks."""
     stepped = staged(mode, Phase.SHARE_KEYS)
     client = stepped.clients[0]
     client.receive(stepped.outbox[0])

@@ -197,7 +197,7 @@ def test_one_invalid_signature_ends_the_round(name: str) -> None:
 
 
 def test_the_true_signatures_do() -> None:
-    """What the refusals above are worth; with three of four, and without one's own."""
+    """The refusals above are worth something; with three of four, and without one's own."""
     for signers in ((0, 1, 2, 3), (0, 1, 2), (1, 2, 3)):
         liar, true = waiting()
         assert liar.unmask(0, {party: true[party] for party in signers}) is not None
@@ -421,7 +421,7 @@ def test_cohorts_at_the_limits(params: Params) -> None:
 @pytest.mark.parametrize("suite", list(secagg.Suite))
 @pytest.mark.parametrize("fmt", [secagg.FixedPoint(4.0, 16, 10), secagg.Integers(-5, 5)], ids=repr)
 def test_weights_and_formats(fmt: secagg.FixedPoint | secagg.Integers, suite: object) -> None:
-    """What is summed does not depend on the mode."""
+    """The sum does not depend on the mode."""
     params = Params(4, 2, fmt, threshold=3, mode=Mode.MALICIOUS, suite=suite)  # type: ignore[arg-type]
     agreed = params.round(CONTEXT, SESSION)
     clients = {party: client_of(agreed, party) for party in range(4)}

@@ -87,7 +87,7 @@ ERASED_LINES = 20  # for each party, when a client ends the round and erases its
 
 @dataclass(frozen=True)
 class Cost:
-    """What a receiver did with a message.
+    """The work of a receiver with a message.
 
     Attributes:
         calls: cryptographic operations, bytes hashed and elements handled, by name.

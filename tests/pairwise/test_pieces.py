@@ -19,8 +19,8 @@ from secagg.pairwise.graph import Complete
 from secagg.pairwise.messages import PublicKeys, Unmask
 from secagg.pairwise.recovery import SeedCheck, rebuild_seeds
 from secagg.pairwise.unmasking import cut_agreements
-from secagg.sharing import rebuilding, recovery
-from secagg.sharing.recovery import RebuildJob
+from secagg.sharing import rebuild_job, rebuilding, recovery
+from secagg.sharing.rebuild_job import RebuildJob
 
 H1 = bytes(32)
 
@@ -258,7 +258,7 @@ def test_dealers_with_the_same_holders_are_one_group() -> None:
     assert [group.places.shape for group in job.groups(everybody)] == [(100, 60), (99, 40)]
     merged = job.merged(everybody)
     assert merged is not None
-    assert (merged.places == recovery.MISSING).nonzero()[0].tolist() == [7] * 40
+    assert (merged.places == rebuild_job.MISSING).nonzero()[0].tolist() == [7] * 40
     (job,) = rebuilding_jobs({h: shares[0][:60] if h > 1 else shares[0] for h in shares}, 100)
     merged = job.merged(everybody)
     assert merged is not None

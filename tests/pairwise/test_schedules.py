@@ -58,7 +58,7 @@ def _silent(monkeypatch: Patch) -> None:
 
 
 class Tally:
-    """How many schedules went how far, and which moves were made."""
+    """The numbers of schedules that went so far, and the moves that were made."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -91,7 +91,7 @@ class Tally:
 
 @pytest.fixture(scope="module")
 def tallies() -> Iterator[dict[str, Tally]]:
-    """What all shards of this process come to, printed in the end."""
+    """Yields the tallies of all shards of this process, and prints them in the end."""
     found = {name: Tally(name) for name in ("lying server", "bad network")}
     yield found
     for tally in found.values():
@@ -212,7 +212,7 @@ def test_every_move_is_made_and_some_come_through() -> None:
 
 
 class Found(Exception):
-    """What the judge said, after how many schedules."""
+    """The judge has found something, after so many schedules."""
 
 
 @dataclass(frozen=True)
@@ -370,7 +370,7 @@ def hunt(strategy: object, look: Callable[[object], str], name: str = "") -> tup
 
 
 def is_proved(finding: Finding, knowledge: Knowledge) -> bool:
-    """Whether the secret is really rebuilt from what the adversary holds, and is the true one."""
+    """Returns whether the secret is really rebuilt from what the adversary holds, and is true."""
     if finding.what == "a sum over too few":
         return knowledge.recover(finding.parties) == knowledge.inputs(finding.parties)
     if finding.what == "both seeds":

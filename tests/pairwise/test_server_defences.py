@@ -43,7 +43,7 @@ from secagg.pairwise.messages import AdvertiseKeys, PublicKeys
 from secagg.pairwise.transitions import ServerState
 from secagg.pairwise.unmasking import AgreeJob
 from secagg.sharing import recovery
-from secagg.sharing.recovery import RebuildJob, Recovered
+from secagg.sharing.rebuild_job import RebuildJob, Recovered
 
 EARLIER = {
     Phase.ADVERTISE_KEYS: MessageType.ADVERTISE_KEYS,
@@ -458,7 +458,7 @@ def test_foreign_jobs_are_refused() -> None:
 
 
 class Fails:
-    """What cannot be looked at."""
+    """A value that cannot be looked at."""
 
     def __iter__(self) -> Iterator[int]:
         raise RuntimeError("looked at")

@@ -374,7 +374,7 @@ def ready(ledger: object) -> Client:
 
 
 def at_once(calls: list[Callable[[], Outcome]]) -> list[Outcome]:
-    """What each call gives or raises, all of them begun at the same moment."""
+    """Returns what each call gives or raises, all of them begun at the same moment."""
     together = threading.Barrier(len(calls))
 
     def run(call: Callable[[], Outcome]) -> Outcome:

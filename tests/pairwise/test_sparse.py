@@ -50,7 +50,7 @@ def foreseen(params: Params, drops: Mapping[int, Phase]) -> tuple[Code | None, P
     ring, t = Ring(params), params.threshold
 
     def answering(members: set[int], phase: Phase) -> set[int]:
-        """Who of a set, told that set, sends the message of this phase."""
+        """Returns those of a set who, told that set, send the message of this phase."""
         enough = {one for one in members if len(ring.holders(one, members)) >= t}
         return {
             one
@@ -178,7 +178,7 @@ def _known(message: object) -> tuple[int, int, bytes]:
 
 
 def refusal(client: Client, message: bytes) -> secagg.Aborted:
-    """How a client ends the round, as it must."""
+    """Returns the exception with which a client ends the round, as it must."""
     with pytest.raises(secagg.Aborted) as caught:
         client.receive(message)
     assert client.state is ClientState.ABORTED

@@ -410,7 +410,7 @@ def stored_client(mode: Mode) -> tuple[bytes, Client]:
 
 
 def unusable(mode: Mode) -> Iterator[tuple[str, type[Exception], Callable[[bytes], object]]]:
-    """What is wrong, the error, and the attempt."""
+    """Yields what is wrong, the error, and the attempt."""
     given: dict[str, object] = {}
     other = directory_of(4).entries
     swapped = secagg.Directory.of(

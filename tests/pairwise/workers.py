@@ -17,7 +17,7 @@ Call = Callable[..., Any]
 
 
 def first(flag: Path) -> bool:
-    """Whether nobody, in any process, asked this before."""
+    """Returns whether nobody, in any process, asked this before."""
     try:
         flag.touch(exist_ok=False)
     except FileExistsError:

@@ -70,7 +70,7 @@ def doubled(x: int, z: int) -> tuple[int, int]:
 
 
 def of_low_order(u: int) -> bool:
-    """Whether eight times the point is the neutral element."""
+    """Returns whether eight times the point is the neutral element."""
     point = (u % P, 1)
     for _ in range(3):
         point = doubled(*point)

@@ -39,7 +39,7 @@ class Run:
 
 
 def failure(server: Server, sets: int) -> str:
-    """Why nothing is announced behind the last of so many sets."""
+    """Returns why nothing is announced behind the last of so many sets."""
     return FAILURES[sets - 1] if server.too_few(ANNOUNCEMENTS[sets - 1]) else "graph"
 
 

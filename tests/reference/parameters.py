@@ -59,17 +59,17 @@ class Parameters:
 
     @property
     def malicious(self) -> bool:
-        """Whether the parties sign."""
+        """True if the parties sign."""
         return self.mode == MALICIOUS
 
     @property
     def sparse(self) -> bool:
-        """Whether a party has fewer neighbours than all the others."""
+        """True if a party has fewer neighbours than all the others."""
         return self.mode == SPARSE
 
     @property
     def weighted(self) -> bool:
-        """Whether the last element of the vector is the weight."""
+        """True if the last element of the vector is the weight."""
         return isinstance(self.format, FixedPoint) and self.format.max_weight > 1
 
     @property
@@ -103,7 +103,7 @@ class Parameters:
         return [int(x) - f.low for x in values]
 
     def takes(self, values: Sequence[float], weight: int) -> bool:
-        """Whether this is an input."""
+        """Returns whether this is an input."""
         f = self.format
         if isinstance(f, FixedPoint):
             good = all(map(isfinite, values)) and 1 <= weight <= f.max_weight

@@ -137,7 +137,7 @@ class Party:
             raise ValueError("too few have signed")
 
     def enough_signers(self, signers: list[int]) -> bool:
-        """Whether so many have signed; it does not matter who."""
+        """Returns whether enough have signed; it does not matter who."""
         return len(signers) >= self.session.parameters.threshold
 
     def unmask(self, message: bytes) -> bytes:

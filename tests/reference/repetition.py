@@ -14,7 +14,7 @@ class Accepted:
         self.answer = answer
 
     def again(self, message: bytes) -> bytes | None:
-        """What is sent for one of these messages: the same answer for the last, else nothing."""
+        """Returns what is sent for one of these messages: the same answer to the last, or None."""
         return self.answer if message == self.messages[-1] else None
 
     def abort(self) -> None:

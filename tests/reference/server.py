@@ -60,7 +60,7 @@ class Server:
         reader.end()
 
     def too_few(self, name: str) -> bool:
-        """Whether the set that it names is too small."""
+        """Returns whether the set of this name is too small."""
         p = self.session.parameters
         return len([*self.members(name)]) < (p.threshold if name == "signatures" else p.quorum)
 
@@ -109,7 +109,7 @@ class Server:
         return {u + 1: given[v] for u, given in self.unmasked.items() if v in given}
 
     def too_few_shares(self) -> bool:
-        """Whether a seed cannot be rebuilt."""
+        """Returns whether a seed cannot be rebuilt."""
         t = self.session.parameters.threshold
         return any(len(self.held(v)) < t for v in self.commitments)
 
@@ -138,7 +138,7 @@ class Server:
         raise first or ValueError("fewer than t shares")
 
     def same(self, shares: dict[int, Share], t: int, seed: bytes) -> bool:
-        """Whether these shares give this seed."""
+        """Returns whether these shares give this seed."""
         try:
             return len(shares) == t and rebuild(shares, t) == seed
         except ValueError:

@@ -79,7 +79,7 @@ class Entry(NamedTuple):
 
 @dataclass(frozen=True)
 class Session:
-    """What both sides know: the parameters, the session, the context; transcript and keys."""
+    """The knowledge of both sides: parameters, session and context; transcript and keys."""
 
     parameters: Parameters
     session: bytes
@@ -127,7 +127,7 @@ class Session:
         return ring_neighbours(p.suite, hashed("graph", self.h0()), p.cohort, p.degree)
 
     def in_pieces(self, members: Iterable[int]) -> bool:
-        """Whether no chain of neighbours joins some two of them."""
+        """Returns whether no chain of neighbours joins some two of them."""
         return self.parameters.sparse and len(pieces(members, self.graph())) > 1
 
     def h1(self, entries: Mapping[int, Entry]) -> bytes:

@@ -28,6 +28,7 @@ from secagg.machine.wire import PartySet
 from secagg.pairwise.graph import Complete, Graph, Harary
 from secagg.pairwise.transitions import ServerState
 from secagg.sharing import algebra, rebuilding, recovery, shamir
+from secagg.sharing.rebuild_job import RebuildJob
 from secagg.sharing.recovery import Recovery, RecoveryError
 
 P = 2**61 - 1
@@ -39,7 +40,7 @@ Pairs = set[tuple[int, int]]
 
 @dataclass(frozen=True)
 class Given:
-    """What a holder answered."""
+    """The answer of a holder."""
 
     dealers: PartySet
     shares: np.ndarray
@@ -105,7 +106,7 @@ class Cohort:
         """Rebuilds all seeds as a server does."""
         found = Recovery()
         for job in self.jobs(lies):
-            assert isinstance(job, recovery.RebuildJob)
+            assert isinstance(job, RebuildJob)
             found.take(job, job.run())
         return found
 
@@ -510,7 +511,7 @@ def test_groups_that_are_merged_give_the_same(data: st.DataObject) -> None:
     for merged in (True, False):
         with pytest.MonkeyPatch.context() as patch:
             if not merged:
-                patch.setattr(recovery.RebuildJob, "merged", lambda self, which: None)
+                patch.setattr(RebuildJob, "merged", lambda self, which: None)
             try:
                 found = cohort.rebuild(lies)
             except RecoveryError as error:

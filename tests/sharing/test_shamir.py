@@ -76,7 +76,7 @@ class Rebuilt(NamedTuple):
 
 
 def rebuilt(rebuilder: Rebuilder, shares: Shares, judge: "Judge") -> list[Rebuilt | None]:
-    """What a Rebuilder makes of each seed."""
+    """Returns what a Rebuilder makes of each seed."""
     found = rebuilder.rebuild(shares, judge)
     rows = [tuple(np.flatnonzero(wrong).tolist()) for wrong in found.wrong]
     pairs = zip(found.seeds, rows, strict=True)
@@ -585,7 +585,7 @@ def test_the_value_p_is_refused(place: int) -> None:
 
 @given(st.binary(min_size=23, max_size=23))
 def test_any_bytes_are_canonical_or_refused(data: bytes) -> None:
-    """What is accepted has no other encoding."""
+    """Bytes that are accepted have no other encoding."""
     number = int.from_bytes(data, "little")
     values = [number >> 61 * i & P for i in range(3)]
     if number >> 183 or P in values:

@@ -75,7 +75,7 @@ class Message:
 
     @property
     def arrived(self) -> bytes:
-        """What the receiver got."""
+        """The bytes that the receiver got."""
         return self.data if self.delivered is None else self.delivered
 
 
@@ -132,7 +132,7 @@ def inputs_of(case: Case) -> dict[int, Input]:
 
 
 def session_of(case: Case, identities: Sequence[bytes] = ()) -> Session:
-    """What both sides of a round know."""
+    """Returns what both sides of a round know."""
     label = f"{case.name} {case.salt}"
     return Session(
         case.parameters,

@@ -1,10 +1,7 @@
-"""The two sides of federated averaging: a coordinator that sees only sums, and participants.
+"""The client side of federated averaging: a participant that masks its update before sending it.
 
-The server side is `Coordinator`: it holds the global model, a `secagg.Server` for the round, and
-its `Result`. It never holds an individual update: `tests/fl/test_fedavg.py` checks every object
-that it refers to, during and after rounds. The client side is `Participant`: it trains, and gives
-its update to its own `secagg.Client`, which masks it. The update exists only in local variables of
-that call.
+It trains, and gives its update to its own `secagg.Client`, which masks it. The update exists only
+in local variables of that call.
 
 A contribution counts as given when the masked input leaves the client, whatever becomes of the
 round: a server may have the sum of a round that it calls failed. In malicious mode a client gives
@@ -17,7 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Final, cast
+from typing import Final
 
 import numpy as np
 
@@ -27,21 +24,17 @@ from secagg import (
     Directory,
     FixedPoint,
     Identity,
-    Layout,
     Ledger,
     Mode,
     ParameterError,
     Params,
     Policy,
-    RangeError,
-    Result,
     Round,
-    Server,
     digest,
 )
-from secagg.rounds.attempts import Attempts, check_training
 from secagg.simulate import Input
 
+from .agreed import NUMBERS, check_agreed
 from .models import Model
 from .template import Template
 from .updates import (
@@ -56,120 +49,6 @@ from .updates import (
 )
 
 Randomness = Callable[[int], bytes]
-
-PAIR: Final = 2  # clients; from their sum each learns the other's update
-_NUMBERS: Final = 2**63  # above all counts: the text of an int has a limit, and peers send ints
-
-
-class Coordinator:
-    """The server side: it holds the global model and adds mean updates, never a single one.
-
-    It counts the rounds on each model in which inputs left, because each round needs an attempt
-    that no client has used; one that is open counts. A new coordinator counts from zero: clients
-    then refuse the attempts that are used, which costs rounds, not inputs.
-
-    Attributes:
-        model: the global model, not a copy: changing it changes the training.
-
-    Args:
-        model: arrays of float16, float32 or float64, all finite; copied.
-        params: parameters of the rounds; their length must be that of the model, and their quorum
-            at least 3, or no participant would join.
-        training: the participants' word for this training.
-        directory: in malicious mode, the verify keys of the participants.
-        attempts: in malicious mode, how often participants give their update of one model.
-
-    Raises:
-        ParameterError: the model is not of finite floats, or has another length than the
-            parameters; their quorum is below 3; the word is empty, or `attempts` is outside
-            1..2**63 - 1.
-    """
-
-    def __init__(
-        self,
-        model: Model,
-        params: Params,
-        training: str,
-        directory: Directory | None = None,
-        attempts: int = 1,
-    ) -> None:
-        attempts = _check_agreed(params, training, attempts)
-        self._template: Final = Template(model, params)
-        self.model: Model = self._template.take(model)
-        self.params: Final = params
-        self.layout: Final = Layout.of(self.model)
-        self.server: Server | None = None
-        self._training = training
-        self._directory = directory
-        malicious = params.mode == Mode.MALICIOUS
-        # By digest of the model.
-        self._attempts: Final = Attempts(attempts if malicious else None, "this model")
-        self._round: tuple[bytes, int] | None = None  # that is open: its model, the attempt
-
-    @property
-    def attempts_used(self) -> int:
-        """The largest number of rounds on one model in which inputs (may have) left."""
-        return max(map(len, self._attempts.used.values()), default=0)
-
-    @property
-    def converged(self) -> bool:
-        """True if no round is left on the present model, and successful rounds led back to it.
-
-        They changed nothing, or went in a circle: to the resolution of its numbers the model is
-        final. Only in malicious mode is the number of rounds on a model limited.
-        """
-        return self._attempts.have_converged(digest(self.model))
-
-    def open(self) -> tuple[bytes, int, Server]:
-        """Starts a round on the present model.
-
-        Returns:
-            the offer and the attempt's number, which clients get with the model; and the server.
-
-        Raises:
-            AttemptsExhaustedError: in malicious mode, all attempts on this model are used.
-            ParameterError: the model is not finite any more.
-        """
-        model = digest(self.model)
-        attempt = self._attempts.next(model)
-        self._template.take(self.model)  # every client would refuse it, too
-        agreed = self.params.round(context=digest(self._training, self.model, attempt))
-        self.server = Server(agreed, self._directory)
-        self._attempts.use(model, attempt)
-        self._round = model, attempt
-        return agreed.encode(), attempt, self.server
-
-    def close(self, result: Result | None, inputs_left: bool = True) -> None:
-        """Adds the mean update to the model; without a result the model is unchanged.
-
-        Args:
-            result: of the round that `open` started; None if it failed.
-            inputs_left: whether inputs may have left clients in a failed round: False only if it
-                ended before `PhaseStarted(Phase.MASKED_INPUT)`. The attempt is then not used.
-
-        Raises:
-            RangeError: the new model would not be finite in its dtypes; the model is unchanged.
-        """
-        opened, self._round, self.server = self._round, None, None
-        if opened and result is None and not inputs_left:
-            self._attempts.give_back(*opened)
-        if result is None:
-            return
-        steps = cast("Model", self.layout.unflatten(result.mean))
-        with np.errstate(over="ignore"):
-            updated = [
-                np.asarray(array + step, array.dtype)
-                for array, step in zip(self.model, steps, strict=True)
-            ]
-        if not all(np.isfinite(array).all() for array in updated):
-            raise RangeError(
-                "the mean update is too large for the dtype of the model, which is unchanged; "
-                "lower clip, or use a wider dtype",
-                Code.NOT_FINITE,
-            )
-        if opened:
-            self._attempts.succeeded.add(opened[0])
-        self.model = updated
 
 
 class Participant:
@@ -233,9 +112,9 @@ class Participant:
         attempts: int = 1,
         failures: int = 3,
     ) -> None:
-        attempts = _check_agreed(params, training, attempts)
+        attempts = check_agreed(params, training, attempts)
         self.index: Final = index
-        self._failures = whole("failures", failures, 1, _NUMBERS - 1)
+        self._failures = whole("failures", failures, 1, NUMBERS - 1)
         self._failed = 0  # trainings that gave no update, or have not yet
         self._lock = threading.Lock()
         self.training_seconds = 0.0
@@ -277,7 +156,7 @@ class Participant:
         """
         self.training_seconds = 0.0
         self.reason, self.code, self.clipped = "", None, {}
-        if type(attempt) is not int or not 0 <= attempt < _NUMBERS:
+        if type(attempt) is not int or not 0 <= attempt < NUMBERS:
             raise ParameterError(  # of a peer: integers of other types may have other digests
                 f"attempt must be an int in 0..2**63 - 1, and this {type(attempt).__name__} is not",
                 Code.ARGUMENT,
@@ -359,29 +238,3 @@ class Participant:
         if isinstance(form, FixedPoint):
             self.clipped = clipped_by_array(model, update, form)
         return update, weight_of(self._client, highest)
-
-
-def check_params(params: Params) -> None:
-    """Checks that these are parameters, and that every sum is over three clients or more.
-
-    Raises:
-        ParameterError: they are not.
-    """
-    if not isinstance(params, Params):
-        raise ParameterError(
-            f"params must be Params, not {type(params).__name__}; make them with fedavg_params",
-            Code.ARGUMENT,
-        )
-    if params.quorum <= PAIR:
-        raise ParameterError(
-            "federated averaging needs at least three clients in every sum, and params have a "
-            f"quorum of {params.quorum}: from the sum of two each learns the other's update",
-            Code.ARGUMENT,
-        )
-
-
-def _check_agreed(params: Params, training: str, attempts: int) -> int:
-    """Checks what the cohort agrees on; returns `attempts` as an int."""
-    check_params(params)
-    check_training(training)
-    return whole("attempts", attempts, 1, _NUMBERS - 1)

@@ -1,0 +1,138 @@
+"""The server side of federated averaging: a coordinator that sees only sums.
+
+It holds the global model, a `secagg.Server` for the round, and its `Result`. It never holds an
+individual update: `tests/fl/test_fedavg.py` checks every object that it refers to, during and after
+rounds.
+"""
+
+from typing import Final, cast
+
+import numpy as np
+
+from secagg import (
+    Code,
+    Directory,
+    Layout,
+    Mode,
+    Params,
+    RangeError,
+    Result,
+    Server,
+    digest,
+)
+from secagg.rounds.attempts import Attempts
+
+from .agreed import check_agreed
+from .models import Model
+from .template import Template
+
+
+class Coordinator:
+    """The server side: it holds the global model and adds mean updates, never a single one.
+
+    It counts the rounds on each model in which inputs left, because each round needs an attempt
+    that no client has used; one that is open counts. A new coordinator counts from zero: clients
+    then refuse the attempts that are used, which costs rounds, not inputs.
+
+    Attributes:
+        model: the global model, not a copy: changing it changes the training.
+
+    Args:
+        model: arrays of float16, float32 or float64, all finite; copied.
+        params: parameters of the rounds; their length must be that of the model, and their quorum
+            at least 3, or no participant would join.
+        training: the participants' word for this training.
+        directory: in malicious mode, the verify keys of the participants.
+        attempts: in malicious mode, how often participants give their update of one model.
+
+    Raises:
+        ParameterError: the model is not of finite floats, or has another length than the
+            parameters; their quorum is below 3; the word is empty, or `attempts` is outside
+            1..2**63 - 1.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        params: Params,
+        training: str,
+        directory: Directory | None = None,
+        attempts: int = 1,
+    ) -> None:
+        attempts = check_agreed(params, training, attempts)
+        self._template: Final = Template(model, params)
+        self.model: Model = self._template.take(model)
+        self.params: Final = params
+        self.layout: Final = Layout.of(self.model)
+        self.server: Server | None = None
+        self._training = training
+        self._directory = directory
+        malicious = params.mode == Mode.MALICIOUS
+        # By digest of the model.
+        self._attempts: Final = Attempts(attempts if malicious else None, "this model")
+        self._round: tuple[bytes, int] | None = None  # that is open: its model, the attempt
+
+    @property
+    def attempts_used(self) -> int:
+        """The largest number of rounds on one model in which inputs (may have) left."""
+        return max(map(len, self._attempts.used.values()), default=0)
+
+    @property
+    def converged(self) -> bool:
+        """True if no round is left on the present model, and successful rounds led back to it.
+
+        They changed nothing, or went in a circle: to the resolution of its numbers the model is
+        final. Only in malicious mode is the number of rounds on a model limited.
+        """
+        return self._attempts.have_converged(digest(self.model))
+
+    def open(self) -> tuple[bytes, int, Server]:
+        """Starts a round on the present model.
+
+        Returns:
+            the offer and the attempt's number, which clients get with the model; and the server.
+
+        Raises:
+            AttemptsExhaustedError: in malicious mode, all attempts on this model are used.
+            ParameterError: the model is not finite any more.
+        """
+        model = digest(self.model)
+        attempt = self._attempts.next(model)
+        self._template.take(self.model)  # every client would refuse it, too
+        agreed = self.params.round(context=digest(self._training, self.model, attempt))
+        self.server = Server(agreed, self._directory)
+        self._attempts.use(model, attempt)
+        self._round = model, attempt
+        return agreed.encode(), attempt, self.server
+
+    def close(self, result: Result | None, inputs_left: bool = True) -> None:
+        """Adds the mean update to the model; without a result the model is unchanged.
+
+        Args:
+            result: of the round that `open` started; None if it failed.
+            inputs_left: whether inputs may have left clients in a failed round: False only if it
+                ended before `PhaseStarted(Phase.MASKED_INPUT)`. The attempt is then not used.
+
+        Raises:
+            RangeError: the new model would not be finite in its dtypes; the model is unchanged.
+        """
+        opened, self._round, self.server = self._round, None, None
+        if opened and result is None and not inputs_left:
+            self._attempts.give_back(*opened)
+        if result is None:
+            return
+        steps = cast("Model", self.layout.unflatten(result.mean))
+        with np.errstate(over="ignore"):
+            updated = [
+                np.asarray(array + step, array.dtype)
+                for array, step in zip(self.model, steps, strict=True)
+            ]
+        if not all(np.isfinite(array).all() for array in updated):
+            raise RangeError(
+                "the mean update is too large for the dtype of the model, which is unchanged; "
+                "lower clip, or use a wider dtype",
+                Code.NOT_FINITE,
+            )
+        if opened:
+            self._attempts.succeeded.add(opened[0])
+        self.model = updated

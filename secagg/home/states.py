@@ -1,0 +1,274 @@
+"""The stored states of a home: parties, servers with their notes, and failed trainings."""
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Final
+
+from ..codes import Code
+from ..errors import ParameterError, StateError
+from ..identity.directory import Directory
+from ..interfaces import ServerMachine
+from ..ledger.ledger import Ledger
+from ..machine.wire import SESSION_BYTES
+from ..pairwise.server import Server
+from ..pairwise.stored import open_server
+from ..params.checks import require_bytes
+from ..params.mode import Mode
+from .records import (
+    Head,
+    Kind,
+    PartyRecord,
+    UselessStateError,
+    key_of,
+    open_failures,
+    open_note,
+    open_party,
+    read_head,
+    seal_failures,
+    seal_note,
+    seal_party,
+    write_record,
+)
+from .stores import Store
+
+MOST_ROUNDS: Final = 16  # of a party that are stored at a time; the done and oldest go first
+_ALL: Final = bytes(SESSION_BYTES)  # for a record that is of no single round
+
+
+class States:
+    """The records in the store of a home, sealed under its key.
+
+    Attributes:
+        key, store, ledger, directory, failures, keep_last: as for `Home`, which is one.
+    """
+
+    def __init__(
+        self,
+        key: bytes,
+        store: Store,
+        ledger: Ledger,
+        directory: Directory | None,
+        *,
+        failures: int,
+        keep_last: bool,
+        max_age: float,
+    ) -> None:
+        self.key: Final = key
+        self.store: Final[Store] = store
+        self.ledger: Final = ledger
+        self.directory: Final = directory
+        self.failures: Final = failures
+        self.keep_last: Final = keep_last
+        self._max_age = max_age
+        self._unsaved: dict[bytes, PartyRecord] = {}  # which the store did not take, by session
+
+    # -- of a party: `answer` calls these under the lock ---------------------------------------
+
+    def store_unsaved(self, session: bytes) -> PartyRecord | None:
+        """Stores what the store did not take of a round before, and returns it; None if it did.
+
+        Raises:
+            StateError: the store failed again.
+        """
+        record = self._unsaved.get(session)
+        if record is None:
+            return None
+        if not record.seen and self.store.get(key_of(Kind.PARTY, session)) is not None:
+            del self._unsaved[session]  # another process has begun the round meanwhile
+            return None
+        self.save(record)
+        return record
+
+    def load(self, session: bytes) -> PartyRecord | None:
+        """Returns what is stored of a party in a round, or None.
+
+        Raises:
+            StateError: the store failed; or (`UselessStateError`) what it has does not serve.
+        """
+        data = self.store.get(key_of(Kind.PARTY, session))
+        try:
+            head = _head_of(data, Kind.PARTY, session)
+            return None if head is None else open_party(head, self.key)
+        except StateError as error:
+            raise UselessStateError(error.reason, error.code) from None
+
+    def save(self, record: PartyRecord) -> None:
+        """Stores what a party remembers of a round.
+
+        If that fails, this object remembers it for `store_unsaved`: what was stored before is used
+        up, so without it the round would be lost to this party.
+
+        Raises:
+            StateError: it cannot be stored.
+        """
+        kept = record if self.keep_last else replace(record, reply=b"")
+        self._unsaved.pop(record.session, None)
+        try:
+            sealed = seal_party(kept, self.key)
+            self._put(Kind.PARTY, record.session, sealed, done=not record.client)
+        except BaseException:
+            self._unsaved[record.session] = replace(record)
+            if len(self._unsaved) > MOST_ROUNDS:
+                del self._unsaved[next(iter(self._unsaved))]
+            raise
+
+    def remove(self, session: bytes) -> None:
+        """Removes what is stored of a party in a round."""
+        self._unsaved.pop(session, None)
+        self.store.delete(key_of(Kind.PARTY, session))
+
+    def tidy(self, begun: bytes | None = None) -> None:
+        """Removes what is too old, and what a party has stored of more than a few rounds.
+
+        Of these go first those in which its part is over.
+
+        Args:
+            begun: a round that stays.
+        """
+        stored: list[tuple[bool, int, bytes]] = []
+        oldest = time.time_ns() - int(self._max_age * 1e9)
+        for key, head in self._heads():
+            if head.kind is Kind.FAILURES or (head.kind, head.session) == (Kind.PARTY, begun):
+                continue
+            if head.at < oldest:
+                self.store.delete(key)
+            elif head.kind is Kind.PARTY:
+                stored.append((not head.done, head.at, key))
+        excess = len(stored) - MOST_ROUNDS + (begun is not None)
+        for _, _, key in sorted(stored)[: max(0, excess)]:
+            self.store.delete(key)
+
+    def begin_training(self, session: bytes) -> bool:
+        """Counts the training of a round as failed, until `end_training`.
+
+        Returns:
+            False if it was counted before.
+
+        Raises:
+            ParameterError: too many have failed in other rounds.
+            StateError: it cannot be stored, or read (`UselessStateError`).
+        """
+        self.require_training(session)
+        if is_new := session not in (failed := self._failed()):
+            self._put_failed([*failed, session])
+        return is_new
+
+    def end_training(self, session: bytes) -> None:
+        """Says that the training of a round has given an input, or had none to give."""
+        if session in (failed := self._failed()):
+            self._put_failed([each for each in failed if each != session])
+
+    def require_training(self, session: bytes) -> None:
+        """Raises ParameterError if the training has failed in too many rounds but this one."""
+        count = len([each for each in self._failed() if each != session])
+        if count >= self.failures:
+            raise ParameterError(
+                f"refused by this client: its training has failed in {count} rounds (or was ended "
+                "in some of them), and a server that lies can learn about its data from that; find "
+                "the cause, then call `clear_failures()` of its home",
+                Code.TRAINING,
+            )
+
+    def _failed(self) -> list[bytes]:
+        data = self.store.get(key_of(Kind.FAILURES, _ALL))
+        try:
+            head = _head_of(data, Kind.FAILURES, _ALL)
+            return [] if head is None else open_failures(head, self.key)
+        except StateError as error:
+            raise UselessStateError(error.reason, error.code) from None
+
+    def _put_failed(self, sessions: Sequence[bytes]) -> None:
+        if sessions:
+            self._put(Kind.FAILURES, _ALL, seal_failures(sessions, self.key))
+        else:
+            self.store.delete(key_of(Kind.FAILURES, _ALL))
+
+    # -- of a server: what `lockstep` and `secagg.aio.serve` use (`Snapshots`) -----------------
+
+    def keep_server(self, server: ServerMachine) -> None:
+        """Stores the state of a server, in the place of what was stored of its round.
+
+        Raises:
+            StateError: it cannot be stored.
+            LocalProtocolError: no phase is in progress, or the server has no ledger.
+        """
+        self._put(Kind.SERVER, server.session, server.snapshot(self.key))
+
+    def forget(self, session: bytes) -> None:
+        """Removes what is stored of a server and its note; nothing, if there is nothing."""
+        require_bytes("session", session, SESSION_BYTES)
+        for kind in (Kind.SERVER, Kind.NOTE):
+            self.store.delete(key_of(kind, session))
+
+    def resume_server(
+        self, session: bytes | None = None, directory: Directory | None = None
+    ) -> Server | None:
+        """Returns the server of a round as it was stored last, or None if there is none.
+
+        Args:
+            session: the round; by default that which was stored last.
+            directory: malicious mode: the verify keys of the cohort; by default the home's.
+
+        Raises:
+            StateError: what is stored cannot be used.
+            ParameterError: the directory does not fit.
+        """
+        self.tidy()
+        if session is None:
+            found = [head for _, head in self._heads() if head.kind is Kind.SERVER]
+            head = max(found, key=lambda each: each.at, default=None)
+        else:
+            head = self._head(Kind.SERVER, session)
+        if head is None:
+            return None
+        mode = open_server(head.rest, self.key).round.params.mode
+        directory = self.directory if directory is None else directory
+        pins = directory if mode is Mode.MALICIOUS else None
+        return Server.resume(head.rest, self.key, self.ledger, pins)
+
+    def keep_note(self, session: bytes, note: bytes) -> None:
+        """Stores what a driver needs beside a server to go on: members, attempt, task.
+
+        Raises:
+            StateError: it cannot be stored.
+        """
+        self._put(Kind.NOTE, session, seal_note(session, note, self.key))
+
+    def note(self, session: bytes) -> bytes:
+        """Returns the note of a round, b"" if there is none.
+
+        Raises:
+            StateError: it cannot be read.
+        """
+        head = self._head(Kind.NOTE, session)
+        return b"" if head is None else open_note(head, self.key)
+
+    # -- records -------------------------------------------------------------------------------
+
+    def _put(self, kind: Kind, session: bytes, sealed: bytes, *, done: bool = False) -> None:
+        require_bytes("session", session, SESSION_BYTES)
+        record = write_record(kind, session, time.time_ns(), sealed, done=done)
+        self.store.put(key_of(kind, session), record)
+
+    def _head(self, kind: Kind, session: bytes) -> Head | None:
+        require_bytes("session", session, SESSION_BYTES)
+        return _head_of(self.store.get(key_of(kind, session)), kind, session)
+
+    def _heads(self) -> Iterator[tuple[bytes, Head]]:
+        """Yields what is stored, by key; what another version has stored is left alone."""
+        for key in list(self.store.sessions()):
+            data = self.store.get(key)
+            if data is not None:
+                try:
+                    yield key, read_head(data)
+                except StateError:
+                    continue
+
+
+def _head_of(data: bytes | None, kind: Kind, session: bytes) -> Head | None:
+    """Returns the head of a record, None if there is none; raises StateError if it is another."""
+    head = None if data is None else read_head(data)
+    if head is not None and (head.kind, head.session) != (kind, session):
+        raise StateError("the state that is stored is of another round", Code.CORRUPT)
+    return head
