@@ -1,7 +1,6 @@
 """Rounds over sockets on the loopback: a server's listener, connections of clients, leftovers."""
 
 import asyncio
-import gc
 import runpy
 import threading
 import time
@@ -12,6 +11,7 @@ from typing import Any
 
 import numpy as np
 from harness import directory_of, identity_of, input_of
+from support import collected
 
 import secagg
 from secagg import Assignment, Home, Mode, Params, Policy, Server
@@ -132,8 +132,8 @@ def workers() -> list[str]:
 def nothing_left() -> Iterator[None]:
     """Fails if threads or descriptors are left."""
     threads, open_before = workers(), len(descriptors())
-    yield
-    gc.collect()
+    with collected():
+        yield
     end = time.monotonic() + 30  # a training that nobody waits for takes its time
     while workers() != threads and time.monotonic() < end:
         time.sleep(0.001)
