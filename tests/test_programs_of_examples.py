@@ -146,13 +146,12 @@ def test_the_training_over_http_survives_its_accidents() -> None:
 
 
 @runs_at("programs")
-@pytest.mark.parametrize("lost", [0, 1])
-def test_a_process_per_message_answers_from_its_home(lost: int) -> None:
-    """One is killed with a message in its hands, some are lost: the sum is exact."""
-    command = [sys.executable, "-W", "error", "coordinator.py", "--lost", str(lost)]
+def test_a_process_per_message_answers_from_its_home() -> None:
+    """One is killed with a message in its hands, one is lost: the sum is exact."""
+    command = [sys.executable, "-W", "error", "coordinator.py", "--lost", "1"]
     done = children.run(command, cwd=EXAMPLES / "message_a_process")
     assert done.returncode == 0, done.stderr
-    assert f"sum over {list(range(5 - lost))}: exact" in done.stdout
+    assert "sum over [0, 1, 2, 3]: exact" in done.stdout
 
 
 @runs_at("programs")
