@@ -25,7 +25,7 @@ class Level(IntEnum):
 TABLE = {
     # Examples that Hypothesis draws.
     "examples of a property": (25, 50, 1000),
-    "fuzzed messages for each state": (25, 400, 8000),
+    "fuzzed messages for each state": (25, 250, 8000),
     "altered envelopes of an example": (3, 20, 100),
     "orders of arrival": (15, 100, 2000),
     "lies about sets": (30, 150, 3000),
@@ -41,7 +41,7 @@ TABLE = {
     "schedules in a shard": (180, 500, 5000),
     "schedules on sparse graphs": (100, 250, 5000),
     "schedules in which every lie is told": (0, 1000, 20_000),
-    "hunts from the first schedule": (0, 1, 1),
+    "hunts from the first schedule": (0, 0, 1),
     "bugs that another layer stops": (0, 0, 1),
     "step between snapshots to go back to": (5, 2, 2),
     "rounds over sockets": (12, 200, 2000),
