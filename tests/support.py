@@ -12,8 +12,10 @@ the field for one, is a loop inside one test (`looped`, `every_width`).
 """
 
 import functools
+import gc
 import inspect
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 
 import pytest
 from levels import amount
@@ -58,6 +60,14 @@ def looped(names: str, values: Iterable[object]) -> Callable[[Callable[..., None
         return run
 
     return decorate
+
+
+@contextmanager
+def collected() -> Iterator[None]:
+    """Collects the garbage of the block, and walks through nothing that was there before."""
+    gc.freeze()
+    yield
+    gc.collect()
 
 
 every_width = looped("bits", WIDTHS)

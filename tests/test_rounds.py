@@ -310,7 +310,7 @@ def test_the_loop_of_a_training_over_asyncio(mode: Mode, memory_path: Path) -> N
         for number in range(3):
             rounds, again = training.rounds(), True
             while again:
-                present = await hub.wait_for(6, timeout=20)
+                present = await hub.wait_for(6, timeout=60)
                 plan = rounds.plan(sorted(present)[number:], 2, training.model)
                 outcome = await aio.serve(
                     plan.server,

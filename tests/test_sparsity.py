@@ -117,7 +117,7 @@ def test_promised_numbers_hold_in_simulation() -> None:
     assert isinstance(found, Sparse)
     rng = np.random.default_rng(1)
     learned = failed = 0
-    rounds = 2000
+    rounds = 800
     for number in range(rounds):
         graph = Harary(n, found.degree, Suite.AES256CTR.generator, number.to_bytes(32, "big"))
         bad = set(rng.choice(n, corrupt, replace=False).tolist())

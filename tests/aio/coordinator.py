@@ -60,9 +60,9 @@ async def main(path: Path, mode: Mode, port: int, phase: str) -> None:
     more: dict[str, Any] = {}
     if server is None:
         server, more = Server(params.round(), pins, home.ledger), {"task": TASK}
-        await hub.wait_for(4, 20)
+        await hub.wait_for(4, 60)
     dies_in(server, phase)
-    outcome = await serve(server, hub.net(names_of(params)), 20, store=home, **more)
+    outcome = await serve(server, hub.net(names_of(params)), 60, store=home, **more)
     assert right_sum(outcome, params), outcome
     tell(outcome.result.survivors, len(list(home.store.sessions())))
     await hub.close()

@@ -1,7 +1,6 @@
 """Rounds over sockets on the loopback: a server's listener, connections of clients, leftovers."""
 
 import asyncio
-import gc
 import runpy
 import threading
 import time
@@ -12,6 +11,7 @@ from typing import Any
 
 import numpy as np
 from harness import directory_of, identity_of, input_of
+from support import collected
 
 import secagg
 from secagg import Assignment, Home, Mode, Params, Policy, Server
@@ -20,7 +20,7 @@ from secagg.aio import Hub, HubNet, participate
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "tcp_sum.py"
 FrameLink = runpy.run_path(str(EXAMPLE))["FrameLink"]
 LARGEST = 2**24
-LIMIT = 20.0  # seconds for anything: what takes longer hangs
+LIMIT = 60.0  # seconds for anything: what takes longer hangs
 
 
 def name_of(party: int) -> str:
@@ -132,16 +132,20 @@ def workers() -> list[str]:
 def nothing_left() -> Iterator[None]:
     """Fails if threads or descriptors are left."""
     threads, open_before = workers(), len(descriptors())
-    yield
-    gc.collect()
-    end = time.monotonic() + 3  # a training that nobody waits for takes its time
+    with collected():
+        yield
+    end = time.monotonic() + 30  # a training that nobody waits for takes its time
     while workers() != threads and time.monotonic() < end:
         time.sleep(0.001)
     assert workers() == threads
     assert len(descriptors()) <= open_before
 
 
-def play(scenario: Callable[[], Awaitable[Any]], seconds: float = LIMIT) -> Any:
+def play(
+    scenario: Callable[[], Awaitable[Any]],
+    seconds: float = LIMIT,
+    loop: Callable[[], asyncio.AbstractEventLoop] | None = None,
+) -> Any:
     """Runs a scenario on a loop of its own; it ends in time, and leaves nothing behind."""
     problems: list[Mapping[str, Any]] = []
 
@@ -154,10 +158,19 @@ def play(scenario: Callable[[], Awaitable[Any]], seconds: float = LIMIT) -> Any:
         assert left == set(), left
         return result
 
-    with nothing_left():
-        result = asyncio.run(run())
+    with nothing_left(), asyncio.Runner(loop_factory=loop) as runner:
+        result = runner.run(run())
     assert problems == []
     return result
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Waits for something that needs some rounds of the loop."""
+    pause = 0.001
+    async with asyncio.timeout(LIMIT):
+        while not condition():
+            await asyncio.sleep(pause)
+            pause *= 1.2
 
 
 class QueueLink:
@@ -227,5 +240,5 @@ class Rounds:
 
     async def present(self, count: int | None = None) -> HubNet:
         """Waits until they are connected; returns the net of the cohort."""
-        await self.hub.wait_for(self.params.cohort if count is None else count, 5)
+        await self.hub.wait_for(self.params.cohort if count is None else count, 30)
         return self.hub.net(names_of(self.params))

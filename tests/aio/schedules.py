@@ -2,7 +2,6 @@
 
 import asyncio
 import random
-import time
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager, suppress
 from enum import Enum
@@ -18,12 +17,12 @@ from secagg.aio.greeting import hello
 from secagg.aio.payloads import read_payload
 from secagg.drivers.envelope import LARGEST_SHORT
 
-# Seconds, see `Schedule.scale`.
-GRACE = 1.0
-SECONDS = 60.0  # for a phase if nobody is silent: a phase that waits for it is an error
-SHORT = 2.5  # if somebody is
-SLOW = 1.5  # of a slow party before its first message, and in its training: together above SHORT
-IN_TIME = 12.0  # for a round
+# Seconds of a clock that skips what nobody needs, see `skipping.py`.
+GRACE = 20.0
+SECONDS = 1200.0  # for a phase if nobody is silent: a phase that waits for it is an error
+SHORT = 50.0  # if somebody is
+SLOW = 30.0  # of a slow party before its first message, and in its training: together above SHORT
+IN_TIME = 240.0  # for a round
 
 
 class Kind(Enum):
@@ -45,15 +44,10 @@ LEAVE = [Kind.DEAD, Kind.SILENT]
 
 
 class Schedule:
-    """One round: who does what. Everything follows from the number.
+    """One round: who does what. Everything follows from the number."""
 
-    Args:
-        number: the seed.
-        scale: of all times; a small one is right where something wrong is expected.
-    """
-
-    def __init__(self, number: int, scale: float = 1.0) -> None:
-        self.number, self.scale = number, scale
+    def __init__(self, number: int) -> None:
+        self.number = number
         draw = random.Random(number)
         params = integers(draw.choice([5, 6, 7]), mode=MODES[number % 2])
         leave = draw.randint(0, params.cohort - params.min_survivors)
@@ -87,7 +81,7 @@ class Faulty:
         for junk in self._party.junk():
             await self._link.send(junk)
         if self._party.is_slow():
-            await asyncio.sleep(self._party.slow)
+            await asyncio.sleep(SLOW)
         await self._link.send(data)
 
     async def receive(self) -> bytes:
@@ -102,12 +96,12 @@ class Party:
 
     def __init__(self, index: int, schedule: Schedule, listener: Listener) -> None:
         self.index, self.kind, self.params = index, schedule.kinds[index], schedule.params
-        self.slow = SLOW * schedule.scale
         self.session = bytes(16)
         self._random = random.Random(f"{schedule.number} {index}")
         self._listener = listener
         self._connections = self._sent = 0
         self._stop = asyncio.Event()
+        self._loop: Any = asyncio.get_running_loop()
 
     def next_cut(self) -> float:
         """After how many frames the next connection is cut."""
@@ -131,7 +125,7 @@ class Party:
     def train(self, assignment: Assignment) -> np.ndarray:
         """Gives the input."""
         if self.kind is Kind.SLOW:
-            time.sleep(self.slow)
+            self._loop.sleep_in_thread(SLOW)
         return trains(self.index, self.params)(assignment)
 
     @asynccontextmanager
@@ -178,48 +172,43 @@ JUNK = [
 
 
 class Watch:
-    """The most bytes that waited at a hub, from one peer or for one."""
+    """The most bytes of one peer that waited at a hub."""
 
     def __init__(self, hub: Hub) -> None:
         self._hub = hub
-        self.most_in = self.most_out = 0
+        self.most = 0
 
-    async def run(self) -> None:
-        while True:
-            for net in self._hub._nets.values():
-                for waiting in net._messages.values():
-                    self.most_in = max(self.most_in, sum(map(len, waiting)))
-            for peer in self._hub._peers.values():
-                self.most_out = max(self.most_out, peer._bytes.total())
-            await asyncio.sleep(0.001)
+    def look(self) -> None:
+        for net in self._hub._nets.values():
+            for waiting in net._messages.values():
+                self.most = max(self.most, sum(map(len, waiting)))
 
 
 async def happens(schedule: Schedule) -> str:
     """Plays a schedule; returns what is wrong, or ""."""
-    params, kinds, scale = schedule.params, schedule.kinds, schedule.scale
+    params, kinds = schedule.params, schedule.kinds
     hub, begun = Hub(), asyncio.Event()
+    loop: Any = asyncio.get_running_loop()
     async with Listener(hub) as listener:
         parties = [Party(i, schedule, listener) for i in range(params.cohort)]
         running = [asyncio.ensure_future(party.run(begun)) for party in parties]
         watch = Watch(hub)
-        watching = asyncio.ensure_future(watch.run())
-        await hub.wait_for(params.cohort - kinds.count(Kind.LATE), 0.3)
+        loop.each_turn.append(watch.look)
+        await hub.wait_for(params.cohort - kinds.count(Kind.LATE), GRACE)
         seconds = SHORT if {Kind.SILENT, Kind.SLOW} & set(kinds) else SECONDS
         net = hub.net(names_of(params))
-        serving = asyncio.ensure_future(
-            serve(server_with(params), net, scale * seconds, grace=scale * GRACE)
-        )
-        asyncio.get_running_loop().call_later(0.02, begun.set)
+        serving = asyncio.ensure_future(serve(server_with(params), net, seconds, grace=GRACE))
+        loop.call_later(0.02, begun.set)
         try:
-            outcome = await asyncio.wait_for(serving, scale * IN_TIME)
+            outcome = await asyncio.wait_for(serving, IN_TIME)
         except TimeoutError:
             outcome = None
-        watching.cancel()
+        loop.each_turn.remove(watch.look)
         await hub.close()
-        _, late = await asyncio.wait(running, timeout=3 * scale)
+        _, late = await asyncio.wait(running, timeout=SHORT)
         for task in late:
             task.cancel()
-        raised = await asyncio.gather(*running, watching, return_exceptions=True)
+        raised = await asyncio.gather(*running, return_exceptions=True)
     if outcome is None:
         return "no end"
     if not right_sum(outcome, params):
@@ -231,6 +220,6 @@ async def happens(schedule: Schedule) -> str:
         return f"{len(late)} clients heard no goodbye"
     if faults := [each for each in raised if isinstance(each, Exception)]:
         return f"a client raised {faults}"
-    if watch.most_in > LARGEST_SHORT:
-        return f"{watch.most_in} bytes of one party waited"
+    if watch.most > LARGEST_SHORT:
+        return f"{watch.most} bytes of one party waited"
     return ""

@@ -23,7 +23,9 @@ from aio.loopback import (
     right_sum,
     server_with,
     trains,
+    until,
 )
+from aio.skipping import play_ahead
 from harness import MODES, client_of, input_of, integers, server_of
 from levels import amount
 from support import looped
@@ -156,7 +158,7 @@ def test_a_cancelled_training_gives_nothing(how: str) -> None:
 
             def slow(_: Assignment) -> Any:
                 begun.set()
-                go_on.wait(10)
+                go_on.wait(30)
                 returned.set()
                 return input_of(1)  # a wrong one
 
@@ -182,19 +184,18 @@ def test_a_cancelled_training_gives_nothing(how: str) -> None:
             )
             net = await rounds.present()
             serving_it = asyncio.create_task(serve(server_of(agreed), net))
-            await asyncio.to_thread(begun.wait, 10)
-            before = time.monotonic()
+            await asyncio.to_thread(begun.wait, 30)
             taking_part.cancel()
             await asyncio.sleep(0.01)
             if how == "attend":  # the link takes longer than the training
                 go_on.set()
-                await asyncio.to_thread(returned.wait, 10)
+                await asyncio.to_thread(returned.wait, 30)
                 await asyncio.sleep(0.01)
             taking_part.cancel()
             await asyncio.gather(taking_part, return_exceptions=True)
-            assert time.monotonic() - before < 1
+            assert returned.is_set() == (how == "attend"), "it waited for the training"
             go_on.set()
-            await asyncio.to_thread(returned.wait, 10)
+            await asyncio.to_thread(returned.wait, 30)
             await asyncio.sleep(0.05)
             assert [read_payload(each).kind for each in link.sent] == [Kind.HELLO, None, None]
             if how == "client":
@@ -224,7 +225,7 @@ def test_a_round_that_ends_while_it_is_trained_for_costs_no_contribution() -> No
             go_on = threading.Event()
 
             def slow(assignment: Assignment) -> Any:
-                go_on.wait(10)
+                go_on.wait(30)
                 return trains(0, params)(assignment)
 
             taking_part = rounds.join(0, slow)
@@ -286,7 +287,7 @@ def test_a_step_that_runs_is_cancelled_twice() -> None:
         client.start = slow  # type: ignore[method-assign]
         taking_part = asyncio.create_task(participate(client, mine, input_of))
         await theirs.send(seal(Invitation(agreed.encode(), 0)))
-        await asyncio.to_thread(begun.wait, 10)
+        await asyncio.to_thread(begun.wait, 30)
         for _ in range(2):
             taking_part.cancel()
             await asyncio.sleep(0.01)
@@ -477,14 +478,15 @@ def test_a_connection_that_is_lost_while_it_trains() -> None:
 
     async def scenario() -> None:
         async with Rounds(FOUR) as rounds:
-            begun, go_on = threading.Event(), threading.Event()
+            begun = threading.Event()
+            loop: Any = asyncio.get_running_loop()
             calls = 0
 
             def train(_: Assignment) -> Any:
                 nonlocal calls
                 calls += 1
                 begun.set()
-                go_on.wait(10)
+                loop.sleep_in_thread(50)
                 return input_of(0)
 
             first = rounds.connect(0)
@@ -517,14 +519,13 @@ def test_a_connection_that_is_lost_while_it_trains() -> None:
             for party in (1, 2, 3):
                 rounds.join(party)
             running = asyncio.create_task(
-                serve(server_with(FOUR), await rounds.present(), grace=0.5)
+                serve(server_with(FOUR), await rounds.present(), grace=20)
             )
-            await asyncio.to_thread(begun.wait, 10)
+            await asyncio.to_thread(begun.wait, 30)
             first.close()
             await reconnected.wait()
-            await asyncio.sleep(0.6)  # longer than the grace
+            await asyncio.sleep(25)  # longer than the grace
             assert not running.done()
-            go_on.set()
             outcome = await running
             assert outcome.result.survivors == (0, 1, 2, 3)
             assert right_sum(outcome, FOUR)
@@ -534,7 +535,7 @@ def test_a_connection_that_is_lost_while_it_trains() -> None:
             await rounds.hub.close()
             await attending
 
-    play(scenario)
+    play_ahead(scenario)
 
 
 class Hostile:
@@ -554,7 +555,7 @@ class Hostile:
 
     @asynccontextmanager
     async def connect(self) -> AsyncIterator[QueueLink]:
-        self.times.append(time.monotonic())
+        self.times.append(asyncio.get_running_loop().time())
         mine, theirs = linked()
         self.links.append(theirs)
         self.connected.set()
@@ -578,13 +579,13 @@ def test_a_goodbye_while_an_answer_is_made_counts() -> None:
     async def scenario() -> None:
         hostile = Hostile()
         link = await hostile.link()
-        hostile.home._wait = 0.3
         with hostile.home.lock():  # as a training would, this holds up the answer
             await link.send(seal(Invitation(FOUR.round().encode(), 0)))
             await link.send(seal(Over(NO_SESSION)))
             await asyncio.sleep(0.05)
             link.close()
-            await hostile.attending
+            await asyncio.sleep(0.05)
+        await hostile.attending
         assert len(hostile.links) == 1
 
     play(scenario)
@@ -673,7 +674,7 @@ def test_a_server_that_closes_at_once_is_not_stormed(monkeypatch: pytest.MonkeyP
         assert len(set(parts)) > 5
         await hostile.leave()
 
-    play(scenario)
+    play_ahead(scenario)
 
 
 def test_the_log_warns_of_a_server_that_is_not_there(caplog: pytest.LogCaptureFixture) -> None:
@@ -714,7 +715,8 @@ def test_what_is_kept_of_a_flood_is_bounded() -> None:
                 await theirs.send(over)
 
         flooding = asyncio.create_task(flood())
-        await asyncio.sleep(0.05)
+        await until(lambda: len(talk._waiting) >= conversation._MOST)
+        await asyncio.sleep(0.02)
         assert len(talk._waiting) == conversation._MOST
         assert len(ends) <= conversation._MOST + 1
         for _ in range(100):
@@ -764,7 +766,7 @@ def test_what_attend_raises() -> None:
         began = time.monotonic()
         down = connects(*(OSError("down") for _ in range(100)))
         assert str(await raised(down, give_up=0.1)) == "down"
-        assert 0.09 < time.monotonic() - began < 2
+        assert time.monotonic() - began > 0.09
 
         for options in (
             {"pauses": 1},

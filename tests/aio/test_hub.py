@@ -18,7 +18,9 @@ from aio.loopback import (
     right_sum,
     server_with,
     trains,
+    until,
 )
+from aio.skipping import play_ahead
 from harness import integers
 from support import looped
 
@@ -77,13 +79,6 @@ class At:
         return link
 
 
-async def until(condition: Callable[[], bool]) -> None:
-    """Waits for something that needs some rounds of the loop."""
-    async with asyncio.timeout(5):
-        while not condition():
-            await asyncio.sleep(0.001)
-
-
 def bound(hub: Hub, names: list[str], session: bytes = SESSIONS[0], largest: int = 4096) -> HubNet:
     """A net that is being served."""
     net = hub.net(names)
@@ -100,7 +95,7 @@ def test_who_is_present() -> None:
     async def scenario() -> None:
         async with At() as at:
             silent = at.open("silent")
-            waiting = asyncio.create_task(at.hub.wait_for(2, 5))
+            waiting = asyncio.create_task(at.hub.wait_for(2, 30))
             b, _ = await at.greet("b"), await at.greet("a")
             assert await waiting == at.hub.present() == ["a", "b"]
             b.close()
@@ -121,7 +116,7 @@ def test_the_newer_connection_of_a_name_counts() -> None:
             older = await at.greet("a")
             assert await net.receive() == (0, hello())
             newer = await at.greet("a")
-            await asyncio.wait_for(at.attached[0], 5)
+            await asyncio.wait_for(at.attached[0], 30)
             assert await net.receive() == (0, hello())
             await older.send(message(SESSIONS[0]))
             await net.send(0, b"to the newer")
@@ -158,7 +153,7 @@ def test_a_peer_that_is_not_understood_is_told_why(first: bytes, says: str) -> N
             assert not at.attached[0].done()  # it is the peer that closes
             if first:
                 link.close()
-            await asyncio.wait_for(at.attached[0], 5)
+            await asyncio.wait_for(at.attached[0], 30)
 
     play(scenario)
 
@@ -172,7 +167,7 @@ def test_goodbye() -> None:
             await at.greet("deaf", size=1)
             at.hub._peers["deaf"].put(bytes(10), NO_SESSION)
             await until(at.hub._peers["deaf"]._link.outgoing.full)
-            closing = asyncio.create_task(at.hub.close("the training is over", timeout=0.05))
+            closing = asyncio.create_task(at.hub.close("the training is over", timeout=20))
             assert opened(await reader.receive(), -1) == Over(
                 NO_SESSION, reason="the training is over"
             )
@@ -185,7 +180,7 @@ def test_goodbye() -> None:
             await asyncio.gather(*at.attached)
             assert at.hub.present() == []
 
-    play(scenario)
+    play_ahead(scenario)
 
 
 def test_a_link_that_does_not_end_holds_up_no_goodbye(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -208,13 +203,13 @@ def test_a_link_that_does_not_end_holds_up_no_goodbye(monkeypatch: pytest.Monkey
                 link = Stubborn(ours.incoming, ours.outgoing)
                 at.attached.append(asyncio.create_task(at.hub.attach(name, link)))
                 await theirs.send(hello())
-            await at.hub.wait_for(2, 5)
+            await at.hub.wait_for(2, 30)
             peer = at.hub._peers["a"]
             closing = asyncio.create_task(at.hub.close(timeout=0.05))
             for _ in range(2):
                 await asyncio.sleep(0.01)
                 at.attached[0].cancel()
-            await asyncio.wait_for(closing, 1)
+            await asyncio.wait_for(closing, 30)
             assert at.attached[0].cancelled()
             assert peer.ended.is_set()
             assert not at.attached[1].done()
@@ -390,6 +385,7 @@ def test_messages_that_are_next_to_empty_count() -> None:
             net = bound(at.hub, ["a"], largest=4096)
             for _ in range(100):
                 await link.send(message(SESSIONS[0], 20))
+            await until(lambda: len(net._messages.get(0, ())) >= 4096 // 84)
             await asyncio.sleep(0.01)
             assert len(net._messages[0]) == 4096 // 84
             for _ in range(100):
@@ -420,7 +416,7 @@ def test_a_peer_that_does_not_read_is_disconnected() -> None:
     """When more bytes wait than may, or a message is not taken in time; others get theirs."""
 
     async def scenario() -> None:
-        async with At(queued=1000, patience=0.2) as at:
+        async with At(queued=1000, patience=20) as at:
             deaf, other = await at.greet("deaf", size=1), await at.greet("other")
             net = bound(at.hub, ["deaf", "other"])
             await net.send(0, bytes(2000))  # one may always wait, whatever its size
@@ -445,14 +441,14 @@ def test_a_peer_that_does_not_read_is_disconnected() -> None:
             assert (party, "TimeoutError" in str(gone)) == (0, True)
             assert at.hub.present() == ["other"]
 
-    play(scenario)
+    play_ahead(scenario)
 
 
 def test_half_open_connections_and_greetings_in_a_loop() -> None:
     """Nobody who says nothing is kept; a second hello ends a connection; a loop keeps one."""
 
     async def scenario() -> None:
-        async with At(hello_within=0.1) as at:
+        async with At(hello_within=20) as at:
             net = bound(at.hub, ["a", "b"])
             assert {(await net.receive())[0] for _ in range(2)} == {0, 1}
             for _ in range(50):
@@ -469,7 +465,7 @@ def test_half_open_connections_and_greetings_in_a_loop() -> None:
             assert sum(map(len, net._messages[0])) <= 2 * len(hello())
             await asyncio.gather(*at.attached)
 
-    play(scenario)
+    play_ahead(scenario)
 
 
 @looped("junk", ["text", None, 7, object()])
@@ -536,7 +532,7 @@ def test_hostile_peers_cost_nobody_else_the_round() -> None:
                 return
 
     async def scenario() -> None:
-        hub = Hub(largest_message=2**16, hello_within=0.5)
+        hub = Hub(largest_message=2**16)
         async with Listener(hub) as listener:
             tasks = [asyncio.create_task(hostile(listener, kind, kind)) for kind in range(4)]
 
@@ -546,10 +542,9 @@ def test_hostile_peers_cost_nobody_else_the_round() -> None:
                     return await participate(home, link, trains(party, params))
 
             parties = [asyncio.create_task(honest(party)) for party in range(4, 9)]
-            await hub.wait_for(9, 5)
-            seconds = dict.fromkeys(secagg.Phase, 1.0)
+            await hub.wait_for(9, 30)
             server = server_with(params)
-            outcome = await serve(server, hub.net(names_of(params)), seconds, grace=0.2)
+            outcome = await serve(server, hub.net(names_of(params)), 50, grace=20)
             assert right_sum(outcome, params)
             assert outcome.result.survivors == (4, 5, 6, 7, 8)
             assert [await party for party in parties] == [Over(server.session, survivors=5)] * 5
@@ -557,4 +552,4 @@ def test_hostile_peers_cost_nobody_else_the_round() -> None:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-    play(scenario)
+    play_ahead(scenario)

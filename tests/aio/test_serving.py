@@ -14,6 +14,7 @@ from aio.loopback import (
     right_sum,
     server_with,
 )
+from aio.skipping import play_ahead
 from harness import (
     CONTEXT,
     MODES,
@@ -257,10 +258,16 @@ def test_a_phase_ends_without_the_silent_and_at_once_without_the_gone() -> None:
         params = integers(6, threshold=4)
         net, agreed = Script(), params.round()
         played = Played(net, agreed)
-        seen: list[Any] = []
-        timeouts = {Phase.ADVERTISE_KEYS: 0.2}
+        seen: dict[Phase, tuple[PhaseEnded, float]] = {}
+        loop = asyncio.get_running_loop()
+
+        def observe(event: Any) -> None:
+            if isinstance(event, PhaseEnded):
+                seen[event.phase] = event, loop.time()
+
+        began, timeouts = loop.time(), {Phase.ADVERTISE_KEYS: 30}
         running = asyncio.create_task(
-            serve(server_of(agreed), net, timeouts, grace=0.1, observe=seen.append)
+            serve(server_of(agreed), net, timeouts, grace=20, observe=observe)
         )
         await asyncio.gather(*(played.answers(party) for party in (0, 1, 2, 4, 5)))
         await net.has(0, 2)  # the next phase has begun
@@ -269,13 +276,14 @@ def test_a_phase_ends_without_the_silent_and_at_once_without_the_gone() -> None:
         outcome = await running
         assert right_sum(outcome, params)
         assert outcome.result.survivors == (1, 2, 4, 5)
-        ended = {each.phase: each for each in seen if isinstance(each, PhaseEnded)}
-        assert ended[Phase.ADVERTISE_KEYS].dropped == ((3, Code.TIMEOUT),)
-        assert ended[Phase.ADVERTISE_KEYS].seconds >= 0.19
-        assert ended[Phase.SHARE_KEYS].dropped == ((0, Code.GONE),)
-        assert 0.09 <= ended[Phase.SHARE_KEYS].seconds < 5
+        first, at = seen[Phase.ADVERTISE_KEYS]
+        assert first.dropped == ((3, Code.TIMEOUT),)
+        assert at - began >= 30
+        second, later = seen[Phase.SHARE_KEYS]
+        assert second.dropped == ((0, Code.GONE),)
+        assert 20 <= later - at < 50
 
-    play(scenario)
+    play_ahead(scenario)
 
 
 def test_a_party_that_is_back_in_time_gets_what_it_missed() -> None:
@@ -284,7 +292,7 @@ def test_a_party_that_is_back_in_time_gets_what_it_missed() -> None:
     async def scenario() -> None:
         net, agreed = Script(), FOUR.round()
         played = Played(net, agreed)
-        running = asyncio.create_task(serve(server_of(agreed), net, task=b"model", grace=5))
+        running = asyncio.create_task(serve(server_of(agreed), net, task=b"model", grace=30))
         for number in range(1, 5):
             first = await net.has(0, 2 * number - 1)
             net.say(0, EOFError())
@@ -331,17 +339,17 @@ def test_a_greeting_again_and_again_is_answered_now_and_then() -> None:
         for _ in range(50):
             net.say(0, hello())
         await net.has(0, 2)
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(5)
         assert len(net.sent[0]) == 2
         await net.has(0, 3)  # after the pause
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(5)
         assert len(net.sent[0]) == 3
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(round_loop, "RESEND_PAUSE", 0.15)
-        play(scenario)
+        patch.setattr(round_loop, "RESEND_PAUSE", 15)
+        play_ahead(scenario)
 
 
 def test_refusals_and_versions_end_the_waiting_at_once() -> None:
@@ -441,7 +449,7 @@ def test_a_net_that_fails_or_blocks() -> None:
     async def scenario() -> None:
         net, agreed = Fails(), integers(6, threshold=4).round()
         played = Played(net, agreed)
-        running = asyncio.create_task(serve(server_of(agreed), net, 0.3, grace=0.01))
+        running = asyncio.create_task(serve(server_of(agreed), net, 30, grace=0.01))
         await played.to_the_end(0, 3, 4, 5)
         assert (await running).result.survivors == (0, 3, 4, 5)
 
@@ -452,18 +460,18 @@ def test_a_net_that_fails_or_blocks() -> None:
         with pytest.raises(LookupError):
             await serve(server_of(agreed), net)
 
-    play(scenario)
+    play_ahead(scenario)
 
 
 # -- the loop, and the end --------------------------------------------------------------------
 
 
 async def watchdog(gaps: list[float]) -> None:
-    """Notes how long the loop is held up."""
-    last = time.perf_counter()
+    """Notes how long this process holds up the loop, in its own time: others may be busy."""
+    last = time.process_time()
     while True:
         await asyncio.sleep(0)
-        now = time.perf_counter()
+        now = time.process_time()
         gaps.append(now - last)
         last = now
 
@@ -611,14 +619,14 @@ def test_jobs_stop_between_two_when_a_round_is_cancelled() -> None:
         server = server_of(agreed)
         done = 0
         complete = server.complete
-        started = asyncio.Event()
+        started, cancelled = asyncio.Event(), threading.Event()
         loop = asyncio.get_running_loop()
 
         def counted(job: Any, value: Any) -> Any:
             nonlocal done
             done += 1
             loop.call_soon_threadsafe(started.set)
-            time.sleep(0.02)
+            cancelled.wait(30)
             return complete(job, value)
 
         server.complete = counted  # type: ignore[method-assign]
@@ -628,6 +636,9 @@ def test_jobs_stop_between_two_when_a_round_is_cancelled() -> None:
         ends = asyncio.create_task(played.to_the_end(*range(4)))
         await started.wait()
         running.cancel()
+        for _ in range(20):
+            await asyncio.sleep(0)  # until `serve` knows
+        cancelled.set()
         assert await _was_cancelled(running)
         assert done == 1
         outcome = await serve(server, net)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from aio.loopback import linked, play
+from aio.skipping import play_ahead
 from harness import identity_of
 from refusals import refused
 
@@ -36,7 +37,7 @@ from secagg.aio.greeting import hello
 
 WORD, FORM = "trial 7", Integers(-100, 100)
 NAMES = ("ada", "bell", "curie", "dirac")
-QUICK: dict[str, Any] = {"settle": 0.0, "wait": 5.0, "timeouts": 5.0}
+QUICK: dict[str, Any] = {"settle": 0.0, "wait": 30.0, "timeouts": 30.0}
 Train = Callable[[Assignment], Any]
 
 
@@ -57,7 +58,7 @@ class Cohort:
     async def __aenter__(self) -> "Cohort":
         for name in self._names:
             self.join(name)
-        await self.hub.wait_for(len(self._names), 5)
+        await self.hub.wait_for(len(self._names), 30)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -156,23 +157,23 @@ def test_it_waits_for_those_who_come() -> None:
             with refused(ParameterError, Code.QUORUM):
                 await run_round(rounds, cohort.hub, 2, "model", wait=0.01, settle=0.0)
             assert rounds.history == []
-            more = QUICK | {"settle": 0.05}
+            more = QUICK | {"settle": 20.0, "wait": 600.0}
             waiting = asyncio.create_task(run_round(rounds, cohort.hub, 2, "model", **more))
-            await asyncio.sleep(0.08)
+            await asyncio.sleep(30)
             theirs, ours = linked()  # one that comes, and goes while it waits for more
             going = asyncio.create_task(cohort.hub.attach("babbage", ours))
             await theirs.send(hello())
-            await cohort.hub.wait_for(3, 5)
+            await cohort.hub.wait_for(3, 30)
             theirs.close()
             await going
-            await asyncio.sleep(0.08)
+            await asyncio.sleep(30)
             cohort.join("curie")
-            await cohort.hub.wait_for(3, 5)
+            await cohort.hub.wait_for(3, 30)
             cohort.join("dirac")  # while it waits for more
             assert total(await waiting) == [4, 6]
             assert ends(rounds) == [("completed", 0)]
 
-    play(scenario)
+    play_ahead(scenario)
 
 
 def test_who_cannot_be_invited_is_not_counted(caplog: pytest.LogCaptureFixture) -> None:
@@ -230,7 +231,7 @@ def test_what_was_planned_meanwhile_is_not_lost(call: str, monkeypatch: pytest.M
         async with Cohort() as cohort:
             monkeypatch.setattr(rounds, call, slow)
             running = asyncio.create_task(run_round(rounds, cohort.hub, 2, "model", **QUICK))
-            await asyncio.to_thread(called.wait, 5)
+            await asyncio.to_thread(called.wait, 30)
             for _ in range(2):
                 running.cancel()
                 await asyncio.sleep(0.01)
@@ -253,7 +254,7 @@ def test_a_call_that_was_cancelled_goes_on_in_the_next(process: str, memory_path
         assignment.expect(digest(WORD, layout, "model", assignment.attempt))
         trained.append(assignment.index)
         trains.set()
-        may_go_on.wait(5)
+        may_go_on.wait(30)
         return np.array([1, assignment.index])
 
     def new() -> Rounds:
@@ -263,7 +264,7 @@ def test_a_call_that_was_cancelled_goes_on_in_the_next(process: str, memory_path
         rounds = new()
         async with Cohort(train=train) as cohort:
             call = asyncio.create_task(run_round(rounds, cohort.hub, layout, "model", **QUICK))
-            await asyncio.to_thread(trains.wait, 5)
+            await asyncio.to_thread(trains.wait, 30)
             call.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await call

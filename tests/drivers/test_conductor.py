@@ -580,16 +580,22 @@ def test_many_sessions_at_once_cost_what_they_are() -> None:
         with ThreadPoolExecutor(sessions) as pool:
             list(pool.map(round_of, range(sessions)))
 
-    play(2)
-    seconds, peaks = {}, {}
-    for sessions in (10, amount("sessions at once")):
+    def seconds(sessions: int) -> float:
         start = time.process_time()
         play(sessions)
-        seconds[sessions] = (time.process_time() - start) / sessions
+        return (time.process_time() - start) / sessions
+
+    def peak(sessions: int) -> float:
         tracemalloc.start()
         play(sessions)
-        peaks[sessions] = tracemalloc.get_traced_memory()[1] / sessions
+        most = tracemalloc.get_traced_memory()[1] / sessions
         tracemalloc.stop()
-    few, many = seconds
-    assert seconds[many] < 1.5 * seconds[few], seconds
-    assert peaks[many] < 1.2 * peaks[few], peaks
+        return most
+
+    play(2)
+    few, many = 10, amount("sessions at once")
+    ratios = [seconds(many) / seconds(few)]
+    while ratios[-1] >= 1.5:  # other work on the machine came in between, or it is too dear
+        assert len(ratios) < 3, ratios
+        ratios.append(seconds(many) / seconds(few))
+    assert peak(many) < 1.2 * peak(few)

@@ -466,7 +466,7 @@ def test_the_mailbox_of_the_document() -> None:
     blocks = re.findall(r"```python\n(.*?)```", document, re.DOTALL)
     names: dict[str, Any] = {}
     exec(next(block for block in blocks if "class Mailbox" in block), names)  # noqa: S102
-    mailbox, over = names["Mailbox"](seconds=10), Event()
+    mailbox, over = names["Mailbox"](seconds=60), Event()
     clients = responders_of(four())
 
     def poll(party: int) -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from levels import runs_at
 from refusals import refused
 from support import every_cipher, implementations
 
@@ -206,6 +207,7 @@ def test_the_default(unread: None, monkeypatch: pytest.MonkeyPatch) -> None:
     assert default_threads() == 1
 
 
+@runs_at("programs")
 def test_the_variable_rules_a_round() -> None:
     """Clients mask with as many threads as it says; the sum is the same."""
     program = (

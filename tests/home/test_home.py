@@ -2,6 +2,7 @@
 
 import copy
 import errno
+import itertools
 import json
 import os
 import pickle
@@ -739,22 +740,21 @@ def test_processes_that_are_killed(tmp_path: Path) -> None:
     """With SIGKILL, at any moment of any phase: the next one sends what is right, or refuses."""
     mode = Mode.MALICIOUS
     refusals = {Code.REPEATED_RESUMPTION, Code.REPEATED_PARTICIPATION}
-    for number in (1, 3):
-        path = tmp_path / f"me-{number}"
-        Home(path)
-        identity_of(0).save(path / "identity")
-        directory_of(4).save(path / "pins")
-        one = World(mode, 4).begin()
-        while one.conductor.outcome is None:
-            answers = {}
-            if mine := [send.payload for send in one.sends if send.to == 0]:
-                process(path, mine[0], 0.004 * number)
-                answers[0] = process(path, mine[0])
-                assert process(path, mine[0]) == answers[0]
-                assert code_of(answers[0]) in {"", *refusals}
-            one.step(answers)
-        assert one.survivors in ((0, 1, 2, 3), (1, 2, 3))
-        assert not one.conductor.faults
+    path, moments = tmp_path / "me", itertools.cycle((0.004, 0.012))
+    Home(path)
+    identity_of(0).save(path / "identity")
+    directory_of(4).save(path / "pins")
+    one = World(mode, 4).begin()
+    while one.conductor.outcome is None:
+        answers = {}
+        if mine := [send.payload for send in one.sends if send.to == 0]:
+            process(path, mine[0], next(moments))
+            answers[0] = process(path, mine[0])
+            assert process(path, mine[0]) == answers[0]
+            assert code_of(answers[0]) in {"", *refusals}
+        one.step(answers)
+    assert one.survivors in ((0, 1, 2, 3), (1, 2, 3))
+    assert not one.conductor.faults
 
 
 @runs_at("programs")

@@ -323,7 +323,7 @@ def test_cancelled_futures() -> None:
         return gated
 
     def gated(function: Callable[..., Any], *args: Any) -> Any:
-        gate.wait(10)
+        gate.wait(30)
         return function(*args)
 
     server, events = unmask()

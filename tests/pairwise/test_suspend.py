@@ -318,25 +318,23 @@ def test_another_process_knows_of_the_resumption(tmp_path: Path) -> None:
     """By the file: first there, then here refused, and the other way round."""
     script = (
         "import sys\nfrom secagg import Client, SecAggError, SqliteLedger\n"
-        "stored, key = (bytes.fromhex(text) for text in sys.argv[2:4])\n"
-        "try:\n    print(Client.resume(stored, key, SqliteLedger(sys.argv[1])))\n"
-        "except SecAggError as error:\n    print(error.code)\n"
+        "ledger, key = SqliteLedger(sys.argv[1]), bytes.fromhex(sys.argv[2])\n"
+        "for stored in map(bytes.fromhex, sys.argv[3:]):\n"
+        "    try:\n        print(Client.resume(stored, key, ledger))\n"
+        "    except SecAggError as error:\n        print(error.code)\n"
     )
-    ledger = SqliteLedger(tmp_path / "ledger")
-
-    def elsewhere(stored: bytes) -> str:
-        command = [sys.executable, "-c", script, str(tmp_path / "ledger"), stored.hex(), KEY.hex()]
-        ran = children.run(command)
-        return (ran.stdout or ran.stderr).splitlines()[-1]
-
+    path = tmp_path / "ledger"
+    ledger = SqliteLedger(path)
     _, client = staged(Mode.SEMI_HONEST, 4)
-    stored = client.suspend(KEY)
-    assert elsewhere(stored) == "<secagg.Client 0 of 4: awaiting survivors>"
+    first, second = client.suspend(KEY), staged(Mode.SEMI_HONEST, 4)[1].suspend(KEY)
+    resumed_client(second, client, ledger, seeded("again"))
+    ran = children.run(
+        [sys.executable, "-c", script, path, *(each.hex() for each in (KEY, first, second))]
+    )
+    there = ["<secagg.Client 0 of 4: awaiting survivors>", Code.REPEATED_RESUMPTION]
+    assert ran.stdout.splitlines() == there, ran.stderr
     with refused(StateError, Code.REPEATED_RESUMPTION):
-        resumed_client(stored, client, ledger, seeded("again"))
-    other = staged(Mode.SEMI_HONEST, 4)[1].suspend(KEY)
-    resumed_client(other, client, ledger, seeded("again"))
-    assert elsewhere(other) == Code.REPEATED_RESUMPTION
+        resumed_client(first, client, ledger, seeded("again"))
 
 
 @either_mode

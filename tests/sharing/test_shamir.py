@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from levels import amount
 from reference import mask, pack, rebuild, share
 from refusals import refused
 from support import implementations, looped
@@ -377,7 +378,7 @@ WAYS = ("random", "plus one", "zero", "negated", "swapped")
 @implementations("shamir")
 @looped("how", WAYS)
 @looped("threshold", [1, 2, 3, 5, 8])
-@looped("spare", range(2, 8))
+@looped("spare", range(2, 8, amount("step between numbers of spare shares")))
 def test_wrong_shares_are_corrected_and_named(
     implementation: str, threshold: int, spare: int, how: str
 ) -> None:
