@@ -13,7 +13,7 @@ from ..numeric import brief
 from ..params.checks import require_int
 from ..params.formats import Format, field_width
 from ..params.params import MAX_COHORT
-from .arrays import kind_of, plain_dtype, shortened
+from .arrays import kind_of, shortened
 from .clipping import warn_of_slots
 from .fitting import Sums, leaves_in, read_model, read_sums, require_same_kind, require_update
 from .layout import Layout, layout_of
@@ -77,8 +77,8 @@ class ModelLayout:
         """Returns the layout of a model; its values do not count.
 
         With `FixedPoint`, floats are averaged, and integers and bools keep their old values unless
-        `arrays` says otherwise. Numbers of Python take the kind of the other arrays. With
-        `Integers`, integers and bools are added up.
+        `arrays` says otherwise. Numbers of Python are float64 beside arrays of floats, whatever
+        the dtypes of those. With `Integers`, integers and bools are added up.
 
         Args:
             model: arrays, or lists, tuples and dicts of them, nested at will; a PyTorch
@@ -95,8 +95,8 @@ class ModelLayout:
 
         Raises:
             RangeError: the model is unusable (see `Layout.of`), or nothing of it is sent.
-            ParameterError: a name or pattern decides nothing; a range or mode does not fit its
-                array or the format; or a sum that must be exact would not be.
+            ParameterError: two arrays have one path; a name or pattern decides nothing; a range or
+                mode does not fit its array or the format; or a sum that must be exact would not be.
         """
         if not isinstance(format, Format):
             raise ParameterError(
@@ -106,7 +106,8 @@ class ModelLayout:
         field_width(format, cohort)  # raises if there is no room
         tree = Tree(model)
         typed = [leaf.array.dtype for leaf in tree.leaves if leaf.array.size and not leaf.weak]
-        layout = layout_of(tree, [plain_dtype(dtype) for dtype in typed if kind_of(dtype) == "f"])
+        floats = any(kind_of(dtype) == "f" for dtype in typed)
+        layout = layout_of(tree, [np.dtype(np.float64)] if floats else [])
         slots = array_slots(tree.leaves, layout.dtypes, arrays, usual_range(format, clip), format)
         metered = metric_slots(metrics, layout.names, format)
         weights = cohort * format.max_weight
