@@ -541,6 +541,10 @@ def test_a_table_for_people() -> None:
         "loss (metric) () float64 mean 0..10 9.5e-06 9.8e-06",
     ]
     assert repr(layout) == "ModelLayout(<3 arrays>, <1 metrics>, length=5)"
+    span = Range(2**60, 2**60 + 9, "sum", exact=True)
+    far = ModelLayout.of({"\x1b[31m\u202e": np.zeros(1)}, FORM, cohort=2, metrics={"n": span})
+    assert all(line.isprintable() for line in str(far).splitlines())
+    assert f"  {2**60}..{2**60 + 9}  " in str(far)
 
 
 # -- the context --------------------------------------------------------------------------------
@@ -752,7 +756,8 @@ def test_inputs_that_do_not_fit_are_refused(
         (np.zeros(5), OLD, Code.LAYOUT, "a mean alone is not enough"),
         (np.zeros(4), OLD, Code.SHAPE, r"shape \(5,\) is needed, not \(4,\)"),
         (Decoded(np.zeros(6), 2, np.zeros(6)), OLD, Code.SHAPE, r"shape \(5,\) is needed, not"),
-        (Decoded(np.zeros(5), 4, np.zeros(5)), OLD, Code.WEIGHT, r"weight 4 .* lies in 1\.\.3"),
+        (Decoded(np.zeros(5), 4, np.zeros(5)), OLD, Code.WEIGHT,
+         r"weight 4 .* lies in 1\.\.3; for results that were combined make the layout with"),
         (Decoded(np.zeros(5), 0, np.zeros(5)), OLD, Code.WEIGHT, "weight 0"),
         (Decoded(np.zeros(5, int), 2, np.zeros(5)), OLD, Code.DTYPE, "a total of FixedPoint"),
         (Decoded(np.zeros(5), 2, np.zeros(5)), None, Code.LAYOUT, "the old model is needed"),
@@ -946,3 +951,69 @@ def test_a_sum_that_is_called_exact_is_exact(
     for name in model:
         assert got[name].tolist() == [sum(weights) * int(value) for value in model[name]]
     assert found["m"] == sum(w * int(m) for w, (_, m) in zip(weights, inputs, strict=True))
+
+
+# -- models as bytes ----------------------------------------------------------------------------
+
+TRAVELLING = {
+    "w": np.array([[0.1, -2.5], [0.0, 1e-40]], np.float32),
+    "b": np.array([0.5, -3.0]).astype(BF16),
+    "h": np.array([1.0, 2.0], ">f2"),
+    "e": np.zeros((0, 2)),
+    "n": np.array(7),
+    "t": [np.array([True, False]), np.array([2**64 - 1], np.uint64)],
+    "i": np.array([-8, 7]).astype(ml_dtypes.int4),
+    "mask": np.array([-np.inf, 0.0]),
+}
+TAKEN = ModelLayout.of(TRAVELLING, FORM, cohort=3, arrays={"mask": "keep"})
+
+
+def test_a_model_travels_as_bare_numbers() -> None:
+    """In the order of the layout, little-endian; what is kept belongs to it as well."""
+    data = TAKEN.to_bytes(dict(reversed(TRAVELLING.items())))
+    parts = [
+        *(np.array([0.5, -3.0], "<f4").tobytes()[at : at + 2] for at in (2, 6)),  # bfloat16
+        *(np.array([1, 2], "<f2").tobytes(), b"\xf8\x07", np.array([-np.inf, 0], "<f8").tobytes()),
+        *(np.array(7, "<i8").tobytes(), b"\x01\x00", b"\xff" * 8),
+        np.array([0.1, -2.5, 0.0, 1e-40], "<f4").tobytes(),
+    ]
+    assert data == b"".join(parts)
+    assert len(data) == TAKEN.model_bytes
+    for form in (data, bytearray(data), memoryview(data)):
+        model: Any = TAKEN.from_bytes(form)
+        taken: Any = TAKEN.take(TRAVELLING)
+        assert digest(TAKEN, model) == digest(TAKEN, taken)
+        assert list(model) == list(taken)
+        assert model["b"].dtype == BF16
+        model["w"][:] = 0  # it is a copy
+    none = ModelLayout.of({}, FORM, cohort=2, metrics={"m": Range(0, 1)})
+    assert none.from_bytes(none.to_bytes({})) == {}
+    tensors = {name: Tensor(np.ones(2, np.float32), f"torch.{name}") for name in ("bfloat16", "f4")}
+    layout = ModelLayout.of(tensors, FORM, cohort=2)
+    assert layout.to_bytes(tensors) == np.ones(4, "<f4").tobytes()
+
+
+@looped("data, code, message", [
+    (b"", Code.LAYOUT, "has 60 bytes, not 0"),
+    (bytes(59), Code.LAYOUT, "has 60 bytes, not 59"),
+    (bytes(61), Code.LAYOUT, "has 60 bytes, not 61"),
+    ("text", Code.DTYPE, "not of the type str"),
+    (None, Code.DTYPE, "not of the type NoneType"),
+    (b"\xff" * 60, Code.NOT_FINITE, "array 'b' has a value that is NaN"),
+    (bytes(8) + b"\x88" + bytes(51), Code.OUT_OF_RANGE, "array 'i' has a value that is"),
+    (bytes(34) + b"\x02" + bytes(25), Code.OUT_OF_RANGE, "array 't/0' has a value that is"),
+])  # fmt: skip
+def test_bytes_that_are_no_model_of_the_layout_are_refused(
+    data: Any, code: Code, message: str
+) -> None:
+    with refused(RangeError, code, match=message):
+        TAKEN.from_bytes(data)
+
+
+def test_a_model_with_other_arrays_or_long_doubles_is_not_written() -> None:
+    with refused(RangeError, Code.LAYOUT, match="'w' is missing"):
+        TAKEN.to_bytes({name: array for name, array in TRAVELLING.items() if name != "w"})
+    if np.dtype(np.longdouble).itemsize > 8:  # of this system
+        wide = ModelLayout.of([np.zeros(1, np.longdouble)], FORM, cohort=2)
+        with refused(RangeError, Code.DTYPE, match="at most 64 bits per number"):
+            wide.to_bytes([np.zeros(1)])
