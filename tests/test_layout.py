@@ -2,6 +2,8 @@
 
 import re
 import sys
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from refusals import refused
 
-from secagg import Code, Layout, Mode, RangeError, digest
+from secagg import Code, FixedPoint, Layout, Mode, ModelLayout, Range, RangeError, digest
 
 reals = hnp.arrays(
     st.sampled_from(["f4", "f8", "i4", "i8", "u2"]).map(np.dtype),
@@ -516,3 +518,42 @@ def test_a_shape_that_differs_is_named_where_names_repeat() -> None:
     trees = [{"a/b": np.zeros(2), "a": {"b": np.zeros(size)}} for size in (3, 4)]
     with refused(RangeError, Code.LAYOUT, r"'a/b' has shape \(4,\) instead of \(3,\)"):
         Layout.of(trees[0]).flatten(trees[1])
+
+
+class Tensor:
+    """A number of a library, such as PyTorch, in which equal ones are different keys."""
+
+    def __index__(self) -> int:
+        return 1
+
+
+class Name(str):
+    """A text that is equal to itself alone."""
+
+    __hash__ = object.__hash__
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+
+@pytest.mark.parametrize("key", [Tensor, lambda: Name("a")])
+def test_keys_that_mean_the_same_are_refused(key: Callable[[], Any]) -> None:
+    """One of the arrays would be left out of the sum without a word."""
+    twice = {key(): np.zeros(1), key(): np.ones(1)}
+    assert len(twice) == 2
+    with refused(RangeError, Code.LAYOUT, match="has two keys that mean the same"):
+        Layout.of(twice)
+
+
+def test_a_digest_is_the_same_in_every_version() -> None:
+    """Else parties with two versions of the library have no context in common."""
+    layout = ModelLayout.of(
+        {"w": np.zeros((2, 3), np.float32), "n": np.zeros(2, np.int64)},
+        FixedPoint(1.0, 20, 7),
+        cohort=3,
+        arrays={"n": Range(0, 9, "sum")},
+        metrics={"l": Range(0, 0.5)},
+    )
+    model = {"w": np.arange(3, dtype=np.float32), "n": [True, {1: -0.0}]}
+    found = digest("training", layout, model, b"nonce", 2, True, 0.5)
+    assert found.hex() == "358ca7b98c7aecbd0ceaadebbf16ec8ac3a406afc7cf8d096bec91068375fdfb"

@@ -158,6 +158,10 @@ def test_all_reasons_at_once() -> None:
         {"mode": "malicious"},
         {"suite": 7},
         {"measured": True, "seconds": 0},
+        {"memory_bytes": "1e9"},
+        {"memory_bytes": -1},
+        {"units": 5},
+        {"units": 0},
     ],
 )
 def test_what_is_no_value_of_its_kind_is_refused(options: dict[str, Any]) -> None:
@@ -196,20 +200,37 @@ def test_a_calm_request_needs_no_advice() -> None:
     assert with_finding == set(ADVICE) | ALWAYS | {code for _, code, _ in IMPOSSIBLE}
 
 
-@pytest.mark.parametrize("code", ADVICE, ids=str)
-def test_advice(code: Code) -> None:
+@pytest.mark.parametrize(
+    ("code", "options"),
+    [
+        *((code, CALM | options) for code, options in ADVICE.items()),
+        *((Code.DROPOUT_MARGIN, {"cohort": n, "dropout": d}) for n, d in ((5, 0.2), (12, 0.1))),
+        (Code.NO_DROPOUTS, CALM | {"cohort": 3, "corrupt": 0.1, "dropout": 0.1}),
+    ],
+    ids=lambda each: str(each) if isinstance(each, Code) else "",
+)
+def test_advice(code: Code, options: dict[str, Any]) -> None:
     """Each finding comes with what calls for it, says what to do, and its changes help."""
-    options = CALM | ADVICE[code]
     found = fly(**options)
     assert found.possible, found.findings
     finding = next(each for each in found.findings if each.code is code)
     assert finding.remedy
     graves = [each.severity for each in found.findings]
     assert graves == sorted(graves, key=lambda each: each is Severity.NOTE)
-    for name, value in finding.changes:
-        better = fly(**changed(options, name, value))
+    plays = [{name: value} for name, value in finding.changes]
+    plays += [
+        {"dropout": float(both[1]), "expected_dropout": float(both[2])}
+        for both in re.finditer(
+            r"dropout to (\S+) and expected_dropout to ([\d.]+\d)", finding.remedy
+        )
+    ]
+    for play in plays:
+        changes = dict(options)
+        for name, value in play.items():
+            changes = changed(changes, name, value)
+        better = fly(**changes)
         assert better.possible
-        assert code not in codes(better), (name, value)
+        assert code not in codes(better), play
     if code in (Code.DROPOUT_MARGIN, Code.NO_DROPOUTS, Code.WIDE_FIELD):
         assert finding.changes
 
@@ -261,7 +282,7 @@ FROZEN = [
     "possible",
     "request.{cohort,length,corrupt,dropout,expected_dropout,mode,suite}",
     f"request.{FORMAT}",
-    "findings[].{code,severity,text,remedy,changes.dropout}",
+    "findings[].{code,severity,text,remedy,changes.cohort}",
     f"params.{PARAMS}",
     f"params.{FORMAT}",
     "limits.{quorum,honest_inputs,largest_cohort}",

@@ -28,7 +28,6 @@ FIRST = {"weight": np.zeros(FEATURES, np.float32), "bias": np.zeros(1, np.float3
 LAYOUT = secagg.ModelLayout.of(
     FIRST, FORMAT, cohort=len(HOSPITALS), metrics={"loss": secagg.Range(0, 10)}
 )
-ORDER = secagg.Layout.of(FIRST)
 
 
 def context(model: Model, attempt: int) -> bytes:
@@ -41,8 +40,8 @@ def context(model: Model, attempt: int) -> bytes:
 
 
 def encode(number: int, model: Model) -> bytes:
-    """Returns number of the round and model as bytes: bare numbers, in the order of the layout."""
-    return number.to_bytes(4, "little") + ORDER.flatten(model).astype("<f4").tobytes()
+    """Returns number of the round and model as bytes."""
+    return number.to_bytes(4, "little") + LAYOUT.to_bytes(model)
 
 
 def decode(data: bytes) -> tuple[int, Model]:
@@ -51,8 +50,7 @@ def decode(data: bytes) -> tuple[int, Model]:
     They are the coordinator's word. A format that can be compressed or says its own sizes (a zip
     file, such as ``.npz``) would let a small message fill the memory.
     """
-    values = ORDER.unflatten(np.frombuffer(data, "<f4", offset=4))
-    return int.from_bytes(data[:4], "little"), LAYOUT.take(values)
+    return int.from_bytes(data[:4], "little"), LAYOUT.from_bytes(data[4:])
 
 
 def examples_of(name: str) -> tuple[np.ndarray, np.ndarray]:

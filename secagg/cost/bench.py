@@ -27,14 +27,14 @@ from ..ledger.ledger import MemoryLedger
 from ..pairwise.client import Client
 from ..pairwise.parties import all_parties, introduce
 from ..pairwise.server import Server
-from ..params.checks import require_int, require_seconds
+from ..params.checks import require_int, require_kind, require_seconds
 from ..params.formats import FixedPoint
 from ..params.mode import Mode
 from ..params.params import Params
 from ..params.policy import Policy
 from .calibration import Calibration, calibrate
 from .feasible import as_fraction
-from .model import Estimate, Shape, Side, Units, estimate, memory
+from .model import Estimate, Shape, Side, Units, estimate, memory, require_units
 
 STEPS: Final = 40  # how often a round reports its progress
 _ROUNDS: Final = 5  # the most rounds that are played
@@ -129,10 +129,13 @@ def plan(
         ParameterError: so many dropouts leave no quorum, the time is not positive, or no round of
             this kind is small enough for it.
     """
+    require_kind("params", params, Params, "`Params.for_cohort` chooses them")
     most = require_seconds("seconds", seconds, positive=True)
     spare = params.cohort - params.quorum
     lost = spare if dropouts is None else require_int("dropouts", dropouts, 0, spare)
-    units = units or calibrate(params.suite, params.field_bits, 10)
+    if units is None:
+        units = calibrate(params.suite, params.field_bits, 10)
+    require_units(units)
     room = (physical_memory() or 2**33) / 2
     whole = _seconds(params, lost, units)
     for smaller in _ever_smaller(params):
@@ -159,9 +162,13 @@ def measure(
         say: is called `STEPS` times per round, with a text about what is under way.
 
     Raises:
+        ParameterError: an argument has the wrong type, there is no round or sample, or so many
+            dropouts leave no quorum.
         RoundFailedError: a round failed, which happens on a sparse graph, seldom.
         NativeError: a sum is wrong.
     """
+    shape = Shape.of(params, dropouts)
+    rounds = require_int("rounds", rounds, 1, 2**32)
     calibration = Calibration(params.suite, params.field_bits, max(params.cohort, 3))
     begin, serve = _start_seconds(params)
     clocks, clients, servers = [], [], []
@@ -178,7 +185,7 @@ def measure(
         servers.append(
             (serve + costs[0].server_seconds, *(cost.server_seconds for cost in costs[1:]))
         )
-    shape, units, stays = Shape.of(params, dropouts), calibration.units(), params.cohort - 1
+    units, stays = calibration.units(), params.cohort - 1
     return Measured(
         params,
         dropouts,

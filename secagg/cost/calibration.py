@@ -26,7 +26,7 @@ from ..pairwise.graph import Complete, Graph, Harary
 from ..pairwise.messages import SEALED_BYTES, Delivery, PublicKeys, Roster, ShareKeys, Unmask
 from ..pairwise.recovery import rebuild_seeds
 from ..pairwise.unmasking import Unmasking
-from ..params.checks import require_int
+from ..params.checks import require_int, require_kind
 from ..params.formats import FixedPoint
 from ..params.params import MAX_COHORT, Params
 from ..params.suite import Suite
@@ -61,6 +61,7 @@ class Calibration:
     """
 
     def __init__(self, suite: Suite = Suite.AES256CTR, bits: int = 31, cohort: int = 1_000) -> None:
+        require_kind("suite", suite, Suite, "such as Suite.AES256CTR")
         cohort = require_int("cohort", cohort, 3, MAX_COHORT)
         self._pieces: Final[dict[str, Piece]] = {
             **_single_calls(),

@@ -2,7 +2,7 @@
 
 import math
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, Final
@@ -139,6 +139,9 @@ def failure_probability(cohort: int, allowed: int, rate: float) -> float:
     """
     if rate == 0:
         return 0.0
+    mean = cohort * rate
+    far = 40 * (1 + math.sqrt(mean * (1 - rate)))  # beyond, no number adds up to a rounding
+    first, last = max(allowed + 1, int(mean - far)), min(cohort, int(mean + far))
     log_choose = math.lgamma(cohort + 1)
     terms = (
         math.exp(
@@ -148,7 +151,7 @@ def failure_probability(cohort: int, allowed: int, rate: float) -> float:
             + gone * math.log(rate)
             + (cohort - gone) * math.log1p(-rate)
         )
-        for gone in range(allowed + 1, cohort + 1)
+        for gone in range(first, last + 1)
     )
     return min(math.fsum(terms), 1.0)
 
@@ -158,7 +161,7 @@ def _dropouts(request: Request, params: Params, expected: float) -> Iterator[Fin
     n, quorum, spare = params.cohort, params.quorum, params.cohort - params.quorum
     fails = failure_probability(n, spare, expected)
     if spare == 0:
-        changes = tuple(_dropout_changes(request, 1))
+        changes = tuple(_dropout_changes(request, 1, lambda spare, _: spare > 0))
         yield Finding(
             Code.NO_DROPOUTS,
             Severity.WARNING,
@@ -168,19 +171,24 @@ def _dropouts(request: Request, params: Params, expected: float) -> Iterator[Fin
             changes,
         )
     elif fails > TOLERABLE:
-        enough = spare + bisect_left(
-            range(spare, n),
-            True,
-            key=lambda more: failure_probability(n, more, expected) <= TOLERABLE,
-        )
-        changes = tuple(_dropout_changes(request, enough))
+
+        def enough(more: int, cohort: int) -> bool:
+            return failure_probability(cohort, more, expected) <= TOLERABLE
+
+        lost = spare + bisect_left(range(spare, n), True, key=lambda more: enough(more, n))
+        found = dict(_dropout_changes(request, lost, enough))
+        remedy = _instead(found.items())
+        if "dropout" in found and expected == request.dropout / 2:
+            # That is the default, which would rise with dropout: the change is none by itself.
+            both = f"{found.pop('dropout')} and expected_dropout to {expected}"
+            remedy = _instead([("dropout", both), *found.items()])
         yield Finding(
             Code.DROPOUT_MARGIN,
             Severity.WARNING,
             f"If each party drops out with probability {expected:g}, more than {spare:,} of {n:,} "
             f"do in {fails:.1%} of rounds.",
-            _instead(changes) or Code.DROPOUT_MARGIN.remedy,
-            changes,
+            remedy or Code.DROPOUT_MARGIN.remedy,
+            tuple(found.items()),
         )
     allowed = f"Up to {spare:,} of {n:,} parties may drop out before their input; with one more"
     if spare == 0:
@@ -205,16 +213,24 @@ def _dropouts(request: Request, params: Params, expected: float) -> Iterator[Fin
         )
 
 
-def _dropout_changes(request: Request, lost: int) -> Iterator[Change]:
-    """Yields a higher dropout that is safe, or a larger cohort that allows it."""
+def _dropout_changes(
+    request: Request, lost: int, enough: Callable[[int, int], bool]
+) -> Iterator[Change]:
+    """Yields a higher dropout that is safe, and a larger cohort that allows it.
+
+    Args:
+        request: what was asked for.
+        lost: as many dropouts as are needed.
+        enough: returns whether so many dropouts are enough for a cohort.
+    """
     if lost < request.cohort and is_safe(request.with_dropouts(lost)):
         yield "dropout", as_fraction(lost, request.cohort)
-        return
 
-    def allows_one(larger: Request) -> bool:
-        return is_safe(larger) and Fractions(0.0, larger.dropout).of(larger.cohort)[1] > 0
+    def helps(larger: Request) -> bool:
+        spare = Fractions(0.0, larger.dropout).of(larger.cohort)[1]
+        return enough(spare, larger.cohort) and is_safe(larger)
 
-    if lost == 1 and (larger := least_cohort(request, allows_one)) is not None:
+    if (larger := least_cohort(request, helps)) is not None:
         yield "cohort", larger
 
 

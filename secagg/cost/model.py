@@ -13,7 +13,7 @@ from ..codes import Code
 from ..errors import ParameterError
 from ..machine.wire import HEADER_BYTES
 from ..pairwise.messages import CHECKSUM_BYTES, SEALED_BYTES
-from ..params.checks import require_float, whole
+from ..params.checks import require_float, require_kind, whole
 from ..params.mode import Mode
 from ..params.params import Params
 from ..primitives.agreement import PUBLIC_KEY_BYTES
@@ -143,6 +143,7 @@ class Shape:
         Raises:
             ParameterError: so many dropouts leave less than the quorum.
         """
+        require_kind("params", params, Params, "`Params.for_cohort` chooses them")
         dropouts = whole("dropouts", dropouts)
         if not 0 <= dropouts <= params.cohort - params.quorum:
             raise ParameterError(
@@ -217,8 +218,14 @@ class Memory:
     server: int
 
 
+def require_units(units: Units) -> None:
+    """Raises ParameterError unless these are unit costs."""
+    require_kind("units", units, Units, "`secagg.cost.calibrate()` times them")
+
+
 def memory(shape: Shape) -> Memory:
     """Returns the memory of a round of this shape; what a transport holds comes on top."""
+    require_kind("shape", shape, Shape, "`Shape.of(params)` is one")
     vectors = VECTORS * shape.elements * Field(shape.bits).dtype.itemsize
     edges = shape.cohort * shape.neighbours
     return Memory(
@@ -229,6 +236,8 @@ def memory(shape: Shape) -> Memory:
 
 def estimate(shape: Shape, units: Units) -> Estimate:
     """Returns the cost of a round of this shape with these unit costs."""
+    require_kind("shape", shape, Shape, "`Shape.of(params)` is one")
+    require_units(units)
     up, down = _bytes_up(shape), _bytes_down(shape)
     n, alive = shape.cohort, shape.survivors
     gone = shape.dropouts * (up[0] + up[1])

@@ -10,6 +10,7 @@ from ..codes import Code
 from ..errors import ParameterError
 from ..events import Phase
 from ..numeric import as_float, brief
+from ..params.checks import require_int
 from ..params.formats import FixedPoint, Format, Integers, field_width
 from ..params.mode import Mode
 from ..params.params import MAX_COHORT, Params
@@ -19,7 +20,17 @@ from .bench import Measured, physical_memory, plan
 from .calibration import calibrate
 from .feasible import Request, greatest
 from .findings import Finding, advise, impossible
-from .model import Estimate, Memory, Shape, Side, Units, estimate, largest_message, memory
+from .model import (
+    Estimate,
+    Memory,
+    Shape,
+    Side,
+    Units,
+    estimate,
+    largest_message,
+    memory,
+    require_units,
+)
 
 DEFAULT_FORMAT: Final = FixedPoint(clip=8.0, bits=20)
 _SAMPLES: Final = 20  # of each kernel: half a second
@@ -261,16 +272,23 @@ def preflight(
     request = Request(cohort, length, format, corrupt, dropout, mode, suite)
     reasons = tuple(impossible(request))
     usual = _expected(dropout, expected_dropout)
+    if units is not None:
+        require_units(units)
+    available = (
+        physical_memory()
+        if memory_bytes is None
+        else require_int("memory_bytes", memory_bytes, 0, 2**64)
+    )
     if reasons:
         return Preflight(request, usual, None, reasons)
     params = request.params()
-    units = units or calibrate(params.suite, params.field_bits, _SAMPLES)
+    if units is None:
+        units = calibrate(params.suite, params.field_bits, _SAMPLES)
     played = plan(params, seconds=seconds, units=units).run() if measured else None
     spare = params.cohort - params.quorum
     counts = sorted({0, min(round(usual * params.cohort), spare), spare})
     estimates = tuple((lost, estimate(Shape.of(params, lost), units)) for lost in counts)
     need = memory(Shape.of(params))
-    available = physical_memory() if memory_bytes is None else memory_bytes
     found = tuple(advise(request, params, usual, estimates, need, available))
     return Preflight(request, usual, params, found, estimates, need, units, played)
 

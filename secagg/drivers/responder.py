@@ -7,13 +7,14 @@ between payloads (`home/answer.py`), by the same steps.
 import hashlib
 import logging
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from traceback import walk_tb
 from typing import Final, NoReturn
 
 from numpy.typing import ArrayLike
 
 from ..codes import Code
+from ..encoding.clipping import noted
 from ..errors import (
     SERVER,
     Aborted,
@@ -282,7 +283,8 @@ def ask(train: Train, assignment: Assignment) -> tuple[Values, int]:
     """
     session = assignment.round.session
     try:
-        given = train(assignment)
+        with _clipping_logged(session):
+            given = train(assignment)
     except Exception as error:
         if isinstance(error, Aborted) and error.code is Code.POLICY_CONTEXT:
             raise NoInputError(OTHER_CONTEXT, Code.POLICY_CONTEXT) from None
@@ -308,7 +310,8 @@ def submitted(client: ClientMachine, assignment: Assignment, values: Values, wei
     try:
         if assignment.context is not None:
             client.expect(assignment.context)
-        return client.submit(chunks, weight)
+        with _clipping_logged(client.session):
+            return client.submit(chunks, weight)
     except (Aborted, StateError):
         raise
     except LocalProtocolError as error:
@@ -319,6 +322,17 @@ def submitted(client: ClientMachine, assignment: Assignment, values: Values, wei
         _fail(client.session, "the chunks that train returned raised", error.__cause__)
     except Exception as error:
         _fail(client.session, "the input is unusable", error)
+
+
+@contextmanager
+def _clipping_logged(session: bytes) -> Iterator[None]:
+    """Logs the last clipping that is warned of meanwhile, in one line: that of what was given."""
+    with noted() as texts:
+        try:
+            yield
+        finally:
+            if texts:
+                _log.warning("%s: %s", session.hex(), one_line(texts[-1]))
 
 
 def _guarded(chunks: Iterator[ArrayLike]) -> Iterator[ArrayLike]:

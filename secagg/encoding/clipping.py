@@ -28,6 +28,7 @@ _FLOAT32: Final = np.dtype(np.float32)
 Counts = NDArray[np.int64]
 
 _gathering: Final[ContextVar[bool]] = ContextVar("gathering", default=False)
+_texts: Final[ContextVar[list[str] | None]] = ContextVar("texts", default=None)
 
 
 class ClippingWarning(UserWarning):
@@ -150,12 +151,14 @@ def _warn_of_much(
     ]
     if much.size > _NAMED:
         parts.append(f"and values of {much.size - _NAMED} more arrays")
-    warnings.warn(
+    text = (
         f"{', '.join(parts)} were {outside}clipped, so the sum is not that of the updates: raise "
-        f"{remedy}, or scale the updates",
-        ClippingWarning,
-        stacklevel=_frames_of_the_library() + 1,
+        f"{remedy}, or scale the updates"
     )
+    noted = _texts.get()
+    if noted is not None:
+        noted.append(text)
+    warnings.warn(text, ClippingWarning, stacklevel=_frames_of_the_library() + 1)
 
 
 @contextmanager
@@ -166,6 +169,21 @@ def gathered() -> Iterator[None]:
         yield
     finally:
         _gathering.reset(before)
+
+
+@contextmanager
+def noted() -> Iterator[list[str]]:
+    """Yields a list that gets the texts of clipping warnings, for a driver to log.
+
+    Python shows a warning once per place and text at most, so an operator would see the first of
+    a hundred rounds. The texts have counts, names and ranges, and no value of an input.
+    """
+    texts: list[str] = []
+    before = _texts.set(texts)
+    try:
+        yield texts
+    finally:
+        _texts.reset(before)
 
 
 def _frames_of_the_library() -> int:

@@ -49,7 +49,7 @@ def combine(results: Iterable[Result]) -> Combined:
 
     Args:
         results: of rounds with the same length and the same kind of numbers, in any order; sums of
-            floats are added in this order.
+            floats are added with the error of one rounding.
 
     Raises:
         ParameterError: there is no result, one is of another type, or lengths or kinds differ.
@@ -86,9 +86,7 @@ def combine(results: Iterable[Result]) -> Combined:
     if first.total.dtype == np.int64:
         total = _exact([part.total for part in parts])
     else:
-        total = np.zeros_like(first.total)
-        for part in parts:
-            total += part.total
+        total = _compensated([part.total for part in parts])
     weight = sum(part.weight for part in parts)
     return Combined(
         total=total,
@@ -104,6 +102,22 @@ def combine(results: Iterable[Result]) -> Combined:
         ),
         parts=parts,
     )
+
+
+def _compensated(totals: list[NDArray[Any]]) -> NDArray[np.float64]:
+    """Adds arrays of float64 as if with one rounding: compensated, however many they are.
+
+    An exact sum of a `ModelLayout` is read from its float64, with room for the roundings of a few.
+    """
+    total: NDArray[np.float64] = np.zeros(totals[0].shape)
+    lost: NDArray[np.float64] = np.zeros(totals[0].shape)
+    for part in totals:
+        more = total + part
+        added = more - total
+        lost += (total - (more - added)) + (part - added)
+        total = more
+    total += lost
+    return total
 
 
 def _exact(totals: list[NDArray[Any]]) -> NDArray[np.int64]:

@@ -111,9 +111,15 @@ def read_sums(
     if isinstance(result, Sums):
         found = as_int(result.weight)
         if found is None or not 1 <= found <= most:
+            remedy = ""
+            if found is not None and found > most:
+                remedy = (
+                    "; for results that were combined make the layout with the sum of their "
+                    "cohorts: it has the same digest"
+                )
             raise RangeError(
                 f"a result of the weight {brief(result.weight)} does not fit the layout, in "
-                f"which it lies in 1..{most}",
+                f"which it lies in 1..{most}{remedy}",
                 Code.WEIGHT,
             )
         weight, result = found, result.total

@@ -1,6 +1,6 @@
 """A model and its metrics as one input: each array and metric with a range of its own."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -13,10 +13,11 @@ from ..numeric import brief
 from ..params.checks import require_int
 from ..params.formats import Format, field_width
 from ..params.params import MAX_COHORT
-from .arrays import kind_of, plain_dtype, shortened
+from .arrays import kind_of, shortened
 from .clipping import warn_of_slots
 from .fitting import Sums, leaves_in, read_model, read_sums, require_same_kind, require_update
 from .layout import Layout, layout_of
+from .model_bytes import length_of, read, written
 from .ranges import Mode, Range, Slot
 from .scales import Scale, added, scale_of
 from .specs import array_slots, measured, metric_slots, usual_range
@@ -77,8 +78,8 @@ class ModelLayout:
         """Returns the layout of a model; its values do not count.
 
         With `FixedPoint`, floats are averaged, and integers and bools keep their old values unless
-        `arrays` says otherwise. Numbers of Python take the kind of the other arrays. With
-        `Integers`, integers and bools are added up.
+        `arrays` says otherwise. Numbers of Python are float64 beside arrays of floats, whatever
+        the dtypes of those. With `Integers`, integers and bools are added up.
 
         Args:
             model: arrays, or lists, tuples and dicts of them, nested at will; a PyTorch
@@ -95,8 +96,8 @@ class ModelLayout:
 
         Raises:
             RangeError: the model is unusable (see `Layout.of`), or nothing of it is sent.
-            ParameterError: a name or pattern decides nothing; a range or mode does not fit its
-                array or the format; or a sum that must be exact would not be.
+            ParameterError: two arrays have one path; a name or pattern decides nothing; a range or
+                mode does not fit its array or the format; or a sum that must be exact would not be.
         """
         if not isinstance(format, Format):
             raise ParameterError(
@@ -106,7 +107,8 @@ class ModelLayout:
         field_width(format, cohort)  # raises if there is no room
         tree = Tree(model)
         typed = [leaf.array.dtype for leaf in tree.leaves if leaf.array.size and not leaf.weak]
-        layout = layout_of(tree, [plain_dtype(dtype) for dtype in typed if kind_of(dtype) == "f"])
+        floats = any(kind_of(dtype) == "f" for dtype in typed)
+        layout = layout_of(tree, [np.dtype(np.float64)] if floats else [])
         slots = array_slots(tree.leaves, layout.dtypes, arrays, usual_range(format, clip), format)
         metered = metric_slots(metrics, layout.names, format)
         weights = cohort * format.max_weight
@@ -134,9 +136,10 @@ class ModelLayout:
         bits = field_width(self.format, self.cohort)
         rows = [("name", "shape", "dtype", "mode", "range", "step", "error")]
         for slot, scale in zip(self._slots, self._scales, strict=True):
-            name = shortened(slot.name, _SHORT) + (" (metric)" if slot.metric else "")
+            name = slot.name if slot.name.isprintable() else repr(slot.name)
+            name = shortened(name, _SHORT) + (" (metric)" if slot.metric else "")
             row = (name, str(slot.shape), slot.dtype.name, slot.mode)
-            ends = f"{slot.low:g}..{slot.high:g}"
+            ends = f"{slot.low}..{slot.high}" if slot.exact else f"{slot.low:g}..{slot.high:g}"
             error = "exact" if slot.exact else f"{self._error(slot, scale):.2g}"
             rows.append((*row, ends, f"{scale.step:.2g}", error) if scale else (*row, "", "", ""))
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
@@ -191,7 +194,11 @@ class ModelLayout:
                 another kind, or a value that is NaN, infinite (unless it is kept, as in a mask) or
                 too large for its dtype. The message names the array.
         """
-        arrays: list[NDArray[Any]] = []
+        whole: Arrays = filled(self._template, [*self._taken(model)])
+        return whole
+
+    def _taken(self, model: Arrays) -> Iterator[NDArray[Any]]:
+        """Yields copies of the arrays of a model, in the order and the dtypes of the layout."""
         for slot, leaf in zip(self.arrays, leaves_in("the model", model, self._tree), strict=True):
             require_same_kind("the model", slot, leaf)
             with np.errstate(all="ignore"):
@@ -206,9 +213,45 @@ class ModelLayout:
                     f"{slot.dtype}",
                     Code.NOT_FINITE if slot.is_float else Code.OUT_OF_RANGE,
                 )
-            arrays.append(array)
-        whole: Arrays = filled(self._template, arrays)
-        return whole
+            yield array
+
+    @property
+    def model_bytes(self) -> int:
+        """The length of what `to_bytes` returns: bytes of all arrays, also of those that are kept.
+
+        Raises:
+            RangeError: an array has more than 64 bits per number.
+        """
+        return length_of(self.arrays)
+
+    def to_bytes(self, model: Arrays) -> bytes:
+        """Returns a model as bytes, such as the task of a round: bare numbers, little-endian.
+
+        They are those of all arrays in the order of the layout, in its dtypes (a bool is one byte),
+        with nothing before, between or after them. So their number is known: `model_bytes`.
+
+        Args:
+            model: as for `take`, which makes the same numbers of it.
+
+        Raises:
+            RangeError: as of `take`; or an array has more than 64 bits per number.
+        """
+        return written(self.arrays, self._taken(model))
+
+    def from_bytes(self, data: bytes | bytearray | memoryview) -> Arrays:
+        """Returns the model that `to_bytes` wrote, as `take` returns it.
+
+        The bytes may be a peer's: nothing in them says how large anything is, so no more memory is
+        used than the layout needs.
+
+        Args:
+            data: `model_bytes` bytes.
+
+        Raises:
+            RangeError: their number is another one; or a value is refused, as by `take`.
+        """
+        model: Arrays = filled(self._template, read(self.arrays, data))
+        return self.take(model)
 
     def pack(
         self, new: Arrays, old: Arrays | None = None, metrics: Mapping[str, Any] | None = None

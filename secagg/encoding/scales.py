@@ -103,6 +103,12 @@ class RealScale:
         self._half = (slot.high - slot.low) / 2
         self._clip = form.clip
         self._unit = self._half / form.clip  # of a value, per unit of a coordinate
+        if not self._half:
+            raise ParameterError(
+                f"the range of {slot.called} has no float64 between its ends: widen it, or sum "
+                "whole numbers with exact=True",
+                Code.ARGUMENT,
+            )
         self._up = form.clip / self._half
         if not all(1 / LARGEST <= each <= LARGEST for each in (self._unit, self._up)):
             raise ParameterError(
@@ -177,7 +183,8 @@ class LevelScale:
     each level which every rounding of the format leaves there (`_at_levels`), so sums of levels are
     right. With more bits the format may miss a level by one, and the sum of all weights must be
     below half of `_per`. Sums are then read by rounding to the nearest whole number, from a total
-    whose own error, at most 2**-50 of the largest one, is below half as well.
+    whose own error is at most 2**-50 of the largest one, weights * levels: below `_per` / 4, and
+    beyond 20 bits at most weights / 2**18, for which their bound leaves room.
     """
 
     dtype: Final = _FLOAT64
@@ -192,7 +199,7 @@ class LevelScale:
         largest = max(abs(self._low), abs(self._high)) * weights
         if not self._per:
             reason = f"does not fit {form.bits} bits, whose ranges have at most {form.levels - 1}"
-        elif form.bits > _NARROW_BITS and 2 * weights >= self._per:
+        elif form.bits > _NARROW_BITS and 2 * weights + weights // 2**16 >= self._per:
             reason = (
                 f"with weights of up to {weights} together does not fit {form.bits} bits: beyond "
                 f"20 bits, 2**bits must be over twice the weights times the range"
@@ -211,8 +218,8 @@ class LevelScale:
         """Writes whole numbers, of which none may be clipped: the sum would not be exact."""
         _require_whole(self._slot, new)
         for part in parts_of(new.size):
-            above = (plain(new[part]).astype(np.float64) - self._low) * self._per
-            out[part] = _at_levels(above, self._form)
+            above = _shifted(new[part], -self._low)  # in integers: floats are not exact above 2**53
+            out[part] = _at_levels(above.astype(np.float64) * self._per, self._form)
         return 0
 
     def read(self, total: Flat, weight: int) -> Flat:
@@ -226,14 +233,15 @@ class LevelScale:
 
 
 class ShiftScale:
-    """Integers, shifted to the low end of the format: exact."""
+    """Integers, shifted to the low end of the format: exact, but that a mean is rounded once."""
 
     dtype: Final = np.dtype(np.int64)
     step: Final = 1.0
-    error: Final = 0.0
 
     def __init__(self, slot: Slot, form: Integers, weights: int) -> None:
         self._slot = slot
+        mean = 2.0**-53 * max(abs(slot.low), abs(slot.high))
+        self.error: Final = mean if slot.mode == "mean" else 0.0
         low, high = int(slot.low), int(slot.high)
         if high - low > form.largest:
             raise ParameterError(
@@ -265,7 +273,9 @@ class ShiftScale:
             possible = self._low * weight <= low and high <= self._high * weight
             _require_possible(self._slot, possible, weight)
         exact = _shifted(total, -self._shift * weight)
-        return exact / weight if self._slot.mode == "mean" else exact
+        if self._slot.mode == "mean":  # of a metric: Python divides integers with one rounding
+            return np.array([whole / weight for whole in exact.tolist()])
+        return exact
 
 
 def added(
@@ -352,7 +362,10 @@ def _at_levels(levels: NDArray[np.float64], form: FixedPoint) -> NDArray[np.floa
 
 
 def _shifted(values: Flat, shift: int) -> NDArray[np.int64]:
-    return (plain(values).astype(np.uint64) + np.uint64(shift % 2**64)).astype(np.int64)
+    """Returns whole numbers of 64 bits plus a shift, which is right if the results are int64."""
+    whole = plain(values)
+    whole = whole.astype(np.int64) if whole.dtype.kind == "f" else whole
+    return (whole.astype(np.uint64) + np.uint64(shift % 2**64)).astype(np.int64)
 
 
 @lru_cache(maxsize=64)

@@ -13,7 +13,7 @@ from ..codes import Code
 from ..errors import ParameterError, RangeError
 from ..numeric import as_float, as_int, brief
 from ..params.formats import Format, Integers
-from .arrays import shortened
+from .arrays import kind_of, shortened
 from .ranges import MODES, Mode, Range, Slot
 from .trees import Leaf
 
@@ -70,10 +70,17 @@ def array_slots(
         form: the format.
 
     Raises:
-        ParameterError: a name or pattern decides nothing, or a spec does not fit its array.
+        ParameterError: two arrays have one name; a name or pattern decides nothing; or a spec does
+            not fit its array.
     """
     given = {name: _spec(name, value) for name, value in items("arrays", specs)}
     names = [leaf.name for leaf in leaves]
+    if len(set(names)) < len(names):
+        twice = next(name for at, name in enumerate(names) if name in names[:at])
+        raise ParameterError(
+            f"two arrays have the path {_quoted(twice)}, as a key has a slash in it: rename a key",
+            Code.LAYOUT,
+        )
     chosen = {
         at: pattern for pattern in given for at in range(len(names)) if _fits(names[at], pattern)
     }
@@ -163,10 +170,25 @@ def _number(slot: Slot, value: object) -> NDArray[Any]:
             f"{slot.called} must be a number, not of type {type(value).__name__}",
             Code.DTYPE,
         )
+    if slot.is_float:
+        return np.array([real], _own_dtype(value))
     if whole is None and real.is_integer():
-        whole = int(real)
-    fits = whole is not None and whole in _INT64 and not slot.is_float
-    return np.array([whole if fits else real])
+        # Not by way of the float: a Decimal may have more digits.
+        whole = int(value)  # type: ignore[call-overload]
+        slot.require(whole == value, "is no whole number, and its sum is exact", Code.DTYPE)
+    return np.array([whole if whole is not None and whole in _INT64 else real])
+
+
+def _own_dtype(value: object) -> np.dtype[Any]:
+    """Returns the dtype of a float of NumPy or another library, float64 where there is none.
+
+    By it is known what that dtype rounds a bound to, which then is not clipped.
+    """
+    try:
+        dtype = np.dtype(str(getattr(value, "dtype", "")).rpartition(".")[2])  # "torch.float32"
+    except TypeError:
+        return np.dtype(np.float64)
+    return dtype if kind_of(dtype) == "f" else np.dtype(np.float64)
 
 
 def _ranged(slot: Slot, spec: _Spec, usual: Range, form: Format) -> Slot:

@@ -95,7 +95,8 @@ class Tree:
                 f"{_place(path)} has keys of which some are strings and some integers", Code.LAYOUT
             )
         if len(set(keys)) < len(keys):
-            raise RangeError(f"{_place(path)} has keys that are equal numbers", Code.LAYOUT)
+            # Of types whose equal keys a dict keeps apart: they would hide each other's arrays.
+            raise RangeError(f"{_place(path)} has two keys that mean the same", Code.LAYOUT)
         members = {key: member for key, (_, member) in zip(keys, items, strict=True)}
         likes = dict(like[1:]) if like is not None and like[0] == "dict" else {}
         read = {key: self._read(members[key], (*path, key), likes.get(key)) for key in sorted(keys)}

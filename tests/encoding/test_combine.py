@@ -1,5 +1,6 @@
 """Sums of independent cohorts, added: exactly, or not at all."""
 
+import math
 import pickle
 from collections.abc import Sequence
 
@@ -91,3 +92,10 @@ def test_what_is_no_sum(results: object, code: Code) -> None:
     """Nothing is broadcast, converted or left out."""
     with refused(ParameterError, code):
         combine(results)  # type: ignore[arg-type]
+
+
+def test_what_sums_of_floats_lose_on_the_way_is_added_at_the_end() -> None:
+    """Else an exact sum of a `ModelLayout`, which is read from them, is wrong for many rounds."""
+    columns = [[2.0**53, 1.0, 1.0, 1.0], [1.0, 2.0**53, 1.0, 1.0], [0.1] * 4, [1e16, 3.0, -1e16, 0]]
+    combined = combine([result(row, np.float64) for row in zip(*columns, strict=True)])
+    assert combined.total.tolist() == [math.fsum(column) for column in columns]

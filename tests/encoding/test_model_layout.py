@@ -8,6 +8,7 @@ import struct
 import tracemalloc
 import warnings
 from collections.abc import Callable
+from decimal import Decimal
 from fractions import Fraction
 from typing import Any
 
@@ -398,6 +399,13 @@ def test_sums_are_of_weighted_values_and_means_of_integers_are_floats() -> None:
     )
     inputs = [whole.pack([np.ones(1, np.int8)], None, {"age": age}) for age in (20.0, np.int16(41))]
     assert whole.unpack(summed(whole, inputs, [1, 1]))[1] == {"age": 30.5}
+    for low, values in ((2**53 + 1, [2**53 + 1] * 3), (0, [1, 0, 0]), (-(2**60), [-(2**60) + 1])):
+        span = Range(low, low + 6, "mean")
+        one = ModelLayout.of({}, Integers(0, 2**55), cohort=3, metrics={"m": span})
+        inputs = [one.pack({}, None, {"m": value}) for value in values]
+        mean = one.unpack(summed(one, inputs, [1] * len(values)))[1]["m"]
+        wrong = abs(Fraction(mean) - Fraction(sum(values), len(values)))
+        assert 0 < wrong <= one.errors["m"] <= 2.0**-53 * (2**60)
 
 
 # -- layouts ------------------------------------------------------------------------------------
@@ -424,13 +432,14 @@ def test_the_default_of_each_kind(dtype: Any, form: FixedPoint | Integers, mode:
 
 
 def test_numbers_of_python_take_the_kind_of_the_others() -> None:
-    """As in `Layout`; a truth is no number, and is kept."""
+    """But no smaller dtype, which may not hold them; a truth is no number, and is kept."""
     model = {"w": np.zeros(2, np.float16), "b": 1, "flag": True}
     layout = ModelLayout.of(model, FORM, cohort=2)
     assert {slot.name: (slot.mode, slot.dtype) for slot in layout.arrays} == {
-        "b": ("mean", np.float16), "flag": ("keep", np.dtype(bool)), "w": ("mean", np.float16)
+        "b": ("mean", np.float64), "flag": ("keep", np.dtype(bool)), "w": ("mean", np.float16)
     }  # fmt: skip
     assert layout.pack({"w": [0.5, 0.25], "b": 2, "flag": False}, model).tolist() == [1, 0.5, 0.25]
+    assert layout.unpack(np.zeros(3), model | {"b": 1001.25})[0]["b"] == 1001.25  # type: ignore[call-overload, index]
     assert ModelLayout.of([1, [2]], Integers(0, 5), cohort=2).length == 2
 
 
@@ -464,6 +473,12 @@ MODEL = {"w": np.zeros(2, np.float32), "n": np.zeros(2, np.int64), "t": np.array
         ({"metrics": {"c": Range(2**62, 2**62 + 9, "sum", exact=True)}}, Code.HEADROOM, "'c' can"),
         ({"format": FixedPoint(1.0, 21), "arrays": {"n": Range(0, 2**17, "sum")}}, Code.HEADROOM,
          "weights of up to 10 together does not fit 21 bits"),
+        ({"format": FixedPoint(1.0, 28, 2**26 - 1), "cohort": 2,  # below half, but for roundings
+          "metrics": {"c": Range(0, 1, "sum", exact=True)}}, Code.HEADROOM, "not fit 28 bits"),
+        ({"metrics": {"m": Range(0.0, 5e-324)}}, Code.ARGUMENT, "'m' has no float64 between"),
+        ({"metrics": {"m": Range(2**60, 2**60 + 1)}}, Code.ARGUMENT, "'m' has no float64 between"),
+        ({"model": {"a/b": np.zeros(1), "a": {"b": np.zeros(1)}}}, Code.LAYOUT,
+         "two arrays have the path 'a/b'"),
         ({"arrays": {"w": 1e-300}, "format": FixedPoint(2.0**890)}, Code.ARGUMENT, "too far from"),
         ({"format": Integers(0, 9)}, Code.DTYPE, "'w' of float32 has floats, and Integers takes"),
         ({"format": Integers(0, 9), "arrays": {"w": "keep", "n": Range(0, 10)}}, Code.HEADROOM,
@@ -474,7 +489,7 @@ MODEL = {"w": np.zeros(2, np.float32), "n": np.zeros(2, np.int64), "t": np.array
         ({"cohort": 1}, Code.ARGUMENT, "cohort must be in 2"),
         ({"format": FixedPoint(1.0, 32, 2**32 - 1)}, Code.HEADROOM, None),
     ],
-    ids=range(28),
+    ids=range(32),
 )  # fmt: skip
 def test_what_does_not_fit_is_refused_at_construction(
     changes: dict[str, Any], code: Code, message: str | None
@@ -526,6 +541,10 @@ def test_a_table_for_people() -> None:
         "loss (metric) () float64 mean 0..10 9.5e-06 9.8e-06",
     ]
     assert repr(layout) == "ModelLayout(<3 arrays>, <1 metrics>, length=5)"
+    span = Range(2**60, 2**60 + 9, "sum", exact=True)
+    far = ModelLayout.of({"\x1b[31m\u202e": np.zeros(1)}, FORM, cohort=2, metrics={"n": span})
+    assert all(line.isprintable() for line in str(far).splitlines())
+    assert f"  {2**60}..{2**60 + 9}  " in str(far)
 
 
 # -- the context --------------------------------------------------------------------------------
@@ -737,7 +756,8 @@ def test_inputs_that_do_not_fit_are_refused(
         (np.zeros(5), OLD, Code.LAYOUT, "a mean alone is not enough"),
         (np.zeros(4), OLD, Code.SHAPE, r"shape \(5,\) is needed, not \(4,\)"),
         (Decoded(np.zeros(6), 2, np.zeros(6)), OLD, Code.SHAPE, r"shape \(5,\) is needed, not"),
-        (Decoded(np.zeros(5), 4, np.zeros(5)), OLD, Code.WEIGHT, r"weight 4 .* lies in 1\.\.3"),
+        (Decoded(np.zeros(5), 4, np.zeros(5)), OLD, Code.WEIGHT,
+         r"weight 4 .* lies in 1\.\.3; for results that were combined make the layout with"),
         (Decoded(np.zeros(5), 0, np.zeros(5)), OLD, Code.WEIGHT, "weight 0"),
         (Decoded(np.zeros(5, int), 2, np.zeros(5)), OLD, Code.DTYPE, "a total of FixedPoint"),
         (Decoded(np.zeros(5), 2, np.zeros(5)), None, Code.LAYOUT, "the old model is needed"),
@@ -854,3 +874,146 @@ def test_an_update_that_training_clipped_is_not_clipped_again(dtype: Any) -> Non
     layout.pack([(old + update).astype(dtype)], [old])
     with pytest.warns(ClippingWarning, match="values"):
         layout.pack([(old + update + update).astype(dtype)], [old])
+
+
+class Scalar(Tensor):
+    """A tensor of one number that NumPy cannot read, as of PyTorch with a gradient."""
+
+    def __array__(self, dtype: object = None, copy: object = None) -> np.ndarray:
+        raise RuntimeError("Can't call numpy() on Tensor that requires grad")
+
+    def __float__(self) -> float:
+        return float(self.data)
+
+
+@looped("dtype", [np.float16, np.float32, BF16])
+def test_a_metric_at_its_bound_is_not_clipped(dtype: Any) -> None:
+    """As its dtype has the bound, which may be above it."""
+    bound = next(x for x in (0.1, 0.3, 0.7) if float(np.array(x).astype(dtype)) > x)
+    layout = ModelLayout.of({}, FORM, cohort=2, metrics={"loss": Range(0, bound)})
+    at, beyond = (np.array(value).astype(dtype) for value in (bound, 1.1 * bound))
+    for of_torch in (True, False) if dtype is not BF16 else (True,):
+        values = [Scalar(x, f"torch.{x.dtype}") if of_torch else x[()] for x in (at, beyond)]
+        assert layout.pack({}, None, {"loss": values[0]}) == 1
+        with pytest.warns(ClippingWarning):
+            layout.pack({}, None, {"loss": values[1]})
+
+
+def test_a_metric_with_more_digits_than_a_float_is_summed_exactly() -> None:
+    """Or refused, if it is no whole number."""
+    layout = ModelLayout.of(
+        {}, FORM, cohort=2, metrics={"n": Range(2**53, 2**53 + 9, "sum", exact=True)}
+    )
+    for value in (Decimal(2**53 + 1), Fraction(2**53 + 1), 2**53 + 1):
+        vectors = [layout.pack({}, None, {"n": value})] * 2
+        assert layout.unpack(summed(layout, vectors, [1, 1]))[1] == {"n": 2**54 + 2}
+    with refused(RangeError, Code.DTYPE, match="metric 'n' is no whole number"):
+        layout.pack({}, None, {"n": Decimal(2**53) + Decimal("0.25")})
+
+
+# -- exact sums anywhere ------------------------------------------------------------------------
+
+
+@st.composite
+def far_sums(draw: st.DrawFn) -> tuple[Any, Any, dict[str, Any], list[list[Any]], list[int]]:
+    """A format and the range of an exact sum, anywhere in 64 bits; inputs and weights."""
+    form = draw(
+        st.sampled_from([FixedPoint(1.0, 20, 9), FixedPoint(0.1, 32, 9), Integers(-9, 2**40)])
+    )
+    far = st.integers(-1000, 1000)
+    low = draw(st.sampled_from([0, 2**24, 2**54, -(2**54), 2**58, -(2**58)])) + draw(far)
+    span = draw(st.sampled_from([1, 7, 1000, 2**20 - 2]))
+    weights = draw(st.lists(st.integers(1, form.max_weight), min_size=2, max_size=3))
+    dtypes = [np.dtype(code) for code in (">i8", "u8", "f4", "f8")]
+    arrays = {}
+    for dtype in dtypes[: 2 if isinstance(form, Integers) else None]:
+        some = [value for value in {low, low + 1, low + span} if value >= 0 or dtype.kind != "u"]
+        near = [value for value in map(dtype.type, some) if low <= int(value) <= low + span]
+        if near:
+            arrays[dtype.name] = np.array(near)
+    metrics = st.sampled_from([low, low + 1, np.int64(low + span), Fraction(low), Decimal(low)])
+    inputs = [[arrays, draw(metrics)] for _ in weights]
+    return form, Range(low, low + span, "sum", exact=True), arrays, inputs, weights
+
+
+@given(far_sums())
+def test_a_sum_that_is_called_exact_is_exact(
+    case: tuple[Any, Any, dict[str, Any], list[list[Any]], list[int]],
+) -> None:
+    """Far from zero, too, and of every dtype."""
+    form, span, model, inputs, weights = case
+    layout = ModelLayout.of(
+        model, form, cohort=3, arrays=dict.fromkeys(model, span), metrics={"m": span}
+    )
+    assert set(layout.errors.values()) == {0.0}
+    vectors = [layout.pack(new, None, {"m": m}) for new, m in inputs]
+    got, found = layout.unpack(summed(layout, vectors, weights), model)
+    for name in model:
+        assert got[name].tolist() == [sum(weights) * int(value) for value in model[name]]
+    assert found["m"] == sum(w * int(m) for w, (_, m) in zip(weights, inputs, strict=True))
+
+
+# -- models as bytes ----------------------------------------------------------------------------
+
+TRAVELLING = {
+    "w": np.array([[0.1, -2.5], [0.0, 1e-40]], np.float32),
+    "b": np.array([0.5, -3.0]).astype(BF16),
+    "h": np.array([1.0, 2.0], ">f2"),
+    "e": np.zeros((0, 2)),
+    "n": np.array(7),
+    "t": [np.array([True, False]), np.array([2**64 - 1], np.uint64)],
+    "i": np.array([-8, 7]).astype(ml_dtypes.int4),
+    "mask": np.array([-np.inf, 0.0]),
+}
+TAKEN = ModelLayout.of(TRAVELLING, FORM, cohort=3, arrays={"mask": "keep"})
+
+
+def test_a_model_travels_as_bare_numbers() -> None:
+    """In the order of the layout, little-endian; what is kept belongs to it as well."""
+    data = TAKEN.to_bytes(dict(reversed(TRAVELLING.items())))
+    parts = [
+        *(np.array([0.5, -3.0], "<f4").tobytes()[at : at + 2] for at in (2, 6)),  # bfloat16
+        *(np.array([1, 2], "<f2").tobytes(), b"\xf8\x07", np.array([-np.inf, 0], "<f8").tobytes()),
+        *(np.array(7, "<i8").tobytes(), b"\x01\x00", b"\xff" * 8),
+        np.array([0.1, -2.5, 0.0, 1e-40], "<f4").tobytes(),
+    ]
+    assert data == b"".join(parts)
+    assert len(data) == TAKEN.model_bytes
+    for form in (data, bytearray(data), memoryview(data)):
+        model: Any = TAKEN.from_bytes(form)
+        taken: Any = TAKEN.take(TRAVELLING)
+        assert digest(TAKEN, model) == digest(TAKEN, taken)
+        assert list(model) == list(taken)
+        assert model["b"].dtype == BF16
+        model["w"][:] = 0  # it is a copy
+    none = ModelLayout.of({}, FORM, cohort=2, metrics={"m": Range(0, 1)})
+    assert none.from_bytes(none.to_bytes({})) == {}
+    tensors = {name: Tensor(np.ones(2, np.float32), f"torch.{name}") for name in ("bfloat16", "f4")}
+    layout = ModelLayout.of(tensors, FORM, cohort=2)
+    assert layout.to_bytes(tensors) == np.ones(4, "<f4").tobytes()
+
+
+@looped("data, code, message", [
+    (b"", Code.LAYOUT, "has 60 bytes, not 0"),
+    (bytes(59), Code.LAYOUT, "has 60 bytes, not 59"),
+    (bytes(61), Code.LAYOUT, "has 60 bytes, not 61"),
+    ("text", Code.DTYPE, "not of the type str"),
+    (None, Code.DTYPE, "not of the type NoneType"),
+    (b"\xff" * 60, Code.NOT_FINITE, "array 'b' has a value that is NaN"),
+    (bytes(8) + b"\x88" + bytes(51), Code.OUT_OF_RANGE, "array 'i' has a value that is"),
+    (bytes(34) + b"\x02" + bytes(25), Code.OUT_OF_RANGE, "array 't/0' has a value that is"),
+])  # fmt: skip
+def test_bytes_that_are_no_model_of_the_layout_are_refused(
+    data: Any, code: Code, message: str
+) -> None:
+    with refused(RangeError, code, match=message):
+        TAKEN.from_bytes(data)
+
+
+def test_a_model_with_other_arrays_or_long_doubles_is_not_written() -> None:
+    with refused(RangeError, Code.LAYOUT, match="'w' is missing"):
+        TAKEN.to_bytes({name: array for name, array in TRAVELLING.items() if name != "w"})
+    if np.dtype(np.longdouble).itemsize > 8:  # of this system
+        wide = ModelLayout.of([np.zeros(1, np.longdouble)], FORM, cohort=2)
+        with refused(RangeError, Code.DTYPE, match="at most 64 bits per number"):
+            wide.to_bytes([np.zeros(1)])

@@ -2,6 +2,7 @@
 
 import itertools
 import logging
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
@@ -16,11 +17,14 @@ from refusals import refused
 import secagg
 from secagg import (
     Assignment,
+    ClippingWarning,
     Code,
+    FixedPoint,
     Home,
     MemoryLedger,
     MemoryStore,
     Mode,
+    ModelLayout,
     Once,
     ParameterError,
     Phase,
@@ -245,6 +249,39 @@ def test_an_unusable_input_is_logged_with_its_code(caplog: pytest.LogCaptureFixt
     )
     assert code_of(one.answer(0, one.payload(0))) == Code.TRAINING
     assert ": the input is unusable: an input must have 4 values, not 5 [shape]\n" in caplog.text
+
+
+def test_clipping_is_logged_in_every_round(caplog: pytest.LogCaptureFixture) -> None:
+    """Once, with names and counts, no values; also where Python shows a warning no more."""
+    layout = ModelLayout.of([np.zeros(4)], FixedPoint(1.0), cohort=3)
+    params = secagg.Params(3, 4, FixedPoint(1.0))
+
+    def packs(a: Assignment) -> np.ndarray:
+        for far in (4711.0, 4712.0):  # a training may try more than once
+            given = layout.pack([np.array([far, 0.0, 0.0, 0.0])], [np.zeros(4)])
+        return given
+
+    def submits(a: Assignment) -> np.ndarray:
+        return np.full(4, 4711.0)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ClippingWarning)
+        for how, line in (
+            (packs, "1 of 4 values (25.0%) of array '0' outside of -1..1 were clipped"),
+            (submits, "4 of 4 values (100.0%) were outside of -1..1 and were clipped"),
+        ):
+            for _ in range(2):
+                caplog.clear()
+                trains = {0: how, **dict.fromkeys((1, 2), lambda _: np.zeros(4))}
+                world = World(params=params, trains=trains).until(Phase.UNMASK)
+                told = [each for each in caplog.messages if "clipped" in each]
+                assert told == [each for each in told if each.startswith(world.round.session.hex())]
+                assert [line in each for each in told] == [True]
+                assert "471" not in caplog.text
+    caplog.clear()
+    with pytest.warns(ClippingWarning):
+        layout.pack([np.full(4, 2.0)], [np.zeros(4)])
+    assert not caplog.messages, "without a driver, the warning is enough"
 
 
 class Asynchronous:
