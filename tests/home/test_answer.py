@@ -110,7 +110,7 @@ def chunks_abort(_: Assignment) -> Iterator[np.ndarray]:
 
 
 def another(assignment: Assignment) -> None:
-    assignment.expect(bytes(32))
+    assignment.expect("another")
 
 
 def no_context(assignment: Assignment) -> np.ndarray:
@@ -158,7 +158,7 @@ def test_a_training_without_an_input_costs_its_party_the_round(
             how, code = failing[assignment.index]
             calls.append(assignment.index)
             if code is Code.TRAINING:  # so that this is what it fails for
-                assignment.expect(assignment.round.context)
+                assignment.context = assignment.round.context
             return how(assignment)
 
         trains = dict.fromkeys(failing, once)
@@ -213,9 +213,10 @@ class Unreadable:
         (lambda _: LAYOUT.pack(NEW, W), "train raised: metric 'loss' is missing [layout]"),
         (lambda _: LAYOUT.pack({}, W), "arrays of another layout: array 'w' is missing [layout]"),
         (
-            lambda a: a.expect("abc"),
-            "train raised: a context is 32 bytes, not str: see `secagg.digest`",
+            lambda a: a.expect(a.round.context),
+            "and adds the attempt itself; not a digest of it [argument]",
         ),
+        (lambda a: a.expect(), "and adds the attempt itself; not nothing [argument]"),
         (lambda _: LAYOUT.pack(NEW, W, {"loss": SECRET}), "number, not of type str [dtype]"),
         (lambda _: LAYOUT.pack(NEW, W, [SECRET]), "must be a dict, not of type list [layout]"),
         (
@@ -486,7 +487,7 @@ def test_a_training_that_is_interrupted_is_asked_again(world: type[World]) -> No
             return super().claim(what, key)
 
     def interrupted(assignment: Assignment) -> object:
-        assignment.expect(CONTEXT)
+        assignment.context = CONTEXT
         raise KeyboardInterrupt
 
     def in_chunks(assignment: Assignment) -> Iterator[np.ndarray]:
@@ -494,7 +495,7 @@ def test_a_training_that_is_interrupted_is_asked_again(world: type[World]) -> No
         raise KeyboardInterrupt
 
     def given(assignment: Assignment) -> Iterator[np.ndarray]:
-        assignment.expect(CONTEXT)
+        assignment.context = CONTEXT
         return in_chunks(assignment)
 
     ledger = Full()
@@ -548,3 +549,34 @@ def test_malformed_payloads_change_nothing(mode: Mode, world: type[World]) -> No
                 assert one.answer(0, other.payload(0)) == b""
     assert one.total == sum_of(range(3))
     assert one.conductor.faults == {}
+
+
+# ---- what an input is for -----------------------------------------------------------------
+
+
+def test_a_party_says_what_its_input_is_for() -> None:
+    """In the parts of the context, without the attempt; the round's format and length are those of
+    its layout, or the server is told so, and nothing of the layout."""
+    params = secagg.Params(3, LAYOUT.length, LAYOUT.format, mode=Mode.MALICIOUS)
+    context = secagg.digest("trial", LAYOUT, W, 2)
+    for params_, parts, code in (
+        (params, ("trial", LAYOUT, W), ""),
+        (params, ("trial", LAYOUT, NEW), Code.POLICY_CONTEXT),
+        (params, ("trial", LAYOUT, W, 2), Code.POLICY_CONTEXT),
+        (replace(params, format=secagg.FixedPoint(1e-9)), ("trial", LAYOUT, W), Code.POLICY_FORMAT),
+        (replace(params, length=4711), ("trial", LAYOUT, W), Code.POLICY_LENGTH),
+    ):
+        asked = Assignment(params_.round(context), 0, 2)
+
+        def how(asked: Assignment, parts: tuple[object, ...] = parts) -> np.ndarray:
+            asked.expect(*parts)  # type: ignore[arg-type]
+            return np.zeros(3)
+
+        if not code:
+            ask(how, asked)
+            assert asked.context == context
+            continue
+        with refused(NoInputError, code, match="^refused by this client: the round ") as caught:
+            ask(how, asked)
+        assert "4711" not in str(caught.value)
+        assert asked.context is None
