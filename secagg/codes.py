@@ -247,8 +247,9 @@ class Code(StrEnum):
         "unknown_session",
         "Refusal",
         "A message came of a round of which this party has nothing stored: it never joined it, the "
-        "round is over, or what was stored is older than `max_age`.",
-        "Nothing in this round; the party can take part in the next one.",
+        "round is over, or what was stored was removed: it was older than `max_age`, or made room.",
+        "Nothing in this round; the party can take part in the next one. Its log tells of a round "
+        "that made room: raise `Home(most_rounds=...)`.",
     )
     OUT_OF_ORDER = (
         "out_of_order",
@@ -405,8 +406,9 @@ class Code(StrEnum):
     )
     POLICY_FORMAT = (
         "policy_format",
-        "ParameterError",
-        "This client's policy refuses: the number format is another one, or outside its bounds.",
+        "Aborted ParameterError Refusal",
+        "This client's policy refuses: the number format is another one, or outside its bounds; or "
+        "it is not that of the client's layout.",
         "Compare the format with that of the server's parameters.",
     )
     POLICY_GRAPH = (
@@ -441,12 +443,13 @@ class Code(StrEnum):
         "This client's policy refuses: the cohort is larger than it allows, or a part of the pins "
         "that the server chose, and the policy does not say what such a cohort must be good for.",
         "Raise `max_cohort` if the client can afford it. For a part of the pins state `colluders`, "
-        "`min_survivors` or `params` in the policy.",
+        "`min_survivors` (3 or more) or `params` in the policy.",
     )
     POLICY_LENGTH = (
         "policy_length",
-        "ParameterError",
-        "This client's policy refuses: the vector is longer or shorter than it allows.",
+        "Aborted ParameterError Refusal",
+        "This client's policy refuses: the vector is longer or shorter than it allows; or than the "
+        "client's layout.",
         "Compare the lengths. Raise `max_length` if the client can afford it.",
     )
     POLICY_SURVIVORS = (
@@ -681,7 +684,8 @@ class Code(StrEnum):
     LIMIT = (
         "limit",
         "IdentityError ParameterError StateError",
-        "Something is larger than the library accepts, or needs more memory than there is.",
+        "Something is larger than the library accepts, or needs more memory than there is; or too "
+        "many rounds are under way in a party's home.",
         "Check where it comes from; the message has the limit.",
     )
     UNKNOWN_NAME = (

@@ -35,11 +35,12 @@ CARRIERS = {kind.__name__: kind.__name__ for kind in EXCEPTIONS} | {
     "decline": "Refusal",
     "UselessStateError": "StateError",
 }
-# What is raised with the code in a variable: bounds of a policy, a context that is not expected,
+# What is raised with the code in a variable: bounds of a policy, a round that is not expected,
 # parameters of an offer, header and lines of a directory, a database's error, a request that is
 # impossible, and why a driver has a server drop a party.
 PASSED_ON = {
-    "Aborted": {Code.POLICY_CONTEXT},
+    "Aborted": {Code.POLICY_CONTEXT, Code.POLICY_FORMAT, Code.POLICY_LENGTH},
+    "Refusal": {Code.POLICY_CONTEXT, Code.POLICY_FORMAT, Code.POLICY_LENGTH},
     "ParameterError": {
         *(Code.POLICY_COHORT, Code.POLICY_LENGTH, Code.POLICY_THRESHOLD, Code.POLICY_SURVIVORS),
     },

@@ -232,7 +232,7 @@ class Training:
     @staticmethod
     def train(assignment: Assignment) -> np.ndarray | None:
         number, model = assignment.task[0], np.frombuffer(assignment.task[1:])
-        assignment.expect(digest(WORD, model, assignment.attempt))
+        assignment.expect(WORD, model)
         fails = (number, assignment.attempt) == (1, 0) and assignment.index > 1
         return None if fails else model + 1
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import aiohttp
 import numpy as np
 from sockets import LARGEST, Socket
-from study import ATTEMPTS, LAYOUT, context, decode, examples_of, loss_of, trained
+from study import ATTEMPTS, LAYOUT, TRAINING, decode, examples_of, loss_of, trained
 
 import secagg
 from secagg.aio import attend
@@ -37,7 +37,7 @@ async def main(folder: Path, name: str, port: int) -> None:
 
     def train(assignment: secagg.Assignment) -> tuple[np.ndarray, int]:
         number, model = decode(assignment.task)
-        assignment.expect(context(model, assignment.attempt))  # in its own words
+        assignment.expect(TRAINING, LAYOUT, model)  # in its own words
         print(f"{name}: trains in round {number}", flush=True)
         new = trained(model, x, y)
         return LAYOUT.pack(new, model, {"loss": loss_of(model, x, y)}), len(x)

@@ -30,15 +30,6 @@ LAYOUT = secagg.ModelLayout.of(
 )
 
 
-def context(model: Model, attempt: int) -> bytes:
-    """Returns what a round is about: nobody's input gets into a sum about anything else.
-
-    It holds all that an input is computed from. The number of the round is the coordinator's word
-    alone, and would get it the same input once for each number.
-    """
-    return secagg.digest(TRAINING, LAYOUT, model, attempt)
-
-
 def encode(number: int, model: Model) -> bytes:
     """Returns number of the round and model as bytes."""
     return number.to_bytes(4, "little") + LAYOUT.to_bytes(model)

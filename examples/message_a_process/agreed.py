@@ -4,13 +4,14 @@ import random
 
 import secagg
 
+SURVEY = "survey of 2026"
 FORMAT = secagg.Integers(-1000, 1000)
 LENGTH = 1000
 
 
 def context(attempt: int) -> bytes:
     """Returns what the round is about."""
-    return secagg.digest("survey of 2026", attempt)
+    return secagg.digest(SURVEY, attempt)
 
 
 def values_of(index: int) -> list[int]:

@@ -8,6 +8,8 @@ from typing import Final, TypeAlias
 from numpy.typing import ArrayLike
 
 from ..codes import Code
+from ..encoding.digest import Part, digest
+from ..encoding.model_layout import ModelLayout
 from ..errors import Aborted, LocalProtocolError, ParameterError
 from ..params.checks import require_callable
 from ..params.params import CONTEXT_BYTES, Round
@@ -16,10 +18,15 @@ Values: TypeAlias = ArrayLike | Iterator[ArrayLike]
 # The vector; or the vector and its weight; or None if there is nothing to give.
 Answer: TypeAlias = Values | tuple[Values, int] | None
 
-OTHER_CONTEXT: Final = (
-    "refused by this client: the round is about something else (training, layout, model, attempt) "
-    "than the input would be for"
-)
+# What the server is told where the round is another one than the input would be for.
+OTHER_ROUND: Final = {
+    Code.POLICY_CONTEXT: (
+        "refused by this client: the round is about something else (training, layout, model, "
+        "attempt) than the input would be for"
+    ),
+    Code.POLICY_FORMAT: "refused by this client: the round has another format than its layout",
+    Code.POLICY_LENGTH: "refused by this client: the round has another length than its layout",
+}
 
 
 @dataclass(slots=True)
@@ -32,7 +39,8 @@ class Assignment:
         attempt: number of the attempt on what the round is about, from 0, by the server's word.
         task: what the server sent along, such as a model; bytes of the application, b"" if its
             transport brings it in another way.
-        context: the context that was expected, or None.
+        context: what the input is for: as `expect` computed it, or None. Where contexts are made in
+            another way, set it (32 bytes): one that is not the round's is refused.
     """
 
     round: Round
@@ -41,29 +49,53 @@ class Assignment:
     task: bytes = field(default=b"", repr=False)
     context: bytes | None = None
 
-    def expect(self, context: bytes) -> None:
+    def expect(self, *parts: Part) -> None:
         """Says what the input is for, in this party's own words; needed in malicious mode.
 
-        Compute it from what the input is computed from, in this party's own structure:
-        `digest(training, layout, layout.take(model), attempt)`, which is what the server's
-        `Rounds.plan(present, layout, model)` makes; without a `ModelLayout`
-        `digest(training, model, attempt)`, for `plan(present, length, model)`. A number that only
-        the server says, such as that of the round, must not be in it: the server would get the same
-        input once for each number that it makes up.
+        Give what the input is computed from, in this party's own structure:
+        `expect(training, layout, layout.take(model))`, where the server has
+        `Rounds(training, ...).plan(present, layout, model)`; without a `ModelLayout`
+        `expect(training, model)`, for `plan(present, length, model)`. The context is
+        `digest(*parts, attempt)`. A number that only the server says, such as that of the round,
+        must not be in it: the server would get the same input once for each number that it makes
+        up.
+
+        Format and length of the round must be those of each `ModelLayout`.
+
+        Args:
+            parts: as `digest` takes them, without the attempt.
 
         Raises:
-            Aborted: the round is about something else; let it through.
-            LocalProtocolError: the context does not have 32 bytes.
+            Aborted: the round is about something else, or of another format or length; let it
+                through.
+            LocalProtocolError: there are no parts, or a digest in their place.
+            RangeError: a part has no digest.
         """
-        if not isinstance(context, bytes) or len(context) != CONTEXT_BYTES:
-            found = f"{len(context)}" if isinstance(context, bytes) else type(context).__name__
+        if not parts or (len(parts) == 1 and _is_digest(parts[0])):
             raise LocalProtocolError(
-                f"a context is {CONTEXT_BYTES} bytes, not {found}: see `secagg.digest`",
+                "expect() takes what the input is for, such as training, layout and model, and "
+                f"adds the attempt itself; not {'a digest of it' if parts else 'nothing'}",
                 Code.ARGUMENT,
             )
+        offered = self.round.params
+        for each in parts:
+            if isinstance(each, ModelLayout):
+                _require_same("format", offered.format, each.format, Code.POLICY_FORMAT)
+                _require_same("length", offered.length, each.length, Code.POLICY_LENGTH)
+        context = digest(*parts, self.attempt)
         if context != self.round.context:
-            raise Aborted(OTHER_CONTEXT, Code.POLICY_CONTEXT)
+            raise Aborted(OTHER_ROUND[Code.POLICY_CONTEXT], Code.POLICY_CONTEXT)
         self.context = context
+
+
+def _is_digest(part: Part) -> bool:
+    return isinstance(part, bytes | bytearray) and len(part) == CONTEXT_BYTES
+
+
+def _require_same(what: str, offered: object, ours: object, code: Code) -> None:
+    """Raises Aborted if the round has another format or length than a layout of this party."""
+    if offered != ours:
+        raise Aborted(f"{OTHER_ROUND[code]}: its {what} is {offered}, not {ours}", code)
 
 
 Train: TypeAlias = Callable[[Assignment], Answer]

@@ -28,7 +28,7 @@ from ..events import Finished, InputNeeded, Send
 from ..interfaces import ClientMachine
 from ..machine.wire import MessageType, Reader, as_bytes
 from ..texts import one_line
-from .assignment import OTHER_CONTEXT, Assignment, Train, Values, require_train
+from .assignment import OTHER_ROUND, Assignment, Train, Values, require_train
 from .envelope import (
     Ask,
     Envelope,
@@ -286,8 +286,10 @@ def ask(train: Train, assignment: Assignment) -> tuple[Values, int]:
         with _clipping_logged(session):
             given = train(assignment)
     except Exception as error:
-        if isinstance(error, Aborted) and error.code is Code.POLICY_CONTEXT:
-            raise NoInputError(OTHER_CONTEXT, Code.POLICY_CONTEXT) from None
+        if isinstance(error, Aborted) and error.code in OTHER_ROUND:
+            if error.reason != (told := OTHER_ROUND[error.code]):
+                _log_cause(session, "train raised", error)
+            raise NoInputError(told, error.code) from None
         _fail(session, "train raised", error)
     if given is None:
         raise NoInputError("this party has no input to give in this round", Code.NO_INPUT)
@@ -357,7 +359,15 @@ def _is_our_text(error: SecAggError) -> bool:
 
 
 def _fail(session: bytes, what: str, error: BaseException | None = None) -> NoReturn:
-    """Logs on this machine why there is no input, and raises what the server is told.
+    """Logs on this machine why there is no input, and raises what the server is told."""
+    _log_cause(session, what, error)
+    raise NoInputError(
+        "the training of this party gave no usable input in this round", Code.TRAINING
+    ) from None
+
+
+def _log_cause(session: bytes, what: str, error: BaseException | None) -> None:
+    """Logs on this machine why there is no input.
 
     The text of an exception of the application may show data, so only its type is a warning.
     """
@@ -371,6 +381,3 @@ def _fail(session: bytes, what: str, error: BaseException | None = None) -> NoRe
             *(session.hex(), what, type(error).__name__, _log.name),
         )
     _log.debug("%s: %s", session.hex(), what, exc_info=error)
-    raise NoInputError(
-        "the training of this party gave no usable input in this round", Code.TRAINING
-    ) from None

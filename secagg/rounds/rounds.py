@@ -35,7 +35,7 @@ them, never a number that the server tells, with which it would get the same inp
 
     def train(assignment):
         model = layout.take(decode(assignment.task))  # in this client's own structure
-        assignment.expect(secagg.digest("heart study 3", layout, model, assignment.attempt))
+        assignment.expect("heart study 3", layout, model)
         return layout.pack(trained(model), model), examples
 """
 

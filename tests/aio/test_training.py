@@ -43,7 +43,7 @@ Train = Callable[[Assignment], Any]
 
 def gives(assignment: Assignment) -> np.ndarray:
     """The training of a party: 1, and its index."""
-    assignment.expect(digest(WORD, "model", assignment.attempt))
+    assignment.expect(WORD, "model")
     return np.array([1, assignment.index])
 
 
@@ -201,7 +201,7 @@ def test_who_cannot_be_invited_is_not_counted(caplog: pytest.LogCaptureFixture) 
         layout = ModelLayout.of({"w": [0, 0]}, FORM, cohort=3)
 
         def train(assignment: Assignment) -> np.ndarray:
-            assignment.expect(digest(WORD, layout, "model", assignment.attempt))
+            assignment.expect(WORD, layout, "model")
             return np.array([1, assignment.index])
 
         async with Cohort(train=train) as cohort:
@@ -251,7 +251,7 @@ def test_a_call_that_was_cancelled_goes_on_in_the_next(process: str, memory_path
     trained: list[int] = []
 
     def train(assignment: Assignment) -> np.ndarray:
-        assignment.expect(digest(WORD, layout, "model", assignment.attempt))
+        assignment.expect(WORD, layout, "model")
         trained.append(assignment.index)
         trains.set()
         may_go_on.wait(30)

@@ -16,7 +16,7 @@ Train = Callable[[Assignment], object]
 
 def train(assignment: Assignment) -> np.ndarray:
     """Gives the input that the tests expect of a party, whatever the round is about."""
-    assignment.expect(assignment.round.context)
+    assignment.context = assignment.round.context
     return input_of(assignment.index, assignment.round.params.length)
 
 
