@@ -64,7 +64,7 @@ class RoundLoop:
         self._outboxes: dict[int, Outbox] = {}
         self._heard: set[int] = set()
         self._resent: dict[int, float] = {}  # when a party last got what it missed
-        self._lost: deque[tuple[int, Exception]] = deque()  # parties that could not be sent to
+        self._lost: deque[tuple[int, BaseException]] = deque()  # parties that could not be sent to
         self._aside: deque[tuple[int, object]] = deque()  # what came before `_receiving`
         self._receiving: asyncio.Task[tuple[int, bytes | Exception]] | None = None
         self._something = asyncio.Event()
@@ -251,7 +251,7 @@ class RoundLoop:
     def _box(self, party: int) -> Outbox:
         if party not in self._outboxes:
 
-            def failed(error: Exception) -> None:
+            def failed(error: BaseException) -> None:
                 self._lost.append((party, error))
                 self._something.set()
 

@@ -32,6 +32,7 @@ import secagg
 from secagg import Code, Home, Mode, Phase, Server
 from secagg.aio import round_loop, serve, serving
 from secagg.aio.greeting import hello
+from secagg.aio.outbox import Outbox
 from secagg.drivers.conductor import PhaseEnded, RoundEnded
 from secagg.drivers.envelope import (
     LARGEST_SHORT,
@@ -695,5 +696,99 @@ def test_a_store_that_fails_ends_serve_and_the_round_goes_on() -> None:
         running = asyncio.create_task(serve(server, net, store=store))
         await Played(net, agreed).to_the_end(*range(4))
         assert right_sum(await running, FOUR)
+
+    play(scenario)
+
+
+# -- loops that run a task as it is made ----------------------------------------------------------
+
+
+def test_an_outbox_sends_whatever_the_loop_and_the_net_do() -> None:
+    """A task may have run to its end when it is made; `send` may be cancelled by nobody."""
+
+    def eager(loop: asyncio.AbstractEventLoop, coroutine: Any, **_: Any) -> Any:
+        future = loop.create_future()
+        try:
+            coroutine.send(None)
+        except StopIteration:
+            future.set_result(None)
+        return future
+
+    async def scenario() -> None:
+        sent: list[bytes] = []
+        failures: list[BaseException] = []
+        gate = asyncio.Event()
+
+        async def send(data: bytes) -> None:
+            if data == b"wait":
+                await gate.wait()
+            if data == b"cancelled":
+                raise asyncio.CancelledError
+            sent.append(data)
+
+        box = Outbox(send, failures.append)
+        asyncio.get_running_loop().set_task_factory(eager)
+        for message in (b"1", b"2"):
+            box.put(message)
+        assert sent == [b"1", b"2"]
+        asyncio.get_running_loop().set_task_factory(None)
+        for message in (b"wait", b"again", b"again", b"wait"):  # what waits already is not kept
+            box.put(message)
+        gate.set()
+        await asyncio.gather(*box.tasks)
+        assert sent[2:] == [b"wait", b"again"]
+        box.put(b"cancelled")
+        await asyncio.gather(*box.tasks)
+        assert [type(error) for error in failures] == [asyncio.CancelledError]
+        box.put(b"3")
+        await asyncio.gather(*box.tasks)
+        assert sent[4:] == [b"3"]
+
+    play(scenario)
+
+
+def test_an_outbox_that_was_cleared_has_nothing_to_do_with_the_task_before() -> None:
+    """It may end late, whatever its send does with a cancellation."""
+
+    async def scenario() -> None:
+        sent: list[bytes] = []
+        failures: list[BaseException] = []
+        gate, waits = asyncio.Event(), asyncio.Event()
+
+        async def send(data: bytes) -> None:
+            if data == b"old":
+                try:
+                    await gate.wait()
+                except asyncio.CancelledError:
+                    raise OSError("closed") from None
+            if data == b"new":
+                waits.set()
+                await gate.wait()
+            sent.append(data)
+
+        box = Outbox(send, failures.append)
+        box.put(b"old")
+        await asyncio.sleep(0)
+        box.clear()
+        box.put(b"new")
+        await waits.wait()
+        box.put(b"newer")
+        gate.set()
+        await asyncio.gather(*box.tasks, return_exceptions=True)
+        assert (sent, failures) == ([b"new", b"newer"], [])
+
+    play(scenario)
+
+
+@pytest.mark.skipif(not hasattr(asyncio, "eager_task_factory"), reason="Python 3.12 has it")
+def test_a_round_on_a_loop_that_runs_tasks_at_once() -> None:
+    """Over a hub, with all that is made of tasks in it."""
+
+    async def scenario() -> None:
+        asyncio.get_running_loop().set_task_factory(asyncio.eager_task_factory)
+        async with Rounds(FOUR) as rounds:
+            for party in range(4):
+                rounds.join(party)
+            assert right_sum(await serve(server_with(FOUR), await rounds.present()), FOUR)
 
     play(scenario)
