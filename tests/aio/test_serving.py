@@ -966,3 +966,24 @@ def test_a_party_that_is_lost_is_waited_for_once() -> None:
             assert not loop._lost
 
     play(scenario)
+
+
+def test_the_end_is_told_to_those_who_were_sent_nothing() -> None:
+    """They had answered when a cancelled round went on: a net with names knows who they are."""
+
+    class Named(Script):
+        names = tuple("abcd")
+
+        def bind(self, session: bytes, largest: int) -> None: ...
+
+        def release(self) -> None: ...
+
+    async def scenario() -> None:
+        net, agreed = Named(), FOUR.round()
+        async with looping(net, server_of(agreed)) as loop:
+            loop._outboxes.clear()
+            await loop._say_goodbye(secagg.Failed("too few", Code.QUORUM))
+            over = Over(agreed.session, Code.QUORUM, "too few")
+            assert [opened(net.sent[party][-1], -1) for party in range(4)] == [over] * 4
+
+    play(scenario)
