@@ -104,10 +104,10 @@ def test_who_is_present() -> None:
     async def scenario() -> None:
         async with At() as at:
             silent = at.open("silent")
-            await bound(at.hub, ["silent"]).send(0, b"not before its hello")
             waiting = asyncio.create_task(at.hub.wait_for(2, 5))
             b, _ = await at.greet("b"), await at.greet("a")
             assert await waiting == at.hub.present() == ["a", "b"]
+            await bound(at.hub, ["silent"]).send(0, b"not before its hello")
             b.close()
             await until(lambda: at.hub.present() == ["a"])
             assert await at.hub.wait_for(2, 0.01) == ["a"]
@@ -310,6 +310,7 @@ def test_the_end_of_a_round_reaches_who_was_away() -> None:
             link = await at.greet("a")
             await asyncio.sleep(0.01)
             assert link.incoming.empty()
+            assert at.hub._overs == {}
 
     play(scenario)
 
@@ -615,7 +616,7 @@ def test_a_peer_that_is_let_go_while_its_hello_is_read() -> None:
             patch.setattr(asyncio, "create_task", eager)
             serving = create(peer.serve())
             await serving
-        assert theirs.sent == []
+        assert (peer.why, theirs.sent) == ("it reads too slowly", [])
 
     play(scenario)
 
