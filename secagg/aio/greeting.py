@@ -1,5 +1,6 @@
 """The first envelope on a connection, and whether two versions of the library understand it."""
 
+from functools import cache
 from importlib import metadata
 
 from ..codes import Code
@@ -44,6 +45,7 @@ def _rejection(reason: str, code: Code = Code.VERSION) -> Rejection:
     return Rejection(NO_SESSION, code, reason)
 
 
+@cache  # it reads files, and every greeting asks for it
 def _library() -> str:
     try:
         return metadata.version("secagg")

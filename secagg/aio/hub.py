@@ -15,6 +15,7 @@ from typing import Final
 
 from ..codes import Code
 from ..drivers.envelope import NO_SESSION, Over, is_envelope, seal
+from ..drivers.log_quota import LogQuota
 from ..errors import ParameterError
 from ..machine.wire import HEADER_BYTES, SESSION_BYTES
 from ..numeric import brief
@@ -28,6 +29,7 @@ _log: Final = logging.getLogger("secagg.aio")
 
 _KEPT_OVERS: Final = 4  # ends of rounds that a peer is told of when it comes back
 _KEPT_NAMES: Final = 1024  # peers of which that is kept, or two of the largest cohort
+_LOG_SECONDS: Final = 60.0  # for which the lines about connections of one name are limited
 _TO_END: Final = 1.0  # seconds for links to end that were told to
 
 
@@ -75,6 +77,7 @@ class Hub:
         self._overs: OrderedDict[str, deque[bytes]] = OrderedDict()
         self._most_overs = _KEPT_NAMES
         self._goodbye: bytes | None = None
+        self._lines, self._lines_until = LogQuota(_log), 0.0
         self._change = asyncio.Event()  # replaced at each change of who is present
 
     async def attach(self, name: str, link: Link) -> None:
@@ -108,7 +111,7 @@ class Hub:
         try:
             await peer.serve()
         finally:
-            _log.info("%s: disconnected: %s", one_line(name), one_line(peer.why))
+            self._log(name, f"disconnected: {one_line(peer.why)}")
             if self._peers.get(name) is peer:
                 self._forget(peer)
 
@@ -201,9 +204,9 @@ class Hub:
             peer.dismiss(self._goodbye)
             return
         peer.greeted = True
-        _log.info("%s: connected", one_line(peer.name))
-        for over in self._overs.pop(peer.name, ()):
-            peer.put(over, NO_SESSION)
+        self._log(peer.name, "connected")
+        for over in tuple(self._overs.get(peer.name, ())):
+            peer.put(over, NO_SESSION)  # see `_told`
         self._changed()
         for net in self._nets_of(peer.name):
             await net.deliver(peer.name, hello)
@@ -218,13 +221,29 @@ class Hub:
             if len(data) <= net.largest:
                 await net.deliver(peer.name, data)
         if not nets:
-            _log.debug("%s: a message of no round under way is dropped", one_line(peer.name))
+            _log.debug("peer %s: a message of no round under way is dropped", one_line(peer.name))
 
     def _send(self, name: str, data: bytes, session: bytes) -> None:
         """Sends to a peer if it is there; else it gets what it missed once it is."""
         peer = self._peers.get(name)
         if peer is not None and peer.greeted:
             peer.put(data, session)
+
+    def _told(self, name: str, data: bytes) -> None:
+        """Forgets the end of a round that was kept for a peer, once it was sent on its return."""
+        kept = self._overs.get(name)
+        if kept is not None and data in kept:
+            kept.remove(data)
+            if not kept:
+                del self._overs[name]
+
+    def _log(self, name: str, text: str) -> None:
+        """Logs a line about a connection, unless there were too many of its name lately."""
+        now, peer = asyncio.get_running_loop().time(), f"peer {one_line(name)}"
+        if now >= self._lines_until:
+            self._lines.settle()
+            self._lines_until = now + _LOG_SECONDS
+        self._lines.info(peer, f"{peer}: {text}")
 
     def _keep_over(self, name: str, data: bytes, cohort: int) -> None:
         kept = self._overs.setdefault(name, deque(maxlen=_KEPT_OVERS))

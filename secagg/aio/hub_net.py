@@ -61,7 +61,7 @@ class HubNet:
 
     def release(self) -> None:
         """Ends that, and forgets what was not taken."""
-        if self.session is not None and self._hub._nets.get(self.session) is self:
+        if self.session is not None:
             del self._hub._nets[self.session]
             self.session = None
             self._messages = {}

@@ -22,7 +22,7 @@ class Outbox:
     def __init__(
         self,
         send: Callable[[bytes], Awaitable[None]],
-        failed: Callable[[Exception], None],
+        failed: Callable[[BaseException], None],
     ) -> None:
         self._send = send
         self._failed = failed
@@ -40,7 +40,7 @@ class Outbox:
         if any(message == other for other, _ in self._waiting):
             return
         self._waiting.append((message, seal))
-        if self._task is None:
+        if self._task is None or self._task.done():  # a loop may run a task as it is made
             self._task = asyncio.create_task(self._drain())
             self.tasks.add(self._task)
             self._task.add_done_callback(self.tasks.discard)
@@ -50,7 +50,7 @@ class Outbox:
         self._waiting = deque()
         if self._task is not None:
             self._task.cancel()
-            self._task = None
+            self._task = None  # it may take a while to end
 
     async def _drain(self) -> None:
         waiting = self._waiting
@@ -61,7 +61,10 @@ class Outbox:
                     message if seal is None else await asyncio.to_thread(seal, message)
                 )
                 waiting.popleft()
-        except Exception as error:
-            self._waiting = deque()
-            self._failed(error)
-        self._task = None
+        except (Exception, asyncio.CancelledError) as error:
+            task = asyncio.current_task()
+            if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
+                raise
+            if waiting is self._waiting:  # not cleared meanwhile
+                self._waiting = deque()
+                self._failed(error)

@@ -23,6 +23,7 @@ class Host(Protocol):
 
     async def _greet(self, peer: "Peer", hello: bytes) -> None: ...
     async def _route(self, peer: "Peer", data: bytes) -> None: ...
+    def _told(self, name: str, data: bytes) -> None: ...
 
 
 class _LinkError(Exception):
@@ -47,7 +48,9 @@ class Peer:
 
     async def serve(self) -> None:
         """Serves the connection until it ends."""
-        self._tasks = [asyncio.create_task(self._read()), asyncio.create_task(self._write())]
+        # A loop may run a task as it is made: what is read at once then finds the task that writes.
+        self._tasks.append(asyncio.create_task(self._write()))
+        self._tasks.append(asyncio.create_task(self._read()))
         try:
             done, _ = await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
@@ -136,4 +139,6 @@ class Peer:
             except Exception as error:
                 raise _LinkError(f"{type(error).__name__}: {error}") from error
             self._waiting.popleft()
+            if session == NO_SESSION:
+                self._hub._told(self.name, data)
             self._bytes -= Counter({session: len(data)})  # a round of which nothing waits goes

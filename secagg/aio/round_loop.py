@@ -1,7 +1,6 @@
 """The loop of one round at its server: what comes, the timers, and what goes to each party."""
 
 import asyncio
-import logging
 import math
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Mapping
@@ -12,7 +11,6 @@ from typing import Any, Final
 from ..codes import Code
 from ..drivers.conductor import Conductor
 from ..drivers.envelope import LARGEST_SHORT, Ask, Over, seal
-from ..errors import ParameterError
 from ..events import Completed, Failed, Phase, Send
 from ..machine.wire import as_bytes
 from .companions import Companions
@@ -21,14 +19,13 @@ from .links import Net, RoutedNet
 from .outbox import Outbox
 from .worker import Worker
 
-_log: Final = logging.getLogger("secagg.aio")
-
 RESEND_PAUSE: Final = 0.5  # seconds between two resends to one party: each costs the server work
 # Messages of one party that are taken when a time is up, greetings apart; and how many of those
 # above that are put aside to see what is behind them.
 _LAST_TAKEN: Final = 3
 _LAST_SKIPPED: Final = 64
 _LARGE_TASK: Final = 2**16  # bytes from which on an Ask is made in another thread
+_LEFT_OUT: Final = "there is a sum without the input of this party, which was dropped"
 
 
 class RoundLoop:
@@ -64,16 +61,16 @@ class RoundLoop:
         self._outboxes: dict[int, Outbox] = {}
         self._heard: set[int] = set()
         self._resent: dict[int, float] = {}  # when a party last got what it missed
-        self._lost: deque[tuple[int, Exception]] = deque()  # parties that could not be sent to
+        self._lost: deque[tuple[int, BaseException]] = deque()  # parties that could not be sent to
         self._aside: deque[tuple[int, object]] = deque()  # what came before `_receiving`
         self._receiving: asyncio.Task[tuple[int, bytes | Exception]] | None = None
         self._something = asyncio.Event()
 
     async def play(self) -> Completed | Failed:
         """Plays the round to its end."""
+        if isinstance(self._net, RoutedNet):  # which refuses a second round: it is of the first
+            self._net.bind(self._server.session, self._largest)
         try:
-            if isinstance(self._net, RoutedNet):
-                self._net.bind(self._server.session, self._largest)
             if self._conductor.outcome is None:
                 await self._act(self._conductor.begin)
             while (outcome := self._conductor.outcome) is None:
@@ -123,10 +120,8 @@ class RoundLoop:
             self._on_lost(party, data)
             return
         if not isinstance(data, bytes | bytearray | memoryview) or len(data) > self._largest:
-            _log.info(
-                "%s: party %d sent what is no message, or more than %d bytes",
-                *(self._server.session.hex(), party, self._largest),
-            )
+            what = f"what is no message, or more than {self._largest} bytes"
+            self._conductor.log(party, f"party {party} sent {what}")
             return
         self._heard.add(party)
         self._timers.pop(("gone", party), None)
@@ -139,6 +134,7 @@ class RoundLoop:
     def _on_lost(self, party: int, error: BaseException) -> None:
         """Begins to wait for a party whose connection is gone."""
         self._box(party).clear()
+        self._timers.pop(("back", party), None)  # it would take back that the party is gone
         if self._goes_on and party not in self._heard:
             return  # it has the time of the phase to find the server again
         when = self._loop.time() + self._grace
@@ -149,6 +145,7 @@ class RoundLoop:
         """Sends a party that is back what it missed, but not again and again at once."""
         rejected = rejection(message)
         if rejected is not None and rejected.code == Code.VERSION:
+            self._timers.pop(("back", party), None)
             self._box(party).put(seal(rejected))
             await self._act(self._conductor.drop, party, rejected.reason, Code.VERSION)
             return
@@ -208,10 +205,9 @@ class RoundLoop:
                 await self._take(party, data)
         self._aside.extendleft(reversed(after))
         for what, (when, act) in sorted(self._timers.items(), key=lambda timer: timer[1][0]):
-            if when <= now and self._timers.get(what) == (when, act):
+            if when <= now and self._timers.get(what) == (when, act):  # not replaced meanwhile
                 del self._timers[what]
-                if self._conductor.outcome is None:
-                    await act()
+                await act()
 
     # -- what goes ---------------------------------------------------------------------------
 
@@ -231,13 +227,6 @@ class RoundLoop:
         """Sends a message of the protocol, with what goes with it."""
         about, box = self._about, self._box(party)
         if message == self._server.offer:
-            members = about.invitation.members
-            if members and party >= len(members):
-                raise ParameterError(
-                    f"members has {len(members)} indices, and the cohort has a party {party}: give "
-                    "one for each of the cohort",
-                    Code.ARGUMENT,
-                )
             box.put(seal(replace(about.invitation, index=party)))
         elif self._phase is Phase.MASKED_INPUT:
             ask = partial(_ask, about.task)
@@ -251,7 +240,9 @@ class RoundLoop:
     def _box(self, party: int) -> Outbox:
         if party not in self._outboxes:
 
-            def failed(error: Exception) -> None:
+            def failed(error: BaseException) -> None:
+                if ("back", party) in self._timers:
+                    return  # that was for an older connection; it is sent again
                 self._lost.append((party, error))
                 self._something.set()
 
@@ -260,16 +251,22 @@ class RoundLoop:
 
     async def _say_goodbye(self, outcome: Completed | Failed) -> None:
         """Tells all parties that the round is over; waits for slow ones no longer than `grace`."""
-        session, parties = self._server.session, {*self._outboxes, *self._conductor.drops}
+        session, drops = self._server.session, self._conductor.drops
+        parties, left_out = {*self._outboxes, *drops}, set[int]()
         if isinstance(outcome, Completed):
-            over = Over(session, survivors=len(outcome.result.survivors))
-            parties.update(outcome.result.survivors)
+            survivors = outcome.result.survivors
+            over = Over(session, survivors=len(survivors))
+            left_out = drops.keys() - survivors
+            parties.update(survivors)
         else:
             over = Over(session, outcome.code, outcome.reason)
         if isinstance(self._net, RoutedNet):
             parties.update(range(len(self._net.names)))
         for party in sorted(parties):
-            self._box(party).put(seal(over))
+            told = over
+            if party in left_out:
+                told = replace(over, code=drops[party].code, reason=_LEFT_OUT)
+            self._box(party).put(seal(told))
         if tasks := self._sending():
             await asyncio.wait(tasks, timeout=self._grace)
 

@@ -3,23 +3,23 @@
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
 from typing import Final
-from weakref import WeakKeyDictionary
 
 from ..codes import Code
-from ..drivers.conductor import Conductor, Observer, Snapshots
+from ..drivers.conductor import Conductor, Observer, Snapshots, require_server
+from ..drivers.per_object import PerObject
 from ..errors import ParameterError
 from ..events import Completed, Failed, Phase
 from ..interfaces import ServerMachine
 from ..numeric import brief
 from ..params.checks import require_seconds
-from .companions import Companions, noted
-from .links import Net
+from .companions import Companions, noting, require_one_each
+from .links import Net, RoutedNet
 from .round_loop import RoundLoop
 from .worker import Worker, stoppable
 
 DEFAULT_TIMEOUT: Final = 60.0
 # How rounds ended of which nobody was told: `serve` was cancelled in the call that ended them.
-_outcomes: Final[WeakKeyDictionary[ServerMachine, Completed | Failed]] = WeakKeyDictionary()
+_outcomes: Final[PerObject[Completed | Failed]] = PerObject()
 
 
 async def serve(
@@ -67,27 +67,29 @@ async def serve(
     first state; a round that goes on takes them from there.
 
     Raises:
-        ParameterError: a time is not positive and finite (`grace` may be 0), or members or attempt
-            are impossible.
+        ParameterError: `server` is no server, a time is not positive and finite (`grace` may be 0),
+            members or attempt are impossible, or members or `net.names` are not one for each party.
         StateError: the ledger or the store failed. The round can be continued.
         LocalProtocolError: the net named a party that does not exist, or the round is over.
         Exception: what the net raised. The round can be continued.
     """
+    require_server(server)
     seconds = _read_timeouts(timeouts, server.phases)
     patience = require_seconds("grace", grace)
     about = Companions.of(server, task, members, attempt)
+    if isinstance(net, RoutedNet):
+        require_one_each("the net", len(net.names), "names", server)
+    goes_on = server.phase is not None
     with Worker() as worker:
-        conductor = Conductor(stoppable(server, worker), executor, store, observe)
+        store, about = await worker.call(noting, server, store, about, goes_on)
+        conductor = Conductor(server, executor, store, observe, stoppable(server, worker))
         conductor.outcome = _outcomes.get(server)
-        goes_on = server.phase is not None
-        if conductor.outcome is None:
-            about = await worker.call(noted, server, store, about, goes_on)
         playing = RoundLoop(conductor, net, worker, about, seconds, patience, goes_on)
         try:
             return await playing.play()
         except BaseException:
             if conductor.outcome is not None:
-                _outcomes[server] = conductor.outcome
+                _outcomes.put(server, conductor.outcome)
             raise
 
 

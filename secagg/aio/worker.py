@@ -73,7 +73,7 @@ class _StoppedError(BaseException):
 
 
 class Stoppable:
-    """A server that takes no value of a job any more once its worker stops.
+    """Completes the jobs of a server, until its worker stops.
 
     A round has up to thousands of jobs, in one call of `run_jobs`. Those that are left are handed
     out again by `resend`.

@@ -20,6 +20,8 @@ from ..params.checks import require_callable
 from ..texts import described, one_line
 from .envelope import NO_SESSION, Hello, Refusal, is_envelope, opened
 from .executors import run_jobs
+from .log_quota import LogQuota
+from .per_object import PerObject
 
 # How often a party that says it has come back gets the messages of a phase: so often at once, and
 # once more after each of these seconds.
@@ -41,6 +43,19 @@ _OF_ONE_PAYLOAD: Final = frozenset(
 _METHODS: Final = ("start", "receive", "deadline")
 
 _log: Final = logging.getLogger("secagg.drivers")
+
+# Drops and refusals of the rounds of this process: a driver that goes on with a server knows them.
+_known: Final[PerObject[tuple[dict[int, Dropped], dict[int, Refusal]]]] = PerObject()
+
+
+def require_server(server: object) -> None:
+    """Raises ParameterError for what has not the methods of a server."""
+    if not all(callable(getattr(server, name, None)) for name in _METHODS):
+        raise ParameterError(
+            f"server must be a secagg.Server, not of type {type(server).__name__}; of a plan of "
+            "`Rounds` it is `plan.server`",
+            Code.ARGUMENT,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +130,7 @@ class Conductor:
         store: where the server's state is stored at the beginning of each phase, before anything
             that depends on it is sent. The server then needs a ledger.
         observe: called with `PhaseEnded` and `RoundEnded`. What it raises is logged, and no more.
+        completes: takes the values of jobs in the place of the server.
 
     Raises:
         ParameterError: `server` has not the methods of one, or `observe` is no function.
@@ -123,7 +139,7 @@ class Conductor:
         outcome: how the round ended; None before.
         drops: the parties that the server dropped, by party.
         refusals: what the parties said that refused the round, by party. What they send after it
-            is ignored.
+            is ignored, also by another conductor of the same server.
         faults: the last error about each party whose bytes were malformed, late or out of order.
         answered: the parties that sent what is awaited in this phase.
         gone: the parties that nobody waits for (`drop`); nothing is sent to them.
@@ -135,23 +151,23 @@ class Conductor:
         executor: Executor | None = None,
         store: Snapshots | None = None,
         observe: Observer | None = None,
+        completes: ServerMachine | None = None,
     ) -> None:
-        if not all(callable(getattr(server, name, None)) for name in _METHODS):
-            raise ParameterError(
-                f"server must be a secagg.Server, not of type {type(server).__name__}; of a plan "
-                "of `Rounds` it is `plan.server`",
-                Code.ARGUMENT,
-            )
+        require_server(server)
         if observe is not None:
             require_callable("observe", observe, "it is called with what happened")
         self.server: Final = server
         self.outcome: Completed | Failed | None = None
-        self.drops: Final[dict[int, Dropped]] = {}
-        self.refusals: Final[dict[int, Refusal]] = {}
+        known = _known.get(server) or ({}, {})
+        _known.put(server, known)
+        self.drops: Final[dict[int, Dropped]] = known[0]
+        self.refusals: Final[dict[int, Refusal]] = known[1]
         self.faults: Final[dict[int, RemoteProtocolError]] = {}
         self.answered: Final[set[int]] = set()
         self.gone: Final[set[int]] = set()
         self._executor = executor
+        self._completes = completes or server
+        self._lines = LogQuota(_log)
         self._store = store
         self._observe = observe
         self._stored: Phase | None = None
@@ -175,6 +191,8 @@ class Conductor:
         """
         again = self.server.resend()
         if again or self.server.phase is not None:
+            for party, code in self.server.status.dropped:
+                self.drops.setdefault(party, Dropped(party, "by an earlier process", code))
             return self._act(again)
         events = list(self.server.start())
         offers = [Send(party, self.server.offer) for party in self.server.status.awaited]
@@ -204,8 +222,9 @@ class Conductor:
             events = self._received(party, answer)
         except RemoteProtocolError as error:
             self.faults[party] = error
-            _log.info("%s: %s [%s]", self.server.session.hex(), one_line(str(error)), error.code)
-            if final and error.code not in _LATE:
+            self.log(party, f"{one_line(str(error))} [{error.code}]")
+            other = error.code is Code.VERSION and self.server.awaits(party)
+            if other or (final and error.code not in _LATE):
                 return self.drop(party, error.reason, error.code)
             return []
         return self._act(events)
@@ -228,6 +247,11 @@ class Conductor:
         """
         return self._act(self.server.deadline(phase))
 
+    def log(self, party: int, text: str) -> None:
+        """Logs a line about what came from a party, unless there were too many in this round."""
+        session = self.server.session.hex()
+        self._lines.info(f"{session}: party {party}", f"{session}: {text}")
+
     # -- calls of the server ---------------------------------------------------------------
 
     def _received(self, party: int, answer: object) -> Sequence[ServerEvent]:
@@ -241,7 +265,7 @@ class Conductor:
         if is_envelope(data):
             return self._on_envelope(party, data)
         if party in self.refusals:
-            _log.info("%s: party %d has refused: ignored", self.server.session.hex(), party)
+            self.log(party, f"party {party} has refused: ignored")
             return []
         try:
             events = self.server.receive(party, data)
@@ -299,7 +323,7 @@ class Conductor:
         going_on = self.outcome is None
         sends = self._note(others)
         if jobs:
-            sends += self._note(run_jobs(self.server, jobs, self._executor))
+            sends += self._note(run_jobs(self._completes, jobs, self._executor))
         phase = self._phase
         if self._store is not None and phase is not None and phase is not self._stored:
             self._store.keep_server(self.server)
@@ -355,6 +379,7 @@ class Conductor:
 
     def _end_round(self, outcome: Completed | Failed) -> None:
         session, seconds = self.server.session, time.monotonic() - self._began
+        self._lines.settle()
         if self._store is not None:
             try:
                 self._store.forget(session)

@@ -202,9 +202,10 @@ class Over:
 
     Attributes:
         session: the round.
-        code: why it failed, as in `Refusal`; "" if there is a sum.
+        code: why it failed, as in `Refusal`. If there is a sum: why this party was dropped, so that
+            its input is not in it, and else "".
         reason: the same for people.
-        survivors: number of inputs in the sum.
+        survivors: number of inputs in the sum; 0 if there is none.
     """
 
     kind: ClassVar = Kind.OVER

@@ -1,7 +1,9 @@
 """`Hub`: connections that come and go, hostile ones among them, cost others nothing."""
 
 import asyncio
+import logging
 import math
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -29,6 +31,7 @@ from secagg import Code
 from secagg.aio import Hub, HubNet, participate, serve
 from secagg.aio import hub as hub_module
 from secagg.aio.greeting import hello
+from secagg.aio.peer import Peer
 from secagg.drivers.envelope import (
     LARGEST_SHORT,
     NO_SESSION,
@@ -40,6 +43,7 @@ from secagg.drivers.envelope import (
     opened,
     seal,
 )
+from secagg.drivers.log_quota import MOST_LINES
 
 FOUR = integers(4)
 SESSIONS = [bytes([number]) * 16 for number in range(1, 6)]
@@ -98,6 +102,7 @@ def test_who_is_present() -> None:
             waiting = asyncio.create_task(at.hub.wait_for(2, 30))
             b, _ = await at.greet("b"), await at.greet("a")
             assert await waiting == at.hub.present() == ["a", "b"]
+            await bound(at.hub, ["silent"]).send(0, b"not before its hello")
             b.close()
             await until(lambda: at.hub.present() == ["a"])
             assert await at.hub.wait_for(2, 0.01) == ["a"]
@@ -144,13 +149,18 @@ def test_a_peer_that_is_not_understood_is_told_why(first: bytes, says: str) -> N
 
     async def scenario() -> None:
         async with At(hello_within=10 if first else 0.1) as at:
-            link = at.open("a")
+            link, net = at.open("a"), bound(at.hub, ["a"])
             await link.send(first)
             said = opened(await link.receive(), -1)
             assert isinstance(said, Rejection)
             assert says in said.reason
             assert at.hub.present() == []
             assert not at.attached[0].done()  # it is the peer that closes
+            if first:
+                await link.send(message(SESSIONS[0]))
+                await until(link.outgoing.empty)
+                await asyncio.sleep(0)
+                assert not net._messages  # it has no part in a round
             if first:
                 link.close()
             await asyncio.wait_for(at.attached[0], 30)
@@ -273,20 +283,29 @@ def test_one_round_is_served_once_at_a_time() -> None:
 
 
 def test_the_end_of_a_round_reaches_who_was_away() -> None:
-    """When it is back; the last few rounds, each once."""
+    """When it is back; the last few rounds, each once. One that could not be sent is kept."""
+
+    class Broken(QueueLink):
+        async def send(self, data: bytes) -> None:
+            raise ConnectionResetError("reset by peer")
 
     async def scenario() -> None:
         async with At() as at:
             overs = [seal(Over(session)) for session in SESSIONS]
             for session, over in zip(SESSIONS, overs, strict=True):
                 net = bound(at.hub, ["a"], session)
-                await net.send(0, over)
+                for _ in range(2):
+                    await net.send(0, over)
                 net.release()
+            broken = Broken(*(asyncio.Queue[Any]() for _ in range(2)))
+            broken.incoming.put_nowait(hello())
+            await at.hub.attach("a", broken)
             link = await at.greet("a")
             assert [await link.receive() for _ in range(4)] == overs[1:]
             link = await at.greet("a")
             await asyncio.sleep(0.01)
             assert link.incoming.empty()
+            assert at.hub._overs == {}
 
     play(scenario)
 
@@ -553,3 +572,70 @@ def test_hostile_peers_cost_nobody_else_the_round() -> None:
             await asyncio.gather(*tasks, return_exceptions=True)
 
     play_ahead(scenario)
+
+
+def test_what_waits_when_a_round_ends_is_not_of_the_next() -> None:
+    """A message that found no room belongs to the round for which it was read."""
+
+    async def scenario() -> None:
+        net = bound(Hub(), ["a"], largest=100)
+        await net.receive()  # it is not connected
+        await net.deliver("a", message(SESSIONS[0]))
+        waiting = asyncio.create_task(net.deliver("a", message(SESSIONS[0])))
+        await asyncio.sleep(0)
+        assert not waiting.done()
+        net.release()
+        net.bind(SESSIONS[1], 100)
+        await net.receive()
+        await waiting
+        assert (net._ready, +net._bytes) == ({}, {})
+
+    play(scenario)
+
+
+def test_a_peer_that_is_let_go_while_its_hello_is_read() -> None:
+    """A loop may run what reads as it is made: the connection ends all the same."""
+
+    async def scenario() -> None:
+        hub = Hub()
+        theirs, ours = linked()
+        peer = Peer(hub, "a", ours)
+        create = asyncio.create_task
+
+        def eager(coroutine: Any) -> Any:
+            if coroutine.__name__ == "_read":
+                peer.leave("it reads too slowly")
+            return create(coroutine)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(asyncio, "create_task", eager)
+            serving = create(peer.serve())
+            await serving
+        assert (peer.why, theirs.sent) == ("it reads too slowly", [])
+
+    play(scenario)
+
+
+def test_connections_in_a_loop_do_not_fill_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    """So many lines for each name, then one with the count; a name is not taken for a session."""
+    caplog.set_level(logging.INFO, "secagg")
+    name = SESSIONS[0].hex()
+
+    async def scenario() -> None:
+        hub = Hub()
+        for _ in range(100):
+            theirs, ours = linked()
+            theirs.outgoing.put_nowait(hello())
+            theirs.close()
+            await hub.attach(name, ours)
+        assert len(caplog.records) == MOST_LINES
+        await hub.attach("b", ours)
+        assert caplog.records[-1].getMessage().startswith("peer b: disconnected")
+        hub._lines_until = 0
+        await hub.attach("b", ours)
+        left = f"peer {name}: {200 - MOST_LINES} more lines about it were left out"
+        assert left in [each.getMessage() for each in caplog.records]
+        assert len(hub._lines._lines) == 1
+        assert not any(re.match("[0-9a-f]{32}: ", each.getMessage()) for each in caplog.records)
+
+    play(scenario)

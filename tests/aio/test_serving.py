@@ -3,13 +3,15 @@
 import asyncio
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from typing import Any
 
 import numpy as np
 import pytest
 from aio.loopback import (
     Rounds,
+    names_of,
     play,
     right_sum,
     server_with,
@@ -31,9 +33,13 @@ from support import looped
 
 import secagg
 from secagg import Code, Home, Mode, Phase, Server
-from secagg.aio import round_loop, serve, serving
+from secagg.aio import Hub, round_loop, serve, serving
+from secagg.aio.companions import Companions
 from secagg.aio.greeting import hello
-from secagg.drivers.conductor import PhaseEnded, RoundEnded
+from secagg.aio.outbox import Outbox
+from secagg.aio.round_loop import RoundLoop
+from secagg.aio.worker import Worker
+from secagg.drivers.conductor import Conductor, PhaseEnded, RoundEnded
 from secagg.drivers.envelope import (
     LARGEST_SHORT,
     Ask,
@@ -332,6 +338,8 @@ def test_a_party_that_is_back_too_late_takes_part_while_the_phase_lasts() -> Non
 def test_a_greeting_again_and_again_is_answered_now_and_then() -> None:
     """Each resend costs the server work: a party gets one, and the next after a pause."""
 
+    assert round_loop.RESEND_PAUSE >= 0.5
+
     async def scenario() -> None:
         net, agreed = Script(), FOUR.round()
         server = server_of(agreed)
@@ -385,10 +393,18 @@ def test_what_is_no_message_changes_nothing() -> None:
         played = Played(net, agreed)
         running = asyncio.create_task(serve(server, net))
         largest = max(server.largest_message, LARGEST_SHORT)
+        receive, sizes = server.receive, []
+
+        def measured(party: int, data: bytes) -> Any:
+            sizes.append(len(data))
+            return receive(party, data)
+
+        server.receive = measured  # type: ignore[method-assign]
         for junk in (b"", b"SD", "text", None, bytes(largest + 1), seal(Over(agreed.session))):
             net.say(0, junk)
         await played.to_the_end(*range(4))
         assert (await running).result.survivors == (0, 1, 2, 3)
+        assert max(sizes) <= largest
 
     play(scenario)
 
@@ -517,7 +533,7 @@ def test_a_round_that_was_cancelled_again_and_again_is_not_lost() -> None:
 
     class Net(Script):
         session = b""
-        names: tuple[str, ...] = ()
+        names = tuple("abcd")
 
         def bind(self, session: bytes, largest: int) -> None:
             assert not self.session
@@ -675,6 +691,10 @@ def test_what_goes_with_a_round_is_stored(mode: Mode) -> None:
         net.say(1, EOFError())  # it has the time of the phase to find the new process
         again = await net.has(0, 1)
         assert again == first
+        await asyncio.gather(*map(played.answers, (0, 2, 3)))
+        while resumed.status.answered < 3 and resumed.phase is Phase.MASKED_INPUT:
+            await asyncio.sleep(0.001)
+        assert resumed.phase is Phase.MASKED_INPUT
         await played.to_the_end(*range(4))
         assert right_sum(await running, params)
         assert home.resume_server() is None
@@ -706,5 +726,275 @@ def test_a_store_that_fails_ends_serve_and_the_round_goes_on() -> None:
         running = asyncio.create_task(serve(server, net, store=store))
         await Played(net, agreed).to_the_end(*range(4))
         assert right_sum(await running, FOUR)
+
+    play(scenario)
+
+
+# -- loops that run a task as it is made ----------------------------------------------------------
+
+
+def test_an_outbox_sends_whatever_the_loop_and_the_net_do() -> None:
+    """A task may have run to its end when it is made; `send` may be cancelled by nobody."""
+
+    def eager(loop: asyncio.AbstractEventLoop, coroutine: Any, **_: Any) -> Any:
+        future = loop.create_future()
+        try:
+            coroutine.send(None)
+        except StopIteration:
+            future.set_result(None)
+        return future
+
+    async def scenario() -> None:
+        sent: list[bytes] = []
+        failures: list[BaseException] = []
+        gate = asyncio.Event()
+
+        async def send(data: bytes) -> None:
+            if data == b"wait":
+                await gate.wait()
+            if data == b"cancelled":
+                raise asyncio.CancelledError
+            sent.append(data)
+
+        box = Outbox(send, failures.append)
+        asyncio.get_running_loop().set_task_factory(eager)
+        for message in (b"1", b"2"):
+            box.put(message)
+        assert sent == [b"1", b"2"]
+        asyncio.get_running_loop().set_task_factory(None)
+        for message in (b"wait", b"again", b"again", b"wait"):  # what waits already is not kept
+            box.put(message)
+        gate.set()
+        await asyncio.gather(*box.tasks)
+        assert sent[2:] == [b"wait", b"again"]
+        box.put(b"cancelled")
+        await asyncio.gather(*box.tasks)
+        assert [type(error) for error in failures] == [asyncio.CancelledError]
+        box.put(b"3")
+        await asyncio.gather(*box.tasks)
+        assert sent[4:] == [b"3"]
+
+    play(scenario)
+
+
+def test_an_outbox_that_was_cleared_has_nothing_to_do_with_the_task_before() -> None:
+    """It may end late, whatever its send does with a cancellation."""
+
+    async def scenario() -> None:
+        sent: list[bytes] = []
+        failures: list[BaseException] = []
+        gate, waits = asyncio.Event(), asyncio.Event()
+
+        async def send(data: bytes) -> None:
+            if data == b"old":
+                try:
+                    await gate.wait()
+                except asyncio.CancelledError:
+                    raise OSError("closed") from None
+            if data == b"new":
+                waits.set()
+                await gate.wait()
+            sent.append(data)
+
+        box = Outbox(send, failures.append)
+        box.put(b"old")
+        await asyncio.sleep(0)
+        box.clear()
+        box.put(b"new")
+        await waits.wait()
+        box.put(b"newer")
+        gate.set()
+        await asyncio.gather(*box.tasks, return_exceptions=True)
+        assert (sent, failures) == ([b"new", b"newer"], [])
+
+    play(scenario)
+
+
+@pytest.mark.skipif(not hasattr(asyncio, "eager_task_factory"), reason="Python 3.12 has it")
+def test_a_round_on_a_loop_that_runs_tasks_at_once() -> None:
+    """Over a hub, with all that is made of tasks in it."""
+
+    async def scenario() -> None:
+        asyncio.get_running_loop().set_task_factory(asyncio.eager_task_factory)
+        async with Rounds(FOUR) as rounds:
+            for party in range(4):
+                rounds.join(party)
+            assert right_sum(await serve(server_with(FOUR), await rounds.present()), FOUR)
+
+    play(scenario)
+
+
+# -- what is refused before it begins -------------------------------------------------------------
+
+
+def test_what_is_refused_leaves_nothing_behind() -> None:
+    """No note in the store, and no harm to the round that is under way over the same net."""
+
+    async def scenario() -> None:
+        home, names = Home.in_memory(), names_of(FOUR)
+        server = Server(FOUR.round(), ledger=home.ledger)
+        net = Hub().net(names)
+        for members in ((0, 1, 2), (0, 1, 2, 3, 4)):
+            with pytest.raises(secagg.ParameterError, match="members has"):
+                await serve(server, net, store=home, members=members)
+        for cohort in (names[:3], [*names, "one more"]):
+            with pytest.raises(secagg.ParameterError, match=f"the net has {len(cohort)} names"):
+                await serve(server, Hub().net(cohort), store=home)
+        running = asyncio.create_task(serve(server, net, store=home, task=b"model"))
+        while server.phase is None:
+            await asyncio.sleep(0.001)
+        second = Server(FOUR.round(), ledger=home.ledger)
+        with pytest.raises(secagg.LocalProtocolError) as caught:
+            await serve(second, net, store=home, task=b"x")
+        assert caught.value.code is Code.REENTRANT
+        assert net.session == server.session
+        assert home.note(second.session) == b""
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        assert home.note(server.session) != b""
+        secagg.lockstep(server, lambda *_: [], store=home)
+        with pytest.raises(secagg.LocalProtocolError):
+            await serve(server, net, store=home, task=b"x")
+        assert home.note(server.session) == b""
+        for wrong in (None, "server"):
+            with pytest.raises(secagg.ParameterError, match=r"server must be a secagg\.Server"):
+                await serve(wrong, net)  # type: ignore[arg-type]
+
+    play(scenario)
+
+
+def test_who_was_dropped_is_told_why() -> None:
+    """The end of the round has the code for it, and a fixed phrase: its input is not in the sum."""
+
+    async def scenario() -> None:
+        net, agreed = Script(), integers(6, threshold=4).round()
+        played = Played(net, agreed)
+        running = asyncio.create_task(serve(server_of(agreed), net, grace=0))
+        net.say(0, seal(Refusal(agreed.session, Code.NO_INPUT, "a reason of its own")))
+        net.say(1, OSError("10.0.0.1 is unreachable"))
+        overs = await played.to_the_end(2, 3, 4, 5)
+        assert right_sum(await running, agreed.params)
+        assert overs == [Over(agreed.session, survivors=4)] * 4
+        left_out = [opened(net.sent[party][-1], -1) for party in (0, 1)]
+        for over, code in zip(left_out, (Code.REFUSED, Code.GONE), strict=True):
+            assert over == Over(agreed.session, code, round_loop._LEFT_OUT, 4)
+
+    play(scenario)
+
+
+# -- the loop by hand -----------------------------------------------------------------------------
+
+
+@asynccontextmanager
+async def looping(net: Script, server: Server, grace: float = 60.0) -> AsyncIterator[RoundLoop]:
+    """A loop that has begun its round, and does what a test calls."""
+    about, seconds = Companions.of(server, b"", (), 0), dict.fromkeys(Phase, 60.0)
+    with Worker() as worker:
+        loop = RoundLoop(Conductor(server), net, worker, about, seconds, grace, False)
+        await loop._act(loop._conductor.begin)
+        try:
+            yield loop
+        finally:
+            await loop._leave()
+
+
+def test_who_floods_when_a_time_is_up_costs_no_memory_and_no_order() -> None:
+    """What is put aside is bounded in number and bytes; of each party it stays in order."""
+
+    async def scenario() -> None:
+        server = server_of(FOUR.round())
+        most = max(server.largest_message, LARGEST_SHORT)
+        for size, kept in ((20, round_loop._LAST_SKIPPED), (most // 4, 5)):
+            net = Script()
+            async with looping(net, server_of(FOUR.round())) as loop:
+                for _ in range(200):
+                    net.say(0, b"SA\1\1" + bytes(size))
+                await loop._fire()
+                assert 0 < len(loop._aside) <= kept
+        net = Script()
+        async with looping(net, server) as loop:
+            for junk in (b"1", b"2", b"3", b"4", hello(), OSError("gone")):
+                net.say(0, junk)
+            await loop._fire()
+            assert [data for _, data in loop._aside][:2] == [b"4", hello()]
+            assert isinstance(loop._aside[2][1], OSError)
+
+    play(scenario)
+
+
+def test_a_timer_that_another_has_replaced_is_left_alone() -> None:
+    """The drop of the last party begins a phase, when the time of the one before is up, too."""
+
+    async def scenario() -> None:
+        net, agreed = Script(), FOUR.round()
+        async with looping(net, server_of(agreed), grace=0) as loop:
+            for party in range(3):
+                await loop._take(party, client_of(agreed, party).start())
+            loop._on_lost(3, OSError("gone"))
+            loop._timers["phase"] = (loop._loop.time(), loop._timers["phase"][1])
+            await loop._fire()
+            assert loop._conductor.phase is Phase.SHARE_KEYS
+            assert set(loop._timers) == {"phase"}
+            assert loop._timers["phase"][0] > loop._loop.time()
+
+    play(scenario)
+
+
+def test_a_party_that_is_lost_is_waited_for_once() -> None:
+    """Its grace begins once; what waits for it is forgotten; nothing takes the drop back."""
+
+    async def scenario() -> None:
+        blocked, cancelled = asyncio.Event(), asyncio.Event()
+
+        class Blocks(Script):
+            async def send(self, party: int, data: bytes) -> None:
+                if party == 0:
+                    blocked.set()
+                    try:
+                        await asyncio.Event().wait()
+                    finally:
+                        cancelled.set()
+                await super().send(party, data)
+
+        net = Blocks()
+        async with looping(net, server_of(FOUR.round())) as loop:
+            await blocked.wait()
+            await loop._take(0, OSError("gone"))
+            await cancelled.wait()  # a copy of the model is let go
+            when = loop._timers["gone", 0]
+            await loop._take(0, OSError("gone"))
+            assert loop._timers["gone", 0] is when
+            for version, timers in ((1, {"phase", ("gone", 0)}), (9, {"phase"})):
+                for _ in range(2):
+                    await loop._take(0, hello())
+                assert ("back", 0) in loop._timers
+                lost = OSError("gone") if version == 1 else seal(Hello(wire=(9,)))
+                await loop._take(0, lost)
+                assert set(loop._timers) == timers
+            for _ in range(2):
+                await loop._take(1, hello())
+            loop._box(1)._failed(OSError("of the connection before"))
+            assert not loop._lost
+
+    play(scenario)
+
+
+def test_the_end_is_told_to_those_who_were_sent_nothing() -> None:
+    """They had answered when a cancelled round went on: a net with names knows who they are."""
+
+    class Named(Script):
+        names = tuple("abcd")
+
+        def bind(self, session: bytes, largest: int) -> None: ...
+
+        def release(self) -> None: ...
+
+    async def scenario() -> None:
+        net, agreed = Named(), FOUR.round()
+        async with looping(net, server_of(agreed)) as loop:
+            loop._outboxes.clear()
+            await loop._say_goodbye(secagg.Failed("too few", Code.QUORUM))
+            over = Over(agreed.session, Code.QUORUM, "too few")
+            assert [opened(net.sent[party][-1], -1) for party in range(4)] == [over] * 4
 
     play(scenario)

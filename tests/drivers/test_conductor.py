@@ -1,11 +1,13 @@
 """What all drivers of a server share: counts, stored phases, parties that leave and come back."""
 
+import gc
 import logging
 import re
 import time
 import tracemalloc
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from threading import Barrier
 from types import SimpleNamespace
 
@@ -27,6 +29,7 @@ from secagg import (
     Failed,
     Integers,
     LocalProtocolError,
+    MemoryLedger,
     Mode,
     Params,
     Phase,
@@ -39,6 +42,8 @@ from secagg import (
 )
 from secagg.drivers.conductor import RESEND_SECONDS, RESENDS, Conductor
 from secagg.drivers.envelope import NO_SESSION, Hello, Invitation, Over, Refusal, Rejection, seal
+from secagg.drivers.log_quota import MOST_LINES
+from secagg.drivers.per_object import PerObject
 
 FOUR = integers(4, threshold=3)
 A, S, M, U = Mode.SEMI_HONEST.phases
@@ -599,3 +604,84 @@ def test_many_sessions_at_once_cost_what_they_are() -> None:
         assert len(ratios) < 3, ratios
         ratios.append(seconds(many) / seconds(few))
     assert peak(many) < 1.2 * peak(few)
+
+
+def test_a_driver_that_goes_on_knows_who_has_refused() -> None:
+    """Another conductor of the same server: no message takes a refusal back, and the end has it."""
+    played = Played()
+    played.until(M)
+    late = played.answers()
+    refusal = Refusal(SESSION, Code.POLICY_CONTEXT, "no")
+    played.take(0, seal(refusal))
+    server = played.conductor.server
+    played.conductor = Conductor(server, observe=played.events.append)
+    assert {one.to for one in played.conductor.begin()} == {1, 2, 3}
+    assert played.take(0, late[0]) == []
+    for party in (1, 2, 3):
+        played.take(party, late[party])
+    played.outbox.pop(0, None)
+    assert played.finish() == (1, 2, 3)
+    end = played.events[-1]
+    assert isinstance(end, RoundEnded)
+    assert (end.refusals, sorted(end.drops)) == ({0: refusal}, [0])
+
+
+def test_a_process_that_goes_on_knows_who_was_dropped() -> None:
+    """The server has the codes: a driver tells the parties at the end."""
+    ledger = MemoryLedger()
+    agreed = integers(4, threshold=3, colluders=1).round(CONTEXT, SESSION)
+    played = Played(server=Server(agreed, ledger=ledger))
+    for party in (0, 1, 2):
+        played.take(party, played.answers()[party])
+    played.note(played.conductor.deadline(A))
+    snapshot = played.conductor.server.snapshot(bytes(32))
+    conductor = Conductor(Server.resume(snapshot, bytes(32), ledger=ledger))
+    conductor.begin()
+    assert [(one.party, one.code) for one in conductor.drops.values()] == [(3, Code.TIMEOUT)]
+
+
+def test_a_message_of_another_version_ends_the_waiting() -> None:
+    """Nothing else will come: nobody waits for the time of the phase, unless it has answered."""
+    played = Played()
+    answers = played.answers()
+    newer = answers[0][:2] + b"\x09" + answers[0][3:]
+    played.take(1, answers[1])
+    for party in (0, 1):
+        assert played.take(party, newer) == []
+    assert played.conductor.gone == {0}
+    for party in (2, 3):
+        played.take(party, answers[party])
+    assert played.phases() == [A]
+    assert played.conductor.drops[0].code is Code.VERSION
+
+
+def test_a_party_does_not_fill_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    """So many lines about each party in a round, and at its end one with the count of the rest."""
+    caplog.set_level(logging.INFO, "secagg.drivers")
+    played = Played()
+    for party in (0, 0, 0, 1):
+        for _ in range(MOST_LINES):
+            played.take(party, b"junk")
+    assert len(caplog.records) == 2 * MOST_LINES
+    played.finish()
+    texts = [each.getMessage() for each in caplog.records]
+    left = f"{SESSION.hex()}: party 0: {2 * MOST_LINES} more lines about it were left out"
+    assert [text for text in texts if "left out" in text] == [left]
+
+
+def test_what_is_remembered_of_an_object_goes_with_it() -> None:
+    """Of any object, by identity; and of one that cannot be referenced weakly nothing."""
+
+    @dataclass
+    class Equal:
+        number: int = 1
+
+    memory: PerObject[str] = PerObject()
+    one, other = Equal(), Equal()
+    memory.put(one, "one")
+    memory.put(one, "again")
+    memory.put(7, "a number")
+    assert (memory.get(one), memory.get(other), memory.get(7)) == ("again", None, None)
+    del one
+    gc.collect()
+    assert memory._values == {}

@@ -117,7 +117,7 @@ class Greeter:
 
     @property
     def status(self) -> SimpleNamespace:
-        return SimpleNamespace(awaited=tuple(self.left))
+        return SimpleNamespace(awaited=tuple(self.left), dropped=())
 
     def awaits(self, party: int) -> bool:
         return party in self.left

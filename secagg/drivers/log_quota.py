@@ -1,0 +1,32 @@
+"""Limits the lines that one peer can put into a log."""
+
+import logging
+from collections import Counter
+from typing import Final
+
+MOST_LINES: Final = 20
+
+
+class LogQuota:
+    """Logs so many lines about each peer, and then one that says how many there were more.
+
+    Args:
+        log: where to.
+    """
+
+    def __init__(self, log: logging.Logger) -> None:
+        self._log = log
+        self._lines: Counter[str] = Counter()
+
+    def info(self, peer: str, text: str) -> None:
+        """Logs a line about a peer, unless there were too many."""
+        self._lines[peer] += 1
+        if self._lines[peer] <= MOST_LINES:
+            self._log.info("%s", text)
+
+    def settle(self) -> None:
+        """Says how many lines were left out, and begins anew."""
+        for peer, count in self._lines.items():
+            if count > MOST_LINES:
+                self._log.info("%s: %d more lines about it were left out", peer, count - MOST_LINES)
+        self._lines.clear()
