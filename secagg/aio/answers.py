@@ -3,11 +3,48 @@
 import asyncio
 import contextvars
 import threading
+from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
+from typing import Any, Final
 
 from ..drivers.assignment import AbandonedError, Answer, Assignment, Train
+from ..drivers.envelope import Kind, Over
+from ..drivers.responder import log_end
+from ..home.answer import answer
+from ..home.home import Home
+from ..home.records import UselessStateError
+from .payloads import Payload
+
+_MOST_OVERS: Final = 128  # more than one connection lets wait
+
+
+def answer_stored(home: Home, payload: Payload, train: Train) -> bytes:
+    """Returns the answer of a party that its home remembers, see `secagg.answer`.
+
+    If a round is over before this party was through the log says so.
+    """
+    ended_early = isinstance(payload.said, Over) and _is_under_way(home, payload.session)
+    reply = answer(home, payload.data, train)
+    if ended_early and isinstance(payload.said, Over):
+        log_end(payload.said)
+    return reply
+
+
+def _is_under_way(home: Home, session: bytes) -> bool:
+    try:
+        record = home.load(session)
+    except UselessStateError:
+        return False
+    return record is not None and record.client != b""
+
+
+class _OverError(AbandonedError):
+    """An input is not wanted, as the server has said that its round is over."""
+
+    def __init__(self, over: Payload) -> None:
+        super().__init__()
+        self.over = over
 
 
 class Answers:
@@ -15,7 +52,8 @@ class Answers:
 
     A training that still runs when it is not wanted any more, as its caller was cancelled or its
     round is over, goes on until it returns; what it returns is then thrown away before any machine
-    sees it.
+    sees it. The end of that round is then answered at once, ahead of what waits, so that no server
+    has an input for it computed again, from another task.
 
     Args:
         respond: returns the answer to a payload; called with it and the function to call for an
@@ -23,16 +61,17 @@ class Answers:
         train: the application's.
     """
 
-    def __init__(self, respond: Callable[[bytes, Train], bytes], train: Train) -> None:
+    def __init__(self, respond: Callable[[Payload, Train], bytes], train: Train) -> None:
         self._respond = respond
         self._train = train
         self._lock = threading.Lock()  # over the next three
         self._closed = False
-        self._over: bytes | None = None  # the round that the server said is over
-        self._training: bytes | None = None  # the round of the training that runs
+        # What the server said is over and was not answered yet, by round.
+        self._overs: OrderedDict[bytes, Payload] = OrderedDict()
+        self._training = False  # whether one runs
         self._running: asyncio.Future[bytes] | None = None
 
-    async def answer(self, payload: bytes) -> bytes:
+    async def answer(self, payload: Payload) -> bytes:
         """Returns the answer to a payload, after that to the one before.
 
         If it is cancelled the answer is computed nevertheless, and stored where it belongs.
@@ -45,11 +84,15 @@ class Answers:
         """Returns an answer that nobody waits for any more, b"" if there is none."""
         return b"" if self._running is None else await self._ended()
 
-    def end(self, session: bytes) -> None:
-        """Says that a round is over: an input for it that is being computed goes nowhere."""
+    def end(self, over: Payload) -> None:
+        """Says that a round is over, which `answer` is asked for in turn.
+
+        An input for it that is being computed goes nowhere, and none is begun.
+        """
         with self._lock:
-            if self._training == session:
-                self._over = session
+            self._overs[over.session] = over
+            if len(self._overs) > _MOST_OVERS:
+                self._overs.popitem(last=False)
 
     def abandon(self) -> None:
         """Says that nobody wants an input any more: one that is being computed goes nowhere."""
@@ -60,7 +103,7 @@ class Answers:
         """Ends it: waits for a step that runs, but for no training."""
         self.abandon()
         with self._lock:
-            training = self._training is not None
+            training = self._training
         if self._running is not None:
             self._running.add_done_callback(_retrieved)
             if not training:
@@ -75,7 +118,7 @@ class Answers:
 
     # -- in the thread ------------------------------------------------------------------------
 
-    def _start(self, payload: bytes) -> "asyncio.Future[bytes]":
+    def _start(self, payload: Payload) -> "asyncio.Future[bytes]":
         loop = asyncio.get_running_loop()
         future: asyncio.Future[bytes] = loop.create_future()
         context = contextvars.copy_context()
@@ -87,9 +130,7 @@ class Answers:
         def run() -> None:
             reply, failure = b"", None
             try:
-                reply = context.run(self._respond, payload, self._wanted)
-            except AbandonedError:
-                pass
+                reply = context.run(self._answer, payload)
             except BaseException as error:
                 failure = error
             with suppress(RuntimeError):  # the loop is closed: nobody waits
@@ -101,22 +142,40 @@ class Answers:
         threading.Thread(target=run, name="secagg-answer", daemon=True).start()
         return future
 
+    def _answer(self, payload: Payload) -> bytes:
+        reply = b""
+        try:
+            reply = self._respond(payload, self._wanted)
+        except _OverError as error:
+            payload = error.over
+            self._respond(payload, self._wanted)
+        except AbandonedError:
+            return b""
+        if payload.kind is Kind.OVER:  # only now: a home that cannot be used is tried again
+            with self._lock:
+                self._overs.pop(payload.session, None)
+        return reply
+
     def _wanted(self, assignment: Assignment) -> Answer:
         """Calls the application's `train`; raises unless its input is still wanted."""
         session = assignment.round.session
         with self._lock:
-            if self._closed:
-                raise AbandonedError
-            self._training, self._over = session, None
+            self._require_wanted(session)
+            self._training = True
         try:
             given = self._train(assignment)
         finally:
             with self._lock:
-                self._training = None
-                unwanted = self._closed or self._over == session
-        if unwanted:
-            raise AbandonedError
+                self._training = False
+        with self._lock:
+            self._require_wanted(session)
         return given
+
+    def _require_wanted(self, session: bytes) -> None:
+        if self._closed:
+            raise AbandonedError
+        if session in self._overs:
+            raise _OverError(self._overs[session])
 
 
 def _retrieved(future: "asyncio.Future[bytes]") -> None:
