@@ -9,14 +9,14 @@ from contextlib import suppress
 from typing import Any, Final
 
 from ..drivers.assignment import AbandonedError, Answer, Assignment, Train
-from ..drivers.envelope import Kind, Over
+from ..drivers.envelope import NO_SESSION, Over, seal
 from ..drivers.responder import log_end
 from ..home.answer import answer
 from ..home.home import Home
 from ..home.records import UselessStateError
-from .payloads import Payload
+from .payloads import Payload, read_payload
 
-_MOST_OVERS: Final = 128  # more than one connection lets wait
+_MOST_OVERS: Final = 128  # the last ones: more than one connection lets wait
 
 
 def answer_stored(home: Home, payload: Payload, train: Train) -> bytes:
@@ -64,10 +64,10 @@ class Answers:
     def __init__(self, respond: Callable[[Payload, Train], bytes], train: Train) -> None:
         self._respond = respond
         self._train = train
-        self._lock = threading.Lock()  # over the next three
+        self._lock = threading.Lock()  # over the next four
         self._closed = False
-        # What the server said is over and was not answered yet, by round.
-        self._overs: OrderedDict[bytes, Payload] = OrderedDict()
+        self._goodbye = False  # whether all rounds are over
+        self._overs: OrderedDict[bytes, Payload] = OrderedDict()  # the ends of rounds
         self._training = False  # whether one runs
         self._running: asyncio.Future[bytes] | None = None
 
@@ -85,14 +85,20 @@ class Answers:
         return b"" if self._running is None else await self._ended()
 
     def end(self, over: Payload) -> None:
-        """Says that a round is over, which `answer` is asked for in turn.
+        """Says that a round is over, or all are, which `answer` is asked for in turn.
 
         An input for it that is being computed goes nowhere, and none is begun.
         """
         with self._lock:
+            self._goodbye |= over.session == NO_SESSION
             self._overs[over.session] = over
             if len(self._overs) > _MOST_OVERS:
                 self._overs.popitem(last=False)
+
+    def over(self, session: bytes) -> Payload | None:
+        """Returns the end of a round, if the server has said it."""
+        with self._lock:
+            return self._overs.get(session)
 
     def abandon(self) -> None:
         """Says that nobody wants an input any more: one that is being computed goes nowhere."""
@@ -143,18 +149,12 @@ class Answers:
         return future
 
     def _answer(self, payload: Payload) -> bytes:
-        reply = b""
         try:
-            reply = self._respond(payload, self._wanted)
+            return self._respond(payload, self._wanted)
         except _OverError as error:
-            payload = error.over
-            self._respond(payload, self._wanted)
+            return self._respond(error.over, self._wanted)
         except AbandonedError:
             return b""
-        if payload.kind is Kind.OVER:  # only now: a home that cannot be used is tried again
-            with self._lock:
-                self._overs.pop(payload.session, None)
-        return reply
 
     def _wanted(self, assignment: Assignment) -> Answer:
         """Calls the application's `train`; raises unless its input is still wanted."""
@@ -172,10 +172,12 @@ class Answers:
         return given
 
     def _require_wanted(self, session: bytes) -> None:
-        if self._closed:
-            raise AbandonedError
         if session in self._overs:
             raise _OverError(self._overs[session])
+        if self._goodbye:
+            raise _OverError(read_payload(seal(Over(session))))
+        if self._closed:
+            raise AbandonedError
 
 
 def _retrieved(future: "asyncio.Future[bytes]") -> None:

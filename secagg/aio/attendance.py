@@ -62,8 +62,9 @@ async def attend(
     `train` and all steps run in another thread, one at a time: a long training holds up the
     invitations to other rounds. If this ends while `train` runs, `train` goes on until it returns,
     as Python cannot end a thread; its input is thrown away, and the home is held until then. If
-    the server says meanwhile that the round is over, its input is thrown away as well: in
-    malicious mode another attempt in the same context can then have it.
+    the server says meanwhile that the round is over, or that there are no more, its input is thrown
+    away as well, and asked for no more: in malicious mode another attempt in the same context can
+    then have it.
 
     Args:
         home: of this party.

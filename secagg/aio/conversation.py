@@ -36,7 +36,7 @@ class Conversation:
     Args:
         link: the connection.
         largest_task: bytes of the largest task that is accepted.
-        on_over: called at once with the `Over` of each round, which is then answered in turn.
+        on_over: called at once with each `Over`, which is then answered in turn.
         useless: counts payloads that lead to no message of the protocol.
 
     Attributes:
@@ -133,9 +133,8 @@ class Conversation:
             allowed = self._largest if payload.kind is Kind.ASK else LARGEST_MESSAGE
             if len(data) > allowed:
                 raise LinkError(f"the server sent {len(data)} bytes, {allowed} are allowed")
-            if payload.kind is Kind.OVER and payload.session == NO_SESSION:
-                self.goodbye = True
-            elif payload.kind is Kind.OVER:
+            if payload.kind is Kind.OVER:
+                self.goodbye |= payload.session == NO_SESSION
                 self._on_over(payload)
             while self._waiting and (
                 len(self._waiting) >= _MOST or self._bytes + len(data) > self._largest

@@ -87,7 +87,10 @@ async def participate(
             sent = True
     except LinkError as error:
         await answers.settle()
-        if party.finished and sent:
+        if (ended := answers.over(party.session)) is not None:
+            await answers.answer(ended)
+            return ended.said if isinstance(ended.said, Over) else None
+        if conversation.goodbye or (party.finished and sent):
             return None
         raise (error.__cause__ or error) from None
     finally:

@@ -426,8 +426,8 @@ def test_payloads_are_read_from_their_first_bytes() -> None:
 # -- attend -----------------------------------------------------------------------------------
 
 
-def test_all_rounds_of_a_training() -> None:
-    """Over one connection each, until the goodbye; both modes of leaving."""
+def test_all_rounds_of_a_training(caplog: pytest.LogCaptureFixture) -> None:
+    """Over one connection each, until the goodbye; both modes of leaving. No log warns."""
 
     async def scenario() -> None:
         async with Rounds(FOUR) as rounds:
@@ -452,7 +452,9 @@ def test_all_rounds_of_a_training() -> None:
             await rounds.hub.close()
             assert await asyncio.gather(*attending) == [None] * 4
 
-    play(scenario)
+    with caplog.at_level("WARNING"):
+        play(scenario)
+    assert caplog.text == ""
 
 
 @looped("mode", MODES)
@@ -860,7 +862,7 @@ async def is_read(link: QueueLink) -> None:
         await asyncio.sleep(0)
 
 
-@looped("end", ["over", "over and lost", "cut off", "of another round"])
+@looped("end", ["over", "over and lost", "goodbye and lost", "cut off", "of another round"])
 def test_a_training_runs_once_in_a_round(end: str, caplog: pytest.LogCaptureFixture) -> None:
     """Whatever the server says meanwhile: no other task is trained for, also not after an end that
     throws the input away, and none at all for a round whose end was read before."""
@@ -885,13 +887,24 @@ def test_a_training_runs_once_in_a_round(end: str, caplog: pytest.LogCaptureFixt
         await link.send(seal(Ask(b"1", ask)))
         await asyncio.to_thread(begun.wait, 30)
         over = seal(Over(first.session, "x", survivors=3))
-        ends = {"cut off": over[:21], "of another round": seal(Over(b"some other round"))}
+        ends = {
+            "cut off": over[:21],
+            "of another round": seal(Over(b"some other round")),
+            "goodbye and lost": seal(Over(NO_SESSION)),
+        }
         sends = [seal(Ask(b"2", ask)), seal(Ask(b"3", another)), seal(Over(second.session))]
         for data in (*sends, ends.get(end, over)):
             await link.send(data)
         await is_read(link)
-        if end == "over and lost":
+        is_lost = end.endswith("lost")
+        if is_lost:
             link.close()
+        if end == "goodbye and lost":  # and the party's service begins again
+            await hostile.attending
+            hostile.attending = asyncio.create_task(
+                attend(hostile.home, hostile.connect, train, stop=hostile.stop)
+            )
+        if is_lost:
             link = await hostile.link()
         go_on.set()
         if end == "cut off":
@@ -903,8 +916,7 @@ def test_a_training_runs_once_in_a_round(end: str, caplog: pytest.LogCaptureFixt
         elif end == "over":
             said = opened(await link.receive(), 0)
             assert (said.session, said.code) == (first.session, Code.UNKNOWN_SESSION)
-        is_lost = end == "over and lost"
-        ended = {"over": [first, second], "over and lost": [first]}.get(end, [second])
+        ended = [first] if is_lost else [first, second] if end == "over" else [second]
         for server, message in ((first, ask), (second, another)):
             if server in ended:
                 await link.send(seal(Ask(b"4", message)))
@@ -913,7 +925,7 @@ def test_a_training_runs_once_in_a_round(end: str, caplog: pytest.LogCaptureFixt
         told = [each.getMessage() for each in caplog.records if "had sent all" in each.message]
         assert sorted(told) == sorted(
             f"{server.session.hex()}: over before this party had sent all: it was dropped, or too "
-            "late" + ": x [x]" * (server is first)
+            "late" + ": x [x]" * (server is first and end != "goodbye and lost")
             for server in ended
         )
         assert is_lost or len(hostile.links) == 1
@@ -1056,6 +1068,37 @@ def test_a_last_message_that_was_not_sent_is_no_end() -> None:
     play(scenario)
 
 
+def test_an_end_before_the_connection_is_lost_counts() -> None:
+    """Also if an answer was made meanwhile."""
+
+    async def scenario() -> None:
+        agreed = FOUR.round()
+        for end in (Over(agreed.session), Over(NO_SESSION)):
+            (mine, theirs), client, begun = linked(), client_of(agreed, 0), threading.Event()
+            go_on = threading.Event()
+
+            def slow(_: Assignment, begun: Any = begun, go_on: Any = go_on) -> Any:
+                begun.set()
+                go_on.wait(30)
+                return input_of(0)
+
+            task = asyncio.create_task(participate(client, mine, slow))
+            await theirs.receive()
+            _, ask = await until_its_input(theirs, agreed=agreed)
+            await theirs.send(ask)
+            await asyncio.to_thread(begun.wait, 30)
+            await theirs.send(seal(end))
+            await is_read(theirs)
+            theirs.close()
+            for _ in range(5):
+                await asyncio.sleep(0)
+            go_on.set()
+            assert await task == (None if end.session == NO_SESSION else end)
+            assert client.state is ClientState.WITHDRAWN
+
+    play(scenario)
+
+
 def test_the_end_of_a_round_that_the_home_cannot_go_on_with() -> None:
     """It is the end for `participate`: the party had begun it before."""
 
@@ -1155,7 +1198,7 @@ def test_bytes_that_wait_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_nothing_is_trained_for_after_the_end() -> None:
-    """A step that asks for an input after it was left gets none."""
+    """A step that asks for an input after it was left gets none; ends of rounds are bounded."""
 
     async def scenario() -> None:
         assignment, calls = SimpleNamespace(round=FOUR.round()), list[Any]()
@@ -1163,6 +1206,9 @@ def test_nothing_is_trained_for_after_the_end() -> None:
         answers.abandon()
         assert await answers.answer(read_payload(b"an ask")) == b""
         assert calls == []
+        for number in range(1000):
+            answers.end(read_payload(seal(Over(number.to_bytes(16, "big")))))
+        assert len(answers._overs) < 200
 
     play(scenario)
 
