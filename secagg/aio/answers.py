@@ -8,7 +8,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Final
 
-from ..drivers.assignment import AbandonedError, Answer, Assignment, Train
+from ..drivers.assignment import AbandonedError, Answer, Assignment, RoundOverError, Train
 from ..drivers.envelope import NO_SESSION, Over, seal
 from ..drivers.responder import log_end
 from ..home.answer import answer
@@ -24,11 +24,20 @@ def answer_stored(home: Home, payload: Payload, train: Train) -> bytes:
 
     If a round is over before this party was through the log says so.
     """
-    ended_early = isinstance(payload.said, Over) and _is_under_way(home, payload.session)
-    reply = answer(home, payload.data, train)
-    if ended_early and isinstance(payload.said, Over):
-        log_end(payload.said)
+    is_early = isinstance(payload.said, Over) and _is_under_way(home, payload.session)
+    try:
+        reply = answer(home, payload.data, train)
+    except _OverError as error:
+        _log_end(error.over)
+        raise
+    if is_early:
+        _log_end(payload)
     return reply
+
+
+def _log_end(over: Payload) -> None:
+    if isinstance(over.said, Over):
+        log_end(over.said)
 
 
 def _is_under_way(home: Home, session: bytes) -> bool:
@@ -39,8 +48,8 @@ def _is_under_way(home: Home, session: bytes) -> bool:
     return record is not None and record.client != b""
 
 
-class _OverError(AbandonedError):
-    """An input is not wanted, as the server has said that its round is over."""
+class _OverError(RoundOverError):
+    """An input is not wanted, and why."""
 
     def __init__(self, over: Payload) -> None:
         super().__init__()
