@@ -315,9 +315,10 @@ def test_one_round_is_one_round() -> None:
         calls: list[Any] = []
         for policy, joins in ((refuses, 0), (Policy(params=FOUR), 1)):
             home = home_of(FOUR, 0, policy=policy)
+            first, second = FOUR.round(), FOUR.round()
+            secagg.answer(home, second.encode(), calls.append, index=0)  # by another process
             task = asyncio.create_task(participate(home, mine, calls.append))
             await theirs.receive()
-            first, second = FOUR.round(), FOUR.round()
             answers = []
             for offered in (first, second, first):
                 await theirs.send(seal(Invitation(offered.encode(), 0)))
@@ -339,6 +340,7 @@ def test_one_round_is_one_round() -> None:
             await theirs.send(seal(Over(first.session)))
             await theirs.send(seal(Over(NO_SESSION)))
             assert await task == (Over(first.session) if joins else None)
+            assert theirs.incoming.empty()
 
     play(scenario)
 
@@ -1016,8 +1018,9 @@ def test_what_leads_to_no_message_is_answered_slowly(
     assert len(slow) == 1
 
 
-def test_the_attempt_of_the_first_invitation_counts() -> None:
-    """Also after another connection; one that is malformed begins nothing."""
+@looped("is_lost", [False, True])
+def test_the_attempt_of_the_first_invitation_counts(is_lost: bool) -> None:
+    """Also after another connection; one to another round, or malformed, begins nothing."""
 
     async def scenario() -> None:
         agreed, told = FOUR.round(), list[int]()
@@ -1030,18 +1033,20 @@ def test_the_attempt_of_the_first_invitation_counts() -> None:
         mine, theirs = linked()
         task = asyncio.create_task(participate(client, mine, train))
         await theirs.receive()
+        await theirs.send(seal(Invitation(FOUR.round().encode(), 0, attempt=3)))
         await theirs.send(b"SD\1\x10" + (2**17).to_bytes(12, "little") + agreed.encode())
         assert opened(await theirs.receive(), 0).code == Code.MALFORMED
-        server, ask = await until_its_input(theirs, attempt=2, agreed=agreed)
+        _, ask = await until_its_input(theirs, attempt=2, agreed=agreed)
         await theirs.send(seal(Invitation(agreed.encode(), 0, attempt=1)))
-        theirs.close()
-        with pytest.raises(EOFError):
-            await task
-        mine, theirs = linked()
-        task = asyncio.create_task(participate(client, mine, train))
-        await theirs.receive()
+        if is_lost:
+            theirs.close()
+            with pytest.raises(EOFError):
+                await task
+            mine, theirs = linked()
+            task = asyncio.create_task(participate(client, mine, train))
+            await theirs.receive()
         await theirs.send(seal(Ask(b"", ask)))
-        assert server.receive(0, await theirs.receive()) is not None
+        assert read_payload(await theirs.receive()).kind is None
         assert told == [2]
         await theirs.send(seal(Over(agreed.session)))
         assert await task == Over(agreed.session)
@@ -1096,6 +1101,21 @@ def test_an_end_before_the_connection_is_lost_counts() -> None:
             go_on.set()
             assert await task == (None if end.session == NO_SESSION else end)
             assert client.state is ClientState.WITHDRAWN
+
+        (mine, theirs), home, end = linked(), home_of(FOUR, 0), Over(agreed.session)
+        task = asyncio.create_task(participate(home, mine, input_of))
+        await theirs.receive()
+        await theirs.send(seal(Invitation(agreed.encode(), 0)))
+        await theirs.receive()
+        with home.lock():  # holds up the answer
+            await theirs.send(b"SA\1\x11" + agreed.session + bytes(30))
+            await theirs.send(seal(end))
+            await is_read(theirs)
+            theirs.close()
+            for _ in range(5):
+                await asyncio.sleep(0)
+        assert await task == end
+        assert list(home.store.sessions()) == []
 
     play(scenario)
 
