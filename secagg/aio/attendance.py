@@ -5,7 +5,7 @@ import logging
 import math
 import sys
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from functools import partial
 from typing import Final
@@ -13,13 +13,15 @@ from typing import Final
 from ..codes import Code
 from ..drivers.assignment import Train, require_train
 from ..drivers.envelope import NO_SESSION, Kind, Refusal, is_envelope, seal
-from ..home.answer import answer
+from ..errors import StateError
 from ..home.home import Home
 from ..params.checks import require_int, require_kind, require_seconds
-from .answers import Answers
-from .conversation import LARGEST_TASK, Conversation, LinkError, refusal
+from ..texts import one_line
+from .allowance import Allowance
+from .answers import Answers, answer_stored
+from .conversation import LARGEST_TASK, USELESS_A_MINUTE, Conversation, LinkError, cause_of, refusal
 from .greeting import hello
-from .links import Link
+from .links import Link, require_link
 from .payloads import Payload
 from .reconnecting import PAUSES, Reconnecting, read_pauses
 
@@ -28,6 +30,7 @@ _log: Final = logging.getLogger("secagg.aio")
 Connect = Callable[[], AbstractAsyncContextManager[Link]]
 
 _KNOWN_ROUNDS: Final = 64
+_BUSY_PAUSE: Final = 1.0  # seconds until a home that is in use is tried again, beside its `wait`
 # What `connect` raises because its code is wrong: to try again does not help.
 _MISTAKES: Final = (TypeError, AttributeError, NameError, ImportError, NotImplementedError)
 
@@ -46,9 +49,9 @@ async def attend(
 ) -> None:
     """Takes part in all rounds that a party is invited to, until the server has no more.
 
-    As a service should, it tries to connect for ever, unless you give `give_up`: a minute after the
-    last connection of use, and every ten minutes from then on, the log warns that it is still
-    trying, since when and why.
+    As a service should, it tries to connect for ever, unless you give `give_up`. The log warns of
+    each new reason for which there is no connection; and a minute after the last connection of use,
+    and every ten minutes from then on, that it is still trying, since when and why.
 
     It connects, answers, and connects again when the connection is lost, also while `train` runs:
     what is computed meanwhile is stored in the home, and the server asks for it again. Between two
@@ -59,8 +62,9 @@ async def attend(
     `train` and all steps run in another thread, one at a time: a long training holds up the
     invitations to other rounds. If this ends while `train` runs, `train` goes on until it returns,
     as Python cannot end a thread; its input is thrown away, and the home is held until then. If
-    the server says meanwhile that the round is over, its input is thrown away as well: in
-    malicious mode another attempt in the same context can then have it.
+    the server says meanwhile that the round is over, or that there are no more, its input is thrown
+    away as well, and asked for no more: in malicious mode another attempt in the same context can
+    then have it.
 
     Args:
         home: of this party.
@@ -81,8 +85,9 @@ async def attend(
 
     Raises:
         RemoteProtocolError: the server does not deal with this client, for its version say.
-        StateError: the home cannot be used.
-        ParameterError: an argument is out of its range.
+        StateError: the home cannot be used. One that is in use, as by a training that was left, is
+            waited for.
+        ParameterError: an argument is out of its range, or what `connect` gives is no link.
         Exception: what `connect` raised last; or at once if its code is wrong (`TypeError`, ...).
     """
     require_kind("home", home, Home, "`secagg.Home(folder)` makes one")
@@ -94,8 +99,8 @@ async def attend(
         read_pauses(pauses),
         require_seconds("give_up", give_up, positive=True, most=math.inf),
         require_int("largest_task", largest_task, 0, sys.maxsize),
-        _Allowance(require_int("rounds_a_minute", rounds_a_minute, 1, sys.maxsize)),
-        Answers(partial(_respond, home), train),
+        Allowance(require_int("rounds_a_minute", rounds_a_minute, 1, sys.maxsize)),
+        Answers(partial(answer_stored, home), train),
     )
     tasks = [asyncio.create_task(attendance.run())]
     if stop is not None:
@@ -114,30 +119,8 @@ async def attend(
             await attendance.answers.close()
 
 
-def _respond(home: Home, data: bytes, train: Train) -> bytes:
-    return answer(home, data, train)
-
-
 async def _stopped(stop: asyncio.Event) -> None:
     await stop.wait()
-
-
-class _Allowance:
-    """Counts what a server may cause: so much per minute, and as much at once."""
-
-    def __init__(self, per_minute: int) -> None:
-        self.per_minute: Final = per_minute
-        self._left = float(per_minute)
-        self._at = 0.0
-
-    def take(self, now: float) -> bool:
-        """Takes one, if there is one."""
-        grown = self._left + (now - self._at) * self.per_minute / 60
-        self._left, self._at = min(float(self.per_minute), grown), now
-        if self._left < 1:
-            return False
-        self._left -= 1
-        return True
 
 
 class _Attendance:
@@ -151,13 +134,14 @@ class _Attendance:
         pauses: tuple[float, float],
         give_up: float,
         largest_task: int,
-        allowance: _Allowance,
+        allowance: Allowance,
         answers: Answers,
     ) -> None:
         self._connect = connect
         self._hello = hello(name, b"" if home.identity is None else home.identity.verify_key)
         self._largest_task = largest_task
         self._allowance = allowance
+        self._useless = Allowance(USELESS_A_MINUTE)
         self.answers = answers
         self._loop = asyncio.get_running_loop()
         self._reconnecting = Reconnecting(pauses, give_up, self._loop.time())
@@ -170,36 +154,39 @@ class _Attendance:
             connected_at: float | None = None
             over = self._answered = False
             failure: Exception | None = None  # of this side: the home, or the server's rejection
-            lost: Exception
+            why: Exception
             try:
                 async with self._connect() as link:
                     connected_at = self._loop.time()
                     try:
+                        require_link(link)
                         await self._converse(link)
                         over = True
                     except LinkError as error:
-                        lost = error
+                        why = error
                     except Exception as error:
                         failure = error
             except Exception as error:  # of whatever class: frameworks have their own
-                lost = error
+                why = error
                 if connected_at is None and isinstance(error, _MISTAKES):
                     raise
+            except asyncio.CancelledError as error:
+                why = cause_of(error)
             if failure is not None:
                 raise failure
             if over:
                 return
             await asyncio.sleep(
-                self._reconnecting.pause(self._loop.time(), connected_at, self._answered, lost)
+                self._reconnecting.pause(self._loop.time(), connected_at, self._answered, why)
             )
 
     async def _converse(self, link: Link) -> None:
         """Answers what comes over one connection, until the server says goodbye."""
-        conversation = Conversation(link, self._largest_task, self.answers.end)
+        conversation = Conversation(link, self._largest_task, self.answers.end, self._useless)
         try:
             await conversation.send(self._hello)
             _log.info("connected")
-            if reply := await conversation.race(self.answers.settle()):
+            if reply := await conversation.race(self._when_free(self.answers.settle)):
                 await conversation.send(reply)  # of the connection before
             while True:
                 payload = await conversation.next()
@@ -207,18 +194,35 @@ class _Attendance:
                     return
                 reply = refusal(payload, self._largest_task)
                 if not reply and self._admits(payload):
-                    reply = await conversation.race(self.answers.answer(payload.data))
+                    reply = await conversation.race(
+                        self._when_free(partial(self.answers.answer, payload))
+                    )
                     self._answered |= bool(reply) and not is_envelope(reply)
-                elif not reply and payload.kind is Kind.INVITATION:
-                    reason = f"invited to more than {self._allowance.per_minute} rounds a minute"
-                    reply = seal(Refusal(payload.session, Code.LIMIT, reason))
-                if reply:
+                    await conversation.reply(payload, reply)
+                elif reply:
                     await conversation.send(reply)
+                elif payload.kind is Kind.INVITATION:
+                    reason = f"invited to more than {self._allowance.per_minute} rounds a minute"
+                    await conversation.send(seal(Refusal(payload.session, Code.LIMIT, reason)))
         except LinkError:
             if not conversation.goodbye:  # which came while an answer was made
                 raise
         finally:
             await conversation.close()
+
+    async def _when_free(self, step: Callable[[], Awaitable[bytes]]) -> bytes:
+        """Returns what a step returns, once nobody else (a training that was left) has the home."""
+        warned = False
+        while True:
+            try:
+                return await step()
+            except StateError as error:
+                if error.code is not Code.BUSY:
+                    raise
+                if not warned:
+                    _log.warning("waiting for the home: %s", one_line(error.reason))
+            warned = True
+            await asyncio.sleep(_BUSY_PAUSE)
 
     def _admits(self, payload: Payload) -> bool:
         """Returns whether a payload is answered: one of a round that is new costs allowance."""

@@ -1,21 +1,27 @@
 """One connection of a client: it is read all the time, and answered one payload after another."""
 
 import asyncio
+import logging
 from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Final, TypeVar
 
 from ..codes import Code
-from ..drivers.envelope import NO_SESSION, Kind, Refusal, Rejection, opened, seal
+from ..drivers.envelope import NO_SESSION, Kind, Refusal, Rejection, is_envelope, seal
 from ..errors import SERVER, RemoteProtocolError
+from .allowance import Allowance
 from .links import Link
 from .payloads import Payload, read_payload
 
 T = TypeVar("T")
 
+_log: Final = logging.getLogger("secagg.aio")
+
 LARGEST_MESSAGE: Final = 2**26  # bytes of a payload without its task: a roster of 2**16 parties
 LARGEST_TASK: Final = 2**28
 _MOST: Final = 64  # payloads that wait
+USELESS_A_MINUTE: Final = 60  # payloads that lead to no message: each may be a line of the log
+_UNTIL_NEXT: Final = 1.0  # seconds
 
 
 class LinkError(Exception):
@@ -30,14 +36,23 @@ class Conversation:
     Args:
         link: the connection.
         largest_task: bytes of the largest task that is accepted.
-        on_over: called at once with the session of each `Over`, which is then answered in turn.
+        on_over: called at once with each `Over`, which is then answered in turn.
+        useless: counts payloads that lead to no message of the protocol.
 
     Attributes:
         goodbye: whether the server has said that it has no more rounds, answered or not.
     """
 
-    def __init__(self, link: Link, largest_task: int, on_over: Callable[[bytes], None]) -> None:
+    def __init__(
+        self,
+        link: Link,
+        largest_task: int,
+        on_over: Callable[[Payload], None],
+        useless: Allowance,
+    ) -> None:
         self._link = link
+        self._useless = useless
+        self._is_slow = False  # whether the log says that it waits
         self._largest = largest_task + LARGEST_MESSAGE
         self._on_over = on_over
         self.goodbye = False
@@ -60,6 +75,27 @@ class Conversation:
         """Sends a payload; raises LinkError if the connection ends before."""
         await self.race(self._send(data))
 
+    async def reply(self, payload: Payload, data: bytes) -> None:
+        """Sends what a payload was answered with, if anything.
+
+        If the server has sent too much to which there is no message of the protocol, it waits: so
+        neither the work nor the log of this party grows faster.
+        """
+        if data:
+            await self.send(data)
+        if payload.kind is Kind.OVER or (data and not is_envelope(data)):
+            return
+        now = asyncio.get_running_loop().time
+        while not self._useless.take(now()):
+            if not self._is_slow:
+                _log.warning(
+                    "the server sends what leads to no message, more than %d times a minute: "
+                    "over this connection the rest is answered at that rate",
+                    self._useless.per_minute,
+                )
+            self._is_slow = True
+            await self.race(asyncio.sleep(_UNTIL_NEXT))
+
     async def race(self, step: Awaitable[T]) -> T:
         """Returns what a step returns; raises LinkError if the connection ends before it does."""
         task = asyncio.ensure_future(step)
@@ -80,15 +116,17 @@ class Conversation:
     async def _send(self, data: bytes) -> None:
         try:
             await self._link.send(data)
-        except Exception as error:  # of whatever class: frameworks have their own
-            raise LinkError(f"{type(error).__name__}: {error}") from error
+        except (Exception, asyncio.CancelledError) as error:
+            cause = cause_of(error)
+            raise LinkError(f"{type(cause).__name__}: {cause}") from cause
 
     async def _read(self) -> None:
         while True:
             try:
                 data = await self._link.receive()
-            except Exception as error:
-                raise LinkError(f"{type(error).__name__}: {error}") from error
+            except (Exception, asyncio.CancelledError) as error:
+                cause = cause_of(error)
+                raise LinkError(f"{type(cause).__name__}: {cause}") from cause
             if not isinstance(data, bytes | bytearray | memoryview):
                 raise LinkError(f"the server sent {type(data).__name__}, not bytes")
             payload = read_payload(bytes(data))
@@ -97,7 +135,7 @@ class Conversation:
                 raise LinkError(f"the server sent {len(data)} bytes, {allowed} are allowed")
             if payload.kind is Kind.OVER:
                 self.goodbye |= payload.session == NO_SESSION
-                self._on_over(payload.session)
+                self._on_over(payload)
             while self._waiting and (
                 len(self._waiting) >= _MOST or self._bytes + len(data) > self._largest
             ):
@@ -109,18 +147,34 @@ class Conversation:
             await asyncio.sleep(0)  # a link that has more bytes may not wait for any
 
 
+def cause_of(error: Exception | asyncio.CancelledError) -> Exception:
+    """Returns why a connection is lost, from what its link raised.
+
+    Raises:
+        CancelledError: it cancels the task that runs. One that nobody asked for is the link's own.
+    """
+    if not isinstance(error, asyncio.CancelledError):
+        return error
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise error
+    return ConnectionError("the link raised CancelledError, and nobody had cancelled it")
+
+
 def refusal(payload: Payload, largest_task: int) -> bytes:
     """Returns the refusal of a payload that is answered without looking further, or b"".
 
     Raises:
         RemoteProtocolError: it says that the server does not deal with this client.
     """
-    if payload.kind is Kind.REJECTION:
-        said = opened(payload.data, SERVER)
-        assert isinstance(said, Rejection)  # noqa: S101  # it is of that kind
+    if isinstance(payload.said, Rejection):
+        said = payload.said
         raise RemoteProtocolError(
             SERVER, f"does not deal with this client: {said.reason} [{said.code}]", Code.REFUSED
         )
+    if payload.kind in (Kind.HELLO, Kind.REFUSAL):
+        reason = "the server sent an envelope of a client"
+        return seal(Refusal(NO_SESSION, Code.MALFORMED, reason))
     if payload.task <= largest_task:
         return b""
     reason = f"a task of {payload.task} bytes; this client accepts {largest_task}"

@@ -3,6 +3,9 @@
 from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
+from ..codes import Code
+from ..errors import ParameterError
+
 
 class Link(Protocol):
     """One connection to a peer, at either side. It keeps the borders of messages.
@@ -16,6 +19,16 @@ class Link(Protocol):
 
     async def receive(self) -> bytes:
         """Returns the next message; raises EOFError or another exception once it is closed."""
+
+
+def require_link(link: object) -> None:
+    """Raises ParameterError unless an object has the two methods of a `Link`."""
+    if not all(callable(getattr(link, method, None)) for method in ("send", "receive")):
+        raise ParameterError(
+            f"a link needs `send` and `receive`, and {type(link).__name__} lacks one: give it "
+            "these two methods",
+            Code.ARGUMENT,
+        )
 
 
 class Net(Protocol):

@@ -1,23 +1,27 @@
 """One round at a client, over one connection."""
 
 import sys
-from typing import Protocol
+from typing import Final, Protocol
+from weakref import WeakKeyDictionary
 
 from ..codes import Code
 from ..drivers.assignment import Train, require_train
-from ..drivers.envelope import NO_SESSION, Kind, Over, Refusal, is_envelope, opened, seal
-from ..drivers.responder import Responder
-from ..errors import SERVER
-from ..home.answer import answer
+from ..drivers.envelope import NO_SESSION, Invitation, Kind, Over, Refusal, is_envelope, seal
+from ..drivers.responder import Responder, header_of, unpacked
+from ..errors import ParameterError, RemoteProtocolError
 from ..home.home import Home
 from ..home.records import UselessStateError
 from ..interfaces import ClientMachine
 from ..params.checks import require_int
-from .answers import Answers
-from .conversation import LARGEST_TASK, Conversation, LinkError, refusal
+from .allowance import Allowance
+from .answers import Answers, answer_stored
+from .conversation import LARGEST_TASK, USELESS_A_MINUTE, Conversation, LinkError, refusal
 from .greeting import hello
-from .links import Link
-from .payloads import read_payload
+from .links import Link, require_link
+from .payloads import Payload
+
+# By client: its invitation may have come over another connection than the one that trains.
+_attempts: Final[WeakKeyDictionary[ClientMachine, int]] = WeakKeyDictionary()
 
 
 async def participate(
@@ -55,14 +59,16 @@ async def participate(
     Raises:
         RemoteProtocolError: the server does not deal with this client, for its version say.
         StateError: the home, or the ledger, cannot be used.
-        ParameterError: `largest_task` is no number of bytes.
+        ParameterError: an argument is not as described.
         Exception: what the link raised.
     """
     require_train(train)
+    require_link(link)
     party: _Party = _OfHome(client) if isinstance(client, Home) else _OfClient(client)
     answers = Answers(party.respond, train)
     largest_task = require_int("largest_task", largest_task, 0, sys.maxsize)
-    conversation = Conversation(link, largest_task, answers.end)
+    useless = Allowance(USELESS_A_MINUTE)
+    conversation = Conversation(link, largest_task, answers.end, useless)
     sent = False  # what the last payload was answered with
     try:
         await conversation.send(hello(name))
@@ -71,19 +77,20 @@ async def participate(
             sent = False
             if payload.kind is Kind.OVER and payload.session == NO_SESSION:
                 return None
-            reply = refusal(payload, largest_task) or await conversation.race(
-                answers.answer(payload.data)
-            )
-            if payload.kind is Kind.OVER and payload.session == party.session:
-                over = opened(payload.data, SERVER)
-                assert isinstance(over, Over)  # noqa: S101  # it is of that kind
-                return over
-            if reply:
-                await conversation.send(reply)
+            if refused := refusal(payload, largest_task):
+                await conversation.send(refused)
+            else:
+                reply = await conversation.race(answers.answer(payload))
+                if isinstance(payload.said, Over) and payload.session == party.session:
+                    return payload.said
+                await conversation.reply(payload, reply)
             sent = True
     except LinkError as error:
         await answers.settle()
-        if party.finished and sent:
+        if (ended := answers.over(party.session)) is not None:
+            await answers.answer(ended)
+            return ended.said if isinstance(ended.said, Over) else None
+        if conversation.goodbye or (party.finished and sent):
             return None
         raise (error.__cause__ or error) from None
     finally:
@@ -104,7 +111,7 @@ class _Party(Protocol):
     def finished(self) -> bool:
         """True once its part is known to be done."""
 
-    def respond(self, data: bytes, train: Train) -> bytes:
+    def respond(self, payload: Payload, train: Train) -> bytes:
         """Returns the answer to a payload."""
 
 
@@ -112,6 +119,11 @@ class _OfClient:
     """A client that stays in memory."""
 
     def __init__(self, client: ClientMachine) -> None:
+        if not all(hasattr(client, name) for name in ("session", "start", "receive", "submit")):
+            raise ParameterError(
+                f"a `secagg.Client` or a `secagg.Home` takes part, not {type(client).__name__}",
+                Code.ARGUMENT,
+            )
         self.session = client.session
         self._client = client
         self._responder: Responder | None = None
@@ -121,15 +133,30 @@ class _OfClient:
     def finished(self) -> bool:
         return self._responder is not None and self._responder.finished
 
-    def respond(self, data: bytes, train: Train) -> bytes:
-        if self._responder is None:
-            self._responder = Responder(self._client, train)
+    def respond(self, payload: Payload, train: Train) -> bytes:
+        invited = payload.kind is Kind.INVITATION and self._notes_attempt(payload.data)
+        if self._responder is None or (invited and not self._begun):
+            attempt = _attempts.get(self._client, 0)
+            self._responder = Responder(self._client, train, attempt=attempt)
             self._begun = self._responder.go_on()
-        payload = read_payload(data)
-        if payload.kind is Kind.INVITATION and payload.session == self.session and not self._begun:
+        if invited and not self._begun:
             self._begun = True
             return self._responder.begin()
-        return self._responder.answer(data)
+        return self._responder.answer(payload.data)
+
+    def _notes_attempt(self, data: bytes) -> bool:
+        """Returns whether an invitation is to this round; the attempt of the first one counts."""
+        try:
+            invitation = unpacked(data)
+        except RemoteProtocolError:
+            return False
+        if not isinstance(invitation, Invitation):
+            return False
+        header = header_of(invitation.offer)
+        if header is None or header[1] != self.session:
+            return False
+        _attempts.setdefault(self._client, invitation.attempt)
+        return True
 
 
 class _OfHome:
@@ -142,19 +169,14 @@ class _OfHome:
         self._home = home
         self._joined = False  # that round: it has an answer of this party
 
-    def respond(self, data: bytes, train: Train) -> bytes:
-        payload = read_payload(data)
-        if payload.kind is Kind.OVER:
-            if self.session == NO_SESSION and self._takes_part(payload.session):
-                self.session = payload.session
-            return answer(self._home, data, train)
-        if self._joined and payload.session != self.session:
+    def respond(self, payload: Payload, train: Train) -> bytes:
+        ours = not self._joined or payload.session in (self.session, NO_SESSION)
+        if not ours and payload.kind is not Kind.OVER:
             reason = "this client takes part in one round, which is another"
             return seal(Refusal(payload.session, Code.REFUSED, reason))
-        known = self.session != NO_SESSION and payload.kind is not Kind.INVITATION
-        if not known or self._takes_part(payload.session):
+        if not self._joined and self._takes_part(payload.session):
             self.session = payload.session
-        reply = answer(self._home, data, train)
+        reply = answer_stored(self._home, payload, train)
         if reply and not is_envelope(reply):
             self.session, self._joined = payload.session, True
         return reply

@@ -4,7 +4,8 @@ import struct
 from dataclasses import dataclass
 from typing import Final
 
-from ..drivers.envelope import NO_SESSION, VERSION, Kind, is_envelope
+from ..drivers.envelope import NO_SESSION, VERSION, Kind, Over, Rejection, is_envelope, opened
+from ..errors import SERVER, RemoteProtocolError
 from ..machine.wire import HEADER_BYTES, SESSION_BYTES
 
 _SESSION_AT: Final = HEADER_BYTES - SESSION_BYTES
@@ -17,23 +18,27 @@ class Payload:
 
     Attributes:
         data: the payload.
-        kind: the kind of the envelope; None for a message, or what is neither.
+        kind: the kind of the envelope; None for a message, or what is neither. It is `OVER` or
+            `REJECTION` only if the whole envelope is right: these are acted upon at once.
         session: the session; `NO_SESSION` if there is none.
         task: bytes of the task in an `Ask`.
+        said: the envelope, if it is one of these two.
     """
 
     data: bytes
     kind: Kind | None
     session: bytes
     task: int = 0
+    said: Over | Rejection | None = None
 
 
 def read_payload(data: bytes) -> Payload:
     """Returns what a payload is; it may still be malformed."""
     if not is_envelope(data):
         return Payload(data, None, _session(data, 0))
-    known = data[2:3] == bytes((VERSION,)) and data[3] in list(Kind) if len(data) > 3 else False
-    kind = Kind(data[3]) if known else None
+    kind = _kind(data)
+    if kind in (Kind.OVER, Kind.REJECTION):
+        return _read_whole(data)
     try:
         if kind is Kind.INVITATION:
             (members,) = struct.unpack_from("<I", data, _BODY_AT + 8)
@@ -44,6 +49,23 @@ def read_payload(data: bytes) -> Payload:
     except struct.error:  # too short
         return Payload(data, kind, NO_SESSION)
     return Payload(data, kind, _session(data, 0))
+
+
+def _read_whole(data: bytes) -> Payload:
+    try:
+        said = opened(data, SERVER)
+    except RemoteProtocolError:  # nothing of it is used
+        return Payload(data, None, NO_SESSION)
+    assert isinstance(said, Over | Rejection)  # noqa: S101  # by its kind
+    return Payload(data, said.kind, said.session, said=said)
+
+
+def _kind(data: bytes) -> Kind | None:
+    """Returns the kind of an envelope, None of one of another version: a rejection has all."""
+    version, kind = data[2:3], data[3:4]
+    if version != bytes((VERSION,)) and kind != bytes((Kind.REJECTION,)):
+        return None
+    return Kind(kind[0]) if kind and kind[0] in list(Kind) else None
 
 
 def _session(data: bytes, at: int) -> bytes:

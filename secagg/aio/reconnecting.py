@@ -9,13 +9,14 @@ from ..codes import Code
 from ..errors import ParameterError
 from ..numeric import brief
 from ..params.checks import require_seconds
-from ..texts import one_line
+from ..texts import described
 
 _log: Final = logging.getLogger("secagg.aio")
 
 PAUSES: Final = (0.5, 10.0)  # seconds: the first pause, and the longest
 _FIRST_WARNING: Final = 60.0  # seconds without a connection of use
 _NEXT_WARNING: Final = 600.0
+_MOST_TEXTS: Final = 8  # reasons that are warnings in that time
 
 
 def read_pauses(pauses: tuple[float, float]) -> tuple[float, float]:
@@ -56,6 +57,7 @@ class Reconnecting:
         self._first, self._longest = pauses
         self._give_up = give_up
         self._heard = now  # when there last was a connection
+        self._told: dict[str, float] = {}  # reasons that were warnings, and when
         self._begin(now)
 
     def _begin(self, now: float) -> None:
@@ -85,9 +87,15 @@ class Reconnecting:
         self._tries += 1
         wait = self._pause * random.uniform(0.5, 1)  # clients of one server do not come all at once
         self._pause = min(2 * self._pause, self._longest)
-        why = one_line(f"{type(lost).__name__}: {lost}")
-        _log.info("not connected (%s): next try in %.1f s", why, wait)
-        if now >= self._warn_at:
+        why = described(lost)
+        self._told = {text: at for text, at in self._told.items() if now - at < _NEXT_WARNING}
+        is_news = why not in self._told and len(self._told) < _MOST_TEXTS
+        is_late = now >= self._warn_at
+        if is_news or is_late:
+            self._told[why] = now
+        level = logging.WARNING if is_news and not is_late else logging.INFO
+        _log.log(level, "not connected (%s): next try in %.1f s", why, wait)
+        if is_late:
             self._warn_at = now + _NEXT_WARNING
             began = time.strftime(
                 "%Y-%m-%d %H:%M:%S %z", time.localtime(time.time() - (now - self._since))

@@ -130,3 +130,7 @@ class AbandonedError(BaseException):
 
     A driver raises it in the place of the application's training.
     """
+
+
+class RoundOverError(AbandonedError):
+    """The same, as the server has said that the round is over: nothing of it is needed any more."""

@@ -6,6 +6,7 @@ between payloads (`home/answer.py`), by the same steps.
 
 import hashlib
 import logging
+from asyncio import CancelledError
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from traceback import walk_tb
@@ -64,8 +65,8 @@ class Responder:
             (values, weight), or None if there is nothing to give. What it raises costs this party
             the round and is logged here (what this library says of it, of other exceptions the
             type; all texts and tracebacks at level debug); the server gets a fixed phrase.
-            `BaseException`, such as Ctrl-C, passes through: the same payload then leads to another
-            call.
+            Another `BaseException`, such as Ctrl-C, passes through (but no `CancelledError`, of an
+            event loop in `train`): the same payload then leads to another call.
         attempt: number of the attempt, from the invitation.
 
     Raises:
@@ -142,6 +143,8 @@ class Responder:
             case Ask(task, message) if self._is_ours(message):
                 return self._ended() or self._on_message(task, message)
             case Over(session) if session == self._session:
+                if not self.finished:
+                    log_end(envelope)
                 self.over = envelope
                 self._leave()
             case _:
@@ -275,6 +278,15 @@ def decline(session: bytes, code: Code, reason: str) -> bytes:
     return seal(Refusal(session, code, reason))
 
 
+def log_end(over: Over) -> None:
+    """Logs that a round is over before this party was through."""
+    what = "the round failed" if over.code and not over.survivors else "it was dropped, or too late"
+    why = f": {over.reason or over.code} [{over.code}]" if over.code else ""
+    _log.warning(
+        "%s: over before this party had sent all: %s%s", over.session.hex(), what, one_line(why)
+    )
+
+
 def ask(train: Train, assignment: Assignment) -> tuple[Values, int]:
     """Calls `train`; returns the values and their weight.
 
@@ -285,7 +297,7 @@ def ask(train: Train, assignment: Assignment) -> tuple[Values, int]:
     try:
         with _clipping_logged(session):
             given = train(assignment)
-    except Exception as error:
+    except (Exception, CancelledError) as error:  # the latter of a loop that `train` has run
         if isinstance(error, Aborted) and error.code in OTHER_ROUND:
             if error.reason != (told := OTHER_ROUND[error.code]):
                 _log_cause(session, "train raised", error)
@@ -341,7 +353,7 @@ def _guarded(chunks: Iterator[ArrayLike]) -> Iterator[ArrayLike]:
     """Yields the chunks; tells exceptions of the application from those of the machine."""
     try:
         yield from chunks
-    except Exception as error:
+    except (Exception, CancelledError) as error:
         raise _ChunkError from error
 
 

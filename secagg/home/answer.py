@@ -11,7 +11,14 @@ from contextlib import suppress
 from typing import Final
 
 from ..codes import Code
-from ..drivers.assignment import AbandonedError, Assignment, Train, Values, require_train
+from ..drivers.assignment import (
+    AbandonedError,
+    Assignment,
+    RoundOverError,
+    Train,
+    Values,
+    require_train,
+)
 from ..drivers.envelope import NO_SESSION, Ask, Invitation, Over, Refusal, Rejection, seal
 from ..drivers.responder import NO_INDEX, NoInputError, Responder, decline, header_of, unpacked
 from ..errors import SERVER, Aborted, ParameterError, RemoteProtocolError, StateError
@@ -287,6 +294,9 @@ class _Stored(Responder):
         except (ParameterError, UselessStateError) as error:
             # Identity, pins or policy are others than before, or the state was used before.
             return decline(self._session, error.code, error.reason)
+        except RoundOverError:  # before anybody else has the home, who could train once more
+            self._home.remove(self._session)
+            raise
         except BaseException:  # Ctrl-C in `train`, a ledger that failed: it may be tried again
             if self._waiting and self._client is not None:
                 with suppress(Exception):

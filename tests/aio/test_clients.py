@@ -32,9 +32,18 @@ from support import looped
 
 import secagg
 from secagg import Assignment, Code, MemoryLedger, Mode, Once, Phase, Policy
-from secagg.aio import attend, attendance, conversation, participate, round_loop, serve
-from secagg.aio.attendance import _Allowance
-from secagg.aio.payloads import read_payload
+from secagg.aio import (
+    attend,
+    attendance,
+    conversation,
+    participate,
+    participation,
+    round_loop,
+    serve,
+)
+from secagg.aio.allowance import Allowance
+from secagg.aio.answers import Answers
+from secagg.aio.payloads import Payload, read_payload
 from secagg.aio.reconnecting import PAUSES, Reconnecting
 from secagg.drivers.envelope import (
     NO_SESSION,
@@ -48,6 +57,7 @@ from secagg.drivers.envelope import (
     opened,
     seal,
 )
+from secagg.home.records import UselessStateError
 from secagg.pairwise.transitions import ClientState
 
 FOUR = integers(4)
@@ -306,9 +316,10 @@ def test_one_round_is_one_round() -> None:
         calls: list[Any] = []
         for policy, joins in ((refuses, 0), (Policy(params=FOUR), 1)):
             home = home_of(FOUR, 0, policy=policy)
+            first, second = FOUR.round(), FOUR.round()
+            secagg.answer(home, second.encode(), calls.append, index=0)  # by another process
             task = asyncio.create_task(participate(home, mine, calls.append))
             await theirs.receive()
-            first, second = FOUR.round(), FOUR.round()
             answers = []
             for offered in (first, second, first):
                 await theirs.send(seal(Invitation(offered.encode(), 0)))
@@ -328,7 +339,9 @@ def test_one_round_is_one_round() -> None:
                 await theirs.send(b"SA\1\3" + second.session + bytes(40))
                 assert opened(await theirs.receive(), 0).session == second.session
             await theirs.send(seal(Over(first.session)))
-            assert await task == Over(first.session)
+            await theirs.send(seal(Over(NO_SESSION)))
+            assert await task == (Over(first.session) if joins else None)
+            assert theirs.incoming.empty()
 
     play(scenario)
 
@@ -416,8 +429,8 @@ def test_payloads_are_read_from_their_first_bytes() -> None:
 # -- attend -----------------------------------------------------------------------------------
 
 
-def test_all_rounds_of_a_training() -> None:
-    """Over one connection each, until the goodbye; both modes of leaving."""
+def test_all_rounds_of_a_training(caplog: pytest.LogCaptureFixture) -> None:
+    """Over one connection each, until the goodbye; both modes of leaving. No log warns."""
 
     async def scenario() -> None:
         async with Rounds(FOUR) as rounds:
@@ -442,7 +455,9 @@ def test_all_rounds_of_a_training() -> None:
             await rounds.hub.close()
             assert await asyncio.gather(*attending) == [None] * 4
 
-    play(scenario)
+    with caplog.at_level("WARNING"):
+        play(scenario)
+    assert caplog.text == ""
 
 
 @looped("mode", MODES)
@@ -613,7 +628,7 @@ def test_endless_invitations_are_refused() -> None:
 
 def test_the_allowance_grows_with_time() -> None:
     """One each twelve seconds, and no more than five are saved."""
-    allowance = _Allowance(5)
+    allowance = Allowance(5)
     assert [allowance.take(1000.0) for _ in range(6)] == [True] * 5 + [False]
     assert not allowance.take(1011.0)
     assert [allowance.take(1013.0) for _ in range(2)] == [True, False]
@@ -678,16 +693,20 @@ def test_a_server_that_closes_at_once_is_not_stormed(monkeypatch: pytest.MonkeyP
 
 
 def test_the_log_warns_of_a_server_that_is_not_there(caplog: pytest.LogCaptureFixture) -> None:
-    """After a minute, and every ten minutes then: since when, and why; not at each try."""
+    """Of each new reason at once; after a minute, and every ten minutes then, since when."""
     now, warned = 0.0, list[float]()
     reconnecting = Reconnecting(PAUSES, math.inf, now)
     with caplog.at_level("WARNING", "secagg.aio"):
         while now < 3600:
-            now += reconnecting.pause(now, None, False, OSError(f"down\nat {now:.0f}"))
+            now += reconnecting.pause(now, None, False, OSError(f"down\nat {int(now > 5)}"))
             warned += [now] * (len(caplog.records) - len(warned))
-    assert len(warned) == 6
-    assert 60 <= warned[0] <= 80
-    assert all(590 <= b - a <= 620 for a, b in pairwise(warned))
+    news = [each.getMessage() for each in caplog.records[:2]]
+    assert [text.split(":")[0] for text in news] == ["not connected (OSError"] * 2
+    assert ["down at 0)" in news[0], "down at 1)" in news[1]] == [True, True]
+    assert len(warned) == 8
+    assert warned[0] <= 0.5
+    assert 60 <= warned[2] <= 80
+    assert all(590 <= b - a <= 620 for a, b in pairwise(warned[2:]))
     text = caplog.records[-1].getMessage()
     told = re.fullmatch(r".* since (.*), in (\d+) tries: still trying \(OSError: down.*\)", text)
     assert told
@@ -698,7 +717,10 @@ def test_the_log_warns_of_a_server_that_is_not_there(caplog: pytest.LogCaptureFi
     for _ in range(3):  # of use, but not for long
         reconnecting.pause(now := now + 45.0, now - 1.0, True, EOFError())
     reconnecting.pause(now + 45.0, None, False, EOFError())
-    assert caplog.records == []
+    assert len(caplog.records) == 1
+    for number in range(100):  # a text that is never the same
+        reconnecting.pause(now + 46.0, None, False, EOFError(number))
+    assert len(caplog.records) < 10
 
 
 def test_what_is_kept_of_a_flood_is_bounded() -> None:
@@ -706,9 +728,9 @@ def test_what_is_kept_of_a_flood_is_bounded() -> None:
 
     async def scenario() -> None:
         mine, theirs = linked(1)
-        ends: list[bytes] = []
-        talk = conversation.Conversation(mine, 1000, ends.append)
-        over = seal(Over(NO_SESSION))
+        ends: list[Payload] = []
+        talk = conversation.Conversation(mine, 1000, ends.append, Allowance(1))
+        over = seal(Over(b"some other round"))
 
         async def flood() -> None:
             while True:
@@ -726,7 +748,7 @@ def test_what_is_kept_of_a_flood_is_bounded() -> None:
         await talk.close()
 
         mine, theirs = linked()
-        talk = conversation.Conversation(mine, 1000, ends.append)
+        talk = conversation.Conversation(mine, 1000, ends.append, Allowance(1))
         await theirs.send(bytes(conversation.LARGEST_MESSAGE + 1))
         with pytest.raises(conversation.LinkError, match="are allowed"):
             await talk.next()
@@ -804,5 +826,462 @@ def test_what_cannot_train_is_refused_before_anything_is_sent(train: Any) -> Non
             with pytest.raises(secagg.ParameterError, match="train"):
                 await call
         assert link.sent == []
+
+    play(scenario)
+
+
+# -- what a lying server cannot have ----------------------------------------------------------
+
+
+async def until_its_input(
+    link: QueueLink, context: bytes = bytes(32), attempt: int = 0, agreed: Any = None
+) -> tuple[secagg.Server, bytes]:
+    """Plays a round with the client behind a link; returns the message that asks for its input."""
+    agreed = agreed or FOUR.round(context)
+    server, others = server_of(agreed), [client_of(agreed, party) for party in range(4)]
+    server.start()
+    await link.send(seal(Invitation(agreed.encode(), 0, attempt=attempt)))
+    sends = list(server.receive(0, await link.receive()))
+    for party in (1, 2, 3):
+        sends += server.receive(party, others[party].start())
+    asks: list[Any] = []
+    for send in (each for each in sends if isinstance(each, secagg.Send)):
+        if send.to == 0:
+            await link.send(send.payload)
+            answer = await link.receive()
+        else:
+            (event,) = others[send.to].receive(send.payload)
+            answer = event.payload
+        asks += server.receive(send.to, answer)
+    return server, next(
+        each.payload for each in asks if isinstance(each, secagg.Send) and each.to == 0
+    )
+
+
+async def is_read(link: QueueLink) -> None:
+    """Waits until the client has read what was sent."""
+    while link.outgoing.qsize():
+        await asyncio.sleep(0)
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
+@looped("end", ["over", "over and lost", "goodbye and lost", "cut off", "of another round"])
+def test_a_training_runs_once_in_a_round(end: str, caplog: pytest.LogCaptureFixture) -> None:
+    """Whatever the server says meanwhile: no other task is trained for, also not after an end that
+    throws the input away, and none at all for a round whose end was read before."""
+    caplog.clear()
+
+    async def scenario() -> None:
+        hostile = Hostile()
+        begun, go_on = threading.Event(), threading.Event()
+
+        def train(assignment: Assignment) -> Any:
+            hostile.trained.append(assignment)
+            begun.set()
+            go_on.wait(30)
+            return input_of(0)
+
+        hostile.attending.cancel()
+        hostile.attending = asyncio.create_task(
+            attend(hostile.home, hostile.connect, train, stop=hostile.stop, pauses=(0.01, 0.02))
+        )
+        link = await hostile.link()
+        (first, ask), (second, another) = [await until_its_input(link) for _ in range(2)]
+        await link.send(seal(Ask(b"1", ask)))
+        await asyncio.to_thread(begun.wait, 30)
+        over = seal(Over(first.session, "x", survivors=3))
+        ends = {
+            "cut off": over[:21],
+            "of another round": seal(Over(b"some other round")),
+            "goodbye and lost": seal(Over(NO_SESSION)),
+        }
+        sends = [seal(Ask(b"2", ask)), seal(Ask(b"3", another)), seal(Over(second.session))]
+        for data in (*sends, ends.get(end, over)):
+            await link.send(data)
+        await is_read(link)
+        is_lost = end.endswith("lost")
+        if is_lost:
+            link.close()
+        if end == "goodbye and lost":  # and the party's service begins again
+            await hostile.attending
+            hostile.attending = asyncio.create_task(
+                attend(hostile.home, hostile.connect, train, stop=hostile.stop)
+            )
+        if is_lost:
+            link = await hostile.link()
+        go_on.set()
+        if end == "cut off":
+            assert read_payload(await link.receive()).kind is None  # its input
+            assert read_payload(await link.receive()).kind is None  # again, to the second task
+            assert opened(await link.receive(), 0).code == Code.MALFORMED
+        elif end == "of another round":
+            assert [read_payload(await link.receive()).kind for _ in range(2)] == [None, None]
+        elif end == "over":
+            said = opened(await link.receive(), 0)
+            assert (said.session, said.code) == (first.session, Code.UNKNOWN_SESSION)
+        ended = [first] if is_lost else [first, second] if end == "over" else [second]
+        for server, message in ((first, ask), (second, another)):
+            if server in ended:
+                await link.send(seal(Ask(b"4", message)))
+                assert opened(await link.receive(), 0).code == Code.UNKNOWN_SESSION
+        assert [each.task for each in hostile.trained] == [b"1"]
+        told = [each.getMessage() for each in caplog.records if "had sent all" in each.message]
+        assert sorted(told) == sorted(
+            f"{server.session.hex()}: over before this party had sent all: it was dropped, or too "
+            "late" + ": x [x]" * (server is first and end != "goodbye and lost")
+            for server in ended
+        )
+        assert is_lost or len(hostile.links) == 1
+        await hostile.leave()
+
+    play(scenario)
+
+
+@looped("how", ["participate", "attend"])
+def test_what_is_cut_off_ends_nothing(how: str) -> None:
+    """It is refused as malformed; a rejection is read in every version."""
+
+    async def scenario() -> None:
+        rejection = bytearray(seal(Rejection(NO_SESSION, "version", "this server has 7")))
+        rejection[2] = 7
+        for last in (seal(Over(NO_SESSION)), bytes(rejection)):
+            (mine, theirs), home = linked(), home_of(FOUR, 0)
+            task = asyncio.create_task(
+                attend(home, connects(mine), trains(0, FOUR))
+                if how == "attend"
+                else participate(home, mine, trains(0, FOUR))
+            )
+            await theirs.receive()
+            over, goodbye = seal(Over(FOUR.round().session)), seal(Over(NO_SESSION))
+            hello = seal(Hello())
+            for data in (over[:4], over[:-1], goodbye[:20], goodbye + b"x", rejection[:-1], hello):
+                await theirs.send(bytes(data))
+                assert opened(await theirs.receive(), 0).code == Code.MALFORMED
+            await theirs.send(last)
+            if last == rejection:
+                with pytest.raises(secagg.RemoteProtocolError, match="this server has 7"):
+                    await task
+            else:
+                assert await task is None
+
+    play(scenario)
+
+
+@looped("how", ["participate", "attend"])
+def test_what_leads_to_no_message_is_answered_slowly(
+    how: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """So many a minute: more would fill the log; the log says so once."""
+    caplog.clear()
+    now, waiting, gate = 0.0, asyncio.Event(), asyncio.Event()
+
+    async def sleeps(seconds: float) -> None:
+        nonlocal now
+        if seconds:
+            waiting.set()
+            await gate.wait()
+            now += 30.0
+
+    there = vars(asyncio) | {
+        "sleep": sleeps,
+        "get_running_loop": lambda: SimpleNamespace(time=lambda: now),
+    }
+    monkeypatch.setattr(conversation, "asyncio", SimpleNamespace(**there))
+    for module in (attendance, participation):
+        monkeypatch.setattr(module, "USELESS_A_MINUTE", 2)
+
+    async def scenario() -> None:
+        (mine, theirs), home = linked(), home_of(FOUR, 0)
+        task = asyncio.create_task(
+            attend(home, connects(mine), trains(0, FOUR))
+            if how == "attend"
+            else participate(home, mine, trains(0, FOUR))
+        )
+        await theirs.receive()
+        agreed = FOUR.round()
+        for number in range(5):
+            await theirs.send(b"junk")
+            if number == 1:  # an end costs nothing, nor what is answered with a message
+                await theirs.send(seal(Over(b"some other round")))
+                await theirs.send(seal(Invitation(agreed.encode(), 0)))
+        answers = [await theirs.receive() for _ in range(4)]
+        assert [read_payload(each).kind is None for each in answers] == [False, False, True, False]
+        await waiting.wait()
+        assert theirs.incoming.empty()
+        gate.set()
+        for _ in range(2):
+            assert opened(await theirs.receive(), 0).code == Code.MALFORMED
+        await theirs.send(seal(Over(NO_SESSION)))
+        assert await task is None
+
+    play(scenario)
+    slow = [each for each in caplog.records if "more than 2 times a minute" in each.message]
+    assert len(slow) == 1
+
+
+@looped("is_lost", [False, True])
+def test_the_attempt_of_the_first_invitation_counts(is_lost: bool) -> None:
+    """Also after another connection; one to another round, or malformed, begins nothing."""
+
+    async def scenario() -> None:
+        agreed, told = FOUR.round(), list[int]()
+        client = client_of(agreed, 0)
+
+        def train(assignment: Assignment) -> Any:
+            told.append(assignment.attempt)
+            return input_of(0)
+
+        mine, theirs = linked()
+        task = asyncio.create_task(participate(client, mine, train))
+        await theirs.receive()
+        await theirs.send(seal(Invitation(FOUR.round().encode(), 0, attempt=3)))
+        await theirs.send(b"SD\1\x10" + (2**17).to_bytes(12, "little") + agreed.encode())
+        assert opened(await theirs.receive(), 0).code == Code.MALFORMED
+        _, ask = await until_its_input(theirs, attempt=2, agreed=agreed)
+        await theirs.send(seal(Invitation(agreed.encode(), 0, attempt=1)))
+        if is_lost:
+            theirs.close()
+            with pytest.raises(EOFError):
+                await task
+            mine, theirs = linked()
+            task = asyncio.create_task(participate(client, mine, train))
+            await theirs.receive()
+        await theirs.send(seal(Ask(b"", ask)))
+        assert read_payload(await theirs.receive()).kind is None
+        assert told == [2]
+        await theirs.send(seal(Over(agreed.session)))
+        assert await task == Over(agreed.session)
+
+    play(scenario)
+
+
+def test_a_last_message_that_was_not_sent_is_no_end() -> None:
+    """The caller learns that the connection was lost, and can take part again."""
+
+    async def scenario() -> None:
+        client = client_of(agreed := FOUR.round(), 0)
+        async with Rounds(FOUR) as rounds:
+            for party in (1, 2, 3):
+                rounds.join(party)
+            link: Any = Cut(rounds.connect(0), 8)
+            taking_part = asyncio.create_task(participate(client, link, trains(0, FOUR)))
+            serving = asyncio.create_task(serve(server_of(agreed), await rounds.present()))
+            with pytest.raises(ConnectionResetError):
+                await taking_part
+            assert client.finished
+            serving.cancel()
+            await asyncio.gather(serving, return_exceptions=True)
+
+    play(scenario)
+
+
+def test_an_end_before_the_connection_is_lost_counts() -> None:
+    """Also if an answer was made meanwhile."""
+
+    async def scenario() -> None:
+        agreed = FOUR.round()
+        for end in (Over(agreed.session), Over(NO_SESSION)):
+            (mine, theirs), client, begun = linked(), client_of(agreed, 0), threading.Event()
+            go_on = threading.Event()
+
+            def slow(_: Assignment, begun: Any = begun, go_on: Any = go_on) -> Any:
+                begun.set()
+                go_on.wait(30)
+                return input_of(0)
+
+            task = asyncio.create_task(participate(client, mine, slow))
+            await theirs.receive()
+            _, ask = await until_its_input(theirs, agreed=agreed)
+            await theirs.send(ask)
+            await asyncio.to_thread(begun.wait, 30)
+            await theirs.send(seal(end))
+            await is_read(theirs)
+            theirs.close()
+            for _ in range(5):
+                await asyncio.sleep(0)
+            go_on.set()
+            assert await task == (None if end.session == NO_SESSION else end)
+            assert client.state is ClientState.WITHDRAWN
+
+        (mine, theirs), home, end = linked(), home_of(FOUR, 0), Over(agreed.session)
+        task = asyncio.create_task(participate(home, mine, input_of))
+        await theirs.receive()
+        await theirs.send(seal(Invitation(agreed.encode(), 0)))
+        await theirs.receive()
+        with home.lock():  # holds up the answer
+            await theirs.send(b"SA\1\x11" + agreed.session + bytes(30))
+            await theirs.send(seal(end))
+            await is_read(theirs)
+            theirs.close()
+            for _ in range(5):
+                await asyncio.sleep(0)
+        assert await task == end
+        assert list(home.store.sessions()) == []
+
+    play(scenario)
+
+
+def test_the_end_of_a_round_that_the_home_cannot_go_on_with() -> None:
+    """It is the end for `participate`: the party had begun it before."""
+
+    async def scenario() -> None:
+        (mine, theirs), home = linked(), home_of(FOUR, 0)
+
+        def fails(_: bytes) -> None:
+            raise UselessStateError("another key", Code.WRONG_KEY)
+
+        home.load = fails  # type: ignore[method-assign]
+        over = Over(FOUR.round().session)
+        await theirs.send(seal(over))
+        assert await participate(home, mine, trains(0, FOUR)) == over
+
+    play(scenario)
+
+
+def test_a_home_that_is_in_use_is_waited_for(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """By `attend`, as a training that was left may have it; the log says so once."""
+    caplog.clear()
+    monkeypatch.setattr(attendance, "_BUSY_PAUSE", 0.001)
+
+    async def scenario() -> None:
+        hostile = Hostile()
+        link = await hostile.link()
+        hostile.home._wait, tries = 0.0, list[float]()
+        lock = hostile.home.lock
+
+        def counted() -> Any:
+            tries.append(0)
+            return lock()
+
+        hostile.home.lock = counted  # type: ignore[method-assign]
+        with lock():
+            await link.send(seal(Invitation(FOUR.round().encode(), 0)))
+            while len(tries) < 3:
+                await asyncio.sleep(0.001)
+        assert read_payload(await link.receive()).kind is None
+        assert len([each for each in caplog.records if "waiting for the home" in each.message]) == 1
+        await hostile.leave()
+
+    play(scenario)
+
+
+def test_a_cancellation_that_nobody_asked_for_is_a_lost_connection() -> None:
+    """Of a link, or of what connects."""
+
+    async def scenario() -> None:
+        async def cancelled(*_: bytes) -> bytes:
+            raise asyncio.CancelledError
+
+        for method in ("send", "receive"):
+            (mine, _), (last, theirs) = linked(), linked()
+            setattr(mine, method, cancelled)
+            with pytest.raises(ConnectionError, match="nobody had cancelled it"):
+                await participate(home_of(FOUR, 0), mine, input_of)
+            await theirs.send(seal(Over(NO_SESSION)))
+            connect = connects(asyncio.CancelledError(), mine, last)
+            await attend(home_of(FOUR, 0), connect, input_of, pauses=(0.001, 0.001))
+
+    play(scenario)
+
+
+def test_what_is_no_link_or_no_client_is_refused_at_once() -> None:
+    """With the library's own error."""
+
+    async def scenario() -> None:
+        home, (link, _) = home_of(FOUR, 0), linked()
+        socket = SimpleNamespace(send=link.send, recv=link.receive, close=link.close)
+        for call in (attend(home, connects(socket), input_of), participate(home, socket, input_of)):
+            with pytest.raises(secagg.ParameterError, match="a link needs `send` and `receive`"):
+                await call
+        for client in (None, "north"):
+            with pytest.raises(secagg.ParameterError, match="takes part, not"):
+                await participate(client, link, input_of)  # type: ignore[arg-type]
+
+    play(scenario)
+
+
+def test_bytes_that_wait_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not only their number."""
+    monkeypatch.setattr(conversation, "LARGEST_MESSAGE", 1000)
+
+    async def scenario() -> None:
+        mine, theirs = linked(1)
+        talk = conversation.Conversation(mine, 1000, lambda _: None, Allowance(1))
+        for _ in range(4):  # the third is read, and waits for its turn; the fourth waits outside
+            await theirs.send(bytes(900))
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert len(talk._waiting) == 2
+        await talk.close()
+
+    play(scenario)
+
+
+def test_nothing_is_trained_for_after_the_end() -> None:
+    """A step that asks for an input after it was left gets none; ends of rounds are bounded."""
+
+    async def scenario() -> None:
+        assignment, calls = SimpleNamespace(round=FOUR.round()), list[Any]()
+        answers = Answers(lambda _, train: train(assignment), calls.append)  # type: ignore[arg-type]
+        answers.abandon()
+        assert await answers.answer(read_payload(b"an ask")) == b""
+        assert calls == []
+        for number in range(1000):
+            answers.end(read_payload(seal(Over(number.to_bytes(16, "big")))))
+        assert len(answers._overs) < 200
+
+    play(scenario)
+
+
+def test_rounds_that_are_forgotten_cost_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of which there were newer ones, and those that are over."""
+    monkeypatch.setattr(attendance, "_KNOWN_ROUNDS", 2)
+
+    async def scenario() -> None:
+        hostile = Hostile(rounds_a_minute=4)
+        link = await hostile.link()
+        removed: list[bytes] = []
+        remove = hostile.home.remove
+        hostile.home.remove = lambda session: [removed.append(session), remove(session)]
+        invitations = [seal(Invitation(FOUR.round().encode(), 0)) for _ in range(3)]
+        kinds = []
+        for number in (0, 1, 2, 0, 2, 1):
+            await link.send(invitations[number])
+            kinds.append(read_payload(await link.receive()).kind)
+        assert kinds == [None] * 5 + [Kind.REFUSAL]
+        for _ in range(50):
+            await link.send(seal(Over(read_payload(invitations[2]).session)))
+        await link.send(seal(Over(NO_SESSION)))
+        await hostile.attending
+        assert len(removed) == 1
+
+    play(scenario)
+
+
+def test_a_connection_is_of_use_if_a_round_went_on_over_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Not if what came was refused."""
+    told: list[bool] = []
+
+    def pause(_: object, now: float, at: float, answered: bool, lost: Exception) -> float:
+        told.append(answered)
+        return 0.0
+
+    monkeypatch.setattr(Reconnecting, "pause", pause)
+
+    async def scenario() -> None:
+        hostile = Hostile()
+        for data in (b"junk", seal(Invitation(FOUR.round().encode(), 0))):
+            link = await hostile.link()
+            await link.send(data)
+            await link.receive()
+            link.close()
+        await hostile.link()
+        assert told == [False, True]
+        await hostile.leave()
 
     play(scenario)

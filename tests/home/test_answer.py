@@ -1,11 +1,13 @@
 """`answer` and `Responder`: every phase, twice, killed, and with trainings that fail in any way."""
 
+import asyncio
 import itertools
 import logging
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
+from typing import NoReturn
 
 import numpy as np
 import pytest
@@ -114,6 +116,16 @@ def chunks_abort(_: Assignment) -> Iterator[np.ndarray]:
     raise secagg.Aborted(SECRET, Code.QUORUM)
 
 
+def cancels(_: Assignment) -> NoReturn:
+    """As `asyncio.run` in a training, whose own task was cancelled."""
+    raise asyncio.CancelledError(SECRET)
+
+
+def chunks_cancel(_: Assignment) -> Iterator[np.ndarray]:
+    yield np.zeros(2, np.int64)
+    raise asyncio.CancelledError(SECRET)
+
+
 def another(assignment: Assignment) -> None:
     assignment.expect("another")
 
@@ -139,6 +151,8 @@ FAILURES: list[tuple[Train, Code]] = [
     (another, Code.POLICY_CONTEXT),
     (no_context, Code.TRAINING),
     (lambda _: np.zeros(4, np.int64), Code.NO_CONTEXT),
+    (cancels, Code.TRAINING),
+    (chunks_cancel, Code.TRAINING),
 ]
 
 

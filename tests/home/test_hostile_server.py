@@ -158,16 +158,29 @@ def test_the_end_of_a_round_in_its_middle_ends_one_part(mode: Mode) -> None:
         assert (0 in one.survivors) is (phase in (Phase.CONSISTENCY, Phase.UNMASK))
 
 
-def test_the_end_of_a_round_for_a_client_in_memory() -> None:
-    """Its secrets are wiped before its input leaves, and it answers nothing more."""
+def test_the_end_of_a_round_for_a_client_in_memory(caplog: pytest.LogCaptureFixture) -> None:
+    """Its secrets are wiped before its input leaves, and it answers nothing more.
+
+    Unless it was through, its log says so, once.
+    """
+    one = ResidentWorld(cohort=4).until(Phase.UNMASK)
+    one.answer(0, one.payload(0))
+    one.responders[0].answer(seal(Over(one.round.session, survivors=4)))
+    assert caplog.text == ""
     for phase in Mode.SEMI_HONEST.phases[1:]:
         one = ResidentWorld(cohort=4).until(phase)
         responder = one.responders[0]
         client = responder._client
-        over = Over(one.round.session, "", "", 4)
-        assert responder.answer(seal(over)) == b""
+        over = Over(one.round.session, "quorum", "2 are left", 0)
+        assert [responder.answer(seal(over)) for _ in range(2)] == [b"", b""]
+        (line,) = caplog.messages
+        assert line == (
+            f"{one.round.session.hex()}: over before this party had sent all: the round failed: "
+            "2 are left [quorum]"
+        )
         assert (responder.over, responder.finished) == (over, True)
         assert code_of(one.answer(0, one.payload(0))) == Code.OUT_OF_ORDER
+        caplog.clear()
         assert phase is Phase.UNMASK or client.state.value == "withdrawn"
 
 
