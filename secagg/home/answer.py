@@ -8,7 +8,6 @@ again or to a refusal, and no mask is ever used for two inputs.
 import logging
 from collections.abc import Sequence
 from contextlib import suppress
-from itertools import pairwise
 from typing import Final
 
 from ..codes import Code
@@ -106,7 +105,6 @@ def _begin(
         return decline(_session_of(offer), error.code, error.reason)
     with home.lock():
         try:
-            home.policy.check(agreed)
             record, pins = _placed(home, agreed, index, members, attempt)
             before = home.store_unsaved(agreed.session) or home.load(agreed.session)
             if before is not None:
@@ -122,12 +120,13 @@ def _begin(
                 directory=pins,
                 ledger=home.ledger if agreed.params.mode is Mode.MALICIOUS else None,
             )
+            going = home.make_room()
             record.reply = client.start()
         except (ParameterError, Aborted, UselessStateError) as error:
             return decline(agreed.session, error.code, error.reason)
         record.client = client.suspend(home.key, keep_last=False)
         home.save(record)
-        home.tidy(agreed.session)  # only now: what is refused must not push out other rounds
+        home.discard(going)  # only now: what is refused must not push out other rounds
         return record.reply
 
 
@@ -173,10 +172,6 @@ def _placed(
             Code.WRONG_DIRECTORY,
         )
     named = [require_int("a member", each, 0, MAX_COHORT - 1) for each in members]
-    if any(low >= high for low, high in pairwise(named)):
-        raise ParameterError(
-            "the members of an invitation must be in ascending order, each once", Code.ARGUMENT
-        )
     pins = cohort_of(home.directory, named)
     if pins is not None and home.directory is not None:
         _require_demands(home.policy, agreed.params, len(home.directory))
@@ -200,13 +195,13 @@ def _require_demands(policy: Policy, params: Params, pinned: int) -> None:
     Raises:
         ParameterError: the policy does not bound it.
     """
-    demands = policy.params is not None or policy.colluders or policy.min_survivors
+    demands = policy.params is not None or policy.colluders or (policy.min_survivors or 0) > 2
     if params.mode is Mode.MALICIOUS and params.cohort < pinned and not demands:
         raise ParameterError(
             f"refused by this client's policy: the server has chosen {params.cohort} of the "
             f"{pinned} parties that are pinned here, and could choose those that collude with it; "
             "say in the policy what such a cohort must be good for: `colluders` (the number of "
-            "parties to be safe from), `min_survivors` or `params`",
+            "parties to be safe from), `min_survivors` (3 or more) or `params`",
             Code.POLICY_COHORT,
         )
 
@@ -243,7 +238,8 @@ def _go_on(home: Home, message: bytes, train: Train, task: bytes) -> bytes:
             return decline(
                 session,
                 Code.UNKNOWN_SESSION,
-                "this party has nothing stored of the round: it never joined it, or it is over",
+                "this party has nothing stored of the round: it never joined it, it is over, or it "
+                "was removed to make room, which its log tells (`Home(most_rounds=...)`)",
             )
         return _told(record) or _Stored(home, record, train).step(task, message)
 
@@ -282,6 +278,7 @@ class _Stored(Responder):
         self._process = this_process()
         self._round = Round.decode(record.offer)
         self._is_malicious = self._round.params.mode is Mode.MALICIOUS
+        self._has_asked = False  # for an input, in malicious mode
 
     def step(self, task: bytes, message: bytes) -> bytes:
         """Answers a message; what made the answer is stored when it returns."""
@@ -296,11 +293,11 @@ class _Stored(Responder):
                     if InputNeeded() in self._client.resend():
                         self._store()
             raise
-        if self._client is not None or self.refusal is not None:
-            self._store()
         failed = self.refusal is not None and self.refusal.code == Code.TRAINING
-        if self._is_malicious and not self._waiting and not failed:
+        if self._has_asked and not failed:
             self._home.end_training(self._session)
+        if self._client is not None or self.refusal is not None:
+            self._store()  # the last that may fail: the answer may be stored nowhere else
         return reply
 
     def _store(self) -> None:
@@ -357,7 +354,7 @@ class _Stored(Responder):
             self._store()
         if not self._is_malicious:
             return super()._given(assignment)
-        home = self._home
+        home, self._has_asked = self._home, True
         if home.identity is not None and not home.policy.allow_repeats:
             # `submit` would claim it, and refuse: this saves the training.
             require_no_contribution(home.ledger, home.identity.verify_key, self._round.context)

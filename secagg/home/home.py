@@ -37,6 +37,7 @@ T = TypeVar("T")
 
 _LONGEST: Final = 1e9  # seconds: some thirty years
 _MOST_FAILURES: Final = 2**16
+_MOST_ROUNDS: Final = 2**16
 _IN_MEMORY: Final = Path()  # this object, in the place of a path
 
 
@@ -49,6 +50,7 @@ class _Options(TypedDict, total=False):
     attempts: int
     failures: int
     keep_last: bool
+    most_rounds: int
     max_age: float
     wait: float
 
@@ -74,7 +76,7 @@ class Home(States):
         path: the folder; None in memory.
         key: 32 secret bytes.
         ledger, identity, directory, policy, store: as below.
-        attempts, failures: as below.
+        attempts, failures, most_rounds: as below.
 
     Args:
         path: the folder; the one that it lies in must exist. Without one, use `in_memory`.
@@ -92,6 +94,9 @@ class Home(States):
             does not count.
         keep_last: whether the last answer of each round is stored, so that it can be sent again.
             False is for transports that store answers themselves: no masked input is stored then.
+        most_rounds: how many rounds of a party are stored at a time, 1..65536. Another one takes
+            the place of one that is over, or else of one that nothing has come of while another one
+            was over or for an hour, with a warning in the log; without such it is refused.
         max_age: seconds after which what is stored of a round is removed.
         wait: seconds to wait for another process that uses the home.
 
@@ -114,6 +119,7 @@ class Home(States):
         attempts: int = 1,
         failures: int = 3,
         keep_last: bool = True,
+        most_rounds: int = 64,
         max_age: float = 7 * 86400.0,
         wait: float = 10.0,
     ) -> None:
@@ -134,6 +140,7 @@ class Home(States):
                 require_kind(name, value, kind, "leave it out for the one of the home")
         self.attempts: Final = require_int("attempts", attempts, 1, 2**63 - 1)
         failures = require_int("failures", failures, 1, _MOST_FAILURES)
+        most_rounds = require_int("most_rounds", most_rounds, 1, _MOST_ROUNDS)
         max_age = require_seconds("max_age", max_age, most=_LONGEST)
         self._wait = require_seconds("wait", wait)
         self._turn = threading.Lock()
@@ -161,6 +168,7 @@ class Home(States):
             directory,
             failures=failures,
             keep_last=bool(keep_last),
+            most_rounds=most_rounds,
             max_age=max_age,
         )
 

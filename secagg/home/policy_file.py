@@ -10,6 +10,7 @@
 """
 
 import json
+import math
 from collections.abc import Callable, Mapping
 from inspect import signature
 from pathlib import Path
@@ -43,7 +44,12 @@ def read_policy(path: Path) -> Policy:
     """
     content = read_private(path, _LARGEST, PINS).expose()
     try:
-        found = json.loads(content.decode("utf-8-sig"), object_pairs_hook=_object)
+        found = json.loads(
+            content.decode("utf-8-sig"),
+            object_pairs_hook=_object,
+            parse_float=_number,
+            parse_constant=_number,
+        )
         policy: Policy = _made(Policy, "the policy", found)
     except ParameterError as error:
         raise ParameterError(f"{path}: {error.reason}", error.code) from None
@@ -60,6 +66,13 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         twice = next(name for name in names if names.count(name) > 1)
         _refuse(f"the field {brief(twice)} is there twice")
     return found
+
+
+def _number(text: str) -> float:
+    """Reads a number; JSON has none that is not finite, as one that is too large would be."""
+    if not math.isfinite(number := float(text)):
+        _refuse(f"{text} is no finite number; to demand nothing, leave the field out")
+    return number
 
 
 def _made(kind: Callable[..., Any], what: str, found: object) -> Any:

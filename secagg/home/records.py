@@ -122,6 +122,8 @@ class PartyRecord:
         waiting: whether its input is asked for.
         code, reason: of its refusal; "" if it goes on.
         client: the suspended client; b"" once its part is over.
+        marks: digests of the records that may be in the store in its place: what it was read from,
+            and what was to be stored since. It is not stored itself.
     """
 
     session: bytes
@@ -135,6 +137,7 @@ class PartyRecord:
     code: str = ""
     reason: str = ""
     client: bytes = b""
+    marks: set[bytes] = field(default_factory=set)
 
 
 _PARTY: Final[Table] = {

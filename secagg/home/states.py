@@ -1,11 +1,13 @@
 """The stored states of a home: parties, servers with their notes, and failed trainings."""
 
+import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
 from ..codes import Code
+from ..drivers.responder import mark_of
 from ..errors import ParameterError, StateError
 from ..identity.directory import Directory
 from ..interfaces import ServerMachine
@@ -15,6 +17,7 @@ from ..pairwise.server import Server
 from ..pairwise.stored import open_server
 from ..params.checks import require_bytes
 from ..params.mode import Mode
+from ..texts import described
 from .records import (
     Head,
     Kind,
@@ -32,15 +35,18 @@ from .records import (
 )
 from .stores import Store
 
-MOST_ROUNDS: Final = 16  # of a party that are stored at a time; the done and oldest go first
 _ALL: Final = bytes(SESSION_BYTES)  # for a record that is of no single round
+_IDLE: Final = 3600 * 10**9  # nanoseconds after which a round that nothing comes of may go
+
+_log: Final = logging.getLogger("secagg.drivers")
 
 
 class States:
     """The records in the store of a home, sealed under its key.
 
     Attributes:
-        key, store, ledger, directory, failures, keep_last: as for `Home`, which is one.
+        key, store, ledger, directory, failures, keep_last, most_rounds: as for `Home`, which is
+            one.
     """
 
     def __init__(
@@ -52,6 +58,7 @@ class States:
         *,
         failures: int,
         keep_last: bool,
+        most_rounds: int,
         max_age: float,
     ) -> None:
         self.key: Final = key
@@ -60,13 +67,17 @@ class States:
         self.directory: Final = directory
         self.failures: Final = failures
         self.keep_last: Final = keep_last
+        self.most_rounds: Final = most_rounds
         self._max_age = max_age
         self._unsaved: dict[bytes, PartyRecord] = {}  # which the store did not take, by session
+        self._ended: set[bytes] = set()  # trainings that count as failed in the store, wrongly
 
     # -- of a party: `answer` calls these under the lock ---------------------------------------
 
     def store_unsaved(self, session: bytes) -> PartyRecord | None:
         """Stores what the store did not take of a round before, and returns it; None if it did.
+
+        Also None if another process has stored something of the round since: that counts.
 
         Raises:
             StateError: the store failed again.
@@ -74,8 +85,9 @@ class States:
         record = self._unsaved.get(session)
         if record is None:
             return None
-        if not record.seen and self.store.get(key_of(Kind.PARTY, session)) is not None:
-            del self._unsaved[session]  # another process has begun the round meanwhile
+        found = self.store.get(key_of(Kind.PARTY, session))
+        if found is not None and mark_of(found) not in record.marks:
+            del self._unsaved[session]
             return None
         self.save(record)
         return record
@@ -89,9 +101,12 @@ class States:
         data = self.store.get(key_of(Kind.PARTY, session))
         try:
             head = _head_of(data, Kind.PARTY, session)
-            return None if head is None else open_party(head, self.key)
+            record = None if head is None else open_party(head, self.key)
         except StateError as error:
             raise UselessStateError(error.reason, error.code) from None
+        if data is not None and record is not None:
+            record.marks = {mark_of(data)}
+        return record
 
     def save(self, record: PartyRecord) -> None:
         """Stores what a party remembers of a round.
@@ -106,38 +121,78 @@ class States:
         self._unsaved.pop(record.session, None)
         try:
             sealed = seal_party(kept, self.key)
-            self._put(Kind.PARTY, record.session, sealed, done=not record.client)
+            done = not record.client
+            data = write_record(Kind.PARTY, record.session, time.time_ns(), sealed, done=done)
+            record.marks.add(mark_of(data))  # a store that fails may have stored it nevertheless
+            self.store.put(key_of(Kind.PARTY, record.session), data)
         except BaseException:
             self._unsaved[record.session] = replace(record)
-            if len(self._unsaved) > MOST_ROUNDS:
+            if len(self._unsaved) > self.most_rounds:
                 del self._unsaved[next(iter(self._unsaved))]
             raise
+        record.marks = {mark_of(data)}
 
     def remove(self, session: bytes) -> None:
         """Removes what is stored of a party in a round."""
         self._unsaved.pop(session, None)
         self.store.delete(key_of(Kind.PARTY, session))
 
-    def tidy(self, begun: bytes | None = None) -> None:
-        """Removes what is too old, and what a party has stored of more than a few rounds.
+    def make_room(self) -> dict[bytes, bytes]:
+        """Returns what goes when a party begins another round, for `discard`.
 
-        Of these go first those in which its part is over.
+        That is what is too old; and if `most_rounds` are stored beside it, those that are over, the
+        oldest first, and then those that have come to nothing: which were used last before another
+        one was over, or an hour ago.
+
+        Raises:
+            ParameterError: so many are under way (`limit`).
+            StateError: the store failed.
+        """
+        now = time.time_ns()
+        going: dict[bytes, bytes] = {}
+        over: list[tuple[int, bytes]] = []
+        live: list[tuple[int, bytes, bytes]] = []
+        for key, head in self._heads():
+            if self._is_old(head, now):
+                going[key] = b""
+            elif head.kind is Kind.PARTY and head.done:
+                over.append((head.at, key))
+            elif head.kind is Kind.PARTY:
+                live.append((head.at, key, head.session))
+        over.sort()
+        latest = max(over[-1][0] if over else 0, now - _IDLE)
+        may_go = [(key, b"") for _, key in over]
+        idle = [(key, session) for at, key, session in sorted(live) if at < latest]
+        may_go[-1:-1] = idle  # the latest one that is over tells which are idle: it goes last
+        excess = max(0, len(over) + len(live) + 1 - self.most_rounds)
+        if len(may_go) < excess:
+            raise ParameterError(
+                f"refused by this client: {len(live)} rounds are under way in its home, which "
+                f"takes {self.most_rounds} (`Home(most_rounds=...)`): try again when one is over",
+                Code.LIMIT,
+            )
+        return going | dict(may_go[:excess])
+
+    def discard(self, going: Mapping[bytes, bytes]) -> None:
+        """Removes records by key; the log tells if the store fails, since nothing rests on it.
 
         Args:
-            begun: a round that stays.
+            going: for each key the session, if it is a round under way: the log tells that, too.
         """
-        stored: list[tuple[bool, int, bytes]] = []
-        oldest = time.time_ns() - int(self._max_age * 1e9)
-        for key, head in self._heads():
-            if head.kind is Kind.FAILURES or (head.kind, head.session) == (Kind.PARTY, begun):
-                continue
-            if head.at < oldest:
+        for key, session in going.items():
+            if session:
+                _log.warning(
+                    "%s: removed from the home to make room (`Home(most_rounds=...)`, here %d): if "
+                    "this round goes on, it is lost to this party",
+                    *(session.hex(), self.most_rounds),
+                )
+            try:
                 self.store.delete(key)
-            elif head.kind is Kind.PARTY:
-                stored.append((not head.done, head.at, key))
-        excess = len(stored) - MOST_ROUNDS + (begun is not None)
-        for _, _, key in sorted(stored)[: max(0, excess)]:
-            self.store.delete(key)
+            except Exception as error:
+                _log.warning("old state was not removed: %s", described(error))
+
+    def _is_old(self, head: Head, now: int) -> bool:
+        return head.at < now - int(self._max_age * 1e9) and head.kind is not Kind.FAILURES
 
     def begin_training(self, session: bytes) -> bool:
         """Counts the training of a round as failed, until `end_training`.
@@ -150,14 +205,27 @@ class States:
             StateError: it cannot be stored, or read (`UselessStateError`).
         """
         self.require_training(session)
+        self._ended.discard(session)
         if is_new := session not in (failed := self._failed()):
             self._put_failed([*failed, session])
         return is_new
 
     def end_training(self, session: bytes) -> None:
-        """Says that the training of a round has given an input, or had none to give."""
-        if session in (failed := self._failed()):
-            self._put_failed([each for each in failed if each != session])
+        """Says that the training of a round has given an input, or had none to give.
+
+        If the store fails, this object remembers it, and the log tells: an answer must not be lost
+        for that.
+        """
+        self._ended.add(session)
+        try:
+            self._put_failed(self._failed())
+        except Exception as error:
+            _log.warning(
+                "%s: its training counts as failed in the store, and has not: %s",
+                *(session.hex(), described(error)),
+            )
+        else:
+            self._ended.clear()
 
     def require_training(self, session: bytes) -> None:
         """Raises ParameterError if the training has failed in too many rounds but this one."""
@@ -171,12 +239,18 @@ class States:
             )
 
     def _failed(self) -> list[bytes]:
+        return [each for each in self._stored_failures() if each not in self._ended]
+
+    def _stored_failures(self) -> list[bytes]:
         data = self.store.get(key_of(Kind.FAILURES, _ALL))
         try:
             head = _head_of(data, Kind.FAILURES, _ALL)
             return [] if head is None else open_failures(head, self.key)
         except StateError as error:
-            raise UselessStateError(error.reason, error.code) from None
+            raise UselessStateError(
+                f"{error.reason}; `clear_failures()` of this party's home begins a new one",
+                error.code,
+            ) from None
 
     def _put_failed(self, sessions: Sequence[bytes]) -> None:
         if sessions:
@@ -214,7 +288,8 @@ class States:
             StateError: what is stored cannot be used.
             ParameterError: the directory does not fit.
         """
-        self.tidy()
+        now = time.time_ns()
+        self.discard({key: b"" for key, head in self._heads() if self._is_old(head, now)})
         if session is None:
             found = [head for _, head in self._heads() if head.kind is Kind.SERVER]
             head = max(found, key=lambda each: each.at, default=None)
@@ -246,10 +321,9 @@ class States:
 
     # -- records -------------------------------------------------------------------------------
 
-    def _put(self, kind: Kind, session: bytes, sealed: bytes, *, done: bool = False) -> None:
+    def _put(self, kind: Kind, session: bytes, sealed: bytes) -> None:
         require_bytes("session", session, SESSION_BYTES)
-        record = write_record(kind, session, time.time_ns(), sealed, done=done)
-        self.store.put(key_of(kind, session), record)
+        self.store.put(key_of(kind, session), write_record(kind, session, time.time_ns(), sealed))
 
     def _head(self, kind: Kind, session: bytes) -> Head | None:
         require_bytes("session", session, SESSION_BYTES)

@@ -204,7 +204,21 @@ def private_folder(path: AnyPath) -> Path:
     """
     folder = as_path(path)
     with usable(folder):
-        folder.mkdir(mode=0o700, exist_ok=True)
+        try:
+            folder.mkdir(mode=0o700, exist_ok=True)
+        except (FileExistsError, NotADirectoryError):
+            wrong = folder if os.path.lexists(folder) else folder.parent
+            raise StateError(
+                f"{folder}: cannot be used: {wrong} is a file, not a folder", Code.IO
+            ) from None
+        except FileNotFoundError:
+            if str(folder).startswith("~"):  # see `why_failed`
+                raise
+            raise StateError(
+                f"{folder}: cannot be made: there is no folder {folder.parent}; make it first, for "
+                "this user",
+                Code.IO,
+            ) from None
         folder = folder.resolve()
         if reason := why_unsafe(folder / "key", LEDGER):
             raise StateError(f"{folder}: {reason}", Code.PERMISSIONS)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from harness import CONTEXT, MODES, WILLING, integers
 from home.world import ResidentWorld, Train, World, code_of, home_of, sum_of, train
-from levels import runs_at
+from levels import amount, runs_at
 from refusals import refused
 
 import secagg
@@ -30,6 +30,7 @@ from secagg import (
 from secagg.drivers.assignment import AbandonedError
 from secagg.drivers.envelope import Ask, Over, Rejection
 from secagg.drivers.responder import NoInputError, ask
+from secagg.home.records import Kind, key_of, write_record
 
 either_mode = pytest.mark.parametrize("mode", MODES, ids=str)
 either_kind = pytest.mark.parametrize("world", [World, ResidentWorld])
@@ -549,6 +550,216 @@ def test_malformed_payloads_change_nothing(mode: Mode, world: type[World]) -> No
                 assert one.answer(0, other.payload(0)) == b""
     assert one.total == sum_of(range(3))
     assert one.conductor.faults == {}
+
+
+# ---- stores and ledgers that fail once ----------------------------------------------------
+
+
+class Faulty:
+    """Store and ledger of a home, of whose calls one fails, before or after its effect."""
+
+    def __init__(self, at: int = -1, *, after: bool = False) -> None:
+        self.store, self.ledger = MemoryStore(), MemoryLedger()
+        self.at, self.after, self.passed, self.failed = at, after, 0, ""
+        self.next = ""  # the name of a call that fails the next time
+
+    def __getattr__(self, name: str) -> Callable[..., object]:
+        action = getattr(self.ledger if name in {"claim", "has"} else self.store, name)
+
+        def tried(*args: object) -> object:
+            fails = self.passed == self.at or name == self.next
+            self.passed += 1
+            found = action(*args) if self.after or not fails else None
+            if fails:
+                self.failed, self.next = name, ""
+                raise StateError("full") if name in {"claim", "has"} else OSError("full")
+            return found
+
+        return tried
+
+
+def with_a_fault(mode: Mode, faulty: Faulty, *, keep_last: bool) -> tuple[World, list[bytes], int]:
+    """Plays a round, in which party 0 gets what failed once more; returns its refusals, and how
+    often it trained. Its home has something old to remove."""
+    trained: list[int] = []
+
+    def counted(asked: Assignment) -> object:
+        trained.append(1)
+        return train(asked)
+
+    home = home_of(mode, 0, 4, store=faulty, ledger=faulty, keep_last=keep_last)
+    faulty.store.put(key_of(Kind.PARTY, bytes(16)), write_record(Kind.PARTY, bytes(16), 0, b""))
+    one, raised, told = World(mode, 4, {0: home}, {0: counted}).begin(), 0, []
+    while one.conductor.outcome is None:
+        answers = {}
+        if any(send.to == 0 for send in one.sends):
+            try:
+                answers[0] = one.answer(0, one.payload(0))
+            except (OSError, StateError):
+                raised += 1
+                answers[0] = one.answer(0, one.payload(0))
+            told += [answers[0]] if code_of(answers[0]) else []
+        one.step(answers)
+        if not one.sends and (phase := one.conductor.phase) is not None:
+            one.sends = one.conductor.deadline(phase)
+    assert raised <= bool(faulty.failed)
+    return one, told, len(trained)
+
+
+@either_mode
+@pytest.mark.parametrize("keep_last", [True, False])
+def test_a_store_that_fails_once_costs_nothing(mode: Mode, keep_last: bool) -> None:
+    """In each phase the same payload goes on in the same process, with the bytes that were not
+    stored, and without another training; so it does if a ledger fails before it claims. What it
+    has claimed in spite of its failure is refused."""
+    last = Faulty()
+    with_a_fault(mode, last, keep_last=keep_last)
+    step = amount("step between failures of a store")
+    claims = {*(Code.REPEATED_PARTICIPATION, Code.REPEATED_RESUMPTION, Code.REPEATED_CONTRIBUTION)}
+    failed = set()
+    for case in range(0, 2 * last.passed, step):
+        faulty = Faulty(case // 2, after=bool(case % 2))
+        one, told, trained = with_a_fault(mode, faulty, keep_last=keep_last)
+        failed.add((faulty.failed, faulty.after))
+        if faulty.failed == "claim" and faulty.after:
+            assert {code_of(each) for each in told} <= claims
+            continue
+        assert one.total == sum_of(range(4)), (case, faulty.failed)
+        assert trained == 1 or faulty.failed == "claim"
+    names = {"get", "put", "delete", "sessions", "claim"} | ({"has"} if mode else set())
+    assert step > 1 or failed == {(name, after) for name in names for after in (False, True)}
+
+
+@either_mode
+@pytest.mark.parametrize("who", ["the same process", "another one"])
+def test_the_latest_state_counts(mode: Mode, who: str) -> None:
+    """Whoever goes on after a store that failed: what it has taken although it failed stays, and
+    what it has not is stored later, unless another process has begun the round meanwhile."""
+    for phase in mode.phases[:-1]:
+        first, other = phase is Phase.ADVERTISE_KEYS, who == "another one"
+        if first and other and mode is Mode.MALICIOUS:
+            continue  # nobody can begin after a claim of another process
+        faulty = Faulty(after=first is not other)
+        # Another process has no other way to the answer than what is stored.
+        mine = home_of(mode, 0, store=faulty, ledger=faulty, keep_last=other)
+        one = World(mode, homes={0: mine}).until(phase)
+        faulty.next = "put"
+        with pytest.raises(OSError, match="full"):
+            one.answer(0, one.payload(0))
+        if other:
+            one.homes[0] = home_of(mode, 0, store=faulty, ledger=faulty)
+            object.__setattr__(one.homes[0], "key", mine.key)
+        one.step().homes[0] = mine
+        assert one.finish().total == sum_of(range(3)), phase
+
+
+@either_mode
+def test_a_store_that_fails_after_a_training_costs_no_input(mode: Mode) -> None:
+    """The state before is used up by then, and the training is not called again."""
+    faulty, trained = Faulty(), []
+
+    def how(asked: Assignment) -> object:
+        trained.append(asked)
+        faulty.next = "put"
+        return train(asked)
+
+    home = home_of(mode, 0, store=faulty, ledger=faulty, keep_last=False)
+    one = World(mode, 3, {0: home}, {0: how}).until(Phase.MASKED_INPUT)
+    with pytest.raises(OSError, match="full"):
+        one.answer(0, one.payload(0))
+    assert one.finish().total == sum_of(range(3))
+    assert len(trained) == 1
+
+
+def test_what_could_not_be_stored_is_remembered_of_some_rounds() -> None:
+    """As many as are stored, the latest; not of a round that is over; another process's counts."""
+    faulty = Faulty()
+    home = home_of(Mode.MALICIOUS, 0, most_rounds=2, store=faulty, ledger=faulty)
+    offers = [integers(3, mode=Mode.MALICIOUS).round(bytes([each]) * 32) for each in range(4)]
+    for offer in offers:
+        faulty.next = "put"
+        with pytest.raises(OSError, match="full"):
+            answer(home, offer.encode(), train)
+    answer(home, secagg.seal(Over(offers[2].session, "", "")), train)
+    codes = [code_of(answer(home, offer.encode(), train)) for offer in offers]
+    assert codes == [Code.REPEATED_PARTICIPATION] * 3 + [""]
+    faulty.store.put(key_of(Kind.PARTY, offers[3].session), b"of another process")
+    assert code_of(answer(home, offers[3].encode(), train)) == Code.FOREIGN_FILE
+
+
+def test_a_damaged_count_of_failed_trainings_costs_no_round_past_its_input(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Others are refused, and told how to go on; a round whose own training is counted goes on, and
+    what could not be stored of it is not counted in this process."""
+    faulty = Faulty()
+    home = home_of(Mode.MALICIOUS, 0, store=faulty, ledger=faulty, failures=1)
+    fails = iter([SystemExit])
+
+    def how(asked: Assignment) -> object:
+        if error := next(fails, None):
+            raise error
+        faulty.next = "delete"
+        return train(asked)
+
+    one, other = (asked_for_an_input(home, how, number) for number in range(2))
+    with pytest.raises(SystemExit):
+        one.answer(0, one.payload(0))
+    one.step()
+    assert "its training counts as failed in the store, and has not: OSError" in caplog.text
+    told = other.answer(0, other.payload(0))
+    assert not code_of(told)
+    other.step({0: told})
+    faulty.store.put(key_of(Kind.FAILURES, bytes(16)), b"damaged")
+    refusal = answer(home, integers(3, mode=Mode.MALICIOUS).round(CONTEXT).encode(), train)
+    assert code_of(refusal) == Code.FOREIGN_FILE
+    assert b"`clear_failures()`" in refusal
+    home.clear_failures()
+    for each in (one, other):
+        assert each.finish().total == sum_of(range(3))
+    third = asked_for_an_input(home, train, 2)
+    third.trains[0] = lambda asked: (
+        faulty.store.put(key_of(Kind.FAILURES, bytes(16)), b"damaged") or train(asked)
+    )
+    assert third.finish().total == sum_of(range(3))
+    assert "clear_failures()" in caplog.text
+
+
+def test_a_training_that_was_given_up_counts_when_it_fails_later() -> None:
+    """Also if the store did not take that it had not failed the first time."""
+    faulty, fails = Faulty(), iter([AbandonedError, ValueError])
+
+    def how(_: Assignment) -> None:
+        faulty.next = "delete"
+        raise next(fails)
+
+    home = home_of(Mode.MALICIOUS, 0, store=faulty, ledger=faulty, failures=1)
+    one = asked_for_an_input(home, how, 0)
+    with pytest.raises(AbandonedError):
+        one.answer(0, one.payload(0))
+    assert code_of(one.answer(0, one.payload(0))) == Code.TRAINING
+    offer = integers(3, mode=Mode.MALICIOUS).round(CONTEXT).encode()
+    assert code_of(answer(home, offer, train)) == Code.TRAINING
+
+
+def test_the_end_of_a_round_waits_for_the_home() -> None:
+    """As every other payload does: a training may be under way in another thread."""
+    home = home_of(Mode.SEMI_HONEST, 0, wait=0.0)
+    for over in (Over(bytes(16), "", ""), Rejection(bytes(16), "version", "x")):
+        with home.lock(), refused(StateError, Code.BUSY):
+            answer(home, secagg.seal(over), train)
+
+
+def test_a_ledger_that_answers_no_bool_is_the_operators_matter() -> None:
+    """It raises, in every phase, and costs no round: a coroutine would count as True."""
+    faulty = Faulty()
+    one = World(homes={0: home_of(Mode.SEMI_HONEST, 0, store=faulty, ledger=faulty)})
+    one.until(Phase.SHARE_KEYS)
+    claim, faulty.ledger.claim = faulty.ledger.claim, lambda *_: None  # type: ignore[method-assign,assignment]
+    with refused(StateError, Code.NO_LEDGER):
+        one.answer(0, one.payload(0))
+    faulty.ledger.claim = claim  # type: ignore[method-assign]
+    assert one.finish().total == sum_of(range(3))
 
 
 # ---- what an input is for -----------------------------------------------------------------

@@ -1,5 +1,6 @@
 """What a server that lies in envelopes can do to a party: end its part, and no more."""
 
+import time
 from dataclasses import replace
 
 import pytest
@@ -7,9 +8,8 @@ from harness import CONTEXT, MODES, WILLING, directory_of, identity_of, integers
 from home.world import ResidentWorld, World, code_of, home_of, sum_of, train
 
 import secagg
-from secagg import Assignment, Code, Home, Invitation, Mode, Phase, Policy, answer, seal
+from secagg import Assignment, Code, Home, Invitation, Mode, Phase, Policy, StateError, answer, seal
 from secagg.drivers.envelope import Ask, Hello, Over, Refusal, Rejection, opened
-from secagg.home.states import MOST_ROUNDS
 
 either_mode = pytest.mark.parametrize("mode", MODES, ids=str)
 DEMANDING = replace(WILLING, colluders=1)
@@ -102,6 +102,7 @@ def test_a_cohort_that_the_server_has_chosen_out_of_the_pins() -> None:
         (Policy(mode=mode, max_cohort=3, min_threshold=1, context=CONTEXT), Code.POLICY_COHORT),
         (Policy(colluders=1), ""),
         (Policy(colluders=2), Code.POLICY_COLLUDERS),
+        (Policy(min_survivors=2), Code.POLICY_COHORT),
         (Policy(min_survivors=3), ""),
         (Policy(params=params), ""),
     ):
@@ -224,33 +225,84 @@ def test_a_round_that_a_party_has_finished() -> None:
     assert one.step({0: mine}).total == sum_of(range(3))
 
 
-def test_many_invitations_take_little_room() -> None:
-    """The oldest rounds go first; the one that goes on is not the oldest for long."""
-    home = home_of(Mode.SEMI_HONEST, 0)
-    params = integers(3)
-    for _ in range(3 * MOST_ROUNDS):
-        assert code_of(answer(home, params.round(CONTEXT).encode(), train, index=0)) == ""
-        assert len(list(home.store.sessions())) <= MOST_ROUNDS
-    one = World(homes={0: home}).begin().finish()
-    assert one.total == sum_of(range(3))
+def test_rounds_side_by_side_are_not_thrown_out(caplog: pytest.LogCaptureFixture) -> None:
+    """One too many is refused, and can be joined once another one is over; all get their sum."""
+    home = home_of(Mode.SEMI_HONEST, 0, most_rounds=3)
+    rounds = [World(homes={0: home}).begin() for _ in range(4)]
+    for one in rounds[:3]:
+        one.step()
+    refusal = rounds[3].answer(0, rounds[3].payload(0))
+    assert code_of(refusal) == Code.LIMIT
+    assert b"3 rounds are under way" in refusal
+    for one in rounds:
+        assert one.finish().total == sum_of(range(3))
+    assert len(list(home.store.sessions())) == 3
+    assert "removed" not in caplog.text
+
+
+def test_rounds_that_came_to_nothing_make_room(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nothing came of them for an hour, or while another one was over. The log tells of each, and
+    the server if one goes on after all."""
+    home, real = home_of(Mode.SEMI_HONEST, 0, most_rounds=2), time.time_ns
+    first, second = (World(homes={0: home}).begin().step() for _ in range(2))
+    offer = integers(3).round(CONTEXT).encode()
+    assert code_of(answer(home, offer, train, index=0)) == Code.LIMIT
+
+    def removed() -> list[str]:
+        lines = [each.getMessage() for each in caplog.records]
+        return [line[:32] for line in lines if "removed from the home to make room" in line]
+
+    monkeypatch.setattr(time, "time_ns", lambda: real() + 3601 * 10**9)
+    World(homes={0: home}).begin().finish()
+    assert removed() == [first.round.session.hex()]
+    told = first.answer(0, first.payload(0))
+    assert code_of(told) == Code.UNKNOWN_SESSION
+    assert b"most_rounds" in told
+    third = World(homes={0: home}).begin().step()
+    assert removed()[1:] == [second.round.session.hex()]
+    World(homes={0: home}).begin().finish()  # in the place of the one that is over
+    assert len(removed()) == 2
+    World(homes={0: home}).begin().finish()
+    assert removed()[2:] == [third.round.session.hex()]
+    monkeypatch.setattr(home.store, "delete", full)
+    assert code_of(answer(home, offer, train, index=0)) == ""
+    assert "old state was not removed: StateError: full" in caplog.text
+
+
+def full(_: bytes) -> None:
+    raise StateError("full", Code.IO)
 
 
 @either_mode
-def test_rounds_that_are_over_go_before_those_under_way(mode: Mode) -> None:
+def test_rounds_that_are_over_go_before_those_under_way(
+    mode: Mode, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Also refused ones; and an invitation that is refused pushes out nothing."""
-    home = home_of(mode, 0)
+    home = home_of(mode, 0, most_rounds=4)
     one = World(mode, homes={0: home}).until(Phase.UNMASK)
-    for number in range(MOST_ROUNDS + 1):
+    for number in range(5):
         how = train if number % 2 else lambda _: None
         other = World(mode, 3, {0: home}, {0: how}, bytes([number]) * 32)
         assert other.until(Phase.UNMASK if number % 2 else Phase.MASKED_INPUT).step()
-        assert len(list(home.store.sessions())) <= MOST_ROUNDS
+        assert len(list(home.store.sessions())) <= 4
     stored = sorted(home.store.sessions())
-    assert len(stored) == MOST_ROUNDS
+    assert len(stored) == 4
     offer = integers(3, mode=MODES[mode is Mode.SEMI_HONEST]).round(CONTEXT).encode()
     assert code_of(answer(home, offer, train, index=0))
     assert sorted(home.store.sessions()) == stored
     assert one.finish().total == sum_of(range(3))
+    offer = integers(3, mode=mode).round(CONTEXT).encode()
+    with monkeypatch.context() as patch:
+        patch.setattr(home.store, "delete", interrupted)  # only then: the round is stored already
+        with pytest.raises(KeyboardInterrupt):
+            answer(home, offer, train, index=0)
+    assert code_of(answer(home, offer, train, index=0)) == ""
+
+
+def interrupted(_: bytes) -> None:
+    raise KeyboardInterrupt
 
 
 def test_envelopes_that_only_a_client_sends() -> None:
