@@ -623,7 +623,7 @@ class Faulty:
             found = action(*args) if self.after or not fails else None
             if fails:
                 self.failed, self.next = name, ""
-                raise OSError("the disk is full")
+                raise StateError("full") if name in {"claim", "has"} else OSError("full")
             return found
 
         return tried
@@ -646,7 +646,7 @@ def with_a_fault(mode: Mode, faulty: Faulty, *, keep_last: bool) -> tuple[World,
         if any(send.to == 0 for send in one.sends):
             try:
                 answers[0] = one.answer(0, one.payload(0))
-            except OSError:
+            except (OSError, StateError):
                 raised += 1
                 answers[0] = one.answer(0, one.payload(0))
             told += [answers[0]] if code_of(answers[0]) else []
@@ -687,16 +687,17 @@ def test_the_latest_state_counts(mode: Mode, who: str) -> None:
     """Whoever goes on after a store that failed: what it has taken although it failed stays, and
     what it has not is stored later, unless another process has begun the round meanwhile."""
     for phase in mode.phases[:-1]:
-        faulty = Faulty(after=phase is not Phase.ADVERTISE_KEYS or who == "the same process")
-        if mode is Mode.MALICIOUS and not faulty.after:
+        first, other = phase is Phase.ADVERTISE_KEYS, who == "another one"
+        if first and other and mode is Mode.MALICIOUS:
             continue  # nobody can begin after a claim of another process
-        keep = who == "another one"  # which has no other way to the answer
-        mine = home_of(mode, 0, store=faulty, ledger=faulty, keep_last=keep)
+        faulty = Faulty(after=first is not other)
+        # Another process has no other way to the answer than what is stored.
+        mine = home_of(mode, 0, store=faulty, ledger=faulty, keep_last=other)
         one = World(mode, homes={0: mine}).until(phase)
         faulty.next = "put"
         with pytest.raises(OSError, match="full"):
             one.answer(0, one.payload(0))
-        if who == "another one":
+        if other:
             one.homes[0] = home_of(mode, 0, store=faulty, ledger=faulty)
             object.__setattr__(one.homes[0], "key", mine.key)
         one.step().homes[0] = mine
