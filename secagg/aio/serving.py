@@ -73,7 +73,7 @@ async def serve(
         LocalProtocolError: the net named a party that does not exist, or the round is over.
         Exception: what the net raised. The round can be continued.
     """
-    seconds = _read_timeouts(timeouts, server.phases)
+    seconds = read_timeouts(timeouts, server.phases)
     patience = require_seconds("grace", grace)
     about = Companions.of(server, task, members, attempt)
     with Worker() as worker:
@@ -91,7 +91,7 @@ async def serve(
             raise
 
 
-def _read_timeouts(
+def read_timeouts(
     timeouts: float | Mapping[Phase, float], phases: Sequence[Phase]
 ) -> dict[Phase, float]:
     """Returns the seconds of each phase of a round."""

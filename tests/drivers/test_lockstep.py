@@ -634,16 +634,16 @@ def test_a_store_needs_a_ledger() -> None:
 
 
 class FlakyLedger(MemoryLedger):
-    """Fails a number of times."""
+    """Fails a number of times for each kind of claims."""
 
     def __init__(self, times: int) -> None:
         super().__init__()
-        self.times = times
+        self.times = dict.fromkeys(Once, times)
 
     def claim(self, what: Once, key: bytes) -> bool:
         """See `Ledger`."""
-        self.times -= 1
-        if self.times >= 0:
+        self.times[what] -= 1
+        if self.times[what] >= 0:
             raise StateError("the disk is full")
         return super().claim(what, key)
 
@@ -656,10 +656,11 @@ def test_a_ledger_that_fails(mode: Mode, silent: tuple[int, ...]) -> None:
     server = new_server(four(mode), FlakyLedger(2))
     transport = Transport(responders_of(four(mode)), faults)
     phases: list[PhaseEnded] = []
-    for _ in range(2):
-        with refused(StateError, Code.LEDGER):
-            lockstep(server, transport)
-        assert server.phase is Phase.MASKED_INPUT
+    for phase in (Phase.SHARE_KEYS, Phase.MASKED_INPUT):
+        for _ in range(2):
+            with refused(StateError, Code.LEDGER):
+                lockstep(server, transport)
+            assert server.phase is phase
     outcome = lockstep(server, transport, observe=phases.append)  # type: ignore[arg-type]
     assert survivors_of(outcome) == tuple(party for party in range(4) if party not in silent)
     assert [phase for phase, _ in transport.calls] == list(mode.phases)
