@@ -3,6 +3,7 @@
 import ast
 import importlib
 import io
+import os
 import re
 import socket
 import sys
@@ -129,7 +130,8 @@ def test_an_older_connection_is_closed_soon(tmp_path: Path) -> None:
 @runs_at("programs")
 def test_the_training_over_http_survives_its_accidents() -> None:
     """One site refuses, one is killed and comes back, and so does the coordinator."""
-    done = children.run([sys.executable, "-W", "error", "run.py"], cwd=EXAMPLES / "http")
+    strict = os.environ | {"PYTHONWARNINGS": "error", "PYTHONDEVMODE": "1"}
+    done = children.run([sys.executable, "run.py"], cwd=EXAMPLES / "http", env=strict)
     assert done.returncode == 0, done.stdout + done.stderr
     lines = done.stdout.splitlines()
     assert lines[-1] == "4 rounds, each over all hospitals but euler, which refused"

@@ -4,7 +4,9 @@ Rounds are carried out by `lockstep`, which stands for every driver.
 """
 
 import asyncio
+import gc
 import json
+import logging
 from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -39,6 +41,7 @@ from secagg import (
     MemoryLedger,
     Mode,
     ModelLayout,
+    Once,
     ParameterError,
     Phase,
     Plan,
@@ -53,7 +56,9 @@ from secagg import (
 )
 from secagg.drivers.conductor import Observer, PhaseEnded, RoundEnded, Snapshots
 from secagg.drivers.envelope import Invitation, Refusal, seal
+from secagg.files import locked_folder
 from secagg.identity.files import write_file
+from secagg.rounds.record import listed
 
 WORD = "trial 7"
 PINS = directory_of(6)
@@ -148,8 +153,12 @@ LATE = dict.fromkeys(NAMES[:4], Phase.MASKED_INPUT)
 
 
 @pytest.mark.parametrize("mode", MODES, ids=str)
-def test_a_training(mode: Mode, memory_path: Path) -> None:
-    """It sums those present, tries again with those present then, and keeps a history by names."""
+def test_a_training(mode: Mode, memory_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """It sums those present, tries again with those present then, and keeps a history by names.
+
+    The log says who is in a round, who was dropped, and why.
+    """
+    caplog.set_level(logging.INFO, "secagg.rounds")
     seen: list[PhaseEnded | RoundEnded] = []
     rounds = of(mode, attempts=2, home=home_in(memory_path), observe=seen.append)
     layout = Layout.of([0.0, 0.0])
@@ -181,6 +190,14 @@ def test_a_training(mode: Mode, memory_path: Path) -> None:
     assert records[2].refused == {"party-5": "no_input"}
     assert sum(isinstance(each, RoundEnded) for each in seen) == 3
     check_record(records[0], first)
+    told = [each.getMessage() for each in caplog.records if each.name == "secagg.rounds"]
+    cohort = ", ".join(f"{at} {name}" for at, name in enumerate(NAMES[2:]))
+    session = again.server.session.hex()
+    assert told[-2:] == [
+        f"{session}: round 2, attempt 1 of 'trial 7': {cohort}",
+        f"{session}: round 2: a sum of 3; dropped: party-5 (no_input)",
+    ]
+    assert told[-3].endswith("[quorum]; dropped: " + ", ".join(f"{n} (timeout)" for n in LATE))
 
 
 class Line:
@@ -781,7 +798,7 @@ def test_a_spoiled_file_is_refused(name: str, memory_path: Path) -> None:
     spoil, code = SPOILED[name]
     rounds = of(Mode.MALICIOUS, home=home_in(memory_path))
     plan = rounds.plan(NAMES, 2, 0)
-    [file] = (memory_path / "rounds").iterdir()
+    [file] = (memory_path / "rounds").glob("*.json")
     good = file.read_bytes()
     file.write_bytes(spoil(good))
     for use in (
@@ -823,7 +840,7 @@ def test_each_training_has_a_file_of_its_own(memory_path: Path) -> None:
     home = home_in(memory_path)
     for word in ("trial 8", "trial 9"):
         assert Rounds(word, FORMAT, home=home).plan(NAMES, 2, 0).attempt == 0
-    files = list((memory_path / "rounds").iterdir())
+    files = list((memory_path / "rounds").glob("*.json"))
     assert len(files) == 2
     files[0].chmod(0o666)
     with refused(StateError, Code.PERMISSIONS):
@@ -891,7 +908,11 @@ class History:
             self.used.remove((subject, plan.attempt))
 
     def die(self, *_: object) -> None:
-        self.rounds, self.open = of(self.mode, attempts=3, home=self.home), []
+        """Nothing was sent of the open rounds, so the next process gets their numbers back."""
+        self.rounds = of(self.mode, attempts=3, home=self.home)
+        assert self.rounds.resume() == []
+        self.used -= {(subject, plan.attempt) for subject, plan in self.open}
+        self.open = []
 
 
 @pytest.mark.parametrize("mode", MODES, ids=str)
@@ -911,3 +932,177 @@ def test_a_number_is_never_used_twice(
             getattr(history, name)(which, what)
 
     holds()
+
+
+# ---- what a process leaves behind ----------------------------------------------------------
+
+
+class Forgetful:
+    """A ledger that cannot tell what was claimed."""
+
+    def claim(self, what: Once, key: bytes) -> bool:
+        """See `Ledger`."""
+        return LEDGER.claim(what, key)
+
+
+def clients_of(plan: Plan) -> list[Client]:
+    """The clients of a round in semi-honest mode."""
+    return [Client(plan.server.round, party, Policy()) for party in range(len(plan.names))]
+
+
+def run_to(plan: Plan, phase: Phase, store: Snapshots | None, clients: Sequence[Client]) -> None:
+    """Carries a round out until a phase begins, and dies then."""
+
+    def exchange(at: Phase, asked: Mapping[int, bytes]) -> Iterator[tuple[int, bytes]]:
+        if at is phase:
+            raise KeyboardInterrupt
+        for party, payload in asked.items():
+            yield from ((party, each) for each in replies(plan, clients[party], payload, ()))
+
+    with pytest.raises(KeyboardInterrupt):
+        secagg.lockstep(plan.server, exchange, None, store)
+
+
+# What the ledger of the home is, how far the round comes, with which store, and the next attempt.
+LEFT: dict[str, tuple[Any, Phase | None, bool, int]] = {
+    "only planned": (LEDGER, None, False, 0),
+    "before inputs, not stored": (LEDGER, Phase.SHARE_KEYS, False, 0),
+    "before inputs, by a driver with a store": (LEDGER, Phase.SHARE_KEYS, True, 0),
+    "inputs asked for, not stored": (LEDGER, Phase.MASKED_INPUT, False, 1),
+    "inputs asked for, by a driver with a store": (LEDGER, Phase.MASKED_INPUT, True, 1),
+    "planned, with a ledger that cannot tell": (Forgetful(), None, False, 1),
+    "planned, with a ledger that is lost": (None, None, False, 1),
+}
+
+
+@pytest.mark.parametrize("name", LEFT)
+def test_an_attempt_is_free_again_only_if_surely_no_input_has_left(
+    name: str, memory_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """By the ledger's word, whoever drove the round, and also if its server was resumed by hand."""
+    ledger, phase, stored, attempt = LEFT[name]
+    home = Home(memory_path, ledger=ledger or MemoryLedger())
+    plan = of(Mode.SEMI_HONEST, home=home).plan(NAMES, 2, MODEL)
+    if phase is not None:
+        run_to(plan, phase, home if stored else None, clients_of(plan))
+    if stored:
+        by_hand = home.resume_server()
+        assert by_hand is not None
+        assert by_hand.session == plan.server.session
+        home.forget(by_hand.session)
+    after = of(
+        Mode.SEMI_HONEST, attempts=2, home=Home(memory_path, ledger=ledger or MemoryLedger())
+    )
+    assert after.resume() == []
+    assert [record.inputs_left for record in after.history] == [bool(attempt)]
+    again = after.plan(NAMES, 2, MODEL)
+    assert again.attempt == attempt
+    after.close(again, None)
+    assert ("its attempt counts as used" in caplog.text) is bool(attempt)
+    if attempt:  # which is why none is left
+        used_up = of(Mode.SEMI_HONEST, home=home)
+        with refused(
+            AttemptsExhaustedError, Code.ATTEMPTS_EXHAUSTED, "could not go on.*one attempt"
+        ):
+            used_up.plan(NAMES, 2, MODEL)
+
+
+def test_a_round_that_was_given_up_elsewhere_gets_no_inputs(memory_path: Path) -> None:
+    """Its number may be in use again: it fails before clients are asked for their inputs."""
+    home = home_in(memory_path)
+    plan = of(Mode.SEMI_HONEST, home=home).plan(NAMES, 2, MODEL)
+    other = of(Mode.SEMI_HONEST, home=home)
+    assert other.resume() == []
+    assert other.plan(NAMES, 2, MODEL).context == plan.context
+    seen: list[Any] = []
+    outcome = carry(plan, seen.append, {}, None, None, MODEL)
+    assert isinstance(outcome, Failed)
+    assert outcome.code is Code.ROLLED_BACK
+    assert [each.phase for each in seen[:-1]] == [Phase.ADVERTISE_KEYS, Phase.SHARE_KEYS]
+
+
+def test_a_number_is_used_if_any_driver_of_the_round_got_so_far(memory_path: Path) -> None:
+    """Also one that had no store, so that the round was resumed in an earlier phase."""
+    home = home_in(memory_path)
+    plan = of(Mode.SEMI_HONEST, home=home).plan(NAMES, 2, MODEL)
+    clients = clients_of(plan)
+    run_to(plan, Phase.SHARE_KEYS, home, clients)
+    run_to(plan, Phase.MASKED_INPUT, None, clients)
+    after = of(Mode.SEMI_HONEST, attempts=2, home=home)
+    [again] = after.resume()
+    outcome = secagg.lockstep(again.server, lambda phase, asked: [], observe=after.observe)
+    assert after.close(again, outcome)
+    assert after.history[-1].inputs_left
+    last = after.plan(NAMES, 2, MODEL)
+    assert last.attempt == 1
+    after.close(last, Failed("an older snapshot", Code.ROLLED_BACK))
+    with refused(AttemptsExhaustedError, Code.ATTEMPTS_EXHAUSTED, "could not go on.*one attempt"):
+        after.plan(NAMES, 2, MODEL)
+
+
+def test_an_end_without_phases_is_no_proof() -> None:
+    """An observer that saw the end alone does not know whether inputs have left."""
+    rounds = of(Mode.SEMI_HONEST, attempts=2)
+    plan, failed = rounds.plan(NAMES, 2, 0), Failed("too few", Code.QUORUM)
+    rounds.observe(RoundEnded(plan.server.session, 1.0, failed))
+    rounds.close(plan, failed)
+    assert rounds.history[-1].inputs_left
+    assert rounds.plan(NAMES, 2, 0).attempt == 1
+
+
+def test_another_process_at_the_same_time_is_refused(memory_path: Path) -> None:
+    """In one line, for as long as the first has its rounds; then it may go on."""
+    home = home_in(memory_path)
+    rounds = of(Mode.SEMI_HONEST, attempts=2, home=home)
+    plan = rounds.plan(NAMES, 2, 0)
+    [lock] = (memory_path / "rounds").glob("*.lock")
+    with pytest.raises(TimeoutError), locked_folder(lock, 0.0):
+        pytest.fail("it is not held")
+    rounds.close(plan, None)
+    del rounds
+    gc.collect()
+    waiting = of(Mode.SEMI_HONEST, attempts=2, home=home)
+    with locked_folder(lock, 0.0):
+        for use in (lambda: waiting.plan(NAMES, 2, 0), waiting.resume):
+            with refused(StateError, Code.BUSY, "another process plans the rounds of 'trial 7'"):
+                use()
+        assert not waiting.converged(0)
+    assert waiting.resume() == []
+    assert waiting.plan(NAMES, 2, 0).attempt == 1
+
+
+def test_long_lists_of_names_are_cut() -> None:
+    """In a line of the log, which is one line whatever the names are."""
+    assert listed(["a\nb", "c"]) == "a b, c"
+    assert listed(["x"] * 103).endswith("x, x, and 3 more")
+
+
+def test_a_round_whose_inputs_are_asked_for_is_not_given_up(memory_path: Path) -> None:
+    """Nobody can resume it, so it only loses its place in the list; it can go on where it runs."""
+
+    class Late:
+        """The server of the other process delivers between two looks of this one."""
+
+        has = staticmethod(LEDGER.has)
+
+        def claim(self, what: Once, key: bytes) -> bool:
+            if what is Once.SURVIVOR_SET:
+                assert LEDGER.claim(Once.DELIVERY, key)
+            return LEDGER.claim(what, key)
+
+    home = home_in(memory_path)
+    plan = of(Mode.SEMI_HONEST, attempts=3, home=home).plan(NAMES, 2, MODEL)
+    clients = clients_of(plan)
+    run_to(plan, Phase.MASKED_INPUT, None, clients)
+    other = of(Mode.SEMI_HONEST, attempts=3, home=home)
+    assert other.resume() == []
+
+    def exchange(_: Phase, asked: Mapping[int, bytes]) -> Iterator[tuple[int, bytes]]:
+        for party, payload in asked.items():
+            yield from ((party, each) for each in replies(plan, clients[party], payload, ()))
+
+    assert isinstance(secagg.lockstep(plan.server, exchange), Completed)
+    assert other.plan(NAMES, 2, MODEL).attempt == 1
+    late = of(Mode.SEMI_HONEST, attempts=3, home=Home(memory_path, ledger=Late()))
+    assert late.resume() == []
+    assert [record.inputs_left for record in late.history] == [True]

@@ -31,7 +31,7 @@ async def main(folder: Path, port: int) -> None:
 
     async def connected(request: web.Request) -> web.WebSocketResponse:
         """Serves one connection of a hospital, which proves by its token who it is."""
-        token = request.headers.get("Authorization", "").encode()
+        token = request.headers.get("Authorization", "").encode(errors="surrogateescape")
         name = names.get(hashlib.sha256(token).hexdigest())
         if name is None:
             raise web.HTTPUnauthorized
@@ -47,16 +47,20 @@ async def main(folder: Path, port: int) -> None:
     await web.TCPSite(runner, "127.0.0.1", port).start()
 
     number, model = load(folder / "model")
-    while number < ROUNDS and not rounds.converged(LAYOUT, model):
-        outcome = await run_round(
-            rounds, hub, LAYOUT, model, task=encode(number, model), timeouts=40
-        )
-        if isinstance(outcome, secagg.Failed):
-            sys.exit(f"round {number} failed: {outcome.reason} [{outcome.code}]")
-        model, metrics = LAYOUT.unpack(outcome.result, model)
+
+    def keep(outcome: secagg.Completed) -> None:
+        """Stores the next model; if the process is killed before, it gets the same sum again."""
+        nonlocal number, model
+        after, metrics = LAYOUT.unpack(outcome.result, model)
+        save(folder / "model", number + 1, after)
         print(f"round {number}: {len(outcome.result.survivors)} hospitals, {metrics}", flush=True)
-        number += 1
-        save(folder / "model", number, model)
+        number, model = number + 1, after
+
+    while number < ROUNDS:
+        task = encode(number, model)
+        outcome = await run_round(rounds, hub, LAYOUT, model, task=task, timeouts=40, keep=keep)
+        if isinstance(outcome, secagg.Failed):
+            sys.exit(f"coordinator: round {number} failed: {outcome.reason} [{outcome.code}]")
     await hub.close("the training is over")
     await runner.cleanup()
 
@@ -64,4 +68,9 @@ async def main(folder: Path, port: int) -> None:
 if __name__ == "__main__":
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
     logging.getLogger("aiohttp.access").setLevel(logging.WARNING)
-    asyncio.run(main(Path(sys.argv[1]), int(sys.argv[2])))
+    try:
+        asyncio.run(main(Path(sys.argv[1]), int(sys.argv[2])))
+    except (secagg.SecAggError, OSError) as error:
+        sys.exit(f"coordinator: {error}")
+    except KeyboardInterrupt:
+        sys.exit("coordinator: stopped; started again, it goes on where it was")

@@ -5,6 +5,7 @@ token, and its policy if it has one. If it is killed, start it again: it comes b
 """
 
 import asyncio
+import logging
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -22,7 +23,7 @@ from secagg.aio import attend
 async def main(folder: Path, name: str, port: int) -> None:
     """Takes part until the coordinator says that the training is over."""
     home = secagg.Home(folder, attempts=ATTEMPTS)
-    token = {"Authorization": (folder / "token").read_text()}
+    token = {"Authorization": (folder / "token").read_text().strip()}
     x, y = examples_of(name)
 
     @asynccontextmanager
@@ -46,4 +47,10 @@ async def main(folder: Path, name: str, port: int) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])))
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
+    try:
+        asyncio.run(main(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])))
+    except (secagg.SecAggError, OSError, EOFError, aiohttp.ClientError) as error:
+        sys.exit(f"{sys.argv[2]}: {error}")
+    except KeyboardInterrupt:
+        sys.exit(f"{sys.argv[2]}: stopped; started again, it goes on where it was")

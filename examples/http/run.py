@@ -47,8 +47,9 @@ class Cast:
 
     def _read(self, name: str, process: "subprocess.Popen[str]") -> None:
         assert process.stdout is not None  # noqa: S101
-        for line in process.stdout:
-            self.lines.put((name, line.rstrip()))
+        with process.stdout:
+            for line in process.stdout:
+                self.lines.put((name, line.rstrip()))
         self.lines.put((name, "ended"))
 
     def kill_and_restart(self, name: str) -> None:

@@ -21,5 +21,4 @@ class Socket:
         message = await self._socket.receive()
         if message.type is not aiohttp.WSMsgType.BINARY:
             raise EOFError("the connection was closed")
-        data: bytes = message.data
-        return data
+        return bytes(message.data)

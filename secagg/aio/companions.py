@@ -30,16 +30,13 @@ class Companions:
         cls, server: ServerMachine, task: object, members: Sequence[int], attempt: int
     ) -> "Companions":
         """Checks what the caller gives."""
-        if not isinstance(task, bytes | bytearray | memoryview):
-            raise ParameterError(
-                f"task must be bytes, not {type(task).__name__}: encode it", Code.ARGUMENT
-            )
+        data = read_task(task)
         indices = tuple(whole("a member", member) for member in members)
         invitation = Invitation(server.offer, 0, indices, whole("attempt", attempt))
         invitation.check()
         if indices:
             require_one_each("members", len(indices), "indices", server)
-        return cls(as_bytes(task), invitation)
+        return cls(data, invitation)
 
     def encode(self) -> bytes:
         """Returns the note from which another process goes on."""
@@ -53,6 +50,15 @@ class Companions:
         invitation = opened(ask.message, SERVER)
         assert isinstance(invitation, Invitation)  # noqa: S101
         return cls(ask.task, invitation)
+
+
+def read_task(task: object) -> bytes:
+    """Returns the task of a round as bytes; raises ParameterError if it is something else."""
+    if not isinstance(task, bytes | bytearray | memoryview):
+        raise ParameterError(
+            f"task must be bytes, not {type(task).__name__}: encode it", Code.ARGUMENT
+        )
+    return as_bytes(task)
 
 
 class Noting:

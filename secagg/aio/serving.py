@@ -74,7 +74,7 @@ async def serve(
         Exception: what the net raised. The round can be continued.
     """
     require_server(server)
-    seconds = _read_timeouts(timeouts, server.phases)
+    seconds = read_timeouts(timeouts, server.phases)
     patience = require_seconds("grace", grace)
     about = Companions.of(server, task, members, attempt)
     if isinstance(net, RoutedNet):
@@ -93,7 +93,7 @@ async def serve(
             raise
 
 
-def _read_timeouts(
+def read_timeouts(
     timeouts: float | Mapping[Phase, float], phases: Sequence[Phase]
 ) -> dict[Phase, float]:
     """Returns the seconds of each phase of a round."""

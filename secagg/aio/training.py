@@ -8,19 +8,27 @@ from concurrent.futures import Executor
 from functools import partial
 from typing import Final
 
+from ..drivers.conductor import PhaseEnded, RoundEnded
 from ..encoding.digest import Part
 from ..encoding.layout import Layout
 from ..encoding.model_layout import ModelLayout
 from ..errors import StateError
 from ..events import Completed, Failed, Phase
-from ..params.checks import require_kind, require_seconds
+from ..params.checks import require_callable, require_kind, require_seconds
 from ..rounds.plan import Plan
+from ..rounds.record import listed
 from ..rounds.rounds import Rounds, subject_parts
+from .companions import read_task
 from .hub import Hub
-from .serving import DEFAULT_TIMEOUT, serve
+from .serving import DEFAULT_TIMEOUT, read_timeouts, serve
 from .worker import outlast
 
 _log: Final = logging.getLogger("secagg.rounds")
+
+_TELL_AGAIN: Final = 60.0  # seconds after which the log says again for whom it waits
+_TELL_LATER: Final = 600.0  # and from then on
+
+Keep = Callable[[Completed], object]
 
 
 async def run_round(
@@ -34,6 +42,7 @@ async def run_round(
     wait: float = math.inf,
     settle: float = 1.0,
     executor: Executor | None = None,
+    keep: Keep | None = None,
 ) -> Completed | Failed:
     """Gets one sum: plans a round with those present, serves it, and tries again where that helps.
 
@@ -51,6 +60,12 @@ async def run_round(
         about: what else it is about, such as the model, see `Rounds.plan`.
         task: what parties compute their input from, see `serve`.
         timeouts, grace, executor: see `serve`.
+        keep: stores what came of the sum, such as the next model, so that it is durable when this
+            returns. It is called in a thread, with what is then returned, before the clients are
+            told of the end and before anything of the round is forgotten: a process that is killed
+            before loses nothing, if `rounds` have a home. After one that was killed within it or
+            right after it, it may be called again. What it raises is raised here, and the next call
+            of `run_round` begins with it.
         wait: seconds to wait for `rounds.least` parties, before each try; also again, if some left
             meanwhile. By default without end.
         settle: seconds to wait then for more parties, 3600 at most.
@@ -59,34 +74,45 @@ async def run_round(
         The sum; or how the last round failed, if it makes no sense to try again.
 
     Raises:
-        ParameterError: too few parties came (`Code.QUORUM`), or an argument is wrong.
+        ParameterError: too few parties came (`Code.QUORUM`), or an argument is wrong, in which case
+            nothing was planned.
         AttemptsExhaustedError: clients give no more inputs for this; where `rounds.converged`,
             because the training has converged.
-        StateError: the home failed. A sum is returned nevertheless, and the log says it.
+        StateError: the home failed, or another process plans rounds of this training there. A sum
+            is returned nevertheless, and the log says it.
+        Exception: what `keep` raised.
     """
     require_kind("rounds", rounds, Rounds, "`secagg.Rounds(...)` makes one")
     require_kind("hub", hub, Hub, "`secagg.aio.Hub()` makes one")
     least_wait = require_seconds("wait", wait, most=math.inf)
     pause = require_seconds("settle", settle, most=3600.0)
+    _check_for_serve(task, timeouts, grace, executor)
+    if keep is not None:
+        require_callable("keep", keep, "it is called with the sum")
     left = await _kept(rounds, partial(rounds.resume, *subject_parts(shape, about)))
     while True:
         plan = left.pop(0) if left else await _planned(rounds, hub, shape, about, least_wait, pause)
+        ending = None if keep is None else _Ending(rounds, keep)
         try:
             outcome = await serve(
                 plan.server,
                 hub.net(plan.names),
                 timeouts,
                 executor,
-                rounds.home,
+                ending if ending is not None and rounds.home is not None else rounds.home,
                 task=task,
                 members=plan.members,
                 attempt=plan.attempt,
-                observe=rounds.observe,
+                observe=rounds.observe if ending is None else ending.observe,
                 grace=grace,
             )
+            if ending is not None and ending.kept is None:  # a call before this one saw the end
+                await _in_thread(partial(ending.end, plan.server.session, outcome))
+        except _NotKeptError as error:
+            _stop(rounds, plan, left, ending)
+            raise error.cause from None
         except BaseException:  # cancelled, or the disk is full: the round can go on
-            for each in (plan, *left):
-                rounds.leave(each)
+            _stop(rounds, plan, left, ending)
             raise
         try:  # at once: nothing can be cancelled between a sum and its return
             again = rounds.close(plan, outcome)
@@ -101,18 +127,95 @@ async def run_round(
             return outcome
         if isinstance(outcome, Completed) or not (again or left):
             for each in left:
-                _give_up(rounds, each)
+                _note_end(rounds, each, None)
             return outcome
 
 
-def _give_up(rounds: Rounds, plan: Plan) -> None:
-    """Closes a round without an outcome; leaves it if that cannot be noted."""
-    try:
-        rounds.close(plan, None)
-    except StateError as error:  # there is an outcome of another, which must not be lost
+def _check_for_serve(
+    task: bytes,
+    timeouts: float | Mapping[Phase, float],
+    grace: float,
+    executor: Executor | None,
+) -> None:
+    """Checks arguments of `serve`, which would refuse them when a round is planned already."""
+    read_task(task)
+    read_timeouts(timeouts, tuple(Phase))
+    require_seconds("grace", grace)
+    if executor is not None:
+        submit = getattr(executor, "submit", None)
+        require_callable("executor.submit", submit, "give a concurrent.futures.Executor")
+
+
+def _stop(rounds: Rounds, plan: Plan, left: list[Plan], ending: "_Ending | None") -> None:
+    """Leaves a round open that can go on, and those after it; closes it if its sum is kept."""
+    if ending is not None and ending.kept is not None:
+        _note_end(rounds, plan, ending.kept)
+    else:
         rounds.leave(plan)
+    for each in left:
+        rounds.leave(each)
+
+
+class _NotKeptError(BaseException):
+    """The application's `keep` raised. It passes through the driver, which then ends nothing."""
+
+    def __init__(self, cause: Exception) -> None:
+        super().__init__()
+        self.cause = cause
+
+
+class _Ending:
+    """The home and the observer of one round whose sum is kept before the round is forgotten.
+
+    Attributes:
+        kept: how the round ended, once that is kept.
+    """
+
+    def __init__(self, rounds: Rounds, keep: Keep) -> None:
+        self._rounds = rounds
+        self._keep = keep
+        self.kept: Completed | Failed | None = None
+        if rounds.home is not None:
+            self.keep_server = rounds.home.keep_server
+            self.keep_note = rounds.home.keep_note
+            self.note = rounds.home.note
+
+    def forget(self, session: bytes) -> None:
+        """Forgets nothing: `end` does, a moment later."""
+
+    def observe(self, happened: PhaseEnded | RoundEnded) -> None:
+        """Passes on what happened, and keeps the sum at the end of the round."""
+        self._rounds.observe(happened)
+        if isinstance(happened, RoundEnded):
+            self.end(happened.session, happened.outcome)
+
+    def end(self, session: bytes, outcome: Completed | Failed) -> None:
+        """Keeps the sum, if there is one, and then removes what is stored of the round."""
+        if isinstance(outcome, Completed):
+            try:
+                self._keep(outcome)
+            except Exception as error:
+                raise _NotKeptError(error) from None
+        self.kept = outcome
+        if self._rounds.home is not None:
+            try:
+                self._rounds.home.forget(session)
+            except StateError as error:  # there is an outcome, which must not be lost
+                _log.warning(
+                    "%s: what is stored of this round was not removed: %s",
+                    *(session.hex(), error.reason),
+                )
+
+
+def _note_end(rounds: Rounds, plan: Plan, outcome: Completed | Failed | None) -> None:
+    """Closes a round, with its outcome or as given up; leaves it if that cannot be noted."""
+    try:
+        rounds.close(plan, outcome)
+    except StateError as error:  # there is an outcome, of this one or another, not to be lost
+        rounds.leave(plan)
+        end = "given up" if outcome is None else "over"
         session = plan.server.session.hex()
-        _log.warning("%s: that it is given up was not noted: %s", session, error.reason)
+        _log.warning("%s: that it is %s was not noted: %s", session, end, error.reason)
 
 
 async def _planned(
@@ -126,16 +229,33 @@ async def _planned(
     """Plans a round with those who are present, when they are enough."""
     loop = asyncio.get_running_loop()
     until = loop.time() + wait
+    tell_at, told = loop.time(), 0
     while True:
-        here = len(rounds.eligible(hub.present()))
-        if here < rounds.least:
-            _log.info("waiting for %d parties, %d are here", rounds.least, here)
-        await hub.wait_for(rounds.least, max(0.0, until - loop.time()), rounds.eligible)
+        present = rounds.eligible(hub.present())
+        if len(present) < rounds.least:
+            if loop.time() >= tell_at:
+                _tell_who_is_missing(rounds, present, logging.WARNING if told else logging.INFO)
+                tell_at = loop.time() + (_TELL_LATER if told else _TELL_AGAIN)
+                told += 1
+            left = max(0.0, min(until, tell_at) - loop.time())
+            present = await hub.wait_for(rounds.least, left, rounds.eligible)
+            if len(present) < rounds.least and loop.time() < until:
+                continue
         await asyncio.sleep(settle)
         present = rounds.eligible(hub.present())
         if len(present) >= rounds.least or loop.time() >= until:
             [plan] = await _kept(rounds, partial(_plan, rounds, present, shape, about))
             return plan
+
+
+def _tell_who_is_missing(rounds: Rounds, present: list[str], level: int) -> None:
+    missing = rounds.missing(present)
+    _log.log(
+        level,
+        "waiting for %d parties, %d are here: %s%s",
+        *(rounds.least, len(present), listed(present) or "nobody"),
+        f"; not here: {listed(missing)}" if missing else "",
+    )
 
 
 def _plan(
@@ -149,11 +269,21 @@ def _plan(
 
 async def _kept(rounds: Rounds, call: Callable[[], list[Plan]]) -> list[Plan]:
     """Returns the plans that a call in a thread returns; leaves them if this is cancelled."""
+    plans: list[Plan] = []
+    try:
+        await _in_thread(lambda: plans.extend(call()))
+    except asyncio.CancelledError:
+        for plan in plans:
+            rounds.leave(plan)
+        raise
+    return plans
+
+
+async def _in_thread(call: Callable[[], None]) -> None:
+    """Calls a function in a thread; if this is cancelled, it waits for the end of the call."""
     running = asyncio.get_running_loop().run_in_executor(None, call)
     cancelled = await outlast(running)
     if cancelled is None:
         return running.result()
-    if running.exception() is None:
-        for plan in running.result():
-            rounds.leave(plan)
+    running.exception()  # nobody else asks for it
     raise cancelled

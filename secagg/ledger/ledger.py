@@ -24,12 +24,16 @@ class Once(StrEnum):
         CONTRIBUTION: a client sends its masked input; key: its verify key (32 bytes) and the
             context (32 bytes).
         RESUMPTION: a client is resumed; key: the random id of its stored state (32 bytes).
-        SURVIVOR_SET: a server sends the survivor set; key: the session (16 bytes).
+        PLAN: a coordinator plans a round; key: the session (16 bytes).
+        DELIVERY: a server delivers shares, after which clients give inputs; key: the session.
+        SURVIVOR_SET: a server sends the survivor set; key: the session.
     """
 
     PARTICIPATION = "participation"
     CONTRIBUTION = "contribution"
     RESUMPTION = "resumption"
+    PLAN = "plan"
+    DELIVERY = "delivery"
     SURVIVOR_SET = "survivor set"
 
 
@@ -38,7 +42,8 @@ class Ledger(Protocol):
     """A record of claims, each of which succeeds once. Implementations are thread-safe.
 
     One that also has a method `has(what, key)`, which returns whether a claim was made and makes
-    none, saves a `Home` trainings whose input would then be refused.
+    none, saves a `Home` trainings whose input would then be refused, and `Rounds` the attempts of
+    rounds that were planned and never got so far.
     """
 
     def claim(self, what: Once, key: bytes) -> bool:

@@ -51,8 +51,7 @@ def require_no_contribution(ledger: Ledger, verify_key: bytes, context: bytes) -
         Aborted: it has.
         StateError: the ledger failed.
     """
-    has = getattr(ledger, "has", None)
-    if callable(has) and _answer("has", has(Once.CONTRIBUTION, verify_key + context)):
+    if _has(ledger, Once.CONTRIBUTION, verify_key + context):
         raise _repeated_contribution()
 
 
@@ -95,6 +94,70 @@ def claim_survivor_set(ledger: Ledger, session: bytes) -> Failed | None:
             Code.ROLLED_BACK,
         )
     return None
+
+
+def claim_delivery(ledger: Ledger, session: bytes) -> Failed | None:
+    """Claims that a server delivers the shares of a session; from then on inputs may leave clients.
+
+    A server that was resumed from before it does so again, unless the session was given up.
+
+    Returns:
+        None; or, if the session was given up, the failure with which the round ends.
+
+    Raises:
+        StateError: the claim could not be stored.
+    """
+    _claim(ledger, Once.DELIVERY, session)
+    if _has(ledger, Once.SURVIVOR_SET, session):
+        return Failed(
+            "the ledger has a claim for a survivor set that this server does not know: it was "
+            "probably resumed from an older snapshot, or another process has given the round up",
+            Code.ROLLED_BACK,
+        )
+    return None
+
+
+def give_up_plan(ledger: Ledger, session: bytes) -> bool:
+    """Returns whether no server of a planned session has delivered shares; then none ever will.
+
+    The server claims the delivery first and then looks whether the session was given up; here it is
+    the other way round. So of the two, if they meet, at most one goes on.
+
+    Returns:
+        False also if the ledger cannot tell: it has no method `has`, or knows of no such plan, as
+        one that was lost or is in the memory of another process.
+
+    Raises:
+        StateError: the ledger failed.
+    """
+    if not _has(ledger, Once.PLAN, session) or _has(ledger, Once.DELIVERY, session):
+        return False
+    _claim(ledger, Once.SURVIVOR_SET, session)
+    return not _has(ledger, Once.DELIVERY, session)
+
+
+def claim_plan(ledger: Ledger, session: bytes) -> None:
+    """Notes that a session is planned, for `give_up_plan`.
+
+    Raises:
+        StateError: the claim could not be stored.
+    """
+    _claim(ledger, Once.PLAN, session)
+
+
+def has_delivered(ledger: Ledger, session: bytes) -> bool:
+    """Returns whether a server has claimed the delivery of shares; False if the ledger cannot tell.
+
+    Raises:
+        StateError: the ledger failed.
+    """
+    return _has(ledger, Once.DELIVERY, session)
+
+
+def _has(ledger: Ledger, what: Once, key: bytes) -> bool:
+    """Returns whether something was claimed; False if the ledger cannot tell."""
+    has = getattr(ledger, "has", None)
+    return callable(has) and _answer("has", has(what, key))
 
 
 def _claim(ledger: Ledger, what: Once, key: bytes) -> bool:

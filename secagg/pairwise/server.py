@@ -29,7 +29,7 @@ from ..events import (
 from ..identity.directory import Directory
 from ..interfaces import Status
 from ..ledger.ledger import Ledger
-from ..machine.claims import claim_survivor_set, require_ledger
+from ..machine.claims import claim_delivery, claim_survivor_set, require_ledger
 from ..machine.jobs import JobBoard
 from ..machine.ownership import FailsIfInterrupted, Owned, exclusive
 from ..machine.tables import Call, Input, message_due, next_state
@@ -48,6 +48,11 @@ from .stored import StoredServer, open_server, seal_server
 from .transitions import PHASES, SERVER, ServerState
 from .unmasking import Unmasking
 
+# What is claimed at the end of a phase, before the messages of the next one leave.
+_CLAIMS: Final = {
+    ServerState.SHARE_KEYS: claim_delivery,
+    ServerState.MASKED_INPUT: claim_survivor_set,
+}
 _log: Final = logging.getLogger("secagg")
 
 
@@ -59,8 +64,9 @@ class Server(Owned):
     Args:
         agreed: the round; every party is invited to it by the message `offer`.
         directory: malicious mode: the verify keys of the cohort.
-        ledger: where the survivor set is claimed before it is sent, so that a server that is
-            resumed from a snapshot never sends a second one. Needed for `snapshot` only.
+        ledger: where the delivery of shares and the survivor set are claimed before they are sent,
+            so that a server that is resumed from a snapshot never sends a second set. Needed for
+            `snapshot` only.
 
     Raises:
         ParameterError: the directory does not fit the mode or the cohort, or `SECAGG_NUM_THREADS`
@@ -111,8 +117,8 @@ class Server(Owned):
         It waits for all whose message is missing, also for those of whom `drop` had said that they
         are gone: their connections ended with the old process, and they may come back to this one.
 
-        If a survivor set was claimed after the snapshot was made, the round fails at the end of the
-        masked input phase: the ledger has the claim.
+        If a survivor set was claimed after the snapshot was made, the round fails before shares are
+        delivered, or at the end of the masked input phase: the ledger has the claim.
 
         Args:
             stored: the bytes that `snapshot` returned.
@@ -475,9 +481,10 @@ class Server(Owned):
                 silent = Dropped(party, f"no {self.phase} in time", Code.TIMEOUT)
                 self._drop(self._gone.get(party, silent))
         failed = self._steps.why_failed(members)
-        if failed is None and self.state is ServerState.MASKED_INPUT and self._ledger is not None:
+        claim = _CLAIMS.get(self.state)
+        if failed is None and claim is not None and self._ledger is not None:
             self._require_owner()  # a log handler may have forked: a child claims nothing
-            failed = claim_survivor_set(self._ledger, self.session)
+            failed = claim(self._ledger, self.session)
         drops = self._tell_drops()
         if failed is not None:
             return drops + self._fail(failed)

@@ -34,6 +34,7 @@ class Attempts:
         limit: how many attempts on one subject clients take part in; None for any number.
         used: the numbers of the rounds in which inputs may have left, or still may.
         succeeded: the subjects of which a round had a result.
+        lost: the subjects of which a round was left by its process, and could not go on.
 
     Args:
         limit: as above.
@@ -45,6 +46,7 @@ class Attempts:
         self._what = what
         self.used: Final[dict[bytes, set[int]]] = {}
         self.succeeded: Final[set[bytes]] = set()
+        self.lost: Final[set[bytes]] = set()
 
     def _lowest_free(self, subject: bytes) -> int:
         used = self.used.get(subject, ())
@@ -79,20 +81,28 @@ class Attempts:
                 Code.ATTEMPTS_EXHAUSTED,
             )
         if self.are_exhausted(subject):
-            used = len(self.used[subject])
-            advice = (
-                "a round about the same succeeded, so the training has converged; or, if its "
-                "result was lost before it was stored, agree with all parties on one attempt more, "
-                "or on a new word for the training"
-                if subject in self.succeeded
-                else "choose parameters for a higher dropout rate, or agree on more attempts"
-            )
             raise AttemptsExhaustedError(
-                f"all attempts on {self._what} are used ({used} of {self.limit}): clients give "
-                f"their input for it no more often, whatever became of the rounds; {advice}",
+                f"all attempts on {self._what} are used ({len(self.used[subject])} of "
+                f"{self.limit}): clients give their input for it no more often, whatever became of "
+                f"the rounds; {self._advice(subject)}",
                 Code.ATTEMPTS_EXHAUSTED,
             )
         return self._lowest_free(subject)
+
+    def _advice(self, subject: bytes) -> str:
+        """Returns why no attempt is left, as far as that is known, and what helps."""
+        agree = "agree with all parties on one attempt more, or on a new word for the training"
+        if subject in self.succeeded:
+            return (
+                "a round about the same succeeded, so the training has converged; or, if its "
+                f"result was lost before it was stored, {agree}"
+            )
+        if subject in self.lost:
+            return (
+                "the process of a round about the same ended after inputs may have left clients, "
+                f"and the round could not go on, so its result is lost: {agree}"
+            )
+        return "choose parameters for a higher dropout rate, or agree on more attempts"
 
     def use(self, subject: bytes, attempt: int) -> None:
         """Marks a number as used, before anything of its round is sent."""

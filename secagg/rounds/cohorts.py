@@ -99,6 +99,11 @@ class Cohorts:
                 )
         return known
 
+    def missing(self, names: Iterable[str]) -> list[str]:
+        """Returns the names in the directory that are not among these; none without a directory."""
+        there = set(names)
+        return [name for name in self._indices if name not in there]
+
     def draw(
         self, present: Sequence[str], shape: int | Layout | ModelLayout
     ) -> tuple[tuple[str, ...], tuple[int, ...], Params]:

@@ -16,6 +16,7 @@ from ..identity.files import read_file, write_file
 from ..permissions import PINS
 from ..primitives.secret import Secret
 from .attempts import Attempts
+from .one_process import Hold, hold
 
 _KIND: Final = "secagg rounds"
 _VERSION: Final = 1
@@ -74,6 +75,7 @@ class Keeper:
         self._lock = threading.Lock()
         self._counts = Counts(Attempts(limit))
         self._file: Path | None = None
+        self._hold: Hold | None = None
         if folder is not None:
             name = digest("rounds", training).hex()[:16]
             self._file = folder / "rounds" / f"{name}.json"
@@ -107,13 +109,36 @@ class Keeper:
             except OSError as error:
                 self._fail(f"cannot be locked: {why_failed(self._file, error)}", Code.IO)
 
+    def hold(self) -> None:
+        """Keeps other processes from calling this, for as long as this process has such an object.
+
+        Raises:
+            StateError: another process has called it, and still has one (`busy`).
+        """
+        if self._file is None:
+            return
+        try:
+            self._hold = hold(self._file.with_suffix(".lock"))
+        except TimeoutError:
+            raise StateError(
+                f"another process plans the rounds of {self._training!r} in {self._file.parent}: "
+                "end one of the two, or give each a home and a training of its own",
+                Code.BUSY,
+            ) from None
+        except OSError as error:
+            self._fail(f"cannot be locked: {why_failed(self._file, error)}", Code.IO)
+
     def _fail(self, what: str, code: Code) -> NoReturn:
         raise StateError(f"{self._file}: {what}", code) from None
 
     def _encode(self, counts: Counts) -> bytes:
         attempts = counts.attempts
         subjects = {
-            subject.hex(): {"used": sorted(used), "succeeded": subject in attempts.succeeded}
+            subject.hex(): {
+                "used": sorted(used),
+                "succeeded": subject in attempts.succeeded,
+                "lost": subject in attempts.lost,
+            }
             for subject, used in attempts.used.items()
         }
         content = {
@@ -156,6 +181,8 @@ class Keeper:
                 counts.attempts.use(subject, _count(attempt))
             if entry["succeeded"] is True:
                 counts.attempts.succeeded.add(subject)
+            if entry.get("lost") is True:
+                counts.attempts.lost.add(subject)
         for key, entry in content["open"].items():
             counts.open[_bytes(key, 16)] = OpenRound(
                 number=_count(entry["number"]),

@@ -9,6 +9,7 @@ from ..drivers.conductor import PhaseEnded, RoundEnded
 from ..errors import LocalProtocolError, StateError
 from ..home.home import Home
 from ..home.records import Kind, key_of
+from ..machine.claims import give_up_plan
 from ..pairwise.server import Server
 from ..params.checks import require_kind
 from .cohorts import Cohorts
@@ -120,33 +121,56 @@ class OpenRounds:
                 if session not in self._running and subject in ("", one.subject)
             }
         servers = {session: self._stored_server(session, one) for session, one in left.items()}
+        self._drop({session: one for session, one in left.items() if servers[session] is None})
         for session, one in left.items():
             server = servers[session]
-            if server is not None:
-                agreed = server.round
-                plan = Plan(
-                    number=one.number,
-                    names=one.names,
-                    members=one.members,
-                    params=agreed.params,
-                    context=agreed.context,
-                    attempt=one.attempt,
-                    server=server,
-                )
-                self.begin(plan, bytes.fromhex(one.subject))
-                plans.append(plan)
+            if server is None:
                 continue
-            _log.warning(
-                "%s: round %d was left open and is not stored: its attempt counts as used",
-                session.hex(),
-                one.number,
+            agreed = server.round
+            plan = Plan(
+                number=one.number,
+                names=one.names,
+                members=one.members,
+                params=agreed.params,
+                context=agreed.context,
+                attempt=one.attempt,
+                server=server,
             )
-            with self._keeper.change() as counts:
-                counts.open.pop(session, None)
-            lost = Course(self._cohorts.mode.phases)
-            self._history.append(
-                lost.record(one.number, one.attempt, session, one.names, None, True)
+            self.begin(plan, bytes.fromhex(one.subject))
+            plans.append(plan)
+
+    def _drop(self, gone: dict[bytes, OpenRound]) -> None:
+        """Drops rounds that are not stored; their attempts are free if surely no input has left."""
+        if not gone:
+            return
+        used = {session: not self._never_delivered(session) for session in gone}
+        with self._keeper.change() as counts:
+            for session, one in gone.items():
+                subject = bytes.fromhex(one.subject)
+                if counts.open.pop(session, None) is None:
+                    continue
+                if used[session]:
+                    counts.attempts.lost.add(subject)
+                else:
+                    counts.attempts.give_back(subject, one.attempt)
+        for session, one in gone.items():
+            if used[session]:
+                _log.warning(
+                    "%s: round %d was left open and is not stored: its attempt counts as used",
+                    *(session.hex(), one.number),
+                )
+            else:
+                _log.info(
+                    "%s: round %d was left open before inputs could leave: its attempt is free",
+                    *(session.hex(), one.number),
+                )
+            record = Course(self._cohorts.mode.phases).record(
+                one.number, one.attempt, session, one.names, None, used[session]
             )
+            self._history.append(record)
+
+    def _never_delivered(self, session: bytes) -> bool:
+        return self._home is not None and give_up_plan(self._home.ledger, session)
 
     def _stored_server(self, session: bytes, one: OpenRound) -> Server | None:
         if self._home is None or self._home.store.get(key_of(Kind.SERVER, session)) is None:

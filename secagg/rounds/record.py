@@ -8,7 +8,9 @@ from ..codes import Code
 from ..drivers.conductor import PhaseEnded, RoundEnded
 from ..events import Completed, Failed, Phase
 from ..params.params import Params
+from ..texts import one_line
 
+_MOST_LISTED: Final = 100  # names in one line of a log
 # Beside those of policies; unlike a training that failed, or a message that came too late.
 _FIRM: Final = frozenset(
     {
@@ -82,6 +84,24 @@ class RoundRecord:
     def as_dict(self) -> dict[str, Any]:
         """Returns the record with the attributes' names as keys, ready for JSON."""
         return asdict(self)
+
+    def described(self) -> str:
+        """Returns how it ended, and who was dropped and why, as one line for a log."""
+        if self.outcome == "completed":
+            line = f"a sum of {len(self.survivors)}"
+        else:
+            line = f"{self.reason or 'given up'} [{self.outcome}]"
+        if not self.dropped:
+            return one_line(line)
+        codes = {name: self.refused.get(name, code) for name, code in self.dropped.items()}
+        return f"{one_line(line)}; dropped: " + listed([f"{n} ({c})" for n, c in codes.items()])
+
+
+def listed(names: Sequence[str]) -> str:
+    """Returns names as one line for a log; the first of them, if they are many."""
+    some = ", ".join(one_line(name) for name in names[:_MOST_LISTED])
+    rest = len(names) - _MOST_LISTED
+    return f"{some}, and {rest} more" if rest > 0 else some
 
 
 def _is_firm(code: str) -> bool:

@@ -39,6 +39,7 @@ them, never a number that the server tells, with which it would get the same inp
         return layout.pack(trained(model), model), examples
 """
 
+import logging
 import threading
 from collections.abc import Iterable, Sequence
 from typing import Final
@@ -52,6 +53,8 @@ from ..errors import ParameterError
 from ..events import Completed, Failed
 from ..home.home import Home
 from ..identity.directory import Directory
+from ..machine.claims import claim_plan, has_delivered
+from ..numeric import brief
 from ..pairwise.server import Server
 from ..params.checks import require_callable, require_int, require_kind
 from ..params.formats import Format
@@ -63,7 +66,9 @@ from .cohorts import Cohorts
 from .keeping import Keeper, OpenRound
 from .open_rounds import OpenRounds
 from .plan import Plan
-from .record import RoundRecord
+from .record import RoundRecord, listed
+
+_log: Final = logging.getLogger("secagg.rounds")
 
 _MOST_ATTEMPTS: Final = 2**32 - 1  # an invitation has 32 bits for the number
 # What a round fails by when too many parties were lost; others may stay for the next one.
@@ -97,7 +102,10 @@ class Rounds:
 
     An input counts as given when it may have left its client. So the number of an attempt is used
     from the moment when a round is planned, and free again only if that round is closed as failed
-    before inputs could leave.
+    before inputs could leave, or was left by a process that ended before.
+
+    One process at a time plans and resumes the rounds of a training in a home: for as long as it
+    has such an object, another one is refused.
 
     `plan` hashes what the round is about, twice: with a large model, an event loop should call it
     in a thread.
@@ -198,6 +206,10 @@ class Rounds:
         """
         return self._cohorts.eligible(names)
 
+    def missing(self, names: Iterable[str]) -> list[str]:
+        """Returns the names in the directory that are not among these; none without a directory."""
+        return self._cohorts.missing(names)
+
     # -- one round ------------------------------------------------------------------------------
 
     def plan(self, present: Sequence[str], shape: int | Layout | ModelLayout, *about: Part) -> Plan:
@@ -221,18 +233,22 @@ class Rounds:
             AttemptsExhaustedError: clients give no more inputs for this, or a round about it is
                 open.
             RangeError: something of `about` has no digest.
-            StateError: the home's file failed; nothing is planned.
+            StateError: the home failed, or another process plans rounds of this training there
+                (`busy`); nothing is planned.
         """
         names, members, params = self._cohorts.draw(present, shape)
         parts = (self._training, *subject_parts(shape, about))
         subject = digest(*parts)
         with self._lock:
+            self._keeper.hold()
             with self._keeper.change() as counts:
                 still = any(each.subject == subject.hex() for each in counts.open.values())
                 attempt = counts.attempts.next(subject, is_open=still)
                 context = digest(*parts, attempt)
                 ledger = self._home.ledger if self._home else None
                 server = Server(params.round(context), self._cohorts.select(members), ledger)
+                if ledger is not None:
+                    claim_plan(ledger, server.session)
                 plan = Plan(counts.planned, names, members, params, context, attempt, server)
                 counts.attempts.use(subject, attempt)
                 counts.planned += 1
@@ -240,7 +256,15 @@ class Rounds:
                     plan.number, attempt, subject.hex(), names, members
                 )
             self._open.begin(plan, subject)
+        self._log_plan(plan, "")
         return plan
+
+    def _log_plan(self, plan: Plan, more: str) -> None:
+        _log.info(
+            "%s: round %d, attempt %d of %s%s: %s",
+            *(plan.server.session.hex(), plan.number, plan.attempt, brief(self._training), more),
+            listed([f"{index} {name}" for index, name in enumerate(plan.names)]),
+        )
 
     def observe(self, happened: PhaseEnded | RoundEnded) -> None:
         """Takes what a driver reports of these rounds; give it to drivers as `observe`."""
@@ -262,8 +286,8 @@ class Rounds:
             plan: of these rounds, not closed yet.
             outcome: what the driver returned; None if the round is given up.
             inputs_left: whether inputs may have left clients: False only if the round failed before
-                `PhaseStarted(Phase.MASKED_INPUT)`. By default what `observe` saw decides, and not
-                knowing is as if they had.
+                `PhaseStarted(Phase.MASKED_INPUT)`. By default what `observe` saw and what the
+                home's ledger has decide, and not knowing is as if they had.
 
         Raises:
             LocalProtocolError: the plan was closed before, or is of other rounds.
@@ -281,7 +305,9 @@ class Rounds:
             session, subject, course = plan.server.session, running.subject, running.course
             succeeded = isinstance(outcome, Completed)
             if inputs_left is None:
-                inputs_left = course.inputs_may_have_left(outcome)
+                inputs_left = course.inputs_may_have_left(outcome) or (
+                    self._home is not None and has_delivered(self._home.ledger, session)
+                )
             left = succeeded or inputs_left
             if self._home is not None and outcome is None:
                 self._home.forget(session)
@@ -291,11 +317,13 @@ class Rounds:
                     counts.attempts.give_back(subject, plan.attempt)
                 if succeeded:
                     counts.attempts.succeeded.add(subject)
+                if isinstance(outcome, Failed) and outcome.code is Code.ROLLED_BACK:
+                    counts.attempts.lost.add(subject)
                 exhausted = counts.attempts.are_exhausted(subject)
             self._open.end(session)
-            self.history.append(
-                course.record(plan.number, plan.attempt, session, plan.names, outcome, left)
-            )
+            record = course.record(plan.number, plan.attempt, session, plan.names, outcome, left)
+            self.history.append(record)
+            _log.info("%s: round %d: %s", session.hex(), plan.number, record.described())
             failures = self._failures.pop(subject, 0) + 1
             again = (
                 isinstance(outcome, Failed)
@@ -340,8 +368,8 @@ class Rounds:
         """Returns the rounds that were left open, by a process before this one or by `leave`.
 
         Give their servers to a driver, which goes on in the phase that was stored last, and close
-        them. A round of which nothing is stored is over: its attempt counts as used. Call it first,
-        while no other process plans rounds of this training.
+        them. A round of which nothing is stored is over: its attempt counts as used, unless the
+        home's ledger knows that its server was not about to get inputs. Call it first.
 
         Args:
             about: only rounds about this, given as to `converged`; without it all.
@@ -349,8 +377,13 @@ class Rounds:
         Raises:
             RangeError: something of `about` has no digest.
             StateError: what is stored of a round cannot be used, as the key or the directory is not
-                the one of before, or it was altered; then none is taken up.
+                the one of before, or it was altered; or another process plans rounds of this
+                training there (`busy`). Then none is taken up.
         """
         subject = digest(self._training, *about).hex() if about else ""
         with self._lock:
-            return self._open.resume(subject)
+            self._keeper.hold()
+            plans = self._open.resume(subject)
+        for plan in plans:
+            self._log_plan(plan, " goes on")
+        return plans

@@ -248,10 +248,10 @@ def test_arguments(arguments: dict[str, Any], says: str) -> None:
 def test_numbers_of_numpy_and_a_dict_of_some_phases() -> None:
     """Times may be of any library; a phase that is not named has the default."""
     given = {Phase.UNMASK: np.float32(3), Phase.CONSISTENCY: 2}
-    read = serving._read_timeouts(given, list(Phase))
+    read = serving.read_timeouts(given, list(Phase))
     assert read[Phase.UNMASK] == 3.0
     assert read[Phase.SHARE_KEYS] == serving.DEFAULT_TIMEOUT
-    assert serving._read_timeouts(np.int64(7), [Phase.UNMASK]) == {Phase.UNMASK: 7.0}
+    assert serving.read_timeouts(np.int64(7), [Phase.UNMASK]) == {Phase.UNMASK: 7.0}
 
 
 # -- who is silent, gone, or back ---------------------------------------------------------------

@@ -363,6 +363,11 @@ WRONG: dict[str, tuple[dict[str, Any], Code]] = {
     "an endless pause": ({"settle": float("inf")}, Code.ARGUMENT),
     "no pause": ({"settle": None}, Code.ARGUMENT),
     "no timeout": ({"timeouts": 0}, Code.ARGUMENT),
+    "a timeout of no phase": ({"timeouts": {"unmask": 1}}, Code.ARGUMENT),
+    "a task that is text": ({"task": "model"}, Code.ARGUMENT),
+    "a grace below zero": ({"grace": -1}, Code.ARGUMENT),
+    "no executor": ({"executor": 4}, Code.ARGUMENT),
+    "nothing to keep with": ({"keep": "model"}, Code.ARGUMENT),
 }
 
 
@@ -377,7 +382,103 @@ def test_wrong_arguments_cost_no_attempt(name: str) -> None:
             arguments = QUICK | {"shape": 2} | wrong
             with refused(ParameterError, code):
                 await run_round(rounds, cohort.hub, arguments.pop("shape"), "model", **arguments)
+            assert rounds.resume() == []  # nothing was planned
             assert total(await run_round(rounds, cohort.hub, 2, "model", **QUICK)) == [4, 6]
             assert ends(rounds) == [("completed", 0)]
 
     play(scenario)
+
+
+@pytest.mark.parametrize("process", ["the same", "another"])
+def test_a_sum_that_was_not_kept_is_not_lost(process: str, memory_path: Path) -> None:
+    """It is kept before clients hear of the end and before anything is forgotten."""
+    trained: list[int] = []
+    kept: list[list[int]] = []
+    full = True
+
+    def train(assignment: Assignment) -> np.ndarray:
+        trained.append(assignment.index)
+        return gives(assignment)
+
+    def keep(outcome: Completed) -> None:
+        assert threading.current_thread() is not threading.main_thread()
+        kept.append(total(outcome))
+        if full:
+            raise OSError("the disk is full")
+
+    def new() -> Rounds:
+        return Rounds(WORD, FORM, home=Home(memory_path, ledger=ledger))
+
+    async def scenario() -> None:
+        nonlocal full
+        rounds = new()
+        async with Cohort(train=train) as cohort:
+            for _ in range(2):
+                with pytest.raises(OSError, match="the disk is full"):
+                    await run_round(rounds, cohort.hub, 2, "model", keep=keep, **QUICK)
+                assert not rounds.converged("model")
+                rounds = rounds if process == "the same" else new()
+            full = False
+            outcome = await run_round(rounds, cohort.hub, 2, "model", keep=keep, **QUICK)
+            assert [total(outcome), *kept] == [[4, 6]] * 4
+            assert sorted(trained) == [0, 1, 2, 3]
+            assert ends(rounds) == [("completed", 0)]
+            assert rounds.home is not None
+            assert list(rounds.home.store.sessions()) == []
+            assert new().resume() == []
+
+    ledger = MemoryLedger()
+    play(scenario)
+
+
+def test_a_sum_that_is_kept_ends_the_round(memory_path: Path) -> None:
+    """Also if the call is cancelled meanwhile; and a round that fails keeps nothing."""
+    keeps, may_go_on = threading.Event(), threading.Event()
+
+    def keep(outcome: Completed) -> None:
+        keeps.set()
+        may_go_on.wait(30)
+
+    async def scenario() -> None:
+        rounds = Rounds(WORD, FORM, home=Home(memory_path, ledger=MemoryLedger()), attempts=2)
+        async with Cohort() as cohort:
+            call = asyncio.create_task(
+                run_round(rounds, cohort.hub, 2, "model", keep=keep, **QUICK)
+            )
+            await asyncio.to_thread(keeps.wait, 30)
+            call.cancel()
+            may_go_on.set()
+            with pytest.raises(asyncio.CancelledError):
+                await call
+            assert ends(rounds) == [("completed", 0)]
+            assert rounds.resume() == []
+            keeps.clear()
+            cohort.train_with(lambda assignment: None)
+            outcome = await run_round(rounds, cohort.hub, 2, "model", keep=keep, **QUICK)
+            assert isinstance(outcome, Failed)
+            assert not keeps.is_set()
+            assert list(rounds.home.store.sessions()) == []  # type: ignore[union-attr]
+
+    play(scenario)
+
+
+def test_the_log_says_who_is_missing(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By name if there is a directory; at once, and as a warning after a minute, then seldom."""
+    directory = Directory.of([(name, identity_of(i).verify_key) for i, name in enumerate(NAMES)])
+    caplog.set_level("INFO", "secagg.rounds")
+    monkeypatch.setattr("secagg.aio.training._TELL_AGAIN", 0.0)
+    only = {"wait": 0.02, "settle": 0.0}
+
+    async def scenario() -> None:
+        async with Cohort(NAMES[:2]) as cohort:
+            for rounds in (Rounds(WORD, FORM), Rounds(WORD, FORM, directory=directory)):
+                with refused(ParameterError, Code.QUORUM):
+                    await run_round(rounds, cohort.hub, 2, "model", **only)
+
+    play(scenario)
+    told = [(each.levelname, each.getMessage()) for each in caplog.records]
+    line = "waiting for 3 parties, 2 are here: ada, bell"
+    named = line + "; not here: curie, dirac"
+    assert told == [(how, text) for text in (line, named) for how in ("INFO", "WARNING")]
