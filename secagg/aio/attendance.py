@@ -19,9 +19,9 @@ from ..params.checks import require_int, require_kind, require_seconds
 from ..texts import one_line
 from .allowance import Allowance
 from .answers import Answers, answer_stored
-from .conversation import LARGEST_TASK, USELESS_A_MINUTE, Conversation, LinkError, cause_of, refusal
+from .conversation import LARGEST_TASK, USELESS_A_MINUTE, Conversation, LinkError, refusal
 from .greeting import hello
-from .links import Link, require_link
+from .links import Link, cause_of, require_link
 from .payloads import Payload
 from .reconnecting import PAUSES, Reconnecting, read_pauses
 

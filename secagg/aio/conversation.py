@@ -9,8 +9,9 @@ from typing import Final, TypeVar
 from ..codes import Code
 from ..drivers.envelope import NO_SESSION, Kind, Refusal, Rejection, is_envelope, seal
 from ..errors import SERVER, RemoteProtocolError
+from ..texts import described
 from .allowance import Allowance
-from .links import Link
+from .links import Link, cause_of
 from .payloads import Payload, read_payload
 
 T = TypeVar("T")
@@ -118,7 +119,7 @@ class Conversation:
             await self._link.send(data)
         except (Exception, asyncio.CancelledError) as error:
             cause = cause_of(error)
-            raise LinkError(f"{type(cause).__name__}: {cause}") from cause
+            raise LinkError(described(cause)) from cause
 
     async def _read(self) -> None:
         while True:
@@ -126,7 +127,7 @@ class Conversation:
                 data = await self._link.receive()
             except (Exception, asyncio.CancelledError) as error:
                 cause = cause_of(error)
-                raise LinkError(f"{type(cause).__name__}: {cause}") from cause
+                raise LinkError(described(cause)) from cause
             if not isinstance(data, bytes | bytearray | memoryview):
                 raise LinkError(f"the server sent {type(data).__name__}, not bytes")
             payload = read_payload(bytes(data))
@@ -145,20 +146,6 @@ class Conversation:
             self._bytes += len(data)
             self._changed.set()
             await asyncio.sleep(0)  # a link that has more bytes may not wait for any
-
-
-def cause_of(error: Exception | asyncio.CancelledError) -> Exception:
-    """Returns why a connection is lost, from what its link raised.
-
-    Raises:
-        CancelledError: it cancels the task that runs. One that nobody asked for is the link's own.
-    """
-    if not isinstance(error, asyncio.CancelledError):
-        return error
-    task = asyncio.current_task()
-    if task is not None and task.cancelling():
-        raise error
-    return ConnectionError("the link raised CancelledError, and nobody had cancelled it")
 
 
 def refusal(payload: Payload, largest_task: int) -> bytes:

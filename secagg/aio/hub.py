@@ -22,7 +22,7 @@ from ..numeric import brief
 from ..params.checks import require_int, require_seconds
 from ..texts import one_line
 from .hub_net import HubNet
-from .links import Link
+from .links import Link, require_link
 from .peer import Peer
 
 _log: Final = logging.getLogger("secagg.aio")
@@ -97,12 +97,7 @@ class Hub:
         """
         if not isinstance(name, str) or not name:
             raise ParameterError(f"a name must be a text, not {brief(name)}", Code.ARGUMENT)
-        if not all(callable(getattr(link, method, None)) for method in ("send", "receive")):
-            raise ParameterError(
-                f"a link needs `send` and `receive`, and {type(link).__name__} lacks one: give it "
-                "these two methods",
-                Code.ARGUMENT,
-            )
+        require_link(link)
         peer = Peer(self, name, link)
         older = self._peers.get(name)
         self._peers[name] = peer

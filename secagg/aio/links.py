@@ -1,5 +1,6 @@
 """Connections as the drivers see them: two methods each, whatever carries the bytes."""
 
+import asyncio
 from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
@@ -29,6 +30,20 @@ def require_link(link: object) -> None:
             "these two methods",
             Code.ARGUMENT,
         )
+
+
+def cause_of(error: Exception | asyncio.CancelledError) -> Exception:
+    """Returns why a connection is lost, from what its link raised.
+
+    Raises:
+        CancelledError: it cancels the task that runs. One that nobody asked for is the link's own.
+    """
+    if not isinstance(error, asyncio.CancelledError):
+        return error
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise error
+    return ConnectionError("the link raised CancelledError, and nobody had cancelled it")
 
 
 class Net(Protocol):

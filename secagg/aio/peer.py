@@ -5,8 +5,9 @@ from collections import Counter, deque
 from typing import Protocol
 
 from ..drivers.envelope import NO_SESSION, seal
+from ..texts import described
 from .greeting import is_hello, rejection
-from .links import Link
+from .links import Link, cause_of
 
 
 class Host(Protocol):
@@ -118,8 +119,9 @@ class Peer:
     async def _receive(self) -> bytes:
         try:
             data = await self._link.receive()
-        except Exception as error:  # of whatever class: frameworks have their own
-            raise _LinkError(f"{type(error).__name__}: {error}") from error
+        except (Exception, asyncio.CancelledError) as error:  # frameworks have classes of their own
+            cause = cause_of(error)
+            raise _LinkError(described(cause)) from cause
         if not isinstance(data, bytes | bytearray | memoryview):
             raise _LinkError(f"it sent {type(data).__name__}, not bytes")
         if len(data) > self._hub.largest_message:
@@ -136,8 +138,9 @@ class Peer:
             try:
                 async with asyncio.timeout(self._hub.patience):
                     await self._link.send(data)
-            except Exception as error:
-                raise _LinkError(f"{type(error).__name__}: {error}") from error
+            except (Exception, asyncio.CancelledError) as error:
+                cause = cause_of(error)
+                raise _LinkError(described(cause)) from cause
             self._waiting.popleft()
             if session == NO_SESSION:
                 self._hub._told(self.name, data)

@@ -4,21 +4,7 @@
     rounds = secagg.Rounds("heart study 3", form, directory=pins, home=home)
     layout = secagg.ModelLayout.of(model, form, cohort=100)
 
-With clients that stay connected (`secagg.aio`):
-
-    for _ in range(10):
-        again = True
-        while again:
-            present = await hub.wait_for(rounds.least, timeout=60, among=rounds.eligible)
-            plan = rounds.plan(present, layout, model)
-            outcome = await serve(
-                plan.server, hub.net(plan.names), store=home, observe=rounds.observe,
-                task=encode(model), members=plan.members, attempt=plan.attempt,
-            )
-            again = rounds.close(plan, outcome)
-        model, _ = layout.unpack(outcome.result, model)
-
-Over a framework that calls its clients (`secagg.lockstep`):
+With clients that stay connected `secagg.aio.run_round` is one round; with another driver:
 
     for _ in range(10):
         again = True
@@ -34,7 +20,7 @@ A client says what its input is for in its own words. Only what its input is com
 them, never a number that the server tells, with which it would get the same input again and again:
 
     def train(assignment):
-        model = layout.take(decode(assignment.task))  # in this client's own structure
+        model = layout.from_bytes(assignment.task)  # in this client's own structure
         assignment.expect("heart study 3", layout, model)
         return layout.pack(trained(model), model), examples
 """

@@ -500,22 +500,32 @@ def test_what_is_no_bytes_ends_the_connection(junk: object) -> None:
     play(scenario)
 
 
-def test_errors_of_any_framework_are_ends_of_connections() -> None:
-    """Also those that are no OSError; a cancelled handler ends its connection."""
+def test_errors_of_any_framework_are_ends_of_connections(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Also those that are no OSError, or that have no text; a cancelled handler ends its own."""
+    caplog.set_level(logging.INFO, "secagg")
 
-    class Framework(Exception):
-        pass
+    class Mute(Exception):
+        def __str__(self) -> str:
+            raise ValueError
 
     class Link:
+        def __init__(self, error: BaseException) -> None:
+            self.error = error
+
         async def send(self, data: bytes) -> None:
-            raise Framework("closed")
+            raise self.error
 
         async def receive(self) -> bytes:
-            raise Framework("closed")
+            raise self.error
 
     async def scenario() -> None:
         hub = Hub()
-        await hub.attach("a", Link())
+        for error in (Mute(), asyncio.CancelledError()):
+            await hub.attach("a", Link(error))
+        assert "Mute" in caplog.text
+        assert "nobody had cancelled it" in caplog.text
         async with At() as at:
             await at.greet("a")
             at.attached[0].cancel()
