@@ -443,6 +443,8 @@ def test_refusals_that_would_come_again_are_no_reason_to_try_again(
         if seen:
             rounds.observe(RoundEnded(session, 1.0, failed, drops, refusals))
         assert rounds.close(plan, failed, inputs_left=False) is (again or not seen)
+        told = dict.fromkeys(NAMES[: len(drops)], "refused")  # though no phase was seen here
+        assert rounds.history[-1].dropped == (told if seen else {})
 
 
 def result_of(cohort: int) -> Completed:

@@ -13,39 +13,19 @@ from ..drivers.envelope import NO_SESSION, Over, seal
 from ..drivers.responder import log_end
 from ..home.answer import answer
 from ..home.home import Home
-from ..home.records import UselessStateError
 from .payloads import Payload, read_payload
 
 _MOST_OVERS: Final = 128  # the last ones: more than one connection lets wait
 
 
 def answer_stored(home: Home, payload: Payload, train: Train) -> bytes:
-    """Returns the answer of a party that its home remembers, see `secagg.answer`.
-
-    If a round is over before this party was through the log says so.
-    """
-    is_early = isinstance(payload.said, Over) and _is_under_way(home, payload.session)
+    """Returns the answer of a party that its home remembers, see `secagg.answer`."""
     try:
-        reply = answer(home, payload.data, train)
+        return answer(home, payload.data, train)
     except _OverError as error:
-        _log_end(error.over)
+        if isinstance(error.over.said, Over):
+            log_end(error.over.said, through=False)
         raise
-    if is_early:
-        _log_end(payload)
-    return reply
-
-
-def _log_end(over: Payload) -> None:
-    if isinstance(over.said, Over):
-        log_end(over.said)
-
-
-def _is_under_way(home: Home, session: bytes) -> bool:
-    try:
-        record = home.load(session)
-    except UselessStateError:
-        return False
-    return record is not None and record.client != b""
 
 
 class _OverError(RoundOverError):

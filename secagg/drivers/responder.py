@@ -143,8 +143,8 @@ class Responder:
             case Ask(task, message) if self._is_ours(message):
                 return self._ended() or self._on_message(task, message)
             case Over(session) if session == self._session:
-                if not self.finished:
-                    log_end(envelope)
+                if self.over is None:
+                    log_end(envelope, self.finished)
                 self.over = envelope
                 self._leave()
             case _:
@@ -278,13 +278,21 @@ def decline(session: bytes, code: Code, reason: str) -> bytes:
     return seal(Refusal(session, code, reason))
 
 
-def log_end(over: Over) -> None:
-    """Logs that a round is over before this party was through."""
-    what = "the round failed" if over.code and not over.survivors else "it was dropped, or too late"
+def log_end(over: Over, through: bool) -> None:
+    """Logs the end of a round; as a warning, if this party had not sent all that it had to."""
     why = f": {over.reason or over.code} [{over.code}]" if over.code else ""
-    _log.warning(
-        "%s: over before this party had sent all: %s%s", over.session.hex(), what, one_line(why)
-    )
+    if over.code and not over.survivors:
+        what = "the round failed"
+    elif over.code or not through:
+        what = "it was dropped, or too late"
+    else:
+        what = f"a sum of {over.survivors} inputs, with this party's"
+    if through:
+        _log.info("%s: over: %s%s", over.session.hex(), what, one_line(why))
+    else:
+        _log.warning(
+            "%s: over before this party had sent all: %s%s", over.session.hex(), what, one_line(why)
+        )
 
 
 def ask(train: Train, assignment: Assignment) -> tuple[Values, int]:

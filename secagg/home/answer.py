@@ -20,7 +20,15 @@ from ..drivers.assignment import (
     require_train,
 )
 from ..drivers.envelope import NO_SESSION, Ask, Invitation, Over, Refusal, Rejection, seal
-from ..drivers.responder import NO_INDEX, NoInputError, Responder, decline, header_of, unpacked
+from ..drivers.responder import (
+    NO_INDEX,
+    NoInputError,
+    Responder,
+    decline,
+    header_of,
+    log_end,
+    unpacked,
+)
 from ..errors import SERVER, Aborted, ParameterError, RemoteProtocolError, StateError
 from ..events import InputNeeded
 from ..forks import this_process
@@ -96,10 +104,20 @@ def answer(
             return _go_on(home, message, train, brought or task)
         case Over(session) | Rejection(session):
             with home.lock():
+                if isinstance(envelope, Over):
+                    _log_end(home, envelope)
                 home.remove(session)
         case _:
             _log.warning("the server sent an envelope of a client")
     return b""
+
+
+def _log_end(home: Home, over: Over) -> None:
+    """Logs the end of a round in which this party has a part."""
+    with suppress(UselessStateError):
+        record = home.load(over.session)
+        if record is not None and not record.code:
+            log_end(over, through=not record.client)
 
 
 def _begin(
@@ -134,6 +152,10 @@ def _begin(
         record.client = client.suspend(home.key, keep_last=False)
         home.save(record)
         home.discard(going)  # only now: what is refused must not push out other rounds
+        _log.info(
+            "%s: joined as party %d of %d, attempt %d",
+            *(agreed.session.hex(), record.index, agreed.params.cohort, record.attempt),
+        )
         return record.reply
 
 

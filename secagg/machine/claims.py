@@ -89,8 +89,8 @@ def claim_survivor_set(ledger: Ledger, session: bytes) -> Failed | None:
     """
     if not _claim(ledger, Once.SURVIVOR_SET, session):
         return Failed(
-            "the ledger has a claim for a survivor set that this server does not know: it was "
-            "probably resumed from an older snapshot",
+            "the ledger has a claim for a survivor set that this server does not know: its process "
+            "was killed right after the claim, or it was resumed from an older snapshot",
             Code.ROLLED_BACK,
         )
     return None

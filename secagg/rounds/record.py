@@ -170,10 +170,10 @@ class Course:
                 label, survivors, disputes = "completed", result.survivors, result.disputes
             case Failed(reason, code, disputes):
                 label = str(code)
-        dropped: dict[str, Code] = {}
-        for each in self._ended:
-            dropped |= {names[party]: code for party, code in each.dropped}
         over = self._over
+        dropped = {names[party]: code for each in self._ended for party, code in each.dropped}
+        if over is not None:  # with those whom a process before this one has dropped
+            dropped |= {names[party]: drop.code for party, drop in over.drops.items()}
         return RoundRecord(
             number=number,
             attempt=attempt,
