@@ -1221,7 +1221,8 @@ def test_bytes_that_wait_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_nothing_is_trained_for_after_the_end() -> None:
-    """A step that asks for an input after it was left gets none; ends of rounds are bounded."""
+    """A step that asks for an input after it was left gets none; ends of rounds are bounded, and no
+    number of them lets an input go out of the round that is trained for."""
 
     async def scenario() -> None:
         assignment, calls = SimpleNamespace(round=FOUR.round()), list[Any]()
@@ -1232,6 +1233,19 @@ def test_nothing_is_trained_for_after_the_end() -> None:
         for number in range(1000):
             answers.end(read_payload(seal(Over(number.to_bytes(16, "big")))))
         assert len(answers._overs) < 200
+
+        def train(asked: Any) -> bytes:
+            for number in range(1000):
+                session = number.to_bytes(16, "big") if number else asked.round.session
+                answers.end(read_payload(seal(Over(session))))
+            return b"an input"
+
+        def respond(payload: Payload, wanted: Any) -> bytes:
+            return b"" if payload.kind is Kind.OVER else wanted(assignment)
+
+        answers = Answers(respond, train)
+        ask = read_payload(seal(Ask(b"", b"SA\1\x12" + assignment.round.session + bytes(9))))
+        assert await answers.answer(ask) == b""
 
     play(scenario)
 
