@@ -1020,13 +1020,32 @@ def test_what_leads_to_no_message_is_answered_slowly(
     assert len(slow) == 1
 
 
-@looped("is_lost", [False, True])
-def test_the_attempt_of_the_first_invitation_counts(is_lost: bool) -> None:
+class Unhashable:
+    """A client in a wrapper that is not hashable."""
+
+    def __init__(self, client: Any) -> None:
+        self.client = client
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.client, name)
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+class Slotted:
+    """A client in a wrapper that has no weak references."""
+
+    __slots__ = ("client",)
+    __init__, __getattr__ = Unhashable.__init__, Unhashable.__getattr__
+
+
+@looped("is_lost, wrapped", [(False, Slotted), (True, Unhashable)])
+def test_the_attempt_of_the_first_invitation_counts(is_lost: bool, wrapped: Any) -> None:
     """Also after another connection; one to another round, or malformed, begins nothing."""
 
     async def scenario() -> None:
         agreed, told = FOUR.round(), list[int]()
-        client = client_of(agreed, 0)
+        client = wrapped(client_of(agreed, 0))
 
         def train(assignment: Assignment) -> Any:
             told.append(assignment.attempt)
