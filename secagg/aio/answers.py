@@ -53,10 +53,11 @@ class Answers:
     def __init__(self, respond: Callable[[Payload, Train], bytes], train: Train) -> None:
         self._respond = respond
         self._train = train
-        self._lock = threading.Lock()  # over the next four
+        self._lock = threading.Lock()  # over the next five
         self._closed = False
         self._goodbye = False  # whether all rounds are over
         self._overs: OrderedDict[bytes, Payload] = OrderedDict()  # the ends of rounds
+        self._session = NO_SESSION  # the round that is answered in, whose end is not forgotten
         self._training = False  # whether one runs
         self._running: asyncio.Future[bytes] | None = None
 
@@ -66,6 +67,8 @@ class Answers:
         If it is cancelled the answer is computed nevertheless, and stored where it belongs.
         """
         await self.settle()
+        with self._lock:
+            self._session = payload.session
         self._running = self._start(payload)
         return await self._ended()
 
@@ -82,7 +85,7 @@ class Answers:
             self._goodbye |= over.session == NO_SESSION
             self._overs[over.session] = over
             if len(self._overs) > _MOST_OVERS:
-                self._overs.popitem(last=False)
+                del self._overs[next(each for each in self._overs if each != self._session)]
 
     def over(self, session: bytes) -> Payload | None:
         """Returns the end of a round, if the server has said it."""

@@ -77,7 +77,7 @@ class Hub:
         self._overs: OrderedDict[str, deque[bytes]] = OrderedDict()
         self._most_overs = _KEPT_NAMES
         self._goodbye: bytes | None = None
-        self._lines, self._lines_until = LogQuota(_log), 0.0
+        self._lines, self._lines_until = LogQuota(_log, _printed), 0.0
         self._change = asyncio.Event()  # replaced at each change of who is present
 
     async def attach(self, name: str, link: Link) -> None:
@@ -176,6 +176,7 @@ class Hub:
             finally:
                 for each in ended:
                     each.cancel()
+        self._lines.settle()
 
     # -- for its peers and nets ---------------------------------------------------------------
 
@@ -216,7 +217,7 @@ class Hub:
             if len(data) <= net.largest:
                 await net.deliver(peer.name, data)
         if not nets:
-            _log.debug("peer %s: a message of no round under way is dropped", one_line(peer.name))
+            _log.debug("%s: a message of no round under way is dropped", _printed(peer.name))
 
     def _send(self, name: str, data: bytes, session: bytes) -> None:
         """Sends to a peer if it is there; else it gets what it missed once it is."""
@@ -234,11 +235,11 @@ class Hub:
 
     def _log(self, name: str, text: str) -> None:
         """Logs a line about a connection, unless there were too many of its name lately."""
-        now, peer = asyncio.get_running_loop().time(), f"peer {one_line(name)}"
-        if now >= self._lines_until:
-            self._lines.settle()
+        loop = asyncio.get_running_loop()
+        if (now := loop.time()) >= self._lines_until:
             self._lines_until = now + _LOG_SECONDS
-        self._lines.info(peer, f"{peer}: {text}")
+            loop.call_later(_LOG_SECONDS, self._lines.settle)
+        self._lines.info(name, f"{_printed(name)}: {text}")
 
     def _keep_over(self, name: str, data: bytes, cohort: int) -> None:
         kept = self._overs.setdefault(name, deque(maxlen=_KEPT_OVERS))
@@ -248,3 +249,8 @@ class Hub:
         self._most_overs = max(self._most_overs, 2 * cohort)
         while len(self._overs) > self._most_overs:
             self._overs.popitem(last=False)
+
+
+def _printed(name: str) -> str:
+    """Returns what the log calls a peer."""
+    return f"peer {one_line(name)}"

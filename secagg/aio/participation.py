@@ -2,11 +2,11 @@
 
 import sys
 from typing import Final, Protocol
-from weakref import WeakKeyDictionary
 
 from ..codes import Code
 from ..drivers.assignment import Train, require_train
 from ..drivers.envelope import NO_SESSION, Invitation, Kind, Over, Refusal, is_envelope, seal
+from ..drivers.per_object import PerObject
 from ..drivers.responder import Responder, header_of, unpacked
 from ..errors import ParameterError, RemoteProtocolError
 from ..home.home import Home
@@ -21,7 +21,7 @@ from .links import Link, require_link
 from .payloads import Payload
 
 # By client: its invitation may have come over another connection than the one that trains.
-_attempts: Final[WeakKeyDictionary[ClientMachine, int]] = WeakKeyDictionary()
+_attempts: Final[PerObject[int]] = PerObject()
 
 
 async def participate(
@@ -126,6 +126,7 @@ class _OfClient:
             )
         self.session = client.session
         self._client = client
+        self._attempt = _attempts.get(client)
         self._responder: Responder | None = None
         self._begun = False
 
@@ -136,8 +137,7 @@ class _OfClient:
     def respond(self, payload: Payload, train: Train) -> bytes:
         invited = payload.kind is Kind.INVITATION and self._notes_attempt(payload.data)
         if self._responder is None or (invited and not self._begun):
-            attempt = _attempts.get(self._client, 0)
-            self._responder = Responder(self._client, train, attempt=attempt)
+            self._responder = Responder(self._client, train, attempt=self._attempt or 0)
             self._begun = self._responder.go_on()
         if invited and not self._begun:
             self._begun = True
@@ -155,7 +155,9 @@ class _OfClient:
         header = header_of(invitation.offer)
         if header is None or header[1] != self.session:
             return False
-        _attempts.setdefault(self._client, invitation.attempt)
+        if self._attempt is None:
+            self._attempt = invitation.attempt
+            _attempts.put(self._client, self._attempt)
         return True
 
 

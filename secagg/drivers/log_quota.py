@@ -2,6 +2,7 @@
 
 import logging
 from collections import Counter
+from collections.abc import Callable
 from typing import Final
 
 MOST_LINES: Final = 20
@@ -12,10 +13,13 @@ class LogQuota:
 
     Args:
         log: where to.
+        printed: returns what the log calls a peer: of two that are called alike, each has its own
+            lines.
     """
 
-    def __init__(self, log: logging.Logger) -> None:
+    def __init__(self, log: logging.Logger, printed: Callable[[str], str] = str) -> None:
         self._log = log
+        self._printed = printed
         self._lines: Counter[str] = Counter()
 
     def info(self, peer: str, text: str) -> None:
@@ -28,5 +32,6 @@ class LogQuota:
         """Says how many lines were left out, and begins anew."""
         for peer, count in self._lines.items():
             if count > MOST_LINES:
-                self._log.info("%s: %d more lines about it were left out", peer, count - MOST_LINES)
+                name, left = self._printed(peer), count - MOST_LINES
+                self._log.info("%s: %d more lines about it were left out", name, left)
         self._lines.clear()

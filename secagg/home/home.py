@@ -95,8 +95,8 @@ class Home(States):
         keep_last: whether the last answer of each round is stored, so that it can be sent again.
             False is for transports that store answers themselves: no masked input is stored then.
         most_rounds: how many rounds of a party are stored at a time, 1..65536. Another one takes
-            the place of one that is over, or else of one that nothing has come of while another one
-            was over or for an hour, with a warning in the log; without such it is refused.
+            the place of one that is over, or else, with a warning in the log, of one that was only
+            joined, or that nothing has come of for an hour; without such it is refused.
         max_age: seconds after which what is stored of a round is removed.
         wait: seconds to wait for another process that uses the home.
 

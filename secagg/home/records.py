@@ -1,8 +1,7 @@
 """Records of a home as bytes: of a party, of a server, a driver's note, and failed trainings.
 
-The head, in clear, has kind, time and whether it is done with, so that records that may go are
-found without a key. What follows is sealed. Only the version of the library that wrote a record
-needs to read it.
+The head, in clear, has kind, time and stage, so that records that may go are found without a key.
+What follows is sealed. Only the version of the library that wrote a record needs to read it.
 """
 
 import hashlib
@@ -48,6 +47,14 @@ class Kind(IntEnum):
     FAILURES = 4  # of a party's trainings: one record for all rounds
 
 
+class Stage(IntEnum):
+    """How far a party has come in a round."""
+
+    GOING = 0  # the kinds of a server have this one only
+    OVER = 1  # nothing but its last answer is left
+    JOINED = 2  # no message has come since the invitation
+
+
 class Head(NamedTuple):
     """The beginning of a record.
 
@@ -55,14 +62,14 @@ class Head(NamedTuple):
         kind: what it is of.
         session: of the round.
         at: when it was stored, in nanoseconds since 1970.
-        done: whether nothing but its last answer is left of it.
+        stage: of a party in the round.
         rest: the sealed part.
     """
 
     kind: Kind
     session: bytes
     at: int
-    done: bool
+    stage: Stage
     rest: bytes
 
 
@@ -76,10 +83,10 @@ def key_of(kind: Kind, session: bytes) -> bytes:
 
 
 def write_record(
-    kind: Kind, session: bytes, at: int, sealed: bytes, *, done: bool = False
+    kind: Kind, session: bytes, at: int, sealed: bytes, *, stage: Stage = Stage.GOING
 ) -> bytes:
     """Returns a record as bytes."""
-    return _MAGIC + u8(_LAYOUT) + u8(kind) + session + u64(at) + u8(done) + sealed
+    return _MAGIC + u8(_LAYOUT) + u8(kind) + session + u64(at) + u8(stage) + sealed
 
 
 def read_head(data: bytes) -> Head:
@@ -101,7 +108,7 @@ def read_head(data: bytes) -> Head:
             )
         kind = Kind(reader.u8())
         return Head(
-            kind, reader.take(SESSION_BYTES), reader.u64(), bool(reader.u8()), reader.rest()
+            kind, reader.take(SESSION_BYTES), reader.u64(), Stage(reader.u8()), reader.rest()
         )
 
     return read_whole(Reader(data, SERVER), read)
@@ -138,6 +145,13 @@ class PartyRecord:
     reason: str = ""
     client: bytes = b""
     marks: set[bytes] = field(default_factory=set)
+
+    @property
+    def stage(self) -> Stage:
+        """How far the party has come."""
+        if not self.client:
+            return Stage.OVER
+        return Stage.GOING if self.seen else Stage.JOINED
 
 
 _PARTY: Final[Table] = {

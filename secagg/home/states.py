@@ -4,6 +4,7 @@ import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import islice
 from typing import Final
 
 from ..codes import Code
@@ -22,6 +23,7 @@ from .records import (
     Head,
     Kind,
     PartyRecord,
+    Stage,
     UselessStateError,
     key_of,
     open_failures,
@@ -37,6 +39,8 @@ from .stores import Store
 
 _ALL: Final = bytes(SESSION_BYTES)  # for a record that is of no single round
 _IDLE: Final = 3600 * 10**9  # nanoseconds after which a round that nothing comes of may go
+# What makes room for another round, in this order.
+_GO_FIRST: Final = (Stage.OVER, Stage.JOINED, Stage.GOING)
 
 _log: Final = logging.getLogger("secagg.drivers")
 
@@ -121,14 +125,15 @@ class States:
         self._unsaved.pop(record.session, None)
         try:
             sealed = seal_party(kept, self.key)
-            done = not record.client
-            data = write_record(Kind.PARTY, record.session, time.time_ns(), sealed, done=done)
+            now, stage = time.time_ns(), record.stage
+            data = write_record(Kind.PARTY, record.session, now, sealed, stage=stage)
             record.marks.add(mark_of(data))  # a store that fails may have stored it nevertheless
             self.store.put(key_of(Kind.PARTY, record.session), data)
         except BaseException:
             self._unsaved[record.session] = replace(record)
             if len(self._unsaved) > self.most_rounds:
-                del self._unsaved[next(iter(self._unsaved))]
+                goes = min(self._unsaved.values(), key=lambda each: _GO_FIRST.index(each.stage))
+                del self._unsaved[goes.session]
             raise
         record.marks = {mark_of(data)}
 
@@ -140,9 +145,10 @@ class States:
     def make_room(self) -> dict[bytes, bytes]:
         """Returns what goes when a party begins another round, for `discard`.
 
-        That is what is too old; and if `most_rounds` are stored beside it, those that are over, the
-        oldest first, and then those that have come to nothing: which were used last before another
-        one was over, or an hour ago.
+        That is what is too old; and if `most_rounds` are stored beside it, those that are over,
+        then those that were only joined, then those of which nothing has come for an hour; of each
+        the oldest first. So no server can push out another's round that goes on, and rounds that
+        have failed, of which nobody told this party, do not shut it out.
 
         Raises:
             ParameterError: so many are under way (`limit`).
@@ -150,28 +156,26 @@ class States:
         """
         now = time.time_ns()
         going: dict[bytes, bytes] = {}
-        over: list[tuple[int, bytes]] = []
-        live: list[tuple[int, bytes, bytes]] = []
+        rounds: list[tuple[int, int, bytes, bytes]] = []
         for key, head in self._heads():
             if self._is_old(head, now):
                 going[key] = b""
-            elif head.kind is Kind.PARTY and head.done:
-                over.append((head.at, key))
             elif head.kind is Kind.PARTY:
-                live.append((head.at, key, head.session))
-        over.sort()
-        latest = max(over[-1][0] if over else 0, now - _IDLE)
-        may_go = [(key, b"") for _, key in over]
-        idle = [(key, session) for at, key, session in sorted(live) if at < latest]
-        may_go[-1:-1] = idle  # the latest one that is over tells which are idle: it goes last
-        excess = max(0, len(over) + len(live) + 1 - self.most_rounds)
+                session = b"" if head.stage is Stage.OVER else head.session
+                rounds.append((_GO_FIRST.index(head.stage), -_age(head, now), key, session))
+        may_go = {
+            key: session
+            for turn, age, key, session in sorted(rounds)
+            if _GO_FIRST[turn] is not Stage.GOING or -age > _IDLE
+        }
+        excess = max(0, len(rounds) + 1 - self.most_rounds)
         if len(may_go) < excess:
             raise ParameterError(
-                f"refused by this client: {len(live)} rounds are under way in its home, which "
+                f"refused by this client: {len(rounds)} rounds are under way in its home, which "
                 f"takes {self.most_rounds} (`Home(most_rounds=...)`): try again when one is over",
                 Code.LIMIT,
             )
-        return going | dict(may_go[:excess])
+        return going | dict(islice(may_go.items(), excess))
 
     def discard(self, going: Mapping[bytes, bytes]) -> None:
         """Removes records by key; the log tells if the store fails, since nothing rests on it.
@@ -192,7 +196,7 @@ class States:
                 _log.warning("old state was not removed: %s", described(error))
 
     def _is_old(self, head: Head, now: int) -> bool:
-        return head.at < now - int(self._max_age * 1e9) and head.kind is not Kind.FAILURES
+        return _age(head, now) > int(self._max_age * 1e9) and head.kind is not Kind.FAILURES
 
     def begin_training(self, session: bytes) -> bool:
         """Counts the training of a round as failed, until `end_training`.
@@ -292,7 +296,7 @@ class States:
         self.discard({key: b"" for key, head in self._heads() if self._is_old(head, now)})
         if session is None:
             found = [head for _, head in self._heads() if head.kind is Kind.SERVER]
-            head = max(found, key=lambda each: each.at, default=None)
+            head = min(found, key=lambda each: _age(each, now), default=None)
         else:
             head = self._head(Kind.SERVER, session)
         if head is None:
@@ -338,6 +342,11 @@ class States:
                     yield key, read_head(data)
                 except StateError:
                     continue
+
+
+def _age(head: Head, now: int) -> int:
+    """Returns how far from now a record was stored, also by a clock that was ahead."""
+    return abs(now - head.at)
 
 
 def _head_of(data: bytes | None, kind: Kind, session: bytes) -> Head | None:

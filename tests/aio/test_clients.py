@@ -1020,13 +1020,32 @@ def test_what_leads_to_no_message_is_answered_slowly(
     assert len(slow) == 1
 
 
-@looped("is_lost", [False, True])
-def test_the_attempt_of_the_first_invitation_counts(is_lost: bool) -> None:
+class Unhashable:
+    """A client in a wrapper that is not hashable."""
+
+    def __init__(self, client: Any) -> None:
+        self.client = client
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.client, name)
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+class Slotted:
+    """A client in a wrapper that has no weak references."""
+
+    __slots__ = ("client",)
+    __init__, __getattr__ = Unhashable.__init__, Unhashable.__getattr__
+
+
+@looped("is_lost, wrapped", [(False, Slotted), (True, Unhashable)])
+def test_the_attempt_of_the_first_invitation_counts(is_lost: bool, wrapped: Any) -> None:
     """Also after another connection; one to another round, or malformed, begins nothing."""
 
     async def scenario() -> None:
         agreed, told = FOUR.round(), list[int]()
-        client = client_of(agreed, 0)
+        client = wrapped(client_of(agreed, 0))
 
         def train(assignment: Assignment) -> Any:
             told.append(assignment.attempt)
@@ -1221,7 +1240,8 @@ def test_bytes_that_wait_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_nothing_is_trained_for_after_the_end() -> None:
-    """A step that asks for an input after it was left gets none; ends of rounds are bounded."""
+    """A step that asks for an input after it was left gets none; ends of rounds are bounded, and no
+    number of them lets an input go out of the round that is trained for."""
 
     async def scenario() -> None:
         assignment, calls = SimpleNamespace(round=FOUR.round()), list[Any]()
@@ -1232,6 +1252,19 @@ def test_nothing_is_trained_for_after_the_end() -> None:
         for number in range(1000):
             answers.end(read_payload(seal(Over(number.to_bytes(16, "big")))))
         assert len(answers._overs) < 200
+
+        def train(asked: Any) -> bytes:
+            for number in range(1000):
+                session = number.to_bytes(16, "big") if number else asked.round.session
+                answers.end(read_payload(seal(Over(session))))
+            return b"an input"
+
+        def respond(payload: Payload, wanted: Any) -> bytes:
+            return b"" if payload.kind is Kind.OVER else wanted(assignment)
+
+        answers = Answers(respond, train)
+        ask = read_payload(seal(Ask(b"", b"SA\1\x12" + assignment.round.session + bytes(9))))
+        assert await answers.answer(ask) == b""
 
     play(scenario)
 

@@ -723,9 +723,16 @@ def test_a_store_that_fails_after_a_training_costs_no_input(mode: Mode) -> None:
 
 
 def test_what_could_not_be_stored_is_remembered_of_some_rounds() -> None:
-    """As many as are stored, the latest; not of a round that is over; another process's counts."""
+    """As many as are stored, the latest; not of a round that is over; another process's counts.
+
+    A server that offers many rounds meanwhile pushes out none that goes on.
+    """
     faulty = Faulty()
-    home = home_of(Mode.MALICIOUS, 0, most_rounds=2, store=faulty, ledger=faulty)
+    home = home_of(Mode.MALICIOUS, 0, most_rounds=3, store=faulty, ledger=faulty)
+    one = World(Mode.MALICIOUS, 3, {0: home}).begin().step()
+    faulty.next = "put"
+    with pytest.raises(OSError, match="full"):
+        one.answer(0, one.payload(0))
     offers = [integers(3, mode=Mode.MALICIOUS).round(bytes([each]) * 32) for each in range(4)]
     for offer in offers:
         faulty.next = "put"
@@ -736,6 +743,7 @@ def test_what_could_not_be_stored_is_remembered_of_some_rounds() -> None:
     assert codes == [Code.REPEATED_PARTICIPATION] * 3 + [""]
     faulty.store.put(key_of(Kind.PARTY, offers[3].session), b"of another process")
     assert code_of(answer(home, offers[3].encode(), train)) == Code.FOREIGN_FILE
+    assert one.finish().total == sum_of(range(3))
 
 
 def test_a_damaged_count_of_failed_trainings_costs_no_round_past_its_input(

@@ -374,19 +374,26 @@ def test_other_users_cannot_hold_a_home(tmp_path: Path) -> None:
 
 
 def test_what_is_old_is_removed(memory_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """When the next round begins; what another version has stored is left alone."""
+    """When the next round begins; what another version has stored is left alone.
+
+    Also what a clock that was far ahead has dated, which would be young for years.
+    """
     store = FileStore(memory_path / "states")
     home = home_of(Mode.SEMI_HONEST, 0, store=store, max_age=100.0)
-    offers = [integers(3).round(CONTEXT) for _ in range(3)]
+    offers = [integers(3).round(CONTEXT) for _ in range(4)]
     now = time.time_ns()
     store.put(A, b"something else")
-    for offer, later in zip(offers, (0, 60, 120), strict=True):
+    for offer, later in zip(offers, (0, 60, 120, 90), strict=True):
         monkeypatch.setattr(time, "time_ns", lambda later=later: now + later * 10**9)
         home.keep_note(offer.session, b"note")
         assert code_of(answer(home, offer.encode(), train, index=0)) == ""
     parties = [home.load(offer.session) is not None for offer in offers]
-    assert parties == [False, True, True]
-    assert [home.note(offer.session) for offer in offers] == [b"", b"note", b"note"]
+    assert parties == [False, True, True, True]
+    assert [home.note(offer.session) for offer in offers] == [b"", b"note", b"note", b"note"]
+    monkeypatch.setattr(time, "time_ns", lambda: now - 20 * 10**9)
+    assert code_of(answer(home, integers(3).round(CONTEXT).encode(), train, index=0)) == ""
+    parties = [home.load(offer.session) is not None for offer in offers]
+    assert parties == [False, True, False, False]
     assert store.get(A) == b"something else"
 
 
@@ -630,14 +637,17 @@ def test_a_server_goes_on_from_its_home(mode: Mode, memory_path: Path) -> None:
     again.forget(one.round.session)
 
 
-def test_the_server_that_was_stored_last_goes_on() -> None:
-    """With the pins of the home, if none are given; other pins are refused, a wrong note too."""
+def test_the_server_that_was_stored_last_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the pins of the home, if none are given; other pins are refused, a wrong note too. Also
+    if the clock was ahead when another one was stored."""
     home = Home.in_memory(directory=directory_of(4))
     servers = [
         World(mode, 4, {1: home}, context=bytes([mode]) * 32, ledger=home.ledger).conductor.server
         for mode in (Mode.SEMI_HONEST, Mode.MALICIOUS, Mode.SEMI_HONEST)
     ]
-    for server in servers[:2]:
+    real = time.time_ns
+    for server, ahead in zip(servers[:2], (3600, 0), strict=True):
+        monkeypatch.setattr(time, "time_ns", lambda ahead=ahead: real() + ahead * 10**9)
         server.start()
         home.keep_server(server)
     last = home.resume_server()
