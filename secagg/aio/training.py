@@ -18,9 +18,11 @@ from ..params.checks import require_callable, require_kind, require_seconds
 from ..rounds.plan import Plan
 from ..rounds.record import listed
 from ..rounds.rounds import Rounds, subject_parts
+from ..texts import described
 from .companions import read_task
+from .goodbye import goodbyes
 from .hub import Hub
-from .serving import DEFAULT_TIMEOUT, read_timeouts, serve
+from .serving import DEFAULT_TIMEOUT, read_timeouts, serve, untold_outcome
 from .worker import outlast
 
 _log: Final = logging.getLogger("secagg.rounds")
@@ -94,6 +96,9 @@ async def run_round(
         plan = left.pop(0) if left else await _planned(rounds, hub, shape, about, least_wait, pause)
         ending = None if keep is None else _Ending(rounds, keep)
         try:
+            ended = untold_outcome(plan.server)
+            if ending is not None and ended is not None:  # in a call before this one
+                await _in_thread(partial(ending.end, plan.server.session, ended))
             outcome = await serve(
                 plan.server,
                 hub.net(plan.names),
@@ -106,13 +111,11 @@ async def run_round(
                 observe=rounds.observe if ending is None else ending.observe,
                 grace=grace,
             )
-            if ending is not None and ending.kept is None:  # a call before this one saw the end
-                await _in_thread(partial(ending.end, plan.server.session, outcome))
         except _NotKeptError as error:
-            _stop(rounds, plan, left, ending)
+            await _stop(rounds, hub, plan, left, ending)
             raise error.cause from None
         except BaseException:  # cancelled, or the disk is full: the round can go on
-            _stop(rounds, plan, left, ending)
+            await _stop(rounds, hub, plan, left, ending)
             raise
         try:  # at once: nothing can be cancelled between a sum and its return
             again = rounds.close(plan, outcome)
@@ -146,9 +149,15 @@ def _check_for_serve(
         require_callable("executor.submit", submit, "give a concurrent.futures.Executor")
 
 
-def _stop(rounds: Rounds, plan: Plan, left: list[Plan], ending: "_Ending | None") -> None:
+async def _stop(
+    rounds: Rounds, hub: Hub, plan: Plan, left: list[Plan], ending: "_Ending | None"
+) -> None:
     """Leaves a round open that can go on, and those after it; closes it if its sum is kept."""
     if ending is not None and ending.kept is not None:
+        net = hub.net(plan.names)
+        everybody = range(len(plan.names))
+        for party, message in goodbyes(plan.server, ending.kept, everybody).items():
+            await net.send(party, message)  # which never waits, so it is not cancelled either
         _note_end(rounds, plan, ending.kept)
     else:
         rounds.leave(plan)
@@ -185,9 +194,11 @@ class _Ending:
 
     def observe(self, happened: PhaseEnded | RoundEnded) -> None:
         """Passes on what happened, and keeps the sum at the end of the round."""
-        self._rounds.observe(happened)
-        if isinstance(happened, RoundEnded):
-            self.end(happened.session, happened.outcome)
+        try:
+            self._rounds.observe(happened)
+        finally:  # also if the application's observer raises, which the driver logs
+            if isinstance(happened, RoundEnded):
+                self.end(happened.session, happened.outcome)
 
     def end(self, session: bytes, outcome: Completed | Failed) -> None:
         """Keeps the sum, if there is one, and then removes what is stored of the round."""
@@ -200,10 +211,10 @@ class _Ending:
         if self._rounds.home is not None:
             try:
                 self._rounds.home.forget(session)
-            except StateError as error:  # there is an outcome, which must not be lost
+            except Exception as error:  # there is an outcome, which must not be lost
                 _log.warning(
                     "%s: what is stored of this round was not removed: %s",
-                    *(session.hex(), error.reason),
+                    *(session.hex(), described(error)),
                 )
 
 
