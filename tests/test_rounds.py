@@ -904,7 +904,7 @@ class History:
         subject, plan = self.open.pop(which)
         outcome, left = end
         self.rounds.close(plan, outcome, left)
-        if isinstance(outcome, Failed) and left is False:
+        if outcome is None or left is False:
             self.used.remove((subject, plan.attempt))
 
     def die(self, *_: object) -> None:
@@ -1068,7 +1068,7 @@ def test_another_process_at_the_same_time_is_refused(memory_path: Path) -> None:
                 use()
         assert not waiting.converged(0)
     assert waiting.resume() == []
-    assert waiting.plan(NAMES, 2, 0).attempt == 1
+    assert waiting.plan(NAMES, 2, 0).number == 1
 
 
 def test_long_lists_of_names_are_cut() -> None:
@@ -1106,3 +1106,41 @@ def test_a_round_whose_inputs_are_asked_for_is_not_given_up(memory_path: Path) -
     late = of(Mode.SEMI_HONEST, attempts=3, home=Home(memory_path, ledger=Late()))
     assert late.resume() == []
     assert [record.inputs_left for record in late.history] == [True]
+
+
+CLOSED: dict[str, tuple[Any, bool, bool | None]] = {  # ledger, whether it failed, inputs_left
+    "failed before inputs": (LEDGER, True, None),
+    "failed before inputs, by word": (LEDGER, True, False),
+    "given up": (LEDGER, False, None),
+    "given up, by word": (LEDGER, False, False),
+    "failed, and the ledger cannot tell": (Forgetful(), True, None),
+    "failed, by word, and the ledger cannot tell": (Forgetful(), True, False),
+}
+
+
+@pytest.mark.parametrize("name", CLOSED)
+def test_a_round_whose_number_is_free_again_can_get_no_inputs(name: str, memory_path: Path) -> None:
+    """Whoever has an older state of its server: the ledger says that it was given up."""
+    ledger, failed, inputs_left = CLOSED[name]
+    home = Home(memory_path, ledger=ledger)
+    rounds = of(Mode.SEMI_HONEST, attempts=2, home=home)
+    plan = rounds.plan(NAMES, 2, MODEL)
+    clients = clients_of(plan)
+    run_to(plan, Phase.SHARE_KEYS, home, clients)
+    older = home.resume_server()
+    assert older is not None
+    outcome = secagg.lockstep(plan.server, lambda phase, asked: [], observe=rounds.observe)
+    assert isinstance(outcome, Failed)
+    rounds.close(plan, outcome if failed else None, inputs_left)
+    again = rounds.plan(NAMES, 2, MODEL)
+    assert again.attempt == int(ledger is not LEDGER)
+    if again.attempt == 0:
+
+        def exchange(phase: Phase, asked: Mapping[int, bytes]) -> Iterator[tuple[int, bytes]]:
+            assert phase is Phase.SHARE_KEYS
+            for party, payload in asked.items():
+                yield from ((party, each) for each in replies(plan, clients[party], payload, ()))
+
+        ended = secagg.lockstep(older, exchange)
+        assert isinstance(ended, Failed)
+        assert ended.code is Code.ROLLED_BACK

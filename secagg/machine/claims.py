@@ -145,15 +145,6 @@ def claim_plan(ledger: Ledger, session: bytes) -> None:
     _claim(ledger, Once.PLAN, session)
 
 
-def has_delivered(ledger: Ledger, session: bytes) -> bool:
-    """Returns whether a server has claimed the delivery of shares; False if the ledger cannot tell.
-
-    Raises:
-        StateError: the ledger failed.
-    """
-    return _has(ledger, Once.DELIVERY, session)
-
-
 def _has(ledger: Ledger, what: Once, key: bytes) -> bool:
     """Returns whether something was claimed; False if the ledger cannot tell."""
     has = getattr(ledger, "has", None)

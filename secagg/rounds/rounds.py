@@ -39,7 +39,7 @@ from ..errors import ParameterError
 from ..events import Completed, Failed
 from ..home.home import Home
 from ..identity.directory import Directory
-from ..machine.claims import claim_plan, has_delivered
+from ..machine.claims import claim_plan, give_up_plan
 from ..numeric import brief
 from ..pairwise.server import Server
 from ..params.checks import require_callable, require_int, require_kind
@@ -50,7 +50,7 @@ from ..params.suite import Suite
 from .attempts import check_training
 from .cohorts import Cohorts
 from .keeping import Keeper, OpenRound
-from .open_rounds import OpenRounds
+from .open_rounds import OpenRounds, Running
 from .plan import Plan
 from .record import RoundRecord, listed
 
@@ -272,8 +272,9 @@ class Rounds:
             plan: of these rounds, not closed yet.
             outcome: what the driver returned; None if the round is given up.
             inputs_left: whether inputs may have left clients: False only if the round failed before
-                `PhaseStarted(Phase.MASKED_INPUT)`. By default what `observe` saw and what the
-                home's ledger has decide, and not knowing is as if they had.
+                `PhaseStarted(Phase.MASKED_INPUT)`. By default what `observe` saw decides, and not
+                knowing is as if they had. With a home its ledger must agree, and it alone decides
+                about a round that is given up.
 
         Raises:
             LocalProtocolError: the plan was closed before, or is of other rounds.
@@ -290,13 +291,9 @@ class Rounds:
             running = self._open.running(plan)
             session, subject, course = plan.server.session, running.subject, running.course
             succeeded = isinstance(outcome, Completed)
-            if inputs_left is None:
-                inputs_left = course.inputs_may_have_left(outcome) or (
-                    self._home is not None and has_delivered(self._home.ledger, session)
-                )
-            left = succeeded or inputs_left
             if self._home is not None and outcome is None:
                 self._home.forget(session)
+            left = succeeded or inputs_left or self._may_have_left(running, outcome, inputs_left)
             with self._keeper.change() as counts:
                 # A number that was given back before, when the disk failed then, may be used again.
                 if counts.open.pop(session, None) and not left:
@@ -321,6 +318,21 @@ class Rounds:
             if again:
                 self._failures[subject] = failures
             return again
+
+    def _may_have_left(
+        self, running: Running, outcome: Completed | Failed | None, said: bool | None
+    ) -> bool:
+        """Returns False only if no input of a round without a sum has left, and none ever will.
+
+        Its server may be stored somewhere, also in an older state: with a home the round is given
+        up in the ledger before its number is free.
+        """
+        given_up = outcome is None and self._home is not None  # of which the ledger knows all
+        if said is None and not given_up and running.course.inputs_may_have_left(outcome):
+            return True
+        return self._home is not None and not give_up_plan(
+            self._home.ledger, running.plan.server.session
+        )
 
     def converged(self, *about: Part) -> bool:
         """Returns whether a round about this succeeded, and no attempt on it is left.
