@@ -50,6 +50,7 @@ from secagg import (
     RoundRecord,
     Rounds,
     Send,
+    Server,
     StateError,
     aio,
     digest,
@@ -1144,3 +1145,24 @@ def test_a_round_whose_number_is_free_again_can_get_no_inputs(name: str, memory_
         ended = secagg.lockstep(older, exchange)
         assert isinstance(ended, Failed)
         assert ended.code is Code.ROLLED_BACK
+
+
+def test_a_server_is_stored_only_where_its_claims_are_seen(memory_path: Path) -> None:
+    """Resumed with another ledger it would go on after it was given up, or ask for a second sum."""
+    home, other = home_in(memory_path), Home.in_memory()
+    rounds = of(Mode.SEMI_HONEST, home=home)
+    plan = rounds.plan(NAMES, 2, MODEL)
+    by_hand = Server(plan.params.round(), None, MemoryLedger())
+    for server in (plan.server, by_hand):
+        with refused(StateError, Code.NO_LEDGER, "another ledger.*home.ledger"):
+            secagg.lockstep(server, lambda phase, asked: [], store=other)
+        assert other.resume_server() is None
+    outcome = carry(plan, rounds.observe, {}, home_in(memory_path), None, MODEL)
+    assert isinstance(outcome, Completed)
+    assert not rounds.close(plan, outcome)
+
+
+def test_a_home_that_is_opened_twice_has_one_ledger(tmp_path: Path) -> None:
+    """So another object than that which planned a round may store its server."""
+    plan = of(Mode.SEMI_HONEST, home=Home(tmp_path)).plan(NAMES, 2, MODEL)
+    assert isinstance(carry(plan, None, {}, Home(tmp_path), None, MODEL), Completed)
