@@ -667,6 +667,8 @@ def test_a_round_that_was_left_is_taken_up_again(
     with refused(LocalProtocolError, Code.OUT_OF_ORDER):
         rounds.leave(one)
     begin_and_die(two, home_in(memory_path))
+    del rounds
+    gc.collect()  # what was raised holds it
     after = of(Mode.MALICIOUS, attempts=3, home=home_in(memory_path))
     assert after.resume(1) == []
     [plan] = after.resume(2)
@@ -681,6 +683,8 @@ def test_a_round_goes_on_in_another_process(mode: Mode, memory_path: Path) -> No
     closed, lost, kept = (before.plan(NAMES[number:], 2, MODEL) for number in range(3))
     before.close(closed, Failed("too few", Code.QUORUM), inputs_left=False)
     begin_and_die(kept, home)
+    del before
+    gc.collect()
 
     after = of(mode, attempts=3, home=home)
     [plan] = after.resume()
@@ -1104,6 +1108,8 @@ def test_a_round_whose_inputs_are_asked_for_is_not_given_up(memory_path: Path) -
 
     assert isinstance(secagg.lockstep(plan.server, exchange), Completed)
     assert other.plan(NAMES, 2, MODEL).attempt == 1
+    del other
+    gc.collect()
     late = of(Mode.SEMI_HONEST, attempts=3, home=Home(memory_path, ledger=Late()))
     assert late.resume() == []
     assert [record.inputs_left for record in late.history] == [True]
@@ -1166,3 +1172,45 @@ def test_a_home_that_is_opened_twice_has_one_ledger(tmp_path: Path) -> None:
     """So another object than that which planned a round may store its server."""
     plan = of(Mode.SEMI_HONEST, home=Home(tmp_path)).plan(NAMES, 2, MODEL)
     assert isinstance(carry(plan, None, {}, Home(tmp_path), None, MODEL), Completed)
+
+
+def test_another_object_of_the_process_leaves_a_round_alone(memory_path: Path) -> None:
+    """While it is under way: planned only or stored, until it is left or its object is gone."""
+    home = home_in(memory_path)
+    one, other = (of(Mode.SEMI_HONEST, home=home) for _ in range(2))
+    planned, stored, gone = (one.plan(NAMES, 2, about) for about in range(3))
+    begin_and_die(stored, home)
+    assert other.resume() == []
+    outcome = carry(planned, one.observe, {}, home, None, 0)
+    assert isinstance(outcome, Completed)
+    one.close(planned, outcome)
+    one.leave(stored)
+    assert [plan.context for plan in other.resume()] == [stored.context]
+    one.leave(gone)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("secagg.rounds.keeping.write_file", Mock(side_effect=OSError))
+        with refused(StateError, Code.IO):
+            one.resume()
+    assert one.resume(2) == [gone]
+    assert other.resume() == []
+    del one
+    gc.collect()
+    assert other.resume() == []
+    assert other.history[-1].session == gone.server.session.hex()
+
+
+def test_only_an_attempt_that_is_used_is_lost(memory_path: Path) -> None:
+    """A round that was given up before inputs could leave says nothing of others."""
+    home = home_in(memory_path)
+    one, other = (of(Mode.SEMI_HONEST, home=home) for _ in range(2))
+    plan = one.plan(NAMES, 2, MODEL)
+    one.leave(plan)
+    assert other.resume() == []
+    outcome = carry(plan, one.observe, {}, None, None, MODEL)
+    assert isinstance(outcome, Failed)
+    assert outcome.code is Code.ROLLED_BACK
+    again = other.plan(NAMES, 2, MODEL)
+    one.close(plan, outcome)
+    other.close(again, Failed("too few", Code.QUORUM), inputs_left=True)
+    with refused(AttemptsExhaustedError, Code.ATTEMPTS_EXHAUSTED, "higher dropout rate"):
+        other.plan(NAMES, 2, MODEL)

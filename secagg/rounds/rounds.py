@@ -26,7 +26,6 @@ them, never a number that the server tells, with which it would get the same inp
 """
 
 import logging
-import threading
 from collections.abc import Iterable, Sequence
 from typing import Final
 
@@ -91,7 +90,8 @@ class Rounds:
     before inputs could leave, or was left by a process that ended before.
 
     One process at a time plans and resumes the rounds of a training in a home: for as long as it
-    has such an object, another one is refused.
+    has such an object, another one is refused. Of several objects in it none takes up what another
+    has under way.
 
     `plan` hashes what the round is about, twice: with a large model, an event loop should call it
     in a thread.
@@ -172,7 +172,7 @@ class Rounds:
         self._home = home
         self._observer = observe
         self._keeper = Keeper(training, attempts, home.path if home else None)
-        self._lock = threading.RLock()
+        self._lock = self._keeper.shared.lock
         self._failures: dict[bytes, int] = {}  # one after the other, by subject
         self.history: Final[list[RoundRecord]] = []
         self._open = OpenRounds(self._cohorts, self._keeper, home, self.history)
@@ -296,11 +296,13 @@ class Rounds:
             left = succeeded or inputs_left or self._may_have_left(running, outcome, inputs_left)
             with self._keeper.change() as counts:
                 # A number that was given back before, when the disk failed then, may be used again.
-                if counts.open.pop(session, None) and not left:
+                noted = counts.open.pop(session, None) is not None
+                if noted and not left:
                     counts.attempts.give_back(subject, plan.attempt)
                 if succeeded:
                     counts.attempts.succeeded.add(subject)
-                if isinstance(outcome, Failed) and outcome.code is Code.ROLLED_BACK:
+                rolled_back = isinstance(outcome, Failed) and outcome.code is Code.ROLLED_BACK
+                if noted and left and rolled_back:
                     counts.attempts.lost.add(subject)
                 exhausted = counts.attempts.are_exhausted(subject)
             self._open.end(session)
