@@ -14,7 +14,13 @@ from ..encoding.layout import Layout
 from ..encoding.model_layout import ModelLayout
 from ..errors import StateError
 from ..events import Completed, Failed, Phase
-from ..params.checks import require_callable, require_kind, require_seconds
+from ..params.checks import (
+    require_callable,
+    require_kind,
+    require_no_awaitable,
+    require_plain_function,
+    require_seconds,
+)
 from ..rounds.plan import Plan
 from ..rounds.record import listed
 from ..rounds.rounds import Rounds, subject_parts
@@ -63,11 +69,11 @@ async def run_round(
         task: what parties compute their input from, see `serve`.
         timeouts, grace, executor: see `serve`.
         keep: stores what came of the sum, such as the next model, so that it is durable when this
-            returns. It is called in a thread, with what is then returned, before the clients are
-            told of the end and before anything of the round is forgotten: a process that is killed
-            before loses nothing, if `rounds` have a home. After one that was killed within it or
-            right after it, it may be called again. What it raises is raised here, and the next call
-            of `run_round` begins with it.
+            returns; a plain function. It is called in a thread, with what is then returned, before
+            the clients are told of the end and before anything of the round is forgotten: a process
+            that is killed before loses nothing, if `rounds` have a home. After one that was killed
+            within it or right after it, it may be called again. What it raises is raised here, and
+            the next call of `run_round` begins with it.
         wait: seconds to wait for `rounds.least` parties, before each try; also again, if some left
             meanwhile. By default without end.
         settle: seconds to wait then for more parties, 3600 at most.
@@ -90,7 +96,7 @@ async def run_round(
     pause = require_seconds("settle", settle, most=3600.0)
     _check_for_serve(task, timeouts, grace, executor)
     if keep is not None:
-        require_callable("keep", keep, "it is called with the sum")
+        require_plain_function("keep", keep, "it is called with the sum")
     left = await _kept(rounds, partial(rounds.resume, *subject_parts(shape, about)))
     while True:
         plan = left.pop(0) if left else await _planned(rounds, hub, shape, about, least_wait, pause)
@@ -204,7 +210,7 @@ class _Ending:
         """Keeps the sum, if there is one, and then removes what is stored of the round."""
         if isinstance(outcome, Completed):
             try:
-                self._keep(outcome)
+                require_no_awaitable("keep", self._keep(outcome))
             except Exception as error:
                 raise _NotKeptError(error) from None
         self.kept = outcome

@@ -41,7 +41,7 @@ from ..identity.directory import Directory
 from ..machine.claims import claim_plan, give_up_plan
 from ..numeric import brief
 from ..pairwise.server import Server
-from ..params.checks import require_callable, require_int, require_kind
+from ..params.checks import require_int, require_kind, require_plain_function
 from ..params.formats import Format
 from ..params.mode import Mode
 from ..params.params import MAX_COHORT
@@ -151,7 +151,7 @@ class Rounds:
         if home is not None:
             require_kind("home", home, Home, "`secagg.Home(folder)` makes one")
         if observe is not None:
-            require_callable("observe", observe, "it is called with what happened")
+            require_plain_function("observe", observe, "it is called with what happened")
         self._cohorts = Cohorts(
             format,
             directory=directory,

@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -360,6 +361,10 @@ def test_a_sum_is_not_lost_with_the_disk(
     play(scenario)
 
 
+async def _keeps_later(*_: object) -> None:
+    """What stores nothing until somebody awaits it."""
+
+
 WRONG: dict[str, tuple[dict[str, Any], Code]] = {
     "another format": (
         {"shape": ModelLayout.of({"w": [0, 0]}, Integers(-9, 9), cohort=9)},
@@ -377,6 +382,8 @@ WRONG: dict[str, tuple[dict[str, Any], Code]] = {
     "a grace below zero": ({"grace": -1}, Code.ARGUMENT),
     "no executor": ({"executor": 4}, Code.ARGUMENT),
     "nothing to keep with": ({"keep": "model"}, Code.ARGUMENT),
+    "a keep that nobody awaits": ({"keep": _keeps_later}, Code.ARGUMENT),
+    "a part of one": ({"keep": partial(_keeps_later, "model")}, Code.ARGUMENT),
 }
 
 
@@ -521,5 +528,22 @@ def test_nobody_is_told_before_the_sum_is_kept(memory_path: Path) -> None:
             ]
             await until(lambda: cohort.told() == 4)
         assert told == [0, 0, 0]
+
+    play_ahead(scenario)
+
+
+def test_a_sum_that_would_be_kept_later_is_not_kept() -> None:
+    """Where `keep` returns what nobody awaits: the round stays open, and can be kept in time."""
+
+    async def scenario() -> None:
+        rounds, kept = Rounds(WORD, FORM), list[Completed]()
+        async with Cohort() as cohort:
+            made = asyncio.get_running_loop().create_future()
+            for late in (lambda outcome: _keeps_later("model"), lambda outcome: made):
+                with refused(ParameterError, Code.ARGUMENT, "keep must .*asyncio.run"):
+                    await run_round(rounds, cohort.hub, 2, "model", keep=late, **QUICK)
+                assert cohort.told() == 0
+            await run_round(rounds, cohort.hub, 2, "model", keep=kept.append, **QUICK)
+        assert [total(each) for each in kept] == [[4, 6]]
 
     play_ahead(scenario)
