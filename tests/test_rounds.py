@@ -1007,7 +1007,9 @@ def test_an_attempt_is_free_again_only_if_surely_no_input_has_left(
     if attempt:  # which is why none is left
         used_up = of(Mode.SEMI_HONEST, home=home)
         with refused(
-            AttemptsExhaustedError, Code.ATTEMPTS_EXHAUSTED, "could not go on.*one attempt"
+            AttemptsExhaustedError,
+            Code.ATTEMPTS_EXHAUSTED,
+            "could not go on: if `keep` did not.*one attempt",
         ):
             used_up.plan(NAMES, 2, MODEL)
 
@@ -1041,7 +1043,11 @@ def test_a_number_is_used_if_any_driver_of_the_round_got_so_far(memory_path: Pat
     last = after.plan(NAMES, 2, MODEL)
     assert last.attempt == 1
     after.close(last, Failed("an older snapshot", Code.ROLLED_BACK))
-    with refused(AttemptsExhaustedError, Code.ATTEMPTS_EXHAUSTED, "could not go on.*one attempt"):
+    with refused(
+        AttemptsExhaustedError,
+        Code.ATTEMPTS_EXHAUSTED,
+        "could not go on: if `keep` did not.*one attempt",
+    ):
         after.plan(NAMES, 2, MODEL)
 
 

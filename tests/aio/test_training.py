@@ -501,12 +501,17 @@ def test_the_log_says_who_is_missing(
     assert told == [(how, text) for text in (line, named) for how in ("INFO", "WARNING")]
 
 
-def test_nobody_is_told_before_the_sum_is_kept(memory_path: Path) -> None:
-    """However often `keep` fails, and whatever the application's observer does; afterwards all."""
+def test_nobody_is_told_before_the_sum_is_kept(
+    memory_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However often `keep` fails, and whatever observer and store do; afterwards all are told."""
 
     def observe(happened: PhaseEnded | RoundEnded) -> None:
         if isinstance(happened, RoundEnded):
             raise RuntimeError("no metrics today")
+
+    def fails(_: bytes) -> None:
+        raise OSError("the disk is read-only")
 
     async def scenario() -> None:
         told: list[int] = []
@@ -517,6 +522,7 @@ def test_nobody_is_told_before_the_sum_is_kept(memory_path: Path) -> None:
                 raise OSError("the disk is full")
 
         home = Home(memory_path, ledger=MemoryLedger())
+        monkeypatch.setattr(home.store, "delete", fails)
         rounds = Rounds(WORD, FORM, home=home, observe=observe)
         async with Cohort() as cohort:
             for _ in range(2):
@@ -528,6 +534,7 @@ def test_nobody_is_told_before_the_sum_is_kept(memory_path: Path) -> None:
             ]
             await until(lambda: cohort.told() == 4)
         assert told == [0, 0, 0]
+        assert "was not removed: OSError: the disk is read-only" in caplog.text
 
     play_ahead(scenario)
 
