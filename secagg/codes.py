@@ -299,8 +299,10 @@ class Code(StrEnum):
     NO_LEDGER = (
         "no_ledger",
         "LocalProtocolError ParameterError StateError",
-        "A ledger is missing, or its method `claim` did not return True or False.",
-        "Pass a `SqliteLedger`, or your own object with a method `claim`.",
+        "A ledger is missing, its method `claim` did not return True or False, or it is another "
+        "one than that of the home which is to store the server.",
+        "Pass a `SqliteLedger`, or your own object with a method `claim`; to a server that a home "
+        "stores that of the home (`Home.ledger`).",
     )
     NO_CONTEXT = (
         "no_context",

@@ -50,6 +50,7 @@ from secagg import (
     RoundRecord,
     Rounds,
     Send,
+    Server,
     StateError,
     aio,
     digest,
@@ -668,6 +669,8 @@ def test_a_round_that_was_left_is_taken_up_again(
     with refused(LocalProtocolError, Code.OUT_OF_ORDER):
         rounds.leave(one)
     begin_and_die(two, home_in(memory_path))
+    del rounds
+    gc.collect()  # what was raised holds it
     after = of(Mode.MALICIOUS, attempts=3, home=home_in(memory_path))
     assert after.resume(1) == []
     [plan] = after.resume(2)
@@ -682,6 +685,8 @@ def test_a_round_goes_on_in_another_process(mode: Mode, memory_path: Path) -> No
     closed, lost, kept = (before.plan(NAMES[number:], 2, MODEL) for number in range(3))
     before.close(closed, Failed("too few", Code.QUORUM), inputs_left=False)
     begin_and_die(kept, home)
+    del before
+    gc.collect()
 
     after = of(mode, attempts=3, home=home)
     [plan] = after.resume()
@@ -906,7 +911,7 @@ class History:
         subject, plan = self.open.pop(which)
         outcome, left = end
         self.rounds.close(plan, outcome, left)
-        if isinstance(outcome, Failed) and left is False:
+        if outcome is None or left is False:
             self.used.remove((subject, plan.attempt))
 
     def die(self, *_: object) -> None:
@@ -1004,7 +1009,9 @@ def test_an_attempt_is_free_again_only_if_surely_no_input_has_left(
     if attempt:  # which is why none is left
         used_up = of(Mode.SEMI_HONEST, home=home)
         with refused(
-            AttemptsExhaustedError, Code.ATTEMPTS_EXHAUSTED, "could not go on.*one attempt"
+            AttemptsExhaustedError,
+            Code.ATTEMPTS_EXHAUSTED,
+            "could not go on: if `keep` did not.*one attempt",
         ):
             used_up.plan(NAMES, 2, MODEL)
 
@@ -1038,7 +1045,11 @@ def test_a_number_is_used_if_any_driver_of_the_round_got_so_far(memory_path: Pat
     last = after.plan(NAMES, 2, MODEL)
     assert last.attempt == 1
     after.close(last, Failed("an older snapshot", Code.ROLLED_BACK))
-    with refused(AttemptsExhaustedError, Code.ATTEMPTS_EXHAUSTED, "could not go on.*one attempt"):
+    with refused(
+        AttemptsExhaustedError,
+        Code.ATTEMPTS_EXHAUSTED,
+        "could not go on: if `keep` did not.*one attempt",
+    ):
         after.plan(NAMES, 2, MODEL)
 
 
@@ -1070,7 +1081,7 @@ def test_another_process_at_the_same_time_is_refused(memory_path: Path) -> None:
                 use()
         assert not waiting.converged(0)
     assert waiting.resume() == []
-    assert waiting.plan(NAMES, 2, 0).attempt == 1
+    assert waiting.plan(NAMES, 2, 0).number == 1
 
 
 def test_long_lists_of_names_are_cut() -> None:
@@ -1105,6 +1116,109 @@ def test_a_round_whose_inputs_are_asked_for_is_not_given_up(memory_path: Path) -
 
     assert isinstance(secagg.lockstep(plan.server, exchange), Completed)
     assert other.plan(NAMES, 2, MODEL).attempt == 1
+    del other
+    gc.collect()
     late = of(Mode.SEMI_HONEST, attempts=3, home=Home(memory_path, ledger=Late()))
     assert late.resume() == []
     assert [record.inputs_left for record in late.history] == [True]
+
+
+CLOSED: dict[str, tuple[Any, bool, bool | None]] = {  # ledger, whether it failed, inputs_left
+    "failed before inputs": (LEDGER, True, None),
+    "failed before inputs, by word": (LEDGER, True, False),
+    "given up": (LEDGER, False, None),
+    "given up, by word": (LEDGER, False, False),
+    "failed, and the ledger cannot tell": (Forgetful(), True, None),
+    "failed, by word, and the ledger cannot tell": (Forgetful(), True, False),
+}
+
+
+@pytest.mark.parametrize("name", CLOSED)
+def test_a_round_whose_number_is_free_again_can_get_no_inputs(name: str, memory_path: Path) -> None:
+    """Whoever has an older state of its server: the ledger says that it was given up."""
+    ledger, failed, inputs_left = CLOSED[name]
+    home = Home(memory_path, ledger=ledger)
+    rounds = of(Mode.SEMI_HONEST, attempts=2, home=home)
+    plan = rounds.plan(NAMES, 2, MODEL)
+    clients = clients_of(plan)
+    run_to(plan, Phase.SHARE_KEYS, home, clients)
+    older = home.resume_server()
+    assert older is not None
+    outcome = secagg.lockstep(plan.server, lambda phase, asked: [], observe=rounds.observe)
+    assert isinstance(outcome, Failed)
+    rounds.close(plan, outcome if failed else None, inputs_left)
+    again = rounds.plan(NAMES, 2, MODEL)
+    assert again.attempt == int(ledger is not LEDGER)
+    if again.attempt == 0:
+
+        def exchange(phase: Phase, asked: Mapping[int, bytes]) -> Iterator[tuple[int, bytes]]:
+            assert phase is Phase.SHARE_KEYS
+            for party, payload in asked.items():
+                yield from ((party, each) for each in replies(plan, clients[party], payload, ()))
+
+        ended = secagg.lockstep(older, exchange)
+        assert isinstance(ended, Failed)
+        assert ended.code is Code.ROLLED_BACK
+
+
+def test_a_server_is_stored_only_where_its_claims_are_seen(memory_path: Path) -> None:
+    """Resumed with another ledger it would go on after it was given up, or ask for a second sum."""
+    home, other = home_in(memory_path), Home.in_memory()
+    rounds = of(Mode.SEMI_HONEST, home=home)
+    plan = rounds.plan(NAMES, 2, MODEL)
+    by_hand = Server(plan.params.round(), None, MemoryLedger())
+    for server in (plan.server, by_hand):
+        with refused(StateError, Code.NO_LEDGER, "another ledger.*home.ledger"):
+            secagg.lockstep(server, lambda phase, asked: [], store=other)
+        assert other.resume_server() is None
+    outcome = carry(plan, rounds.observe, {}, home_in(memory_path), None, MODEL)
+    assert isinstance(outcome, Completed)
+    assert not rounds.close(plan, outcome)
+
+
+def test_a_home_that_is_opened_twice_has_one_ledger(tmp_path: Path) -> None:
+    """So another object than that which planned a round may store its server."""
+    plan = of(Mode.SEMI_HONEST, home=Home(tmp_path)).plan(NAMES, 2, MODEL)
+    assert isinstance(carry(plan, None, {}, Home(tmp_path), None, MODEL), Completed)
+
+
+def test_another_object_of_the_process_leaves_a_round_alone(memory_path: Path) -> None:
+    """While it is under way: planned only or stored, until it is left or its object is gone."""
+    home = home_in(memory_path)
+    one, other = (of(Mode.SEMI_HONEST, home=home) for _ in range(2))
+    planned, stored, gone = (one.plan(NAMES, 2, about) for about in range(3))
+    begin_and_die(stored, home)
+    assert other.resume() == []
+    outcome = carry(planned, one.observe, {}, home, None, 0)
+    assert isinstance(outcome, Completed)
+    one.close(planned, outcome)
+    one.leave(stored)
+    assert [plan.context for plan in other.resume()] == [stored.context]
+    one.leave(gone)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("secagg.rounds.keeping.write_file", Mock(side_effect=OSError))
+        with refused(StateError, Code.IO):
+            one.resume()
+    assert one.resume(2) == [gone]
+    assert other.resume() == []
+    del one
+    gc.collect()
+    assert other.resume() == []
+    assert other.history[-1].session == gone.server.session.hex()
+
+
+def test_only_an_attempt_that_is_used_is_lost(memory_path: Path) -> None:
+    """A round that was given up before inputs could leave says nothing of others."""
+    home = home_in(memory_path)
+    one, other = (of(Mode.SEMI_HONEST, home=home) for _ in range(2))
+    plan = one.plan(NAMES, 2, MODEL)
+    one.leave(plan)
+    assert other.resume() == []
+    outcome = carry(plan, one.observe, {}, None, None, MODEL)
+    assert isinstance(outcome, Failed)
+    assert outcome.code is Code.ROLLED_BACK
+    again = other.plan(NAMES, 2, MODEL)
+    one.close(plan, outcome)
+    other.close(again, Failed("too few", Code.QUORUM), inputs_left=True)
+    with refused(AttemptsExhaustedError, Code.ATTEMPTS_EXHAUSTED, "higher dropout rate"):
+        other.plan(NAMES, 2, MODEL)

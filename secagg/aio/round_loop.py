@@ -10,10 +10,11 @@ from typing import Any, Final
 
 from ..codes import Code
 from ..drivers.conductor import Conductor
-from ..drivers.envelope import LARGEST_SHORT, Ask, Over, seal
+from ..drivers.envelope import LARGEST_SHORT, Ask, seal
 from ..events import Completed, Failed, Phase, Send
 from ..machine.wire import as_bytes
 from .companions import Companions
+from .goodbye import goodbyes
 from .greeting import is_hello, rejection
 from .links import Net, RoutedNet
 from .outbox import Outbox
@@ -25,7 +26,6 @@ RESEND_PAUSE: Final = 0.5  # seconds between two resends to one party: each cost
 _LAST_TAKEN: Final = 3
 _LAST_SKIPPED: Final = 64
 _LARGE_TASK: Final = 2**16  # bytes from which on an Ask is made in another thread
-_LEFT_OUT: Final = "there is a sum without the input of this party, which was dropped"
 
 
 class RoundLoop:
@@ -251,22 +251,11 @@ class RoundLoop:
 
     async def _say_goodbye(self, outcome: Completed | Failed) -> None:
         """Tells all parties that the round is over; waits for slow ones no longer than `grace`."""
-        session, drops = self._server.session, self._conductor.drops
-        parties, left_out = {*self._outboxes, *drops}, set[int]()
-        if isinstance(outcome, Completed):
-            survivors = outcome.result.survivors
-            over = Over(session, survivors=len(survivors))
-            left_out = drops.keys() - survivors
-            parties.update(survivors)
-        else:
-            over = Over(session, outcome.code, outcome.reason)
+        parties = {*self._outboxes, *self._conductor.drops}
         if isinstance(self._net, RoutedNet):
             parties.update(range(len(self._net.names)))
-        for party in sorted(parties):
-            told = over
-            if party in left_out:
-                told = replace(over, code=drops[party].code, reason=_LEFT_OUT)
-            self._box(party).put(seal(told))
+        for party, message in goodbyes(self._server, outcome, parties).items():
+            self._box(party).put(message)
         if tasks := self._sending():
             await asyncio.wait(tasks, timeout=self._grace)
 

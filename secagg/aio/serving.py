@@ -83,7 +83,7 @@ async def serve(
     with Worker() as worker:
         store, about = await worker.call(noting, server, store, about, goes_on)
         conductor = Conductor(server, executor, store, observe, stoppable(server, worker))
-        conductor.outcome = _outcomes.get(server)
+        conductor.outcome = untold_outcome(server)
         playing = RoundLoop(conductor, net, worker, about, seconds, patience, goes_on)
         try:
             return await playing.play()
@@ -91,6 +91,11 @@ async def serve(
             if conductor.outcome is not None:
                 _outcomes.put(server, conductor.outcome)
             raise
+
+
+def untold_outcome(server: ServerMachine) -> Completed | Failed | None:
+    """Returns how a round ended of which parties are told when it is served again; else None."""
+    return _outcomes.get(server)
 
 
 def read_timeouts(

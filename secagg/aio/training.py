@@ -14,13 +14,21 @@ from ..encoding.layout import Layout
 from ..encoding.model_layout import ModelLayout
 from ..errors import StateError
 from ..events import Completed, Failed, Phase
-from ..params.checks import require_callable, require_kind, require_seconds
+from ..params.checks import (
+    require_callable,
+    require_kind,
+    require_no_awaitable,
+    require_plain_function,
+    require_seconds,
+)
 from ..rounds.plan import Plan
 from ..rounds.record import listed
 from ..rounds.rounds import Rounds, subject_parts
+from ..texts import described
 from .companions import read_task
+from .goodbye import goodbyes
 from .hub import Hub
-from .serving import DEFAULT_TIMEOUT, read_timeouts, serve
+from .serving import DEFAULT_TIMEOUT, read_timeouts, serve, untold_outcome
 from .worker import outlast
 
 _log: Final = logging.getLogger("secagg.rounds")
@@ -61,11 +69,11 @@ async def run_round(
         task: what parties compute their input from, see `serve`.
         timeouts, grace, executor: see `serve`.
         keep: stores what came of the sum, such as the next model, so that it is durable when this
-            returns. It is called in a thread, with what is then returned, before the clients are
-            told of the end and before anything of the round is forgotten: a process that is killed
-            before loses nothing, if `rounds` have a home. After one that was killed within it or
-            right after it, it may be called again. What it raises is raised here, and the next call
-            of `run_round` begins with it.
+            returns; a plain function. It is called in a thread, with what is then returned, before
+            the clients are told of the end and before anything of the round is forgotten: a process
+            that is killed before loses nothing, if `rounds` have a home. After one that was killed
+            within it or right after it, it may be called again. What it raises is raised here, and
+            the next call of `run_round` begins with it.
         wait: seconds to wait for `rounds.least` parties, before each try; also again, if some left
             meanwhile. By default without end.
         settle: seconds to wait then for more parties, 3600 at most.
@@ -88,12 +96,15 @@ async def run_round(
     pause = require_seconds("settle", settle, most=3600.0)
     _check_for_serve(task, timeouts, grace, executor)
     if keep is not None:
-        require_callable("keep", keep, "it is called with the sum")
+        require_plain_function("keep", keep, "it is called with the sum")
     left = await _kept(rounds, partial(rounds.resume, *subject_parts(shape, about)))
     while True:
         plan = left.pop(0) if left else await _planned(rounds, hub, shape, about, least_wait, pause)
         ending = None if keep is None else _Ending(rounds, keep)
         try:
+            ended = untold_outcome(plan.server)
+            if ending is not None and ended is not None:  # in a call before this one
+                await _in_thread(partial(ending.end, plan.server.session, ended))
             outcome = await serve(
                 plan.server,
                 hub.net(plan.names),
@@ -106,13 +117,11 @@ async def run_round(
                 observe=rounds.observe if ending is None else ending.observe,
                 grace=grace,
             )
-            if ending is not None and ending.kept is None:  # a call before this one saw the end
-                await _in_thread(partial(ending.end, plan.server.session, outcome))
         except _NotKeptError as error:
-            _stop(rounds, plan, left, ending)
+            await _stop(rounds, hub, plan, left, ending)
             raise error.cause from None
         except BaseException:  # cancelled, or the disk is full: the round can go on
-            _stop(rounds, plan, left, ending)
+            await _stop(rounds, hub, plan, left, ending)
             raise
         try:  # at once: nothing can be cancelled between a sum and its return
             again = rounds.close(plan, outcome)
@@ -146,9 +155,15 @@ def _check_for_serve(
         require_callable("executor.submit", submit, "give a concurrent.futures.Executor")
 
 
-def _stop(rounds: Rounds, plan: Plan, left: list[Plan], ending: "_Ending | None") -> None:
+async def _stop(
+    rounds: Rounds, hub: Hub, plan: Plan, left: list[Plan], ending: "_Ending | None"
+) -> None:
     """Leaves a round open that can go on, and those after it; closes it if its sum is kept."""
     if ending is not None and ending.kept is not None:
+        net = hub.net(plan.names)
+        everybody = range(len(plan.names))
+        for party, message in goodbyes(plan.server, ending.kept, everybody).items():
+            await net.send(party, message)  # which never waits, so it is not cancelled either
         _note_end(rounds, plan, ending.kept)
     else:
         rounds.leave(plan)
@@ -185,25 +200,27 @@ class _Ending:
 
     def observe(self, happened: PhaseEnded | RoundEnded) -> None:
         """Passes on what happened, and keeps the sum at the end of the round."""
-        self._rounds.observe(happened)
-        if isinstance(happened, RoundEnded):
-            self.end(happened.session, happened.outcome)
+        try:
+            self._rounds.observe(happened)
+        finally:  # also if the application's observer raises, which the driver logs
+            if isinstance(happened, RoundEnded):
+                self.end(happened.session, happened.outcome)
 
     def end(self, session: bytes, outcome: Completed | Failed) -> None:
         """Keeps the sum, if there is one, and then removes what is stored of the round."""
         if isinstance(outcome, Completed):
             try:
-                self._keep(outcome)
+                require_no_awaitable("keep", self._keep(outcome))
             except Exception as error:
                 raise _NotKeptError(error) from None
         self.kept = outcome
         if self._rounds.home is not None:
             try:
                 self._rounds.home.forget(session)
-            except StateError as error:  # there is an outcome, which must not be lost
+            except Exception as error:  # there is an outcome, which must not be lost
                 _log.warning(
                     "%s: what is stored of this round was not removed: %s",
-                    *(session.hex(), error.reason),
+                    *(session.hex(), described(error)),
                 )
 
 

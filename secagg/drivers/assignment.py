@@ -11,7 +11,7 @@ from ..codes import Code
 from ..encoding.digest import Part, digest
 from ..encoding.model_layout import ModelLayout
 from ..errors import Aborted, LocalProtocolError, ParameterError
-from ..params.checks import require_callable
+from ..params.checks import require_plain_function
 from ..params.params import CONTEXT_BYTES, Round
 
 Values: TypeAlias = ArrayLike | Iterator[ArrayLike]
@@ -107,14 +107,7 @@ def require_train(train: Train) -> None:
     Raises:
         ParameterError: it cannot.
     """
-    require_callable("train", train, "it is called with an Assignment")
-    kinds = inspect.iscoroutinefunction, inspect.isasyncgenfunction
-    if any(each(one) for each in kinds for one in (train, type(train).__call__)):
-        raise ParameterError(
-            "train must be a plain function, and is `async`: nothing awaits it; call "
-            "`asyncio.run` in it",
-            Code.ARGUMENT,
-        )
+    require_plain_function("train", train, "it is called with an Assignment")
     try:
         inspect.signature(train).bind(None)
     except ValueError:  # of a function that is written in C, which does not say

@@ -16,7 +16,7 @@ from ..codes import Code
 from ..errors import DecodeError, ParameterError, RemoteProtocolError, StateError
 from ..events import Completed, Dropped, Failed, Phase, PhaseStarted, Send, ServerEvent, Work
 from ..interfaces import ServerMachine
-from ..params.checks import require_callable
+from ..params.checks import require_plain_function
 from ..texts import described, one_line
 from .envelope import NO_SESSION, Hello, Refusal, is_envelope, opened
 from .executors import run_jobs
@@ -155,7 +155,7 @@ class Conductor:
     ) -> None:
         require_server(server)
         if observe is not None:
-            require_callable("observe", observe, "it is called with what happened")
+            require_plain_function("observe", observe, "it is called with what happened")
         self.server: Final = server
         self.outcome: Completed | Failed | None = None
         known = _known.get(server) or ({}, {})

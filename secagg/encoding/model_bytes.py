@@ -34,15 +34,22 @@ def read(slots: Sequence[Slot], data: bytes | bytearray | memoryview) -> list[ND
     """Returns what `written` wrote, as views of the bytes where the dtype is NumPy's own.
 
     Raises:
-        RangeError: there are more bytes or fewer.
+        RangeError: there are more bytes or fewer, or they are not contiguous in memory.
     """
     if not isinstance(data, bytes | bytearray | memoryview):
         raise RangeError(
             f"a model as bytes is needed, not of the type {type(data).__name__}", Code.DTYPE
         )
-    length, found = length_of(slots), memoryview(data).nbytes
-    if found != length:
-        raise RangeError(f"a model of this layout has {length} bytes, not {found}", Code.LAYOUT)
+    length, view = length_of(slots), memoryview(data)
+    if not view.c_contiguous:
+        raise RangeError(
+            "a model as bytes must be contiguous in memory: give `bytes(data)` of such a view",
+            Code.LAYOUT,
+        )
+    if view.nbytes != length:
+        raise RangeError(
+            f"a model of this layout has {length} bytes, not {view.nbytes}", Code.LAYOUT
+        )
     octets, start = np.frombuffer(data, np.uint8) if length else np.empty(0, np.uint8), 0
     arrays: list[NDArray[np.generic]] = []
     for slot in slots:

@@ -13,6 +13,7 @@ from ..errors import ParameterError, StateError
 from ..identity.directory import Directory
 from ..interfaces import ServerMachine
 from ..ledger.ledger import Ledger
+from ..machine.claims import require_same_ledger
 from ..machine.wire import SESSION_BYTES
 from ..pairwise.server import Server
 from ..pairwise.stored import open_server
@@ -268,9 +269,13 @@ class States:
         """Stores the state of a server, in the place of what was stored of its round.
 
         Raises:
-            StateError: it cannot be stored.
+            StateError: it cannot be stored, or the server has another ledger than this home, with
+                which it will be resumed (`no_ledger`).
             LocalProtocolError: no phase is in progress, or the server has no ledger.
         """
+        theirs = getattr(server, "ledger", None)
+        if theirs is not None:
+            require_same_ledger(theirs, self.ledger, server.session)
         self._put(Kind.SERVER, server.session, server.snapshot(self.key))
 
     def forget(self, session: bytes) -> None:

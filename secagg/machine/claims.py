@@ -137,7 +137,7 @@ def give_up_plan(ledger: Ledger, session: bytes) -> bool:
 
 
 def claim_plan(ledger: Ledger, session: bytes) -> None:
-    """Notes that a session is planned, for `give_up_plan`.
+    """Notes that a session is planned, for `give_up_plan` and `require_same_ledger`.
 
     Raises:
         StateError: the claim could not be stored.
@@ -145,13 +145,22 @@ def claim_plan(ledger: Ledger, session: bytes) -> None:
     _claim(ledger, Once.PLAN, session)
 
 
-def has_delivered(ledger: Ledger, session: bytes) -> bool:
-    """Returns whether a server has claimed the delivery of shares; False if the ledger cannot tell.
+def require_same_ledger(ledger: Ledger, other: Ledger, session: bytes) -> None:
+    """Checks that a ledger sees what is claimed for a session in another one, maybe itself.
 
     Raises:
-        StateError: the ledger failed.
+        StateError: it does not, or cannot tell; or a ledger failed.
     """
-    return _has(ledger, Once.DELIVERY, session)
+    if ledger is other:
+        return
+    claim_plan(ledger, session)
+    if not _has(other, Once.PLAN, session):
+        raise StateError(
+            f"the server of session {session.hex()} has another ledger than the home that is to "
+            "store it, so what it claims would be unknown once it is resumed: make it with "
+            "`home.ledger`, or store it in the home of its `Rounds`",
+            Code.NO_LEDGER,
+        )
 
 
 def _has(ledger: Ledger, what: Once, key: bytes) -> bool:

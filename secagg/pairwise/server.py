@@ -148,6 +148,11 @@ class Server(Owned):
         return f"<secagg.Server of {self._params.cohort}: {self.state.value}>"
 
     @property
+    def ledger(self) -> Ledger | None:
+        """The ledger that it was made with."""
+        return self._ledger
+
+    @property
     def _memory(self) -> ServerMemory:
         return self._steps.memory
 

@@ -1,11 +1,15 @@
 """Checks of single arguments, which refuse a wrong type or value by the argument's name."""
 
+import inspect
 import math
 from threading import TIMEOUT_MAX
+from typing import Final
 
 from ..codes import Code
 from ..errors import ParameterError
 from ..numeric import as_float, as_int, brief
+
+_AWAITED: Final = "nothing awaits it; call `asyncio.run` in it"
 
 
 def require_int(
@@ -90,6 +94,27 @@ def require_callable(name: str, value: object, remedy: str) -> None:
     if not callable(value):
         raise ParameterError(
             f"{name} must be a function, not of type {type(value).__name__}; {remedy}",
+            Code.ARGUMENT,
+        )
+
+
+def require_plain_function(name: str, value: object, remedy: str) -> None:
+    """Raises ParameterError unless `value` can be called, and does its work before it returns."""
+    require_callable(name, value, remedy)
+    kinds = inspect.iscoroutinefunction, inspect.isasyncgenfunction
+    if any(each(one) for each in kinds for one in (value, type(value).__call__)):
+        raise ParameterError(
+            f"{name} must be a plain function, and is `async`: {_AWAITED}", Code.ARGUMENT
+        )
+
+
+def require_no_awaitable(name: str, returned: object) -> None:
+    """Raises ParameterError if a function returned something that is to be awaited."""
+    if inspect.isawaitable(returned):
+        if inspect.iscoroutine(returned):
+            returned.close()
+        raise ParameterError(
+            f"{name} must be a plain function, and returned {type(returned).__name__}: {_AWAITED}",
             Code.ARGUMENT,
         )
 

@@ -100,7 +100,7 @@ class Attempts:
         if subject in self.lost:
             return (
                 "the process of a round about the same ended after inputs may have left clients, "
-                f"and the round could not go on, so its result is lost: {agree}"
+                f"and the round could not go on: if `keep` did not store its result, {agree}"
             )
         return "choose parameters for a higher dropout rate, or agree on more attempts"
 

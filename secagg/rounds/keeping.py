@@ -16,7 +16,7 @@ from ..identity.files import read_file, write_file
 from ..permissions import PINS
 from ..primitives.secret import Secret
 from .attempts import Attempts
-from .one_process import Hold, hold
+from .one_process import Hold, Shared, hold, shared
 
 _KIND: Final = "secagg rounds"
 _VERSION: Final = 1
@@ -64,6 +64,9 @@ class Keeper:
         folder: where the file lies, in a folder `rounds`, one file for each training; None for
             memory only.
 
+    Attributes:
+        shared: with the other objects of this process for this training and folder.
+
     Raises:
         StateError: the file cannot be read or written, other users may replace it, or its content
             is not that of this training.
@@ -76,9 +79,11 @@ class Keeper:
         self._counts = Counts(Attempts(limit))
         self._file: Path | None = None
         self._hold: Hold | None = None
+        self.shared = Shared()
         if folder is not None:
             name = digest("rounds", training).hex()[:16]
             self._file = folder / "rounds" / f"{name}.json"
+            self.shared = shared(self._file)
             try:
                 self._file.parent.mkdir(mode=0o700, exist_ok=True)
             except OSError as error:

@@ -1,4 +1,4 @@
-"""One process at a time plans and resumes the rounds of a training in a home."""
+"""One process at a time plans and resumes the rounds of a training in a home, by any objects."""
 
 import threading
 import weakref
@@ -19,10 +19,35 @@ class Hold:
         weakref.finalize(self, stack.close)
 
 
+class Shared:
+    """What the objects of this process for the rounds of one training in a home share.
+
+    Attributes:
+        lock: held while one of them plans, resumes or closes.
+        running: what is under way in one of them and was not left, by session. It ends with its
+            object.
+    """
+
+    def __init__(self) -> None:
+        self.lock: Final = threading.RLock()
+        self.running: Final[weakref.WeakValueDictionary[bytes, object]] = (
+            weakref.WeakValueDictionary()
+        )
+
+
+_shared: Final[weakref.WeakValueDictionary[tuple[Path, tuple[int, int]], Shared]] = (
+    weakref.WeakValueDictionary()
+)
 _holds: Final[weakref.WeakValueDictionary[tuple[Path, tuple[int, int]], Hold]] = (
     weakref.WeakValueDictionary()
 )
 _taking: Final = threading.Lock()
+
+
+def shared(file: Path) -> Shared:
+    """Returns what the objects of this process share for one file of counts."""
+    with _taking:
+        return _shared.setdefault((file, this_process()), Shared())
 
 
 def hold(folder: Path) -> Hold:

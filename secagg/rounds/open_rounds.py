@@ -20,7 +20,7 @@ from .record import Course, RoundRecord
 _log: Final = logging.getLogger("secagg.rounds")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class Running:
     """A round that is planned and not closed, and what is known of its course."""
 
@@ -46,6 +46,7 @@ class OpenRounds:
         self._keeper = keeper
         self._home = home
         self._history = history
+        self._shared = keeper.shared
         self._running: dict[bytes, Running] = {}
         self._left: list[Plan] = []  # open, and nobody's: see `Rounds.leave`
 
@@ -55,7 +56,8 @@ class OpenRounds:
     def begin(self, plan: Plan, subject: bytes) -> None:
         """Adds a round."""
         course = Course(self._cohorts.mode.phases)
-        self._running[plan.server.session] = Running(plan, subject, course)
+        session, running = plan.server.session, Running(plan, subject, course)
+        self._running[session] = self._shared.running[session] = running
 
     def note(self, happened: PhaseEnded | RoundEnded) -> None:
         """Adds a report to the course of its round, if that is one of these."""
@@ -79,10 +81,12 @@ class OpenRounds:
     def end(self, session: bytes) -> None:
         """Removes a round that is closed."""
         del self._running[session]
+        self._shared.running.pop(session, None)
 
     def leave(self, plan: Plan) -> None:
         """See `Rounds.leave`."""
         self.running(plan)
+        self._shared.running.pop(plan.server.session, None)
         if plan not in self._left:
             self._left.append(plan)
 
@@ -96,8 +100,11 @@ class OpenRounds:
         try:
             self._take_stored(subject, plans)
         except BaseException:
-            self._left += plans  # the next call returns them
+            for plan in plans:  # the next call returns them
+                self.leave(plan)
             raise
+        for plan in plans:
+            self._shared.running[plan.server.session] = self._running[plan.server.session]
         return plans
 
     def _take_left(self, subject: str) -> list[Plan]:
@@ -118,7 +125,9 @@ class OpenRounds:
             left = {
                 session: one
                 for session, one in counts.open.items()
-                if session not in self._running and subject in ("", one.subject)
+                if session not in self._running
+                and session not in self._shared.running
+                and subject in ("", one.subject)
             }
         servers = {session: self._stored_server(session, one) for session, one in left.items()}
         self._drop({session: one for session, one in left.items() if servers[session] is None})

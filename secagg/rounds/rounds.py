@@ -26,7 +26,6 @@ them, never a number that the server tells, with which it would get the same inp
 """
 
 import logging
-import threading
 from collections.abc import Iterable, Sequence
 from typing import Final
 
@@ -39,10 +38,10 @@ from ..errors import ParameterError
 from ..events import Completed, Failed
 from ..home.home import Home
 from ..identity.directory import Directory
-from ..machine.claims import claim_plan, has_delivered
+from ..machine.claims import claim_plan, give_up_plan
 from ..numeric import brief
 from ..pairwise.server import Server
-from ..params.checks import require_callable, require_int, require_kind
+from ..params.checks import require_int, require_kind, require_plain_function
 from ..params.formats import Format
 from ..params.mode import Mode
 from ..params.params import MAX_COHORT
@@ -50,7 +49,7 @@ from ..params.suite import Suite
 from .attempts import check_training
 from .cohorts import Cohorts
 from .keeping import Keeper, OpenRound
-from .open_rounds import OpenRounds
+from .open_rounds import OpenRounds, Running
 from .plan import Plan
 from .record import RoundRecord, listed
 
@@ -91,7 +90,8 @@ class Rounds:
     before inputs could leave, or was left by a process that ended before.
 
     One process at a time plans and resumes the rounds of a training in a home: for as long as it
-    has such an object, another one is refused.
+    has such an object, another one is refused. Of several objects in it none takes up what another
+    has under way.
 
     `plan` hashes what the round is about, twice: with a large model, an event loop should call it
     in a thread.
@@ -151,7 +151,7 @@ class Rounds:
         if home is not None:
             require_kind("home", home, Home, "`secagg.Home(folder)` makes one")
         if observe is not None:
-            require_callable("observe", observe, "it is called with what happened")
+            require_plain_function("observe", observe, "it is called with what happened")
         self._cohorts = Cohorts(
             format,
             directory=directory,
@@ -172,7 +172,7 @@ class Rounds:
         self._home = home
         self._observer = observe
         self._keeper = Keeper(training, attempts, home.path if home else None)
-        self._lock = threading.RLock()
+        self._lock = self._keeper.shared.lock
         self._failures: dict[bytes, int] = {}  # one after the other, by subject
         self.history: Final[list[RoundRecord]] = []
         self._open = OpenRounds(self._cohorts, self._keeper, home, self.history)
@@ -272,8 +272,9 @@ class Rounds:
             plan: of these rounds, not closed yet.
             outcome: what the driver returned; None if the round is given up.
             inputs_left: whether inputs may have left clients: False only if the round failed before
-                `PhaseStarted(Phase.MASKED_INPUT)`. By default what `observe` saw and what the
-                home's ledger has decide, and not knowing is as if they had.
+                `PhaseStarted(Phase.MASKED_INPUT)`. By default what `observe` saw decides, and not
+                knowing is as if they had. With a home its ledger must agree, and it alone decides
+                about a round that is given up.
 
         Raises:
             LocalProtocolError: the plan was closed before, or is of other rounds.
@@ -290,20 +291,18 @@ class Rounds:
             running = self._open.running(plan)
             session, subject, course = plan.server.session, running.subject, running.course
             succeeded = isinstance(outcome, Completed)
-            if inputs_left is None:
-                inputs_left = course.inputs_may_have_left(outcome) or (
-                    self._home is not None and has_delivered(self._home.ledger, session)
-                )
-            left = succeeded or inputs_left
             if self._home is not None and outcome is None:
                 self._home.forget(session)
+            left = succeeded or inputs_left or self._may_have_left(running, outcome, inputs_left)
             with self._keeper.change() as counts:
                 # A number that was given back before, when the disk failed then, may be used again.
-                if counts.open.pop(session, None) and not left:
+                noted = counts.open.pop(session, None) is not None
+                if noted and not left:
                     counts.attempts.give_back(subject, plan.attempt)
                 if succeeded:
                     counts.attempts.succeeded.add(subject)
-                if isinstance(outcome, Failed) and outcome.code is Code.ROLLED_BACK:
+                rolled_back = isinstance(outcome, Failed) and outcome.code is Code.ROLLED_BACK
+                if noted and left and rolled_back:
                     counts.attempts.lost.add(subject)
                 exhausted = counts.attempts.are_exhausted(subject)
             self._open.end(session)
@@ -321,6 +320,21 @@ class Rounds:
             if again:
                 self._failures[subject] = failures
             return again
+
+    def _may_have_left(
+        self, running: Running, outcome: Completed | Failed | None, said: bool | None
+    ) -> bool:
+        """Returns False only if no input of a round without a sum has left, and none ever will.
+
+        Its server may be stored somewhere, also in an older state: with a home the round is given
+        up in the ledger before its number is free.
+        """
+        given_up = outcome is None and self._home is not None  # of which the ledger knows all
+        if said is None and not given_up and running.course.inputs_may_have_left(outcome):
+            return True
+        return self._home is not None and not give_up_plan(
+            self._home.ledger, running.plan.server.session
+        )
 
     def converged(self, *about: Part) -> bool:
         """Returns whether a round about this succeeded, and no attempt on it is left.

@@ -33,7 +33,7 @@ from support import looped
 
 import secagg
 from secagg import Code, Home, Mode, Phase, Server
-from secagg.aio import Hub, round_loop, serve, serving
+from secagg.aio import Hub, goodbye, round_loop, serve, serving
 from secagg.aio.companions import Companions
 from secagg.aio.greeting import hello
 from secagg.aio.outbox import Outbox
@@ -877,7 +877,7 @@ def test_who_was_dropped_is_told_why() -> None:
         assert overs == [Over(agreed.session, survivors=4)] * 4
         left_out = [opened(net.sent[party][-1], -1) for party in (0, 1)]
         for over, code in zip(left_out, (Code.REFUSED, Code.GONE), strict=True):
-            assert over == Over(agreed.session, code, round_loop._LEFT_OUT, 4)
+            assert over == Over(agreed.session, code, goodbye._LEFT_OUT, 4)
 
     play(scenario)
 

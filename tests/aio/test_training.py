@@ -5,12 +5,13 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from aio.loopback import linked, play
+from aio.loopback import linked, play, until
 from aio.skipping import play_ahead
 from harness import identity_of
 from refusals import refused
@@ -34,6 +35,8 @@ from secagg import (
 )
 from secagg.aio import Hub, attend, run_round
 from secagg.aio.greeting import hello
+from secagg.drivers.conductor import PhaseEnded, RoundEnded
+from secagg.drivers.envelope import Over, is_envelope
 
 WORD, FORM = "trial 7", Integers(-100, 100)
 NAMES = ("ada", "bell", "curie", "dirac")
@@ -54,6 +57,7 @@ class Cohort:
         self.hub = Hub()
         self._train = train
         self._names, self._tasks = names, list[asyncio.Task[None]]()
+        self._sent: list[list[bytes]] = []
 
     async def __aenter__(self) -> "Cohort":
         for name in self._names:
@@ -69,12 +73,18 @@ class Cohort:
         """Lets all parties do something else from now on."""
         self._train = train
 
+    def told(self) -> int:
+        """How many connections were told of the end of a round."""
+        ends = bytes((Over.kind,))
+        return sum(any(is_envelope(e) and e[3:4] == ends for e in sent) for sent in self._sent)
+
     def join(self, name: str) -> None:
         """Lets a party attend."""
 
         @asynccontextmanager
         async def connect() -> AsyncIterator[Any]:
             theirs, ours = linked()
+            self._sent.append(ours.sent)
             served = asyncio.create_task(self.hub.attach(name, ours))
             try:
                 yield theirs
@@ -351,6 +361,10 @@ def test_a_sum_is_not_lost_with_the_disk(
     play(scenario)
 
 
+async def _keeps_later(*_: object) -> None:
+    """What stores nothing until somebody awaits it."""
+
+
 WRONG: dict[str, tuple[dict[str, Any], Code]] = {
     "another format": (
         {"shape": ModelLayout.of({"w": [0, 0]}, Integers(-9, 9), cohort=9)},
@@ -368,6 +382,8 @@ WRONG: dict[str, tuple[dict[str, Any], Code]] = {
     "a grace below zero": ({"grace": -1}, Code.ARGUMENT),
     "no executor": ({"executor": 4}, Code.ARGUMENT),
     "nothing to keep with": ({"keep": "model"}, Code.ARGUMENT),
+    "a keep that nobody awaits": ({"keep": _keeps_later}, Code.ARGUMENT),
+    "a part of one": ({"keep": partial(_keeps_later, "model")}, Code.ARGUMENT),
 }
 
 
@@ -452,6 +468,7 @@ def test_a_sum_that_is_kept_ends_the_round(memory_path: Path) -> None:
                 await call
             assert ends(rounds) == [("completed", 0)]
             assert rounds.resume() == []
+            await until(lambda: cohort.told() == 4)  # none waits for what does not come
             keeps.clear()
             cohort.train_with(lambda assignment: None)
             outcome = await run_round(rounds, cohort.hub, 2, "model", keep=keep, **QUICK)
@@ -482,3 +499,58 @@ def test_the_log_says_who_is_missing(
     line = "waiting for 3 parties, 2 are here: ada, bell"
     named = line + "; not here: curie, dirac"
     assert told == [(how, text) for text in (line, named) for how in ("INFO", "WARNING")]
+
+
+def test_nobody_is_told_before_the_sum_is_kept(
+    memory_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However often `keep` fails, and whatever observer and store do; afterwards all are told."""
+
+    def observe(happened: PhaseEnded | RoundEnded) -> None:
+        if isinstance(happened, RoundEnded):
+            raise RuntimeError("no metrics today")
+
+    def fails(_: bytes) -> None:
+        raise OSError("the disk is read-only")
+
+    async def scenario() -> None:
+        told: list[int] = []
+
+        def keep(_: Completed) -> None:
+            told.append(cohort.told())
+            if len(told) < 3:
+                raise OSError("the disk is full")
+
+        home = Home(memory_path, ledger=MemoryLedger())
+        monkeypatch.setattr(home.store, "delete", fails)
+        rounds = Rounds(WORD, FORM, home=home, observe=observe)
+        async with Cohort() as cohort:
+            for _ in range(2):
+                with pytest.raises(OSError, match="the disk is full"):
+                    await run_round(rounds, cohort.hub, 2, "model", keep=keep, **QUICK)
+            assert total(await run_round(rounds, cohort.hub, 2, "model", keep=keep, **QUICK)) == [
+                4,
+                6,
+            ]
+            await until(lambda: cohort.told() == 4)
+        assert told == [0, 0, 0]
+        assert "was not removed: OSError: the disk is read-only" in caplog.text
+
+    play_ahead(scenario)
+
+
+def test_a_sum_that_would_be_kept_later_is_not_kept() -> None:
+    """Where `keep` returns what nobody awaits: the round stays open, and can be kept in time."""
+
+    async def scenario() -> None:
+        rounds, kept = Rounds(WORD, FORM), list[Completed]()
+        async with Cohort() as cohort:
+            made = asyncio.get_running_loop().create_future()
+            for late in (lambda outcome: _keeps_later("model"), lambda outcome: made):
+                with refused(ParameterError, Code.ARGUMENT, "keep must .*asyncio.run"):
+                    await run_round(rounds, cohort.hub, 2, "model", keep=late, **QUICK)
+                assert cohort.told() == 0
+            await run_round(rounds, cohort.hub, 2, "model", keep=kept.append, **QUICK)
+        assert [total(each) for each in kept] == [[4, 6]]
+
+    play_ahead(scenario)

@@ -997,6 +997,7 @@ def test_a_model_travels_as_bare_numbers() -> None:
     (b"", Code.LAYOUT, "has 60 bytes, not 0"),
     (bytes(59), Code.LAYOUT, "has 60 bytes, not 59"),
     (bytes(61), Code.LAYOUT, "has 60 bytes, not 61"),
+    (memoryview(bytes(120))[::2], Code.LAYOUT, "must be contiguous in memory"),
     ("text", Code.DTYPE, "not of the type str"),
     (None, Code.DTYPE, "not of the type NoneType"),
     (b"\xff" * 60, Code.NOT_FINITE, "array 'b' has a value that is NaN"),
