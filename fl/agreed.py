@@ -1,4 +1,4 @@
-"""What all sides of a training agree on: parameters, a word for it, a number of attempts."""
+"""The agreement of all sides of a training: parameters, a word for it, a number of attempts."""
 
 from typing import Final
 

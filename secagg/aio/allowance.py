@@ -1,4 +1,4 @@
-"""What a server may cause: so much per minute."""
+"""An allowance: a server may cause so much per minute."""
 
 
 class Allowance:

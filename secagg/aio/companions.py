@@ -1,4 +1,4 @@
-"""What goes with a round beside the protocol's messages, and is stored so that it can go on."""
+"""The companions of a round beside the protocol's messages, stored so that it can go on."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

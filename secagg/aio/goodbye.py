@@ -1,4 +1,4 @@
-"""What the parties of a round are told at its end."""
+"""Tells the parties of a round that it is over."""
 
 from collections.abc import Iterable
 from dataclasses import replace

@@ -14,7 +14,7 @@ _OVERHEAD: Final = 64  # bytes that a message takes beside its own: a flood of e
 
 
 class Router(Protocol):
-    """What a net needs of its hub: who is there, what goes to them, and the rounds under way."""
+    """The needs of a net from its hub: those who are there, and the rounds under way."""
 
     _nets: "dict[bytes, HubNet]"
 

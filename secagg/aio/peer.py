@@ -11,7 +11,7 @@ from .links import Link, cause_of
 
 
 class Host(Protocol):
-    """What a peer needs of its hub: the limits, see `Hub`, and where its messages go."""
+    """The needs of a peer from its hub: the limits, see `Hub`, and where its messages go."""
 
     @property
     def largest_message(self) -> int: ...

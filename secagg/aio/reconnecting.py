@@ -1,4 +1,4 @@
-"""When a client connects again, and what its log says while it cannot."""
+"""Decides when a client connects again, and what its log says while it cannot."""
 
 import logging
 import random

@@ -19,7 +19,7 @@ _ONE_BIT: Final = Integers(0, 1)  # fits the field for every cohort
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What is asked for: the arguments of `Params.for_cohort`.
+    """The request: the arguments of `Params.for_cohort`.
 
     Numbers may be of any library; they are kept as Python's.
     """

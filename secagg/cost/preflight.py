@@ -68,7 +68,7 @@ class Preflight:
 
     @property
     def drops_before_input(self) -> int:
-        """How many may drop out before their masked input, and the round still has a sum.
+        """Returns how many may drop out before their masked input, and the round still has a sum.
 
         On a sparse graph these are all that may drop out at any time.
         """
@@ -77,19 +77,19 @@ class Preflight:
 
     @property
     def drops_after_input(self) -> int:
-        """How many may drop out after their masked input if none did before."""
+        """Returns how many may drop out after their masked input if none did before."""
         params = self._chosen()
         return params.cohort - (params.quorum if params.degree else params.threshold)
 
     @property
     def drops_after_input_at_quorum(self) -> int:
-        """How many may drop out after their masked input if `drops_before_input` did before."""
+        """Returns how many may do so if `drops_before_input` did before their input."""
         params = self._chosen()
         return 0 if params.degree else params.quorum - params.threshold
 
     @property
     def honest_inputs(self) -> int:
-        """How many inputs of honest clients are under the smallest sum that is unmasked."""
+        """Returns how many inputs of honest clients are under the smallest sum that is unmasked."""
         params = self._chosen()
         return params.quorum - params.colluders
 

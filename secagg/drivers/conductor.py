@@ -105,7 +105,7 @@ Observer = Callable[[PhaseEnded | RoundEnded], None]
 
 
 class Snapshots(Protocol):
-    """Where a server's state is kept, so that a round survives the process; see `secagg.Home`."""
+    """The place of a server's state, so that a round survives the process; see `secagg.Home`."""
 
     def keep_server(self, server: ServerMachine) -> None:
         """Stores the state of this phase, so that it is durable when this returns.

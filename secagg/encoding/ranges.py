@@ -1,4 +1,4 @@
-"""Where the values of one array or metric of a model lie, and what a round makes of them."""
+"""The range of one array or metric of a model, and what a round makes of its values."""
 
 import math
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ LARGEST: Final = 2.0**900  # as for a clip of FixedPoint: products of two such e
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """Where the values of an array or metric lie, and what a round makes of them.
+    """The range of an array or metric, and what a round makes of them.
 
     Numbers may be of NumPy; they are kept as Python's.
 

@@ -48,7 +48,7 @@ class Kind(IntEnum):
 
 
 class Stage(IntEnum):
-    """How far a party has come in a round."""
+    """The stage of a party in a round."""
 
     GOING = 0  # the kinds of a server have this one only
     OVER = 1  # nothing but its last answer is left
@@ -148,7 +148,7 @@ class PartyRecord:
 
     @property
     def stage(self) -> Stage:
-        """How far the party has come."""
+        """The stage of the party."""
         if not self.client:
             return Stage.OVER
         return Stage.GOING if self.seen else Stage.JOINED

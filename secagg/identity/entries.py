@@ -1,4 +1,4 @@
-"""What one directory holds: names with verify keys, and revoked keys, checked one by one."""
+"""The entries of a directory: names with verify keys, and revoked keys, checked one by one."""
 
 import re
 from dataclasses import dataclass

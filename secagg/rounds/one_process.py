@@ -20,7 +20,7 @@ class Hold:
 
 
 class Shared:
-    """What the objects of this process for the rounds of one training in a home share.
+    """The state that objects of this process for the rounds of one training in a home share.
 
     Attributes:
         lock: held while one of them plans, resumes or closes.

@@ -283,7 +283,7 @@ def test_one_round_is_served_once_at_a_time() -> None:
 
 
 def test_the_end_of_a_round_reaches_who_was_away() -> None:
-    """When it is back; the last few rounds, each once. One that could not be sent is kept."""
+    """They hear it when they are back, of the last few rounds, each once, until it was sent."""
 
     class Broken(QueueLink):
         async def send(self, data: bytes) -> None:
@@ -432,7 +432,7 @@ def test_a_message_that_is_too_large_is_not_kept() -> None:
 
 
 def test_a_peer_that_does_not_read_is_disconnected() -> None:
-    """When more bytes wait than may, or a message is not taken in time; others get theirs."""
+    """More bytes wait than may, or a message is not taken in time; others get theirs."""
 
     async def scenario() -> None:
         async with At(queued=1000, patience=20) as at:

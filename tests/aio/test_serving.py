@@ -899,7 +899,7 @@ async def looping(net: Script, server: Server, grace: float = 60.0) -> AsyncIter
 
 
 def test_who_floods_when_a_time_is_up_costs_no_memory_and_no_order() -> None:
-    """What is put aside is bounded in number and bytes; of each party it stays in order."""
+    """Messages put aside are bounded in number and bytes; those of a party stay in order."""
 
     async def scenario() -> None:
         server = server_of(FOUR.round())

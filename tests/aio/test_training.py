@@ -74,7 +74,7 @@ class Cohort:
         self._train = train
 
     def told(self) -> int:
-        """How many connections were told of the end of a round."""
+        """Returns how many connections were told of the end of a round."""
         ends = bytes((Over.kind,))
         return sum(any(is_envelope(e) and e[3:4] == ends for e in sent) for sent in self._sent)
 
@@ -362,7 +362,7 @@ def test_a_sum_is_not_lost_with_the_disk(
 
 
 async def _keeps_later(*_: object) -> None:
-    """What stores nothing until somebody awaits it."""
+    """Stores nothing until somebody awaits it."""
 
 
 WRONG: dict[str, tuple[dict[str, Any], Code]] = {
@@ -540,7 +540,7 @@ def test_nobody_is_told_before_the_sum_is_kept(
 
 
 def test_a_sum_that_would_be_kept_later_is_not_kept() -> None:
-    """Where `keep` returns what nobody awaits: the round stays open, and can be kept in time."""
+    """If `keep` returns an awaitable the round stays open, and its sum can still be kept."""
 
     async def scenario() -> None:
         rounds, kept = Rounds(WORD, FORM), list[Completed]()

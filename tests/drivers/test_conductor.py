@@ -1,4 +1,4 @@
-"""What all drivers of a server share: counts, stored phases, parties that leave and come back."""
+"""The part that drivers of a server share: counts, stored phases, parties that come and go."""
 
 import gc
 import logging

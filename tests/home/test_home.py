@@ -374,7 +374,7 @@ def test_other_users_cannot_hold_a_home(tmp_path: Path) -> None:
 
 
 def test_what_is_old_is_removed(memory_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """When the next round begins; what another version has stored is left alone.
+    """It is removed when the next round begins; what another version has stored is left alone.
 
     Also what a clock that was far ahead has dated, which would be young for years.
     """

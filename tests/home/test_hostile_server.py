@@ -1,4 +1,4 @@
-"""What a server that lies in envelopes can do to a party: end its part, and no more."""
+"""A server that lies in envelopes can end the part of a party, and no more."""
 
 import time
 from dataclasses import replace

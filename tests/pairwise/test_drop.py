@@ -1,4 +1,4 @@
-"""What a driver says of single parties: `drop` ends the waiting for one, `resend` begins it again.
+"""A driver's word on single parties: `drop` ends the waiting for one, `resend` begins it again.
 
 A drop changes when a phase ends and what is told about the party, and nothing else: never who is in
 the sum. `test_planted_bugs.py` has the attack on that, `test_schedules.py` random schedules, and
