@@ -20,9 +20,9 @@ from ..drivers.assignment import (
     require_train,
 )
 from ..drivers.envelope import NO_SESSION, Ask, Invitation, Over, Refusal, Rejection, seal
+from ..drivers.inputs import NoInputError
 from ..drivers.responder import (
     NO_INDEX,
-    NoInputError,
     Responder,
     decline,
     header_of,

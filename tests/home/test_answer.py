@@ -35,7 +35,7 @@ from secagg import (
 )
 from secagg.drivers.assignment import AbandonedError
 from secagg.drivers.envelope import Ask, Over, Rejection
-from secagg.drivers.responder import NoInputError, ask
+from secagg.drivers.inputs import NoInputError, ask
 from secagg.home.records import Kind, key_of, write_record
 
 either_mode = pytest.mark.parametrize("mode", MODES, ids=str)
@@ -723,7 +723,7 @@ def test_a_store_that_fails_after_a_training_costs_no_input(mode: Mode) -> None:
 
 
 def test_what_could_not_be_stored_is_remembered_of_some_rounds() -> None:
-    """As many as are stored, the latest; not of a round that is over; another process's counts.
+    """It remembers as many as are stored, the latest, none that is over; another process's counts.
 
     A server that offers many rounds meanwhile pushes out none that goes on.
     """
