@@ -938,6 +938,14 @@ def test_a_training_runs_once_in_a_round(end: str, caplog: pytest.LogCaptureFixt
     play(scenario)
 
 
+def taking_part(how: str, home: secagg.Home, link: QueueLink) -> asyncio.Task[object]:
+    """Begins the part of party 0 over one connection, in either way."""
+    train = trains(0, FOUR)
+    if how == "attend":
+        return asyncio.create_task(attend(home, connects(link), train))
+    return asyncio.create_task(participate(home, link, train))
+
+
 @looped("how", ["participate", "attend"])
 def test_what_is_cut_off_ends_nothing(how: str) -> None:
     """It is refused as malformed; a rejection is read in every version."""
@@ -947,11 +955,7 @@ def test_what_is_cut_off_ends_nothing(how: str) -> None:
         rejection[2] = 7
         for last in (seal(Over(NO_SESSION)), bytes(rejection)):
             (mine, theirs), home = linked(), home_of(FOUR, 0)
-            task = asyncio.create_task(
-                attend(home, connects(mine), trains(0, FOUR))
-                if how == "attend"
-                else participate(home, mine, trains(0, FOUR))
-            )
+            task = taking_part(how, home, mine)
             await theirs.receive()
             over, goodbye = seal(Over(FOUR.round().session)), seal(Over(NO_SESSION))
             hello = seal(Hello())
@@ -972,7 +976,7 @@ def test_what_is_cut_off_ends_nothing(how: str) -> None:
 def test_what_leads_to_no_message_is_answered_slowly(
     how: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """So many a minute: more would fill the log; the log says so once."""
+    """It takes a number of them a minute, as more would fill the log, which says so once."""
     caplog.clear()
     now, waiting, gate = 0.0, asyncio.Event(), asyncio.Event()
 
@@ -993,11 +997,7 @@ def test_what_leads_to_no_message_is_answered_slowly(
 
     async def scenario() -> None:
         (mine, theirs), home = linked(), home_of(FOUR, 0)
-        task = asyncio.create_task(
-            attend(home, connects(mine), trains(0, FOUR))
-            if how == "attend"
-            else participate(home, mine, trains(0, FOUR))
-        )
+        task = taking_part(how, home, mine)
         await theirs.receive()
         agreed = FOUR.round()
         for number in range(5):

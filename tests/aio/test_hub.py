@@ -627,7 +627,7 @@ def test_a_peer_that_is_let_go_while_its_hello_is_read() -> None:
 
 
 def test_connections_in_a_loop_do_not_fill_the_log(caplog: pytest.LogCaptureFixture) -> None:
-    """So many lines for each name, then one with the count; a name is not taken for a session, and
+    """Each name has a number of lines, then one with the count; it is not taken for a session, and
     uses up no lines of another one that is printed alike."""
     caplog.set_level(logging.INFO, "secagg")
     name = SESSIONS[0].hex()

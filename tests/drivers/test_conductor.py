@@ -657,7 +657,7 @@ def test_a_message_of_another_version_ends_the_waiting() -> None:
 
 
 def test_a_party_does_not_fill_the_log(caplog: pytest.LogCaptureFixture) -> None:
-    """So many lines about each party in a round, and at its end one with the count of the rest."""
+    """Each has a number of lines in a round; at its end one more line counts the rest."""
     caplog.set_level(logging.INFO, "secagg.drivers")
     played = Played()
     for party in (0, 0, 0, 1):
