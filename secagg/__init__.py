@@ -64,6 +64,7 @@ from .params.mode import Mode
 from .params.params import Params, Round
 from .params.policy import Policy
 from .params.suite import Suite
+from .rounds.asked import run_round
 from .rounds.plan import Plan
 from .rounds.record import PhaseRecord, RoundRecord
 from .rounds.rounds import Rounds
@@ -146,6 +147,7 @@ __all__ = [
     "lockstep",
     "preflight",
     "run_jobs",
+    "run_round",
     "seal",
     "secure_sum",
 ]

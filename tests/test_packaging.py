@@ -99,6 +99,7 @@ PUBLIC = [
     "lockstep",
     "preflight",
     "run_jobs",
+    "run_round",
     "seal",
     "secure_sum",
 ]

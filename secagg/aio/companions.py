@@ -6,10 +6,9 @@ from typing import Any
 
 from ..codes import Code
 from ..drivers.conductor import Snapshots
-from ..drivers.envelope import Ask, Invitation, opened, seal
+from ..drivers.envelope import Ask, Invitation, opened, read_task, seal
 from ..errors import SERVER, LocalProtocolError, ParameterError
 from ..interfaces import ServerMachine
-from ..machine.wire import as_bytes
 from ..params.checks import whole
 
 
@@ -50,15 +49,6 @@ class Companions:
         invitation = opened(ask.message, SERVER)
         assert isinstance(invitation, Invitation)  # noqa: S101
         return cls(ask.task, invitation)
-
-
-def read_task(task: object) -> bytes:
-    """Returns the task of a round as bytes; raises ParameterError if it is something else."""
-    if not isinstance(task, bytes | bytearray | memoryview):
-        raise ParameterError(
-            f"task must be bytes, not {type(task).__name__}: encode it", Code.ARGUMENT
-        )
-    return as_bytes(task)
 
 
 class Noting:

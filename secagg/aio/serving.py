@@ -6,7 +6,7 @@ from typing import Final
 
 from ..codes import Code
 from ..drivers.conductor import Conductor, Observer, Snapshots, require_server
-from ..drivers.per_object import PerObject
+from ..drivers.untold import note_untold, untold_outcome
 from ..errors import ParameterError
 from ..events import Completed, Failed, Phase
 from ..interfaces import ServerMachine
@@ -18,8 +18,6 @@ from .round_loop import RoundLoop
 from .worker import Worker, stoppable
 
 DEFAULT_TIMEOUT: Final = 60.0
-# How rounds ended of which nobody was told: `serve` was cancelled in the call that ended them.
-_outcomes: Final[PerObject[Completed | Failed]] = PerObject()
 
 
 async def serve(
@@ -88,14 +86,8 @@ async def serve(
         try:
             return await playing.play()
         except BaseException:
-            if conductor.outcome is not None:
-                _outcomes.put(server, conductor.outcome)
+            note_untold(server, conductor.outcome)
             raise
-
-
-def untold_outcome(server: ServerMachine) -> Completed | Failed | None:
-    """Returns how a round ended of which parties are told when it is served again; else None."""
-    return _outcomes.get(server)
 
 
 def read_timeouts(

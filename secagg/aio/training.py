@@ -8,35 +8,27 @@ from concurrent.futures import Executor
 from functools import partial
 from typing import Final
 
-from ..drivers.conductor import PhaseEnded, RoundEnded
+from ..drivers.envelope import read_task
+from ..drivers.executors import require_executor
+from ..drivers.untold import untold_outcome
 from ..encoding.digest import Part
 from ..encoding.layout import Layout
 from ..encoding.model_layout import ModelLayout
-from ..errors import StateError
 from ..events import Completed, Failed, Phase
-from ..params.checks import (
-    require_callable,
-    require_kind,
-    require_no_awaitable,
-    require_plain_function,
-    require_seconds,
-)
+from ..params.checks import require_kind, require_plain_function, require_seconds
+from ..rounds.ending import Ending, Keep, NotKeptError, another_follows, stop
 from ..rounds.plan import Plan
 from ..rounds.record import listed
 from ..rounds.rounds import Rounds, subject_parts
-from ..texts import described
-from .companions import read_task
 from .goodbye import goodbyes
 from .hub import Hub
-from .serving import DEFAULT_TIMEOUT, read_timeouts, serve, untold_outcome
+from .serving import DEFAULT_TIMEOUT, read_timeouts, serve
 from .worker import outlast
 
 _log: Final = logging.getLogger("secagg.rounds")
 
 _TELL_AGAIN: Final = 60.0  # seconds after which the log says again for whom it waits
 _TELL_LATER: Final = 600.0  # and from then on
-
-Keep = Callable[[Completed], object]
 
 
 async def run_round(
@@ -100,7 +92,7 @@ async def run_round(
     left = await _kept(rounds, partial(rounds.resume, *subject_parts(shape, about)))
     while True:
         plan = left.pop(0) if left else await _planned(rounds, hub, shape, about, least_wait, pause)
-        ending = None if keep is None else _Ending(rounds, keep)
+        ending = None if keep is None else Ending(rounds, keep)
         try:
             ended = untold_outcome(plan.server)
             if ending is not None and ended is not None:  # in a call before this one
@@ -117,26 +109,14 @@ async def run_round(
                 observe=rounds.observe if ending is None else ending.observe,
                 grace=grace,
             )
-        except _NotKeptError as error:
+        except NotKeptError as error:
             await _stop(rounds, hub, plan, left, ending)
             raise error.cause from None
         except BaseException:  # cancelled, or the disk is full: the round can go on
             await _stop(rounds, hub, plan, left, ending)
             raise
-        try:  # at once: nothing can be cancelled between a sum and its return
-            again = rounds.close(plan, outcome)
-        except StateError as error:
-            for each in left:
-                rounds.leave(each)
-            if isinstance(outcome, Failed):
-                raise
-            # The attempt stays used, and there is a sum, which must not be lost.
-            session = plan.server.session.hex()
-            _log.warning("%s: that it is over was not noted: %s", session, error.reason)
-            return outcome
-        if isinstance(outcome, Completed) or not (again or left):
-            for each in left:
-                _note_end(rounds, each, None)
+        # At once: nothing can be cancelled between a sum and its return.
+        if not another_follows(rounds, plan, left, outcome):
             return outcome
 
 
@@ -150,13 +130,11 @@ def _check_for_serve(
     read_task(task)
     read_timeouts(timeouts, tuple(Phase))
     require_seconds("grace", grace)
-    if executor is not None:
-        submit = getattr(executor, "submit", None)
-        require_callable("executor.submit", submit, "give a concurrent.futures.Executor")
+    require_executor(executor)
 
 
 async def _stop(
-    rounds: Rounds, hub: Hub, plan: Plan, left: list[Plan], ending: "_Ending | None"
+    rounds: Rounds, hub: Hub, plan: Plan, left: list[Plan], ending: Ending | None
 ) -> None:
     """Leaves a round open that can go on, and those after it; closes it if its sum is kept."""
     if ending is not None and ending.kept is not None:
@@ -164,75 +142,7 @@ async def _stop(
         everybody = range(len(plan.names))
         for party, message in goodbyes(plan.server, ending.kept, everybody).items():
             await net.send(party, message)  # which never waits, so it is not cancelled either
-        _note_end(rounds, plan, ending.kept)
-    else:
-        rounds.leave(plan)
-    for each in left:
-        rounds.leave(each)
-
-
-class _NotKeptError(BaseException):
-    """The application's `keep` raised. It passes through the driver, which then ends nothing."""
-
-    def __init__(self, cause: Exception) -> None:
-        super().__init__()
-        self.cause = cause
-
-
-class _Ending:
-    """The home and the observer of one round whose sum is kept before the round is forgotten.
-
-    Attributes:
-        kept: how the round ended, once that is kept.
-    """
-
-    def __init__(self, rounds: Rounds, keep: Keep) -> None:
-        self._rounds = rounds
-        self._keep = keep
-        self.kept: Completed | Failed | None = None
-        if rounds.home is not None:
-            self.keep_server = rounds.home.keep_server
-            self.keep_note = rounds.home.keep_note
-            self.note = rounds.home.note
-
-    def forget(self, session: bytes) -> None:
-        """Forgets nothing: `end` does, a moment later."""
-
-    def observe(self, happened: PhaseEnded | RoundEnded) -> None:
-        """Passes on what happened, and keeps the sum at the end of the round."""
-        try:
-            self._rounds.observe(happened)
-        finally:  # also if the application's observer raises, which the driver logs
-            if isinstance(happened, RoundEnded):
-                self.end(happened.session, happened.outcome)
-
-    def end(self, session: bytes, outcome: Completed | Failed) -> None:
-        """Keeps the sum, if there is one, and then removes what is stored of the round."""
-        if isinstance(outcome, Completed):
-            try:
-                require_no_awaitable("keep", self._keep(outcome))
-            except Exception as error:
-                raise _NotKeptError(error) from None
-        self.kept = outcome
-        if self._rounds.home is not None:
-            try:
-                self._rounds.home.forget(session)
-            except Exception as error:  # there is an outcome, which must not be lost
-                _log.warning(
-                    "%s: what is stored of this round was not removed: %s",
-                    *(session.hex(), described(error)),
-                )
-
-
-def _note_end(rounds: Rounds, plan: Plan, outcome: Completed | Failed | None) -> None:
-    """Closes a round, with its outcome or as given up; leaves it if that cannot be noted."""
-    try:
-        rounds.close(plan, outcome)
-    except StateError as error:  # there is an outcome, of this one or another, not to be lost
-        rounds.leave(plan)
-        end = "given up" if outcome is None else "over"
-        session = plan.server.session.hex()
-        _log.warning("%s: that it is %s was not noted: %s", session, end, error.reason)
+    stop(rounds, plan, left, ending)
 
 
 async def _planned(

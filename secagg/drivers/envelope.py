@@ -248,6 +248,15 @@ def seal(envelope: Envelope) -> bytes:
     return b"".join((MAGIC, bytes((VERSION, envelope.kind)), *envelope.parts()))
 
 
+def read_task(task: object) -> bytes:
+    """Returns the task of a round as bytes; raises ParameterError if it is something else."""
+    if not isinstance(task, bytes | bytearray | memoryview):
+        raise ParameterError(
+            f"task must be bytes, not {type(task).__name__}: encode it", Code.ARGUMENT
+        )
+    return as_bytes(task)
+
+
 def is_envelope(data: bytes) -> bool:
     """Returns whether these bytes are an envelope of some version, not a message."""
     return data[: len(MAGIC)] == MAGIC

@@ -16,11 +16,18 @@ from typing import Any, Final
 from ..errors import RangeError
 from ..events import Job, ServerEvent, Work
 from ..interfaces import ServerMachine
-from ..params.checks import require_int, require_seconds
+from ..params.checks import require_callable, require_int, require_seconds
 
 ATTEMPTS: Final = 3  # of a job on the executor, before it is run in this process
 
 _log: Final = logging.getLogger("secagg")
+
+
+def require_executor(executor: Executor | None) -> None:
+    """Raises ParameterError for what is no executor, before anything is planned."""
+    if executor is not None:
+        submit = getattr(executor, "submit", None)
+        require_callable("executor.submit", submit, "give a concurrent.futures.Executor")
 
 
 def run_jobs(

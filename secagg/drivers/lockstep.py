@@ -16,6 +16,7 @@ from ..interfaces import ServerMachine
 from ..numeric import as_int, brief
 from ..params.checks import require_callable
 from .conductor import Conductor, Observer, Snapshots
+from .untold import note_untold, untold_outcome
 
 Exchange: TypeAlias = Callable[
     [Phase, Mapping[int, bytes]], Iterable[tuple[int, bytes | BaseException]]
@@ -65,9 +66,14 @@ def lockstep(
         "exchange", exchange, "it carries messages to the parties, see docs/DRIVERS.md"
     )
     conductor = Conductor(server, executor, store, observe)
-    sends = conductor.begin()
-    while conductor.outcome is None:
-        sends = _step(conductor, exchange, sends)
+    conductor.outcome = untold_outcome(server)
+    try:
+        sends = [] if conductor.outcome else conductor.begin()
+        while conductor.outcome is None:
+            sends = _step(conductor, exchange, sends)
+    except BaseException:
+        note_untold(server, conductor.outcome)
+        raise
     return conductor.outcome
 
 
