@@ -21,6 +21,7 @@ from .encoding.combine import Combined, combine
 from .encoding.digest import digest
 from .encoding.layout import Layout
 from .encoding.model_layout import ModelLayout
+from .encoding.options import LayoutOptions
 from .encoding.ranges import Range
 from .errors import (
     SERVER,
@@ -102,6 +103,7 @@ __all__ = [
     "Integers",
     "Invitation",
     "Layout",
+    "LayoutOptions",
     "Ledger",
     "LocalProtocolError",
     "MappingStore",

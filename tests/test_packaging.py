@@ -53,6 +53,7 @@ PUBLIC = [
     "Integers",
     "Invitation",
     "Layout",
+    "LayoutOptions",
     "Ledger",
     "LocalProtocolError",
     "MappingStore",

@@ -32,7 +32,9 @@ PACKAGES = {
 }
 # Packages that gather public names. Every other `__init__` is empty: importing one module of a room
 # then neither loads the whole room nor closes a circle.
-GATHERS = {"secagg", "secagg/aio", "secagg/cost", "fl"}
+GATHERS = {"secagg", "secagg/aio", "secagg/cost", "secagg/integrations/flower", "fl"}
+# What an adapter imports beside: its framework, which `secagg` never needs.
+FRAMEWORKS = {"secagg/integrations/flower/": {"flwr"}, "secagg/integrations/nvflare": {"nvflare"}}
 
 # A program of its own: the linter looks for `secagg` where imports look, and there it is loaded.
 LINT = """
@@ -76,7 +78,9 @@ def unknown_packages(tree: Path, file: str) -> set[str]:
             names |= {alias.name.partition(".")[0] for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
             names.add(node.module.partition(".")[0])
-    return names - PACKAGES[file.partition("/")[0]] - sys.stdlib_module_names
+    allowed = set(PACKAGES[file.partition("/")[0]])
+    allowed.update(*(names for place, names in FRAMEWORKS.items() if file.startswith(place)))
+    return names - allowed - sys.stdlib_module_names
 
 
 def is_crowded(tree: Path, file: str) -> bool:

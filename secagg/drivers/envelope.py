@@ -16,7 +16,7 @@ from typing import ClassVar, Final, Self
 
 from .. import texts
 from ..codes import Code
-from ..errors import ParameterError
+from ..errors import DecodeError, ParameterError
 from ..identity.entries import NAME
 from ..machine.wire import SESSION_BYTES, Reader, as_bytes, u8, u32, u64
 from ..machine.wire import VERSION as WIRE_VERSION
@@ -292,6 +292,15 @@ def opened(data: bytes, party: int) -> Envelope:
         raise reader.error(error.reason) from None
     reader.end()
     return envelope
+
+
+def hello_in(answer: object) -> Hello | None:
+    """Returns the greeting that a party has answered; None for anything else."""
+    try:
+        envelope = opened(answer, 0) if isinstance(answer, bytes) else None
+    except DecodeError:
+        return None
+    return envelope if isinstance(envelope, Hello) else None
 
 
 def _require(condition: object, what: str, value: object) -> None:

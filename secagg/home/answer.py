@@ -19,7 +19,16 @@ from ..drivers.assignment import (
     Values,
     require_train,
 )
-from ..drivers.envelope import NO_SESSION, Ask, Invitation, Over, Refusal, Rejection, seal
+from ..drivers.envelope import (
+    NO_SESSION,
+    Ask,
+    Hello,
+    Invitation,
+    Over,
+    Refusal,
+    Rejection,
+    seal,
+)
 from ..drivers.inputs import NoInputError
 from ..drivers.responder import (
     NO_INDEX,
@@ -36,7 +45,7 @@ from ..identity.directory import Directory
 from ..interfaces import ClientMachine
 from ..ledger.ledger import Ledger, Once
 from ..machine.claims import require_no_contribution
-from ..machine.wire import Reader
+from ..machine.wire import Reader, as_bytes
 from ..pairwise.client import Client
 from ..pairwise.examination import examine
 from ..params.checks import require_int, require_kind
@@ -71,7 +80,8 @@ def answer(
 
     Args:
         home: of this party.
-        payload: what came: the offer of a round, a message, or an envelope (`secagg.Invitation`).
+        payload: what came: the offer of a round, a message, or an envelope (`secagg.Invitation`);
+            b"" asks who this is, and gets a greeting with the verify key of the home's identity.
         train: makes the input of this party.
         index: its place in the cohort, if the payload is a bare offer; in malicious mode it is
             found in the pins if it is left out.
@@ -91,6 +101,8 @@ def answer(
     """
     require_kind("home", home, Home, "`secagg.Home(folder)` makes one")
     require_train(train)
+    if as_bytes(payload) == b"":
+        return seal(Hello(verify_key=home.identity.verify_key if home.identity else b""))
     try:
         envelope = unpacked(payload)
     except RemoteProtocolError as error:

@@ -3,10 +3,10 @@
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, MutableMapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Final, NoReturn, TypedDict, TypeVar, Unpack
+from typing import Any, Final, NoReturn, TypedDict, TypeVar, Unpack
 
 from ..arithmetic.threads import default_threads
 from ..codes import Code
@@ -18,13 +18,14 @@ from ..ledger.ledger import Ledger, MemoryLedger
 from ..ledger.sqlite import SqliteLedger
 from ..machine.claims import require_ledger
 from ..machine.sealing import KEY_BYTES
-from ..params.checks import require_int, require_kind, require_seconds
+from ..params.checks import require_bytes, require_int, require_kind, require_seconds
 from ..params.policy import Policy
 from ..primitives.secret import Secret
 from .policy_file import read_policy
 from .states import States
 from .stores import (
     FileStore,
+    MappingStore,
     MemoryStore,
     Store,
     private_folder,
@@ -47,6 +48,7 @@ class _Options(TypedDict, total=False):
     directory: Directory | None
     ledger: Ledger | None
     store: Store | None
+    key: bytes | None
     attempts: int
     failures: int
     keep_last: bool
@@ -86,6 +88,7 @@ class Home(States):
         directory: malicious mode: the pinned keys of all parties, in place of the file.
         ledger: in place of `ledger.db`.
         store: where states are stored, in place of `states/`.
+        key: 32 secret bytes, in place of the file `key`: in memory, for a store that outlives it.
         attempts: how often this party gives its input for one thing: an invitation to the attempt
             of this number, counted from 0, or to a later one is refused.
         failures: malicious mode: in how many rounds its training may fail; then it joins no more,
@@ -116,6 +119,7 @@ class Home(States):
         directory: Directory | None = None,
         ledger: Ledger | None = None,
         store: Store | None = None,
+        key: bytes | None = None,
         attempts: int = 1,
         failures: int = 3,
         keep_last: bool = True,
@@ -158,7 +162,10 @@ class Home(States):
             )
             ledger = SqliteLedger(self.path / "ledger.db") if ledger is None else ledger
             store = FileStore(self._states) if store is None else store
-        key = os.urandom(KEY_BYTES) if self.path is None else _key_in(self.path)
+        if key is not None:
+            require_bytes("key", key, KEY_BYTES)
+        else:
+            key = os.urandom(KEY_BYTES) if self.path is None else _key_in(self.path)
         self.policy: Final = Policy() if policy is None else policy
         self.identity: Final = identity
         super().__init__(
@@ -179,6 +186,17 @@ class Home(States):
         It takes the same arguments, but the path. In malicious mode give it a ledger that lasts.
         """
         return cls(_IN_MEMORY, **options)
+
+    @classmethod
+    def in_mapping(cls, mapping: MutableMapping[str, Any], **options: Unpack[_Options]) -> "Home":
+        """Makes a home in a mapping that a framework carries from call to call, its key too.
+
+        For simulation: whoever reads the mapping reads all that is in it, and its ledger lasts for
+        this object alone. It takes the arguments of `in_memory`; `key` and `store` are its own.
+        """
+        options["key"] = mapping.setdefault("secagg-key", os.urandom(KEY_BYTES))
+        options["store"] = MappingStore(mapping)
+        return cls.in_memory(**options)
 
     def __repr__(self) -> str:
         return f"<secagg.Home {'in memory' if self.path is None else str(self.path)!r}>"

@@ -34,7 +34,7 @@ from secagg import (
     answer,
 )
 from secagg.drivers.assignment import AbandonedError
-from secagg.drivers.envelope import Ask, Over, Rejection
+from secagg.drivers.envelope import Ask, Hello, Over, Rejection, hello_in
 from secagg.drivers.inputs import NoInputError, ask
 from secagg.home.records import Kind, key_of, write_record
 
@@ -585,7 +585,7 @@ def test_malformed_payloads_change_nothing(mode: Mode, world: type[World]) -> No
         payload = one.payload(0)
         if phase is not Phase.ADVERTISE_KEYS:
             late = bytes(payload[:3]) + bytes([0x13 if payload[3] == 0x11 else 0x11]) + payload[4:]
-            bad = [payload[:-1], payload + b"x", payload[:19], b"", b"SD", b"SD\x01\x7f"]
+            bad = [payload[:-1], payload + b"x", payload[:19], b"SD", b"SD\x01\x7f"]
             bad += [payload[:2] + b"\x02" + payload[3:], late, secagg.seal(Ask(b"", b"nothing"))]
             claims = [*one.homes[0].ledger._claims]  # type: ignore[attr-defined]
             for data in bad:
@@ -599,6 +599,9 @@ def test_malformed_payloads_change_nothing(mode: Mode, world: type[World]) -> No
                 assert one.answer(0, secagg.seal(harmless)) == b""
             if world is ResidentWorld:
                 assert one.answer(0, other.payload(0)) == b""
+            else:  # asked who it is
+                key = one.homes[0].identity.verify_key if mode is Mode.MALICIOUS else b""
+                assert hello_in(one.answer(0, b"")) == Hello(verify_key=key)
     assert one.total == sum_of(range(3))
     assert one.conductor.faults == {}
 

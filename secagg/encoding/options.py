@@ -1,0 +1,139 @@
+"""What all sides of a training agree on about its layouts, as options and as text."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..codes import Code
+from ..errors import ParameterError, RangeError
+from ..params.formats import FixedPoint
+from .model_layout import ModelLayout
+from .ranges import Mode, Range
+from .trees import Arrays
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LayoutOptions:
+    """The options from which both sides of an adapter make the layouts of a training.
+
+    Attributes:
+        clip: the largest change of a number of the model in one round; larger ones are clipped.
+        bits: of the grid -clip..clip, see `FixedPoint`.
+        max_weight: the largest weight of a party, such as its number of examples.
+        arrays: ranges of single arrays, see `ModelLayout.of`.
+        metrics: the range of each training metric that is summed; others do not leave the party.
+        evaluate: the range of each metric of an evaluation that is summed; None if evaluation is
+            in clear.
+        training: a word for the training, with which its contexts begin.
+        weight: the name of the metric that is the weight of an update.
+    """
+
+    clip: float
+    bits: int = 20
+    max_weight: int = 100_000
+    arrays: Mapping[str, Range | float | Mode] | None = None
+    metrics: Mapping[str, Range] | None = None
+    evaluate: Mapping[str, Range] | None = None
+    training: str = "training"
+    weight: str = "num-examples"
+
+    @property
+    def format(self) -> FixedPoint:
+        """The format of the rounds; raises ParameterError if the options have none."""
+        return FixedPoint(clip=self.clip, bits=self.bits, max_weight=self.max_weight)
+
+    def layout(self, model: Arrays, cohort: int) -> ModelLayout:
+        """Returns the layout of an update of the model; raises as `ModelLayout.of`."""
+        return ModelLayout.of(
+            model, self.format, cohort=cohort, arrays=self.arrays, metrics=self.metrics
+        )
+
+    def shaped(
+        self, model: Arrays, cohort: int, *, evaluates: bool = False, own: Arrays | None = None
+    ) -> tuple[ModelLayout, Any]:
+        """Returns the layout of a round, and the model of the server as this side takes it.
+
+        Args:
+            model: what the server has sent.
+            cohort: the most parties of the round.
+            evaluates: whether the round is about the metrics of an evaluation alone.
+            own: the arrays in this side's own structure, which then counts; their values do not.
+
+        Raises:
+            RangeError, ParameterError: as of `ModelLayout.of` and `ModelLayout.take`.
+        """
+        layout = self.layout(model if own is None else own, cohort)
+        taken = layout.take(model)
+        if evaluates:
+            layout = ModelLayout.of({}, self.format, cohort=cohort, metrics=self.evaluate)
+        return layout, taken
+
+    @classmethod
+    def split(cls, given: Mapping[str, Any]) -> tuple["LayoutOptions", dict[str, Any]]:
+        """Returns the options that are among keyword arguments, and the other arguments."""
+        ours = {name: given[name] for name in cls.names() if name in given}
+        return cls(**ours), {name: given[name] for name in given if name not in ours}
+
+    @classmethod
+    def names(cls) -> tuple[str, ...]:
+        """Returns the names of the options."""
+        return tuple(each.name for each in fields(cls))
+
+    def to_text(self) -> str:
+        """Returns the options as JSON; raises ParameterError for a range that is no Range."""
+        given = {name: getattr(self, name) for name in self.names()}
+        return json.dumps(given, default=_plain)
+
+    @classmethod
+    def from_text(cls, text: str) -> "LayoutOptions":
+        """Reads what `to_text` wrote; the text may be a peer's.
+
+        Raises:
+            RangeError: it is something else.
+            ParameterError: a range in it is none.
+        """
+        try:
+            given: dict[str, Any] = json.loads(text)
+            for kind in ("arrays", "metrics", "evaluate"):
+                if given[kind] is not None:
+                    given[kind] = {
+                        name: Range(**spec) if isinstance(spec, dict) else spec
+                        for name, spec in given[kind].items()
+                    }
+            return cls(**given)
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+            raise RangeError("these are no options of layouts", Code.LAYOUT) from None
+
+
+def _plain(spec: object) -> object:
+    if isinstance(spec, Range):
+        return asdict(spec)
+    if isinstance(spec, Mapping):
+        return dict(spec)
+    raise ParameterError(
+        f"options of layouts have numbers, texts and Ranges, not {type(spec).__name__}",
+        Code.ARGUMENT,
+    )
+
+
+def with_integers(
+    arrays: Mapping[str, NDArray[Any]], dtypes: Mapping[str, np.dtype[Any]]
+) -> dict[str, NDArray[Any]]:
+    """Returns arrays by name in which integers and bools are again what they were.
+
+    A weighted average of equal integers, as frameworks compute it, gives floats close to them.
+
+    Args:
+        arrays: the arrays.
+        dtypes: the dtypes that they had; of the kinds i, u and b they count.
+    """
+    return {
+        name: np.rint(array).astype(dtypes[name])
+        if array.dtype.kind == "f" and name in dtypes and dtypes[name].kind in "iub"
+        else array
+        for name, array in arrays.items()
+    }

@@ -1,0 +1,54 @@
+"""The names of peers in a directory, where the transport has other ids for them."""
+
+import logging
+from collections.abc import Callable, Collection, Iterable, Mapping
+from typing import Final
+
+from ..drivers.envelope import hello_in
+from ..identity.directory import Directory
+from ..numeric import brief
+
+_log: Final = logging.getLogger("secagg.rounds")
+
+
+class PeerNames:
+    """Which peer has which name in a directory: by the transport's word, or by the peer's own.
+
+    A name decides nothing but who is invited as whom: without the key of a name nobody can act for
+    it, and whoever says a wrong one costs the round that one input.
+
+    Args:
+        directory: the verify keys of all who may take part.
+    """
+
+    def __init__(self, directory: Directory) -> None:
+        self._keys = {each.verify_key: each.name for each in directory.entries}
+        self._asked: dict[str, str] = {}
+
+    def of(
+        self,
+        peers: Collection[str],
+        known: Mapping[str, str],
+        ask: Callable[[list[str]], Iterable[tuple[str, object]]],
+    ) -> dict[str, str]:
+        """Returns the names of these peers, as far as they have one of their own.
+
+        Args:
+            peers: ids of those who are to take part.
+            known: the names of all who are connected, by id, as the transport has authenticated
+                them; any other text, such as "", if it knows none.
+            ask: sends b"" to peers, and yields id and answer: `secagg.answer` greets.
+        """
+        names = {peer: self._asked.get(peer, name) for peer, name in known.items()}
+        names = {peer: name for peer, name in names.items() if name in self._keys.values()}
+        unknown = [peer for peer in peers if peer not in names]
+        for peer, answer in ask(unknown) if unknown else ():
+            hello = hello_in(answer)
+            name = self._keys.get(hello.verify_key) if hello else None
+            if peer not in unknown or name is None or name in names.values():
+                _log.warning(
+                    "%s is not invited: it has no key of its own, pinned here", brief(peer)
+                )
+            else:
+                names[peer] = self._asked[peer] = name
+        return {peer: names[peer] for peer in peers if peer in names}

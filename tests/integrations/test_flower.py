@@ -1,0 +1,456 @@
+"""The Flower adapter, with Flower's own ClientApp, mods and strategies in one process."""
+
+import logging
+import shutil
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+import secagg
+from secagg import Range
+
+pytest.importorskip("flwr", reason="Flower is not installed: the extra `flower`")
+
+from flwr.app import Array, ArrayRecord, Message, MetricRecord, RecordDict
+from flwr.clientapp import ClientApp
+from flwr.clientapp.mod import fixedclipping_mod
+from flwr.serverapp import strategy as strategies
+from integrations.flower_grid import LocalGrid
+
+from secagg.integrations.flower import SecAgg, SecAggMod, secagg_mod
+
+logging.getLogger("flwr").setLevel(logging.ERROR)
+
+N = 6
+
+
+def app_of(*mods: Any, change: Any = None) -> ClientApp:
+    """Returns an app whose node n adds noise of its own to the model, with weight 10 + n."""
+    app = ClientApp(mods=list(mods))
+    app.trained = []
+
+    @app.train()
+    def train(message: Message, context: Any) -> Message:
+        node = context.node_id
+        app.trained.append((node, dict(message.content["config"])))
+        rng = np.random.default_rng([node, message.content["config"]["server-round"]])
+        new = {}
+        for name, array in message.content["arrays"].items():
+            old = array.numpy()
+            step = 0.1 * rng.normal(size=old.shape) if old.dtype.kind == "f" else 1
+            new[name] = np.asarray(old + step, old.dtype)
+        metrics = {"num-examples": 10 + node, "loss": 0.5 * node, "secret": 1.0}
+        if change is not None:
+            new, metrics = change(node, new, metrics)
+        arrays = ArrayRecord({name: Array(each) for name, each in new.items()})
+        content = RecordDict({"arrays": arrays, "metrics": MetricRecord(metrics)})
+        return Message(content, reply_to=message)
+
+    @app.evaluate()
+    def evaluate(message: Message, context: Any) -> Message:
+        metrics = MetricRecord({"num-examples": 5, "acc": 0.1 * context.node_id})
+        return Message(RecordDict({"metrics": metrics}), reply_to=message)
+
+    return app
+
+
+@pytest.fixture
+def simulated(monkeypatch) -> None:
+    """Lets nodes run as in Flower's simulation: in an actor of Ray, without a configuration."""
+    here = SimpleNamespace(get_actor_id=lambda: "actor")
+    ray = SimpleNamespace(is_initialized=lambda: True, get_runtime_context=lambda: here)
+    monkeypatch.setitem(sys.modules, "ray", ray)
+
+
+def nodes(many: int = N) -> dict[int, dict[str, Any]]:
+    return {node: {} for node in range(1, many + 1)}
+
+
+def first_arrays() -> ArrayRecord:
+    return ArrayRecord(
+        {
+            "w": Array(np.zeros(50, np.float32)),
+            "b": Array(np.ones((3, 4), np.float32)),
+            "steps": Array(np.array(7, np.int64)),
+        }
+    )
+
+
+def configs(folder: Path, many: int = N) -> dict[int, dict[str, Any]]:
+    return {node: {"secagg-home": str(folder / str(node))} for node in range(1, many + 1)}
+
+
+def secured(strategy: Any, **more: Any) -> SecAgg:
+    return SecAgg(strategy, **({"clip": 4.0, "metrics": {"loss": Range(0, 10)}} | more))
+
+
+def error_of(one: Any, other: Any) -> float:
+    names = [name for name in one.arrays if name != "steps"]  # plain Flower averages integers
+    return max(float(np.abs(one.arrays[n].numpy() - other.arrays[n].numpy()).max()) for n in names)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "bound"),
+    [
+        ("FedAvg", {}, 1e-5),
+        ("FedAvgM", {"server_momentum": 0.9}, 1e-5),
+        ("FedProx", {"proximal_mu": 0.1}, 1e-5),
+        ("FedAdam", {}, 5e-5),
+        ("FedYogi", {}, 5e-5),
+        ("FedAdagrad", {}, 5e-4),
+    ],
+)
+def test_a_secure_training_is_the_plain_one(name, options, bound, simulated) -> None:
+    strategy, app = getattr(strategies, name), app_of(secagg_mod)
+    plain = strategy(**options).start(
+        grid=LocalGrid(app_of(), nodes()), initial_arrays=first_arrays(), num_rounds=2
+    )
+    grid = LocalGrid(app, nodes())
+    secure = secured(strategy(**options)).start(
+        grid=grid, initial_arrays=first_arrays(), num_rounds=2
+    )
+    assert error_of(plain, secure) < bound
+    assert grid.exchanges == 2 * (4 + 1)
+    losses = [each.train_metrics_clientapp[2]["loss"] for each in (plain, secure)]
+    assert losses[0] == pytest.approx(losses[1], abs=1e-4)
+    assert "secret" not in secure.train_metrics_clientapp[2]
+    accuracies = [each.evaluate_metrics_clientapp[2]["acc"] for each in (plain, secure)]
+    assert accuracies[0] == pytest.approx(accuracies[1])
+    assert len(app.trained) == 2 * N  # once a round
+    clear = [record for _, record in grid.replies if "num-examples" in str(record)]
+    assert len(clear) == 2 * N  # the evaluations'
+
+
+def test_only_masked_updates_leave_the_nodes(tmp_path) -> None:
+    app = app_of(secagg_mod)
+    grid = LocalGrid(app, configs(tmp_path))
+    secured(strategies.FedAvg(fraction_evaluate=0.0)).start(
+        grid=grid, initial_arrays=first_arrays(), num_rounds=1
+    )
+    assert {tuple(record) for _, record in grid.replies} == {("secagg",)}
+    assert {tuple(records) for _, _, records in grid.seen} == {
+        ("config", "secagg"),  # no model before it is needed
+        ("arrays", "config", "secagg", "secagg-options"),
+    }
+    # What the user's function gets has nothing of it.
+    assert app.trained[0][1] == {"server-round": 1}
+
+
+def run(grid: LocalGrid, strategy: Any = None, rounds: int = 1, **more: Any) -> Any:
+    wrapped = secured(strategy or strategies.FedAvg(fraction_evaluate=0.0), **more)
+    result = wrapped.start(
+        grid=grid, initial_arrays=first_arrays(), num_rounds=rounds, timeout=0.01
+    )
+    return wrapped.rounds.history, result
+
+
+def plain_mean(nodes: Any) -> np.ndarray:
+    """Returns what plain averaging over these nodes gives in the first round."""
+    weights = [10 + node for node in nodes]
+    values = [np.random.default_rng([node, 1]).normal(size=50) * 0.1 for node in nodes]
+    return np.average(values, axis=0, weights=weights)
+
+
+@pytest.mark.parametrize("fault", ["silent", "error"])
+@pytest.mark.parametrize("exchange", [1, 2, 3, 4])
+def test_a_node_that_is_lost_costs_its_own_update(exchange, fault, tmp_path) -> None:
+    app = app_of(secagg_mod)
+    grid = LocalGrid(
+        app, configs(tmp_path), lambda node, at, _: fault if node == 2 and at >= exchange else ""
+    )
+    [record], result = run(grid)
+    survivors = [node for node in range(1, N + 1) if node != 2 or exchange == 4]
+    assert sorted(record.survivors) == [str(node) for node in survivors]
+    if exchange < 4:
+        assert record.dropped == {"2": "gone" if fault == "error" else "timeout"}
+    assert np.allclose(result.arrays["w"].numpy(), plain_mean(survivors), atol=1e-5)
+    trained = [node for node, _ in app.trained]
+    assert sorted(trained) == [
+        n for n in range(1, N + 1) if n != 2 or exchange == 4 or (exchange, fault) == (3, "error")
+    ]
+
+
+def test_a_round_that_fails_costs_the_round_and_not_the_run(tmp_path, caplog) -> None:
+    lost = lambda node, at, _: "error" if at == 3 and node < 4 else ""  # noqa: E731
+    grid = LocalGrid(app_of(secagg_mod), configs(tmp_path), lost)
+    history, result = run(grid, rounds=2)
+    assert [record.outcome for record in history] == ["quorum", "completed"]
+    assert [record.attempt for record in history] == [0, 1]
+    assert list(result.train_metrics_clientapp) == [2]
+
+
+BAD = {
+    "another shape": lambda new, metrics: (new | {"w": np.zeros(49, np.float32)}, metrics),
+    "another name": lambda new, metrics: ({"v": new["w"]}, metrics),
+    "an array more": lambda new, metrics: (new | {"v": new["w"]}, metrics),
+    "nothing": lambda new, metrics: ({}, metrics),
+    "NaN": lambda new, metrics: (new | {"b": np.full((3, 4), np.nan, np.float32)}, metrics),
+    "no loss": lambda new, metrics: (new, {"num-examples": 1}),
+    "loss is NaN": lambda new, metrics: (new, metrics | {"loss": float("nan")}),
+    "no weight": lambda new, metrics: (new, {"loss": 1.0}),
+    "a part of an example": lambda new, metrics: (new, metrics | {"num-examples": 1.5}),
+    "a negative weight": lambda new, metrics: (new, metrics | {"num-examples": -3}),
+    "too large a weight": lambda new, metrics: (new, metrics | {"num-examples": 100_001}),
+    "a list as weight": lambda new, metrics: (new, metrics | {"num-examples": [1, 2]}),
+    "an exception": lambda new, metrics: 1 / 0,
+}
+
+
+@pytest.mark.parametrize("bad", BAD)
+def test_what_is_no_update_costs_the_node_alone(bad, simulated) -> None:
+    def change(node: int, new: Any, metrics: Any) -> Any:
+        return BAD[bad](new, metrics) if node == 3 else (new, metrics)
+
+    grid = LocalGrid(app_of(secagg_mod, change=change), nodes())
+    [record], result = run(grid)
+    assert sorted(record.survivors) == ["1", "2", "4", "5", "6"]
+    assert (record.dropped, record.refused) == ({"3": "refused"}, {"3": "training"})
+    assert np.allclose(result.arrays["w"].numpy(), plain_mean([1, 2, 4, 5, 6]), atol=1e-5)
+
+
+def test_answers_that_come_twice_count_once(tmp_path) -> None:
+    grid = LocalGrid(app_of(secagg_mod), configs(tmp_path), lambda *_: "twice")
+    _, result = run(grid)
+    assert np.allclose(result.arrays["w"].numpy(), plain_mean(range(1, N + 1)), atol=1e-5)
+
+
+def test_a_node_without_the_mod_is_named(tmp_path, caplog) -> None:
+    apps = dict.fromkeys(range(1, N + 1), app_of(secagg_mod)) | {4: app_of()}
+    with caplog.at_level(logging.INFO, "secagg"):
+        [record], _ = run(LocalGrid(apps, configs(tmp_path)))
+    assert record.dropped == {"4": "gone"}
+    assert "4 (gone)" in caplog.text
+
+
+def test_a_training_in_clear_is_refused_by_the_node(tmp_path) -> None:
+    app = app_of(secagg_mod)
+    grid = LocalGrid(app, configs(tmp_path))
+    result = strategies.FedAvg().start(grid=grid, initial_arrays=first_arrays(), num_rounds=1)
+    assert app.trained == []
+    assert list(result.train_metrics_clientapp) == []
+    assert list(result.evaluate_metrics_clientapp) == [1]
+
+
+@pytest.mark.parametrize("order", ["before", "behind"])
+def test_clipping_belongs_behind_the_mod(order, simulated, caplog) -> None:
+    """Flower's clipping mod sees the update, or is named; its accounting takes the replies."""
+    mods = [secagg_mod, fixedclipping_mod][:: 1 if order == "behind" else -1]
+    results = []
+    for app in (app_of(*mods), app_of(fixedclipping_mod)):
+        average = strategies.FedAvg(fraction_evaluate=0.0)
+        private = strategies.DifferentialPrivacyClientSideFixedClipping(average, 1e-9, 0.5, N)
+        strategy = private if results else secured(private)
+        with caplog.at_level(logging.ERROR, "flwr"):
+            results.append(
+                strategy.start(
+                    grid=LocalGrid(app, nodes()), initial_arrays=first_arrays(), num_rounds=1
+                )
+            )
+    if order == "before":
+        assert len(results[0].arrays) == 0
+        assert "secagg_mod must be the first of the mods, before fixedclipping_mod" in caplog.text
+    else:
+        assert error_of(*results) < 1e-5
+
+
+def test_strategies_that_need_single_updates_are_refused(caplog) -> None:
+    average = strategies.FedAvg()
+    for strategy in (
+        strategies.Krum(),
+        strategies.MultiKrum(),
+        strategies.Bulyan(),
+        strategies.FedMedian(),
+        strategies.FedTrimmedAvg(),
+        strategies.QFedAvg(0.1),
+        strategies.FedXgbBagging(),
+        strategies.FedXgbCyclic(),
+        strategies.DifferentialPrivacyServerSideFixedClipping(average, 1.0, 1.0, 5),
+        strategies.DifferentialPrivacyServerSideAdaptiveClipping(average, 0.1, 5),
+        strategies.DifferentialPrivacyClientSideAdaptiveClipping(average, 0.1, 5),
+        strategies.DifferentialPrivacyClientSideFixedClipping(strategies.FedMedian(), 1.0, 1.0, 5),
+        type("Own", (strategies.Krum,), {})(),
+    ):
+        with pytest.raises(secagg.ParameterError, match="single updates"):
+            SecAgg(strategy, clip=1.0)
+    with caplog.at_level(logging.WARNING, "flwr"):
+        SecAgg(strategies.FedMedian(), clip=1.0, force=True)
+    assert "FedMedian needs single updates" in caplog.text
+
+
+def test_it_is_the_outermost_wrapper(simulated) -> None:
+    inside = strategies.DifferentialPrivacyClientSideFixedClipping(
+        secured(strategies.FedAvg()), 1.0, 1.0, N
+    )
+    with pytest.raises(secagg.ParameterError, match="outermost"):
+        inside.start(
+            grid=LocalGrid(app_of(secagg_mod), nodes()), initial_arrays=first_arrays(), num_rounds=1
+        )
+
+
+def test_evaluation_is_summed_if_asked_for(simulated) -> None:
+    options = {"clip": 4.0, "evaluate": {"acc": Range(0, 1)}}
+    grid = LocalGrid(app_of(secagg_mod), nodes())
+    _, result = run(grid, strategies.FedAvg(), rounds=1, **options)
+    assert result.evaluate_metrics_clientapp[1]["acc"] == pytest.approx(0.35, abs=1e-4)
+    assert {tuple(record) for _, record in grid.replies} == {("secagg",)}
+    assert grid.exchanges == 8
+
+
+def test_all_nodes_of_a_round_have_one_model(simulated) -> None:
+    class Two(strategies.FedAvg):
+        def configure_train(self, *args: Any) -> Any:
+            messages = list(super().configure_train(*args))
+            other = ArrayRecord({"w": Array(np.ones(50, np.float32))})
+            messages[0].content = RecordDict({"arrays": other})
+            return messages
+
+    with pytest.raises(secagg.ParameterError, match="the same model"):
+        run(LocalGrid(app_of(secagg_mod), nodes()), Two())
+
+
+def test_too_few_nodes_are_no_round(simulated, caplog) -> None:
+    with caplog.at_level(logging.WARNING, "flwr"):
+        history, result = run(LocalGrid(app_of(secagg_mod), nodes(2)), strategies.FedAvg())
+    assert history == []
+    assert "2 parties are present" in caplog.text
+    assert list(result.evaluate_metrics_clientapp) == [1]  # in clear
+
+
+# -- malicious mode -----------------------------------------------------------------------------
+
+AGREED = {"clip": 4.0, "metrics": {"loss": Range(0, 10)}}
+
+
+def own_mod(**changed: Any) -> SecAggMod:
+    """Returns the mod of a node with options of its own."""
+    model = {name: array.numpy() for name, array in first_arrays().items()}
+    return SecAggMod(model, **({"training": "flower"} | AGREED | changed))
+
+
+def consortium(folder: Path, many: int = N, policy: str = "") -> secagg.Directory:
+    """Makes a home with identity and pins for each node; returns the pins."""
+    keys = [secagg.Identity.generate() for _ in range(many)]
+    pins = secagg.Directory.of((f"site-{at}", key.verify_key) for at, key in enumerate(keys, 1))
+    for at, key in enumerate(keys, 1):
+        home = folder / str(at)
+        home.mkdir(mode=0o700)
+        key.save(home / "identity")
+        pins.save(home / "pins")
+        if policy:
+            (home / "policy.json").write_text(policy)
+    return pins
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_malicious_mode(named, tmp_path) -> None:
+    pins, app = consortium(tmp_path), app_of(own_mod())
+    names = {node: f"site-{node}" for node in range(1, N + 1)} if named else None
+    grid = LocalGrid(app, configs(tmp_path), names=names)
+    [first, second], result = run(grid, rounds=2, directory=pins)
+    assert sorted(second.survivors) == [f"site-{node}" for node in range(1, N + 1)]
+    assert grid.exchanges == 2 * 5 + (0 if named else 1)
+    # The same model once more: every node has given its update for it.
+    again = LocalGrid(app, configs(tmp_path), names=names)
+    [third], _ = run(again, directory=pins)
+    assert set(third.refused.values()) == {"repeated_contribution"}, third
+    assert len(app.trained) == 2 * N
+
+
+def test_some_of_those_who_are_pinned_take_part(tmp_path) -> None:
+    pins = consortium(tmp_path, policy='{"min_survivors": 4}')
+    grid = LocalGrid(app_of(own_mod()), configs(tmp_path))
+    [record], _ = run(
+        grid,
+        strategies.FedAvg(fraction_train=0.8, min_train_nodes=5, fraction_evaluate=0.0),
+        directory=pins,
+    )
+    assert len(record.survivors) == 5
+
+
+@pytest.mark.parametrize(
+    ("options", "code"),
+    [
+        ({"clip": 2.0}, "policy_format"),
+        ({"metrics": {"loss": Range(0, 20)}}, "policy_context"),
+        ({"arrays": {"w": 1.0}}, "policy_context"),
+        ({"training": "another"}, "policy_context"),
+        ({"metrics": None}, "policy_length"),
+    ],
+)
+def test_the_words_of_a_node_count(options, code, tmp_path) -> None:
+    """A server that could choose the layout would get one update into two sums."""
+    pins, app = consortium(tmp_path), app_of(own_mod())
+    [record], _ = run(LocalGrid(app, configs(tmp_path)), directory=pins, **options)
+    assert set(record.refused.values()) == {code}
+    assert app.trained == []
+
+
+def test_a_node_in_malicious_mode_takes_no_other_rounds(tmp_path, caplog) -> None:
+    pins = consortium(tmp_path)
+    app = app_of(own_mod())
+    [record], _ = run(LocalGrid(app, configs(tmp_path)))
+    assert set(record.refused.values()) == {"downgrade"}
+    history, _ = run(LocalGrid(app_of(secagg_mod), configs(tmp_path)), directory=pins)
+    assert history == []
+    assert "malicious mode needs SecAggMod(model, clip=...)" in caplog.text
+    assert app.trained == []
+
+
+def test_a_node_without_a_key_of_its_own_is_left_out(tmp_path, caplog) -> None:
+    pins = consortium(tmp_path, policy='{"min_survivors": 4}')
+    shutil.copy(tmp_path / "1" / "identity", tmp_path / "2" / "identity")
+    with caplog.at_level(logging.WARNING, "flwr"):
+        [record], _ = run(LocalGrid(app_of(own_mod()), configs(tmp_path)), directory=pins)
+    assert len(record.cohort) == N - 1
+    assert "is not invited: it has no key of its own" in caplog.text
+
+
+@pytest.mark.parametrize("malicious", [True, False])
+def test_a_home_that_is_older_gives_nothing_twice(malicious, tmp_path, caplog) -> None:
+    """Under one mask two inputs would show their difference."""
+    homes, states, old = configs(tmp_path), tmp_path / "3" / "states", tmp_path / "old"
+    pins = consortium(tmp_path) if malicious else None
+    app = app_of(own_mod() if malicious else secagg_mod)
+    kept: list[Message] = []
+
+    def keep(node: int, at: int, message: Message) -> str:
+        if node == 3 and at == 3:
+            shutil.copytree(states, old)
+            kept.append(message)
+        return ""
+
+    grid = LocalGrid(app, homes, keep, {node: f"site-{node}" for node in homes})
+    run(grid, directory=pins)
+    shutil.rmtree(states)
+    shutil.copytree(old, states)
+    grid.fault = lambda *_: ""
+    grid.push_messages(kept)
+    assert len(app.trained) == N
+    assert "repeated_resumption" in caplog.text
+
+
+def test_messages_in_the_wrong_phase_and_junk_are_refused(tmp_path, caplog) -> None:
+    """A node refuses what a server sends out of order, and the round goes on."""
+    app, first = app_of(secagg_mod), {}
+
+    def confuse(node: int, at: int, message: Message) -> str:
+        mine = message.content["secagg"]
+        if node == 3:
+            first[at] = mine["secagg"]
+            before = dict(message.content)
+            for wrong in [*list(first.values())[:-1], Array("uint8", (4,), "bytes", b"junk")]:
+                message.content = RecordDict(before | {"secagg": ArrayRecord({"secagg": wrong})})
+                grid.fault = lambda *_: ""
+                grid._handle(message)
+                grid.fault = confuse
+            message.content = RecordDict(before)
+        return ""
+
+    grid = LocalGrid(app, configs(tmp_path), confuse)
+    [record], _ = run(grid)
+    assert len(record.survivors) == N
+    assert len(app.trained) == N
