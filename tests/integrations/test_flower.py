@@ -350,7 +350,7 @@ def test_malicious_mode(named, tmp_path) -> None:
     pins, app = consortium(tmp_path), app_of(own_mod())
     names = {node: f"site-{node}" for node in range(1, N + 1)} if named else None
     grid = LocalGrid(app, configs(tmp_path), names=names)
-    [first, second], result = run(grid, rounds=2, directory=pins)
+    [_, second], _ = run(grid, rounds=2, directory=pins)
     assert sorted(second.survivors) == [f"site-{node}" for node in range(1, N + 1)]
     assert grid.exchanges == 2 * 5 + (0 if named else 1)
     # The same model once more: every node has given its update for it.
@@ -453,4 +453,27 @@ def test_messages_in_the_wrong_phase_and_junk_are_refused(tmp_path, caplog) -> N
     grid = LocalGrid(app, configs(tmp_path), confuse)
     [record], _ = run(grid)
     assert len(record.survivors) == N
+    assert len(app.trained) == N
+
+
+def test_a_training_that_was_stopped_goes_on(simulated) -> None:
+    """With other nodes, too: those of the round that are not chosen again are lost to it."""
+    app, strategy = app_of(secagg_mod), secured(strategies.FedAvg(fraction_evaluate=0.0))
+    grid = LocalGrid(app, nodes())
+    about: dict[str, Any] = {"initial_arrays": first_arrays(), "num_rounds": 1, "timeout": 0.01}
+
+    def stop(node: int, at: int, _: Message) -> str:
+        if at == 4:
+            raise OSError("no route to host")
+        return ""
+
+    grid.fault = stop
+    with pytest.raises(OSError, match="no route"):
+        strategy.start(grid=grid, **about)
+    grid.fault = lambda *_: ""
+    contexts = grid.contexts
+    grid.contexts = {node: contexts[node] for node in range(1, 6)}
+    strategy.start(grid=grid, **about)
+    [record] = strategy.rounds.history
+    assert (len(record.survivors), record.outcome) == (N, "completed")
     assert len(app.trained) == N

@@ -51,7 +51,9 @@ class SecAggMod:
             content = RecordDict({KEY: record_of(secagg.answer(home, payload, give))})
         except secagg.SecAggError as error:
             log.error("secagg: %s [%s]", error, error.code)
-            return _error_to(message, f"this node's home cannot be used, see its log [{error.code}]")
+            return _error_to(
+                message, f"the home of this node is unusable, see its log [{error.code}]"
+            )
         return Message(content, reply_to=message)
 
     def _give(self, *about: Any) -> tuple[Any, int]:
