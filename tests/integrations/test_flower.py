@@ -300,6 +300,13 @@ def test_evaluation_is_summed_if_asked_for(simulated) -> None:
     assert grid.exchanges == 8
 
 
+def test_a_simulated_cohort_on_a_sparse_graph(simulated) -> None:
+    many, fractions = 60, {"corrupt": 0.02, "dropout": 0.05}
+    grid = LocalGrid(app_of(secagg_mod), nodes(many))
+    [record], _ = run(grid, metrics={"loss": Range(0, 30)}, **fractions)
+    assert len(record.survivors) == many
+
+
 def test_all_nodes_of_a_round_have_one_model(simulated) -> None:
     class Two(strategies.FedAvg):
         def configure_train(self, *args: Any) -> Any:

@@ -102,7 +102,8 @@ def home_of(context: Context) -> secagg.Home:
     ray = sys.modules.get("ray")  # only simulated nodes run in its actors
     if named is None and ray and ray.is_initialized() and ray.get_runtime_context().get_actor_id():
         state = context.state.setdefault(KEY, ConfigRecord())
-        return secagg.Home.in_mapping(state, keep_last=False, attempts=MANY)
+        policy = secagg.Policy(sparse=secagg.Fractions(0.0, 0.0))
+        return secagg.Home.in_mapping(state, policy=policy, keep_last=False, attempts=MANY)
     base = Path(os.environ.get("FLWR_HOME", Path.home() / ".flwr")) / "secagg"
     path = base / str(context.node_id) if named is None else Path(str(named))
     if named is None:
