@@ -281,6 +281,19 @@ def test_strategies_that_need_single_updates_are_refused(caplog) -> None:
     assert "FedMedian needs single updates" in caplog.text
 
 
+def test_options_are_checked_before_any_round() -> None:
+    for wrong in ({}, {"clip": 0}, {"clip": 1.0, "bits": 99}, {"clip": 1.0, "least": 1}):
+        with pytest.raises(secagg.ParameterError):
+            SecAgg(strategies.FedAvg(), **wrong)
+    for wrong in ({"clips": 1.0, "clip": 1.0}, {"clip": 1.0, "metric": {}}):
+        with pytest.raises(TypeError):
+            SecAgg(strategies.FedAvg(), **wrong)
+        with pytest.raises(TypeError):
+            SecAggMod({"w": np.zeros(3)}, **wrong)
+    with pytest.raises(secagg.ParameterError, match="without the arrays"):
+        SecAggMod(clip=1.0)
+
+
 def test_it_is_the_outermost_wrapper(simulated) -> None:
     inside = strategies.DifferentialPrivacyClientSideFixedClipping(
         secured(strategies.FedAvg()), 1.0, 1.0, N
@@ -335,7 +348,7 @@ AGREED = {"clip": 4.0, "metrics": {"loss": Range(0, 10)}}
 def own_mod(**changed: Any) -> SecAggMod:
     """Returns the mod of a node with options of its own."""
     model = {name: array.numpy() for name, array in first_arrays().items()}
-    return SecAggMod(model, **({"training": "flower"} | AGREED | changed))
+    return SecAggMod(model, **(AGREED | changed))
 
 
 def consortium(folder: Path, many: int = N, policy: str = "") -> secagg.Directory:

@@ -13,7 +13,7 @@ from flwr.clientapp import ClientApp
 import secagg
 
 from ...encoding.options import LayoutOptions
-from ..common import MANY, show_log_beside
+from ..common import MANY, show_log_beside, wrong
 from .records import KEY, OPTIONS, arrays_of, kind_of, log, only, payload_in, record_of
 
 
@@ -30,8 +30,11 @@ class SecAggMod:
     """
 
     def __init__(self, model: Any = None, **options: Any) -> None:
+        if model is None and options:
+            raise wrong("options without the arrays of the model: SecAggMod(model, clip=...)")
         self._model = model
-        self._options = None if model is None else LayoutOptions(**options)
+        own = {"training": "flower"} | options
+        self._options = None if model is None else LayoutOptions(**own)
 
     def __call__(self, message: Message, context: Context, call_next: Any) -> Message:
         """Answers a message of Flower, as a mod of a `ClientApp`."""

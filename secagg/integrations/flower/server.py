@@ -65,6 +65,7 @@ class SecAgg(Strategy):  # type: ignore[misc]
 
     def start(self, grid: Grid, *args: Any, **kwargs: Any) -> Result:
         """Runs the strategy over a grid whose trainings come back as sums; see `Strategy.start`."""
+        log.info("secagg: the server will see sums alone: %s", self.options)
         return self.strategy.start(_SecureGrid(grid, self), *args, **kwargs)
 
     def summary(self) -> None:
