@@ -142,7 +142,7 @@ def with_integers(
         dtypes: the dtypes that they had; of the kinds i, u and b they count.
     """
     return {
-        name: np.rint(array).astype(dtypes[name])
+        name: np.asarray(np.rint(array)).astype(dtypes[name])  # of no axis, `rint` gives no array
         if array.dtype.kind == "f" and name in dtypes and dtypes[name].kind in "iub"
         else array
         for name, array in arrays.items()

@@ -114,6 +114,8 @@ def test_a_secure_training_is_the_plain_one(name, options, bound, simulated) -> 
         grid=grid, initial_arrays=first_arrays(), num_rounds=2
     )
     assert error_of(plain, secure) < bound
+    assert secure.arrays["steps"].dtype == "int64"
+    assert secure.arrays["steps"].numpy() == 7
     assert grid.exchanges == 2 * (4 + 1)
     losses = [each.train_metrics_clientapp[2]["loss"] for each in (plain, secure)]
     assert losses[0] == pytest.approx(losses[1], abs=1e-4)

@@ -54,19 +54,16 @@ class SecAggMod:
             content = RecordDict({KEY: record_of(secagg.answer(home, payload, give))})
         except secagg.SecAggError as error:
             log.error("secagg: %s [%s]", error, error.code)
-            return _error_to(
-                message, f"the home of this node is unusable, see its log [{error.code}]"
-            )
+            return _error_to(message, f"this node cannot use its home, see its log [{error.code}]")
         return Message(content, reply_to=message)
 
     def _give(self, *about: Any) -> tuple[Any, int]:
         """Returns update and weight; what fails is logged here, and a fixed phrase is sent."""
         try:
             return self._trained(*about)
-        except secagg.Aborted:
-            raise
-        except Exception:
-            log.exception("secagg: this node has nothing to give in this round")
+        except Exception as error:
+            if not isinstance(error, secagg.Aborted):
+                log.exception("secagg: this node has nothing to give in this round")
             raise
 
     def _trained(
@@ -127,5 +124,5 @@ def _mod_before() -> str:
 
 def _error_to(message: Message, reason: str) -> Message:
     log.error("secagg: %s", reason)
-    error = Error(6, f"secagg: {reason}")  # Flower's code for a precondition of a mod
-    return Message(error, reply_to=message)
+    # Flower's code for a precondition of a mod
+    return Message(Error(6, f"secagg: {reason}"), reply_to=message)

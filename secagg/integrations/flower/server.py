@@ -66,7 +66,11 @@ class SecAgg(Strategy):  # type: ignore[misc]
     def start(self, grid: Grid, *args: Any, **kwargs: Any) -> Result:
         """Runs the strategy over a grid whose trainings come back as sums; see `Strategy.start`."""
         log.info("secagg: the server will see sums alone: %s", self.options)
-        return self.strategy.start(_SecureGrid(grid, self), *args, **kwargs)
+        secure = _SecureGrid(grid, self)
+        result = self.strategy.start(secure, *args, **kwargs)
+        arrays: Any = {name: array.numpy() for name, array in result.arrays.items()}
+        result.arrays = arrays_of(with_integers(arrays, secure.dtypes), arrays)
+        return result
 
     def summary(self) -> None:
         """Logs the configuration of the strategy."""
@@ -84,7 +88,7 @@ class _SecureGrid:
 
     def __init__(self, grid: Grid, agreed: SecAgg) -> None:
         self._grid, self._agreed = grid, agreed
-        self._dtypes: dict[str, Any] = {}  # of the first model
+        self.dtypes: dict[str, Any] = {}  # of the first model
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._grid, name)
@@ -106,8 +110,8 @@ class _SecureGrid:
         if any(only(each.content.array_records, "ArrayRecord")[1] != arrays for each in messages):
             raise wrong("all nodes of a round must get the same model")
         sent = {name: array.numpy() for name, array in arrays.items()}
-        self._dtypes = self._dtypes or {name: array.dtype for name, array in sent.items()}
-        sent = with_integers(sent, self._dtypes)  # which Flower's averages have as floats
+        self.dtypes = self.dtypes or {name: array.dtype for name, array in sent.items()}
+        sent = with_integers(sent, self.dtypes)  # which Flower's averages have as floats
         cohort = max(len(messages), agreed.rounds.least)
         layout, model = options.shaped(sent, cohort, evaluates=not trains)
         words = ConfigRecord({"options": options.to_text()})
