@@ -84,11 +84,12 @@ class ClientMachine(Protocol):
             LocalProtocolError: called twice.
         """
 
-    def expect(self, context: bytes) -> None:
+    def expect(self, context: bytes, subject: bytes | None = None) -> None:
         """Says what the input is for, in this party's own words.
 
         Args:
             context: 32 bytes, see `secagg.digest`.
+            subject: 32 bytes that count for "once" in the place of the context.
 
         Raises:
             Aborted: the round is about something else; this party has ended it.

@@ -17,7 +17,10 @@ LAYOUT = secagg.ModelLayout.of(MODEL, FORM, cohort=4)
 class Sites:
     """Homes in memory behind an `ask`; those of `lost` are lost from their phase on."""
 
+    settings: dict[str, str]
+
     def __init__(self, attempts: int = 1) -> None:
+        self.settings = {}
         self.homes = {name: secagg.Home.in_memory(attempts=attempts) for name in NAMES}
         self.lost: dict[str, Phase] = {}
         self.asked: list[tuple[Phase, list[str]]] = []
@@ -39,7 +42,7 @@ class Sites:
     def train(self, name: str):
         def train(assignment: secagg.Assignment):
             model = LAYOUT.from_bytes(assignment.task)
-            assignment.expect(TRAINING, LAYOUT, model)
+            assignment.expect(TRAINING, LAYOUT, model, settings=self.settings.get(name))
             self.trained.append(name)
             return LAYOUT.pack({key: a + 1 + NAMES.index(name) for key, a in model.items()}, model)
 
@@ -180,3 +183,13 @@ def test_a_process_that_died_before_it_kept_the_sum_gets_it_again(tmp_path) -> N
     assert mean_of(run(second, sites, keep=kept.append)) == pytest.approx(2.5, abs=1e-3)
     assert len(kept) == 1
     assert len(sites.trained) == 4
+
+
+def test_all_are_told_the_same_settings() -> None:
+    """One that was told something else refuses; attempts are counted whatever the settings."""
+    sites, rounds = Sites(), secagg.Rounds(TRAINING, FORM)
+    sites.settings = dict.fromkeys(NAMES, "rate 0.1") | {"curie": "rate 0"}
+    assert mean_of(run(rounds, sites, settings="rate 0.1")) == pytest.approx(7 / 3, abs=1e-3)
+    assert rounds.history[-1].refused == {"curie": "policy_context"}
+    with pytest.raises(secagg.AttemptsExhaustedError):
+        run(rounds, sites, settings="rate 0.2")

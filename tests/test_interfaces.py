@@ -68,7 +68,7 @@ class PlainClient(Owned):
     def start(self) -> bytes:
         return b""
 
-    def expect(self, context: bytes) -> None:
+    def expect(self, context: bytes, subject: bytes | None = None) -> None:
         if context != CONTEXT:
             raise Aborted("is about something else", Code.POLICY_CONTEXT)
 

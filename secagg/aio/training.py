@@ -37,6 +37,7 @@ async def run_round(
     shape: int | Layout | ModelLayout,
     *about: Part,
     task: bytes = b"",
+    settings: Part | None = None,
     timeouts: float | Mapping[Phase, float] = DEFAULT_TIMEOUT,
     grace: float = 5.0,
     wait: float = math.inf,
@@ -59,6 +60,7 @@ async def run_round(
             round is about.
         about: what else it is about, such as the model, see `Rounds.plan`.
         task: what parties compute their input from, see `serve`.
+        settings: what else all parties must have been told alike, see `Rounds.plan`.
         timeouts, grace, executor: see `serve`.
         keep: stores what came of the sum, such as the next model, so that it is durable when this
             returns; a plain function. It is called in a thread, with what is then returned, before
@@ -91,7 +93,8 @@ async def run_round(
         require_plain_function("keep", keep, "it is called with the sum")
     left = await _kept(rounds, partial(rounds.resume, *subject_parts(shape, about)))
     while True:
-        plan = left.pop(0) if left else await _planned(rounds, hub, shape, about, least_wait, pause)
+        planned = partial(_plan, rounds, shape=shape, about=about, settings=settings)
+        plan = left.pop(0) if left else await _planned(rounds, hub, planned, least_wait, pause)
         ending = None if keep is None else Ending(rounds, keep)
         try:
             ended = untold_outcome(plan.server)
@@ -148,8 +151,7 @@ async def _stop(
 async def _planned(
     rounds: Rounds,
     hub: Hub,
-    shape: int | Layout | ModelLayout,
-    about: tuple[Part, ...],
+    plan_with: Callable[[list[str]], list[Plan]],
     wait: float,
     settle: float,
 ) -> Plan:
@@ -171,7 +173,7 @@ async def _planned(
         await asyncio.sleep(settle)
         present = rounds.eligible(hub.present())
         if len(present) >= rounds.least or loop.time() >= until:
-            [plan] = await _kept(rounds, partial(_plan, rounds, present, shape, about))
+            [plan] = await _kept(rounds, partial(plan_with, present))
             return plan
 
 
@@ -190,8 +192,9 @@ def _plan(
     present: list[str],
     shape: int | Layout | ModelLayout,
     about: tuple[Part, ...],
+    settings: Part | None,
 ) -> list[Plan]:
-    return [rounds.plan(present, shape, *about)]
+    return [rounds.plan(present, shape, *about, settings=settings)]
 
 
 async def _kept(rounds: Rounds, call: Callable[[], list[Plan]]) -> list[Plan]:

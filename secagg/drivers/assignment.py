@@ -18,12 +18,14 @@ Values: TypeAlias = ArrayLike | Iterator[ArrayLike]
 # The vector; or the vector and its weight; or None if there is nothing to give.
 Answer: TypeAlias = Values | tuple[Values, int] | None
 
-# What the server is told where the round is another one than the input would be for.
+# What the server is told where the round is another one than the input would be for, or the input
+# was given.
 OTHER_ROUND: Final = {
     Code.POLICY_CONTEXT: (
         "refused by this client: the round is about something else (training, layout, model, "
-        "attempt) than the input would be for"
+        "attempt, settings) than the input would be for"
     ),
+    Code.REPEATED_CONTRIBUTION: "refused by this client: it has given an input for this before",
     Code.POLICY_FORMAT: "refused by this client: the round has another format than its layout",
     Code.POLICY_LENGTH: "refused by this client: the round has another length than its layout",
 }
@@ -41,6 +43,8 @@ class Assignment:
             transport brings it in another way.
         context: what the input is for: as `expect` computed it, or None. Where contexts are made in
             another way, set it (32 bytes): one that is not the round's is refused.
+        subject: what an input is given for once, as `expect` computed it; None if that is the
+            context.
     """
 
     round: Round
@@ -48,8 +52,11 @@ class Assignment:
     attempt: int = 0
     task: bytes = field(default=b"", repr=False)
     context: bytes | None = None
+    subject: bytes | None = None
+    # Raises Aborted if an input was given for a subject before; a driver may know.
+    require_new: Callable[[bytes], None] | None = field(default=None, repr=False, compare=False)
 
-    def expect(self, *parts: Part) -> None:
+    def expect(self, *parts: Part, settings: Part | None = None) -> None:
         """Says what the input is for, in this party's own words; needed in malicious mode.
 
         Give what the input is computed from, in this party's own structure:
@@ -64,10 +71,14 @@ class Assignment:
 
         Args:
             parts: as `digest` takes them, without the attempt.
+            settings: what else the server has said, and all must have got alike, such as a learning
+                rate; as in `Rounds.plan`. Without it a server could tell all but one party to learn
+                nothing, and the sum would be that party's update. It does not make another input:
+                whatever the settings, the input for these parts is given once.
 
         Raises:
-            Aborted: the round is about something else, or of another format or length; let it
-                through.
+            Aborted: the round is about something else, or of another format or length, or an input
+                was given for this before; let it through.
             LocalProtocolError: there are no parts, or a digest in their place.
             RangeError: a part has no digest.
         """
@@ -82,10 +93,13 @@ class Assignment:
             if isinstance(each, ModelLayout):
                 _require_same("format", offered.format, each.format, Code.POLICY_FORMAT)
                 _require_same("length", offered.length, each.length, Code.POLICY_LENGTH)
-        context = digest(*parts, self.attempt)
+        subject = digest(*parts, self.attempt)
+        context = subject if settings is None else digest(subject, settings)
         if context != self.round.context:
             raise Aborted(OTHER_ROUND[Code.POLICY_CONTEXT], Code.POLICY_CONTEXT)
-        self.context = context
+        if self.require_new is not None:
+            self.require_new(subject)
+        self.context, self.subject = context, None if settings is None else subject
 
 
 def _is_digest(part: Part) -> bool:

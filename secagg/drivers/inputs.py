@@ -63,7 +63,7 @@ def submitted(client: ClientMachine, assignment: Assignment, values: Values, wei
     chunks = _guarded(values) if isinstance(values, Iterator) else values
     try:
         if assignment.context is not None:
-            client.expect(assignment.context)
+            client.expect(assignment.context, assignment.subject)
         with _clipping_logged(client.session):
             return client.submit(chunks, weight)
     except (Aborted, StateError):

@@ -391,7 +391,19 @@ class _Stored(Responder):
             examine(self._round, record.index, seen, message, waiting=self._waiting)
 
     def _assignment(self, task: bytes) -> Assignment:
-        return Assignment(self._round, self._record.index, self._record.attempt, task)
+        record, round_ = self._record, self._round
+        check = self._require_new_if_known if self._is_malicious else None
+        return Assignment(round_, record.index, record.attempt, task, require_new=check)
+
+    def _require_new_if_known(self, subject: bytes) -> None:
+        with suppress(StateError):  # of the ledger; `submit` asks it again
+            self._require_new(subject)
+
+    def _require_new(self, subject: bytes) -> None:
+        """Refuses what `submit` would refuse, too: this saves the training."""
+        home = self._home
+        if home.identity is not None and not home.policy.allow_repeats:
+            require_no_contribution(home.ledger, home.identity.verify_key, subject)
 
     def _given(self, assignment: Assignment) -> tuple[Values, int]:
         if self._client is not None:
@@ -399,9 +411,7 @@ class _Stored(Responder):
         if not self._is_malicious:
             return super()._given(assignment)
         home, self._has_asked = self._home, True
-        if home.identity is not None and not home.policy.allow_repeats:
-            # `submit` would claim it, and refuse: this saves the training.
-            require_no_contribution(home.ledger, home.identity.verify_key, self._round.context)
+        self._require_new(self._round.context)
         try:
             is_new = home.begin_training(self._session)
         except ParameterError as error:

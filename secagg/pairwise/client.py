@@ -125,6 +125,7 @@ class Client(Owned):
         self._table = CLIENT[steps.round.params.mode]
         self._steps = steps
         self._ledger = ledger
+        self._subject: bytes | None = None  # in the place of the context, for "once"
         self.largest_message = largest_to_client(steps.round.params)
 
     @classmethod
@@ -231,7 +232,7 @@ class Client(Owned):
         return memory.last_reply
 
     @exclusive
-    def expect(self, context: bytes) -> None:
+    def expect(self, context: bytes, subject: bytes | None = None) -> None:
         """Says what the input is for, in this client's own words, not in the server's.
 
         In malicious mode `submit` needs this, or `Policy(context=...)`: the ledger's promise that
@@ -239,6 +240,9 @@ class Client(Owned):
 
         Args:
             context: 32 bytes, computed from what this client works on (`secagg.digest`).
+            subject: 32 bytes that count for "once" in the place of the context, if that has more in
+                it than what makes it another input: words of the server, which only must be the
+                same for all. A client that is suspended forgets it, and what it was told.
 
         Raises:
             Aborted: the round has another context; its secrets are wiped.
@@ -246,6 +250,8 @@ class Client(Owned):
             ParameterError: the context does not have 32 bytes.
         """
         require_bytes("context", context, CONTEXT_BYTES)
+        if subject is not None:
+            require_bytes("subject", subject, CONTEXT_BYTES)
         if Call.ABORT not in self._table[self.state]:
             raise LocalProtocolError(
                 f"expect() is not possible while {self.state.value}", Code.OUT_OF_ORDER
@@ -257,6 +263,7 @@ class Client(Owned):
             self._abort(unsafe)
             raise unsafe from None
         self._memory.context_expected = True
+        self._subject = subject
 
     @exclusive
     def receive(self, data: bytes) -> list[ClientEvent]:
@@ -330,7 +337,7 @@ class Client(Owned):
         warn_of_vector(self.round.params.format, clipped, self.round.params.length)  # may raise
         self._require_owner()  # reading the input may have forked: a child claims nothing
         if not memory.may_repeat:
-            self._claim(claim_contribution, self.round.context)
+            self._claim(claim_contribution, self._subject or self.round.context)
         self._advance(Call.SUBMIT)  # before anything else: these masks may be used once only
         memory.clipped, memory.last_reply = clipped, message
         for key in memory.mask_keys:
@@ -388,6 +395,8 @@ class Client(Owned):
         next_state(self._table, self.state, Call.SUSPEND)
         steps = self._steps
         memory = steps.memory if keep_last else replace(steps.memory, last_reply=b"")
+        if self._subject is not None:
+            memory = replace(memory, context_expected=False)
         stored = seal_client(StoredClient(steps.round, steps.index, steps.h0, memory), key)
         # First, as a handler of the application may raise: nothing has changed then.
         _log.debug("%s: %r is suspended", self.round.session.hex(), self)

@@ -36,6 +36,7 @@ def run_round(
     shape: int | Layout | ModelLayout,
     *about: Part,
     task: bytes = b"",
+    settings: Part | None = None,
     keep: Keep | None = None,
     executor: Executor | None = None,
 ) -> Completed | Failed:
@@ -59,6 +60,7 @@ def run_round(
         about: what else it is about, such as the model, see `Rounds.plan`.
         task: what parties compute their input from, such as a model as bytes; b"" if the transport
             brings it, or they know.
+        settings: what else all parties must have been told alike, see `Rounds.plan`.
         keep: stores what came of the sum, such as the next model, so that it is durable when this
             returns. It is called before anything of the round is forgotten: a process that is
             killed before loses nothing, if `rounds` have a home, and calls it again. What it raises
@@ -90,7 +92,7 @@ def run_round(
             plan = left.pop(0)
         else:
             names = present() if callable(present) else present
-            plan = rounds.plan(rounds.eligible(names), shape, *about)
+            plan = rounds.plan(rounds.eligible(names), shape, *about, settings=settings)
         ending = None if keep is None else Ending(rounds, keep)
         try:
             ended = untold_outcome(plan.server)

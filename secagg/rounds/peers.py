@@ -39,16 +39,25 @@ class PeerNames:
                 them; any other text, such as "", if it knows none.
             ask: sends b"" to peers, and yields id and answer: `secagg.answer` greets.
         """
-        names = {peer: self._asked.get(peer, name) for peer, name in known.items()}
-        names = {peer: name for peer, name in names.items() if name in self._keys.values()}
-        unknown = [peer for peer in peers if peer not in names]
+        names: dict[str, str] = {}
+        for peer in known:  # before a word of any peer
+            self._take(names, peer, known[peer])
+        for peer in known:
+            self._take(names, peer, self._asked.get(peer, ""))
+        unknown = [peer for peer in peers if peer not in names and peer not in self._asked]
         for peer, answer in ask(unknown) if unknown else ():
-            hello = hello_in(answer)
-            name = self._keys.get(hello.verify_key) if hello else None
-            if peer not in unknown or name is None or name in names.values():
+            if peer in unknown:
+                hello = hello_in(answer)
+                self._asked[peer] = self._keys.get(hello.verify_key, "") if hello else ""
+                self._take(names, peer, self._asked[peer])
+        for peer in peers:
+            if peer not in names:
                 _log.warning(
                     "%s is not invited: it has no key of its own, pinned here", brief(peer)
                 )
-            else:
-                names[peer] = self._asked[peer] = name
         return {peer: names[peer] for peer in peers if peer in names}
+
+    def _take(self, names: dict[str, str], peer: str, name: str) -> None:
+        """Gives a peer a name of the directory, unless one of them has that of the other."""
+        if name in self._keys.values() and peer not in names and name not in names.values():
+            names[peer] = name

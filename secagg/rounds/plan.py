@@ -17,7 +17,7 @@ class Plan:
             empty.
         params: parameters of the round.
         context: what it is about: `digest(training, layout, *about, attempt)`, without a layout if
-            `plan` got no `ModelLayout`.
+            `plan` got no `ModelLayout`; with settings, `digest(that, settings)`.
         attempt: number of the attempt on what it is about, from 0; clients need it for the context.
         server: the server of the round, for a driver.
     """

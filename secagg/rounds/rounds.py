@@ -198,7 +198,13 @@ class Rounds:
 
     # -- one round ------------------------------------------------------------------------------
 
-    def plan(self, present: Sequence[str], shape: int | Layout | ModelLayout, *about: Part) -> Plan:
+    def plan(
+        self,
+        present: Sequence[str],
+        shape: int | Layout | ModelLayout,
+        *about: Part,
+        settings: Part | None = None,
+    ) -> Plan:
         """Plans one round; carry it out with a driver, then `close` it.
 
         Args:
@@ -211,6 +217,9 @@ class Rounds:
                 takes, such as the model. Clients compute the context from the same, as they know
                 it, see `Assignment.expect`. No number of the round: a client cannot check it, so
                 whoever invents numbers gets the same input again.
+            settings: what else all parties must have been told alike, such as a learning rate, see
+                `Assignment.expect`. It is part of the context, and not of what attempts are counted
+                for.
 
         Raises:
             ParameterError: a name is unknown or there twice; fewer are present than are to be
@@ -231,6 +240,8 @@ class Rounds:
                 still = any(each.subject == subject.hex() for each in counts.open.values())
                 attempt = counts.attempts.next(subject, is_open=still)
                 context = digest(*parts, attempt)
+                if settings is not None:
+                    context = digest(context, settings)
                 ledger = self._home.ledger if self._home else None
                 server = Server(params.round(context), self._cohorts.select(members), ledger)
                 if ledger is not None:

@@ -232,8 +232,8 @@ def test_what_was_planned_meanwhile_is_not_lost(call: str, monkeypatch: pytest.M
         if call == "resume":
             rounds.leave(rounds.plan(NAMES, 2, "model"))
 
-        def slow(*args: Any) -> Any:
-            planned = real(*args)
+        def slow(*args: Any, **more: Any) -> Any:
+            planned = real(*args, **more)
             called.set()
             time.sleep(0.05)
             return planned

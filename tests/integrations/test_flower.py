@@ -15,13 +15,15 @@ from secagg import Range
 
 pytest.importorskip("flwr", reason="Flower is not installed: the extra `flower`")
 
-from flwr.app import Array, ArrayRecord, Message, MetricRecord, RecordDict
+from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 from flwr.clientapp.mod import fixedclipping_mod
+from flwr.common.serde import context_from_proto, context_to_proto
 from flwr.serverapp import strategy as strategies
 from integrations.flower_grid import LocalGrid
 
 from secagg.integrations.flower import SecAgg, SecAggMod, secagg_mod
+from secagg.integrations.flower.records import told_in
 
 logging.getLogger("flwr").setLevel(logging.ERROR)
 
@@ -409,6 +411,76 @@ def test_the_words_of_a_node_count(options, code, tmp_path) -> None:
     [record], _ = run(LocalGrid(app, configs(tmp_path)), directory=pins, **options)
     assert set(record.refused.values()) == {code}
     assert app.trained == []
+
+
+def isolating(what: str) -> Any:
+    """Returns a strategy that tells node 3 something else than the others."""
+
+    class Isolating(strategies.FedAvg):
+        def configure_train(self, *args: Any) -> Any:
+            for message in super().configure_train(*args):
+                config, kind = dict(message.content["config"]), message.metadata.message_type
+                if message.metadata.dst_node_id == 3:
+                    config |= {"lr": 0.5} if what == "config" else {}
+                    kind = "train.other" if what == "action" else kind
+                content = {"arrays": message.content["arrays"], "config": ConfigRecord(config)}
+                if what == "metrics" and message.metadata.dst_node_id == 3:
+                    content["more"] = MetricRecord({"lr": 0.5})
+                yield Message(RecordDict(content), message.metadata.dst_node_id, kind)
+
+    return Isolating(fraction_evaluate=0.0)
+
+
+@pytest.mark.parametrize("what", ["config", "action", "metrics", "run_config"])
+def test_no_node_is_told_something_else(what, tmp_path, monkeypatch) -> None:
+    """Otherwise all but one could be told to learn nothing, and the sum were that one's update."""
+    names = {node: f"site-{node}" for node in range(1, N + 1)}
+    app = app_of(own_mod())
+    app.train("other")(lambda message, context: 1 / 0)
+    grid = LocalGrid(app, configs(tmp_path), names=names)
+    pins = consortium(tmp_path)
+    strategy = isolating(what)
+    if what == "run_config":
+        contexts = {node: context_from_proto(each) for node, each in grid.contexts.items()}
+        contexts[3].run_config["lr"] = 0.5
+        grid.contexts = {node: context_to_proto(each) for node, each in contexts.items()}
+    else:
+        with pytest.raises(secagg.ParameterError, match="the same settings"):
+            run(grid, strategy, directory=pins)
+        # A server that lies goes on: it has the text of the others for all.
+        monkeypatch.setattr("secagg.integrations.flower.server.told_in", lambda *_: told[0])
+        told = [
+            told_in(
+                next(
+                    iter(
+                        isolating("nothing").configure_train(
+                            1, first_arrays(), ConfigRecord(), grid
+                        )
+                    )
+                ),
+                {},
+            )
+        ]
+    [record], _ = run(grid, strategy, directory=pins)
+    assert record.refused == {"site-3": "policy_context"}
+    assert sorted(node for node, _ in app.trained) == [1, 2, 4, 5, 6]
+
+
+def test_other_settings_get_no_second_update(tmp_path) -> None:
+    pins, app = consortium(tmp_path), app_of(own_mod())
+    names = {node: f"site-{node}" for node in range(1, N + 1)}
+    for lr in (0.1, 0.2):
+        strategy = secured(strategies.FedAvg(fraction_evaluate=0.0), directory=pins)
+        strategy.start(
+            grid=LocalGrid(app, configs(tmp_path), names=names),
+            initial_arrays=first_arrays(),
+            num_rounds=1,
+            timeout=0.01,
+            train_config=ConfigRecord({"lr": lr}),
+        )
+        refused = set(strategy.rounds.history[-1].refused.values())
+        assert refused == (set() if lr == 0.1 else {"repeated_contribution"})
+    assert len(app.trained) == N  # nobody trained in vain
 
 
 def test_a_node_in_malicious_mode_takes_no_other_rounds(tmp_path, caplog) -> None:

@@ -294,6 +294,32 @@ def test_a_second_contribution_is_aborted() -> None:
     assert not submits(ready(ledger, session=bytes([2]) * 16))
 
 
+@pytest.mark.parametrize("first", [OTHER_CONTEXT, None])
+def test_a_subject_counts_in_the_place_of_the_context(first: bytes | None) -> None:
+    """Whatever else the server puts into a context: it gets one input for one subject."""
+    ledger = MemoryLedger()
+    client = ready(ledger, expected=False)
+    client.expect(CONTEXT, OTHER_CONTEXT)
+    assert submits(client)
+    again = ready(ledger, session=OTHER_SESSION, expected=False, context=OTHER_CONTEXT)
+    again.expect(OTHER_CONTEXT, first)
+    assert not submits(again)
+
+
+def test_a_suspended_client_forgets_its_subject_and_what_it_was_told() -> None:
+    """Otherwise it would claim the context, which may have words of the server in it."""
+    ledger = MemoryLedger()
+    client = ready(ledger, expected=False)
+    with refused(ParameterError, Code.ARGUMENT):
+        client.expect(CONTEXT, b"short")
+    client.expect(CONTEXT, OTHER_CONTEXT)
+    client = resumed_client(client.suspend(KEY), client, ledger, seeded("again"))
+    with refused(LocalProtocolError, Code.NO_CONTEXT):
+        client.submit(input_of(0))
+    client.expect(CONTEXT, OTHER_CONTEXT)
+    assert submits(client)
+
+
 def test_another_context_or_identity_is_free() -> None:
     """Parties that share a ledger do not stand in each other's way, nor do rounds of a training."""
     ledger = MemoryLedger()

@@ -4,7 +4,6 @@ import os
 import sys
 from functools import partial
 from pathlib import Path
-from types import FrameType
 from typing import Any, Final
 
 from flwr.app import ConfigRecord, Context, Error, Message, RecordDict
@@ -13,8 +12,8 @@ from flwr.clientapp import ClientApp
 import secagg
 
 from ...encoding.options import LayoutOptions
-from ..common import MANY, show_log_beside, wrong
-from .records import KEY, OPTIONS, arrays_of, kind_of, log, only, payload_in, record_of
+from ..common import MANY, caller_before, failures_logged, wrong
+from .records import KEY, OPTIONS, arrays_of, kind_of, log, only, packed, payload_in, told_in
 
 
 class SecAggMod:
@@ -38,9 +37,8 @@ class SecAggMod:
 
     def __call__(self, message: Message, context: Context, call_next: Any) -> Message:
         """Answers a message of Flower, as a mod of a `ClientApp`."""
-        show_log_beside("flwr")
         kind, payload, own = kind_of(message), payload_in(message), self._options
-        if outer := _mod_before():
+        if outer := caller_before(ClientApp):
             return _error_to(message, f"secagg_mod must be the first of the mods, before {outer}")
         if kind not in ("train", "evaluate") or not isinstance(payload, bytes):
             if kind == "train" or (kind == "evaluate" and own is not None and own.evaluate):
@@ -50,23 +48,14 @@ class SecAggMod:
             home = home_of(context)
             if home.identity is not None and own is None:
                 return _error_to(message, "malicious mode needs SecAggMod(model, clip=...)")
-            give = partial(self._give, message, context, call_next)
-            content = RecordDict({KEY: record_of(secagg.answer(home, payload, give))})
+            give = failures_logged(log)(partial(self._give, message, context, call_next))
+            content = RecordDict({KEY: packed(secagg.answer(home, payload, give))})
         except secagg.SecAggError as error:
             log.error("secagg: %s [%s]", error, error.code)
             return _error_to(message, f"this node cannot use its home, see its log [{error.code}]")
         return Message(content, reply_to=message)
 
-    def _give(self, *about: Any) -> tuple[Any, int]:
-        """Returns update and weight; what fails is logged here, and a fixed phrase is sent."""
-        try:
-            return self._trained(*about)
-        except Exception as error:
-            if not isinstance(error, secagg.Aborted):
-                log.exception("secagg: this node has nothing to give in this round")
-            raise
-
-    def _trained(
+    def _give(
         self, message: Message, context: Context, call_next: Any, assignment: secagg.Assignment
     ) -> tuple[Any, int]:
         content, cohort = message.content, assignment.round.params.cohort
@@ -77,7 +66,9 @@ class SecAggMod:
         agreed = self._options or LayoutOptions.from_text(str((said or {}).get("options")))
         trains = kind_of(message) == "train"
         layout, old = agreed.shaped(old, cohort, evaluates=not trains, own=self._model)
-        assignment.expect(agreed.training, layout, old)
+        is_bound = assignment.round.params.mode is secagg.Mode.MALICIOUS
+        settings = told_in(message, context.run_config) if is_bound else None
+        assignment.expect(agreed.training, layout, old, settings=settings)
         content[key] = arrays_of(old, self._model or arrays)
         reply = call_next(message, context)
         if reply.has_error():
@@ -110,16 +101,6 @@ def home_of(context: Context) -> secagg.Home:
         base.mkdir(0o700, parents=True, exist_ok=True)
     least = 1 if (path / "identity").exists() else MANY
     return secagg.Home(path, keep_last=False, attempts=least if attempts is None else int(attempts))
-
-
-def _mod_before() -> str:
-    """Returns the name of a mod that was called before this one: to it the reply is masked."""
-    frame: FrameType | None = sys._getframe(2)
-    plumbing, others = sys._getframe(2).f_code, []
-    while frame is not None and not isinstance(frame.f_locals.get("self"), ClientApp):
-        others += [] if frame.f_code is plumbing else [frame.f_code.co_qualname]
-        frame = frame.f_back
-    return others[-1] if frame is not None and others else ""
 
 
 def _error_to(message: Message, reason: str) -> Message:

@@ -1,19 +1,19 @@
 """The payload of secagg in a message of Flower, beside the records of the application."""
 
-import logging
+import json
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from flwr.app import Array, ArrayRecord, Message, RecordDict
 
-from ..common import wrong
+from ..common import show_log_beside, wrong
 
 KEY: Final = "secagg"  # of the payload, an ArrayRecord
 OPTIONS: Final = "secagg-options"  # of the server's options, a ConfigRecord
-log: Final = logging.getLogger("flwr")
+log: Final = show_log_beside("flwr")
 
 
-def record_of(payload: bytes) -> ArrayRecord:
+def packed(payload: bytes) -> ArrayRecord:
     """Returns a payload as an array of bytes, which Flower sends in chunks: it has any size."""
     return ArrayRecord({KEY: Array("uint8", (len(payload),), "bytes", payload)})
 
@@ -31,6 +31,14 @@ def payload_in(message: Message) -> bytes | ConnectionError:
     if KEY in record:
         return bytes(record[KEY].data)
     return ConnectionError("no payload of secagg: the app of the node needs mods=[secagg_mod]")
+
+
+def told_in(message: Message, run_config: Mapping[str, Any]) -> str:
+    """Returns all that a node is told beside the model, as a text that is equal where that is."""
+    records = message.content.items()
+    said = {key: dict(each) for key, each in records if not isinstance(each, ArrayRecord)}
+    told = [message.metadata.message_type, said, dict(run_config)]
+    return json.dumps(told, sort_keys=True, default=bytes.hex)
 
 
 def kind_of(message: Message) -> str:

@@ -15,8 +15,8 @@ import secagg
 
 from ...encoding.options import LayoutOptions, with_integers
 from ...rounds.peers import PeerNames
-from ..common import MANY, show_log_beside, wrong
-from .records import KEY, OPTIONS, arrays_of, kind_of, like, log, only, payload_in, record_of
+from ..common import MANY, wrong
+from .records import KEY, OPTIONS, arrays_of, kind_of, like, log, only, packed, payload_in, told_in
 
 _POLL: Final = 0.3  # seconds between two looks for replies
 _OF_A_ROUND: Final = ("quorum", "attempts_exhausted", "impossible_sum")  # not of the whole run
@@ -35,7 +35,8 @@ class SecAgg(Strategy):  # type: ignore[misc]
             wrapper of one, such as `DifferentialPrivacyClientSideFixedClipping`.
         options: of `secagg.LayoutOptions`: `clip`, `metrics`, `evaluate`, ...; and
             of `secagg.Rounds`: `directory` (malicious mode), `corrupt`, `dropout`, `least`, ...;
-            and `executor`, which takes masks off, as in `secagg.run_jobs`.
+            and `executor`, which takes masks off, as in `secagg.run_jobs`; and in malicious mode
+            `run_config`, that of the context of the ServerApp, which nodes must have alike.
         step_timeout: seconds for steps in which nodes do not train, at most those of `start`.
         force: take a strategy that needs single updates: what it computes of them is then wrong.
 
@@ -46,7 +47,6 @@ class SecAgg(Strategy):  # type: ignore[misc]
     def __init__(
         self, strategy: Strategy, *, step_timeout: float = inf, force: bool = False, **options: Any
     ) -> None:
-        show_log_beside("flwr")
         self.strategy, self.step_timeout, inner = strategy, step_timeout, [strategy]
         while hasattr(inner[-1], "strategy"):
             inner.append(inner[-1].strategy)
@@ -58,6 +58,7 @@ class SecAgg(Strategy):  # type: ignore[misc]
         usual = {"weight": getattr(inner[-1], "weighted_by_key", "num-examples"), "tries": 1}
         usual |= {"training": "flower", "attempts": 1 if options.get("directory") else MANY}
         jobs, directory = options.pop("executor", None), options.get("directory")
+        self.run_config = options.pop("run_config", {})
         self.options, others = LayoutOptions.split(usual | options)
         self.rounds = secagg.Rounds(self.options.training, self.options.format, **others)
         self.run_round = partial(secagg.run_round, self.rounds, executor=jobs)
@@ -109,6 +110,9 @@ class _SecureGrid:
         key, arrays = only(messages[0].content.array_records, "ArrayRecord")
         if any(only(each.content.array_records, "ArrayRecord")[1] != arrays for each in messages):
             raise wrong("all nodes of a round must get the same model")
+        told = {told_in(each, agreed.run_config) for each in messages} if agreed.names else {None}
+        if len(told) > 1:
+            raise wrong("in malicious mode all nodes of a round must get the same settings")
         sent = {name: array.numpy() for name, array in arrays.items()}
         self.dtypes = self.dtypes or {name: array.dtype for name, array in sent.items()}
         sent = with_integers(sent, self.dtypes)  # which Flower's averages have as floats
@@ -125,12 +129,12 @@ class _SecureGrid:
                     yield name, ConnectionError("it is not among the nodes that were chosen")
                     continue
                 records = named[name].content if works else named[name].content.config_records
-                content = {**records, KEY: record_of(payload)} | (said if works else {})
+                content = {**records, KEY: packed(payload)} | (said if works else {})
                 sent[name] = like(named[name], content, timeout if works else short)
             yield from self._exchange(sent, timeout if works else short)
 
         try:
-            outcome = agreed.run_round(ask, list(named), layout, model)
+            outcome = agreed.run_round(ask, list(named), layout, model, settings=told.pop())
             if not isinstance(outcome, secagg.Completed):
                 return []  # the log of the rounds has said why
             unpacked: Any = layout.unpack(outcome.result, model if trains else None)
@@ -156,7 +160,7 @@ class _SecureGrid:
             return nodes
 
         def ask(unknown: list[str]) -> Iterator[tuple[str, Any]]:
-            hello = {KEY: record_of(b"")}
+            hello = {KEY: packed(b"")}
             return self._exchange({n: like(nodes[n], hello, seconds) for n in unknown}, seconds)
 
         known = {str(node.node_id): node.name for node in self._grid.get_nodes()}
