@@ -118,7 +118,7 @@ def lint(session: nox.Session) -> None:
 def types(session: nox.Session) -> None:
     """Checks types. The programs of an example import each other by name, so it is by itself."""
     python(session, "-m", "mypy")
-    for folder in ("http", "message_a_process"):
+    for folder in ("http", "message_a_process", "nvflare"):
         with session.chdir(ROOT / "examples" / folder):
             config, path = ("--config-file", ROOT / "pyproject.toml"), {"MYPYPATH": str(ROOT)}
             python(session, "-m", "mypy", *config, ".", env=path)
@@ -186,6 +186,14 @@ def ray(session: nox.Session) -> None:
     """Runs the test of jobs on Ray, a package too large for the test extra."""
     session.install("-e", ".[test]", "ray")
     tests = ("--level", "long", "tests/pairwise/test_executors.py", "-k", "ray")
+    session.run("python", "-m", "pytest", "-q", *tests, *session.posargs)
+
+
+@nox.session(venv_backend="venv", reuse_venv=True)
+def nvflare(session: nox.Session) -> None:
+    """Runs the tests of the adapter to NVFlare, a package too large for the test extra."""
+    session.install("-e", ".[test,nvflare]")
+    tests = ("--level", "long", "tests/integrations/test_nvflare.py")
     session.run("python", "-m", "pytest", "-q", *tests, *session.posargs)
 
 

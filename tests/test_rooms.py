@@ -35,6 +35,8 @@ PACKAGES = {
 GATHERS = {"secagg", "secagg/aio", "secagg/cost", "secagg/integrations/flower", "fl"}
 # What an adapter imports beside: its framework, which `secagg` never needs.
 FRAMEWORKS = {"secagg/integrations/flower/": {"flwr"}, "secagg/integrations/nvflare": {"nvflare"}}
+# The most lines that it may have: it carries bytes and names.
+LINES = {"secagg/integrations/nvflare.py": 150}
 
 # A program of its own: the linter looks for `secagg` where imports look, and there it is loaded.
 LINT = """
@@ -98,6 +100,13 @@ def test_the_tree_keeps_the_contract() -> None:
     files = sources(ROOT)
     assert {file: names for file in files if (names := unknown_packages(ROOT, file))} == {}
     assert [file for file in files if is_crowded(ROOT, file)] == []
+
+
+def test_an_adapter_is_small_and_nobody_imports_it() -> None:
+    texts = {file: (ROOT / file).read_text() for file in sources(ROOT)}
+    assert {file: n for file, most in LINES.items() if (n := texts[file].count("\n")) > most} == {}
+    imports = re.compile(r"^\s*(from|import)\s.*\bintegrations\b", re.MULTILINE)
+    assert [file for file, text in texts.items() if imports.search(text)] == []
 
 
 class Plant(NamedTuple):
