@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from subprocess import PIPE, Popen
+from subprocess import STDOUT, Popen
 from typing import Any
 
 import children
@@ -43,6 +43,7 @@ class Played:
         self.folder = folder
         self.environment = children.environment(HOME=str(folder), USERNAME="site")
         self._started: list[Any] = []
+        self._processes: list[Popen[str]] = []
         for name, code in PROGRAMS.items():
             (folder / name).write_text(code)
         for command in ([sys.executable, "make_homes.py"], ["bash", "-c", CERTIFICATES]):
@@ -65,17 +66,17 @@ class Played:
 
     def start(self, *command: str, **environment: str) -> "Popen[str]":
         """Starts a program; what it writes goes to a file of its own."""
-        number = len(self._started)
-        with (self.folder / f"{number}.log").open("w") as log:
+        with (self.folder / f"{len(self._started)}.log").open("w") as log:
             block = children.started(
-                [sys.executable, *command],
+                [sys.executable, "-u", *command],
                 cwd=self.folder,
                 env=self.environment | environment,
-                stdout=PIPE,
-                stderr=log,
+                stdout=log,
+                stderr=STDOUT,
             )
             process = block.__enter__()  # ended by `end`
         self._started.append(block)
+        self._processes.append(process)
         return process
 
     def kill_in_training(self, process: "Popen[str]") -> None:
@@ -88,14 +89,16 @@ class Played:
         process.send_signal(signal.SIGKILL)
         process.wait()
 
+    def written(self, process: "Popen[str]") -> str:
+        """Waits until a program has ended well; returns what it wrote."""
+        assert process.wait(600) == 0, self.logs()
+        return (self.folder / f"{self._processes.index(process)}.log").read_text()
+
     def rounds(self, server: "Popen[str]") -> list[tuple[str, list[str]]]:
-        """Waits for the server; returns how each round ended, and of whom the model is."""
-        out, _ = server.communicate(timeout=600)
-        assert server.returncode == 0, self.logs()
-        return [
-            (ended, model.split())
-            for ended, model in re.findall(r"^round \d+: (.*)\n  model of (.*)$", out, re.MULTILINE)
-        ]
+        """Returns how each round ended, once the server has, and of whom the model is."""
+        lines = r"^round \d+: (.*)\n  model of (.*)$"
+        found = re.findall(lines, self.written(server), re.MULTILINE)
+        return [(ended, model.split()) for ended, model in found]
 
     def logs(self) -> str:
         """Returns the last of what the programs wrote."""
@@ -135,7 +138,7 @@ def test_declearn(played: Played) -> None:
     played.kill_in_training(sites[-1])
     lost_once(played.rounds(server), "gone")
     for site in sites[:-1]:
-        assert site.wait(60) == 0, played.logs()
+        assert site.wait(300) == 0, played.logs()
 
 
 @runs_at("programs")
@@ -155,7 +158,7 @@ def test_mailbox(framework: str, played: Played) -> None:
     sites["mid"] = played.start(f"{framework}_client.py", "mid", *address)
     assert played.rounds(server) == WITH_ALL
     for site in sites.values():
-        assert site.wait(60) == 0, played.logs()
+        assert site.wait(300) == 0, played.logs()
 
 
 NODE = """
@@ -287,9 +290,8 @@ for lost in (0, 2):
 def test_pfl(played: Played) -> None:
     """Ten users are simulated: the sum is that of those who are left, and their weight too."""
     (played.folder / "simulation.py").write_text(SIMULATION)
-    out, _ = (process := played.start("simulation.py")).communicate(timeout=300)
-    assert process.returncode == 0, played.logs()
-    all_of, left = (line.split() for line in out.splitlines())
+    lines = played.written(played.start("simulation.py")).splitlines()
+    all_of, left = (line.split() for line in lines[-2:])
     assert all_of == ["0", "78.375", "10.0", "10.0"]
     assert left[2:] == ["8.0", "8.0"]
     assert abs(float(left[1]) - 78.375) < 1.0
