@@ -197,6 +197,43 @@ def nvflare(session: nox.Session) -> None:
     session.run("python", "-m", "pytest", "-q", *tests, *session.posargs)
 
 
+def framework(session: nox.Session, *packages: str) -> None:
+    """Plays the recipe of a framework; its requirements clash with those of the test extra."""
+    session.install("-e", ".", "pytest", "hypothesis", *packages)
+    tests = ("--level", "long", "tests/test_frameworks.py", "-k", session.name)
+    session.run("python", "-m", "pytest", "-q", *tests, *session.posargs)
+
+
+@nox.session(venv_backend="venv", reuse_venv=True)
+def declearn(session: nox.Session) -> None:
+    """Plays the recipe for declearn."""
+    framework(session, "declearn[websockets]~=2.9")
+
+
+@nox.session(venv_backend="venv", reuse_venv=True, python="3.11")
+def fedbiomed(session: nox.Session) -> None:
+    """Plays the recipe for Fed-BioMed, which takes no Python after 3.11."""
+    framework(session, "fedbiomed~=6.4")
+
+
+@nox.session(venv_backend="venv", reuse_venv=True, python="3.11")
+def pfl(session: nox.Session) -> None:
+    """Plays the recipe for pfl, which takes no Python after 3.12."""
+    framework(session, "pfl~=0.6")
+
+
+@nox.session(venv_backend="venv", reuse_venv=True)
+def appfl(session: nox.Session) -> None:
+    """Plays the recipe for APPFL."""
+    framework(session, "appfl~=1.12")
+
+
+@nox.session(venv_backend="venv", reuse_venv=True, python="3.11")
+def openfl(session: nox.Session) -> None:
+    """Plays the recipe for OpenFL, which takes no Python after 3.12."""
+    framework(session, "openfl~=1.9")
+
+
 @nox.session
 def coverage(session: nox.Session) -> None:
     """Runs level long on portable kernels and reports which lines of Python ran."""
