@@ -1,7 +1,8 @@
 """The tasks of developers and CI: `nox` runs those for every change, `nox -l` lists all.
 
-Sessions run in the environment of nox itself, where the dev extra is installed; only `build`,
-`cross` and `pythons` make environments of their own. Arguments after `--` go to pytest:
+Sessions run in the environment of nox itself, where the dev extra is installed; `build`,
+`cross`, `pythons`, `ray` and those of frameworks make environments of their own. Arguments after
+`--` go to pytest:
 `nox -s tests -- --level long -k field`.
 """
 
@@ -199,8 +200,9 @@ def nvflare(session: nox.Session) -> None:
 
 def framework(session: nox.Session, *packages: str) -> None:
     """Plays the recipe of a framework; its requirements clash with those of the test extra."""
-    session.install("-e", ".", "pytest", "hypothesis", *packages)
-    tests = ("--level", "long", "tests/test_frameworks.py", "-k", session.name)
+    session.install("-e", ".", "pytest>=8", "hypothesis>=6.100", *packages)
+    files = ("tests/test_frameworks.py", "tests/test_recipes_of_frameworks.py")
+    tests = ("--level", "long", *files, "-k", session.name)
     session.run("python", "-m", "pytest", "-q", *tests, *session.posargs)
 
 
@@ -232,6 +234,38 @@ def appfl(session: nox.Session) -> None:
 def openfl(session: nox.Session) -> None:
     """Plays the recipe for OpenFL, which takes no Python after 3.12."""
     framework(session, "openfl~=1.9")
+
+
+@nox.session(venv_backend="venv", reuse_venv=True)
+def fate(session: nox.Session) -> None:
+    """Plays the recipe for FATE."""
+    framework(session, "pyfate==2.2.0")
+
+
+@nox.session(venv_backend="venv", reuse_venv=True)
+def fedml(session: nox.Session) -> None:
+    """Plays the recipe for FedML, which imports `pkg_resources`."""
+    framework(session, "fedml[grpc]==0.9.6", "setuptools<81")
+
+
+@nox.session(venv_backend="venv", reuse_venv=True)
+def syft(session: nox.Session) -> None:
+    """Plays the recipe for SyftBox."""
+    framework(session, "syft-rpc~=0.4.1", "syft-event~=0.4.3")
+
+
+@nox.session(venv_backend="venv", reuse_venv=True, python="3.11")
+def tff(session: nox.Session) -> None:
+    """Plays the recipe for TensorFlow Federated, with what it requires but for jax 0.4.14."""
+    session.install("--no-deps", "tensorflow-federated==0.87.0")
+    framework(
+        session,
+        *("tensorflow==2.14.*", "jax==0.4.20", "jaxlib==0.4.20", "numpy~=1.26"),
+        *("tensorflow-model-optimization==0.7.5", "tensorflow-privacy==0.9.0", "ml-dtypes==0.2.*"),
+        *("google-vizier==0.1.11", "dp-accounting==0.4.3", "dm-tree==0.1.8", "scipy~=1.9.3"),
+        *("googleapis-common-protos==1.61.0", "typing-extensions==4.5.*", "attrs~=23.1"),
+        *("absl-py~=1.0", "cachetools~=5.3", "portpicker~=1.6", "tqdm~=4.64", "setuptools<81"),
+    )
 
 
 @nox.session
