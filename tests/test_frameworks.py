@@ -30,9 +30,9 @@ WITH_ALL = [
 ]
 
 
-def needs(framework: str) -> pytest.MarkDecorator:
-    """Marks tests that are left out where a framework is not installed."""
-    missing = importlib.util.find_spec(framework) is None
+def needs(framework: str, *others: str) -> pytest.MarkDecorator:
+    """Marks tests that are left out where a framework, or what it takes besides, is missing."""
+    missing = any(importlib.util.find_spec(each) is None for each in (framework, *others))
     return pytest.mark.skipif(missing, reason=f"{framework} is not installed: nox -s {framework}")
 
 
@@ -126,7 +126,7 @@ def lost_once(rounds: list[tuple[str, list[str]]], code: str) -> None:
 
 
 @runs_at("programs")
-@needs("declearn")
+@needs("declearn", "websockets")  # Fed-BioMed brings declearn without
 def test_declearn(played: Played) -> None:
     """Five clients over its web sockets, with TLS; one is killed while it trains."""
     played.alter("declearn_server.py", "8765", played.port)
