@@ -1,4 +1,4 @@
-"""docs/INTEGRATE.md, played with real frameworks, each in an environment of its own.
+"""docs/FRAMEWORKS.md, played with real frameworks, each in an environment of its own.
 
 A framework that is not installed is left out; `nox -s declearn` installs it and plays its recipe.
 """
@@ -19,7 +19,7 @@ import pytest
 from documents import DOCS, programs
 from levels import runs_at
 
-PROGRAMS = programs("INTEGRATE.md")
+PROGRAMS = programs("INTEGRATE.md") | programs("FRAMEWORKS.md")
 (CERTIFICATES,) = re.findall(
     r"```bash\n(.*?openssl.*?)```", (DOCS / "INTEGRATE.md").read_text(), re.DOTALL
 )

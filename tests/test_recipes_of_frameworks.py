@@ -1,4 +1,4 @@
-"""Recipes for frameworks in docs/INTEGRATE.md, played as printed, without one of the five sites.
+"""Recipes in docs/FRAMEWORKS.md, played as printed, without one of the five sites.
 
 Frameworks' requirements clash with those of others, so each is tested in an environment of its own:
 `nox -s fate fedml syft tff`. Elsewhere its test is skipped.
@@ -20,7 +20,7 @@ import pytest
 from documents import programs
 from levels import runs_at
 
-PROGRAMS = programs("INTEGRATE.md")
+PROGRAMS = programs("INTEGRATE.md") | programs("FRAMEWORKS.md")
 SITES = ("north", "east", "south", "west")  # not "mid"
 WHAT = """round 0: completed  {'mid': '%s'}
   model of north east south west 50.75
