@@ -1,7 +1,7 @@
 """What all sides of a training agree on about its layouts, as options and as text."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from ..codes import Code
 from ..errors import ParameterError, RangeError
+from ..numeric import as_float, as_int
 from ..params.formats import FixedPoint
 from .model_layout import ModelLayout
 from .ranges import Mode, Range
@@ -40,6 +41,13 @@ class LayoutOptions:
     evaluate: Mapping[str, Range] | None = None
     training: str = "training"
     weight: str = "num-examples"
+
+    def __post_init__(self) -> None:
+        """Checks what can be checked without a model; raises ParameterError."""
+        self.to_text()
+        for metrics in (self.metrics, self.evaluate):
+            if metrics:
+                ModelLayout.of({}, self.format, cohort=2, metrics=metrics)
 
     @property
     def format(self) -> FixedPoint:
@@ -124,26 +132,46 @@ def _plain(spec: object) -> object:
         return asdict(spec)
     if isinstance(spec, Mapping):
         return dict(spec)
+    whole, real = as_int(spec), as_float(spec)
+    if real is not None:
+        return real if whole is None else whole
     raise ParameterError(
         f"options of layouts have numbers, texts and Ranges, not {type(spec).__name__}",
         Code.ARGUMENT,
     )
 
 
-def with_integers(
-    arrays: Mapping[str, NDArray[Any]], dtypes: Mapping[str, np.dtype[Any]]
-) -> dict[str, NDArray[Any]]:
-    """Returns arrays by name in which integers and bools are again what they were.
+class Originals:
+    """The dtypes of a training's first model, and the integers of its last one.
 
-    A weighted average of equal integers, as frameworks compute it, gives floats close to them.
-
-    Args:
-        arrays: the arrays.
-        dtypes: the dtypes that they had; of the kinds i, u and b they count.
+    Frameworks average all arrays: of equal integers they make floats close to them, of float32 with
+    their own state often float64. So the next model is given back what the first one had.
     """
-    return {
-        name: np.asarray(np.rint(array)).astype(dtypes[name])  # of no axis, `rint` gives no array
-        if array.dtype.kind == "f" and name in dtypes and dtypes[name].kind in "iub"
-        else array
-        for name, array in arrays.items()
-    }
+
+    def __init__(self) -> None:
+        self._dtypes: dict[str, np.dtype[Any]] = {}
+        self._exact: dict[str, NDArray[Any]] = {}
+
+    def note(self, model: Mapping[str, NDArray[Any]]) -> None:
+        """Takes the first model, or what came of a round, by name."""
+        self._dtypes = self._dtypes or {name: array.dtype for name, array in model.items()}
+        exact = {name: each for name, each in model.items() if each.dtype.kind in "iub"}
+        self._exact |= {name: each for name, each in exact.items() if name in self._dtypes}
+
+    def knows(self, names: Iterable[str]) -> bool:
+        """Returns whether these are the names of the first model."""
+        return set(names) == self._dtypes.keys()
+
+    def restored(self, model: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
+        """Returns a model with its integers, and its floats in their first dtypes.
+
+        Arrays of other names, shapes or kinds stay as they are.
+        """
+        found: dict[str, Any] = dict(model)
+        for name, array in model.items():
+            exact, kind = self._exact.get(name), self._dtypes.get(name)
+            if exact is not None and exact.shape == array.shape and array.dtype.kind in "fiub":
+                found[name] = exact
+            elif kind is not None and kind.kind == array.dtype.kind == "f":
+                found[name] = array.astype(kind)
+        return found

@@ -2,22 +2,36 @@
 
 import logging
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
-from typing import Final
+from typing import Final, TypeVar
 
 from ..codes import Code
 from ..errors import Aborted, ParameterError
+from ..home.home import Home
+from ..params.checks import whole
 
-# Attempts at the same in semi-honest mode: a round that failed has shown nothing to a server that
-# follows the protocol.
+T = TypeVar("T")
+
+# Attempts at the same in semi-honest mode: a round without a sum has shown nothing to a server that
+# follows the protocol. After a sum there must be no other over the same.
 MANY: Final = 2**32 - 1
 
 
 def wrong(text: str) -> ParameterError:
     """Returns an error of whoever calls an adapter."""
     return ParameterError(text, Code.ARGUMENT)
+
+
+def same(values: Iterable[T], what: str) -> T:
+    """Returns the value that all parties of a round get; raises ParameterError if they differ."""
+    first, *others = values
+    if any(each != first for each in others):
+        raise wrong(f"all parties of a round must get the same {what}")
+    return first
 
 
 def show_log_beside(framework: str) -> logging.Logger:
@@ -50,6 +64,55 @@ def failures_logged(log: logging.Logger) -> Iterator[None]:
     except Exception:
         log.exception("secagg: there is nothing to give in this round")
         raise
+
+
+def home_in(config: Mapping[str, object], usual: Path) -> Home:
+    """Returns the home that the configuration of a site names.
+
+    Args:
+        config: the operator's. `secagg-home` is the folder, `secagg-attempts` as `Home(attempts=)`:
+            one if the folder has an identity, and else no limit.
+        usual: the folder where none is named; it is made, with its parents.
+
+    Raises:
+        ParameterError: one of the two is unusable.
+        StateError, IdentityError: as of `Home`.
+        OSError: the usual folder cannot be made.
+    """
+    named, attempts = config.get("secagg-home"), config.get("secagg-attempts")
+    if named is None:
+        usual.parent.mkdir(0o700, parents=True, exist_ok=True)
+    elif not named:
+        raise wrong("secagg-home is empty: it must be the path of this site's home")
+    path = usual if named is None else Path(str(named))
+    if attempts is None:
+        attempts = 1 if (path / "identity").exists() else MANY
+    # Another run may train with this home.
+    return Home(path, keep_last=False, attempts=whole("secagg-attempts", attempts), wait=600.0)
+
+
+def polled(
+    waiting: dict[str, str],
+    pull: Callable[[list[str]], Iterable[tuple[str, object]]],
+    seconds: float,
+    pause: float = 0.3,
+) -> Iterator[tuple[str, object]]:
+    """Yields answers by name as they lie in a mailbox, until all are there or the time is up.
+
+    Args:
+        waiting: the names by the ids of the messages that are to be answered; empty at the end.
+        pull: returns what is there for these ids, as pairs of an id and an answer.
+        seconds: until when; it is called at least once.
+        pause: seconds between two calls.
+    """
+    until = time.monotonic() + seconds
+    while waiting:
+        for message, answer in pull(list(waiting)):
+            if message in waiting:
+                yield waiting.pop(message), answer
+        if time.monotonic() > until:
+            return
+        time.sleep(pause if waiting else 0)
 
 
 def caller_before(entry: type) -> str:

@@ -1,6 +1,7 @@
 """The names of peers in a directory, where the transport has other ids for them."""
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Final
 
@@ -36,19 +37,21 @@ class PeerNames:
         Args:
             peers: ids of those who are to take part.
             known: the names of all who are connected, by id, as the transport has authenticated
-                them; any other text, such as "", if it knows none.
+                them; any other text, such as "", if it knows none. Of a name that is there twice
+                neither peer is believed, and both are asked.
             ask: sends b"" to peers, and yields id and answer: `secagg.answer` greets.
         """
         names: dict[str, str] = {}
+        twice = {name for name, times in Counter(known.values()).items() if times > 1}
         for peer in known:  # before a word of any peer
-            self._take(names, peer, known[peer])
+            self._take(names, peer, "" if known[peer] in twice else known[peer])
         for peer in known:
             self._take(names, peer, self._asked.get(peer, ""))
         unknown = [peer for peer in peers if peer not in names and peer not in self._asked]
         for peer, answer in ask(unknown) if unknown else ():
-            if peer in unknown:
-                hello = hello_in(answer)
-                self._asked[peer] = self._keys.get(hello.verify_key, "") if hello else ""
+            hello = hello_in(answer)
+            if peer in unknown and hello is not None:  # one that was not reached is asked again
+                self._asked[peer] = self._keys.get(hello.verify_key, "")
                 self._take(names, peer, self._asked[peer])
         for peer in peers:
             if peer not in names:

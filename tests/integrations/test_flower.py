@@ -23,7 +23,7 @@ from flwr.serverapp import strategy as strategies
 from integrations.flower_grid import LocalGrid
 
 from secagg.integrations.flower import SecAgg, SecAggMod, secagg_mod
-from secagg.integrations.flower.records import told_in
+from secagg.integrations.flower.messages import told_in
 
 logging.getLogger("flwr").setLevel(logging.ERROR)
 
@@ -490,7 +490,7 @@ def test_a_node_in_malicious_mode_takes_no_other_rounds(tmp_path, caplog) -> Non
     assert set(record.refused.values()) == {"downgrade"}
     history, _ = run(LocalGrid(app_of(secagg_mod), configs(tmp_path)), directory=pins)
     assert history == []
-    assert "malicious mode needs SecAggMod(model, clip=...)" in caplog.text
+    assert "an identity in secagg-home needs SecAggMod(model, ...)" in caplog.text
     assert app.trained == []
 
 

@@ -12,8 +12,9 @@ from flwr.clientapp import ClientApp
 import secagg
 
 from ...encoding.options import LayoutOptions
-from ..common import MANY, caller_before, failures_logged, wrong
-from .records import KEY, OPTIONS, arrays_of, kind_of, log, only, packed, payload_in, told_in
+from ..common import MANY, caller_before, failures_logged, home_in, wrong
+from .messages import OPTIONS, in_order, kind_of, log, told_in
+from .records import KEY, arrays_of, numbers, only, packed, payload_in
 
 
 class SecAggMod:
@@ -29,11 +30,12 @@ class SecAggMod:
     """
 
     def __init__(self, model: Any = None, **options: Any) -> None:
-        if model is None and options:
+        self._model, self._options = model, None
+        if model is not None:
+            self._options = LayoutOptions(**({"training": "flower"} | options))
+            self._options.layout(model, 2)  # raises if they do not fit
+        elif options:
             raise wrong("options without the arrays of the model: SecAggMod(model, clip=...)")
-        self._model = model
-        own = {"training": "flower"} | options
-        self._options = None if model is None else LayoutOptions(**own)
 
     def __call__(self, message: Message, context: Context, call_next: Any) -> Message:
         """Answers a message of Flower, as a mod of a `ClientApp`."""
@@ -41,43 +43,41 @@ class SecAggMod:
         if outer := caller_before(ClientApp):
             return _error_to(message, f"secagg_mod must be the first of the mods, before {outer}")
         if kind not in ("train", "evaluate") or not isinstance(payload, bytes):
-            if kind == "train" or (kind == "evaluate" and own is not None and own.evaluate):
-                return _error_to(message, f"{kind} in clear, and not by SecAgg(...) at the server")
-            return call_next(message, context)
+            if kind == "query" or (kind == "evaluate" and not (own and own.evaluate)):
+                return call_next(message, context)
+            return _error_to(message, f"{kind} in clear, and not by SecAgg(...) at the server")
         try:
             home = home_of(context)
-            if home.identity is not None and own is None:
-                return _error_to(message, "malicious mode needs SecAggMod(model, clip=...)")
+            if (home.identity is None) != (own is None):
+                return _error_to(message, "an identity in secagg-home needs SecAggMod(model, ...)")
             give = failures_logged(log)(partial(self._give, message, context, call_next))
             content = RecordDict({KEY: packed(secagg.answer(home, payload, give))})
-        except secagg.SecAggError as error:
-            log.error("secagg: %s [%s]", error, error.code)
-            return _error_to(message, f"this node cannot use its home, see its log [{error.code}]")
+        except (secagg.SecAggError, ValueError, OSError) as error:
+            log.error("secagg: %s", error)
+            return _error_to(message, "this node cannot use its home, see its log")
         return Message(content, reply_to=message)
 
     def _give(
         self, message: Message, context: Context, call_next: Any, assignment: secagg.Assignment
     ) -> tuple[Any, int]:
-        content, cohort = message.content, assignment.round.params.cohort
-        said = content.config_records.pop(OPTIONS, None)
-        del content[KEY]
-        key, arrays = only(content.array_records, "ArrayRecord")
-        old: Any = {name: array.numpy() for name, array in arrays.items()}
-        agreed = self._options or LayoutOptions.from_text(str((said or {}).get("options")))
-        trains = kind_of(message) == "train"
-        layout, old = agreed.shaped(old, cohort, evaluates=not trains, own=self._model)
-        is_bound = assignment.round.params.mode is secagg.Mode.MALICIOUS
-        settings = told_in(message, context.run_config) if is_bound else None
+        content, trains, own = message.content, kind_of(message) == "train", self._model
+        said, _ = content.pop(OPTIONS, {}), content.pop(KEY)
+        try:
+            agreed = self._options or LayoutOptions.from_text(str(said.get("options")))
+            key, arrays = only(content.array_records, "ArrayRecord")
+            cohort = assignment.round.params.cohort
+            layout, old = agreed.shaped(numbers(arrays), cohort, evaluates=not trains, own=own)
+        except secagg.SecAggError as error:  # no failure of the training, which was not called
+            raise secagg.Aborted(str(error), secagg.Code.POLICY_CONTEXT) from None
+        settings = None if own is None else told_in(message, context.run_config)
         assignment.expect(agreed.training, layout, old, settings=settings)
-        content[key] = arrays_of(old, self._model or arrays)
-        reply = call_next(message, context)
-        if reply.has_error():
-            raise RuntimeError(reply.error.reason)
+        message.content = content if own is None else in_order(content)
+        message.content[key] = arrays_of(old, arrays if own is None else own)
+        reply = call_next(message, context)  # of an error the content raises below
         _, measured = only(reply.content.metric_records, "MetricRecord")
-        new = only(reply.content.array_records, "ArrayRecord")[1] if trains else {}
+        new = numbers(only(reply.content.array_records, "ArrayRecord")[1]) if trains else {}
         sent = {slot.name: measured[slot.name] for slot in layout.metrics if slot.name in measured}
-        vector = layout.pack({k: v.numpy() for k, v in new.items()}, old if trains else None, sent)
-        weight = measured[agreed.weight]
+        vector, weight = layout.pack(new, old if trains else None, sent), measured[agreed.weight]
         return vector, int(weight) if weight == int(weight) else weight
 
 
@@ -85,22 +85,14 @@ secagg_mod: Final = SecAggMod()
 
 
 def home_of(context: Context) -> secagg.Home:
-    """Returns the home of a node: the folder `secagg-home` of its configuration, or one of its own.
-
-    In Flower's simulation it is a part of the node's context. Raises StateError as `Home`.
-    """
-    named, attempts = (context.node_config.get(f"secagg-{each}") for each in ("home", "attempts"))
-    ray = sys.modules.get("ray")  # only simulated nodes run in its actors
-    if named is None and ray and ray.is_initialized() and ray.get_runtime_context().get_actor_id():
-        state = context.state.setdefault(KEY, ConfigRecord())
-        policy = secagg.Policy(sparse=secagg.Fractions(0.0, 0.0))
+    """Returns the home of a node, see `home_in`; in Flower's simulation a part of its context."""
+    ray, named = sys.modules.get("ray"), "secagg-home" in context.node_config
+    if ray and ray.is_initialized() and ray.get_runtime_context().get_actor_id() and not named:
+        state, sparse = context.state.setdefault(KEY, ConfigRecord()), secagg.Fractions(0.0, 0.0)
+        policy = secagg.Policy(sparse=sparse)
         return secagg.Home.in_mapping(state, policy=policy, keep_last=False, attempts=MANY)
-    base = Path(os.environ.get("FLWR_HOME", Path.home() / ".flwr")) / "secagg"
-    path = base / str(context.node_id) if named is None else Path(str(named))
-    if named is None:
-        base.mkdir(0o700, parents=True, exist_ok=True)
-    least = 1 if (path / "identity").exists() else MANY
-    return secagg.Home(path, keep_last=False, attempts=least if attempts is None else int(attempts))
+    base = Path(os.environ.get("FLWR_HOME", Path.home() / ".flwr"))
+    return home_in(context.node_config, base / "secagg" / str(context.node_id))
 
 
 def _error_to(message: Message, reason: str) -> Message:

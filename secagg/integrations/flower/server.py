@@ -1,25 +1,23 @@
 """The strategy of the server: wraps one of Flower's, which then sees sums alone."""
 
 import re
-import time
 from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from math import inf
 from typing import Any, Final, NoReturn
 
-from flwr.app import ConfigRecord, Message, MetricRecord, RecordDict
+from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Result, Strategy
 
 import secagg
 
-from ...encoding.options import LayoutOptions, with_integers
+from ...encoding.options import LayoutOptions, Originals
 from ...rounds.peers import PeerNames
-from ..common import MANY, wrong
-from .records import KEY, OPTIONS, arrays_of, kind_of, like, log, only, packed, payload_in, told_in
+from ..common import MANY, polled, same, wrong
+from .messages import OPTIONS, kind_of, like, log, told_in
+from .records import KEY, arrays_of, numbers, only, packed, payload_in
 
-_POLL: Final = 0.3  # seconds between two looks for replies
-_OF_A_ROUND: Final = ("quorum", "attempts_exhausted", "impossible_sum")  # not of the whole run
 # In the names of strategies that look at single updates, of which there are none.
 _SINGLE: Final = re.compile("Krum|Bulyan|Median|Trimmed|QFedAvg|FedXgb|ServerSide|AdaptiveClip")
 
@@ -57,20 +55,17 @@ class SecAgg(Strategy):  # type: ignore[misc]
             log.warning("secagg: %s needs single updates: what it computes is wrong", name)
         usual = {"weight": getattr(inner[-1], "weighted_by_key", "num-examples"), "tries": 1}
         usual |= {"training": "flower", "attempts": 1 if options.get("directory") else MANY}
-        jobs, directory = options.pop("executor", None), options.get("directory")
-        self.run_config = options.pop("run_config", {})
         self.options, others = LayoutOptions.split(usual | options)
+        jobs, self.run_config = others.pop("executor", None), others.pop("run_config", {})
         self.rounds = secagg.Rounds(self.options.training, self.options.format, **others)
         self.run_round = partial(secagg.run_round, self.rounds, executor=jobs)
-        self.names = PeerNames(directory) if directory else None
+        self.names = PeerNames(pins) if (pins := options.get("directory")) else None
 
     def start(self, grid: Grid, *args: Any, **kwargs: Any) -> Result:
         """Runs the strategy over a grid whose trainings come back as sums; see `Strategy.start`."""
         log.info("secagg: the server will see sums alone: %s", self.options)
-        secure = _SecureGrid(grid, self)
-        result = self.strategy.start(secure, *args, **kwargs)
-        arrays: Any = {name: array.numpy() for name, array in result.arrays.items()}
-        result.arrays = arrays_of(with_integers(arrays, secure.dtypes), arrays)
+        result = self.strategy.start(secure := _SecureGrid(grid, self), *args, **kwargs)
+        result.arrays = secure.restored(result.arrays)
         return result
 
     def summary(self) -> None:
@@ -88,8 +83,8 @@ class _SecureGrid:
     """A grid that carries a training, or an evaluation, as a secure round."""
 
     def __init__(self, grid: Grid, agreed: SecAgg) -> None:
-        self._grid, self._agreed = grid, agreed
-        self.dtypes: dict[str, Any] = {}  # of the first model
+        self._grid, self._agreed, self._originals = grid, agreed, Originals()
+        self._summed: set[bytes] = set()  # models and layouts of which there was a sum
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._grid, name)
@@ -98,26 +93,31 @@ class _SecureGrid:
         self, messages: Iterable[Message], *, timeout: float | None = None
     ) -> list[Message]:
         """Returns replies with the mean in place of the nodes' own; of other kinds those."""
-        messages = list(messages)
-        kinds, seconds = set(map(kind_of, messages)), 3600.0 if timeout is None else timeout
-        if kinds == {"train"} or (kinds == {"evaluate"} and self._agreed.options.evaluate):
-            return self._round(messages, kinds == {"train"}, seconds)
-        return list(self._grid.send_and_receive(messages, timeout=timeout))
+        messages, seconds = list(messages), 3600.0 if timeout is None else timeout
+        kinds, ours = set(map(kind_of, messages)), {"train"}
+        ours |= {"evaluate"} if self._agreed.options.evaluate else set()
+        if not kinds & ours:
+            return list(self._grid.send_and_receive(messages, timeout=timeout))
+        return self._round(messages, same(kinds, "kind of message") == "train", seconds)
+
+    def restored(self, record: ArrayRecord) -> ArrayRecord:
+        """Returns arrays of the model with what Flower's averages lose; others as they are."""
+        return arrays_of(self._originals.restored(numbers(record)), record)
 
     def _round(self, messages: list[Message], trains: bool, timeout: float) -> list[Message]:
         agreed, options = self._agreed, self._agreed.options
         short = min(timeout, agreed.step_timeout)
-        key, arrays = only(messages[0].content.array_records, "ArrayRecord")
-        if any(only(each.content.array_records, "ArrayRecord")[1] != arrays for each in messages):
-            raise wrong("all nodes of a round must get the same model")
-        told = {told_in(each, agreed.run_config) for each in messages} if agreed.names else {None}
-        if len(told) > 1:
-            raise wrong("in malicious mode all nodes of a round must get the same settings")
-        sent = {name: array.numpy() for name, array in arrays.items()}
-        self.dtypes = self.dtypes or {name: array.dtype for name, array in sent.items()}
-        sent = with_integers(sent, self.dtypes)  # which Flower's averages have as floats
+        key, arrays = same(
+            [only(m.content.array_records, "ArrayRecord") for m in messages], "model"
+        )
+        told = [told_in(each, agreed.run_config) if agreed.names else None for each in messages]
+        arrays = self.restored(arrays)
+        self._originals.note(numbers(arrays))
         cohort = max(len(messages), agreed.rounds.least)
-        layout, model = options.shaped(sent, cohort, evaluates=not trains)
+        layout, model = options.shaped(numbers(arrays), cohort, evaluates=not trains)
+        if (subject := secagg.digest(layout, model)) in self._summed:
+            log.error("secagg: no round: there was a sum over updates of this model before")
+            return []
         words = ConfigRecord({"options": options.to_text()})
         said = {OPTIONS: words, key: arrays_of(model, arrays)}
         named = self._named(messages, short)
@@ -134,20 +134,24 @@ class _SecureGrid:
             yield from self._exchange(sent, timeout if works else short)
 
         try:
-            outcome = agreed.run_round(ask, list(named), layout, model, settings=told.pop())
+            outcome = agreed.run_round(
+                ask, list(named), layout, model, settings=same(told, "settings")
+            )
             if not isinstance(outcome, secagg.Completed):
                 return []  # the log of the rounds has said why
+            self._summed.add(subject)
             unpacked: Any = layout.unpack(outcome.result, model if trains else None)
         except secagg.SecAggError as error:
-            if error.code not in _OF_A_ROUND:
+            if error.code not in ("quorum", "attempts_exhausted", "impossible_sum"):
                 raise
-            log.warning("secagg: no sum in this round: %s [%s]", error, error.code)
+            log.error("secagg: no sum in this round: %s [%s]", error, error.code)
             return []
+        self._originals.note(unpacked[0] if trains else {})
         (new, metrics), survivors = unpacked, agreed.rounds.history[-1].survivors
         replying = [named[name] for name in survivors if name in named]
         metrics[options.weight] = outcome.result.weight / max(1, len(replying))
-        content = {key: arrays_of(new, arrays)} if trains else {}
-        content["metrics"] = MetricRecord(metrics)
+        content = {"metrics": MetricRecord(metrics)}
+        content |= {key: arrays_of(new, arrays)} if trains else {}
         return [Message(RecordDict(content), reply_to=message) for message in replying]
 
     def _named(self, messages: list[Message], seconds: float) -> dict[str, Message]:
@@ -156,6 +160,7 @@ class _SecureGrid:
         With node authentication the SuperLink knows the names; other nodes are asked once.
         """
         nodes = {str(message.metadata.dst_node_id): message for message in messages}
+        same([len(messages), len(nodes)], "number of messages")  # one
         if self._agreed.names is None:
             return nodes
 
@@ -171,13 +176,11 @@ class _SecureGrid:
         """Sends messages by name, and yields payloads and errors of nodes as they come."""
         taken = set(self._grid.push_messages(list(sent.values()))) if sent else set()
         waiting = {message.metadata.message_id: name for name, message in sent.items()}
-        for message_id in waiting.keys() - taken:
-            yield waiting.pop(message_id), ConnectionError("the SuperLink did not take its message")
-        until = time.monotonic() + seconds
-        while waiting:
-            for reply in self._grid.pull_messages(list(waiting)):
-                if name := waiting.pop(reply.metadata.reply_to_message_id, ""):
-                    yield name, payload_in(reply)
-            if time.monotonic() > until:
-                return
-            time.sleep(_POLL if waiting else 0)
+        for lost in waiting.keys() - taken:
+            yield waiting.pop(lost), ConnectionError("the SuperLink did not take its message")
+
+        def pull(ids: list[str]) -> Iterator[tuple[str, Any]]:
+            for reply in self._grid.pull_messages(ids):
+                yield reply.metadata.reply_to_message_id, payload_in(reply)
+
+        yield from polled(waiting, pull, seconds)

@@ -1,0 +1,42 @@
+"""Messages of Flower: what is said in them beside the model, and others to the same node."""
+
+import json
+from collections.abc import Mapping
+from typing import Any, Final
+
+from flwr.app import ArrayRecord, Message, RecordDict
+
+from ..common import show_log_beside
+
+OPTIONS: Final = "secagg-options"  # of the server's options, a ConfigRecord
+log: Final = show_log_beside("flwr")
+
+
+def in_order(content: RecordDict) -> RecordDict:
+    """Returns the records, and what is in them but for arrays, in the order of their names."""
+    plain = {key: each for key, each in content.items() if not isinstance(each, ArrayRecord)}
+    plain = {key: type(each)(dict(sorted(each.items()))) for key, each in plain.items()}
+    return RecordDict(dict(sorted({**content, **plain}.items())))
+
+
+def told_in(message: Message, run_config: Mapping[str, Any]) -> str:
+    """Returns all that a node is told beside the numbers of the model, as text.
+
+    Nobody can tell two contents with one text apart, once they are `in_order`.
+    """
+    to, arrays = message.metadata, message.content.array_records
+    records = in_order(message.content).items()
+    said = [(k, type(r).__name__, () if k in arrays else [*r.items()]) for k, r in records]
+    about = [to.message_type, to.group_id, sorted(run_config.items()), said]
+    return json.dumps(about, default=lambda data: {"bytes": data.hex()})
+
+
+def kind_of(message: Message) -> str:
+    """Returns "train", "evaluate" or "query", without the name of an action."""
+    return str(message.metadata.message_type.split(".")[0])
+
+
+def like(message: Message, content: Mapping[str, Any], seconds: float) -> Message:
+    """Returns a message to the same node, of the same type and group, valid for so long."""
+    to, record = message.metadata, RecordDict(dict(content))
+    return Message(record, to.dst_node_id, to.message_type, ttl=seconds, group_id=to.group_id)
