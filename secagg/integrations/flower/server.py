@@ -124,12 +124,11 @@ class _SecureGrid:
 
         def ask(phase: secagg.Phase, payloads: Mapping[str, bytes]) -> Iterator[tuple[str, Any]]:
             works, sent = phase is secagg.Phase.MASKED_INPUT, {}
-            for name, payload in payloads.items():  # all else that the strategy says, when it works
-                if name not in named:  # in a round that goes on, of a `start` that was stopped
-                    yield name, ConnectionError("it is not among the nodes that were chosen")
-                    continue
+            for name in payloads.keys() - named.keys():  # of a `start` that was stopped
+                yield name, ConnectionError("it is not among the nodes that were chosen")
+            for name in payloads.keys() & named.keys():  # all else that was said, when it works
                 records = named[name].content if works else named[name].content.config_records
-                content = {**records, KEY: packed(payload)} | (said if works else {})
+                content = {**records, KEY: packed(payloads[name])} | (said if works else {})
                 sent[name] = like(named[name], content, timeout if works else short)
             yield from self._exchange(sent, timeout if works else short)
 
@@ -137,9 +136,10 @@ class _SecureGrid:
             outcome = agreed.run_round(
                 ask, list(named), layout, model, settings=same(told, "settings")
             )
+            if getattr(outcome, "code", "impossible_sum") == "impossible_sum":  # there is a sum
+                self._summed.add(subject)
             if not isinstance(outcome, secagg.Completed):
                 return []  # the log of the rounds has said why
-            self._summed.add(subject)
             unpacked: Any = layout.unpack(outcome.result, model if trains else None)
         except secagg.SecAggError as error:
             if error.code not in ("quorum", "attempts_exhausted", "impossible_sum"):
