@@ -89,7 +89,8 @@ def configs(folder: Path, many: int = N) -> dict[int, dict[str, Any]]:
 
 
 def secured(strategy: Any, **more: Any) -> SecAgg:
-    return SecAgg(strategy, **({"clip": 4.0, "metrics": {"loss": Range(0, 10)}} | more))
+    usual = {"clip": 4.0, "metrics": {"loss": Range(0, 10)}, "run_config": {}}
+    return SecAgg(strategy, **(usual | more))
 
 
 def error_of(one: Any, other: Any) -> float:
@@ -288,6 +289,9 @@ def test_strategies_that_need_single_updates_are_refused(caplog) -> None:
 
 
 def test_options_are_checked_before_any_round() -> None:
+    pins = secagg.Directory.of([("site", secagg.Identity.generate().verify_key)])
+    with pytest.raises(secagg.ParameterError, match="needs run_config="):  # nodes have theirs
+        SecAgg(strategies.FedAvg(), clip=1.0, directory=pins)
     for wrong in ({}, {"clip": 0}, {"clip": 1.0, "bits": 99}, {"clip": 1.0, "least": 1}):
         with pytest.raises(secagg.ParameterError):
             SecAgg(strategies.FedAvg(), **wrong)

@@ -58,7 +58,9 @@ class SecAgg(Strategy):  # type: ignore[misc]
         usual = {"weight": getattr(inner[-1], "weighted_by_key", "num-examples"), "tries": 1}
         usual |= {"training": "flower", "attempts": 1 if options.get("directory") else MANY}
         jobs, directory = options.pop("executor", None), options.get("directory")
-        self.run_config = options.pop("run_config", {})
+        self.run_config = options.pop("run_config", None)
+        if directory and self.run_config is None:
+            raise wrong("malicious mode needs run_config=context.run_config, of the ServerApp")
         self.options, others = LayoutOptions.split(usual | options)
         self.rounds = secagg.Rounds(self.options.training, self.options.format, **others)
         self.run_round = partial(secagg.run_round, self.rounds, executor=jobs)

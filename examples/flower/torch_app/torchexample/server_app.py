@@ -23,12 +23,12 @@ def main(grid: Grid, context: Context) -> None:
         min_available_nodes=int(config["min-nodes"]),
     )
     pins = secagg.Directory.load(config["pins"]) if config["pins"] else None
-    strategy = SecAgg(strategy, directory=pins, step_timeout=config["step-timeout"], **AGREED)
+    strategy = SecAgg(strategy, directory=pins, run_config=config, **AGREED)
     result = strategy.start(
         grid=grid,
         initial_arrays=ArrayRecord(first_model().state_dict()),
         num_rounds=int(config["num-server-rounds"]),
         timeout=float(config["timeout"]),
     )
-    if config["out"]:
+    if config["out"] and len(result.arrays):  # none if no round had a sum
         np.savez(config["out"], **{name: each.numpy() for name, each in result.arrays.items()})
