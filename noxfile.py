@@ -196,7 +196,8 @@ def flower(session: nox.Session) -> None:
     """Runs the tests with Flower and its simulation, packages too large for the test extra."""
     session.install("-e", ".", "flwr[simulation]>=1.42", "hypothesis", "pytest", "pytest-xdist")
     files = sorted(map(str, Path("tests/integrations").glob("test_flower*.py")))
-    session.run("python", *PYTEST, "--level", "long", "--durations=5", *files, *session.posargs)
+    words = ("--dist", "worksteal", "--level", "long", "--durations=5")  # the last two take minutes
+    session.run("python", *PYTEST, *words, *files, *session.posargs)
 
 
 @nox.session(venv_backend="venv", reuse_venv=True)
