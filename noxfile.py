@@ -119,10 +119,11 @@ def lint(session: nox.Session) -> None:
 def types(session: nox.Session) -> None:
     """Checks types. The programs of an example import each other by name, so it is by itself."""
     python(session, "-m", "mypy")
-    for folder in ("http", "message_a_process", "nvflare"):
+    decorated = "--allow-untyped-decorators"  # by those of Flower
+    for folder, *more in (("flower", decorated), ("http",), ("message_a_process",), ("nvflare",)):
         with session.chdir(ROOT / "examples" / folder):
             config, path = ("--config-file", ROOT / "pyproject.toml"), {"MYPYPATH": str(ROOT)}
-            python(session, "-m", "mypy", *config, ".", env=path)
+            python(session, "-m", "mypy", *config, *more, ".", env=path)
 
 
 @nox.session
@@ -188,6 +189,15 @@ def ray(session: nox.Session) -> None:
     session.install("-e", ".[test]", "ray")
     tests = ("--level", "long", "tests/pairwise/test_executors.py", "-k", "ray")
     session.run("python", "-m", "pytest", "-q", *tests, *session.posargs)
+
+
+@nox.session(venv_backend="venv", reuse_venv=True)
+def flower(session: nox.Session) -> None:
+    """Runs the tests with Flower and its simulation, packages too large for the test extra."""
+    session.install("-e", ".", "flwr[simulation]>=1.42", "hypothesis", "pytest", "pytest-xdist")
+    files = sorted(map(str, Path("tests/integrations").glob("test_flower*.py")))
+    words = ("--dist", "worksteal", "--level", "long", "--durations=5")  # the last two take minutes
+    session.run("python", *PYTEST, *words, *files, *session.posargs)
 
 
 @nox.session(venv_backend="venv", reuse_venv=True)

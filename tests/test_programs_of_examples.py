@@ -1,6 +1,7 @@
 """The examples that are folders of programs: all their processes and accidents, as printed."""
 
 import ast
+import difflib
 import importlib
 import io
 import os
@@ -57,6 +58,20 @@ def test_the_glue_of_the_http_example_is_short() -> None:
     assert f"{sum(glue.values())} lines" in readme
 
 
+def test_the_adapter_of_flower_is_short() -> None:
+    """Lines that are neither blank nor comments nor docstrings."""
+    total = 0
+    for path in (EXAMPLES.parent / "secagg" / "integrations" / "flower").glob("*.py"):
+        source = path.read_text()
+        lines = {at for at, line in enumerate(source.splitlines(), 1) if line.strip()}
+        lines -= {at for at, line in enumerate(source.splitlines(), 1) if line.strip()[:1] == "#"}
+        for node in ast.walk(ast.parse(source)):
+            if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
+                lines -= set(range(node.lineno, (node.end_lineno or 0) + 1))
+        total += len(lines)
+    assert 100 < total <= 250
+
+
 @pytest.fixture
 def loaded(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str], Any]:
     """Imports a module of an example, by folder and name; it imports its neighbours by name."""
@@ -93,6 +108,27 @@ def test_a_task_of_the_http_example_is_as_large_as_the_model(
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 2**20
+
+
+@pytest.mark.parametrize("name", ["numpy_app", "torch_app"])
+def test_two_lines_make_an_app_of_flower_secure(
+    name: str, loaded: Callable[[str, str], Any], tmp_path: Path
+) -> None:
+    """What `run.py --plain` runs has all other lines; the imports of both are left there."""
+    pytest.importorskip("cryptography")
+    run = loaded("flower", "run")
+    secure, plain = EXAMPLES / "flower" / name, run.plain_copy(EXAMPLES / "flower" / name, tmp_path)
+    differences = []
+    for path in secure.rglob("*.py"):
+        both = (
+            path.read_text().splitlines(),
+            (plain / path.relative_to(secure)).read_text().splitlines(),
+        )
+        differences += [line for line in difflib.ndiff(*both) if line[0] in "+-"]
+    client, other, server = sorted(differences, key=lambda line: "strategy" in line)
+    assert client.startswith("- app = ClientApp(mods=[")
+    assert other == "+ app = ClientApp()"
+    assert server.startswith("-     strategy = SecAgg(strategy, ")
 
 
 @runs_at("programs")

@@ -1,8 +1,10 @@
 """The Flower adapter, with Flower's own ClientApp, mods and strategies in one process."""
 
+import importlib
 import logging
 import shutil
 import sys
+import tomllib
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,7 +17,7 @@ from secagg import Range
 
 pytest.importorskip("flwr", reason="Flower is not installed: the extra `flower`")
 
-from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
+from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 from flwr.clientapp.mod import fixedclipping_mod
 from flwr.common.serde import context_from_proto, context_to_proto
@@ -87,7 +89,8 @@ def configs(folder: Path, many: int = N) -> dict[int, dict[str, Any]]:
 
 
 def secured(strategy: Any, **more: Any) -> SecAgg:
-    return SecAgg(strategy, **({"clip": 4.0, "metrics": {"loss": Range(0, 10)}} | more))
+    usual = {"clip": 4.0, "metrics": {"loss": Range(0, 10)}, "run_config": {}}
+    return SecAgg(strategy, **(usual | more))
 
 
 def error_of(one: Any, other: Any) -> float:
@@ -286,6 +289,9 @@ def test_strategies_that_need_single_updates_are_refused(caplog) -> None:
 
 
 def test_options_are_checked_before_any_round() -> None:
+    pins = secagg.Directory.of([("site", secagg.Identity.generate().verify_key)])
+    with pytest.raises(secagg.ParameterError, match="needs run_config="):  # nodes have theirs
+        SecAgg(strategies.FedAvg(), clip=1.0, directory=pins)
     for wrong in ({}, {"clip": 0}, {"clip": 1.0, "bits": 99}, {"clip": 1.0, "least": 1}):
         with pytest.raises(secagg.ParameterError):
             SecAgg(strategies.FedAvg(), **wrong)
@@ -571,3 +577,30 @@ def test_a_training_that_was_stopped_goes_on(simulated) -> None:
     [record] = strategy.rounds.history
     assert (len(record.survivors), record.outcome) == (N, "completed")
     assert len(app.trained) == N
+
+
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples" / "flower"
+
+
+@pytest.mark.parametrize("name", ["numpy", "torch"])
+def test_the_apps_of_the_examples(name, tmp_path, monkeypatch, caplog) -> None:
+    """They learn, integers stay what they are, and updates are within their ranges."""
+    pytest.importorskip(name)
+    monkeypatch.syspath_prepend(EXAMPLES / f"{name}_app")
+    client, server = (
+        importlib.import_module(f"{name}example.{side}_app") for side in ("client", "server")
+    )
+    config = tomllib.loads((EXAMPLES / f"{name}_app" / "pyproject.toml").read_text())
+    out = tmp_path / "model.npz"
+    chosen = config["tool"]["flwr"]["app"]["config"] | {"out": str(out)}
+    places = {node: each | {"partition-id": node} for node, each in configs(tmp_path).items()}
+    grid = LocalGrid(client.app, places)
+    with caplog.at_level(logging.WARNING):
+        server.app(grid, Context(1, 0, node_config={}, state=RecordDict(), run_config=chosen))
+    assert "clip" not in caplog.text
+    losses = [float(said["metrics"]["loss"]) for _, said in grid.replies if "metrics" in said]
+    means = np.reshape(losses, (chosen["num-server-rounds"], N)).mean(axis=1)  # evaluations
+    assert list(means) == sorted(means, reverse=True)
+    with np.load(out) as model:
+        counters = [model[each] for each in model.files if each.endswith("num_batches_tracked")]
+    assert [(each.dtype, each.shape) for each in counters] == [("int64", ())] * (name == "torch")

@@ -63,7 +63,7 @@ class SecAggMod:
         content, trains, own = message.content, kind_of(message) == "train", self._model
         said, _ = content.pop(OPTIONS, {}), content.pop(KEY)
         try:
-            agreed = self._options or LayoutOptions.from_text(str(said.get("options")))
+            agreed = self._options or LayoutOptions.from_text(str(said.get("text")))
             key, arrays = only(content.array_records, "ArrayRecord")
             cohort = assignment.round.params.cohort
             layout, old = agreed.shaped(numbers(arrays), cohort, evaluates=not trains, own=own)

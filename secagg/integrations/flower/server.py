@@ -48,18 +48,21 @@ class SecAgg(Strategy):  # type: ignore[misc]
         self.strategy, self.step_timeout, inner = strategy, step_timeout, [strategy]
         while hasattr(inner[-1], "strategy"):
             inner.append(inner[-1].strategy)
-        bases = {base.__name__ for each in inner for base in type(each).__mro__}
-        for name in filter(_SINGLE.search, bases):
+        for name in filter(
+            _SINGLE.search, {b.__name__ for each in inner for b in type(each).__mro__}
+        ):
             if not force:
                 raise wrong(f"{name} needs single updates, and gets means (force=True takes it)")
             log.warning("secagg: %s needs single updates: what it computes is wrong", name)
         usual = {"weight": getattr(inner[-1], "weighted_by_key", "num-examples"), "tries": 1}
         usual |= {"training": "flower", "attempts": 1 if options.get("directory") else MANY}
         self.options, others = LayoutOptions.split(usual | options)
-        jobs, self.run_config = others.pop("executor", None), others.pop("run_config", {})
+        jobs, self.run_config = others.pop("executor", None), others.pop("run_config", None)
         self.rounds = secagg.Rounds(self.options.training, self.options.format, **others)
         self.run_round = partial(secagg.run_round, self.rounds, executor=jobs)
         self.names = PeerNames(pins) if (pins := options.get("directory")) else None
+        if self.names and self.run_config is None:
+            raise wrong("malicious mode needs run_config=context.run_config, of the ServerApp")
 
     def start(self, grid: Grid, *args: Any, **kwargs: Any) -> Result:
         """Runs the strategy over a grid whose trainings come back as sums; see `Strategy.start`."""
@@ -118,8 +121,7 @@ class _SecureGrid:
         if (subject := secagg.digest(layout, model)) in self._summed:
             log.error("secagg: no round: there was a sum over updates of this model before")
             return []
-        words = ConfigRecord({"options": options.to_text()})
-        said = {OPTIONS: words, key: arrays_of(model, arrays)}
+        said = {OPTIONS: ConfigRecord({"text": options.to_text()}), key: arrays_of(model, arrays)}
         named = self._named(messages, short)
 
         def ask(phase: secagg.Phase, payloads: Mapping[str, bytes]) -> Iterator[tuple[str, Any]]:
