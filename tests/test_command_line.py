@@ -172,6 +172,10 @@ def test_readme_server_and_client_are_python() -> None:
     for block in blocks:
         compile(block, "README.md", "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
         for path in re.findall(r"secagg\.([A-Za-z][\w.]*\w)", block):
+            if path.startswith("integrations."):  # their frameworks may be missing
+                place = ROOT / "secagg" / path.replace(".", "/")
+                assert place.is_dir() or place.with_suffix(".py").is_file(), path
+                continue
             assert operator.attrgetter(path)(secagg), path
 
 

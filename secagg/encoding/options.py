@@ -74,7 +74,17 @@ class LayoutOptions:
 
     @classmethod
     def split(cls, given: Mapping[str, Any]) -> tuple["LayoutOptions", dict[str, Any]]:
-        """Returns the options that are among keyword arguments, and the other arguments."""
+        """Returns the options that are among keyword arguments, and the other arguments.
+
+        Raises:
+            ParameterError: `clip` is missing.
+        """
+        if "clip" not in given:
+            raise ParameterError(
+                "clip is missing, the largest change of a number of the model in one round, such "
+                "as clip=1.0",
+                Code.ARGUMENT,
+            )
         ours = {name: given[name] for name in cls.names() if name in given}
         return cls(**ours), {name: given[name] for name in given if name not in ours}
 

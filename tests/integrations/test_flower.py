@@ -281,6 +281,19 @@ def test_strategies_that_need_single_updates_are_refused(caplog) -> None:
     assert "FedMedian needs single updates" in caplog.text
 
 
+def test_options_are_checked_before_any_round() -> None:
+    for wrong in ({}, {"clip": 0}, {"clip": 1.0, "bits": 99}, {"clip": 1.0, "least": 1}):
+        with pytest.raises(secagg.ParameterError):
+            SecAgg(strategies.FedAvg(), **wrong)
+    for wrong in ({"clips": 1.0, "clip": 1.0}, {"clip": 1.0, "metric": {}}):
+        with pytest.raises(TypeError):
+            SecAgg(strategies.FedAvg(), **wrong)
+        with pytest.raises(TypeError):
+            SecAggMod({"w": np.zeros(3)}, **wrong)
+    with pytest.raises(secagg.ParameterError, match="without the arrays"):
+        SecAggMod(clip=1.0)
+
+
 def test_it_is_the_outermost_wrapper(simulated) -> None:
     inside = strategies.DifferentialPrivacyClientSideFixedClipping(
         secured(strategies.FedAvg()), 1.0, 1.0, N
@@ -298,6 +311,13 @@ def test_evaluation_is_summed_if_asked_for(simulated) -> None:
     assert result.evaluate_metrics_clientapp[1]["acc"] == pytest.approx(0.35, abs=1e-4)
     assert {tuple(record) for _, record in grid.replies} == {("secagg",)}
     assert grid.exchanges == 8
+
+
+def test_a_simulated_cohort_on_a_sparse_graph(simulated) -> None:
+    many, fractions = 60, {"corrupt": 0.02, "dropout": 0.05}
+    grid = LocalGrid(app_of(secagg_mod), nodes(many))
+    [record], _ = run(grid, metrics={"loss": Range(0, 30)}, **fractions)
+    assert len(record.survivors) == many
 
 
 def test_all_nodes_of_a_round_have_one_model(simulated) -> None:
@@ -328,7 +348,7 @@ AGREED = {"clip": 4.0, "metrics": {"loss": Range(0, 10)}}
 def own_mod(**changed: Any) -> SecAggMod:
     """Returns the mod of a node with options of its own."""
     model = {name: array.numpy() for name, array in first_arrays().items()}
-    return SecAggMod(model, **({"training": "flower"} | AGREED | changed))
+    return SecAggMod(model, **(AGREED | changed))
 
 
 def consortium(folder: Path, many: int = N, policy: str = "") -> secagg.Directory:
@@ -350,7 +370,7 @@ def test_malicious_mode(named, tmp_path) -> None:
     pins, app = consortium(tmp_path), app_of(own_mod())
     names = {node: f"site-{node}" for node in range(1, N + 1)} if named else None
     grid = LocalGrid(app, configs(tmp_path), names=names)
-    [first, second], result = run(grid, rounds=2, directory=pins)
+    [_, second], _ = run(grid, rounds=2, directory=pins)
     assert sorted(second.survivors) == [f"site-{node}" for node in range(1, N + 1)]
     assert grid.exchanges == 2 * 5 + (0 if named else 1)
     # The same model once more: every node has given its update for it.
@@ -453,4 +473,27 @@ def test_messages_in_the_wrong_phase_and_junk_are_refused(tmp_path, caplog) -> N
     grid = LocalGrid(app, configs(tmp_path), confuse)
     [record], _ = run(grid)
     assert len(record.survivors) == N
+    assert len(app.trained) == N
+
+
+def test_a_training_that_was_stopped_goes_on(simulated) -> None:
+    """With other nodes, too: those of the round that are not chosen again are lost to it."""
+    app, strategy = app_of(secagg_mod), secured(strategies.FedAvg(fraction_evaluate=0.0))
+    grid = LocalGrid(app, nodes())
+    about: dict[str, Any] = {"initial_arrays": first_arrays(), "num_rounds": 1, "timeout": 0.01}
+
+    def stop(node: int, at: int, _: Message) -> str:
+        if at == 4:
+            raise OSError("no route to host")
+        return ""
+
+    grid.fault = stop
+    with pytest.raises(OSError, match="no route"):
+        strategy.start(grid=grid, **about)
+    grid.fault = lambda *_: ""
+    contexts = grid.contexts
+    grid.contexts = {node: contexts[node] for node in range(1, 6)}
+    strategy.start(grid=grid, **about)
+    [record] = strategy.rounds.history
+    assert (len(record.survivors), record.outcome) == (N, "completed")
     assert len(app.trained) == N

@@ -13,7 +13,7 @@ from flwr.clientapp import ClientApp
 import secagg
 
 from ...encoding.options import LayoutOptions
-from ..common import MANY, show_log_beside
+from ..common import MANY, show_log_beside, wrong
 from .records import KEY, OPTIONS, arrays_of, kind_of, log, only, payload_in, record_of
 
 
@@ -30,8 +30,11 @@ class SecAggMod:
     """
 
     def __init__(self, model: Any = None, **options: Any) -> None:
+        if model is None and options:
+            raise wrong("options without the arrays of the model: SecAggMod(model, clip=...)")
         self._model = model
-        self._options = None if model is None else LayoutOptions(**options)
+        own = {"training": "flower"} | options
+        self._options = None if model is None else LayoutOptions(**own)
 
     def __call__(self, message: Message, context: Context, call_next: Any) -> Message:
         """Answers a message of Flower, as a mod of a `ClientApp`."""
@@ -51,7 +54,9 @@ class SecAggMod:
             content = RecordDict({KEY: record_of(secagg.answer(home, payload, give))})
         except secagg.SecAggError as error:
             log.error("secagg: %s [%s]", error, error.code)
-            return _error_to(message, f"this node's home cannot be used, see its log [{error.code}]")
+            return _error_to(
+                message, f"the home of this node is unusable, see its log [{error.code}]"
+            )
         return Message(content, reply_to=message)
 
     def _give(self, *about: Any) -> tuple[Any, int]:
@@ -100,7 +105,8 @@ def home_of(context: Context) -> secagg.Home:
     ray = sys.modules.get("ray")  # only simulated nodes run in its actors
     if named is None and ray and ray.is_initialized() and ray.get_runtime_context().get_actor_id():
         state = context.state.setdefault(KEY, ConfigRecord())
-        return secagg.Home.in_mapping(state, keep_last=False, attempts=MANY)
+        policy = secagg.Policy(sparse=secagg.Fractions(0.0, 0.0))
+        return secagg.Home.in_mapping(state, policy=policy, keep_last=False, attempts=MANY)
     base = Path(os.environ.get("FLWR_HOME", Path.home() / ".flwr")) / "secagg"
     path = base / str(context.node_id) if named is None else Path(str(named))
     if named is None:

@@ -65,6 +65,7 @@ class SecAgg(Strategy):  # type: ignore[misc]
 
     def start(self, grid: Grid, *args: Any, **kwargs: Any) -> Result:
         """Runs the strategy over a grid whose trainings come back as sums; see `Strategy.start`."""
+        log.info("secagg: the server will see sums alone: %s", self.options)
         return self.strategy.start(_SecureGrid(grid, self), *args, **kwargs)
 
     def summary(self) -> None:
@@ -109,20 +110,20 @@ class _SecureGrid:
         sent = with_integers(sent, self._dtypes)  # which Flower's averages have as floats
         cohort = max(len(messages), agreed.rounds.least)
         layout, model = options.shaped(sent, cohort, evaluates=not trains)
-        said = {
-            OPTIONS: ConfigRecord({"options": options.to_text()}),
-            key: arrays_of(model, arrays),
-        }
+        words = ConfigRecord({"options": options.to_text()})
+        said = {OPTIONS: words, key: arrays_of(model, arrays)}
         named = self._named(messages, short)
 
         def ask(phase: secagg.Phase, payloads: Mapping[str, bytes]) -> Iterator[tuple[str, Any]]:
             works, sent = phase is secagg.Phase.MASKED_INPUT, {}
             for name, payload in payloads.items():  # all else that the strategy says, when it works
+                if name not in named:  # in a round that goes on, of a `start` that was stopped
+                    yield name, ConnectionError("it is not among the nodes that were chosen")
+                    continue
                 records = named[name].content if works else named[name].content.config_records
-                content = {**records, KEY: record_of(payload)}
-                content |= said if works else {}
+                content = {**records, KEY: record_of(payload)} | (said if works else {})
                 sent[name] = like(named[name], content, timeout if works else short)
-            return self._exchange(sent, timeout if works else short)
+            yield from self._exchange(sent, timeout if works else short)
 
         try:
             outcome = agreed.run_round(ask, list(named), layout, model)
@@ -135,10 +136,11 @@ class _SecureGrid:
             log.warning("secagg: no sum in this round: %s [%s]", error, error.code)
             return []
         (new, metrics), survivors = unpacked, agreed.rounds.history[-1].survivors
-        metrics[options.weight] = outcome.result.weight / len(survivors)
+        replying = [named[name] for name in survivors if name in named]
+        metrics[options.weight] = outcome.result.weight / max(1, len(replying))
         content = {key: arrays_of(new, arrays)} if trains else {}
         content["metrics"] = MetricRecord(metrics)
-        return [Message(RecordDict(content), reply_to=named[name]) for name in survivors]
+        return [Message(RecordDict(content), reply_to=message) for message in replying]
 
     def _named(self, messages: list[Message], seconds: float) -> dict[str, Message]:
         """Returns the messages by name: of the directory in malicious mode, else of the node's id.
