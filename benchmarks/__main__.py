@@ -223,7 +223,7 @@ def _run() -> int:
     deployed = commands.add_parser(
         "frameworks", help="compare on a deployment of Flower, over the network of this machine"
     )
-    deployed.add_argument("--nodes", type=whole_number(4), default=5)
+    deployed.add_argument("--nodes", type=whole_number(4), default=4)
     deployed.add_argument("--lengths", type=int, nargs="+", default=list(deployments.LENGTHS))
     deployed.add_argument("--rounds", type=whole_number(1, 60), default=5)
     deployed.add_argument(
@@ -270,8 +270,10 @@ def _run() -> int:
         plot.require()
     try:
         code: int = options.run(options)
+    except DeploymentError as error:  # with lines of a log
+        parser.exit(2, f"{PROGRAM}: error: {error}\n")
     # Impossible parameters, too few survivors, or what cannot be measured here.
-    except (secagg.SecAggError, MissingError, DeploymentError) as error:
+    except (secagg.SecAggError, MissingError) as error:
         parser.exit(2, error_line(PROGRAM, str(error)))
     return code
 

@@ -26,7 +26,7 @@ from ..peers.case import MissingError
 OLDEST: Final = (1, 42)
 APP: Final = Path(__file__).with_name("flower_app")
 _LOCALHOST: Final = "127.0.0.1"
-_START: Final = 60.0  # seconds in which the SuperLink listens
+_START: Final = 120.0  # seconds in which the SuperLink listens, and takes an app
 _GRACE: Final = 5.0  # seconds in which processes end by themselves
 
 
@@ -89,33 +89,10 @@ class Deployment:
         Raises:
             DeploymentError: it failed, or took longer than `limit` seconds.
         """
-        until = time.monotonic() + limit
+        begun = time.monotonic()
         out = self.folder / "found.json"
         out.unlink(missing_ok=True)
-        given = {"nodes": self.nodes, **config, "pins": self.folder / "pins", "out": out}
-        texts = (
-            f'{name}="{value}"' if isinstance(value, str | Path) else f"{name}={value}"
-            for name, value in given.items()
-        )
-        home = self.folder / "flwr"
-        home.mkdir(exist_ok=True)
-        address = f'address = "{_LOCALHOST}:{self._port}"\ninsecure = true\n'
-        (home / "config.toml").write_text(f"[superlink.here]\n{address}")
-        program, words = self._bin / "flwr", " ".join(texts)
-        try:
-            begun = subprocess.run(  # noqa: S603
-                [program, "run", APP, "here", "--run-config", words],
-                env=self._env(home),
-                cwd=self.folder,
-                capture_output=True,
-                text=True,
-                timeout=limit,
-                check=False,
-            )
-        except subprocess.TimeoutExpired:
-            raise DeploymentError(f"`flwr run` took longer than {limit:g} s") from None
-        if begun.returncode:
-            raise DeploymentError(f"`flwr run` failed: {begun.stdout}{begun.stderr}")
+        self._submit({"nodes": self.nodes, **config, "pins": self.folder / "pins", "out": out})
         seen = 0
         while True:
             lines = out.read_text().splitlines(keepends=True) if out.exists() else []
@@ -129,10 +106,36 @@ class Deployment:
                 if "failed" in found:
                     raise DeploymentError(f"the app failed: {found['failed']}")
                 yield found
-            if time.monotonic() > until:
-                raise DeploymentError(f"no end within {limit:g} s; {self._end_of_log()}")
+            late, what = (limit, "end") if out.exists() else (_START, "start of the app")
+            if time.monotonic() > begun + late:
+                raise DeploymentError(f"no {what} within {late:g} s; {self._end_of_log()}")
             self._check_alive()
             time.sleep(0.2)
+
+    def _submit(self, config: Mapping[str, Any]) -> None:
+        """Has `flwr run` send the app to the SuperLink, which starts it."""
+        texts = (
+            f'{name}="{value}"' if isinstance(value, str | Path) else f"{name}={value}"
+            for name, value in config.items()
+        )
+        home = self.folder / "flwr"
+        home.mkdir(exist_ok=True)
+        address = f'address = "{_LOCALHOST}:{self._port}"\ninsecure = true\n'
+        (home / "config.toml").write_text(f"[superlink.here]\n{address}")
+        try:
+            done = subprocess.run(  # noqa: S603
+                [self._bin / "flwr", "run", APP, "here", "--run-config", " ".join(texts)],
+                env=self._env(home),
+                cwd=self.folder,
+                capture_output=True,
+                text=True,
+                timeout=_START,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            raise DeploymentError(f"`flwr run` took longer than {_START:g} s") from None
+        if done.returncode:
+            raise DeploymentError(f"`flwr run` failed: {done.stdout}{done.stderr}")
 
     def end(self) -> None:
         """Ends all that was started, and what that has started, by their process ids."""
@@ -207,8 +210,8 @@ class Deployment:
 
     def _end_of_log(self, number: int = 0) -> str:
         (log,) = self.folder.glob(f"{number}-*.log")
-        lines = log.read_text(errors="replace").splitlines()[-20:]
-        return "\n".join([f"the end of the log of {log.stem}:", *lines])
+        text = re.sub("\x1b\\[[0-9]*m", "", log.read_text(errors="replace"))  # without colours
+        return "\n".join([f"the end of the log of {log.stem}:", *text.splitlines()[-20:]])
 
 
 @contextmanager

@@ -70,7 +70,7 @@ def _malicious(context: Context) -> ClientApp:
     config = context.run_config
     model = {"w": np.zeros(int(config["length"]), np.float32)}
     options = {"clip": config["clip"], "bits": config["bits"], "max_weight": config["max-weight"]}
-    return _with_home(context, "malicious", SecAggMod(model, training="flower", **options))
+    return _with_home(context, "malicious", SecAggMod(model, **options))
 
 
 def _with_home(context: Context, mode: str, mod: Any) -> ClientApp:
