@@ -12,11 +12,14 @@ import numpy as np
 
 import secagg
 from secagg.arithmetic.implementations import cpu_features, families
-from secagg.programs import error_line, fraction, run_program
+from secagg.programs import error_line, fraction, run_program, whole_number
 from secagg.progress import Progress
 
 from . import kernels, memory, modes, papers, plot, protocol, rows, scale, small_round, unmasking
+from .frameworks import compare as deployments
+from .frameworks.flower import DeploymentError
 from .peers import compare
+from .peers.case import MissingError
 
 PROGRAM: Final = "python -m benchmarks"
 MODES: Final = {str(mode): mode for mode in secagg.Mode}
@@ -156,6 +159,21 @@ def run_peers(options: argparse.Namespace) -> int:
     return report(options, compare.title(), found, left_out, more, targets=not options.quick)
 
 
+def run_frameworks(options: argparse.Namespace) -> int:
+    """Compares rounds on a deployment of Flower; returns 1 if one takes too long, or is wrong."""
+    nodes, lengths, rounds = options.nodes, options.lengths, options.rounds
+    if options.quick:
+        nodes, lengths, rounds = 4, [1_000], 1
+    played = deployments.play(nodes, lengths, rounds, options.limit)
+    found, title = list(deployments.rows(played)), deployments.title(nodes, rounds)
+    more = deployments.table(played)
+    code = report(options, title, found, [], more, targets=not options.quick)
+    wrong = deployments.wrong(played)
+    for text in wrong:
+        print(f"\n{text}")
+    return 1 if wrong else code
+
+
 def run_papers(options: argparse.Namespace) -> int:
     """Compares published figures with ours for the same parameters."""
     cohorts, length = ([20], 1_000) if options.quick else (options.clients, papers.LENGTH)
@@ -202,6 +220,16 @@ def _run() -> int:
         "peers", help="compare with Flower, FedML, TenSEAL and cryptography"
     )
     peers.set_defaults(run=run_peers)
+    deployed = commands.add_parser(
+        "frameworks", help="compare on a deployment of Flower, over the network of this machine"
+    )
+    deployed.add_argument("--nodes", type=whole_number(4), default=4)
+    deployed.add_argument("--lengths", type=int, nargs="+", default=list(deployments.LENGTHS))
+    deployed.add_argument("--rounds", type=whole_number(1, 60), default=5)
+    deployed.add_argument(
+        "--limit", type=float, default=3600.0, help="the most seconds for each length"
+    )
+    deployed.set_defaults(run=run_frameworks)
     bounds = commands.add_parser(
         "bounds", help="compare CPU time and memory of one party with bounds"
     )
@@ -229,7 +257,7 @@ def _run() -> int:
     for command in (one_round, both):
         command.add_argument("--clients", type=int, default=100)
         command.add_argument("--length", type=int, default=100_000)
-    for command in (core, one_round, large, peers, published, bounds):
+    for command in (core, one_round, large, peers, published, bounds, deployed):
         command.add_argument(
             "--quick", action="store_true", help="small sizes, only to check that it works"
         )
@@ -242,7 +270,10 @@ def _run() -> int:
         plot.require()
     try:
         code: int = options.run(options)
-    except secagg.SecAggError as error:  # impossible parameters, or too few survivors
+    except DeploymentError as error:  # with lines of a log
+        parser.exit(2, f"{PROGRAM}: error: {error}\n")
+    # Impossible parameters, too few survivors, or what cannot be measured here.
+    except (secagg.SecAggError, MissingError) as error:
         parser.exit(2, error_line(PROGRAM, str(error)))
     return code
 

@@ -1,6 +1,7 @@
 """``python -m benchmarks`` measures what it says. How fast anything is, no test decides."""
 
 import argparse
+import contextlib
 import functools
 import importlib
 import importlib.metadata
@@ -9,6 +10,7 @@ import json
 import logging
 import re
 import sys
+import time
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -291,6 +293,127 @@ def test_every_peer_comes_to_the_same_mean(monkeypatch: pytest.MonkeyPatch) -> N
         assert outcome.error(case) < 10 * 16 / 2**22
         assert outcome.bytes_up > 2 * case.length
         assert outcome.seconds > 0
+
+
+def of_a_deployment(error: float) -> list[dict[str, Any]]:
+    """What the app writes of a round that does not count, and of three; 2 nodes."""
+    exchange = {"down": 20, "up": 40, "nodes": 2}
+    steps = {"plain": 1, "plus": 4, "malicious": 5, "exchanges": 5, "secret": 4}
+    return [
+        {
+            "round": number,
+            "system": system,
+            "seconds": [99.0, 8.0, 2.0, 5.0][number],
+            "error": error if (number, system) == (2, "secret") else 1e-6,
+            "exchanges": [{**exchange, "seconds": 1.0 + place} for place in range(many)],
+        }
+        for number in range(4)
+        for system, many in steps.items()
+    ]
+
+
+@pytest.mark.parametrize("error", [2e-6, 1.0, float("nan")])
+def test_a_deployment_is_compared(
+    error: float,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+) -> None:
+    """A round beside as many plain exchanges, without the first; a wrong mean is a failure."""
+    compare = load(monkeypatch, "frameworks.compare")
+    played = compare.gather(2, 10_000, of_a_deployment(error))
+    monkeypatch.setattr(compare, "play", lambda *_: [played])
+    monkeypatch.setattr(compare.flower, "version", lambda: "1.42.0")
+    written = tmp_path / "rows.json"
+    code = run(monkeypatch, "frameworks", "--json", str(written))
+    printed = capsys.readouterr().out
+    assert code == (0 if error < 1e-5 else 1)
+    first, second, *_ = checked(printed, written, 0)
+    assert (first["value"], first["reference"], second["reference"]) == (5.0, 1 + 2 + 3 + 5, 15.0)
+    assert "| secagg | 4 | 5.00 | 80 | 40 |" in printed
+    assert "| unmask | 5.00 | 4.00 | 5.00 | 4.00 |" in printed
+    assert "| consistency | 4.00 |  | 4.00 |  |" in printed
+    assert ("secagg, n = 2, m = 10,000: the mean is off" in printed) is (code == 1)
+
+
+@pytest.mark.parametrize("found", ["", "1.41.2"])
+def test_a_deployment_needs_flower(
+    found: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What to type, before anything starts."""
+
+    def version(package: str) -> str:
+        if not found and package == "flwr":
+            raise importlib.metadata.PackageNotFoundError(package)
+        return found
+
+    load(monkeypatch, "__main__")
+    monkeypatch.setattr(importlib.metadata, "version", version)
+    with pytest.raises(SystemExit) as ended:
+        run(monkeypatch, "frameworks", "--quick")
+    assert ended.value.code == 2
+    assert "pip install -e '.[flower]'" in capsys.readouterr().err
+
+
+@runs_at("programs")
+@pytest.mark.parametrize("failure", [KeyboardInterrupt, None])
+def test_nothing_of_a_deployment_is_left(
+    failure: type[BaseException] | None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Nor what its processes have started, in sessions of their own, and that hears no signal."""
+    flower = load(monkeypatch, "frameworks.flower")
+    monkeypatch.setattr(flower, "_GRACE", 0.1)
+    monkeypatch.setattr(flower.Deployment, "_await_listener", lambda _: None)
+    deaf = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(600)"
+    for name in ("flower-superlink", "flower-supernode"):
+        program = tmp_path / name
+        program.write_text(
+            f"#!{sys.executable}\nimport os, subprocess, sys\n"
+            f"child = subprocess.Popen([sys.executable, '-c', {deaf!r}], start_new_session=True)\n"
+            f"open({str(tmp_path)!r} + f'/{{child.pid}}.pid', 'w').close()\n{deaf}\n"
+        )
+        program.chmod(0o700)
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
+    pids: list[int] = []
+
+    def use() -> None:
+        with flower.deployed(2) as deployment:
+            while len(files := list(tmp_path.glob("*.pid"))) < 3:
+                time.sleep(0.05)
+            pids[:] = [int(file.stem) for file in files]
+            pids.extend(process.pid for process in deployment._started)
+            if failure is not None:
+                raise failure
+
+    with pytest.raises(failure) if failure else contextlib.nullcontext():
+        use()
+    assert len(pids) == 6
+    until = time.monotonic() + 30
+    while left := [pid for pid in pids if Path(f"/proc/{pid}").exists() and not is_zombie(pid)]:
+        assert time.monotonic() < until, left
+        time.sleep(0.05)
+
+
+def is_zombie(pid: int) -> bool:
+    """Whether it has ended, and only waits for the parent that it was given."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z"
+    except FileNotFoundError:
+        return True
+
+
+@runs_at("programs")
+def test_a_deployment_is_measured(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """The real one: every system comes to the same mean, over as many exchanges as it needs."""
+    pytest.importorskip("flwr.superlink.grid", reason="Flower 1.42 is not installed")
+    written = tmp_path / "rows.json"
+    assert run(monkeypatch, "frameworks", "--quick", "--json", str(written)) == 0
+    printed = capsys.readouterr().out
+    checked(printed, written, 0)
+    for system, many in (("SecAgg+", 4), ("secagg", 4), ("secagg, malicious mode", 5)):
+        assert re.search(rf"{re.escape(system)} \| {many} \| \d", printed)
 
 
 def test_bytes_of_the_expansion_are_those_of_the_messages(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,1 @@
+"""Whole frameworks as they are deployed: processes that speak over the network."""

@@ -1,0 +1,1 @@
+"""An app of Flower that `python -m benchmarks frameworks` runs."""
