@@ -1,7 +1,7 @@
 """docs/INTEGRATE.md, played: what needs no other package runs as printed, on another port.
 
 The executor for Ray is tested with the others (`pairwise/test_executors.py`), the recipes
-for frameworks in `test_frameworks.py` and `test_recipes_of_frameworks.py`.
+for frameworks in `integrations/test_recipes.py`.
 """
 
 import ast
