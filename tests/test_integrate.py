@@ -44,6 +44,13 @@ def test_the_programs_name_what_exists() -> None:
                     assert {each.name for each in node.names} <= study, name
 
 
+def test_recipes_for_frameworks_are_short() -> None:
+    """No program of docs/FRAMEWORKS.md has more than 40 lines, without empty ones and comments."""
+    for name, code in programs("FRAMEWORKS.md").items():
+        lines = [line.strip() for line in code.splitlines()]
+        assert sum(line[:1] not in {"", "#"} for line in lines) <= 40, name
+
+
 def test_no_context_has_a_number_that_a_server_tells() -> None:
     """In any document, example or docstring: it would get the same input once for each number."""
     texts = [DOCS.parent / "README.md", *DOCS.glob("*.md")]
