@@ -211,8 +211,7 @@ def nvflare(session: nox.Session) -> None:
 def framework(session: nox.Session, *packages: str) -> None:
     """Plays the recipe of a framework; its requirements clash with those of the test extra."""
     session.install("-e", ".", "pytest>=8", "hypothesis>=6.100", *packages)
-    files = ("tests/test_frameworks.py", "tests/test_recipes_of_frameworks.py")
-    tests = ("--level", "long", *files, "-k", session.name)
+    tests = ("--level", "long", "tests/integrations/test_recipes.py", "-k", session.name)
     session.run("python", "-m", "pytest", "-q", *tests, *session.posargs)
 
 

@@ -1,7 +1,7 @@
 """docs/INTEGRATE.md, played: what needs no other package runs as printed, on another port.
 
 The executor for Ray is tested with the others (`pairwise/test_executors.py`), the recipes
-for frameworks in `test_frameworks.py` and `test_recipes_of_frameworks.py`.
+for frameworks in `integrations/test_recipes.py`.
 """
 
 import ast
@@ -42,6 +42,13 @@ def test_the_programs_name_what_exists() -> None:
                         assert hasattr(importlib.import_module(module), each.name), (name, each)
                 case ast.ImportFrom(module="study"):
                     assert {each.name for each in node.names} <= study, name
+
+
+def test_recipes_for_frameworks_are_short() -> None:
+    """No program of docs/FRAMEWORKS.md has more than 40 lines, without empty ones and comments."""
+    for name, code in programs("FRAMEWORKS.md").items():
+        lines = [line.strip() for line in code.splitlines()]
+        assert sum(line[:1] not in {"", "#"} for line in lines) <= 40, name
 
 
 def test_no_context_has_a_number_that_a_server_tells() -> None:
