@@ -117,7 +117,8 @@ def test_two_lines_make_an_app_of_flower_secure(
     """What `run.py --plain` runs has all other lines; the imports of both are left there."""
     pytest.importorskip("cryptography")
     run = loaded("flower", "run")
-    secure, plain = EXAMPLES / "flower" / name, run.plain_copy(EXAMPLES / "flower" / name, tmp_path)
+    secure = EXAMPLES / "flower" / name
+    plain = run.changed_copy(secure, tmp_path, run.PLAIN, "")
     differences = []
     for path in secure.rglob("*.py"):
         both = (

@@ -20,13 +20,21 @@ HERE = Path(__file__).resolve().parent
 PATIENCE = 1200.0  # seconds for everything; it takes two or three minutes on an idle machine
 
 
-def plain_copy(app: Path, folder: Path) -> Path:
-    """Returns a copy of an app without the two lines that make it secure."""
+PLAIN = "app = ClientApp()"
+OWN_WORDS = """from secagg.integrations.flower import SecAggMod
+
+from .task import AGREED, FIRST
+
+app = ClientApp(mods=[SecAggMod(FIRST, **AGREED)])"""
+
+
+def changed_copy(app: Path, folder: Path, client: str, strategy: str) -> Path:
+    """Returns a copy of an app with another `ClientApp`, and other lines with a strategy."""
     copy = folder / app.name
     shutil.copytree(app, copy)
-    (server,), (client,) = copy.glob("*/server_app.py"), copy.glob("*/client_app.py")
-    server.write_text(re.sub(r"\n    strategy = SecAgg\(.*", "", server.read_text()))
-    client.write_text(re.sub(r"ClientApp\(mods=.*", "ClientApp()", client.read_text()))
+    [server_app], [client_app] = copy.glob("*/server_app.py"), copy.glob("*/client_app.py")
+    server_app.write_text(re.sub(r"\n    strategy = SecAgg\(.*", strategy, server_app.read_text()))
+    client_app.write_text(re.sub(r"app = ClientApp\(.*", client, client_app.read_text()))
     return copy
 
 
@@ -117,8 +125,9 @@ def main() -> None:
         config = f'num-server-rounds={given.rounds} min-nodes={given.nodes - 1} out="{out}"'
         config += " fraction-evaluate=0.0"
         if given.plain:
-            app = plain_copy(app, machines.folder)
+            app = changed_copy(app, machines.folder, PLAIN, "")
         if given.malicious:
+            app = changed_copy(app, machines.folder, OWN_WORDS, r"\g<0>")
             config += f' pins="{machines.folder / "pins"}"'
         try:
             start(machines, names, given.malicious, given.kill_in)

@@ -289,7 +289,8 @@ def test_strategies_that_need_single_updates_are_refused(caplog) -> None:
 
 
 def test_options_are_checked_before_any_round() -> None:
-    pins = secagg.Directory.of([("site", secagg.Identity.generate().verify_key)])
+    keys = (secagg.Identity.generate().verify_key for _ in range(3))
+    pins = secagg.Directory.of((f"site-{at}", key) for at, key in enumerate(keys))
     with pytest.raises(secagg.ParameterError, match="needs run_config="):  # nodes have theirs
         SecAgg(strategies.FedAvg(), clip=1.0, directory=pins)
     for wrong in ({}, {"clip": 0}, {"clip": 1.0, "bits": 99}, {"clip": 1.0, "least": 1}):

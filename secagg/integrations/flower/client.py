@@ -13,7 +13,7 @@ import secagg
 
 from ...encoding.options import LayoutOptions
 from ..common import MANY, caller_before, failures_logged, home_in, wrong
-from .messages import OPTIONS, in_order, kind_of, log, told_in
+from .messages import OPTIONS, in_order, log, told_in
 from .records import KEY, arrays_of, numbers, only, packed, payload_in
 
 
@@ -39,7 +39,8 @@ class SecAggMod:
 
     def __call__(self, message: Message, context: Context, call_next: Any) -> Message:
         """Answers a message of Flower, as a mod of a `ClientApp`."""
-        kind, payload, own = kind_of(message), payload_in(message), self._options
+        payload, own = payload_in(message), self._options
+        kind = message.metadata.message_type.split(".")[0]
         if outer := caller_before(ClientApp):
             return _error_to(message, f"secagg_mod must be the first of the mods, before {outer}")
         if kind not in ("train", "evaluate") or not isinstance(payload, bytes):
@@ -60,7 +61,8 @@ class SecAggMod:
     def _give(
         self, message: Message, context: Context, call_next: Any, assignment: secagg.Assignment
     ) -> tuple[Any, int]:
-        content, trains, own = message.content, kind_of(message) == "train", self._model
+        content, own = message.content, self._model
+        trains = message.metadata.message_type.startswith("train")
         said, _ = content.pop(OPTIONS, {}), content.pop(KEY)
         try:
             agreed = self._options or LayoutOptions.from_text(str(said.get("text")))

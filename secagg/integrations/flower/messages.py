@@ -31,11 +31,6 @@ def told_in(message: Message, run_config: Mapping[str, Any]) -> str:
     return json.dumps(about, default=lambda data: {"bytes": data.hex()})
 
 
-def kind_of(message: Message) -> str:
-    """Returns "train", "evaluate" or "query", without the name of an action."""
-    return str(message.metadata.message_type.split(".")[0])
-
-
 def like(message: Message, content: Mapping[str, Any], seconds: float) -> Message:
     """Returns a message to the same node, of the same type and group, valid for so long."""
     to, record = message.metadata, RecordDict(dict(content))

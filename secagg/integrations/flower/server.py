@@ -15,7 +15,7 @@ import secagg
 from ...encoding.options import LayoutOptions, Originals
 from ...rounds.peers import PeerNames
 from ..common import MANY, polled, same, wrong
-from .messages import OPTIONS, kind_of, like, log, told_in
+from .messages import OPTIONS, like, log, told_in
 from .records import KEY, arrays_of, numbers, only, packed, payload_in
 
 # In the names of strategies that look at single updates, of which there are none.
@@ -48,9 +48,8 @@ class SecAgg(Strategy):  # type: ignore[misc]
         self.strategy, self.step_timeout, inner = strategy, step_timeout, [strategy]
         while hasattr(inner[-1], "strategy"):
             inner.append(inner[-1].strategy)
-        for name in filter(
-            _SINGLE.search, {b.__name__ for each in inner for b in type(each).__mro__}
-        ):
+        bases = {base.__name__ for each in inner for base in type(each).__mro__}
+        for name in filter(_SINGLE.search, bases):
             if not force:
                 raise wrong(f"{name} needs single updates, and gets means (force=True takes it)")
             log.warning("secagg: %s needs single updates: what it computes is wrong", name)
@@ -97,7 +96,7 @@ class _SecureGrid:
     ) -> list[Message]:
         """Returns replies with the mean in place of the nodes' own; of other kinds those."""
         messages, seconds = list(messages), 3600.0 if timeout is None else timeout
-        kinds, ours = set(map(kind_of, messages)), {"train"}
+        kinds, ours = {m.metadata.message_type.split(".")[0] for m in messages}, {"train"}
         ours |= {"evaluate"} if self._agreed.options.evaluate else set()
         if not kinds & ours:
             return list(self._grid.send_and_receive(messages, timeout=timeout))

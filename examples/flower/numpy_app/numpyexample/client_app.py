@@ -5,11 +5,11 @@ import time
 from flwr.app import Array, ArrayRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 
-from secagg.integrations.flower import SecAggMod
+from secagg.integrations.flower import secagg_mod
 
-from .task import AGREED, FIRST, examples_of, loss_of, trained
+from .task import examples_of, loss_of, trained
 
-app = ClientApp(mods=[SecAggMod(FIRST, **AGREED)])  # plain: ClientApp()
+app = ClientApp(mods=[secagg_mod])  # plain: ClientApp()
 
 
 @app.train()

@@ -5,11 +5,11 @@ import time
 from flwr.app import ArrayRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 
-from secagg.integrations.flower import SecAggMod
+from secagg.integrations.flower import secagg_mod
 
-from .task import AGREED, Net, examples_of, first_model, measured, trained
+from .task import Net, examples_of, measured, trained
 
-app = ClientApp(mods=[SecAggMod(first_model().state_dict(), **AGREED)])  # plain: ClientApp()
+app = ClientApp(mods=[secagg_mod])  # plain: ClientApp()
 
 
 @app.train()
