@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from ..codes import Code
 from ..errors import Aborted, ParameterError
@@ -15,6 +15,8 @@ from ..home.home import Home
 from ..params.checks import whole
 
 T = TypeVar("T")
+
+PAUSE: Final = 0.3  # seconds between two looks into a mailbox
 
 # Attempts at the same in semi-honest mode: a round without a sum has shown nothing to a server that
 # follows the protocol. After a sum there must be no other over the same.
@@ -93,21 +95,23 @@ def home_in(config: Mapping[str, object], usual: Path) -> Home:
 
 def polled(
     waiting: dict[str, str],
-    pull: Callable[[list[str]], Iterable[tuple[str, object]]],
+    pull: Callable[[list[str]], Iterable[Any]],
+    read: Callable[[Any], tuple[str, object]],
     seconds: float,
-    pause: float = 0.3,
+    pause: float = PAUSE,
 ) -> Iterator[tuple[str, object]]:
     """Yields answers by name as they lie in a mailbox, until all are there or the time is up.
 
     Args:
         waiting: the names by the ids of the messages that are to be answered; empty at the end.
-        pull: returns what is there for these ids, as pairs of an id and an answer.
+        pull: returns what is there for these ids.
+        read: returns of one of them the id that it answers, and the answer.
         seconds: until when; it is called at least once.
         pause: seconds between two calls.
     """
     until = time.monotonic() + seconds
     while waiting:
-        for message, answer in pull(list(waiting)):
+        for message, answer in map(read, pull(list(waiting))):
             if message in waiting:
                 yield waiting.pop(message), answer
         if time.monotonic() > until:

@@ -25,6 +25,11 @@ def payload_in(message: Message) -> bytes | ConnectionError:
     return ConnectionError("no payload of secagg: the app of the node needs mods=[secagg_mod]")
 
 
+def answer_in(reply: Message) -> tuple[str, bytes | ConnectionError]:
+    """Returns the id of the message that a reply is to, and its payload."""
+    return reply.metadata.reply_to_message_id, payload_in(reply)
+
+
 def numbers(record: ArrayRecord) -> dict[str, Any]:
     """Returns the arrays of a record by name; raises ParameterError for what would be unpacked."""
     if not all(each.data.startswith(b"\x93NUMPY") for each in record.values()):

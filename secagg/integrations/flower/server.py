@@ -16,7 +16,7 @@ from ...encoding.options import LayoutOptions, Originals
 from ...rounds.peers import PeerNames
 from ..common import MANY, polled, same, wrong
 from .messages import OPTIONS, like, log, told_in
-from .records import KEY, arrays_of, numbers, only, packed, payload_in
+from .records import KEY, answer_in, arrays_of, numbers, only, packed
 
 # In the names of strategies that look at single updates, of which there are none.
 _SINGLE: Final = re.compile("Krum|Bulyan|Median|Trimmed|QFedAvg|FedXgb|ServerSide|AdaptiveClip")
@@ -179,9 +179,4 @@ class _SecureGrid:
         waiting = {message.metadata.message_id: name for name, message in sent.items()}
         for lost in waiting.keys() - taken:
             yield waiting.pop(lost), ConnectionError("the SuperLink did not take its message")
-
-        def pull(ids: list[str]) -> Iterator[tuple[str, Any]]:
-            for reply in self._grid.pull_messages(ids):
-                yield reply.metadata.reply_to_message_id, payload_in(reply)
-
-        yield from polled(waiting, pull, seconds)
+        yield from polled(waiting, self._grid.pull_messages, answer_in, seconds)

@@ -19,8 +19,8 @@ from flwr.serverapp import Grid, ServerApp
 from flwr.serverapp.strategy import FedAvg
 
 import secagg
+from secagg.integrations.common import PAUSE
 from secagg.integrations.flower import SecAgg
-from secagg.integrations.flower.server import _POLL
 
 from .counting import Counting
 from .inputs import exact_mean, first_model
@@ -151,7 +151,7 @@ def _exchanges(grid: Counting, sizes: list[tuple[int, int]], timeout: float) -> 
                 waiting.discard(reply.metadata.reply_to_message_id)
             if time.monotonic() > until:
                 raise TimeoutError(f"{len(waiting)} nodes have not answered a plain message")
-            time.sleep(_POLL if waiting else 0)
+            time.sleep(PAUSE if waiting else 0)
 
 
 app = ServerApp()
