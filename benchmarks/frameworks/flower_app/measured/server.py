@@ -127,7 +127,10 @@ def _systems(context: Context) -> dict[str, System]:
     return {
         "plain": system("plain", averages()),
         "plus": plus,
-        "malicious": system("malicious", SecAgg(averages(), directory=pins, **options)),
+        "malicious": system(
+            "malicious",
+            SecAgg(averages(), directory=pins, run_config=context.run_config, **options),
+        ),
         "secret": system("secret", SecAgg(averages(), **options)),
     }
 
