@@ -25,7 +25,7 @@ from flwr.serverapp import strategy as strategies
 from integrations.flower_grid import LocalGrid
 
 from secagg.integrations.flower import SecAgg, SecAggMod, secagg_mod
-from secagg.integrations.flower.messages import told_in
+from secagg.integrations.flower.messages import in_order, told_in
 
 logging.getLogger("flwr").setLevel(logging.ERROR)
 
@@ -455,22 +455,138 @@ def test_no_node_is_told_something_else(what, tmp_path, monkeypatch) -> None:
         with pytest.raises(secagg.ParameterError, match="the same settings"):
             run(grid, strategy, directory=pins)
         # A server that lies goes on: it has the text of the others for all.
-        monkeypatch.setattr("secagg.integrations.flower.server.told_in", lambda *_: told[0])
-        told = [
-            told_in(
-                next(
-                    iter(
-                        isolating("nothing").configure_train(
-                            1, first_arrays(), ConfigRecord(), grid
-                        )
-                    )
-                ),
-                {},
-            )
-        ]
+        usual = isolating("nothing").configure_train(1, first_arrays(), ConfigRecord(), grid)
+        text = told_in(next(iter(usual)), {})
+        monkeypatch.setattr("secagg.integrations.flower.server.told_in", lambda *_: text)
     [record], _ = run(grid, strategy, directory=pins)
     assert record.refused == {"site-3": "policy_context"}
     assert sorted(node for node, _ in app.trained) == [1, 2, 4, 5, 6]
+
+
+def told(**records: Any) -> str:
+    content = {"arrays": first_arrays(), "config": ConfigRecord({"a": 1, "b": 2})} | records
+    return told_in(Message(RecordDict(content), 1, "train", group_id="1"), {"lr": 0.1})
+
+
+def test_other_words_have_another_text() -> None:
+    """So nobody is told something else under one text; what is in order has no other form."""
+    texts = [
+        told(),
+        told(config=ConfigRecord({"a": 1.0, "b": 2})),
+        told(config=ConfigRecord({"a": True, "b": 2})),
+        told(config=ConfigRecord({"a": "1", "b": 2})),
+        told(config=ConfigRecord({"a": b"1", "b": 2})),
+        told(config=ConfigRecord({"a": b"1".hex(), "b": 2})),
+        told(config=ConfigRecord({"a": [1], "b": 2})),
+        told(config=ConfigRecord({"a": 1})),
+        told(config=MetricRecord({"a": 1, "b": 2})),
+        told(more=ConfigRecord({"a": 1})),
+        told(more=ConfigRecord()),
+        told(model=first_arrays()),
+        told_in(Message(RecordDict({}), 1, "train.other"), {}),
+        told_in(Message(RecordDict({}), 1, "train"), {}),
+        told_in(Message(RecordDict({}), 1, "train", group_id="2"), {}),
+        told_in(Message(RecordDict({}), 1, "train"), {"lr": 0.1}),
+    ]
+    assert len(set(texts)) == len(texts)
+    assert told() == told(config=ConfigRecord({"b": 2, "a": 1}))
+    content = RecordDict({"z": ConfigRecord({"b": 2, "a": 1}), "arrays": first_arrays()})
+    ordered = in_order(content)
+    assert [(key, list(record)) for key, record in ordered.items()] == [
+        ("arrays", ["w", "b", "steps"]),
+        ("z", ["a", "b"]),
+    ]
+
+
+def test_nothing_else_travels_with_a_model(tmp_path) -> None:
+    """A second model under a key of ours would be trained on, and bound by nothing."""
+    pins, app = consortium(tmp_path), app_of(own_mod())
+
+    def smuggle(node: int, at: int, message: Message) -> str:
+        if "arrays" in message.content:
+            extra = {"secagg-options": ArrayRecord({"w": Array(np.ones(50, np.float32))})}
+            rest = {k: each for k, each in message.content.items() if k not in extra}
+            message.content = RecordDict(extra | rest)  # the first one that a function finds
+        return ""
+
+    names = {node: f"site-{node}" for node in range(1, N + 1)}
+    [record], result = run(LocalGrid(app, configs(tmp_path), smuggle, names), directory=pins)
+    assert len(record.survivors) == N
+    assert np.allclose(result.arrays["w"].numpy(), plain_mean(range(1, N + 1)), atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["FedAvgM", "FedAdam", "FedYogi", "FedAdagrad"])
+def test_models_keep_their_dtypes_in_malicious_mode(name, tmp_path) -> None:
+    """Flower's averages are floats, and some are wider: nodes would refuse the second round."""
+    options = {"server_momentum": 0.9} if name == "FedAvgM" else {}
+    strategy = getattr(strategies, name)(fraction_evaluate=0.0, **options)
+    pins, app = consortium(tmp_path), app_of(own_mod())
+    grid = LocalGrid(app, configs(tmp_path), names={n: f"site-{n}" for n in range(1, N + 1)})
+    history, result = run(grid, strategy, rounds=2, directory=pins)
+    assert [record.outcome for record in history] == ["completed", "completed"]
+    kinds = {
+        key: (array.numpy().dtype, array.numpy().shape) for key, array in result.arrays.items()
+    }
+    assert kinds == {
+        key: (array.numpy().dtype, array.numpy().shape) for key, array in first_arrays().items()
+    }
+    assert result.arrays["steps"].numpy() == 7
+
+
+@pytest.mark.parametrize("place", ["no identity", "empty", "none", "wrong attempts"])
+def test_own_words_need_a_home_of_their_own(place, tmp_path, monkeypatch) -> None:
+    """A node whose home is another one must not fall back to what a lying server wants."""
+    monkeypatch.setenv("FLWR_HOME", str(tmp_path / "flower"))
+    config: dict[str, Any] = {
+        "no identity": {"secagg-home": str(tmp_path / "typo")},
+        "empty": {"secagg-home": ""},
+        "none": {},
+        "wrong attempts": {"secagg-home": str(tmp_path / "1"), "secagg-attempts": "many"},
+    }[place]
+    consortium(tmp_path)
+    app = app_of(own_mod())
+    grid = LocalGrid(app, dict.fromkeys(range(1, N + 1), config))
+    history, _ = run(grid)
+    assert app.trained == []
+    assert [record.outcome for record in history] == ["quorum"]
+
+
+def test_models_that_do_not_fit_are_no_failed_trainings(tmp_path) -> None:
+    """Nodes take no part after three of these; another model costs the round alone."""
+    pins, app = consortium(tmp_path), app_of(own_mod())
+    names = {node: f"site-{node}" for node in range(1, N + 1)}
+    other = ArrayRecord({"w": Array(np.zeros(49, np.float32))})
+    for _ in range(3):
+        strategy = secured(strategies.FedAvg(fraction_evaluate=0.0), directory=pins)
+        grid = LocalGrid(app, configs(tmp_path), names=names)
+        strategy.start(grid=grid, initial_arrays=other, num_rounds=1, timeout=0.01)
+        codes = set(strategy.rounds.history[-1].refused.values())
+        assert codes <= {"policy_context", "policy_length"}, codes
+    [record], _ = run(LocalGrid(app, configs(tmp_path), names=names), directory=pins)
+    assert len(record.survivors) == N
+
+
+def test_legacy_messages_do_not_pass_the_mod(simulated) -> None:
+    """An app of the old API gives its weights in clear to whoever asks for its parameters."""
+    app = ClientApp(client_fn=lambda context: 1 / 0, mods=[secagg_mod])
+    grid = LocalGrid(app, nodes())
+    grid.push_messages([Message(RecordDict({}), 1, "get_parameters")])
+    [[reply]] = grid._inbox.values()
+    assert "get_parameters in clear" in reply.error.reason
+
+
+def test_there_is_one_sum_over_a_model(simulated, monkeypatch, caplog) -> None:
+    """Also if nobody can have it: two of them would differ by a node's update."""
+
+    def lie(self: Any, *_: Any) -> Any:
+        raise secagg.RangeError("no honest nodes have such a sum", secagg.Code.IMPOSSIBLE_SUM)
+
+    monkeypatch.setattr(secagg.ModelLayout, "unpack", lie)
+    with caplog.at_level(logging.ERROR, "flwr"):
+        history, result = run(LocalGrid(app_of(secagg_mod), nodes()), rounds=3)
+    assert [record.outcome for record in history] == ["completed"]
+    assert len(result.arrays) == 0
+    assert caplog.text.count("there was a sum over updates of this model before") == 2
 
 
 def test_other_settings_get_no_second_update(tmp_path) -> None:
