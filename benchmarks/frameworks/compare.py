@@ -76,7 +76,7 @@ class Played:
     exchanges: list[list[float]]
 
     def plain_exchanges(self, system: str) -> float:
-        """Median seconds of as many plain exchanges as a round of this system has."""
+        """Returns the median seconds of as many plain exchanges as a round of this system has."""
         left_out = set() if system == "malicious" else {CONSISTENCY}
         return statistics.median(
             sum(seconds for place, seconds in enumerate(each) if place not in left_out)
