@@ -195,8 +195,9 @@ def ray(session: nox.Session) -> None:
 def flower(session: nox.Session) -> None:
     """Runs the tests with Flower and its simulation, packages too large for the test extra."""
     session.install("-e", ".", "flwr[simulation]>=1.42", "hypothesis", "pytest", "pytest-xdist")
-    files = sorted(map(str, Path("tests/integrations").glob("test_flower*.py")))
-    words = ("--dist", "worksteal", "--level", "long", "--durations=5")  # the last two take minutes
+    # Those with processes first, one at a time: each worker gets one of the two that wait.
+    files = sorted(map(str, Path("tests/integrations").glob("test_flower*.py")), reverse=True)
+    words = ("--maxschedchunk=1", "--level", "long", "--durations=5")
     session.run("python", *PYTEST, *words, *files, *session.posargs)
 
 

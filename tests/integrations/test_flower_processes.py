@@ -142,23 +142,6 @@ def test_a_killed_node_costs_its_own_update(environment, tmp_path) -> None:
     assert_is(out, replayed([[0, 1, 2], [0, 1, 2]]))
 
 
-@runs_at("programs")
-def test_malicious_mode_with_tls_and_registered_names(environment, tmp_path) -> None:
-    """Five exchanges, none to ask for keys; the names are those of the registration."""
-    out = tmp_path / "model.npz"
-    given = ("--malicious", "--rounds", "1", "--kill-in", "1", "--out", out)
-    text = run(environment, 900, "run.py", *given)
-    assert re.findall(r"round \d+: a sum of .*", text) == [
-        "round 0: a sum of 3; dropped: site-3 (gone)"
-    ]
-    assert "of 'numpyexample 1': 0 site-0, 1 site-1, 2 site-2, 3 site-3" in text
-    assert trainings(text) == Counter((node, 1) for node in range(4))
-    exchanges = seconds_by_phase(text)
-    phases = ["advertise keys", "share keys", "masked input", "consistency", "unmask"]
-    assert {phase: len(times) for phase, times in exchanges.items()} == dict.fromkeys(phases, 1)
-    assert_is(out, replayed([[0, 1, 2]]))
-
-
 SIMULATION = """
 import json, sys
 from pathlib import Path
@@ -205,3 +188,20 @@ def test_the_simulation_on_a_sparse_graph(environment, tmp_path) -> None:
         sys.stdout.write(f"\n{seconds}\n")
     assert not list(tmp_path.glob("**/secagg")), "a home on the disk"
     assert_is(out, replayed([list(range(many))] * 2))
+
+
+@runs_at("programs")
+def test_malicious_mode_with_tls_and_registered_names(environment, tmp_path) -> None:
+    """Five exchanges, none to ask for keys; the names are those of the registration."""
+    out = tmp_path / "model.npz"
+    given = ("--malicious", "--rounds", "1", "--kill-in", "1", "--out", out)
+    text = run(environment, 900, "run.py", *given)
+    assert re.findall(r"round \d+: a sum of .*", text) == [
+        "round 0: a sum of 3; dropped: site-3 (gone)"
+    ]
+    assert "of 'numpyexample 1': 0 site-0, 1 site-1, 2 site-2, 3 site-3" in text
+    assert trainings(text) == Counter((node, 1) for node in range(4))
+    exchanges = seconds_by_phase(text)
+    phases = ["advertise keys", "share keys", "masked input", "consistency", "unmask"]
+    assert {phase: len(times) for phase, times in exchanges.items()} == dict.fromkeys(phases, 1)
+    assert_is(out, replayed([[0, 1, 2]]))
