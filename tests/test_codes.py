@@ -79,7 +79,7 @@ def codes_in(node: ast.AST) -> set[Code]:
     return {
         Code[part.attr]
         for part in ast.walk(node)
-        if isinstance(part, ast.Attribute) and ast.unparse(part.value) == "Code"
+        if isinstance(part, ast.Attribute) and ast.unparse(part.value) in {"Code", "secagg.Code"}
     }
 
 
