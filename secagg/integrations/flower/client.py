@@ -50,7 +50,7 @@ class SecAggMod:
         try:
             home = home_of(context)
             if (home.identity is None) != (own is None):
-                return _error_to(message, "an identity in secagg-home needs SecAggMod(model, ...)")
+                return _error_to(message, "an identity or SecAggMod(model, ...) is missing")
             give = failures_logged(log)(partial(self._give, message, context, call_next))
             content = RecordDict({KEY: packed(secagg.answer(home, payload, give))})
         except (secagg.SecAggError, ValueError, OSError) as error:
@@ -69,7 +69,7 @@ class SecAggMod:
             key, arrays = only(content.array_records, "ArrayRecord")
             cohort = assignment.round.params.cohort
             layout, old = agreed.shaped(numbers(arrays), cohort, evaluates=not trains, own=own)
-        except secagg.SecAggError as error:  # no failure of the training, which was not called
+        except Exception as error:  # no failure of the training, which was not called
             raise secagg.Aborted(str(error), secagg.Code.POLICY_CONTEXT) from None
         settings = None if own is None else told_in(message, context.run_config)
         assignment.expect(agreed.training, layout, old, settings=settings)
