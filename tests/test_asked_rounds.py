@@ -150,6 +150,23 @@ def test_after_an_exception_of_the_transport_the_round_goes_on(fault, tmp_path) 
         run(rounds, sites)
 
 
+def test_a_round_that_was_left_goes_on_with_those_who_are_there(caplog) -> None:
+    """Nobody else is asked; a framework may have forgotten the others."""
+    sites, rounds = Sites(), secagg.Rounds(TRAINING, FORM)
+
+    def stopped(phase, payloads):
+        if phase is Phase.SHARE_KEYS:
+            raise OSError("no route to the sites")
+        return sites(phase, payloads)
+
+    with pytest.raises(OSError, match="no route"):
+        run(rounds, stopped)
+    sites.asked.clear()
+    assert mean_of(run(rounds, sites, ("ada", "bell", "curie"))) == pytest.approx(2.0, abs=1e-3)
+    assert {name for _, names in sites.asked for name in names} == {"ada", "bell", "curie"}
+    assert rounds.history[-1].dropped == {"dirac": "gone"}
+
+
 @pytest.mark.parametrize("stored", [True, False])
 def test_a_sum_is_kept_before_its_round_is_forgotten(stored, tmp_path) -> None:
     home = secagg.Home(tmp_path / "home") if stored else None

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ..codes import Code
 from ..errors import ParameterError, RangeError
-from ..numeric import as_float, as_int
+from ..numeric import as_float, as_int, brief
 from ..params.formats import FixedPoint
 from .model_layout import ModelLayout
 from .ranges import Mode, Range
@@ -45,6 +45,11 @@ class LayoutOptions:
     def __post_init__(self) -> None:
         """Checks what can be checked without a model; raises ParameterError."""
         self.to_text()
+        for name in ("training", "weight"):
+            if not isinstance(getattr(self, name), str):
+                raise ParameterError(
+                    f"{name} must be text, not {brief(getattr(self, name))}", Code.ARGUMENT
+                )
         for metrics in (self.metrics, self.evaluate):
             if metrics:
                 ModelLayout.of({}, self.format, cohort=2, metrics=metrics)

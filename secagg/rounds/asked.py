@@ -54,7 +54,8 @@ def run_round(
             answers come, as the `exchange` of `lockstep` does by index. An answer of a name that is
             not of the round is left out.
         present: names of the parties that can take part, or a function that returns them, called
-            before each try. Those count that the rounds can invite (`Rounds.eligible`).
+            before each try. Those count that the rounds can invite (`Rounds.eligible`). Of a round
+            that was left open, nobody else is asked: whoever is gone is lost to it.
         shape: coordinates of an input, or the layout of one. A `ModelLayout` is part of what the
             round is about.
         about: what else it is about, such as the model, see `Rounds.plan`.
@@ -88,11 +89,8 @@ def run_round(
         require_plain_function("keep", keep, "it is called with the sum")
     left = rounds.resume(*subject_parts(shape, about))
     while True:
-        if left:
-            plan = left.pop(0)
-        else:
-            names = present() if callable(present) else present
-            plan = rounds.plan(rounds.eligible(names), shape, *about, settings=settings)
+        here = rounds.eligible(present() if callable(present) else present)
+        plan = left.pop(0) if left else rounds.plan(here, shape, *about, settings=settings)
         ending = None if keep is None else Ending(rounds, keep)
         try:
             ended = untold_outcome(plan.server)
@@ -100,7 +98,7 @@ def run_round(
                 ending.end(plan.server.session, ended)
             outcome = lockstep(
                 plan.server,
-                _exchange_of(plan, ask, data),
+                _exchange_of(plan, ask, frozenset(here), data),
                 executor,
                 ending if ending is not None and rounds.home is not None else rounds.home,
                 observe=rounds.observe if ending is None else ending.observe,
@@ -115,7 +113,7 @@ def run_round(
             return outcome
 
 
-def _exchange_of(plan: Plan, ask: AskNamed, task: bytes) -> Exchange:
+def _exchange_of(plan: Plan, ask: AskNamed, here: frozenset[str], task: bytes) -> Exchange:
     """Returns the `exchange` of `lockstep`: by index, with invitation and task in the payloads."""
 
     def exchange(
@@ -123,7 +121,13 @@ def _exchange_of(plan: Plan, ask: AskNamed, task: bytes) -> Exchange:
     ) -> Iterator[tuple[int, bytes | BaseException]]:
         indices = {name: index for index, name in enumerate(plan.names)}
         strangers: set[str] = set()
-        answers = ask(phase, _Payloads(plan, phase, messages, task))
+        for index in messages:
+            if plan.names[index] not in here:
+                yield index, ConnectionError("it is not among those who are present now")
+        asked = {i: message for i, message in messages.items() if plan.names[i] in here}
+        if not asked:
+            return
+        answers = ask(phase, _Payloads(plan, phase, asked, task))
         if not isinstance(answers, Iterable):
             raise _wrong(type(answers).__name__)
         heard = False

@@ -66,6 +66,7 @@ def test_a_text_of_a_peer_is_options_or_refused(text: str) -> None:
         {"metrics": {"loss": {"low": 3, "high": 1}}},
         {"evaluate": 5},
         {"more": 1},
+        {"training": 5},
         {"arrays": {"w": {"low": 0}}},
     ],
 )

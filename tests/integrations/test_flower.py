@@ -593,7 +593,7 @@ def test_there_is_one_sum_over_a_model(simulated, monkeypatch, caplog) -> None:
         history, result = run(LocalGrid(app_of(secagg_mod), nodes()), rounds=3)
     assert [record.outcome for record in history] == ["completed"]
     assert len(result.arrays) == 0
-    assert caplog.text.count("there was a sum over updates of this model before") == 2
+    assert caplog.text.count("there was a sum over this model before") == 2
 
 
 def test_other_settings_get_no_second_update(tmp_path) -> None:

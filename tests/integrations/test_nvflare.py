@@ -297,6 +297,20 @@ def test_the_end_of_the_job_is_no_fault_of_a_site() -> None:
     assert rounds.history == []
 
 
+def test_a_round_that_was_left_goes_on_with_the_sites_that_are_given() -> None:
+    """A job has ended in it, and NVFlare has given up a site since."""
+    group, rounds = Group(), secagg.Rounds(TRAINING, FORM)
+
+    def ended(*_: object) -> None:
+        raise RunAborted
+
+    with pytest.raises(RunAborted):
+        secagg.run_round(rounds, ended, NAMES, LAYOUT, LAYOUT.take(MODEL))
+    require_sum_of([1, 2, 3, 4], run_round(rounds, group.proxies[:4], LAYOUT, MODEL))
+    [record] = rounds.history
+    assert record.dropped == {NAMES[4]: "gone"}
+
+
 def test_wrong_arguments_plan_nothing() -> None:
     rounds = secagg.Rounds(TRAINING, FORM)
     for timeouts in (0, -1.0, float("nan"), {Phase.UNMASK: "1"}, {"training": 5.0}):

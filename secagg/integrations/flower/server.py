@@ -118,18 +118,16 @@ class _SecureGrid:
         cohort = max(len(messages), agreed.rounds.least)
         layout, model = options.shaped(numbers(arrays), cohort, evaluates=not trains)
         if (subject := secagg.digest(layout, model)) in self._summed:
-            log.error("secagg: no round: there was a sum over updates of this model before")
+            log.error("secagg: no round: there was a sum over this model before")
             return []
         said = {OPTIONS: ConfigRecord({"text": options.to_text()}), key: arrays_of(model, arrays)}
         named = self._named(messages, short)
 
         def ask(phase: secagg.Phase, payloads: Mapping[str, bytes]) -> Iterator[tuple[str, Any]]:
             works, sent = phase is secagg.Phase.MASKED_INPUT, {}
-            for name in payloads.keys() - named.keys():  # of a `start` that was stopped
-                yield name, ConnectionError("it is not among the nodes that were chosen")
-            for name in payloads.keys() & named.keys():  # all else that was said, when it works
+            for name, payload in payloads.items():  # all else that was said, when it works
                 records = named[name].content if works else named[name].content.config_records
-                content = {**records, KEY: packed(payloads[name])} | (said if works else {})
+                content = {**records, KEY: packed(payload)} | (said if works else {})
                 sent[name] = like(named[name], content, timeout if works else short)
             yield from self._exchange(sent, timeout if works else short)
 
