@@ -210,3 +210,43 @@ def test_all_are_told_the_same_settings() -> None:
     assert rounds.history[-1].refused == {"curie": "policy_context"}
     with pytest.raises(secagg.AttemptsExhaustedError):
         run(rounds, sites, settings="rate 0.2")
+
+
+@pytest.mark.parametrize("stored", [True, False])
+@pytest.mark.parametrize("phase", [Phase.ADVERTISE_KEYS, Phase.SHARE_KEYS, Phase.UNMASK])
+def test_an_open_round_with_other_settings(phase, stored, tmp_path) -> None:
+    """It is given up before inputs can have left, and its attempt is free; later it goes on."""
+    home = secagg.Home(tmp_path / "home") if stored else None
+    sites, rounds = Sites(), secagg.Rounds(TRAINING, FORM, home=home)
+    sites.settings = dict.fromkeys(NAMES, "first")
+
+    def stopped(now, payloads):
+        if now is phase:
+            raise OSError("no route to the sites")
+        return sites(now, payloads)
+
+    with pytest.raises(OSError, match="no route"):
+        run(rounds, stopped, settings="first")
+    sites.settings = dict.fromkeys(NAMES, "second")
+    assert mean_of(run(rounds, sites, settings="second")) == pytest.approx(2.5, abs=1e-3)
+    outcomes = [record.outcome for record in rounds.history]
+    assert outcomes == ["completed"] if phase is Phase.UNMASK else ["abandoned", "completed"]
+    assert len(sites.trained) == 4
+
+
+def test_a_failed_round_whose_end_was_not_noted_is_closed_by_the_next_call(monkeypatch) -> None:
+    sites, rounds = Sites(attempts=2), secagg.Rounds(TRAINING, FORM, attempts=2, tries=1)
+    sites.lost = {"ada": Phase.MASKED_INPUT, "bell": Phase.MASKED_INPUT}
+    close = rounds.close
+
+    def full(*_: object) -> None:
+        raise secagg.StateError("the disk is full", secagg.Code.IO)
+
+    monkeypatch.setattr(rounds, "close", full)
+    with pytest.raises(secagg.StateError, match="full"):
+        run(rounds, sites)
+    monkeypatch.setattr(rounds, "close", close)
+    sites.lost = {}
+    assert isinstance(run(rounds, sites), secagg.Failed)  # of the first call
+    assert mean_of(run(rounds, sites)) == pytest.approx(2.5, abs=1e-3)
+    assert [record.outcome for record in rounds.history] == ["quorum", "completed"]

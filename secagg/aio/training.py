@@ -16,7 +16,7 @@ from ..encoding.layout import Layout
 from ..encoding.model_layout import ModelLayout
 from ..events import Completed, Failed, Phase
 from ..params.checks import require_kind, require_plain_function, require_seconds
-from ..rounds.ending import Ending, Keep, NotKeptError, another_follows, stop
+from ..rounds.ending import Ending, Keep, NotKeptError, another_follows, left_open, stop
 from ..rounds.plan import Plan
 from ..rounds.record import listed
 from ..rounds.rounds import Rounds, subject_parts
@@ -91,7 +91,8 @@ async def run_round(
     _check_for_serve(task, timeouts, grace, executor)
     if keep is not None:
         require_plain_function("keep", keep, "it is called with the sum")
-    left = await _kept(rounds, partial(rounds.resume, *subject_parts(shape, about)))
+    parts = subject_parts(shape, about)
+    left = await _kept(rounds, partial(left_open, rounds, parts, settings))
     while True:
         planned = partial(_plan, rounds, shape=shape, about=about, settings=settings)
         plan = left.pop(0) if left else await _planned(rounds, hub, planned, least_wait, pause)

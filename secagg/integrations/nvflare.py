@@ -15,7 +15,7 @@ from nvflare.collab.api.decorators import is_publish
 import secagg
 
 from ..params.checks import require_kind, require_seconds
-from ..texts import one_line
+from ..texts import described, one_line
 from .common import MANY, wrong
 
 DEFAULT_TIMEOUT: Final = 60.0
@@ -65,11 +65,14 @@ class SecureSite:
             return secagg.answer(home, payload, self._give)
         except Exception as error:
             code = error.code if isinstance(error, secagg.SecAggError) else secagg.Code.IO
-            _log.warning("no answer: %s: %s", type(error).__name__, one_line(str(error)))
+            _log.warning("no answer: %s", described(error))
             raise secagg.StateError(f"no answer, see the log of the site [{code}]", code) from None
 
     def _give(self, assignment: secagg.Assignment) -> Any:
-        old = self.layout.from_bytes(assignment.task)
+        try:
+            old = self.layout.from_bytes(assignment.task)
+        except secagg.RangeError as error:  # no failure of the training, which was not called
+            raise secagg.Aborted(str(error), secagg.Code.POLICY_CONTEXT) from None
         assignment.expect(self.training, self.layout, old)
         given = self.train(self.layout.take(old))
         return given and (self.layout.pack(given[0], old, given[1]), given[2])

@@ -18,7 +18,7 @@ from ..errors import LocalProtocolError
 from ..events import Completed, Failed, Phase
 from ..numeric import brief
 from ..params.checks import require_callable, require_kind, require_plain_function
-from .ending import Ending, Keep, NotKeptError, another_follows, stop
+from .ending import Ending, Keep, NotKeptError, another_follows, left_open, stop
 from .plan import Plan
 from .rounds import Rounds, subject_parts
 
@@ -46,7 +46,8 @@ def run_round(
     party every payload goes to `secagg.answer`: the invitation, and later the task, is in it.
 
     A round about the same that was left open is run to its end first: by a process before this one,
-    if the rounds have a home, or by a call that failed.
+    if the rounds have a home, or by a call that failed. With other settings it is given up if no
+    input can have left, and else goes on with its own.
 
     Args:
         rounds: plan and count the rounds; their home stores servers.
@@ -87,7 +88,7 @@ def run_round(
     data = read_task(task)
     if keep is not None:
         require_plain_function("keep", keep, "it is called with the sum")
-    left = rounds.resume(*subject_parts(shape, about))
+    left = left_open(rounds, subject_parts(shape, about), settings)
     while True:
         here = rounds.eligible(present() if callable(present) else present)
         plan = left.pop(0) if left else rounds.plan(here, shape, *about, settings=settings)

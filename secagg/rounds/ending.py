@@ -5,8 +5,10 @@ from collections.abc import Callable
 from typing import Final
 
 from ..drivers.conductor import PhaseEnded, RoundEnded
+from ..drivers.untold import note_untold, untold_outcome
+from ..encoding.digest import Part
 from ..errors import StateError
-from ..events import Completed, Failed
+from ..events import Completed, Failed, Phase
 from ..params.checks import require_no_awaitable
 from ..texts import described
 from .plan import Plan
@@ -14,7 +16,31 @@ from .rounds import Rounds
 
 Keep = Callable[[Completed], object]
 
+_EARLY: Final = (None, Phase.ADVERTISE_KEYS, Phase.SHARE_KEYS)  # no input has left
+
 _log: Final = logging.getLogger("secagg.rounds")
+
+
+def left_open(rounds: Rounds, about: tuple[Part, ...], settings: Part | None) -> list[Plan]:
+    """Returns the rounds about this that were left open, to be run to their end.
+
+    One with other settings is closed, if inputs cannot have left: parties would refuse to go on.
+
+    Raises:
+        StateError, RangeError: as of `Rounds.resume`.
+    """
+    plans = []
+    for plan in rounds.resume(*about):
+        session, phase = plan.server.session.hex(), plan.server.phase
+        if not rounds.is_about(plan, *about, settings=settings):
+            is_early = phase in _EARLY and untold_outcome(plan.server) is None
+            if is_early:
+                _log.warning("%s: left open with other settings: given up", session)
+                rounds.close(plan, None, None if rounds.home is not None else False)
+                continue
+            _log.warning("%s: left open with other settings: it goes on with those", session)
+        plans.append(plan)
+    return plans
 
 
 class NotKeptError(BaseException):
@@ -95,6 +121,8 @@ def another_follows(
         for each in left:
             rounds.leave(each)
         if isinstance(outcome, Failed):
+            note_untold(plan.server, outcome)  # the next call closes it
+            rounds.leave(plan)
             raise
         # The attempt stays used, and there is a sum, which must not be lost.
         session = plan.server.session.hex()

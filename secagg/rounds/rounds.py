@@ -79,6 +79,11 @@ def subject_parts(shape: int | Layout | ModelLayout, about: tuple[Part, ...]) ->
     return shape, *about
 
 
+def _context_of(parts: tuple[Part, ...], attempt: int, settings: Part | None) -> bytes:
+    inner = digest(*parts, attempt)
+    return inner if settings is None else digest(inner, settings)
+
+
 class Rounds:
     """Plans a training's rounds: who is invited, what each is about, what follows a failure.
 
@@ -239,9 +244,7 @@ class Rounds:
             with self._keeper.change() as counts:
                 still = any(each.subject == subject.hex() for each in counts.open.values())
                 attempt = counts.attempts.next(subject, is_open=still)
-                context = digest(*parts, attempt)
-                if settings is not None:
-                    context = digest(context, settings)
+                context = _context_of(parts, attempt, settings)
                 ledger = self._home.ledger if self._home else None
                 server = Server(params.round(context), self._cohorts.select(members), ledger)
                 if ledger is not None:
@@ -346,6 +349,18 @@ class Rounds:
         return self._home is not None and not give_up_plan(
             self._home.ledger, running.plan.server.session
         )
+
+    def is_about(self, plan: Plan, *about: Part, settings: Part | None = None) -> bool:
+        """Returns whether a round is about this, and with these settings.
+
+        Args:
+            plan: the round.
+            about, settings: as in `plan`, with the `ModelLayout`, if there is one, before `about`.
+
+        Raises:
+            RangeError: something of them has no digest.
+        """
+        return plan.context == _context_of((self._training, *about), plan.attempt, settings)
 
     def converged(self, *about: Part) -> bool:
         """Returns whether a round about this succeeded, and no attempt on it is left.

@@ -343,6 +343,13 @@ def test_all_nodes_of_a_round_have_one_model(simulated) -> None:
         run(LocalGrid(app_of(secagg_mod), nodes()), Two())
 
 
+@pytest.mark.parametrize("key", ["secagg", "secagg-options"])
+def test_keys_of_records_are_not_taken_twice(key, simulated) -> None:
+    """A strategy's configuration under one of them would not arrive."""
+    with pytest.raises(secagg.ParameterError, match="must have others"):
+        run(LocalGrid(app_of(secagg_mod), nodes()), strategies.FedAvg(configrecord_key=key))
+
+
 def test_too_few_nodes_are_no_round(simulated, caplog) -> None:
     with caplog.at_level(logging.WARNING, "flwr"):
         history, result = run(LocalGrid(app_of(secagg_mod), nodes(2)), strategies.FedAvg())

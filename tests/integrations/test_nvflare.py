@@ -199,7 +199,7 @@ ODD_SITES = {
     "NaN": (giving(nan), "refused", "training"),
     "no such metric": (giving(lambda s, model: (model, {"l": 1.0}, 1)), "refused", "training"),
     "weight too large": (giving(lambda s, m: (m, {"loss": 1.0}, 101)), "refused", "training"),
-    "a larger layout": (of_layout({"w": np.zeros((3, 3)), "b": MODEL["b"]}), "refused", "training"),
+    "a larger layout": (of_layout({**MODEL, "w": np.zeros((3, 3))}), "refused", "policy_context"),
     "another shape": (of_layout({**MODEL, "w": np.zeros((3, 2))}), "refused", "policy_context"),
     "another training": (of_layout(MODEL, training="x"), "refused", "policy_context"),
     "no home": (type("Odd", (Site,), {"home": homeless}), "gone", ""),
@@ -309,6 +309,16 @@ def test_a_round_that_was_left_goes_on_with_the_sites_that_are_given() -> None:
     require_sum_of([1, 2, 3, 4], run_round(rounds, group.proxies[:4], LAYOUT, MODEL))
     [record] = rounds.history
     assert record.dropped == {NAMES[4]: "gone"}
+
+
+def test_a_model_of_another_size_is_no_failed_training() -> None:
+    """Sites take part no more after three of those in malicious mode."""
+    other = secagg.ModelLayout.of({"w": np.zeros(5)}, FORM, cohort=5)
+    group = Group()
+    for _ in range(3):
+        rounds = secagg.Rounds(TRAINING, FORM)
+        run_round(rounds, group.proxies, other, {"w": np.zeros(5)})
+        assert set(rounds.history[-1].refused.values()) == {"policy_context"}
 
 
 def test_wrong_arguments_plan_nothing() -> None:

@@ -113,6 +113,8 @@ class _SecureGrid:
             [only(m.content.array_records, "ArrayRecord") for m in messages], "model"
         )
         told = [told_in(each, agreed.run_config) if agreed.names else None for each in messages]
+        if any(each.content.keys() & {KEY, OPTIONS} for each in messages):
+            raise wrong(f"{KEY} and {OPTIONS} are keys of secagg's: the strategy must have others")
         arrays = self.restored(arrays)
         self._originals.note(numbers(arrays))
         cohort = max(len(messages), agreed.rounds.least)
