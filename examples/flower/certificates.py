@@ -1,4 +1,4 @@
-"""What the operators of a SuperLink with TLS and node authentication make once, here for a day."""
+"""Makes certificates and node keys, as operators of a SuperLink do once, here for a day."""
 
 import datetime
 import ipaddress

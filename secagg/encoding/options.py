@@ -1,12 +1,9 @@
-"""What all sides of a training agree on about its layouts, as options and as text."""
+"""Options that all sides of a training agree on about its layouts, also as text."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from ..codes import Code
 from ..errors import ParameterError, RangeError
@@ -52,7 +49,7 @@ class LayoutOptions:
                 )
         for metrics in (self.metrics, self.evaluate):
             if metrics:
-                ModelLayout.of({}, self.format, cohort=2, metrics=metrics)
+                self._of_metrics(metrics, 2)
 
     @property
     def format(self) -> FixedPoint:
@@ -64,6 +61,9 @@ class LayoutOptions:
         return ModelLayout.of(
             model, self.format, cohort=cohort, arrays=self.arrays, metrics=self.metrics
         )
+
+    def _of_metrics(self, metrics: Mapping[str, Range] | None, cohort: int) -> ModelLayout:
+        return ModelLayout.of({}, self.format, cohort=cohort, metrics=metrics)
 
     def shaped(
         self, model: Arrays, cohort: int, *, evaluates: bool = False, own: Arrays | None = None
@@ -82,7 +82,7 @@ class LayoutOptions:
         layout = self.layout(model if own is None else own, cohort)
         taken = layout.take(model)
         if evaluates:
-            layout = ModelLayout.of({}, self.format, cohort=cohort, metrics=self.evaluate)
+            layout = self._of_metrics(self.evaluate, cohort)
         return layout, taken
 
     @classmethod
@@ -144,39 +144,3 @@ def _plain(spec: object) -> object:
         f"options of layouts have numbers, texts and Ranges, not {type(spec).__name__}",
         Code.ARGUMENT,
     )
-
-
-class Originals:
-    """The dtypes of a training's first model, and the integers of its last one.
-
-    Frameworks average all arrays: of equal integers they make floats close to them, of float32 with
-    their own state often float64. So the next model is given back what the first one had.
-    """
-
-    def __init__(self) -> None:
-        self._dtypes: dict[str, np.dtype[Any]] = {}
-        self._exact: dict[str, NDArray[Any]] = {}
-
-    def note(self, model: Mapping[str, NDArray[Any]]) -> None:
-        """Takes the first model, or what came of a round, by name."""
-        self._dtypes = self._dtypes or {name: array.dtype for name, array in model.items()}
-        exact = {name: each for name, each in model.items() if each.dtype.kind in "iub"}
-        self._exact |= {name: each for name, each in exact.items() if name in self._dtypes}
-
-    def knows(self, names: Iterable[str]) -> bool:
-        """Returns whether these are the names of the first model."""
-        return set(names) == self._dtypes.keys()
-
-    def restored(self, model: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
-        """Returns a model with its integers, and its floats in their first dtypes.
-
-        Arrays of other names, shapes or kinds stay as they are.
-        """
-        found: dict[str, Any] = dict(model)
-        for name, array in model.items():
-            exact, kind = self._exact.get(name), self._dtypes.get(name)
-            if exact is not None and exact.shape == array.shape and array.dtype.kind in "fiub":
-                found[name] = exact
-            elif kind is not None and kind.kind == array.dtype.kind == "f":
-                found[name] = array.astype(kind)
-        return found

@@ -396,8 +396,9 @@ class _Stored(Responder):
         return Assignment(round_, record.index, record.attempt, task, require_new=check)
 
     def _require_new_if_known(self, subject: bytes) -> None:
-        with suppress(StateError):  # of the ledger; `submit` asks it again
-            self._require_new(subject)
+        if subject != self._round.context:  # about which `_given` has asked
+            with suppress(StateError):  # of the ledger; `submit` asks it again
+                self._require_new(subject)
 
     def _require_new(self, subject: bytes) -> None:
         """Refuses what `submit` would refuse, too: this saves the training."""

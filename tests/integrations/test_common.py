@@ -15,7 +15,6 @@ from refusals import refused
 import secagg
 from secagg import Code, LayoutOptions, ParameterError, Range, RangeError
 from secagg.drivers.envelope import Hello
-from secagg.encoding.options import Originals
 from secagg.integrations.common import (
     MANY,
     caller_before,
@@ -25,6 +24,7 @@ from secagg.integrations.common import (
     same,
     show_log_beside,
 )
+from secagg.integrations.originals import Originals
 from secagg.rounds.peers import PeerNames
 
 MODEL = {"w": np.zeros((2, 3), np.float32), "n": np.array(7)}

@@ -61,7 +61,7 @@ class Site(SecureSite):
 
 
 class Coordinator:
-    """What NVFlare wants a server object to have."""
+    """A server object, as NVFlare wants one."""
 
     @collab.main
     def run(self) -> None:

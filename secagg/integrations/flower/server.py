@@ -6,15 +6,16 @@ from functools import partial
 from math import inf
 from typing import Any, Final, NoReturn
 
-from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
+from flwr.app import ConfigRecord, Message, MetricRecord, RecordDict
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Result, Strategy
 
 import secagg
 
-from ...encoding.options import LayoutOptions, Originals
+from ...encoding.options import LayoutOptions
 from ...rounds.peers import PeerNames
 from ..common import MANY, polled, same, wrong
+from ..originals import Originals
 from .messages import OPTIONS, like, log, told_in
 from .records import KEY, answer_in, arrays_of, numbers, only, packed
 
@@ -67,7 +68,8 @@ class SecAgg(Strategy):  # type: ignore[misc]
         """Runs the strategy over a grid whose trainings come back as sums; see `Strategy.start`."""
         log.info("secagg: the server will see sums alone: %s", self.options)
         result = self.strategy.start(secure := _SecureGrid(grid, self), *args, **kwargs)
-        result.arrays = secure.restored(result.arrays)
+        model = secure.originals.restored(numbers(result.arrays))
+        result.arrays = arrays_of(model, result.arrays)
         return result
 
     def summary(self) -> None:
@@ -85,7 +87,7 @@ class _SecureGrid:
     """A grid that carries a training, or an evaluation, as a secure round."""
 
     def __init__(self, grid: Grid, agreed: SecAgg) -> None:
-        self._grid, self._agreed, self._originals = grid, agreed, Originals()
+        self._grid, self._agreed, self.originals = grid, agreed, Originals()
         self._summed: set[bytes] = set()  # models and layouts of which there was a sum
 
     def __getattr__(self, name: str) -> Any:
@@ -102,10 +104,6 @@ class _SecureGrid:
             return list(self._grid.send_and_receive(messages, timeout=timeout))
         return self._round(messages, same(kinds, "kind of message") == "train", seconds)
 
-    def restored(self, record: ArrayRecord) -> ArrayRecord:
-        """Returns arrays of the model with what Flower's averages lose; others as they are."""
-        return arrays_of(self._originals.restored(numbers(record)), record)
-
     def _round(self, messages: list[Message], trains: bool, timeout: float) -> list[Message]:
         agreed, options = self._agreed, self._agreed.options
         short = min(timeout, agreed.step_timeout)
@@ -115,10 +113,10 @@ class _SecureGrid:
         told = [told_in(each, agreed.run_config) if agreed.names else None for each in messages]
         if any(each.content.keys() & {KEY, OPTIONS} for each in messages):
             raise wrong(f"{KEY} and {OPTIONS} are keys of secagg's: the strategy must have others")
-        arrays = self.restored(arrays)
-        self._originals.note(numbers(arrays))
+        given = self.originals.restored(numbers(arrays))  # what Flower's averages lose is back
+        self.originals.note(given)
         cohort = max(len(messages), agreed.rounds.least)
-        layout, model = options.shaped(numbers(arrays), cohort, evaluates=not trains)
+        layout, model = options.shaped(given, cohort, evaluates=not trains)
         if (subject := secagg.digest(layout, model)) in self._summed:
             log.error("secagg: no round: there was a sum over this model before")
             return []
@@ -147,7 +145,7 @@ class _SecureGrid:
                 raise
             log.error("secagg: no sum in this round: %s [%s]", error, error.code)
             return []
-        self._originals.note(unpacked[0] if trains else {})
+        self.originals.note(unpacked[0] if trains else {})
         (new, metrics), survivors = unpacked, agreed.rounds.history[-1].survivors
         replying = [named[name] for name in survivors if name in named]
         metrics[options.weight] = outcome.result.weight / max(1, len(replying))

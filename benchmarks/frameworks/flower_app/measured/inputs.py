@@ -1,4 +1,4 @@
-"""What the nodes give, which the server draws again to know the exact mean."""
+"""Draws what the nodes give; the server draws it again, to know the exact mean."""
 
 import numpy as np
 from numpy.typing import NDArray

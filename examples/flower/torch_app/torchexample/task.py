@@ -1,4 +1,4 @@
-"""What all sides have agreed on, the data of a node, and its training."""
+"""States what all sides have agreed on; has the data of a node, and its training."""
 
 from typing import Any
 
