@@ -167,8 +167,9 @@ def test_a_round_that_was_left_goes_on_with_those_who_are_there(caplog) -> None:
     assert rounds.history[-1].dropped == {"dirac": "gone"}
 
 
+@pytest.mark.parametrize("keeps", [True, False])
 @pytest.mark.parametrize("stored", [True, False])
-def test_a_sum_is_kept_before_its_round_is_forgotten(stored, tmp_path) -> None:
+def test_a_sum_is_kept_before_its_round_is_forgotten(stored, keeps, tmp_path) -> None:
     home = secagg.Home(tmp_path / "home") if stored else None
     sites, rounds = Sites(), secagg.Rounds(TRAINING, FORM, home=home)
     kept = []
@@ -178,8 +179,8 @@ def test_a_sum_is_kept_before_its_round_is_forgotten(stored, tmp_path) -> None:
 
     with pytest.raises(OSError, match="no space"):
         run(rounds, sites, keep=full)
-    outcome = run(rounds, sites, keep=kept.append)
-    assert kept == [outcome]
+    outcome = run(rounds, sites, keep=kept.append if keeps else None)
+    assert kept == [outcome] * keeps
     assert mean_of(outcome) == pytest.approx(2.5, abs=1e-3)
     assert len(sites.trained) == 4
     if home is not None:
@@ -234,14 +235,14 @@ def test_an_open_round_with_other_settings(phase, stored, tmp_path) -> None:
     assert len(sites.trained) == 4
 
 
+def full(*_: object) -> None:
+    raise secagg.StateError("the disk is full", secagg.Code.IO)
+
+
 def test_a_failed_round_whose_end_was_not_noted_is_closed_by_the_next_call(monkeypatch) -> None:
     sites, rounds = Sites(attempts=2), secagg.Rounds(TRAINING, FORM, attempts=2, tries=1)
     sites.lost = {"ada": Phase.MASKED_INPUT, "bell": Phase.MASKED_INPUT}
     close = rounds.close
-
-    def full(*_: object) -> None:
-        raise secagg.StateError("the disk is full", secagg.Code.IO)
-
     monkeypatch.setattr(rounds, "close", full)
     with pytest.raises(secagg.StateError, match="full"):
         run(rounds, sites)
@@ -250,3 +251,18 @@ def test_a_failed_round_whose_end_was_not_noted_is_closed_by_the_next_call(monke
     assert isinstance(run(rounds, sites), secagg.Failed)  # of the first call
     assert mean_of(run(rounds, sites)) == pytest.approx(2.5, abs=1e-3)
     assert [record.outcome for record in rounds.history] == ["quorum", "completed"]
+
+
+@pytest.mark.parametrize("keeps", [True, False])
+def test_a_sum_whose_end_was_not_noted_comes_again(keeps, monkeypatch) -> None:
+    """The same sum, of which `keep` may get to know twice; then the round is closed."""
+    kept = []
+    sites, rounds, keep = Sites(), secagg.Rounds(TRAINING, FORM), kept.append if keeps else None
+    with monkeypatch.context() as patched:
+        patched.setattr(rounds, "close", full)
+        outcome = run(rounds, sites, keep=keep)
+    assert run(rounds, sites, keep=keep) is outcome
+    assert kept == [outcome, outcome] * keeps
+    assert len(sites.trained) == 4
+    assert rounds.converged(LAYOUT, MODEL)
+    assert [record.outcome for record in rounds.history] == ["completed"]

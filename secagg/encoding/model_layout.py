@@ -184,7 +184,8 @@ class ModelLayout:
 
         A client computes the context from the copy. Otherwise a server could send equal numbers in
         another form (as float64, in another order or shape), which has another digest, and would
-        get the update of one model once for each form.
+        get the update of one model once for each form. Models of one digest are the same here to
+        the last bit: zeros are positive, and arrays lie in the order of C.
 
         Args:
             model: the arrays of the layout; of any dtype of the same kind that holds the values.
@@ -202,7 +203,7 @@ class ModelLayout:
         for slot, leaf in zip(self.arrays, leaves_in("the model", model, self._tree), strict=True):
             require_same_kind("the model", slot, leaf)
             with np.errstate(all="ignore"):
-                array = np.array(leaf.array, slot.dtype)
+                array = np.array(leaf.array, slot.dtype, order="C")
                 fits = np.isfinite(array) if slot.is_float else array == leaf.array
                 if slot.is_float and slot.mode == "keep":
                     fits |= np.isinf(leaf.array) & ~np.isnan(array)
@@ -213,6 +214,8 @@ class ModelLayout:
                     f"{slot.dtype}",
                     Code.NOT_FINITE if slot.is_float else Code.OUT_OF_RANGE,
                 )
+            if slot.is_float:
+                array += 0.0  # -0.0 has the digest of 0.0
             yield array
 
     @property

@@ -43,10 +43,9 @@ class LayoutOptions:
         """Checks what can be checked without a model; raises ParameterError."""
         self.to_text()
         for name in ("training", "weight"):
-            if not isinstance(getattr(self, name), str):
-                raise ParameterError(
-                    f"{name} must be text, not {brief(getattr(self, name))}", Code.ARGUMENT
-                )
+            text = getattr(self, name)
+            if not isinstance(text, str) or not text:
+                raise ParameterError(f"{name} must be a word, not {brief(text)}", Code.ARGUMENT)
         for metrics in (self.metrics, self.evaluate):
             if metrics:
                 self._of_metrics(metrics, 2)

@@ -3,24 +3,33 @@
 import logging
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import Any, Final, TypeVar
 
 from ..codes import Code
-from ..errors import Aborted, ParameterError
+from ..drivers.per_object import PerObject
+from ..encoding.digest import digest
+from ..encoding.model_layout import ModelLayout
+from ..encoding.trees import Arrays
+from ..errors import Aborted, AttemptsExhaustedError, ParameterError
+from ..events import Completed, Failed
 from ..home.home import Home
 from ..params.checks import whole
+from ..rounds.asked import AskNamed, run_round
+from ..rounds.rounds import Rounds
 
 T = TypeVar("T")
 
 PAUSE: Final = 0.3  # seconds between two looks into a mailbox
 
 # Attempts at the same in semi-honest mode: a round without a sum has shown nothing to a server that
-# follows the protocol. After a sum there must be no other over the same.
+# follows the protocol. After a sum there must be no other over the same, see `summed_once`.
 MANY: Final = 2**32 - 1
+
+_summed: Final[PerObject[set[bytes]]] = PerObject()  # subjects of which rounds had a sum
 
 
 def wrong(text: str) -> ParameterError:
@@ -34,6 +43,35 @@ def same(values: Iterable[T], what: str) -> T:
     if any(each != first for each in others):
         raise wrong(f"all parties of a round must get the same {what}")
     return first
+
+
+def summed_once(
+    rounds: Rounds,
+    ask: AskNamed,
+    present: Sequence[str],
+    layout: ModelLayout,
+    model: Arrays,
+    **options: Any,
+) -> Completed | Failed:
+    """Gets a sum by `run_round`, unless these rounds had one about the same layout and model.
+
+    Two sums over one model, of which one is without a party, differ by that party's update.
+
+    Raises:
+        AttemptsExhaustedError: there was a sum, also if it was one that honest parties cannot have.
+        Exception: as of `run_round`.
+    """
+    before = _summed.get(rounds) or set()
+    if (subject := digest(layout, model)) in before:
+        raise AttemptsExhaustedError(
+            "there was a sum over this model before: the difference of two could show a single "
+            "update; go on with a model that came of the sum",
+            Code.ATTEMPTS_EXHAUSTED,
+        )
+    outcome = run_round(rounds, ask, present, layout, model, **options)
+    if isinstance(outcome, Completed) or outcome.code is Code.IMPOSSIBLE_SUM:
+        _summed.put(rounds, before | {subject})
+    return outcome
 
 
 def show_log_beside(framework: str) -> logging.Logger:
@@ -84,9 +122,9 @@ def home_in(config: Mapping[str, object], usual: Path) -> Home:
     named, attempts = config.get("secagg-home"), config.get("secagg-attempts")
     if named is None:
         usual.parent.mkdir(0o700, parents=True, exist_ok=True)
-    elif not named:
-        raise wrong("secagg-home is empty: it must be the path of this site's home")
-    path = usual if named is None else Path(str(named))
+    elif not named or not isinstance(named, str | Path):
+        raise wrong(f"secagg-home must be the path of this site's home, as text, not {named!r}")
+    path = usual if named is None else Path(named)
     if attempts is None:
         attempts = 1 if (path / "identity").exists() else MANY
     # Another run may train with this home.

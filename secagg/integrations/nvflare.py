@@ -16,7 +16,7 @@ import secagg
 
 from ..params.checks import require_kind, require_seconds
 from ..texts import described, one_line
-from .common import MANY, wrong
+from .common import MANY, summed_once, wrong
 
 DEFAULT_TIMEOUT: Final = 60.0
 Answers: TypeAlias = Iterator[tuple[str, bytes | BaseException]]
@@ -30,8 +30,9 @@ class SecureSite:
     training: str  # the cohort's word for this training, agreed on without the server
     layout: secagg.ModelLayout  # of the model: the site's own word as well
 
-    def __init_subclass__(cls) -> None:
+    def __init_subclass__(cls, **options: Any) -> None:
         """Raises ParameterError if the server could call `train` by itself, and read the model."""
+        super().__init_subclass__(**options)
         if is_publish(cls.train):
             raise wrong(
                 f"{cls.__name__}.train has @collab.publish, so the server could call it and get "
@@ -74,7 +75,10 @@ class SecureSite:
         except secagg.RangeError as error:  # no failure of the training, which was not called
             raise secagg.Aborted(str(error), secagg.Code.POLICY_CONTEXT) from None
         assignment.expect(self.training, self.layout, old)
-        given = self.train(self.layout.take(old))
+        try:
+            given = self.train(self.layout.take(old))
+        except (SystemExit, GeneratorExit) as error:  # of which NVFlare would tell nobody
+            raise RuntimeError(f"the training ended by {type(error).__name__}") from None
         return given and (self.layout.pack(given[0], old, given[1]), given[2])
 
 
@@ -105,6 +109,7 @@ def run_round(
 
     Raises:
         RangeError: the model does not fit the layout; or no honest sites have such a sum.
+        AttemptsExhaustedError: there was a sum over this model before.
         SecAggError, Exception: as of `secagg.run_round`.
     """
     require_kind("layout", layout, secagg.ModelLayout, "`secagg.ModelLayout.of(...)` makes one")
@@ -118,7 +123,7 @@ def run_round(
         return _answers(sites, payloads, limits.get(phase, DEFAULT_TIMEOUT))
 
     old, task = layout.take(model), layout.to_bytes(model)
-    outcome = secagg.run_round(
+    outcome = summed_once(
         *(rounds, ask, list(sites), layout, old), task=task, keep=keep, executor=executor
     )
     if isinstance(outcome, secagg.Failed):

@@ -246,12 +246,19 @@ class Client(Owned):
 
         Raises:
             Aborted: the round has another context; its secrets are wiped.
-            LocalProtocolError: the client has finished, aborted or withdrawn, or was suspended.
+            LocalProtocolError: the client has finished, aborted or withdrawn, or was suspended; or
+                another subject was said before.
             ParameterError: the context does not have 32 bytes.
         """
         require_bytes("context", context, CONTEXT_BYTES)
         if subject is not None:
             require_bytes("subject", subject, CONTEXT_BYTES)
+        if self._subject not in (None, subject):
+            raise LocalProtocolError(
+                "the input was said to be about another subject before: with the context alone it "
+                "would count as another input",
+                Code.OUT_OF_ORDER,
+            )
         if Call.ABORT not in self._table[self.state]:
             raise LocalProtocolError(
                 f"expect() is not possible while {self.state.value}", Code.OUT_OF_ORDER

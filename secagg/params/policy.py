@@ -26,7 +26,8 @@ class Policy:
         params: exactly these parameters, or one of these, if given.
         context: exactly this context, if given. In malicious mode a client needs it here, or by
             `Client.expect`, before its input leaves: otherwise it is the server that says what
-            counts as contributing twice.
+            counts as contributing twice. If a context has settings in it, `expect` must say the
+            subject as well, also after `Client.resume`: here each setting would be another input.
         min_survivors: the smallest quorum to take part under. A larger number known only to this
             client would not help: the others unmask as soon as the parameters allow it.
         min_threshold: the smallest threshold of shares.

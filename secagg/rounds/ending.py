@@ -112,17 +112,19 @@ def another_follows(
 ) -> bool:
     """Closes a round; returns whether to go on with another, one of `left` or a new one.
 
+    If the home fails, the round is left: the next call about the same gets its outcome again, and
+    closes it.
+
     Raises:
         StateError: the home failed after a round without a sum; those of `left` are left again.
     """
     try:
         again = rounds.close(plan, outcome)
     except StateError as error:
-        for each in left:
+        note_untold(plan.server, outcome)
+        for each in (plan, *left):
             rounds.leave(each)
         if isinstance(outcome, Failed):
-            note_untold(plan.server, outcome)  # the next call closes it
-            rounds.leave(plan)
             raise
         # The attempt stays used, and there is a sum, which must not be lost.
         session = plan.server.session.hex()

@@ -305,7 +305,7 @@ class Rounds:
             running = self._open.running(plan)
             session, subject, course = plan.server.session, running.subject, running.course
             succeeded = isinstance(outcome, Completed)
-            if self._home is not None and outcome is None:
+            if self._home is not None:  # a driver may have been unable to
                 self._home.forget(session)
             left = succeeded or inputs_left or self._may_have_left(running, outcome, inputs_left)
             with self._keeper.change() as counts:

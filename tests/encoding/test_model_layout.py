@@ -633,6 +633,9 @@ def test_a_model_from_a_peer_is_taken_in_ones_own_structure() -> None:
         assert digest(layout, taken) == digest(layout, model)
         assert [(k, v.dtype) for k, v in taken.items()] == [(k, v.dtype) for k, v in model.items()]  # type: ignore[union-attr]
         assert not any(np.may_share_memory(taken[name], model[name]) for name in model)  # type: ignore[index, call-overload]
+        for name, array in layout.take(model).items():  # type: ignore[union-attr]
+            assert taken[name].tobytes() == array.tobytes()  # type: ignore[index, call-overload]
+            assert taken[name].flags.c_contiguous  # type: ignore[index, call-overload]
     other = model | {"w": np.nextafter(model["w"], 1, dtype=np.float32)}
     assert digest(layout, layout.take(other)) != digest(layout, model)
 

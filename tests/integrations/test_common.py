@@ -67,6 +67,7 @@ def test_a_text_of_a_peer_is_options_or_refused(text: str) -> None:
         {"evaluate": 5},
         {"more": 1},
         {"training": 5},
+        {"training": ""},
         {"arrays": {"w": {"low": 0}}},
     ],
 )
@@ -155,9 +156,12 @@ def test_the_home_that_a_configuration_names(tmp_path: Path) -> None:
     assert (
         home_in({"secagg-home": str(tmp_path / "own"), "secagg-attempts": 3}, usual).attempts == 3
     )
-    for wrong in ({"secagg-home": ""}, {"secagg-attempts": "three"}, {"secagg-attempts": 0}):
+    for home in ("", 5, True, 0.0):
+        with pytest.raises(ParameterError, match="secagg-home must be the path"):
+            home_in({"secagg-home": home}, usual)
+    for attempts in ("three", 0):
         with pytest.raises(ParameterError):
-            home_in(wrong, usual)
+            home_in({"secagg-attempts": attempts}, usual)
 
 
 def test_a_home_in_a_mapping_goes_on_with_it() -> None:

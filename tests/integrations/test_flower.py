@@ -303,6 +303,8 @@ def test_options_are_checked_before_any_round() -> None:
             SecAggMod({"w": np.zeros(3)}, **wrong)
     with pytest.raises(secagg.ParameterError, match="without the arrays"):
         SecAggMod(clip=1.0)
+    with pytest.raises(secagg.ParameterError, match="arrays by name, not list"):
+        SecAggMod([np.zeros(3)], clip=1.0)
 
 
 def test_it_is_the_outermost_wrapper(simulated) -> None:

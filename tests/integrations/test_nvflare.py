@@ -190,6 +190,7 @@ def nan(self, model):
 ODD_SITES = {
     "without the method": (WithoutMethod, "gone", ""),
     "training that raises": (giving(raises), "refused", "training"),
+    "a training that exits": (giving(lambda self, model: sys.exit(3)), "refused", "training"),
     "nothing to give": (giving(lambda self, model: None), "refused", "no_input"),
     "a vector in place of a triple": (
         giving(lambda self, model: model["w"]),
@@ -319,6 +320,15 @@ def test_a_model_of_another_size_is_no_failed_training() -> None:
         rounds = secagg.Rounds(TRAINING, FORM)
         run_round(rounds, group.proxies, other, {"w": np.zeros(5)})
         assert set(rounds.history[-1].refused.values()) == {"policy_context"}
+
+
+def test_there_is_one_sum_over_a_model() -> None:
+    """The difference of two, of which one is without a site, would be that site's update."""
+    group, rounds = Group(), secagg.Rounds(TRAINING, FORM, attempts=10, tries=1)
+    group.run(rounds)
+    with pytest.raises(secagg.AttemptsExhaustedError, match="a sum over this model before"):
+        run_round(rounds, group.proxies[:4], LAYOUT, MODEL)
+    assert len(rounds.history) == 1
 
 
 def test_wrong_arguments_plan_nothing() -> None:

@@ -300,6 +300,10 @@ def test_a_subject_counts_in_the_place_of_the_context(first: bytes | None) -> No
     ledger = MemoryLedger()
     client = ready(ledger, expected=False)
     client.expect(CONTEXT, OTHER_CONTEXT)
+    client.expect(CONTEXT, OTHER_CONTEXT)
+    for other in (None, CONTEXT):
+        with refused(LocalProtocolError, Code.OUT_OF_ORDER, match="another subject before"):
+            client.expect(CONTEXT, other)
     assert submits(client)
     again = ready(ledger, session=OTHER_SESSION, expected=False, context=OTHER_CONTEXT)
     again.expect(OTHER_CONTEXT, first)

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -31,6 +32,8 @@ class SecAggMod:
 
     def __init__(self, model: Any = None, **options: Any) -> None:
         self._model, self._options = model, None
+        if not isinstance(model, Mapping | None):
+            raise wrong(f"model must be arrays by name, not {type(model).__name__}")
         if model is not None:
             self._options = LayoutOptions(**({"training": "flower"} | options))
             self._options.layout(model, 2)  # raises if they do not fit

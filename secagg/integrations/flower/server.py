@@ -14,7 +14,7 @@ import secagg
 
 from ...encoding.options import LayoutOptions
 from ...rounds.peers import PeerNames
-from ..common import MANY, polled, same, wrong
+from ..common import MANY, polled, same, summed_once, wrong
 from ..originals import Originals
 from .messages import OPTIONS, like, log, told_in
 from .records import KEY, answer_in, arrays_of, numbers, only, packed
@@ -59,7 +59,7 @@ class SecAgg(Strategy):  # type: ignore[misc]
         self.options, others = LayoutOptions.split(usual | options)
         jobs, self.run_config = others.pop("executor", None), others.pop("run_config", None)
         self.rounds = secagg.Rounds(self.options.training, self.options.format, **others)
-        self.run_round = partial(secagg.run_round, self.rounds, executor=jobs)
+        self.run_round = partial(summed_once, self.rounds, executor=jobs)
         self.names = PeerNames(pins) if (pins := options.get("directory")) else None
         if self.names and self.run_config is None:
             raise wrong("malicious mode needs run_config=context.run_config, of the ServerApp")
@@ -88,7 +88,6 @@ class _SecureGrid:
 
     def __init__(self, grid: Grid, agreed: SecAgg) -> None:
         self._grid, self._agreed, self.originals = grid, agreed, Originals()
-        self._summed: set[bytes] = set()  # models and layouts of which there was a sum
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._grid, name)
@@ -117,9 +116,6 @@ class _SecureGrid:
         self.originals.note(given)
         cohort = max(len(messages), agreed.rounds.least)
         layout, model = options.shaped(given, cohort, evaluates=not trains)
-        if (subject := secagg.digest(layout, model)) in self._summed:
-            log.error("secagg: no round: there was a sum over this model before")
-            return []
         said = {OPTIONS: ConfigRecord({"text": options.to_text()}), key: arrays_of(model, arrays)}
         named = self._named(messages, short)
 
@@ -135,8 +131,6 @@ class _SecureGrid:
             outcome = agreed.run_round(
                 ask, list(named), layout, model, settings=same(told, "settings")
             )
-            if getattr(outcome, "code", "impossible_sum") == "impossible_sum":  # there is a sum
-                self._summed.add(subject)
             if not isinstance(outcome, secagg.Completed):
                 return []  # the log of the rounds has said why
             unpacked: Any = layout.unpack(outcome.result, model if trains else None)
