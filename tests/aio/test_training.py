@@ -352,10 +352,11 @@ def test_a_sum_is_not_lost_with_the_disk(
             assert total(await run_round(rounds, cohort.hub, 2, "model", **QUICK)) == [4, 6]
             assert "was not noted: the disk is full" in caplog.text
             cohort.train_with(lambda assignment: None)
+            assert total(await run_round(rounds, cohort.hub, 2, "model", **QUICK)) == [4, 6]
             with refused(StateError, Code.IO):
-                await run_round(rounds, cohort.hub, 2, "model", **QUICK)
+                await run_round(rounds, cohort.hub, 2, "another", **QUICK)
             monkeypatch.undo()
-            assert rounds.plan(NAMES, 2, "model").attempt == 2
+            assert rounds.plan(NAMES, 2, "another").attempt == 1
 
     close: Any = None
     play(scenario)
