@@ -10,9 +10,8 @@ from ..encoding.digest import Part
 from ..errors import StateError
 from ..events import Completed, Failed, Phase
 from ..params.checks import require_no_awaitable
-from ..texts import described
 from .plan import Plan
-from .rounds import Rounds
+from .rounds import Rounds, forget_ended
 
 Keep = Callable[[Completed], object]
 
@@ -87,13 +86,7 @@ class Ending:
                 raise NotKeptError(error) from None
         self.kept = outcome
         if self._rounds.home is not None:
-            try:
-                self._rounds.home.forget(session)
-            except Exception as error:  # there is an outcome, which must not be lost
-                _log.warning(
-                    "%s: what is stored of this round was not removed: %s",
-                    *(session.hex(), described(error)),
-                )
+            forget_ended(self._rounds.home, session)
 
 
 def note_end(rounds: Rounds, plan: Plan, outcome: Completed | Failed | None) -> None:

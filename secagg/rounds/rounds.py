@@ -46,6 +46,7 @@ from ..params.formats import Format
 from ..params.mode import Mode
 from ..params.params import MAX_COHORT
 from ..params.suite import Suite
+from ..texts import described
 from .attempts import check_training
 from .cohorts import Cohorts
 from .keeping import Keeper, OpenRound
@@ -77,6 +78,17 @@ def subject_parts(shape: int | Layout | ModelLayout, about: tuple[Part, ...]) ->
             Code.LAYOUT,
         )
     return shape, *about
+
+
+def forget_ended(home: Home, session: bytes) -> None:
+    """Removes what is stored of a round that has an outcome, which no failure of it may cost."""
+    try:
+        home.forget(session)
+    except Exception as error:
+        _log.warning(
+            "%s: what is stored of this round was not removed: %s",
+            *(session.hex(), described(error)),
+        )
 
 
 def _context_of(parts: tuple[Part, ...], attempt: int, settings: Part | None) -> bytes:
@@ -305,8 +317,10 @@ class Rounds:
             running = self._open.running(plan)
             session, subject, course = plan.server.session, running.subject, running.course
             succeeded = isinstance(outcome, Completed)
-            if self._home is not None:  # a driver may have been unable to
+            if self._home is not None and outcome is None:
                 self._home.forget(session)
+            elif self._home is not None:  # a driver before may have been unable to
+                forget_ended(self._home, session)
             left = succeeded or inputs_left or self._may_have_left(running, outcome, inputs_left)
             with self._keeper.change() as counts:
                 # A number that was given back before, when the disk failed then, may be used again.
