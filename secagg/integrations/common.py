@@ -10,11 +10,9 @@ from types import FrameType
 from typing import Any, Final, TypeVar
 
 from ..codes import Code
-from ..drivers.per_object import PerObject
-from ..encoding.digest import digest
 from ..encoding.model_layout import ModelLayout
 from ..encoding.trees import Arrays
-from ..errors import Aborted, AttemptsExhaustedError, ParameterError
+from ..errors import Aborted, AttemptsExhaustedError, ParameterError, RangeError
 from ..events import Completed, Failed
 from ..home.home import Home
 from ..params.checks import whole
@@ -28,8 +26,6 @@ PAUSE: Final = 0.3  # seconds between two looks into a mailbox
 # Attempts at the same in semi-honest mode: a round without a sum has shown nothing to a server that
 # follows the protocol. After a sum there must be no other over the same, see `summed_once`.
 MANY: Final = 2**32 - 1
-
-_summed: Final[PerObject[set[bytes]]] = PerObject()  # subjects of which rounds had a sum
 
 
 def wrong(text: str) -> ParameterError:
@@ -61,17 +57,33 @@ def summed_once(
         AttemptsExhaustedError: there was a sum, also if it was one that honest parties cannot have.
         Exception: as of `run_round`.
     """
-    before = _summed.get(rounds) or set()
-    if (subject := digest(layout, model)) in before:
+    if rounds.had_sum(layout, model):
         raise AttemptsExhaustedError(
             "there was a sum over this model before: the difference of two could show a single "
             "update; go on with a model that came of the sum",
             Code.ATTEMPTS_EXHAUSTED,
         )
-    outcome = run_round(rounds, ask, present, layout, model, **options)
-    if isinstance(outcome, Completed) or outcome.code is Code.IMPOSSIBLE_SUM:
-        _summed.put(rounds, before | {subject})
-    return outcome
+    return run_round(rounds, ask, present, layout, model, **options)
+
+
+def packed_update(layout: ModelLayout, given: Any, old: Arrays) -> tuple[Any, Any] | None:
+    """Returns the input and weight of what a training gave: (model, metrics, weight), or None.
+
+    Raises:
+        RangeError: it gave something else; or as of `ModelLayout.pack`.
+    """
+    match given:
+        case None:
+            return None
+        case (new, metrics, weight):
+            return layout.pack(new, old, metrics), weight
+        case tuple() | list():
+            found = f"a {type(given).__name__} of {len(given)}"
+        case _:
+            found = type(given).__name__
+    raise RangeError(
+        f"a training must return (model, metrics, weight), or None, not {found}", Code.SHAPE
+    )
 
 
 def show_log_beside(framework: str) -> logging.Logger:

@@ -329,6 +329,8 @@ class Rounds:
                     counts.attempts.give_back(subject, plan.attempt)
                 if succeeded:
                     counts.attempts.succeeded.add(subject)
+                if isinstance(outcome, Failed) and outcome.code is Code.IMPOSSIBLE_SUM:
+                    counts.attempts.impossible.add(subject)
                 rolled_back = isinstance(outcome, Failed) and outcome.code is Code.ROLLED_BACK
                 if noted and left and rolled_back:
                     counts.attempts.lost.add(subject)
@@ -394,6 +396,24 @@ class Rounds:
         subject = digest(self._training, *about)
         with self._keeper.change() as counts:
             return counts.attempts.have_converged(subject)
+
+    def had_sum(self, *about: Part) -> bool:
+        """Returns whether a round about this had a sum, also one that honest clients cannot have.
+
+        Another one over the same inputs differs by those of the clients that are in one of the two.
+        With a home it is known in later processes as well.
+
+        Args:
+            about: as to `converged`.
+
+        Raises:
+            RangeError: something of `about` has no digest.
+            StateError: the home's file failed.
+        """
+        subject = digest(self._training, *about)
+        with self._keeper.change() as counts:
+            attempts = counts.attempts
+            return subject in attempts.succeeded or subject in attempts.impossible
 
     def leave(self, plan: Plan) -> None:
         """Leaves a round open whose driver was stopped; `resume` returns it again.

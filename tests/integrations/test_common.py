@@ -20,6 +20,7 @@ from secagg.integrations.common import (
     caller_before,
     failures_logged,
     home_in,
+    packed_update,
     polled,
     same,
     show_log_beside,
@@ -142,6 +143,23 @@ def test_a_name_that_is_there_twice_is_asked_for() -> None:
     peers = Peers(x=KEYS["a"], y=KEYS["b"])
     found = PeerNames(PINS).of(["x", "y"], {"x": "b", "y": "b"}, peers)
     assert found == {"x": "a", "y": "b"}
+
+
+def test_what_a_training_may_return() -> None:
+    layout = OPTIONS.layout(MODEL, 3)
+    old, metrics = layout.take(MODEL), {"loss": 1.0, "right": 5}
+    packed = packed_update(layout, (MODEL, metrics, 7), old)
+    assert packed is not None
+    assert (packed[0].shape, packed[1]) == ((layout.length,), 7)
+    assert packed_update(layout, None, old) is None
+    for wrong, found in (
+        ((MODEL, metrics), "a tuple of 2"),
+        ([], "a list of 0"),
+        (MODEL, "dict"),
+        (np.zeros(3), "ndarray"),
+    ):
+        with refused(RangeError, Code.SHAPE, match=f"not {found}$"):
+            packed_update(layout, wrong, old)
 
 
 # -- homes, mailboxes, logs ----------------------------------------------------------------------
