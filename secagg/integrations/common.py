@@ -1,6 +1,7 @@
 """The things that adapters have in common."""
 
 import logging
+import re
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -39,6 +40,35 @@ def same(values: Iterable[T], what: str) -> T:
     if any(each != first for each in others):
         raise wrong(f"all parties of a round must get the same {what}")
     return first
+
+
+def chain_of(outermost: object, name: str) -> list[Any]:
+    """Returns an object and those that it wraps, each of which is an attribute of the one before.
+
+    Args:
+        outermost: the first one.
+        name: of the attribute.
+    """
+    chain = [outermost]
+    while hasattr(chain[-1], name):
+        chain.append(getattr(chain[-1], name))
+    return chain
+
+
+def those_like(pattern: re.Pattern[str], objects: Iterable[object]) -> list[str]:
+    """Returns the names of the classes of these objects that are like a pattern, or their bases."""
+    kinds = [type(each) for each in objects]
+    return [
+        kind.__name__ for kind in kinds if any(pattern.search(each.__name__) for each in kind.mro())
+    ]
+
+
+def raise_to(least: int, owner: object, *names: str, log: logging.Logger) -> None:
+    """Sets those of these attributes that are below a number to it, and logs it."""
+    for name in names:
+        if getattr(owner, name, least) < least:
+            setattr(owner, name, least)
+            log.info("secagg: %s=%d of %s, for a sum", name, least, type(owner).__name__)
 
 
 def summed_once(

@@ -128,7 +128,8 @@ class Rounds:
         corrupt, dropout: greatest fractions of a cohort that collude with the server, and that drop
             out: parameters are then those of `Params.for_cohort`. Otherwise they follow from
             `threshold`, `min_survivors` and `colluders`, whose defaults are those of `Params`.
-        least: invite no fewer parties; at least 2.
+        least: invite no fewer parties; at least 2. By default 3, or as many as there must be for a
+            sum by `threshold` and `min_survivors`.
         most: invite no more parties: drawn at random from those present. By default all.
         attempts: how often clients give their input for one subject, as agreed with them
             (`Home(attempts=...)`). With more than one, the server may learn as many sums over the
@@ -156,7 +157,7 @@ class Rounds:
         threshold: int = 0,
         min_survivors: int = 0,
         colluders: int = -1,
-        least: int = 3,
+        least: int | None = None,
         most: int | None = None,
         attempts: int = 1,
         tries: int = 3,

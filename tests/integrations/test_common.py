@@ -118,7 +118,7 @@ class Peers:
         self.asked += peers
         for peer in peers:
             key = self.keys[peer]
-            yield peer, OSError() if key is None else secagg.seal(Hello(verify_key=key))
+            yield peer, OSError("no\nroute") if key is None else secagg.seal(Hello(verify_key=key))
 
 
 def test_names_of_the_transport_go_before_words_of_peers() -> None:
@@ -130,10 +130,14 @@ def test_names_of_the_transport_go_before_words_of_peers() -> None:
     assert peers.asked == ["p"]  # once
 
 
-def test_a_peer_that_was_not_reached_is_asked_again() -> None:
+def test_a_peer_that_was_not_reached_is_asked_again(caplog: pytest.LogCaptureFixture) -> None:
     names, peers = PeerNames(PINS), Peers(p=None, q=b"no key of these".ljust(32))
     known = {"p": "", "q": "mallory"}
     assert names.of(["p", "q"], known, peers) == {}
+    assert "'p' is not invited: no route" in caplog.text
+    assert "'q' is not invited: it has no key of its own, pinned here" in caplog.text
+    assert names.of(["p"], known, lambda peers: ()) == {}
+    assert "'p' is not invited: it did not say its key" in caplog.text
     peers.keys["p"] = KEYS["c"]
     assert names.of(["p", "q"], known, peers) == {"p": "c"}
     assert peers.asked == ["p", "q", "p"]
