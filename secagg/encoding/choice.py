@@ -6,9 +6,11 @@ from ..arithmetic.field import Field
 from ..codes import Code
 from ..errors import ParameterError
 from ..params.formats import FixedPoint, Integers
+from ..params.rotated import Rotated
 from .codec import Codec, VectorParams
 from .fixed_point import FixedPointCodec
 from .integers import IntegersCodec
+from .rotated import RotatedCodec
 
 _MOST_BYTES: Final = 2**32  # the hash that proves an input writes its length in 32 bits
 
@@ -39,6 +41,8 @@ def codec_for(params: VectorParams, session: bytes) -> Codec:
         return FixedPointCodec(params, form)
     if type(form) is Integers:
         return IntegersCodec(params, form)
+    if type(form) is Rotated:
+        return RotatedCodec(params, form, session)
     raise ParameterError(
         f"there is no codec for the format {type(form).__name__}", Code.UNSUPPORTED
     )

@@ -300,22 +300,14 @@ def least_tail(noise: Noise, variance_steps: int, cohort: int, length: int) -> i
         ln Pr(|noise| > t) <= ln 2 - t^2 / 2V                               (discrete Gaussian)
 
     which over all coordinates must be 2**-40 at most. For the second, the sum of discrete Gaussians
-    is subgaussian with the parameters of each (Canonne, Kamath, Steinke 2020, Corollary 17).
-
-    Raises:
-        ParameterError: it does not fit a field.
+    is subgaussian with the parameters of each (Canonne, Kamath, Steinke 2020, Corollary 17). With
+    the largest variance and cohort it is below 2**40.
     """
     variance = cohort * variance_steps / VARIANCE_STEPS
     allowed = _FAILURE - math.log(2 * length)
     low, high = 0, 1
     while _log_tail(noise, variance, high) > allowed:
         low, high = high, 2 * high
-        if high > MAX_TAIL:
-            raise ParameterError(
-                f"a noise of variance {variance:.4g} in the sum needs more than {MAX_BITS} bits: "
-                "lower the scale, or ask for less privacy",
-                Code.HEADROOM,
-            )
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (
