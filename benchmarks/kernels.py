@@ -209,7 +209,7 @@ def _family(name: str) -> Family:
 
 def _quantize(length: int, rounds: int) -> Iterator[Row]:
     values = np.random.default_rng(0).uniform(-8, 8, length).astype(np.float32)
-    codec = codec_for(Params(10, length, FixedPoint(clip=8.0, bits=20)))
+    codec = codec_for(Params(10, length, FixedPoint(clip=8.0, bits=20)), bytes(16))
     levels, rng = 2**20 - 1, np.random.default_rng(1)
 
     def plain() -> NDArray[np.int64]:

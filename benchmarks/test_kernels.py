@@ -58,13 +58,13 @@ def test_arithmetic(benchmark: Benchmark, field: Field, operation: str) -> None:
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_quantize(benchmark: Benchmark, dtype: type[np.floating]) -> None:
     values = np.random.default_rng(0).uniform(-8, 8, LENGTH).astype(dtype)
-    codec = codec_for(Params(10, LENGTH, FixedPoint(clip=8.0, bits=20)))
+    codec = codec_for(Params(10, LENGTH, FixedPoint(clip=8.0, bits=20)), bytes(16))
     benchmark(codec.encode, values, 1, os.urandom)
 
 
 def test_dequantize(benchmark: Benchmark) -> None:
     params = Params(10, LENGTH, FixedPoint(clip=8.0, bits=20))
-    codec = codec_for(params)
+    codec = codec_for(params, bytes(16))
     encoded = codec.encode(np.zeros(LENGTH), 1, os.urandom)
     benchmark(codec.decode, encoded.vector, 1)
 

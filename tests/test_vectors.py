@@ -266,7 +266,7 @@ def test_the_values_on_the_way(name: str) -> None:
             for v, key in got["pairwise_keys"].items():
                 assert key == derivation.pairwise_key(mask_sk, h1, u, int(v), roster).hex()
             values, weight = values_of(vector, u)
-            of_rounding = codec_for(agreed.params).encode(
+            of_rounding = codec_for(agreed.params, agreed.session).encode(
                 np.array(values), weight, lambda _, drawn=drawn: drawn["rounding_key"]
             )
             encoded[u] = [int(x) for x in got["encoded"]]

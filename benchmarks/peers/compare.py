@@ -98,7 +98,7 @@ def _many(sizes: Sizes, played: list[Played]) -> Iterator[Row | str]:
 def _pieces(sizes: Sizes) -> Iterator[Row | str]:
     length, rounds = sizes.length, sizes.rounds
     values = np.random.default_rng(0).uniform(-CLIP, CLIP, length).astype(np.float32)
-    codec = codec_for(Params(10, length, FixedPoint(clip=CLIP, bits=BITS)))
+    codec = codec_for(Params(10, length, FixedPoint(clip=CLIP, bits=BITS)), bytes(16))
     field = Field(32)
     acc = field.zeros(length)
     keys, signs = [os.urandom(32) for _ in range(MASKS)], [1] * MASKS

@@ -218,10 +218,10 @@ def _vectors(generator: Generator, bits: int) -> dict[str, Piece]:
     packed = field.pack(vector)
     values = np.zeros(_ELEMENTS, np.float32)
     params = Params(_FEW, 1, _FORMAT)
-    codec = codec_for(Params(_FEW, _ELEMENTS, _FORMAT))
+    codec = codec_for(Params(_FEW, _ELEMENTS, _FORMAT), bytes(16))
 
     def short_vector() -> None:
-        encoded = codec_for(params).encode(values[:1], 1, os.urandom).vector
+        encoded = codec_for(params, bytes(16)).encode(values[:1], 1, os.urandom).vector
         own = Field(params.field_bits)
         own.pack(own.accumulate(encoded, [key], [1], generator))
 

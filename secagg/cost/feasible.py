@@ -67,7 +67,7 @@ def check_safe(request: Request) -> None:
 def check_fits(request: Request) -> None:
     """Raises ParameterError unless the field holds all sums, and a message the vector."""
     n = request.cohort
-    codec_for(Params(n, request.length, request.format, threshold=n, colluders=0))
+    codec_for(Params(n, request.length, request.format, threshold=n, colluders=0), bytes(16))
 
 
 def is_safe(request: Request) -> bool:

@@ -13,11 +13,15 @@ from .integers import IntegersCodec
 _MOST_BYTES: Final = 2**32  # the hash that proves an input writes its length in 32 bits
 
 
-def codec_for(params: VectorParams) -> Codec:
+def codec_for(params: VectorParams, session: bytes) -> Codec:
     """Returns the codec for the format of these parameters.
 
     A subclass of a format is another format, which needs a codec of its own: that of its base would
     leave out whatever it adds.
+
+    Args:
+        params: of the round.
+        session: of the round, from which a rotation follows.
 
     Raises:
         ParameterError: no codec is registered here for the format, or a packed vector is too long

@@ -7,16 +7,23 @@ from typing import Final, Protocol
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ..arithmetic import binding
 from ..arithmetic.binding import Vector
 from ..arithmetic.field import Field
+from ..arithmetic.generators import Generator
 from ..codes import Code
 from ..errors import RangeError
 from ..events import Randomness
-from ..params.formats import Format, Interval
+from ..numeric import as_int
+from ..params.formats import Format
+from ..params.intervals import Interval
 from ..params.suite import Suite
 from .arrays import as_list, is_array, kind_of, plain, read_array
 
+Reals = np.ndarray[tuple[int], np.dtype[np.float64]]
+
 _COPIED: Final = 2**14  # elements that are converted at once
+_FLOAT64: Final = np.dtype(np.float64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,3 +190,110 @@ def read_sums(field: Field, total: Vector, room: Interval, plausible: Interval) 
             Code.IMPOSSIBLE_SUM,
         )
     return total
+
+
+def read_finite(values: ArrayLike, length: int | None) -> NDArray[np.generic]:
+    """Returns the caller's real values, all finite: float32 and float64 as they are.
+
+    Args:
+        length: as of `read_input`.
+
+    Raises:
+        RangeError: as of `read_input`; or a value is NaN or infinite.
+    """
+    array = read_input(values, length, "fiu")
+    if array.dtype.itemsize > _FLOAT64.itemsize:
+        with np.errstate(over="ignore"):  # to infinity, which is refused below
+            array = array.astype(_FLOAT64)
+    if not np.isfinite(array).all():
+        raise RangeError(
+            "an input value is NaN or infinite: check whether the training diverged",
+            Code.NOT_FINITE,
+        )
+    return array
+
+
+def read_weight(weight: object, most: int, format_name: str) -> int:
+    """Returns the weight of an input; raises RangeError unless it is an int in 1..most."""
+    found = as_int(weight)
+    if found is None:
+        raise RangeError(f"a weight must be an int, not {type(weight).__name__}", Code.WEIGHT)
+    if not 1 <= found <= most:
+        reason = f"the weight must be in 1..{most}, the max_weight of the format"
+        if found > most:
+            reason += f"; give all parties {format_name}(max_weight={found}) or more"
+        if found == 0:
+            reason += "; a client that has nothing to give does not submit"
+        raise RangeError(reason, Code.WEIGHT)
+    return found
+
+
+def weight_in(total: Vector, survivors: int, most: int) -> int:
+    """Returns the sum of the weights, the last element of a sum.
+
+    Args:
+        total: the sum.
+        survivors: how many inputs are in it.
+        most: the largest weight.
+
+    Raises:
+        RangeError: no honest clients' weights have this sum.
+    """
+    weight = int(total[-1])
+    if not survivors <= weight <= survivors * most:
+        raise RangeError(
+            f"the weights of {survivors} survivors add up to {weight}, outside "
+            f"{survivors}..{survivors * most}: a client sent a weight out of "
+            "range, or a worker a wrong result",
+            Code.IMPOSSIBLE_SUM,
+        )
+    return weight
+
+
+def quantize(
+    array: NDArray[np.generic],
+    start: int,
+    out: Vector,
+    clip: float,
+    levels: int,
+    generator: Generator,
+    key: bytes,
+    bound: float | None = None,
+) -> int:
+    """Clips values to -clip..clip and rounds them at random to 0..levels; returns how many it
+    clipped.
+
+    Args:
+        array: float32 or float64, finite.
+        start: the number of the first value, which says what words of the stream decide.
+        out: where the levels are written.
+        clip: the end of the grid.
+        levels: the largest level.
+        generator, key: draw the rounding.
+        bound: values above it count as clipped; by default the clip.
+    """
+    clipped = binding.ffi.new("uint64_t *")
+    status = binding.by_lane("quantize", array, out)(
+        binding.write(out),
+        binding.read(array),
+        array.size,
+        start,
+        clip,
+        clip if bound is None else bound,
+        levels,
+        generator,
+        binding.octets(key),
+        clipped,
+    )
+    binding.check(status, "quantize")
+    return clipped[0]
+
+
+def dequantize(levels: Vector, scale: float, offset: float) -> Reals:
+    """Returns levels * scale - offset as float64."""
+    out = np.empty(levels.size, np.float64)
+    status = binding.by_lane("dequantize", levels, out)(
+        binding.write(out), binding.read(levels), levels.size, scale, offset
+    )
+    binding.check(status, "dequantize")
+    return out

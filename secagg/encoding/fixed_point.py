@@ -10,18 +10,26 @@ from typing import Final
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..arithmetic import binding
 from ..arithmetic.binding import Vector
 from ..arithmetic.field import KEY_BYTES, Field
 from ..arithmetic.generators import Generator
-from ..codes import Code
-from ..errors import RangeError
 from ..events import Randomness
-from ..numeric import as_int
 from ..params.formats import FixedPoint
 from ..primitives.secret import draw
 from .clipping import clip_bound
-from .codec import Decoded, Encoded, VectorParams, encode_whole, parts_of, read_input, read_sums
+from .codec import (
+    Decoded,
+    Encoded,
+    VectorParams,
+    dequantize,
+    encode_whole,
+    parts_of,
+    quantize,
+    read_finite,
+    read_sums,
+    read_weight,
+    weight_in,
+)
 
 _FLOAT32: Final = np.dtype(np.float32)
 _FLOAT64: Final = np.dtype(np.float64)
@@ -55,16 +63,7 @@ class FixedPointEncoder:
 
     def read(self, values: ArrayLike, length: int | None = None) -> NDArray[np.generic]:
         """Returns finite values; see `Encoder.read`."""
-        array = read_input(values, length, "fiu")
-        if array.dtype.itemsize > _FLOAT64.itemsize:
-            with np.errstate(over="ignore"):  # to infinity, which is refused below
-                array = array.astype(_FLOAT64)
-        if not np.isfinite(array).all():
-            raise RangeError(
-                "an input value is NaN or infinite: check whether the training diverged",
-                Code.NOT_FINITE,
-            )
-        return array
+        return read_finite(values, length)
 
     def encode(self, array: NDArray[np.generic], start: int, out: Vector) -> int:
         """Clips, rounds and weights values: float32 as they are, others as float64."""
@@ -82,21 +81,8 @@ class FixedPointEncoder:
         return clipped
 
     def _quantize(self, array: NDArray[np.generic], start: int, out: Vector, bound: float) -> int:
-        clipped = binding.ffi.new("uint64_t *")
-        status = binding.by_lane("quantize", array, out)(
-            binding.write(out),
-            binding.read(array),
-            array.size,
-            start,
-            self._format.clip,
-            bound,
-            self._format.levels,
-            self._generator,
-            binding.octets(self._key),
-            clipped,
-        )
-        binding.check(status, "quantize")
-        return clipped[0]
+        fixed, generator = self._format, self._generator
+        return quantize(array, start, out, fixed.clip, fixed.levels, generator, self._key, bound)
 
     def finish(self, out: Vector) -> None:
         """Writes the weight, in a format that has weights."""
@@ -117,16 +103,7 @@ class FixedPointCodec:
         Raises:
             RangeError: the weight is no int in 1..max_weight.
         """
-        most, found = self._format.max_weight, as_int(weight)
-        if found is None:
-            raise RangeError(f"a weight must be an int, not {type(weight).__name__}", Code.WEIGHT)
-        if not 1 <= found <= most:
-            reason = f"the weight must be in 1..{most}, the max_weight of the format"
-            if found > most:
-                reason += f"; give all parties FixedPoint(max_weight={found}) or more"
-            if found == 0:
-                reason += "; a client that has nothing to give does not submit"
-            raise RangeError(reason, Code.WEIGHT)
+        found = read_weight(weight, self._format.max_weight, type(self._format).__name__)
         return FixedPointEncoder(
             self._format, self._field, self._params.suite.generator, found, random
         )
@@ -148,30 +125,13 @@ class FixedPointCodec:
         """
         fixed = self._format
         head = total[: self._params.length]
-        weight = int(total[-1]) if fixed.weighted else survivors
-        if not survivors <= weight <= survivors * fixed.max_weight:
-            raise RangeError(
-                f"the weights of {survivors} survivors add up to {weight}, outside "
-                f"{survivors}..{survivors * fixed.max_weight}: a client sent a weight out of "
-                "range, or a worker a wrong result",
-                Code.IMPOSSIBLE_SUM,
-            )
+        weight = weight_in(total, survivors, fixed.max_weight) if fixed.weighted else survivors
         room = fixed.room(self._params.cohort)
         offsets = read_sums(self._field, head, room, fixed.plausible(survivors, weight))
         # The kernel reads unsigned numbers, so the lowest sum of all goes into its offset.
         low, mean_step = room.low, fixed.step / weight
         return Decoded(
-            total=self._dequantize(offsets, fixed.step, fixed.clip * weight - low * fixed.step),
+            total=dequantize(offsets, fixed.step, fixed.clip * weight - low * fixed.step),
             weight=weight,
-            mean=self._dequantize(offsets, mean_step, fixed.clip - low * mean_step),
+            mean=dequantize(offsets, mean_step, fixed.clip - low * mean_step),
         )
-
-    def _dequantize(
-        self, head: Vector, scale: float, offset: float
-    ) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
-        out = np.empty(head.size, np.float64)
-        status = binding.by_lane("dequantize", head, out)(
-            binding.write(out), binding.read(head), head.size, scale, offset
-        )
-        binding.check(status, "dequantize")
-        return out

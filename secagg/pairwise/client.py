@@ -100,7 +100,9 @@ class Client(Owned):
         require_int("index", index, 0, agreed.params.cohort - 1)
         authentication = for_client(agreed.params, index, identity, directory)
         checked_ledger = _ledger_for(agreed.params, ledger)
-        codec = codec_for(agreed.params)  # before secrets exist, as it may refuse the format
+        codec = codec_for(
+            agreed.params, agreed.session
+        )  # before secrets exist, as it may refuse the format
         h0 = transcript.h0(agreed, authentication.pinned)
         channel_secret = Secret(draw(random, agreement.SECRET_KEY_BYTES))
         mask_seed = Secret(draw(random, shamir.SEED_BYTES))
@@ -177,7 +179,8 @@ class Client(Owned):
                 "this client was suspended with another directory: pass the same one",
                 Code.WRONG_DIRECTORY,
             )
-        codec, memory = codec_for(agreed.params), stored_client.memory
+        codec = codec_for(agreed.params, agreed.session)
+        memory = stored_client.memory
         if policy is not None:
             memory.may_repeat &= policy.allow_repeats
             memory.context_expected |= policy.context is not None

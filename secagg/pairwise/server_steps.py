@@ -54,7 +54,7 @@ class ServerSteps:
         self.graph: Final = graph_of(agreed.params, self.h0)
         self._params: Final = agreed.params
         self._field: Final = Field(agreed.params.field_bits)
-        self._codec: Final = codec_for(agreed.params)
+        self._codec: Final = codec_for(agreed.params, agreed.session)
         self._authentication: Final = authentication
         self._keys_seen: Final[set[bytes]] = set()
         for entry in memory.roster.values():

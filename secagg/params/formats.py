@@ -14,23 +14,12 @@ from ..codes import Code
 from ..errors import ParameterError
 from ..machine import wire
 from .checks import require_float, require_int
+from .intervals import Interval
+from .rotated import Rotated
 
 MAX_FIXED_POINT_BITS: Final = 32
 MAX_WEIGHT: Final = 2**32 - 1
 _INT64: Final = range(-(2**63), 2**63)
-
-
-@dataclass(frozen=True, slots=True)
-class Interval:
-    """The integers low..high, both inclusive; `low` may be below zero."""
-
-    low: int
-    high: int
-
-    @property
-    def width(self) -> int:
-        """The distance of the two ends."""
-        return self.high - self.low
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +38,7 @@ class FixedPoint:
     """
 
     code: ClassVar[int] = 1
+    slots: ClassVar[int] = 1  # coordinates in an element
 
     clip: float
     bits: int = 20
@@ -121,6 +111,7 @@ class Integers:
     """
 
     code: ClassVar[int] = 2
+    slots: ClassVar[int] = 1
     max_weight: ClassVar[int] = 1  # integers carry no weight
 
     low: int
@@ -169,7 +160,7 @@ class Integers:
             )
 
 
-Format = FixedPoint | Integers
+Format = FixedPoint | Integers | Rotated
 
 
 def field_width(form: Format, cohort: int) -> int:
@@ -186,7 +177,13 @@ def field_width(form: Format, cohort: int) -> int:
 
 def vector_length(form: Format, length: int) -> int:
     """Returns the elements of a vector: the coordinates, and the weight if there is one."""
-    return length + form.weighted
+    return -(-length // form.slots) + form.weighted
+
+
+def check_length(form: Format, cohort: int, length: int) -> None:
+    """Raises ParameterError unless what a format promises holds for vectors of this length."""
+    if isinstance(form, Rotated):
+        form.check_length(cohort, length)
 
 
 def read_format(reader: wire.Reader) -> Format:
@@ -197,6 +194,8 @@ def read_format(reader: wire.Reader) -> Format:
             return FixedPoint(clip=reader.f64(), bits=reader.u8(), max_weight=reader.u32())
         if code == Integers.code:
             return Integers(low=reader.i64(), high=reader.i64())
+        if code == Rotated.code:
+            return Rotated.read(reader)
     except ParameterError as error:
         raise reader.error(f"impossible format: {error}", error.code) from None
     raise reader.error(f"unknown format {code}", Code.UNSUPPORTED)

@@ -14,7 +14,7 @@ from ..machine import wire
 from . import complete, sparse
 from .checks import require_bytes, require_int, whole
 from .choice import choose_graph, explain_graph
-from .formats import Format, field_width, read_format, vector_length
+from .formats import Format, check_length, field_width, read_format, vector_length
 from .fractions import Fractions
 from .mode import Mode
 from .suite import Suite
@@ -36,7 +36,7 @@ class Params:
     Attributes:
         cohort: number of parties n, 2..65536.
         length: coordinates of an input, 1..2**32.
-        format: `FixedPoint` or `Integers`.
+        format: `FixedPoint`, `Integers` or `Rotated`.
         threshold: shares t that rebuild a seed; at least floor(n/2) + 1, and in malicious mode
             floor(2n/3) + 1. 0 takes the default floor(2n/3) + 1.
         min_survivors: no sum of fewer inputs is ever unmasked; 0 takes the threshold, and
@@ -76,7 +76,7 @@ class Params:
         for name, kind, wanted in (
             ("mode", Mode, "a Mode"),
             ("suite", Suite, "a Suite"),
-            ("format", Format, "FixedPoint or Integers"),
+            ("format", Format, "FixedPoint, Integers or Rotated"),
         ):
             value = getattr(self, name)
             if not isinstance(value, kind):
@@ -95,6 +95,7 @@ class Params:
                 Code.UNSAFE_SUM,
             )
         _ = self.field_bits
+        check_length(self.format, self.cohort, self.length)
 
     @classmethod
     def for_cohort(

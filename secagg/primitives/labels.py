@@ -34,6 +34,7 @@ class Label(bytes, Enum):
     DIGEST = b"digest"
     STORED_STATE = b"stored state"
     DIRECTORY = b"directory"
+    ROTATION = b"rotation"
 
 
 def _digest(key: bytes, label: Label, parts: tuple[bytes | memoryview, ...]) -> bytes:

@@ -101,7 +101,7 @@ def test_elements_are_the_reference_models(implementation: str, dtype: type, bit
     for agreed, x, weight, wanted in modelled(dtype, bits):
         clip = agreed.format.clip
         bound = counted_above(clip)
-        got = codec_for(agreed).encode(x, weight, key)
+        got = codec_for(agreed, bytes(16)).encode(x, weight, key)
         assert got.vector.tolist() == wanted
         assert got.vector.dtype == Field(agreed.field_bits).dtype
         assert got.vector.size == agreed.vector_length
@@ -115,7 +115,7 @@ def test_every_length_and_every_cipher(length: int) -> None:
     for suite in Suite:
         wanted = quantize(x.tolist(), 1.0, 20, 1, 1, suite, KEY)
         for _ in each_kernel(suite):
-            got = codec_for(params(length, suite=suite)).encode(x, 1, key)
+            got = codec_for(params(length, suite=suite), bytes(16)).encode(x, 1, key)
             assert got.vector.tolist() == wanted
 
 
@@ -129,7 +129,7 @@ def test_every_length_and_every_cipher(length: int) -> None:
 def test_any_floats(values: list[float], clip: float, bits: int, weight: int, suite: Suite) -> None:
     """Any finite doubles under any clip: the model's elements, and a decode inside the bound."""
     agreed = params(len(values), clip=clip, bits=bits, max_weight=2**10, suite=suite)
-    codec = codec_for(agreed)
+    codec = codec_for(agreed, bytes(16))
     got = codec.encode(values, weight, key)
     assert got.vector.tolist() == quantize(values, clip, bits, weight, 2**10, suite, KEY)
     assert got.clipped == sum(abs(value) > counted_above(clip) for value in values)
@@ -151,7 +151,7 @@ def test_decode_is_the_reference_models(implementation: str, bits: int, max_weig
         100,
         protocol.FixedPoint(0.7, bits, max_weight),
     )
-    field, codec = Field(agreed.field_bits), codec_for(agreed)
+    field, codec = Field(agreed.field_bits), codec_for(agreed, bytes(16))
     rng = np.random.default_rng(bits)
     for survivors in (1, 2, 27, 40):
         rows = [
@@ -182,7 +182,7 @@ def test_rounding_is_unbiased(fraction: float, suite: Suite) -> None:
     n, levels = 10**6, 2**10 - 1
     level = 300 + fraction
     x = np.full(n, level / levels * 2 - 1)
-    vector = codec_for(params(n, bits=10, suite=suite)).encode(x, 1, key).vector
+    vector = codec_for(params(n, bits=10, suite=suite), bytes(16)).encode(x, 1, key).vector
     assert set(np.unique(vector).tolist()) <= {300, 301}
     assert abs(float(vector.mean()) - level) < 0.004
 
@@ -216,7 +216,7 @@ def test_errors_of_elements_are_independent_of_each_other() -> None:
     """Neighbours round up and down on their own: their correlation is within 5 deviations of 0."""
     n = 10**6
     x = np.full(n, 0.5 / 1023)  # half-way between two levels
-    up = codec_for(params(n, bits=10)).encode(x, 1, key).vector.astype(float)
+    up = codec_for(params(n, bits=10), bytes(16)).encode(x, 1, key).vector.astype(float)
     up -= up.mean()
     for lag in (1, 2, 4, 8, 16, 1024):
         correlation = float(np.mean(up[lag:] * up[:-lag]) / np.mean(up * up))
@@ -229,7 +229,7 @@ def test_the_error_of_one_value_is_below_a_step(bits: int, clip: float) -> None:
     """Every value inside the range comes back within one step, those outside as the end."""
     x = np.concatenate([edge_values(clip), np.linspace(-clip, clip, 1001)])
     agreed = params(x.size, clip=clip, bits=bits)
-    codec = codec_for(agreed)
+    codec = codec_for(agreed, bytes(16))
     assert agreed.format.step == 2 * clip / (2**bits - 1)  # type: ignore[union-attr]
     for label in range(5):
         got = codec.decode(codec.encode(x, 1, drawn_from(label)).vector, 1).mean
@@ -240,7 +240,7 @@ def test_the_error_of_one_value_is_below_a_step(bits: int, clip: float) -> None:
 
 def test_values_on_the_grid_come_back_as_they_are() -> None:
     """Where no rounding is needed there is none: levels at k * step - clip, exactly in binary."""
-    codec = codec_for(params(256, clip=127.5, bits=8))
+    codec = codec_for(params(256, clip=127.5, bits=8), bytes(16))
     x = np.arange(256) - 127.5
     for label in range(20):
         got = codec.encode(x, 1, drawn_from(label))
@@ -251,7 +251,7 @@ def test_values_on_the_grid_come_back_as_they_are() -> None:
 
 def test_the_same_value_rounds_both_ways() -> None:
     """Fresh randomness, another rounding; the same randomness, the same."""
-    codec = codec_for(params(64))
+    codec = codec_for(params(64), bytes(16))
     x = np.full(64, 0.3)
     one, other, again = (codec.encode(x, 1, drawn_from(k)).vector.tolist() for k in (1, 2, 1))
     assert one == again != other
@@ -259,7 +259,7 @@ def test_the_same_value_rounds_both_ways() -> None:
 
 def test_zero_and_minus_zero_are_the_same() -> None:
     """The sign of a zero does not reach the element."""
-    codec = codec_for(params(3))
+    codec = codec_for(params(3), bytes(16))
     zeros = [codec.encode([z, z, z], 1, key).vector.tolist() for z in (0.0, -0.0)]
     assert zeros[0] == zeros[1]
 
@@ -271,15 +271,15 @@ def test_clipping_is_counted_exactly(dtype: type) -> None:
     end, beyond = dtype(clip), np.nextafter(dtype(clip), dtype(9))
     x = np.array([end, -end, beyond, -beyond, 0, np.finfo(dtype).max, -np.finfo(dtype).max], dtype)
     agreed = params(x.size, clip=clip)
-    got = codec_for(agreed).encode(x, 1, key)
+    got = codec_for(agreed, bytes(16)).encode(x, 1, key)
     assert got.clipped == 4
     assert isinstance(got.clipped, int)
-    decoded = codec_for(agreed).decode(got.vector, 1).total
+    decoded = codec_for(agreed, bytes(16)).decode(got.vector, 1).total
     for i in (0, 2, 5):
         assert abs(decoded[i] - clip) < agreed.format.step  # type: ignore[union-attr]
     for i in (1, 3, 6):
         assert decoded[i] == -clip
-    assert codec_for(params(4096)).encode(np.full(4096, 2.0), 1, key).clipped == 4096
+    assert codec_for(params(4096), bytes(16)).encode(np.full(4096, 2.0), 1, key).clipped == 4096
 
 
 def counted_above(clip: float, dtype: type = np.float32) -> float:
@@ -294,7 +294,7 @@ def counted_above(clip: float, dtype: type = np.float32) -> float:
 def test_what_was_clipped_before_does_not_count(dtype: type, clip: float) -> None:
     """The ends as the caller's dtype has them, which may lie above the double: float32(0.1)."""
     x = np.clip(np.array([-9, -clip, 0, clip, 9], dtype), -clip, clip)
-    codec = codec_for(params(6, clip=clip))
+    codec = codec_for(params(6, clip=clip), bytes(16))
     assert codec.encode(np.append(x, dtype(0)), 1, key).clipped == 0
     narrow = dtype if dtype is not np.float64 else np.float32
     joined = np.append(x.astype(narrow), narrow(0)).astype(np.float64)  # with wider arrays
@@ -312,8 +312,8 @@ def test_what_was_clipped_before_does_not_count(dtype: type, clip: float) -> Non
 def test_weights_multiply_and_travel_along(max_weight: int) -> None:
     """The vector is the weight times the unweighted one, and the weight behind it."""
     x = np.random.default_rng(1).normal(0, 0.3, 50)
-    plain = codec_for(params(50)).encode(x, 1, key).vector.tolist()
-    codec = codec_for(params(50, max_weight=max_weight))
+    plain = codec_for(params(50), bytes(16)).encode(x, 1, key).vector.tolist()
+    codec = codec_for(params(50, max_weight=max_weight), bytes(16))
     for weight in (1, 2, max_weight - 1, max_weight, np.int64(2), np.uint8(1)):
         got = codec.encode(x, weight, key).vector.tolist()
         assert got == [*(int(weight) * value for value in plain), int(weight)]
@@ -323,20 +323,20 @@ def test_weights_multiply_and_travel_along(max_weight: int) -> None:
 def test_other_weights_are_refused(weight: object) -> None:
     """A weight is an int in 1..max_weight, and nothing is drawn for another."""
     with refused(RangeError, Code.WEIGHT):
-        codec_for(params(2, max_weight=10)).encode([0, 0], weight, forbidden)  # type: ignore[arg-type]
+        codec_for(params(2, max_weight=10), bytes(16)).encode([0, 0], weight, forbidden)  # type: ignore[arg-type]
     if weight == 0 and not isinstance(weight, bool):
         with refused(RangeError, Code.WEIGHT, match="nothing to give does not submit"):
-            codec_for(params(2)).encode([0, 0], weight, forbidden)  # type: ignore[arg-type]
+            codec_for(params(2), bytes(16)).encode([0, 0], weight, forbidden)  # type: ignore[arg-type]
     if weight != 1 or isinstance(weight, bool | float):
         with refused(RangeError, Code.WEIGHT):
-            codec_for(params(2)).encode([0, 0], weight, forbidden)  # type: ignore[arg-type]
+            codec_for(params(2), bytes(16)).encode([0, 0], weight, forbidden)  # type: ignore[arg-type]
 
 
 def test_the_mean_is_the_weighted_mean() -> None:
     """sum(w x) / sum(w), within the error of rounding."""
     rng = np.random.default_rng(3)
     agreed = params(30, max_weight=500, cohort=8)
-    codec, field = codec_for(agreed), Field(agreed.field_bits)
+    codec, field = codec_for(agreed, bytes(16)), Field(agreed.field_bits)
     inputs, weights = rng.uniform(-1, 1, (8, 30)), rng.integers(1, 501, 8)
     rows = [codec.encode(x, int(w), rng.bytes).vector for x, w in zip(inputs, weights, strict=True)]
     got = codec.decode(field.sum(np.stack(rows)), 8)
@@ -361,7 +361,7 @@ ROOM = [
 def test_the_worst_sum_does_not_wrap(cohort: int, bits: int, max_weight: int) -> None:
     """Every client at the top with the greatest weight: the sum decodes to n * weight * clip."""
     agreed = params(1, clip=2.0, bits=bits, max_weight=max_weight, cohort=cohort)
-    field, codec = Field(agreed.field_bits), codec_for(agreed)
+    field, codec = Field(agreed.field_bits), codec_for(agreed, bytes(16))
     top = (2**bits - 1) * max_weight
     assert agreed.format.largest == top
     client = [top, max_weight] if max_weight > 1 else [top]
@@ -382,7 +382,7 @@ def test_no_encoding_exceeds_the_worst(cohort: int, bits: int, max_weight: int) 
     """Values at and far beyond the clip stay at or below levels * weight."""
     x = np.array([2.0, -2.0, LARGEST, -LARGEST, np.nextafter(2.0, 0)] * 100)
     agreed = params(x.size, clip=2.0, bits=bits, max_weight=max_weight, cohort=cohort)
-    vector = codec_for(agreed).encode(x, max_weight, key).vector
+    vector = codec_for(agreed, bytes(16)).encode(x, max_weight, key).vector
     assert int(vector[: x.size].max()) <= (2**bits - 1) * max_weight
     assert int(vector[: x.size].min()) == 0
 
@@ -401,7 +401,7 @@ def test_the_top_level_is_never_exceeded(implementation: str, suite: Suite, dtyp
     word = words(suite, bytes([byte]) * 32, 0, 4, place, 1)[0]
     assert float(2**32 - 1) + word * 2.0**-32 == 2**32
     x = np.full(100_000, 1.0, dtype)
-    codec = codec_for(params(x.size, bits=32, suite=suite))
+    codec = codec_for(params(x.size, bits=32, suite=suite), bytes(16))
     vector = codec.encode(x, 1, lambda size: bytes([byte]) * size).vector
     assert vector[place] == 2**32 - 1
     assert (vector == 2**32 - 1).all()
@@ -420,7 +420,7 @@ def test_nan_and_infinity_are_refused(dtype: type, bad: float) -> None:
             x[place] = bad
             before = x.tobytes()
             with refused(RangeError, Code.NOT_FINITE):
-                codec_for(params(length)).encode(x, 1, forbidden)
+                codec_for(params(length), bytes(16)).encode(x, 1, forbidden)
             assert x.tobytes() == before
 
 
@@ -431,7 +431,7 @@ def test_any_nan_is_refused(payload: int) -> None:
     """Signalling ones and ones with a payload too."""
     x = np.array([0, payload, 0], np.uint64).view(np.float64)
     with refused(RangeError, Code.NOT_FINITE):
-        codec_for(params(3)).encode(x, 1, forbidden)
+        codec_for(params(3), bytes(16)).encode(x, 1, forbidden)
 
 
 @implementations("quantize")
@@ -505,7 +505,7 @@ def test_the_core_refuses_by_itself(implementation: str, real: type, lane: type)
 def test_what_is_no_vector_of_reals_is_refused(values: object) -> None:
     """Other shapes, lengths and kinds; before anything is drawn."""
     with pytest.raises(RangeError, match="an input"):
-        codec_for(params(3)).encode(values, 1, forbidden)  # type: ignore[arg-type]
+        codec_for(params(3), bytes(16)).encode(values, 1, forbidden)  # type: ignore[arg-type]
 
 
 def test_longer_doubles_are_clipped_or_refused() -> None:
@@ -513,7 +513,7 @@ def test_longer_doubles_are_clipped_or_refused() -> None:
     x = np.array([1, -1, 0], np.longdouble) * np.longdouble("1e400")
     if not np.isfinite(x).all():
         return  # long doubles are doubles here
-    codec = codec_for(params(3))
+    codec = codec_for(params(3), bytes(16))
     try:
         got = codec.encode(x, 1, key)
     except RangeError:
@@ -546,7 +546,7 @@ def test_any_layout_and_real_dtype(dtype: str) -> None:
     rng = np.random.default_rng(5)
     values = rng.normal(0, 40, 100) if dtype[0] == "f" else rng.integers(0, 100, 100)
     x = values.astype(dtype)
-    codec = codec_for(params(100, clip=50.0))
+    codec = codec_for(params(100, clip=50.0), bytes(16))
     wanted = codec.encode(x.astype(np.float64), 1, key)
     for layout, array in layouts(x).items():
         before = np.array(array).tobytes()
@@ -559,14 +559,14 @@ def test_any_layout_and_real_dtype(dtype: str) -> None:
 def test_one_value_for_all() -> None:
     """A broadcast array, whose elements share their memory, is copied."""
     x = np.broadcast_to(np.float64(0.25), (50,))
-    codec = codec_for(params(50))
+    codec = codec_for(params(50), bytes(16))
     wanted = codec.encode(np.full(50, 0.25), 1, key).vector
     np.testing.assert_array_equal(codec.encode(x, 1, key).vector, wanted)
 
 
 def test_an_encoding_does_not_print_its_elements() -> None:
     """The encoded input is a secret until it is masked."""
-    got = codec_for(params(2, bits=20)).encode([0.0, 0.0], 1, key)
+    got = codec_for(params(2, bits=20), bytes(16)).encode([0.0, 0.0], 1, key)
     assert repr(got) == "Encoded(<2 elements>, clipped=0)"
 
 
@@ -575,7 +575,7 @@ def test_an_encoding_does_not_print_its_elements() -> None:
 
 def test_impossible_sums_are_refused() -> None:
     """More than all survivors at the top can make; exactly that much is possible."""
-    codec = codec_for(params(3, bits=8, cohort=10))
+    codec = codec_for(params(3, bits=8, cohort=10), bytes(16))
     for survivors in (1, 7, 10):
         most = 255 * survivors
         assert codec.decode(np.array([0, most, 1], np.uint32), survivors).weight == survivors
@@ -588,7 +588,7 @@ def test_impossible_sums_are_refused() -> None:
 
 def test_impossible_weights_are_refused() -> None:
     """A sum of weights outside survivors .. survivors * max_weight."""
-    codec = codec_for(params(1, bits=8, max_weight=5, cohort=10))
+    codec = codec_for(params(1, bits=8, max_weight=5, cohort=10), bytes(16))
     for survivors in (1, 7, 10):
         for weight in (survivors, 5 * survivors):
             got = codec.decode(np.array([255 * weight, weight], np.uint32), survivors)
@@ -604,10 +604,10 @@ def test_decoding_writes_to_nothing() -> None:
     """The sum of elements is left as it was, and may be read-only."""
     total = np.array([5, 6, 7], np.uint32)
     total.flags.writeable = False
-    codec_for(params(3)).decode(total, 2)
+    codec_for(params(3), bytes(16)).decode(total, 2)
     assert total.tolist() == [5, 6, 7]
 
 
 def test_the_codec_of_a_format() -> None:
     """codec_for finds the right one."""
-    assert isinstance(codec_for(params(1)), FixedPointCodec)
+    assert isinstance(codec_for(params(1), bytes(16)), FixedPointCodec)

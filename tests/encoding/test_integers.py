@@ -50,7 +50,7 @@ def test_elements_are_the_reference_models(low: int, high: int) -> None:
         if info.min <= low and high <= info.max:
             x = np.array(values, dtype)
             before = x.tobytes()
-            got = codec_for(agreed).encode(x, 1, forbidden)
+            got = codec_for(agreed, bytes(16)).encode(x, 1, forbidden)
             assert got.vector.tolist() == wanted
             assert got.vector.dtype == Field(agreed.field_bits).dtype
             assert got.clipped == 0
@@ -73,7 +73,7 @@ def test_any_sum_is_exact(data: st.DataObject) -> None:
         st.lists(st.lists(values, min_size=3, max_size=3), min_size=survivors, max_size=survivors)
     )
     agreed = params(3, low, low + width, cohort)
-    codec, field = codec_for(agreed), Field(agreed.field_bits)
+    codec, field = codec_for(agreed, bytes(16)), Field(agreed.field_bits)
     rows = [codec.encode(np.array(x, np.int64), 1, forbidden).vector for x in inputs]
     got = codec.decode(field.sum(np.stack(rows)), survivors)
     wanted = [sum(column) for column in zip(*inputs, strict=True)]
@@ -89,7 +89,7 @@ def test_the_worst_sum_does_not_wrap(cohort: int, width: int) -> None:
     """All clients at the high end, and all at the low one."""
     low = -(width // 3)
     agreed = params(1, low, low + width, cohort)
-    codec, field = codec_for(agreed), Field(agreed.field_bits)
+    codec, field = codec_for(agreed, bytes(16)), Field(agreed.field_bits)
     for value in (low, low + width):
         one = codec.encode(np.array([value]), 1, forbidden).vector
         total = field.sum(np.tile(one, (cohort, 1)))
@@ -112,12 +112,12 @@ def test_values_outside_the_range_are_refused(low: int, high: int) -> None:
             ]
             for dtype in kinds:
                 with refused(RangeError, Code.OUT_OF_RANGE, match=f"outside {low}..{high}"):
-                    codec_for(agreed).encode(np.array(values, dtype), 1, forbidden)
+                    codec_for(agreed, bytes(16)).encode(np.array(values, dtype), 1, forbidden)
 
 
 def test_unsigned_values_do_not_turn_negative() -> None:
     """2^64 - 1 is not -1, and 2^63 not the lowest int64."""
-    codec = codec_for(params(1, -(2**60), 2**59))
+    codec = codec_for(params(1, -(2**60), 2**59), bytes(16))
     for bad in (2**64 - 1, 2**63, 2**63 + 1):
         with refused(RangeError, Code.OUT_OF_RANGE):
             codec.encode(np.array([bad], np.uint64), 1, forbidden)
@@ -147,20 +147,20 @@ def test_unsigned_values_do_not_turn_negative() -> None:
 def test_what_is_no_vector_of_integers_is_refused(values: object) -> None:
     """Other shapes, lengths and kinds. A float is no integer, even when it is whole."""
     with pytest.raises(RangeError, match="an input"):
-        codec_for(params(3, -9, 9)).encode(values, 1, forbidden)  # type: ignore[arg-type]
+        codec_for(params(3, -9, 9), bytes(16)).encode(values, 1, forbidden)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("weight", [0, 2, -1, 1.5])
 def test_weights_are_refused(weight: float) -> None:
     """Exact sums are not weighted."""
     with refused(RangeError, Code.WEIGHT):
-        codec_for(params(1, -9, 9)).encode([1], weight, forbidden)  # type: ignore[arg-type]
+        codec_for(params(1, -9, 9), bytes(16)).encode([1], weight, forbidden)  # type: ignore[arg-type]
 
 
 def test_any_layout() -> None:
     """Read-only, strided, backwards, swapped, unaligned: read as they are, not written to."""
     x = np.array([-900, 0, 1, 999], np.int64)
-    codec = codec_for(params(4, -1000, 1000))
+    codec = codec_for(params(4, -1000, 1000), bytes(16))
     wanted = codec.encode(x, 1, forbidden).vector.tolist()
     assert wanted == [100, 1000, 1001, 1999]
     frozen = x.copy()
@@ -187,7 +187,7 @@ def test_what_the_core_gets_it_can_read_in_place() -> None:
 
 def test_impossible_sums_are_refused() -> None:
     """More than all survivors at the high end make; exactly that much is possible."""
-    codec = codec_for(params(3, -10, 90, cohort=10))
+    codec = codec_for(params(3, -10, 90, cohort=10), bytes(16))
     for survivors in (1, 7, 10):
         most = 100 * survivors
         got = codec.decode(np.array([0, most, 1], np.uint32), survivors)
@@ -203,7 +203,7 @@ def test_decoding_writes_to_nothing() -> None:
     """The sum of elements may be read-only."""
     total = np.array([5, 6], np.uint32)
     total.flags.writeable = False
-    codec_for(params(2, 0, 9)).decode(total, 2)
+    codec_for(params(2, 0, 9), bytes(16)).decode(total, 2)
     assert total.tolist() == [5, 6]
 
 
@@ -220,4 +220,4 @@ def test_ranges_whose_sum_fits_nothing_are_refused() -> None:
 
 def test_the_codec_of_a_format() -> None:
     """codec_for finds the right one."""
-    assert isinstance(codec_for(params(1, 0, 1)), IntegersCodec)
+    assert isinstance(codec_for(params(1, 0, 1), bytes(16)), IntegersCodec)

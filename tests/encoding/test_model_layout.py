@@ -55,7 +55,7 @@ STATE = {
 def summed(layout: ModelLayout, vectors: list[np.ndarray], weights: list[int]) -> Decoded:
     """The result of a round with these inputs, by the codec alone."""
     params = Params(layout.cohort, layout.length, layout.format)
-    codec, field = codec_for(params), Field(params.field_bits)
+    codec, field = codec_for(params, bytes(16)), Field(params.field_bits)
     random = np.random.default_rng(len(vectors)).bytes
     total = np.zeros(params.vector_length, field.dtype)
     for vector, weight in zip(vectors, weights, strict=True):

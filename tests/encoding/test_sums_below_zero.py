@@ -29,7 +29,7 @@ from secagg.arithmetic.moduli import least_bits, modulus
 from secagg.encoding.choice import codec_for
 from secagg.encoding.fixed_point import FixedPointCodec
 from secagg.encoding.integers import IntegersCodec
-from secagg.params.formats import Interval
+from secagg.params.intervals import Interval
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,14 +245,14 @@ def test_the_formats_of_wire_v1_read_nothing_as_negative(form: FixedPoint | Inte
     field = Field(agreed.field_bits)
     total = np.array([field.modulus - 1, *([10] if form.weighted else [])], field.dtype)
     with refused(RangeError, Code.IMPOSSIBLE_SUM):
-        codec_for(agreed).decode(total, 10)
+        codec_for(agreed, bytes(16)).decode(total, 10)
 
 
 @looped("name", FORMATS)
 def test_another_format_never_gets_the_codec_of_its_base(name: str) -> None:
     """Else its noise, or whatever it adds to a vector, would be left out in silence."""
     agreed = Params(10, 1, FORMATS[name](1, 1))
-    for make in (lambda: codec_for(agreed), lambda: Server(agreed.round())):
+    for make in (lambda: codec_for(agreed, bytes(16)), lambda: Server(agreed.round())):
         with refused(ParameterError, Code.UNSUPPORTED):
             make()
 
