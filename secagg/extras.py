@@ -5,6 +5,7 @@ from contextlib import contextmanager
 
 from .codes import Code
 from .errors import SecAggError
+from .texts import described
 
 
 class MissingExtraError(SecAggError):
@@ -25,6 +26,9 @@ def extra(name: str) -> Iterator[None]:
         yield
     except ImportError as error:
         package = (error.name or str(error)).partition(".")[0]
+        why = "is not installed"
+        if not isinstance(error, ModuleNotFoundError):
+            why = f"cannot be imported ({described(error)})"
         raise MissingExtraError(
-            f"{package} is not installed; run pip install 'secagg[{name}]'", Code.MISSING_EXTRA
+            f"{package} {why}; run pip install 'secagg[{name}]'", Code.MISSING_EXTRA
         ) from None
