@@ -171,15 +171,14 @@ def epsilon(releases: Iterable[tuple[Release, int]], delta: float) -> float:
     orders, divergences, shortfall, exposure = _composed(releases)
     with extra("dp"):
         from dp_accounting.rdp.rdp_privacy_accountant import compute_epsilon  # noqa: PLC0415  (of the extra)
-    found, before = 0.0, -1.0
+    found, left = 0.0, math.inf
     # What is not sampled exactly costs (1 + e^epsilon) times the distance, so epsilon is in its own
-    # definition. It only grows here; where it stays, it holds.
-    while found > before:
-        before = found
-        left = delta - exposure - _cost(shortfall, before)
-        if left <= 0:
+    # definition. It only grows here; where that costs no more, it holds.
+    while (now := delta - exposure - _cost(shortfall, found)) < left:
+        if now <= 0:
             return math.inf
-        found = max(before, float(compute_epsilon(orders, divergences, left)[0]))
+        left = now
+        found = max(found, float(compute_epsilon(orders, divergences, left)[0]))
     return found
 
 
