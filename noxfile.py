@@ -266,13 +266,13 @@ def syft(session: nox.Session) -> None:
 
 @nox.session(venv_backend="venv", reuse_venv=True, python="3.11")
 def tff(session: nox.Session) -> None:
-    """Plays the recipe for TensorFlow Federated, with what it requires but for jax 0.4.14."""
+    """Plays the recipe for TensorFlow Federated, with what it requires but for jax and SciPy."""
     session.install("--no-deps", "tensorflow-federated==0.87.0")
     framework(
         session,
         *("tensorflow==2.14.*", "jax==0.4.20", "jaxlib==0.4.20", "numpy~=1.26"),
         *("tensorflow-model-optimization==0.7.5", "tensorflow-privacy==0.9.0", "ml-dtypes==0.2.*"),
-        *("google-vizier==0.1.11", "dp-accounting==0.4.3", "dm-tree==0.1.8", "scipy~=1.9.3"),
+        *("google-vizier==0.1.11", "dp-accounting==0.4.3", "dm-tree==0.1.8", "scipy~=1.11.2"),
         *("googleapis-common-protos==1.61.0", "typing-extensions==4.5.*", "attrs~=23.1"),
         *("absl-py~=1.0", "cachetools~=5.3", "portpicker~=1.6", "tqdm~=4.64", "setuptools<81"),
     )

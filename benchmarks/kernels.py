@@ -2,8 +2,9 @@
 
 References are what one would use instead: the core's own bare keystream, straightforward C,
 `cryptography` with NumPy, OpenSSL's keystream, a NumPy copy into a new array, a NumPy sum, NumPy
-quantization, big integers. A reference that is not installed is skipped, and named. Work runs on
-one thread, unless a row says otherwise. The last rows are a server's jobs on two workers.
+quantization, transform and norm, big integers. A reference that is not installed is skipped, and
+named. Work runs on one thread, unless a row says otherwise. The last rows are a server's jobs on
+two workers.
 """
 
 import importlib.util
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 from secagg import FixedPoint, Params, Suite
 from secagg.arithmetic.field import Field
 from secagg.arithmetic.implementations import Family, families, forced
+from secagg.arithmetic.rotation import Rotation, norm
 from secagg.arithmetic.threads import default_threads
 from secagg.encoding.choice import codec_for
 from secagg.sharing import rebuilding, shamir
@@ -48,6 +50,7 @@ def parts(length: int, rounds: int, holders: int, clients: int) -> Sequence[Iter
         _portable(rounds),
         _packing(length, rounds),
         _quantize(length, rounds),
+        _rotation(length, rounds),
         _sharing(rounds, holders),
         _rebuilding(rounds, holders),
         executors.rows(clients, length, rounds),
@@ -227,6 +230,53 @@ def _quantize(length: int, rounds: int) -> Iterator[Row]:
         "",
         rounds,
     )
+
+
+def _rotation(length: int, rounds: int) -> Iterator[Row]:
+    """Compares the rotation, of the next power of two, and the norm with what NumPy takes."""
+    power = 1 << (length - 1).bit_length()
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(0, 1, (2, power)).astype(np.float32)
+    signs = np.where(rng.random(power) < 0.5, np.float32(power**-0.5), np.float32(-(power**-0.5)))
+    rotation = Rotation(Suite.AES256CTR.generator, bytes(32))
+
+    def plain() -> None:
+        """Rotates with whole-array operations, level by level."""
+        np.multiply(y, signs, out=y)
+        step = 1
+        while step < power:
+            pairs = y.reshape(-1, 2, step)
+            low, high = pairs[:, 0], pairs[:, 1]
+            difference = low - high
+            low += high
+            high[:] = difference
+            step *= 2
+
+    for kernel in _family("rotate").usable[::-1]:
+        with forced("rotate", kernel):
+            name = f"rotate {power:,} float32, {kernel}"
+            work = partial(rotation.forward, x)
+            least = ">= 8" if kernel == "portable" else ">= 15"
+            yield _compare(name, work, "NumPy, level by level", plain, least, rounds)
+
+    def after() -> None:
+        """Clips to an L2 norm, and then rotates."""
+        size = np.linalg.norm(x)
+        np.multiply(x, np.float32(1 / size), out=x)
+        rotation.forward(x)
+
+    yield _compare(
+        f"clip {power:,} float32 to an L2 norm, in a rotation",
+        lambda: rotation.forward(x, 1 / norm(x)),
+        "by NumPy before one",
+        after,
+        "<= 1",
+        rounds,
+    )
+    values = rng.normal(0, 1, length).astype(np.float32)
+    name = f"L2 norm of {length:,} float32, in double precision"
+    other = partial(np.linalg.norm, values)
+    yield _compare(name, partial(norm, values), "NumPy, in single", other, "<= 2.5", rounds)
 
 
 def _sharing(rounds: int, count: int) -> Iterator[Row]:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from secagg import Field, FixedPoint, Params, Suite
+from secagg.arithmetic.rotation import Rotation
 from secagg.encoding.choice import codec_for
 from secagg.sharing import rebuilding, shamir
 
@@ -67,6 +68,12 @@ def test_dequantize(benchmark: Benchmark) -> None:
     codec = codec_for(params, bytes(16))
     encoded = codec.encode(np.zeros(LENGTH), 1, os.urandom)
     benchmark(codec.decode, encoded.vector, 1)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_rotate(benchmark: Benchmark, dtype: type[np.floating]) -> None:
+    values = np.random.default_rng(0).normal(0, 1, LENGTH).astype(dtype)
+    benchmark(Rotation(Suite.AES256CTR.generator, bytes(32)).forward, values)
 
 
 def test_share(benchmark: Benchmark) -> None:

@@ -113,6 +113,24 @@ int sa_dequantize_u64_f32(float *x, const uint64_t *q, size_t len, double scale,
 int sa_dequantize_u32_f64(double *x, const uint32_t *q, size_t len, double scale, double offset);
 int sa_dequantize_u64_f64(double *x, const uint64_t *q, size_t len, double scale, double offset);
 
+/* ---- rotation ---------------------------------------------------------------------------
+ * A random rotation without padding (Ailon & Chazelle 2009, with two overlapping transforms for a
+ * length that is no power of two). Let P be the largest power of two that is not above len, H the
+ * Walsh-Hadamard transform of length P divided by sqrt(P), and S_n the signs from the stream at nonce
+ * n: bit j of byte i is the sign of coordinate 8 i + j of x, and a set bit is minus. Forward:
+ * x *= factor * S_0, then H on x[0..P), and, unless P = len, x *= S_1, then H on x[len-P..len). The
+ * inverse (1, else 0) undoes that, last step first, and multiplies by factor. factor is finite. Sums
+ * are rounded to the type of x; all implementations give the same bits, but for those of a NaN. A
+ * NaN or an infinity spreads to all of x. */
+int sa_rotate_f32(float *x, size_t len, double factor, int inverse, int generator,
+                  const uint8_t *key);
+int sa_rotate_f64(double *x, size_t len, double factor, int inverse, int generator,
+                  const uint8_t *key);
+/* *norm = the L2 norm in double precision, the same on all implementations. SA_ERANGE if the sum of
+ * squares is not finite: a NaN, an infinity, or doubles around 1e154 and above. */
+int sa_norm_f32(double *norm, const float *x, size_t len);
+int sa_norm_f64(double *norm, const double *x, size_t len);
+
 /* ---- Shamir sharing over F(2^61 - 1) -----------------------------------------------------
  * All values are below 2^61 - 1 (SA_ERANGE), points distinct and non-zero (SA_EARG). No output
  * overlaps an input. */

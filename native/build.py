@@ -47,9 +47,10 @@ def target_args(platform: str, compiler: str) -> tuple[list[str], list[str]]:
     if compiler == "msvc":
         return ["/std:c11", "/clang:-O3", "/clang:-ffp-contract=off"], []
     threads = [] if platform.startswith(("win", "mingw")) else ["-pthread"]
+    libraries = ["-lm"] if threads else []
     floats = ["-msse2", "-mfpmath=sse"] if platform.endswith(("-i386", "-i686", "win32")) else []
     options = ["-std=c11", "-O3", "-ffp-contract=off", "-fvisibility=hidden", *floats, *threads]
-    return options, threads
+    return options, [*threads, *libraries]
 
 
 # A cross build sets _PYTHON_HOST_PLATFORM, which get_platform returns.

@@ -112,6 +112,24 @@ typedef struct {
     void (*dequantize_u64_f64)(double *x, const uint64_t *q, size_t len, double scale, double offset);
 } sa_quantize_kernel;
 
+/* Lengths of transforms, strides and parts are powers of two. */
+typedef struct {
+    const char *name;
+    uint32_t needs;
+    /* x[i] *= factor, in double precision, and the sign of bit i of `signs`: a set one is minus. */
+    void (*signs_f32)(float *x, const uint64_t *signs, size_t len, double factor);
+    void (*signs_f64)(double *x, const uint64_t *signs, size_t len, double factor);
+    /* The Walsh-Hadamard transform, without a factor. */
+    void (*transform_f32)(float *x, size_t len);
+    void (*transform_f64)(double *x, size_t len);
+    /* The same of each x[i], x[i + stride], ..., parts of them (2, 4 or 8), for i < stride, which is
+     * 64 or more: makes one transform of `parts`. */
+    void (*combine_f32)(float *x, size_t stride, size_t parts);
+    void (*combine_f64)(double *x, size_t stride, size_t parts);
+    double (*squares_f32)(const float *x, size_t len); /* their sum, in double precision */
+    double (*squares_f64)(const double *x, size_t len);
+} sa_rotate_kernel;
+
 typedef struct {
     const char *name;
     uint32_t needs;
@@ -131,6 +149,7 @@ const sa_cipher_kernel *sa_cipher(int generator); /* null for an unknown one */
 const sa_field_kernel *sa_field(void);
 const sa_pack_kernel *sa_pack(void);
 const sa_quantize_kernel *sa_quantize(void);
+const sa_rotate_kernel *sa_rotate(void);
 const sa_shamir_kernel *sa_shamir(void);
 
 /* Calls work(context, piece) once for each piece below `pieces`, in any order, on at most `threads`

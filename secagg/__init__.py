@@ -64,6 +64,7 @@ from .params.fractions import Fractions
 from .params.mode import Mode
 from .params.params import Params, Round
 from .params.policy import Policy
+from .params.rotated import Rotated
 from .params.suite import Suite
 from .rounds.asked import run_round
 from .rounds.plan import Plan
@@ -130,6 +131,7 @@ __all__ = [
     "RoundEnded",
     "RoundFailedError",
     "RoundRecord",
+    "Rotated",
     "Rounds",
     "SecAggError",
     "SecureSum",

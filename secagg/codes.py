@@ -614,7 +614,7 @@ class Code(StrEnum):
     BUFFER = (
         "buffer",
         "RangeError",
-        "An output array cannot be written in place.",
+        "An array cannot be read or written in place.",
         "Pass a contiguous, aligned, writable array that does not overlap an input.",
     )
     LEDGER = (

@@ -5,6 +5,7 @@ model (`tests/reference`). They detect a broken build or CPU; they say nothing a
 """
 
 import hashlib
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final
@@ -15,6 +16,7 @@ from .arithmetic.binding import lib
 from .arithmetic.field import Field
 from .arithmetic.generators import Generator
 from .arithmetic.implementations import families, forced
+from .arithmetic.rotation import Rotation, norm
 from .encoding.choice import codec_for
 from .errors import SecAggError
 from .events import Phase
@@ -128,6 +130,16 @@ def _quantize() -> bool:
     return right and encoded.clipped == 199
 
 
+def _rotate() -> bool:
+    """Checks a rotation of integers in which nothing is rounded, and its inverse."""
+    values = np.arange(1100, dtype=np.float32) % 15 - 7
+    rotation, x = Rotation(lib.SA_AES256CTR, _KEY), values.copy()
+    rotation.forward(x)
+    right = _short((x * 1024).astype("<i4").tobytes()) == "e6e5cbb9e015a9d86c82d56807dc87e6"
+    rotation.backward(x)
+    return right and x.tolist() == values.tolist() and norm(x) == math.sqrt(20575)
+
+
 def _shamir() -> bool:
     seed, holders = bytes(range(16)), range(7)
     shares = shamir.deal([seed], 4, holders, lib.SA_AES256CTR, _KEY)
@@ -154,6 +166,7 @@ _CHECKS: Final[dict[str, dict[str, Callable[[], bool]]]] = {
     "field": {"field arithmetic": _field, "masks in the field": _CIPHERS["aes"].gives_masks},
     "pack": {"packing": _pack},
     "quantize": {"quantization": _quantize},
+    "rotate": {"rotation": _rotate},
     "shamir": {"Shamir sharing": _shamir},
 }
 

@@ -95,7 +95,7 @@ def secure_sum(
             layout (see `Layout.of`). A list or any other iterable, an array whose rows are the
             updates, or a dict by the parties 0, 1, .... None is a party with nothing to give: it
             joins and then sits the round out, like one that drops out before its masked input.
-        format: how numbers are encoded, `FixedPoint` or `Integers`.
+        format: how numbers are encoded, `FixedPoint`, `Integers` or `Rotated`.
         weights: one per party, or a dict by party, for a format with max_weight > 1; 1 each by
             default.
         drops: parties that disappear, each with the phase before whose message it does so, such as

@@ -225,14 +225,14 @@ def flags() -> dict[str, Any]:
 
 
 def test_options_are_those_of_the_target(flags: dict[str, Any]) -> None:
-    """Not of the machine that compiles: this one has POSIX threads, Windows has not."""
+    """Not of the machine that compiles: this one has POSIX threads and a libm, Windows has not."""
     assert flags["PLATFORM"] == "win-arm64"
     assert "-pthread" not in flags["COMPILE_ARGS"] + flags["LINK_ARGS"]
     of = flags["target_args"]
     unix = ["-std=c11", "-O3", "-ffp-contract=off", "-fvisibility=hidden"]
     assert of("win-amd64", "mingw32") == of("mingw_x86_64_ucrt", "unix") == (unix, [])
     for platform in ("linux-aarch64", "macosx-11.0-arm64", "freebsd-14.1-release-amd64"):
-        assert of(platform, "unix") == ([*unix, "-pthread"], ["-pthread"])
+        assert of(platform, "unix") == ([*unix, "-pthread"], ["-pthread", "-lm"])
     assert "-msse2" in of("linux-i686", "unix")[0]
     compile_args, link_args = of("win-amd64", "msvc")
     assert compile_args == ["/std:c11", "/clang:-O3", "/clang:-ffp-contract=off"]

@@ -2,22 +2,17 @@
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
-from typing import Final
 
-from ..codes import Code
 from ..drivers.conductor import Conductor, Observer, Snapshots, require_server
+from ..drivers.timeouts import DEFAULT_TIMEOUT, read_timeouts
 from ..drivers.untold import note_untold, untold_outcome
-from ..errors import ParameterError
 from ..events import Completed, Failed, Phase
 from ..interfaces import ServerMachine
-from ..numeric import brief
 from ..params.checks import require_seconds
 from .companions import Companions, noting, require_one_each
 from .links import Net, RoutedNet
 from .round_loop import RoundLoop
 from .worker import Worker, stoppable
-
-DEFAULT_TIMEOUT: Final = 60.0
 
 
 async def serve(
@@ -88,21 +83,3 @@ async def serve(
         except BaseException:
             note_untold(server, conductor.outcome)
             raise
-
-
-def read_timeouts(
-    timeouts: float | Mapping[Phase, float], phases: Sequence[Phase]
-) -> dict[Phase, float]:
-    """Returns the seconds of each phase of a round."""
-    if not isinstance(timeouts, Mapping):
-        return dict.fromkeys(phases, require_seconds("timeouts", timeouts, positive=True))
-    given = {}
-    for phase, value in timeouts.items():
-        if not isinstance(phase, Phase):
-            raise ParameterError(
-                f"timeouts must be a number of seconds, or a dict of them by Phase: {brief(phase)} "
-                "is no Phase",
-                Code.ARGUMENT,
-            )
-        given[phase] = require_seconds(f"timeouts[{phase}]", value, positive=True)
-    return {phase: given.get(phase, DEFAULT_TIMEOUT) for phase in phases}

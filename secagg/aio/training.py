@@ -10,6 +10,7 @@ from typing import Final
 
 from ..drivers.envelope import read_task
 from ..drivers.executors import require_executor
+from ..drivers.timeouts import DEFAULT_TIMEOUT, read_timeouts
 from ..drivers.untold import untold_outcome
 from ..encoding.digest import Part
 from ..encoding.layout import Layout
@@ -22,7 +23,7 @@ from ..rounds.record import listed
 from ..rounds.rounds import Rounds, subject_parts
 from .goodbye import goodbyes
 from .hub import Hub
-from .serving import DEFAULT_TIMEOUT, read_timeouts, serve
+from .serving import serve
 from .worker import outlast
 
 _log: Final = logging.getLogger("secagg.rounds")

@@ -12,6 +12,7 @@ from ..params.formats import FixedPoint, Format, Integers
 from ..params.fractions import Fractions
 from ..params.mode import Mode
 from ..params.params import MAX_COHORT, Params
+from ..params.rotated import Rotated
 from ..params.suite import Suite
 
 _ONE_BIT: Final = Integers(0, 1)  # fits the field for every cohort
@@ -103,6 +104,8 @@ def fitting_changes(request: Request) -> Iterator[Change]:
     form = request.format
     if isinstance(form, FixedPoint):
         ranges = [("bits", 1, form.bits), ("max_weight", 1, form.max_weight)]
+    elif isinstance(form, Rotated):
+        ranges = [("max_weight", 1, form.max_weight)]
     else:
         ranges = [("high", form.low + 1, form.high)]
 

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 from ..arithmetic.field import Field
@@ -359,9 +359,4 @@ def _side(phases: tuple[Phase, ...], side: Side) -> dict[str, Any]:
 def _format(form: Format) -> dict[str, Any]:
     if isinstance(form, Integers):
         return {"name": "Integers", "low": form.low, "high": form.high}
-    return {
-        "name": "FixedPoint",
-        "clip": form.clip,
-        "bits": form.bits,
-        "max_weight": form.max_weight,
-    }
+    return {"name": type(form).__name__, **asdict(form)}

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from ..codes import Code
 from ..errors import RangeError
 from ..numeric import as_int, brief
-from ..params.formats import FixedPoint, Format
+from ..params.formats import Format, Integers
 from .arrays import is_one, kind_of, listed, read_array
 from .layout import Layout, leaves_of
 from .ranges import Mode, Slot
@@ -133,7 +133,7 @@ def read_sums(
             "which has total and weight",
             Code.LAYOUT,
         )
-    if (kind_of(total.dtype) == "f") != isinstance(form, FixedPoint):
+    if (kind_of(total.dtype) == "f") == isinstance(form, Integers):
         raise RangeError(
             f"a total of {type(form).__name__} has not the dtype {total.dtype}",
             Code.DTYPE,

@@ -11,7 +11,7 @@ from ..codes import Code
 from ..errors import ParameterError, RangeError
 from ..numeric import brief
 from ..params.checks import require_int
-from ..params.formats import Format, field_width
+from ..params.formats import Format, check_length, field_width
 from ..params.params import MAX_COHORT
 from .arrays import kind_of, shortened
 from .clipping import warn_of_slots
@@ -77,9 +77,9 @@ class ModelLayout:
     ) -> "ModelLayout":
         """Returns the layout of a model; its values do not count.
 
-        With `FixedPoint`, floats are averaged, and integers and bools keep their old values unless
-        `arrays` says otherwise. Numbers of Python are float64 beside arrays of floats, whatever
-        the dtypes of those. With `Integers`, integers and bools are added up.
+        With `FixedPoint` and `Rotated`, floats are averaged, and integers and bools keep their old
+        values unless `arrays` says otherwise. Numbers of Python are float64 beside arrays of
+        floats, whatever the dtypes of those. With `Integers`, integers and bools are added up.
 
         Args:
             model: arrays, or lists, tuples and dicts of them, nested at will; a PyTorch
@@ -90,7 +90,8 @@ class ModelLayout:
                 those that it gives the mode "sum" alone; by default that of the format.
             arrays: by name or pattern ("layers/*/bias", `fnmatch`; "*" also stands for "/"), a
                 number c for the range -c..c, a mode, or a `Range`. An exact name counts before
-                patterns, and of two patterns the later one.
+                patterns, and of two patterns the later one. With `Rotated` c is the L2 norm of an
+                update of this array that, by itself, has the whole clip.
             metrics: the range of each metric. They are averaged unless it says "sum"; with
                 `Integers` they are added up.
 
@@ -101,7 +102,8 @@ class ModelLayout:
         """
         if not isinstance(format, Format):
             raise ParameterError(
-                f"format must be FixedPoint or Integers, not {brief(format)}", Code.ARGUMENT
+                f"format must be FixedPoint, Integers or Rotated, not {brief(format)}",
+                Code.ARGUMENT,
             )
         cohort = require_int("cohort", cohort, 2, MAX_COHORT)
         field_width(format, cohort)  # raises if there is no room
@@ -124,6 +126,7 @@ class ModelLayout:
                 'values, as integers do by default: give them a Range with the mode "sum"',
                 Code.LAYOUT,
             )
+        check_length(format, cohort, length)
         dtype = np.result_type(*sent)
         return cls(format, cohort, slots, metered, length, dtype, layout, tree.template, scales)
 
@@ -170,6 +173,9 @@ class ModelLayout:
         weights; of an exact sum 0. What a mean loses when it is added to the old model, in the
         dtype of the array, comes on top. Rounding is at random, so errors of many clients mostly
         cancel: the standard deviation of an unweighted mean over n is at most step / (2 * sqrt(n)).
+
+        With `Rotated`, whose errors spread over the whole vector, it is the standard deviation of
+        one client's value from rounding and noise, and nothing is said of clipping.
         """
         slots = zip(self._slots, self._scales, strict=True)
         return {slot.name: self._error(slot, scale) for slot, scale in slots if scale}

@@ -46,9 +46,16 @@ class LayoutOptions:
             text = getattr(self, name)
             if not isinstance(text, str) or not text:
                 raise ParameterError(f"{name} must be a word, not {brief(text)}", Code.ARGUMENT)
-        for metrics in (self.metrics, self.evaluate):
-            if metrics:
-                self._of_metrics(metrics, 2)
+        for name in ("metrics", "evaluate"):
+            given = getattr(self, name)
+            if not isinstance(given, Mapping | None) or (name == "evaluate" and given == {}):
+                raise ParameterError(
+                    f"{name} must be a dict of Ranges by the names of metrics, such as "
+                    f'{{"loss": Range(0, 10)}}, not {brief(given)}; None for none',
+                    Code.ARGUMENT,
+                )
+            if given:
+                self._of_metrics(given, 2)
 
     @property
     def format(self) -> FixedPoint:
@@ -83,6 +90,19 @@ class LayoutOptions:
         if evaluates:
             layout = self._of_metrics(self.evaluate, cohort)
         return layout, taken
+
+    def weight_in(self, metrics: Mapping[str, Any]) -> Any:
+        """Returns the weight of an update, which is among its metrics; a whole float as an int.
+
+        Raises:
+            RangeError: it is not among them.
+        """
+        if self.weight not in metrics:
+            raise RangeError(
+                f"the metrics have no {self.weight!r}, the weight of the update", Code.WEIGHT
+            )
+        weight, real = metrics[self.weight], as_float(metrics[self.weight])
+        return int(weight) if real is not None and real.is_integer() else weight
 
     @classmethod
     def split(cls, given: Mapping[str, Any]) -> tuple["LayoutOptions", dict[str, Any]]:

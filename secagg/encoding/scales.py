@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from ..codes import Code
 from ..errors import ParameterError
 from ..params.formats import FixedPoint, Format, Integers
+from ..params.rotated import Rotated
 from .arrays import kind_of, plain, plain_dtype
 from .codec import parts_of
 from .ranges import LARGEST, Slot
@@ -29,6 +30,7 @@ _INT64: Final = range(-(2**63), 2**63)
 _NARROW_BITS: Final = 20
 _ROUNDING: Final = 2.0**-48  # all roundings to float64 from a value to the result; see RealScale
 _HALF_FLOAT32: Final = 2.0**-24
+_METRICS: Final = 0.1  # of the clip of `Rotated`, for a metric at an end of its range
 
 
 class Scale(Protocol):
@@ -75,6 +77,8 @@ def scale_of(slot: Slot, form: Format, weights: int) -> Scale:
     """
     if isinstance(form, Integers):
         return ShiftScale(slot, form, weights)
+    if isinstance(form, Rotated):
+        return NormScale(slot, form)
     if slot.exact:
         return LevelScale(slot, form, weights)
     return RealScale(slot, form)
@@ -174,6 +178,62 @@ class RealScale:
         if self._slot.mode == "sum":
             return wide * self._unit + self._middle * weight
         return wide * (self._unit / weight) + self._middle
+
+
+class NormScale:
+    """Real numbers of a vector that is bounded in L2 as a whole: the range is a unit, no limit.
+
+    Of an array the middle of the range becomes 0 and half of it the clip of the format: an array
+    whose update has that norm, where all others have none, is not shortened. A metric is clipped to
+    its range, whose ends become a tenth of the clip, so that metrics leave room for the model.
+    """
+
+    def __init__(self, slot: Slot, form: Rotated) -> None:
+        if slot.exact:
+            raise ParameterError(
+                f"{slot.called} cannot be summed exactly by Rotated, which rounds a vector as a "
+                'whole: use the mode "keep", or sum it in a round of its own with Integers',
+                Code.ARGUMENT,
+            )
+        self._slot = slot
+        self._middle = (slot.low + slot.high) / 2
+        self._half = (slot.high - slot.low) / 2
+        self._up = form.clip * (_METRICS if slot.metric else 1.0) / self._half
+        if not 1 / LARGEST <= self._up <= LARGEST:
+            raise ParameterError(
+                f"the range of {slot.called} is too far from the clip of the format: both must be "
+                "within a factor of 2**900",
+                Code.ARGUMENT,
+            )
+        is_short = slot.is_float and slot.dtype.itemsize <= _FLOAT32.itemsize
+        self.dtype: Final = _FLOAT32 if is_short or slot.metric else _FLOAT64
+        self.step: Final = form.step / self._up
+        self.error: Final = self.step * math.sqrt(0.25 + float(form.variance))
+
+    def write(self, new: Flat, old: Flat | None, out: Flat) -> int:
+        """Scales values, or new - old; of a metric one beyond its range is clipped."""
+        clipped = 0
+        for part in parts_of(new.size):
+            block = _as_floats(new[part], None if old is None else old[part])
+            block -= self._middle
+            self._slot.require(
+                bool(np.isfinite(block).all()),
+                "has a value that is NaN or infinite: check whether the training diverged",
+                Code.NOT_FINITE,
+            )
+            if self._slot.metric:
+                clipped += int(np.count_nonzero(np.abs(block) > self._half))
+                np.clip(block, -self._half, self._half, out=block)
+            block *= self._up
+            out[part] = block
+        return clipped
+
+    def read(self, total: Flat, weight: int) -> Flat:
+        """Returns float64."""
+        values = plain(total).astype(_FLOAT64, copy=False) / self._up
+        if self._slot.mode == "sum":
+            return values + self._middle * weight
+        return values / weight + self._middle
 
 
 class LevelScale:

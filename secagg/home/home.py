@@ -269,8 +269,9 @@ def _key_in(folder: Path) -> bytes:
         key = b""
     if len(key) != KEY_BYTES:
         raise StateError(
-            f"{path}: this is no key of a home, which has {KEY_BYTES} bytes: restore it, or remove "
-            "it together with `states`, which costs the rounds under way",
+            f"{path}: this is no key of a home, which has {KEY_BYTES} bytes: if it is an identity, "
+            "rename it to `identity`; else restore it, or remove it together with `states`, which "
+            "costs the rounds under way",
             Code.CORRUPT,
         )
     return key

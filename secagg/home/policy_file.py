@@ -19,17 +19,18 @@ from typing import Any, Final, NoReturn
 from ..codes import Code
 from ..errors import ParameterError
 from ..numeric import brief
-from ..params.formats import FixedPoint, Integers
+from ..params.formats import FixedPoint, Format, Integers
 from ..params.fractions import Fractions
 from ..params.mode import Mode
 from ..params.params import Params
 from ..params.policy import Policy
+from ..params.rotated import Rotated
 from ..params.suite import Suite
 from ..permissions import PINS
 from .stores import read_private
 
 _LARGEST: Final = 2**20  # bytes
-_FORMATS: Final = {kind.__name__: kind for kind in (FixedPoint, Integers)}
+_FORMATS: Final = {kind.__name__: kind for kind in (FixedPoint, Integers, Rotated)}
 _MODES: Final = {str(mode): mode for mode in Mode}
 _SUITES: Final = {suite.name: suite for suite in Suite}
 
@@ -121,14 +122,14 @@ def _read_context(name: str, value: object) -> bytes:
         _refuse(f"{name} must be 64 hexadecimal digits, not {brief(value)}")
 
 
-def _read_format(name: str, value: object) -> FixedPoint | Integers:
+def _read_format(name: str, value: object) -> Format:
     if not isinstance(value, dict) or len(value) != 1 or not value.keys() <= _FORMATS.keys():
         _refuse(
-            f'{name} must be {{"FixedPoint": {{...}}}} or {{"Integers": {{...}}}}, '
-            f"not {brief(value)}"
+            f'{name} must be {{"FixedPoint": {{...}}}}, {{"Integers": {{...}}}} or '
+            f'{{"Rotated": {{...}}}}, not {brief(value)}'
         )
     ((kind, values),) = value.items()
-    made: FixedPoint | Integers = _made(_FORMATS[kind], f"{name} {kind}", values)
+    made: Format = _made(_FORMATS[kind], f"{name} {kind}", values)
     return made
 
 

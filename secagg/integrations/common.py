@@ -1,6 +1,7 @@
 """The things that adapters have in common."""
 
 import logging
+import re
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -10,11 +11,9 @@ from types import FrameType
 from typing import Any, Final, TypeVar
 
 from ..codes import Code
-from ..drivers.per_object import PerObject
-from ..encoding.digest import digest
 from ..encoding.model_layout import ModelLayout
 from ..encoding.trees import Arrays
-from ..errors import Aborted, AttemptsExhaustedError, ParameterError
+from ..errors import Aborted, AttemptsExhaustedError, ParameterError, RangeError
 from ..events import Completed, Failed
 from ..home.home import Home
 from ..params.checks import whole
@@ -29,8 +28,6 @@ PAUSE: Final = 0.3  # seconds between two looks into a mailbox
 # follows the protocol. After a sum there must be no other over the same, see `summed_once`.
 MANY: Final = 2**32 - 1
 
-_summed: Final[PerObject[set[bytes]]] = PerObject()  # subjects of which rounds had a sum
-
 
 def wrong(text: str) -> ParameterError:
     """Returns an error of whoever calls an adapter."""
@@ -43,6 +40,35 @@ def same(values: Iterable[T], what: str) -> T:
     if any(each != first for each in others):
         raise wrong(f"all parties of a round must get the same {what}")
     return first
+
+
+def chain_of(outermost: object, name: str) -> list[Any]:
+    """Returns an object and those that it wraps, each of which is an attribute of the one before.
+
+    Args:
+        outermost: the first one.
+        name: of the attribute.
+    """
+    chain = [outermost]
+    while hasattr(chain[-1], name):
+        chain.append(getattr(chain[-1], name))
+    return chain
+
+
+def those_like(pattern: re.Pattern[str], objects: Iterable[object]) -> list[str]:
+    """Returns the names of the classes of these objects that are like a pattern, or their bases."""
+    kinds = [type(each) for each in objects]
+    return [
+        kind.__name__ for kind in kinds if any(pattern.search(each.__name__) for each in kind.mro())
+    ]
+
+
+def raise_to(least: int, owner: object, *names: str, log: logging.Logger) -> None:
+    """Sets those of these attributes that are below a number to it, and logs it."""
+    for name in names:
+        if getattr(owner, name, least) < least:
+            setattr(owner, name, least)
+            log.info("secagg: %s=%d of %s, for a sum", name, least, type(owner).__name__)
 
 
 def summed_once(
@@ -61,17 +87,33 @@ def summed_once(
         AttemptsExhaustedError: there was a sum, also if it was one that honest parties cannot have.
         Exception: as of `run_round`.
     """
-    before = _summed.get(rounds) or set()
-    if (subject := digest(layout, model)) in before:
+    if rounds.had_sum(layout, model):
         raise AttemptsExhaustedError(
             "there was a sum over this model before: the difference of two could show a single "
             "update; go on with a model that came of the sum",
             Code.ATTEMPTS_EXHAUSTED,
         )
-    outcome = run_round(rounds, ask, present, layout, model, **options)
-    if isinstance(outcome, Completed) or outcome.code is Code.IMPOSSIBLE_SUM:
-        _summed.put(rounds, before | {subject})
-    return outcome
+    return run_round(rounds, ask, present, layout, model, **options)
+
+
+def packed_update(layout: ModelLayout, given: Any, old: Arrays) -> tuple[Any, Any] | None:
+    """Returns the input and weight of what a training gave: (model, metrics, weight), or None.
+
+    Raises:
+        RangeError: it gave something else; or as of `ModelLayout.pack`.
+    """
+    match given:
+        case None:
+            return None
+        case (new, metrics, weight):
+            return layout.pack(new, old, metrics), weight
+        case tuple() | list():
+            found = f"a {type(given).__name__} of {len(given)}"
+        case _:
+            found = type(given).__name__
+    raise RangeError(
+        f"a training must return (model, metrics, weight), or None, not {found}", Code.SHAPE
+    )
 
 
 def show_log_beside(framework: str) -> logging.Logger:

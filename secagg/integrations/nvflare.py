@@ -5,7 +5,7 @@ carries the bytes and says who is who: parties have the names of its sites.
 """
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor, as_completed
 from typing import Any, Final, TypeAlias
 
@@ -14,11 +14,11 @@ from nvflare.collab.api.decorators import is_publish
 
 import secagg
 
-from ..params.checks import require_kind, require_seconds
+from ..drivers.timeouts import DEFAULT_TIMEOUT, read_timeouts
+from ..params.checks import require_kind
 from ..texts import described, one_line
-from .common import MANY, summed_once, wrong
+from .common import MANY, packed_update, summed_once, wrong
 
-DEFAULT_TIMEOUT: Final = 60.0
 Answers: TypeAlias = Iterator[tuple[str, bytes | BaseException]]
 
 _log: Final = logging.getLogger("secagg.integrations")
@@ -58,10 +58,11 @@ class SecureSite:
     def secagg_answer(self, payload: bytes) -> bytes:
         """Returns what this site sends for a payload of the server; `run_round` calls it.
 
-        Raises:
-            StateError: no more than a code, as NVFlare shows the server texts and tracebacks.
+        Raises StateError with no more than a code: NVFlare shows the server texts and tracebacks.
         """
         try:
+            if missing := {"training", "layout"} - set(dir(self)):
+                raise wrong(f"{type(self).__name__} has no {' and no '.join(sorted(missing))}")
             home = vars(self).get("_home") or vars(self).setdefault("_home", self.home())
             return secagg.answer(home, payload, self._give)
         except Exception as error:
@@ -77,14 +78,14 @@ class SecureSite:
         assignment.expect(self.training, self.layout, old)
         try:
             given = self.train(self.layout.take(old))
-        except (SystemExit, GeneratorExit) as error:  # of which NVFlare would tell nobody
+        except (SystemExit, GeneratorExit, KeyboardInterrupt) as error:  # NVFlare tells nobody
             raise RuntimeError(f"the training ended by {type(error).__name__}") from None
-        return given and (self.layout.pack(given[0], old, given[1]), given[2])
+        return packed_update(self.layout, given, old)
 
 
 def run_round(
     rounds: secagg.Rounds,
-    clients: Iterable[Any],
+    clients: Sequence[Any],
     layout: secagg.ModelLayout,
     model: Any,
     *,
@@ -113,14 +114,13 @@ def run_round(
         SecAggError, Exception: as of `secagg.run_round`.
     """
     require_kind("layout", layout, secagg.ModelLayout, "`secagg.ModelLayout.of(...)` makes one")
+    if not isinstance(clients, Iterable) or not all(hasattr(each, "name") for each in clients):
+        raise wrong("clients must be NVFlare's, such as collab.clients; seconds are timeouts=")
     sites = {client.name: client for client in clients}
-    given = timeouts if isinstance(timeouts, Mapping) else dict.fromkeys(secagg.Phase, timeouts)
-    limits = {
-        secagg.Phase(at): require_seconds("timeouts", given[at], positive=True) for at in given
-    }
+    limits = read_timeouts(timeouts, tuple(secagg.Phase))
 
     def ask(phase: secagg.Phase, payloads: Mapping[str, bytes]) -> Answers:
-        return _answers(sites, payloads, limits.get(phase, DEFAULT_TIMEOUT))
+        return _answers(sites, payloads, limits[phase])
 
     old, task = layout.take(model), layout.to_bytes(model)
     outcome = summed_once(

@@ -65,8 +65,9 @@ def run_round(
         settings: what else all parties must have been told alike, see `Rounds.plan`.
         keep: stores what came of the sum, such as the next model, so that it is durable when this
             returns. It is called before anything of the round is forgotten: a process that is
-            killed before loses nothing, if `rounds` have a home, and calls it again. What it raises
-            is raised here, and the next call of `run_round` begins with it.
+            killed before loses nothing, if `rounds` have a home, and the parties' homes outlive it,
+            and calls it again. What it raises is raised here, and the next call of `run_round`
+            begins with it.
         executor: runs the server's jobs, as in `run_jobs`.
 
     Returns:

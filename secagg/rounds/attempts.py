@@ -34,6 +34,7 @@ class Attempts:
         limit: how many attempts on one subject clients take part in; None for any number.
         used: the numbers of the rounds in which inputs may have left, or still may.
         succeeded: the subjects of which a round had a result.
+        impossible: the subjects of which a round had a sum that honest clients cannot have.
         lost: the subjects of which a round was left by its process, and could not go on.
 
     Args:
@@ -46,6 +47,7 @@ class Attempts:
         self._what = what
         self.used: Final[dict[bytes, set[int]]] = {}
         self.succeeded: Final[set[bytes]] = set()
+        self.impossible: Final[set[bytes]] = set()
         self.lost: Final[set[bytes]] = set()
 
     def _lowest_free(self, subject: bytes) -> int:

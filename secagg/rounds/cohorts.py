@@ -48,7 +48,7 @@ class Cohorts:
         threshold: int,
         min_survivors: int,
         colluders: int,
-        least: int,
+        least: int | None,
         most: int | None,
     ) -> None:
         if mode is None:
@@ -69,6 +69,8 @@ class Cohorts:
                 Code.ARGUMENT,
             )
         everybody = MAX_COHORT if directory is None else len(directory)
+        if least is None:  # so many that there can be a sum
+            least = max(3, whole("threshold", threshold), whole("min_survivors", min_survivors))
         self.least: Final = require_int("least", least, 2, everybody)
         self._most = everybody if most is None else require_int("most", most, least, MAX_COHORT)
         self._format = format

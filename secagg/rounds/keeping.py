@@ -142,6 +142,7 @@ class Keeper:
             subject.hex(): {
                 "used": sorted(used),
                 "succeeded": subject in attempts.succeeded,
+                "impossible": subject in attempts.impossible,
                 "lost": subject in attempts.lost,
             }
             for subject, used in attempts.used.items()
@@ -186,6 +187,8 @@ class Keeper:
                 counts.attempts.use(subject, _count(attempt))
             if entry["succeeded"] is True:
                 counts.attempts.succeeded.add(subject)
+            if entry.get("impossible") is True:
+                counts.attempts.impossible.add(subject)
             if entry.get("lost") is True:
                 counts.attempts.lost.add(subject)
         for key, entry in content["open"].items():

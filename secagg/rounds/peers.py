@@ -8,6 +8,7 @@ from typing import Final
 from ..drivers.envelope import hello_in
 from ..identity.directory import Directory
 from ..numeric import brief
+from ..texts import one_line
 
 _log: Final = logging.getLogger("secagg.rounds")
 
@@ -48,16 +49,19 @@ class PeerNames:
         for peer in known:
             self._take(names, peer, self._asked.get(peer, ""))
         unknown = [peer for peer in peers if peer not in names and peer not in self._asked]
+        silent = dict.fromkeys(unknown, "it did not say its key")
         for peer, answer in ask(unknown) if unknown else ():
             hello = hello_in(answer)
             if peer in unknown and hello is not None:  # one that was not reached is asked again
                 self._asked[peer] = self._keys.get(hello.verify_key, "")
                 self._take(names, peer, self._asked[peer])
+                del silent[peer]
+            elif peer in silent and isinstance(answer, BaseException):
+                silent[peer] = one_line(str(answer))
         for peer in peers:
             if peer not in names:
-                _log.warning(
-                    "%s is not invited: it has no key of its own, pinned here", brief(peer)
-                )
+                why = silent.get(peer, "it has no key of its own, pinned here")
+                _log.warning("%s is not invited: %s", brief(peer), why)
         return {peer: names[peer] for peer in peers if peer in names}
 
     def _take(self, names: dict[str, str], peer: str, name: str) -> None:

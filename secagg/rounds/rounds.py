@@ -128,7 +128,8 @@ class Rounds:
         corrupt, dropout: greatest fractions of a cohort that collude with the server, and that drop
             out: parameters are then those of `Params.for_cohort`. Otherwise they follow from
             `threshold`, `min_survivors` and `colluders`, whose defaults are those of `Params`.
-        least: invite no fewer parties; at least 2.
+        least: invite no fewer parties; at least 2. By default 3, or as many as there must be for a
+            sum by `threshold` and `min_survivors`.
         most: invite no more parties: drawn at random from those present. By default all.
         attempts: how often clients give their input for one subject, as agreed with them
             (`Home(attempts=...)`). With more than one, the server may learn as many sums over the
@@ -156,7 +157,7 @@ class Rounds:
         threshold: int = 0,
         min_survivors: int = 0,
         colluders: int = -1,
-        least: int = 3,
+        least: int | None = None,
         most: int | None = None,
         attempts: int = 1,
         tries: int = 3,
@@ -329,6 +330,8 @@ class Rounds:
                     counts.attempts.give_back(subject, plan.attempt)
                 if succeeded:
                     counts.attempts.succeeded.add(subject)
+                if isinstance(outcome, Failed) and outcome.code is Code.IMPOSSIBLE_SUM:
+                    counts.attempts.impossible.add(subject)
                 rolled_back = isinstance(outcome, Failed) and outcome.code is Code.ROLLED_BACK
                 if noted and left and rolled_back:
                     counts.attempts.lost.add(subject)
@@ -394,6 +397,24 @@ class Rounds:
         subject = digest(self._training, *about)
         with self._keeper.change() as counts:
             return counts.attempts.have_converged(subject)
+
+    def had_sum(self, *about: Part) -> bool:
+        """Returns whether a round about this had a sum, also one that honest clients cannot have.
+
+        Another one over the same inputs differs by those of the clients that are in one of the two.
+        With a home it is known in later processes as well.
+
+        Args:
+            about: as to `converged`.
+
+        Raises:
+            RangeError: something of `about` has no digest.
+            StateError: the home's file failed.
+        """
+        subject = digest(self._training, *about)
+        with self._keeper.change() as counts:
+            attempts = counts.attempts
+            return subject in attempts.succeeded or subject in attempts.impossible
 
     def leave(self, plan: Plan) -> None:
         """Leaves a round open whose driver was stopped; `resume` returns it again.

@@ -33,12 +33,13 @@ from support import looped
 
 import secagg
 from secagg import Code, Home, Mode, Phase, Server
-from secagg.aio import Hub, goodbye, round_loop, serve, serving
+from secagg.aio import Hub, goodbye, round_loop, serve
 from secagg.aio.companions import Companions
 from secagg.aio.greeting import hello
 from secagg.aio.outbox import Outbox
 from secagg.aio.round_loop import RoundLoop
 from secagg.aio.worker import Worker
+from secagg.drivers import timeouts
 from secagg.drivers.conductor import Conductor, PhaseEnded, RoundEnded
 from secagg.drivers.envelope import (
     LARGEST_SHORT,
@@ -248,10 +249,10 @@ def test_arguments(arguments: dict[str, Any], says: str) -> None:
 def test_numbers_of_numpy_and_a_dict_of_some_phases() -> None:
     """Times may be of any library; a phase that is not named has the default."""
     given = {Phase.UNMASK: np.float32(3), Phase.CONSISTENCY: 2}
-    read = serving.read_timeouts(given, list(Phase))
+    read = timeouts.read_timeouts(given, list(Phase))
     assert read[Phase.UNMASK] == 3.0
-    assert read[Phase.SHARE_KEYS] == serving.DEFAULT_TIMEOUT
-    assert serving.read_timeouts(np.int64(7), [Phase.UNMASK]) == {Phase.UNMASK: 7.0}
+    assert read[Phase.SHARE_KEYS] == timeouts.DEFAULT_TIMEOUT
+    assert timeouts.read_timeouts(np.int64(7), [Phase.UNMASK]) == {Phase.UNMASK: 7.0}
 
 
 # -- who is silent, gone, or back ---------------------------------------------------------------

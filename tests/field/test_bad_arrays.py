@@ -17,6 +17,7 @@ from support import UNKNOWN_GENERATOR, every_cipher, every_width, implementation
 from secagg import Code, Field, RangeError, Suite
 from secagg.arithmetic.binding import by_lane, ffi, lib, read, write
 from secagg.arithmetic.moduli import modulus
+from secagg.arithmetic.rotation import norm
 from secagg.primitives.prg import stream
 
 ENDS = (16, 31, 32, 33, 61, 62)  # of both lanes
@@ -563,6 +564,24 @@ def test_quantization_stays_inside(
         status = by_lane("dequantize", q, x)(write(x), read(q), length, 2 / (2**20 - 1), 1.0)
         assert status == lib.SA_OK
         np.testing.assert_allclose(x, np.clip(whole[:length], -1, 1), atol=2.0**-19)
+
+
+@implementations("rotate")
+@looped("real", [np.float32, np.float64])
+def test_rotations_stay_inside(implementation: str, real: type, guarded: list[Guarded]) -> None:
+    """A rotation and a norm touch nothing before or behind their array."""
+    whole = np.random.default_rng(2).integers(-9, 9, 140).astype(real)
+    for length, at_end in places(edge_lengths(16)[1:]):
+        x = guarded[0].array(whole[:length], at_end=at_end)
+        secret = guarded[1].array(np.frombuffer(KEY, np.uint8), at_end=at_end)
+        pointer = ffi.from_buffer("uint8_t[]", secret)
+        for inverse in (0, 1):
+            status = by_lane("rotate", x)(
+                *(write(x), length, 1.0, inverse, lib.SA_CHACHA20, pointer)
+            )
+            assert status == lib.SA_OK
+        np.testing.assert_allclose(x, whole[:length], atol=1e-4)
+        assert norm(x) == pytest.approx(norm(whole[:length]), rel=1e-6)
 
 
 def test_the_moduli_of_these_tests() -> None:

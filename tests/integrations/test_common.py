@@ -20,6 +20,7 @@ from secagg.integrations.common import (
     caller_before,
     failures_logged,
     home_in,
+    packed_update,
     polled,
     same,
     show_log_beside,
@@ -117,7 +118,7 @@ class Peers:
         self.asked += peers
         for peer in peers:
             key = self.keys[peer]
-            yield peer, OSError() if key is None else secagg.seal(Hello(verify_key=key))
+            yield peer, OSError("no\nroute") if key is None else secagg.seal(Hello(verify_key=key))
 
 
 def test_names_of_the_transport_go_before_words_of_peers() -> None:
@@ -129,10 +130,14 @@ def test_names_of_the_transport_go_before_words_of_peers() -> None:
     assert peers.asked == ["p"]  # once
 
 
-def test_a_peer_that_was_not_reached_is_asked_again() -> None:
+def test_a_peer_that_was_not_reached_is_asked_again(caplog: pytest.LogCaptureFixture) -> None:
     names, peers = PeerNames(PINS), Peers(p=None, q=b"no key of these".ljust(32))
     known = {"p": "", "q": "mallory"}
     assert names.of(["p", "q"], known, peers) == {}
+    assert "'p' is not invited: no route" in caplog.text
+    assert "'q' is not invited: it has no key of its own, pinned here" in caplog.text
+    assert names.of(["p"], known, lambda peers: ()) == {}
+    assert "'p' is not invited: it did not say its key" in caplog.text
     peers.keys["p"] = KEYS["c"]
     assert names.of(["p", "q"], known, peers) == {"p": "c"}
     assert peers.asked == ["p", "q", "p"]
@@ -142,6 +147,23 @@ def test_a_name_that_is_there_twice_is_asked_for() -> None:
     peers = Peers(x=KEYS["a"], y=KEYS["b"])
     found = PeerNames(PINS).of(["x", "y"], {"x": "b", "y": "b"}, peers)
     assert found == {"x": "a", "y": "b"}
+
+
+def test_what_a_training_may_return() -> None:
+    layout = OPTIONS.layout(MODEL, 3)
+    old, metrics = layout.take(MODEL), {"loss": 1.0, "right": 5}
+    packed = packed_update(layout, (MODEL, metrics, 7), old)
+    assert packed is not None
+    assert (packed[0].shape, packed[1]) == ((layout.length,), 7)
+    assert packed_update(layout, None, old) is None
+    for wrong, found in (
+        ((MODEL, metrics), "a tuple of 2"),
+        ([], "a list of 0"),
+        (MODEL, "dict"),
+        (np.zeros(3), "ndarray"),
+    ):
+        with refused(RangeError, Code.SHAPE, match=f"not {found}$"):
+            packed_update(layout, wrong, old)
 
 
 # -- homes, mailboxes, logs ----------------------------------------------------------------------

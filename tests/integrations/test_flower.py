@@ -2,6 +2,7 @@
 
 import importlib
 import logging
+import re
 import shutil
 import sys
 import tomllib
@@ -9,6 +10,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import documents
 import numpy as np
 import pytest
 
@@ -281,8 +283,12 @@ def test_strategies_that_need_single_updates_are_refused(caplog) -> None:
         strategies.DifferentialPrivacyClientSideFixedClipping(strategies.FedMedian(), 1.0, 1.0, 5),
         type("Own", (strategies.Krum,), {})(),
     ):
-        with pytest.raises(secagg.ParameterError, match="single updates"):
+        with pytest.raises(secagg.ParameterError, match="single updates") as refusal:
             SecAgg(strategy, clip=1.0)
+        inmost = getattr(strategy, "strategy", strategy)
+        assert type(strategy).__name__ in str(refusal.value) or type(inmost).__name__ in str(
+            refusal.value
+        )
     with caplog.at_level(logging.WARNING, "flwr"):
         SecAgg(strategies.FedMedian(), clip=1.0, force=True)
     assert "FedMedian needs single updates" in caplog.text
@@ -301,10 +307,58 @@ def test_options_are_checked_before_any_round() -> None:
             SecAgg(strategies.FedAvg(), **wrong)
         with pytest.raises(TypeError):
             SecAggMod({"w": np.zeros(3)}, **wrong)
+    for wrong in (strategies.FedAvg, "FedAvg", None, secured(strategies.FedAvg())):
+        with pytest.raises(secagg.ParameterError, match="a strategy of flwr"):
+            SecAgg(wrong, clip=1.0)
+    for seconds in (0, -5, "60", float("nan")):
+        with pytest.raises(secagg.ParameterError, match="step_timeout must be"):
+            SecAgg(strategies.FedAvg(), clip=1.0, step_timeout=seconds)
+    for evaluate in (True, {}, ["acc"]):
+        with pytest.raises(secagg.ParameterError, match="evaluate must be a dict"):
+            SecAgg(strategies.FedAvg(), clip=1.0, evaluate=evaluate)
     with pytest.raises(secagg.ParameterError, match="without the arrays"):
         SecAggMod(clip=1.0)
     with pytest.raises(secagg.ParameterError, match="arrays by name, not list"):
         SecAggMod([np.zeros(3)], clip=1.0)
+
+
+def test_the_strategy_waits_for_as_many_as_a_sum_takes() -> None:
+    """Flower's default of two nodes would never be enough."""
+    for options, least in (({}, 3), ({"min_survivors": 5}, 5), ({"least": 4}, 4)):
+        strategy = strategies.FedAvg()
+        assert SecAgg(strategy, clip=1.0, **options).rounds.least == least
+        assert (strategy.min_train_nodes, strategy.min_available_nodes) == (least, least)
+    strategy = strategies.FedAvg(min_train_nodes=9, min_available_nodes=10)
+    SecAgg(strategies.DifferentialPrivacyClientSideFixedClipping(strategy, 1.0, 1.0, 9), clip=1.0)
+    assert (strategy.min_train_nodes, strategy.min_available_nodes) == (9, 10)
+
+
+def test_the_options_of_the_document_are_taken() -> None:
+    text = (documents.DOCS / "FLOWER.md").read_text()
+    [block] = re.findall(r"^strategy = SecAgg\(\n.*?^\)$", text, re.DOTALL | re.MULTILINE)
+    names = {"SecAgg": SecAgg, "FedAvg": strategies.FedAvg, "Range": Range}
+    exec(block, names)  # noqa: S102
+    assert names["strategy"].rounds.least == 8
+
+
+def test_a_strategy_may_change_what_is_in_a_reply(simulated) -> None:
+    """Replies have the same mean, and records of their own."""
+
+    class InPlace(strategies.FedAvg):
+        def aggregate_train(self, server_round: int, replies: Any) -> Any:
+            replies = list(replies)
+            for reply in replies:
+                count = reply.content["metrics"].pop("num-examples")
+                for name, array in reply.content["arrays"].items():
+                    reply.content["arrays"][name] = Array(np.asarray(array.numpy() * 2))
+                reply.content["metrics"]["num-examples"] = 2 * count
+            return super().aggregate_train(server_round, replies)
+
+    plain, twice = (
+        run(LocalGrid(app_of(secagg_mod), nodes()), kind(fraction_evaluate=0.0))[1]
+        for kind in (strategies.FedAvg, InPlace)
+    )
+    assert twice.arrays["w"].numpy() == pytest.approx(2 * plain.arrays["w"].numpy(), abs=1e-5)
 
 
 def test_it_is_the_outermost_wrapper(simulated) -> None:
@@ -353,8 +407,14 @@ def test_keys_of_records_are_not_taken_twice(key, simulated) -> None:
 
 
 def test_too_few_nodes_are_no_round(simulated, caplog) -> None:
+    """Of a strategy that does not wait for enough."""
+
+    class Two(strategies.FedAvg):
+        def configure_train(self, *about: Any) -> Any:
+            return list(super().configure_train(*about))[:2]
+
     with caplog.at_level(logging.WARNING, "flwr"):
-        history, result = run(LocalGrid(app_of(secagg_mod), nodes(2)), strategies.FedAvg())
+        history, result = run(LocalGrid(app_of(secagg_mod), nodes(3)), Two())
     assert history == []
     assert "2 parties are present" in caplog.text
     assert list(result.evaluate_metrics_clientapp) == [1]  # in clear

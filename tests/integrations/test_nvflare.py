@@ -153,6 +153,15 @@ class WithoutMethod:
         """Is there, so that the object is one of NVFlare's."""
 
 
+class WithoutLayout(SecureSite):
+    """A site that forgot one of its words."""
+
+    training = TRAINING
+
+    def __init__(self, name: str) -> None:
+        """Takes what a site takes."""
+
+
 def giving(train: Callable[..., object]) -> type[Site]:
     return type("Odd", (Site,), {"train": train})
 
@@ -203,6 +212,7 @@ ODD_SITES = {
     "a larger layout": (of_layout({**MODEL, "w": np.zeros((3, 3))}), "refused", "policy_context"),
     "another shape": (of_layout({**MODEL, "w": np.zeros((3, 2))}), "refused", "policy_context"),
     "another training": (of_layout(MODEL, training="x"), "refused", "policy_context"),
+    "no layout": (WithoutLayout, "gone", ""),
     "no home": (type("Odd", (Site,), {"home": homeless}), "gone", ""),
     "a home put back": (type("Odd", (Site,), {"home": forgetful}), "refused", ""),  # of one payload
 }
@@ -322,20 +332,25 @@ def test_a_model_of_another_size_is_no_failed_training() -> None:
         assert set(rounds.history[-1].refused.values()) == {"policy_context"}
 
 
-def test_there_is_one_sum_over_a_model() -> None:
+def test_there_is_one_sum_over_a_model(memory_path: Path) -> None:
     """The difference of two, of which one is without a site, would be that site's update."""
-    group, rounds = Group(), secagg.Rounds(TRAINING, FORM, attempts=10, tries=1)
+    group, home = Group(), secagg.Home(memory_path / "server")
+    rounds = secagg.Rounds(TRAINING, FORM, attempts=10, tries=1, home=home)
     group.run(rounds)
-    with pytest.raises(secagg.AttemptsExhaustedError, match="a sum over this model before"):
-        run_round(rounds, group.proxies[:4], LAYOUT, MODEL)
+    for again in (rounds, secagg.Rounds(TRAINING, FORM, attempts=10, tries=1, home=home)):
+        with pytest.raises(secagg.AttemptsExhaustedError, match="a sum over this model before"):
+            run_round(again, group.proxies[:4], LAYOUT, MODEL)
     assert len(rounds.history) == 1
 
 
 def test_wrong_arguments_plan_nothing() -> None:
     rounds = secagg.Rounds(TRAINING, FORM)
     for timeouts in (0, -1.0, float("nan"), {Phase.UNMASK: "1"}, {"training": 5.0}):
-        with pytest.raises(ValueError, match=r"timeouts must be|not a valid Phase"):
+        with pytest.raises(secagg.ParameterError, match=r"timeouts.* must be"):
             Group().run(rounds, timeouts=timeouts)
+    for clients in (NAMES, "site-1", 5, lambda timeout: Group().proxies):
+        with pytest.raises(secagg.ParameterError, match="clients must be NVFlare's"):
+            run_round(rounds, clients, LAYOUT, MODEL)
     with pytest.raises(secagg.ParameterError, match="layout must be"):
         run_round(rounds, Group().proxies, 6, MODEL)
     with pytest.raises(secagg.RangeError, match="NaN"):

@@ -31,6 +31,7 @@ FIRST = {
         "test_vectors",
     ),
     ("shamir", "api_shamir"): ("sharing/test_shamir", "pairwise/test_robust_shares"),
+    ("rotate", "api_rotate"): ("field/test_rotation",),
     ("pack", "quantize", "field", "primes", "api"): ("field/", "encoding/"),
     ("threads",): ("field/test_threads",),
     ("",): ("field/", "primitives/", "test_secret"),
@@ -158,7 +159,7 @@ class Workshop:
             return objects[:-1]
         out = tree / "secagg/_native.abi3.so"
         out.unlink(missing_ok=True)
-        self.checked([GCC, "-shared", "-pthread", *objects, "-o", out], tree)
+        self.checked([GCC, "-shared", "-pthread", *objects, "-lm", "-o", out], tree)
         return objects
 
     def changes_core(self, site: Site) -> bool:

@@ -238,6 +238,46 @@ static void quantize_cases(void)
                 quantize_of(clips[i], levels[j], lengths[k]);
 }
 
+/* ---- rotation ---- */
+
+enum { LONG = 33000 }; /* several blocks of the walk through memory, and parts that do not fit */
+
+static float long32[LONG + PAST];
+static double long64[LONG + PAST];
+
+#define ROTATE(BITS)                                                                              \
+    do {                                                                                          \
+        double norm = 0;                                                                          \
+        const size_t bytes = (len + PAST) * sizeof long##BITS[0];                                 \
+        result("norm", sa_norm_f##BITS(&norm, long##BITS + 1, len), &norm, sizeof norm);          \
+        for (int inverse = 0; inverse < 2; inverse++)                                             \
+            result("rotate",                                                                      \
+                   sa_rotate_f##BITS(long##BITS + 1, len, factor, inverse, SA_CHACHA20, key),     \
+                   long##BITS + 1, bytes);                                                        \
+    } while (0)
+
+static void rotate_of(double factor, size_t len)
+{
+    static const uint8_t key[32] = {9};
+    for (size_t i = 0; i < len; i++) {
+        long64[i + 1] = value(1.0, 0x1p-20);
+        long32[i + 1] = (float)value(1.0, 0x1p-20);
+    }
+    ROTATE(32);
+    ROTATE(64);
+}
+
+static void rotate_cases(void)
+{
+    static const double factors[] = {1.0, -0.3, 0.0, -0.0, 1e-41, 1e5};
+    static const size_t more[] = {4095, 4096, 4097, 6200, 16384, 32768, LONG - 1};
+    for (size_t i = 0; i < COUNT(factors); i++)
+        for (size_t k = 0; k < COUNT(lengths); k++)
+            rotate_of(factors[i], lengths[k]);
+    for (size_t k = 0; k < COUNT(more); k++)
+        rotate_of(0.7, more[k]);
+}
+
 /* ---- sharing ---- */
 
 static void shamir_of(size_t columns, size_t threshold, size_t count)
@@ -311,6 +351,7 @@ static const struct {
 } families[] = {{"field", field_cases},
                 {"pack", pack_cases},
                 {"quantize", quantize_cases},
+                {"rotate", rotate_cases},
                 {"shamir", shamir_cases}};
 
 static void cases_of(int f)
@@ -337,6 +378,8 @@ void compare_implementations(void)
             memset(c64, 0, sizeof c64);
             memset(x32, 0, sizeof x32);
             memset(x64, 0, sizeof x64);
+            memset(long32, 0, sizeof long32);
+            memset(long64, 0, sizeof long64);
             memset(packed, 0, sizeof packed);
             recording = i == 0;
             cases = 0;

@@ -94,6 +94,22 @@ static void quantize_64(void)
     sa_quantize_f64_u64(wides, reals, LEN, 5, 1, 1, 1 << 20, generator, keys, &clipped);
 }
 
+static double norm;
+
+static void rotate_32(void)
+{
+    sa_rotate_f32(narrow, LEN, 0.3, 0, generator, keys);
+}
+
+static void rotate_64(void)
+{
+    sa_rotate_f64(reals, LEN, 0.3, 1, generator, keys);
+}
+
+static void norm_32(void) { sa_norm_f32(&norm, narrow, LEN); }
+
+static void norm_64(void) { sa_norm_f64(&norm, reals, LEN); }
+
 static void share(void)
 {
     sa_shamir_share(shares, secrets, coefficients, COLUMNS, THRESHOLD, points, HOLDERS);
@@ -177,6 +193,14 @@ static void check_cipher(void)
     CHECK_CALL(mask_61);
     CHECK_CALL(quantize_32);
     CHECK_CALL(quantize_64);
+    CHECK_CALL(rotate_32);
+    CHECK_CALL(rotate_64);
+}
+
+static void check_norm(void)
+{
+    CHECK_CALL(norm_32);
+    CHECK_CALL(norm_64);
 }
 
 static void check_family(const char *name, void (*checks)(void))
@@ -208,7 +232,9 @@ void check_residue(void)
         check_family(sa_family_name(f), check_cipher);
         check_family("field", check_cipher);
         check_family("quantize", check_cipher);
+        check_family("rotate", check_cipher);
     }
+    check_family("rotate", check_norm);
     check_family("shamir", check_shamir);
 }
 

@@ -132,7 +132,7 @@ def build(folder: Path, cc: str, *options: str) -> Path:
     parts = compile_all(folder, [*compiler, *COUNTED], NATIVE.glob("*.c"))
     parts += compile_all(folder, compiler, HERE.glob("*.c"))
     program = folder / "selftest.exe"
-    subprocess.run([*compiler, *parts, "-o", program.name], cwd=folder, check=True)
+    subprocess.run([*compiler, *parts, "-o", program.name, "-lm"], cwd=folder, check=True)
     return program
 
 

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from documents import DOCS, programs
 from levels import runs_at
-from numpy.typing import NDArray
 from refusals import refused
 
-from secagg import Code, Mode, ParameterError
+from secagg import Code, Mode, ParameterError, Suite
+from secagg.arithmetic.rotation import Rotation
 from secagg.noise import Plan, Release, calibrate, calibration, epsilon
 from secagg.params.rotated import Noise, least_tail
 
@@ -92,19 +92,6 @@ def test_the_explanation_has_every_number(capsys: pytest.CaptureFixture[str]) ->
     assert "Sparse graph" in sparse
 
 
-def rotated(vector: NDArray[np.float64], random: np.random.Generator) -> NDArray[np.float64]:
-    """Rotates a vector as docs/WIRE.md says, but with NumPy's random signs."""
-    size = 1 << vector.size.bit_length() - 1
-    for part in (slice(size), slice(vector.size - size, None))[: 1 + (size < vector.size)]:
-        x = vector[part] * random.choice([-1.0, 1.0], size)
-        half = size
-        while half := half // 2:
-            x = x.reshape(-1, 2, half)
-            x = np.stack([x[:, 0] + x[:, 1], x[:, 0] - x[:, 1]], axis=1)
-        vector[part] = x.reshape(-1) / math.sqrt(size)
-    return vector
-
-
 def test_updates_fit_the_grid() -> None:
     """Dense, heavy-tailed and sparse ones at the clip: rounded again at times, hardly clipped."""
     random = np.random.default_rng(5)
@@ -116,7 +103,8 @@ def test_updates_fit_the_grid() -> None:
             if draw % 3 == 0:
                 update *= random.random(length) < 0.02
             update *= form.clip * form.scale / np.linalg.norm(update)
-            y = rotated(update, random)
+            y = update.copy()
+            Rotation(Suite.AES256CTR.generator, random.bytes(32)).forward(y)
             assert np.linalg.norm(y) == pytest.approx(form.clip * form.scale)
             clipped += np.count_nonzero(np.abs(y) > form.peak)
             q = np.floor(np.clip(y, -form.peak, form.peak) + random.random(length))

@@ -53,6 +53,7 @@ class SecAggMod:
         try:
             home = home_of(context)
             if (home.identity is None) != (own is None):
+                log.error("secagg: home %s, identity %s", home.path, home.identity)
                 return _error_to(message, "an identity or SecAggMod(model, ...) is missing")
             give = failures_logged(log)(partial(self._give, message, context, call_next))
             content = RecordDict({KEY: packed(secagg.answer(home, payload, give))})
@@ -82,8 +83,7 @@ class SecAggMod:
         _, measured = only(reply.content.metric_records, "MetricRecord")
         new = numbers(only(reply.content.array_records, "ArrayRecord")[1]) if trains else {}
         sent = {slot.name: measured[slot.name] for slot in layout.metrics if slot.name in measured}
-        vector, weight = layout.pack(new, old if trains else None, sent), measured[agreed.weight]
-        return vector, int(weight) if weight == int(weight) else weight
+        return layout.pack(new, old if trains else None, sent), agreed.weight_in(measured)
 
 
 secagg_mod: Final = SecAggMod()

@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from typing import Any, Final
 
-from flwr.app import ArrayRecord, Message, RecordDict
+from flwr.app import Message, RecordDict
 
 from ..common import show_log_beside
 
@@ -13,10 +13,11 @@ log: Final = show_log_beside("flwr")
 
 
 def in_order(content: RecordDict) -> RecordDict:
-    """Returns the records, and what is in them but for arrays, in the order of their names."""
-    plain = {key: each for key, each in content.items() if not isinstance(each, ArrayRecord)}
-    plain = {key: type(each)(dict(sorted(each.items()))) for key, each in plain.items()}
-    return RecordDict(dict(sorted({**content, **plain}.items())))
+    """Returns copies of the records, and what is in them but for arrays, in the order of names."""
+    sorted_in = {key: [*each.items()] for key, each in sorted(content.items())}
+    for key in sorted_in.keys() - content.array_records.keys():
+        sorted_in[key].sort()
+    return RecordDict({key: type(content[key])(dict(each)) for key, each in sorted_in.items()})
 
 
 def told_in(message: Message, run_config: Mapping[str, Any]) -> str:

@@ -13,10 +13,11 @@ from flwr.serverapp.strategy import Result, Strategy
 import secagg
 
 from ...encoding.options import LayoutOptions
+from ...params.checks import require_seconds
 from ...rounds.peers import PeerNames
-from ..common import MANY, polled, same, summed_once, wrong
+from ..common import MANY, chain_of, polled, raise_to, same, summed_once, those_like, wrong
 from ..originals import Originals
-from .messages import OPTIONS, like, log, told_in
+from .messages import OPTIONS, in_order, like, log, told_in
 from .records import KEY, answer_in, arrays_of, numbers, only, packed
 
 # In the names of strategies that look at single updates, of which there are none.
@@ -46,11 +47,11 @@ class SecAgg(Strategy):  # type: ignore[misc]
     def __init__(
         self, strategy: Strategy, *, step_timeout: float = inf, force: bool = False, **options: Any
     ) -> None:
-        self.strategy, self.step_timeout, inner = strategy, step_timeout, [strategy]
-        while hasattr(inner[-1], "strategy"):
-            inner.append(inner[-1].strategy)
-        bases = {base.__name__ for each in inner for base in type(each).__mro__}
-        for name in filter(_SINGLE.search, bases):
+        if not isinstance(strategy, Strategy) or isinstance(strategy, SecAgg):
+            raise wrong(f"a strategy of flwr.serverapp is needed, such as FedAvg(), not {strategy}")
+        seconds = require_seconds("step_timeout", step_timeout, positive=True, most=inf)
+        self.strategy, self.step_timeout, inner = strategy, seconds, chain_of(strategy, "strategy")
+        for name in those_like(_SINGLE, inner):
             if not force:
                 raise wrong(f"{name} needs single updates, and gets means (force=True takes it)")
             log.warning("secagg: %s needs single updates: what it computes is wrong", name)
@@ -59,6 +60,8 @@ class SecAgg(Strategy):  # type: ignore[misc]
         self.options, others = LayoutOptions.split(usual | options)
         jobs, self.run_config = others.pop("executor", None), others.pop("run_config", None)
         self.rounds = secagg.Rounds(self.options.training, self.options.format, **others)
+        # 2 by default, which are too few for a sum
+        raise_to(self.rounds.least, inner[-1], "min_train_nodes", "min_available_nodes", log=log)
         self.run_round = partial(summed_once, self.rounds, executor=jobs)
         self.names = PeerNames(pins) if (pins := options.get("directory")) else None
         if self.names and self.run_config is None:
@@ -145,7 +148,8 @@ class _SecureGrid:
         metrics[options.weight] = outcome.result.weight / max(1, len(replying))
         content = {"metrics": MetricRecord(metrics)}
         content |= {key: arrays_of(new, arrays)} if trains else {}
-        return [Message(RecordDict(content), reply_to=message) for message in replying]
+        # Each has records of its own, as a strategy may change what is in a reply.
+        return [Message(in_order(RecordDict(content)), reply_to=message) for message in replying]
 
     def _named(self, messages: list[Message], seconds: float) -> dict[str, Message]:
         """Returns the messages by name: of the directory in malicious mode, else of the node's id.
