@@ -32,7 +32,6 @@ from secagg import (
     secure_sum,
 )
 from secagg.cost import Calibration, Shape
-from secagg.noise import calibrate
 from secagg.numeric import as_float, as_int
 from secagg.params.checks import require_seconds
 
@@ -72,17 +71,6 @@ WHOLE: dict[str, Callable[..., object]] = {
         max_bits=i(20),
         max_weight=i(100),
         sparse=Fractions(f(0.0), f(0.25)),
-    ),
-    "noise.calibrate": lambda i, f: calibrate(
-        epsilon=f(8.0),
-        delta=f(2.0**-20),
-        rounds=i(20),
-        clip=f(0.5),
-        length=i(12),
-        cohort=i(100),
-        corrupt=f(0.0625),
-        dropout=f(0.125),
-        scale=f(64.0),
     ),
     "Shape": lambda i, f: Shape(i(100), i(99), i(67), i(100), i(31), i(9)),
     "Shape.of": lambda i, f: Shape.of(Params(100, 9, FixedPoint(1.0)), i(3)),

@@ -44,7 +44,7 @@ _MOST_STEPS: Final = {Noise.SKELLAM: 2**50, Noise.DISCRETE_GAUSSIAN: 2**56}
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class NoisePlan:
     """Parameters with noise for a privacy target; `calibrate` makes it.
 
     Attributes:
@@ -145,7 +145,7 @@ def calibrate(
     mechanism: str = "skellam",
     scale: float | None = None,
     sparse: bool = False,
-) -> Plan:
+) -> NoisePlan:
     """Finds parameters whose sums are (epsilon, delta)-differentially private.
 
     Neighbours differ in one client: what it gives in all rounds, or zeros. Each client adds noise
@@ -225,7 +225,7 @@ class _Search:
         )
         self._ideal = ideal / 2.0**32  # z^2
 
-    def plan(self, clip: float, scale: float) -> Plan:
+    def plan(self, clip: float, scale: float) -> NoisePlan:
         """Returns the plan with the least noise for a scale."""
         counts, noise = self._counts, self._noise
         peak, bound = _grid(clip, scale, counts.length)
@@ -244,7 +244,7 @@ class _Search:
         params = with_noise(steps)
         variance = self._honest * steps / VARIANCE_STEPS
         price = math.sqrt(variance / self._ideal) / (clip * scale)
-        return Plan(params, self._target, self._delta, self._rounds, price)
+        return NoisePlan(params, self._target, self._delta, self._rounds, price)
 
     def _least(self, release: Callable[[int], Release], square: float, most: int) -> int:
         """Returns the variance, in steps, with which the target is met, to about 0.1 %.

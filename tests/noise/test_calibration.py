@@ -15,7 +15,7 @@ from refusals import refused
 
 from secagg import Code, Mode, ParameterError, Suite
 from secagg.arithmetic.rotation import Rotation
-from secagg.noise import Plan, Release, calibrate, calibration, epsilon
+from secagg.noise import NoisePlan, Release, calibrate, calibration, epsilon
 from secagg.params.rotated import Noise, least_tail
 
 pytestmark = pytest.mark.skipif(
@@ -28,7 +28,7 @@ TRAINING: dict[str, Any] = {
 }
 
 
-def plan(**others: Any) -> Plan:
+def plan(**others: Any) -> NoisePlan:
     return calibrate(**TRAINING | others)
 
 
@@ -50,6 +50,8 @@ def test_the_target_is_met_barely() -> None:
         assert epsilon([(less, made.rounds)], made.delta) > target, others
         assert pickle.loads(pickle.dumps(made)) == made  # noqa: S301
         assert made.params.degree > 0 or "sparse" not in others
+    numbers = {"epsilon": np.float32(8), "rounds": np.int8(20), "length": np.int64(650)}
+    assert repr(plan(**numbers)) == repr(plan())
 
 
 def test_noise_is_for_the_honest_survivors_that_are_certain() -> None:
