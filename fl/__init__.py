@@ -13,11 +13,11 @@ training ends (`AttemptsExhaustedError`).
 """
 
 from secagg import AttemptsExhaustedError
+from secagg.extras import MissingExtraError
 
 from .compare import Comparison, compare_training, plain_fedavg, quantization_bound
 from .coordinator import Coordinator
 from .data import DATASETS, Dataset, Split, load
-from .extras import MissingExtraError
 from .fedavg import (
     FedAvg,
     RoundReport,

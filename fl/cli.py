@@ -20,13 +20,13 @@ from secagg import (
     ParameterError,
     SecAggError,
 )
+from secagg.extras import MissingExtraError, extra
 from secagg.outputs import STDOUT, check_writable, output, write_whole
 from secagg.programs import FAILED, error_line, fraction, run_program, say, whole_number
 
 from . import plot, report
 from .compare import compare_training
 from .data import DATASETS, load
-from .extras import MissingExtraError, extra
 from .fedavg import FedAvg, RoundReport, Score, fedavg_params, simulated_randomness
 from .models import MLP, Architecture, Model, Softmax, accuracy, loss
 from .schedule import draw_drops
@@ -228,7 +228,7 @@ def _screen(rounds: int, to_stderr: bool) -> Iterator[tuple[Show, Callable[[], N
 
     If the output is not a terminal, there is no bar.
     """
-    with extra():
+    with extra("fl"):
         from rich.console import Console  # noqa: PLC0415  (of the extra)
         from rich.progress import (  # noqa: PLC0415
             BarColumn,

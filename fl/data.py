@@ -23,8 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from secagg import Code, ParameterError
-
-from .extras import extra
+from secagg.extras import extra
 
 MIN_EXAMPLES: Final = 4
 TEST_FRACTION: Final = 0.2
@@ -87,7 +86,7 @@ class Dataset:
 
 
 def _sklearn(function: str) -> tuple[Reals, Labels]:
-    with extra():
+    with extra("fl"):
         datasets = importlib.import_module("sklearn.datasets")
     x, y = getattr(datasets, function)(return_X_y=True)
     return np.asarray(x, np.float64), np.asarray(y, np.int64)

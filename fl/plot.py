@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Final
 
 from secagg import Code, ParameterError
+from secagg.extras import extra
 
-from .extras import extra
 from .fedavg import Score
 from .report import Outcome
 
@@ -32,7 +32,7 @@ def require(path: Path) -> str:
             Code.ARGUMENT,
         )
     try:
-        with extra():
+        with extra("fl"):
             import matplotlib.figure  # noqa: F401, PLC0415  (heavy, and only needed here)
     except ValueError as error:  # of a variable or file of matplotlib's
         raise ParameterError(f"matplotlib cannot be used: {error}", Code.ARGUMENT) from None
@@ -45,7 +45,7 @@ def draw(outcome: Outcome, ending: str) -> bytes:
     Raises:
         MissingExtraError: matplotlib is not installed.
     """
-    with extra():
+    with extra("fl"):
         from matplotlib.figure import Figure  # noqa: PLC0415  (heavy, and only needed here)
         from matplotlib.ticker import MaxNLocator, PercentFormatter  # noqa: PLC0415
     reports, found, asked = outcome.reports, outcome.comparison, outcome.settings

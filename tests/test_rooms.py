@@ -32,9 +32,15 @@ PACKAGES = {
 }
 # Packages that gather public names. Every other `__init__` is empty: importing one module of a room
 # then neither loads the whole room nor closes a circle.
-GATHERS = {"secagg", "secagg/aio", "secagg/cost", "secagg/integrations/flower", "fl"}
-# What an adapter imports beside: its framework, which `secagg` never needs.
-FRAMEWORKS = {"secagg/integrations/flower/": {"flwr"}, "secagg/integrations/nvflare": {"nvflare"}}
+GATHERS = {
+    *("secagg", "secagg/aio", "secagg/cost", "secagg/integrations/flower", "secagg/noise", "fl"),
+}
+# What is imported beside and `secagg` never needs: an adapter's framework, the privacy accountant.
+FRAMEWORKS = {
+    "secagg/integrations/flower/": {"flwr"},
+    "secagg/integrations/nvflare": {"nvflare"},
+    "secagg/noise/accounting": {"dp_accounting"},
+}
 # The most lines that it may have: it carries bytes and names.
 LINES = {"secagg/integrations/nvflare.py": 150}
 

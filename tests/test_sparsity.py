@@ -232,6 +232,12 @@ def test_for_cohort(cohort: int, corrupt: float, dropout: float, mode: Mode, deg
     assert found.colluders == math.floor(corrupt * cohort)
     assert found.quorum <= cohort - math.floor(dropout * cohort)
     assert found.explanation.startswith("Sparse" if degree else "Complete")
+    if (cohort, dropout) != (100, 0.55):
+        complete = Params.for_cohort(
+            cohort, 4, FORMAT, corrupt=corrupt, dropout=dropout, mode=mode, sparse=False
+        )
+        assert complete.degree == 0
+        assert (complete.quorum, complete.colluders) == (found.quorum, found.colluders)
 
 
 @pytest.mark.parametrize(("dropout", "needed"), [(0.05, False), (0.49, False), (0.5, True)])
@@ -267,3 +273,5 @@ def test_fractions_that_nothing_holds_for(corrupt: float, dropout: float, mode: 
     """Refused, in words."""
     with pytest.raises(ParameterError):
         Params.for_cohort(30, 4, FORMAT, corrupt=corrupt, dropout=dropout, mode=mode)
+    with pytest.raises(ParameterError, match="a sparse graph may be safe"):
+        Params.for_cohort(100, 4, FORMAT, corrupt=0.05, dropout=0.55, sparse=False)

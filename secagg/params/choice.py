@@ -7,7 +7,9 @@ from .mode import Mode
 from .sparse import SECURITY, Sparse, sparsest
 
 
-def choose_graph(mode: Mode, cohort: int, colluders: int, dropouts: int) -> tuple[int, int]:
+def choose_graph(
+    mode: Mode, cohort: int, colluders: int, dropouts: int, *, sparse: bool = True
+) -> tuple[int, int]:
     """Chooses the degree (0 for the complete graph) and the threshold.
 
     A sparse graph is chosen where at most half of the others need be neighbours, or where the
@@ -17,6 +19,7 @@ def choose_graph(mode: Mode, cohort: int, colluders: int, dropouts: int) -> tupl
         cohort: number of parties n.
         colluders: the most parties that collude with the server.
         dropouts: the most parties that drop out.
+        sparse: False takes the complete graph in any case.
 
     Raises:
         ParameterError: no graph is safe for these numbers.
@@ -24,15 +27,16 @@ def choose_graph(mode: Mode, cohort: int, colluders: int, dropouts: int) -> tupl
     left = cohort - dropouts
     least = least_threshold(mode, cohort, colluders)
     found = None
-    if mode == Mode.SEMI_HONEST and cohort > 3 and colluders < left:
+    if sparse and mode == Mode.SEMI_HONEST and cohort > 3 and colluders < left:
         found = sparsest(cohort, colluders, dropouts)
     if found and least <= left and _saves_little(cohort, found):
         found = None
     if not found and least > left:
+        other = "no sparse graph is safe either" if sparse else "a sparse graph may be safe"
         raise ParameterError(
             f"with {colluders} colluders and {dropouts} dropouts among {cohort} parties, "
-            f"{left} may be left, and the complete graph needs a threshold of {least} or more; no "
-            "sparse graph is safe either: lower corrupt or dropout",
+            f"{left} may be left, and the complete graph needs a threshold of {least} or more; "
+            f"{other}: lower corrupt or dropout",
             Code.UNSAFE_FRACTIONS,
         )
     if found:

@@ -108,6 +108,7 @@ class Params:
         dropout: float,
         mode: Mode = Mode.SEMI_HONEST,
         suite: Suite = Suite.AES256CTR,
+        sparse: bool = True,
     ) -> "Params":
         """Chooses parameters that are safe for these fractions, on either kind of graph.
 
@@ -119,6 +120,7 @@ class Params:
                 below 1; above 0 it stands for one party or more.
             dropout: greatest fraction that drops out; a round in which more do ends without a
                 sum. On a sparse graph one in which fewer do fails with probability below 2^-20.
+            sparse: False takes the complete graph in any case.
 
         Raises:
             ParameterError: no parameters are safe for them.
@@ -127,7 +129,7 @@ class Params:
         fractions = Fractions(corrupt, dropout)
         fractions.check()
         colluders, lost = fractions.of(cohort)
-        degree, threshold = choose_graph(mode, cohort, colluders, lost)
+        degree, threshold = choose_graph(mode, cohort, colluders, lost, sparse=sparse)
         return cls(
             cohort=cohort,
             length=length,
