@@ -12,6 +12,7 @@ import pytest
 
 from secagg import Field, FixedPoint, Params, Suite
 from secagg.encoding.choice import codec_for
+from secagg.noise.samplers import sampler
 from secagg.sharing import rebuilding, shamir
 
 LENGTH = 100_000
@@ -67,6 +68,12 @@ def test_dequantize(benchmark: Benchmark) -> None:
     codec = codec_for(params)
     encoded = codec.encode(np.zeros(LENGTH), 1, os.urandom)
     benchmark(codec.decode, encoded.vector, 1)
+
+
+@pytest.mark.parametrize("kind", [1, 2])
+def test_noise(benchmark: Benchmark, kind: int) -> None:
+    field, noise = Field(31), sampler(kind, 102**2 << 16)
+    benchmark(noise.add, field, field.zeros(LENGTH), Suite.AES256CTR.generator, os.urandom(32))
 
 
 def test_share(benchmark: Benchmark) -> None:

@@ -15,9 +15,11 @@ from .arithmetic.binding import lib
 from .arithmetic.field import Field
 from .arithmetic.generators import Generator
 from .arithmetic.implementations import families, forced
+from .arithmetic.noise import sum_squares
 from .encoding.choice import codec_for
 from .errors import SecAggError
 from .events import Phase
+from .noise.samplers import sampler
 from .params.formats import FixedPoint, Integers
 from .params.params import Params
 from .primitives import prg
@@ -128,6 +130,21 @@ def _quantize() -> bool:
     return right and encoded.clipped == 199
 
 
+def _noise() -> bool:
+    """Checks noise of a table that is scanned and of one that is searched, and its squares."""
+    field, middle = Field(40), 2000
+    for kind, sigma, answer, squares in (
+        (1, 7, "d592da39f5c9b5ecedb37ca1469e4a84", 52_072),
+        (1, 150, "7dbfdad30b039cc76b781821161c99ed", 23_936_308),
+        (2, 150, "06ddb981ed9fede2139ff7d554c7ae1c", 24_591_039),
+    ):
+        vector = field.vector([middle] * 1000)
+        sampler(kind, sigma**2 << 16).add(field, vector, lib.SA_AES256CTR, _KEY)
+        if _short(field.pack(vector)) != answer or sum_squares(vector, middle) != squares:
+            return False
+    return True
+
+
 def _shamir() -> bool:
     seed, holders = bytes(range(16)), range(7)
     shares = shamir.deal([seed], 4, holders, lib.SA_AES256CTR, _KEY)
@@ -154,6 +171,7 @@ _CHECKS: Final[dict[str, dict[str, Callable[[], bool]]]] = {
     "field": {"field arithmetic": _field, "masks in the field": _CIPHERS["aes"].gives_masks},
     "pack": {"packing": _pack},
     "quantize": {"quantization": _quantize},
+    "noise": {"noise": _noise},
     "shamir": {"Shamir sharing": _shamir},
 }
 

@@ -32,6 +32,7 @@ FIRST = {
     ),
     ("shamir", "api_shamir"): ("sharing/test_shamir", "pairwise/test_robust_shares"),
     ("pack", "quantize", "field", "primes", "api"): ("field/", "encoding/"),
+    ("noise", "gaussian"): ("noise/",),
     ("threads",): ("field/test_threads",),
     ("",): ("field/", "primitives/", "test_secret"),
 }

@@ -1,0 +1,1 @@
+"""Noise for sums that are differentially private: integers of exact distributions."""
