@@ -6,6 +6,7 @@ from importlib.util import find_spec
 from typing import Any
 
 import pytest
+from documents import programs
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from refusals import refused
@@ -107,6 +108,15 @@ def test_nothing_above_the_demand_is_taken(
 def test_impossible_demands_are_refused(name: str, wrong: Any) -> None:
     with refused(ParameterError, Code.ARGUMENT, match=name):
         replace(DEMAND, **{name: wrong})
+
+
+def test_the_program_of_the_document_runs(memory_path: Any, monkeypatch: Any, capsys: Any) -> None:
+    monkeypatch.chdir(memory_path)
+    names = {"params": PLAN.params}
+    exec(programs("PRIVACY.md")["client.py"], names)  # noqa: S102
+    assert capsys.readouterr().out == "0.0 20\n"
+    policy: Any = names["policy"]
+    policy.check(PLAN.params.round())
 
 
 def test_a_policy_takes_a_demand_alone() -> None:
