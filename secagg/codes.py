@@ -460,6 +460,23 @@ class Code(StrEnum):
         "This client's policy refuses: the round may end with fewer survivors than it wants.",
         "Ask the server's operator for a higher `min_survivors`.",
     )
+    POLICY_PRIVACY = (
+        "policy_privacy",
+        "ParameterError",
+        "This client's policy refuses: sums of this round tell more about it than it allows, or "
+        "their privacy cannot be computed; or a client that demands privacy is resumed without a "
+        "demand.",
+        "Ask the server's operator for parameters by `secagg.noise.calibrate` with the epsilon, "
+        "delta, rounds and clip of the demand.",
+    )
+    BUDGET = (
+        "budget",
+        "Aborted ParameterError",
+        "The privacy budget of this client's data cannot pay for the round, or there is none, "
+        "though the client was made with one.",
+        "The training is over for this client, unless whoever answers for the data allows more: "
+        "raise epsilon of the budget. Never start a new budget for the same data.",
+    )
     DROPOUT_MARGIN = (
         "dropout_margin",
         "Finding",

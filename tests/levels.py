@@ -48,6 +48,7 @@ TABLE = {
     "step between cuts and cancellations": (3, 1, 1),
     "elements while the loop is watched": (200_000, 1_000_000, 10_000_000),
     "step between kills of a coordinator": (4, 1, 1),
+    "kills of a budget": (0, 20, 1000),
     "step between failures of a store": (17, 1, 1),
     # Alteration of a recorded round: every n-th byte, in one way, two or three.
     "step between altered bytes": (43, 1, 1),

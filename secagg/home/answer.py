@@ -156,6 +156,7 @@ def _begin(
                 identity=home.identity,
                 directory=pins,
                 ledger=home.ledger if agreed.params.mode is Mode.MALICIOUS else None,
+                budget=home.budget,
             )
             going = home.make_room()
             record.reply = client.start()
@@ -378,6 +379,7 @@ class _Stored(Responder):
                 identity=home.identity,
                 directory=cohort_of(home.directory, self._record.members),
                 policy=home.policy,
+                budget=home.budget,
             )
         except StateError as error:
             if error is ledger.failure or error.code is Code.NO_LEDGER:

@@ -20,6 +20,7 @@ from ..machine.claims import require_ledger
 from ..machine.sealing import KEY_BYTES
 from ..params.checks import require_bytes, require_int, require_kind, require_seconds
 from ..params.policy import Policy
+from ..params.privacy import PrivacyBudget
 from ..primitives.secret import Secret
 from .policy_file import read_policy
 from .states import States
@@ -49,6 +50,7 @@ class _Options(TypedDict, total=False):
     ledger: Ledger | None
     store: Store | None
     key: bytes | None
+    budget: PrivacyBudget | None
     attempts: int
     failures: int
     keep_last: bool
@@ -77,7 +79,7 @@ class Home(States):
     Attributes:
         path: the folder; None in memory.
         key: 32 secret bytes.
-        ledger, identity, directory, policy, store: as below.
+        ledger, identity, directory, policy, store, budget: as below.
         attempts, failures, most_rounds: as below.
 
     Args:
@@ -89,6 +91,8 @@ class Home(States):
         ledger: in place of `ledger.db`.
         store: where states are stored, in place of `states/`.
         key: 32 secret bytes, in place of the file `key`: in memory, for a store that outlives it.
+        budget: what each round is charged to before its input leaves, such as
+            `secagg.noise.SqliteBudget`; one for all homes with the same data.
         attempts: how often this party gives its input for one thing: an invitation to the attempt
             of this number, counted from 0, or to a later one is refused.
         failures: malicious mode: in how many rounds its training may fail; then it joins no more,
@@ -120,6 +124,7 @@ class Home(States):
         ledger: Ledger | None = None,
         store: Store | None = None,
         key: bytes | None = None,
+        budget: PrivacyBudget | None = None,
         attempts: int = 1,
         failures: int = 3,
         keep_last: bool = True,
@@ -139,6 +144,7 @@ class Home(States):
             ("identity", identity, Identity),
             ("directory", directory, Directory),
             ("store", store, Store),
+            ("budget", budget, PrivacyBudget),
         ):
             if value is not None:
                 require_kind(name, value, kind, "leave it out for the one of the home")
@@ -168,6 +174,7 @@ class Home(States):
             key = os.urandom(KEY_BYTES) if self.path is None else _key_in(self.path)
         self.policy: Final = Policy() if policy is None else policy
         self.identity: Final = identity
+        self.budget: Final = budget
         super().__init__(
             key,
             MemoryStore() if store is None else store,

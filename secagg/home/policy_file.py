@@ -6,7 +6,8 @@
     }
 
 `mode` and `suite` are names, `context` is 64 hexadecimal digits, `sparse` has `corrupt` and
-`dropout`; `format` and `params` may be lists of those that are allowed.
+`dropout`, `privacy` the fields of `secagg.noise.Demand`; `format` and `params` may be lists of
+those that are allowed.
 """
 
 import json
@@ -18,6 +19,7 @@ from typing import Any, Final, NoReturn
 
 from ..codes import Code
 from ..errors import ParameterError
+from ..noise.demand import Demand
 from ..numeric import brief
 from ..params.formats import FixedPoint, Format, Integers
 from ..params.fractions import Fractions
@@ -142,6 +144,7 @@ _READERS: Final[Mapping[str, Callable[[str, object], Any]]] = {
     "suite": _one_of(_SUITES),
     "context": _read_context,
     "sparse": lambda name, value: _made(Fractions, name, value),
+    "privacy": lambda name, value: _made(Demand, name, value),
     "format": _several(_read_format),
     "params": _several(lambda name, value: _made(Params, name, value)),
 }

@@ -41,6 +41,7 @@ from ..params.checks import require_bytes, require_int, require_kind, whole
 from ..params.mode import Mode
 from ..params.params import CONTEXT_BYTES, Params, Round
 from ..params.policy import Policy, require_context
+from ..params.privacy import PrivacyBudget
 from ..primitives import agreement
 from ..primitives.secret import Secret, draw, require_source
 from ..sharing import shamir
@@ -72,11 +73,13 @@ class Client(Owned):
         directory: malicious mode: the pinned verify keys of the whole cohort.
         ledger: malicious mode: the record of the sessions in which this identity has taken part,
             and of the contexts in which it has contributed. All its clients must share it.
+        budget: what is charged for the round before the masked input leaves, such as
+            `secagg.noise.SqliteBudget`. All clients with the same data must share it.
 
     Raises:
-        ParameterError: the policy refuses the round, the index is outside the cohort, the format
-            has no codec, identity, directory or ledger are missing or do not fit the mode or each
-            other, or `SECAGG_NUM_THREADS` is not a positive integer.
+        ParameterError: the policy refuses the round, the budget cannot pay for it, the index is
+            outside the cohort, the format has no codec, identity, directory or ledger are missing
+            or do not fit the mode or each other, or `SECAGG_NUM_THREADS` is not a positive integer.
     """
 
     @keeps_no_locals
@@ -90,6 +93,7 @@ class Client(Owned):
         identity: Identity | None = None,
         directory: Directory | None = None,
         ledger: Ledger | None = None,
+        budget: PrivacyBudget | None = None,
     ) -> None:
         super().__init__()  # first: it is not the child's if the source of randomness forks
         default_threads()  # a wrong variable is an error before the round
@@ -100,6 +104,7 @@ class Client(Owned):
         require_int("index", index, 0, agreed.params.cohort - 1)
         authentication = for_client(agreed.params, index, identity, directory)
         checked_ledger = _ledger_for(agreed.params, ledger)
+        _require_budget(budget)
         codec = codec_for(
             agreed.params, agreed.session
         )  # before secrets exist, as it may refuse the format
@@ -116,10 +121,16 @@ class Client(Owned):
         memory = ClientMemory(entry, channel_secret, mask_seed, self_seed, mask_secret)
         memory.may_repeat = policy.allow_repeats
         memory.context_expected = policy.context is not None
+        memory.demands_privacy = policy.privacy is not None
+        memory.has_budget = budget is not None
         steps = ClientSteps(agreed, h0, index, authentication, codec, memory, random)
-        self._set_up(steps, checked_ledger)
+        self._set_up(steps, checked_ledger, budget)
+        if budget is not None:
+            budget.check(self._payer, agreed.params)
 
-    def _set_up(self, steps: ClientSteps, ledger: Ledger | None) -> None:
+    def _set_up(
+        self, steps: ClientSteps, ledger: Ledger | None, budget: PrivacyBudget | None
+    ) -> None:
         self.round = steps.round
         self.index = steps.index
         self.session = steps.round.session
@@ -127,6 +138,7 @@ class Client(Owned):
         self._table = CLIENT[steps.round.params.mode]
         self._steps = steps
         self._ledger = ledger
+        self._budget = budget
         self._subject: bytes | None = None  # in the place of the context, for "once"
         self.largest_message = largest_to_client(steps.round.params)
 
@@ -142,6 +154,7 @@ class Client(Owned):
         identity: Identity | None = None,
         directory: Directory | None = None,
         policy: Policy | None = None,
+        budget: PrivacyBudget | None = None,
     ) -> "Client":
         """Restores the client that `suspend` stored, in any process; works once per stored state.
 
@@ -156,12 +169,15 @@ class Client(Owned):
             policy: the demands of this client, if they are to be checked again. The stored client
                 remembers what it was allowed and what it expects; a policy can only narrow this: it
                 does not allow repeats that were not allowed before.
+            budget: what is charged for the round; it may be given for the first time here.
 
         Raises:
             StateError: the key or the directory is not the one of before, the bytes were altered,
                 they hold a state that no client can be in, or they were resumed before.
             ParameterError: the policy refuses the round, identity, directory or source of
-                randomness do not fit, or there is no ledger. The stored client is not used up.
+                randomness do not fit, or there is no ledger; or the client was made with a policy
+                that demands privacy, or with a budget, and there is none. The stored client is not
+                used up.
             LocalProtocolError: the identity was wiped; the stored client is not used up.
         """
         client = cls.__new__(cls)
@@ -171,6 +187,7 @@ class Client(Owned):
         agreed, index = stored_client.round, stored_client.index
         if policy is not None:
             policy.check(agreed)
+        _require_as_before(stored_client.memory, policy, budget)
         require_source(random)
         authentication = for_client(agreed.params, index, identity, directory)
         h0 = transcript.h0(agreed, authentication.pinned)
@@ -184,9 +201,11 @@ class Client(Owned):
         if policy is not None:
             memory.may_repeat &= policy.allow_repeats
             memory.context_expected |= policy.context is not None
+            memory.demands_privacy |= policy.privacy is not None
+        memory.has_budget = budget is not None
         steps = ClientSteps(agreed, h0, index, authentication, codec, memory, random)
         claim_resumption(require_ledger(ledger), stored_client.id)
-        client._set_up(steps, ledger if agreed.params.mode is Mode.MALICIOUS else None)
+        client._set_up(steps, ledger if agreed.params.mode is Mode.MALICIOUS else None, budget)
         return client
 
     def __repr__(self) -> str:
@@ -327,10 +346,11 @@ class Client(Owned):
 
         Raises:
             RangeError: the input is unusable; nothing has changed and no mask was used.
-            Aborted: by the ledger, this identity has contributed in this context before.
-            StateError: the ledger failed; nothing has changed and there is no message. Trying
-                again is safe: if the ledger had stored the claim in spite of the error, it leads to
-                `Aborted`.
+            Aborted: by the ledger, this identity has contributed in this context before; or the
+                budget cannot pay for the round.
+            StateError: the ledger or the budget failed; nothing has changed and there is no
+                message. Trying again is safe: if the ledger had stored the claim in spite of the
+                error, it leads to `Aborted`; a charge that was stored is not made again.
             LocalProtocolError: the client does not wait for an input; or, in malicious mode, it has
                 not been told what the input is for (`expect`, `Policy(context=...)`).
         """
@@ -348,6 +368,7 @@ class Client(Owned):
         self._require_owner()  # reading the input may have forked: a child claims nothing
         if not memory.may_repeat:
             self._claim(claim_contribution, self._subject or self.round.context)
+        self._pay()
         self._advance(Call.SUBMIT)  # before anything else: these masks may be used once only
         memory.clipped, memory.last_reply = clipped, message
         for key in memory.mask_keys:
@@ -467,6 +488,24 @@ class Client(Owned):
             self._abort(unsafe)
             raise
 
+    @property
+    def _payer(self) -> bytes:
+        """The bytes by which the budget knows this client: its own public key of this round.
+
+        No other client has it, also if a server repeats a session.
+        """
+        return self._memory.keys.channel
+
+    def _pay(self) -> None:
+        """Charges the budget, if there is one; ends the round if it cannot pay."""
+        if self._budget is None:
+            return
+        try:
+            self._budget.charge(self._payer, self.round.params)
+        except Aborted as unsafe:
+            self._abort(unsafe)
+            raise
+
     def _advance(self, cause: Input) -> None:
         self._memory.state = next_state(self._table, self.state, cause)
 
@@ -486,3 +525,28 @@ def _ledger_for(params: Params, ledger: Ledger | None) -> Ledger | None:
             Code.DOWNGRADE,
         )
     return None
+
+
+def _require_budget(budget: object) -> None:
+    if not isinstance(budget, PrivacyBudget | None):
+        raise ParameterError(
+            f"budget must have methods `check` and `charge`, and {type(budget).__name__} has not: "
+            "pass a secagg.noise.SqliteBudget, or an object of your own with them",
+            Code.BUDGET,
+        )
+
+
+def _require_as_before(
+    memory: ClientMemory, policy: Policy | None, budget: PrivacyBudget | None
+) -> None:
+    """Raises ParameterError if a stored client had a demand or a budget, and has none now."""
+    _require_budget(budget)
+    if memory.demands_privacy and (policy is None or policy.privacy is None):
+        raise ParameterError(
+            "this client was made with a policy that demands privacy: give a policy with `privacy`",
+            Code.POLICY_PRIVACY,
+        )
+    if memory.has_budget and budget is None:
+        raise ParameterError(
+            "this client was made with a budget: give the same one (`budget=`)", Code.BUDGET
+        )

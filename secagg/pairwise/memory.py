@@ -36,6 +36,8 @@ class ClientMemory:
         clipped: number of input values that were clipped.
         context_expected: whether the client itself has said that its input is for this context.
         may_repeat: whether it may contribute in a context more than once.
+        demands_privacy: whether its policy demands noise.
+        has_budget: whether it is charged for the round.
     """
 
     keys: PublicKeys
@@ -60,6 +62,8 @@ class ClientMemory:
     clipped: int = 0
     context_expected: bool = False
     may_repeat: bool = False
+    demands_privacy: bool = False
+    has_budget: bool = False
 
     def erase(self) -> None:
         """Overwrites every secret."""

@@ -46,7 +46,7 @@ from .messages import SEALED_BYTES, PublicKeys, ShareKeys, Unmask
 from .server_steps import AWAITED
 from .transitions import ClientState, ServerState
 
-_CLIENT: Final = Sealer("secagg client", layout=4)
+_CLIENT: Final = Sealer("secagg client", layout=5)
 _SERVER: Final = Sealer("secagg server", layout=3)
 
 
@@ -168,6 +168,8 @@ def _client_memory(params: Params) -> Table:
         "clipped": number_below(params.length + 1),
         "context_expected": FLAG,
         "may_repeat": FLAG,
+        "demands_privacy": FLAG,
+        "has_budget": FLAG,
     }
 
 

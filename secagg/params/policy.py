@@ -10,6 +10,7 @@ from .formats import MAX_FIXED_POINT_BITS, MAX_WEIGHT, FixedPoint, Format
 from .fractions import Fractions
 from .mode import Mode
 from .params import CONTEXT_BYTES, MAX_COHORT, MAX_LENGTH, Params, Round
+from .privacy import PrivacyDemand
 from .suite import Suite
 
 _REFUSED: Final = "refused by this client's policy"
@@ -48,6 +49,8 @@ class Policy:
             dropouts. Without it only `params` lets a client take part on one.
         allow_pair: take part where a sum of two inputs may be unmasked (a quorum of two): from it
             each party learns the other's input by taking its own away.
+        privacy: demand noise, such as `secagg.noise.Demand(epsilon=8, ...)`: rounds that give less
+            privacy are refused, those without noise too.
         allow_repeats: malicious mode: contribute in a context any number of times (but only once in
             a session). Sums over the same input and other survivors reveal their differences.
 
@@ -74,6 +77,7 @@ class Policy:
     max_bits: int | None = None
     max_weight: int | None = None
     sparse: Fractions | None = None
+    privacy: PrivacyDemand | None = None
 
     def __post_init__(self) -> None:
         for name, kind, several in (
@@ -105,6 +109,12 @@ class Policy:
                 )
         if self.sparse is not None:
             self.sparse.check()
+        if not isinstance(self.privacy, PrivacyDemand | None):
+            raise ParameterError(
+                "privacy must have a method `check`, as secagg.noise.Demand has, not "
+                f"{type(self.privacy).__name__}",
+                Code.ARGUMENT,
+            )
 
     def check(self, offered: Round) -> None:
         """Refuses a round that this client will not take part in.
@@ -151,6 +161,8 @@ class Policy:
         if params.degree and not allowed:
             self._check_sparse(params)
         self._check_format(params.format)
+        if self.privacy is not None:
+            self.privacy.check(params)
 
     def _check_sparse(self, params: Params) -> None:
         if self.sparse is None:
