@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
+import reference
 
 import secagg
 from secagg import (
@@ -37,6 +38,8 @@ from secagg.pairwise.graph import Complete
 from secagg.pairwise.memory import ClientMemory, ServerMemory
 from secagg.pairwise.server_steps import ServerSteps
 from secagg.pairwise.transitions import PHASES
+from secagg.params.formats import Format
+from secagg.params.rotated import Rotated
 from secagg.primitives.secret import Secret
 from secagg.simulate import Cohort, Run
 
@@ -63,6 +66,18 @@ class Seeded:
 def seeded(label: object) -> Callable[[int], bytes]:
     """A deterministic source of randomness, different for every label."""
     return Seeded(label)
+
+
+def model_of(form: Format) -> reference.Format:
+    """Returns a format of the reference model."""
+    if isinstance(form, secagg.FixedPoint):
+        return reference.FixedPoint(form.clip, form.bits, form.max_weight)
+    if isinstance(form, Rotated):
+        numbers = form.clip, form.scale, form.bound, form.peak, form.tail
+        noise = int(form.noise), form.variance_steps
+        rest = int(form.rotation), form.slots, form.max_weight
+        return reference.Rotated(*numbers, *noise, *rest)
+    return reference.Integers(form.low, form.high)
 
 
 @cache

@@ -4,6 +4,7 @@ import itertools
 import json
 import struct
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import fields
 from functools import cache, partial
 from typing import Any
 
@@ -37,7 +38,9 @@ from secagg.pairwise.transitions import PHASES, ClientState
 Vector = dict[str, Any]
 BY_CLIENTS, BY_SERVER, OFFERS = "refused-by-clients", "refused-by-the-server", "refused-offers"
 TO_CLIENTS, TO_SERVER = "repeated-to-clients", "repeated-to-the-server"
-SPARSE = "sparse-"  # the files in mode 2 are named like the others, behind this
+INPUT = "refused-inputs"
+# The files in mode 2, and those in format 3, are named like the others, behind this.
+SPARSE, ROTATED = "sparse-", "rotated-"
 
 
 def load(name: str) -> Any:
@@ -47,11 +50,18 @@ def load(name: str) -> Any:
 
 NAMES = sorted(path.stem for path in wire_v1.DIRECTORY.glob("*-[0-9][0-9]-*.json"))
 ROUNDS: dict[str, Vector] = {name: load(name) for name in NAMES}
-ACCEPTED: list[Vector] = [*load("accepted-offers"), *load(f"{SPARSE}accepted-offers")]
-REFUSALS: dict[str, list[Vector]] = {
-    name: [*load(name), *load(SPARSE + name)] for name in (BY_CLIENTS, BY_SERVER, OFFERS)
-}
-INPUTS: list[Vector] = load("refused-inputs")
+FILES = {path.stem for path in wire_v1.DIRECTORY.glob("*.json")}
+
+
+def load_all(name: str) -> list[Vector]:
+    """All files of this kind, one after the other."""
+    kinds = ("", SPARSE, ROTATED)
+    return [one for kind in kinds if kind + name in FILES for one in load(kind + name)]
+
+
+ACCEPTED = load_all("accepted-offers")
+REFUSALS = {name: load_all(name) for name in (BY_CLIENTS, BY_SERVER, OFFERS)}
+INPUTS = load_all(INPUT)
 REPEATED: dict[str, list[Vector]] = {name: load(name) for name in (TO_CLIENTS, TO_SERVER)}
 
 
@@ -254,22 +264,34 @@ def replay(vector: Vector) -> Host:
 # -- the reference model on the inputs of a file --------------------------------------------------
 
 
+def format_of(f: Vector) -> reference.Format:
+    """A format of the model."""
+    if f["name"] == "integers":
+        return reference.Integers(int(f["low"]), int(f["high"]))
+    (clip,) = f64([f["clip_f64"]])
+    if f["name"] == "fixed point":
+        return reference.FixedPoint(clip, f["bits"], f["max_weight"])
+    (scale,) = f64([f["scale_f64"]])
+    names = [one.name for one in fields(reference.Rotated)][2:]
+    return reference.Rotated(clip, scale, **{name: int(f[name]) for name in names})
+
+
 def session_of(vector: Vector) -> reference.Session:
     """Returns what both sides of the model know."""
-    p = vector["params"]
-    f = p["format"]
-    form = (
-        reference.Integers(int(f["low"]), int(f["high"]))
-        if f["name"] == "integers"
-        else reference.FixedPoint(f64([f["clip_f64"]])[0], f["bits"], f["max_weight"])
-    )
-    names = ("suite", "mode", "cohort", "threshold", "min_survivors", "colluders", "length")
     return reference.Session(
-        reference.Parameters(*(p[name] for name in names), form, p.get("degree", 0)),
+        parameters_of(vector),
         bytes.fromhex(vector["session"]),
         bytes.fromhex(vector["context"]),
         [bytes.fromhex(one["verify_key"]) for one in vector["parties"] if one["verify_key"]],
     )
+
+
+def parameters_of(vector: Vector) -> reference.Parameters:
+    """Parameters of the model."""
+    p = vector["params"]
+    names = ("suite", "mode", "cohort", "threshold", "min_survivors", "colluders", "length")
+    given = (p[name] for name in names)
+    return reference.Parameters(*given, format_of(p["format"]), p.get("degree", 0))
 
 
 def model_party(vector: Vector, party: int) -> reference.Party:
@@ -288,6 +310,15 @@ def model_answer(party: reference.Party, vector: Vector, kind: str, data: bytes)
     if kind == "survivors" and party.session.parameters.malicious:
         return party.consistency(data)
     return party.unmask(data)
+
+
+def model_offers(offer: Vector) -> None:
+    """Asserts that the model finds what is listed with an accepted offer."""
+    p, wanted = parameters_of(offer), offer["params"]
+    assert p.encode().hex() == wanted["encoding"]
+    assert offer["bytes"].endswith(wanted["encoding"])
+    assert p.vector_length == wanted["vector_length"]
+    assert p.field_bits == wanted["field_bits"]
 
 
 class ModelClient:
@@ -346,7 +377,9 @@ def replay_model(vector: Vector) -> None:
     else:
         summed = server.aggregate()
         assert [str(element) for element in summed] == want["field_sum"]
-        total, mean = server.session.parameters.decode_sum(summed, len(want["survivors"]))
+        p, survivors = server.session.parameters, len(want["survivors"])
+        assert p.possible(summed, survivors)
+        total, mean = p.decode_sum(summed, survivors, server.session.session)
         assert mean is None or (total, mean) == (f64(want["total"]), f64(want["mean"]))
 
 
@@ -461,7 +494,13 @@ def model_refuses(refusal: Vector) -> str:
             server.accept(one["type"], refusal["from"], data)
         else:
             return reason(partial(server.accept, one["type"], refusal["from"], data))
-    return reason(server.aggregate)
+    return reason(partial(model_sum, server))
+
+
+def model_sum(server: reference.Server) -> None:
+    """Raises ValueError if there is no sum, or none that honest inputs have."""
+    if not server.session.parameters.possible(server.aggregate(), len(server.masked)):
+        raise ValueError("no honest inputs have this sum")
 
 
 def confront_input(refusal: Vector) -> None:

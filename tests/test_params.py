@@ -4,6 +4,7 @@ import math
 import struct
 
 import pytest
+from harness import model_of
 from hypothesis import given
 from hypothesis import strategies as st
 from reference import protocol
@@ -17,12 +18,14 @@ from secagg import (
     Mode,
     ParameterError,
     Params,
+    Rotated,
     Round,
     Suite,
 )
 from secagg.arithmetic.moduli import least_bits, modulus
 from secagg.machine.wire import Reader
 from secagg.params.formats import read_format
+from secagg.params.rotated import Noise, least_bound, least_tail
 
 SESSION = bytes(range(16))
 CONTEXT = bytes(range(100, 132))
@@ -45,6 +48,32 @@ def integer_formats(draw: st.DrawFn, cohort: int) -> Integers:
 
 
 @st.composite
+def rotated_formats(draw: st.DrawFn, cohort: int = 2, length: int = 1) -> Rotated:
+    """With and without noise, such that a cohort's sums fit the field."""
+    ends = st.floats(2.0**-250, 2.0**250)
+    noise, rotation = draw(st.sampled_from(Noise)), draw(st.booleans())
+    if not noise:
+        peak = draw(st.integers(1, 2**16 - 1))
+        slots = draw(st.integers(1, 61 // (cohort * peak).bit_length()))
+        weight = draw(st.integers(1, 2**32 - 1))
+        fields = {"peak": peak, "slots": slots, "max_weight": weight}
+        return Rotated(clip=draw(ends), scale=draw(ends), rotation=rotation, **fields)
+    scale = draw(st.floats(2.0**-200, 2.0**200))
+    clip = draw(st.floats(2.0**-30, 2.0**30)) / scale
+    steps = draw(st.integers(1, 2**50))
+    return Rotated(
+        clip=clip,
+        scale=scale,
+        rotation=rotation,
+        noise=noise,
+        peak=draw(st.integers(1, 2**31 - 1)),
+        bound=draw(st.integers(least_bound(clip, scale), 2**64 - 1)),
+        variance_steps=steps,
+        tail=draw(st.integers(least_tail(noise, steps, cohort, length), 2**60)),
+    )
+
+
+@st.composite
 def possible_params(draw: st.DrawFn) -> Params:
     """Any parameters that are possible."""
     n = draw(st.integers(2, 2**16))
@@ -62,9 +91,16 @@ def possible_params(draw: st.DrawFn) -> Params:
     )
 
 
+@st.composite
+def rotated_params(draw: st.DrawFn) -> Params:
+    """Any with format 3."""
+    n, length = draw(st.integers(2, 2**10)), draw(st.integers(1, 2**32))
+    return Params(n, length, draw(rotated_formats(n, length)))
+
+
 rounds = st.builds(
     Round,
-    possible_params(),
+    possible_params() | rotated_params(),
     st.binary(min_size=32, max_size=32),
     st.binary(min_size=16, max_size=16),
 )
@@ -72,9 +108,12 @@ rounds = st.builds(
 
 def some_rounds() -> list[Round]:
     """One of each format."""
+    skellam = {"noise": Noise.SKELLAM, "variance_steps": 2**16}
+    noise = Rotated(clip=4.0, scale=2.0, peak=8, bound=64, tail=40, **skellam)
     return [
         Params(10, 1000, FixedPoint(1.5, 20, 500)).round(CONTEXT, SESSION),
         Params(3, 7, Integers(-5, 1000), suite=Suite.CHACHA20).round(CONTEXT, SESSION),
+        Params(3, 7, noise).round(CONTEXT, SESSION),
     ]
 
 
@@ -137,6 +176,7 @@ def test_fixed_point_numbers() -> None:
     assert (Integers(-3, 9).largest, Integers(-3, 9).weighted) == (12, False)
 
 
+PLAIN = {"clip": 1.0, "scale": 2.0, "peak": 4}
 IMPOSSIBLE_FORMATS: dict[str, tuple[type, dict[str, object], str]] = {
     "clip 0": (FixedPoint, {"clip": 0.0}, "clip"),
     "clip -0": (FixedPoint, {"clip": -0.0}, "clip"),
@@ -164,6 +204,9 @@ IMPOSSIBLE_FORMATS: dict[str, tuple[type, dict[str, object], str]] = {
     "low 0.0": (Integers, {"low": 0.0, "high": 3}, "low"),
     "high None": (Integers, {"low": 0, "high": None}, "high"),
     "low False": (Integers, {"low": False, "high": 3}, "low"),
+    "a bound without noise": (Rotated, {**PLAIN, "bound": 1}, r"bound must be in 0\.\.0"),
+    "noise without a tail": (Rotated, {**PLAIN, "noise": 1, "bound": 4}, r"tail must be in 1\.\."),
+    "a scale of 0": (Rotated, {**PLAIN, "scale": 0.0}, "scale"),
 }
 
 
@@ -187,20 +230,17 @@ def test_the_widest_formats() -> None:
     Integers(-(2**63), 2**63 - 1)
 
 
-@given(fixed_points | integer_formats(2))
-def test_formats_encode_as_the_reference_models(fmt: FixedPoint | Integers) -> None:
+@given(fixed_points | integer_formats(2) | rotated_formats())
+def test_formats_encode_as_the_reference_models(fmt: FixedPoint | Integers | Rotated) -> None:
     """The bytes of docs/WIRE.md, and back."""
-    if isinstance(fmt, FixedPoint):
-        model = protocol.FixedPoint(fmt.clip, fmt.bits, fmt.max_weight).encode()
-    else:
-        model = protocol.Integers(fmt.low, fmt.high).encode()
+    model = model_of(fmt).encode()
     assert fmt.encode() == model
     reader = Reader(model, 3)
     assert read_format(reader) == fmt
     reader.end()
 
 
-@pytest.mark.parametrize("code", [0, 255])
+@pytest.mark.parametrize("code", [0, 4, 255])
 def test_unknown_formats_are_refused(code: int) -> None:
     """By number, naming the party."""
     with refused(DecodeError, Code.UNSUPPORTED, match=f"party 4: unknown format {code}"):
@@ -304,18 +344,15 @@ def test_parameters_do_not_change() -> None:
     assert hash(params) == hash(Params(10, 4, Integers(0, 1)))
 
 
-@given(possible_params())
+@given(possible_params() | rotated_params())
 def test_parameters_encode_as_the_reference_models(params: Params) -> None:
     """The bytes of docs/WIRE.md."""
-    fmt = params.format
     model = protocol.Parameters(
         int(params.suite),
         int(params.mode),
         *(params.cohort, params.threshold, params.min_survivors, params.colluders),
         params.length,
-        protocol.FixedPoint(fmt.clip, fmt.bits, fmt.max_weight)
-        if isinstance(fmt, FixedPoint)
-        else protocol.Integers(fmt.low, fmt.high),
+        model_of(params.format),
     )
     assert params.encode() == model.encode()
     assert params.quorum == model.quorum
@@ -390,7 +427,7 @@ def decodes_canonically(data: bytes) -> Round | None:
     return decoded
 
 
-@pytest.mark.parametrize("offered", some_rounds(), ids=["fixed point", "integers"])
+@pytest.mark.parametrize("offered", some_rounds(), ids=["fixed point", "integers", "rotated"])
 def test_altered_offers(offered: Round) -> None:
     """Any bit flipped, any byte set: refused, or another round that has this encoding only."""
     data = offered.encode()
@@ -408,7 +445,7 @@ def test_altered_offers(offered: Round) -> None:
     assert accepted > 16 * 8  # sessions, contexts and more: the check above had work
 
 
-@pytest.mark.parametrize("offered", some_rounds(), ids=["fixed point", "integers"])
+@pytest.mark.parametrize("offered", some_rounds(), ids=["fixed point", "integers", "rotated"])
 def test_truncated_and_extended_offers(offered: Round) -> None:
     """Every prefix and every extension is refused."""
     data = offered.encode()

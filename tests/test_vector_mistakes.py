@@ -11,21 +11,26 @@ from typing import Any
 import pytest
 import reference
 from levels import amount
-from reference import arithmetic
+from reference import Rotated, arithmetic, rotated
 from reference.protocol import Parameters, Random
 from reference.repetition import Accepted
 from replay import (
+    ACCEPTED,
     BY_CLIENTS,
     BY_SERVER,
     EVERY,
     INPUTS,
     MODEL_REPEATS,
     REPEATED,
+    ROTATED,
     ROUNDS,
     TO_CLIENTS,
     TO_SERVER,
+    Tape,
     Vector,
+    f64,
     model_confronts_input,
+    model_offers,
     model_refuses,
     replay_model,
     session_of,
@@ -42,8 +47,21 @@ SIGNERS = "malicious-04-all-signatures"
 FIRST, OF_FOUR = "semi-honest-05-wrong-share-of-the-first", "semi-honest-05-wrong-shares-of-four"
 TWICE = "semi-honest-02-rejected-twice-aes", "semi-honest-02-rejected-twice-chacha"
 
+R_PLAIN, R_SLOTS, R_ONE = (
+    "rotated-03-plain",
+    "rotated-04-slots-and-weights",
+    "rotated-03-one-transform",
+)
+R_TWO = "rotated-02-two-transforms", "rotated-05-signed", "rotated-03-skellam"
+ONE_TURN = R_ONE, "rotated-03-discrete-gaussian"
+TURNED = *ONE_TURN, *R_TWO
+AGAIN, TO_ZERO = "rotated-03-rounded-again", "rotated-02-towards-zero"
+R_SUMS, R_OFFERS = "rotated-refused-by-the-server", "rotated-accepted-offers"
+
 REFUSED_INPUTS = "refused-inputs"
 ENCODE, SEED = Parameters.encode_input, reference.Server.seed
+SIGNS, PASSES, ENTRY = rotated.signs, rotated.passes, rotated.entry
+POSSIBLE, DRAWN_FOR = rotated.possible, rotated.drawn_for
 
 Function = Callable[..., Any]
 
@@ -84,15 +102,77 @@ def exactly_so_many(self: reference.Party, signers: list[int]) -> bool:
     return len(signers) == self.session.parameters.threshold
 
 
-def drawn_first(self: Parameters, values: Sequence[float], weight: int, random: Random) -> object:
+def drawn_first(
+    self: Parameters, values: Sequence[float], weight: int, random: Random, session: bytes = b""
+) -> object:
     """Draws the rounding key before it looks at the input."""
-    key = random(32) if isinstance(self.format, reference.FixedPoint) else b""
-    return ENCODE(self, values, weight, lambda _: key)
+    drawn = [] if isinstance(self.format, reference.Integers) else [random(32)]
+    return ENCODE(self, values, weight, lambda n: drawn.pop() if drawn else random(n), session)
 
 
 def clipped(self: Parameters, values: Sequence[float], weight: int) -> bool:
     """Takes what is not finite, or is out of range, as if it were clipped."""
     return len(values) == self.length and 1 <= weight <= getattr(self.format, "max_weight", 1)
+
+
+def overflowing(values: Sequence[float], clip: float) -> list[float]:
+    norm = math.sqrt(math.fsum(value * value for value in values))
+    return [value * min(1.0, clip / norm) for value in values]
+
+
+def weighed_first(f: Rotated, x: Sequence[float], weight: int) -> list[float]:
+    return rotated.shortened([value * (weight / f.max_weight) for value in x], f.clip)
+
+
+def high_bits_first(suite: int, key: bytes, nonce: int, m: int) -> list[int]:
+    signs = SIGNS(suite, key, nonce, (m + 7) // 8 * 8)
+    return [signs[i ^ 7] for i in range(m)]
+
+
+def from_one_nonce(suite: int, session: bytes, nonce: int, m: int) -> list[int]:
+    return SIGNS(suite, session, 0, m)
+
+
+def once_only(m: int, suite: int, session: bytes) -> object:
+    return PASSES(m, suite, session)[:1]
+
+
+def other_second_signs(change: Callable[[list[int], int], list[int]]) -> Function:
+    """The signs of the second pass, given these and where the second transform begins."""
+
+    def passes(m: int, suite: int, session: bytes) -> object:
+        return [(at, to, change(s, at) if at else s) for at, to, s in PASSES(m, suite, session)]
+
+    return passes
+
+
+def by_sequency(r: int, c: int) -> int:
+    return ENTRY(r ^ r >> 1, c)
+
+
+def too_narrow(self: Rotated, cohort: int) -> int:
+    return (cohort * self.peak - 1).bit_length()
+
+
+def masked(f: Rotated, cohort: int, elements: Sequence[int]) -> list[int]:
+    d = f.digit_bits(cohort)
+    return [e >> d * slot & (1 << d) - 1 for e in elements for slot in range(f.slots)]
+
+
+def within_m(f: Rotated, length: int, found: Sequence[int], survivors: int) -> bool:
+    return POSSIBLE(f, length, found[:length], survivors)
+
+
+def downwards(f: Rotated, x: Sequence[float]) -> list[int]:
+    return [math.floor(value * f.scale) for value in x]
+
+
+def to_the_nearest(f: Rotated, x: Sequence[float]) -> list[int]:
+    return [round(value * f.scale) for value in x]
+
+
+def same_words(suite: int, key: bytes, attempt: int, length: int) -> list[float]:
+    return DRAWN_FOR(suite, key, 0, length)
 
 
 def never(self: Accepted, message: bytes) -> None:
@@ -158,20 +238,63 @@ MISTAKES: list[tuple[str, object, str, Function, tuple[str, ...]]] = [
     ("a repetition is answered once", Accepted, "again", once, (TO_CLIENTS,)),
     ("an earlier one counts as the last", Accepted, "again", newly_last, (TO_CLIENTS,)),
     ("an answer after an abort", Accepted, "abort", still, (TO_CLIENTS,)),
+    ("squares that no double holds", rotated, "shortened", overflowing, (R_PLAIN,)),
+    ("the weight before the clip", rotated, "weighed", weighed_first, (R_SLOTS,)),
+    ("a set bit is plus", rotated, "SET", 1, ONE_TURN),
+    ("signs from high bits down", rotated, "signs", high_bits_first, TURNED),
+    ("the same signs twice", rotated, "signs", from_one_nonce, R_TWO),
+    ("one transform", rotated, "passes", once_only, R_TWO),
+    (
+        "second signs for what is transformed",
+        rotated,
+        "passes",
+        other_second_signs(lambda s, at: [1] * at + s[at:]),
+        R_TWO,
+    ),
+    (
+        "second signs from the transform on",
+        rotated,
+        "passes",
+        other_second_signs(lambda s, at: s[-at:] + s[:-at]),
+        R_TWO,
+    ),
+    ("rows by sequency", rotated, "entry", by_sequency, TURNED),
+    ("words of one attempt", rotated, "drawn_for", same_words, (AGAIN,)),
+    ("fifteen attempts", rotated, "TRIES", 15, (AGAIN,)),
+    ("seventeen attempts", rotated, "TRIES", 17, (TO_ZERO,)),
+    ("one attempt", rotated, "TRIES", 1, (AGAIN,)),
+    ("below the bound", rotated, "within", lambda q, b: sum(v * v for v in q) < b, (AGAIN,)),
+    ("no bound", rotated, "within", lambda _q, _b: True, (AGAIN, TO_ZERO)),
+    ("downwards", rotated, "towards_zero", downwards, (TO_ZERO,)),
+    ("to the nearest", rotated, "towards_zero", to_the_nearest, (TO_ZERO,)),
+    ("ceil(log2) digits", Rotated, "digit_bits", too_narrow, (R_OFFERS,)),
+    ("the last digit is cut off", rotated, "apart", masked, (R_SUMS,)),
+    ("digits beyond m are not looked at", rotated, "possible", within_m, (R_SUMS,)),
     ("a masked input counts twice", reference.Server, "accept", counted_twice, (TO_SERVER,)),
     ("a repetition is refused", reference.Server, "accept", refused, (TO_SERVER,)),
 ]
 
 
 def encodes(vector: Vector) -> None:
-    """The inputs of a round become the elements that are listed: the part that is quick."""
+    """Inputs become the elements that are listed, and their sum the result: what is quick."""
+    session, result = session_of(vector), vector["result"]
+    parameters = session.parameters
     for got in vector["derived"]:
-        random = vector["parties"][got["index"]]["random"]
         if got["encoded"]:
-            key = bytes.fromhex(random[-1]["bytes"])
-            parameters, given = session_of(vector).parameters, values_of(vector, got["index"])
-            made = parameters.encode_input(*given, lambda _, key=key: key)
+            tape, given = Tape(vector, got["index"]), values_of(vector, got["index"])
+            del tape.left[:4]  # those of the steps before
+            made = parameters.encode_input(*given, tape, session.session)
             assert [str(element) for element in made] == got["encoded"]
+    if "field_sum" in result:
+        summed, survivors = [int(x) for x in result["field_sum"]], len(result["survivors"])
+        assert parameters.possible(summed, survivors)
+        total, mean = parameters.decode_sum(summed, survivors, session.session)
+        assert mean is None or (total, mean) == (f64(result["total"]), f64(result["mean"]))
+
+
+def refuses(refusal: Vector) -> None:
+    """The model still does."""
+    assert model_refuses(refusal)
 
 
 NEW = {PRODUCTS, ABOVE, ORDER, LANES, FIRST, OF_FOUR, SIGNERS, *TWICE}
@@ -187,15 +310,22 @@ WHOLE: dict[str, Callable[[Vector], bool]] = {
 def plays(place: object, name: str) -> Iterable[tuple[str, Callable[[], object]]]:
     """Returns what may show a mistake in this function, by files; at level long, everything."""
     everything, matters = bool(amount("vectors made anew")), WHOLE.get(name, lambda _: False)
+    turned = place in (rotated, Rotated)
     for file, vector in ROUNDS.items():
-        if everything or file in NEW or matters(vector):
+        if everything or (file in NEW and not turned) or matters(vector):
             yield file, partial(replay_model, vector)
-        elif place in (arithmetic, Parameters):
+        elif place in (arithmetic, Parameters) or (turned and file.startswith(ROTATED)):
             yield file, partial(encodes, vector)
     if everything or place in (Accepted, reference.Server):
         for file, scripts in REPEATED.items():
             yield from ((file, partial(MODEL_REPEATS[file], script)) for script in scripts)
-    if everything or place is Parameters:
+    if everything or place is Rotated:
+        offers = [one for one in ACCEPTED if one["params"]["format"]["name"] == "rotated"]
+        yield from ((R_OFFERS, partial(model_offers, one)) for one in offers)
+    if everything or name in {"apart", "possible"}:
+        lies = [one for _, one in EVERY if one["name"].startswith(ROTATED) and "round" in one]
+        yield from ((R_SUMS, partial(refuses, one)) for one in lies)
+    if (everything and not turned) or place is Parameters:  # own inputs follow: as in the rounds
         yield from ((REFUSED_INPUTS, partial(model_confronts_input, one)) for one in INPUTS)
 
 
@@ -205,7 +335,7 @@ def wrong(plays: Iterable[tuple[str, Callable[[], object]]]) -> set[str]:
     for name, play in plays:
         try:
             play()
-        except (AssertionError, ValueError):
+        except (AssertionError, ValueError, OverflowError):
             found.add(name)
     return found
 

@@ -101,10 +101,10 @@ class RotatedCodec:
         work: Floats = given.astype(np.float32 if is_narrow else np.float64)  # a copy
         try:
             length = norm(work)
-        except RangeError:  # squares of values near the end of float64
+            is_long = length > clip
+        except RangeError:  # the square of a value is no double: it is far above any clip
             work *= 2.0**-600
-            length = norm(work)  # still far above any clip
-        is_long = length > clip
+            length, is_long = norm(work), True
         if is_long:
             factor *= clip / length
         if self._rotation is not None:

@@ -100,12 +100,12 @@ class Rotated:
         if self.rotation not in (True, False):
             raise ParameterError(f"rotation is True or False, not {self.rotation!r}", Code.ARGUMENT)
         object.__setattr__(self, "rotation", bool(self.rotation))
-        noisy = self.noise is not Noise.NONE
+        noisy, lowest = self.noisy, int(self.noisy)
         for name, low, high in (
             ("peak", 1, MAX_PEAK if noisy else 2**MAX_PLAIN_BITS - 1),
-            ("bound", noisy, _MAX_UINT64 if noisy else 0),
-            ("tail", noisy, MAX_TAIL if noisy else 0),
-            ("variance_steps", noisy, MAX_VARIANCE.get(self.noise, 0)),
+            ("bound", lowest, _MAX_UINT64 if noisy else 0),
+            ("tail", lowest, MAX_TAIL if noisy else 0),
+            ("variance_steps", lowest, MAX_VARIANCE.get(self.noise, 0)),
             ("slots", 1, 1 if noisy else MAX_BITS),
             ("max_weight", 1, 1 if noisy else _MAX_WEIGHT),
         ):

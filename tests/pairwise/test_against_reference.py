@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import reference
-from harness import CONTEXT, SESSION, STEPS, WILLING, seeded
+from harness import CONTEXT, SESSION, STEPS, WILLING, model_of, seeded
 from hypothesis import given
 from hypothesis import strategies as st
 from levels import amount
@@ -23,10 +23,13 @@ from secagg import (
     Mode,
     Params,
     Phase,
+    Rotated,
     Server,
     Suite,
 )
+from secagg.encoding.choice import codec_for
 from secagg.params.formats import Format
+from secagg.params.rotated import Noise
 from secagg.simulate import Cohort
 
 ANNOUNCEMENTS = {
@@ -41,11 +44,6 @@ def compare(
     params: Params, values: dict[int, list[float]], weights: dict[int, int], drops: dict[int, Phase]
 ) -> secagg.Result | None:
     """Runs both on the same inputs and randomness and compares every message and the result."""
-    if isinstance(params.format, FixedPoint):
-        fixed = params.format
-        form = reference.FixedPoint(fixed.clip, fixed.bits, fixed.max_weight)
-    else:
-        form = reference.Integers(params.format.low, params.format.high)
     model = reference.run(
         reference.Parameters(
             int(params.suite),
@@ -55,7 +53,7 @@ def compare(
             params.min_survivors,
             params.colluders,
             params.length,
-            form,
+            model_of(params.format),
             params.degree,
         ),
         SESSION,
@@ -184,6 +182,56 @@ def test_any_schedule_agrees(cohort: int, data: st.DataObject, suite: Suite, mod
     )
     values = {p: [p, -p, 50 - p] for p in range(cohort)}
     compare(params, values, dict.fromkeys(range(cohort), 1), drops)
+
+
+EXACT = [1, 4, 5, 16, 20]  # lengths whose rotations multiply by powers of two alone
+
+
+@st.composite
+def rotated_inputs(draw: st.DrawFn) -> tuple[Params, list[tuple[list[float], int]]]:
+    """Inputs for which all floating point of format 3 is exact; some vectors are halved."""
+    cohort, length = draw(st.integers(2, 3)), draw(st.sampled_from(EXACT))
+    noise, scale = draw(st.sampled_from(Noise)), draw(st.sampled_from([0.5, 2.0, 16.0]))
+    norm, most = draw(st.sampled_from([8.0, 16.0])), 1
+    made = {"clip": 8.0, "scale": scale, "rotation": draw(st.booleans()), "noise": noise}
+    if noise:
+        variance, tail = draw(st.sampled_from([(2**12, 20), (2**17, 60)]))
+        made |= {"bound": int(64 * scale**2), "tail": tail, "variance_steps": variance}
+        made["peak"] = draw(st.sampled_from([1, 7, 200, 2**31 - 1]))
+    else:
+        most = draw(st.sampled_from([1, 2, 64]))
+        made["peak"] = draw(st.sampled_from([1, 7, 15, 200, 2**16 - 1]))
+        slots = 61 // (cohort * made["peak"]).bit_length()
+        made |= {"slots": draw(st.integers(1, slots)), "max_weight": most}
+    params = Params(cohort, length, Rotated(**made), suite=draw(st.sampled_from(Suite)))
+    inputs = []
+    for _ in range(cohort):
+        # Four equal squares, one, or none: norms that are powers of two.
+        signs = draw(st.lists(st.sampled_from([-1, 1]), min_size=4, max_size=4))
+        there = draw(st.sampled_from([0, 1] if length < 4 else [0, 1, 4]))
+        values = [norm / (1 + (there == 4)) * sign for sign in signs[:there]]
+        values = draw(st.permutations([*values, *[0.0] * (length - there)]))
+        inputs.append((values, draw(st.sampled_from([1, max(1, most // 2), most]))))
+    return params, inputs
+
+
+@given(rotated_inputs(), st.binary(min_size=16, max_size=16))
+def test_format_3_agrees(given: tuple[Params, list[tuple[list[float], int]]], key: bytes) -> None:
+    """Encoded inputs, the sum, total and mean, with the same draws."""
+    params, inputs = given
+    model = reference.Parameters(
+        int(params.suite), 0, params.cohort, 2, 2, 0, params.length, model_of(params.format)
+    )
+    codec = codec_for(params, key)
+    encoded = [codec.encode(np.array(x), w, seeded((key, i))) for i, (x, w) in enumerate(inputs)]
+    wanted = [model.encode_input(x, w, seeded((key, i)), key) for i, (x, w) in enumerate(inputs)]
+    assert [one.vector.tolist() for one in encoded] == wanted
+    p = reference.prime(params.field_bits)
+    summed = [sum(column) % p for column in zip(*wanted, strict=True)]
+    assert model.possible(summed, params.cohort)
+    decoded = codec.decode(np.array(summed, encoded[0].vector.dtype), params.cohort)
+    total, mean = model.decode_sum(summed, params.cohort, key)
+    assert (decoded.total.tolist(), decoded.mean.tolist()) == (total, mean)
 
 
 @pytest.mark.parametrize("suite", list(Suite))

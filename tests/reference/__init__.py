@@ -7,13 +7,26 @@ data.
 """
 
 from .arithmetic import mask, pack, prime, quantize, rebuild, share, stream, unpack
-from .protocol import FixedPoint, Integers, Parameters, Party, Run, Server, Session, run
+from .protocol import (
+    FixedPoint,
+    Format,
+    Integers,
+    Parameters,
+    Party,
+    Rotated,
+    Run,
+    Server,
+    Session,
+    run,
+)
 
 __all__ = [
     "FixedPoint",
+    "Format",
     "Integers",
     "Parameters",
     "Party",
+    "Rotated",
     "Run",
     "Server",
     "Session",

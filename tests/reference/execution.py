@@ -102,5 +102,7 @@ def run(
         result.failed = "unmask"
     else:
         result.field_sum = server.aggregate()
-        result.total, result.mean = parameters.decode_sum(result.field_sum, len(server.masked))
+        survivors = len(server.masked)
+        decoded = parameters.decode_sum(result.field_sum, survivors, session)
+        result.total, result.mean = decoded
     return result

@@ -96,7 +96,7 @@ class Party:
             except (InvalidTag, ValueError):
                 continue
         self.h2 = s.after("h2", self.h1, self.u2)
-        self.encoded = p.encode_input(values, weight, self.random)
+        self.encoded = p.encode_input(values, weight, self.random, s.session)
         self.pairwise = {
             v: s.pairwise_mask(me, v, self.mask_sk, self.entries, self.h1) for v in ciphertexts
         }

@@ -3,6 +3,7 @@
 import hashlib
 import itertools
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from support import looped
 
 from . import arithmetic as a
-from . import graph
+from . import graph, rotated
 from .protocol import (
     FixedPoint,
     Input,
@@ -19,6 +20,7 @@ from .protocol import (
     Parameters,
     Party,
     Random,
+    Rotated,
     Run,
     Session,
     bitmap,
@@ -125,6 +127,86 @@ def test_bitmap_and_parameters() -> None:
         q = Parameters(1, 0, n, 9, 9, 1, 5, FixedPoint(1.0, 16, 2**10))
         assert q.format.encode().hex() == "01000000000000f03f1000040000"
         assert (q.vector_length, q.field_bits) == (6, bits)
+
+
+def rotated_format(**changed: Any) -> Rotated:
+    """Format 3 without noise, with other fields."""
+    fields: dict[str, Any] = {"clip": 4.0, "scale": 2.0, "bound": 0, "peak": 15, "tail": 0}
+    fields |= {"noise": 0, "variance": 0, "rotation": 0, "slots": 1, "max_weight": 1}
+    return Rotated(**{**fields, **changed})
+
+
+def test_rotated_parameters() -> None:
+    f = Rotated(1.0, 2.0, 3, 4, 5, 1, 6, 1, 7, 8)
+    want = "03" + "000000000000f03f" + "0000000000000040" + "0300000000000000" + "04000000"
+    want += "0500000000000000" + "01" + "0600000000000000" + "01" + "07" + "08000000"
+    assert (f.encode().hex(), len(f.encode())) == (want, 52)
+    for f, length, bits in (
+        (rotated_format(slots=3), 3, 18),  # 3 * 15 has 6 binary digits
+        (rotated_format(slots=3, max_weight=2), 4, 18),
+        (rotated_format(slots=2, max_weight=2**20), 5, 22),  # the weight is the largest
+        (rotated_format(noise=1, bound=64, tail=2**20 - 48), 7, 22),  # 2^21 is not below p(21)
+        (rotated_format(noise=1, bound=64, tail=2**20 - 56), 7, 21),  # p(21) = 2^21 - 9
+    ):
+        p = Parameters(1, 0, 3, 2, 3, 1, 7, f)
+        assert (p.vector_length, p.field_bits) == (length, bits)
+
+
+def test_conditions_on_rotated() -> None:
+    noisy = {"noise": 1, "bound": 64, "peak": 15, "tail": 40, "variance": 2**16}
+    for changed, allowed in (
+        ({}, True),
+        ({"peak": 2**16 - 1, "slots": 62}, True),
+        ({"bound": 1}, False),
+        ({"max_weight": 0}, False),
+        (noisy, True),
+        ({**noisy, "noise": 2}, True),
+        ({**noisy, "noise": 3}, False),
+        ({**noisy, "bound": 63}, False),
+        ({**noisy, "slots": 2}, False),
+        ({**noisy, "tail": 10}, False),
+    ):
+        assert rotated.is_allowed(rotated_format(**changed), 3, 7) == allowed, changed
+    # For a large variance both are the tail of the normal distribution.
+    for kind in (1, 2):
+        f = rotated_format(noise=kind, tail=6 * 2**20, variance=2**56)
+        bound = rotated.beyond_the_tail(f, 1, 1)
+        assert float(bound) == pytest.approx(2 * math.exp(-18), rel=1e-4)
+
+
+def test_rotation_by_hand() -> None:
+    session, m = b"s" * 16, 5
+    bits = a.stream(1, hashed("rotation", session), 0, 0, 1)
+    again = a.stream(1, hashed("rotation", session), 1, 0, 1)
+    first, second = ([1 - 2 * (data[0] >> i & 1) for i in range(m)] for data in (bits, again))
+    x = [1.0, -2.0, 4.0, 0.5, 8.0]
+    s, t, u, v, w = (q * sign for q, sign in zip(x, first, strict=True))
+    y = [(s + t + u + v) / 2, (s - t + u - v) / 2, (s + t - u - v) / 2, (s - t - u + v) / 2, w]
+    r, s, t, u, v = (q * sign for q, sign in zip(y, second, strict=True))
+    want = [r, (s + t + u + v) / 2, (s - t + u - v) / 2, (s + t - u - v) / 2, (s - t - u + v) / 2]
+    assert rotated.rotate(x, 1, session) == want
+    for m in (1, 4, 5, 16, 20):
+        x = [float(i * i % 7 - 3) for i in range(m)]
+        turned = rotated.rotate(x, 2, session)
+        assert rotated.rotate_back(turned, 2, session) == x
+        assert sum(v * v for v in turned) == sum(v * v for v in x)
+
+
+def test_digits_of_rotated() -> None:
+    f = rotated_format(slots=3)
+    assert rotated.together(f, 3, [1, 2, 3, 4]) == [1 + 2 * 64 + 3 * 64**2, 4]
+    assert rotated.apart(f, 3, [1 + 2 * 64 + 3 * 64**2, 4]) == [1, 2, 3, 4, 0, 0]
+    p = Parameters(1, 0, 3, 2, 3, 1, 4, f)
+    assert p.possible([45 + 45 * 64 + 45 * 64**2, 45], 3)
+    for elements in ([46, 0], [46 * 64, 0], [46 * 64**2, 0], [0, 64], [1 << 18, 0]):
+        assert not p.possible(elements, 3)
+    assert p.decode_sum([45 + 22 * 64, 23], 3) == (
+        [11.25, -0.25, -11.25, 0.25],
+        [3.75, -1 / 12, -3.75, 1 / 12],
+    )
+    noisy = Parameters(1, 0, 3, 2, 3, 1, 2, rotated_format(noise=1, bound=64, tail=40))
+    assert [noisy.possible([q % 65521, 0], 3) for q in (85, 86, -85, -86)] == [True, False] * 2
+    assert noisy.decode_sum([7, 65518], 3)[0] == [3.5, -1.5]
 
 
 def tape(seed: str) -> Random:

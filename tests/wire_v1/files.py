@@ -10,6 +10,9 @@ from .offers import accepted, refused
 from .play import play
 from .refused_inputs import refused_inputs
 from .repeated import repeated_to_clients, repeated_to_the_server
+from .rotated_offers import accepted_rotated, refused_rotated
+from .rotated_refusals import ROTATED, rotated_by_the_server, rotated_inputs
+from .rotated_rounds import rotated_cases
 from .rounds import cases
 from .sparse_offers import accepted_sparse, refused_sparse
 from .sparse_refusals import sparse_by_clients, sparse_by_the_server
@@ -23,8 +26,9 @@ DIRECTORY = Path(__file__).parents[1] / "vectors" / "v1"
 
 def files() -> dict[str, str]:
     """All vectors: the text of each file by its name."""
-    runs = {case.name: play(case) for case in (*cases(), *edge_cases(), *sparse_cases())}
-    forges = {name: Forge(runs[name]) for name in ROUNDS}
+    played = (*cases(), *edge_cases(), *sparse_cases(), *rotated_cases())
+    runs = {case.name: play(case) for case in played}
+    forges = {name: Forge(runs[name]) for name in (*ROUNDS, *ROTATED)}
     offered = runs[PLAIN].session
     found: dict[str, Any] = {name: describe(run) for name, run in runs.items()}
     found["accepted-offers"] = accepted(offered)
@@ -38,6 +42,12 @@ def files() -> dict[str, str]:
     found["sparse-refused-offers"] = list(refused_sparse(offered))
     found["sparse-refused-by-clients"] = [one.describe() for one in sparse_by_clients(forges)]
     found["sparse-refused-by-the-server"] = [one.describe() for one in sparse_by_the_server(forges)]
+    found["rotated-accepted-offers"] = accepted_rotated(offered)
+    found["rotated-refused-offers"] = list(refused_rotated(offered))
+    found["rotated-refused-inputs"] = rotated_inputs(forges)
+    found["rotated-refused-by-the-server"] = [
+        one.describe() for one in rotated_by_the_server(forges)
+    ]
     return {f"{name}.json": text(value) for name, value in found.items()}
 
 

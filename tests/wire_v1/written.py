@@ -6,13 +6,15 @@ import struct
 from collections.abc import Iterable
 from typing import Any
 
+from reference import rotated
 from reference.arithmetic import SHARE_BITS, mask, pack, prime, share, unpack, word_size, words
 from reference.protocol import (
-    FixedPoint,
+    Format,
     Input,
     Integers,
     Parameters,
     Party,
+    Rotated,
     Session,
     agree,
     kdf,
@@ -24,7 +26,7 @@ from .play import M, Message, Played
 
 SERVER = "server"
 LARGE = 32  # parties, above which only party 0 is described
-DRAWS = ("channel_sk", "mask_seed", "self_seed", "coefficient_key", "rounding_key")
+DRAWS = ("channel_sk", "mask_seed", "self_seed", "coefficient_key", "rounding_key", "noise_key")
 
 
 def f64(value: float) -> str:
@@ -83,9 +85,25 @@ def describe_parameters(p: Parameters) -> dict[str, Any]:
     }
 
 
-def _format(form: FixedPoint | Integers) -> dict[str, Any]:
+def _format(form: Format) -> dict[str, Any]:
     if isinstance(form, Integers):
         return {"name": "integers", "low": str(form.low), "high": str(form.high)}
+    if isinstance(form, Rotated):
+        return {
+            "name": "rotated",
+            "clip": form.clip,
+            "clip_f64": f64(form.clip),
+            "scale": form.scale,
+            "scale_f64": f64(form.scale),
+            "bound": str(form.bound),
+            "peak": form.peak,
+            "tail": str(form.tail),
+            "noise": form.noise,
+            "variance": str(form.variance),
+            "rotation": form.rotation,
+            "slots": form.slots,
+            "max_weight": form.max_weight,
+        }
     return {
         "name": "fixed point",
         "clip": form.clip,
@@ -95,7 +113,7 @@ def _format(form: FixedPoint | Integers) -> dict[str, Any]:
     }
 
 
-def describe_input(form: FixedPoint | Integers, given: Input) -> dict[str, Any]:
+def describe_input(form: Format, given: Input) -> dict[str, Any]:
     """The input of a party; as decimals, too, if JSON has them."""
     values, weight = given
     if isinstance(form, Integers):
@@ -129,6 +147,7 @@ def _derived(run: Played, u: int) -> dict[str, Any]:
         "self_key": None,
         "channel_keys": None,
         "pairwise_keys": None,
+        **_rotated(run, u),
         "encoded": None,
         "masked": None,
     }
@@ -142,6 +161,20 @@ def _derived(run: Played, u: int) -> dict[str, Any]:
         found["encoded"] = numbers(me.encoded)
         found["masked"] = numbers(unpack(y, p.vector_length, p.field_bits))
     return found
+
+
+def _rotated(run: Played, u: int) -> dict[str, Any]:
+    """In format 3: what an input is rounded to, and the noise that is added."""
+    s, p, keys = run.session, run.case.parameters, run.tapes[u].drawn[4:]
+    f = p.format
+    if not isinstance(f, Rotated):
+        return {}
+    names = ("rounded",) if f.noise == rotated.NONE else ("rounded", "noise")
+    if not run.parties[u].encoded:
+        return dict.fromkeys(names)
+    found = [rotated.numbers(f, p.suite, s.session, run.inputs[u], keys[0])]
+    found += [rotated.drawn_noise(f, p.suite, key, p.length) for key in keys[1:]]
+    return {name: numbers(values) for name, values in zip(names, found, strict=True)}
 
 
 def _channel(me: Party, v: int) -> bytes:
@@ -231,7 +264,7 @@ def _result(run: Played) -> dict[str, Any]:
     if run.field_sum is None:
         return {"failed": run.failed}
     survivors = run.sets[2]
-    total, mean = p.decode_sum(run.field_sum, len(survivors))
+    total, mean = p.decode_sum(run.field_sum, len(survivors), run.session.session)
     found: dict[str, Any] = {"survivors": survivors, "field_sum": numbers(run.field_sum)}
     if mean is None:
         found["weight"] = str(len(survivors))
