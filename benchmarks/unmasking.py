@@ -135,7 +135,7 @@ def waiting(clients: int, length: int, lost: int) -> Waiting:
         for holder in survivors
     }
 
-    largest = params.format.largest
+    largest = params.format.plausible(1, 1).high
     rng = np.random.default_rng(0)
     total = rng.integers(0, largest * len(survivors), length, endpoint=True).astype(vectors.dtype)
     masked = total.copy()

@@ -19,6 +19,7 @@ from ..codes import Code
 from ..errors import RangeError
 from ..events import Randomness
 from ..noise.samplers import sampler
+from ..numeric import as_int
 from ..params.rotated import Rotated
 from ..primitives.labels import Label, hash_parts
 from ..primitives.secret import draw
@@ -79,6 +80,12 @@ class RotatedCodec:
             RangeError: wrong shape or dtype, NaN or infinity, or a weight outside 1..max_weight.
         """
         form, params = self._format, self._params
+        if form.noisy and as_int(weight) != 1:
+            raise RangeError(
+                "inputs with noise carry no weight, whose sum would be released without any: leave "
+                "it at 1",
+                Code.WEIGHT,
+            )
         factor = read_weight(weight, form.max_weight, type(form).__name__) / form.max_weight
         vector = np.empty(params.vector_length, self._field.dtype)
         rotated, is_long = self._rotated(read_finite(values, params.length), factor)
@@ -190,7 +197,7 @@ class RotatedCodec:
         if form.noisy:
             room = form.room(params.cohort)
             offsets = read_sums(self._field, head, room, plausible)
-            sums = dequantize(offsets, unit, -room.low * unit)
+            sums = np.multiply(offsets.astype(np.int64) + room.low, unit, dtype=np.float64)
         else:
             offsets = read_sums(self._field, self._digits(head), plausible, plausible)
             sums = dequantize(offsets, unit, survivors * form.peak / 2 * unit)

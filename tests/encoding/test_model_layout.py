@@ -485,7 +485,7 @@ MODEL = {"w": np.zeros(2, np.float32), "n": np.zeros(2, np.int64), "t": np.array
          "'n' lies in 0..10, which is wider than the format's 0..9"),
         ({"format": Integers(0, 9), "arrays": {"w": "keep", "n": Range(2**62, 2**62 + 1)}},
          Code.HEADROOM, "sums of array 'n' over 10 clients do not fit"),
-        ({"format": "float"}, Code.ARGUMENT, "FixedPoint or Integers"),
+        ({"format": "float"}, Code.ARGUMENT, "FixedPoint, Integers or Rotated"),
         ({"cohort": 1}, Code.ARGUMENT, "cohort must be in 2"),
         ({"format": FixedPoint(1.0, 32, 2**32 - 1)}, Code.HEADROOM, None),
     ],
