@@ -33,7 +33,8 @@ PACKAGES = {
 # Packages that gather public names. Every other `__init__` is empty: importing one module of a room
 # then neither loads the whole room nor closes a circle.
 GATHERS = {
-    *("secagg", "secagg/aio", "secagg/cost", "secagg/integrations/flower", "secagg/noise", "fl"),
+    *("secagg", "secagg/aio", "secagg/analytics", "secagg/cost", "secagg/integrations/flower"),
+    *("secagg/noise", "fl"),
 }
 # What is imported beside and `secagg` never needs: an adapter's framework, the privacy accountant.
 FRAMEWORKS = {

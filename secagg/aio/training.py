@@ -12,9 +12,8 @@ from ..drivers.envelope import read_task
 from ..drivers.executors import require_executor
 from ..drivers.timeouts import DEFAULT_TIMEOUT, read_timeouts
 from ..drivers.untold import untold_outcome
+from ..encoding.described import Shape
 from ..encoding.digest import Part
-from ..encoding.layout import Layout
-from ..encoding.model_layout import ModelLayout
 from ..events import Completed, Failed, Phase
 from ..params.checks import require_kind, require_plain_function, require_seconds
 from ..rounds.ending import Ending, Keep, NotKeptError, another_follows, left_open, stop
@@ -35,7 +34,7 @@ _TELL_LATER: Final = 600.0  # and from then on
 async def run_round(
     rounds: Rounds,
     hub: Hub,
-    shape: int | Layout | ModelLayout,
+    shape: Shape,
     *about: Part,
     task: bytes = b"",
     settings: Part | None = None,
@@ -58,7 +57,7 @@ async def run_round(
         rounds: plan and count the rounds; their home stores servers.
         hub: the connections.
         shape: coordinates of an input, or the layout of one. A `ModelLayout` is part of what the
-            round is about.
+            round is about, and so is a `secagg.analytics.Query`.
         about: what else it is about, such as the model, see `Rounds.plan`.
         task: what parties compute their input from, see `serve`.
         settings: what else all parties must have been told alike, see `Rounds.plan`.
@@ -192,7 +191,7 @@ def _tell_who_is_missing(rounds: Rounds, present: list[str], level: int) -> None
 def _plan(
     rounds: Rounds,
     present: list[str],
-    shape: int | Layout | ModelLayout,
+    shape: Shape,
     about: tuple[Part, ...],
     settings: Part | None,
 ) -> list[Plan]:

@@ -8,6 +8,7 @@ from typing import Final, TypeAlias
 from numpy.typing import ArrayLike
 
 from ..codes import Code
+from ..encoding.described import Described
 from ..encoding.digest import Part, digest
 from ..encoding.model_layout import ModelLayout
 from ..errors import Aborted, LocalProtocolError, ParameterError
@@ -26,8 +27,8 @@ OTHER_ROUND: Final = {
         "attempt, settings) than the input would be for"
     ),
     Code.REPEATED_CONTRIBUTION: "refused by this client: it has given an input for this before",
-    Code.POLICY_FORMAT: "refused by this client: the round has another format than its layout",
-    Code.POLICY_LENGTH: "refused by this client: the round has another length than its layout",
+    Code.POLICY_FORMAT: "refused by this client: the round has another format than the input",
+    Code.POLICY_LENGTH: "refused by this client: the round has another length than the input",
 }
 
 
@@ -67,7 +68,7 @@ class Assignment:
         must not be in it: the server would get the same input once for each number that it makes
         up.
 
-        Format and length of the round must be those of each `ModelLayout`.
+        Format and length of the round must be those of each `ModelLayout` and `Query`.
 
         Args:
             parts: as `digest` takes them, without the attempt.
@@ -90,8 +91,9 @@ class Assignment:
             )
         offered = self.round.params
         for each in parts:
-            if isinstance(each, ModelLayout):
-                _require_same("format", offered.format, each.format, Code.POLICY_FORMAT)
+            if isinstance(each, ModelLayout | Described):
+                if each.format is not None:
+                    _require_same("format", offered.format, each.format, Code.POLICY_FORMAT)
                 _require_same("length", offered.length, each.length, Code.POLICY_LENGTH)
         subject = digest(*parts, self.attempt)
         context = subject if settings is None else digest(subject, settings)

@@ -6,7 +6,7 @@ too much fails in ways that are hard to find. So clipping is never silent.
 
 import sys
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import lru_cache
@@ -32,10 +32,10 @@ _texts: Final[ContextVar[list[str] | None]] = ContextVar("texts", default=None)
 
 
 class ClippingWarning(UserWarning):
-    """More than 1 % of the values of an array, or of a vector, were clipped.
+    """More than 1 % of the values of an array, or of a vector, were clipped, or any of records.
 
     The sum then differs from that of the updates by more than rounding. Raise `FixedPoint.clip` or
-    the range of that array, or scale the updates.
+    the range of that array, or scale the updates. Records: ask about a wider range.
     """
 
 
@@ -151,10 +151,25 @@ def _warn_of_much(
     ]
     if much.size > _NAMED:
         parts.append(f"and values of {much.size - _NAMED} more arrays")
-    text = (
+    _issue(
         f"{', '.join(parts)} were {outside}clipped, so the sum is not that of the updates: raise "
         f"{remedy}, or scale the updates"
     )
+
+
+def warn_of_records(clipped: Mapping[str, int], records: int) -> None:
+    """Issues one ClippingWarning if any values of a party's records were clipped; names columns.
+
+    Args:
+        clipped: clipped values by what they are called.
+        records: the number of records.
+    """
+    if clipped:
+        parts = [f"{count:,} of {records:,} values of {what}" for what, count in clipped.items()]
+        _issue(f"{', '.join(parts)} are outside the range of the query, and were clipped")
+
+
+def _issue(text: str) -> None:
     noted = _texts.get()
     if noted is not None:
         noted.append(text)

@@ -10,6 +10,7 @@ from ..errors import RangeError
 from ..machine import wire
 from ..primitives.labels import Label, hash_parts
 from .arrays import called, kind_of, plain, read_array
+from .described import Described
 from .model_layout import ModelLayout
 from .trees import Arrays, Node, Tree
 
@@ -17,7 +18,7 @@ _PART_BYTES: Final = 2**32  # of what `hash_parts` takes as one part
 _INTS: Final = 2**1024  # ints below it have a text under every limit that Python can be set to
 
 
-Part: TypeAlias = Arrays | ModelLayout  # of what a context is about
+Part: TypeAlias = Arrays | ModelLayout | Described  # of what a context is about
 
 
 def digest(*parts: Part) -> bytes:
@@ -30,12 +31,12 @@ def digest(*parts: Part) -> bytes:
     that of Python: digest(np.int64(3)) is digest(3). In another structure equal numbers have
     another digest, so check the structure of a model that came from a peer before you take its
     digest for a context. A `ModelLayout` counts with format, structure, names, shapes, dtypes,
-    modes, ranges and metrics.
+    modes, ranges and metrics, a `secagg.analytics.Query` with its questions.
 
     Args:
         parts: each a text, bytes, a bool, a float, an int in -2**1024 .. 2**1024, both ends
-            exclusive, a `ModelLayout`, or arrays of bools, ints or floats of at most 64 bits
-            without NaN: one, or lists and dicts of them, nested at will.
+            exclusive, a `ModelLayout`, a `secagg.analytics.Query`, or arrays of bools, ints or
+            floats of at most 64 bits without NaN: one, or lists and dicts of them, nested at will.
 
     Raises:
         RangeError: a part is something else.
@@ -52,6 +53,8 @@ def digest(*parts: Part) -> bytes:
             encoded += _number(part)
         elif isinstance(part, ModelLayout):
             encoded += _layout(part)
+        elif isinstance(part, Described):
+            encoded += [b"described", digest(*part.parts())]
         else:
             tree = Tree(part)
             encoded += _structure(tree.node)

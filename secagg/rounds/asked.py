@@ -11,9 +11,8 @@ from ..drivers.envelope import Ask, Invitation, read_task, seal
 from ..drivers.executors import require_executor
 from ..drivers.lockstep import Exchange, lockstep
 from ..drivers.untold import untold_outcome
+from ..encoding.described import Shape
 from ..encoding.digest import Part
-from ..encoding.layout import Layout
-from ..encoding.model_layout import ModelLayout
 from ..errors import LocalProtocolError
 from ..events import Completed, Failed, Phase
 from ..numeric import brief
@@ -33,7 +32,7 @@ def run_round(
     rounds: Rounds,
     ask: AskNamed,
     present: Sequence[str] | Callable[[], Iterable[str]],
-    shape: int | Layout | ModelLayout,
+    shape: Shape,
     *about: Part,
     task: bytes = b"",
     settings: Part | None = None,
@@ -58,7 +57,7 @@ def run_round(
             before each try. Those count that the rounds can invite (`Rounds.eligible`). Of a round
             that was left open, nobody else is asked: whoever is gone is lost to it.
         shape: coordinates of an input, or the layout of one. A `ModelLayout` is part of what the
-            round is about.
+            round is about, and so is a `secagg.analytics.Query`.
         about: what else it is about, such as the model, see `Rounds.plan`.
         task: what parties compute their input from, such as a model as bytes; b"" if the transport
             brings it, or they know.

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 from ..codes import Code
+from ..encoding.described import Described, Shape
 from ..encoding.layout import Layout
 from ..encoding.model_layout import ModelLayout
 from ..errors import ParameterError
@@ -107,7 +108,7 @@ class Cohorts:
         return [name for name in self._indices if name not in there]
 
     def draw(
-        self, present: Sequence[str], shape: int | Layout | ModelLayout
+        self, present: Sequence[str], shape: Shape
     ) -> tuple[tuple[str, ...], tuple[int, ...], Params]:
         """Returns the names of a cohort, their indices in the directory, and its parameters.
 
@@ -125,9 +126,9 @@ class Cohorts:
         """Returns the directory of a cohort."""
         return None if self._directory is None else self._directory.select(members)
 
-    def _most_for(self, shape: int | Layout | ModelLayout) -> int:
+    def _most_for(self, shape: Shape) -> int:
         """Returns how many parties are invited at most; refuses a layout that is for fewer."""
-        if not isinstance(shape, ModelLayout):
+        if not isinstance(shape, ModelLayout | Described) or shape.cohort is None:
             return self._most
         if shape.cohort < self.least:
             raise ParameterError(
@@ -168,18 +169,17 @@ class Cohorts:
             names = [names[at] for at in sorted(drawn)]
         return tuple(names), tuple(self._indices[name] for name in names if self._indices)
 
-    def _length(self, shape: int | Layout | ModelLayout) -> int:
+    def _length(self, shape: Shape) -> int:
         """Returns the coordinates of an input; refuses a layout that was made for other rounds."""
-        if isinstance(shape, ModelLayout) and shape.format != self._format:
+        if isinstance(shape, int) or not isinstance(shape, Layout | ModelLayout | Described):
+            return whole("shape, if it is no layout,", shape)
+        if not isinstance(shape, Layout) and shape.format not in (None, self._format):
             raise ParameterError(
-                f"the layout is for {shape.format}, and these rounds are for {self._format}",
+                f"the layout or query is for {shape.format}, and these rounds are for "
+                f"{self._format}",
                 Code.LAYOUT,
             )
-        return (
-            shape.length
-            if isinstance(shape, Layout | ModelLayout)
-            else whole("shape, if it is no layout,", shape)
-        )
+        return shape.length
 
     def _params(self, cohort: int, length: int) -> Params:
         if self._fractions is not None:

@@ -31,8 +31,8 @@ from typing import Final
 
 from ..codes import Code
 from ..drivers.conductor import Observer, PhaseEnded, RoundEnded
+from ..encoding.described import Described, Shape
 from ..encoding.digest import Part, digest
-from ..encoding.layout import Layout
 from ..encoding.model_layout import ModelLayout
 from ..errors import ParameterError
 from ..events import Completed, Failed
@@ -61,8 +61,8 @@ _MOST_ATTEMPTS: Final = 2**32 - 1  # an invitation has 32 bits for the number
 _TOO_FEW_LEFT: Final = frozenset({Code.QUORUM, Code.NEIGHBOURS, Code.DISCONNECTED})
 
 
-def subject_parts(shape: int | Layout | ModelLayout, about: tuple[Part, ...]) -> tuple[Part, ...]:
-    """Returns what a round is about: its `ModelLayout`, if it has one, and what the caller says.
+def subject_parts(shape: Shape, about: tuple[Part, ...]) -> tuple[Part, ...]:
+    """Returns what a round is about: its layout or query, if it has one, and what the caller says.
 
     The layout decides what an input means, so nobody can leave it out: with two layouts in one
     subject the same update could enter two sums.
@@ -70,9 +70,9 @@ def subject_parts(shape: int | Layout | ModelLayout, about: tuple[Part, ...]) ->
     Raises:
         ParameterError: `about` has the layout as well.
     """
-    if not isinstance(shape, ModelLayout):
+    if not isinstance(shape, ModelLayout | Described):
         return about
-    if any(isinstance(part, ModelLayout) and part == shape for part in about):
+    if any(isinstance(part, type(shape)) and part == shape for part in about):
         raise ParameterError(
             "the layout is part of what a round is about by itself: leave it out of `about`",
             Code.LAYOUT,
@@ -219,7 +219,7 @@ class Rounds:
     def plan(
         self,
         present: Sequence[str],
-        shape: int | Layout | ModelLayout,
+        shape: Shape,
         *about: Part,
         settings: Part | None = None,
     ) -> Plan:
@@ -230,7 +230,7 @@ class Rounds:
                 of the directory (`eligible`). Of more than `most`, or than the layout is for, some
                 are drawn at random.
             shape: coordinates of an input, or the layout of one. A `ModelLayout` is part of what
-                the round is about.
+                the round is about, and so is a `secagg.analytics.Query`.
             about: what else the clients' inputs are computed from, in any parts that `digest`
                 takes, such as the model. Clients compute the context from the same, as they know
                 it, see `Assignment.expect`. No number of the round: a client cannot check it, so

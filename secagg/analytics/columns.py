@@ -1,0 +1,163 @@
+"""The records of one party, by column: lists, arrays of NumPy, or columns of a data frame.
+
+Libraries of data frames are recognised by what their objects can do, and are not imported. Messages
+name columns and count values; they never show one.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..codes import Code
+from ..errors import ParameterError, RangeError
+from ..numeric import as_float, brief
+
+Missing = Literal["refuse", "count"]
+
+_TEXTS: Final = (str, bytes, bytearray)
+
+
+class Records:
+    """The records of one party.
+
+    Args:
+        given: columns by name (a dict, a data frame, a structured array), or a list of records,
+            each a dict. The columns may be lists or arrays of one dimension.
+
+    Raises:
+        RangeError: it is none of these.
+    """
+
+    def __init__(self, given: Any) -> None:
+        names = getattr(getattr(given, "dtype", None), "names", None)
+        self._rows: Sequence[Mapping[Any, Any]] | None = None
+        if isinstance(given, Mapping) or names or callable(getattr(given, "to_numpy", None)):
+            self._columns = given
+            known = given if isinstance(given, Mapping) else names or given.columns
+            self._names = [*known]
+        elif isinstance(given, Sequence) and all(isinstance(each, Mapping) for each in given):
+            self._rows = given
+        else:
+            raise RangeError(
+                "records must be a dict of columns, a data frame, a structured array or a list of "
+                f"dicts, not of type {type(given).__name__}",
+                Code.LAYOUT,
+            )
+        self._read: dict[str, tuple[list[Any], NDArray[np.bool_]]] = {}
+        if self._rows is not None:
+            self.count = len(self._rows)
+        else:
+            sizes = {name: len(given[name]) for name in self._names}
+            self.count = next(iter(sizes.values()), 0)
+            for name, size in sizes.items():
+                if size != self.count:
+                    raise RangeError(
+                        f"columns of records have different lengths: {brief(self._names[0])} has "
+                        f"{self.count} and {brief(name)} {size}",
+                        Code.SHAPE,
+                    )
+
+    def values(self, name: str) -> tuple[list[Any], NDArray[np.bool_]]:
+        """Returns the values of a column, and where one is missing: None, NaN, NaT, NA, masked.
+
+        Raises:
+            RangeError: there is no such column, or it has more than one dimension.
+        """
+        if name not in self._read:
+            self._read[name] = self._values(name)
+        return self._read[name]
+
+    def _values(self, name: str) -> tuple[list[Any], NDArray[np.bool_]]:
+        if self._rows is not None:
+            values = [row.get(name) for row in self._rows]
+        else:
+            if name not in self._names:
+                raise RangeError(
+                    f"the records have no column {name!r}: they have "
+                    f"{', '.join(map(repr, self._names[:6])) or 'none'}",
+                    Code.LAYOUT,
+                )
+            values = _listed(name, self._columns[name])
+        return values, np.array([_is_missing(value) for value in values], bool)
+
+    def numbers(self, name: str, missing: Missing) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+        """Returns the numbers of a column, 0 where one is missing, and where that is.
+
+        Raises:
+            RangeError: a value is no number; or one is missing and `missing` is "refuse".
+        """
+        values, gone = self.values(name)
+        require_present(name, gone, missing)
+        found = np.zeros(len(values))
+        wrong = 0
+        for at, value in enumerate(values):
+            if not gone[at]:
+                number = float(value) if isinstance(value, bool) else as_float(value)
+                wrong += number is None
+                found[at] = number or 0.0
+        if wrong:
+            raise RangeError(
+                f"column {name!r} has {wrong:,} values that are no numbers", Code.DTYPE
+            )
+        return found, gone
+
+
+def require_present(name: str, gone: NDArray[np.bool_], missing: Missing) -> None:
+    """Raises RangeError if values are missing and may not be."""
+    if missing == "refuse" and gone.any():
+        raise RangeError(
+            f"column {name!r} lacks {np.count_nonzero(gone):,} of {gone.size:,} values: leave "
+            'these records out, or ask with missing="count"',
+            Code.NOT_FINITE,
+        )
+
+
+def read_missing(value: object) -> Missing:
+    """Returns it if it says what to do with missing values; raises ParameterError if not."""
+    if value == "refuse":
+        return "refuse"
+    if value == "count":
+        return "count"
+    raise ParameterError(f'missing must be "refuse" or "count", not {brief(value)}', Code.ARGUMENT)
+
+
+def read_name(what: str, value: object) -> str:
+    """Returns the name of a column; raises ParameterError if it is none."""
+    if not isinstance(value, str) or not value:
+        raise ParameterError(f"{what} must be a name, not {brief(value)}", Code.ARGUMENT)
+    return str(value)
+
+
+def _listed(name: str, column: Any) -> list[Any]:
+    """Returns the values of one column as a list, with None where an array has a mask."""
+    masked = np.ma.isMaskedArray(column)
+    if not masked and callable(getattr(column, "to_numpy", None)):
+        column = column.to_numpy()
+    if masked or hasattr(column, "__array__"):
+        array = np.ma.asarray(column) if masked else np.asarray(column)
+        if array.ndim != 1:
+            raise RangeError(
+                f"column {name!r} must have one dimension, not the shape {array.shape}", Code.SHAPE
+            )
+        if array.dtype.kind in "mM":  # else lists of numbers, where they are finer than Python's
+            return [None if np.isnat(each) else each for each in array]
+        values: list[Any] = array.tolist()  # None where masked
+        return values
+    if isinstance(column, _TEXTS) or not isinstance(column, Iterable):
+        raise RangeError(
+            f"column {name!r} must be a list or an array, not of type {type(column).__name__}",
+            Code.LAYOUT,
+        )
+    return list(column)
+
+
+def _is_missing(value: Any) -> bool:
+    """Returns whether a value is None, or not equal to itself, as NaN; of NA nothing is known."""
+    if value is None:
+        return True
+    try:
+        return not bool(value == value)  # noqa: PLR0124
+    except Exception:
+        return True
