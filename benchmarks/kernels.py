@@ -2,9 +2,9 @@
 
 References are what one would use instead: the core's own bare keystream, straightforward C,
 `cryptography` with NumPy, OpenSSL's keystream, a NumPy copy into a new array, a NumPy sum, NumPy
-quantization, transform and norm, big integers. A reference that is not installed is skipped, and
-named. Work runs on one thread, unless a row says otherwise. The last rows are a server's jobs on
-two workers.
+quantization, transform, norm and random numbers, big integers. A reference that is not installed is
+skipped, and named. Work runs on one thread, unless a row says otherwise. The last rows are a
+server's jobs on two workers.
 """
 
 import importlib.util
@@ -20,9 +20,12 @@ from numpy.typing import NDArray
 from secagg import FixedPoint, Params, Suite
 from secagg.arithmetic.field import Field
 from secagg.arithmetic.implementations import Family, families, forced
+from secagg.arithmetic.noise import sum_squares
 from secagg.arithmetic.rotation import Rotation, norm
 from secagg.arithmetic.threads import default_threads
 from secagg.encoding.choice import codec_for
+from secagg.noise.samplers import sampler
+from secagg.noise.skellam import STEP_BITS
 from secagg.sharing import rebuilding, shamir
 
 from . import executors, reference
@@ -51,6 +54,7 @@ def parts(length: int, rounds: int, holders: int, clients: int) -> Sequence[Iter
         _packing(length, rounds),
         _quantize(length, rounds),
         _rotation(length, rounds),
+        _noise(length, rounds),
         _sharing(rounds, holders),
         _rebuilding(rounds, holders),
         executors.rows(clients, length, rounds),
@@ -277,6 +281,41 @@ def _rotation(length: int, rounds: int) -> Iterator[Row]:
     name = f"L2 norm of {length:,} float32, in double precision"
     other = partial(np.linalg.norm, values)
     yield _compare(name, partial(norm, values), "NumPy, in single", other, "<= 2.5", rounds)
+
+
+def _noise(length: int, rounds: int) -> Iterator[Row]:
+    """Compares adding noise with drawing it in NumPy, which needs rounding or a sum besides."""
+    rng, field = np.random.default_rng(0), Field(40)
+    acc, key, generator = field.zeros(length), os.urandom(32), Suite.AES256CTR.generator
+    for sigma in (26, 102, 1638):
+        steps, mean = sigma**2 << STEP_BITS, sigma**2 / 2
+
+        def poissons(mean: float = mean) -> NDArray[np.int64]:
+            return rng.poisson(mean, length) - rng.poisson(mean, length)
+
+        def normal(sigma: int = sigma) -> NDArray[np.float64]:
+            return rng.normal(0, sigma, length)
+
+        for kernel in _family("noise").usable[::-1]:
+            with forced("noise", kernel):
+                add = partial(sampler(1, steps).add, field, acc, generator, key)
+                name = f"Skellam noise, sigma {sigma}, {length:,}, {kernel}"
+                against = "NumPy, two Poisson numbers"
+                target = "" if kernel == "portable" else "<= 1"
+                yield _compare(name, add, against, poissons, target, rounds)
+        gaussian = partial(sampler(2, steps).add, field, acc, generator, key)
+        name = f"discrete Gaussian noise, sigma {sigma}, {length:,}"
+        yield _compare(name, gaussian, "NumPy, normal", normal, "", rounds)
+    inputs = field.uniform(key, length, generator) >> np.uint64(20)
+    floats = inputs.astype(np.float64)
+    yield _compare(
+        f"sum of squares of {length:,}, exact",
+        partial(sum_squares, inputs, 2**19),
+        "NumPy, float64",
+        lambda: np.dot(floats, floats),
+        "",
+        rounds,
+    )
 
 
 def _sharing(rounds: int, count: int) -> Iterator[Row]:

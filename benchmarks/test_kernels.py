@@ -13,6 +13,7 @@ import pytest
 from secagg import Field, FixedPoint, Params, Suite
 from secagg.arithmetic.rotation import Rotation
 from secagg.encoding.choice import codec_for
+from secagg.noise.samplers import sampler
 from secagg.sharing import rebuilding, shamir
 
 LENGTH = 100_000
@@ -74,6 +75,12 @@ def test_dequantize(benchmark: Benchmark) -> None:
 def test_rotate(benchmark: Benchmark, dtype: type[np.floating]) -> None:
     values = np.random.default_rng(0).normal(0, 1, LENGTH).astype(dtype)
     benchmark(Rotation(Suite.AES256CTR.generator, bytes(32)).forward, values)
+
+
+@pytest.mark.parametrize("kind", [1, 2])
+def test_noise(benchmark: Benchmark, kind: int) -> None:
+    field, noise = Field(31), sampler(kind, 102**2 << 16)
+    benchmark(noise.add, field, field.zeros(LENGTH), Suite.AES256CTR.generator, os.urandom(32))
 
 
 def test_share(benchmark: Benchmark) -> None:

@@ -131,6 +131,35 @@ int sa_rotate_f64(double *x, size_t len, double factor, int inverse, int generat
 int sa_norm_f32(double *norm, const float *x, size_t len);
 int sa_norm_f64(double *norm, const double *x, size_t len);
 
+/* ---- noise -------------------------------------------------------------------------------
+ * acc[i] = acc[i] + X_i mod p with independent integers X_i, drawn by integers alone. */
+
+/* |X_i| is the number of thresholds that are at most U_i, for 128-bit thresholds in ascending
+ * order, whose high words are thresholds[0..count) and whose low words are thresholds[count..2 *
+ * count); 1 <= count < 2^31. U_i has the high word i (64-bit little-endian) of the stream at nonce
+ * 0, and the low word 0 of the stream at nonce i + 2, which is made only if the high word is that
+ * of a threshold. X_i is negative if bit i % 8 of byte i / 8 of the stream at nonce 1 is set. Time
+ * does not depend on what is drawn (but for those equal words); up to 1,024 thresholds no address
+ * in memory does either. */
+int sa_skellam_add_u32(uint32_t *acc, size_t len, int bits, const uint64_t *thresholds,
+                       size_t count, int generator, const uint8_t *key);
+int sa_skellam_add_u64(uint64_t *acc, size_t len, int bits, const uint64_t *thresholds,
+                       size_t count, int generator, const uint8_t *key);
+/* X_i is discrete Gaussian of parameter sigma^2 = variance * 2^-16 (Canonne, Kamath & Steinke
+ * 2020, arXiv 2004.00010, algorithms 1 to 3); 1 <= variance <= 2^56. gaussian.c says how it is
+ * drawn from the words (32-bit little-endian) of the stream at nonce 0, which the samples take one
+ * after the other. Its time depends on what is drawn. */
+int sa_gaussian_add_u32(uint32_t *acc, size_t len, int bits, uint64_t variance, int generator,
+                        const uint8_t *key);
+int sa_gaussian_add_u64(uint64_t *acc, size_t len, int bits, uint64_t variance, int generator,
+                        const uint8_t *key);
+/* *high * 2^64 + *low = the sum of (q[i] - centre)^2, as integers; SA_ERANGE if a difference is
+ * 2^31 or more in absolute value. */
+int sa_sum_squares_u32(uint64_t *low, uint64_t *high, const uint32_t *q, size_t len,
+                       uint64_t centre);
+int sa_sum_squares_u64(uint64_t *low, uint64_t *high, const uint64_t *q, size_t len,
+                       uint64_t centre);
+
 /* ---- Shamir sharing over F(2^61 - 1) -----------------------------------------------------
  * All values are below 2^61 - 1 (SA_ERANGE), points distinct and non-zero (SA_EARG). No output
  * overlaps an input. */

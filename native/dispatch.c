@@ -132,6 +132,7 @@ extern const sa_field_kernel sa_field_portable;
 extern const sa_pack_kernel sa_pack_portable;
 extern const sa_quantize_kernel sa_quantize_portable;
 extern const sa_rotate_kernel sa_rotate_portable;
+extern const sa_noise_kernel sa_noise_portable;
 extern const sa_shamir_kernel sa_shamir_portable;
 #if defined(__x86_64__)
 extern const sa_cipher_kernel sa_aes_aesni, sa_aes_vaes512, sa_chacha_avx2, sa_chacha_avx512;
@@ -139,6 +140,7 @@ extern const sa_field_kernel sa_field_avx2, sa_field_avx512;
 extern const sa_pack_kernel sa_pack_avx2, sa_pack_avx512;
 extern const sa_quantize_kernel sa_quantize_avx2, sa_quantize_avx512;
 extern const sa_rotate_kernel sa_rotate_avx2, sa_rotate_avx512;
+extern const sa_noise_kernel sa_noise_avx2, sa_noise_avx512;
 extern const sa_shamir_kernel sa_shamir_avx2, sa_shamir_avx512;
 #elif defined(__aarch64__)
 extern const sa_cipher_kernel sa_aes_armv8ce, sa_chacha_neon;
@@ -146,7 +148,7 @@ extern const sa_pack_kernel sa_pack_neon;
 #endif
 
 /* Ciphers have no name here: they are found by their generator. */
-enum { FIELD, PACK, QUANTIZE, ROTATE, SHAMIR, FIRST_CIPHER };
+enum { FIELD, PACK, QUANTIZE, ROTATE, NOISE, SHAMIR, FIRST_CIPHER };
 enum { IMPLEMENTATIONS = 4 };
 
 /* Kernels in order of speed, the portable one first; the last usable one is the fastest. */
@@ -191,6 +193,14 @@ static const family_row families[] = {
                     &sa_rotate_avx512,
 #endif
                 }},
+    [NOISE] = {"noise", 0,
+               {
+                   &sa_noise_portable,
+#if defined(__x86_64__)
+                   &sa_noise_avx2,
+                   &sa_noise_avx512,
+#endif
+               }},
     [SHAMIR] = {"shamir", 0,
                 {
                     &sa_shamir_portable,
@@ -231,6 +241,7 @@ BEGINS_ALIKE(sa_field_kernel);
 BEGINS_ALIKE(sa_pack_kernel);
 BEGINS_ALIKE(sa_quantize_kernel);
 BEGINS_ALIKE(sa_rotate_kernel);
+BEGINS_ALIKE(sa_noise_kernel);
 BEGINS_ALIKE(sa_shamir_kernel);
 
 /* The kernel, or null if an index is out of range. */
@@ -325,4 +336,5 @@ const sa_field_kernel *sa_field(void) { return kernel_of(FIELD); }
 const sa_pack_kernel *sa_pack(void) { return kernel_of(PACK); }
 const sa_quantize_kernel *sa_quantize(void) { return kernel_of(QUANTIZE); }
 const sa_rotate_kernel *sa_rotate(void) { return kernel_of(ROTATE); }
+const sa_noise_kernel *sa_noise(void) { return kernel_of(NOISE); }
 const sa_shamir_kernel *sa_shamir(void) { return kernel_of(SHAMIR); }

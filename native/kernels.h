@@ -130,6 +130,31 @@ typedef struct {
     double (*squares_f64)(const double *x, size_t len);
 } sa_rotate_kernel;
 
+/* Words that sa_noise_kernel.count works on at once, and the most thresholds that it compares with
+ * one after the other; beyond that it searches, at addresses that depend on the words. */
+enum { SA_COUNT_STEP = 32, SA_SCANNED = 1024 };
+
+typedef struct {
+    const char *name;
+    uint32_t needs;
+    /* counts[i] = the number of thresholds that are at most words[i]; len is a multiple of
+     * SA_COUNT_STEP. Returns non-zero if a word may be equal to a threshold. */
+    int (*count)(uint32_t *counts, const uint64_t *words, size_t len, const uint64_t *thresholds,
+                 size_t count);
+    /* acc[i] += counts[i] mod p, or -= where bit i % 8 of signs[i / 8] is set; counts[i] is at most
+     * (folds + 1) * p - 1. `signs` can be read in whole words of 32 bits. */
+    void (*add_signed_u32)(uint32_t *acc, const uint32_t *counts, const uint8_t *signs, size_t len,
+                           uint32_t p, uint32_t folds);
+    void (*add_signed_u64)(uint64_t *acc, const uint32_t *counts, const uint8_t *signs, size_t len,
+                           uint64_t p, uint32_t folds);
+    /* low and high = the sums of the low and of the high 32 bits of (q[i] - centre)^2; len is less
+     * than 2^32. SA_OK, or SA_ERANGE if a difference is 2^31 or more. */
+    int (*squares_u32)(uint64_t *low, uint64_t *high, const uint32_t *q, size_t len,
+                       uint64_t centre);
+    int (*squares_u64)(uint64_t *low, uint64_t *high, const uint64_t *q, size_t len,
+                       uint64_t centre);
+} sa_noise_kernel;
+
 typedef struct {
     const char *name;
     uint32_t needs;
@@ -150,6 +175,7 @@ const sa_field_kernel *sa_field(void);
 const sa_pack_kernel *sa_pack(void);
 const sa_quantize_kernel *sa_quantize(void);
 const sa_rotate_kernel *sa_rotate(void);
+const sa_noise_kernel *sa_noise(void);
 const sa_shamir_kernel *sa_shamir(void);
 
 /* Calls work(context, piece) once for each piece below `pieces`, in any order, on at most `threads`

@@ -20,6 +20,12 @@ static inline uint64_t low_word(wide x) { return (uint64_t)x; }
 /* The low word of x >> n, for 0 < n < 128. */
 static inline uint64_t shifted_word(wide x, int n) { return (uint64_t)(x >> n); }
 
+static inline wide wide_of_words(uint64_t low, uint64_t high) { return (wide)high << 64 | low; }
+
+static inline int wide_below(wide a, wide b) { return a < b; }
+
+static inline wide wide_difference(wide a, wide b) { return a - b; }
+
 #else
 
 typedef struct {
@@ -47,6 +53,18 @@ static inline uint64_t low_word(wide x) { return x.low; }
 static inline uint64_t shifted_word(wide x, int n)
 {
     return n < 64 ? x.low >> n | x.high << (64 - n) : x.high >> (n - 64);
+}
+
+static inline wide wide_of_words(uint64_t low, uint64_t high) { return (wide){low, high}; }
+
+static inline int wide_below(wide a, wide b)
+{
+    return a.high < b.high || (a.high == b.high && a.low < b.low);
+}
+
+static inline wide wide_difference(wide a, wide b)
+{
+    return (wide){a.low - b.low, a.high - b.high - (a.low < b.low)};
 }
 
 #endif

@@ -16,10 +16,12 @@ from .arithmetic.binding import lib
 from .arithmetic.field import Field
 from .arithmetic.generators import Generator
 from .arithmetic.implementations import families, forced
+from .arithmetic.noise import sum_squares
 from .arithmetic.rotation import Rotation, norm
 from .encoding.choice import codec_for
 from .errors import SecAggError
 from .events import Phase
+from .noise.samplers import sampler
 from .params.formats import FixedPoint, Integers
 from .params.params import Params
 from .primitives import prg
@@ -140,6 +142,21 @@ def _rotate() -> bool:
     return right and x.tolist() == values.tolist() and norm(x) == math.sqrt(20575)
 
 
+def _noise() -> bool:
+    """Checks noise of a table that is scanned and of one that is searched, and its squares."""
+    field, middle = Field(40), 2000
+    for kind, sigma, answer, squares in (
+        (1, 7, "d592da39f5c9b5ecedb37ca1469e4a84", 52_072),
+        (1, 150, "7dbfdad30b039cc76b781821161c99ed", 23_936_308),
+        (2, 150, "06ddb981ed9fede2139ff7d554c7ae1c", 24_591_039),
+    ):
+        vector = field.vector([middle] * 1000)
+        sampler(kind, sigma**2 << 16).add(field, vector, lib.SA_AES256CTR, _KEY)
+        if _short(field.pack(vector)) != answer or sum_squares(vector, middle) != squares:
+            return False
+    return True
+
+
 def _shamir() -> bool:
     seed, holders = bytes(range(16)), range(7)
     shares = shamir.deal([seed], 4, holders, lib.SA_AES256CTR, _KEY)
@@ -167,6 +184,7 @@ _CHECKS: Final[dict[str, dict[str, Callable[[], bool]]]] = {
     "pack": {"packing": _pack},
     "quantize": {"quantization": _quantize},
     "rotate": {"rotation": _rotate},
+    "noise": {"noise": _noise},
     "shamir": {"Shamir sharing": _shamir},
 }
 

@@ -63,6 +63,11 @@ TABLE = {
     "every combination of the reference model": (0, 1, 1),
     "every width of the field": (0, 1, 1),
     "vectors made anew": (0, 1, 1),
+    # Noise.
+    "tables of noise": (0, 6, 6),
+    "samples drawn by big integers": (30, 400, 4000),
+    "samples of noise": (2**17, 2**22, 2**24),
+    "planted bugs of samplers": (0, 1, 1),
     # Whole programs, packages, large sizes.
     "programs": (0, 1, 1),
     "packages": (0, 1, 1),

@@ -31,7 +31,8 @@ from refusals import refused
 from support import collected
 
 from secagg import Code, Ledger, MemoryLedger, Once, ParameterError, SqliteLedger, StateError
-from secagg.ledger import sqlite
+from secagg.ledger import sqlite_file as sqlite
+from secagg.ledger.sqlite import _CLAIM, _KIND
 
 KEY = bytes(range(32))
 KINDS = list(Once)
@@ -541,11 +542,11 @@ def test_a_second_ledger_leaves_the_locks_of_the_first(
     SqliteLedger(disk_path)
     monkeypatch.setattr(sqlite, "_SECONDS_TO_WAIT", 0.05)
     other = (
-        "import sys; from secagg.ledger import sqlite as s; s._SECONDS_TO_WAIT = 0.05\n"
-        "print(s.SqliteLedger(sys.argv[1]).claim('contribution', b'key'))"
+        "import sys; from secagg.ledger import sqlite_file as s; s._SECONDS_TO_WAIT = 0.05\n"
+        "import secagg; print(secagg.SqliteLedger(sys.argv[1]).claim('contribution', b'key'))"
     )
-    with sqlite._transaction(disk_path) as connection:
-        assert connection.execute(sqlite._CLAIM, ("contribution", b"key")).rowcount == 1
+    with sqlite._transaction(disk_path, _KIND) as connection:
+        assert connection.execute(_CLAIM, ("contribution", b"key")).rowcount == 1
         with refused(StateError, Code.LEDGER), ThreadPoolExecutor(1) as pool:
             pool.submit(SqliteLedger, disk_path).result()
         done = children.run([sys.executable, "-c", other, str(disk_path)])

@@ -22,7 +22,7 @@ from refusals import refused
 
 from secagg import Code, Directory, Identity, IdentityError, Once, SqliteLedger, StateError
 from secagg.__main__ import main
-from secagg.ledger import sqlite
+from secagg.ledger import sqlite_file as sqlite
 from secagg.permissions import LEDGER, PINS, SECRET, why_unsafe
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -142,9 +142,9 @@ def test_without_hard_links_no_ledger_is_replaced(
     path, real, claims = memory_path / "ledger", sqlite._transaction, list[bool]()
 
     @contextmanager
-    def stall(file: Path, ledger: Path | None = None) -> Iterator[Any]:
+    def stall(file: Path, kind: Any, ledger: Path | None = None) -> Iterator[Any]:
         if ledger is None or file != path:  # not of making it under its name
-            with real(file, ledger) as connection:
+            with real(file, kind, ledger) as connection:
                 yield connection
             return
         monkeypatch.setattr(sqlite, "_transaction", real)
@@ -153,7 +153,7 @@ def test_without_hard_links_no_ledger_is_replaced(
                 SqliteLedger(path)
             path.unlink()
             claims.append(SqliteLedger(path).claim(Once.CONTRIBUTION, b"k"))
-        with real(file, ledger) as connection:
+        with real(file, kind, ledger) as connection:
             yield connection
         if stalls == "COMMIT":
             claims.append(SqliteLedger(path).claim(Once.CONTRIBUTION, b"k"))

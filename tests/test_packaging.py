@@ -77,6 +77,7 @@ PUBLIC = [
     "Responder",
     "Result",
     "Round",
+    "Rotated",
     "RoundEnded",
     "RoundFailedError",
     "RoundRecord",

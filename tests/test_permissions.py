@@ -29,7 +29,7 @@ from secagg import (
     StateError,
     permissions,
 )
-from secagg.ledger import sqlite
+from secagg.ledger import sqlite_file as sqlite
 from secagg.permissions import PINS, SECRET, why_unsafe
 from secagg.primitives.sign import verify_key
 

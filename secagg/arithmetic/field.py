@@ -120,6 +120,10 @@ class Field:
             )
         return array
 
+    def require_target(self, acc: Vector) -> None:
+        """Rejects, with RangeError, what is no vector of this field that C can write in place."""
+        self._check_range(self._writable(acc))
+
     def _output(self, out: Vector | None, length: int, *inputs: Vector) -> Vector:
         """Returns the array to write to; it may be an input, but may not overlap one partly."""
         if out is None:
@@ -224,7 +228,7 @@ class Field:
         """
         threads = default_threads() if threads is None else _whole("threads", threads)
         start = _whole("start", start)
-        self._check_range(self._writable(acc))
+        self.require_target(acc)
         if len(keys) != len(signs) or any(memoryview(key).nbytes != KEY_BYTES for key in keys):
             raise RangeError(
                 "there must be one key of 32 bytes and one sign per mask", Code.ARGUMENT

@@ -11,13 +11,14 @@ from typing import Any, Final, NoReturn
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..arithmetic import binding
 from ..arithmetic.binding import Vector
 from ..arithmetic.field import KEY_BYTES, Field
+from ..arithmetic.noise import sum_squares
 from ..arithmetic.rotation import Rotation, norm
 from ..codes import Code
 from ..errors import RangeError
 from ..events import Randomness
+from ..noise.samplers import sampler
 from ..params.rotated import Rotated
 from ..primitives.labels import Label, hash_parts
 from ..primitives.secret import draw
@@ -85,8 +86,6 @@ class RotatedCodec:
         if form.noisy:
             noise_key = draw(random, KEY_BYTES)
             clipped = self._round_within_bound(rotated, vector, key)
-            from ..noise.samplers import sampler  # noqa: PLC0415
-
             noise = sampler(form.noise, form.variance_steps)
             noise.add(self._field, vector, self._generator, noise_key)
         else:
@@ -166,7 +165,7 @@ class RotatedCodec:
             clipped = quantize(
                 rotated, start, levels, form.reach, 2 * form.peak, self._generator, key
             )
-            if _sum_of_squares(levels, form.peak) <= form.bound:
+            if sum_squares(levels, form.peak) <= form.bound:
                 break
         else:
             _round_towards_zero(rotated, form, levels)
@@ -200,14 +199,6 @@ class RotatedCodec:
         return Decoded(total=sums, weight=weight, mean=sums / weight)
 
 
-def _sum_of_squares(levels: NDArray[np.uint32], centre: int) -> int:
-    return sum((int(q) - centre) ** 2 for q in levels)  # stand-in
-    low, high = binding.ffi.new("uint64_t *"), binding.ffi.new("uint64_t *")
-    squares = binding.by_lane("sum_squares", levels)
-    binding.check(squares(low, high, binding.read(levels), levels.size, centre), "sum of squares")
-    return int(high[0]) << 64 | int(low[0])
-
-
 def _round_towards_zero(rotated: Floats, form: Rotated, levels: NDArray[np.uint32]) -> None:
     """Writes q + peak, where no |q| is above |x| * scale: then the bound is kept.
 
@@ -218,6 +209,6 @@ def _round_towards_zero(rotated: Floats, form: Rotated, levels: NDArray[np.uint3
         whole = np.trunc(rotated.astype(np.float64) * scale)
         np.clip(whole, -form.peak, form.peak, out=whole)
         levels[:] = (whole + form.peak).astype(np.uint32)
-        if _sum_of_squares(levels, form.peak) <= form.bound:
+        if sum_squares(levels, form.peak) <= form.bound:
             return
         scale *= 1 - 2.0**-10

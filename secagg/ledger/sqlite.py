@@ -1,145 +1,47 @@
 """A ledger in a small SQLite file, which suits most applications."""
 
-import os
-import stat
-import sys
-import weakref
-from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Final
 
-from ..codes import Code
-from ..errors import StateError
-from ..files import A_FOLDER, DRAFTS, AnyPath, as_path, atomic_file, why_failed
-from ..permissions import LEDGER, NOT_KEPT, is_read_only, why_unsafe
+from ..files import AnyPath
 from .ledger import Once
+from .sqlite_file import FileKind, SqliteFile
 
-if TYPE_CHECKING:
-    import sqlite3
-
-_SECONDS_TO_WAIT: Final = 10.0
-_LONGEST_PATH: Final = 504  # bytes; SQLite takes 512, with the ending of the journal
-_APPLICATION: Final = 0x5341_4C31  # "SAL1", in the header of the file
-_MAKE: Final = (
-    """
-    CREATE TABLE claims (
-        what TEXT NOT NULL,
-        key BLOB NOT NULL,
-        at TEXT NOT NULL DEFAULT CURRENT_TIMESTAMP,
-        PRIMARY KEY (what, key)
-    ) WITHOUT ROWID
-    """,
-    f"PRAGMA application_id = {_APPLICATION}",
+_KIND: Final = FileKind(
+    "ledger",
+    "claim",
+    0x5341_4C31,  # "SAL1"
+    (
+        """
+        CREATE TABLE claims (
+            what TEXT NOT NULL,
+            key BLOB NOT NULL,
+            at TEXT NOT NULL DEFAULT CURRENT_TIMESTAMP,
+            PRIMARY KEY (what, key)
+        ) WITHOUT ROWID
+        """,
+    ),
+    "put back a whole copy that has all claims, or use new identities",
 )
-_CODES: Final = {  # by SQLite's; all others (a lock that is held for too long, ...) are Code.LEDGER
-    8: Code.IO,  # SQLITE_READONLY
-    10: Code.IO,  # SQLITE_IOERR
-    11: Code.CORRUPT,  # SQLITE_CORRUPT
-    13: Code.IO,  # SQLITE_FULL
-    14: Code.IO,  # SQLITE_CANTOPEN
-    26: Code.FOREIGN_FILE,  # SQLITE_NOTADB
-}
-_RESTORE: Final = "put back a whole copy that has all claims, or use new identities"
 _CLAIM: Final = "INSERT OR IGNORE INTO claims (what, key) VALUES (?, ?)"
 _HAS: Final = "SELECT 1 FROM claims WHERE what = ? AND key = ?"
 
 
-class SqliteLedger:
+class SqliteLedger(SqliteFile):
     """A ledger in an SQLite file, shared by any number of processes and threads of one machine.
 
-    A missing file is created; only its owner may read or write it. If the file is deleted, or
-    replaced by an older copy, later claims are forgotten: keep it out of what a snapshot of the
-    machine rolls back. It holds no secrets, and one row (what, key, time) per claim. As for any
-    SQLite file, do not open it by other means while it is in use (closing it would drop SQLite's
-    locks), and do not put it on a network file system. For a container mount its folder, never the
-    file alone: the file would have a second name, and SQLite keeps a journal for each. On Linux the
-    object holds the file open, so its file system cannot be unmounted meanwhile.
+    What must hold of the file, `SqliteFile` says. It holds no secrets, and one row (what, key,
+    time) per claim.
 
     Args:
         path: name of the file; its folder must exist.
 
     Raises:
         ParameterError: the path is of another type.
-        StateError: the file cannot be used, is not a ledger, has a second name (a hard link, or a
-            mount of the file), or other users may write to it, to its folder or to a folder on the
-            way (`secagg/permissions.py`); or this Python was built without `sqlite3`.
+        StateError: as of `SqliteFile`.
     """
 
     def __init__(self, path: AnyPath) -> None:
-        self._path = as_path(path)
-        _sqlite(self._path)
-        self._file: tuple[int, int] | None = None
-        with self._usable():
-            if self._path.is_dir():
-                raise StateError(f"{self._path}: {A_FOLDER}", Code.IO)
-            self._require_safe(exists=False)  # of `path`, which may be a link
-            self._path = self._path.resolve()
-            if not self._path.exists():
-                self._make()
-            self._remove_drafts()
-            self._require_safe()
-        with _transaction(self._path) as connection:
-            if connection.execute("PRAGMA application_id").fetchone() != (_APPLICATION,):
-                raise StateError(f"{self._path}: {_why_foreign(self._path)}", Code.FOREIGN_FILE)
-        with self._usable():
-            if sys.platform == "linux" and hasattr(os, "O_PATH"):
-                # Held open, so that its inode number is neither reused nor, on FAT, changed.
-                # Closing a file opened in another way would drop SQLite's locks.
-                held = os.open(self._path, os.O_PATH)
-                weakref.finalize(self, _let_go, held, os.fstat(held))
-            found = self._path.stat()
-        self._file = found.st_dev, found.st_ino
-
-    @contextmanager
-    def _usable(self) -> Iterator[None]:
-        """Raises StateError for what the system refuses."""
-        try:
-            yield
-        except (OSError, ValueError) as error:
-            raise StateError(
-                f"{self._path}: cannot be used as a ledger: {why_failed(self._path, error)}",
-                Code.IO,
-            ) from None
-
-    def _require_safe(self, *, exists: bool = True) -> None:
-        """Raises StateError if this is no file, or others can write or replace it, or add to it."""
-        if exists and not stat.S_ISREG(self._path.stat().st_mode):
-            raise StateError(f"{self._path}: not a regular file", Code.IO)
-        if reason := why_unsafe(self._path, LEDGER, self._path if exists else None):
-            raise StateError(f"{self._path}: {reason}", Code.PERMISSIONS)
-
-    def _remove_drafts(self) -> None:
-        """Removes the other name of a file if the process that made it died, or is not done."""
-        found = self._path.stat()
-        for draft in self._path.parent.glob(DRAFTS) if found.st_nlink > 1 else ():
-            with suppress(FileNotFoundError):
-                if os.path.samestat(draft.lstat(), found):
-                    draft.unlink()
-
-    def _make(self) -> None:
-        """Creates the file; it appears under its name when it is complete and closed.
-
-        Where there are no hard links, it is made under its name, and empty at first: nothing is
-        ever replaced or removed, which might be the ledger of another process by then.
-        """
-        with (
-            suppress(FileExistsError),  # another process was faster
-            atomic_file(
-                self._path, overwrite=False, without_links=lambda _, path: self._fill(path)
-            ) as draft,
-        ):
-            self._fill(draft)
-
-    def _fill(self, file: Path) -> None:
-        """Creates a file with the table, unless another process removed it and made a ledger."""
-        os.close(os.open(file, os.O_RDWR | os.O_CREAT | os.O_EXCL, LEDGER.mode))
-        if why_unsafe(file, LEDGER, file):
-            raise StateError(f"{self._path}: {NOT_KEPT}", Code.PERMISSIONS)
-        with _transaction(file, self._path) as connection:
-            if connection.execute("PRAGMA schema_version").fetchone() == (0,):
-                for statement in _MAKE:
-                    connection.execute(statement)
+        super().__init__(path, _KIND)
 
     def claim(self, what: Once, key: bytes) -> bool:
         """See `Ledger`.
@@ -147,8 +49,7 @@ class SqliteLedger:
         Raises:
             StateError: the claim could not be stored.
         """
-        self._require_unchanged()
-        with _transaction(self._path) as connection:
+        with self.transaction() as connection:
             return connection.execute(_CLAIM, (str(what), key)).rowcount == 1
 
     def has(self, what: Once, key: bytes) -> bool:
@@ -157,124 +58,5 @@ class SqliteLedger:
         Raises:
             StateError: the ledger could not be read.
         """
-        self._require_unchanged()
-        with _transaction(self._path) as connection:
+        with self.transaction() as connection:
             return connection.execute(_HAS, (str(what), key)).fetchone() is not None
-
-    def _require_unchanged(self) -> None:
-        """Raises StateError if the file is unsafe by now, or another one."""
-        with self._usable():
-            self._require_safe()
-            found = self._path.stat()
-        if (found.st_dev, found.st_ino) != self._file:
-            raise StateError(
-                f"{self._path}: another file has replaced the ledger since it was opened, and may "
-                "lack claims: put the former one back",
-                Code.LEDGER,
-            )
-
-    def __repr__(self) -> str:
-        return f"SqliteLedger({str(self._path)!r})"
-
-
-def _sqlite(path: Path) -> Any:
-    """Returns the module `sqlite3`, which some builds of Python lack, for the ledger at a path.
-
-    Raises:
-        StateError: this one lacks it.
-    """
-    try:
-        import sqlite3  # noqa: PLC0415
-    except ImportError:
-        raise StateError(
-            f"{path}: cannot be used as a ledger: this Python was built without the module "
-            "`sqlite3`; take one that has it (Pyodide: load the package `sqlite3`), or write a "
-            "ledger of your own",
-            Code.LEDGER,
-        ) from None
-    return sqlite3
-
-
-def _why_foreign(path: Path) -> str:
-    """Returns what to do about a database that is not a ledger's."""
-    if path.stat().st_size:
-        return "this database belongs to another application; choose another name for the ledger"
-    return (
-        "this file is empty: another process is making the ledger, so try again; or one died while "
-        "it did, or somebody emptied it. Remove it if no claim was ever made here"
-    )
-
-
-def _require_whole(connection: "sqlite3.Connection", path: Path, ledger: Path) -> None:
-    """Raises StateError if the end of the file is missing: SQLite would read zeros there.
-
-    It is asked within a transaction, when no journal is left to roll back.
-    """
-    (pages,), (size,), (journal,) = (
-        connection.execute(f"PRAGMA {what}").fetchone()
-        for what in ("page_count", "page_size", "journal_mode")
-    )
-    found = path.stat().st_size
-    short = found < pages * size and journal != "wal"  # which may hold the last pages
-    if found and (short or found % size):  # an empty one is not a ledger yet
-        raise StateError(
-            f"{ledger}: the file was cut short ({found} bytes of {pages * size}), so claims may be "
-            f"missing; {_RESTORE}",
-            Code.CORRUPT,
-        )
-
-
-def _why_denied(path: Path) -> str:
-    """Returns what this user lacks to write to a file, and how to get it; "" if nothing."""
-    for each in (path, path.parent):
-        with suppress(OSError):
-            if os.access(each, os.R_OK | os.W_OK):
-                continue
-            if is_read_only(each):
-                return f"the file system of {each} is mounted read-only"
-            found = each.stat()
-            return (
-                f"permission denied for {each} (owner {found.st_uid}, mode "
-                f"{stat.S_IMODE(found.st_mode):04o}); it must belong to this user, who must be "
-                "allowed to write to it"
-            )
-    return ""
-
-
-def _let_go(held: int, found: os.stat_result) -> None:
-    """Closes a descriptor, unless it was closed elsewhere and is another file's by now."""
-    with suppress(OSError):
-        if os.path.samestat(os.fstat(held), found):
-            os.close(held)
-
-
-@contextmanager
-def _transaction(path: Path, ledger: Path | None = None) -> "Iterator[sqlite3.Connection]":
-    """Opens a connection for one durable transaction, and closes it: none is open at a fork.
-
-    Args:
-        path: name of the file.
-        ledger: the name for messages, if it is another one.
-    """
-    sqlite3 = _sqlite(path)
-    uri = f"{path.as_uri()}?mode=rw"  # does not create a file that was deleted meanwhile
-    try:
-        with closing(
-            sqlite3.connect(uri, timeout=_SECONDS_TO_WAIT, isolation_level=None, uri=True)
-        ) as connection:
-            connection.execute("PRAGMA synchronous = EXTRA")
-            connection.execute("PRAGMA fullfsync = ON")  # macOS: to the disk, not to its cache
-            connection.execute("BEGIN IMMEDIATE")
-            _require_whole(connection, path, ledger or path)
-            yield connection
-            connection.execute("COMMIT")
-    except sqlite3.Error as error:
-        code = _CODES.get(getattr(error, "sqlite_errorcode", 0) & 0xFF, Code.LEDGER)
-        reason, excess = str(error), len(os.fsencode(path)) - _LONGEST_PATH
-        if excess > 0:
-            reason = f"its path is too long for SQLite; shorten it by {excess} bytes or more"
-        elif code is Code.IO:
-            reason = _why_denied(path) or reason
-        elif code is Code.CORRUPT:
-            reason += f"; {_RESTORE}"
-        raise StateError(f"{ledger or path}: cannot be used as a ledger: {reason}", code) from None

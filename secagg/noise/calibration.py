@@ -18,6 +18,7 @@ from ..params.mode import Mode
 from ..params.params import MAX_LENGTH, Params
 from ..params.rotated import (
     MAX_PEAK,
+    MAX_VARIANCE,
     VARIANCE_STEPS,
     Noise,
     Rotated,
@@ -39,8 +40,6 @@ _CLIPPED: Final = 0.002  # expected coordinates of a vector that are clipped to 
 _MOST_ROUNDS: Final = 2**32
 _LEAST_EPSILON: Final = 0.001
 _MOST_EPSILON: Final = 32
-# The variance that the samplers have, in steps.
-_MOST_STEPS: Final = {Noise.SKELLAM: 2**50, Noise.DISCRETE_GAUSSIAN: 2**56}
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,7 +239,7 @@ class _Search:
             tail = least_tail(noise, steps, counts.cohort, counts.length)
             return replace(counts, format=replace(form, variance_steps=steps, tail=tail))
 
-        steps = self._least(release, bound / self._honest, _MOST_STEPS[noise])
+        steps = self._least(release, bound / self._honest, MAX_VARIANCE[noise])
         params = with_noise(steps)
         variance = self._honest * steps / VARIANCE_STEPS
         price = math.sqrt(variance / self._ideal) / (clip * scale)

@@ -37,6 +37,10 @@ class Noise(IntEnum):
     DISCRETE_GAUSSIAN = 2
 
 
+# The largest variance that is sampled, in steps.
+MAX_VARIANCE: Final = {Noise.SKELLAM: 2**50, Noise.DISCRETE_GAUSSIAN: 2**56}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rotated:
     """Real vectors, clipped in L2, rotated and rounded to integers, optionally with noise.
@@ -53,7 +57,7 @@ class Rotated:
         tail: with noise a bound of the absolute value of the noise of a whole cohort, exceeded in
             any coordinate with probability 2**-40 at most (`least_tail`). 0 without.
         noise: the distribution of one client's noise.
-        variance_steps: its variance, in steps of 2**-16. 0 without noise.
+        variance_steps: its variance, in steps of 2**-16, up to `MAX_VARIANCE`. 0 without noise.
         rotation: whether vectors are rotated. Without, one that is not spread over its coordinates
             is clipped or rounded far worse.
         slots: integers in one element, as digits; 1 with noise.
@@ -101,7 +105,7 @@ class Rotated:
             ("peak", 1, MAX_PEAK if noisy else 2**MAX_PLAIN_BITS - 1),
             ("bound", noisy, _MAX_UINT64 if noisy else 0),
             ("tail", noisy, MAX_TAIL if noisy else 0),
-            ("variance_steps", noisy, _MAX_UINT64 if noisy else 0),
+            ("variance_steps", noisy, MAX_VARIANCE.get(self.noise, 0)),
             ("slots", 1, 1 if noisy else MAX_BITS),
             ("max_weight", 1, 1 if noisy else _MAX_WEIGHT),
         ):

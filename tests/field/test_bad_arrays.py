@@ -17,7 +17,10 @@ from support import UNKNOWN_GENERATOR, every_cipher, every_width, implementation
 from secagg import Code, Field, RangeError, Suite
 from secagg.arithmetic.binding import by_lane, ffi, lib, read, write
 from secagg.arithmetic.moduli import modulus
+from secagg.arithmetic.noise import add_skellam, sum_squares
 from secagg.arithmetic.rotation import norm
+from secagg.noise.discrete_gaussian import DiscreteGaussian
+from secagg.noise.samplers import sampler
 from secagg.primitives.prg import stream
 
 ENDS = (16, 31, 32, 33, 61, 62)  # of both lanes
@@ -47,6 +50,8 @@ WRITERS: dict[str, Operation] = {
     "sum": lambda field, out: field.sum(np.zeros((2, 4), field.dtype), out=out),
     "accumulate": lambda field, acc: field.accumulate(acc, [KEY], [1], Suite.AES256CTR.generator),
     "unpack_add": lambda field, acc: field.unpack_add(acc, field.pack(field.zeros(4))),
+    "skellam": lambda field, acc: sampler(1, 5).add(field, acc, Suite.AES256CTR.generator, KEY),
+    "gaussian": lambda field, acc: sampler(2, 5).add(field, acc, Suite.AES256CTR.generator, KEY),
 }
 
 every_reader = looped("name", READERS)
@@ -269,7 +274,7 @@ def test_outputs_that_cannot_be_written_in_place_are_refused(what: str, name: st
 def test_outputs_of_another_length_are_refused(name: str, bits: int) -> None:
     """One element less or more is refused and left alone."""
     field = Field(bits)
-    if name == "accumulate":
+    if name in ("accumulate", "skellam", "gaussian"):
         return  # the accumulator alone sets the length
     for length in (0, 3, 5):
         out = np.full(length, 7, field.dtype)
@@ -367,7 +372,7 @@ def test_the_last_mask_elements_there_are() -> None:
 class Guarded:
     """Memory between two pages that may not be touched."""
 
-    PAGES = 3
+    PAGES = 5
 
     def __init__(self) -> None:
         size = mmap.PAGESIZE
@@ -582,6 +587,23 @@ def test_rotations_stay_inside(implementation: str, real: type, guarded: list[Gu
             assert status == lib.SA_OK
         np.testing.assert_allclose(x, whole[:length], atol=1e-4)
         assert norm(x) == pytest.approx(norm(whole[:length]), rel=1e-6)
+
+
+@implementations("noise")
+@both_ends
+def test_noise_stays_inside(implementation: str, bits: int, guarded: list[Guarded]) -> None:
+    """Samples are added to the elements and nothing around them; squares read these alone."""
+    field = Field(bits)
+    for count in (1, 7, 8, 1023, 1025):
+        table = np.sort(np.random.default_rng(count).integers(0, 2**64, (2, count), np.uint64))
+        for length, at_end in places((0, 1, 31, 33, 512, 515)):
+            thresholds = guarded[0].array(table.reshape(-1), at_end=at_end).reshape(2, count)
+            acc = guarded[1].array(np.ones(length, field.dtype), at_end=at_end)
+            key = guarded[2].array(np.frombuffer(KEY, np.uint8), at_end=at_end)
+            add_skellam(field, acc, thresholds, lib.SA_AES256CTR, memoryview(key))
+            DiscreteGaussian(5).add(field, acc, lib.SA_AES256CTR, memoryview(key))
+            acc[:] = np.arange(length)
+            assert sum_squares(acc, 1) == sum((i - 1) ** 2 for i in range(length))
 
 
 def test_the_moduli_of_these_tests() -> None:

@@ -33,6 +33,7 @@ FIRST = {
     ("shamir", "api_shamir"): ("sharing/test_shamir", "pairwise/test_robust_shares"),
     ("rotate", "api_rotate"): ("field/test_rotation",),
     ("pack", "quantize", "field", "primes", "api"): ("field/", "encoding/"),
+    ("noise", "gaussian"): ("noise/",),
     ("threads",): ("field/test_threads",),
     ("",): ("field/", "primitives/", "test_secret"),
 }

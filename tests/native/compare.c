@@ -278,6 +278,61 @@ static void rotate_cases(void)
         rotate_of(0.7, more[k]);
 }
 
+/* ---- noise ---- */
+
+enum { MOST_THRESHOLDS = 1500 };
+
+#define NOISE(BITS, WIDTH)                                                                        \
+    do {                                                                                          \
+        const uint64_t p = sa_prime(WIDTH), centre = element(p >> 1);                             \
+        for (size_t i = 0; i < len; i++) {                                                        \
+            c##BITS[i + 1] = (uint##BITS##_t)element(p);                                          \
+            a##BITS[i + 1] = (uint##BITS##_t)(centre + draw() % (1u << 30));                      \
+        }                                                                                         \
+        int status = sa_skellam_add_u##BITS(c##BITS + 1, len, WIDTH, thresholds, count,           \
+                                            SA_CHACHA20, key);                                    \
+        result("skellam", status, c##BITS + 1, (len + PAST) * sizeof c##BITS[0]);                 \
+        status = sa_sum_squares_u##BITS(sums, sums + 1, a##BITS + 1, len, centre);                \
+        result("squares", status, sums, sizeof sums);                                             \
+        for (size_t i = 0; i < len && i < 40; i++) {                                              \
+            const uint##BITS##_t before = a##BITS[i + 1];                                         \
+            a##BITS[i + 1] = (uint##BITS##_t)(centre + ((uint64_t)1 << 31));                      \
+            status = sa_sum_squares_u##BITS(sums, sums + 1, a##BITS + 1, len, centre);            \
+            result("squares outside", status, sums, sizeof sums);                                 \
+            a##BITS[i + 1] = before;                                                              \
+        }                                                                                         \
+    } while (0)
+
+static void noise_of(size_t count, size_t len)
+{
+    static const uint8_t key[32] = {8};
+    static uint64_t thresholds[2 * MOST_THRESHOLDS];
+    uint64_t sums[2] = {0, 0};
+    const uint64_t step = UINT64_MAX / (count + 1);
+    for (size_t k = 0; k < count; k++) {
+        thresholds[k] = step * (k + 1) - draw() % step; /* ascending */
+        thresholds[count + k] = draw();
+    }
+    for (size_t k = 0; k < count / 3; k++) /* as tails have */
+        thresholds[count - 1 - k] = UINT64_MAX;
+    if (count > 2) /* two ties */
+        sa_stream(SA_CHACHA20, (uint8_t *)thresholds, 8, key, 0, 0), thresholds[1] = thresholds[0];
+    for (size_t k = 2; k < count && thresholds[k] < thresholds[1]; k++)
+        thresholds[k] = thresholds[1];
+    NOISE(32, 16);
+    NOISE(32, 32);
+    NOISE(64, 33);
+    NOISE(64, 62);
+}
+
+static void noise_cases(void)
+{
+    static const size_t counts[] = {1, 2, 3, 7, 8, 9, 15, 100, 1023, 1024, 1025, MOST_THRESHOLDS};
+    for (size_t i = 0; i < COUNT(counts); i++)
+        for (size_t k = 0; k < COUNT(lengths); k++)
+            noise_of(counts[i], lengths[k]);
+}
+
 /* ---- sharing ---- */
 
 static void shamir_of(size_t columns, size_t threshold, size_t count)
@@ -352,6 +407,7 @@ static const struct {
                 {"pack", pack_cases},
                 {"quantize", quantize_cases},
                 {"rotate", rotate_cases},
+                {"noise", noise_cases},
                 {"shamir", shamir_cases}};
 
 static void cases_of(int f)

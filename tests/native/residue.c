@@ -21,6 +21,7 @@ enum {
     COLUMNS = 6,
     HOLDERS = 100,
     THRESHOLD = 67,
+    THRESHOLDS = 3000, /* of noise */
     HARMLESS = 24 /* bytes, fewer than of a key: some may show which words were rejected */
 };
 
@@ -36,6 +37,7 @@ static float narrow[LEN];
 static double reals[LEN];
 static uint64_t secrets[COLUMNS], coefficients[COLUMNS * HOLDERS], shares[COLUMNS * HOLDERS];
 static uint64_t points[HOLDERS], weights[HOLDERS];
+static uint64_t thresholds[2 * THRESHOLDS], low, high;
 
 static uint64_t state;
 
@@ -57,6 +59,8 @@ static void draw_secrets(uint64_t seed)
         reals[i] = (double)(int64_t)draw() * 0x1p-63;
         narrow[i] = (float)reals[i];
     }
+    for (size_t i = 0; i < THRESHOLDS; i++)
+        thresholds[i] = UINT64_MAX / THRESHOLDS * i;
     for (size_t i = 0; i < COLUMNS; i++)
         secrets[i] = draw() % p;
     for (size_t i = 0; i < COLUMNS * HOLDERS; i++) {
@@ -109,6 +113,29 @@ static void rotate_64(void)
 static void norm_32(void) { sa_norm_f32(&norm, narrow, LEN); }
 
 static void norm_64(void) { sa_norm_f64(&norm, reals, LEN); }
+
+/* Words that are compared with all thresholds, words that are searched for, and ties. */
+static void skellam_few(void)
+{
+    sa_skellam_add_u32(words, LEN, 16, thresholds, SA_SCANNED, generator, keys);
+}
+
+static void skellam_many(void)
+{
+    sa_skellam_add_u64(wides, LEN, 33, thresholds, THRESHOLDS, generator, keys);
+}
+
+static void skellam_ties(void)
+{
+    uint64_t tie[2] = {0, 0}; /* the first word, so that its second one is made */
+    sa_stream(generator, (uint8_t *)tie, 8, keys, 0, 0);
+    sa_skellam_add_u32(words, 9, 16, tie, 1, generator, keys);
+    sa_wipe(tie, sizeof tie);
+}
+
+static void gaussian(void) { sa_gaussian_add_u32(words, LEN, 16, 50 << 16, generator, keys); }
+
+static void squares(void) { sa_sum_squares_u32(&low, &high, words, LEN, 1 << 15); }
 
 static void share(void)
 {
@@ -203,6 +230,15 @@ static void check_norm(void)
     CHECK_CALL(norm_64);
 }
 
+static void check_noise(void)
+{
+    CHECK_CALL(skellam_few);
+    CHECK_CALL(skellam_many);
+    CHECK_CALL(skellam_ties);
+    CHECK_CALL(gaussian);
+    CHECK_CALL(squares);
+}
+
 static void check_family(const char *name, void (*checks)(void))
 {
     const int f = family(name), chosen = sa_active(f);
@@ -233,6 +269,8 @@ void check_residue(void)
         check_family("field", check_cipher);
         check_family("quantize", check_cipher);
         check_family("rotate", check_cipher);
+        check_family(sa_family_name(f), check_noise);
+        check_family("noise", check_noise);
     }
     check_family("rotate", check_norm);
     check_family("shamir", check_shamir);
