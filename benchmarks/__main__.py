@@ -15,7 +15,19 @@ from secagg.arithmetic.implementations import cpu_features, families
 from secagg.programs import error_line, fraction, run_program, whole_number
 from secagg.progress import Progress
 
-from . import kernels, memory, modes, papers, plot, protocol, rows, scale, small_round, unmasking
+from . import (
+    accuracy,
+    kernels,
+    memory,
+    modes,
+    papers,
+    plot,
+    protocol,
+    rows,
+    scale,
+    small_round,
+    unmasking,
+)
 from .frameworks import compare as deployments
 from .frameworks.flower import DeploymentError
 from .peers import compare
@@ -174,6 +186,21 @@ def run_frameworks(options: argparse.Namespace) -> int:
     return 1 if wrong else code
 
 
+def run_accuracy(options: argparse.Namespace) -> int:
+    """Compares trainings of few bits with plain averaging; returns 1 if one is too far below."""
+    hidden, repeats = (2, 1) if options.quick else (accuracy.HIDDEN, accuracy.REPEATS)
+    found, left_out = rows.collect([accuracy.rows(hidden, repeats)])
+    trained = accuracy.measure(options.quick)
+    title = f"{accuracy.CLIENTS} clients, {accuracy.DATA}, {accuracy.ROUNDS} rounds"
+    more = accuracy.table(trained)
+    code = report(options, title, found, left_out, more, targets=not options.quick)
+    missed = [each for each in trained if each.missed and not options.quick]
+    for each in missed:
+        allowed = accuracy.ALLOWED[each.bits]
+        print(f"\n{each.model}, {each.bits} bits: more than {allowed} points below plain averaging")
+    return 1 if missed else code
+
+
 def run_papers(options: argparse.Namespace) -> int:
     """Compares published figures with ours for the same parameters."""
     cohorts, length = ([20], 1_000) if options.quick else (options.clients, papers.LENGTH)
@@ -234,6 +261,8 @@ def _run() -> int:
         "bounds", help="compare CPU time and memory of one party with bounds"
     )
     bounds.set_defaults(run=run_bounds)
+    few = commands.add_parser("accuracy", help="compare trainings of few bits with plain averaging")
+    few.set_defaults(run=run_accuracy)
     published = commands.add_parser("papers", help="compare with published figures")
     published.add_argument(
         "--clients", type=int, nargs="+", default=[100, 300], help="cohorts to play"
@@ -257,7 +286,7 @@ def _run() -> int:
     for command in (one_round, both):
         command.add_argument("--clients", type=int, default=100)
         command.add_argument("--length", type=int, default=100_000)
-    for command in (core, one_round, large, peers, published, bounds, deployed):
+    for command in (core, one_round, large, peers, published, bounds, deployed, few):
         command.add_argument(
             "--quick", action="store_true", help="small sizes, only to check that it works"
         )

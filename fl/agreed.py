@@ -2,17 +2,20 @@
 
 from typing import Final
 
-from secagg import Code, ParameterError, Params
+from secagg import Code, FixedPoint, ParameterError, Params, Rotated
 from secagg.rounds.attempts import check_training
 
-from .updates import whole
+from .updates import Form, whole
 
 PAIR: Final = 2  # clients; from their sum each learns the other's update
 NUMBERS: Final = 2**63  # above all counts: the text of an int has a limit, and peers send ints
 
 
-def check_params(params: Params) -> None:
-    """Checks that these are parameters, and that every sum is over three clients or more.
+def check_params(params: Params) -> Form:
+    """Checks that these are parameters for real numbers, in sums over three clients or more.
+
+    Returns:
+        their format.
 
     Raises:
         ParameterError: they are not.
@@ -28,6 +31,13 @@ def check_params(params: Params) -> None:
             f"quorum of {params.quorum}: from the sum of two each learns the other's update",
             Code.ARGUMENT,
         )
+    if not isinstance(params.format, FixedPoint | Rotated):
+        raise ParameterError(
+            "federated averaging needs the format FixedPoint or Rotated, and params have "
+            f"{params.format}",
+            Code.ARGUMENT,
+        )
+    return params.format
 
 
 def check_agreed(params: Params, training: str, attempts: int) -> int:

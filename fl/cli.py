@@ -52,13 +52,22 @@ class _Parser(argparse.ArgumentParser):
         raise SystemExit(2)
 
 
+class _Help(argparse.ArgumentDefaultsHelpFormatter):
+    """Shows the default of each option that has one."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        if action.default is None or action.default is False:
+            return action.help
+        return super()._get_help_string(action)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="python -m secagg.fl",
         description="Federated averaging on real data, in which each round is a secure "
         "aggregation, compared with plain FedAvg and central training. All parties run in this "
         "process: it protects nobody.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        formatter_class=_Help,
         allow_abbrev=False,
     )
     add = parser.add_argument
@@ -77,8 +86,22 @@ def _parser() -> argparse.ArgumentParser:
         default=0.1,
         help="how probably a client drops out of a round",
     )
-    add("--bits", type=int, default=20, help="bits per quantized parameter, 1..32")
-    add("--clip", type=float, default=4.0, help="bound of each value of an update")
+    add(
+        "--bits",
+        type=int,
+        help="bits per quantized parameter: 1..32, by default 20; with --rotate 1..16, default 8",
+    )
+    add(
+        "--clip",
+        type=float,
+        default=4.0,
+        help="bound of each value of an update; with --rotate of its L2 norm",
+    )
+    add(
+        "--rotate",
+        action="store_true",
+        help="clip the L2 norm of an update and rotate it, so that few bits are enough",
+    )
     add(
         "--mode", choices=list(MODES), default="malicious", help="kind of server to protect against"
     )
@@ -179,7 +202,7 @@ def simulate(settings: report.Settings, to_stderr: bool = False) -> report.Outco
         LocalClient(architecture, split, descent, settings.seed) for split in dataset.clients
     ]
     mode = MODES[settings.mode]
-    params = fedavg_params(clients, start, settings.clip, settings.bits, mode)
+    params = fedavg_params(clients, start, settings.clip, settings.bits, mode, settings.rotate)
     rng = np.random.default_rng((settings.seed, _DROPS_STREAM))
     cohort = params.cohort
 

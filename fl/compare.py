@@ -25,7 +25,8 @@ change neither model. `LocalClient.non_expansive` checks the rate against L. Flo
 on top: see `rounding_allowance`.
 
 The loss of the neural network is not convex: its training may drive models apart, and no bound is
-claimed for it.
+claimed for it. Nor is any for the format `Rotated`: its grid ends where the error of a mean is
+smallest, so that some rotated coordinates of every update lie beyond it and are clipped.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -109,7 +110,8 @@ def norm(model: Model) -> float:
 def _grid(params: Params) -> FixedPoint:
     if not isinstance(params.format, FixedPoint):
         raise ParameterError(
-            f"only the FixedPoint format quantizes, and params have {params.format}", Code.ARGUMENT
+            f"a bound is proved for the format FixedPoint only, and params have {params.format}",
+            Code.ARGUMENT,
         )
     return params.format
 
@@ -184,7 +186,9 @@ def compare_training(
     plain = trajectory[-1] if trajectory else model
     done = [report for report in reports if not report.failed]
     bound, note = None, ""
-    if not all(client.non_expansive for client in clients if client.examples):
+    if not isinstance(params.format, FixedPoint):
+        note = "the grid of rotated updates is chosen so that some of their values are clipped"
+    elif not all(client.non_expansive for client in clients if client.examples):
         note = "no bound is proved for this training"
     elif clipped := sum(report.clipped for report in done):
         note = f"{clipped} values were clipped"

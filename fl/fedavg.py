@@ -25,6 +25,7 @@ from secagg import (
     Mode,
     ParameterError,
     Params,
+    Rotated,
 )
 from secagg.simulate import Cohort, Input, Run, introduce, read_drops, warn_of_clipping
 
@@ -33,11 +34,13 @@ from .coordinator import Coordinator
 from .models import Model
 from .participant import Participant, Randomness
 from .schedule import Drops
-from .updates import FedClient, count_examples, whole
+from .updates import FedClient, Form, count_examples, is_weighted, whole
 
 TRAINING: Final = "local training"
 
 _RANDOM_STREAM: Final = 3
+_BITS: Final = 20
+_ROTATED_BITS: Final = 8
 
 T = TypeVar("T")
 F = TypeVar("F")
@@ -65,9 +68,11 @@ class RoundReport:
         refusals: clients that refused to go on, or had no update to give -> their reasons. The
             server is not told: these clients just do not answer.
         refusal_codes: the same clients -> the codes of their reasons.
-        clipped: number of values that were clipped, over all clients that sent an input.
+        clipped: number of values that were clipped, over all clients that sent an input. With
+            `Rotated`, whose clip is an L2 norm, they are all values of a longer update.
         clipped_by_array: the same by array of the model ("0", "1", ...), without those that have
             none.
+        shortened: with `Rotated`, number of updates that were longer than the clip; else 0.
         bytes_up: bytes that a client sent, mean over the cohort. Messages of secure aggregation
             only: the offer and the model, which every client receives, are not counted.
         bytes_down: bytes that a client received, counted likewise.
@@ -88,6 +93,7 @@ class RoundReport:
     refusal_codes: Mapping[int, Code]
     clipped: int
     clipped_by_array: Mapping[str, int]
+    shortened: int
     bytes_up: float
     bytes_down: float
     seconds: float
@@ -99,8 +105,9 @@ def fedavg_params(
     clients: Iterable[FedClient],
     model: Model,
     clip: float = 4.0,
-    bits: int = 20,
+    bits: int | None = None,
     mode: Mode = Mode.SEMI_HONEST,
+    rotate: bool = False,
 ) -> Params:
     """Makes parameters for federated averaging of this model over these clients.
 
@@ -108,9 +115,11 @@ def fedavg_params(
         clients: the cohort, at least three. The largest number of examples becomes the public
             `max_weight`; a client may hold none.
         model: arrays of floats.
-        clip: bound of each value of an update; the reports count values that were clipped.
-        bits: bits per quantized value, 1..32.
+        clip: bound of each value of an update, or with `rotate` of its L2 norm; the reports count
+            what was clipped.
+        bits: bits per quantized value: 1..32, by default 20; with `rotate` 1..16, by default 8.
         mode: the kind of server that the round protects against.
+        rotate: take the format `Rotated`, which needs far fewer bits than `FixedPoint`.
 
     Raises:
         ParameterError: the values are impossible, there are fewer than three clients, none holds an
@@ -126,9 +135,14 @@ def fedavg_params(
     most = max(count_examples(f"client {at}", client) for at, client in enumerate(clients))
     if not most:
         raise ParameterError("no client holds an example to train on", Code.WEIGHT)
-    fixed = FixedPoint(clip=clip, bits=bits, max_weight=most)
-    length = Layout.of(model).length
-    return Params(cohort=len(clients), length=length, format=fixed, mode=mode)
+    cohort, length = len(clients), Layout.of(model).length
+    form: Form
+    if rotate:
+        bits = _ROTATED_BITS if bits is None else bits
+        form = Rotated.of(clip=clip, bits=bits, length=length, cohort=cohort, max_weight=most)
+    else:
+        form = FixedPoint(clip=clip, bits=_BITS if bits is None else bits, max_weight=most)
+    return Params(cohort=cohort, length=length, format=form, mode=mode)
 
 
 class FedAvg:
@@ -188,7 +202,8 @@ class FedAvg:
     ) -> None:
         clients = _listed("clients", clients)
         self.params: Final = fedavg_params(clients, model) if params is None else params
-        check_params(self.params)
+        form = check_params(self.params)
+        self._shortens = isinstance(form, Rotated)
         self.rounds: Final = whole("rounds", rounds, 0, 2**63 - 1)
         # In a real cohort each member makes its identity, and they pin the keys out of band.
         identities: list[Identity] = []
@@ -201,7 +216,7 @@ class FedAvg:
         self._drops = None if drops is None else _read_drops(drops, self.rounds, self.params.cohort)
         self._evaluate = _function("evaluate", evaluate)
         self._random = _function("random", random)
-        _check_clients(self.params, clients)
+        _check_clients(self.params.cohort, form, clients)
         self._participants = [
             Participant(
                 index,
@@ -283,6 +298,7 @@ class FedAvg:
             refusals=joined.refusals | run.refusals,
             refusal_codes=joined.refusal_codes | run.refusal_codes,
             clipped=sum(clipped.values()),
+            shortened=sum(clipped.values()) // self.params.length if self._shortens else 0,
             clipped_by_array={name: clipped[name] for name in sorted(clipped, key=int)},
             bytes_up=sum(run.bytes_up.values()) / invited,
             bytes_down=sum(run.bytes_down.values()) / invited,
@@ -309,19 +325,15 @@ class _Joined:
     refusal_codes: dict[int, Code] = field(default_factory=dict)
 
 
-def _check_clients(params: Params, clients: Sequence[FedClient]) -> None:
-    if len(clients) != params.cohort:
+def _check_clients(cohort: int, form: Form, clients: Sequence[FedClient]) -> None:
+    if len(clients) != cohort:
         raise ParameterError(
-            f"there are {len(clients)} clients, and params are for a cohort of {params.cohort}",
+            f"there are {len(clients)} clients, and params are for a cohort of {cohort}",
             Code.ARGUMENT,
         )
-    if not isinstance(params.format, FixedPoint):
-        raise ParameterError(
-            f"federated averaging needs the FixedPoint format, and params have {params.format}",
-            Code.ARGUMENT,
-        )
+    limit = [form.max_weight] if is_weighted(form) else []
     for index, client in enumerate(clients):
-        count_examples(f"client {index}", client, params.format.max_weight)
+        count_examples(f"client {index}", client, *limit)
         if not callable(getattr(client, "train", None)):
             raise ParameterError(
                 f"client {index} ({type(client).__name__}) has no method train", Code.ARGUMENT

@@ -16,13 +16,10 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Final
 
-import numpy as np
-
 from secagg import (
     Client,
     Code,
     Directory,
-    FixedPoint,
     Identity,
     Ledger,
     Mode,
@@ -34,7 +31,7 @@ from secagg import (
 )
 from secagg.simulate import Input
 
-from .agreed import NUMBERS, check_agreed
+from .agreed import NUMBERS, check_agreed, check_params
 from .models import Model
 from .template import Template
 from .updates import (
@@ -68,7 +65,8 @@ class Participant:
         reason: why it sat out the round that it joined last, or "".
         code: the code of this reason, or None.
         clipped: how many values of its update in this round lie outside the clip, by the position
-            of their array in the model ("0", ...), without those that have none.
+            of their array in the model ("0", ...), without those that have none. With `Rotated`
+            they are all values, if the update is longer than the clip.
         training_seconds: wall-clock time of its training in this round.
 
     In malicious mode its update of one model leaves it at most `attempts` times per training,
@@ -123,6 +121,7 @@ class Participant:
         self.clipped: Mapping[str, int] = {}
         self._client = client
         self._params = params
+        self._form: Final = check_params(params)
         self._training = training
         self._template = Template(template, params)
         self._identity = identity
@@ -213,7 +212,7 @@ class Participant:
         """Returns the input; or None, and remembers why, if there is none."""
         try:
             # Without examples there is nothing to train on; asked first, this depends on no model.
-            weight_of(self._client, self._params.format.max_weight)
+            weight_of(self._client, self._form)
             with self._at_risk():
                 return self._input(model)
         except NoUpdateError as error:
@@ -226,15 +225,11 @@ class Participant:
         Raises:
             NoUpdateError: there is no update to give.
         """
-        highest = self._params.format.max_weight
         start = time.perf_counter()
         try:
             result = trained(self._client, model)
         finally:
             self.training_seconds = time.perf_counter() - start
-        form = self._params.format
-        clip = form.clip if isinstance(form, FixedPoint) else np.inf
-        update = update_of(model, result, clip)
-        if isinstance(form, FixedPoint):
-            self.clipped = clipped_by_array(model, update, form)
-        return update, weight_of(self._client, highest)
+        update = update_of(model, result, self._form)
+        self.clipped = clipped_by_array(model, update, self._form)
+        return update, weight_of(self._client, self._form)

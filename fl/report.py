@@ -6,8 +6,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from secagg import AttemptsExhaustedError, FixedPoint, Mode, Params, Phase, __version__
+from secagg import AttemptsExhaustedError, FixedPoint, Mode, Params, Phase, Rotated, __version__
 
+from .agreed import check_params
 from .compare import Comparison
 from .data import Dataset
 from .fedavg import TRAINING, RoundReport, Score
@@ -52,8 +53,9 @@ class Settings:
     clients: int
     rounds: int
     dropout: float
-    bits: int
+    bits: int | None
     clip: float
+    rotate: bool
     mode: str
     attempts: int
     seed: int
@@ -86,20 +88,45 @@ class Outcome:
 def intro(settings: Settings, dataset: Dataset, params: Params) -> list[str]:
     """Returns a description of the run, and the heading of the table."""
     sizes = [len(split) for split in dataset.clients]
-    return [
+    about = (
         f"{settings.model} on {settings.dataset}: {sum(sizes)} examples over {len(sizes)} clients "
-        f"({min(sizes)} to {max(sizes)} each),",
-        f"{len(dataset.test)} held out for testing. {params.length} parameters, {settings.bits} "
-        f"bits each, clipped at {settings.clip:g}.",
+        f"({min(sizes)} to {max(sizes)} each), {len(dataset.test)} held out for testing. "
+        f"{params.length} parameters, {_quantized(params)}. "
         f"Every round is a secure aggregation ({settings.mode}) that needs {params.quorum} of "
-        f"{params.cohort} clients,",
-        f"and each drops out of a round with probability {settings.dropout:g}. "
-        f"Seed {settings.seed}.",
+        f"{params.cohort} clients, and each drops out of a round with probability "
+        f"{settings.dropout:g}. Seed {settings.seed}."
+    )
+    return [
+        *textwrap.wrap(about, _WIDTH),
         *textwrap.wrap(_LEGEND, _WIDTH),
         "",
         "                               bytes/client  milliseconds, all parties",
         "round survivors   loss accuracy    up   down" + "".join(_COLUMNS.values()),
     ]
+
+
+def _bits(params: Params) -> int:
+    """Returns the bits of a quantized value of one client."""
+    form = check_params(params)
+    return form.peak.bit_length() if isinstance(form, Rotated) else form.bits
+
+
+def _quantized(params: Params) -> str:
+    """Returns how updates are rounded and clipped, in some words."""
+    form = check_params(params)
+    if isinstance(form, Rotated):
+        return f"{_bits(params)} bits each, rotated, L2 norm at most {form.clip:g}"
+    return f"{_bits(params)} bits each, clipped at {form.clip:g}"
+
+
+def _masked_bits(params: Params) -> float:
+    """Returns the bits of a masked input per parameter: those of a sum, with digits packed."""
+    return params.field_bits * params.vector_length / params.length
+
+
+def _sent(outcome: Outcome) -> float:
+    """Returns the bytes that one client sent in one round, on average."""
+    return sum(report.bytes_up for report in outcome.reports) / max(1, len(outcome.reports))
 
 
 def row(report: RoundReport, cohort: int) -> list[str]:
@@ -118,7 +145,9 @@ def row(report: RoundReport, cohort: int) -> list[str]:
     ]
     if report.failed:
         lines.append(f"{_INDENT}model unchanged: {report.reason}")
-    if report.clipped:
+    if report.shortened:
+        lines.append(f"{_INDENT}{report.shortened} updates were shortened to the clip")
+    elif report.clipped:
         where = report.clipped_by_array.items()
         arrays = ", ".join(f"{count} in array {name}" for name, count in where)
         text = f"{report.clipped} values were clipped: {arrays}"
@@ -153,17 +182,24 @@ def summary(outcome: Outcome) -> Iterator[str]:
     yield ""
     failed = sum(report.failed for report in reports)
     lossy = sum(bool(report.drops) for report in reports)
+    if isinstance(outcome.params.format, Rotated):
+        clipped = f"{sum(report.shortened for report in reports)} updates shortened"
+    else:
+        clipped = f"{sum(report.clipped for report in reports)} values clipped"
     yield (
-        f"{len(reports)} rounds: {lossy} with dropouts, {failed} failed; "
-        f"{sum(report.clipped for report in reports)} values clipped; "
+        f"{len(reports)} rounds: {lossy} with dropouts, {failed} failed; {clipped}; "
         f"{sum(report.seconds for report in reports):.1f} s."
+    )
+    yield (
+        f"Sent by one client per round: {_sent(outcome):,.0f} bytes, "
+        f"{_masked_bits(outcome.params):.3g} bits per masked parameter."
     )
     yield f"Largest difference of any parameter, secure and plain: {found.max_abs_difference:.1e}"
     if found.bound is None:
-        yield f"Allowed by quantization: not known, {found.bound_note}"
+        yield from textwrap.wrap(f"Allowed by quantization: not known, {found.bound_note}", _WIDTH)
     else:
         verdict = "within" if found.max_abs_difference <= found.bound else "BROKEN"
-        bits = outcome.settings.bits
+        bits = _bits(outcome.params)
         yield f"Allowed by quantization to {bits} bits: {found.bound:.1e} ({verdict})"
     limit = _attempts_allowed(outcome)
     allowed = "any number" if limit is None else str(limit)
@@ -221,8 +257,7 @@ def as_json(outcome: Outcome) -> Json:
 
     A number that is not finite, such as the loss of a model that diverged, becomes null.
     """
-    found, asked, fixed = outcome.comparison, outcome.settings, outcome.params.format
-    step = fixed.step if isinstance(fixed, FixedPoint) else None
+    found, asked = outcome.comparison, outcome.settings
     return _with_nulls(
         {
             "version": __version__,
@@ -232,9 +267,12 @@ def as_json(outcome: Outcome) -> Json:
             "clients": asked.clients,
             "quorum": outcome.params.quorum,
             "dropout": asked.dropout,
-            "bits": asked.bits,
+            "bits": _bits(outcome.params),
             "clip": asked.clip,
-            "step": step,
+            "rotate": asked.rotate,
+            "step": check_params(outcome.params).step,
+            "masked_bits": _masked_bits(outcome.params),
+            "bytes_up": _sent(outcome),
             "seed": asked.seed,
             "parameters": outcome.params.length,
             "secure_accuracy": found.secure.accuracy,
@@ -248,6 +286,7 @@ def as_json(outcome: Outcome) -> Json:
             "bound_note": found.bound_note,
             "failed_rounds": sum(report.failed for report in outcome.reports),
             "clipped": sum(report.clipped for report in outcome.reports),
+            "shortened": sum(report.shortened for report in outcome.reports),
             "attempts_used": outcome.attempts_used,
             "attempts_allowed": _attempts_allowed(outcome),
             "attempts_note": _REVEALED,
@@ -286,6 +325,7 @@ def _round_json(report: RoundReport, plain: Score) -> Json:
         "refusal_codes": {str(party): code for party, code in report.refusal_codes.items()},
         "clipped": report.clipped,
         "clipped_by_array": dict(report.clipped_by_array),
+        "shortened": report.shortened,
         "loss": score.loss if score else None,
         "accuracy": score.accuracy if score else None,
         "plain_loss": plain.loss,

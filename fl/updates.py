@@ -6,7 +6,7 @@ from typing import Final, NoReturn, Protocol, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from secagg import Code, FixedPoint, Layout, ParameterError, RangeError, SecAggError
+from secagg import Code, FixedPoint, Layout, ParameterError, RangeError, Rotated, SecAggError
 from secagg.numeric import as_int
 from secagg.simulate import count_clipped
 from secagg.texts import described, one_line
@@ -14,6 +14,7 @@ from secagg.texts import described, one_line
 from .models import Model
 
 Vector = np.ndarray[tuple[int], np.dtype[np.float64]]
+Form = FixedPoint | Rotated  # the formats of real numbers
 
 _REASON: Final = 200  # characters of a reason that quotes an exception
 _LARGEST: Final = 2**63 - 1
@@ -22,6 +23,7 @@ _LARGEST: Final = 2**63 - 1
 # has it; and half a one when the model is converted to another dtype.
 _ROUNDING: Final = 1.0
 _CONVERTED: Final = 0.5
+_BELOW: Final = 1 - 2.0**-40  # for the norm that is computed in another order
 
 
 class FedClient(Protocol):
@@ -78,19 +80,25 @@ def count_examples(whose: str, client: FedClient, max_weight: int = _LARGEST) ->
     return examples
 
 
-def weight_of(client: FedClient, max_weight: int) -> int:
-    """Returns the weight of a client's update, its number of examples.
+def is_weighted(form: Form) -> bool:
+    """Returns False for a `Rotated` format without weights: every update then counts once."""
+    return isinstance(form, FixedPoint) or form.weighted
+
+
+def weight_of(client: FedClient, form: Form) -> int:
+    """Returns the weight of a client's update: its number of examples, or 1 without weights.
 
     Raises:
         NoUpdateError: it holds none, or the number is impossible.
     """
+    weighted = is_weighted(form)
     try:
-        examples = count_examples("this client", client, max_weight)
+        examples = count_examples("this client", client, form.max_weight if weighted else _LARGEST)
     except ParameterError as error:
         raise NoUpdateError(error.reason, error.code) from None
     if not examples:
         raise NoUpdateError("it holds no examples", Code.NO_INPUT)
-    return examples
+    return examples if weighted else 1
 
 
 def trained(client: FedClient, model: Model) -> object:
@@ -105,16 +113,17 @@ def trained(client: FedClient, model: Model) -> object:
         _no_update("its training raised", error)
 
 
-def update_of(model: Model, result: object, clip: float) -> Vector:
+def update_of(model: Model, result: object, form: Form) -> Vector:
     """Returns what training returned minus the model, as one vector of float64.
 
     A training that clips its update returns model + update, rounded: the difference may lie beyond
-    the clip by that rounding. Such a value becomes the clip, so that it does not count as clipped.
+    the clip by that rounding. Such a value becomes the clip, so that it does not count as clipped;
+    with `Rotated`, whose clip is an L2 norm, the whole update is shortened so.
 
     Args:
         model: the global model.
         result: what the training returned.
-        clip: bound of the values of an update; infinite if there is none.
+        form: has the clip.
 
     Raises:
         NoUpdateError: this is no list of arrays with the shapes of the model, or a value of the
@@ -141,8 +150,11 @@ def update_of(model: Model, result: object, clip: float) -> Vector:
             Code.NOT_FINITE,
         )
     parts = (np.split(each, np.cumsum([a.size for a in model])[:-1]) for each in (update, flat))
+    if isinstance(form, Rotated):
+        _snap_norm(layout.flatten(model), update, flat, form.clip)
+        return update
     for array, part, returned in zip(model, *parts, strict=True):
-        _snap(array.reshape(-1), part, returned, clip)
+        _snap(array.reshape(-1), part, returned, form.clip)
     return update
 
 
@@ -153,24 +165,60 @@ def _snap(
     beyond = np.flatnonzero(np.abs(update) > clip)
     if not beyond.size:
         return
-    values, result = model[beyond], returned[beyond].astype(np.float64)
-    dtypes = [each.dtype for each in (model, returned) if each.dtype.kind == "f"]
-    coarse = min(dtypes, key=lambda dtype: dtype.itemsize)
-    with np.errstate(all="ignore"):  # beyond this dtype there is no spacing: NaN
-        largest = np.maximum(np.maximum(np.abs(values), np.abs(result)), clip).astype(coarse)
-        spacings = _ROUNDING + (_CONVERTED if len({*dtypes}) > 1 else 0)
-        room = spacings * np.spacing(largest).astype(np.float64)
+    room = _room(model[beyond], returned[beyond], np.full(beyond.size, clip))
     rounded = beyond[np.abs(update[beyond]) - clip <= room]
     update[rounded] = np.copysign(clip, update[rounded])
 
 
-def clipped_by_array(model: Model, update: Vector, form: FixedPoint) -> Mapping[str, int]:
+def _snap_norm(
+    model: NDArray[np.generic], update: Vector, returned: NDArray[np.generic], clip: float
+) -> None:
+    """Shortens an update that is longer than the clip by rounding only, in place."""
+    length = _norm(update)
+    if length <= clip:
+        return
+    room = _norm(_room(model, returned, update))
+    # What a training loses that adds up squares in its own dtype.
+    room += clip * float(np.finfo(_coarse(model, returned)).eps) * float(np.sqrt(update.size))
+    if length - clip <= room:
+        update *= clip / length * _BELOW
+
+
+def _norm(vector: Vector) -> float:
+    with np.errstate(over="ignore"):  # infinite is longer than any clip
+        return float(np.linalg.norm(vector))
+
+
+def _coarse(*arrays: NDArray[np.generic]) -> np.dtype[np.floating]:
+    """Returns the narrowest dtype of floats among these arrays."""
+    dtypes = [each.dtype for each in arrays if each.dtype.kind == "f"]
+    return cast("np.dtype[np.floating]", min(dtypes, key=lambda dtype: dtype.itemsize))
+
+
+def _room(
+    model: NDArray[np.generic], returned: NDArray[np.generic], update: NDArray[np.float64]
+) -> Vector:
+    """Returns by how much rounding can have moved each value of a clipped update."""
+    result = returned.astype(np.float64)
+    converted = _CONVERTED if model.dtype != returned.dtype and returned.dtype.kind == "f" else 0
+    with np.errstate(all="ignore"):  # beyond this dtype there is no spacing: NaN
+        largest = np.maximum(np.maximum(np.abs(model), np.abs(result)), np.abs(update))
+        spacing = np.spacing(largest.astype(_coarse(model, returned)))
+        room: Vector = (_ROUNDING + converted) * spacing.astype(np.float64)
+    return room
+
+
+def clipped_by_array(model: Model, update: Vector, form: Form) -> Mapping[str, int]:
     """Counts the values of an update that will be clipped, by the name of their array.
 
-    The names are positions, from "0"; arrays without such a value are left out.
+    The names are positions, from "0"; arrays without such a value are left out. Of an update that
+    is longer than the clip of `Rotated` they are all values, as in `Client.clipped`.
     """
     layout = Layout.of(model)
-    counts = count_clipped(form, layout, update).tolist()
+    if isinstance(form, Rotated):
+        counts = [array.size if _norm(update) > form.clip else 0 for array in model]
+    else:
+        counts = count_clipped(form, layout, update).tolist()
     return {name: count for name, count in zip(layout.names, counts, strict=True) if count}
 
 

@@ -140,7 +140,7 @@ def test_impossible_options(
         ("protocol", 6),
         *(
             pytest.param(command, least, marks=runs_at("programs"))
-            for command, least in (("kernels", 13), ("papers", 4), ("scale", 8))
+            for command, least in (("kernels", 13), ("papers", 4), ("scale", 8), ("accuracy", 18))
         ),
     ],
 )
@@ -155,7 +155,7 @@ def test_rows(
     are not judged, so that the code is 0.
     """
     written = tmp_path / "rows.json"
-    drawn = ["--plot", str(tmp_path)] if command != "bounds" else []
+    drawn = ["--plot", str(tmp_path)] if command not in ("bounds", "accuracy") else []
     assert run(monkeypatch, command, "--quick", "--json", str(written), *drawn) == 0
     printed = capsys.readouterr().out
     if command == "protocol":
@@ -208,6 +208,18 @@ def test_short_work_is_repeated(
     works = [functools.partial(work, *each) for each in enumerate(lasting)]
     assert tuple(module.in_turns(works, rounds, lambda: now)) == lasting
     assert calls == [short, long]
+
+
+@runs_at("trainings like others")
+def test_few_bits_are_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Near plain averaging at 2 bits and 1, and more exact than ranges per array at 4."""
+    accuracy = load(monkeypatch, "accuracy")
+    for model in accuracy.MODELS:
+        for trained in accuracy.train(model, [2, 1], accuracy.SEEDS, accuracy.ROUNDS, lambda: None):
+            assert not trained.missed, trained
+    judged = [row for row in accuracy.rows() if isinstance(row, accuracy.Row) and row.target]
+    assert len(judged) == 3
+    assert all(row.ok for row in judged)
 
 
 @pytest.mark.parametrize("seconds", [1.0, 3.0])

@@ -233,6 +233,24 @@ def test_clipping_is_said(tmp_path, capsys):
     assert f"clipped: {weights} in array 0, {bias} in array 1\n" in text
 
 
+def test_few_bits_are_told(tmp_path, capsys):
+    """What was clipped, how many bits, and how many bytes, beside the accuracy."""
+    options = ["--rotate", "--bits", "2", "--clip", "1.5", "--rounds", "2", "--dropout", "0"]
+    out = run_json(tmp_path, *options)
+    plain = run_json(tmp_path, "--rounds", "2", "--dropout", "0")
+    assert (out["bits"], out["rotate"], out["bound"]) == (2, True, None)
+    assert (plain["bits"], plain["rotate"], plain["shortened"]) == (20, False, 0)
+    assert out["masked_bits"] < 6 < 20 < plain["masked_bits"]
+    assert out["bytes_up"] < plain["bytes_up"]
+    assert out["clipped"] == 62 * out["shortened"] > 0
+    assert out["shortened"] == sum(each["shortened"] for each in out["rounds"])
+    text = " ".join(capsys.readouterr().out.split())
+    assert "62 parameters, 2 bits each, rotated, L2 norm at most 1.5." in text
+    assert f"{out['rounds'][0]['shortened']} updates were shortened to the clip" in text
+    assert f"2 rounds: 0 with dropouts, 0 failed; {out['shortened']} updates shortened" in text
+    assert f"{out['bytes_up']:,.0f} bytes, {out['masked_bits']:.3g} bits per masked" in text
+
+
 def test_a_broken_bound_is_shouted(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("secagg.fl.compare.quantization_bound", lambda params, rounds: 0.0)
     run_json(tmp_path, "--rounds", "1")
@@ -266,7 +284,7 @@ class NotTrained(FedAvg):
     def __iter__(self):
         why = ("2 parties sent share keys, 3 are needed", Code.QUORUM)
         for number in range(1, self.rounds + 1):
-            yield RoundReport(number, 0, (), True, *why, {}, {}, {}, 0, {}, 0, 0, 0, {})
+            yield RoundReport(number, 0, (), True, *why, {}, {}, {}, 0, {}, 0, 0, 0, 0, {})
 
 
 def test_all_rounds_failed_is_a_failure(tmp_path, capsys, monkeypatch):
@@ -329,6 +347,9 @@ BAD = {
     "--dropout x": "'x'",
     "--bits 0": "bits must be in 1..32",
     "--bits 33": "bits must be in 1..32",
+    "--rotate --bits 17": "bits must be in 1..16, not 17",
+    "--rotate --bits 0": "bits must be in 1..16, not 0",
+    "--rotate --clip 0": "clip must be",
     "--clip 0": "clip must be",
     "--clip nan": "clip must be",
     "--clip 1e400": "clip must be",

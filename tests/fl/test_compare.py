@@ -173,6 +173,12 @@ def test_compare_of_no_rounds_is_of_the_start(data):
     )
     assert found.plain == found.central == found.secure
     assert (found.max_abs_difference, found.bound) == (0.0, 0.0)
+    params = fedavg_params([client] * 3, start, rotate=True)
+    found = compare_training(
+        start, start, [], [client] * 3, client, params, lambda m: Score(norm(m), 0.0)
+    )
+    assert found.bound is None
+    assert "some of their values are clipped" in found.bound_note
 
 
 def test_norms_by_hand():

@@ -28,6 +28,7 @@ from secagg import (
     ParameterError,
     Params,
     Phase,
+    Rotated,
     Server,
     secure_sum,
 )
@@ -166,6 +167,28 @@ def test_clipping_is_counted():
     assert (report.clipped, report.clipped_by_array) == (0, {})
 
 
+def test_rotated_updates_are_averaged():
+    """With weights, or each counting once; what is longer than the clip is shortened and told."""
+    clients = cohort()
+    params = fedavg_params(clients, MODEL, clip=1.0, bits=16, rotate=True)
+    assert params.format.max_weight == 13
+    once = dataclasses.replace(params, format=Rotated.of(clip=1.0, bits=16, length=7, cohort=5))
+    amounts = np.array([client.amount for client in clients])
+    for each, weights in ((params, [1, 4, 7, 10, 13]), (once, None)):
+        fed = FedAvg(MODEL, clients, rounds=1, params=each)
+        (report,) = fed
+        assert (report.clipped, report.shortened) == (0, 0)
+        wanted = np.average(amounts, weights=weights)
+        assert fed.model[0] - MODEL[0] == pytest.approx(wanted, abs=1e-3)
+    clients[3].amount = 9.0
+    fed = FedAvg(MODEL, clients, rounds=1, params=once)
+    (report,) = fed
+    assert (report.shortened, report.clipped) == (1, 7)
+    assert report.clipped_by_array == {"0": 6, "1": 1}
+    wanted = (amounts.sum() - amounts[3] + 1 / np.sqrt(7)) / 5
+    assert fed.model[1] - MODEL[1] == pytest.approx(wanted, abs=1e-3)
+
+
 @pytest.mark.parametrize("trains_in", [np.float16, np.float32, np.float64])
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
 def test_an_update_at_the_clip_is_not_clipped_by_rounding(dtype, trains_in):
@@ -187,6 +210,13 @@ def test_an_update_at_the_clip_is_not_clipped_by_rounding(dtype, trains_in):
     params = fedavg_params(clients, start, clip=0.3)
     (report,) = FedAvg(start, clients, rounds=1, params=params)
     assert (report.clipped, report.clipped_by_array) == (0, {})
+    clip = trains_in(np.sqrt(600 * 0.3**2 + 7 * 0.3**2))  # as a training has it
+    rotated = fedavg_params(clients, start, clip=float(clip), bits=16, rotate=True)
+    (report,) = FedAvg(start, clients, rounds=1, params=rotated)
+    assert (report.clipped, report.shortened) == (0, 0)
+    shorter = fedavg_params(clients, start, clip=0.9 * float(clip), bits=16, rotate=True)
+    (report,) = FedAvg(start, clients, rounds=1, params=shorter)
+    assert (report.clipped, report.shortened) == (3 * 607, 3)
     beyond = max(0.3, float(np.float32(0.3))) + 3 * float(np.spacing(dtype(0.3)))
     clients[1].train = lambda model: [model[0], model[1].astype(float) - beyond]
     with pytest.warns(ClippingWarning):
@@ -227,7 +257,7 @@ def test_parameters_that_do_not_fit_are_refused():
             {"params": fedavg_params(clients, MODEL[:1])},
             "the model has 7 values, and params.length is 6",
         ),
-        ({"params": Params(5, 7, Integers(0, 9))}, "FixedPoint"),
+        ({"params": Params(5, 7, Integers(0, 9))}, "FixedPoint or Rotated"),
         ({"params": Params(5, 7, FixedPoint(1.0, max_weight=12))}, "client 4 has 13 examples"),
         ({"drops": [{}]}, "drops has 1 entries for 2 rounds"),
         ({"drops": [{}, {5: Phase.UNMASK}]}, "drops has the entry 5: "),
