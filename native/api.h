@@ -139,16 +139,31 @@ int sa_norm_f64(double *norm, const double *x, size_t len);
  * count); 1 <= count < 2^31. U_i has the high word i (64-bit little-endian) of the stream at nonce
  * 0, and the low word 0 of the stream at nonce i + 2, which is made only if the high word is that
  * of a threshold. X_i is negative if bit i % 8 of byte i / 8 of the stream at nonce 1 is set. Time
- * does not depend on what is drawn (but for those equal words); up to 1,024 thresholds no address
- * in memory does either. */
+ * does not depend on what is drawn (but for those equal words). Up to 1,024 thresholds, of those with
+ * a high word of all ones counting one, no address in memory does either. */
 int sa_skellam_add_u32(uint32_t *acc, size_t len, int bits, const uint64_t *thresholds,
                        size_t count, int generator, const uint8_t *key);
 int sa_skellam_add_u64(uint64_t *acc, size_t len, int bits, const uint64_t *thresholds,
                        size_t count, int generator, const uint8_t *key);
-/* X_i is discrete Gaussian of parameter sigma^2 = variance * 2^-16 (Canonne, Kamath & Steinke
- * 2020, arXiv 2004.00010, algorithms 1 to 3); 1 <= variance <= 2^56. gaussian.c says how it is
- * drawn from the words (32-bit little-endian) of the stream at nonce 0, which the samples take one
- * after the other. Its time depends on what is drawn. */
+/* X_i is discrete Gaussian: P(X_i = k) is in proportion to exp(-k^2 / (2 sigma^2)), with sigma^2 =
+ * variance * 2^-16 and 1 <= variance <= 2^56; but |X_i| >= 128 * t, of chance below 2^-11000,
+ * is not drawn. Samples take the words (32-bit little-endian) of the stream at nonce 0 one
+ * after the other, so their time depends on what is drawn. The algorithms are 1 to 3 of Canonne,
+ * Kamath & Steinke (2020, arXiv 2004.00010), with t = floor(sigma) + 1:
+ *
+ * 1. u = below(t). With chance exp(-u / t) go on, else begin again.
+ * 2. v = 0; while exp(-1) holds, v = v + 1; at v = 128 begin again.
+ * 3. y = u + t * v; minus = below(2). If minus = 1 and y = 0, begin again.
+ * 4. With chance exp(-a / b) the sample is y, or -y if minus = 1, else begin again; here
+ *    a = (y * t * 2^16 - variance)^2 and b = 2^17 * variance * t^2, so that
+ *    a / b = (y - sigma^2 / t)^2 / (2 sigma^2).
+ *
+ * below(n) is uniform in 0..n-1: as many words as n - 1 takes, the first one lowest, cut to the bits
+ * of n - 1; again with the next words until that is below n. For n = 1 it takes no word.
+ * exp(-1): k = 1; while below(k) = 0, k = k + 1; it holds if k is odd.
+ * exp(-a / b): for each time that b can be taken from a, exp(-1) must hold, or it fails at once; with
+ * what is left of a: k = 1; while below(k) = 0 and then below(b) < a, k = k + 1; it holds if k is
+ * odd. */
 int sa_gaussian_add_u32(uint32_t *acc, size_t len, int bits, uint64_t variance, int generator,
                         const uint8_t *key);
 int sa_gaussian_add_u64(uint64_t *acc, size_t len, int bits, uint64_t variance, int generator,

@@ -1,27 +1,13 @@
 /* Discrete Gaussian noise added to field vectors, exactly, by rejection: Canonne, Kamath & Steinke,
  * The Discrete Gaussian for Differential Privacy (2020, arXiv 2004.00010), algorithms 1 to 3. All
  * numbers are integers. The time, the words that a sample takes, and branches depend on what is
- * drawn.
+ * drawn. api.h says which words decide what, and names the variables.
  *
- * With V = variance <= 2^56, sigma^2 = V / 2^16 and t = floor(sigma) + 1 <= 2^20 + 1, a sample is
- * drawn as follows. below(n) is uniform in 0..n-1: as many words as n - 1 has 32-bit words, the
- * first one lowest, cut to the bits of n - 1; again with the next words until it is below n. It
- * takes no word if n is 1.
- *
- * 1. u = below(t); continue with chance exp(-u / t), else begin again.
- * 2. v = 0; while exp(-1) holds, v = v + 1; at v = LONGEST begin again.
- * 3. y = u + t * v; minus = below(2); if minus and y = 0, begin again.
- * 4. With chance exp(-(y - sigma^2 / t)^2 / (2 sigma^2)) the sample is y, or -y if minus, else begin
- *    again. The exponent is a / b with a = (y * t * 2^16 - V)^2 and b = 2^17 * V * t^2: exp(-1)
- *    must hold as often as b can be taken from a, then exp(-a / b) for what is left.
- *
- * exp(-1): k = 1; while below(k) = 0, k = k + 1; holds if k is odd.
- * exp(-a / b), a <= b: k = 1; while below(k) = 0 and then below(b) < a, k = k + 1; holds if k is odd.
- *
- * Ranges: y < LONGEST * t <= 2^7 * (2^20 + 1), so y * t * 2^16 < 2^23 * (2^20 + 1)^2 < 2^64 and the
- * difference from V is below 2^63.001 in absolute value; its square is below 2^126.01. Of b, V * 2^7
- * is at most 2^63 and t^2 * 2^10 below 2^51, so that b is below 2^114. The bound of v leaves out |X|
- * >= 128 sigma, whose probability is below 2^-11000. */
+ * Ranges, with V = variance: V <= 2^56, so sigma <= 2^20 and t <= 2^20 + 1. y < LONGEST * t = 2^7 * t,
+ * so y * t * 2^16 < 2^23 * (2^20 + 1)^2 < 2^64. Its difference from V is below 2^63.001 in absolute
+ * value, and the square a of that below 2^126.01. Of b, V * 2^7 is at most 2^63 and t^2 * 2^10 below
+ * 2^51, so b is below 2^114. Two chances that are independent are multiplied by drawing both: a
+ * chance of a / (b * k), whose denominator could be too long, is never drawn as one. */
 #include <string.h>
 
 #include "checks.h"

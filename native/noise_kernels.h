@@ -38,8 +38,16 @@ static int count_below(uint32_t *counts, const uint64_t *words, size_t len,
                                : count_search(counts, words, len, thresholds, count);
 }
 
-/* a + x or a - x mod p, where x is counts[i] mod p: t = p - x or x is taken away, 0 <= t <= p. */
-#define SA_ADD_SIGNED(NAME, LANE)                                                             \
+/* 1 if a < b: for 64-bit lanes by the sign of the difference, of a and b up to 2^63, as compilers
+ * make branches of some comparisons. p(32) leaves no sign bit to test. */
+static inline uint32_t below_u32(uint32_t a, uint32_t b) { return (uint32_t)(a < b); }
+
+static inline uint64_t below_u64(uint64_t a, uint64_t b) { return (a - b) >> 63; }
+
+/* a + x or a - x mod p, where x is counts[i] mod p: t = p - x or x is taken away, 0 <= t <= p. There
+ * are folds only if p is below the number of thresholds, 2^31: then the sign of x - p is in its top
+ * bit in either lane. */
+#define SA_ADD_SIGNED(NAME, LANE, BELOW)                                                      \
     static void NAME(LANE *restrict acc, const uint32_t *restrict counts,                     \
                      const uint8_t *restrict signs, size_t len, LANE p, uint32_t folds)       \
     {                                                                                         \
@@ -49,18 +57,20 @@ static int count_below(uint32_t *counts, const uint64_t *words, size_t len,
             memcpy(&minus, signs + i / 8, sizeof minus);                                      \
             for (size_t j = 0; j < n; j++) {                                                  \
                 LANE x = counts[i + j];                                                       \
-                for (uint32_t k = 0; k < folds; k++)                                          \
-                    x -= p & ((LANE)0 - (LANE)(x >= p));                                      \
+                for (uint32_t k = 0; k < folds; k++) {                                        \
+                    x -= p;                                                                   \
+                    x += p & ((LANE)0 - (x >> (8 * sizeof(LANE) - 1)));                       \
+                }                                                                             \
                 const LANE negative = (LANE)0 - (LANE)(minus >> j & 1);                       \
                 const LANE t = (x & negative) | ((p - x) & ~negative);                        \
-                const LANE a = acc[i + j], borrow = (LANE)(a < t);                            \
-                acc[i + j] = (a - t) + (p & ((LANE)0 - borrow));                              \
+                const LANE a = acc[i + j];                                                    \
+                acc[i + j] = (a - t) + (p & ((LANE)0 - BELOW(a, t)));                         \
             }                                                                                 \
         }                                                                                     \
     }
 
-SA_ADD_SIGNED(add_signed_u32, uint32_t)
-SA_ADD_SIGNED(add_signed_u64, uint64_t)
+SA_ADD_SIGNED(add_signed_u32, uint32_t, below_u32)
+SA_ADD_SIGNED(add_signed_u64, uint64_t, below_u64)
 
 /* d = |q[i] - centre| is the smaller of the two differences modulo 2^64, for any q and centre below
  * 2^63; the square of its low half is that of d if d < 2^31. */

@@ -325,12 +325,44 @@ static void noise_of(size_t count, size_t len)
     NOISE(64, 62);
 }
 
+/* Counts by themselves: of words next to thresholds, and that none which equals a threshold is
+ * missed, wherever that stands, up to one of all ones. */
+static void count_of(size_t count)
+{
+    static uint64_t thresholds[MOST_THRESHOLDS], words[SA_COUNT_STEP];
+    const uint64_t step = UINT64_MAX / (count + 1);
+    uint32_t counts[SA_COUNT_STEP];
+    for (size_t k = 0; k < count; k++)
+        thresholds[k] = step * (k + 1) - draw() % (step / 2);
+    for (size_t i = 0; i < SA_COUNT_STEP; i++) {
+        const uint64_t near = thresholds[i < 4 ? i % 2 * (count - 1) : draw() % count];
+        words[i] = i % 4 < 2 ? near + 2 : near - 2;
+    }
+    check(sa_noise()->count(counts, words, SA_COUNT_STEP, thresholds, count) == 0, "no tie", count);
+    for (size_t i = 0; i < SA_COUNT_STEP; i++) {
+        uint32_t expected = 0;
+        for (size_t k = 0; k < count; k++)
+            expected += thresholds[k] <= words[i];
+        check(counts[i] == expected, "count", i);
+    }
+    thresholds[count - 1] = UINT64_MAX;
+    for (size_t k = 0; k < count; k++) {
+        const size_t place = draw() % SA_COUNT_STEP;
+        const uint64_t before = words[place];
+        words[place] = thresholds[k];
+        check(sa_noise()->count(counts, words, SA_COUNT_STEP, thresholds, count) != 0, "tie", k);
+        words[place] = before;
+    }
+}
+
 static void noise_cases(void)
 {
     static const size_t counts[] = {1, 2, 3, 7, 8, 9, 15, 100, 1023, 1024, 1025, MOST_THRESHOLDS};
-    for (size_t i = 0; i < COUNT(counts); i++)
+    for (size_t i = 0; i < COUNT(counts); i++) {
+        count_of(counts[i]);
         for (size_t k = 0; k < COUNT(lengths); k++)
             noise_of(counts[i], lengths[k]);
+    }
 }
 
 /* ---- sharing ---- */

@@ -74,6 +74,18 @@ def shamir_row(row: dict[str, Any]) -> tuple[Any, ...]:
     )
 
 
+def skellam_row(row: dict[str, Any]) -> tuple[Any, ...]:
+    thresholds = [int(threshold, 16) for threshold in row["thresholds"]]
+    parts = [t >> 64 for t in thresholds] + [t % 2**64 for t in thresholds]
+    return (*noise_row(row), words(parts), len(thresholds))
+
+
+def noise_row(row: dict[str, Any]) -> tuple[Any, ...]:
+    variance = f"UINT64_C({row['variance']})"
+    values = words(row["values"]), len(row["values"])
+    return (generator(row), octets(row["key"]), row["bits"], variance, *values)
+
+
 def vectors() -> str:
     data = json.loads(VECTORS.read_text())
     streams = (
@@ -109,6 +121,8 @@ def vectors() -> str:
         table("mask", masks),
         table("pack", packs),
         table("shamir", map(shamir_row, data["shamir"])),
+        table("skellam", map(skellam_row, data["skellam"])),
+        table("gaussian", map(noise_row, data["gaussian"])),
     )
     return "\n".join(tables)
 

@@ -53,6 +53,24 @@ struct shamir_vector {
     const uint8_t *packed;
     size_t packed_count;
 };
+struct skellam_vector {
+    int generator;
+    const uint8_t *key;
+    int bits;
+    uint64_t variance;
+    const uint64_t *values;
+    size_t count;
+    const uint64_t *thresholds;
+    size_t table;
+};
+struct gaussian_vector {
+    int generator;
+    const uint8_t *key;
+    int bits;
+    uint64_t variance;
+    const uint64_t *values;
+    size_t count;
+};
 
 #include "vectors.inc"
 
@@ -597,6 +615,32 @@ static void check_shamir(const struct shamir_vector *v)
     check(equal, "decode", errors);
 }
 
+/* Noise added to zeros is the samples. */
+static void check_noise(const struct skellam_vector *s, const struct gaussian_vector *g)
+{
+    static uint32_t narrow[MAX_PARTIES];
+    static uint64_t wide[MAX_PARTIES];
+    const int bits = s ? s->bits : g->bits;
+    const size_t count = s ? s->count : g->count;
+    int status;
+    memset(narrow, 0, sizeof narrow);
+    memset(wide, 0, sizeof wide);
+    if (s && bits <= 32)
+        status = sa_skellam_add_u32(narrow, count, bits, s->thresholds, s->table, s->generator,
+                                    s->key);
+    else if (s)
+        status = sa_skellam_add_u64(wide, count, bits, s->thresholds, s->table, s->generator,
+                                    s->key);
+    else if (bits <= 32)
+        status = sa_gaussian_add_u32(narrow, count, bits, g->variance, g->generator, g->key);
+    else
+        status = sa_gaussian_add_u64(wide, count, bits, g->variance, g->generator, g->key);
+    for (size_t i = 0; bits <= 32 && i < count; i++)
+        wide[i] = narrow[i];
+    check(status == SA_OK && memcmp(wide, s ? s->values : g->values, 8 * count) == 0,
+          s ? "skellam" : "gaussian", (size_t)bits);
+}
+
 int main(void)
 {
     for (int f = 0; f < sa_family_count(); f++)
@@ -621,6 +665,13 @@ int main(void)
         for (size_t k = 0; force(f, i) && k < COUNT(shamir_vectors); k++)
             check_shamir(&shamir_vectors[k]);
     }
+    for (int i = 0, f = family("noise"); i < sa_implementation_count(f); i++) {
+        snprintf(where, sizeof where, "noise/%s", sa_implementation_name(f, i));
+        for (size_t k = 0; force(f, i) && k < COUNT(skellam_vectors); k++)
+            check_noise(&skellam_vectors[k], NULL);
+    }
+    for (size_t k = 0; k < COUNT(gaussian_vectors); k++)
+        check_noise(NULL, &gaussian_vectors[k]);
     compare_implementations();
     printf("%zu checks passed, %zu failed\n", passed, failed);
     return failed != 0;

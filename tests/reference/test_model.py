@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from support import looped
 
 from . import arithmetic as a
-from . import graph, rotated
+from . import graph, noise, rotated
 from .protocol import (
     FixedPoint,
     Input,
@@ -89,6 +89,22 @@ def test_pack(case: dict[str, Any]) -> None:
 def test_unpack_refuses(data: str, count: int, bits: int) -> None:
     with pytest.raises(ValueError, match="not"):
         a.unpack(bytes.fromhex(data), count, bits)
+
+
+@looped("case", KNOWN["skellam"])
+def test_skellam(case: dict[str, Any]) -> None:
+    suite, key, want = SUITES[case["suite"]], bytes.fromhex(case["key"]), ints(case["values"])
+    thresholds = [int(threshold, 16) for threshold in case["thresholds"]]
+    assert thresholds == [noise.UNIT - tail for tail in noise.tails(int(case["variance"]))]
+    samples = noise.skellam(suite, key, thresholds, len(want))
+    assert [sample % a.prime(case["bits"]) for sample in samples] == want
+
+
+@looped("case", KNOWN["gaussian"])
+def test_gaussian(case: dict[str, Any]) -> None:
+    suite, key, want = SUITES[case["suite"]], bytes.fromhex(case["key"]), ints(case["values"])
+    gaussian = noise.Gaussian(suite, key, int(case["variance"]))
+    assert [gaussian.sample() % a.prime(case["bits"]) for _ in want] == want
 
 
 @pytest.mark.parametrize("case", KNOWN["shamir"])
