@@ -187,7 +187,8 @@ def test_data_is_sent_by_value(tmp_path: Path) -> None:
     cohort = Cohort(server, {}, {})
     fl = secagg.fl
     score = fl.Score(0.5, 0.9)
-    no_run = (1, 0, (0, 1), False, "", None, {2: Phase.UNMASK}, {}, {}, 0, {}, 0, 1.0, 2.0, 0.1, {}, score)
+    drops: dict[int, Phase] = {2: Phase.UNMASK}
+    no_run = (1, 0, (0, 1), False, "", None, drops, {}, {}, 0, {}, 0, 1.0, 2.0, 0.1, {}, score)
     units = secagg.cost.Units(*[1e-6] * len(dataclasses.fields(secagg.cost.Units)))
     plain: list[object] = [
         *(*Code, *Phase, *secagg.Mode, *secagg.Suite, *secagg.Once),

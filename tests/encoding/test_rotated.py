@@ -382,6 +382,37 @@ def _beyond(noise: Noise, variance: float, tail: int) -> float:
     return float(chances[np.abs(reach) > tail].sum())
 
 
+@pytest.mark.parametrize(
+    ("rotation", "cohort", "widths"),
+    [
+        (True, 100, [(16,), (16,), (17,), (19,)]),
+        (True, 10_000, [(16, 17), (18,), (20,), (22,)]),
+        (False, 100, [(16,), (18,), (20,), (22,)]),
+        (False, 10_000, [(23,), (25,), (27,), (29,)]),
+    ],
+)
+def test_fields_with_noise_are_narrow(
+    rotation: bool, cohort: int, widths: list[tuple[int, ...]]
+) -> None:
+    """A million coordinates, z = 1, nine of ten clients honest and there, by levels per clip."""
+    length = 10**6
+    for bits, wanted in zip((8, 10, 12, 14), widths, strict=True):
+        scale = 2.0**bits
+        bound = int(scale**2 + length / 4 + scale + np.sqrt(length) / 2) + 1
+        steps = bound * 2**16 * 10 // (9 * cohort)
+        form = Rotated(
+            clip=1.0,
+            scale=scale,
+            peak=int(6 * scale / np.sqrt(length)) + 1 if rotation else int(scale),
+            bound=bound,
+            tail=least_tail(Noise.SKELLAM, steps, cohort, length),
+            noise=Noise.SKELLAM,
+            variance_steps=steps,
+            rotation=rotation,
+        )
+        assert Params(cohort, length, form).field_bits in wanted
+
+
 def test_the_reach_is_the_best_one() -> None:
     """As in the prototype: 1.5 for one bit, 2 to 2.3, 3.2, and 4.4 to 4.8 for 8."""
     reaches = [best_reach(bits, 20) for bits in (1, 2, 4, 8)]
