@@ -264,6 +264,8 @@ def test_the_party_alone_is_told_of_clipping() -> None:
 
 BAD_RECORDS = {
     "records must be a dict": (5, Code.LAYOUT),
+    "of type Column": (Column([1]), Code.LAYOUT),
+    "the records (dict) cannot be read": ({"x": 5}, Code.DTYPE),
     "have different lengths": ({"x": [1], "c": []}, Code.SHAPE),
     "no column 'c'": ({"x": [1.0]}, Code.LAYOUT),
     "'x' lacks 2 of 3": ({"x": [None, 1, np.nan], "c": ["a"] * 3}, Code.NOT_FINITE),

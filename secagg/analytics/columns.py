@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..codes import Code
+from ..encoding.arrays import unreadable
 from ..errors import ParameterError, RangeError
 from ..numeric import as_float, brief
 
@@ -37,12 +38,10 @@ class Records:
     """
 
     def __init__(self, given: Any) -> None:
-        names = getattr(getattr(given, "dtype", None), "names", None)
         self._rows: Sequence[Mapping[Any, Any]] | None = None
-        if isinstance(given, Mapping) or names or callable(getattr(given, "to_numpy", None)):
-            self._columns = given
-            known = given if isinstance(given, Mapping) else names or given.columns
-            self._names = [*known]
+        names = _names_of(given)
+        if names is not None:
+            self._columns, self._names = given, names
         elif isinstance(given, Sequence) and all(isinstance(each, Mapping) for each in given):
             self._rows = given
         else:
@@ -55,7 +54,10 @@ class Records:
         if self._rows is not None:
             self.count = len(self._rows)
         else:
-            sizes = {name: len(given[name]) for name in self._names}
+            try:
+                sizes = {name: len(given[name]) for name in self._names}
+            except Exception as error:  # a number, or a column that is not read yet
+                raise unreadable(given, "the records", error) from error
             self.count = next(iter(sizes.values()), 0)
             for name, size in sizes.items():
                 if size != self.count:
@@ -119,6 +121,18 @@ class Records:
                 Code.LAYOUT,
             )
         return _read(name, self._columns[name])
+
+
+def _names_of(given: Any) -> list[Any] | None:
+    """Returns the names of columns; None for what has none."""
+    if isinstance(given, Mapping):
+        return [*given]
+    fields = getattr(getattr(given, "dtype", None), "names", None)
+    for names in (fields, getattr(given, "column_names", None)):  # of NumPy, of Arrow
+        if isinstance(names, tuple | list):
+            return [*names]
+    names = getattr(given, "columns", None)  # of pandas and Polars
+    return [*names] if isinstance(names, Iterable) else None
 
 
 def require_present(name: str, gone: NDArray[np.bool_], missing: Missing) -> None:
