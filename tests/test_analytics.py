@@ -245,6 +245,23 @@ def test_no_number_of_records_overflows(value: int, weight: int, records: int) -
     assert float(table.variance) == float(wanted)
 
 
+def test_the_largest_sums() -> None:
+    """Of 2**16 parties with 2**31 - 1 records each of the largest value and weight."""
+    records, top = 2**31 - 1, 2**32 - 1
+    question = Moments("x", 0, top, 1, weight="w", max_weight=top)
+    query = Query({"q": question}, records=records)
+    bits, limbs = query.format.high.bit_length(), []
+    for most in (records, records * top, records * top**2, records * top**3):
+        for at in range(math.ceil(most.bit_length() / bits)):
+            limbs.append(most >> bits * at & query.format.high)
+    total = np.array(limbs) * 2**16
+    table = query.unpack(SimpleNamespace(total=total, weight=2**16))["q"]
+    assert int(table.count) == records * 2**16
+    assert float(table.weight) == float(records * top * 2**16)
+    assert float(table.sum) == float(records * top**2 * 2**16)
+    assert (float(table.mean), float(table.variance)) == (top, 0)
+
+
 def test_the_party_alone_is_told_of_clipping() -> None:
     """By column and count; a value is in no message, and nothing of it in the vector."""
     rows = columns_of(rows_of(1, 4)) | {"age": [5, -1, 777, 120], "glucose": [1.25, 5, 31.5, 7]}
@@ -325,6 +342,10 @@ def test_what_is_missing() -> None:
     assert "1 values that are no numbers" in str(error)
     refusal(bins.pack, {"c": [datetime.date(2026, 1, 1)]}, error=secagg.RangeError, code=Code.DTYPE)
     assert Query({"q": Count()}, records=1).pack({}).tolist() == [0]
+    assert bins.unpack(summed(bins, [{"c": [0.5, None, None]}]))["q"].quantile(1).high == 1
+    for column, variance in (([], [None]), ([1], [None]), ([1, 3], [2]), ([1, 3, 5], [4])):
+        moments = Query({"q": Moments("c", 0, 9, 1)}, records=9)
+        assert [moments.unpack(summed(moments, [{"c": column}]))["q"].variance.tolist()] == variance
     structured = np.array([(0.5, "a"), (1.5, "b")], [("c", float), ("d", "U1")])
     assert bins.unpack(summed(bins, [structured]))["q"].count.tolist() == [1, 1, 0]
 
