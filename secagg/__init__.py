@@ -23,6 +23,7 @@ from .encoding.layout import Layout
 from .encoding.model_layout import ModelLayout
 from .encoding.options import LayoutOptions
 from .encoding.ranges import Range
+from .encoding.sparsify import RandomK
 from .errors import (
     SERVER,
     Aborted,
@@ -122,6 +123,7 @@ __all__ = [
     "PhaseStarted",
     "Plan",
     "Policy",
+    "RandomK",
     "Range",
     "RangeError",
     "RemoteProtocolError",

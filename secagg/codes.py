@@ -179,7 +179,8 @@ class Code(StrEnum):
         "impossible_sum",
         "Failed RangeError",
         "The sum, or the sum of the weights, lies outside the range that honest inputs can reach; "
-        "or so does, in `ModelLayout.unpack`, that of one array or metric.",
+        "or so does, in `ModelLayout.unpack`, that of one array or metric, or in "
+        "`Query.unpack` that of a table.",
         "A client sent values out of range, or a worker returned a wrong result; there is no sum.",
     )
     REPEATED_PARTICIPATION = (

@@ -236,11 +236,30 @@ def test_no_number_of_records_overflows(value: int, weight: int, records: int) -
     table = query.unpack(result)["q"]
     total = 2**16 * sum(x * w for x, w in zip(*columns.values(), strict=True))
     assert float(table.sum) == float(total)
+    assert table.weight.dtype == (int if sum(columns["w"]) < 2**47 else float)
+    assert float(table.weight) == float(2**16 * sum(columns["w"]))
     assert float(table.mean) == float(Fraction(total, 2**16 * sum(columns["w"])))
     pairs = list(zip(*columns.values(), strict=True))
     weights, squares = (sum(w * x**e for x, w in pairs) * 2**16 for e in (0, 2))
     wanted = Fraction(squares * weights - total**2, weights * (weights - 1))
     assert float(table.variance) == float(wanted)
+
+
+def test_the_largest_sums() -> None:
+    """Of 2**16 parties with 2**31 - 1 records each of the largest value and weight."""
+    records, top = 2**31 - 1, 2**32 - 1
+    question = Moments("x", 0, top, 1, weight="w", max_weight=top)
+    query = Query({"q": question}, records=records)
+    bits, limbs = query.format.high.bit_length(), []
+    for most in (records, records * top, records * top**2, records * top**3):
+        for at in range(math.ceil(most.bit_length() / bits)):
+            limbs.append(most >> bits * at & query.format.high)
+    total = np.array(limbs) * 2**16
+    table = query.unpack(SimpleNamespace(total=total, weight=2**16))["q"]
+    assert int(table.count) == records * 2**16
+    assert float(table.weight) == float(records * top * 2**16)
+    assert float(table.sum) == float(records * top**2 * 2**16)
+    assert (float(table.mean), float(table.variance)) == (top, 0)
 
 
 def test_the_party_alone_is_told_of_clipping() -> None:
@@ -257,11 +276,13 @@ def test_the_party_alone_is_told_of_clipping() -> None:
         warnings.simplefilter("error")
         assert np.array_equal(QUERY.pack(inside), vector)
         open_ended = Query({"q": Count(Bins.within("age", 0, 120, 4))}, records=4)
-        assert open_ended.pack(rows).sum() == 4
+        assert open_ended.pack(rows).tolist() == [1, 1, 0, 0, 0, 2]
 
 
 BAD_RECORDS = {
     "records must be a dict": (5, Code.LAYOUT),
+    "of type Column": (Column([1]), Code.LAYOUT),
+    "the records (dict) cannot be read": ({"x": 5}, Code.DTYPE),
     "have different lengths": ({"x": [1], "c": []}, Code.SHAPE),
     "no column 'c'": ({"x": [1.0]}, Code.LAYOUT),
     "'x' lacks 2 of 3": ({"x": [None, 1, np.nan], "c": ["a"] * 3}, Code.NOT_FINITE),
@@ -308,10 +329,23 @@ def test_what_is_missing() -> None:
         ("1..2",): 3,
         ("missing",): 2,
     }
+    for kind in (float, "float32", "int8", bool, "longdouble", object):
+        array = np.array([1, 0, 1, 0], kind)
+        for column in (array, array.tolist(), np.ma.array(array, mask=[0, 0, 0, 1])):
+            gone = np.ma.isMaskedArray(column)
+            table = bins.unpack(summed(bins, [{"c": column}]))["q"]
+            assert table.count.tolist() == [2 - gone, 2, gone]
+    huge = {"c": [10**400, -(10**400), 1.5, math.inf]}
+    assert bins.unpack(summed(bins, [huge]))["q"].count.tolist() == [1, 3, 0]
     dates = np.array(["2026-01-01", "NaT"], "datetime64[D]")
     error = refusal(bins.pack, {"c": dates}, error=secagg.RangeError, code=Code.DTYPE)
     assert "1 values that are no numbers" in str(error)
     refusal(bins.pack, {"c": [datetime.date(2026, 1, 1)]}, error=secagg.RangeError, code=Code.DTYPE)
+    assert Query({"q": Count()}, records=1).pack({}).tolist() == [0]
+    assert bins.unpack(summed(bins, [{"c": [0.5, None, None]}]))["q"].quantile(1).high == 1
+    for column, variance in (([], [None]), ([1], [None]), ([1, 3], [2]), ([1, 3, 5], [4])):
+        moments = Query({"q": Moments("c", 0, 9, 1)}, records=9)
+        assert [moments.unpack(summed(moments, [{"c": column}]))["q"].variance.tolist()] == variance
     structured = np.array([(0.5, "a"), (1.5, "b")], [("c", float), ("d", "U1")])
     assert bins.unpack(summed(bins, [structured]))["q"].count.tolist() == [1, 1, 0]
 
@@ -592,10 +626,11 @@ def test_no_line_gives_a_small_cell_away(rows: list[list[int]], least: int) -> N
     [
         ([3, 50, 70, 90], 5, [1, 1, 0, 0]),  # the smallest other goes with it
         ([0, 0, 50, 70], 5, [1, 1, 1, 0]),  # two zeros hide each other from nobody
-        ([3, 4, 50, 70], 5, [1, 1, 0, 0]),
+        ([2, 3, 50, 70], 5, [1, 1, 0, 0]),
         ([0, 1000], 5, [1, 1]),  # "all" says that the other is 0
         ([0, 1000], 0, [0, 0]),
         ([7], 5, [0]),
+        ([5, 6], 5, [0, 0]),
         ([[0, 9], [8, 7]], 5, [[1, 1], [1, 1]]),
         ([[3, 9, 60], [8, 99, 70], [40, 50, 80]], 5, [[1, 1, 0], [1, 1, 0], [0, 0, 0]]),
     ],
@@ -641,6 +676,9 @@ def test_a_query_as_text() -> None:
         "visits (0..9), by sex in 2 categories, by age in 3 bins of 0..120",
         f"of up to 60 records, in {QUERY.length} numbers",
     ]
+    query = Query({"q": Count(Bins("age", range(43)))}, records=1)
+    lines = str(query.unpack(summed(query, [[]]))["q"]).splitlines()
+    assert (lines[40].split(), lines[41:]) == (["39..40", "0"], ["and 2 more cells"])
 
 
 # ---- noise, documents and examples --------------------------------------------------------
@@ -658,6 +696,7 @@ def test_counts_with_noise() -> None:
     questions = {"a": Count(Bins("age", range(0, 400))), "b": Count(SEX)}
     query = Query(questions, records=1, format=noisy())
     exact = Query(questions, records=1)
+    assert exact.format == secagg.Integers(0, 1)
     assert (query.length, query.format.noise) == (exact.length, 1)
     assert math.sqrt(2) < exact.norm < 1.5
     assert secagg.digest(query) != secagg.digest(exact)

@@ -71,6 +71,7 @@ PUBLIC = [
     "PhaseStarted",
     "Plan",
     "Policy",
+    "RandomK",
     "Range",
     "RangeError",
     "RemoteProtocolError",

@@ -48,11 +48,7 @@ class Bins:
         object.__setattr__(self, "missing", read_missing(self.missing))
         edges = [as_float(each) for each in _items("edges", self.edges)]
         numbers = [math.nan if each is None else each + 0.0 for each in edges]  # no -0.0
-        if not (
-            2 <= len(numbers) <= _MOST
-            and all(low < high for low, high in pairwise(numbers))
-            and all(map(math.isfinite, numbers[1:-1]))
-        ):
+        if not (2 <= len(numbers) <= _MOST and all(low < high for low, high in pairwise(numbers))):
             raise ParameterError(
                 f"edges of {self.column!r} must be 2 to {_MOST} ascending numbers, of which only "
                 f"the ends may be infinite, not {brief(self.edges)}",

@@ -4,19 +4,26 @@ Libraries of data frames are recognised by what their objects can do, and are no
 name columns and count values; they never show one.
 """
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Final, Literal
+from contextlib import suppress
+from typing import Any, Final, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..codes import Code
+from ..encoding.arrays import unreadable
 from ..errors import ParameterError, RangeError
 from ..numeric import as_float, brief
 
 Missing = Literal["refuse", "count"]
 
+Column: TypeAlias = list[Any] | NDArray[Any]
+
 _TEXTS: Final = (str, bytes, bytearray)
+_NUMBERS: Final = {float, int, bool}
+_NEVER_MISSING: Final = {str, int, bool}
 
 
 class Records:
@@ -31,12 +38,10 @@ class Records:
     """
 
     def __init__(self, given: Any) -> None:
-        names = getattr(getattr(given, "dtype", None), "names", None)
         self._rows: Sequence[Mapping[Any, Any]] | None = None
-        if isinstance(given, Mapping) or names or callable(getattr(given, "to_numpy", None)):
-            self._columns = given
-            known = given if isinstance(given, Mapping) else names or given.columns
-            self._names = [*known]
+        names = _names_of(given)
+        if names is not None:
+            self._columns, self._names = given, names
         elif isinstance(given, Sequence) and all(isinstance(each, Mapping) for each in given):
             self._rows = given
         else:
@@ -45,11 +50,14 @@ class Records:
                 f"dicts, not of type {type(given).__name__}",
                 Code.LAYOUT,
             )
-        self._read: dict[str, tuple[list[Any], NDArray[np.bool_]]] = {}
+        self._read: dict[str, Column] = {}
         if self._rows is not None:
             self.count = len(self._rows)
         else:
-            sizes = {name: len(given[name]) for name in self._names}
+            try:
+                sizes = {name: len(given[name]) for name in self._names}
+            except Exception as error:  # a number, or a column that is not read yet
+                raise unreadable(given, "the records", error) from error
             self.count = next(iter(sizes.values()), 0)
             for name, size in sizes.items():
                 if size != self.count:
@@ -65,22 +73,12 @@ class Records:
         Raises:
             RangeError: there is no such column, or it has more than one dimension.
         """
-        if name not in self._read:
-            self._read[name] = self._values(name)
-        return self._read[name]
-
-    def _values(self, name: str) -> tuple[list[Any], NDArray[np.bool_]]:
-        if self._rows is not None:
-            values = [row.get(name) for row in self._rows]
-        else:
-            if name not in self._names:
-                raise RangeError(
-                    f"the records have no column {name!r}: they have "
-                    f"{', '.join(map(repr, self._names[:6])) or 'none'}",
-                    Code.LAYOUT,
-                )
-            values = _listed(name, self._columns[name])
-        return values, np.array([_is_missing(value) for value in values], bool)
+        column = self._column(name)
+        if isinstance(column, np.ndarray):
+            return column.tolist(), column != column  # noqa: PLR0124
+        if set(map(type, column)) <= _NEVER_MISSING:
+            return column, np.zeros(len(column), bool)
+        return column, np.array([_is_missing(value) for value in column], bool)
 
     def numbers(self, name: str, missing: Missing) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
         """Returns the numbers of a column, 0 where one is missing, and where that is.
@@ -88,20 +86,53 @@ class Records:
         Raises:
             RangeError: a value is no number; or one is missing and `missing` is "refuse".
         """
-        values, gone = self.values(name)
+        column = self._column(name)
+        if isinstance(column, list) and set(map(type, column)) <= _NUMBERS:
+            with suppress(OverflowError):  # of an int
+                column = np.array(column, np.float64)
+        if isinstance(column, np.ndarray):
+            with np.errstate(over="ignore"):  # a long double
+                found = column.astype(np.float64)
+            gone = np.isnan(found)
+            found[gone] = 0.0
+        else:
+            values, gone = self.values(name)
+            found = np.array([_number(value) for value in values], np.float64)
+            found[gone] = 0.0
+            if wrong := np.count_nonzero(np.isnan(found)):
+                raise RangeError(
+                    f"column {name!r} has {wrong:,} values that are no numbers", Code.DTYPE
+                )
         require_present(name, gone, missing)
-        found = np.zeros(len(values))
-        wrong = 0
-        for at, value in enumerate(values):
-            if not gone[at]:
-                number = float(value) if isinstance(value, bool) else as_float(value)
-                wrong += number is None
-                found[at] = number or 0.0
-        if wrong:
-            raise RangeError(
-                f"column {name!r} has {wrong:,} values that are no numbers", Code.DTYPE
-            )
         return found, gone
+
+    def _column(self, name: str) -> Column:
+        if name not in self._read:
+            self._read[name] = self._found(name)
+        return self._read[name]
+
+    def _found(self, name: str) -> Column:
+        if self._rows is not None:
+            return [row.get(name) for row in self._rows]
+        if name not in self._names:
+            raise RangeError(
+                f"the records have no column {name!r}: they have "
+                f"{', '.join(map(repr, self._names[:6])) or 'none'}",
+                Code.LAYOUT,
+            )
+        return _read(name, self._columns[name])
+
+
+def _names_of(given: Any) -> list[Any] | None:
+    """Returns the names of columns; None for what has none."""
+    if isinstance(given, Mapping):
+        return [*given]
+    fields = getattr(getattr(given, "dtype", None), "names", None)
+    for names in (fields, getattr(given, "column_names", None)):  # of NumPy, of Arrow
+        if isinstance(names, tuple | list):
+            return [*names]
+    names = getattr(given, "columns", None)  # of pandas and Polars
+    return [*names] if isinstance(names, Iterable) else None
 
 
 def require_present(name: str, gone: NDArray[np.bool_], missing: Missing) -> None:
@@ -130,8 +161,8 @@ def read_name(what: str, value: object) -> str:
     return str(value)
 
 
-def _listed(name: str, column: Any) -> list[Any]:
-    """Returns the values of one column as a list, with None where an array has a mask."""
+def _read(name: str, column: Any) -> Column:
+    """Returns one column: an array of bools, ints or floats, or a list of whatever there is."""
     masked = np.ma.isMaskedArray(column)
     if not masked and callable(getattr(column, "to_numpy", None)):
         column = column.to_numpy()
@@ -141,8 +172,10 @@ def _listed(name: str, column: Any) -> list[Any]:
             raise RangeError(
                 f"column {name!r} must have one dimension, not the shape {array.shape}", Code.SHAPE
             )
-        if array.dtype.kind in "mM":  # else lists of numbers, where they are finer than Python's
-            return [None if np.isnat(each) else each for each in array]
+        if array.dtype.kind in "biuf" and not masked:
+            return array
+        if array.dtype.kind in "mM":  # `tolist` makes numbers of dates finer than microseconds
+            return [*array]
         values: list[Any] = array.tolist()  # None where masked
         return values
     if isinstance(column, _TEXTS) or not isinstance(column, Iterable):
@@ -151,6 +184,14 @@ def _listed(name: str, column: Any) -> list[Any]:
             Code.LAYOUT,
         )
     return list(column)
+
+
+def _number(value: Any) -> float:
+    """Returns a number as a float, and NaN for what is none."""
+    if isinstance(value, bool | np.bool_):
+        return float(value)
+    number = as_float(value)
+    return math.nan if number is None else number
 
 
 def _is_missing(value: Any) -> bool:

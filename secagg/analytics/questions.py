@@ -118,7 +118,7 @@ class Moments:
                     Code.ARGUMENT,
                 )
             object.__setattr__(self, name, value)
-        if not self.low < self.high or not self.step > 0 or not 1 <= self.levels <= MAX_LEVELS:
+        if not self.step > 0 or not 1 <= self.levels <= MAX_LEVELS:
             raise ParameterError(
                 f"{self.column!r} needs low < high, and a positive step that is at least 2**-32 of "
                 f"high - low and at most all of it, not {self.low}, {self.high} and {self.step}",

@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 
 
 def to_suppress(count: NDArray[np.int64], least: int) -> NDArray[np.bool_]:
-    """Returns where cells are to be masked: those below `least`, and more where a line needs them.
+    """Returns which cells are to be hidden: those below `least`, and more where a line needs them.
 
-    In no line is one cell masked alone, or cells that together are below `least`: others of it are
-    masked as well, those before that cost no further cells, and the smallest. So a cell that holds
-    all records of its line is masked, too, since it says that the others are 0. A line that is
-    masked as a whole can be no safer.
+    In no line is one cell hidden alone, or cells that together are below `least`: others of it are
+    hidden as well, those before that cost no further cells, and the smallest. So a cell that holds
+    all records of its line is hidden, too, since it says that the others are 0. A line that is
+    hidden as a whole can be no safer.
 
     Args:
         count: records by cell.
@@ -38,7 +38,7 @@ def to_suppress(count: NDArray[np.int64], least: int) -> NDArray[np.bool_]:
 def _hide_one_more(
     count: NDArray[np.int64], hidden: NDArray[np.bool_], axis: int, line: tuple[int, ...]
 ) -> None:
-    """Hides one more cell of a line: one whose other lines have masked cells, if there is any."""
+    """Hides one more cell of a line: one whose other lines have hidden cells, if there is any."""
 
     def cost(cell: tuple[int, ...]) -> tuple[int, int]:
         lines: list[Any] = [

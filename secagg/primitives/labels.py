@@ -35,6 +35,7 @@ class Label(bytes, Enum):
     STORED_STATE = b"stored state"
     DIRECTORY = b"directory"
     ROTATION = b"rotation"
+    RANDOM_K = b"random k"
 
 
 def _digest(key: bytes, label: Label, parts: tuple[bytes | memoryview, ...]) -> bytes:
