@@ -478,6 +478,13 @@ class Code(StrEnum):
         "The training is over for this client, unless whoever answers for the data allows more: "
         "raise epsilon of the budget. Never start a new budget for the same data.",
     )
+    NOISE = (
+        "noise",
+        "RangeError",
+        "The noise in a sum, or of a client, is not what its format says (`secagg.noise`, checks).",
+        "Unless a known input was not the one that was given: look for clients that add too little "
+        "noise, or the same as others.",
+    )
     DROPOUT_MARGIN = (
         "dropout_margin",
         "Finding",

@@ -78,6 +78,7 @@ TABLE = {
     "widths of a training's numbers": (1, 6, 6),
     "rounds beside their estimate": (0, 1, 1),
     "noise of large vectors": (0, 1, 1),
+    "checks of large sums": (0, 1, 1),
     "clients whose memory is measured": (20, 60, 60),
     "vectors in chunks": (0, 1, 1),
     "sessions at once": (0, 50, 50),

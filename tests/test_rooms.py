@@ -41,6 +41,7 @@ FRAMEWORKS = {
     "secagg/integrations/flower/": {"flwr"},
     "secagg/integrations/nvflare": {"nvflare"},
     "secagg/noise/accounting": {"dp_accounting"},
+    "secagg/noise/checks/canaries": {"dp_accounting"},
 }
 # The most lines that it may have: it carries bytes and names.
 LINES = {"secagg/integrations/nvflare.py": 150}

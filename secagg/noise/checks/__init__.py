@@ -1,0 +1,1 @@
+"""What can be measured of the noise in sums; each check says what it cannot see."""

@@ -1,0 +1,132 @@
+"""Whether the noise of a sum has the variance that its format says: known inputs are subtracted.
+
+It sees what is wrong with the noise of one client among many, which no canary shows: noise that one
+has left out makes the variance of n clients' noise 1 / n smaller, two with one key make it 2 / n
+larger. In d coordinates it sees changes of more than about 5 sqrt(2 / d) of the variance.
+"""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ...codes import Code
+from ...errors import RangeError
+from ...params.params import Params
+from ...params.rotated import Noise, Rotated
+from ..accounting import Release
+
+MOST: Final = 5.0  # standard deviations; beyond in one of two million sums
+
+Floats = NDArray[np.float64]
+
+
+def variance_check(
+    total: ArrayLike,
+    inputs: Sequence[ArrayLike] | Mapping[int, ArrayLike],
+    params: Params,
+    survivors: Iterable[int],
+) -> float:
+    """Returns by how many standard deviations the noise of a sum has too much variance.
+
+    Args:
+        total: the sum of a round, shape (length,).
+        inputs: by party, shape (length,) each, as they were given; longer ones than the clip are
+            shortened here.
+        params: of the round, with a `Rotated` format that has noise.
+        survivors: the parties that are in the sum.
+
+    Raises:
+        RangeError: beyond five standard deviations, with `Code.NOISE`; or an array has another
+            shape.
+        ParameterError: the format has no noise, or there are no survivors.
+    """
+    parties = list(survivors)
+    release = Release.of(params, honest=len(parties))
+    form = params.format
+    assert isinstance(form, Rotated)  # noqa: S101  (`Release.of` refuses others)
+    rest = _vector(total, params.length, "the sum").copy()
+    noise = variance = len(parties) * _variance(form)
+    for party in parties:
+        given = _vector(inputs[party], params.length, f"the input of party {party}")
+        longest = float(np.linalg.norm(given))
+        shortened = given * min(1.0, form.clip / longest) if longest else given
+        rest -= shortened
+        variance += _rounding(shortened * form.scale, form.rotation)
+    ratio = float(rest @ rest) * form.scale**2 / params.length / variance
+    # The cube root of a sum of squares is nearly normal, also of few (Wilson & Hilferty 1931).
+    # Skellam noise has the excess kurtosis 1 / variance.
+    spread = (2 + (release.noise is Noise.SKELLAM) / noise) / params.length / 9
+    found = (math.cbrt(ratio) - 1 + spread) / math.sqrt(spread)
+    if not abs(found) <= MOST:
+        hint = (
+            f"as if {(1 - ratio) * len(parties):.3g} of them had added none"
+            if ratio < 1
+            else "as if some had added the same noise, or given other inputs"
+        )
+        raise RangeError(
+            f"the sum of {len(parties)} clients has {ratio:.4f} times the variance that their "
+            f"noise has by the format, {abs(found):.1f} standard deviations off: {hint}",
+            Code.NOISE,
+        )
+    return found
+
+
+def correlation_check(one: ArrayLike, other: ArrayLike) -> float:
+    """Returns by how many standard deviations two clients' noise is correlated.
+
+    Args:
+        one, other: shape (length,) each: what is left of two clients' encoded vectors, each
+            decoded by itself, without their inputs.
+
+    Raises:
+        RangeError: beyond five standard deviations, with `Code.NOISE`, as is the same noise of 26
+            coordinates or more; or the arrays are not two vectors of one length.
+    """
+    first = _vector(one, np.size(one), "one client's noise")
+    second = _vector(other, first.size, "the other client's noise")
+    product = float(np.linalg.norm(first) * np.linalg.norm(second))
+    found = float(first @ second) / product * math.sqrt(first.size) if product else 0.0
+    if not abs(found) <= MOST:
+        raise RangeError(
+            f"the noise of two clients has the correlation {found / math.sqrt(first.size):.3g}, "
+            f"{abs(found):.1f} standard deviations from none: do they draw it with one key?",
+            Code.NOISE,
+        )
+    return found
+
+
+def _vector(values: ArrayLike, length: int, name: str) -> Floats:
+    found = np.asarray(values, np.float64)
+    if found.shape != (length,):
+        raise RangeError(f"{name} has the shape {found.shape}, not ({length},)", Code.SHAPE)
+    return found
+
+
+def _variance(form: Rotated) -> float:
+    """Returns the variance of one client's noise: a narrow discrete Gaussian's is below its own.
+
+    What formats give is the parameter of the distribution.
+    """
+    named = float(form.variance)
+    if form.noise is Noise.SKELLAM or named > 2:
+        return named
+    squares = np.arange(-60, 61) ** 2
+    weights = np.exp(-squares / (2 * named))
+    return float(squares @ weights / weights.sum())
+
+
+def _rounding(levels: Floats, rotation: bool) -> float:
+    """Returns the variance of rounding f up with probability f: the mean of f (1 - f).
+
+    Rotated coordinates are taken for normal numbers of the same length, whose mean it is by the
+    Fourier series of f (1 - f).
+    """
+    if not rotation:
+        fractions = levels - np.floor(levels)
+        return float(np.mean(fractions * (1 - fractions)))
+    square = float(levels @ levels) / levels.size
+    k2 = np.arange(1, 1000, dtype=np.float64) ** 2
+    return 1 / 6 - float(np.sum(np.exp(-2 * math.pi**2 * square * k2) / k2)) / math.pi**2
