@@ -4,7 +4,7 @@ import argparse
 import os
 import platform
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -22,6 +22,7 @@ from . import (
     modes,
     papers,
     plot,
+    privacy,
     protocol,
     rows,
     scale,
@@ -201,6 +202,20 @@ def run_accuracy(options: argparse.Namespace) -> int:
     return 1 if missed else code
 
 
+def run_privacy(options: argparse.Namespace) -> int:
+    """Trains with differential privacy; returns 1 if noise by the clients costs too much."""
+    played = privacy.play(options.quick)
+    print(machine())
+    draws = f"{len(privacy.SEEDS)} seeds, {privacy.DRAWS} draws of noise with each"
+    print(f"\n{privacy.CLIENTS} clients, delta {privacy.DELTA:g}, {draws}\n")
+    print(privacy.table(played))
+    _write(options, list(privacy.rows(played)))
+    wrong = [] if options.quick else list(privacy.missed(played))
+    for text in wrong:
+        print(text)
+    return 1 if wrong else 0
+
+
 def run_papers(options: argparse.Namespace) -> int:
     """Compares published figures with ours for the same parameters."""
     cohorts, length = ([20], 1_000) if options.quick else (options.clients, papers.LENGTH)
@@ -261,8 +276,13 @@ def _run() -> int:
         "bounds", help="compare CPU time and memory of one party with bounds"
     )
     bounds.set_defaults(run=run_bounds)
-    few = commands.add_parser("accuracy", help="compare trainings of few bits with plain averaging")
-    few.set_defaults(run=run_accuracy)
+    trainings: tuple[tuple[str, Callable[[argparse.Namespace], int], str], ...] = (
+        ("accuracy", run_accuracy, "compare trainings of few bits with plain averaging"),
+        ("privacy", run_privacy, "compare trainings with noise by clients and by the server"),
+    )
+    few, noisy = (commands.add_parser(name, help=text) for name, _, text in trainings)
+    for command, (_, work, _) in zip((few, noisy), trainings, strict=True):
+        command.set_defaults(run=work)
     published = commands.add_parser("papers", help="compare with published figures")
     published.add_argument(
         "--clients", type=int, nargs="+", default=[100, 300], help="cohorts to play"
@@ -286,7 +306,7 @@ def _run() -> int:
     for command in (one_round, both):
         command.add_argument("--clients", type=int, default=100)
         command.add_argument("--length", type=int, default=100_000)
-    for command in (core, one_round, large, peers, published, bounds, deployed, few):
+    for command in (core, one_round, large, peers, published, bounds, deployed, few, noisy):
         command.add_argument(
             "--quick", action="store_true", help="small sizes, only to check that it works"
         )

@@ -27,6 +27,7 @@ from .fedavg import (
 )
 from .models import MLP, Architecture, Model, Softmax, accuracy, loss
 from .participant import Participant
+from .private import Placement, Privacy, private_params
 from .schedule import draw_drops
 from .training import Descent, LocalClient
 from .updates import FedClient
@@ -46,6 +47,8 @@ __all__ = [
     "MissingExtraError",
     "Model",
     "Participant",
+    "Placement",
+    "Privacy",
     "RoundReport",
     "Score",
     "Softmax",
@@ -57,6 +60,7 @@ __all__ = [
     "load",
     "loss",
     "plain_fedavg",
+    "private_params",
     "quantization_bound",
     "simulated_randomness",
 ]

@@ -1,14 +1,43 @@
 """The agreement of all sides of a training: parameters, a word for it, a number of attempts."""
 
-from typing import Final
+from collections.abc import Iterable, Mapping
+from typing import Final, TypeVar
 
 from secagg import Code, FixedPoint, ParameterError, Params, Rotated
 from secagg.rounds.attempts import check_training
 
-from .updates import Form, whole
+from .updates import FedClient, Form, count_examples, whole
 
 PAIR: Final = 2  # clients; from their sum each learns the other's update
 NUMBERS: Final = 2**63  # above all counts: the text of an int has a limit, and peers send ints
+
+T = TypeVar("T")
+
+
+def listed(name: str, values: Iterable[T]) -> list[T]:
+    """Returns an iterable of the user's as a list; a generator is used up."""
+    if not isinstance(values, Iterable) or isinstance(values, Mapping | str):
+        raise ParameterError(f"{name} must be a list, not {type(values).__name__}", Code.ARGUMENT)
+    return list(values)
+
+
+def check_cohort(clients: Iterable[FedClient]) -> tuple[list[FedClient], int]:
+    """Checks that these are three clients or more, and that one of them holds examples.
+
+    Returns:
+        them, and the largest number of examples that one holds.
+    """
+    found = listed("clients", clients)
+    if len(found) <= PAIR:
+        raise ParameterError(
+            f"federated averaging needs at least three clients, not {len(found)}: from the sum "
+            "of two each learns the other's update",
+            Code.ARGUMENT,
+        )
+    most = max(count_examples(f"client {at}", client) for at, client in enumerate(found))
+    if not most:
+        raise ParameterError("no client holds an example to train on", Code.WEIGHT)
+    return found, most
 
 
 def check_params(params: Params) -> Form:

@@ -29,17 +29,23 @@ from .compare import compare_training
 from .data import DATASETS, load
 from .fedavg import FedAvg, RoundReport, Score, fedavg_params, simulated_randomness
 from .models import MLP, Architecture, Model, Softmax, accuracy, loss
+from .private import Placement, Privacy, private_params
 from .schedule import draw_drops
 from .training import Descent, LocalClient
+from .updates import FedClient
 
 MODELS: Final[dict[str, Callable[[int, int], Architecture]]] = {"softmax": Softmax, "mlp": MLP}
 MODES: Final = {str(mode): mode for mode in reversed(Mode)}
+SPLITS: Final = {"uneven": False, "even": True}
 # Any stream of the seed would be right. With independent draws at the default rate, about one seed
 # in eight has dropouts in at most half of its rounds. With this stream, seeds 0..4 have dropouts
 # in most rounds and at most one failed round, which makes a better example.
 _DROPS_STREAM: Final = 5
 _MOST_ROUNDS: Final = 100_000
 _NAME: Final = "secagg.fl"
+_CLIP: Final = 4.0
+_PRIVATE_CLIP: Final = 1.0  # of the L2 norm; noise grows with it
+_DELTA: Final = 1e-5
 
 Show = Callable[[str], None]
 
@@ -94,13 +100,57 @@ def _parser() -> argparse.ArgumentParser:
     add(
         "--clip",
         type=float,
-        default=4.0,
-        help="bound of each value of an update; with --rotate of its L2 norm",
+        help="bound of each value of an update, by default 4; with --rotate or --dp-epsilon of its "
+        "L2 norm, by default 4 and 1",
     )
     add(
         "--rotate",
         action="store_true",
         help="clip the L2 norm of an update and rotate it, so that few bits are enough",
+    )
+    add(
+        "--split",
+        choices=list(SPLITS),
+        default="uneven",
+        help="how examples are dealt to clients: with uneven sizes and skewed labels, or evenly",
+    )
+    add("--epochs", type=whole_number(1), default=10, help="local epochs per round")
+    add(
+        "--server-rate",
+        type=float,
+        default=1.0,
+        help="what the mean update is multiplied by before it is added to the model",
+    )
+    add(
+        "--dp-epsilon",
+        type=float,
+        help="differential privacy of each client's updates over all rounds: with this epsilon, "
+        "0.001 to 32. Every client with examples then counts once",
+    )
+    add("--dp-delta", type=float, help="with --dp-epsilon: delta, by default 1e-5")
+    add(
+        "--dp-placement",
+        choices=list(Placement),
+        help="with --dp-epsilon: who adds the noise, by default distributed (a part by each "
+        "client); by the trusted server (central), enough by each client (local), or nobody (none)",
+    )
+    add(
+        "--dp-corrupt",
+        type=fraction,
+        help="with --dp-epsilon: which fraction of the clients may collude with the server, by "
+        "default a third; together with --dp-dropout",
+    )
+    add(
+        "--dp-dropout",
+        type=fraction,
+        help="with --dp-epsilon: which fraction of the clients may drop out of a round, by default "
+        "a third",
+    )
+    add(
+        "--dp-scale",
+        type=float,
+        help="with --dp-epsilon: levels per unit of an update; by default as many as cost 1 %% of "
+        "noise",
     )
     add(
         "--mode", choices=list(MODES), default="malicious", help="kind of server to protect against"
@@ -195,14 +245,20 @@ def simulate(settings: report.Settings, to_stderr: bool = False) -> report.Outco
         ParameterError: the settings are impossible; raised before any training.
         MissingExtraError: scikit-learn or rich is not installed.
     """
-    dataset = load(settings.dataset, settings.clients, settings.seed)
+    even = SPLITS[settings.split]
+    dataset = load(settings.dataset, settings.clients, settings.seed, even=even)
     architecture = MODELS[settings.model](dataset.features, dataset.classes)
-    start, descent = architecture.init(settings.seed), Descent()
+    start, descent = architecture.init(settings.seed), Descent(epochs=settings.epochs)
     clients = [
         LocalClient(architecture, split, descent, settings.seed) for split in dataset.clients
     ]
     mode = MODES[settings.mode]
-    params = fedavg_params(clients, start, settings.clip, settings.bits, mode, settings.rotate)
+    privacy = _privacy(settings, clients, start, mode)
+    if privacy is None:
+        clip = _CLIP if settings.clip is None else settings.clip
+        params = fedavg_params(clients, start, clip, settings.bits, mode, settings.rotate)
+    else:
+        params = privacy.params
     rng = np.random.default_rng((settings.seed, _DROPS_STREAM))
     cohort = params.cohort
 
@@ -213,7 +269,9 @@ def simulate(settings: report.Settings, to_stderr: bool = False) -> report.Outco
     federation = FedAvg(
         start,
         clients,
-        params=params,
+        params=None if privacy else params,
+        privacy=privacy,
+        server_rate=settings.server_rate,
         rounds=settings.rounds,
         drops=[draw_drops(rng, cohort, settings.dropout, mode) for _ in range(settings.rounds)],
         evaluate=evaluate,
@@ -225,7 +283,7 @@ def simulate(settings: report.Settings, to_stderr: bool = False) -> report.Outco
     if warning := report.warning(params, settings.dropout):
         say(f"{_NAME}: warning: {warning}\n")
     with _screen(settings.rounds, to_stderr) as (show, advance):
-        for line in report.intro(settings, dataset, params):
+        for line in report.intro(settings, dataset, params, privacy):
             show(line)
         try:
             for each in federation:
@@ -237,12 +295,55 @@ def simulate(settings: report.Settings, to_stderr: bool = False) -> report.Outco
             ended = error
         pooled = LocalClient(architecture, dataset.pooled, descent, settings.seed)
         model = federation.model
-        found = compare_training(start, model, reports, clients, pooled, params, evaluate)
+        found = compare_training(
+            start, model, reports, clients, pooled, params, evaluate, settings.server_rate
+        )
         used, converged = federation.coordinator.attempts_used, federation.converged
-        outcome = report.Outcome(settings, params, reports, found, used, converged, ended)
+        outcome = report.Outcome(settings, params, privacy, reports, found, used, converged, ended)
         for line in report.summary(outcome):
             show(line)
     return outcome
+
+
+def _privacy(
+    settings: report.Settings, clients: Sequence[FedClient], model: Model, mode: Mode
+) -> Privacy | None:
+    """Returns the privacy that is asked for, if any.
+
+    Raises:
+        ParameterError: it is impossible, or options do not go with each other.
+    """
+    if settings.dp_epsilon is None:
+        for name in ("delta", "placement", "corrupt", "dropout", "scale"):
+            if getattr(settings, f"dp_{name}") is not None:
+                raise ParameterError(
+                    f"--dp-{name} is about differential privacy: give --dp-epsilon as well",
+                    Code.ARGUMENT,
+                )
+        return None
+    if settings.rotate or settings.bits is not None:
+        raise ParameterError(
+            "with --dp-epsilon updates are rotated, and their bits follow from the noise: leave "
+            "--rotate and --bits out",
+            Code.ARGUMENT,
+        )
+    if (settings.dp_corrupt is None) != (settings.dp_dropout is None):
+        raise ParameterError(
+            "--dp-corrupt and --dp-dropout are given together or not at all", Code.ARGUMENT
+        )
+    return private_params(
+        clients,
+        model,
+        epsilon=settings.dp_epsilon,
+        delta=_DELTA if settings.dp_delta is None else settings.dp_delta,
+        rounds=settings.rounds,
+        clip=_PRIVATE_CLIP if settings.clip is None else settings.clip,
+        placement=settings.dp_placement or Placement.DISTRIBUTED,
+        corrupt=settings.dp_corrupt,
+        dropout=settings.dp_dropout,
+        mode=mode,
+        scale=settings.dp_scale,
+    )
 
 
 @contextmanager

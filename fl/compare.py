@@ -35,7 +35,7 @@ from typing import Final
 
 import numpy as np
 
-from secagg import Code, FixedPoint, ParameterError, Params
+from secagg import Code, FixedPoint, ParameterError, Params, Rotated
 
 from .fedavg import RoundReport, Score
 from .models import Model
@@ -69,7 +69,10 @@ class Comparison:
 
 
 def plain_fedavg(
-    model: Model, clients: Sequence[FedClient], survivors: Sequence[Sequence[int]]
+    model: Model,
+    clients: Sequence[FedClient],
+    survivors: Sequence[Sequence[int]],
+    server_rate: float = 1.0,
 ) -> Iterator[Model]:
     """Runs federated averaging without any protection, and yields the model after each round.
 
@@ -78,15 +81,21 @@ def plain_fedavg(
         clients: as given to `FedAvg`.
         survivors: clients in the average, per round; a round without any changes nothing. A client
             without examples is left out.
+        server_rate: of each mean update, that part is added.
     """
     for survived in survivors:
         present = [index for index in survived if clients[index].examples]
         if present:
             weights = [float(clients[index].examples) for index in present]
             trained = [clients[index].train([a.copy() for a in model]) for index in present]
-            model = [
+            means = [
                 np.average(arrays, axis=0, weights=weights) for arrays in zip(*trained, strict=True)
             ]
+            if server_rate != 1.0:
+                means = [
+                    old + server_rate * (mean - old) for old, mean in zip(model, means, strict=True)
+                ]
+            model = means
         yield model
 
 
@@ -169,6 +178,7 @@ def compare_training(
     pooled: FedClient,
     params: Params,
     evaluate: Callable[[Model], Score],
+    server_rate: float = 1.0,
 ) -> Comparison:
     """Trains in the plain and the central way, and compares both with the secure model.
 
@@ -180,14 +190,20 @@ def compare_training(
         pooled: a client that holds all examples.
         params: parameters of its rounds.
         evaluate: scores a model.
+        server_rate: of the secure and the plain rounds.
     """
     survivors = [report.survivors for report in reports]
-    trajectory = list(plain_fedavg(model, clients, survivors))
+    trajectory = list(plain_fedavg(model, clients, survivors, server_rate))
     plain = trajectory[-1] if trajectory else model
     done = [report for report in reports if not report.failed]
     bound, note = None, ""
-    if not isinstance(params.format, FixedPoint):
+    form = params.format
+    if isinstance(form, Rotated) and not form.weighted:
+        note = "updates are bounded in L2, and count alike"
+    elif not isinstance(form, FixedPoint):
         note = "the grid of rotated updates is chosen so that some of their values are clipped"
+    elif server_rate != 1.0:
+        note = "no bound is proved for a server rate other than 1"
     elif not all(client.non_expansive for client in clients if client.examples):
         note = "no bound is proved for this training"
     elif clipped := sum(report.clipped for report in done):

@@ -5,21 +5,26 @@ individual update: `tests/fl/test_fedavg.py` checks every object that it refers 
 rounds.
 """
 
+import math
+from collections.abc import Callable
 from typing import Final, cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from secagg import (
     Code,
     Directory,
     Layout,
     Mode,
+    ParameterError,
     Params,
     RangeError,
     Result,
     Server,
     digest,
 )
+from secagg.numeric import as_float, brief
 from secagg.rounds.attempts import Attempts
 
 from .agreed import check_agreed
@@ -44,11 +49,14 @@ class Coordinator:
         training: the participants' word for this training.
         directory: in malicious mode, the verify keys of the participants.
         attempts: in malicious mode, how often participants give their update of one model.
+        noise: makes the mean with noise of a result, if this server is trusted to add it
+            (`Privacy.noise_of_server`); by default its mean as it is.
+        server_rate: what the mean is multiplied by before it is added; finite, above 0.
 
     Raises:
         ParameterError: the model is not of finite floats, or has another length than the
             parameters; their quorum is below 3; the word is empty, or `attempts` is outside
-            1..2**63 - 1.
+            1..2**63 - 1, or `server_rate` is not above 0.
     """
 
     def __init__(
@@ -58,8 +66,18 @@ class Coordinator:
         training: str,
         directory: Directory | None = None,
         attempts: int = 1,
+        noise: Callable[[Result], NDArray[np.float64]] | None = None,
+        server_rate: float = 1.0,
     ) -> None:
         attempts = check_agreed(params, training, attempts)
+        rate = as_float(server_rate)
+        if rate is None or not 0 < rate < math.inf:
+            raise ParameterError(
+                f"server_rate must be a finite number above 0, not {brief(server_rate)}",
+                Code.ARGUMENT,
+            )
+        self._rate = rate
+        self._noise = noise
         self._template: Final = Template(model, params)
         self.model: Model = self._template.take(model)
         self.params: Final = params
@@ -121,7 +139,8 @@ class Coordinator:
             self._attempts.give_back(*opened)
         if result is None:
             return
-        steps = cast("Model", self.layout.unflatten(result.mean))
+        mean = self._rate * (result.mean if self._noise is None else self._noise(result))
+        steps = cast("Model", self.layout.unflatten(mean))
         with np.errstate(over="ignore"):
             updated = [
                 np.asarray(array + step, array.dtype)

@@ -98,13 +98,14 @@ DATASETS: Final[dict[str, Callable[[], tuple[Reals, Labels]]]] = {
 }
 
 
-def load(name: str, clients: int = 10, seed: int = 0) -> Dataset:
+def load(name: str, clients: int = 10, seed: int = 0, *, even: bool = False) -> Dataset:
     """Loads and scales a data set, holds out its test set and splits the rest over clients.
 
     Args:
         name: a key of `DATASETS`.
         clients: number of clients that share the training set, at least 1.
         seed: seed of the split, not negative.
+        even: give every client as many examples, drawn alike, instead of uneven and skewed ones.
 
     Raises:
         ParameterError: there is no such data set, or it has too few examples for the clients.
@@ -119,11 +120,12 @@ def load(name: str, clients: int = 10, seed: int = 0) -> Dataset:
     x = scale(x, x[~test])
     rng = np.random.default_rng((seed, _SPLIT_STREAM))
     train_x, train_y = x[~test], y[~test]
+    shares = deal(rng, train_y, clients, even=even)
     return Dataset(
         name=name,
         features=x.shape[1],
         classes=int(y.max()) + 1,
-        clients=tuple(Split(train_x[i], train_y[i]) for i in deal(rng, train_y, clients)),
+        clients=tuple(Split(train_x[i], train_y[i]) for i in shares),
         test=Split(x[test], y[test]),
     )
 
@@ -143,8 +145,10 @@ def scale(x: Reals, reference: Reals) -> Reals:
     return scaled
 
 
-def deal(rng: np.random.Generator, labels: Labels, clients: int) -> list[NDArray[np.intp]]:
-    """Splits examples over clients, with uneven sizes and skewed labels.
+def deal(
+    rng: np.random.Generator, labels: Labels, clients: int, *, even: bool = False
+) -> list[NDArray[np.intp]]:
+    """Splits examples over clients: evenly, or with uneven sizes and skewed labels.
 
     Sizes follow one Dirichlet draw; each class is then split by a Dirichlet draw of its own around
     those sizes. Clients with fewer than `MIN_EXAMPLES` get the missing ones from the largest.
@@ -162,6 +166,8 @@ def deal(rng: np.random.Generator, labels: Labels, clients: int) -> list[NDArray
             f"least {MIN_EXAMPLES} examples per client, 1..{most} clients are possible",
             Code.ARGUMENT,
         )
+    if even:
+        return np.array_split(rng.permutation(len(labels)), clients)
     sizes = rng.dirichlet(np.full(clients, SIZE_SKEW))
     held: list[list[int]] = [[] for _ in range(clients)]
     for label in range(int(labels.max()) + 1):

@@ -7,6 +7,7 @@ A contribution counts as given when the masked input leaves, whatever becomes of
 malicious mode a failed round is repeated only as often as the participants allow.
 """
 
+import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -29,10 +30,11 @@ from secagg import (
 )
 from secagg.simulate import Cohort, Input, Run, introduce, read_drops, warn_of_clipping
 
-from .agreed import PAIR, check_params
+from .agreed import check_cohort, check_params, listed
 from .coordinator import Coordinator
 from .models import Model
 from .participant import Participant, Randomness
+from .private import Privacy
 from .schedule import Drops
 from .updates import FedClient, Form, count_examples, is_weighted, whole
 
@@ -42,7 +44,6 @@ _RANDOM_STREAM: Final = 3
 _BITS: Final = 20
 _ROTATED_BITS: Final = 8
 
-T = TypeVar("T")
 F = TypeVar("F")
 
 
@@ -125,16 +126,7 @@ def fedavg_params(
         ParameterError: the values are impossible, there are fewer than three clients, none holds an
             example, or no field is wide enough for the sum.
     """
-    clients = _listed("clients", clients)
-    if len(clients) <= PAIR:
-        raise ParameterError(
-            f"federated averaging needs at least three clients, not {len(clients)}: from the sum "
-            "of two each learns the other's update",
-            Code.ARGUMENT,
-        )
-    most = max(count_examples(f"client {at}", client) for at, client in enumerate(clients))
-    if not most:
-        raise ParameterError("no client holds an example to train on", Code.WEIGHT)
+    clients, most = check_cohort(clients)
     cohort, length = len(clients), Layout.of(model).length
     form: Form
     if rotate:
@@ -168,19 +160,22 @@ class FedAvg:
         rounds: number of rounds, from 0.
         drops: dropouts of each round (`draw_drops`); none by default.
         evaluate: scores a copy of the model after each round; the score is in the report.
-        random: function of round number and party that returns this client's randomness, for
-            reproducible simulations only (`simulated_randomness`).
+        random: function of round number and party that returns this client's randomness (or with
+            the number of clients as party the server's), for reproducible simulations only
+            (`simulated_randomness`).
         training: the cohort's word for this training. Each `FedAvg` has ledgers of its own, so
             one word serves all.
+        privacy: differential privacy (`private_params`); it gives the parameters.
+        server_rate: what the mean is multiplied by before it is added to the model; above 0.
         attempts: in malicious mode, how often clients give their update of one model, at least 1.
         failures: in malicious mode, in how many rounds a client's training may fail before it joins
             no more, at least 1.
 
     Raises:
         ParameterError: the parameters do not fit the model, the clients or their weights, a sum
-            could be over fewer than three clients, `drops` does not fit the rounds, the word is
-            empty, `attempts` is below 1, or an argument is of a wrong kind. While iterating, the
-            model has overflowed its dtype.
+            could be over fewer than three clients, `drops` does not fit the rounds, the privacy is
+            for fewer rounds, the word is empty, `attempts` is below 1, or an argument is of a wrong
+            kind or outside its range. While iterating, the model has overflowed its dtype.
         RangeError: while iterating, the new model would not be finite in its dtypes.
         AttemptsExhaustedError: while iterating, a round is left, no attempt on the model is, and
             all rounds on it failed.
@@ -199,23 +194,36 @@ class FedAvg:
         training: str = "simulation",
         attempts: int = 1,
         failures: int = 3,
+        privacy: Privacy | None = None,
+        server_rate: float = 1.0,
     ) -> None:
-        clients = _listed("clients", clients)
+        clients = listed("clients", clients)
+        if privacy is not None:
+            if params is not None:
+                raise ParameterError(
+                    "privacy gives the parameters: leave params out", Code.ARGUMENT
+                )
+            params = privacy.params
         self.params: Final = fedavg_params(clients, model) if params is None else params
         form = check_params(self.params)
         self._shortens = isinstance(form, Rotated)
         self.rounds: Final = whole("rounds", rounds, 0, 2**63 - 1)
+        if privacy is not None:
+            privacy.check_rounds(self.rounds)
         # In a real cohort each member makes its identity, and they pin the keys out of band.
         identities: list[Identity] = []
         directory = ledger = None
         if self.params.mode == Mode.MALICIOUS:
             identities, directory = introduce(self.params.cohort)
             ledger = MemoryLedger()
-        self.coordinator: Final = Coordinator(model, self.params, training, directory, attempts)
         self._number = 0
+        self._random = _function("random", random)
+        noise = None if privacy is None else privacy.noise_of_server(self._random_of_server)
+        self.coordinator: Final = Coordinator(
+            model, self.params, training, directory, attempts, noise, server_rate
+        )
         self._drops = None if drops is None else _read_drops(drops, self.rounds, self.params.cohort)
         self._evaluate = _function("evaluate", evaluate)
-        self._random = _function("random", random)
         _check_clients(self.params.cohort, form, clients)
         self._participants = [
             Participant(
@@ -307,6 +315,10 @@ class FedAvg:
             score=score,
         )
 
+    def _random_of_server(self, size: int) -> bytes:
+        source = self._random(self._number, self.params.cohort) if self._random else os.urandom
+        return source(size)
+
     def _seconds(self, run: Run) -> dict[str, float]:
         seconds = {TRAINING: sum(each.training_seconds for each in self._participants)}
         for phase in self.params.mode.phases:
@@ -342,13 +354,13 @@ def _check_clients(cohort: int, form: Form, clients: Sequence[FedClient]) -> Non
 
 def _read_drops(drops: Iterable[Drops], rounds: int, cohort: int) -> list[Drops]:
     """Checks the dropouts of all rounds, and returns them by ints."""
-    listed = _listed("drops", drops)
-    if len(listed) != rounds:
+    entries = listed("drops", drops)
+    if len(entries) != rounds:
         raise ParameterError(
-            f"drops has {len(listed)} entries for {rounds} rounds; give one entry per round",
+            f"drops has {len(entries)} entries for {rounds} rounds; give one entry per round",
             Code.ARGUMENT,
         )
-    return [_read_round(each, cohort) for each in listed]
+    return [_read_round(each, cohort) for each in entries]
 
 
 def _read_round(drops: Drops, cohort: int) -> Drops:
@@ -359,13 +371,6 @@ def _read_round(drops: Drops, cohort: int) -> Drops:
             Code.ARGUMENT,
         )
     return read_drops(drops, cohort)
-
-
-def _listed(name: str, values: Iterable[T]) -> list[T]:
-    """Returns an iterable of the user's as a list; a generator is used up."""
-    if not isinstance(values, Iterable) or isinstance(values, Mapping | str):
-        raise ParameterError(f"{name} must be a list, not {type(values).__name__}", Code.ARGUMENT)
-    return list(values)
 
 
 def _function(name: str, value: F) -> F:

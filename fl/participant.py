@@ -29,6 +29,7 @@ from secagg import (
     Round,
     digest,
 )
+from secagg.noise import MemoryBudget, SqliteBudget
 from secagg.simulate import Input
 
 from .agreed import NUMBERS, check_agreed, check_params
@@ -90,6 +91,8 @@ class Participant:
         attempts: in malicious mode, how often it gives its update of one model, at least once.
         failures: in malicious mode, in how many rounds its training may fail, at least one; this
             object counts them.
+        budget: what is charged for each round before its masked input leaves, such as
+            `secagg.noise.SqliteBudget`: when it is spent, this participant joins no more.
 
     Raises:
         ParameterError: the template is not of floats, or has another length than the parameters;
@@ -109,6 +112,7 @@ class Participant:
         ledger: Ledger | None = None,
         attempts: int = 1,
         failures: int = 3,
+        budget: MemoryBudget | SqliteBudget | None = None,
     ) -> None:
         attempts = check_agreed(params, training, attempts)
         self.index: Final = index
@@ -128,6 +132,7 @@ class Participant:
         self._directory = directory
         self._ledger = ledger
         self._attempts = attempts
+        self._budget = budget
 
     def join(
         self, offer: bytes, model: Model, attempt: int, random: Randomness | None = None
@@ -147,7 +152,8 @@ class Participant:
             random: source of random bytes, as for `secagg.Client`.
 
         Raises:
-            ParameterError: the offer has other parameters or another context; the model has another
+            ParameterError: the offer has other parameters or another context; its budget cannot
+                pay for the round; the model has another
                 structure or dtype than the template, or a value that is not finite; the attempt is
                 no int in 0..2**63 - 1, or beyond the limit of this client; or, in malicious mode,
                 its training has failed too often.
@@ -180,6 +186,7 @@ class Participant:
             identity=self._identity,
             directory=self._directory,
             ledger=self._ledger,
+            budget=self._budget,
         )
         return secure, lambda: self._input_or_none(model)
 

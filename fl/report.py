@@ -12,6 +12,7 @@ from .agreed import check_params
 from .compare import Comparison
 from .data import Dataset
 from .fedavg import TRAINING, RoundReport, Score
+from .private import Placement, Privacy
 from .schedule import failure_probability
 
 Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
@@ -38,6 +39,9 @@ _REVEALED: Final = (
     "over one model are sums over fewer clients, down to one client's update if training is "
     "deterministic, as here."
 )
+_REVEALED_WITH_NOISE: Final = (
+    "Each can give the server one sum, also an attempt that it calls failed, with noise of its own."
+)
 _CONVERGED: Final = (
     "the training has converged: successful rounds led back to the same model, number by number, "
     "and all attempts on it are used"
@@ -54,8 +58,17 @@ class Settings:
     rounds: int
     dropout: float
     bits: int | None
-    clip: float
+    clip: float | None
     rotate: bool
+    split: str
+    epochs: int
+    server_rate: float
+    dp_epsilon: float | None
+    dp_delta: float | None
+    dp_placement: str | None
+    dp_corrupt: float | None
+    dp_dropout: float | None
+    dp_scale: float | None
     mode: str
     attempts: int
     seed: int
@@ -68,6 +81,7 @@ class Outcome:
     Attributes:
         settings: what was asked for.
         params: parameters of the rounds.
+        privacy: differential privacy of the rounds, if any was asked for.
         reports: reports of the rounds that were run.
         comparison: what came of it.
         attempts_used: the largest number of rounds on one model in which inputs left.
@@ -78,6 +92,7 @@ class Outcome:
 
     settings: Settings
     params: Params
+    privacy: Privacy | None
     reports: Sequence[RoundReport]
     comparison: Comparison
     attempts_used: int
@@ -85,7 +100,9 @@ class Outcome:
     ended: AttemptsExhaustedError | None
 
 
-def intro(settings: Settings, dataset: Dataset, params: Params) -> list[str]:
+def intro(
+    settings: Settings, dataset: Dataset, params: Params, privacy: Privacy | None = None
+) -> list[str]:
     """Returns a description of the run, and the heading of the table."""
     sizes = [len(split) for split in dataset.clients]
     about = (
@@ -96,6 +113,8 @@ def intro(settings: Settings, dataset: Dataset, params: Params) -> list[str]:
         f"{params.cohort} clients, and each drops out of a round with probability "
         f"{settings.dropout:g}. Seed {settings.seed}."
     )
+    if privacy:
+        about += f" {_noise(privacy)}"
     return [
         *textwrap.wrap(about, _WIDTH),
         *textwrap.wrap(_LEGEND, _WIDTH),
@@ -108,14 +127,35 @@ def intro(settings: Settings, dataset: Dataset, params: Params) -> list[str]:
 def _bits(params: Params) -> int:
     """Returns the bits of a quantized value of one client."""
     form = check_params(params)
-    return form.peak.bit_length() if isinstance(form, Rotated) else form.bits
+    if isinstance(form, Rotated):
+        return (2 * form.peak if form.noisy else form.peak).bit_length()
+    return form.bits
+
+
+def _noise(privacy: Privacy) -> str:
+    """Returns who adds noise, and how much, in a sentence or two."""
+    cohort = privacy.params.cohort
+    who = {
+        Placement.DISTRIBUTED: "each client a part",
+        Placement.CENTRAL: "the server, which is trusted with every sum",
+        Placement.LOCAL: "each client enough by itself",
+        Placement.NONE: "nobody, to compare with: this is not private",
+    }
+    text = f"Noise is added by {who[privacy.placement]}"
+    if privacy.placement is Placement.NONE:
+        return f"{text}."
+    text += f" (z = {privacy.multiplier:.4g} times the sensitivity"
+    if privacy.placement is Placement.DISTRIBUTED:
+        text += f" in the noise of h = {privacy.honest} of {cohort} clients"
+    return f"{text}); {privacy.factor:.3g} times that of a trusted server in a sum of all."
 
 
 def _quantized(params: Params) -> str:
     """Returns how updates are rounded and clipped, in some words."""
     form = check_params(params)
     if isinstance(form, Rotated):
-        return f"{_bits(params)} bits each, rotated, L2 norm at most {form.clip:g}"
+        rotated = "rotated, " if form.rotation else ""
+        return f"{_bits(params)} bits each, {rotated}L2 norm at most {form.clip:g}"
     return f"{_bits(params)} bits each, clipped at {form.clip:g}"
 
 
@@ -201,15 +241,36 @@ def summary(outcome: Outcome) -> Iterator[str]:
         verdict = "within" if found.max_abs_difference <= found.bound else "BROKEN"
         bits = _bits(outcome.params)
         yield f"Allowed by quantization to {bits} bits: {found.bound:.1e} ({verdict})"
+    if outcome.privacy:
+        yield ""
+        yield from textwrap.wrap(_spent(outcome.privacy, len(reports)), _WIDTH)
     limit = _attempts_allowed(outcome)
     allowed = "any number" if limit is None else str(limit)
     yield ""
     yield from textwrap.wrap(
-        f"Attempts on one model: {outcome.attempts_used} used, {allowed} allowed. {_REVEALED}",
+        f"Attempts on one model: {outcome.attempts_used} used, {allowed} allowed. "
+        f"{_revealed(outcome)}",
         _WIDTH,
     )
     yield ""
     yield from textwrap.wrap(_seen(reports), _WIDTH)
+
+
+def _spent(privacy: Privacy, rounds: int) -> str:
+    """Returns what the rounds have told, in some sentences."""
+    if privacy.release is None:
+        promised = "Not differentially private: no noise was added."
+    else:
+        promised = (
+            f"Differential privacy: epsilon {privacy.epsilon(rounds):.4g} at delta "
+            f"{privacy.delta:g} after {rounds} rounds (asked for: {privacy.target:g} after "
+            f"{privacy.rounds}), for all updates of one client. {_noise(privacy)}"
+        )
+    return (
+        f"{promised} Every client with examples counts once: the sum of weights would be released "
+        "without noise. The randomness of this simulation follows from its seed, so that here the "
+        "noise protects nobody."
+    )
 
 
 def _seen(reports: Sequence[RoundReport]) -> str:
@@ -252,6 +313,12 @@ def _attempts_allowed(outcome: Outcome) -> int | None:
     return outcome.settings.attempts if outcome.params.mode == Mode.MALICIOUS else None
 
 
+def _revealed(outcome: Outcome) -> str:
+    """Returns what several attempts on one model tell the server."""
+    noisy = outcome.privacy and outcome.privacy.noise_of_clients
+    return _REVEALED_WITH_NOISE if noisy else _REVEALED
+
+
 def as_json(outcome: Outcome) -> Json:
     """Returns the run as one JSON object; accuracies are fractions, times are in seconds.
 
@@ -268,8 +335,12 @@ def as_json(outcome: Outcome) -> Json:
             "quorum": outcome.params.quorum,
             "dropout": asked.dropout,
             "bits": _bits(outcome.params),
-            "clip": asked.clip,
+            "clip": check_params(outcome.params).clip,
             "rotate": asked.rotate,
+            "split": asked.split,
+            "epochs": asked.epochs,
+            "server_rate": asked.server_rate,
+            "privacy": _privacy_json(outcome),
             "step": check_params(outcome.params).step,
             "masked_bits": _masked_bits(outcome.params),
             "bytes_up": _sent(outcome),
@@ -289,7 +360,7 @@ def as_json(outcome: Outcome) -> Json:
             "shortened": sum(report.shortened for report in outcome.reports),
             "attempts_used": outcome.attempts_used,
             "attempts_allowed": _attempts_allowed(outcome),
-            "attempts_note": _REVEALED,
+            "attempts_note": _revealed(outcome),
             "converged": outcome.converged,
             "reason": outcome.ended.reason if outcome.ended else "",
             "code": outcome.ended.code if outcome.ended else None,
@@ -299,6 +370,25 @@ def as_json(outcome: Outcome) -> Json:
             ],
         }
     )
+
+
+def _privacy_json(outcome: Outcome) -> Json:
+    privacy = outcome.privacy
+    if privacy is None:
+        return None
+    form = check_params(privacy.params)
+    return {
+        "placement": privacy.placement,
+        "epsilon": privacy.epsilon(len(outcome.reports)),
+        "target": privacy.target,
+        "delta": privacy.delta,
+        "rounds": privacy.rounds,
+        "multiplier": privacy.multiplier,
+        "honest": privacy.honest,
+        "factor": privacy.factor,
+        "scale": form.scale,
+        "note": _spent(privacy, len(outcome.reports)),
+    }
 
 
 def _with_nulls(value: Json) -> Json:

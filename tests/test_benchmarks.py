@@ -222,6 +222,42 @@ def test_few_bits_are_enough(monkeypatch: pytest.MonkeyPatch) -> None:
     assert all(row.ok for row in judged)
 
 
+@runs_at("trainings like others")
+def test_noise_by_clients_costs_little(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beside noise by a trusted server, if 67 of 100 clients are relied on; local noise does."""
+    pytest.importorskip("dp_accounting", reason="dp-accounting is not installed: the extra `dp`")
+    privacy = load(monkeypatch, "privacy")
+    judged = [task for task in privacy.WAYS if task.judged]
+    for task, none, central, local in zip(judged, (93.5, 95), (92.0, 94.5), (60, 0), strict=True):
+        played = [
+            privacy.measure(task, way, range(2), 1)
+            for way in privacy.WAYS[task]
+            if way.epsilon == 8
+        ]
+        found = {(each.way.placement, each.privacy.honest): each.mean for each in played}
+        assert found["none", 0] > none
+        assert found["central", 0] > central
+        assert found["central", 0] - found["distributed", 67] < privacy.ALLOWED
+        assert not list(privacy.missed(played))
+        assert found.get(("local", 1), 0) <= local
+        for each in played:
+            spent = each.privacy.epsilon(task.rounds)
+            assert spent == float("inf") if each.way.placement == "none" else 7.9 < spent <= 8
+
+
+@runs_at("programs")
+def test_trainings_with_privacy_are_shown(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """A table for each task, and rows; small ones are not judged."""
+    pytest.importorskip("dp_accounting", reason="dp-accounting is not installed: the extra `dp`")
+    written = tmp_path / "rows.json"
+    assert run(monkeypatch, "privacy", "--quick", "--json", str(written)) == 0
+    printed = capsys.readouterr().out
+    assert printed.count("| plain averaging, no clip |") == 3
+    assert len(json.loads(written.read_text())["rows"]) == printed.count("+-")
+
+
 @pytest.mark.parametrize("seconds", [1.0, 3.0])
 def test_a_missed_target_is_said(
     seconds: float,

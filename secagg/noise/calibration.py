@@ -96,6 +96,25 @@ class NoisePlan:
         return epsilon([(Release.of(self.params, honest), count)], self.delta)
 
     @property
+    def local(self) -> Params:
+        """Parameters with which each client is as private by itself: it adds the noise of all h.
+
+        They are for `Release.of(params, honest=1)`.
+
+        Raises:
+            ParameterError: there is no such noise, or the field has no room for it.
+        """
+        form, steps = self.form, self.honest * self.form.variance_steps
+        if steps > (most := MAX_VARIANCE[form.noise]):
+            raise ParameterError(
+                f"local noise takes a variance above {most >> 16} per client: give a smaller "
+                "scale, or ask for less privacy",
+                Code.HEADROOM,
+            )
+        tail = least_tail(form.noise, steps, self.params.cohort, self.params.length)
+        return replace(self.params, format=replace(form, variance_steps=steps, tail=tail))
+
+    @property
     def explanation(self) -> str:
         """What the plan promises, its numbers and where they come from, as text of some lines."""
         p, form, h = self.params, self.form, self.honest

@@ -5,13 +5,14 @@ import math
 import os
 import runpy
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import children
 import numpy as np
 import pytest
 from levels import amount, runs_at
-from secagg.fl import FedAvg, RoundReport, Softmax, cli, report
+from secagg.fl import FedAvg, Placement, RoundReport, Softmax, cli, report
 from secagg.fl.schedule import draw_drops, failure_probability
 
 from secagg import Code, FixedPoint, Mode, Params, Phase
@@ -251,6 +252,46 @@ def test_few_bits_are_told(tmp_path, capsys):
     assert f"{out['bytes_up']:,.0f} bytes, {out['masked_bits']:.3g} bits per masked" in text
 
 
+needs_accounting = pytest.mark.skipif(
+    not find_spec("dp_accounting"), reason="dp-accounting is not installed: the extra `dp`"
+)
+
+
+@needs_accounting
+@pytest.mark.parametrize(
+    "placement",
+    [
+        Placement.DISTRIBUTED,
+        *(
+            pytest.param(each, marks=runs_at("trainings like others"))
+            for each in (Placement.CENTRAL, Placement.LOCAL, Placement.NONE)
+        ),
+    ],
+)
+def test_privacy_is_told(tmp_path, capsys, placement):
+    """What was spent, of what, by whose noise; and that a seeded simulation protects nobody."""
+    options = ["--dp-epsilon", "8", "--dp-placement", placement, "--rounds", "2", "--clients", "5"]
+    out = run_json(tmp_path, *options, "--dropout", "0", "--mode", "semi-honest", "--split", "even")
+    found = out["privacy"]
+    assert (out["clip"], out["bound"], found["delta"]) == (1.0, None, 1e-5)
+    text = " ".join(capsys.readouterr().out.split())
+    assert "456 examples over 5 clients (91 to 92 each)" in text
+    assert found["note"] in text
+    assert "Every client with examples counts once" in text
+    assert "follows from its seed, so that here the noise protects nobody" in text
+    assert ("down to one client's update" in text) == (placement in ("central", "none"))
+    if placement == "none":
+        assert found["epsilon"] is None
+        assert "Not differentially private" in text
+        return
+    assert 7.8 < found["epsilon"] <= 8
+    assert f"epsilon {found['epsilon']:.4g} at delta 1e-05 after 2 rounds" in text
+    assert f"z = {found['multiplier']:.4g}" in text
+    assert f"{found['factor']:.3g} times that of a trusted server" in text
+    relied = f"h = {found['honest']} of 5 clients"
+    assert (relied in text) == (placement == "distributed")
+
+
 def test_a_broken_bound_is_shouted(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("secagg.fl.compare.quantization_bound", lambda params, rounds: 0.0)
     run_json(tmp_path, "--rounds", "1")
@@ -351,6 +392,22 @@ BAD = {
     "--rotate --bits 0": "bits must be in 1..16, not 0",
     "--rotate --clip 0": "clip must be",
     "--clip 0": "clip must be",
+    "--server-rate 0": "server_rate must be a finite number above 0",
+    "--epochs 0": "must be at least 1",
+    "--split odd": "invalid choice: 'odd'",
+    "--dp-delta 1e-5": "--dp-delta is about differential privacy: give --dp-epsilon",
+    "--dp-placement central": "--dp-placement is about differential privacy",
+    "--dp-corrupt 0.1 --dp-dropout 0.1": "--dp-corrupt is about differential privacy",
+    "--dp-epsilon 8 --rotate": "leave --rotate and --bits out",
+    "--dp-epsilon 8 --dp-dropout 0.1": "are given together",
+    "--dp-epsilon 8 --dp-corrupt 1 --dp-dropout 0.1": "must be in [0, 1)",
+    "--dp-epsilon 8 --dp-placement nowhere": "invalid choice: 'nowhere'",
+    "--dp-epsilon 0": "epsilon must be a finite number above 0",
+    "--dp-epsilon 33": "epsilon must be in 0.001..32",
+    "--dp-epsilon 8 --dp-delta 1": "delta must be above 0 and below 1",
+    "--dp-epsilon 8 --dp-scale 0": "scale must be a finite number above 0",
+    "--dp-epsilon 8 --clip 0": "clip must be a finite number above 0",
+    "--dp-epsilon 0.001 --rounds 100000": "less privacy",
     "--clip nan": "clip must be",
     "--clip 1e400": "clip must be",
     "--plot x.gif": "ending .gif; use one of .png, .svg, .pdf, .jpg, .jpeg",

@@ -164,6 +164,20 @@ def test_plain_fedavg_is_the_weighted_mean():
     assert [float(model[0][0]) for model in models] == [7.0, 3.0, 2.0, 2.0]
 
 
+def test_a_server_rate_goes_beyond_the_mean(data):
+    """Of 7 + 3 (mean - 7); and no bound is claimed, as such a step may drive models apart."""
+    clients, start = [Fixed(1, 0.0), Fixed(3, 4.0)], [np.array([7.0])]
+    (model,) = plain_fedavg(start, clients, [(0, 1)], server_rate=3.0)
+    assert float(model[0][0]) == 7.0 + 3 * (3.0 - 7.0)
+    client = LocalClient(Softmax(30, 2), data.pooled, Descent())
+    start = Softmax(30, 2).init(0)
+    params = fedavg_params([client] * 3, start)
+    found = compare_training(
+        start, start, [], [client] * 3, client, params, lambda m: Score(norm(m), 0.0), 3.0
+    )
+    assert (found.bound, "server rate" in found.bound_note) == (None, True)
+
+
 def test_compare_of_no_rounds_is_of_the_start(data):
     client = LocalClient(Softmax(30, 2), data.pooled, Descent())
     start = [np.ones((30, 2)), np.ones(2)]

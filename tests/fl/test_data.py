@@ -61,6 +61,15 @@ def test_the_deal_is_uneven_and_skewed(seed):
     assert np.mean(skew) > 0.2  # total variation distance; an even deal is near 0.05
 
 
+def test_an_even_deal_is_neither():
+    data = load("digits", 10, 3, even=True)
+    assert {len(split) for split in data.clients} == {143, 144}
+    assert sorted(map(bytes, data.pooled.x)) == sorted(map(bytes, load("digits", 10, 3).pooled.x))
+    overall = np.bincount(data.pooled.y, minlength=10) / len(data.pooled)
+    for s in data.clients:
+        assert np.abs(np.bincount(s.y, minlength=10) / len(s) - overall).sum() / 2 < 0.2
+
+
 @pytest.mark.parametrize("clients", [1, 2, 37, 50])
 def test_a_deal_is_a_permutation_with_a_minimum_each(clients):
     labels = np.arange(MIN_EXAMPLES * 50) % 3

@@ -13,7 +13,7 @@ from documents import DOCS, programs
 from levels import runs_at
 from refusals import refused
 
-from secagg import Code, Mode, ParameterError, Suite
+from secagg import Code, Mode, ParameterError, Rotated, Suite
 from secagg.arithmetic.rotation import Rotation
 from secagg.noise import NoisePlan, Release, calibrate, calibration, epsilon
 from secagg.params.rotated import Noise, least_tail
@@ -69,6 +69,19 @@ def test_noise_is_for_the_honest_survivors_that_are_certain() -> None:
     assert form.tail == least_tail(form.noise, form.variance_steps, 100, 650)
     assert plan(mechanism="discrete_gaussian").form.noise is Noise.DISCRETE_GAUSSIAN
     assert form.noise is Noise.SKELLAM
+
+
+def test_local_noise_is_enough_by_itself() -> None:
+    """Each client's is that of h, and the field has room for it."""
+    made = plan()
+    form = made.local.format
+    assert isinstance(form, Rotated)
+    assert form.variance == 90 * made.form.variance
+    assert form.tail == least_tail(form.noise, form.variance_steps, 100, 650)
+    release = Release.of(made.local, honest=1)
+    assert epsilon([(release, 20)], 1e-5) == pytest.approx(made.epsilon(), rel=1e-6)
+    with refused(ParameterError, Code.HEADROOM, match="smaller scale"):
+        _ = plan(scale=2.0**16).local
 
 
 def test_the_explanation_has_every_number(capsys: pytest.CaptureFixture[str]) -> None:

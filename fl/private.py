@@ -1,0 +1,236 @@
+"""Trainings that are differentially private: who adds noise, how much, and what it is worth.
+
+All that is proved is proved of integers (`docs/PRIVACY.md`), for each client's updates of all
+rounds: neighbours are the training with its updates and the one with zeros in their place.
+
+- Distributed: each client adds a part of the noise to its own integers before they are masked. No
+  party ever sees a sum without noise, and no other client is trusted beyond the h that are certain.
+- Central: the server gets the exact sum, and adds noise to it once. It is trusted with every sum;
+  those who get the models are not.
+- Local: each client adds noise that is enough by itself, whoever else is in the sum.
+- None: clipped and counted like the others, without noise; to compare with.
+
+Updates are not weighted: the sum of the weights would be released beside theirs, without noise. So
+a client counts 1, however many examples it holds. Noise from Laplace's distribution is not offered:
+it is for updates that are bounded in L1, which for a model is sqrt(length) times the L2 norm.
+"""
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from fractions import Fraction
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from secagg import Code, Field, Layout, Mode, ParameterError, Params, Result, Rotated, Suite, noise
+from secagg.noise.samplers import sampler
+
+from .agreed import check_cohort
+from .models import Model
+from .updates import FedClient
+
+_STEPS: Final = 2**16  # to a variance of 1
+_MOST_STEPS: Final = 2**56  # that the sampler has
+_FINEST: Final = 16  # bits of a central sum, if that leaves room for the noise
+_COARSEST: Final = 8
+_KEY_BYTES: Final = 32
+_WIDE: Final = 62  # bits of the field in which central noise is drawn
+
+
+class Placement(StrEnum):
+    """Who adds the noise."""
+
+    DISTRIBUTED = "distributed"
+    CENTRAL = "central"
+    LOCAL = "local"
+    NONE = "none"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class CentralNoise:
+    """Makes the mean that a trusted server adds to the model: that of a sum, with noise.
+
+    The sum is one of integers, which come back from its floats exactly: they are multiples of half
+    a level. Noise is added to these integers, and all that follows is computed from the result.
+
+    Attributes:
+        form: of the inputs, neither rotated nor weighted.
+        variance_steps: of the noise, in steps of 2**-16 of a level squared.
+        random: source of its keys.
+    """
+
+    form: Rotated
+    variance_steps: int
+    random: Callable[[int], bytes]
+
+    def __call__(self, result: Result) -> NDArray[np.float64]:
+        """Returns the mean of a round with noise."""
+        halves = np.rint(2 * result.total * self.form.scale).astype(np.int64)
+        field = Field(_WIDE)
+        drawn = field.zeros(halves.size)
+        kind = sampler(noise.Noise.DISCRETE_GAUSSIAN, self.variance_steps)
+        kind.add(field, drawn, Suite.AES256CTR.generator, self.random(_KEY_BYTES))
+        centred = drawn.astype(np.int64)
+        centred[drawn > field.modulus // 2] -= field.modulus
+        noisy: NDArray[np.float64] = (halves + 2 * centred) / (2 * self.form.scale)
+        return noisy / result.weight
+
+
+@dataclass(frozen=True, slots=True)
+class Privacy:
+    """How a training is private, and what that is worth; `private_params` makes it.
+
+    Attributes:
+        placement: who adds noise.
+        params: of every round.
+        target: the epsilon that was asked for, over all rounds.
+        delta: over all rounds.
+        rounds: that the noise is for.
+        multiplier: z, the noise that is relied on in units of the sensitivity; 0 without noise.
+        honest: how many clients' noise is relied on: h if it is distributed, 1 if it is local, and
+            0 if clients add none.
+        factor: the noise in a round of the whole cohort beside that of the trusted server.
+        central_steps: variance of the server's noise, in steps of 2**-16; 0 if it adds none.
+    """
+
+    placement: Placement
+    params: Params
+    target: float
+    delta: float
+    rounds: int
+    multiplier: float
+    honest: int
+    factor: float
+    release: noise.Release | None
+    central_steps: int = 0
+
+    @property
+    def noise_of_clients(self) -> bool:
+        """True if no sum leaves the clients without noise."""
+        return self.placement in (Placement.DISTRIBUTED, Placement.LOCAL)
+
+    def epsilon(self, rounds: int) -> float:
+        """Returns the epsilon of so many rounds, at this delta; infinity without noise."""
+        if self.release is None:
+            return math.inf if rounds else 0.0
+        return noise.epsilon([(self.release, rounds)], self.delta)
+
+    def check_rounds(self, rounds: int) -> None:
+        """Raises ParameterError if this is more rounds than the noise is for."""
+        if rounds > self.rounds:
+            raise ParameterError(
+                f"the noise is for {self.rounds} rounds, and {rounds} would tell more than epsilon "
+                f"{self.target:g} at delta {self.delta:g}: make it for more rounds",
+                Code.ARGUMENT,
+            )
+
+    def noise_of_server(self, random: Callable[[int], bytes]) -> CentralNoise | None:
+        """Returns what adds noise at the server, with this source of keys; None if nothing does."""
+        form = self.params.format
+        if not self.central_steps or not isinstance(form, Rotated):
+            return None
+        return CentralNoise(form, self.central_steps, random)
+
+
+def private_params(
+    clients: Iterable[FedClient],
+    model: Model,
+    *,
+    epsilon: float,
+    delta: float = 1e-5,
+    rounds: int,
+    clip: float,
+    placement: str = Placement.DISTRIBUTED,
+    corrupt: float | None = None,
+    dropout: float | None = None,
+    mode: Mode = Mode.SEMI_HONEST,
+    scale: float | None = None,
+) -> Privacy:
+    """Makes parameters for a training that is (epsilon, delta)-differentially private.
+
+    Args:
+        clients: the cohort, at least three. Each that holds an example counts once.
+        model: arrays of floats.
+        epsilon: over all rounds; 0.001..32.
+        delta: over all rounds; above 0, and far below 1 / clients.
+        rounds: of the training, failed ones included.
+        clip: largest L2 norm of an update; longer ones are shortened.
+        placement: who adds the noise.
+        corrupt, dropout: the largest fractions of clients that collude with the server, and that
+            drop out, as in `secagg.noise.calibrate`.
+        mode: the kind of server that the rounds protect against.
+        scale: levels per unit of distributed or local noise; chosen by default.
+
+    Raises:
+        ParameterError: a value is outside its range, there are fewer than three clients, or the
+            noise does not fit.
+        MissingExtraError: dp-accounting is not installed.
+    """
+    if placement not in list(Placement):
+        raise ParameterError(
+            f"placement must be one of {', '.join(Placement)}, not {placement!r}", Code.ARGUMENT
+        )
+    where = Placement(placement)
+    cohort, length = len(check_cohort(clients)[0]), Layout.of(model).length
+    plan = noise.calibrate(
+        epsilon=epsilon,
+        delta=delta,
+        rounds=rounds,
+        clip=clip,
+        length=length,
+        cohort=cohort,
+        corrupt=corrupt,
+        dropout=dropout,
+        mode=mode,
+        scale=scale,
+    )
+    wanted = plan.target, plan.delta, plan.rounds
+    if where is Placement.DISTRIBUTED:
+        release, factor = noise.Release.of(plan.params), plan.factor * plan.price
+        return Privacy(where, plan.params, *wanted, plan.multiplier, plan.honest, factor, release)
+    if where is Placement.LOCAL:
+        params, factor = plan.local, math.sqrt(cohort) * plan.price
+        release = noise.Release.of(params, honest=1)
+        return Privacy(where, params, *wanted, plan.multiplier, 1, factor, release)
+    for bits in range(_FINEST, _COARSEST - 1, -1):
+        form = Rotated.of(clip=clip, bits=bits, length=length, cohort=cohort, rotation=False)
+        params = replace(plan.params, format=form)
+        if where is Placement.NONE:
+            return Privacy(where, params, *wanted, 0.0, 0, 0.0, None)
+        if private := _central(plan, params, form):
+            return private
+    raise ParameterError(
+        f"epsilon {plan.target:g} takes more noise than a server can add: ask for less privacy, or "
+        "for fewer rounds",
+        Code.HEADROOM,
+    )
+
+
+def _central(plan: noise.NoisePlan, params: Params, form: Rotated) -> Privacy | None:
+    """Returns the least noise of a server that meets the target; None if it is too much.
+
+    A client's integers lie less than 1 from its clipped vector times the scale, and those of a
+    vector of zeros at most 1/2 from zero. So the two are at most clip * scale + 1.5 sqrt(length)
+    apart, apart from what floating point adds.
+    """
+    reach = form.clip * form.scale
+    bound = math.ceil((reach + 1.5 * math.sqrt(params.length)) ** 2 * (1 + 2.0**-20))
+    ideal = plan.multiplier * math.sqrt(plan.form.bound) / (plan.form.clip * plan.form.scale)
+    ideal /= plan.price  # z of real numbers
+    # The accountant promises a little more for this noise than for Skellam's.
+    steps = math.ceil(0.95 * ideal**2 * bound * _STEPS)
+    while steps <= _MOST_STEPS:
+        variance = Fraction(steps, _STEPS)
+        kind = noise.Noise.DISCRETE_GAUSSIAN
+        release = noise.Release(kind, variance, bound, params.length, honest=1)
+        if noise.epsilon([(release, plan.rounds)], plan.delta) <= plan.target:
+            z, factor = math.sqrt(variance / bound), math.sqrt(variance) / (ideal * reach)
+            where = Placement.CENTRAL
+            return Privacy(
+                where, params, plan.target, plan.delta, plan.rounds, z, 0, factor, release, steps
+            )
+        steps += max(1, steps >> 10)
+    return None
