@@ -20,7 +20,7 @@ from ..machine.claims import require_ledger
 from ..machine.sealing import KEY_BYTES
 from ..params.checks import require_bytes, require_int, require_kind, require_seconds
 from ..params.policy import Policy
-from ..params.privacy import PrivacyBudget
+from ..params.privacy import PrivacyBudget, require_budget
 from ..primitives.secret import Secret
 from .policy_file import read_policy
 from .states import States
@@ -144,10 +144,10 @@ class Home(States):
             ("identity", identity, Identity),
             ("directory", directory, Directory),
             ("store", store, Store),
-            ("budget", budget, PrivacyBudget),
         ):
             if value is not None:
                 require_kind(name, value, kind, "leave it out for the one of the home")
+        require_budget(budget)
         self.attempts: Final = require_int("attempts", attempts, 1, 2**63 - 1)
         failures = require_int("failures", failures, 1, _MOST_FAILURES)
         most_rounds = require_int("most_rounds", most_rounds, 1, _MOST_ROUNDS)

@@ -8,6 +8,7 @@ Renyi divergence of order a is at most xi + rho a; that is all that is written h
 
 import math
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Final
@@ -29,6 +30,7 @@ INTEGER_ORDERS: Final = (*range(2, 256), *(round(2 ** (k / 4)) for k in range(32
 # Below this variance of each, nothing is proved of a sum of discrete Gaussians.
 _LEAST_GAUSSIAN: Final = Fraction(1, 4)
 _TABLE_BITS: Final = 128  # of the thresholds of the Skellam sampler
+_MOST_STEPS: Final = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,16 +59,24 @@ class Release:
     exposure: float = 0.0
 
     def __post_init__(self) -> None:
+        with suppress(ValueError):
+            object.__setattr__(self, "noise", Noise(self.noise))
         if self.noise not in (Noise.SKELLAM, Noise.DISCRETE_GAUSSIAN):
             raise ParameterError(
                 f"a round with noise {self.noise!r} has no epsilon: choose parameters with "
                 "`secagg.noise.calibrate`",
                 Code.ARGUMENT,
             )
-        if not self.variance > 0:
+        if not 0 < self.variance < math.inf:
             raise ParameterError(
-                f"the variance of the noise must be positive, not {self.variance}", Code.ARGUMENT
+                f"the variance of the noise must be positive and finite, not {self.variance}",
+                Code.ARGUMENT,
             )
+        for name in ("shortfall", "exposure"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ParameterError(
+                    f"{name} is a probability, not {getattr(self, name)}", Code.ARGUMENT
+                )
         require_int("bound", self.bound, 1, 2**64 - 1)
         require_int("length", self.length, 1, 2**33)
         require_int("honest", self.honest, 1, MAX_COHORT)
@@ -173,13 +183,19 @@ def epsilon(releases: Iterable[tuple[Release, int]], delta: float) -> float:
         from dp_accounting.rdp.rdp_privacy_accountant import compute_epsilon  # noqa: PLC0415  (of the extra)
     found, left = 0.0, math.inf
     # What is not sampled exactly costs (1 + e^epsilon) times the distance, so epsilon is in its own
-    # definition. It only grows here; where that costs no more, it holds.
-    while (now := delta - exposure - _cost(shortfall, found)) < left:
+    # definition. It only grows here; where that costs no more, it holds. Where delta is all but
+    # used up it would grow for long: nothing is promised there.
+    for _ in range(_MOST_STEPS):
+        now = delta - exposure - _cost(shortfall, found)
+        if now >= left:
+            return found
         if now <= 0:
             return math.inf
         left = now
         found = max(found, float(compute_epsilon(orders, divergences, left)[0]))
-    return found
+        if math.isnan(found):
+            return math.inf
+    return math.inf
 
 
 def delta(releases: Iterable[tuple[Release, int]], epsilon: float) -> float:
@@ -205,6 +221,12 @@ def delta(releases: Iterable[tuple[Release, int]], epsilon: float) -> float:
     return min(1.0, ideal + exposure + _cost(shortfall, found))
 
 
+def require_accountant() -> None:
+    """Raises MissingExtraError unless dp-accounting can be imported; it is then, once."""
+    with extra("dp"):
+        from dp_accounting.rdp import RdpAccountant  # noqa: F401, PLC0415  (of the extra)
+
+
 def require_delta(value: object) -> float:
     """Returns a delta as a float; raises ParameterError unless it is above 0 and below 1."""
     found = as_float(value)
@@ -227,6 +249,7 @@ def _composed(
 ) -> tuple[list[float], list[float], float, float]:
     """Returns orders, Renyi divergences, shortfall and exposure of all rounds together."""
     rounds = [(release, require_int("rounds", count, 0, 2**32)) for release, count in releases]
+    rounds = [(release, count) for release, count in rounds if count]
     with extra("dp"):
         from dp_accounting import ZCDpEvent  # noqa: PLC0415  (of the extra)
         from dp_accounting.rdp import RdpAccountant  # noqa: PLC0415

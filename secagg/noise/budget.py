@@ -4,6 +4,7 @@ A round is charged before its masked input leaves, with the noise of the honest 
 certain, and nothing is ever given back: a server that calls a round failed may have its sum.
 """
 
+import logging
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,11 +14,12 @@ from typing import Any, Final, Protocol
 from ..codes import Code
 from ..errors import Aborted, ParameterError, StateError
 from ..files import AnyPath
+from ..forks import this_process
 from ..ledger.sqlite_file import FileKind, SqliteFile
 from ..numeric import as_float, brief
 from ..params.params import Params
 from ..params.rotated import Noise, Rotated
-from .accounting import Release, epsilon, require_delta
+from .accounting import Release, epsilon, require_accountant, require_delta
 
 _KIND: Final = FileKind(
     "budget",
@@ -40,6 +42,7 @@ _KIND: Final = FileKind(
     ),
     "put back a whole copy that has all charges, or count the budget as spent",
 )
+_log: Final = logging.getLogger("secagg")
 _COLUMNS: Final = "noise, variance, bound, length, honest, shortfall, exposure"
 _HAS: Final = "SELECT 1 FROM charges WHERE client = ?"
 _ADD: Final = f"INSERT INTO charges (client, {_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608
@@ -70,6 +73,7 @@ class _Budget:
             )
         self.epsilon: Final = found
         self.delta: Final = require_delta(delta)
+        require_accountant()
 
     @contextmanager
     def _charges(self) -> Iterator[_Charges]:
@@ -121,12 +125,15 @@ class _Budget:
             MissingExtraError: dp-accounting is not installed.
         """
         with self._charges() as charges:
-            refusal = self._why_not(charges, client, params)
-        if refusal:
+            paid, before = charges.has(client), list(charges.all())
+        if not paid and (refusal := self._why_not(before, params)):
             raise ParameterError(refusal, Code.BUDGET)
 
     def charge(self, client: bytes, params: Params) -> None:
         """Spends what a round costs, once for each client; durable when it returns.
+
+        Nobody else waits while epsilon is computed: it is computed from what was read, and again if
+        another one was charged meanwhile.
 
         Args:
             client: 32 bytes of one client object (`PrivacyBudget`).
@@ -138,29 +145,35 @@ class _Budget:
                 not spend it twice.
             MissingExtraError: dp-accounting is not installed.
         """
-        with self._charges() as charges:
-            refusal = self._why_not(charges, client, params)
-            if not refusal and not charges.has(client):
-                charges.add(client, Release.of(params))
-        if refusal:
-            raise Aborted(refusal, Code.BUDGET)
+        known: list[tuple[Release, int]] | None = None
+        while True:
+            with self._charges() as charges:
+                if charges.has(client):
+                    return
+                before = list(charges.all())
+                if before == known:
+                    charges.add(client, Release.of(params))
+                    return
+            if refusal := self._why_not(before, params):
+                raise Aborted(refusal, Code.BUDGET)
+            known = before
 
-    def _why_not(self, charges: _Charges, client: bytes, params: Params) -> str:
-        """Returns why a round cannot be paid for, or ""."""
-        if charges.has(client):
-            return ""
+    def _why_not(self, before: list[tuple[Release, int]], params: Params) -> str:
+        """Returns why a round cannot be paid for after these, or ""; the log has the numbers."""
         form = params.format
         if not isinstance(form, Rotated) or not form.noisy:
             return (
                 f"the format {type(form).__name__} adds no noise, so no budget can pay for the sum"
             )
-        found = epsilon([*charges.all(), (Release.of(params), 1)], self.delta)
+        found = epsilon([*before, (Release.of(params), 1)], self.delta)
         if found <= self.epsilon:
             return ""
-        return (
-            f"the privacy budget is spent: with this round epsilon would be {found:.4g} at delta "
-            f"{self.delta:g}, above {self.epsilon:g}"
+        _log.warning(
+            "the privacy budget is spent: with this round epsilon would be %.4g at delta %g, above "
+            "%g",
+            *(found, self.delta, self.epsilon),
         )
+        return "the privacy budget of this client's data cannot pay for the round"
 
 
 class MemoryBudget(_Budget):
@@ -172,15 +185,23 @@ class MemoryBudget(_Budget):
 
     Raises:
         ParameterError: a value is outside its range.
+        MissingExtraError: dp-accounting is not installed.
     """
 
     def __init__(self, *, epsilon: float, delta: float) -> None:
         super().__init__(epsilon, delta)
         self._lock = threading.Lock()
         self._rows = _InMemory()
+        self._process: Final = this_process()
 
     @contextmanager
     def _charges(self) -> Iterator[_Charges]:
+        if self._process != this_process():
+            raise StateError(
+                "this budget belongs to the process that made it: in a child each would spend it "
+                "again; use a SqliteBudget",
+                Code.FORKED,
+            )
         with self._lock:
             yield self._rows
 
@@ -204,6 +225,7 @@ class SqliteBudget(_Budget):
     Raises:
         ParameterError: a value is outside its range.
         StateError: as of `SqliteFile`.
+        MissingExtraError: dp-accounting is not installed.
     """
 
     def __init__(self, path: AnyPath, *, epsilon: float, delta: float) -> None:

@@ -220,10 +220,18 @@ def calibrate(
     if scale is not None:
         return search.plan(clip, scale)
     spread = _FIRST_SPREAD * math.sqrt(length)
+    best: NoisePlan | None = None
     while True:
-        plan = search.plan(clip, spread / clip)
+        try:
+            plan = search.plan(clip, spread / clip)
+        except ParameterError:
+            if best is None:
+                raise
+            return best
+        if best is None or plan.price < best.price:
+            best = plan
         if plan.price <= _PRICE_OF_INTEGERS or spread > _MOST_SPREAD * math.sqrt(length):
-            return plan
+            return best
         spread *= 1.25
 
 
@@ -237,7 +245,12 @@ class _Search:
         self._counts, self._honest = counts, counts.quorum - counts.colluders
         # Of real numbers, which integers are that are so large that rounding does not matter.
         ideal = self._least(
-            lambda steps: Release(noise, Fraction(steps * 2**40, VARIANCE_STEPS), 2**56, 1, 1),
+            lambda steps: Release(
+                noise,
+                Fraction(steps * 2**40, VARIANCE_STEPS),
+                *(2**56, 1, 1),
+                exposure=2.0**-SECURITY if counts.degree else 0.0,
+            ),
             2.0**16,
             2**200,
         )

@@ -10,7 +10,7 @@ from ..numeric import as_float, brief
 from ..params.checks import require_int
 from ..params.params import MAX_COHORT, Params
 from ..params.rotated import Rotated
-from .accounting import Release, epsilon, require_delta
+from .accounting import Release, epsilon, require_accountant, require_delta
 
 _MOST_ROUNDS: Final = 2**32
 _REFUSED: Final = "refused by this client's policy"
@@ -27,7 +27,8 @@ class Demand:
     Attributes:
         epsilon: the most that all rounds together may tell, at `delta`; above 0.
         delta: above 0 and below 1.
-        rounds: in how many rounds with these parameters this client may take part; 1 or more.
+        rounds: for how many rounds epsilon is computed; 1 or more. Nobody counts them here: that is
+            what a budget does.
         clip: the largest L2 norm with which this client enters a sum: the clip of the format may
             be smaller.
         honest: the least number h of honest clients whose noise is certain to be in a sum; 1 or
@@ -35,6 +36,7 @@ class Demand:
 
     Raises:
         ParameterError: a value is outside its range.
+        MissingExtraError: dp-accounting is not installed.
     """
 
     epsilon: float
@@ -55,6 +57,7 @@ class Demand:
         object.__setattr__(self, "delta", require_delta(self.delta))
         object.__setattr__(self, "rounds", require_int("rounds", self.rounds, 1, _MOST_ROUNDS))
         object.__setattr__(self, "honest", require_int("honest", self.honest, 1, MAX_COHORT))
+        require_accountant()
 
     def check(self, params: Params) -> None:
         """Refuses parameters that give less privacy.

@@ -41,7 +41,7 @@ from ..params.checks import require_bytes, require_int, require_kind, whole
 from ..params.mode import Mode
 from ..params.params import CONTEXT_BYTES, Params, Round
 from ..params.policy import Policy, require_context
-from ..params.privacy import PrivacyBudget
+from ..params.privacy import PrivacyBudget, require_budget
 from ..primitives import agreement
 from ..primitives.secret import Secret, draw, require_source
 from ..sharing import shamir
@@ -104,7 +104,7 @@ class Client(Owned):
         require_int("index", index, 0, agreed.params.cohort - 1)
         authentication = for_client(agreed.params, index, identity, directory)
         checked_ledger = _ledger_for(agreed.params, ledger)
-        _require_budget(budget)
+        require_budget(budget)
         codec = codec_for(
             agreed.params, agreed.session
         )  # before secrets exist, as it may refuse the format
@@ -139,6 +139,7 @@ class Client(Owned):
         self._steps = steps
         self._ledger = ledger
         self._budget = budget
+        self._claimed = False
         self._subject: bytes | None = None  # in the place of the context, for "once"
         self.largest_message = largest_to_client(steps.round.params)
 
@@ -366,8 +367,10 @@ class Client(Owned):
         message, clipped = self._steps.mask(values, weight)
         warn_of_vector(self.round.params.format, clipped, self.round.params.length)  # may raise
         self._require_owner()  # reading the input may have forked: a child claims nothing
-        if not memory.may_repeat:
+        if not memory.may_repeat and not self._claimed:
+            self._require_funds()  # or the claim would be made for nothing
             self._claim(claim_contribution, self._subject or self.round.context)
+            self._claimed = True  # also if the budget fails now, and this is called again
         self._pay()
         self._advance(Call.SUBMIT)  # before anything else: these masks may be used once only
         memory.clipped, memory.last_reply = clipped, message
@@ -496,6 +499,17 @@ class Client(Owned):
         """
         return self._memory.keys.channel
 
+    def _require_funds(self) -> None:
+        """Ends the round if the budget cannot pay for it; spends nothing."""
+        if self._budget is None:
+            return
+        try:
+            self._budget.check(self._payer, self.round.params)
+        except ParameterError as refusal:
+            unsafe = Aborted(refusal.reason, refusal.code)
+            self._abort(unsafe)
+            raise unsafe from None
+
     def _pay(self) -> None:
         """Charges the budget, if there is one; ends the round if it cannot pay."""
         if self._budget is None:
@@ -527,20 +541,11 @@ def _ledger_for(params: Params, ledger: Ledger | None) -> Ledger | None:
     return None
 
 
-def _require_budget(budget: object) -> None:
-    if not isinstance(budget, PrivacyBudget | None):
-        raise ParameterError(
-            f"budget must have methods `check` and `charge`, and {type(budget).__name__} has not: "
-            "pass a secagg.noise.SqliteBudget, or an object of your own with them",
-            Code.BUDGET,
-        )
-
-
 def _require_as_before(
     memory: ClientMemory, policy: Policy | None, budget: PrivacyBudget | None
 ) -> None:
     """Raises ParameterError if a stored client had a demand or a budget, and has none now."""
-    _require_budget(budget)
+    require_budget(budget)
     if memory.demands_privacy and (policy is None or policy.privacy is None):
         raise ParameterError(
             "this client was made with a policy that demands privacy: give a policy with `privacy`",

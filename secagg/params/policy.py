@@ -10,7 +10,7 @@ from .formats import MAX_FIXED_POINT_BITS, MAX_WEIGHT, FixedPoint, Format
 from .fractions import Fractions
 from .mode import Mode
 from .params import CONTEXT_BYTES, MAX_COHORT, MAX_LENGTH, Params, Round
-from .privacy import PrivacyDemand
+from .privacy import PrivacyDemand, require_privacy
 from .suite import Suite
 
 _REFUSED: Final = "refused by this client's policy"
@@ -109,12 +109,7 @@ class Policy:
                 )
         if self.sparse is not None:
             self.sparse.check()
-        if not isinstance(self.privacy, PrivacyDemand | None):
-            raise ParameterError(
-                "privacy must have a method `check`, as secagg.noise.Demand has, not "
-                f"{type(self.privacy).__name__}",
-                Code.ARGUMENT,
-            )
+        require_privacy(self.privacy)
 
     def check(self, offered: Round) -> None:
         """Refuses a round that this client will not take part in.

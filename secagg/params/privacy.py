@@ -1,7 +1,10 @@
 """What a client asks of the privacy of a sum, and what it spends: interfaces, no accounting."""
 
+import inspect
 from typing import Protocol, runtime_checkable
 
+from ..codes import Code
+from ..errors import ParameterError
 from .params import Params
 
 
@@ -39,3 +42,29 @@ class PrivacyBudget(Protocol):
             Aborted: it cannot be paid for any more (`Code.BUDGET`); nothing is spent.
             StateError: it could not be stored.
         """
+
+
+def require_privacy(privacy: object) -> None:
+    """Raises ParameterError unless this is None or a demand that decides before it returns."""
+    if not isinstance(privacy, PrivacyDemand | None) or not _are_plain(privacy, "check"):
+        raise ParameterError(
+            "privacy must have a plain method `check`, as secagg.noise.Demand has, not "
+            f"{type(privacy).__name__}",
+            Code.ARGUMENT,
+        )
+
+
+def require_budget(budget: object) -> None:
+    """Raises ParameterError unless this is None or a budget that has spent when it returns."""
+    if not isinstance(budget, PrivacyBudget | None) or not _are_plain(budget, "check", "charge"):
+        raise ParameterError(
+            f"budget must have plain methods `check` and `charge`, and {type(budget).__name__} has "
+            "not: pass a secagg.noise.SqliteBudget, or an object of your own with them",
+            Code.BUDGET,
+        )
+
+
+def _are_plain(owner: object, *names: str) -> bool:
+    """Returns whether an object, which is no class, has methods that are not `async`."""
+    methods = [getattr(owner, name, None) for name in names]
+    return not isinstance(owner, type) and not any(map(inspect.iscoroutinefunction, methods))

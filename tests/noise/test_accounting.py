@@ -11,6 +11,7 @@ from dataclasses import replace
 from fractions import Fraction
 from importlib.util import find_spec
 from itertools import product
+from typing import Any
 
 import numpy as np
 import pytest
@@ -229,3 +230,44 @@ def test_a_missing_accountant_says_what_to_type(monkeypatch: pytest.MonkeyPatch)
         r"^dp_accounting is not installed; run pip install 'secagg\[dp\]'$",
     ):
         spent(published(SKELLAM, 12))
+
+
+def test_no_release_takes_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server chooses the numbers: where delta is all but used up by the table, there is none."""
+    from dp_accounting.rdp import rdp_privacy_accountant as accountant
+
+    real, calls = accountant.compute_epsilon, list[int]()
+
+    def counted(*about: Any) -> Any:
+        calls.append(1)
+        return real(*about)
+
+    monkeypatch.setattr(accountant, "compute_epsilon", counted)
+    found = []
+    for share in np.geomspace(1e-6, 1.0, 60):
+        calls.clear()
+        shortfall = 1e-5 * float(share) / (1 + math.exp(4.77))
+        release = Release(Noise.SKELLAM, Fraction(2**20), 2**20, 2**20, 1, shortfall)
+        found.append(epsilon([(release, 1)], 1e-5))
+        assert len(calls) <= 20
+    assert found == sorted(found)
+    assert found[-1] == math.inf
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"variance": math.inf},
+        {"variance": Fraction(0)},
+        {"shortfall": math.nan},
+        {"shortfall": -1.0},
+        {"exposure": 2.0},
+    ],
+)
+def test_impossible_releases_are_refused(wrong: dict[str, Any]) -> None:
+    usual = {"noise": Noise.SKELLAM, "variance": Fraction(9), "bound": 9, "length": 9, "honest": 9}
+    with refused(ParameterError, Code.ARGUMENT):
+        Release(**usual | wrong)
+    as_number = Release(**usual | {"noise": 2})
+    assert as_number.noise is Noise.DISCRETE_GAUSSIAN
+    assert epsilon([(Release(**usual | {"noise": 2, "variance": Fraction(1, 9)}), 0)], 1e-5) == 0.0

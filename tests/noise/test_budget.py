@@ -1,5 +1,6 @@
 """A budget is charged before an input leaves, once, and is never overspent, whatever is killed."""
 
+import os
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -29,7 +30,7 @@ from secagg import (
 )
 from secagg.noise import Demand, MemoryBudget, SqliteBudget, calibrate
 from secagg.pairwise.transitions import ClientState
-from secagg.simulate import Cohort
+from secagg.simulate import Cohort, introduce
 
 pytestmark = pytest.mark.skipif(
     not find_spec("dp_accounting"), reason="dp-accounting is not installed: the extra `dp`"
@@ -88,7 +89,7 @@ def test_each_round_is_charged_until_it_is_spent(budget: Any) -> None:
     assert [gives(client) for client in waiting] == [True, True, True, False]
     assert budget.spent == pytest.approx(PLAN.epsilon(), rel=1e-12)
     assert budget.rounds_left(PARAMS) == 0
-    with refused(ParameterError, Code.BUDGET, match="the privacy budget is spent: .*above 4"):
+    with refused(ParameterError, Code.BUDGET, match="the privacy budget of this client's data"):
         Client(PARAMS.round(), 0, budget=budget)
 
 
@@ -177,10 +178,95 @@ def test_a_client_is_resumed_with_what_it_was_made_with(with_budget: bool) -> No
 
 @pytest.mark.parametrize("wrong", [5, object(), "budget.db", MemoryLedger()])
 def test_what_is_no_budget_is_refused(wrong: Any) -> None:
-    with refused(ParameterError, Code.BUDGET, match="budget must have methods"):
+    with refused(ParameterError, Code.BUDGET, match="budget must have plain methods"):
         Client(PARAMS.round(), 0, budget=wrong)
-    with refused(ParameterError, Code.ARGUMENT, match="budget"):
+    with refused(ParameterError, Code.BUDGET, match="budget"):
         secagg.Home.in_memory(budget=wrong)
+
+
+class Later(MemoryBudget):
+    """A budget that would be charged after the input has left."""
+
+    async def charge(self, client: bytes, params: Params) -> None:  # type: ignore[override]
+        """Charges when somebody awaits it."""
+
+
+@pytest.mark.parametrize("wrong", [MemoryBudget, Later(**LIMIT)])
+def test_a_budget_has_spent_when_it_returns(wrong: Any) -> None:
+    with refused(ParameterError, Code.BUDGET, match="plain methods"):
+        Client(PARAMS.round(), 0, budget=wrong)
+    with refused(ParameterError, Code.ARGUMENT, match="plain method `check`"):
+        Policy(privacy=Demand)  # type: ignore[arg-type]
+
+
+def test_a_budget_that_fails_costs_no_contribution() -> None:
+    """In malicious mode: the same client tries again, though its claim was made."""
+    plan = calibrate(
+        **{"epsilon": 4, "delta": 1e-5, "rounds": 3, "clip": 1.0, "length": 8, "cohort": 4},
+        **{"corrupt": 0.0, "dropout": 0.0, "mode": secagg.Mode.MALICIOUS},
+    )
+
+    class Locked(MemoryBudget):
+        """A budget whose disk is full, once."""
+
+        full = True
+
+        def charge(self, client: bytes, params: Params) -> None:
+            if self.full:
+                self.full = False
+                raise StateError("the disk is full", Code.IO)
+            super().charge(client, params)
+
+    identities, directory = introduce(4)
+    agreed, ledger, budget = plan.params.round(), MemoryLedger(), Locked(**LIMIT)
+    clients = {
+        party: Client(
+            *(agreed, party, Policy(context=agreed.context)),
+            identity=identities[party],
+            directory=directory,
+            ledger=ledger,
+            budget=None if party else budget,
+        )
+        for party in range(4)
+    }
+
+    def stop() -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        Cohort(Server(agreed, directory), clients, dict.fromkeys(clients, stop)).play()
+    with refused(StateError, Code.IO):
+        clients[0].submit(np.full(8, 0.1))
+    assert budget.spent == 0.0
+    assert clients[0].submit(np.full(8, 0.1))
+    assert budget.spent > 0.0
+
+
+def test_a_budget_in_memory_is_of_one_process() -> None:
+    """Or each of its children would spend it again."""
+    budget = MemoryBudget(**LIMIT)
+    reader, writer = os.pipe()
+    if not (child := os.fork()):
+        try:
+            budget.charge(bytes(32), PARAMS)
+        except StateError as error:
+            os.write(writer, error.code.encode())
+        finally:
+            os._exit(0)
+    os.waitpid(child, 0)
+    assert os.read(reader, 99) == b"forked"
+    for each in (reader, writer):
+        os.close(each)
+
+
+def test_the_server_is_not_told_what_was_spent(caplog: pytest.LogCaptureFixture) -> None:
+    budget = MemoryBudget(**LIMIT)
+    for number in range(3):
+        budget.charge(bytes([number]) * 32, PARAMS)
+    with refused(ParameterError, Code.BUDGET) as refusal:
+        Client(PARAMS.round(), 0, budget=budget)
+    assert not any(map(str.isdigit, refusal.value.reason))
+    assert "epsilon would be 4." in caplog.text
 
 
 @pytest.mark.parametrize("name", ["epsilon", "delta"])

@@ -120,7 +120,7 @@ def test_the_program_of_the_document_runs(memory_path: Any, monkeypatch: Any, ca
 
 
 def test_a_policy_takes_a_demand_alone() -> None:
-    with refused(ParameterError, Code.ARGUMENT, match="privacy must have a method `check`"):
+    with refused(ParameterError, Code.ARGUMENT, match="privacy must have a plain method `check`"):
         Policy(privacy=8)  # type: ignore[arg-type]
     assert Policy(privacy=DEMAND) == Policy(privacy=replace(DEMAND))
 
