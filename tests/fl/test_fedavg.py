@@ -210,7 +210,7 @@ def test_an_update_at_the_clip_is_not_clipped_by_rounding(dtype, trains_in):
     params = fedavg_params(clients, start, clip=0.3)
     (report,) = FedAvg(start, clients, rounds=1, params=params)
     assert (report.clipped, report.clipped_by_array) == (0, {})
-    clip = trains_in(np.sqrt(600 * 0.3**2 + 7 * 0.3**2))  # as a training has it
+    clip = trains_in(0.3 * np.sqrt(599 + 7))  # one sign is 0; as a training has it
     rotated = fedavg_params(clients, start, clip=float(clip), bits=16, rotate=True)
     (report,) = FedAvg(start, clients, rounds=1, params=rotated)
     assert (report.clipped, report.shortened) == (0, 0)
