@@ -44,7 +44,7 @@ HONEST: Final = 67
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """What is trained: a softmax regression, on evenly dealt examples.
+    """A training: a softmax regression, on evenly dealt examples.
 
     Attributes:
         data: a key of `secagg.fl.DATASETS`.
@@ -71,7 +71,7 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """Who adds noise.
+    """A place where noise is added.
 
     Attributes:
         placement: of `secagg.fl.Placement`.

@@ -41,7 +41,7 @@ _WIDE: Final = 62  # bits of the field in which central noise is drawn
 
 
 class Placement(StrEnum):
-    """Who adds the noise."""
+    """The parties that may add the noise."""
 
     DISTRIBUTED = "distributed"
     CENTRAL = "central"
@@ -81,7 +81,7 @@ class CentralNoise:
 
 @dataclass(frozen=True, slots=True)
 class Privacy:
-    """How a training is private, and what that is worth; `private_params` makes it.
+    """The noise of a training, and what it is worth; `private_params` makes it.
 
     Attributes:
         placement: who adds noise.

@@ -1,4 +1,4 @@
-"""What records are sorted by: ranges of a number, or a public list of categories."""
+"""The axes that records are sorted by: ranges of a number, or a public list of categories."""
 
 import math
 from collections.abc import Iterable, Sequence

@@ -1,4 +1,4 @@
-"""What came of a question, as tables of NumPy arrays; cells that are suppressed are masked."""
+"""Answers to questions, as tables of NumPy arrays; cells that are suppressed are masked."""
 
 import math
 from dataclasses import dataclass

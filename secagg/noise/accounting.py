@@ -31,6 +31,7 @@ INTEGER_ORDERS: Final = (*range(2, 256), *(round(2 ** (k / 4)) for k in range(32
 _LEAST_GAUSSIAN: Final = Fraction(1, 4)
 _TABLE_BITS: Final = 128  # of the thresholds of the Skellam sampler
 _MOST_STEPS: Final = 20
+_MOST_ROUNDS: Final = 2**32
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,6 +228,23 @@ def require_accountant() -> None:
         from dp_accounting.rdp import RdpAccountant  # noqa: F401, PLC0415  (of the extra)
 
 
+def require_positive(name: str, value: object, advice: str = "") -> float:
+    """Returns a number as a float; raises ParameterError unless it is finite and above 0."""
+    found = as_float(value)
+    if found is None or not 0 < found < math.inf:
+        raise ParameterError(
+            f"{name} must be a finite number above 0, not {brief(value)}"
+            + (f": {advice}" if advice else ""),
+            Code.ARGUMENT,
+        )
+    return found
+
+
+def require_rounds(value: object) -> int:
+    """Returns a number of rounds; raises ParameterError unless it is in 1..2**32."""
+    return require_int("rounds", value, 1, _MOST_ROUNDS)
+
+
 def require_delta(value: object) -> float:
     """Returns a delta as a float; raises ParameterError unless it is above 0 and below 1."""
     found = as_float(value)
@@ -248,7 +266,9 @@ def _composed(
     releases: Iterable[tuple[Release, int]],
 ) -> tuple[list[float], list[float], float, float]:
     """Returns orders, Renyi divergences, shortfall and exposure of all rounds together."""
-    rounds = [(release, require_int("rounds", count, 0, 2**32)) for release, count in releases]
+    rounds = [
+        (release, require_int("rounds", count, 0, _MOST_ROUNDS)) for release, count in releases
+    ]
     rounds = [(release, count) for release, count in rounds if count]
     with extra("dp"):
         from dp_accounting import ZCDpEvent  # noqa: PLC0415  (of the extra)

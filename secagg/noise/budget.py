@@ -16,10 +16,9 @@ from ..errors import Aborted, ParameterError, StateError
 from ..files import AnyPath
 from ..forks import this_process
 from ..ledger.sqlite_file import FileKind, SqliteFile
-from ..numeric import as_float, brief
 from ..params.params import Params
 from ..params.rotated import Noise, Rotated
-from .accounting import Release, epsilon, require_accountant, require_delta
+from .accounting import Release, epsilon, require_accountant, require_delta, require_positive
 
 _KIND: Final = FileKind(
     "budget",
@@ -66,12 +65,7 @@ class _Budget:
     """The rules of a budget, wherever its charges are."""
 
     def __init__(self, limit: float, delta: float) -> None:
-        found = as_float(limit)
-        if found is None or not 0 < found < float("inf"):
-            raise ParameterError(
-                f"epsilon must be a finite number above 0, not {brief(limit)}", Code.ARGUMENT
-            )
-        self.epsilon: Final = found
+        self.epsilon: Final = require_positive("epsilon", limit)
         self.delta: Final = require_delta(delta)
         require_accountant()
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..codes import Code
 from ..errors import ParameterError
-from ..numeric import as_float, brief
+from ..numeric import brief
 from ..params.checks import require_int
 from ..params.formats import FixedPoint
 from ..params.mode import Mode
@@ -27,7 +27,7 @@ from ..params.rotated import (
 )
 from ..params.sparse import SECURITY
 from ..params.suite import Suite
-from .accounting import Release, epsilon, require_delta
+from .accounting import Release, epsilon, require_delta, require_positive, require_rounds
 
 MECHANISMS: Final = {"skellam": Noise.SKELLAM, "discrete_gaussian": Noise.DISCRETE_GAUSSIAN}
 # With an automatic scale the noise is at most this much more than for real numbers.
@@ -37,7 +37,6 @@ _FIRST_SPREAD: Final = 0.5 / math.sqrt(_PRICE_OF_INTEGERS**2 - 1)
 _MOST_SPREAD: Final = 2**10  # nothing is gained from here on
 _MOST_DRAWN: Final = 2**20  # coordinates of a vector that is simulated
 _CLIPPED: Final = 0.002  # expected coordinates of a vector that are clipped to the peak
-_MOST_ROUNDS: Final = 2**32
 _LEAST_EPSILON: Final = 0.001
 _MOST_EPSILON: Final = 32
 
@@ -92,7 +91,7 @@ class NoisePlan:
             ParameterError: a value is outside its range.
             MissingExtraError: dp-accounting is not installed.
         """
-        count = self.rounds if rounds is None else _require_rounds(rounds)
+        count = self.rounds if rounds is None else require_rounds(rounds)
         return epsilon([(Release.of(self.params, honest), count)], self.delta)
 
     @property
@@ -190,7 +189,7 @@ def calibrate(
             the noise does not fit a field of 62 bits.
         MissingExtraError: dp-accounting is not installed.
     """
-    target = _positive("epsilon", epsilon, "1 to 10 are usual")
+    target = require_positive("epsilon", epsilon, "1 to 10 are usual")
     if not _LEAST_EPSILON <= target <= _MOST_EPSILON:
         raise ParameterError(
             f"epsilon must be in {_LEAST_EPSILON}..{_MOST_EPSILON}, not {target}: less drowns "
@@ -198,11 +197,11 @@ def calibrate(
             Code.ARGUMENT,
         )
     delta = require_delta(delta)
-    rounds = _require_rounds(rounds)
-    clip = _positive("clip", clip, "take about the median norm of an update")
+    rounds = require_rounds(rounds)
+    clip = require_positive("clip", clip, "take about the median norm of an update")
     length = require_int("length", length, 1, MAX_LENGTH)
     if scale is not None:
-        scale = _positive("scale", scale, "leave it out to have it chosen")
+        scale = require_positive("scale", scale, "leave it out to have it chosen")
     noise = MECHANISMS.get(mechanism) if isinstance(mechanism, str) else None
     if noise is None:
         raise ParameterError(
@@ -366,16 +365,3 @@ def _counts(
             Code.ARGUMENT,
         )
     return Params(cohort, length, form, mode=mode, suite=suite)
-
-
-def _positive(name: str, value: object, advice: str) -> float:
-    found = as_float(value)
-    if found is None or not 0 < found < math.inf:
-        raise ParameterError(
-            f"{name} must be a finite number above 0, not {brief(value)}: {advice}", Code.ARGUMENT
-        )
-    return found
-
-
-def _require_rounds(value: object) -> int:
-    return require_int("rounds", value, 1, _MOST_ROUNDS)

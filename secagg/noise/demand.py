@@ -6,19 +6,24 @@ from typing import Final
 
 from ..codes import Code
 from ..errors import ParameterError
-from ..numeric import as_float, brief
 from ..params.checks import require_int
 from ..params.params import MAX_COHORT, Params
 from ..params.rotated import Rotated
-from .accounting import Release, epsilon, require_accountant, require_delta
+from .accounting import (
+    Release,
+    epsilon,
+    require_accountant,
+    require_delta,
+    require_positive,
+    require_rounds,
+)
 
-_MOST_ROUNDS: Final = 2**32
 _REFUSED: Final = "refused by this client's policy"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Demand:
-    """What a client asks of the noise of a round, for `Policy(privacy=...)`.
+    """A demand of a client on the noise of a round, for `Policy(privacy=...)`.
 
     It trusts no number that the server computed: epsilon follows from the variance, the bound B and
     the length in the offer, for h = quorum - colluders. The number of colluders is the server's
@@ -47,15 +52,9 @@ class Demand:
 
     def __post_init__(self) -> None:
         for name in ("epsilon", "clip"):
-            value = as_float(getattr(self, name))
-            if value is None or not 0 < value < float("inf"):
-                raise ParameterError(
-                    f"{name} must be a finite number above 0, not {brief(getattr(self, name))}",
-                    Code.ARGUMENT,
-                )
-            object.__setattr__(self, name, value)
+            object.__setattr__(self, name, require_positive(name, getattr(self, name)))
         object.__setattr__(self, "delta", require_delta(self.delta))
-        object.__setattr__(self, "rounds", require_int("rounds", self.rounds, 1, _MOST_ROUNDS))
+        object.__setattr__(self, "rounds", require_rounds(self.rounds))
         object.__setattr__(self, "honest", require_int("honest", self.honest, 1, MAX_COHORT))
         require_accountant()
 

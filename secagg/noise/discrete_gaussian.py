@@ -12,12 +12,8 @@ from ..arithmetic.binding import Vector
 from ..arithmetic.field import Field
 from ..arithmetic.generators import Generator
 from ..arithmetic.noise import add_gaussian
-from ..codes import Code
-from ..errors import ParameterError
-from ..numeric import as_int, brief
-from ..params.rotated import MAX_VARIANCE, Noise
-
-MAX_STEPS: Final = MAX_VARIANCE[Noise.DISCRETE_GAUSSIAN]
+from ..params.rotated import Noise
+from .steps import require_steps
 
 
 class DiscreteGaussian:
@@ -34,15 +30,9 @@ class DiscreteGaussian:
     __slots__ = ("variance_steps",)
 
     def __init__(self, variance_steps: int) -> None:
-        steps = as_int(variance_steps)
-        if steps is None or not 1 <= steps <= MAX_STEPS:
-            raise ParameterError(
-                f"discrete Gaussian noise has a variance of 1..2**{MAX_STEPS.bit_length() - 1} "
-                f"steps of 2**-16, not {brief(variance_steps)}: for more noise choose a coarser "
-                "grid (a smaller scale)",
-                Code.ARGUMENT,
-            )
-        self.variance_steps: Final = steps
+        self.variance_steps: Final = require_steps(
+            Noise.DISCRETE_GAUSSIAN, "discrete Gaussian", variance_steps
+        )
 
     def add(self, field: Field, vector: Vector, generator: Generator, key: bytes) -> None:
         """Adds one independent sample to each element; see `Skellam.add`."""

@@ -28,12 +28,11 @@ from ..arithmetic.field import Field
 from ..arithmetic.generators import Generator
 from ..arithmetic.noise import add_skellam
 from ..codes import Code
-from ..errors import NativeError, ParameterError
-from ..numeric import as_int, brief
-from ..params.rotated import MAX_VARIANCE, Noise
+from ..errors import NativeError
+from ..params.rotated import Noise
+from .steps import require_steps
 
 STEP_BITS: Final = 16  # variances are in steps of 2^-16
-MAX_STEPS: Final = MAX_VARIANCE[Noise.SKELLAM]
 
 _BITS: Final = 128  # of thresholds
 # P(X >= k) is below 2^-_START_BITS where the recurrence begins, with _GUARD_BITS bits. Begun there,
@@ -62,14 +61,9 @@ class Skellam:
     __slots__ = ("thresholds", "variance_steps")
 
     def __init__(self, variance_steps: int) -> None:
-        steps = as_int(variance_steps)
-        if steps is None or not 1 <= steps <= MAX_STEPS:
-            raise ParameterError(
-                f"Skellam noise has a variance of 1..2**{MAX_STEPS.bit_length() - 1} steps of "
-                f"2**-{STEP_BITS}, not {brief(variance_steps)}: for more noise choose a coarser "
-                "grid (a smaller scale), or the discrete Gaussian",
-                Code.ARGUMENT,
-            )
+        steps = require_steps(
+            Noise.SKELLAM, "Skellam", variance_steps, ", or the discrete Gaussian"
+        )
         self.variance_steps: Final = steps
         self.thresholds: Final = _thresholds(steps)
 

@@ -500,8 +500,11 @@ class Client(Owned):
         return self._memory.keys.channel
 
     def _require_funds(self) -> None:
-        """Ends the round if the budget cannot pay for it; spends nothing."""
-        if self._budget is None:
+        """Ends the round if the budget cannot pay for it; spends nothing.
+
+        Without a ledger no claim follows, and `_pay` says the same.
+        """
+        if self._budget is None or self._ledger is None:
             return
         try:
             self._budget.check(self._payer, self.round.params)
