@@ -1,8 +1,8 @@
 """The tasks of developers and CI: `nox` runs those for every change, `nox -l` lists all.
 
 Sessions run in the environment of nox itself, where the dev extra is installed; `build`,
-`cross`, `pythons`, `ray` and those of frameworks make environments of their own. Arguments after
-`--` go to pytest:
+`cross`, `diffprivlib`, `pythons`, `ray` and those of frameworks make environments of their own.
+Arguments after `--` go to pytest:
 `nox -s tests -- --level long -k field`.
 """
 
@@ -277,6 +277,14 @@ def tff(session: nox.Session) -> None:
         *("googleapis-common-protos==1.61.0", "typing-extensions==4.5.*", "attrs~=23.1"),
         *("absl-py~=1.0", "cachetools~=5.3", "portpicker~=1.6", "tqdm~=4.64", "setuptools<81"),
     )
+
+
+@nox.session(venv_backend="venv", reuse_venv=True, python="3.11")
+def diffprivlib(session: nox.Session) -> None:
+    """Measures docs/ACCURACY.md's rows of diffprivlib, which takes no scikit-learn after 1.7."""
+    session.install("-e", ".[fl]", "diffprivlib==0.6.6", "scikit-learn==1.7.*", "scipy<1.18")
+    words, env = ("-m", "benchmarks.diffprivlib_clients"), {"OMP_NUM_THREADS": "1"}
+    session.run("python", *words, env=env)
 
 
 @nox.session

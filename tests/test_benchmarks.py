@@ -19,6 +19,7 @@ import children
 import numpy as np
 import pytest
 from levels import amount, runs_at
+from secagg.fl import Dataset, Split
 
 import secagg
 from secagg import FixedPoint, Mode, Params, cost
@@ -258,6 +259,42 @@ def test_trainings_with_privacy_are_shown(
     printed = capsys.readouterr().out
     assert printed.count("| plain averaging, no clip |") == 3
     assert len(json.loads(written.read_text())["rows"]) == printed.count("+-")
+
+
+class StandIn:
+    """Sums the examples of each class; as to classes, its limits are those of diffprivlib."""
+
+    def __init__(self, *, data_norm: float, fit_intercept: bool, **options: Any) -> None:
+        assert not fit_intercept
+        self.norm = data_norm
+
+    def fit(self, x: np.ndarray, y: np.ndarray) -> "StandIn":
+        classes = np.unique(y)
+        assert len(classes) > 1
+        assert np.linalg.norm(x, axis=1).max() <= self.norm + 1e-9
+        rows = classes if len(classes) > 2 else classes[1:]
+        self.coef_ = np.array([x[y == each].sum(axis=0) for each in rows])
+        return self
+
+
+def test_models_of_diffprivlib_have_one_shape(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whichever classes a client holds; and no example is left out of the mean, or added to it."""
+    stand_in = ModuleType("diffprivlib.models")
+    monkeypatch.setattr(stand_in, "LogisticRegression", StandIn, raising=False)
+    monkeypatch.setitem(sys.modules, "diffprivlib", ModuleType("diffprivlib"))
+    monkeypatch.setitem(sys.modules, "diffprivlib.models", stand_in)
+    clients = load(monkeypatch, "diffprivlib_clients")
+    monkeypatch.setattr(clients, "GRID", ((0.5, False), (2.0, True)))
+    x = np.array([[1.0, 0.0], [0.0, 0.5], [0.6, 0.8]])
+    for classes, held in ((2, ((0, 0, 0), (1, 1, 1), (1, 0, 1))), (4, ((0, 3), (3, 3), (1,)))):
+        splits = tuple(Split(x[: len(labels)], np.array(labels)) for labels in held)
+        data = Dataset("toy", 2, classes, splits, splits[0])
+        sums = np.zeros((2, classes, 3))
+        for split in splits:
+            for vector, label in zip(split.x, split.y, strict=True):
+                sums[:, label] += [[*vector / 0.5, 0.0], [*vector / 2, 0.5]]
+        wanted = sums[:, 1:] if classes == 2 else sums
+        np.testing.assert_allclose(clients.mean(data, 8.0, 0), wanted / 3, atol=1e-6)
 
 
 @pytest.mark.parametrize("seconds", [1.0, 3.0])
