@@ -27,7 +27,15 @@ from ..params.rotated import (
 )
 from ..params.sparse import SECURITY
 from ..params.suite import Suite
-from .accounting import Release, epsilon, require_delta, require_positive, require_rounds
+from .accounting import (
+    Release,
+    epsilon,
+    require_delta,
+    require_positive,
+    require_rounds,
+    require_target,
+)
+from .filter import SLACK, Filter
 
 MECHANISMS: Final = {"skellam": Noise.SKELLAM, "discrete_gaussian": Noise.DISCRETE_GAUSSIAN}
 # With an automatic scale the noise is at most this much more than for real numbers.
@@ -37,8 +45,6 @@ _FIRST_SPREAD: Final = 0.5 / math.sqrt(_PRICE_OF_INTEGERS**2 - 1)
 _MOST_SPREAD: Final = 2**10  # nothing is gained from here on
 _MOST_DRAWN: Final = 2**20  # coordinates of a vector that is simulated
 _CLIPPED: Final = 0.002  # expected coordinates of a vector that are clipped to the peak
-_LEAST_EPSILON: Final = 0.001
-_MOST_EPSILON: Final = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,13 +195,7 @@ def calibrate(
             the noise does not fit a field of 62 bits.
         MissingExtraError: dp-accounting is not installed.
     """
-    target = require_positive("epsilon", epsilon, "1 to 10 are usual")
-    if not _LEAST_EPSILON <= target <= _MOST_EPSILON:
-        raise ParameterError(
-            f"epsilon must be in {_LEAST_EPSILON}..{_MOST_EPSILON}, not {target}: less drowns "
-            "every sum, and more protects nobody",
-            Code.ARGUMENT,
-        )
+    target = require_target(epsilon)
     delta = require_delta(delta)
     rounds = require_rounds(rounds)
     clip = require_positive("clip", clip, "take about the median norm of an update")
@@ -209,10 +209,11 @@ def calibrate(
             Code.ARGUMENT,
         )
     counts = _counts(cohort, length, corrupt, dropout, mode, suite, sparse)
-    if counts.degree and delta <= (lost := rounds * 2.0**-SECURITY):
+    if counts.degree and SLACK * delta <= (lost := rounds * 2.0**-SECURITY):
         raise ParameterError(
-            f"delta {delta} is not above {lost:.3g}, the probability that the sparse graph tells "
-            f"more than a sum in one of {rounds} rounds: raise delta, or take the complete graph",
+            f"{SLACK:.0%} of delta {delta} is not above {lost:.3g}, the probability that the "
+            f"sparse graph tells more than a sum in one of {rounds} rounds: raise delta, or take "
+            "the complete graph",
             Code.ARGUMENT,
         )
     search = _Search(noise, target, delta, rounds, counts)
@@ -241,6 +242,7 @@ class _Search:
         self, noise: Noise, target: float, delta: float, rounds: int, counts: Params
     ) -> None:
         self._noise, self._target, self._delta, self._rounds = noise, target, delta, rounds
+        self._filter = Filter(target, delta)
         self._counts, self._honest = counts, counts.quorum - counts.colluders
         # Of real numbers, which integers are that are so large that rounding does not matter.
         ideal = self._least(
@@ -286,7 +288,7 @@ class _Search:
         """
 
         def enough(steps: int) -> bool:
-            return epsilon([(release(steps), self._rounds)], self._delta) <= self._target
+            return self._filter.pays([(release(steps), self._rounds)])
 
         spent = math.log(1 / self._delta)
         root = math.sqrt(spent + self._target) - math.sqrt(spent)  # of rho over all rounds
