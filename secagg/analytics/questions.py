@@ -31,7 +31,8 @@ class Count:
     """Counts records, in the cells of a table if there are axes: a histogram, or a cross table.
 
     Attributes:
-        by: `Bins` and `Categories`, one or more; () counts all records together. Kept as a tuple.
+        by: `Bins` and `Categories`, one or more, with up to 2**24 cells; () counts all records
+            together. Kept as a tuple.
 
     Raises:
         ParameterError: an argument is wrong.

@@ -185,7 +185,7 @@ def calibrate(
         rounds: in which one client may take part; 1..2**32.
         clip: greatest L2 norm of an input; 2**-250..2**250.
         length: coordinates of an input; 1..2**32.
-        cohort: clients of a round; 2..2**16. Parameters of a smaller cohort need another plan.
+        cohort: clients of a round; 2..2**16. A smaller cohort needs another plan.
         corrupt, dropout: fractions, as in `Params.for_cohort`. Without both the thresholds are
             those of `Params`, for a third of colluders and a third of dropouts: h is small and
             noise large.
