@@ -31,7 +31,7 @@ class Bins:
 
     Attributes:
         column: its name in the records.
-        edges: two or more numbers, ascending; kept as a tuple.
+        edges: 2 to 2**20 numbers, ascending; kept as a tuple.
         missing: "refuse" raises RangeError at a party that lacks a value; "count" sorts such
             records into one more bin, the last, "missing".
 
@@ -63,6 +63,11 @@ class Bins:
         """Returns `count` bins of one width between two numbers, and one on either side of them.
 
         Nothing is clipped. They look closer at a range in which an earlier round found a quantile.
+
+        Args:
+            column, missing: as for `Bins`.
+            low, high: finite, low < high.
+            count: 1..2**20 - 3.
 
         Raises:
             ParameterError: an argument is wrong.
@@ -110,7 +115,7 @@ class Categories:
 
     Attributes:
         column: its name in the records.
-        values: the categories: texts, integers or bools, each once; kept as a tuple.
+        values: the categories: 1 to 2**20 texts, integers or bools, each once; kept as a tuple.
         other: sorts all other values into one more category, "other"; False refuses them.
         missing: as for `Bins`; the category "missing" is the last one.
 

@@ -91,7 +91,10 @@ class NoisePlan:
 
         Args:
             honest: honest survivors of each round, 1..cohort; by default those that are certain.
-            rounds: 1 or more; by default the plan's.
+            rounds: 1..2**32; by default the plan's.
+
+        Returns:
+            Infinity if nothing is proved.
 
         Raises:
             ParameterError: a value is outside its range.
@@ -172,22 +175,23 @@ def calibrate(
     """Finds parameters whose sums are (epsilon, delta)-differentially private.
 
     Neighbours differ in one client: what it gives in all rounds, or zeros. Each client adds noise
-    of the variance z^2 B / h, where B bounds the squares of its integers and h = quorum - colluders
-    honest clients are certain to be in the sum.
+    of the variance z^2 B / h, where B bounds the sum of squares of its integers, and the noise of
+    h = quorum - colluders honest clients is certain to be in the sum. `docs/PRIVACY.md` has the
+    formulae and their sources.
 
     Args:
         epsilon: over all rounds; 0.001..32.
         delta: over all rounds; above 0 and below 1, and far below 1 / clients.
-        rounds: in which one client may take part; 1 or more.
-        clip: greatest L2 norm of an input.
-        length: coordinates of an input.
-        cohort: clients of a round.
+        rounds: in which one client may take part; 1..2**32.
+        clip: greatest L2 norm of an input; 2**-250..2**250.
+        length: coordinates of an input; 1..2**32.
+        cohort: clients of a round; 2..2**16. A smaller cohort needs another plan.
         corrupt, dropout: fractions, as in `Params.for_cohort`. Without both the thresholds are
             those of `Params`, for a third of colluders and a third of dropouts: h is small and
             noise large.
         mode, suite: as in `Params`.
         mechanism: "skellam" or "discrete_gaussian".
-        scale: levels per unit. By default as many as keep the price of integers to 1 % of noise.
+        scale: levels per unit. By default as many as limit the price of integers to 1 % of noise.
         sparse: take a sparse graph where it pays; semi-honest mode only.
 
     Raises:

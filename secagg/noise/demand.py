@@ -34,12 +34,12 @@ class Demand:
         epsilon: the most that all rounds together may tell, at `delta`; 0.001..32. It holds for any
             rounds that meet the demand, also if parameters change with what was learned (`Filter`).
         delta: above 0 and below 1.
-        rounds: for how many rounds epsilon is computed; 1 or more. Nobody counts them here: that is
-            what a budget does.
+        rounds: for how many rounds epsilon is computed; 1..2**32. They are not counted here: that
+            is what a budget does.
         clip: the largest L2 norm with which this client enters a sum: the clip of the format may
             be smaller.
-        honest: the least number h of honest clients whose noise is certain to be in a sum; 1 or
-            more.
+        honest: the least number h of honest clients whose noise is certain to be in a sum;
+            1..2**16.
 
     Raises:
         ParameterError: a value is outside its range.

@@ -89,6 +89,9 @@ def test_the_explanation_has_every_number(capsys: pytest.CaptureFixture[str]) ->
     exec(programs("PRIVACY.md")["privacy.py"], names := {})  # noqa: S102
     made = names["plan"]
     assert made == plan()
+    exec(programs("PRIVACY.md")["rounds.py"], names)  # noqa: S102
+    planned = names["rounds"].plan([f"site {party}" for party in range(101)], 650, b"a model")
+    assert planned.params == made.params
     assert capsys.readouterr().out.startswith(made.explanation)
     assert f"```text\n{made.explanation}\n```" in (DOCS / "PRIVACY.md").read_text()
     text = made.explanation

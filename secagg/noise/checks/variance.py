@@ -1,8 +1,8 @@
-"""Whether the noise of a sum has the variance that its format says: known inputs are subtracted.
+"""Checks that the noise of a sum, less its known inputs, has the variance that the format says.
 
-It sees what is wrong with the noise of one client among many, which no canary shows: noise that one
-has left out makes the variance of n clients' noise 1 / n smaller, two with one key make it 2 / n
-larger. In d coordinates it sees changes of more than about 5 sqrt(2 / d) of the variance.
+They detect a fault in the noise of one client among many, which canaries do not: without the noise
+of one of n clients the variance is 1 / n smaller, and with one key at two clients 2 / n larger. In
+d coordinates a relative change of more than about 5 sqrt(2 / d) is detected.
 """
 
 import math
@@ -29,12 +29,14 @@ def variance_check(
     params: Params,
     survivors: Iterable[int],
 ) -> float:
-    """Returns by how many standard deviations the noise of a sum has too much variance.
+    """Returns by how many standard deviations the variance of a sum's noise is too large.
+
+    Below zero it is too small. Source: Wilson & Hilferty 1931, for the distribution.
 
     Args:
         total: the sum of a round, shape (length,).
-        inputs: by party, shape (length,) each, as they were given; longer ones than the clip are
-            shortened here.
+        inputs: those of all survivors, by party, shape (length,) each, as they were given; longer
+            ones than the clip are shortened here.
         params: of the round, with a `Rotated` format that has noise.
         survivors: the parties that are in the sum.
 
@@ -82,8 +84,8 @@ def correlation_check(one: ArrayLike, other: ArrayLike) -> float:
             decoded by itself, without their inputs.
 
     Raises:
-        RangeError: beyond five standard deviations, with `Code.NOISE`, as is the same noise of 26
-            coordinates or more; or the arrays are not two vectors of one length.
+        RangeError: beyond five standard deviations, with `Code.NOISE`, as for twice the same noise
+            of 26 coordinates or more; or the arrays are not two vectors of one length.
     """
     first = _vector(one, np.size(one), "one client's noise")
     second = _vector(other, first.size, "the other client's noise")
