@@ -53,9 +53,10 @@ class QuantileClip:
         ):
             value = getattr(self, name)
             inside = isinstance(value, int | float | np.number) and low < value <= high
+            end = "below" if name == "quantile" else "at most"
             if not inside or (name == "quantile" and value == high):
                 raise ParameterError(
-                    f"{name} must be a number above {low:g}, and at most {high:g}, not {value!r}",
+                    f"{name} must be a number above {low:g}, and {end} {high:g}, not {value!r}",
                     Code.ARGUMENT,
                 )
 

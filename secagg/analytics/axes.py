@@ -73,13 +73,18 @@ class Bins:
             ParameterError: an argument is wrong.
         """
         first, last, many = as_float(low), as_float(high), as_int(count)
-        if first is None or last is None or many is None or not 1 <= many < _MOST:
+        if (
+            first is None
+            or last is None
+            or many is None
+            or not (-math.inf < first < last < math.inf and 1 <= many <= _MOST - 3)
+        ):
             raise ParameterError(
-                f"within() takes two numbers and a count in 1..{_MOST - 1}, not {brief(low)}, "
-                f"{brief(high)} and {brief(count)}",
+                f"within() takes two finite numbers, low < high, and a count in 1..{_MOST - 3}, "
+                f"not {brief(low)}, {brief(high)} and {brief(count)}",
                 Code.ARGUMENT,
             )
-        with np.errstate(all="ignore"):  # infinite ends are refused below
+        with np.errstate(all="ignore"):  # an infinite width is refused below
             inner = np.linspace(first, last, many + 1).tolist()
         return cls(column, (-math.inf, *inner, math.inf), missing)
 

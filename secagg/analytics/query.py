@@ -290,7 +290,7 @@ def _table(question: Question, sums: dict[str, Totals], least: int) -> Table:
     missing = None
     if "missing" in sums:
         lacking = np.array(sums["missing"], np.int64).reshape(shape)
-        missing = _masked(lacking, hidden | (lacking < least))
+        missing = _masked(lacking, hidden | to_suppress(lacking, least))
     weights = sums.get("weight", sums["count"])
     rows = zip(weights, sums["first"], sums["second"], strict=True)
     found = np.array([moments_of(question, *row) for row in rows]).reshape(*shape, 3)

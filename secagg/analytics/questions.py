@@ -190,7 +190,13 @@ class Moments:
         return sums, clipped
 
     def _weights(self, records: Records) -> NDArray[np.uint64]:
-        weights, _ = records.numbers(self.weight, "refuse")
+        weights, gone = records.numbers(self.weight, "count")
+        if gone.any():
+            raise RangeError(
+                f"column {self.weight!r} lacks {np.count_nonzero(gone):,} of {gone.size:,} "
+                "weights: leave these records out, or give them the weight 0",
+                Code.NOT_FINITE,
+            )
         wrong = ~((weights >= 0) & (weights <= self.max_weight) & (weights == np.floor(weights)))
         if wrong.any():
             raise RangeError(

@@ -73,15 +73,17 @@ class Release:
                 "`secagg.noise.calibrate`",
                 Code.ARGUMENT,
             )
-        if not 0 < self.variance < math.inf:
+        if not 0 < (as_float(self.variance) or 0.0) < math.inf:
             raise ParameterError(
-                f"the variance of the noise must be positive and finite, not {self.variance}",
+                "the variance of the noise must be positive and finite, not "
+                f"{brief(self.variance)}",
                 Code.ARGUMENT,
             )
         for name in ("shortfall", "exposure"):
-            if not 0 <= getattr(self, name) <= 1:
+            value = as_float(getattr(self, name))
+            if value is None or not 0 <= value <= 1:
                 raise ParameterError(
-                    f"{name} is a probability, not {getattr(self, name)}", Code.ARGUMENT
+                    f"{name} is a probability, not {brief(getattr(self, name))}", Code.ARGUMENT
                 )
         require_int("bound", self.bound, 1, 2**64 - 1)
         require_int("length", self.length, 1, 2**33)
@@ -317,7 +319,9 @@ def inexact(rounds: Iterable[tuple[Release, int]], epsilon: float) -> float:
 
 def _counted(releases: Iterable[tuple[Release, int]]) -> list[tuple[Release, int]]:
     """Returns the pairs that count; raises ParameterError if a number of rounds is none."""
-    rounds = [
-        (release, require_int("rounds", count, 0, _MOST_ROUNDS)) for release, count in releases
-    ]
+    rounds = []
+    for pair in releases:
+        release, count = pair if isinstance(pair, tuple | list) and len(pair) == 2 else (pair, 1)
+        require_kind("releases", release, Release, "give pairs of a Release and a number of rounds")
+        rounds.append((release, require_int("rounds", count, 0, _MOST_ROUNDS)))
     return [(release, count) for release, count in rounds if count]

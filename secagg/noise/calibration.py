@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from statistics import NormalDist
-from typing import Final, cast
+from typing import Any, Final, cast
 
 import numpy as np
 
@@ -56,6 +56,7 @@ class NoisePlan:
         target: the epsilon that was asked for, over all rounds.
         delta: over all rounds.
         rounds: of the training.
+        fractions: `corrupt` and `dropout`, or None without them.
         price: the noise, as a multiple of what real numbers and a trusted server would need for
             the same honest clients.
     """
@@ -64,6 +65,7 @@ class NoisePlan:
     target: float
     delta: float
     rounds: int
+    fractions: tuple[float, float] | None
     price: float
 
     @property
@@ -75,6 +77,19 @@ class NoisePlan:
     def honest(self) -> int:
         """The honest survivors that are certain: h = quorum - colluders."""
         return self.params.quorum - self.params.colluders
+
+    @property
+    def for_rounds(self) -> dict[str, Any]:
+        """Arguments of `secagg.Rounds`, beside `form`, with which its rounds have these `params`.
+
+        That is the cohort and what decides h. In malicious mode it takes a directory as well.
+        """
+        p = self.params
+        cohort = {"least": p.cohort, "most": p.cohort, "suite": p.suite}
+        if p.degree and self.fractions:
+            return dict(zip(("corrupt", "dropout"), self.fractions, strict=True)) | cohort
+        counts = {name: getattr(p, name) for name in ("threshold", "min_survivors", "colluders")}
+        return counts | cohort
 
     @property
     def multiplier(self) -> float:
@@ -220,7 +235,8 @@ def calibrate(
             "the complete graph",
             Code.ARGUMENT,
         )
-    search = _Search(noise, target, delta, rounds, counts)
+    fractions = None if corrupt is None or dropout is None else (float(corrupt), float(dropout))
+    search = _Search(noise, target, delta, rounds, counts, fractions)
     if scale is not None:
         return search.plan(clip, scale)
     spread = _FIRST_SPREAD * math.sqrt(length)
@@ -243,10 +259,16 @@ class _Search:
     """The search for the least noise for one target."""
 
     def __init__(
-        self, noise: Noise, target: float, delta: float, rounds: int, counts: Params
+        self,
+        noise: Noise,
+        target: float,
+        delta: float,
+        rounds: int,
+        counts: Params,
+        fractions: tuple[float, float] | None,
     ) -> None:
         self._noise, self._target, self._delta, self._rounds = noise, target, delta, rounds
-        self._filter = Filter(target, delta)
+        self._filter, self._fractions = Filter(target, delta), fractions
         self._counts, self._honest = counts, counts.quorum - counts.colluders
         # Of real numbers, which integers are that are so large that rounding does not matter.
         ideal = self._least(
@@ -280,7 +302,7 @@ class _Search:
         params = with_noise(steps)
         variance = self._honest * steps / VARIANCE_STEPS
         price = math.sqrt(variance / self._ideal) / (clip * scale)
-        return NoisePlan(params, self._target, self._delta, self._rounds, price)
+        return NoisePlan(params, self._target, self._delta, self._rounds, self._fractions, price)
 
     def _least(self, release: Callable[[int], Release], square: float, most: int) -> int:
         """Returns the variance, in steps, with which the target is met, to about 0.1 %.

@@ -188,8 +188,6 @@ class Rotated:
             for each in made
             if (width := _width_or_none(each, cohort))
         ]
-        if not sizes:
-            _ = least_bits(made[0].room(cohort).width) if made else least_bits(cohort * peak)
         return min(sizes, key=lambda size: size[:2])[2]
 
     @property

@@ -13,7 +13,7 @@ from documents import DOCS, programs
 from levels import runs_at
 from refusals import refused
 
-from secagg import Code, Mode, ParameterError, Rotated, Suite
+from secagg import Code, Mode, ParameterError, Rotated, Rounds, Suite
 from secagg.arithmetic.rotation import Rotation
 from secagg.noise import NoisePlan, Release, calibrate, calibration, epsilon
 from secagg.params.rotated import Noise, least_tail
@@ -69,6 +69,18 @@ def test_noise_is_for_the_honest_survivors_that_are_certain() -> None:
     assert form.tail == least_tail(form.noise, form.variance_steps, 100, 650)
     assert plan(mechanism="discrete_gaussian").form.noise is Noise.DISCRETE_GAUSSIAN
     assert form.noise is Noise.SKELLAM
+
+
+def test_rounds_have_the_parameters_of_the_plan() -> None:
+    """On either graph and in either mode; a format with noise and other thresholds is refused."""
+    for others in ({"corrupt": None, "dropout": None}, {"cohort": 1000, "sparse": True}):
+        made = plan(**others)
+        rounds = Rounds("t", made.form, **made.for_rounds)
+        planned = rounds.plan([f"site {each}" for each in range(1001)], 650, b"a model")
+        assert planned.params == made.params
+    for wrong in ({}, {"least": 100}, {"corrupt": 0.05, "dropout": 0.05}):
+        with refused(ParameterError, Code.ARGUMENT, match=r"\*\*plan.for_rounds"):
+            Rounds("t", made.form, **wrong)
 
 
 def test_local_noise_is_enough_by_itself() -> None:

@@ -21,6 +21,7 @@ from ...extras import extra
 from ...params.checks import require_float, require_int
 from ...params.params import MAX_COHORT, MAX_LENGTH
 from ..accounting import require_delta
+from .numbers import finite
 
 _LEAST_CANARIES: Final = 20
 _QUANTILE: Final = 1.6449  # of the normal distribution, for 95 % on one side
@@ -107,7 +108,12 @@ class Canaries:
         return self._random(0).integers(0, 2, self.count) > 0
 
     def vector(self, canary: int) -> Floats:
-        """Returns the vector of canary 0..count-1, in the sum or not: float64, shape (length,)."""
+        """Returns the vector of canary 0..count-1, in the sum or not: float64, shape (length,).
+
+        Raises:
+            ParameterError: there is no such canary.
+        """
+        canary = require_int("canary", canary, 0, self.count - 1)
         drawn = self._random(1 + canary).standard_normal(self.length)
         drawn *= _SHORTER * self.clip / np.linalg.norm(drawn)
         return drawn
@@ -163,15 +169,13 @@ class Canaries:
 
     def _added(self, totals: ArrayLike) -> tuple[Floats, int]:
         """Returns the sum over all rounds, and their number."""
-        given = np.atleast_2d(np.asarray(totals, np.float64))
+        given = np.atleast_2d(finite(totals, "the sums"))
         if given.ndim != 2 or given.shape[1] != self.length or not given.size:
             raise RangeError(
                 f"sums have the shape ({self.length},) or (rounds, {self.length}), not "
                 f"{np.shape(totals)}",
                 Code.SHAPE,
             )
-        if not np.isfinite(given).all():
-            raise RangeError("the sums have values that are not finite", Code.NOT_FINITE)
         return given.sum(axis=0), given.shape[0]
 
     def _proved(self, scores: Floats, delta: float) -> float:
