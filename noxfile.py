@@ -46,7 +46,7 @@ for place in range(max(map(len, between))):
 # Tests of Python, of other programs and of times: they use nothing of the core that others do not.
 UNSANITIZED = (
     *("drivers/test_envelope.py", "fl", "reference", "test_vector_mistakes.py"),
-    *("noise/test_accounting.py", "noise/test_calibration.py"),
+    *(f"noise/test_{name}.py" for name in ("accounting", "calibration", "filter")),
     *(f"test_{name}.py" for name in ("benchmarks", "command_line", "consortium", "cost")),
     *(f"test_{name}.py" for name in ("directory", "identity", "ledger", "packaging")),
     *(f"test_{name}.py" for name in ("permissions", "preflight", "rooms", "rounds", "sparsity")),

@@ -15,6 +15,7 @@ training ends (`AttemptsExhaustedError`).
 from secagg import AttemptsExhaustedError
 from secagg.extras import MissingExtraError
 
+from .adaptive import QuantileClip
 from .compare import Comparison, compare_training, plain_fedavg, quantization_bound
 from .coordinator import Coordinator
 from .data import DATASETS, Dataset, Split, load
@@ -49,6 +50,7 @@ __all__ = [
     "Participant",
     "Placement",
     "Privacy",
+    "QuantileClip",
     "RoundReport",
     "Score",
     "Softmax",

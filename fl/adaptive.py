@@ -19,19 +19,21 @@ _MOST = 2.0**100
 class QuantileClip:
     """A clip near a quantile of the L2 norms of updates.
 
-    Every client tells in the sum whether its update was within the clip, as a metric of the round
-    (`metrics={"within": secagg.Range(0, 1)}`), so that nobody learns of whom it was true. The next
-    clip is larger if that were fewer than the quantile, and smaller if they were more:
+    Each client adds a bit to the sum: whether its update was within the clip. The bit is a metric
+    of the round (`metrics={"within": secagg.Range(0, 1)}`), so nobody learns whose bits were 1. If
+    the share of updates within the clip is below the quantile, the next clip is larger, and if it
+    is above, smaller:
 
-        clip = secagg.fl.QuantileClip(1.0)
+        clip = QuantileClip(1.0)
         within = clip.bit(update)              # a client, before it clips
         clip = clip.after(metrics["within"])   # the server, and every client, after the round
 
-    In the clear the bit would tell of one client how far its data are from the others'. The mean of
-    bits is exact only to the format's error, which does not matter here.
+    In the clear a bit would reveal how far one client's data are from the others'. The mean of the
+    bits is exact only to the format's error, which does not matter here. In a weighted round each
+    bit counts by the weight of its client.
 
     Attributes:
-        clip: the present one; above 0.
+        clip: the present one; above 2**-100, 2**100 at most.
         quantile: the share of updates that are to be within it; above 0 and below 1.
         rate: by how much it changes: at most by a factor of e^rate in a round; above 0, 1 at most.
 
@@ -51,9 +53,10 @@ class QuantileClip:
         ):
             value = getattr(self, name)
             inside = isinstance(value, int | float | np.number) and low < value <= high
+            end = "below" if name == "quantile" else "at most"
             if not inside or (name == "quantile" and value == high):
                 raise ParameterError(
-                    f"{name} must be a number above {low:g}, and at most {high:g}, not {value!r}",
+                    f"{name} must be a number above {low:g}, and {end} {high:g}, not {value!r}",
                     Code.ARGUMENT,
                 )
 
@@ -79,8 +82,8 @@ class QuantileClip:
         """Returns the clip of the next round.
 
         Args:
-            within: the mean of the bits of a round, which noise and rounding may have taken a
-                little out of 0..1.
+            within: the mean of the bits of a round. Noise and rounding may have moved it a little
+                outside of 0..1; the nearer end is then taken.
 
         Raises:
             RangeError: it is not finite.

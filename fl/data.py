@@ -12,6 +12,10 @@ non-expansive (`secagg.fl.compare`):
    (x, x**2, 1) before training.
 2. divide each row z by max(sqrt(features), ||z||), which depends on this row alone.
    sqrt(features) is the root mean square norm of a standardised row.
+
+Where a training shall tell no more than its sums, nothing that is computed from the examples of
+several clients may be used: `load(..., by_row=True)` scales each row by itself, to the norm 2. That
+suits features of one unit, such as the pixels of the digits.
 """
 
 import importlib
@@ -29,6 +33,7 @@ MIN_EXAMPLES: Final = 4
 TEST_FRACTION: Final = 0.2
 LABEL_SKEW: Final = 1.0  # of the Dirichlet draw of each class: smaller is more skewed
 SIZE_SKEW: Final = 3.0  # of the Dirichlet draw of sizes: smaller is more uneven
+_ROW_NORM: Final = 2.0  # of rows that are scaled by themselves
 _TEST_SEED: Final = 1797  # never changes: the test set is fixed
 _SPLIT_STREAM: Final = 1
 
@@ -41,7 +46,8 @@ class Split:
     """Some examples.
 
     Attributes:
-        x: features, shape (examples, features); the norm of a row is at most 1.
+        x: features, shape (examples, features); the norm of a row is at most 1, or 2 if rows were
+            scaled by themselves.
         y: labels, shape (examples,), in 0..classes-1.
     """
 
@@ -98,7 +104,9 @@ DATASETS: Final[dict[str, Callable[[], tuple[Reals, Labels]]]] = {
 }
 
 
-def load(name: str, clients: int = 10, seed: int = 0, *, even: bool = False) -> Dataset:
+def load(
+    name: str, clients: int = 10, seed: int = 0, *, even: bool = False, by_row: bool = False
+) -> Dataset:
     """Loads and scales a data set, holds out its test set and splits the rest over clients.
 
     Args:
@@ -106,6 +114,7 @@ def load(name: str, clients: int = 10, seed: int = 0, *, even: bool = False) -> 
         clients: number of clients that share the training set, at least 1.
         seed: seed of the split, not negative.
         even: give every client as many examples, drawn alike, instead of uneven and skewed ones.
+        by_row: scale each row by itself, without means and deviations of all examples.
 
     Raises:
         ParameterError: there is no such data set, or it has too few examples for the clients.
@@ -117,7 +126,7 @@ def load(name: str, clients: int = 10, seed: int = 0, *, even: bool = False) -> 
         )
     x, y = DATASETS[name]()
     test = _held_out(y)
-    x = scale(x, x[~test])
+    x = scale_rows(x) if by_row else scale(x, x[~test])
     rng = np.random.default_rng((seed, _SPLIT_STREAM))
     train_x, train_y = x[~test], y[~test]
     shares = deal(rng, train_y, clients, even=even)
@@ -142,6 +151,13 @@ def scale(x: Reals, reference: Reals) -> Reals:
     z = (x - mean) / np.where(deviation > 0, deviation, 1.0)
     norms = np.linalg.norm(z, axis=1, keepdims=True)
     scaled: Reals = z / np.maximum(norms, np.sqrt(x.shape[1]))
+    return scaled
+
+
+def scale_rows(x: Reals) -> Reals:
+    """Scales each row to norm 2; one of zeros stays as it is. Shape (examples, features)."""
+    norms = np.linalg.norm(x, axis=1, keepdims=True)
+    scaled: Reals = _ROW_NORM * x / np.where(norms > 0, norms, 1.0)
     return scaled
 
 

@@ -4,15 +4,15 @@ All that is proved is proved of integers (`docs/PRIVACY.md`), for each client's 
 rounds: neighbours are the training with its updates and the one with zeros in their place.
 
 - Distributed: each client adds a part of the noise to its own integers before they are masked. No
-  party ever sees a sum without noise, and no other client is trusted beyond the h that are certain.
+  party ever sees a sum without noise, and only h = quorum - colluders clients need be honest.
 - Central: the server gets the exact sum, and adds noise to it once. It is trusted with every sum;
   those who get the models are not.
 - Local: each client adds noise that is enough by itself, whoever else is in the sum.
-- None: clipped and counted like the others, without noise; to compare with.
+- None: updates are clipped and counted as with noise, but none is added; to compare with.
 
 Updates are not weighted: the sum of the weights would be released beside theirs, without noise. So
-a client counts 1, however many examples it holds. Noise from Laplace's distribution is not offered:
-it is for updates that are bounded in L1, which for a model is sqrt(length) times the L2 norm.
+each client with examples counts once. Noise from Laplace's distribution is not offered: it is for
+updates that are bounded in L1, and that bound is up to sqrt(length) times the L2 norm.
 """
 
 import math
@@ -58,8 +58,8 @@ class CentralNoise:
 
     Attributes:
         form: of the inputs, neither rotated nor weighted.
-        variance_steps: of the noise, in steps of 2**-16 of a level squared.
-        random: source of its keys.
+        variance_steps: of the noise, in steps of 2**-16 of a level squared, 1..2**56.
+        random: source of its keys: a function that returns so many secret random bytes.
     """
 
     form: Rotated
@@ -67,7 +67,7 @@ class CentralNoise:
     random: Callable[[int], bytes]
 
     def __call__(self, result: Result) -> NDArray[np.float64]:
-        """Returns the mean of a round with noise."""
+        """Returns the mean of a round with noise, float64, shape (length,)."""
         halves = np.rint(2 * result.total * self.form.scale).astype(np.int64)
         field = Field(_WIDE)
         drawn = field.zeros(halves.size)
@@ -92,7 +92,9 @@ class Privacy:
         multiplier: z, the noise that is relied on in units of the sensitivity; 0 without noise.
         honest: how many clients' noise is relied on: h if it is distributed, 1 if it is local, and
             0 if clients add none.
-        factor: the noise in a round of the whole cohort beside that of the trusted server.
+        factor: the noise in a round of the whole cohort, in units of what a trusted server would
+            add to real numbers; 0 without noise.
+        release: the sum of one round, from which epsilon is computed; None without noise.
         central_steps: variance of the server's noise, in steps of 2**-16; 0 if it adds none.
     """
 
@@ -155,10 +157,10 @@ def private_params(
         clients: the cohort, at least three. Each that holds an example counts once.
         model: arrays of floats.
         epsilon: over all rounds; 0.001..32.
-        delta: over all rounds; above 0, and far below 1 / clients.
-        rounds: of the training, failed ones included.
-        clip: largest L2 norm of an update; longer ones are shortened.
-        placement: who adds the noise.
+        delta: over all rounds; above 0 and below 1, and far below 1 / clients.
+        rounds: of the training, failed ones included; 1..2**32.
+        clip: largest L2 norm of an update, finite and positive; longer ones are shortened.
+        placement: who adds the noise: "distributed", "central", "local" or "none" (`Placement`).
         corrupt, dropout: the largest fractions of clients that collude with the server, and that
             drop out, as in `secagg.noise.calibrate`.
         mode: the kind of server that the rounds protect against.

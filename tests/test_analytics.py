@@ -294,6 +294,10 @@ BAD_RECORDS = {
     "'c' has values that are no texts": ({"x": [1], "c": [["secret"]]}, Code.DTYPE),
     "'x' must have one dimension": ({"x": np.ones((1, 2)), "c": ["a"]}, Code.SHAPE),
     "there are 4 records": ({"x": [1] * 4, "c": ["a"] * 4}, Code.OUT_OF_RANGE),
+    "'w' lacks 1 of 3 weights": (
+        {"x": [1] * 3, "c": ["a"] * 3, "w": [1, None, 2]},
+        Code.NOT_FINITE,
+    ),
     "'w' has 3 weights": ({"x": [1] * 3, "c": ["a"] * 3, "w": [-1, 10, 0.5]}, Code.WEIGHT),
 }
 
@@ -368,7 +372,7 @@ BAD_QUERIES: dict[str, Callable[[], Any]] = {
     "column must be a name": lambda: Bins(5, [0, 1]),
     "missing must be": lambda: Bins("x", [0, 1], missing="drop"),
     "within() takes": lambda: Bins.within("x", 0, 1, 0),
-    "edges of 'x'": lambda: Bins.within("x", 1, 0, 5),
+    "low < high, and": lambda: Bins.within("x", 1, 0, 5),
     "values of 'x' must be": lambda: Categories("x", []),
     "each once": lambda: Categories("x", ["a", "a"]),
     "texts, integers or bools": lambda: Categories("x", [1.5]),
@@ -661,6 +665,12 @@ def test_nothing_of_a_suppressed_cell_is_in_the_tables() -> None:
     assert str(table).splitlines()[2].split() == ["m", "-", "-", "-", "-"]
     assert str(shown["r"]).splitlines() == ["   count", "f     50", "m      1", "x     49"]
     assert Counter(shown["q"].missing.tolist()) == {0: 2, 9: 1}
+    # One small count of missing values is not hidden alone: 3 would follow from the total.
+    rows = [{"sex": sex, "age": 30, "glucose": 5.5} for sex in "fm" for _ in range(50)]
+    for index in (*range(3), *range(50, 90)):
+        rows[index]["glucose"] = math.nan
+    table = query.unpack(summed(query, [rows]), least=5)["q"]
+    assert table.missing.mask.all()
 
 
 def test_a_query_as_text() -> None:

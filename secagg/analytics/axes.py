@@ -31,7 +31,7 @@ class Bins:
 
     Attributes:
         column: its name in the records.
-        edges: two or more numbers, ascending; kept as a tuple.
+        edges: 2 to 2**20 numbers, ascending; kept as a tuple.
         missing: "refuse" raises RangeError at a party that lacks a value; "count" sorts such
             records into one more bin, the last, "missing".
 
@@ -64,17 +64,27 @@ class Bins:
 
         Nothing is clipped. They look closer at a range in which an earlier round found a quantile.
 
+        Args:
+            column, missing: as for `Bins`.
+            low, high: finite, low < high.
+            count: 1..2**20 - 3.
+
         Raises:
             ParameterError: an argument is wrong.
         """
         first, last, many = as_float(low), as_float(high), as_int(count)
-        if first is None or last is None or many is None or not 1 <= many < _MOST:
+        if (
+            first is None
+            or last is None
+            or many is None
+            or not (-math.inf < first < last < math.inf and 1 <= many <= _MOST - 3)
+        ):
             raise ParameterError(
-                f"within() takes two numbers and a count in 1..{_MOST - 1}, not {brief(low)}, "
-                f"{brief(high)} and {brief(count)}",
+                f"within() takes two finite numbers, low < high, and a count in 1..{_MOST - 3}, "
+                f"not {brief(low)}, {brief(high)} and {brief(count)}",
                 Code.ARGUMENT,
             )
-        with np.errstate(all="ignore"):  # infinite ends are refused below
+        with np.errstate(all="ignore"):  # an infinite width is refused below
             inner = np.linspace(first, last, many + 1).tolist()
         return cls(column, (-math.inf, *inner, math.inf), missing)
 
@@ -110,7 +120,7 @@ class Categories:
 
     Attributes:
         column: its name in the records.
-        values: the categories: texts, integers or bools, each once; kept as a tuple.
+        values: the categories: 1 to 2**20 texts, integers or bools, each once; kept as a tuple.
         other: sorts all other values into one more category, "other"; False refuses them.
         missing: as for `Bins`; the category "missing" is the last one.
 

@@ -39,9 +39,9 @@ _COHORT_BITS: Final = 7  # that a usual cohort adds to each element
 class Query(Described):
     """Questions about the records of parties, answered by one sum.
 
-    Each party makes it from its own configuration, never from what a server sends, and says it to
-    the round: `assignment.expect("diabetes 2026", query)`. It is then part of the context, so the
-    records are given for no other question. Who asks makes the same one:
+    Each party makes it from its own configuration, never from what a server sends, and says that
+    its records are for it: `assignment.expect("diabetes 2026", query)`. It is then part of the
+    context, so the records are given for no other question. The coordinator makes the same one:
     `secagg.run_round(rounds, ask, present, query)`.
 
     Two queries are equal, and have the same digest, if records and questions by name are.
@@ -74,7 +74,8 @@ class Query(Described):
             records: the most records of one party, 1..2**31 - 1; public. More of them are refused
                 at the party. With 1 no party can count twice.
             format: with noise, as `secagg.noise.calibrate` plans it, for `Count` alone; its clip
-                must be `norm` or more. By default sums are exact.
+                must be `norm` or more, and the rounds need the other parameters of the plan, too.
+                By default sums are exact.
 
         Raises:
             ParameterError: an argument is wrong.
@@ -171,7 +172,7 @@ class Query(Described):
         Args:
             records: columns by name (a dict, a data frame, a structured array), or a list of dicts.
                 Columns are lists or arrays of one dimension; those that no question names are not
-                read. No records are an answer as well, of zeros.
+                read. Without records ([], or empty columns) the answer is zeros.
 
         Raises:
             RangeError: there are more than `records` of them; a column is missing, or has values
@@ -203,13 +204,13 @@ class Query(Described):
 
         Args:
             result: the `Result` of a round, or a `SecureSum`; or what `combine` returned.
-            least: suppresses cells of fewer records, and of each line that then gives one away
-                further ones, or all of it; 0 shows everything. This is for what is published: the
+            least: suppresses cells of fewer records, and further cells of each line from whose
+                total one could be computed; 0 shows everything. This is for what is published: the
                 server has all cells. `docs/ANALYTICS.md` says what it does not protect.
 
         Raises:
             ParameterError: `least` is out of range.
-            RangeError: the result is of another query, or no records have these sums
+            RangeError: the result is of another query, or no records have these exact sums
                 (`Code.IMPOSSIBLE_SUM`): then a client lied, and there are no tables. Within these
                 bounds nothing is noticed: one malicious client can add `records` invented ones.
         """
@@ -289,7 +290,7 @@ def _table(question: Question, sums: dict[str, Totals], least: int) -> Table:
     missing = None
     if "missing" in sums:
         lacking = np.array(sums["missing"], np.int64).reshape(shape)
-        missing = _masked(lacking, hidden | (lacking < least))
+        missing = _masked(lacking, hidden | to_suppress(lacking, least))
     weights = sums.get("weight", sums["count"])
     rows = zip(weights, sums["first"], sums["second"], strict=True)
     found = np.array([moments_of(question, *row) for row in rows]).reshape(*shape, 3)

@@ -31,7 +31,8 @@ class Count:
     """Counts records, in the cells of a table if there are axes: a histogram, or a cross table.
 
     Attributes:
-        by: `Bins` and `Categories`, one or more; () counts all records together. Kept as a tuple.
+        by: `Bins` and `Categories`, one or more, with up to 2**24 cells; () counts all records
+            together. Kept as a tuple.
 
     Raises:
         ParameterError: an argument is wrong.
@@ -78,18 +79,20 @@ class Moments:
     """Sums up a number: its sum, mean and variance, in the cells of a table if there are axes.
 
     Each value is rounded to the nearest low + k * step. All that follows is exact. So each value,
-    and the mean, is wrong by at most step / 2, and the variance by about step**2 / 12.
+    and the mean, is wrong by at most step / 2. The variance is about step**2 / 12 too large on
+    average, and wrong by at most about step times the standard deviation.
 
     Attributes:
         column: its name in the records.
         low, high: values outside are clipped, and the party itself is warned with a
-            `ClippingWarning`. high is the last value on the grid that is not above it.
+            `ClippingWarning`; -2**100..2**100. The grid ends at its last value that is not above
+            high.
         step: what values are rounded to, as fine as they were measured; at least 2**-32 of the
             range.
         by: as for `Count`.
-        weight: the name of a column with whole numbers 0..max_weight, by which the record counts;
-            "" for none. Then a mean is sum(w * x) / sum(w).
-        max_weight: the largest weight, 1 without weights.
+        weight: the name of a column with whole numbers 0..max_weight, by which each record counts;
+            "" for none. No weight may be missing. A mean is then sum(w * x) / sum(w).
+        max_weight: the largest weight, 1..2**32 - 1; 1 without weights.
         missing: "refuse" raises RangeError at a party that lacks a value; "count" leaves such
             records out, and counts them.
 
@@ -187,7 +190,13 @@ class Moments:
         return sums, clipped
 
     def _weights(self, records: Records) -> NDArray[np.uint64]:
-        weights, _ = records.numbers(self.weight, "refuse")
+        weights, gone = records.numbers(self.weight, "count")
+        if gone.any():
+            raise RangeError(
+                f"column {self.weight!r} lacks {np.count_nonzero(gone):,} of {gone.size:,} "
+                "weights: leave these records out, or give them the weight 0",
+                Code.NOT_FINITE,
+            )
         wrong = ~((weights >= 0) & (weights <= self.max_weight) & (weights == np.floor(weights)))
         if wrong.any():
             raise RangeError(

@@ -112,7 +112,7 @@ class MomentsTable(Table):
 
     Attributes:
         missing: records without one, int64; None unless they are counted. A cell with fewer than
-            `least` is masked.
+            `least` is masked, but no further ones of its line.
         weight: sums of weights, float64 beyond 2**63; the count without weights.
         sum: float64; of a weighted question sum(w * x).
         mean: sum / weight, float64; masked where there is none.

@@ -1,9 +1,9 @@
 """Vectors bounded in L2: rotated, rounded to few levels, with digits or noise (`docs/WIRE.md`).
 
-What floating point makes of an input proves nothing about privacy. So the bounds that noise needs
-are tested on the integers that come out of it: none beyond the peak, and the sum of their squares
-not above the bound of the format. Rounding at random exceeds that bound now and then, and is then
-done again; after 16 times values are rounded towards zero.
+Nothing is proved of floating point. So the bounds that the proof of privacy needs are checked on
+integers: none beyond the peak, and the sum of their squares not above the bound of the format.
+Random rounding exceeds that bound now and then, and is then done again; after 16 times values are
+rounded towards zero.
 """
 
 from typing import Any, Final, NoReturn
@@ -75,6 +75,11 @@ class RotatedCodec:
         """Clips, rotates and rounds one input, and adds noise if the format has any.
 
         Of an input that is longer than the clip all values count as clipped.
+
+        Args:
+            values: real numbers, shape (length,).
+            weight: 1..max_weight; 1 with noise.
+            random: source of random bytes.
 
         Raises:
             RangeError: wrong shape or dtype, NaN or infinity, or a weight outside 1..max_weight.
@@ -185,6 +190,10 @@ class RotatedCodec:
 
     def decode(self, total: Vector, survivors: int) -> Decoded:
         """Returns total and mean of the survivors' inputs, as float64.
+
+        Args:
+            total: the sum of their elements, shape (vector_length,).
+            survivors: their number.
 
         Raises:
             RangeError: no honest inputs can sum to these elements.

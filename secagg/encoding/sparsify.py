@@ -37,7 +37,7 @@ class RandomK(Described):
         part.take(layout.pack(new, model))                          # a party's input
         layout.unpack(part.put(result.mean, unbiased=True), model)  # at the server
 
-    It is the shape of the round in the layout's place, and what it is about:
+    It takes the layout's place as the shape of the round, and in what the round is about:
     `rounds.plan(present, part, model)`, `assignment.expect("heart study", part, model)`.
 
     Attributes:
@@ -58,8 +58,9 @@ class RandomK(Described):
         """Draws which coordinates are kept.
 
         Args:
-            shape: d, or a `ModelLayout` in which all that is sent is a mean, in ranges around
-                zero, as updates are: then 0 stands for no change of a coordinate that is not sent.
+            shape: d, 1..2**28; or a `ModelLayout` in which all that is sent is a mean, in ranges
+                around zero, as updates are: then 0 means no change of a coordinate that is not
+                sent.
             keep: k, 1..d.
             seed: what the selection is made from, as `digest` takes it, such as the training and
                 the model, so that each model has another one. Not a number that only the server
@@ -120,7 +121,7 @@ class RandomK(Described):
         Args:
             kept: shape (k,), such as the total or the mean of a round.
             unbiased: multiplies by d / k, as floats: then the mean over all seeds is the whole
-                vector, and its squared error d / k - 1 times its squared norm.
+                vector x, and the mean squared error (d / k - 1) |x|^2.
 
         Raises:
             RangeError: it is no such array.

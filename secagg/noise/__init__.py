@@ -1,5 +1,5 @@
-"""Noise for sums that are differentially private: what is needed, demanded, spent, added,
-and can be measured."""
+"""Noise for differentially private sums: how much is needed, what clients demand and spend, and
+what can be measured."""
 
 from ..params.rotated import Noise
 from .accounting import Release, delta, epsilon

@@ -7,7 +7,7 @@ Renyi divergence of order a is at most xi + rho a; that is all that is written h
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
@@ -26,7 +26,12 @@ from ..params.sparse import SECURITY
 
 # The theorem on Skellam noise is for integers. More of the large ones than the accountant has:
 # small epsilons need them.
-INTEGER_ORDERS: Final = (*range(2, 256), *(round(2 ** (k / 4)) for k in range(32, 57)))
+INTEGER_ORDERS: Final[tuple[int, ...]] = (
+    *range(2, 256),
+    *(round(2 ** (k / 4)) for k in range(32, 57)),
+)
+LEAST_EPSILON: Final = 0.001
+MOST_EPSILON: Final = 32
 # Below this variance of each, nothing is proved of a sum of discrete Gaussians.
 _LEAST_GAUSSIAN: Final = Fraction(1, 4)
 _TABLE_BITS: Final = 128  # of the thresholds of the Skellam sampler
@@ -68,15 +73,17 @@ class Release:
                 "`secagg.noise.calibrate`",
                 Code.ARGUMENT,
             )
-        if not 0 < self.variance < math.inf:
+        if not 0 < (as_float(self.variance) or 0.0) < math.inf:
             raise ParameterError(
-                f"the variance of the noise must be positive and finite, not {self.variance}",
+                "the variance of the noise must be positive and finite, not "
+                f"{brief(self.variance)}",
                 Code.ARGUMENT,
             )
         for name in ("shortfall", "exposure"):
-            if not 0 <= getattr(self, name) <= 1:
+            value = as_float(getattr(self, name))
+            if value is None or not 0 <= value <= 1:
                 raise ParameterError(
-                    f"{name} is a probability, not {getattr(self, name)}", Code.ARGUMENT
+                    f"{name} is a probability, not {brief(getattr(self, name))}", Code.ARGUMENT
                 )
         require_int("bound", self.bound, 1, 2**64 - 1)
         require_int("length", self.length, 1, 2**33)
@@ -179,21 +186,20 @@ def epsilon(releases: Iterable[tuple[Release, int]], delta: float) -> float:
         MissingExtraError: dp-accounting is not installed.
     """
     delta = require_delta(delta)
-    orders, divergences, shortfall, exposure = _composed(releases)
-    with extra("dp"):
-        from dp_accounting.rdp.rdp_privacy_accountant import compute_epsilon  # noqa: PLC0415  (of the extra)
+    rounds = _counted(releases)
+    orders, divergences = composed(rounds)
     found, left = 0.0, math.inf
     # What is not sampled exactly costs (1 + e^epsilon) times the distance, so epsilon is in its own
     # definition. It only grows here; where that costs no more, it holds. Where delta is all but
     # used up it would grow for long: nothing is promised there.
     for _ in range(_MOST_STEPS):
-        now = delta - exposure - _cost(shortfall, found)
+        now = delta - inexact(rounds, found)
         if now >= left:
             return found
         if now <= 0:
             return math.inf
         left = now
-        found = max(found, float(compute_epsilon(orders, divergences, left)[0]))
+        found = max(found, epsilon_at(orders, divergences, left))
         if math.isnan(found):
             return math.inf
     return math.inf
@@ -215,17 +221,30 @@ def delta(releases: Iterable[tuple[Release, int]], epsilon: float) -> float:
         raise ParameterError(
             f"epsilon must be a finite number, 0 or more, not {brief(epsilon)}", Code.ARGUMENT
         )
-    orders, divergences, shortfall, exposure = _composed(releases)
+    rounds = _counted(releases)
+    orders, divergences = composed(rounds)
     with extra("dp"):
         from dp_accounting.rdp.rdp_privacy_accountant import compute_delta  # noqa: PLC0415  (of the extra)
     ideal = float(compute_delta(orders, divergences, found)[0])
-    return min(1.0, ideal + exposure + _cost(shortfall, found))
+    return min(1.0, ideal + inexact(rounds, found))
 
 
 def require_accountant() -> None:
     """Raises MissingExtraError unless dp-accounting can be imported; it is then, once."""
     with extra("dp"):
         from dp_accounting.rdp import RdpAccountant  # noqa: F401, PLC0415  (of the extra)
+
+
+def require_target(value: object) -> float:
+    """Returns an epsilon to be met; raises ParameterError unless it is in 0.001..32."""
+    found = require_positive("epsilon", value, "1 to 10 are usual")
+    if not LEAST_EPSILON <= found <= MOST_EPSILON:
+        raise ParameterError(
+            f"epsilon must be in {LEAST_EPSILON}..{MOST_EPSILON}, not {found}: less drowns "
+            "every sum, and more protects nobody",
+            Code.ARGUMENT,
+        )
+    return found
 
 
 def require_positive(name: str, value: object, advice: str = "") -> float:
@@ -257,24 +276,20 @@ def require_delta(value: object) -> float:
     return found
 
 
-def _cost(shortfall: float, epsilon: float) -> float:
-    """Returns what sampling adds to delta at an epsilon."""
-    return shortfall * (1 + math.exp(min(epsilon, 700.0)))
+def composed(
+    rounds: Iterable[tuple[Release, int]], orders: Sequence[float] | None = None
+) -> tuple[list[float], list[float]]:
+    """Returns orders, and the Renyi divergences of all these rounds together.
 
-
-def _composed(
-    releases: Iterable[tuple[Release, int]],
-) -> tuple[list[float], list[float], float, float]:
-    """Returns orders, Renyi divergences, shortfall and exposure of all rounds together."""
-    rounds = [
-        (release, require_int("rounds", count, 0, _MOST_ROUNDS)) for release, count in releases
-    ]
-    rounds = [(release, count) for release, count in rounds if count]
+    Args:
+        rounds: pairs of a release and the number of rounds with it.
+        orders: integers, if a release has Skellam noise; by default as many as are of use.
+    """
+    rounds = list(rounds)
     with extra("dp"):
         from dp_accounting import ZCDpEvent  # noqa: PLC0415  (of the extra)
         from dp_accounting.rdp import RdpAccountant  # noqa: PLC0415
-    orders = None
-    if any(release.noise is Noise.SKELLAM for release, _ in rounds):
+    if orders is None and any(release.noise is Noise.SKELLAM for release, _ in rounds):
         orders = INTEGER_ORDERS
     accountant = RdpAccountant(orders)
     divergences = accountant.rdp
@@ -283,6 +298,30 @@ def _composed(
             RdpAccountant(orders).compose(ZCDpEvent(rho, xi)).rdp for xi, rho in release.zcdp()
         ]
         divergences = divergences + count * np.minimum.reduce(bounds)
-    shortfall = sum(count * release.shortfall for release, count in rounds)
-    exposure = sum(count * release.exposure for release, count in rounds)
-    return accountant.orders.tolist(), divergences.tolist(), shortfall, exposure
+    return accountant.orders.tolist(), divergences.tolist()
+
+
+def epsilon_at(orders: Sequence[float], divergences: Sequence[float], delta: float) -> float:
+    """Returns the least epsilon that follows from one of these Renyi divergences."""
+    with extra("dp"):
+        from dp_accounting.rdp.rdp_privacy_accountant import compute_epsilon  # noqa: PLC0415  (of the extra)
+    return float(compute_epsilon(orders, divergences, delta)[0])
+
+
+def inexact(rounds: Iterable[tuple[Release, int]], epsilon: float) -> float:
+    """Returns what sampling and sparse graphs add to delta, at an epsilon."""
+    shortfall = exposure = 0.0
+    for release, count in rounds:
+        shortfall += count * release.shortfall
+        exposure += count * release.exposure
+    return exposure + shortfall * (1 + math.exp(min(epsilon, 700.0)))
+
+
+def _counted(releases: Iterable[tuple[Release, int]]) -> list[tuple[Release, int]]:
+    """Returns the pairs that count; raises ParameterError if a number of rounds is none."""
+    rounds = []
+    for pair in releases:
+        release, count = pair if isinstance(pair, tuple | list) and len(pair) == 2 else (pair, 1)
+        require_kind("releases", release, Release, "give pairs of a Release and a number of rounds")
+        rounds.append((release, require_int("rounds", count, 0, _MOST_ROUNDS)))
+    return [(release, count) for release, count in rounds if count]

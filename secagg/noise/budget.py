@@ -18,7 +18,8 @@ from ..forks import this_process
 from ..ledger.sqlite_file import FileKind, SqliteFile
 from ..params.params import Params
 from ..params.rotated import Noise, Rotated
-from .accounting import Release, epsilon, require_accountant, require_delta, require_positive
+from .accounting import Release, epsilon, require_accountant, require_delta, require_target
+from .filter import Filter
 
 _KIND: Final = FileKind(
     "budget",
@@ -65,8 +66,9 @@ class _Budget:
     """The rules of a budget, wherever its charges are."""
 
     def __init__(self, limit: float, delta: float) -> None:
-        self.epsilon: Final = require_positive("epsilon", limit)
+        self.epsilon: Final = require_target(limit)
         self.delta: Final = require_delta(delta)
+        self._filter: Final = Filter(self.epsilon, self.delta)
         require_accountant()
 
     @contextmanager
@@ -78,6 +80,10 @@ class _Budget:
     @property
     def spent(self) -> float:
         """The epsilon of all rounds so far, at the delta of the budget; 0 if there was none.
+
+        This is the accountant's, for parameters that were known before the first round. What the
+        budget pays for is decided so that it holds for any (docs/PRIVACY.md): near the limit the
+        two agree within about 1 %.
 
         Raises:
             StateError: the budget cannot be read.
@@ -100,7 +106,7 @@ class _Budget:
             before = list(charges.all())
 
         def pays(rounds: int) -> bool:
-            return epsilon([*before, (release, rounds)], self.delta) <= self.epsilon
+            return self._filter.pays([*before, (release, rounds)])
 
         low, high = 0, 1
         while high < 2**32 and pays(high):
@@ -159,7 +165,7 @@ class _Budget:
             return (
                 f"the format {type(form).__name__} adds no noise, so no budget can pay for the sum"
             )
-        found = epsilon([*before, (Release.of(params), 1)], self.delta)
+        found = self._filter.spent([*before, (Release.of(params), 1)])
         if found <= self.epsilon:
             return ""
         _log.warning(
@@ -174,7 +180,7 @@ class MemoryBudget(_Budget):
     """A budget for one process, such as a simulation; it forgets with it.
 
     Args:
-        epsilon: the most that all rounds together may tell, at `delta`; above 0.
+        epsilon: the most that all rounds together may tell, at `delta`; 0.001..32.
         delta: above 0 and below 1.
 
     Raises:
@@ -212,7 +218,7 @@ class SqliteBudget(_Budget):
 
     Args:
         path: name of the file; its folder must exist.
-        epsilon: the most that all rounds together may tell, at `delta`; above 0. It may be raised
+        epsilon: the most that all rounds together may tell, at `delta`; 0.001..32. It may be raised
             later by whoever answers for the data; what was spent stays.
         delta: above 0 and below 1.
 

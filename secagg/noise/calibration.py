@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from statistics import NormalDist
-from typing import Final, cast
+from typing import Any, Final, cast
 
 import numpy as np
 
@@ -27,7 +27,15 @@ from ..params.rotated import (
 )
 from ..params.sparse import SECURITY
 from ..params.suite import Suite
-from .accounting import Release, epsilon, require_delta, require_positive, require_rounds
+from .accounting import (
+    Release,
+    epsilon,
+    require_delta,
+    require_positive,
+    require_rounds,
+    require_target,
+)
+from .filter import SLACK, Filter
 
 MECHANISMS: Final = {"skellam": Noise.SKELLAM, "discrete_gaussian": Noise.DISCRETE_GAUSSIAN}
 # With an automatic scale the noise is at most this much more than for real numbers.
@@ -37,8 +45,6 @@ _FIRST_SPREAD: Final = 0.5 / math.sqrt(_PRICE_OF_INTEGERS**2 - 1)
 _MOST_SPREAD: Final = 2**10  # nothing is gained from here on
 _MOST_DRAWN: Final = 2**20  # coordinates of a vector that is simulated
 _CLIPPED: Final = 0.002  # expected coordinates of a vector that are clipped to the peak
-_LEAST_EPSILON: Final = 0.001
-_MOST_EPSILON: Final = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +56,7 @@ class NoisePlan:
         target: the epsilon that was asked for, over all rounds.
         delta: over all rounds.
         rounds: of the training.
+        fractions: `corrupt` and `dropout`, or None without them.
         price: the noise, as a multiple of what real numbers and a trusted server would need for
             the same honest clients.
     """
@@ -58,6 +65,7 @@ class NoisePlan:
     target: float
     delta: float
     rounds: int
+    fractions: tuple[float, float] | None
     price: float
 
     @property
@@ -69,6 +77,19 @@ class NoisePlan:
     def honest(self) -> int:
         """The honest survivors that are certain: h = quorum - colluders."""
         return self.params.quorum - self.params.colluders
+
+    @property
+    def for_rounds(self) -> dict[str, Any]:
+        """Arguments of `secagg.Rounds`, beside `form`, with which its rounds have these `params`.
+
+        That is the cohort and what decides h. In malicious mode it takes a directory as well.
+        """
+        p = self.params
+        cohort = {"least": p.cohort, "most": p.cohort, "suite": p.suite}
+        if p.degree and self.fractions:
+            return dict(zip(("corrupt", "dropout"), self.fractions, strict=True)) | cohort
+        counts = {name: getattr(p, name) for name in ("threshold", "min_survivors", "colluders")}
+        return counts | cohort
 
     @property
     def multiplier(self) -> float:
@@ -85,7 +106,10 @@ class NoisePlan:
 
         Args:
             honest: honest survivors of each round, 1..cohort; by default those that are certain.
-            rounds: 1 or more; by default the plan's.
+            rounds: 1..2**32; by default the plan's.
+
+        Returns:
+            Infinity if nothing is proved.
 
         Raises:
             ParameterError: a value is outside its range.
@@ -166,22 +190,23 @@ def calibrate(
     """Finds parameters whose sums are (epsilon, delta)-differentially private.
 
     Neighbours differ in one client: what it gives in all rounds, or zeros. Each client adds noise
-    of the variance z^2 B / h, where B bounds the squares of its integers and h = quorum - colluders
-    honest clients are certain to be in the sum.
+    of the variance z^2 B / h, where B bounds the sum of squares of its integers, and the noise of
+    h = quorum - colluders honest clients is certain to be in the sum. `docs/PRIVACY.md` has the
+    formulae and their sources.
 
     Args:
         epsilon: over all rounds; 0.001..32.
         delta: over all rounds; above 0 and below 1, and far below 1 / clients.
-        rounds: in which one client may take part; 1 or more.
-        clip: greatest L2 norm of an input.
-        length: coordinates of an input.
-        cohort: clients of a round.
+        rounds: in which one client may take part; 1..2**32.
+        clip: greatest L2 norm of an input; 2**-250..2**250.
+        length: coordinates of an input; 1..2**32.
+        cohort: clients of a round; 2..2**16. A smaller cohort needs another plan.
         corrupt, dropout: fractions, as in `Params.for_cohort`. Without both the thresholds are
             those of `Params`, for a third of colluders and a third of dropouts: h is small and
             noise large.
         mode, suite: as in `Params`.
         mechanism: "skellam" or "discrete_gaussian".
-        scale: levels per unit. By default as many as keep the price of integers to 1 % of noise.
+        scale: levels per unit. By default as many as limit the price of integers to 1 % of noise.
         sparse: take a sparse graph where it pays; semi-honest mode only.
 
     Raises:
@@ -189,13 +214,7 @@ def calibrate(
             the noise does not fit a field of 62 bits.
         MissingExtraError: dp-accounting is not installed.
     """
-    target = require_positive("epsilon", epsilon, "1 to 10 are usual")
-    if not _LEAST_EPSILON <= target <= _MOST_EPSILON:
-        raise ParameterError(
-            f"epsilon must be in {_LEAST_EPSILON}..{_MOST_EPSILON}, not {target}: less drowns "
-            "every sum, and more protects nobody",
-            Code.ARGUMENT,
-        )
+    target = require_target(epsilon)
     delta = require_delta(delta)
     rounds = require_rounds(rounds)
     clip = require_positive("clip", clip, "take about the median norm of an update")
@@ -209,13 +228,15 @@ def calibrate(
             Code.ARGUMENT,
         )
     counts = _counts(cohort, length, corrupt, dropout, mode, suite, sparse)
-    if counts.degree and delta <= (lost := rounds * 2.0**-SECURITY):
+    if counts.degree and SLACK * delta <= (lost := rounds * 2.0**-SECURITY):
         raise ParameterError(
-            f"delta {delta} is not above {lost:.3g}, the probability that the sparse graph tells "
-            f"more than a sum in one of {rounds} rounds: raise delta, or take the complete graph",
+            f"{SLACK:.0%} of delta {delta} is not above {lost:.3g}, the probability that the "
+            f"sparse graph tells more than a sum in one of {rounds} rounds: raise delta, or take "
+            "the complete graph",
             Code.ARGUMENT,
         )
-    search = _Search(noise, target, delta, rounds, counts)
+    fractions = None if corrupt is None or dropout is None else (float(corrupt), float(dropout))
+    search = _Search(noise, target, delta, rounds, counts, fractions)
     if scale is not None:
         return search.plan(clip, scale)
     spread = _FIRST_SPREAD * math.sqrt(length)
@@ -238,9 +259,16 @@ class _Search:
     """The search for the least noise for one target."""
 
     def __init__(
-        self, noise: Noise, target: float, delta: float, rounds: int, counts: Params
+        self,
+        noise: Noise,
+        target: float,
+        delta: float,
+        rounds: int,
+        counts: Params,
+        fractions: tuple[float, float] | None,
     ) -> None:
         self._noise, self._target, self._delta, self._rounds = noise, target, delta, rounds
+        self._filter, self._fractions = Filter(target, delta), fractions
         self._counts, self._honest = counts, counts.quorum - counts.colluders
         # Of real numbers, which integers are that are so large that rounding does not matter.
         ideal = self._least(
@@ -274,7 +302,7 @@ class _Search:
         params = with_noise(steps)
         variance = self._honest * steps / VARIANCE_STEPS
         price = math.sqrt(variance / self._ideal) / (clip * scale)
-        return NoisePlan(params, self._target, self._delta, self._rounds, price)
+        return NoisePlan(params, self._target, self._delta, self._rounds, self._fractions, price)
 
     def _least(self, release: Callable[[int], Release], square: float, most: int) -> int:
         """Returns the variance, in steps, with which the target is met, to about 0.1 %.
@@ -286,7 +314,7 @@ class _Search:
         """
 
         def enough(steps: int) -> bool:
-            return epsilon([(release(steps), self._rounds)], self._delta) <= self._target
+            return self._filter.pays([(release(steps), self._rounds)])
 
         spent = math.log(1 / self._delta)
         root = math.sqrt(spent + self._target) - math.sqrt(spent)  # of rho over all rounds

@@ -11,12 +11,13 @@ from ..params.params import MAX_COHORT, Params
 from ..params.rotated import Rotated
 from .accounting import (
     Release,
-    epsilon,
     require_accountant,
     require_delta,
     require_positive,
     require_rounds,
+    require_target,
 )
+from .filter import Filter
 
 _REFUSED: Final = "refused by this client's policy"
 
@@ -30,14 +31,15 @@ class Demand:
     word, too, as long as the policy does not bound it (`Policy(colluders=...)`).
 
     Attributes:
-        epsilon: the most that all rounds together may tell, at `delta`; above 0.
+        epsilon: the most that all rounds together may tell, at `delta`; 0.001..32. It holds for any
+            rounds that meet the demand, also if parameters change with what was learned (`Filter`).
         delta: above 0 and below 1.
-        rounds: for how many rounds epsilon is computed; 1 or more. Nobody counts them here: that is
-            what a budget does.
+        rounds: for how many rounds epsilon is computed; 1..2**32. They are not counted here: that
+            is what a budget does.
         clip: the largest L2 norm with which this client enters a sum: the clip of the format may
             be smaller.
-        honest: the least number h of honest clients whose noise is certain to be in a sum; 1 or
-            more.
+        honest: the least number h of honest clients whose noise is certain to be in a sum;
+            1..2**16.
 
     Raises:
         ParameterError: a value is outside its range.
@@ -51,8 +53,8 @@ class Demand:
     honest: int = 2
 
     def __post_init__(self) -> None:
-        for name in ("epsilon", "clip"):
-            object.__setattr__(self, name, require_positive(name, getattr(self, name)))
+        object.__setattr__(self, "epsilon", require_target(self.epsilon))
+        object.__setattr__(self, "clip", require_positive("clip", self.clip))
         object.__setattr__(self, "delta", require_delta(self.delta))
         object.__setattr__(self, "rounds", require_rounds(self.rounds))
         object.__setattr__(self, "honest", require_int("honest", self.honest, 1, MAX_COHORT))
@@ -79,7 +81,7 @@ class Demand:
                 f"the noise of {honest} honest clients is certain (quorum {params.quorum} less "
                 f"{params.colluders} colluders), and {self.honest} are demanded"
             )
-        found = _epsilon(Release.of(params), self.rounds, self.delta)
+        found = _spent(Filter(self.epsilon, self.delta), Release.of(params), self.rounds)
         if not found <= self.epsilon:
             raise _refusal(
                 f"{self.rounds} rounds have epsilon {found:.4g} at delta {self.delta:g}, above "
@@ -88,8 +90,8 @@ class Demand:
 
 
 @lru_cache(maxsize=64)
-def _epsilon(release: Release, rounds: int, delta: float) -> float:
-    return epsilon([(release, rounds)], delta)
+def _spent(target: Filter, release: Release, rounds: int) -> float:
+    return target.spent([(release, rounds)])
 
 
 def _refusal(reason: str) -> ParameterError:

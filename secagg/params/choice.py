@@ -64,8 +64,8 @@ def explain_graph(
     if found is None:
         return f"Complete graph: with {assumed} no sparse one is safe enough."
     needed = f"a sparse one needs {found.degree} neighbours per party"
-    little = ", which would save little" if _saves_little(cohort, found) else ""
-    return f"Complete graph: with {assumed} {needed}{little}."
+    why = "which would save little" if _saves_little(cohort, found) else "and was not asked for"
+    return f"Complete graph: with {assumed} {needed}, {why}."
 
 
 def _saves_little(cohort: int, found: Sparse) -> bool:

@@ -48,21 +48,23 @@ class Rotated:
     `of` makes one without noise, and `secagg.noise.calibrate` one with the noise for a privacy.
 
     Attributes:
-        clip: greatest L2 norm of an input; longer ones are shortened to it. Finite and positive.
-        scale: levels per unit of the rotated vector.
+        clip: greatest L2 norm of an input; longer ones are shortened to it. 2**-250..2**250.
+        scale: levels per unit of the rotated vector; 2**-250..2**250.
         peak: without noise q lies in 0..peak, where peak / 2 stands for 0; with noise in
-            -peak..peak. What lies outside is clipped.
-        bound: with noise the greatest sum of q**2 of one client, at least (clip * scale)**2; its
-            root is the sensitivity. 0 without.
+            -peak..peak. What lies outside is clipped. 1..2**16 - 1; with noise 1..2**31 - 1.
+        bound: with noise the greatest sum of q**2 of one client, at least (clip * scale)**2 and
+            below 2**64; its root is the sensitivity. 0 without noise.
         tail: with noise a bound of the absolute value of the noise of a whole cohort, exceeded in
-            any coordinate with probability 2**-40 at most (`least_tail`). 0 without.
+            any coordinate with probability 2**-40 at most (`least_tail`); 1..2**61. 0 without
+            noise. `Params` refuses one that is too small.
         noise: the distribution of one client's noise.
-        variance_steps: its variance, in steps of 2**-16, up to `MAX_VARIANCE`. 0 without noise.
-        rotation: whether vectors are rotated. Without, one that is not spread over its coordinates
-            is clipped or rounded far worse.
-        slots: integers in one element, as digits; 1 with noise.
-        max_weight: greatest weight of a client; 1 means that inputs are not weighted, as they must
-            be with noise: the sum of the weights would be released without any.
+        variance_steps: its variance, in steps of 2**-16: 1..2**50 for Skellam noise, 1..2**56 for
+            the discrete Gaussian. 0 without noise.
+        rotation: whether vectors are rotated. Without it, a vector that is not spread over its
+            coordinates is clipped or rounded far worse.
+        slots: integers in one element, as digits; 1..62, and 1 with noise.
+        max_weight: greatest weight of a client, 1..2**32 - 1. 1 means that inputs are not weighted,
+            as with noise: the sum of the weights would be released without noise.
 
     Raises:
         ParameterError: a value is outside its range, or two do not fit each other.
@@ -140,19 +142,19 @@ class Rotated:
         max_weight: int = 1,
         rotation: bool = True,
     ) -> "Rotated":
-        """Returns a format without noise, with the best grid and slots for a cohort.
+        """Returns a format without noise, with the best grid, and the slots that take fewest bytes.
 
-        The grid has 2**bits levels over -r..r. Rotated coordinates lie around zero like normal
-        numbers of the standard deviation clip / sqrt(length), so r is the multiple of that which
-        makes the error of a mean over the cohort smallest: about 1.5 for 1 bit and 5 for 8.
-        Without rotation r is the clip.
+        The grid has 2**bits levels over -r..r. Rotated coordinates are distributed around zero like
+        normal numbers of the standard deviation clip / sqrt(length). So r is the multiple of that
+        which makes the error of a mean over the cohort smallest: for 10 to 1,000 clients 1.3 to 2.6
+        for 1 bit, and 4.3 to 5.1 for 8 bits. Without rotation r is the clip.
 
         Args:
-            clip: greatest L2 norm of an input.
+            clip: greatest L2 norm of an input; finite and positive.
             bits: 1..16.
-            length: coordinates of an input.
-            cohort: clients of a round.
-            max_weight: greatest weight of a client.
+            length: coordinates of an input; 1..2**32.
+            cohort: clients of a round; 2..2**16.
+            max_weight: greatest weight of a client; 1..2**32 - 1.
             rotation: whether vectors are rotated.
 
         Raises:
@@ -186,8 +188,6 @@ class Rotated:
             for each in made
             if (width := _width_or_none(each, cohort))
         ]
-        if not sizes:
-            _ = least_bits(made[0].room(cohort).width) if made else least_bits(cohort * peak)
         return min(sizes, key=lambda size: size[:2])[2]
 
     @property

@@ -17,6 +17,7 @@ from ..params.checks import require_int, require_kind, whole
 from ..params.formats import Format
 from ..params.mode import Mode
 from ..params.params import MAX_COHORT, Params
+from ..params.rotated import Rotated
 from ..params.suite import Suite
 
 _log: Final = logging.getLogger("secagg.rounds")
@@ -69,6 +70,15 @@ class Cohorts:
                 "and colluders, not both",
                 Code.ARGUMENT,
             )
+        if isinstance(format, Rotated) and format.noisy:
+            defaults = corrupt is None and (threshold, min_survivors, colluders) == (0, 0, -1)
+            if least is None or defaults:
+                raise ParameterError(
+                    "with noise, privacy depends on the thresholds and on the size of the cohort: "
+                    "give Rounds those of the plan, `Rounds(training, plan.form, "
+                    "**plan.for_rounds)`",
+                    Code.ARGUMENT,
+                )
         everybody = MAX_COHORT if directory is None else len(directory)
         if least is None:  # so many that there can be a sum
             least = max(3, whole("threshold", threshold), whole("min_survivors", min_survivors))

@@ -120,7 +120,8 @@ class Rounds:
     Args:
         training: the cohort's word for this training, agreed on without the server; not empty.
             Contexts begin with it, so with the same ledgers another training needs another word.
-        format: how inputs are encoded.
+        format: how inputs are encoded. With noise, the thresholds or fractions and `least` must be
+            those of its plan (`NoisePlan.for_rounds`).
         directory: malicious mode: the verify keys of all who may take part. Parties are then known
             by their names in it.
         mode: malicious by default if there is a directory.

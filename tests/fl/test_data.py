@@ -5,7 +5,7 @@ import sys
 import numpy as np
 import pytest
 from secagg.fl import MissingExtraError, Split, load
-from secagg.fl.data import DATASETS, MIN_EXAMPLES, _held_out, deal, scale
+from secagg.fl.data import DATASETS, MIN_EXAMPLES, _held_out, deal, scale, scale_rows
 
 from secagg import ParameterError
 
@@ -98,6 +98,15 @@ def test_scale_bounds_any_row_and_survives_constant_columns():
     np.testing.assert_allclose(scaled[0], [1 / np.sqrt(2), 0])  # (3 - 2) / 1, over sqrt(features)
     assert np.linalg.norm(scaled[1]) == pytest.approx(1)
     np.testing.assert_array_equal(scaled[2], [0, 0])
+
+
+def test_rows_are_scaled_by_themselves():
+    rows = np.array([[3.0, -4.0], [1e-9, 0.0], [0.0, 0.0]])
+    np.testing.assert_allclose(scale_rows(rows), [[1.2, -1.6], [2, 0], [0, 0]])
+    x, y = DATASETS["digits"]()
+    data = load("digits", 3, by_row=True)
+    np.testing.assert_array_equal(data.test.x, scale_rows(x[_held_out(y)]))
+    np.testing.assert_array_equal(data.test.y, load("digits", 3).test.y)
 
 
 def test_scale_takes_nothing_from_the_test_set():

@@ -220,6 +220,9 @@ def test_what_cannot_be_accounted_for_is_refused() -> None:
             delta([(release, 1)], bad)  # type: ignore[arg-type]
     with refused(ParameterError, Code.ARGUMENT, "rounds must be"):
         epsilon([(release, -1)], DELTA)
+    for wrong in (release, params, (params, 1), (release, 1, 1)):
+        with refused(ParameterError, Code.ARGUMENT, "releases must be|rounds must be"):
+            epsilon([wrong, (release, 1.5)], DELTA)  # type: ignore[list-item]
 
 
 def test_a_missing_accountant_says_what_to_type(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -259,6 +262,8 @@ def test_no_release_takes_long(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         {"variance": math.inf},
         {"variance": Fraction(0)},
+        {"variance": "9"},
+        {"exposure": "0"},
         {"shortfall": math.nan},
         {"shortfall": -1.0},
         {"exposure": 2.0},

@@ -13,7 +13,7 @@ from documents import DOCS, programs
 from levels import runs_at
 from refusals import refused
 
-from secagg import Code, Mode, ParameterError, Rotated, Suite
+from secagg import Code, Mode, ParameterError, Rotated, Rounds, Suite
 from secagg.arithmetic.rotation import Rotation
 from secagg.noise import NoisePlan, Release, calibrate, calibration, epsilon
 from secagg.params.rotated import Noise, least_tail
@@ -71,6 +71,18 @@ def test_noise_is_for_the_honest_survivors_that_are_certain() -> None:
     assert form.noise is Noise.SKELLAM
 
 
+def test_rounds_have_the_parameters_of_the_plan() -> None:
+    """On either graph and in either mode; a format with noise and other thresholds is refused."""
+    for others in ({"corrupt": None, "dropout": None}, {"cohort": 1000, "sparse": True}):
+        made = plan(**others)
+        rounds = Rounds("t", made.form, **made.for_rounds)
+        planned = rounds.plan([f"site {each}" for each in range(1001)], 650, b"a model")
+        assert planned.params == made.params
+    for wrong in ({}, {"least": 100}, {"corrupt": 0.05, "dropout": 0.05}):
+        with refused(ParameterError, Code.ARGUMENT, match=r"\*\*plan.for_rounds"):
+            Rounds("t", made.form, **wrong)
+
+
 def test_local_noise_is_enough_by_itself() -> None:
     """Each client's is that of h, and the field has room for it."""
     made = plan()
@@ -89,6 +101,9 @@ def test_the_explanation_has_every_number(capsys: pytest.CaptureFixture[str]) ->
     exec(programs("PRIVACY.md")["privacy.py"], names := {})  # noqa: S102
     made = names["plan"]
     assert made == plan()
+    exec(programs("PRIVACY.md")["rounds.py"], names)  # noqa: S102
+    planned = names["rounds"].plan([f"site {party}" for party in range(101)], 650, b"a model")
+    assert planned.params == made.params
     assert capsys.readouterr().out.startswith(made.explanation)
     assert f"```text\n{made.explanation}\n```" in (DOCS / "PRIVACY.md").read_text()
     text = made.explanation

@@ -331,10 +331,21 @@ def test_checks_refuse_what_they_cannot_judge() -> None:
     plain = replace(params, format=Rotated.of(clip=1.0, bits=4, length=7, cohort=3))
     with refused(ParameterError, Code.ARGUMENT, match="add no noise"):
         noise.variance_check(np.zeros(7), inputs, plain, range(3))
-    with refused(RangeError, Code.NOISE):
+    with refused(RangeError, Code.NOT_FINITE, match="the sum has"):
         noise.variance_check(np.full(7, np.nan), inputs, params, range(3))
+    for few in (inputs[:2], dict(enumerate(inputs[:2]))):
+        with refused(ParameterError, Code.ARGUMENT, match="input of party 2 is missing"):
+            noise.variance_check(np.zeros(7), few, params, range(3))
+    with refused(ParameterError, Code.ARGUMENT, match="names a party twice"):
+        noise.variance_check(np.zeros(7), inputs, params, [0, 1, 1])
     with refused(RangeError, Code.SHAPE):
         noise.correlation_check(np.zeros(7), np.zeros(6))
+    for wrong in (["a"], None, [1j], [[1], [1, 2]]):
+        with refused(RangeError, Code.DTYPE, match="must hold real numbers"):
+            noise.correlation_check(wrong, wrong)  # type: ignore[arg-type]
+    for number in (-1, 20, "1"):
+        with refused(ParameterError, Code.ARGUMENT, match="canary must be"):
+            noise.Canaries(4, 1.0, 20).vector(number)  # type: ignore[arg-type]
 
 
 @runs_at("checks of large sums")

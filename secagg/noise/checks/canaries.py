@@ -1,11 +1,11 @@
 """An epsilon measured with canaries: clients whose vectors are random directions.
 
-Half of them, by a coin each, give zeros instead, as in the neighbour of the definition. How far the
-two halves lie apart in the sum, beside how much each of them scatters, is an epsilon, if the noise
-is normal: "One-shot empirical privacy estimation" (Andrew et al. 2023, arXiv 2302.03098), here for
-sums that are released. It proves nothing. What can be proved from the same sums without a model,
-"Privacy auditing with one training run" (Steinke, Nasr & Jagielski 2023, arXiv 2305.08846), is far
-below the truth.
+For each of them a coin decides whether it gives zeros instead, as in the neighbour of the
+definition. How far the two groups lie apart in the sum, in units of their scatter, gives an epsilon
+if the noise is normal: "One-shot empirical privacy estimation" (Andrew et al. 2023, arXiv
+2302.03098), here for sums that are released. It proves nothing. What can be proved from the same
+sums without a model, "Privacy auditing with one training run" (Steinke, Nasr & Jagielski 2023,
+arXiv 2305.08846), is far below the truth.
 """
 
 import math
@@ -21,6 +21,7 @@ from ...extras import extra
 from ...params.checks import require_float, require_int
 from ...params.params import MAX_COHORT, MAX_LENGTH
 from ..accounting import require_delta
+from .numbers import finite
 
 _LEAST_CANARIES: Final = 20
 _QUANTILE: Final = 1.6449  # of the normal distribution, for 95 % on one side
@@ -41,9 +42,9 @@ class Estimate:
         epsilon: the estimate, if the noise along the canaries is normal.
         at_least: its lower limit with 95 % confidence, under the same model.
         proved: a lower bound with 95 % confidence that holds without a model.
-        delta: at which all three are.
-        canaries: in all.
-        rounds: whose sums were added up.
+        delta: that of all three.
+        canaries: their number, those that gave zeros included.
+        rounds: the number of sums that were added up.
     """
 
     epsilon: float
@@ -68,16 +69,17 @@ class Estimate:
 
 @dataclass(frozen=True, slots=True)
 class Canaries:
-    """Inputs in random directions, half of them zeros.
+    """Inputs in random directions, or zeros, with which epsilon is measured.
 
     Args:
-        length: coordinates of an input.
-        clip: L2 norm of an input, that of the format.
-        count: of canaries; 20 or more, and 500 for an epsilon that is right to about 15 %.
-        seed: of the directions and the coins; the same one gives the same canaries.
+        length: coordinates of an input; 1..2**32.
+        clip: L2 norm of an input, that of the format; finite and positive.
+        count: of canaries; 20..2**16. With 500 the error of an epsilon is about 15 %.
+        seed: of the directions and the coins, 0..2**64 - 1; the same one gives the same canaries.
 
     Raises:
-        ParameterError: a value is outside its range.
+        ParameterError: a value is outside its range; or fewer than two canaries give vectors, or
+            fewer than two give zeros: take another seed.
     """
 
     length: int
@@ -102,17 +104,22 @@ class Canaries:
 
     @property
     def inside(self) -> NDArray[np.bool_]:
-        """Which canaries give their vectors, shape (count,): half of them, chosen at random."""
+        """Which canaries give their vectors, shape (count,): each one with probability 1/2."""
         return self._random(0).integers(0, 2, self.count) > 0
 
     def vector(self, canary: int) -> Floats:
-        """Returns the vector of one canary, shape (length,), whether it is in the sum or not."""
+        """Returns the vector of canary 0..count-1, in the sum or not: float64, shape (length,).
+
+        Raises:
+            ParameterError: there is no such canary.
+        """
+        canary = require_int("canary", canary, 0, self.count - 1)
         drawn = self._random(1 + canary).standard_normal(self.length)
         drawn *= _SHORTER * self.clip / np.linalg.norm(drawn)
         return drawn
 
     def inputs(self) -> list[Floats]:
-        """Returns what the canaries give in every round: their vectors, or zeros."""
+        """Returns what each canary gives in every round, its vector or zeros, as `vector` does."""
         zeros = np.zeros(self.length)
         return [
             self.vector(canary) if is_inside else zeros
@@ -122,8 +129,8 @@ class Canaries:
     def estimate(self, totals: ArrayLike, delta: float) -> Estimate:
         """Measures epsilon from sums in which the canaries gave their inputs.
 
-        What else is known of the sums, such as the inputs of other clients, may be subtracted
-        before: as part of them it hides the canaries like noise.
+        Subtract before what else is known of the sums, such as the inputs of other clients: left
+        in, it hides the canaries as noise does.
 
         Args:
             totals: shape (length,) or (rounds, length): sums of rounds with the same parameters,
@@ -162,15 +169,13 @@ class Canaries:
 
     def _added(self, totals: ArrayLike) -> tuple[Floats, int]:
         """Returns the sum over all rounds, and their number."""
-        given = np.atleast_2d(np.asarray(totals, np.float64))
+        given = np.atleast_2d(finite(totals, "the sums"))
         if given.ndim != 2 or given.shape[1] != self.length or not given.size:
             raise RangeError(
                 f"sums have the shape ({self.length},) or (rounds, {self.length}), not "
                 f"{np.shape(totals)}",
                 Code.SHAPE,
             )
-        if not np.isfinite(given).all():
-            raise RangeError("the sums have values that are not finite", Code.NOT_FINITE)
         return given.sum(axis=0), given.shape[0]
 
     def _proved(self, scores: Floats, delta: float) -> float:

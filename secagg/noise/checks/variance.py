@@ -1,8 +1,8 @@
-"""Whether the noise of a sum has the variance that its format says: known inputs are subtracted.
+"""Checks that the noise of a sum, less its known inputs, has the variance that the format says.
 
-It sees what is wrong with the noise of one client among many, which no canary shows: noise that one
-has left out makes the variance of n clients' noise 1 / n smaller, two with one key make it 2 / n
-larger. In d coordinates it sees changes of more than about 5 sqrt(2 / d) of the variance.
+They detect a fault in the noise of one client among many, which canaries do not: without the noise
+of one of n clients the variance is 1 / n smaller, and with one key at two clients 2 / n larger. In
+d coordinates a relative change of more than about 5 sqrt(2 / d) is detected.
 """
 
 import math
@@ -13,10 +13,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ...codes import Code
-from ...errors import RangeError
+from ...errors import ParameterError, RangeError
+from ...numeric import brief
 from ...params.params import Params
 from ...params.rotated import Noise, Rotated
 from ..accounting import Release
+from .numbers import finite
 
 MOST: Final = 5.0  # standard deviations; beyond in one of two million sums
 
@@ -29,28 +31,33 @@ def variance_check(
     params: Params,
     survivors: Iterable[int],
 ) -> float:
-    """Returns by how many standard deviations the noise of a sum has too much variance.
+    """Returns by how many standard deviations the variance of a sum's noise is too large.
+
+    Below zero it is too small. Source: Wilson & Hilferty 1931, for the distribution.
 
     Args:
         total: the sum of a round, shape (length,).
-        inputs: by party, shape (length,) each, as they were given; longer ones than the clip are
-            shortened here.
+        inputs: those of all survivors, by party, shape (length,) each, as they were given; longer
+            ones than the clip are shortened here.
         params: of the round, with a `Rotated` format that has noise.
         survivors: the parties that are in the sum.
 
     Raises:
         RangeError: beyond five standard deviations, with `Code.NOISE`; or an array has another
-            shape.
-        ParameterError: the format has no noise, or there are no survivors.
+            shape, or values that are not finite.
+        ParameterError: the format has no noise; there are no survivors, one is named twice, or its
+            input is missing.
     """
     parties = list(survivors)
+    if len(set(parties)) < len(parties):
+        raise ParameterError(f"survivors names a party twice: {brief(parties)}", Code.ARGUMENT)
     release = Release.of(params, honest=len(parties))
     form = params.format
     assert isinstance(form, Rotated)  # noqa: S101  (`Release.of` refuses others)
-    rest = _vector(total, params.length, "the sum").copy()
+    rest = _vector(total, params.length, "the sum")
     noise = variance = len(parties) * _variance(form)
     for party in parties:
-        given = _vector(inputs[party], params.length, f"the input of party {party}")
+        given = _vector(_input_of(inputs, party), params.length, f"the input of party {party}")
         longest = float(np.linalg.norm(given))
         shortened = given * min(1.0, form.clip / longest) if longest else given
         rest -= shortened
@@ -82,10 +89,10 @@ def correlation_check(one: ArrayLike, other: ArrayLike) -> float:
             decoded by itself, without their inputs.
 
     Raises:
-        RangeError: beyond five standard deviations, with `Code.NOISE`, as is the same noise of 26
-            coordinates or more; or the arrays are not two vectors of one length.
+        RangeError: beyond five standard deviations, with `Code.NOISE`, as for twice the same noise
+            of 26 coordinates or more; or the arrays are not two vectors of one length.
     """
-    first = _vector(one, np.size(one), "one client's noise")
+    first = _vector(one, None, "one client's noise")
     second = _vector(other, first.size, "the other client's noise")
     product = float(np.linalg.norm(first) * np.linalg.norm(second))
     found = float(first @ second) / product * math.sqrt(first.size) if product else 0.0
@@ -98,10 +105,24 @@ def correlation_check(one: ArrayLike, other: ArrayLike) -> float:
     return found
 
 
-def _vector(values: ArrayLike, length: int, name: str) -> Floats:
-    found = np.asarray(values, np.float64)
-    if found.shape != (length,):
-        raise RangeError(f"{name} has the shape {found.shape}, not ({length},)", Code.SHAPE)
+def _input_of(inputs: Sequence[ArrayLike] | Mapping[int, ArrayLike], party: int) -> ArrayLike:
+    """Returns what a party gave; raises ParameterError if that is not among the inputs."""
+    try:
+        return inputs[party]
+    except (IndexError, KeyError, TypeError):
+        raise ParameterError(
+            f"the input of party {brief(party)} is missing, who is in the sum: give those of all "
+            "survivors, by party",
+            Code.ARGUMENT,
+        ) from None
+
+
+def _vector(values: ArrayLike, length: int | None, name: str) -> Floats:
+    """Returns finite float64 numbers of one dimension; raises RangeError for anything else."""
+    found = finite(values, name)
+    if found.ndim != 1 or length not in (None, found.size):
+        wanted = "(length,)" if length is None else f"({length},)"
+        raise RangeError(f"{name} has the shape {found.shape}, not {wanted}", Code.SHAPE)
     return found
 
 
