@@ -296,7 +296,7 @@ def test_models_of_diffprivlib_have_one_shape(monkeypatch: pytest.MonkeyPatch) -
             for vector, label in zip(split.x, split.y, strict=True):
                 sums[:, label] += [[*vector / 0.5, 0.0], [*vector / 2, 0.5]]
         wanted = sums[:, 1:] if classes == 2 else sums
-        np.testing.assert_allclose(clients.mean(data, 8.0, 0), wanted / 3, atol=1e-6)
+        np.testing.assert_allclose(clients.mean(data, 1.0, 8.0, 0), wanted / 3, atol=1e-6)
 
 
 @pytest.mark.parametrize("seconds", [1.0, 3.0])
