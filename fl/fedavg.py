@@ -199,6 +199,12 @@ class FedAvg:
     ) -> None:
         clients = listed("clients", clients)
         if privacy is not None:
+            if not isinstance(privacy, Privacy):
+                raise ParameterError(
+                    "privacy must be a Privacy, as secagg.fl.private_params makes it, not "
+                    f"{type(privacy).__name__}",
+                    Code.ARGUMENT,
+                )
             if params is not None:
                 raise ParameterError(
                     "privacy gives the parameters: leave params out", Code.ARGUMENT

@@ -245,7 +245,8 @@ class Rotated:
         ):
             raise ParameterError(
                 f"the noise of {cohort} clients exceeds the tail {self.tail} in one of {length} "
-                f"coordinates with probability above 2**-40: the tail must be {least} or more",
+                f"coordinates with probability above 2**-40: the tail must be {least} or more: "
+                "call `secagg.noise.calibrate` for this cohort and length",
                 Code.HEADROOM,
             )
 
