@@ -212,7 +212,7 @@ class FedAvg:
             params = privacy.params
         self.params: Final = fedavg_params(clients, model) if params is None else params
         form = check_params(self.params)
-        self._shortens = isinstance(form, Rotated)
+        self._shortens, self._private = isinstance(form, Rotated), privacy is not None
         self.rounds: Final = whole("rounds", rounds, 0, 2**63 - 1)
         if privacy is not None:
             privacy.check_rounds(self.rounds)
@@ -294,7 +294,7 @@ class FedAvg:
             elif participant.code is not None:  # more than the driver knows
                 run.refusals[index] = participant.reason
                 run.refusal_codes[index] = participant.code
-        if clipped:
+        if clipped and not self._private:  # whose clip shortens many by design
             layout = self.coordinator.layout
             counts = np.array([clipped[name] for name in layout.names])
             warn_of_clipping(self.params.format, layout, counts, len(run.clipped))
