@@ -18,6 +18,7 @@ from secagg.progress import Progress
 from . import (
     accuracy,
     kernels,
+    laplace,
     memory,
     modes,
     papers,
@@ -209,6 +210,7 @@ def run_privacy(options: argparse.Namespace) -> int:
     draws = f"{len(privacy.SEEDS)} seeds, {privacy.DRAWS} draws of noise with each"
     print(f"\n{privacy.CLIENTS} clients, delta {privacy.DELTA:g}, {draws}\n")
     print(privacy.table(played))
+    print(laplace.table(next(iter(privacy.WAYS)), options.quick))
     _write(options, list(privacy.rows(played)))
     wrong = [] if options.quick else list(privacy.missed(played))
     for text in wrong:

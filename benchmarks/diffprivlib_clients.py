@@ -102,9 +102,9 @@ def table() -> Iterator[str]:
             penalty, intercept = GRID[best]
             each = found[:, best].tolist()
             error = stdev(each) / math.sqrt(len(each))
-            data = f"`{name}`, rows of norm 2" if by_row else f"`{name}`"
+            scaled = "rows of norm 2" if by_row else "standardised"
             yield (
-                f"| {data} | {epsilon:.3g} | {epsilon * most:.3g} | {penalty:g} | "
+                f"| `{name}`, {scaled} | {epsilon:.3g} | {epsilon * most:.3g} | {penalty:g} | "
                 f"{'yes' if intercept else 'no'} | {fmean(each):.1f}% +- {error:.1f} |"
             )
             progress(f"{name}, epsilon {epsilon:.3g}")

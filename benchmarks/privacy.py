@@ -87,6 +87,11 @@ class Way:
     corrupt: float | None = None
     dropout: float | None = None
 
+    @property
+    def by_clients(self) -> bool:
+        """Whether clients add it."""
+        return self.placement in ("distributed", "local")
+
 
 _SERVER: Final = Way("central")
 _MOST: Final = Way("distributed", corrupt=0.05, dropout=0.05)  # h = 90
@@ -153,7 +158,7 @@ def measure(task: Task, way: Way, seeds: Sequence[int] = SEEDS, draws: int = DRA
             placement=way.placement,
             corrupt=way.corrupt,
             dropout=way.dropout,
-            scale=LEVELS / task.clip,
+            scale=LEVELS / task.clip if way.by_clients else None,
         )
         for draw in range(draws if privacy.release else 1):
             model = _train(task, privacy, clients, start, draw * len(SEEDS) + seed)

@@ -4,12 +4,17 @@ Source: Andrew, Thakkar, McMahan & Ramaswamy 2021 (arXiv 1905.03871), Algorithm 
 """
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from secagg import Code, ParameterError, RangeError
+from secagg import Code, Layout, ParameterError, RangeError
+from secagg.numeric import as_float, brief
+
+from .updates import norm_of
 
 _LEAST = 2.0**-100
 _MOST = 2.0**100
@@ -51,32 +56,41 @@ class QuantileClip:
             ("quantile", 0.0, 1.0),
             ("rate", 0.0, 1.0),
         ):
-            value = getattr(self, name)
-            inside = isinstance(value, int | float | np.number) and low < value <= high
+            given = getattr(self, name)
+            value = as_float(given)
             end = "below" if name == "quantile" else "at most"
-            if not inside or (name == "quantile" and value == high):
+            if value is None or not low < value <= high or (name == "quantile" and value == high):
                 raise ParameterError(
-                    f"{name} must be a number above {low:g}, and {end} {high:g}, not {value!r}",
+                    f"{name} must be a number above {low:g}, and {end} {high:g}, not "
+                    f"{brief(given)}",
                     Code.ARGUMENT,
                 )
+            object.__setattr__(self, name, value)
 
-    def bit(self, update: ArrayLike) -> float:
-        """Returns 1.0 if an update is within the clip, else 0.0.
+    def bit(self, update: ArrayLike | Sequence[Any] | Mapping[Any, Any]) -> float:
+        """Returns 1.0 if the L2 norm of an update is within the clip, else 0.0.
 
         Args:
-            update: one array of any shape.
+            update: one array of any shape; or those of a whole model, in lists and dicts as in
+                `secagg.Layout`, of which it is the norm over all values.
 
         Raises:
-            RangeError: its norm is not finite.
+            RangeError: it is something else, or empty; or a value is NaN or infinite.
         """
-        norm = float(np.linalg.norm(np.asarray(update, np.float64).reshape(-1)))
-        if not math.isfinite(norm):
+        try:
+            vector = Layout.flattened(update)[1].astype(np.float64)
+        except RangeError as error:
+            raise RangeError(
+                f"an update: {error.reason}: give one array, or the arrays of a model",
+                error.code,
+            ) from error.__cause__
+        if not np.isfinite(vector).all():
             raise RangeError(
                 "an update has a value that is NaN or infinite: check whether the training "
                 "diverged",
                 Code.NOT_FINITE,
             )
-        return float(norm <= self.clip)
+        return float(norm_of(vector) <= self.clip)
 
     def after(self, within: float) -> "QuantileClip":
         """Returns the clip of the next round.
@@ -86,10 +100,17 @@ class QuantileClip:
                 outside of 0..1; the nearer end is then taken.
 
         Raises:
-            RangeError: it is not finite.
+            RangeError: it is no number, or not finite.
         """
-        if not math.isfinite(within):
-            raise RangeError(f"the mean of the bits must be finite, not {within}", Code.NOT_FINITE)
-        share = min(1.0, max(0.0, float(within)))
+        mean = as_float(within)
+        if mean is None:
+            raise RangeError(
+                f"the mean of the bits must be a number, not {type(within).__name__}: give "
+                'metrics["within"], if that is what the metric is called',
+                Code.DTYPE,
+            )
+        if not math.isfinite(mean):
+            raise RangeError(f"the mean of the bits must be finite, not {mean}", Code.NOT_FINITE)
+        share = min(1.0, max(0.0, mean))
         clip = self.clip * math.exp(-self.rate * (share - self.quantile))
         return QuantileClip(min(_MOST, max(2 * _LEAST, clip)), self.quantile, self.rate)

@@ -130,7 +130,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--dp-delta", type=float, help="with --dp-epsilon: delta, by default 1e-5")
     add(
         "--dp-placement",
-        choices=list(Placement),
+        choices=[str(each) for each in Placement],
         help="with --dp-epsilon: who adds the noise, by default distributed (a part by each "
         "client); by the trusted server (central), enough by each client (local), or nobody (none)",
     )

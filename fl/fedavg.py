@@ -199,6 +199,12 @@ class FedAvg:
     ) -> None:
         clients = listed("clients", clients)
         if privacy is not None:
+            if not isinstance(privacy, Privacy):
+                raise ParameterError(
+                    "privacy must be a Privacy, as secagg.fl.private_params makes it, not "
+                    f"{type(privacy).__name__}",
+                    Code.ARGUMENT,
+                )
             if params is not None:
                 raise ParameterError(
                     "privacy gives the parameters: leave params out", Code.ARGUMENT
@@ -206,7 +212,7 @@ class FedAvg:
             params = privacy.params
         self.params: Final = fedavg_params(clients, model) if params is None else params
         form = check_params(self.params)
-        self._shortens = isinstance(form, Rotated)
+        self._shortens, self._private = isinstance(form, Rotated), privacy is not None
         self.rounds: Final = whole("rounds", rounds, 0, 2**63 - 1)
         if privacy is not None:
             privacy.check_rounds(self.rounds)
@@ -288,7 +294,7 @@ class FedAvg:
             elif participant.code is not None:  # more than the driver knows
                 run.refusals[index] = participant.reason
                 run.refusal_codes[index] = participant.code
-        if clipped:
+        if clipped and not self._private:  # whose clip shortens many by design
             layout = self.coordinator.layout
             counts = np.array([clipped[name] for name in layout.names])
             warn_of_clipping(self.params.format, layout, counts, len(run.clipped))

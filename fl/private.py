@@ -164,7 +164,7 @@ def private_params(
         corrupt, dropout: the largest fractions of clients that collude with the server, and that
             drop out, as in `secagg.noise.calibrate`.
         mode: the kind of server that the rounds protect against.
-        scale: levels per unit of distributed or local noise; chosen by default.
+        scale: levels per unit of distributed or local noise; chosen by default, and not for others.
 
     Raises:
         ParameterError: a value is outside its range, there are fewer than three clients, or the
@@ -176,6 +176,11 @@ def private_params(
             f"placement must be one of {', '.join(Placement)}, not {placement!r}", Code.ARGUMENT
         )
     where = Placement(placement)
+    if scale is not None and where in (Placement.CENTRAL, Placement.NONE):
+        raise ParameterError(
+            f"scale is for noise that clients add, and placement is {where}: leave it out",
+            Code.ARGUMENT,
+        )
     cohort, length = len(check_cohort(clients)[0]), Layout.of(model).length
     plan = noise.calibrate(
         epsilon=epsilon,

@@ -259,8 +259,12 @@ def summary(outcome: Outcome) -> Iterator[str]:
 def _spent(privacy: Privacy, rounds: int) -> str:
     """Returns what the rounds have told, in some sentences."""
     if privacy.release is None:
-        promised = "Not differentially private: no noise was added."
+        promised, protected = "Not differentially private: no noise was added.", ""
     else:
+        protected = (
+            " The randomness of this simulation follows from its seed, so that here the noise "
+            "protects nobody."
+        )
         promised = (
             f"Differential privacy: epsilon {privacy.epsilon(rounds):.4g} at delta "
             f"{privacy.delta:g} after {rounds} rounds (asked for: {privacy.target:g} after "
@@ -268,8 +272,7 @@ def _spent(privacy: Privacy, rounds: int) -> str:
         )
     return (
         f"{promised} Every client with examples counts once: the sum of weights would be released "
-        "without noise. The randomness of this simulation follows from its seed, so that here the "
-        "noise protects nobody."
+        f"without noise.{protected}"
     )
 
 

@@ -1,5 +1,6 @@
 """The update that a client's training makes, or why it has none to give in this round."""
 
+import math
 from collections.abc import Mapping
 from typing import Final, NoReturn, Protocol, cast
 
@@ -174,18 +175,19 @@ def _snap_norm(
     model: NDArray[np.generic], update: Vector, returned: NDArray[np.generic], clip: float
 ) -> None:
     """Shortens an update that is longer than the clip by rounding only, in place."""
-    length = _norm(update)
+    length = norm_of(update)
     if length <= clip:
         return
-    room = _norm(_room(model, returned, update))
+    room = norm_of(_room(model, returned, update))
     # What a training loses that adds up squares in its own dtype.
     room += clip * float(np.finfo(_coarse(model, returned)).eps) * float(np.sqrt(update.size))
-    if length - clip <= room:
+    if length - clip <= room < math.inf:  # else the client shortens it, and it counts as clipped
         update *= clip / length * _BELOW
 
 
-def _norm(vector: Vector) -> float:
-    with np.errstate(over="ignore"):  # infinite is longer than any clip
+def norm_of(vector: Vector) -> float:
+    """Returns the L2 norm of a vector, infinity if a square in it is beyond all floats."""
+    with np.errstate(over="ignore"):
         return float(np.linalg.norm(vector))
 
 
@@ -212,13 +214,10 @@ def clipped_by_array(model: Model, update: Vector, form: Form) -> Mapping[str, i
     """Counts the values of an update that will be clipped, by the name of their array.
 
     The names are positions, from "0"; arrays without such a value are left out. Of an update that
-    is longer than the clip of `Rotated` they are all values, as in `Client.clipped`.
+    is longer than the clip of `Rotated` they are all values.
     """
     layout = Layout.of(model)
-    if isinstance(form, Rotated):
-        counts = [array.size if _norm(update) > form.clip else 0 for array in model]
-    else:
-        counts = count_clipped(form, layout, update).tolist()
+    counts = count_clipped(form, layout, update).tolist()
     return {name: count for name, count in zip(layout.names, counts, strict=True) if count}
 
 

@@ -23,7 +23,7 @@ from .errors import ParameterError, RangeError
 from .events import Phase, Randomness
 from .numeric import as_int, brief
 from .pairwise.parties import all_parties, introduce
-from .params.formats import Format, Integers
+from .params.formats import FixedPoint, Format, Integers
 from .params.mode import Mode
 from .params.params import Params
 from .params.policy import Policy
@@ -88,7 +88,8 @@ def secure_sum(
 ) -> SecureSum:
     """Sums updates by the real protocol with all parties in this process; it protects nobody.
 
-    There is one `ClippingWarning` if more than 1 % of the values of an array were clipped.
+    There is one `ClippingWarning` if more than 1 % of the values of an array were clipped, or of
+    the updates were longer than the clip of `Rotated` without noise.
 
     Args:
         updates: one per party; arrays, or lists and dicts of arrays, nested at will, all of one
@@ -154,9 +155,10 @@ def secure_sum(
         raise RoundFailedError(run.reason, cast("Code", run.code), run)
     if any(run.clipped.values()):
         counts = [count_clipped(format, layout, vectors[party]) for party in run.clipped]
-        run.clipped = {
-            party: int(each.sum()) for party, each in zip(run.clipped, counts, strict=True)
-        }
+        if isinstance(format, FixedPoint):  # clients do not know the dtype of each array
+            run.clipped = {
+                party: int(each.sum()) for party, each in zip(run.clipped, counts, strict=True)
+            }
         warn_of_clipping(format, layout, np.sum(counts, axis=0), len(run.clipped))
     return SecureSum(
         total=layout.unflatten(run.result.total),

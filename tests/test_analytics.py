@@ -282,7 +282,7 @@ def test_the_party_alone_is_told_of_clipping() -> None:
 BAD_RECORDS = {
     "records must be a dict": (5, Code.LAYOUT),
     "of type Column": (Column([1]), Code.LAYOUT),
-    "the records (dict) cannot be read": ({"x": 5}, Code.DTYPE),
+    "column 'x' (dict) cannot be read": ({"x": 5}, Code.DTYPE),
     "have different lengths": ({"x": [1], "c": []}, Code.SHAPE),
     "no column 'c'": ({"x": [1.0]}, Code.LAYOUT),
     "'x' lacks 2 of 3": ({"x": [None, 1, np.nan], "c": ["a"] * 3}, Code.NOT_FINITE),
@@ -373,6 +373,7 @@ BAD_QUERIES: dict[str, Callable[[], Any]] = {
     "missing must be": lambda: Bins("x", [0, 1], missing="drop"),
     "within() takes": lambda: Bins.within("x", 0, 1, 0),
     "low < high, and": lambda: Bins.within("x", 1, 0, 5),
+    "a set has no order": lambda: Categories("x", {"a", "b"}),
     "values of 'x' must be": lambda: Categories("x", []),
     "each once": lambda: Categories("x", ["a", "a"]),
     "texts, integers or bools": lambda: Categories("x", [1.5]),

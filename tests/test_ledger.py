@@ -266,6 +266,9 @@ def test_a_relative_path_stays_the_same_file(
     monkeypatch.chdir(memory_path / "elsewhere")
     assert ledger.claim(Once.RESUMPTION, KEY)
     assert not SqliteLedger(memory_path / "ledger").claim(Once.RESUMPTION, KEY)
+    for address in (":memory:", "file:ledger?mode=memory"):
+        with refused(ParameterError, Code.ARGUMENT, match="of the class MemoryLedger"):
+            SqliteLedger(address)
     assert list((memory_path / "elsewhere").iterdir()) == []
 
 
@@ -462,7 +465,7 @@ def test_a_file_that_was_emptied(path: Path) -> None:
     """No table, no claim."""
     ledger = SqliteLedger(path)
     path.write_bytes(b"")
-    with refused(StateError, Code.LEDGER):
+    with refused(StateError, Code.CORRUPT, match="no such table: claims; put back a whole copy"):
         ledger.claim(Once.RESUMPTION, KEY)
 
 

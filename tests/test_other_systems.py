@@ -116,7 +116,7 @@ def test_files_on_windows(memory_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 def test_without_sqlite(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One line says what is missing; nothing is made."""
     monkeypatch.setitem(sys.modules, "sqlite3", None)
-    with refused(StateError, Code.LEDGER, match="without the module `sqlite3`"):
+    with refused(StateError, Code.LEDGER, match="lacks the module `sqlite3`"):
         SqliteLedger(tmp_path / "ledger")
     assert list(tmp_path.iterdir()) == []
 

@@ -273,5 +273,5 @@ def test_fractions_that_nothing_holds_for(corrupt: float, dropout: float, mode: 
     """Refused, in words."""
     with pytest.raises(ParameterError):
         Params.for_cohort(30, 4, FORMAT, corrupt=corrupt, dropout=dropout, mode=mode)
-    with pytest.raises(ParameterError, match="a sparse graph may be safe"):
+    with pytest.raises(ParameterError, match="sparse=True has one that does"):
         Params.for_cohort(100, 4, FORMAT, corrupt=0.05, dropout=0.55, sparse=False)

@@ -1,7 +1,7 @@
 """The axes that records are sorted by: ranges of a number, or a public list of categories."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Final, TypeAlias
@@ -207,6 +207,11 @@ def read_axes(given: object) -> tuple[Axis, ...]:
 def _items(what: str, given: Any) -> list[Any]:
     if isinstance(given, str | bytes) or not isinstance(given, Iterable):
         raise ParameterError(f"{what} must be a list, not {brief(given)}", Code.ARGUMENT)
+    if isinstance(given, Set):
+        raise ParameterError(
+            f"{what} must be a list: a set has no order, and all parties must have the same",
+            Code.ARGUMENT,
+        )
     return list(given)
 
 

@@ -54,10 +54,12 @@ class Records:
         if self._rows is not None:
             self.count = len(self._rows)
         else:
-            try:
-                sizes = {name: len(given[name]) for name in self._names}
-            except Exception as error:  # a number, or a column that is not read yet
-                raise unreadable(given, "the records", error) from error
+            sizes = {}
+            for name in self._names:
+                try:
+                    sizes[name] = len(given[name])
+                except Exception as error:  # a number, or a column that is not read yet
+                    raise unreadable(given, f"column {brief(name)}", error) from error
             self.count = next(iter(sizes.values()), 0)
             for name, size in sizes.items():
                 if size != self.count:

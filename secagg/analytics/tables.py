@@ -103,7 +103,9 @@ class Table:
         return Quantile(low + (high - low) * inside, low, high)
 
     def __str__(self) -> str:
-        return _text(self.labels, {"count": self.count})
+        text = _text(self.labels, {"count": self.count})
+        noise = f"\nwith noise of the standard deviation {self.noise:.4g} in each cell"
+        return text + noise * (self.noise > 0)
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -111,8 +113,7 @@ class MomentsTable(Table):
     """The answer to `Moments`; its `count` is that of records that have a value.
 
     Attributes:
-        missing: records without one, int64; None unless they are counted. A cell with fewer than
-            `least` is masked, but no further ones of its line.
+        missing: records without one, int64; None unless they are counted.
         weight: sums of weights, float64 beyond 2**63; the count without weights.
         sum: float64; of a weighted question sum(w * x).
         mean: sum / weight, float64; masked where there is none.

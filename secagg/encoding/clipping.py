@@ -1,9 +1,12 @@
 """Counts clipped values by array, and warns of them once per round.
 
 A clipped value is a wrong one: the sum is not that of the updates, and a training that is clipped
-too much fails in ways that are hard to find. So clipping is never silent.
+too much fails in ways that are hard to find. So clipping is never silent: it is always counted, and
+warned of unless noise is added. The clip of a format with noise is part of a promise of privacy; a
+usual one is the median of the norms, and shortens half of the updates by design.
 """
 
+import math
 import sys
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,7 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..params.formats import FixedPoint, Format
-from .arrays import called, kind_of
+from ..params.rotated import Rotated
+from .arrays import called, kind_of, plain_dtype
 from .ranges import Slot
 
 # The share of an array's values above which their clipping is warned of.
@@ -36,6 +40,9 @@ class ClippingWarning(UserWarning):
 
     The sum then differs from that of the updates by more than rounding. Raise `FixedPoint.clip` or
     the range of that array, or scale the updates. Records: ask about a wider range.
+
+    With `Rotated` the whole vector of a client that is longer than `Rotated.clip` is shortened to
+    it: all of its values count as clipped. With noise there is no warning.
     """
 
 
@@ -71,11 +78,25 @@ def clip_bound(clip: float, dtype: np.dtype[np.generic]) -> float:
     return max(clip, rounded) if np.isfinite(rounded) else clip
 
 
+@lru_cache(maxsize=64)
+def length_bound(clip: float, dtype: np.dtype[np.generic], size: int) -> float:
+    """Returns the L2 norm above which a vector counts as longer than `clip`: a little more.
+
+    One that was shortened to the same clip before, in float32 say, is longer by as much as its
+    values were rounded, and as a norm is off that adds up so many squares in float32.
+    """
+    spacing = float(np.finfo(_FLOAT32).eps)
+    plain = plain_dtype(dtype)
+    own = float(np.finfo(plain).eps) if plain.kind == "f" else 0.0
+    return clip * (1 + max(own, spacing) + spacing * math.sqrt(size))
+
+
 def count_clipped(form: Format, layout: Arrays, vector: NDArray[np.generic]) -> Counts:
     """Counts the values of one input that its format clips, by array in the layout's order.
 
     Args:
-        form: the format; `Integers` clip nothing.
+        form: the format; `Integers` clip nothing. Of a vector that is longer than the clip of
+            `Rotated` all values count, as in `Client.clipped`.
         layout: of the vector.
         vector: shape (layout.length,), of a real dtype.
     """
@@ -87,13 +108,19 @@ def count_clipped(form: Format, layout: Arrays, vector: NDArray[np.generic]) -> 
             # A vector of arrays of several dtypes has the widest of them.
             bound = max(clip_bound(form.clip, each) for each in (dtype, vector.dtype))
             counts[at] = np.count_nonzero(np.greater(part, bound) | np.less(part, -bound))
+    elif isinstance(form, Rotated):
+        with np.errstate(over="ignore"):  # infinite is longer than any clip
+            length = np.linalg.norm(vector.astype(np.float64))
+        if length > length_bound(form.clip, vector.dtype, vector.size):
+            return sizes
     return counts
 
 
 def warn_of_clipping(form: Format, layout: Arrays, clipped: Counts, parties: int) -> None:
     """Issues one ClippingWarning if more than `SHARE` of an array was clipped; names such arrays.
 
-    It points at the first line outside the library.
+    With `Rotated` it says how many inputs were shortened; with noise there is none. It points at
+    the first line outside the library.
 
     Args:
         form: the format.
@@ -101,16 +128,31 @@ def warn_of_clipping(form: Format, layout: Arrays, clipped: Counts, parties: int
         clipped: clipped values by array, the sum of `count_clipped` over the parties.
         parties: the number of parties.
     """
-    _warn(form, layout.names, clipped, parties * _sizes(layout))
+    sizes = _sizes(layout)
+    if isinstance(form, FixedPoint):
+        _warn(form, layout.names, clipped, parties * sizes)
+    elif isinstance(form, Rotated):
+        _warn_of_length(form, int(clipped.sum() // sizes.sum()), parties)
 
 
-def warn_of_vector(form: Format, clipped: int, length: int) -> None:
+def warn_of_vector(form: Format, clipped: int, length: int, *, is_long: bool) -> None:
     """Issues one ClippingWarning if more than `SHARE` of a single vector was clipped.
 
     Not within `gathered`.
+
+    Args:
+        form: the format.
+        clipped: clipped values.
+        length: of the vector.
+        is_long: whether it was longer than the clip of `Rotated`. What its rotation has put beyond
+            the grid is clipped by design, and not warned of.
     """
-    if clipped and not _gathering.get():
+    if _gathering.get():
+        return
+    if isinstance(form, FixedPoint):
         _warn(form, ("",), np.array([clipped]), np.array([length]))
+    elif isinstance(form, Rotated):
+        _warn_of_length(form, int(is_long), 1)
 
 
 def _sizes(layout: Arrays) -> Counts:
@@ -130,11 +172,22 @@ def warn_of_slots(slots: Sequence[Slot], clipped: Counts) -> None:
     _warn_of_much(texts, clipped, sizes, "", "their ranges in the layout")
 
 
-def _warn(form: Format, names: tuple[str, ...], clipped: Counts, sizes: Counts) -> None:
-    if isinstance(form, FixedPoint):
-        texts = [f" of {called(name)}" if name else "" for name in names]
-        outside = f"outside of -{form.clip:g}..{form.clip:g} and were "
-        _warn_of_much(texts, clipped, sizes, outside, "the clip of FixedPoint")
+def _warn(form: FixedPoint, names: tuple[str, ...], clipped: Counts, sizes: Counts) -> None:
+    texts = [f" of {called(name)}" if name else "" for name in names]
+    outside = f"outside of -{form.clip:g}..{form.clip:g} and were "
+    _warn_of_much(texts, clipped, sizes, outside, "the clip of FixedPoint")
+
+
+def _warn_of_length(form: Rotated, long: int, updates: int) -> None:
+    if form.noisy or long <= SHARE * updates:
+        return
+    one = updates == 1
+    which = "the update is" if one else f"{long:,} of {updates:,} updates are"
+    _issue(
+        f"{which} longer than the clip of Rotated, an L2 norm of {form.clip:g}, and "
+        f"{'was' if one else 'were'} shortened to it, so the sum is not that of the updates: raise "
+        "the clip (of the layout, if a ModelLayout has packed them), or scale the updates"
+    )
 
 
 def _warn_of_much(

@@ -28,10 +28,17 @@ _FLOAT64: Final = np.dtype(np.float64)
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """A client's input as field elements, and how many of its values were clipped."""
+    """A client's input as field elements, and how many of its values were clipped.
+
+    Attributes:
+        vector: the elements.
+        clipped: how many values.
+        is_long: whether all were, because the input is longer than the clip of `Rotated`.
+    """
 
     vector: Vector
     clipped: int
+    is_long: bool = False
 
     def __repr__(self) -> str:
         return f"Encoded(<{self.vector.size} elements>, clipped={self.clipped})"

@@ -1,5 +1,6 @@
 """A model and its metrics as one input: each array and metric with a range of its own."""
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -13,6 +14,7 @@ from ..numeric import brief
 from ..params.checks import require_int
 from ..params.formats import Format, check_length, field_width
 from ..params.params import MAX_COHORT
+from ..params.rotated import Rotated
 from .arrays import kind_of, shortened
 from .clipping import warn_of_slots
 from .fitting import Sums, leaves_in, read_model, read_sums, require_same_kind, require_update
@@ -135,14 +137,22 @@ class ModelLayout:
         return f"ModelLayout({many}, length={self.length})"
 
     def __str__(self) -> str:
-        """Lists arrays and metrics with range, step and error, as a table for people."""
+        """Lists arrays and metrics with range, step and error, as a table for people.
+
+        With `Rotated` an array has an L2 norm, and around what, in the place of a range.
+        """
         bits = field_width(self.format, self.cohort)
-        rows = [("name", "shape", "dtype", "mode", "range", "step", "error")]
+        error = "std dev" if self._in_norm else "error"
+        rows = [("name", "shape", "dtype", "mode", "range", "step", error)]
         for slot, scale in zip(self._slots, self._scales, strict=True):
             name = slot.name if slot.name.isprintable() else repr(slot.name)
             name = shortened(name, _SHORT) + (" (metric)" if slot.metric else "")
             row = (name, str(slot.shape), slot.dtype.name, slot.mode)
             ends = f"{slot.low}..{slot.high}" if slot.exact else f"{slot.low:g}..{slot.high:g}"
+            if self._in_norm and not slot.metric:
+                middle = (slot.low + slot.high) / 2
+                around = f" around {middle:g}" if middle else ""
+                ends = f"L2 norm {(slot.high - slot.low) / 2:g}{around}"
             error = "exact" if slot.exact else f"{self._error(slot, scale):.2g}"
             rows.append((*row, ends, f"{scale.step:.2g}", error) if scale else (*row, "", "", ""))
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
@@ -153,7 +163,14 @@ class ModelLayout:
         title = (
             f"{self.length} values of {bits} bits, {self.format}, cohorts of up to {self.cohort}"
         )
-        return "\n".join((title, *lines))
+        note = "L2 norm: of an update that, by itself, has the whole clip; all arrays and metrics "
+        note += "are one vector, which is shortened as a whole if it is longer"
+        return "\n".join((title, *lines, *([note] if self._in_norm and self.arrays else [])))
+
+    @property
+    def _in_norm(self) -> bool:
+        """True if ranges of arrays are units of an L2 norm, which bounds all of them together."""
+        return isinstance(self.format, Rotated)
 
     @property
     def _slots(self) -> tuple[Slot, ...]:
@@ -168,14 +185,19 @@ class ModelLayout:
     def errors(self) -> dict[str, float]:
         """The largest error of each array and metric that `unpack` returns, by name.
 
+        With `Rotated` they are standard deviations; see below.
+
         Of a mean it is also that of one client's value: the grid's step in the range of that array,
         and the rounding of floats. Of a sum it is that of the largest cohort with the largest
         weights; of an exact sum 0. What a mean loses when it is added to the old model, in the
         dtype of the array, comes on top. Rounding is at random, so errors of many clients mostly
         cancel: the standard deviation of an unweighted mean over n is at most step / (2 * sqrt(n)).
 
-        With `Rotated`, whose errors spread over the whole vector, it is the standard deviation of
-        one client's value from rounding and noise, and nothing is said of clipping.
+        With `Rotated`, whose errors spread over the whole vector, it is the standard deviation that
+        rounding and noise give one client's value, at most, if it has the largest weight (with a
+        weight w it is max_weight / w times that); of a sum it is that of the sum over the largest
+        cohort. Single errors are larger: one in 20 lies beyond twice that. Nothing is said of
+        updates that are shortened.
         """
         slots = zip(self._slots, self._scales, strict=True)
         return {slot.name: self._error(slot, scale) for slot, scale in slots if scale}
@@ -183,7 +205,11 @@ class ModelLayout:
     def _error(self, slot: Slot, scale: Scale | None) -> float:
         if scale is None:
             return 0.0
-        return scale.error * (self.cohort * self.format.max_weight if slot.mode == "sum" else 1)
+        if slot.mode != "sum":
+            return scale.error
+        # Independent errors add up in their squares.
+        clients = math.sqrt(self.cohort) if self._in_norm else self.cohort
+        return scale.error * clients * self.format.max_weight
 
     def take(self, model: Arrays) -> Arrays:
         """Returns a copy of a model that came from a peer, in this structure and these dtypes.
@@ -268,7 +294,9 @@ class ModelLayout:
         """Returns the input of one client: shape (length,), in the dtype of the layout.
 
         Values outside their range are clipped; there is one `ClippingWarning`, with names, if more
-        than 1 % of an array or a metric was. A sum that is exact refuses them instead.
+        than 1 % of an array or a metric was. A sum that is exact refuses them instead. With
+        `Rotated` this goes for metrics; of arrays the L2 norm counts, of the whole vector, and who
+        submits a longer one is told then (`Client.submit`, `secure_sum`).
 
         Args:
             new: the model after training; arrays in mode "sum" hold what is to be added up.

@@ -23,6 +23,7 @@ from ..numeric import as_int
 from ..params.rotated import Rotated
 from ..primitives.labels import Label, hash_parts
 from ..primitives.secret import draw
+from .clipping import length_bound
 from .codec import (
     Decoded,
     Encoded,
@@ -74,7 +75,8 @@ class RotatedCodec:
     def encode(self, values: ArrayLike, weight: int, random: Randomness) -> Encoded:
         """Clips, rotates and rounds one input, and adds noise if the format has any.
 
-        Of an input that is longer than the clip all values count as clipped.
+        Of an input that is longer than the clip, by more than rounding, all values count as
+        clipped; of any other those that the rotation has put beyond the grid.
 
         Args:
             values: real numbers, shape (length,).
@@ -104,20 +106,20 @@ class RotatedCodec:
             clipped = self._round_to_digits(rotated, vector, key)
             if form.weighted:
                 vector[-1] = weight
-        return Encoded(vector, params.length if is_long else clipped)
+        return Encoded(vector, params.length if is_long else clipped, is_long)
 
     def _rotated(self, given: NDArray[np.generic], factor: float) -> tuple[Floats, bool]:
-        """Returns the clipped, weighted, rotated input, and whether it was longer than the clip."""
+        """Returns the clipped, weighted, rotated input, and whether it counts as longer."""
         clip = self._format.clip
         is_narrow = given.dtype == _FLOAT32 and 1 / _NARROW <= clip <= _NARROW
         work: Floats = given.astype(np.float32 if is_narrow else np.float64)  # a copy
         try:
             length = norm(work)
-            is_long = length > clip
+            is_long = length > length_bound(clip, given.dtype, given.size)
         except RangeError:  # the square of a value is no double: it is far above any clip
             work *= 2.0**-600
             length, is_long = norm(work), True
-        if is_long:
+        if is_long or length > clip:
             factor *= clip / length
         if self._rotation is not None:
             self._rotation.forward(work, factor)

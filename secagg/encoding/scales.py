@@ -46,7 +46,7 @@ class Scale(Protocol):
 
     @property
     def error(self) -> float:
-        """The largest error of one client's value, or of a mean."""
+        """The largest error of one client's value, or of a mean; see `ModelLayout.errors`."""
 
     def write(self, new: Flat, old: Flat | None, out: Flat) -> int:
         """Writes values, or new - old; returns how many were clipped.
@@ -145,25 +145,13 @@ class RealScale:
             )
             beyond = max(-low, high)
             if beyond > self._half:
-                clipped += self._count_beyond(block, new[part], None if old is None else old[part])
+                bases = None if old is None else old[part]
+                clipped += _count_beyond(self._half, block, new[part], bases)
             block *= self._up
             if beyond * self._up > self._clip:
                 np.clip(block, -self._clip, self._clip, out=block)
             out[part] = block
         return clipped
-
-    def _count_beyond(self, block: NDArray[np.float64], new: Flat, old: Flat | None) -> int:
-        """Counts the values beyond the range by more than the roundings of the caller.
-
-        A training that clips an update gives back old + update, rounded; the difference may then
-        lie beyond the range by what that rounding, and that of the bound itself, have added.
-        """
-        at = np.flatnonzero(np.abs(block) > self._half)
-        given = [new] if old is None else [new, old]
-        sizes = [np.abs(plain(each[at]).astype(np.float64)) for each in given]
-        room = 1.5 * max(_spacing_at_one(each.dtype) for each in given)
-        allowed = self._half + room * np.maximum.reduce([*sizes, np.full(at.size, self._half)])
-        return int(np.count_nonzero(np.abs(block[at]) > allowed))
 
     def read(self, total: Flat, weight: int) -> Flat:
         """Returns float64; a sum may be beyond its range by the error of each value."""
@@ -208,6 +196,7 @@ class NormScale:
         is_short = slot.is_float and slot.dtype.itemsize <= _FLOAT32.itemsize
         self.dtype: Final = _FLOAT32 if is_short or slot.metric else _FLOAT64
         self.step: Final = form.step / self._up
+        # A standard deviation, of the value of a client that has the largest weight.
         self.error: Final = self.step * math.sqrt(0.25 + float(form.variance))
 
     def write(self, new: Flat, old: Flat | None, out: Flat) -> int:
@@ -222,7 +211,7 @@ class NormScale:
                 Code.NOT_FINITE,
             )
             if self._slot.metric:
-                clipped += int(np.count_nonzero(np.abs(block) > self._half))
+                clipped += _count_beyond(self._half, block, new[part], None)
                 np.clip(block, -self._half, self._half, out=block)
             block *= self._up
             out[part] = block
@@ -373,6 +362,20 @@ def _as_floats(new: Flat, old: Flat | None) -> NDArray[np.float64]:
         plain(new), plain(old), dtype=np.float64, casting="unsafe"
     )
     return block
+
+
+def _count_beyond(half: float, block: NDArray[np.float64], new: Flat, old: Flat | None) -> int:
+    """Counts the values beyond half of a range by more than the roundings of the caller.
+
+    A training that clips an update gives back old + update, rounded; the difference may then lie
+    beyond the range by what that rounding, and that of the bound itself, have added.
+    """
+    at = np.flatnonzero(np.abs(block) > half)
+    given = [new] if old is None else [new, old]
+    sizes = [np.abs(plain(each[at]).astype(np.float64)) for each in given]
+    room = 1.5 * max(_spacing_at_one(each.dtype) for each in given)
+    allowed = half + room * np.maximum.reduce([*sizes, np.full(at.size, half)])
+    return int(np.count_nonzero(np.abs(block[at]) > allowed))
 
 
 def _require_whole(slot: Slot, values: Flat) -> None:

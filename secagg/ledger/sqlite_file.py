@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from ..codes import Code
-from ..errors import StateError
+from ..errors import ParameterError, StateError
 from ..files import A_FOLDER, DRAFTS, AnyPath, as_path, atomic_file, why_failed
 from ..permissions import LEDGER, NOT_KEPT, is_read_only, why_unsafe
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 _SECONDS_TO_WAIT: Final = 10.0
 _LONGEST_PATH: Final = 504  # bytes; SQLite takes 512, with the ending of the journal
 _CODES: Final = {  # by SQLite's; all others (a lock that is held for too long, ...) are Code.LEDGER
+    1: Code.CORRUPT,  # SQLITE_ERROR, such as a table that is missing
     8: Code.IO,  # SQLITE_READONLY
     10: Code.IO,  # SQLITE_IOERR
     11: Code.CORRUPT,  # SQLITE_CORRUPT
@@ -73,6 +74,12 @@ class SqliteFile:
 
     def __init__(self, path: AnyPath, kind: FileKind) -> None:
         self._path = as_path(path)
+        if str(self._path).startswith(("file:", ":memory:")):
+            raise ParameterError(
+                f"{self._path}: a {kind.name} is an ordinary file, not an address of SQLite's; in "
+                f"memory it is of the class Memory{kind.name.title()}",
+                Code.ARGUMENT,
+            )
         self._kind = kind
         _sqlite(self._path, kind)
         self._file: tuple[int, int] | None = None
@@ -185,10 +192,10 @@ def _sqlite(path: Path, kind: FileKind) -> Any:
     """
     try:
         import sqlite3  # noqa: PLC0415
-    except ImportError:
+    except ImportError as error:
         raise StateError(
-            f"{path}: cannot be used as a {kind.name}: this Python was built without the module "
-            "`sqlite3`; take one that has it (Pyodide: load the package `sqlite3`), or write a "
+            f"{path}: cannot be used as a {kind.name}: this Python lacks the module `sqlite3` "
+            f"({error}); take one that has it (Pyodide: load the package `sqlite3`), or write a "
             f"{kind.name} of your own",
             Code.LEDGER,
         ) from None
@@ -282,7 +289,7 @@ def _transaction(
             reason = f"its path is too long for SQLite; shorten it by {excess} bytes or more"
         elif code is Code.IO:
             reason = _why_denied(path) or reason
-        elif code is Code.CORRUPT:
+        if code is Code.CORRUPT or not path.exists():
             reason += f"; {kind.restore}"
         raise StateError(
             f"{named or path}: cannot be used as a {kind.name}: {reason}", code

@@ -231,6 +231,9 @@ class SqliteBudget(_Budget):
     def __init__(self, path: AnyPath, *, epsilon: float, delta: float) -> None:
         super().__init__(epsilon, delta)
         self._file = SqliteFile(path, _KIND)
+        with self._charges() as charges:
+            if not any(charges.all()):
+                _log.info("%s: a privacy budget of which nothing is spent yet", self._file)
 
     @contextmanager
     def _charges(self) -> Iterator[_Charges]:

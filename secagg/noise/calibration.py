@@ -15,7 +15,7 @@ from ..numeric import brief
 from ..params.checks import require_int
 from ..params.formats import FixedPoint
 from ..params.mode import Mode
-from ..params.params import MAX_LENGTH, Params
+from ..params.params import MAX_COHORT, MAX_LENGTH, Params
 from ..params.rotated import (
     MAX_PEAK,
     MAX_VARIANCE,
@@ -30,6 +30,7 @@ from ..params.suite import Suite
 from .accounting import (
     Release,
     epsilon,
+    inexact,
     require_delta,
     require_positive,
     require_rounds,
@@ -200,7 +201,7 @@ def calibrate(
         rounds: in which one client may take part; 1..2**32.
         clip: greatest L2 norm of an input; 2**-250..2**250.
         length: coordinates of an input; 1..2**32.
-        cohort: clients of a round; 2..2**16. A smaller cohort needs another plan.
+        cohort: clients of a round; 3..2**16. A smaller cohort needs another plan.
         corrupt, dropout: fractions, as in `Params.for_cohort`. Without both the thresholds are
             those of `Params`, for a third of colluders and a third of dropouts: h is small and
             noise large.
@@ -219,6 +220,19 @@ def calibrate(
     rounds = require_rounds(rounds)
     clip = require_positive("clip", clip, "take about the median norm of an update")
     length = require_int("length", length, 1, MAX_LENGTH)
+    cohort = require_int("cohort", cohort, 3, MAX_COHORT)
+    if delta * cohort >= 1:
+        raise ParameterError(
+            f"delta must be below 1 / {cohort}, not {delta}: else publishing one client's data "
+            "would be private; choose one far below, 1e-5 say",
+            Code.ARGUMENT,
+        )
+    if sparse and mode == Mode.MALICIOUS:
+        raise ParameterError(
+            "a sparse graph protects from servers that follow the protocol: leave sparse out, or "
+            "take semi-honest mode",
+            Code.ARGUMENT,
+        )
     if scale is not None:
         scale = require_positive("scale", scale, "leave it out to have it chosen")
     noise = MECHANISMS.get(mechanism) if isinstance(mechanism, str) else None
@@ -322,6 +336,7 @@ class _Search:
         high = math.ceil(min(max(1.0, guess), most))
         while not enough(high):
             if high == most:
+                self._check_delta(release(math.ceil(min(max(1.0, guess), most))))
                 raise ParameterError(
                     f"epsilon {self._target:.4g} takes noise of a variance above {most >> 16} per "
                     f"client, more than there is of {self._noise.name.lower()} noise: give a "
@@ -337,6 +352,17 @@ class _Search:
             middle = (low + high) // 2
             low, high = (low, middle) if enough(middle) else (middle, high)
         return high
+
+    def _check_delta(self, release: Release) -> None:
+        """Raises ParameterError if no noise meets the target, since its sampler takes more."""
+        cost = inexact([(release, self._rounds)], self._target) / SLACK
+        if cost > self._delta:
+            raise ParameterError(
+                f"delta {self._delta:.4g} is too small for the sampler of Skellam noise: at "
+                f"epsilon {self._target:.4g} it takes {cost:.2g} or more; raise delta, or take the "
+                "mechanism 'discrete_gaussian', which is sampled exactly",
+                Code.HEADROOM,
+            )
 
 
 def _grid(clip: float, scale: float, length: int) -> tuple[int, int]:

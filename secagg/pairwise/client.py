@@ -228,7 +228,11 @@ class Client(Owned):
 
     @property
     def clipped(self) -> int:
-        """The number of input values that were clipped; 0 before `submit`."""
+        """The number of input values that were clipped; 0 before `submit`.
+
+        With `Rotated` they are all values of an input that was longer than the clip; of any other,
+        those that the rotation has put beyond the grid, as by design (`Rotated.of`) it does.
+        """
         return self._memory.clipped
 
     # -- calls of the driver --------------------------------------------------------------
@@ -334,9 +338,11 @@ class Client(Owned):
         """Returns the masked input for the server; called once, after `InputNeeded`.
 
         Afterwards `clipped` is the number of values that were clipped. If they are more than 1 %
-        there is a `ClippingWarning`; where a filter turns it into an exception, nothing has
-        changed. Other threads that call this client (`wipe`, `withdraw`) wait until the input was
-        read, so an iterator that waits for one of them never returns.
+        there is a `ClippingWarning`, here and not at the server; where a filter turns it into an
+        exception, nothing has changed. With `Rotated` there is one if the input was longer than the
+        clip, and shortened to it; but none with noise, whose clip shortens many inputs by design:
+        `clipped` alone tells that. Other threads that call this client (`wipe`, `withdraw`) wait
+        until the input was read, so an iterator that waits for one of them never returns.
 
         Args:
             values: shape (params.length,), of a dtype that the format accepts, never written to;
@@ -364,8 +370,9 @@ class Client(Owned):
                 "Policy(context=...)",
                 Code.NO_CONTEXT,
             )
-        message, clipped = self._steps.mask(values, weight)
-        warn_of_vector(self.round.params.format, clipped, self.round.params.length)  # may raise
+        message, clipped, is_long = self._steps.mask(values, weight)
+        params = self.round.params
+        warn_of_vector(params.format, clipped, params.length, is_long=is_long)  # may raise
         self._require_owner()  # reading the input may have forked: a child claims nothing
         if not memory.may_repeat and not self._claimed:
             self._require_funds()  # or the claim would be made for nothing

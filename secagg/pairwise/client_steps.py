@@ -78,8 +78,8 @@ class ClientSteps:
         self._random: Final = random
         self._codec: Final = codec
 
-    def mask(self, values: ArrayLike | Iterator[ArrayLike], weight: int) -> tuple[bytes, int]:
-        """Returns the message with the masked input, and the number of clipped values.
+    def mask(self, values: ArrayLike | Iterator[ArrayLike], weight: int) -> tuple[bytes, int, bool]:
+        """Returns the message with the masked input, and what was clipped (see `Encoded`).
 
         Beside the message itself, of an input in chunks only one piece is in memory at a time. The
         mask keys are not wiped yet. Raises RangeError if the input is unusable.
@@ -90,15 +90,15 @@ class ClientSteps:
         signs = [1] + [derivation.pairwise_sign(self.index, peer) for peer in peers]
         size = field.packed_bytes(params.vector_length)
         message = MaskedInput.begin(self.round.session, memory.h2, size, proof_bytes(params))
-        head, start, clipped = message.size, 0, 0
+        head, start, clipped, is_long = message.size, 0, 0, False
         for piece in encode_pieces(self._codec, params, values, weight, self._random):
             self._add_masks(field, piece.vector, signs, start)
             field.pack_into(message, piece.vector)
             start += piece.vector.size
-            clipped += piece.clipped
+            clipped, is_long = clipped + piece.clipped, piece.is_long
         packed = message.since(head)
         message.append(self.authentication.prove_input(memory.h2, self.index, packed))
-        return message.finish(), clipped
+        return message.finish(), clipped, is_long
 
     def _add_masks(self, field: Field, vector: Vector, signs: list[int], start: int) -> None:
         """Adds all masks to one piece; no frame holds the keys while the next piece is made.

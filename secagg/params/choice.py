@@ -27,19 +27,22 @@ def choose_graph(
     left = cohort - dropouts
     least = least_threshold(mode, cohort, colluders)
     found = None
-    if sparse and mode == Mode.SEMI_HONEST and cohort > 3 and colluders < left:
+    if mode == Mode.SEMI_HONEST and cohort > 3 and colluders < left:
         found = sparsest(cohort, colluders, dropouts)
     if found and least <= left and _saves_little(cohort, found):
         found = None
-    if not found and least > left:
-        other = "no sparse graph is safe either" if sparse else "a sparse graph may be safe"
+    if not (found and sparse) and least > left:
+        other = ""
+        if mode == Mode.SEMI_HONEST:
+            other = "sparse=True has one that does" if found else "no sparse graph is safe either"
+            other += "; "
         raise ParameterError(
             f"with {colluders} colluders and {dropouts} dropouts among {cohort} parties, "
-            f"{left} may be left, and the complete graph needs a threshold of {least} or more; "
-            f"{other}: lower corrupt or dropout",
+            f"{left} may be left, and the complete graph needs a threshold of {least} or more: "
+            f"{other}lower corrupt or dropout",
             Code.UNSAFE_FRACTIONS,
         )
-    if found:
+    if found and sparse:
         return found.degree, found.threshold
     return 0, min(max(least, 2 * cohort // 3 + 1), left)
 

@@ -46,10 +46,11 @@ class PrivacyBudget(Protocol):
 
 def require_privacy(privacy: object) -> None:
     """Raises ParameterError unless this is None or a demand that decides before it returns."""
-    if not isinstance(privacy, PrivacyDemand | None) or not _are_plain(privacy, "check"):
+    right = isinstance(privacy, PrivacyDemand | None) and _are_plain(privacy, "check")
+    if not right or isinstance(privacy, PrivacyBudget):
         raise ParameterError(
-            "privacy must have a plain method `check`, as secagg.noise.Demand has, not "
-            f"{type(privacy).__name__}",
+            "privacy must have a plain method `check`, as secagg.noise.Demand has, and no budget's "
+            f"`charge`, not {type(privacy).__name__}",
             Code.ARGUMENT,
         )
 

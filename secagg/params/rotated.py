@@ -48,7 +48,8 @@ class Rotated:
     `of` makes one without noise, and `secagg.noise.calibrate` one with the noise for a privacy.
 
     Attributes:
-        clip: greatest L2 norm of an input; longer ones are shortened to it. 2**-250..2**250.
+        clip: greatest L2 norm of an input; longer ones are shortened to it, without noise with a
+            `ClippingWarning`. 2**-250..2**250.
         scale: levels per unit of the rotated vector; 2**-250..2**250.
         peak: without noise q lies in 0..peak, where peak / 2 stands for 0; with noise in
             -peak..peak. What lies outside is clipped. 1..2**16 - 1; with noise 1..2**31 - 1.
@@ -245,7 +246,8 @@ class Rotated:
         ):
             raise ParameterError(
                 f"the noise of {cohort} clients exceeds the tail {self.tail} in one of {length} "
-                f"coordinates with probability above 2**-40: the tail must be {least} or more",
+                f"coordinates with probability above 2**-40: the tail must be {least} or more: "
+                "call `secagg.noise.calibrate` for this cohort and length",
                 Code.HEADROOM,
             )
 

@@ -7,10 +7,30 @@ import numpy as np
 import pytest
 from harness import SteppedRound, clone, locals_kept, state_of
 
-from secagg import Client, ClippingWarning, FixedPoint, Integers, Layout, Params, Phase, secure_sum
+from secagg import (
+    Client,
+    ClippingWarning,
+    FixedPoint,
+    Integers,
+    Layout,
+    Params,
+    Phase,
+    Rotated,
+    noise,
+    secure_sum,
+)
+from secagg.params.rotated import least_tail
 from secagg.simulate import count_clipped, warn_of_clipping
 
 FORM = FixedPoint(clip=0.5)
+LENGTH = 1000
+ROTATED = Rotated.of(clip=0.5, bits=8, length=LENGTH, cohort=4, rotation=False)
+ONE_BIT = Rotated.of(clip=0.5, bits=1, length=LENGTH, cohort=4)
+TAIL = least_tail(noise.Noise.SKELLAM, 1, 4, LENGTH)
+NOISY = Rotated(
+    clip=0.5, scale=64.0, peak=32, bound=2**11, tail=TAIL,
+    noise=noise.Noise.SKELLAM, variance_steps=1,
+)  # fmt: skip
 
 
 @pytest.fixture
@@ -86,9 +106,48 @@ def test_counts_are_those_of_the_core() -> None:
     warn_of_clipping(Integers(0, 1), layout, none, 3)
 
 
-def waiting(form: FixedPoint) -> Client:
+def test_updates_that_are_longer_than_the_clip_are_told(
+    told: list[warnings.WarningMessage],
+) -> None:
+    """Once per round, by their number; those that are as long by rounding alone are not."""
+    unit = np.sin(np.arange(LENGTH))
+    unit /= np.linalg.norm(unit)
+    at_clip = unit.astype(np.float32)
+    at_clip *= np.float32(0.5) / np.linalg.norm(at_clip)
+    at_clip *= np.float32(1 + 2e-7)  # beyond the clip, as sums in float32 may be
+    short = [[each[:400], each[400:]] for each in (0.4 * unit, at_clip)]
+    long = [[each[:400], each[400:]] for each in (0.501 * unit, 50 * unit, 1e200 * unit)]
+    assert np.linalg.norm(at_clip.astype(float)) > 0.5
+    done = secure_sum([*short, *long], ROTATED, drops={4: Phase.UNMASK})
+    assert done.run.clipped == {0: 0, 1: 0, 2: LENGTH, 3: LENGTH, 4: LENGTH}
+    (warning,) = told
+    assert warning.filename == __file__
+    text = str(warning.message)
+    assert "3 of 5 updates are longer than the clip of Rotated, an L2 norm of 0.5, and were" in text
+    assert "shortened to it" in text
+    assert "raise the clip" in text
+    secure_sum(short * 2, ROTATED)
+    done = secure_sum(short * 2, ONE_BIT)  # whose grid ends where many of the rotated values lie
+    assert all(0 < count < LENGTH for count in done.run.clipped.values())
+    client = waiting(ONE_BIT)
+    client.submit(at_clip)
+    assert 0 < client.clipped < LENGTH
+    assert len(told) == 1
+
+
+def test_with_noise_shortening_is_counted_only(told: list[warnings.WarningMessage]) -> None:
+    """There the clip is a choice between shortening and noise, and shortens many by design."""
+    values = np.full(LENGTH, 10.0)
+    assert secure_sum([values] * 4, NOISY).run.clipped == dict.fromkeys(range(4), LENGTH)
+    client = waiting(NOISY)
+    client.submit(values)
+    assert client.clipped == LENGTH
+    assert not told
+
+
+def waiting(form: FixedPoint | Rotated) -> Client:
     """A client of a round of vectors of 1,000 values, which waits for its input."""
-    stepped = SteppedRound(Params(4, 1000, form, threshold=3))
+    stepped = SteppedRound(Params(4, LENGTH, form, threshold=3))
     stepped.to_server(stepped.until(Phase.SHARE_KEYS))
     stepped.clients[2].receive(stepped.outbox[2])
     return stepped.clients[2]
@@ -105,15 +164,23 @@ def test_a_client_alone_warns(told: list[warnings.WarningMessage]) -> None:
         clone(client).submit(given)
     assert [warning.filename for warning in told] == [__file__] * 2
     assert "11 of 1,000 values (1.1%) were" in str(told[0].message)
+    client = waiting(ROTATED)
+    clone(client).submit(values / 8)
+    assert len(told) == 2
+    client.submit(values)
+    assert client.clipped == LENGTH
+    assert told[2].filename == __file__
+    assert "the update is longer than the clip of Rotated, an L2" in str(told[2].message)
 
 
-def test_a_warning_that_is_an_error_changes_nothing() -> None:
+@pytest.mark.parametrize("form", [FORM, ROTATED], ids=["each value", "the norm"])
+def test_a_warning_that_is_an_error_changes_nothing(form: FixedPoint | Rotated) -> None:
     """The caller may scale its update and submit that."""
-    client = waiting(FORM)
+    client = waiting(form)
     before = clone(client)
     with pytest.raises(ClippingWarning) as caught:
         client.submit(np.ones(1000))
     assert locals_kept(caught.value) == []
     client._steps._random.drawn = before._steps._random.drawn  # type: ignore[attr-defined]
     assert state_of(client) == state_of(before)
-    client.submit(np.ones(1000) / 2)
+    client.submit(np.ones(1000) / 64)

@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Callable
 from decimal import Decimal
 from fractions import Fraction
+from itertools import product
 from typing import Any
 
 import ml_dtypes
@@ -35,6 +36,7 @@ from secagg import (
     Policy,
     Range,
     RangeError,
+    Rotated,
     digest,
     secure_sum,
 )
@@ -893,9 +895,10 @@ class Scalar(Tensor):
 def test_a_metric_at_its_bound_is_not_clipped(dtype: Any) -> None:
     """As its dtype has the bound, which may be above it."""
     bound = next(x for x in (0.1, 0.3, 0.7) if float(np.array(x).astype(dtype)) > x)
-    layout = ModelLayout.of({}, FORM, cohort=2, metrics={"loss": Range(0, bound)})
+    rotated = Rotated.of(clip=10.0, bits=8, length=1, cohort=2)
     at, beyond = (np.array(value).astype(dtype) for value in (bound, 1.1 * bound))
-    for of_torch in (True, False) if dtype is not BF16 else (True,):
+    for of_torch, form in product((True, False) if dtype is not BF16 else (True,), (FORM, rotated)):
+        layout = ModelLayout.of({}, form, cohort=2, metrics={"loss": Range(0, bound)})
         values = [Scalar(x, f"torch.{x.dtype}") if of_torch else x[()] for x in (at, beyond)]
         assert layout.pack({}, None, {"loss": values[0]}) == 1
         with pytest.warns(ClippingWarning):

@@ -141,8 +141,10 @@ def test_a_long_vector_is_shortened(caplog: pytest.LogCaptureFixture) -> None:
     """To the clip, in its direction, whatever its size; and all of its values count as clipped."""
     form = Rotated.of(clip=2.0, bits=16, length=64, cohort=3)
     agreed = Params(3, 64, form)
-    codec = codec_for(agreed, SESSION)
+    codec: Any = codec_for(agreed, SESSION)
     direction = inputs_of(1, 64)[0]
+    rotated, counts = codec._rotated(direction * 2.0000002, 1.0)  # by rounding alone
+    assert (np.linalg.norm(rotated), counts) == (pytest.approx(2.0, rel=1e-12), False)
     for size in (2.0001, 1e3, 2.0**520, 1e200, 1.7e308):
         x = direction * size
         encoded = codec.encode(x, 1, drawn_from(3))
@@ -259,6 +261,13 @@ def test_a_model_in_one_vector() -> None:
     )
     assert layout.length == 72 + 5 + 1
     news = [{"w": old["w"] + 0.01 * k, "b": old["b"] + 2.0 * k, "n": np.array(9)} for k in range(4)]
+    _, head, b, n, w, loss, note = (" ".join(row.split()) for row in str(layout).splitlines())
+    assert head == "name shape dtype mode range step std dev"
+    assert b.startswith("b (5,) float64 mean L2 norm 100 ")
+    assert w.startswith("w (8, 9) float32 mean L2 norm 1 ")
+    assert n == "n () int64 keep"
+    assert loss.startswith("loss (metric) () float64 mean 0..10 ")
+    assert note.startswith("L2 norm: of an update that, by itself, has the whole clip")
     vectors = [layout.pack(new, old, {"loss": float(k)}) for k, new in enumerate(news)]
     assert vectors[3][-1] == pytest.approx(-0.04)
     assert np.linalg.norm(vectors[3][:5]) == pytest.approx(6.0 * np.sqrt(5) / 100)
@@ -272,6 +281,20 @@ def test_a_model_in_one_vector() -> None:
         secagg.ModelLayout.of(
             old, form, cohort=4, metrics={"right": secagg.Range(0, 9, "sum", exact=True)}
         )
+
+
+def test_the_errors_of_a_layout_are_standard_deviations() -> None:
+    """Of one value with the largest weight, and of the sum over the whole cohort."""
+    form = Rotated.of(clip=1.0, bits=4, length=4000, cohort=9, max_weight=5, rotation=False)
+    old = {"mean": np.zeros(2000), "sum": np.zeros(2000)}
+    layout = secagg.ModelLayout.of(old, form, cohort=9, arrays={"sum": secagg.Range(-20, 0, "sum")})
+    new = {"mean": np.zeros(2000), "sum": np.full(2000, -10.0)}  # between two levels
+    vector = layout.pack(new, old)
+    one = layout.unpack(summed(form, [vector], [5]), old)[0]
+    both = layout.unpack(summed(form, [vector] * 9, [5] * 9), old)[0]
+    assert "L2 norm 10 around -10" in str(layout)
+    assert np.std(one["mean"] - new["mean"]) == pytest.approx(layout.errors["mean"], rel=0.1)
+    assert np.std(both["sum"] - 45 * new["sum"]) == pytest.approx(layout.errors["sum"], rel=0.1)
 
 
 # -- what is refused -----------------------------------------------------------------------------

@@ -35,6 +35,11 @@ def test_one_step() -> None:
     clip = QuantileClip(2.0, 0.5, 0.2)
     assert clip.bit(np.full((2, 2), 1.0)) == 1.0  # the norm is the clip
     assert clip.bit(np.full((2, 2), np.nextafter(1.0, 2))) == 0.0
+    assert (
+        clip.bit([np.ones((2, 1), np.float32), {"b": np.ones(2)}]) == 1.0
+    )  # the arrays of a model
+    assert clip.bit([np.ones((2, 1)), np.ones(3)]) == 0.0
+    assert clip.bit(np.full(3, 1e200)) == 0.0  # whose norm is beyond all floats
     assert clip.after(1.0).clip == pytest.approx(2.0 * np.exp(-0.1))
     assert clip.after(0.5) == clip
     assert clip.after(-0.3).clip == clip.after(0.0).clip == pytest.approx(2.0 * np.exp(0.1))
@@ -43,7 +48,7 @@ def test_one_step() -> None:
 @pytest.mark.parametrize(
     ("name", "wrong"),
     [
-        *[("clip", each) for each in (0, -1.0, float("nan"), float("inf"), "1", None)],
+        *[("clip", each) for each in (0, -1.0, float("nan"), float("inf"), "1", None, True, 1j)],
         *[("quantile", each) for each in (0, 1, -0.5, float("nan"))],
         *[("rate", each) for each in (0, 1.5, float("nan"))],
     ],
@@ -51,8 +56,20 @@ def test_one_step() -> None:
 def test_impossible_clips_are_refused(name: str, wrong: Any) -> None:
     with refused(ParameterError, Code.ARGUMENT, match=name):
         QuantileClip(**{"clip": 1.0} | {name: wrong})
+    with refused(ParameterError, Code.ARGUMENT, match=name):
+        QuantileClip(**{"clip": 1.0} | {name: 10**5000})
     for bad in (float("nan"), float("inf")):
         with refused(RangeError, Code.NOT_FINITE):
             QuantileClip(1.0).after(bad)
         with refused(RangeError, Code.NOT_FINITE):
             QuantileClip(1.0).bit([bad])
+
+
+@pytest.mark.parametrize("wrong", [None, "ab", 1j, {1, 2}, [np.ones(2), None], {"within": 1.0j}])
+def test_what_is_no_update_or_mean_is_refused(wrong: Any) -> None:
+    with refused(
+        RangeError, Code.DTYPE, match="an update: .*: give one array, or the arrays of a model"
+    ):
+        QuantileClip(1.0).bit(wrong)
+    with refused(RangeError, Code.DTYPE, match=r'give metrics\["within"\]'):
+        QuantileClip(1.0).after(wrong)

@@ -182,11 +182,19 @@ def test_rotated_updates_are_averaged():
         assert fed.model[0] - MODEL[0] == pytest.approx(wanted, abs=1e-3)
     clients[3].amount = 9.0
     fed = FedAvg(MODEL, clients, rounds=1, params=once)
-    (report,) = fed
+    with pytest.warns(ClippingWarning, match="1 of 5 updates are longer"):
+        (report,) = fed
     assert (report.shortened, report.clipped) == (1, 7)
     assert report.clipped_by_array == {"0": 6, "1": 1}
     wanted = (amounts.sum() - amounts[3] + 1 / np.sqrt(7)) / 5
     assert fed.model[1] - MODEL[1] == pytest.approx(wanted, abs=1e-3)
+    for huge in (1e150, 1e200, 1e308):  # the norm of some is beyond all floats
+        clients[3].amount = huge
+        fed = FedAvg(MODEL, clients, rounds=1, params=once)
+        with pytest.warns(ClippingWarning):
+            (report,) = fed
+        assert (report.shortened, report.clipped) == (1, 7)
+        assert fed.model[1] - MODEL[1] == pytest.approx(wanted, abs=1e-3)
 
 
 @pytest.mark.parametrize("trains_in", [np.float16, np.float32, np.float64])
@@ -215,7 +223,8 @@ def test_an_update_at_the_clip_is_not_clipped_by_rounding(dtype, trains_in):
     (report,) = FedAvg(start, clients, rounds=1, params=rotated)
     assert (report.clipped, report.shortened) == (0, 0)
     shorter = fedavg_params(clients, start, clip=0.9 * float(clip), bits=16, rotate=True)
-    (report,) = FedAvg(start, clients, rounds=1, params=shorter)
+    with pytest.warns(ClippingWarning):
+        (report,) = FedAvg(start, clients, rounds=1, params=shorter)
     assert (report.clipped, report.shortened) == (3 * 607, 3)
     beyond = max(0.3, float(np.float32(0.3))) + 3 * float(np.spacing(dtype(0.3)))
     clients[1].train = lambda model: [model[0], model[1].astype(float) - beyond]

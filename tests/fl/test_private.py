@@ -206,6 +206,7 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "clip": ({"clip": math.nan}, "clip must be"),
     "corrupt alone": ({"corrupt": 0.1}, "together or not at all"),
     "scale": ({"scale": 0}, "scale must be"),
+    "scale of the server": ({"scale": 9.0, "placement": "central"}, "placement is central"),
 }
 
 
@@ -222,6 +223,8 @@ def test_impossible_privacy_is_refused(what: str) -> None:
 def test_noise_that_does_not_fit_is_refused(private: Callable[..., Privacy]) -> None:
     """More rounds than it is for, weights, two sets of parameters, a rate of nothing."""
     privacy = private(Placement.DISTRIBUTED)
+    with refused(ParameterError, Code.ARGUMENT, match="as secagg.fl.private_params makes it"):
+        FedAvg(MODEL, cohort(), rounds=2, privacy=privacy.params)  # type: ignore[arg-type]
     with refused(ParameterError, Code.ARGUMENT, match="for 2 rounds, and 3 would tell more"):
         FedAvg(MODEL, cohort(), rounds=3, privacy=privacy)
     with refused(ParameterError, Code.ARGUMENT, match="leave params out"):

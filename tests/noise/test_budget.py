@@ -319,7 +319,9 @@ def test_threads_and_processes_share_a_budget(memory_path: Path) -> None:
     assert SqliteBudget(path, **LIMIT).spent == pytest.approx(PLAN.epsilon())
 
 
-def test_more_may_be_allowed_later(memory_path: Path) -> None:
+def test_more_may_be_allowed_later(memory_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """The log says when nothing is spent yet: the file may be another one than was meant."""
+    caplog.set_level("INFO", "secagg")
     path = memory_path / "budget.db"
     for number in range(3):
         SqliteBudget(path, **LIMIT).charge(bytes([number]) * 32, PARAMS)
@@ -327,6 +329,7 @@ def test_more_may_be_allowed_later(memory_path: Path) -> None:
         SqliteBudget(path, **LIMIT).charge(bytes([3]) * 32, PARAMS)
     SqliteBudget(path, epsilon=5, delta=1e-5).charge(bytes([3]) * 32, PARAMS)
     assert 4 < SqliteBudget(path, **LIMIT).spent <= 5
+    assert caplog.text.count("of which nothing is spent yet") == 1
 
 
 def test_a_file_of_another_kind_is_refused(memory_path: Path) -> None:

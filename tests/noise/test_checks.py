@@ -264,7 +264,7 @@ def test_right_noise_has_its_variance(kind: Noise, variance: float, rotation: bo
     """Narrow noise, too, beside which rounding counts; inputs on the grid, zeros and a long one."""
     form = replace(noisy(2**13, 5, variance, kind), rotation=rotation)
     one = Sum(Params(5, 2**13, form))
-    on_grid, long = np.full(2**13, (1 - 1e-9) / form.scale * 3), 9 * directions(1, 2**13)[0]
+    on_grid, long = np.full(2**13, (1 - 1e-9) / form.scale * 3), 1e200 * directions(1, 2**13)[0]
     inputs = [on_grid, on_grid, on_grid, np.zeros(2**13), long]
     for party, x in enumerate(inputs):
         one.add(x, keys(party))

@@ -1,8 +1,10 @@
 """A client that demands noise refuses every offer that gives less."""
 
+import sys
 from contextlib import nullcontext
 from dataclasses import replace
 from importlib.util import find_spec
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,7 +15,7 @@ from refusals import refused
 
 import secagg
 from secagg import Client, Code, Mode, ParameterError, Params, Policy
-from secagg.noise import Demand, Noise, Release, calibrate, epsilon
+from secagg.noise import Demand, MemoryBudget, Noise, Release, calibrate, epsilon
 from secagg.params.rotated import Rotated, least_tail
 
 pytestmark = pytest.mark.skipif(
@@ -112,7 +114,10 @@ def test_impossible_demands_are_refused(name: str, wrong: Any) -> None:
 
 def test_the_program_of_the_document_runs(memory_path: Any, monkeypatch: Any, capsys: Any) -> None:
     monkeypatch.chdir(memory_path)
-    names = {"params": PLAN.params}
+    monkeypatch.setitem(sys.modules, "privacy", SimpleNamespace(plan=PLAN, params=PLAN.params))
+    exec(programs("PRIVACY.md")["changed.py"], {})  # noqa: S102
+    assert capsys.readouterr().out.startswith("8.2")
+    names: dict[str, Any] = {}
     exec(programs("PRIVACY.md")["client.py"], names)  # noqa: S102
     assert capsys.readouterr().out == "0.0 20\n"
     policy: Any = names["policy"]
@@ -120,8 +125,9 @@ def test_the_program_of_the_document_runs(memory_path: Any, monkeypatch: Any, ca
 
 
 def test_a_policy_takes_a_demand_alone() -> None:
-    with refused(ParameterError, Code.ARGUMENT, match="privacy must have a plain method `check`"):
-        Policy(privacy=8)  # type: ignore[arg-type]
+    for wrong in (8, MemoryBudget(epsilon=8, delta=1e-5)):
+        with refused(ParameterError, Code.ARGUMENT, match="privacy must have a plain method `che"):
+            Policy(privacy=wrong)  # type: ignore[arg-type]
     assert Policy(privacy=DEMAND) == Policy(privacy=replace(DEMAND))
 
 

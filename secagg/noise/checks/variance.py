@@ -58,8 +58,9 @@ def variance_check(
     noise = variance = len(parties) * _variance(form)
     for party in parties:
         given = _vector(_input_of(inputs, party), params.length, f"the input of party {party}")
-        longest = float(np.linalg.norm(given))
-        shortened = given * min(1.0, form.clip / longest) if longest else given
+        peak = float(np.abs(given).max()) or 1.0
+        unit = given / peak  # whose norm overflows for no input
+        shortened = unit * min(peak, form.clip / max(1.0, float(np.linalg.norm(unit))))
         rest -= shortened
         variance += _rounding(shortened * form.scale, form.rotation)
     ratio = float(rest @ rest) * form.scale**2 / params.length / variance
