@@ -12,6 +12,7 @@ from typing import Final
 
 import numpy as np
 from secagg.fl import (
+    Average,
     Coordinator,
     Descent,
     LocalClient,
@@ -165,7 +166,7 @@ def measure(task: Task, way: Way, seeds: Sequence[int] = SEEDS, draws: int = DRA
             found.append(float(100 * accuracy(architecture, model, data.test)))
         if not privacy.release:
             everybody = [range(CLIENTS)] * task.rounds
-            *_, last = plain_fedavg(start, clients, everybody, task.server_rate)
+            *_, last = plain_fedavg(start, clients, everybody, Average(task.server_rate))
             plain.append(float(100 * accuracy(architecture, last, data.test)))
     return Trained(task, way, privacy, tuple(found), fmean(plain) if plain else None)
 
@@ -178,7 +179,7 @@ def _train(
     server = random(0, CLIENTS)
     noise = privacy.noise_of_server(server)
     coordinator = Coordinator(
-        start, params, "simulation", noise=noise, server_rate=task.server_rate
+        start, params, "simulation", noise=noise, optimizer=Average(task.server_rate)
     )
     everybody = tuple(range(CLIENTS))
     for number in range(task.rounds):

@@ -27,8 +27,10 @@ from .fedavg import (
     simulated_randomness,
 )
 from .models import MLP, Architecture, Model, Softmax, accuracy, loss
+from .optimizers import Adagrad, Adam, Average, Decay, Momentum, Optimizer, Yogi
 from .participant import Participant
 from .private import Placement, Privacy, private_params
+from .scaffold import Scaffold, ScaffoldClient
 from .schedule import draw_drops
 from .training import Descent, LocalClient
 from .updates import FedClient
@@ -36,25 +38,34 @@ from .updates import FedClient
 __all__ = [
     "DATASETS",
     "MLP",
+    "Adagrad",
+    "Adam",
     "Architecture",
     "AttemptsExhaustedError",
+    "Average",
     "Comparison",
     "Coordinator",
     "Dataset",
+    "Decay",
     "Descent",
     "FedAvg",
     "FedClient",
     "LocalClient",
     "MissingExtraError",
     "Model",
+    "Momentum",
+    "Optimizer",
     "Participant",
     "Placement",
     "Privacy",
     "QuantileClip",
     "RoundReport",
+    "Scaffold",
+    "ScaffoldClient",
     "Score",
     "Softmax",
     "Split",
+    "Yogi",
     "accuracy",
     "compare_training",
     "draw_drops",

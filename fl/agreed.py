@@ -4,8 +4,10 @@ from collections.abc import Iterable, Mapping
 from typing import Final, TypeVar
 
 from secagg import Code, FixedPoint, ParameterError, Params, Rotated
+from secagg.numeric import as_float, as_int, brief
 from secagg.rounds.attempts import check_training
 
+from .optimizers import Optimizer
 from .updates import FedClient, Form, count_examples, whole
 
 PAIR: Final = 2  # clients; from their sum each learns the other's update
@@ -40,6 +42,31 @@ def check_cohort(clients: Iterable[FedClient]) -> tuple[list[FedClient], int]:
     return found, most
 
 
+def cohort_of(clients: int, sample: float | None) -> int:
+    """Returns how many of the clients are in each round.
+
+    Args:
+        clients: all of them.
+        sample: None for all; a number of them, at least three; or a share, above 0 and up to 1,
+            of which the nearest number is taken, and at least three.
+
+    Raises:
+        ParameterError: it is neither.
+    """
+    if sample is None:
+        return clients
+    count, share = as_int(sample), as_float(sample)
+    if count is None and share is not None and 0 < share <= 1:
+        count = max(PAIR + 1, round(share * clients))
+    if count is None or not PAIR < count <= clients:
+        raise ParameterError(
+            f"sample must be a share of the clients, above 0 and up to 1.0, or a number in "
+            f"{PAIR + 1}..{clients}, not {brief(sample)}",
+            Code.ARGUMENT,
+        )
+    return count
+
+
 def check_params(params: Params) -> Form:
     """Checks that these are parameters for real numbers, in sums over three clients or more.
 
@@ -67,6 +94,16 @@ def check_params(params: Params) -> Form:
             Code.ARGUMENT,
         )
     return params.format
+
+
+def check_weights(optimizer: Optimizer, params: Params) -> None:
+    """Raises ParameterError if means are weighted, and the optimizer is for others."""
+    if not optimizer.weighted and check_params(params).max_weight > 1:
+        raise ParameterError(
+            f"{type(optimizer).__name__} needs updates that count alike: clients that hold one "
+            "example each by their word, and parameters with max_weight 1",
+            Code.WEIGHT,
+        )
 
 
 def check_agreed(params: Params, training: str, attempts: int) -> int:

@@ -29,6 +29,7 @@ from .compare import compare_training
 from .data import DATASETS, load
 from .fedavg import FedAvg, RoundReport, Score, fedavg_params, simulated_randomness
 from .models import MLP, Architecture, Model, Softmax, accuracy, loss
+from .optimizers import Average
 from .private import Placement, Privacy, private_params
 from .schedule import draw_drops
 from .training import Descent, LocalClient
@@ -271,7 +272,7 @@ def simulate(settings: report.Settings, to_stderr: bool = False) -> report.Outco
         clients,
         params=None if privacy else params,
         privacy=privacy,
-        server_rate=settings.server_rate,
+        optimizer=Average(settings.server_rate),
         rounds=settings.rounds,
         drops=[draw_drops(rng, cohort, settings.dropout, mode) for _ in range(settings.rounds)],
         evaluate=evaluate,
@@ -296,7 +297,7 @@ def simulate(settings: report.Settings, to_stderr: bool = False) -> report.Outco
         pooled = LocalClient(architecture, dataset.pooled, descent, settings.seed)
         model = federation.model
         found = compare_training(
-            start, model, reports, clients, pooled, params, evaluate, settings.server_rate
+            start, model, reports, clients, pooled, params, evaluate, Average(settings.server_rate)
         )
         used, converged = federation.coordinator.attempts_used, federation.converged
         outcome = report.Outcome(settings, params, privacy, reports, found, used, converged, ended)

@@ -31,14 +31,15 @@ smallest, so that some rotated coordinates of every update lie beyond it and are
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, cast
 
 import numpy as np
 
-from secagg import Code, FixedPoint, ParameterError, Params, Rotated
+from secagg import Code, FixedPoint, Layout, ParameterError, Params, Rotated
 
 from .fedavg import RoundReport, Score
 from .models import Model
+from .optimizers import Average, Optimizer
 from .training import LocalClient
 from .updates import FedClient
 
@@ -72,7 +73,7 @@ def plain_fedavg(
     model: Model,
     clients: Sequence[FedClient],
     survivors: Sequence[Sequence[int]],
-    server_rate: float = 1.0,
+    optimizer: Optimizer | None = None,
 ) -> Iterator[Model]:
     """Runs federated averaging without any protection, and yields the model after each round.
 
@@ -81,21 +82,36 @@ def plain_fedavg(
         clients: as given to `FedAvg`.
         survivors: clients in the average, per round; a round without any changes nothing. A client
             without examples is left out.
-        server_rate: of each mean update, that part is added.
+        optimizer: of the server; by default the mean is added.
     """
+    layout, optimizer = Layout.of(model), Average() if optimizer is None else optimizer
+    state, changes = optimizer.start(layout.length), 0
+    plain = type(optimizer) is Average and optimizer.rate == 1.0
     for survived in survivors:
         present = [index for index in survived if clients[index].examples]
         if present:
+            extra = optimizer.sent(state)
+            sent = () if extra is None else (extra,)
             weights = [float(clients[index].examples) for index in present]
-            trained = [clients[index].train([a.copy() for a in model]) for index in present]
+            trained = [clients[index].train([a.copy() for a in model], *sent) for index in present]
             means = [
                 np.average(arrays, axis=0, weights=weights) for arrays in zip(*trained, strict=True)
             ]
-            if server_rate != 1.0:
-                means = [
-                    old + server_rate * (mean - old) for old, mean in zip(model, means, strict=True)
-                ]
-            model = means
+            if plain:
+                model = means
+            else:
+                changes += 1
+                base = [*model, *map(np.zeros_like, means[len(model) :])]
+                mean = np.concatenate(
+                    [(a - b).reshape(-1) for a, b in zip(means, base, strict=True)]
+                )
+                step = optimizer.step(mean, state, changes, len(present) / len(clients))
+                steps = cast("Model", layout.unflatten(step))
+                model = [old + each for old, each in zip(model, steps, strict=True)]
+            for index in present:
+                settle = getattr(clients[index], "settle", None)
+                if callable(settle):
+                    settle(True)
         yield model
 
 
@@ -178,7 +194,7 @@ def compare_training(
     pooled: FedClient,
     params: Params,
     evaluate: Callable[[Model], Score],
-    server_rate: float = 1.0,
+    optimizer: Optimizer | None = None,
 ) -> Comparison:
     """Trains in the plain and the central way, and compares both with the secure model.
 
@@ -190,10 +206,10 @@ def compare_training(
         pooled: a client that holds all examples.
         params: parameters of its rounds.
         evaluate: scores a model.
-        server_rate: of the secure and the plain rounds.
+        optimizer: of the secure and the plain rounds.
     """
     survivors = [report.survivors for report in reports]
-    trajectory = list(plain_fedavg(model, clients, survivors, server_rate))
+    trajectory = list(plain_fedavg(model, clients, survivors, optimizer))
     plain = trajectory[-1] if trajectory else model
     done = [report for report in reports if not report.failed]
     bound, note = None, ""
@@ -202,8 +218,8 @@ def compare_training(
         note = "updates are bounded in L2, and count alike"
     elif not isinstance(form, FixedPoint):
         note = "the grid of rotated updates is chosen so that some of their values are clipped"
-    elif server_rate != 1.0:
-        note = "no bound is proved for a server rate other than 1"
+    elif optimizer not in (None, Average()):
+        note = "no bound is proved for this optimizer and rate of the server"
     elif not all(client.non_expansive for client in clients if client.examples):
         note = "no bound is proved for this training"
     elif clipped := sum(report.clipped for report in done):

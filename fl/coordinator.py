@@ -5,8 +5,7 @@ individual update: `tests/fl/test_fedavg.py` checks every object that it refers 
 rounds.
 """
 
-import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final, cast
 
 import numpy as np
@@ -17,18 +16,17 @@ from secagg import (
     Directory,
     Layout,
     Mode,
-    ParameterError,
     Params,
     RangeError,
     Result,
     Server,
     digest,
 )
-from secagg.numeric import as_float, brief
 from secagg.rounds.attempts import Attempts
 
-from .agreed import check_agreed
+from .agreed import check_agreed, check_weights
 from .models import Model
+from .optimizers import Average, Optimizer, State, Vector
 from .template import Template
 
 
@@ -41,6 +39,8 @@ class Coordinator:
 
     Attributes:
         model: the global model, not a copy: changing it changes the training.
+        state: of the optimizer, vectors by name.
+        changes: how many rounds have changed the model.
 
     Args:
         model: arrays of float16, float32 or float64, all finite; copied.
@@ -51,12 +51,13 @@ class Coordinator:
         attempts: in malicious mode, how often participants give their update of one model.
         noise: makes the mean with noise of a result, if this server is trusted to add it
             (`Privacy.noise_of_server`); by default its mean as it is.
-        server_rate: what the mean is multiplied by before it is added; finite, above 0.
+        optimizer: makes a change of the model from a mean; by default `Average`, which adds it.
+        clients: of the training, of whom each round has a cohort; by default they are the cohort.
 
     Raises:
         ParameterError: the model is not of finite floats, or has another length than the
             parameters; their quorum is below 3; the word is empty, or `attempts` is outside
-            1..2**63 - 1, or `server_rate` is not above 0.
+            1..2**63 - 1.
     """
 
     def __init__(
@@ -67,21 +68,20 @@ class Coordinator:
         directory: Directory | None = None,
         attempts: int = 1,
         noise: Callable[[Result], NDArray[np.float64]] | None = None,
-        server_rate: float = 1.0,
+        optimizer: Optimizer | None = None,
+        clients: int | None = None,
     ) -> None:
         attempts = check_agreed(params, training, attempts)
-        rate = as_float(server_rate)
-        if rate is None or not 0 < rate < math.inf:
-            raise ParameterError(
-                f"server_rate must be a finite number above 0, not {brief(server_rate)}",
-                Code.ARGUMENT,
-            )
-        self._rate = rate
+        self._optimizer: Final = Average() if optimizer is None else optimizer
+        check_weights(self._optimizer, params)
+        self._clients = params.cohort if clients is None else clients
         self._noise = noise
-        self._template: Final = Template(model, params)
+        self._template: Final = Template(model, params, self._optimizer)
         self.model: Model = self._template.take(model)
         self.params: Final = params
         self.layout: Final = Layout.of(self.model)
+        self.state: State = self._optimizer.start(self.layout.length)
+        self.changes = 0
         self.server: Server | None = None
         self._training = training
         self._directory = directory
@@ -102,10 +102,20 @@ class Coordinator:
         They changed nothing, or went in a circle: to the resolution of its numbers the model is
         final. Only in malicious mode is the number of rounds on a model limited.
         """
-        return self._attempts.have_converged(digest(self.model))
+        return self._attempts.have_converged(digest(self.model, *self.sent))
 
-    def open(self) -> tuple[bytes, int, Server]:
+    @property
+    def sent(self) -> tuple[Vector, ...]:
+        """What clients get beside the model: nothing, or one vector of the optimizer's."""
+        extra = self._optimizer.sent(self.state)
+        return () if extra is None else (extra,)
+
+    def open(self, members: Sequence[int] | None = None) -> tuple[bytes, int, Server]:
         """Starts a round on the present model.
+
+        Args:
+            members: the positions of the cohort's clients in the directory, ascending; by default
+                all of them.
 
         Returns:
             the offer and the attempt's number, which clients get with the model; and the server.
@@ -114,14 +124,17 @@ class Coordinator:
             AttemptsExhaustedError: in malicious mode, all attempts on this model are used.
             ParameterError: the model is not finite any more.
         """
-        model = digest(self.model)
+        model = digest(self.model, *self.sent)
         attempt = self._attempts.next(model)
         self._template.take(self.model)  # every client would refuse it, too
-        agreed = self.params.round(context=digest(self._training, self.model, attempt))
-        self.server = Server(agreed, self._directory)
+        context = digest(self._training, self.model, *self.sent, attempt)
+        directory = self._directory
+        if directory is not None and members is not None:
+            directory = directory.select(members)
+        self.server = Server(self.params.round(context=context), directory)
         self._attempts.use(model, attempt)
         self._round = model, attempt
-        return agreed.encode(), attempt, self.server
+        return self.server.round.encode(), attempt, self.server
 
     def close(self, result: Result | None, inputs_left: bool = True) -> None:
         """Adds the mean update to the model; without a result the model is unchanged.
@@ -139,8 +152,12 @@ class Coordinator:
             self._attempts.give_back(*opened)
         if result is None:
             return
-        mean = self._rate * (result.mean if self._noise is None else self._noise(result))
-        steps = cast("Model", self.layout.unflatten(mean))
+        mean = result.mean if self._noise is None else self._noise(result)
+        state = {name: vector.copy() for name, vector in self.state.items()}
+        with np.errstate(all="ignore"):  # what is not finite is refused below
+            share = len(result.survivors) / self._clients
+            change = self._optimizer.step(mean, state, self.changes + 1, share)
+        steps = cast("Model", self.layout.unflatten(change))
         with np.errstate(over="ignore"):
             updated = [
                 np.asarray(array + step, array.dtype)
@@ -154,4 +171,5 @@ class Coordinator:
             )
         if opened:
             self._attempts.succeeded.add(opened[0])
-        self.model = updated
+        self.model, self.state = updated, state
+        self.changes += 1

@@ -30,9 +30,10 @@ from secagg import (
 )
 from secagg.simulate import Cohort, Input, Run, introduce, read_drops, warn_of_clipping
 
-from .agreed import check_cohort, check_params, listed
+from .agreed import check_cohort, check_params, cohort_of, listed
 from .coordinator import Coordinator
 from .models import Model
+from .optimizers import Average, Optimizer
 from .participant import Participant, Randomness
 from .private import Privacy
 from .schedule import Drops
@@ -45,6 +46,7 @@ _BITS: Final = 20
 _ROTATED_BITS: Final = 8
 
 F = TypeVar("F")
+T = TypeVar("T")
 
 
 class Score(NamedTuple):
@@ -58,9 +60,12 @@ class Score(NamedTuple):
 class RoundReport:
     """The outcome of one round.
 
+    Clients are named by their positions among all clients of the training.
+
     Attributes:
         round: number of the round, from 1.
         attempt: number of the attempt on the model of this round, from 0.
+        invited: the clients of the round's cohort.
         survivors: clients whose update is in the sum; empty if the round failed.
         failed: whether the round failed; the model is then unchanged.
         reason: why the round failed, or "".
@@ -85,6 +90,7 @@ class RoundReport:
 
     round: int
     attempt: int
+    invited: tuple[int, ...]
     survivors: tuple[int, ...]
     failed: bool
     reason: str
@@ -109,6 +115,8 @@ def fedavg_params(
     bits: int | None = None,
     mode: Mode = Mode.SEMI_HONEST,
     rotate: bool = False,
+    sample: float | None = None,
+    optimizer: Optimizer | None = None,
 ) -> Params:
     """Makes parameters for federated averaging of this model over these clients.
 
@@ -121,13 +129,16 @@ def fedavg_params(
         bits: bits per quantized value: 1..32, by default 20; with `rotate` 1..16, by default 8.
         mode: the kind of server that the round protects against.
         rotate: take the format `Rotated`, which needs far fewer bits than `FixedPoint`.
+        sample: clients of each round, as of `FedAvg`.
+        optimizer: of the training, if it sums more than the model.
 
     Raises:
         ParameterError: the values are impossible, there are fewer than three clients, none holds an
             example, or no field is wide enough for the sum.
     """
     clients, most = check_cohort(clients)
-    cohort, length = len(clients), Layout.of(model).length
+    cohort, length = cohort_of(len(clients), sample), Layout.of(model).length
+    length = length if optimizer is None else optimizer.summed(length)
     form: Form
     if rotate:
         bits = _ROTATED_BITS if bits is None else bits
@@ -166,7 +177,10 @@ class FedAvg:
         training: the cohort's word for this training. Each `FedAvg` has ledgers of its own, so
             one word serves all.
         privacy: differential privacy (`private_params`); it gives the parameters.
-        server_rate: what the mean is multiplied by before it is added to the model; above 0.
+        optimizer: makes a change of the model from the mean of a round; by default it is added.
+        sample: clients of each round, if not all: a number, at least three, or a share of them,
+            above 0 and up to 1. They are drawn anew for each round; `params` and `privacy` are
+            for so many.
         attempts: in malicious mode, how often clients give their update of one model, at least 1.
         failures: in malicious mode, in how many rounds a client's training may fail before it joins
             no more, at least 1.
@@ -195,9 +209,11 @@ class FedAvg:
         attempts: int = 1,
         failures: int = 3,
         privacy: Privacy | None = None,
-        server_rate: float = 1.0,
+        optimizer: Optimizer | None = None,
+        sample: float | None = None,
     ) -> None:
         clients = listed("clients", clients)
+        optimizer = Average() if optimizer is None else optimizer
         if privacy is not None:
             if not isinstance(privacy, Privacy):
                 raise ParameterError(
@@ -210,7 +226,9 @@ class FedAvg:
                     "privacy gives the parameters: leave params out", Code.ARGUMENT
                 )
             params = privacy.params
-        self.params: Final = fedavg_params(clients, model) if params is None else params
+        if params is None:
+            params = fedavg_params(clients, model, sample=sample, optimizer=optimizer)
+        self.params: Final = params
         form = check_params(self.params)
         self._shortens, self._private = isinstance(form, Rotated), privacy is not None
         self.rounds: Final = whole("rounds", rounds, 0, 2**63 - 1)
@@ -220,17 +238,17 @@ class FedAvg:
         identities: list[Identity] = []
         directory = ledger = None
         if self.params.mode == Mode.MALICIOUS:
-            identities, directory = introduce(self.params.cohort)
+            identities, directory = introduce(len(clients))
             ledger = MemoryLedger()
         self._number = 0
         self._random = _function("random", random)
         noise = None if privacy is None else privacy.noise_of_server(self._random_of_server)
         self.coordinator: Final = Coordinator(
-            model, self.params, training, directory, attempts, noise, server_rate
+            model, params, training, directory, attempts, noise, optimizer, len(clients)
         )
-        self._drops = None if drops is None else _read_drops(drops, self.rounds, self.params.cohort)
+        self._drops = None if drops is None else _read_drops(drops, self.rounds, len(clients))
         self._evaluate = _function("evaluate", evaluate)
-        _check_clients(self.params.cohort, form, clients)
+        _check_clients(cohort_of(len(clients), sample), self.params.cohort, form, clients)
         self._participants = [
             Participant(
                 index,
@@ -243,6 +261,7 @@ class FedAvg:
                 ledger,
                 attempts,
                 failures,
+                optimizer=optimizer,
             )
             for index, client in enumerate(clients)
         ]
@@ -264,31 +283,35 @@ class FedAvg:
 
     def _round(self) -> RoundReport:
         start = time.perf_counter()
-        model = self.coordinator.model
-        offer, attempt, server = self.coordinator.open()
+        number = self._number + 1
+        members = self._members(number)
+        invited = [self._participants[each] for each in members]
+        model, sent = self.coordinator.model, self.coordinator.sent
+        offer, attempt, server = self.coordinator.open(members)
         drops = self._drops[self._number] if self._drops else {}
-        self._number += 1
-        number = self._number
+        drops = {party: phase for party, phase in drops.items() if party in members}
+        self._number = number
         joined = _Joined()
-        for participant in self._participants:
-            index = participant.index
-            random = self._random(number, index) if self._random else None
+        for index, participant in enumerate(invited):
+            random = self._random(number, participant.index) if self._random else None
             try:
-                secure, make_input = participant.join(offer, model, attempt, random)
+                secure, make_input = participant.join(offer, model, attempt, random, members, sent)
             except ParameterError as error:  # its policy refuses the round: it sends nothing
                 joined.refusals[index] = error.reason
                 joined.refusal_codes[index] = error.code
             else:
                 joined.clients[index], joined.inputs[index] = secure, make_input
-        cohort = Cohort(server, joined.clients, joined.inputs, drops, skip_unusable=True)
+        leaving = {members.index(party): phase for party, phase in drops.items()}
+        cohort = Cohort(server, joined.clients, joined.inputs, leaving, skip_unusable=True)
         run = cohort.run
         try:
             cohort.play()
         finally:  # `clipped` has the clients whose input left, also if this was interrupted
             self.coordinator.close(run.result, inputs_left=bool(run.clipped))
+        survivors = run.result.survivors if run.result else ()
         clipped: Counter[str] = Counter()
-        for participant in self._participants:
-            index = participant.index
+        for index, participant in enumerate(invited):
+            participant.settle(index in survivors)
             if index in run.clipped:
                 clipped.update(participant.clipped)
             elif participant.code is not None:  # more than the driver knows
@@ -300,29 +323,40 @@ class FedAvg:
             warn_of_clipping(self.params.format, layout, counts, len(run.clipped))
         seconds = time.perf_counter() - start
         score = self._evaluate(self.model) if self._evaluate else None
-        invited = self.params.cohort
         return RoundReport(
             round=number,
             attempt=attempt,
-            survivors=run.result.survivors if run.result else (),
+            invited=members,
+            survivors=tuple(members[index] for index in survivors),
             failed=run.result is None,
             reason=run.reason,
             code=run.code,
             drops=dict(drops),
-            refusals=joined.refusals | run.refusals,
-            refusal_codes=joined.refusal_codes | run.refusal_codes,
+            refusals=_by_position(members, joined.refusals | run.refusals),
+            refusal_codes=_by_position(members, joined.refusal_codes | run.refusal_codes),
             clipped=sum(clipped.values()),
             shortened=sum(clipped.values()) // self.params.length if self._shortens else 0,
             clipped_by_array={name: clipped[name] for name in sorted(clipped, key=int)},
-            bytes_up=sum(run.bytes_up.values()) / invited,
-            bytes_down=sum(run.bytes_down.values()) / invited,
+            bytes_up=sum(run.bytes_up.values()) / len(members),
+            bytes_down=sum(run.bytes_down.values()) / len(members),
             seconds=seconds,
             seconds_by_phase=self._seconds(run),
             score=score,
         )
 
+    def _members(self, number: int) -> tuple[int, ...]:
+        """Returns the clients of a round: all, or as many as there are in a cohort."""
+        everybody, cohort = len(self._participants), self.params.cohort
+        if cohort == everybody:
+            return tuple(range(everybody))
+        # Another party than the server, whose randomness may be that of noise.
+        source = self._random(number, everybody + 1) if self._random else os.urandom
+        drawn = np.random.default_rng(list(source(16))).permutation(everybody)[:cohort]
+        return tuple(sorted(drawn.tolist()))
+
     def _random_of_server(self, size: int) -> bytes:
-        source = self._random(self._number, self.params.cohort) if self._random else os.urandom
+        everybody = len(self._participants)
+        source = self._random(self._number, everybody) if self._random else os.urandom
         return source(size)
 
     def _seconds(self, run: Run) -> dict[str, float]:
@@ -343,10 +377,15 @@ class _Joined:
     refusal_codes: dict[int, Code] = field(default_factory=dict)
 
 
-def _check_clients(cohort: int, form: Form, clients: Sequence[FedClient]) -> None:
-    if len(clients) != cohort:
+def _by_position(members: Sequence[int], found: Mapping[int, T]) -> dict[int, T]:
+    """Returns what is known by index in a cohort, by the client's position among all."""
+    return {members[index]: each for index, each in found.items()}
+
+
+def _check_clients(wanted: int, cohort: int, form: Form, clients: Sequence[FedClient]) -> None:
+    if wanted != cohort:
         raise ParameterError(
-            f"there are {len(clients)} clients, and params are for a cohort of {cohort}",
+            f"there are {wanted} clients in a round, and params are for a cohort of {cohort}",
             Code.ARGUMENT,
         )
     limit = [form.max_weight] if is_weighted(form) else []

@@ -12,15 +12,18 @@ One model means: equal numbers, in the structure that the client itself knows (`
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Final
+
+import numpy as np
 
 from secagg import (
     Client,
     Code,
     Directory,
     Identity,
+    Layout,
     Ledger,
     Mode,
     ParameterError,
@@ -30,10 +33,12 @@ from secagg import (
     digest,
 )
 from secagg.noise import MemoryBudget, SqliteBudget
+from secagg.numeric import brief
 from secagg.simulate import Input
 
-from .agreed import NUMBERS, check_agreed, check_params
+from .agreed import NUMBERS, check_agreed, check_params, check_weights
 from .models import Model
+from .optimizers import Average, Optimizer
 from .template import Template
 from .updates import (
     FedClient,
@@ -93,6 +98,7 @@ class Participant:
             object counts them.
         budget: what is charged for each round before its masked input leaves, such as
             `secagg.noise.SqliteBudget`: when it is spent, this participant joins no more.
+        optimizer: of the training, if it sends or sums more than the model (`Scaffold`).
 
     Raises:
         ParameterError: the template is not of floats, or has another length than the parameters;
@@ -113,6 +119,7 @@ class Participant:
         attempts: int = 1,
         failures: int = 3,
         budget: MemoryBudget | SqliteBudget | None = None,
+        optimizer: Optimizer | None = None,
     ) -> None:
         attempts = check_agreed(params, training, attempts)
         self.index: Final = index
@@ -127,7 +134,10 @@ class Participant:
         self._params = params
         self._form: Final = check_params(params)
         self._training = training
-        self._template = Template(template, params)
+        self._optimizer = Average() if optimizer is None else optimizer
+        check_weights(self._optimizer, params)
+        self._template = Template(template, params, self._optimizer)
+        self._sent = self._optimizer.sent(self._optimizer.start(Layout.of(template).length))
         self._identity = identity
         self._directory = directory
         self._ledger = ledger
@@ -135,7 +145,13 @@ class Participant:
         self._budget = budget
 
     def join(
-        self, offer: bytes, model: Model, attempt: int, random: Randomness | None = None
+        self,
+        offer: bytes,
+        model: Model,
+        attempt: int,
+        random: Randomness | None = None,
+        members: Sequence[int] | None = None,
+        sent: Sequence[Vector] = (),
     ) -> tuple[Client, Input]:
         """Joins a round, and returns the protocol's client and a function that makes its input.
 
@@ -150,10 +166,15 @@ class Participant:
             model: the global model, a list of arrays as in this client's template; copied.
             attempt: number of the attempt on this model, from 0, as the server says.
             random: source of random bytes, as for `secagg.Client`.
+            members: the positions of the round's cohort among all participants, ascending; by
+                default all of them. The server chooses it: a lying one chooses whom it likes, so
+                the parameters must hold with all colluders of the training in one cohort.
+            sent: what the optimizer sends beside the model, from the server.
 
         Raises:
             ParameterError: the offer has other parameters or another context; its budget cannot
-                pay for the round; the model has another
+                pay for the round; it is not in the cohort, or that is no cohort of these
+                participants; the model, or what is sent beside it, has another
                 structure or dtype than the template, or a value that is not finite; the attempt is
                 no int in 0..2**63 - 1, or beyond the limit of this client; or, in malicious mode,
                 its training has failed too often.
@@ -173,22 +194,62 @@ class Participant:
                 Code.ATTEMPTS_EXHAUSTED,
             )
         model = self._template.take(model)  # what is hashed is what is trained
-        context = digest(self._training, model, attempt)
+        extra = self._take(sent)
+        context = digest(self._training, model, *extra, attempt)
+        index, directory = self._place(members)
         if reason := self._why_out():
             raise ParameterError(reason, Code.TRAINING)
         policy = Policy(params=self._params, context=context)
         agreed = Round.decode(offer)
         secure = Client(
             agreed,
-            self.index,
+            index,
             policy,
             random or os.urandom,
             identity=self._identity,
-            directory=self._directory,
+            directory=directory,
             ledger=self._ledger,
             budget=self._budget,
         )
-        return secure, lambda: self._input_or_none(model)
+        return secure, lambda: self._input_or_none(model, extra)
+
+    def settle(self, counted: bool) -> None:
+        """Takes note after a round whether this participant's update is in the sum."""
+        settle = getattr(self._client, "settle", None)
+        if callable(settle):
+            settle(counted)
+
+    def _take(self, sent: Sequence[Vector]) -> tuple[Vector, ...]:
+        """Returns what came beside the model, checked as the model is."""
+        wanted = () if self._sent is None else (self._sent,)
+        if len(sent) != len(wanted):
+            raise ParameterError(
+                f"{len(sent)} vectors came beside the model instead of {len(wanted)}: all sides "
+                "need the same optimizer",
+                Code.SHAPE,
+            )
+        for vector, like in zip(sent, wanted, strict=True):
+            right = type(vector) is np.ndarray and vector.dtype == like.dtype
+            if not right or vector.shape != like.shape or not np.isfinite(vector).all():
+                raise ParameterError(
+                    f"what came beside the model is no vector of {like.size} finite float64",
+                    Code.SHAPE,
+                )
+        return tuple(np.array(vector) for vector in sent)
+
+    def _place(self, members: Sequence[int] | None) -> tuple[int, Directory | None]:
+        """Returns its index in the cohort of a round, and the directory of that."""
+        if members is None:
+            return self.index, self._directory
+        chosen = [each for each in members if type(each) is int and each >= 0]
+        if len(chosen) != len(members) or self.index not in chosen or chosen != sorted(set(chosen)):
+            raise ParameterError(
+                f"members must be the ascending positions of a cohort with {self.index} in it, not "
+                f"{brief(members)}",
+                Code.ARGUMENT,
+            )
+        directory = None if self._directory is None else self._directory.select(chosen)
+        return chosen.index(self.index), directory
 
     def _why_out(self) -> str:
         """Returns why this client joins no more rounds, or ""."""
@@ -215,18 +276,18 @@ class Participant:
         with self._lock:
             self._failed -= 1
 
-    def _input_or_none(self, model: Model) -> tuple[Vector, int] | None:
+    def _input_or_none(self, model: Model, sent: tuple[Vector, ...]) -> tuple[Vector, int] | None:
         """Returns the input; or None, and remembers why, if there is none."""
         try:
             # Without examples there is nothing to train on; asked first, this depends on no model.
             weight_of(self._client, self._form)
             with self._at_risk():
-                return self._input(model)
+                return self._input(model, sent)
         except NoUpdateError as error:
             self.reason, self.code = error.reason, error.code
             return None
 
-    def _input(self, model: Model) -> tuple[Vector, int]:
+    def _input(self, model: Model, sent: tuple[Vector, ...]) -> tuple[Vector, int]:
         """Trains, and returns the update as one vector and its weight; only the caller keeps it.
 
         Raises:
@@ -234,9 +295,11 @@ class Participant:
         """
         start = time.perf_counter()
         try:
-            result = trained(self._client, model)
+            result = trained(self._client, model, sent)
         finally:
             self.training_seconds = time.perf_counter() - start
+        if self._params.length != Layout.of(model).length:  # what else is summed begins at zero
+            model = [*model, *map(np.zeros_like, model)]
         update = update_of(model, result, self._form)
         self.clipped = clipped_by_array(model, update, self._form)
         return update, weight_of(self._client, self._form)

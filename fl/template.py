@@ -7,6 +7,7 @@ import numpy as np
 from secagg import Code, ParameterError, Params
 
 from .models import Model
+from .optimizers import Optimizer
 
 _FLOATS: Final = (np.float16, np.float32, np.float64)  # their bytes are determined by their values
 
@@ -20,14 +21,16 @@ class Template:
 
     Args:
         model: arrays of these shapes and dtypes; their values do not count.
-        params: parameters of the rounds; their length must be that of the model.
+        params: parameters of the rounds; their length must be that of the model, or what the
+            optimizer sums for such a model.
+        optimizer: of the training.
 
     Raises:
         ParameterError: the model is no list of arrays of float16, float32 or float64, or has
             another length than the parameters.
     """
 
-    def __init__(self, model: Model, params: Params) -> None:
+    def __init__(self, model: Model, params: Params, optimizer: Optimizer) -> None:
         arrays = _listed(model)
         # The type of a number is the dtype without its byte order, which a copy makes native.
         self._arrays: Final = [(array.shape, array.dtype.type) for array in arrays]
@@ -38,9 +41,10 @@ class Template:
                 Code.DTYPE,
             )
         length = sum(array.size for array in arrays)
-        if length != params.length:
+        if (summed := optimizer.summed(length)) != params.length:
+            more = f", and {summed} are summed with it" if summed != length else ""
             raise ParameterError(
-                f"the model has {length} values, and params.length is {params.length}; "
+                f"the model has {length} values{more}, and params.length is {params.length}; "
                 "make params with this length",
                 Code.SHAPE,
             )

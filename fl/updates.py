@@ -1,7 +1,7 @@
 """The update that a client's training makes, or why it has none to give in this round."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final, NoReturn, Protocol, cast
 
 import numpy as np
@@ -34,8 +34,13 @@ class FedClient(Protocol):
     def examples(self) -> int:
         """Number of examples that it holds: its weight in the average; at 0 it sits rounds out."""
 
-    def train(self, model: Model) -> Model:
-        """Trains the global model locally, and returns arrays of the same shapes.
+    @property
+    def train(self) -> Callable[..., Model]:
+        """The method that trains the global model locally, and returns arrays of the same shapes.
+
+        What an optimizer sends beside the model comes as a second argument, and what else it sums
+        is returned as further arrays (`Scaffold`). A client with a method `settle` is told after
+        the round whether its update is in the sum.
 
         A client whose training raises an exception, or returns something else, sits the round out.
         """
@@ -102,14 +107,14 @@ def weight_of(client: FedClient, form: Form) -> int:
     return examples if weighted else 1
 
 
-def trained(client: FedClient, model: Model) -> object:
+def trained(client: FedClient, model: Model, sent: Sequence[Vector] = ()) -> object:
     """Trains a copy of the model, and returns whatever the training returns.
 
     Raises:
         NoUpdateError: the training raised an exception.
     """
     try:
-        return client.train([array.copy() for array in model])
+        return client.train([array.copy() for array in model], *sent)
     except Exception as error:
         _no_update("its training raised", error)
 

@@ -518,25 +518,25 @@ def test_a_round_that_breaks_off_has_cost_an_attempt() -> None:
 class NoLimit(Participant):
     """Whatever attempt the server announces is taken."""
 
-    def join(self, offer, model, attempt, random=None):  # type: ignore[no-untyped-def]
+    def join(self, offer, model, attempt, *rest):  # type: ignore[no-untyped-def]
         self._attempts = attempt + 1
-        return super().join(offer, model, attempt, random)
+        return super().join(offer, model, attempt, *rest)
 
 
 class NoLedger(Participant):
     """Remembers nothing between rounds."""
 
-    def join(self, offer, model, attempt, random=None):  # type: ignore[no-untyped-def]
+    def join(self, offer, model, attempt, *rest):  # type: ignore[no-untyped-def]
         self._ledger = MemoryLedger()
-        return super().join(offer, model, attempt, random)
+        return super().join(offer, model, attempt, *rest)
 
 
 class NoTemplate(Participant):
     """Takes a model of any structure."""
 
-    def join(self, offer, model, attempt, random=None):  # type: ignore[no-untyped-def]
-        self._template = Template(model, self._params)
-        return super().join(offer, model, attempt, random)
+    def join(self, offer, model, attempt, *rest):  # type: ignore[no-untyped-def]
+        self._template = Template(model, self._params, self._optimizer)
+        return super().join(offer, model, attempt, *rest)
 
 
 @pytest.mark.parametrize(

@@ -325,7 +325,7 @@ class NotTrained(FedAvg):
     def __iter__(self):
         why = ("2 parties sent share keys, 3 are needed", Code.QUORUM)
         for number in range(1, self.rounds + 1):
-            yield RoundReport(number, 0, (), True, *why, {}, {}, {}, 0, {}, 0, 0, 0, 0, {})
+            yield RoundReport(number, 0, (), (), True, *why, {}, {}, {}, 0, {}, 0, 0, 0, 0, {})
 
 
 def test_all_rounds_failed_is_a_failure(tmp_path, capsys, monkeypatch):

@@ -5,6 +5,7 @@ import pytest
 from levels import amount, runs_at
 from secagg.fl import (
     MLP,
+    Average,
     Descent,
     FedAvg,
     LocalClient,
@@ -103,23 +104,23 @@ def test_no_bound_after_clipping(data):
 
 
 class DropsWeight(Participant):
-    def _input(self, model):
-        return super()._input(model)[0], 1
+    def _input(self, model, sent):
+        return super()._input(model, sent)[0], 1
 
 
 class BiasedRounding(Participant):
     """Sixteen levels too high, every time."""
 
-    def _input(self, model):
-        update, weight = super()._input(model)
+    def _input(self, model, sent):
+        update, weight = super()._input(model, sent)
         return update + 16 * FixedPoint(clip=4.0).step, weight
 
 
 class CoarseGrid(Participant):
     """Rounds to 12 bits before the 20 that were promised."""
 
-    def _input(self, model):
-        update, weight = super()._input(model)
+    def _input(self, model, sent):
+        update, weight = super()._input(model, sent)
         step = FixedPoint(clip=4.0, bits=12).step
         return np.floor(update / step) * step, weight
 
@@ -127,8 +128,8 @@ class CoarseGrid(Participant):
 class StaleModel(Participant):
     """The update is relative to another model than the global one."""
 
-    def _input(self, model):
-        update, weight = super()._input(model)
+    def _input(self, model, sent):
+        update, weight = super()._input(model, sent)
         return update + 1e-2 * self._client.train(model)[1][0], weight
 
 
@@ -167,15 +168,15 @@ def test_plain_fedavg_is_the_weighted_mean():
 def test_a_server_rate_goes_beyond_the_mean(data):
     """Of 7 + 3 (mean - 7); and no bound is claimed, as such a step may drive models apart."""
     clients, start = [Fixed(1, 0.0), Fixed(3, 4.0)], [np.array([7.0])]
-    (model,) = plain_fedavg(start, clients, [(0, 1)], server_rate=3.0)
+    (model,) = plain_fedavg(start, clients, [(0, 1)], optimizer=Average(3.0))
     assert float(model[0][0]) == 7.0 + 3 * (3.0 - 7.0)
     client = LocalClient(Softmax(30, 2), data.pooled, Descent())
     start = Softmax(30, 2).init(0)
     params = fedavg_params([client] * 3, start)
     found = compare_training(
-        start, start, [], [client] * 3, client, params, lambda m: Score(norm(m), 0.0), 3.0
+        start, start, [], [client] * 3, client, params, lambda m: Score(norm(m), 0.0), Average(3.0)
     )
-    assert (found.bound, "server rate" in found.bound_note) == (None, True)
+    assert (found.bound, "rate of the server" in found.bound_note) == (None, True)
 
 
 def test_compare_of_no_rounds_is_of_the_start(data):

@@ -260,7 +260,7 @@ def test_parameters_that_do_not_fit_are_refused():
     cases = [
         (
             {"params": fedavg_params(clients[:4], MODEL)},
-            "5 clients, and params are for a cohort of 4",
+            "5 clients in a round, and params are for a cohort of 4",
         ),
         (
             {"params": fedavg_params(clients, MODEL[:1])},
@@ -378,9 +378,9 @@ def test_a_client_refuses_a_round_about_another_model():
 
 def test_refusals_are_reported_and_count_as_absent(monkeypatch):
     class Doubting(Participant):
-        def join(self, offer, model, attempt, random=None):
+        def join(self, offer, model, attempt, *rest):
             attempt += self.index == 1  # this one was told another attempt
-            return super().join(offer, model, attempt, random)
+            return super().join(offer, model, attempt, *rest)
 
     monkeypatch.setattr("secagg.fl.fedavg.Participant", Doubting)
     (report,) = FedAvg(MODEL, cohort(), rounds=1)
@@ -495,8 +495,8 @@ class KeepsUpdates(FedAvg):
     def _tap(self, participant):
         inner = participant._input
 
-        def tapped(model):
-            update, weight = inner(model)
+        def tapped(model, sent):
+            update, weight = inner(model, sent)
             self.kept.append(self.form(update, weight))
             return update, weight
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from refusals import refused
 from secagg.fl import (
+    Average,
     Coordinator,
     FedAvg,
     Participant,
@@ -163,7 +164,7 @@ def test_the_server_rate_multiplies_the_mean(private: Callable[..., Privacy]) ->
             rounds=1,
             privacy=private(Placement.CENTRAL),
             random=simulated_randomness(3),
-            server_rate=rate,
+            optimizer=Average(rate),
         )
         for rate in (1.0, 2.5)
     )
@@ -233,6 +234,6 @@ def test_noise_that_does_not_fit_is_refused(private: Callable[..., Privacy]) -> 
         dataclasses.replace(privacy.params.format, max_weight=13)
     for rate in (0.0, -1.0, math.nan, math.inf, "1"):
         with refused(ParameterError, Code.ARGUMENT, match="server_rate must be"):
-            Coordinator(MODEL, privacy.params, "word", server_rate=rate)  # type: ignore[arg-type]
+            Average(rate)  # type: ignore[arg-type]
     with refused(ParameterError, Code.HEADROOM):
         private_params(cohort(), MODEL, epsilon=0.001, rounds=10**6, clip=1, placement="central")
