@@ -21,11 +21,10 @@ from .coordinator import Coordinator
 from .data import DATASETS, Dataset, Split, load
 from .fedavg import (
     FedAvg,
-    RoundReport,
-    Score,
     fedavg_params,
     simulated_randomness,
 )
+from .history import RoundReport, Score, frame
 from .models import MLP, Architecture, Model, Softmax, accuracy, loss
 from .optimizers import Adagrad, Adam, Average, Decay, Momentum, Optimizer, Yogi
 from .participant import Participant
@@ -70,6 +69,7 @@ __all__ = [
     "compare_training",
     "draw_drops",
     "fedavg_params",
+    "frame",
     "load",
     "loss",
     "plain_fedavg",

@@ -27,7 +27,8 @@ from secagg.programs import FAILED, error_line, fraction, run_program, say, whol
 from . import plot, report
 from .compare import compare_training
 from .data import DATASETS, load
-from .fedavg import FedAvg, RoundReport, Score, fedavg_params, simulated_randomness
+from .fedavg import FedAvg, fedavg_params, simulated_randomness
+from .history import RoundReport, Score
 from .models import MLP, Architecture, Model, Softmax, accuracy, loss
 from .optimizers import Average
 from .private import Placement, Privacy, private_params

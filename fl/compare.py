@@ -37,7 +37,7 @@ import numpy as np
 
 from secagg import Code, FixedPoint, Layout, ParameterError, Params, Rotated
 
-from .fedavg import RoundReport, Score
+from .history import RoundReport, Score
 from .models import Model
 from .optimizers import Average, Optimizer
 from .training import LocalClient

@@ -16,6 +16,7 @@ from secagg import (
     Directory,
     Layout,
     Mode,
+    ParameterError,
     Params,
     RangeError,
     Result,
@@ -25,6 +26,7 @@ from secagg import (
 from secagg.rounds.attempts import Attempts
 
 from .agreed import check_agreed, check_weights
+from .checkpoint import Checkpoint
 from .models import Model
 from .optimizers import Average, Optimizer, State, Vector
 from .template import Template
@@ -110,12 +112,48 @@ class Coordinator:
         extra = self._optimizer.sent(self.state)
         return () if extra is None else (extra,)
 
-    def open(self, members: Sequence[int] | None = None) -> tuple[bytes, int, Server]:
+    @property
+    def attempts(self) -> dict[str, list[int]]:
+        """The numbers of the attempts that are used, by the digest of the model, hexadecimal."""
+        return {subject.hex(): sorted(used) for subject, used in self._attempts.used.items()}
+
+    @property
+    def succeeded(self) -> list[str]:
+        """The digests of the models of which a round had a result, hexadecimal."""
+        return sorted(subject.hex() for subject in self._attempts.succeeded)
+
+    def restore(self, found: Checkpoint) -> None:
+        """Puts back model, optimizer and attempts of a checkpoint.
+
+        Raises:
+            ParameterError: they do not fit this training.
+        """
+        state = self._optimizer.start(self.layout.length)
+        fits = {name: vector.shape for name, vector in found.state.items()} == {
+            name: vector.shape for name, vector in state.items()
+        }
+        if not fits or any(vector.dtype != np.float64 for vector in found.state.values()):
+            raise ParameterError(
+                f"the state of the checkpoint ({', '.join(found.state) or 'none'}) is not that of "
+                f"{type(self._optimizer).__name__} for this model",
+                Code.SHAPE,
+            )
+        self.model = self._template.take(found.model)
+        self.state, self.changes = dict(found.state), found.changes
+        for subject, used in found.attempts.items():
+            for attempt in used:
+                self._attempts.use(bytes.fromhex(subject), attempt)
+        self._attempts.succeeded.update(map(bytes.fromhex, found.succeeded))
+
+    def open(
+        self, members: Sequence[int] | None = None, session: bytes = b""
+    ) -> tuple[bytes, int, Server]:
         """Starts a round on the present model.
 
         Args:
             members: the positions of the cohort's clients in the directory, ascending; by default
                 all of them.
+            session: 16 bytes that never repeat, for simulations; drawn at random by default.
 
         Returns:
             the offer and the attempt's number, which clients get with the model; and the server.
@@ -131,7 +169,7 @@ class Coordinator:
         directory = self._directory
         if directory is not None and members is not None:
             directory = directory.select(members)
-        self.server = Server(self.params.round(context=context), directory)
+        self.server = Server(self.params.round(context, session), directory)
         self._attempts.use(model, attempt)
         self._round = model, attempt
         return self.server.round.encode(), attempt, self.server

@@ -12,7 +12,8 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final, NamedTuple, TypeVar
+from pathlib import Path
+from typing import Final, TypeVar
 
 import numpy as np
 
@@ -31,7 +32,9 @@ from secagg import (
 from secagg.simulate import Cohort, Input, Run, introduce, read_drops, warn_of_clipping
 
 from .agreed import check_cohort, check_params, cohort_of, listed
+from .checkpoint import Checkpoint
 from .coordinator import Coordinator
+from .history import RoundReport, Score
 from .models import Model
 from .optimizers import Average, Optimizer
 from .participant import Participant, Randomness
@@ -42,70 +45,12 @@ from .updates import FedClient, Form, count_examples, is_weighted, whole
 TRAINING: Final = "local training"
 
 _RANDOM_STREAM: Final = 3
+_NOISE, _COHORT, _SESSION = range(3)  # what a server draws, as parties after the last client
 _BITS: Final = 20
 _ROTATED_BITS: Final = 8
 
 F = TypeVar("F")
 T = TypeVar("T")
-
-
-class Score(NamedTuple):
-    """Quality of a model: mean loss in nats, and accuracy as a fraction."""
-
-    loss: float
-    accuracy: float
-
-
-@dataclass(frozen=True, slots=True)
-class RoundReport:
-    """The outcome of one round.
-
-    Clients are named by their positions among all clients of the training.
-
-    Attributes:
-        round: number of the round, from 1.
-        attempt: number of the attempt on the model of this round, from 0.
-        invited: the clients of the round's cohort.
-        survivors: clients whose update is in the sum; empty if the round failed.
-        failed: whether the round failed; the model is then unchanged.
-        reason: why the round failed, or "".
-        code: the code of this reason, or None.
-        drops: clients that dropped out -> the phase whose message they did not send.
-        refusals: clients that refused to go on, or had no update to give -> their reasons. The
-            server is not told: these clients just do not answer.
-        refusal_codes: the same clients -> the codes of their reasons.
-        clipped: number of values that were clipped, over all clients that sent an input. With
-            `Rotated`, whose clip is an L2 norm, they are all values of a longer update.
-        clipped_by_array: the same by array of the model ("0", "1", ...), without those that have
-            none.
-        shortened: with `Rotated`, number of updates that were longer than the clip; else 0.
-        bytes_up: bytes that a client sent, mean over the cohort. Messages of secure aggregation
-            only: the offer and the model, which every client receives, are not counted.
-        bytes_down: bytes that a client received, counted likewise.
-        seconds: wall-clock time of the whole round.
-        seconds_by_phase: seconds of `TRAINING` and of each phase of secure aggregation, all
-            parties together.
-        score: score of the model after the round, if `evaluate` was given.
-    """
-
-    round: int
-    attempt: int
-    invited: tuple[int, ...]
-    survivors: tuple[int, ...]
-    failed: bool
-    reason: str
-    code: Code | None
-    drops: Drops
-    refusals: Mapping[int, str]
-    refusal_codes: Mapping[int, Code]
-    clipped: int
-    clipped_by_array: Mapping[str, int]
-    shortened: int
-    bytes_up: float
-    bytes_down: float
-    seconds: float
-    seconds_by_phase: Mapping[str, float]
-    score: Score | None = None
 
 
 def fedavg_params(
@@ -181,6 +126,11 @@ class FedAvg:
         sample: clients of each round, if not all: a number, at least three, or a share of them,
             above 0 and up to 1. They are drawn anew for each round; `params` and `privacy` are
             for so many.
+        checkpoint: a file that is written after each round. If it is there already, the training
+            goes on from it: with the same `random` it ends with the same model as one that was not
+            interrupted.
+        patience: ends the training after so many rounds without a better loss than before, at
+            least 1; needs `evaluate`.
         attempts: in malicious mode, how often clients give their update of one model, at least 1.
         failures: in malicious mode, in how many rounds a client's training may fail before it joins
             no more, at least 1.
@@ -211,6 +161,8 @@ class FedAvg:
         privacy: Privacy | None = None,
         optimizer: Optimizer | None = None,
         sample: float | None = None,
+        checkpoint: str | Path | None = None,
+        patience: int | None = None,
     ) -> None:
         clients = listed("clients", clients)
         optimizer = Average() if optimizer is None else optimizer
@@ -240,7 +192,8 @@ class FedAvg:
         if self.params.mode == Mode.MALICIOUS:
             identities, directory = introduce(len(clients))
             ledger = MemoryLedger()
-        self._number = 0
+        self.reports: Final[list[RoundReport]] = []
+        self._privacy = privacy
         self._random = _function("random", random)
         noise = None if privacy is None else privacy.noise_of_server(self._random_of_server)
         self.coordinator: Final = Coordinator(
@@ -265,6 +218,23 @@ class FedAvg:
             )
             for index, client in enumerate(clients)
         ]
+        self._patience = None if patience is None else whole("patience", patience, 1, 2**63 - 1)
+        if patience is not None and evaluate is None:
+            raise ParameterError(
+                "patience needs evaluate, which says what a loss is", Code.ARGUMENT
+            )
+        self._path = None if checkpoint is None else Path(checkpoint)
+        if self._path is not None:
+            self._about = {
+                "training": training,
+                "parameters": params.encode().hex(),
+                "clients": len(clients),
+                "shapes": [[list(array.shape), array.dtype.name] for array in model],
+                "optimizer": type(optimizer).__name__,
+                "epsilon": None if privacy is None else privacy.target,
+            }
+            if self._path.exists():
+                self._go_on(Checkpoint.load(self._path, self._about))
 
     @property
     def model(self) -> Model:
@@ -278,19 +248,51 @@ class FedAvg:
 
     def __iter__(self) -> Iterator[RoundReport]:
         """Runs the rounds that are left."""
-        while self._number < self.rounds and not self.converged:
-            yield self._round()
+        while len(self.reports) < self.rounds and not (self.converged or self._is_over()):
+            report = self._round()
+            self.reports.append(report)
+            if self._path is not None:
+                self._checkpoint().save(self._path)
+            yield report
+
+    def _is_over(self) -> bool:
+        """Returns whether the last rounds brought no better loss than there was before."""
+        if self._patience is None:
+            return False
+        losses = [each.score.loss for each in self.reports if each.score]
+        before, last = losses[: -self._patience], losses[-self._patience :]
+        return bool(before) and not min(last) < min(before)
+
+    def _checkpoint(self) -> Checkpoint:
+        coordinator = self.coordinator
+        states = {each.index: each.state for each in self._participants}
+        return Checkpoint(
+            self._about,
+            coordinator.model,
+            coordinator.state,
+            coordinator.changes,
+            coordinator.attempts,
+            coordinator.succeeded,
+            {index: state for index, state in states.items() if state is not None},
+            self.reports,
+        )
+
+    def _go_on(self, found: Checkpoint) -> None:
+        """Puts back what a checkpoint holds."""
+        self.coordinator.restore(found)
+        for participant in self._participants:
+            participant.restore(found.clients.get(participant.index))
+        self.reports.extend(found.reports)
 
     def _round(self) -> RoundReport:
         start = time.perf_counter()
-        number = self._number + 1
+        number = len(self.reports) + 1
         members = self._members(number)
         invited = [self._participants[each] for each in members]
         model, sent = self.coordinator.model, self.coordinator.sent
-        offer, attempt, server = self.coordinator.open(members)
-        drops = self._drops[self._number] if self._drops else {}
+        offer, attempt, server = self.coordinator.open(members, self._drawn(number, 16, _SESSION))
+        drops = self._drops[number - 1] if self._drops else {}
         drops = {party: phase for party, phase in drops.items() if party in members}
-        self._number = number
         joined = _Joined()
         for index, participant in enumerate(invited):
             random = self._random(number, participant.index) if self._random else None
@@ -342,6 +344,7 @@ class FedAvg:
             seconds=seconds,
             seconds_by_phase=self._seconds(run),
             score=score,
+            epsilon=self._privacy.epsilon(number) if self._privacy else None,
         )
 
     def _members(self, number: int) -> tuple[int, ...]:
@@ -349,15 +352,18 @@ class FedAvg:
         everybody, cohort = len(self._participants), self.params.cohort
         if cohort == everybody:
             return tuple(range(everybody))
-        # Another party than the server, whose randomness may be that of noise.
-        source = self._random(number, everybody + 1) if self._random else os.urandom
-        drawn = np.random.default_rng(list(source(16))).permutation(everybody)[:cohort]
+        seed = self._drawn(number, 16, _COHORT) or os.urandom(16)
+        drawn = np.random.default_rng(list(seed)).permutation(everybody)[:cohort]
         return tuple(sorted(drawn.tolist()))
 
+    def _drawn(self, number: int, size: int, purpose: int) -> bytes:
+        """Returns bytes of a simulation's server for one purpose in a round; else none."""
+        if self._random is None:
+            return b""
+        return self._random(number, len(self._participants) + purpose)(size)
+
     def _random_of_server(self, size: int) -> bytes:
-        everybody = len(self._participants)
-        source = self._random(self._number, everybody) if self._random else os.urandom
-        return source(size)
+        return self._drawn(len(self.reports) + 1, size, _NOISE) or os.urandom(size)
 
     def _seconds(self, run: Run) -> dict[str, float]:
         seconds = {TRAINING: sum(each.training_seconds for each in self._participants)}

@@ -219,6 +219,28 @@ class Participant:
         if callable(settle):
             settle(counted)
 
+    @property
+    def state(self) -> Vector | None:
+        """What its client keeps between rounds, if anything: its `state`, shape (any,), float64."""
+        found: Vector | None = getattr(self._client, "state", None)
+        return found
+
+    def restore(self, state: Vector | None) -> None:
+        """Gives its client back what it kept; None is nothing.
+
+        Raises:
+            ParameterError: the client keeps nothing.
+        """
+        restore = getattr(self._client, "restore", None)
+        if callable(restore):
+            restore(state)
+        elif state is not None:
+            raise ParameterError(
+                f"client {self.index} ({type(self._client).__name__}) keeps nothing between "
+                "rounds, and the checkpoint has a state of it",
+                Code.ARGUMENT,
+            )
+
     def _take(self, sent: Sequence[Vector]) -> tuple[Vector, ...]:
         """Returns what came beside the model, checked as the model is."""
         wanted = () if self._sent is None else (self._sent,)

@@ -7,7 +7,7 @@ from typing import Final
 from secagg import Code, ParameterError
 from secagg.extras import extra
 
-from .fedavg import Score
+from .history import Score
 from .report import Outcome
 
 _FORMATS: Final = ("png", "svg", "pdf", "jpg", "jpeg")

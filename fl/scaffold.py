@@ -156,6 +156,15 @@ class ScaffoldClient:
             return trained
         return [*trained, *cast("Model", layout.unflatten(self.scaffold.scale * change))]
 
+    @property
+    def state(self) -> Vector | None:
+        """What it keeps between rounds: c_i, or None for zeros."""
+        return self.control
+
+    def restore(self, state: Vector | None) -> None:
+        """Takes back what `state` was."""
+        self.control = None if state is None else np.array(state, np.float64)
+
     def settle(self, counted: bool) -> None:
         """Takes note whether the update of the last training is in the sum."""
         if counted and self._pending is not None:

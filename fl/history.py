@@ -1,0 +1,125 @@
+"""The history of a training: what became of each round, as a table or as JSON."""
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
+from typing import Any, Final, NamedTuple
+
+from secagg import Code, Phase
+from secagg.extras import extra
+
+from .schedule import Drops
+
+_CODES: Final = {code.value: code for code in Code}
+_COUNTS: Final = ("clipped", "shortened", "bytes_up", "bytes_down", "seconds")
+
+
+class Score(NamedTuple):
+    """Quality of a model: mean loss in nats, and accuracy as a fraction."""
+
+    loss: float
+    accuracy: float
+
+
+@dataclass(frozen=True, slots=True)
+class RoundReport:
+    """The outcome of one round.
+
+    Clients are named by their positions among all clients of the training.
+
+    Attributes:
+        round: number of the round, from 1.
+        attempt: number of the attempt on the model of this round, from 0.
+        invited: the clients of the round's cohort.
+        survivors: clients whose update is in the sum; empty if the round failed.
+        failed: whether the round failed; the model is then unchanged.
+        reason: why the round failed, or "".
+        code: the code of this reason, or None.
+        drops: clients that dropped out -> the phase whose message they did not send.
+        refusals: clients that refused to go on, or had no update to give -> their reasons. The
+            server is not told: these clients just do not answer.
+        refusal_codes: the same clients -> the codes of their reasons.
+        clipped: number of values that were clipped, over all clients that sent an input. With
+            `Rotated`, whose clip is an L2 norm, they are all values of a longer update.
+        clipped_by_array: the same by array of the model ("0", "1", ...), without those that have
+            none.
+        shortened: with `Rotated`, number of updates that were longer than the clip; else 0.
+        bytes_up: bytes that a client sent, mean over the cohort. Messages of secure aggregation
+            only: the offer and the model, which every client receives, are not counted.
+        bytes_down: bytes that a client received, counted likewise.
+        seconds: wall-clock time of the whole round.
+        seconds_by_phase: seconds of `TRAINING` and of each phase of secure aggregation, all
+            parties together.
+        score: score of the model after the round, if `evaluate` was given.
+        epsilon: of all rounds so far, at the delta of the training's privacy, if it has one.
+    """
+
+    round: int
+    attempt: int
+    invited: tuple[int, ...]
+    survivors: tuple[int, ...]
+    failed: bool
+    reason: str
+    code: Code | None
+    drops: Drops
+    refusals: Mapping[int, str]
+    refusal_codes: Mapping[int, Code]
+    clipped: int
+    clipped_by_array: Mapping[str, int]
+    shortened: int
+    bytes_up: float
+    bytes_down: float
+    seconds: float
+    seconds_by_phase: Mapping[str, float]
+    score: Score | None = None
+    epsilon: float | None = None
+
+
+def frame(reports: Iterable[RoundReport]) -> Any:
+    """Returns a `pandas.DataFrame` with a row for each round, indexed by its number.
+
+    Its columns are `invited` and `survivors` (numbers of clients), `failed`, `reason`, `loss`,
+    `accuracy`, `epsilon`, `clipped`, `shortened`, `bytes_up`, `bytes_down`, `seconds`, and the
+    seconds of each phase by its name.
+
+    Raises:
+        MissingExtraError: pandas is not installed.
+    """
+    with extra("fl"):
+        import pandas as pd  # noqa: PLC0415  (of the extra)
+    rows = [
+        {
+            "round": each.round,
+            "invited": len(each.invited),
+            "survivors": len(each.survivors),
+            "failed": each.failed,
+            "reason": each.reason,
+            "loss": each.score.loss if each.score else math.nan,
+            "accuracy": each.score.accuracy if each.score else math.nan,
+            "epsilon": math.nan if each.epsilon is None else each.epsilon,
+            **{name: getattr(each, name) for name in _COUNTS},
+            **each.seconds_by_phase,
+        }
+        for each in reports
+    ]
+    return pd.DataFrame(rows).set_index("round") if rows else pd.DataFrame()
+
+
+def to_json(report: RoundReport) -> dict[str, Any]:
+    """Returns a report as an object of JSON; `from_json` reads it."""
+    found = {each.name: getattr(report, each.name) for each in fields(report)}
+    found["drops"] = {party: phase.value for party, phase in report.drops.items()}
+    return found
+
+
+def from_json(found: Mapping[str, Any]) -> RoundReport:
+    """Returns the report that `to_json` made an object of; raises an exception for another one."""
+    known = dict(found)
+    for name in ("invited", "survivors"):
+        known[name] = tuple(known[name])
+    known["code"] = None if known["code"] is None else _CODES[known["code"]]
+    known["drops"] = {int(party): Phase(phase) for party, phase in known["drops"].items()}
+    for name, read in (("refusals", str), ("refusal_codes", _CODES.__getitem__)):
+        known[name] = {int(party): read(each) for party, each in known[name].items()}
+    known["score"] = None if known["score"] is None else Score(*known["score"])
+    return RoundReport(**known)
