@@ -26,19 +26,28 @@ from secagg.programs import FAILED, error_line, fraction, run_program, say, whol
 
 from . import plot, report
 from .compare import compare_training
-from .data import DATASETS, load
+from .data import DATASETS, SPLITS, load
+from .export import as_json
 from .fedavg import FedAvg, fedavg_params, simulated_randomness
-from .history import RoundReport, Score
+from .history import Score
 from .models import MLP, Architecture, Model, Softmax, accuracy, loss
-from .optimizers import Average
+from .optimizers import Adagrad, Adam, Average, Momentum, Optimizer, Yogi
 from .private import Placement, Privacy, private_params
+from .scaffold import Scaffold, ScaffoldClient
 from .schedule import draw_drops
 from .training import Descent, LocalClient
 from .updates import FedClient
 
 MODELS: Final[dict[str, Callable[[int, int], Architecture]]] = {"softmax": Softmax, "mlp": MLP}
 MODES: Final = {str(mode): mode for mode in reversed(Mode)}
-SPLITS: Final = {"uneven": False, "even": True}
+OPTIMIZERS: Final[dict[str, Callable[..., Optimizer]]] = {
+    "average": Average,
+    "momentum": Momentum,
+    "adam": Adam,
+    "yogi": Yogi,
+    "adagrad": Adagrad,
+}
+_SCAFFOLD: Final = "scaffold"
 # Any stream of the seed would be right. With independent draws at the default rate, about one seed
 # in eight has dropouts in at most half of its rounds. With this stream, seeds 0..4 have dropouts
 # in most rounds and at most one failed round, which makes a better example.
@@ -114,14 +123,34 @@ def _parser() -> argparse.ArgumentParser:
         "--split",
         choices=list(SPLITS),
         default="uneven",
-        help="how examples are dealt to clients: with uneven sizes and skewed labels, or evenly",
+        help="how examples are dealt to clients: with uneven sizes and skewed labels, evenly, or "
+        "so that each knows few labels (shards)",
     )
     add("--epochs", type=whole_number(1), default=10, help="local epochs per round")
     add(
+        "--optimizer",
+        choices=[*OPTIMIZERS, _SCAFFOLD],
+        default="average",
+        help="what the server makes of the mean update; scaffold corrects the steps of clients, "
+        "too, and counts all updates alike",
+    )
+    add(
         "--server-rate",
         type=float,
-        default=1.0,
-        help="what the mean update is multiplied by before it is added to the model",
+        help="rate of the optimizer, by default 1, or 0.1 of adam, yogi and adagrad; with average "
+        "and scaffold what the mean update is multiplied by",
+    )
+    add(
+        "--sample",
+        type=_sample,
+        help="clients drawn for each round: a number, at least 3, or a share such as 0.25; by "
+        "default all",
+    )
+    add(
+        "--checkpoint",
+        type=Path,
+        metavar="FILE.npz",
+        help="file that is written after each round; if it is there, the training goes on from it",
     )
     add(
         "--dp-epsilon",
@@ -222,10 +251,11 @@ def _run(args: argparse.Namespace) -> None:
             "--json and --plot name the same file; choose two names", Code.ARGUMENT
         )
     ending = None if args.plot is None else plot.require(args.plot)
-    asked = {name: value for name, value in vars(args).items() if name not in ("json", "plot")}
-    outcome = simulate(report.Settings(**asked), STDOUT in files)
+    apart = ("json", "plot", "checkpoint")
+    asked = {name: value for name, value in vars(args).items() if name not in apart}
+    outcome = simulate(report.Settings(**asked), STDOUT in files, args.checkpoint)
     if args.json is not None:
-        text = json.dumps(report.as_json(outcome), indent=2, allow_nan=False) + "\n"
+        text = json.dumps(as_json(outcome), indent=2, allow_nan=False) + "\n"
         write_whole(args.json, text.encode())
     if ending is not None:
         write_whole(args.plot, plot.draw(outcome, ending))
@@ -236,33 +266,43 @@ def _run(args: argparse.Namespace) -> None:
         raise SecAggError(f"all rounds failed, the last one because {last.reason}", last.code)
 
 
-def simulate(settings: report.Settings, to_stderr: bool = False) -> report.Outcome:
+def _sample(text: str) -> float:
+    """Returns a number of clients, or a share of them."""
+    return int(text) if text.isdecimal() else float(text)
+
+
+def simulate(
+    settings: report.Settings, to_stderr: bool = False, checkpoint: Path | None = None
+) -> report.Outcome:
     """Trains in all three ways, and prints each round when it ends.
 
     Args:
         settings: what is asked for.
         to_stderr: whether to print on standard error rather than on standard output.
+        checkpoint: a file with which the training goes on, or None.
 
     Raises:
         ParameterError: the settings are impossible; raised before any training.
         MissingExtraError: scikit-learn or rich is not installed.
     """
-    even = SPLITS[settings.split]
-    dataset = load(settings.dataset, settings.clients, settings.seed, even=even)
+    dataset = load(settings.dataset, settings.clients, settings.seed, split=settings.split)
     architecture = MODELS[settings.model](dataset.features, dataset.classes)
     start, descent = architecture.init(settings.seed), Descent(epochs=settings.epochs)
-    clients = [
-        LocalClient(architecture, split, descent, settings.seed) for split in dataset.clients
-    ]
+    local = [LocalClient(architecture, split, descent, settings.seed) for split in dataset.clients]
+    clients, optimizer = _with_optimizer(settings, local)
     mode = MODES[settings.mode]
-    privacy = _privacy(settings, clients, start, mode)
+    privacy = _privacy(settings, clients, start, mode, optimizer)
     if privacy is None:
         clip = _CLIP if settings.clip is None else settings.clip
-        params = fedavg_params(clients, start, clip, settings.bits, mode, settings.rotate)
+        params = fedavg_params(
+            *(clients, start, clip, settings.bits, mode, settings.rotate),
+            sample=settings.sample,
+            optimizer=optimizer,
+        )
     else:
         params = privacy.params
     rng = np.random.default_rng((settings.seed, _DROPS_STREAM))
-    cohort = params.cohort
+    rate, everybody = settings.dropout, len(clients)
 
     def evaluate(model: Model) -> Score:
         test = dataset.test
@@ -273,32 +313,39 @@ def simulate(settings: report.Settings, to_stderr: bool = False) -> report.Outco
         clients,
         params=None if privacy else params,
         privacy=privacy,
-        optimizer=Average(settings.server_rate),
+        optimizer=optimizer,
+        sample=settings.sample,
+        checkpoint=checkpoint,
         rounds=settings.rounds,
-        drops=[draw_drops(rng, cohort, settings.dropout, mode) for _ in range(settings.rounds)],
+        drops=[draw_drops(rng, everybody, rate, mode) for _ in range(settings.rounds)],
         evaluate=evaluate,
         random=simulated_randomness(settings.seed),
         attempts=settings.attempts,
     )
-    reports: list[RoundReport] = []
     ended = None
     if warning := report.warning(params, settings.dropout):
         say(f"{_NAME}: warning: {warning}\n")
     with _screen(settings.rounds, to_stderr) as (show, advance):
         for line in report.intro(settings, dataset, params, privacy):
             show(line)
+        reports = list(federation.reports)  # of a checkpoint
+        for each in reports:
+            advance()
+            for line in report.row(each):
+                show(line)
         try:
             for each in federation:
                 reports.append(each)
-                for line in report.row(each, cohort):
+                for line in report.row(each):
                     show(line)
                 advance()
         except AttemptsExhaustedError as error:
             ended = error
         pooled = LocalClient(architecture, dataset.pooled, descent, settings.seed)
         model = federation.model
+        clients, optimizer = _with_optimizer(settings, local)
         found = compare_training(
-            start, model, reports, clients, pooled, params, evaluate, Average(settings.server_rate)
+            start, model, reports, clients, pooled, params, evaluate, optimizer
         )
         used, converged = federation.coordinator.attempts_used, federation.converged
         outcome = report.Outcome(settings, params, privacy, reports, found, used, converged, ended)
@@ -307,8 +354,35 @@ def simulate(settings: report.Settings, to_stderr: bool = False) -> report.Outco
     return outcome
 
 
+def _with_optimizer(
+    settings: report.Settings, local: Sequence[LocalClient]
+) -> tuple[list[FedClient], Optimizer]:
+    """Returns the clients for the optimizer that is asked for, and it.
+
+    Raises:
+        ParameterError: its rate is none, or SCAFFOLD has no weight for examples to count.
+    """
+    rate = settings.server_rate
+    if settings.optimizer != _SCAFFOLD:
+        make = OPTIMIZERS[settings.optimizer]
+        return list(local), make() if rate is None else make(rate=rate)
+    counts = [each.steps for each in local]
+    equal, typical = len(set(counts)) == 1, max(1, round(sum(counts) / len(counts)))
+    scaffold = Scaffold(
+        local[0].descent.rate,
+        steps=typical if equal else None,
+        typical=None if equal else typical,
+        rate=1.0 if rate is None else rate,
+    )
+    return [ScaffoldClient(each, scaffold) for each in local], scaffold
+
+
 def _privacy(
-    settings: report.Settings, clients: Sequence[FedClient], model: Model, mode: Mode
+    settings: report.Settings,
+    clients: Sequence[FedClient],
+    model: Model,
+    mode: Mode,
+    optimizer: Optimizer,
 ) -> Privacy | None:
     """Returns the privacy that is asked for, if any.
 
@@ -345,6 +419,8 @@ def _privacy(
         dropout=settings.dp_dropout,
         mode=mode,
         scale=settings.dp_scale,
+        sample=settings.sample,
+        optimizer=optimizer,
     )
 
 

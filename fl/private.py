@@ -28,8 +28,9 @@ from numpy.typing import NDArray
 from secagg import Code, Field, Layout, Mode, ParameterError, Params, Result, Rotated, Suite, noise
 from secagg.noise.samplers import sampler
 
-from .agreed import check_cohort
+from .agreed import check_cohort, cohort_of
 from .models import Model
+from .optimizers import Optimizer
 from .updates import FedClient
 
 _STEPS: Final = 2**16  # to a variance of 1
@@ -150,11 +151,13 @@ def private_params(
     dropout: float | None = None,
     mode: Mode = Mode.SEMI_HONEST,
     scale: float | None = None,
+    sample: float | None = None,
+    optimizer: Optimizer | None = None,
 ) -> Privacy:
     """Makes parameters for a training that is (epsilon, delta)-differentially private.
 
     Args:
-        clients: the cohort, at least three. Each that holds an example counts once.
+        clients: all of them, at least three. Each that holds an example counts once.
         model: arrays of floats.
         epsilon: over all rounds; 0.001..32.
         delta: over all rounds; above 0 and below 1, and far below 1 / clients.
@@ -165,6 +168,10 @@ def private_params(
             drop out, as in `secagg.noise.calibrate`.
         mode: the kind of server that the rounds protect against.
         scale: levels per unit of distributed or local noise; chosen by default, and not for others.
+        sample: clients of each round, as of `FedAvg`. It makes epsilon no smaller, since the server
+            knows who was drawn; and one client may be drawn for every round.
+        optimizer: of the training, if it sums more than the model; the clip is then that of all
+            that is summed.
 
     Raises:
         ParameterError: a value is outside its range, there are fewer than three clients, or the
@@ -181,7 +188,9 @@ def private_params(
             f"scale is for noise that clients add, and placement is {where}: leave it out",
             Code.ARGUMENT,
         )
-    cohort, length = len(check_cohort(clients)[0]), Layout.of(model).length
+    cohort = cohort_of(len(check_cohort(clients)[0]), sample)
+    length = Layout.of(model).length
+    length = length if optimizer is None else optimizer.summed(length)
     plan = noise.calibrate(
         epsilon=epsilon,
         delta=delta,

@@ -12,7 +12,7 @@ import children
 import numpy as np
 import pytest
 from levels import amount, runs_at
-from secagg.fl import FedAvg, Placement, RoundReport, Softmax, cli, report
+from secagg.fl import FedAvg, Placement, RoundReport, Softmax, cli, export, report
 from secagg.fl.schedule import draw_drops, failure_probability
 
 from secagg import Code, FixedPoint, Mode, Params, Phase
@@ -191,7 +191,7 @@ def test_numbers_that_are_not_finite_are_null(capsys):
     out = json.loads(text, parse_constant=pytest.fail)  # nothing else is on standard output
     assert (out["bound"], out["bound_note"]) == (None, "the models are too large to compute it")
     numbers = {"a": [1, math.nan, -math.inf], "b": {"c": np.float64("nan"), "d": 2.5, "e": "nan"}}
-    assert report._with_nulls(numbers) == {
+    assert export._with_nulls(numbers) == {
         "a": [1, None, None],
         "b": {"c": None, "d": 2.5, "e": "nan"},
     }
@@ -501,7 +501,7 @@ def test_failures_at_work_are_one_line_and_exit_code_1(capsys, monkeypatch, tmp_
 
 
 def test_an_interrupt_is_one_line(capsys, monkeypatch):
-    def interrupted(settings, to_stderr):
+    def interrupted(*_):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(cli, "simulate", interrupted)
