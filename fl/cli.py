@@ -142,7 +142,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     add(
         "--sample",
-        type=_sample,
+        type=sample_size,
         help="clients drawn for each round: a number, at least 3, or a share such as 0.25; by "
         "default all",
     )
@@ -243,12 +243,15 @@ def _checked(argv: Sequence[str] | None) -> int:
 
 
 def _run(args: argparse.Namespace) -> None:
-    files: list[Path] = [path for path in (args.json, args.plot) if path is not None]
+    named = args.json, args.plot, args.checkpoint
+    files: list[Path] = [path for path in named if path is not None]
+    if args.checkpoint == STDOUT:
+        raise ParameterError("--checkpoint is read as well: give it a name", Code.ARGUMENT)
     for path in files:
         check_writable(path)
     if len({path.resolve() for path in files}) < len(files):
         raise ParameterError(
-            "--json and --plot name the same file; choose two names", Code.ARGUMENT
+            "--json, --plot and --checkpoint name the same file; choose other names", Code.ARGUMENT
         )
     ending = None if args.plot is None else plot.require(args.plot)
     apart = ("json", "plot", "checkpoint")
@@ -266,7 +269,7 @@ def _run(args: argparse.Namespace) -> None:
         raise SecAggError(f"all rounds failed, the last one because {last.reason}", last.code)
 
 
-def _sample(text: str) -> float:
+def sample_size(text: str) -> float:
     """Returns a number of clients, or a share of them."""
     return int(text) if text.isdecimal() else float(text)
 
