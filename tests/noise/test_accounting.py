@@ -27,6 +27,7 @@ from secagg.noise.accounting import (
     gaussian_distance,
     sampling_shortfall,
 )
+from secagg.noise.filter import Filter
 from secagg.params.rotated import Noise, Rotated, least_tail
 
 pytestmark = pytest.mark.skipif(
@@ -240,6 +241,14 @@ def test_what_cannot_be_accounted_for_is_refused() -> None:
     for wrong in (release, params, (params, 1), (release, 1, 1)):
         with refused(ParameterError, Code.ARGUMENT, "releases must be|rounds must be"):
             epsilon([wrong, (release, 1.5)], DELTA)  # type: ignore[list-item]
+
+
+def test_what_cannot_be_computed_is_not_private(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of divergences that are no numbers the accountant by itself makes an epsilon of 0."""
+    releases = [(published(SKELLAM, 12), 1), (published(GAUSSIAN, 12), 1)]
+    monkeypatch.setattr(Release, "zcdp", lambda _: [(math.nan, 1.0), (0.0, math.inf)])
+    assert epsilon(releases, DELTA) == Filter(8.0, DELTA).spent(releases) == math.inf
+    assert delta(releases, 6.0) == 1.0
 
 
 def test_a_missing_accountant_says_what_to_type(monkeypatch: pytest.MonkeyPatch) -> None:
