@@ -125,8 +125,9 @@ def test_the_same_session_again_costs_again(budget: Any) -> None:
 def test_rounds_of_other_parameters_add_up(budget: Any) -> None:
     other = calibrate(
         **{"epsilon": 2, "delta": 1e-5, "rounds": 1, "clip": 1.0, "length": 99, "cohort": 5},
-        **{"corrupt": 0.0, "dropout": 0.2, "mechanism": "discrete_gaussian"},
+        **{"corrupt": 0.2, "dropout": 0.2, "mechanism": "discrete_gaussian"},
     ).params
+    assert other.colluders == 1  # whose noise is not counted
     assert gives(asked(budget))
     assert gives(asked(budget, other))
     assert budget.spent == pytest.approx(
