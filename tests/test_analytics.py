@@ -544,6 +544,14 @@ def test_sums_that_no_records_have_are_refused() -> None:
     refusal(lambda: QUERY.unpack(result, least=-1), error=secagg.ParameterError, code=Code.ARGUMENT)
 
 
+def test_more_records_than_the_parties_may_have_are_refused() -> None:
+    """Also if no cell has too many."""
+    query = Query({"q": Count(SEX)}, records=9)
+    query.unpack(SimpleNamespace(total=np.array([9, 9]), weight=2))
+    one_more = SimpleNamespace(total=np.array([10, 9]), weight=2)
+    refusal(query.unpack, one_more, error=secagg.RangeError, code=Code.IMPOSSIBLE_SUM)
+
+
 def test_moments_that_no_records_have_are_refused() -> None:
     """Count, sums of weights, of values and of their squares, one step beyond each other."""
     question = Moments("x", 0, 10, 1, weight="w", max_weight=2)
