@@ -32,7 +32,7 @@ WAYS = (
 
 def train(seed: int, placement: str, epsilon: float) -> tuple[float, Privacy | None]:
     """Returns the accuracy on test patients, and the noise of the training."""
-    data = load("breast_cancer", HOSPITALS, seed, even=True)
+    data = load("breast_cancer", HOSPITALS, seed, split="even")
     kind = Softmax(data.features, data.classes)
     descent = Descent(rate=1.0, epochs=2)
     clients = [LocalClient(kind, each, descent, at) for at, each in enumerate(data.clients)]
@@ -71,7 +71,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--full", action="store_true", help="means of 20 trainings; else of 3")
     seeds = range(20 if parser.parse_args().full else 3)
-    test = load("breast_cancer", HOSPITALS, even=True).test
+    test = load("breast_cancer", HOSPITALS, split="even").test
     most = np.bincount(test.y).max() / len(test)
     print(
         f"{len(test)} test patients, of whom {most:.1%} are benign; {ROUNDS} rounds, delta {DELTA};"

@@ -78,7 +78,7 @@ def accuracy(net: keras.Model, model: Model, data: Split) -> float:
 def main() -> None:
     """Trains over clinics, and on the pooled patients."""
     keras.utils.set_random_seed(0)
-    data = load("breast_cancer", CLINICS, even=True)
+    data = load("breast_cancer", CLINICS, split="even")
     net = make_net(data.features)
     start = net.get_weights()
     training = FedAvg(start, [Clinic(net, each) for each in data.clients], rounds=ROUNDS)

@@ -128,11 +128,11 @@ def test_relu_adam_keras(tmp_path: Path) -> None:
     """The network is about as good as a regression of scikit-learn on the pooled patients."""
     text = printed("relu_adam_keras", "-W", "ignore", KERAS_BACKEND="jax", KERAS_HOME=str(tmp_path))
     (right,) = numbers(text, "round 10: #% of 113 test patients")
-    assert right / 100 == pytest.approx(regression("breast_cancer", even=True), abs=0.04)
+    assert right / 100 == pytest.approx(regression("breast_cancer", split="even"), abs=0.04)
     assert "updates of 4097 numbers" in text
 
 
-def regression(name: str, **options: bool) -> float:
+def regression(name: str, **options: str) -> float:
     """Returns the accuracy of scikit-learn's regression on the pooled data of ten clients."""
     linear = pytest.importorskip("sklearn.linear_model", reason="scikit-learn is not installed")
     fl = importlib.import_module("secagg.fl")
@@ -192,7 +192,7 @@ def test_hospitals_dp(load: Load) -> None:
     rows = re.findall(r"(central|distributed) ([\d.]+)% \+- [\d.]+ epsilon ([\d.]+), by", text)
     found = {(way, float(epsilon)): float(score) for way, score, epsilon in rows}
     assert list(found) == [(way, each) for way in ("central", "distributed") for each in (8, 1)]
-    assert plain == pytest.approx(100 * regression("breast_cancer", even=True), abs=4)
+    assert plain == pytest.approx(100 * regression("breast_cancer", split="even"), abs=4)
     assert min(found["central", 8], found["distributed", 8]) > plain - 5
     assert min(found["central", 1], found["distributed", 1]) < plain - 2
     module = load("hospitals_dp")
