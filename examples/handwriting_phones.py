@@ -11,8 +11,9 @@ Digits", CC BY 4.0). Pixels are scaled by row, on the phone: nothing is computed
 what is summed.
 
 Protected: digits and updates of each phone, from the server, which learns sums over at least 14
-phones, and from up to a third of the cohort. Not protected: who took part, and what a sum tells.
-That is little of one phone among 20, but only noise gives a proof (`secagg.fl.private_params`).
+phones, also if six of the 20 are in league with it. Not protected: who took part, and what a sum
+tells. That is little of one phone among 20, but only noise gives a proof
+(`secagg.fl.private_params`).
 """
 
 import argparse

@@ -10,8 +10,9 @@ the others get their sum.
 Data: readings of a seeded generator; of 25 devices one is stuck and one has spikes.
 
 Protected: readings and habits of each home (a room that cools down at noon is empty), from the
-server and from up to a third of the gateways. Not protected: which gateways were online, and what
-exact counts and means of updates tell; noise would hide that (docs/PRIVACY.md).
+server, also if it is in league with fewer than a third of the gateways in a sum. Not protected:
+which gateways were online, and what exact counts and means of updates tell; noise would hide that
+(docs/PRIVACY.md).
 """
 
 import argparse
