@@ -321,6 +321,8 @@ class FedAvg:
                 run.refusal_codes[index] = participant.code
         if clipped and not self._private:  # whose clip shortens many by design
             layout = self.coordinator.layout
+            if self.params.length != layout.length:  # what else is summed: as many arrays more
+                layout = Layout.of([*model, *model])
             counts = np.array([clipped[name] for name in layout.names])
             warn_of_clipping(self.params.format, layout, counts, len(run.clipped))
         seconds = time.perf_counter() - start
