@@ -287,6 +287,15 @@ def diffprivlib(session: nox.Session) -> None:
     session.run("python", *words, env=env)
 
 
+@nox.session(venv_backend="venv", reuse_venv=True)
+def frameworks(session: nox.Session) -> None:
+    """Averages models of Keras on JAX and of PyTorch, packages too large for the test extra."""
+    packages = ("pytest>=8", "hypothesis>=6.100", "keras>=3", "jax", "ml-dtypes>=0.5", "torch")
+    session.install("-e", ".[fl]", *packages)
+    tests = ("--level", "long", "tests/fl/test_frameworks.py")
+    session.run("python", "-m", "pytest", "-q", *tests, *session.posargs)
+
+
 @nox.session
 def coverage(session: nox.Session) -> None:
     """Runs level long on portable kernels and reports which lines of Python ran."""

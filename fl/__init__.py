@@ -24,6 +24,7 @@ from .fedavg import (
     fedavg_params,
     simulated_randomness,
 )
+from .frameworks import ModelClient, keras_client, sklearn_client, torch_client
 from .history import RoundReport, Score, frame
 from .models import MLP, Architecture, Model, Softmax, accuracy, loss
 from .optimizers import Adagrad, Adam, Average, Decay, Momentum, Optimizer, Yogi
@@ -33,6 +34,7 @@ from .scaffold import Scaffold, ScaffoldClient
 from .schedule import draw_drops
 from .training import Descent, LocalClient
 from .updates import FedClient
+from .weights import arrays_of, into
 
 __all__ = [
     "DATASETS",
@@ -52,6 +54,7 @@ __all__ = [
     "LocalClient",
     "MissingExtraError",
     "Model",
+    "ModelClient",
     "Momentum",
     "Optimizer",
     "Participant",
@@ -66,14 +69,19 @@ __all__ = [
     "Split",
     "Yogi",
     "accuracy",
+    "arrays_of",
     "compare_training",
     "draw_drops",
     "fedavg_params",
     "frame",
+    "into",
+    "keras_client",
     "load",
     "loss",
     "plain_fedavg",
     "private_params",
     "quantization_bound",
     "simulated_randomness",
+    "sklearn_client",
+    "torch_client",
 ]
