@@ -19,6 +19,7 @@ from .adaptive import QuantileClip
 from .compare import Comparison, compare_training, plain_fedavg, quantization_bound
 from .coordinator import Coordinator
 from .data import DATASETS, Dataset, Split, load
+from .edges import secure_edges
 from .fedavg import (
     FedAvg,
     fedavg_params,
@@ -31,7 +32,9 @@ from .optimizers import Adagrad, Adam, Average, Decay, Momentum, Optimizer, Yogi
 from .participant import Participant
 from .private import Placement, Privacy, private_params
 from .scaffold import Scaffold, ScaffoldClient
+from .scaler import Scaler, secure_scaler
 from .schedule import draw_drops
+from .tables import secure_tables
 from .training import Descent, LocalClient
 from .updates import FedClient
 from .weights import arrays_of, into
@@ -64,6 +67,7 @@ __all__ = [
     "RoundReport",
     "Scaffold",
     "ScaffoldClient",
+    "Scaler",
     "Score",
     "Softmax",
     "Split",
@@ -81,6 +85,9 @@ __all__ = [
     "plain_fedavg",
     "private_params",
     "quantization_bound",
+    "secure_edges",
+    "secure_scaler",
+    "secure_tables",
     "simulated_randomness",
     "sklearn_client",
     "torch_client",
