@@ -36,6 +36,9 @@ from .scaler import Scaler, secure_scaler
 from .schedule import draw_drops
 from .tables import secure_tables
 from .training import Descent, LocalClient
+from .tree_model import BoostedTrees, TreePlan
+from .tree_sums import TreeParty
+from .trees import LevelReport, SecureTrees, TreeReport
 from .updates import FedClient
 from .weights import arrays_of, into
 
@@ -47,6 +50,7 @@ __all__ = [
     "Architecture",
     "AttemptsExhaustedError",
     "Average",
+    "BoostedTrees",
     "Comparison",
     "Coordinator",
     "Dataset",
@@ -54,6 +58,7 @@ __all__ = [
     "Descent",
     "FedAvg",
     "FedClient",
+    "LevelReport",
     "LocalClient",
     "MissingExtraError",
     "Model",
@@ -69,8 +74,12 @@ __all__ = [
     "ScaffoldClient",
     "Scaler",
     "Score",
+    "SecureTrees",
     "Softmax",
     "Split",
+    "TreeParty",
+    "TreePlan",
+    "TreeReport",
     "Yogi",
     "accuracy",
     "arrays_of",

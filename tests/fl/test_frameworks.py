@@ -47,8 +47,8 @@ def mean_of(models: list[list[np.ndarray]]) -> list[np.ndarray]:
 # -- scikit-learn --------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("loss", ["hinge", "log_loss"])
-def test_classifiers_of_scikit_learn_are_averaged(loss: str) -> None:
+@pytest.mark.parametrize(("loss", "kinds"), [("hinge", 3), ("log_loss", 2)])
+def test_classifiers_of_scikit_learn_are_averaged(loss: str, kinds: int) -> None:
     """Of two or three classes, with a client that has seen one class only."""
     linear = pytest.importorskip("sklearn.linear_model")
 
@@ -56,33 +56,39 @@ def test_classifiers_of_scikit_learn_are_averaged(loss: str) -> None:
         steps = {"learning_rate": "constant", "eta0": 0.1}
         return linear.SGDClassifier(loss=loss, random_state=0, **steps)
 
-    for kinds in (2, 3):
-        rows = [(x, np.array(CLASSES)[y]) for x, y in some_rows(kinds=kinds)]
-        rows[2][1][:] = CLASSES[0]
-        known = CLASSES[:kinds]
-        clients = [sklearn_client(new(), x, y, classes=known[::-1], epochs=2) for x, y in rows]
-        first = arrays_of(sklearn_client(new(), np.zeros((0, 4)), [], classes=known).model)
-        assert [each.shape for each in first] == [(kinds if kinds > 2 else 1, 4), (len(first[1]),)]
-        assert not np.concatenate([each.ravel() for each in first]).any()
-        params = fedavg_params(clients, first, bits=30)
-        training = FedAvg(first, clients, rounds=2, params=params)
+    rows = [(x, np.array(CLASSES)[y]) for x, y in some_rows(kinds=kinds)]
+    rows[2][1][:] = CLASSES[0]
+    known = CLASSES[:kinds]
+    clients = [sklearn_client(new(), x, y, classes=known[::-1], epochs=2) for x, y in rows]
+    first = arrays_of(sklearn_client(new(), np.zeros((0, 4)), [], classes=known).model)
+    assert [each.shape for each in first] == [(kinds if kinds > 2 else 1, 4), (len(first[1]),)]
+    assert not np.concatenate([each.ravel() for each in first]).any()
+    assert clients[0].model.t_ == 1.0  # the step size is that of a new one
+    params = fedavg_params(clients, first, bits=30)
+    training = FedAvg(first, clients, rounds=2, params=params)
 
-        plain, model = [new() for _ in clients], first
-        for report in training:
-            assert report.survivors == (0, 1, 2)
-            trained = []
-            for estimator, (x, y) in zip(plain, rows, strict=True):
-                if hasattr(estimator, "coef_"):
-                    estimator.coef_, estimator.intercept_ = (each.copy() for each in model)
-                for _ in range(2):
-                    estimator.partial_fit(x, y, classes=known)
-                trained.append([estimator.coef_.copy(), estimator.intercept_.copy()])
-            model = mean_of(trained)
-            for secure, each in zip(training.model, model, strict=True):
-                np.testing.assert_allclose(secure, each, atol=1e-6)
-        final = into(clients[0].model, training.model)
-        x, y = (np.concatenate(each) for each in zip(*rows[:2], strict=True))
-        assert final.score(x, y) > 0.8
+    plain, model = [new() for _ in clients], first
+    for report in training:
+        assert report.survivors == (0, 1, 2)
+        trained = []
+        for estimator, (x, y) in zip(plain, rows, strict=True):
+            if hasattr(estimator, "coef_"):
+                estimator.coef_, estimator.intercept_ = (each.copy() for each in model)
+            for _ in range(2):
+                estimator.partial_fit(x, y, classes=known)
+            trained.append([estimator.coef_.copy(), estimator.intercept_.copy()])
+        model = mean_of(trained)
+        for secure, each in zip(training.model, model, strict=True):
+            np.testing.assert_allclose(secure, each, atol=1e-6)
+    given = training.model
+    final = into(clients[0].model, given)
+    x, y = (np.concatenate(each) for each in zip(*rows[:2], strict=True))
+    assert final.score(x, y) > 0.8
+    read = arrays_of(final)
+    final.partial_fit(x, y)  # in place, and neither in what was given nor in what was read
+    for one, two, three in zip(given, read, training.model, strict=True):
+        np.testing.assert_array_equal(one, three)
+        np.testing.assert_array_equal(two, three)
 
 
 def test_a_regression_of_scikit_learn_is_averaged() -> None:
@@ -246,6 +252,10 @@ def test_integers_stay_in_each_model(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (int(final[0]), final[1].dtype, final[1].tolist()) == (2, small, [1.0, 1.0])
 
 
+class Both(Keras, Module):
+    """A model of Keras on PyTorch."""
+
+
 def test_impossible_models_are_refused() -> None:
     net = Keras(np.zeros((2, 3)), np.zeros(1))
 
@@ -267,6 +277,8 @@ def test_impossible_models_are_refused() -> None:
     ]:
         with refused(ParameterError, code, match=match):
             keras_client(model, train, 3)
+    with refused(ParameterError, Code.ARGUMENT, match="Both is a model of Keras, and the client"):
+        torch_client(Both(np.zeros(1)), train, 3)
     with refused(ParameterError, Code.DTYPE, match="'weight' cannot be read: AttributeError"):
         torch_client(Module(weight=SimpleNamespace(detach=lambda: None)), train, 3)
     with refused(ParameterError, Code.ARGUMENT, match="fit must be a function"):
