@@ -59,7 +59,7 @@ class TreePlan:
     gamma: float = 0.0
     min_weight: float = 1e-3
     least: int = 10
-    bits: int = 16
+    bits: int = 20
     missing: bool = False
     starts: NDArray[np.int64] = field(init=False, repr=False)  # of each feature among the cells
 

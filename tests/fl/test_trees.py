@@ -290,8 +290,9 @@ def test_trees_are_as_good_as_those_of_scikit_learn(name: str) -> None:
     """With the same bins: accuracy, or R2, within a point, on rows that were held out."""
     datasets = pytest.importorskip("sklearn.datasets")
     ensemble = pytest.importorskip("sklearn.ensemble")
+    limits = pytest.importorskip("threadpoolctl").threadpool_limits
     x, y = getattr(datasets, f"load_{name}")(return_X_y=True)
-    logistic = name == "breast_cancer"
+    logistic, scores = name == "breast_cancer", []
     for seed in range(3):
         order = np.random.default_rng(seed).permutation(len(y))
         test, train = np.split(order, [len(y) // 4])
@@ -315,14 +316,14 @@ def test_trees_are_as_good_as_those_of_scikit_learn(name: str) -> None:
             early_stopping=False,
         )
         bins = plan.sort(x)
-        other.fit(bins[train], y[train])
-        mine, theirs = training.model.predict(x[test]), other.predict(bins[test])
+        with limits(1):
+            other.fit(bins[train], y[train])
+        found = training.model.predict(x[test]), other.predict(bins[test])
         if logistic:
-            one, two = (float((each == y[test]).mean()) for each in (mine, theirs))
+            scores.append([(each == y[test]).mean() for each in found])
         else:
             spread = ((y[test] - y[test].mean()) ** 2).sum()
-            one, two = (
-                float(1 - ((y[test] - each) ** 2).sum() / spread) for each in (mine, theirs)
-            )
-        assert abs(one - two) < 0.01
-        assert one > (0.9 if logistic else 0.4)
+            scores.append([1 - ((y[test] - each) ** 2).sum() / spread for each in found])
+    mine, theirs = np.mean(scores, axis=0)
+    assert abs(mine - theirs) < 0.01
+    assert mine > (0.9 if logistic else 0.4)
