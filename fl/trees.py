@@ -15,8 +15,9 @@ What the server sees are the histograms of all parties together, in every level 
 sees small cells as well: one with a single row has the label of that row. `least` keeps
 such rows from having a leaf of their own in the model; it hides nothing from the server. Fewer bins
 do. If a party is in one sum and not in the next, their counts at the root differ by its own: the
-server then learns how its values are distributed, feature by feature. There is no noise. The model
-is public, and tells of its rows what such models tell.
+server then learns how its values are distributed, feature by feature. A server that lies can ask
+about other nodes than the best splits give, and single rows out; parties do not check splits. There
+is no noise. The model is public, and tells of its rows what such models tell.
 
 A sum that fails is not asked for again, as two sums over the same rows would differ by the parties
 that were lost: the nodes of that level stay leaves.
