@@ -202,13 +202,26 @@ def flower(session: nox.Session) -> None:
     session.run("python", *PYTEST, *words, *files, *session.posargs)
 
 
-@nox.session(venv_backend="venv", reuse_venv=True)
-def keras(session: nox.Session) -> None:
-    """Runs the tests with Keras on JAX, packages too large for the test extra."""
-    session.install("-e", ".[fl,keras]", "hypothesis", "pytest", "pytest-xdist")
-    tests = ("--level", "full", "tests/examples", "tests/fl/test_frameworks.py", "-k", "keras")
+def with_models_of(session: nox.Session, words: str, *packages: str) -> None:
+    """Runs the tests with models of frameworks, packages too large for the test extra."""
+    session.install(
+        "-e", ".[fl,keras]", "hypothesis>=6.100", "pytest>=8", "pytest-xdist", *packages
+    )
+    tests = ("--level", "full", "tests/examples", "tests/fl/test_frameworks.py", "-k", words)
     env = {"KERAS_BACKEND": "jax"}
     session.run("python", "-m", "pytest", "-q", *tests, *session.posargs, env=env)
+
+
+@nox.session(venv_backend="venv", reuse_venv=True)
+def keras(session: nox.Session) -> None:
+    """Averages models of Keras on JAX."""
+    with_models_of(session, "keras or Keras")
+
+
+@nox.session(venv_backend="venv", reuse_venv=True)
+def torch(session: nox.Session) -> None:
+    """Averages models of PyTorch, which takes 3 GB on Linux, and of Keras on JAX."""
+    with_models_of(session, "keras or Keras or torch or state_dict", "ml-dtypes>=0.5", "torch")
 
 
 @nox.session(venv_backend="venv", reuse_venv=True)

@@ -19,20 +19,28 @@ from .adaptive import QuantileClip
 from .compare import Comparison, compare_training, plain_fedavg, quantization_bound
 from .coordinator import Coordinator
 from .data import DATASETS, Dataset, Split, load
+from .edges import secure_edges
 from .fedavg import (
     FedAvg,
     fedavg_params,
     simulated_randomness,
 )
+from .frameworks import ModelClient, keras_client, sklearn_client, torch_client
 from .history import RoundReport, Score, frame
 from .models import MLP, Architecture, Model, Softmax, accuracy, loss
 from .optimizers import Adagrad, Adam, Average, Decay, Momentum, Optimizer, Yogi
 from .participant import Participant
 from .private import Placement, Privacy, private_params
 from .scaffold import Scaffold, ScaffoldClient
+from .scaler import Scaler, secure_scaler
 from .schedule import draw_drops
+from .tables import secure_tables
 from .training import Descent, LocalClient
+from .tree_model import BoostedTrees, TreePlan
+from .tree_sums import TreeParty
+from .trees import LevelReport, SecureTrees, TreeReport
 from .updates import FedClient
+from .weights import arrays_of, into
 
 __all__ = [
     "DATASETS",
@@ -42,6 +50,7 @@ __all__ = [
     "Architecture",
     "AttemptsExhaustedError",
     "Average",
+    "BoostedTrees",
     "Comparison",
     "Coordinator",
     "Dataset",
@@ -49,9 +58,11 @@ __all__ = [
     "Descent",
     "FedAvg",
     "FedClient",
+    "LevelReport",
     "LocalClient",
     "MissingExtraError",
     "Model",
+    "ModelClient",
     "Momentum",
     "Optimizer",
     "Participant",
@@ -61,19 +72,32 @@ __all__ = [
     "RoundReport",
     "Scaffold",
     "ScaffoldClient",
+    "Scaler",
     "Score",
+    "SecureTrees",
     "Softmax",
     "Split",
+    "TreeParty",
+    "TreePlan",
+    "TreeReport",
     "Yogi",
     "accuracy",
+    "arrays_of",
     "compare_training",
     "draw_drops",
     "fedavg_params",
     "frame",
+    "into",
+    "keras_client",
     "load",
     "loss",
     "plain_fedavg",
     "private_params",
     "quantization_bound",
+    "secure_edges",
+    "secure_scaler",
+    "secure_tables",
     "simulated_randomness",
+    "sklearn_client",
+    "torch_client",
 ]

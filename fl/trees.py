@@ -1,0 +1,263 @@
+"""Gradient-boosted trees over secure sums: parties give histograms, and no row leaves them.
+
+    plan = TreePlan(secure_edges(rows, ranges), loss="logistic", records=1000)
+    training = SecureTrees(plan, [(x, y), ...], rounds=50)
+    for report in training: print(report.bytes_up)
+    training.model.predict(x)
+
+For each level of a tree, each party sorts its rows into the open nodes, and adds up counts,
+gradients and hessians by node, feature and bin, as integers. One secure sum per level adds these
+histograms up, exactly; the server chooses the splits as XGBoost does (Chen & Guestrin 2016, arXiv
+1603.02754), and tells all parties. So the trees are those that the pooled rows give, with gradients
+rounded to `bits` bits.
+
+What the server sees are the histograms of all parties together, in every level of every tree. It
+sees small cells as well: one with a single row has the label of that row. `least` keeps
+such rows from having a leaf of their own in the model; it hides nothing from the server. Fewer bins
+do. If a party is in one sum and not in the next, their counts at the root differ by its own: the
+server then learns how its values are distributed, feature by feature. A server that lies can ask
+about other nodes than the best splits give, and single rows out; parties do not check splits. There
+is no noise. The model is public, and tells of its rows what such models tell.
+
+A sum that fails is not asked for again, as two sums over the same rows would differ by the parties
+that were lost: the nodes of that level stay leaves.
+"""
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from operator import methodcaller
+from typing import Any, Final
+
+import numpy as np
+
+from secagg import Code, Mode, ParameterError, RangeError, RoundFailedError, secure_sum
+
+from .agreed import PAIR, listed
+from .schedule import Drops
+from .tree_model import BoostedTrees, Node, TreePlan
+from .tree_sums import Integers, TreeParty, base_of, splits_of
+from .updates import whole
+
+
+@dataclass(frozen=True, slots=True)
+class LevelReport:
+    """The outcome of one secure sum.
+
+    Attributes:
+        tree, level: both from 1; 0 and 0 for the sum of the labels, which comes first.
+        nodes: how many were asked about.
+        numbers: how many numbers each party gave.
+        splits: how many of the nodes were split.
+        survivors: parties whose rows are in the sum; empty if it failed.
+        failed: whether it failed.
+        reason, code: why it failed, or "" and None.
+        drops: parties that dropped out -> the phase whose message they did not send.
+        bytes_up, bytes_down: bytes that a party sent and received, mean over all.
+        seconds: wall-clock time, with the parties' own work.
+    """
+
+    tree: int
+    level: int
+    nodes: int
+    numbers: int
+    splits: int
+    survivors: tuple[int, ...]
+    failed: bool
+    reason: str
+    code: Code | None
+    drops: Drops
+    bytes_up: float
+    bytes_down: float
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class TreeReport:
+    """What became of one tree.
+
+    Attributes:
+        tree: its number, from 1.
+        levels: the sums that it took; the first tree has the sum of the labels before them.
+        leaves: how many it has; 0 if its first level failed: then there is no tree.
+    """
+
+    tree: int
+    levels: tuple[LevelReport, ...]
+    leaves: int
+
+    @property
+    def failed(self) -> bool:
+        """True if there is no tree."""
+        return not self.leaves
+
+    @property
+    def bytes_up(self) -> float:
+        """Bytes that a party sent, mean over all."""
+        return sum(each.bytes_up for each in self.levels)
+
+    @property
+    def bytes_down(self) -> float:
+        """Bytes that a party received, mean over all."""
+        return sum(each.bytes_down for each in self.levels)
+
+
+class SecureTrees:
+    """Gradient boosting of trees; each level of each tree is a secure sum.
+
+    It is a simulation: all parties are in this process, so it protects nobody. Over a network, what
+    a party gives is `TreeParty.answer`. Iterating grows the trees that are left, and yields a
+    `TreeReport` for each; `model` has those so far.
+
+    Args:
+        plan: what all sides agreed on.
+        parties: (x, y) of each, shapes (rows, features) and (rows,); or `TreeParty`. Three or more;
+            one without rows gives zeros.
+        rounds: number of trees, from 0.
+        drops: function of tree and level (0 and 0 for the first sum) that returns the parties which
+            drop out in this sum, each with the phase before whose message it does so.
+        mode: the kind of server that the sums protect against.
+
+    Raises:
+        ParameterError: there are fewer than three parties, or no rows; an argument is wrong.
+        RangeError: the rows of a party do not fit the plan; the message names the party. While
+            iterating, no rows have the sums that were given.
+    """
+
+    def __init__(
+        self,
+        plan: TreePlan,
+        parties: Iterable[Any],
+        *,
+        rounds: int,
+        drops: Callable[[int, int], Drops] | None = None,
+        mode: Mode = Mode.SEMI_HONEST,
+    ) -> None:
+        self.plan: Final = plan
+        self.rounds: Final = whole("rounds", rounds, 0, 2**31)
+        if drops is not None and not callable(drops):
+            raise ParameterError("drops must be a function of tree and level", Code.ARGUMENT)
+        self._drops, self._mode = drops, mode
+        self._parties = [
+            _party(plan, at, each) for at, each in enumerate(listed("parties", parties))
+        ]
+        if len(self._parties) <= PAIR:
+            raise ParameterError(
+                f"secure trees need at least three parties, not {len(self._parties)}: from the sum "
+                "of two each learns the other's histograms",
+                Code.ARGUMENT,
+            )
+        if not any(map(len, self._parties)):
+            raise ParameterError("no party holds a row", Code.WEIGHT)
+        self.reports: Final[list[TreeReport]] = []
+        self._model: BoostedTrees | None = None
+
+    @property
+    def model(self) -> BoostedTrees:
+        """The trees so far."""
+        return self._model or BoostedTrees(self.plan, base_of(self.plan, None))
+
+    def __iter__(self) -> Iterator[TreeReport]:
+        """Grows the trees that are left."""
+        while len(self.reports) < self.rounds:
+            report = self._grow(len(self.reports) + 1)
+            self.reports.append(report)
+            yield report
+
+    def _grow(self, number: int) -> TreeReport:
+        """Grows a tree and adds it to the model."""
+        reports = []
+        if self._model is None:
+            report, total = self._sum(0, 0, 0, methodcaller("first"))
+            reports.append(report)
+            self._model = BoostedTrees(self.plan, base_of(self.plan, total))
+        plan, model, tree, nodes = self.plan, self._model, [Node()], [0]
+        for level in range(1, plan.depth + 1):
+            give = methodcaller("answer", model, tree, nodes)
+            report, total = self._sum(number, level, len(nodes), give)
+            if total is None:
+                reports.append(report)
+                break
+            before = len(tree)
+            nodes = _extend(plan, tree, nodes, total)
+            reports.append(replace(report, splits=(len(tree) - before) // 2))
+            if not nodes:
+                break
+        if reports[-1].failed and reports[-1].level == 1:
+            return TreeReport(number, tuple(reports), 0)
+        self._model = replace(model, trees=(*model.trees, tuple(tree)))
+        return TreeReport(number, tuple(reports), sum(node.feature < 0 for node in tree))
+
+    def _sum(
+        self, tree: int, level: int, nodes: int, give: Callable[[TreeParty], Integers]
+    ) -> tuple[LevelReport, Integers | None]:
+        """Returns the report of one secure sum, and the sum; None if it failed."""
+        start = time.perf_counter()
+        drops = dict(self._drops(tree, level)) if self._drops else {}
+        answers = [give(party) for party in self._parties]
+        total: Integers | None = None
+        survivors: tuple[int, ...] = ()
+        reason, code = "", None
+        try:
+            found = secure_sum(
+                answers, self.plan.format, drops=drops, mode=self._mode, transcript=False
+            )
+        except RoundFailedError as error:
+            run, reason, code = error.run, error.reason, error.code
+        else:
+            run, total, survivors = found.run, np.asarray(found.total), found.survivors
+        report = LevelReport(
+            tree=tree,
+            level=level,
+            nodes=nodes,
+            numbers=len(answers[0]),
+            splits=0,
+            survivors=survivors,
+            failed=total is None,
+            reason=reason,
+            code=code,
+            drops=drops,
+            bytes_up=sum(run.bytes_up.values()) / len(answers),
+            bytes_down=sum(run.bytes_down.values()) / len(answers),
+            seconds=time.perf_counter() - start,
+        )
+        return report, total
+
+
+def _extend(plan: TreePlan, tree: list[Node], nodes: list[int], total: Integers) -> list[int]:
+    """Splits nodes by the sums of a level; returns the positions of those to ask about next."""
+    open_nodes = []
+    for at, (rows, split) in zip(nodes, splits_of(plan, total, len(nodes)), strict=True):
+        if at == 0:
+            tree[0] = Node(rows.weight(plan), rows.count)
+        if split is None:
+            continue
+        tree[at] = replace(
+            tree[at],
+            feature=split.feature,
+            edge=split.edge,
+            missing_left=split.missing_left,
+            left=len(tree),
+            gain=split.gain,
+        )
+        for half in (split.left, split.right):
+            if half.splits(plan):
+                open_nodes.append(len(tree))
+            tree.append(Node(half.weight(plan), half.count))
+    return open_nodes
+
+
+def _party(plan: TreePlan, at: int, given: Any) -> TreeParty:
+    if isinstance(given, TreeParty):
+        return given
+    try:
+        x, y = given
+    except Exception:
+        raise ParameterError(
+            f"party {at} must be a pair (x, y), or a TreeParty, not {type(given).__name__}",
+            Code.ARGUMENT,
+        ) from None
+    try:
+        return TreeParty(plan, x, y)
+    except RangeError as error:
+        raise RangeError(f"party {at}: {error.reason}", error.code) from None

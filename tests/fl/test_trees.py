@@ -1,0 +1,329 @@
+"""Trees from secure histograms are those of the pooled rows, split by split."""
+
+import math
+from itertools import product
+from typing import Any
+
+import numpy as np
+import pytest
+from levels import runs_at
+from refusals import refused
+from secagg.fl import BoostedTrees, SecureTrees, TreeParty, TreePlan, secure_edges
+from secagg.fl.tree_model import Node
+
+from secagg import Code, Mode, ParameterError, Phase, RangeError
+
+EDGES = [[-1.0, -0.3, 0.2, 0.9], [0.0], [], [-0.5, 0.0, 0.5]]
+SIZES = 30, 50, 41, 25
+GONE = {3: Phase.MASKED_INPUT}
+
+
+def some_rows(loss: str, missing: bool, seed: int = 0) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Returns the rows of four parties; a value on an edge, and some that are missing."""
+    rng = np.random.default_rng(seed)
+    found = []
+    for size in SIZES:
+        x = rng.normal(size=(size, 4)).round(1)
+        signal = np.where(x[:, 0] > 0.2, 2.0, -1.0) * np.where(x[:, 3] > 0, 1.0, -0.5) + x[:, 1]
+        if missing:
+            x[rng.random((size, 4)) < 0.2] = np.nan
+        y = signal + rng.normal(size=size)
+        found.append((x, (y > 0).astype(int) if loss == "logistic" else y.clip(-5, 5)))
+    return found
+
+
+def plain_sums(plan: TreePlan, margin: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Returns count, gradient and hessian of each row, rounded as the plan says."""
+    top, low, high = 2 ** (plan.bits - 1), *plan.target
+    found = []
+    for f, label in zip(margin.tolist(), y.tolist(), strict=True):
+        if plan.loss == "squared":
+            slope = max(-1.0, min(1.0, (f - label) / (high - low)))
+            found.append((1, round(slope * top) / top * (high - low), 1.0))
+        else:
+            p = 0.5 * (1.0 + math.tanh(0.5 * f))
+            found.append(
+                (1, round((p - label) * top) / top, round(p * (1 - p) * 4 * top) / (4 * top))
+            )
+    return np.array(found)
+
+
+def plain_tree(plan: TreePlan, x: np.ndarray, sums: np.ndarray) -> dict[str, Any]:
+    """Grows a tree on pooled rows by trying every split of every node, row by row."""
+
+    def score(part: np.ndarray) -> float:
+        below = part[2] + plan.l2
+        return float(part[1] ** 2 / below) if below > 0 else 0.0
+
+    def grow(rows: np.ndarray, depth: int) -> dict[str, Any]:
+        whole, best, gain = sums[rows].sum(axis=0), None, 0.0
+        node = {"count": int(whole[0]), "weight": -plan.rate * whole[1] / (whole[2] + plan.l2)}
+        ways = product((False, True), range(plan.features)) if depth < plan.depth else ()
+        for missing_left, feature in ways:
+            values, cuts = x[rows, feature], plan.edges[feature]
+            for edge in range(len(cuts) + 1):
+                below = values < cuts[edge] if edge < len(cuts) else ~np.isnan(values)
+                left = below | (np.isnan(values) & missing_left)
+                sides = [sums[rows[side]].sum(axis=0) for side in (left, ~left)]
+                if any(each[0] < plan.least or each[2] < plan.min_weight for each in sides):
+                    continue
+                found = (score(sides[0]) + score(sides[1]) - score(whole)) / 2 - plan.gamma
+                if found > gain + 1e-9:
+                    best, gain = (feature, edge, missing_left, left), found
+        if best:
+            *split, left = best
+            node |= {"split": tuple(split), "gain": gain}
+            node |= {"left": grow(rows[left], depth + 1), "right": grow(rows[~left], depth + 1)}
+        return node
+
+    return grow(np.arange(len(x)), 0)
+
+
+def same(plain: dict[str, Any], tree: Any, at: int = 0) -> int:
+    """Compares two trees; returns how many splits they have."""
+    node = tree[at]
+    assert node.count == plain["count"]
+    assert node.weight == pytest.approx(plain["weight"], rel=1e-12, abs=1e-12)
+    if "split" not in plain:
+        assert node.feature == -1
+        return 0
+    assert (node.feature, node.edge, node.missing_left) == plain["split"]
+    assert node.gain == pytest.approx(plain["gain"], rel=1e-9)
+    left = same(plain["left"], tree, node.left)
+    return 1 + left + same(plain["right"], tree, node.left + 1)
+
+
+def value(plan: TreePlan, tree: Any, row: np.ndarray) -> float:
+    """Returns what a tree adds to the margin of a row, by the words of `Node`."""
+    node = tree[0]
+    while node.feature >= 0:
+        number, cuts = row[node.feature], plan.edges[node.feature]
+        if np.isnan(number):
+            left = node.missing_left
+        else:
+            left = node.edge == len(cuts) or number < cuts[node.edge]
+        node = tree[node.left + (not left)]
+    return float(node.weight)
+
+
+@pytest.mark.parametrize(
+    ("loss", "missing", "more"),
+    [
+        ("logistic", False, {"depth": 2, "min_weight": 2.0, "rate": 0.5}),
+        ("logistic", True, {"depth": 3, "gamma": 0.1, "rate": 0.5}),
+        ("squared", True, {"depth": 2, "target": (-5, 5), "bits": 12, "l2": 0.0, "rate": 0.5}),
+    ],
+)
+def test_trees_are_those_of_pooled_rows(loss: Any, missing: bool, more: dict[str, Any]) -> None:
+    """Split by split, by an implementation that sorts no bins; without the party that dropped."""
+    plan = TreePlan(EDGES, loss, records=50, missing=missing, least=5, **more)
+    parties = some_rows(loss, missing)
+    training = SecureTrees(plan, parties, rounds=2, drops=lambda tree, level: GONE)
+    x, y = (np.concatenate(each) for each in zip(*parties[:3], strict=True))
+    levels = np.rint((y - plan.target[0]) / plan.limit * plan.top).sum() / plan.top
+    base = plan.target[0] + plan.limit * levels / len(y)
+    if loss == "logistic":
+        base = math.log(y.mean() / (1 - y.mean()))
+    margin, splits = np.full(len(y), base), 0
+    for report in training:
+        tree = training.model.trees[-1]
+        splits += same(plain_tree(plan, x, plain_sums(plan, margin, y)), tree)
+        margin += [value(plan, tree, row) for row in x]
+        np.testing.assert_allclose(training.model.margin(x), margin, rtol=1e-12, atol=1e-12)
+        assert report.leaves == sum(node.feature < 0 for node in tree)
+        assert {each.survivors for each in report.levels} == {(0, 1, 2)}
+        assert [each.level for each in report.levels][report.tree == 1 :] == list(
+            range(1, 1 + len(report.levels) - (report.tree == 1))
+        )
+        assert all(each.bytes_up > each.numbers for each in report.levels[1:])
+        assert report.bytes_up == sum(each.bytes_up for each in report.levels)
+    assert splits >= 4
+    predicted = training.model.predict(x)
+    if loss == "logistic":
+        before, after = (np.log1p(np.exp(-f * (2 * y - 1))).mean() for f in (base, margin))
+        assert after < 0.95 * before
+        np.testing.assert_array_equal(predicted, training.model.probability(x) > 0.5)
+    else:
+        np.testing.assert_allclose(predicted, margin)
+
+
+def test_a_sum_that_fails_is_not_repeated() -> None:
+    """The nodes of its level stay leaves; without a first level there is no tree."""
+    plan = TreePlan(EDGES, records=50, least=5, depth=2)
+    too_many = dict.fromkeys(range(3), Phase.MASKED_INPUT)
+    failing = {(0, 0), (1, 1), (2, 2)}
+    training = SecureTrees(
+        plan,
+        [*some_rows("logistic", False), (np.zeros((0, 4)), [])],
+        rounds=3,
+        drops=lambda tree, level: too_many if (tree, level) in failing else {},
+        mode=Mode.MALICIOUS,
+    )
+    one, two, three = training
+    assert [each.failed for each in one.levels] == [True, True]
+    assert one.levels[0].code is Code.QUORUM
+    assert (one.failed, one.leaves, two.failed, two.leaves) == (True, 0, False, 2)
+    assert [each.failed for each in two.levels] == [False, True]
+    assert [each.splits for each in three.levels] == [1, three.leaves - 2]
+    assert three.levels[0].survivors == (0, 1, 2, 3, 4)
+    assert training.model.base == 0.0
+    assert len(training.model.trees) == 2
+    assert list(training) == []
+
+
+def test_sums_that_no_rows_have_are_refused() -> None:
+    """As a party can give any numbers in the range of the format."""
+    plan = TreePlan(EDGES, records=50)
+    rows = some_rows("logistic", False)
+    cells, much = int(plan.starts[-1]), 35 * plan.top
+
+    class Liar(TreeParty):
+        """Adds numbers to the sums of a level, by position, or gives a first sum of its own."""
+
+        def __init__(self, lies: dict[int, int], first: tuple[int, int] | None = None) -> None:
+            super().__init__(plan, *rows[0])
+            self.lies, self.lie = lies, first
+
+        def answer(self, *given: Any) -> Any:
+            found = super().answer(*given)
+            for at, more in self.lies.items():
+                found[at] += more
+            return found
+
+        def first(self) -> Any:
+            return super().first() if self.lie is None else np.array(self.lie)
+
+    for name, lies in {
+        "features disagree": {0: 1},
+        "a count below 0": {0: -900, 1: 900},
+        "more gradient than rows": {cells: much, cells + 1: -much},
+        "more hessian than rows": {2 * cells: much, 2 * cells + 1: -much},
+    }.items():
+        training = SecureTrees(plan, [Liar(lies), *rows[1:]], rounds=1)
+        with refused(RangeError, Code.IMPOSSIBLE_SUM, match="no rows have the sums of a level"):
+            pytest.fail(f"{name}: {list(training)}")
+    for first in [(3, 4 * plan.top), (3, -1), (-3, 0)]:
+        training = SecureTrees(plan, [Liar({}, first), *[(np.zeros((0, 4)), [])] * 2], rounds=1)
+        with refused(RangeError, Code.IMPOSSIBLE_SUM, match="no rows have the first sum"):
+            pytest.fail(f"{first}: {list(training)}")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "match"),
+    [
+        *[({"edges": each}, "edges") for each in (3, [], [[], []], [["a"]], None)],
+        *[
+            ({"edges": [[0.0], each]}, "edges of feature 1")
+            for each in ([1.0, 1.0], [2.0, 1.0], [math.nan], [math.inf])
+        ],
+        ({"loss": "absolute"}, "loss"),
+        *[({"target": each}, "target") for each in (3, (1, 1), (0, math.inf), ("a", 2), (1, 2, 3))],
+        *[({"depth": each}, "depth") for each in (0, 17, 1.5)],
+        *[({"bits": each}, "bits") for each in (1, 25)],
+        ({"least": 0}, "least"),
+        ({"records": 0}, "records"),
+        ({"records": 2**31 - 1, "bits": 24}, "2147483647 records of 24 bits"),
+        *[({"rate": each}, "rate .* above 0") for each in (0, 1.5, math.nan, "1")],
+        *[({name: -1}, name) for name in ("l2", "gamma", "min_weight")],
+    ],
+)
+def test_impossible_plans_are_refused(wrong: dict[str, Any], match: str) -> None:
+    with refused(ParameterError, Code.ARGUMENT, match=match):
+        TreePlan(**{"edges": EDGES} | wrong)
+
+
+def test_impossible_rows_are_refused() -> None:
+    plan = TreePlan(EDGES, records=50)
+    numbers = TreePlan(EDGES, "squared", (0, 10), records=50)
+    good = np.zeros((3, 4)), np.array([0, 1, 1])
+    for which, x, y, code, match in [
+        (plan, good[0][:, :3], good[1], Code.SHAPE, r"x must have the shape \(rows, 4\)"),
+        (plan, [["a"] * 4] * 3, good[1], Code.DTYPE, "x cannot be read as numbers"),
+        (plan, good[0] + [0, math.nan, 0, 0], good[1], Code.NOT_FINITE, r"lacks 3 .* \[1\]"),
+        (plan, good[0], good[1][:2], Code.SHAPE, r"y must have the shape \(3,\)"),
+        (plan, good[0], ["a", "b", "c"], Code.DTYPE, "y cannot be read as numbers"),
+        (plan, good[0], [0, 1, 2], Code.OUT_OF_RANGE, "1 values of y are no labels 0 or 1"),
+        (plan, good[0], [0, 1, 0.5], Code.OUT_OF_RANGE, "1 values of y are no labels 0 or 1"),
+        (numbers, good[0], [0, math.nan, 11], Code.OUT_OF_RANGE, r"2 values .* in 0\.\.10"),
+        (plan, np.zeros((51, 4)), np.zeros(51), Code.OUT_OF_RANGE, "51 rows"),
+    ]:
+        with refused(RangeError, code, match=f"^party 1: .*{match}"):
+            SecureTrees(which, [good, (x, y), good], rounds=1)
+    for given, code, match in [
+        ([good, good], Code.ARGUMENT, "at least three parties, not 2"),
+        ([good, 3, good], Code.ARGUMENT, "party 1 must be a pair"),
+        ([(np.zeros((0, 4)), [])] * 3, Code.WEIGHT, "no party holds a row"),
+    ]:
+        with refused(ParameterError, code, match=match):
+            SecureTrees(plan, given, rounds=1)
+    with refused(ParameterError, Code.ARGUMENT, match="drops"):
+        SecureTrees(plan, [good] * 3, rounds=1, drops={})  # type: ignore[arg-type]
+    untrained = SecureTrees(plan, [good] * 3, rounds=0)
+    assert list(untrained) == []
+    assert untrained.model.predict(good[0]).tolist() == [0, 0, 0]
+
+
+def test_a_party_answers_for_any_model() -> None:
+    """Also for one that does not go on from the last, as after another process has begun anew."""
+    plan = TreePlan(EDGES, records=50, least=5)
+    rows = some_rows("logistic", False)
+    training = SecureTrees(plan, rows, rounds=2)
+    list(training)
+    model, tree = training.model, (Node(),)
+    party, fresh = TreeParty(plan, *rows[0]), TreeParty(plan, *rows[0])
+    whole = party.answer(model, tree, [0])
+    before = BoostedTrees(plan, model.base, model.trees[:1])
+    assert not np.array_equal(party.answer(before, tree, [0]), whole)
+    np.testing.assert_array_equal(party.answer(model, tree, [0]), whole)
+    np.testing.assert_array_equal(fresh.answer(model, tree, [0]), whole)
+
+    plan = TreePlan(EDGES, "squared", (-5, 5), records=50)
+    party = TreeParty(plan, *some_rows("squared", False)[0])
+    cells = int(plan.starts[-1])
+    count, slope = party.answer(BoostedTrees(plan, 99.0), tree, [0]).reshape(2, cells)
+    np.testing.assert_array_equal(slope, count * plan.top)  # clipped, as the format needs it
+
+
+@runs_at("trainings like others")
+@pytest.mark.parametrize("name", ["breast_cancer", "diabetes"])
+def test_trees_are_as_good_as_those_of_scikit_learn(name: str) -> None:
+    """With the same bins: accuracy, or R2, within a point, on rows that were held out."""
+    datasets = pytest.importorskip("sklearn.datasets")
+    ensemble = pytest.importorskip("sklearn.ensemble")
+    limits = pytest.importorskip("threadpoolctl").threadpool_limits
+    x, y = getattr(datasets, f"load_{name}")(return_X_y=True)
+    logistic, scores = name == "breast_cancer", []
+    for seed in range(3):
+        order = np.random.default_rng(seed).permutation(len(y))
+        test, train = np.split(order, [len(y) // 4])
+        shares = np.array_split(train, 5)
+        ranges = {
+            str(at): (low, high)
+            for at, (low, high) in enumerate(zip(x.min(0), x.max(0), strict=True))
+        }
+        edges = secure_edges([x[rows] for rows in shares], ranges, bins=32)
+        loss = "logistic" if logistic else "squared"
+        plan = TreePlan(edges, loss, target=(0, 400), records=200)  # type: ignore[arg-type]
+        training = SecureTrees(plan, [(x[rows], y[rows]) for rows in shares], rounds=50)
+        assert not any(report.failed for report in training)
+        kind = "Classifier" if logistic else "Regressor"
+        other = getattr(ensemble, f"HistGradientBoosting{kind}")(
+            max_iter=50,
+            max_depth=plan.depth,
+            max_leaf_nodes=None,
+            min_samples_leaf=plan.least,
+            l2_regularization=plan.l2,
+            early_stopping=False,
+        )
+        bins = plan.sort(x)
+        with limits(1):
+            other.fit(bins[train], y[train])
+        found = training.model.predict(x[test]), other.predict(bins[test])
+        if logistic:
+            scores.append([(each == y[test]).mean() for each in found])
+        else:
+            spread = ((y[test] - y[test].mean()) ** 2).sum()
+            scores.append([1 - ((y[test] - each) ** 2).sum() / spread for each in found])
+    mine, theirs = np.mean(scores, axis=0)
+    assert abs(mine - theirs) < 0.01
+    assert mine > (0.9 if logistic else 0.4)
