@@ -9,6 +9,8 @@ only sums. A contribution counts as given when the masked input leaves, whatever
 round: in malicious mode clients give their update of one model `attempts` times at most, and then
 training ends (`AttemptsExhaustedError`).
 
+`FedBuff` lets each client train at its own pace, and sums whoever is ready.
+
 `python -m secagg.fl` runs it with ten simulated hospitals.
 """
 
@@ -16,6 +18,8 @@ from secagg import AttemptsExhaustedError
 from secagg.extras import MissingExtraError
 
 from .adaptive import QuantileClip
+from .buffered import FedBuff, log_normal
+from .buffered_participant import BufferedParticipant, staleness_weight
 from .compare import Comparison, compare_training, plain_fedavg, quantization_bound
 from .coordinator import Coordinator
 from .data import DATASETS, Dataset, Split, load
@@ -24,7 +28,7 @@ from .fedavg import (
     fedavg_params,
     simulated_randomness,
 )
-from .history import RoundReport, Score, frame
+from .history import BufferReport, RoundReport, Score, frame
 from .models import MLP, Architecture, Model, Softmax, accuracy, loss
 from .optimizers import Adagrad, Adam, Average, Decay, Momentum, Optimizer, Yogi
 from .participant import Participant
@@ -42,12 +46,15 @@ __all__ = [
     "Architecture",
     "AttemptsExhaustedError",
     "Average",
+    "BufferReport",
+    "BufferedParticipant",
     "Comparison",
     "Coordinator",
     "Dataset",
     "Decay",
     "Descent",
     "FedAvg",
+    "FedBuff",
     "FedClient",
     "LocalClient",
     "MissingExtraError",
@@ -71,9 +78,11 @@ __all__ = [
     "fedavg_params",
     "frame",
     "load",
+    "log_normal",
     "loss",
     "plain_fedavg",
     "private_params",
     "quantization_bound",
     "simulated_randomness",
+    "staleness_weight",
 ]

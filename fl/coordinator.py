@@ -25,7 +25,7 @@ from secagg import (
 )
 from secagg.rounds.attempts import Attempts
 
-from .agreed import check_agreed, check_weights
+from .agreed import buffer_context, check_agreed, check_weights
 from .checkpoint import Checkpoint
 from .models import Model
 from .optimizers import Average, Optimizer, State, Vector
@@ -50,7 +50,8 @@ class Coordinator:
             at least 3, or no participant would join.
         training: the participants' word for this training.
         directory: in malicious mode, the verify keys of the participants.
-        attempts: in malicious mode, how often participants give their update of one model.
+        attempts: in malicious mode, how often participants give their update of one model; None if
+            they count that by themselves, whatever the number of an attempt (`FedBuff`).
         noise: makes the mean with noise of a result, if this server is trusted to add it
             (`Privacy.noise_of_server`); by default its mean as it is.
         optimizer: makes a change of the model from a mean; by default `Average`, which adds it.
@@ -68,12 +69,12 @@ class Coordinator:
         params: Params,
         training: str,
         directory: Directory | None = None,
-        attempts: int = 1,
+        attempts: int | None = 1,
         noise: Callable[[Result], NDArray[np.float64]] | None = None,
         optimizer: Optimizer | None = None,
         clients: int | None = None,
     ) -> None:
-        attempts = check_agreed(params, training, attempts)
+        limit: int | None = check_agreed(params, training, 1 if attempts is None else attempts)
         self._optimizer: Final = Average() if optimizer is None else optimizer
         check_weights(self._optimizer, params)
         self._clients = params.cohort if clients is None else clients
@@ -87,9 +88,10 @@ class Coordinator:
         self.server: Server | None = None
         self._training = training
         self._directory = directory
-        malicious = params.mode == Mode.MALICIOUS
+        if attempts is None or params.mode != Mode.MALICIOUS:
+            limit = None
         # By digest of the model.
-        self._attempts: Final = Attempts(attempts if malicious else None, "this model")
+        self._attempts: Final = Attempts(limit, "this model")
         self._round: tuple[bytes, int] | None = None  # that is open: its model, the attempt
 
     @property
@@ -162,16 +164,51 @@ class Coordinator:
             AttemptsExhaustedError: in malicious mode, all attempts on this model are used.
             ParameterError: the model is not finite any more.
         """
-        model = digest(self.model, *self.sent)
-        attempt = self._attempts.next(model)
         self._template.take(self.model)  # every client would refuse it, too
+        subject = digest(self.model, *self.sent)
+        attempt = self._attempts.next(subject)
         context = digest(self._training, self.model, *self.sent, attempt)
+        return self._open(subject, attempt, context, members, session)
+
+    def open_buffer(
+        self,
+        models: Sequence[Model],
+        stale: Sequence[int],
+        members: Sequence[int],
+        session: bytes = b"",
+    ) -> tuple[bytes, int, Server]:
+        """Starts a round about models from which this training has moved on since.
+
+        Args:
+            models: that the members trained on: one for all of them; or one for each, in a mixed
+                buffer.
+            stale: how often the model has changed since then, for each of these models.
+            members: as of `open`.
+            session: as of `open`.
+
+        Returns:
+            as `open`.
+        """
+        versions = [digest(model) for model in models]
+        subject = versions[0] if len(versions) == 1 else digest(*versions)
+        attempt = self._attempts.next(subject)
+        context = buffer_context(self._training, versions, stale, attempt)
+        return self._open(subject, attempt, context, members, session)
+
+    def _open(
+        self,
+        subject: bytes,
+        attempt: int,
+        context: bytes,
+        members: Sequence[int] | None,
+        session: bytes,
+    ) -> tuple[bytes, int, Server]:
         directory = self._directory
         if directory is not None and members is not None:
             directory = directory.select(members)
         self.server = Server(self.params.round(context, session), directory)
-        self._attempts.use(model, attempt)
-        self._round = model, attempt
+        self._attempts.use(subject, attempt)
+        self._round = subject, attempt
         return self.server.round.encode(), attempt, self.server
 
     def close(self, result: Result | None, inputs_left: bool = True) -> None:

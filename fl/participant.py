@@ -54,57 +54,8 @@ from .updates import (
 Randomness = Callable[[int], bytes]
 
 
-class Participant:
-    """The client side: it trains, and masks its update before sending it.
-
-    A client that has no update to give sits the round out: it holds no examples, its training
-    raised an exception, or returned something else than finite arrays of the model's shapes. The
-    others go on without it, and it takes part in the next round again. The reason stays here; the
-    server just gets no answer.
-
-    The missing answer alone tells the server something about this client's data: a lying server can
-    send models on which training fails only for certain data. So in malicious mode a model and
-    attempt on which training has failed are used up, and after `failures` such rounds the client
-    joins no more.
-
-    Attributes:
-        reason: why it sat out the round that it joined last, or "".
-        code: the code of this reason, or None.
-        clipped: how many values of its update in this round lie outside the clip, by the position
-            of their array in the model ("0", ...), without those that have none. With `Rotated`
-            they are all values, if the update is longer than the clip.
-        training_seconds: wall-clock time of its training in this round.
-
-    In malicious mode its update of one model leaves it at most `attempts` times per training,
-    whatever the server announces. If it is more than once, the server gets as many sums over the
-    same model; their differences are sums over fewer clients, down to the update of a single one
-    if training is deterministic.
-
-    Args:
-        index: its index in the cohort.
-        client: its examples and training function.
-        params: the parameters that it requires in every round, with a quorum of at least 3.
-        training: the cohort's word for this training, such as a project and the number of a run,
-            agreed on without the server. With the same ledger a second training from the same first
-            model needs another word.
-        template: arrays of the shapes and dtypes that this client knows the model to have (float16,
-            float32 or float64), such as a first model of its own; their values do not count. It
-            does not come from the server.
-        identity: in malicious mode, its signing key.
-        directory: in malicious mode, the verify keys of all participants.
-        ledger: in malicious mode, the record of what its identity has contributed to.
-        attempts: in malicious mode, how often it gives its update of one model, at least once.
-        failures: in malicious mode, in how many rounds its training may fail, at least one; this
-            object counts them.
-        budget: what is charged for each round before its masked input leaves, such as
-            `secagg.noise.SqliteBudget`: when it is spent, this participant joins no more.
-        optimizer: of the training, if it sends or sums more than the model (`Scaffold`).
-
-    Raises:
-        ParameterError: the template is not of floats, or has another length than the parameters;
-            their quorum is below 3; the word is empty, or `attempts` or `failures` is outside
-            1..2**63 - 1.
-    """
+class Member:
+    """The client side of a training, whoever decides when it trains; `Participant` is one."""
 
     def __init__(
         self,
@@ -129,6 +80,7 @@ class Participant:
         self.training_seconds = 0.0
         self.reason = ""
         self.code: Code | None = None
+        self.subject: bytes | None = None
         self.clipped: Mapping[str, int] = {}
         self._client = client
         self._params = params
@@ -143,75 +95,6 @@ class Participant:
         self._ledger = ledger
         self._attempts = attempts
         self._budget = budget
-
-    def join(
-        self,
-        offer: bytes,
-        model: Model,
-        attempt: int,
-        random: Randomness | None = None,
-        members: Sequence[int] | None = None,
-        sent: Sequence[Vector] = (),
-    ) -> tuple[Client, Input]:
-        """Joins a round, and returns the protocol's client and a function that makes its input.
-
-        The function trains, and returns the update and its weight for `submit`; or None, if there
-        is no update to give: then call the client's `withdraw`. `reason` and `code` say why.
-
-        The context is computed from its own word for the training and the model that this client
-        was given, so its update cannot get into a sum of updates of another model.
-
-        Args:
-            offer: the server's first message.
-            model: the global model, a list of arrays as in this client's template; copied.
-            attempt: number of the attempt on this model, from 0, as the server says.
-            random: source of random bytes, as for `secagg.Client`.
-            members: the positions of the round's cohort among all participants, ascending; by
-                default all of them. The server chooses it: a lying one chooses whom it likes, so
-                the parameters must hold with all colluders of the training in one cohort.
-            sent: what the optimizer sends beside the model, from the server.
-
-        Raises:
-            ParameterError: the offer has other parameters or another context; its budget cannot
-                pay for the round; it is not in the cohort, or that is no cohort of these
-                participants; the model, or what is sent beside it, has another
-                structure or dtype than the template, or a value that is not finite; the attempt is
-                no int in 0..2**63 - 1, or beyond the limit of this client; or, in malicious mode,
-                its training has failed too often.
-            DecodeError: the offer is malformed.
-        """
-        self.training_seconds = 0.0
-        self.reason, self.code, self.clipped = "", None, {}
-        if type(attempt) is not int or not 0 <= attempt < NUMBERS:
-            raise ParameterError(  # of a peer: integers of other types may have other digests
-                f"attempt must be an int in 0..2**63 - 1, and this {type(attempt).__name__} is not",
-                Code.ARGUMENT,
-            )
-        if self._params.mode == Mode.MALICIOUS and attempt >= self._attempts:
-            raise ParameterError(
-                f"refused by this client: attempt {attempt} on a model is beyond its limit of "
-                f"{self._attempts} (counted from 0)",
-                Code.ATTEMPTS_EXHAUSTED,
-            )
-        model = self._template.take(model)  # what is hashed is what is trained
-        extra = self._take(sent)
-        context = digest(self._training, model, *extra, attempt)
-        index, directory = self._place(members)
-        if reason := self._why_out():
-            raise ParameterError(reason, Code.TRAINING)
-        policy = Policy(params=self._params, context=context)
-        agreed = Round.decode(offer)
-        secure = Client(
-            agreed,
-            index,
-            policy,
-            random or os.urandom,
-            identity=self._identity,
-            directory=directory,
-            ledger=self._ledger,
-            budget=self._budget,
-        )
-        return secure, lambda: self._input_or_none(model, extra)
 
     def settle(self, counted: bool) -> None:
         """Takes note after a round whether this participant's update is in the sum."""
@@ -273,6 +156,26 @@ class Participant:
         directory = None if self._directory is None else self._directory.select(chosen)
         return chosen.index(self.index), directory
 
+    def _client_of(
+        self,
+        offer: bytes,
+        context: bytes,
+        index: int,
+        directory: Directory | None,
+        random: Randomness | None,
+    ) -> Client:
+        """Returns the protocol's client for a round, if it has the parameters and this context."""
+        return Client(
+            Round.decode(offer),
+            index,
+            Policy(params=self._params, context=context),
+            random or os.urandom,
+            identity=self._identity,
+            directory=directory,
+            ledger=self._ledger,
+            budget=self._budget,
+        )
+
     def _why_out(self) -> str:
         """Returns why this client joins no more rounds, or ""."""
         if self._params.mode != Mode.MALICIOUS or self._failed < self._failures:
@@ -325,3 +228,120 @@ class Participant:
         update = update_of(model, result, self._form)
         self.clipped = clipped_by_array(model, update, self._form)
         return update, weight_of(self._client, self._form)
+
+
+class Participant(Member):
+    """The client side: it trains, and masks its update before sending it.
+
+    A client that has no update to give sits the round out: it holds no examples, its training
+    raised an exception, or returned something else than finite arrays of the model's shapes. The
+    others go on without it, and it takes part in the next round again. The reason stays here; the
+    server just gets no answer.
+
+    The missing answer alone tells the server something about this client's data: a lying server can
+    send models on which training fails only for certain data. So in malicious mode a model and
+    attempt on which training has failed are used up, and after `failures` such rounds the client
+    joins no more.
+
+    Attributes:
+        reason: why it sat out the round that it joined last, or "".
+        code: the code of this reason, or None.
+        clipped: how many values of its update in this round lie outside the clip, by the position
+            of their array in the model ("0", ...), without those that have none. With `Rotated`
+            they are all values, if the update is longer than the clip.
+        training_seconds: wall-clock time of its training in this round.
+        subject: what its input is given for once, if that is not the context (`Client.expect`).
+
+    In malicious mode its update of one model leaves it at most `attempts` times per training,
+    whatever the server announces. If it is more than once, the server gets as many sums over the
+    same model; their differences are sums over fewer clients, down to the update of a single one
+    if training is deterministic.
+
+    Args:
+        index: its index in the cohort.
+        client: its examples and training function.
+        params: the parameters that it requires in every round, with a quorum of at least 3.
+        training: the cohort's word for this training, such as a project and the number of a run,
+            agreed on without the server. With the same ledger a second training from the same first
+            model needs another word.
+        template: arrays of the shapes and dtypes that this client knows the model to have (float16,
+            float32 or float64), such as a first model of its own; their values do not count. It
+            does not come from the server.
+        identity: in malicious mode, its signing key.
+        directory: in malicious mode, the verify keys of all participants.
+        ledger: in malicious mode, the record of what its identity has contributed to.
+        attempts: in malicious mode, how often it gives its update of one model, at least once.
+        failures: in malicious mode, in how many rounds its training may fail, at least one; this
+            object counts them.
+        budget: what is charged for each round before its masked input leaves, such as
+            `secagg.noise.SqliteBudget`: when it is spent, this participant joins no more.
+        optimizer: of the training, if it sends or sums more than the model (`Scaffold`).
+
+    Raises:
+        ParameterError: the template is not of floats, or has another length than the parameters;
+            their quorum is below 3; the word is empty, or `attempts` or `failures` is outside
+            1..2**63 - 1.
+    """
+
+    def join(
+        self,
+        offer: bytes,
+        model: Model,
+        attempt: int,
+        random: Randomness | None = None,
+        members: Sequence[int] | None = None,
+        sent: Sequence[Vector] = (),
+    ) -> tuple[Client, Input]:
+        """Joins a round, and returns the protocol's client and a function that makes its input.
+
+        The function trains, and returns the update and its weight for `submit`; or None, if there
+        is no update to give: then call the client's `withdraw`. `reason` and `code` say why.
+
+        The context is computed from its own word for the training and the model that this client
+        was given, so its update cannot get into a sum of updates of another model.
+
+        Args:
+            offer: the server's first message.
+            model: the global model, a list of arrays as in this client's template; copied.
+            attempt: number of the attempt on this model, from 0, as the server says.
+            random: source of random bytes, as for `secagg.Client`.
+            members: the positions of the round's cohort among all participants, ascending; by
+                default all of them. The server chooses it: a lying one chooses whom it likes, so
+                the parameters must hold with all colluders of the training in one cohort.
+            sent: what the optimizer sends beside the model, from the server.
+
+        Raises:
+            ParameterError: the offer has other parameters or another context; its budget cannot
+                pay for the round; it is not in the cohort, or that is no cohort of these
+                participants; the model, or what is sent beside it, has another
+                structure or dtype than the template, or a value that is not finite; the attempt is
+                no int in 0..2**63 - 1, or beyond the limit of this client; or, in malicious mode,
+                its training has failed too often.
+            DecodeError: the offer is malformed.
+        """
+        self.training_seconds = 0.0
+        self.reason, self.code, self.clipped = "", None, {}
+        require_number("attempt", attempt)
+        if self._params.mode == Mode.MALICIOUS and attempt >= self._attempts:
+            raise ParameterError(
+                f"refused by this client: attempt {attempt} on a model is beyond its limit of "
+                f"{self._attempts} (counted from 0)",
+                Code.ATTEMPTS_EXHAUSTED,
+            )
+        model = self._template.take(model)  # what is hashed is what is trained
+        extra = self._take(sent)
+        context = digest(self._training, model, *extra, attempt)
+        index, directory = self._place(members)
+        if reason := self._why_out():
+            raise ParameterError(reason, Code.TRAINING)
+        secure = self._client_of(offer, context, index, directory, random)
+        return secure, lambda: self._input_or_none(model, extra)
+
+
+def require_number(name: str, value: object) -> None:
+    """Raises ParameterError unless a peer's number is an int: others may have other digests."""
+    if type(value) is not int or not 0 <= value < NUMBERS:
+        raise ParameterError(
+            f"{name} must be an int in 0..2**63 - 1, and this {type(value).__name__} is not",
+            Code.ARGUMENT,
+        )

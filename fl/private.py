@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from secagg import Code, Field, Layout, Mode, ParameterError, Params, Result, Rotated, Suite, noise
 from secagg.noise.samplers import sampler
 
-from .agreed import check_cohort
+from .agreed import check_cohort, cohort_of
 from .models import Model
 from .updates import FedClient
 
@@ -137,6 +137,25 @@ class Privacy:
         return CentralNoise(form, self.central_steps, random)
 
 
+def params_of(privacy: Privacy | None, params: Params | None) -> Params | None:
+    """Returns the parameters that a training was given, if any: its own, or those of its privacy.
+
+    Raises:
+        ParameterError: both were given, or the privacy is none.
+    """
+    if privacy is None:
+        return params
+    if not isinstance(privacy, Privacy):
+        raise ParameterError(
+            "privacy must be a Privacy, as secagg.fl.private_params makes it, not "
+            f"{type(privacy).__name__}",
+            Code.ARGUMENT,
+        )
+    if params is not None:
+        raise ParameterError("privacy gives the parameters: leave params out", Code.ARGUMENT)
+    return privacy.params
+
+
 def private_params(
     clients: Iterable[FedClient],
     model: Model,
@@ -150,21 +169,25 @@ def private_params(
     dropout: float | None = None,
     mode: Mode = Mode.SEMI_HONEST,
     scale: float | None = None,
+    sample: float | None = None,
 ) -> Privacy:
     """Makes parameters for a training that is (epsilon, delta)-differentially private.
 
     Args:
-        clients: the cohort, at least three. Each that holds an example counts once.
+        clients: of the training, at least three. Each that holds an example counts once.
         model: arrays of floats.
         epsilon: over all rounds; 0.001..32.
         delta: over all rounds; above 0 and below 1, and far below 1 / clients.
-        rounds: of the training, failed ones included; 1..2**32.
+        rounds: in which one client gives an update, failed ones included; 1..2**32. For `FedAvg`
+            they are those of the training.
         clip: largest L2 norm of an update, finite and positive; longer ones are shortened.
         placement: who adds the noise: "distributed", "central", "local" or "none" (`Placement`).
         corrupt, dropout: the largest fractions of clients that collude with the server, and that
             drop out, as in `secagg.noise.calibrate`.
         mode: the kind of server that the rounds protect against.
         scale: levels per unit of distributed or local noise; chosen by default, and not for others.
+        sample: clients of each round, if not all, as of `FedAvg`; for `FedBuff` its `buffer`. It
+            makes epsilon no smaller.
 
     Raises:
         ParameterError: a value is outside its range, there are fewer than three clients, or the
@@ -181,7 +204,8 @@ def private_params(
             f"scale is for noise that clients add, and placement is {where}: leave it out",
             Code.ARGUMENT,
         )
-    cohort, length = len(check_cohort(clients)[0]), Layout.of(model).length
+    cohort = cohort_of(len(check_cohort(clients)[0]), sample)
+    length = Layout.of(model).length
     plan = noise.calibrate(
         epsilon=epsilon,
         delta=delta,

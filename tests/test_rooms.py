@@ -28,7 +28,7 @@ IDS = {contract["name"]: contract["id"] for contract in CONTRACTS}
 # compiled part is named once for programs that freeze applications.
 PACKAGES = {
     "secagg": {"secagg", "fl", "numpy", "nacl", "_cffi_backend"},  # fl: the linter refuses it
-    "fl": {"secagg", "numpy", "matplotlib", "rich", "sklearn"},
+    "fl": {"secagg", "numpy", "matplotlib", "pandas", "rich", "sklearn"},
 }
 # Packages that gather public names. Every other `__init__` is empty: importing one module of a room
 # then neither loads the whole room nor closes a circle.

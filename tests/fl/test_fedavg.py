@@ -16,7 +16,7 @@ from secagg.fl import (
     fedavg_params,
     simulated_randomness,
 )
-from secagg.fl.fedavg import TRAINING
+from secagg.fl.one_sum import TRAINING
 
 from secagg import (
     ClippingWarning,
