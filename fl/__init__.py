@@ -17,7 +17,7 @@ training ends (`AttemptsExhaustedError`).
 from secagg import AttemptsExhaustedError
 from secagg.extras import MissingExtraError
 
-from .adaptive import QuantileClip
+from .adaptive import AdaptiveClip, QuantileClip
 from .buffered import FedBuff, log_normal
 from .buffered_participant import BufferedParticipant, staleness_weight
 from .compare import Comparison, compare_training, plain_fedavg, quantization_bound
@@ -43,6 +43,7 @@ __all__ = [
     "MLP",
     "Adagrad",
     "Adam",
+    "AdaptiveClip",
     "Architecture",
     "AttemptsExhaustedError",
     "Average",

@@ -13,6 +13,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from itertools import count
 from typing import Final
 
@@ -181,9 +182,21 @@ class FedBuff:
         self._random = function("random", random)
         self._evaluate = function("evaluate", evaluate)
         self._drops = None if drops is None else read_schedule(drops, self.sums, len(clients))
-        noise = None if privacy is None else privacy.noise_of_server(self._random_of_server)
+        noise, adaptive = None, None
+        if privacy is not None:
+            noise = privacy.noise_of_server(self._random_of_server)
+            if privacy.adaptive is not None:  # which changes with each sum, whoever is in it
+                adaptive = replace(privacy.adaptive, rounds=self.sums)
         self.coordinator: Final = Coordinator(
-            model, params, training, directory, None, noise, optimizer, len(clients)
+            model,
+            params,
+            training,
+            directory,
+            None,
+            noise,
+            optimizer,
+            len(clients),
+            adaptive,
         )
         self._participants = [
             BufferedParticipant(
@@ -198,6 +211,7 @@ class FedBuff:
                 attempts,
                 failures,
                 optimizer=optimizer,
+                adaptive=adaptive,
                 most_stale=most_stale,
                 weigh=weigh,
                 mixed=mixed,
@@ -356,7 +370,7 @@ class FedBuff:
         told = list(stale[:1] if one else stale)
         models = [self._models[each] for each in (versions[:1] if one else versions)]
         digests = [] if one else [digest(model) for model in models]
-        session = self._drawn(16, _SESSION)
+        session, clip = self._drawn(16, _SESSION), self.coordinator.clip
         offer, attempt, server = self.coordinator.open_buffer(models, told, members, session)
 
         def join(participant: BufferedParticipant) -> tuple[Client, Input]:
@@ -386,6 +400,7 @@ class FedBuff:
             seconds=time.perf_counter() - start,
             score=self._evaluate(self.model) if self._evaluate else None,
             epsilon=self._privacy.epsilon(max(contributions)) if self._privacy else None,
+            clip=clip.clip if clip else None,
             time=self.now,
             versions=versions,
             stale=stale,

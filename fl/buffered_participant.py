@@ -130,7 +130,7 @@ class BufferedParticipant(Member):
         """Trains, and returns whether there is an update to give; else `reason` says why."""
         self.reason, self.code, self.training_seconds = "", None, 0.0
         if self._model is not None:
-            self._kept = self._input_or_none(self._model, ())
+            self._kept = self._input_or_none(self._model, (), self._form)
         return self._kept is not None
 
     def join(
@@ -188,18 +188,19 @@ class BufferedParticipant(Member):
                 Code.POLICY_CONTEXT,
             )
         context = buffer_context(self._training, own, stale, attempt)
-        secure = self._client_of(offer, context, index, directory, random)
+        params, form = self._terms(offer)
+        secure = self._client_of(offer, params, context, index, directory, random)
         (update, weight), self._kept = self._kept, None
         update = update * self._weights[stale[entry]]
-        self.clipped = clipped_by_array(self._model, update, self._form)
+        self.clipped = clipped_by_array(self._model, update, form)
         times = self._times.get(self._version, 0)
         self.subject = digest(self._training, "buffer", self._version, times)
         version = self._version
 
-        def give() -> tuple[Vector, int]:
+        def give() -> tuple[Vector, int] | None:
             self._times[version] = times + 1
             self.given += 1
-            return update, weight
+            return self._packed((update, weight), form)
 
         return secure, give
 

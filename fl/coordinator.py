@@ -6,6 +6,7 @@ rounds.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Final, cast
 
 import numpy as np
@@ -25,6 +26,7 @@ from secagg import (
 )
 from secagg.rounds.attempts import Attempts
 
+from .adaptive import AdaptiveClip, QuantileClip
 from .agreed import buffer_context, check_agreed, check_weights
 from .checkpoint import Checkpoint
 from .models import Model
@@ -43,6 +45,7 @@ class Coordinator:
         model: the global model, not a copy: changing it changes the training.
         state: of the optimizer, vectors by name.
         changes: how many rounds have changed the model.
+        clip: of the next round, if it changes; else None.
 
     Args:
         model: arrays of float16, float32 or float64, all finite; copied.
@@ -56,6 +59,7 @@ class Coordinator:
             (`Privacy.noise_of_server`); by default its mean as it is.
         optimizer: makes a change of the model from a mean; by default `Average`, which adds it.
         clients: of the training, of whom each round has a cohort; by default they are the cohort.
+        adaptive: of the training's `Privacy`, if the clip changes from round to round.
 
     Raises:
         ParameterError: the model is not of finite floats, or has another length than the
@@ -73,13 +77,16 @@ class Coordinator:
         noise: Callable[[Result], NDArray[np.float64]] | None = None,
         optimizer: Optimizer | None = None,
         clients: int | None = None,
+        adaptive: AdaptiveClip | None = None,
     ) -> None:
         limit: int | None = check_agreed(params, training, 1 if attempts is None else attempts)
         self._optimizer: Final = Average() if optimizer is None else optimizer
         check_weights(self._optimizer, params)
         self._clients = params.cohort if clients is None else clients
         self._noise = noise
-        self._template: Final = Template(model, params, self._optimizer)
+        self._adaptive = adaptive
+        self.clip: QuantileClip | None = adaptive.start if adaptive else None
+        self._template: Final = Template(model, params, self._optimizer, int(adaptive is not None))
         self.model: Model = self._template.take(model)
         self.params: Final = params
         self.layout: Final = Layout.of(self.model)
@@ -142,6 +149,8 @@ class Coordinator:
             )
         self.model = self._template.take(found.model)
         self.state, self.changes = dict(found.state), found.changes
+        if self.clip is not None and found.clip is not None:
+            self.clip = replace(self.clip, clip=found.clip)
         for subject, used in found.attempts.items():
             for attempt in used:
                 self._attempts.use(bytes.fromhex(subject), attempt)
@@ -206,7 +215,10 @@ class Coordinator:
         directory = self._directory
         if directory is not None and members is not None:
             directory = directory.select(members)
-        self.server = Server(self.params.round(context, session), directory)
+        params = self.params
+        if self._adaptive is not None and self.clip is not None:
+            params = self._adaptive.params_for(self.clip)
+        self.server = Server(params.round(context, session), directory)
         self._attempts.use(subject, attempt)
         self._round = subject, attempt
         return self.server.round.encode(), attempt, self.server
@@ -228,6 +240,9 @@ class Coordinator:
         if result is None:
             return
         mean = result.mean if self._noise is None else self._noise(result)
+        clip = self.clip
+        if self._adaptive is not None and clip is not None:
+            mean, clip = self._adaptive.unpack(mean, clip)
         state = {name: vector.copy() for name, vector in self.state.items()}
         with np.errstate(all="ignore"):  # what is not finite is refused below
             share = len(result.survivors) / self._clients
@@ -246,5 +261,5 @@ class Coordinator:
             )
         if opened:
             self._attempts.succeeded.add(opened[0])
-        self.model, self.state = updated, state
+        self.model, self.state, self.clip = updated, state, clip
         self.changes += 1

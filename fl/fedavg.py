@@ -182,7 +182,15 @@ class FedAvg:
         self._random = function("random", random)
         noise = None if privacy is None else privacy.noise_of_server(self._random_of_server)
         self.coordinator: Final = Coordinator(
-            model, params, training, directory, attempts, noise, optimizer, len(clients)
+            model,
+            params,
+            training,
+            directory,
+            attempts,
+            noise,
+            optimizer,
+            len(clients),
+            privacy.adaptive if privacy else None,
         )
         self._drops = None if drops is None else read_schedule(drops, self.rounds, len(clients))
         self._evaluate = function("evaluate", evaluate)
@@ -200,6 +208,7 @@ class FedAvg:
                 attempts,
                 failures,
                 optimizer=optimizer,
+                adaptive=privacy.adaptive if privacy else None,
             )
             for index, client in enumerate(clients)
         ]
@@ -217,6 +226,7 @@ class FedAvg:
                 "shapes": [[list(array.shape), array.dtype.name] for array in model],
                 "optimizer": type(optimizer).__name__,
                 "epsilon": None if privacy is None else privacy.target,
+                "clip": _rule_of(privacy),
             }
             if self._path.exists():
                 self._go_on(Checkpoint.load(self._path, self._about))
@@ -260,6 +270,7 @@ class FedAvg:
             coordinator.succeeded,
             {index: state for index, state in states.items() if state is not None},
             self.reports,
+            coordinator.clip.clip if coordinator.clip else None,
         )
 
     def _go_on(self, found: Checkpoint) -> None:
@@ -274,7 +285,7 @@ class FedAvg:
         number = len(self.reports) + 1
         members = self._members(number)
         invited = [self._participants[each] for each in members]
-        model, sent = self.coordinator.model, self.coordinator.sent
+        model, sent, clip = self.coordinator.model, self.coordinator.sent, self.coordinator.clip
         offer, attempt, server = self.coordinator.open(members, self._drawn(number, 16, _SESSION))
 
         def join(participant: Participant) -> tuple[Client, Input]:
@@ -298,6 +309,7 @@ class FedAvg:
             seconds=seconds,
             score=score,
             epsilon=self._privacy.epsilon(number) if self._privacy else None,
+            clip=clip.clip if clip else None,
         )
 
     def _members(self, number: int) -> tuple[int, ...]:
@@ -317,6 +329,14 @@ class FedAvg:
 
     def _random_of_server(self, size: int) -> bytes:
         return self._drawn(len(self.reports) + 1, size, _NOISE) or os.urandom(size)
+
+
+def _rule_of(privacy: Privacy | None) -> list[float] | None:
+    """Returns how the clip changes from round to round, for a checkpoint; None if it does not."""
+    if privacy is None or privacy.adaptive is None:
+        return None
+    rule = privacy.adaptive.start
+    return [rule.clip, rule.quantile, rule.rate]
 
 
 def check_clients(wanted: int, cohort: int, form: Form, clients: Sequence[FedClient]) -> None:

@@ -52,6 +52,7 @@ class RoundReport:
             parties together.
         score: score of the model after the round, if `evaluate` was given.
         epsilon: of all rounds so far, at the delta of the training's privacy, if it has one.
+        clip: of the updates of this round, if it changes from round to round; else None.
     """
 
     round: int
@@ -73,6 +74,7 @@ class RoundReport:
     seconds_by_phase: Mapping[str, float]
     score: Score | None = None
     epsilon: float | None = None
+    clip: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,8 +104,9 @@ def frame(reports: Iterable[RoundReport]) -> Any:
     """Returns a `pandas.DataFrame` with a row for each round, indexed by its number.
 
     Its columns are `invited` and `survivors` (numbers of clients), `failed`, `reason`, `loss`,
-    `accuracy`, `epsilon`, `clipped`, `shortened`, `bytes_up`, `bytes_down`, `seconds`, and the
-    seconds of each phase by its name. Those of `FedBuff` have `time` and the mean of `stale` too.
+    `accuracy`, `epsilon`, `clip`, `clipped`, `shortened`, `bytes_up`, `bytes_down`, `seconds`, and
+    the seconds of each phase by its name. Those of `FedBuff` have `time` and the mean of `stale`
+    too.
 
     Raises:
         MissingExtraError: pandas is not installed.
@@ -120,6 +123,7 @@ def frame(reports: Iterable[RoundReport]) -> Any:
             "loss": each.score.loss if each.score else math.nan,
             "accuracy": each.score.accuracy if each.score else math.nan,
             "epsilon": math.nan if each.epsilon is None else each.epsilon,
+            "clip": math.nan if each.clip is None else each.clip,
             **{name: getattr(each, name) for name in _COUNTS},
             **each.seconds_by_phase,
             **_of_buffer(each),

@@ -45,6 +45,7 @@ class OneSum(Generic[M]):
         self._refusals: dict[int, str] = {}
         self._codes: dict[int, Code] = {}
         self._clipped: Counter[str] = Counter()
+        self._shortened = 0
 
     def play(self, join: Callable[[M], tuple[Client, Input]]) -> None:
         """Lets the clients join, and runs the round to its end.
@@ -88,6 +89,7 @@ class OneSum(Generic[M]):
             participant.settle(participant.index in survivors)
             if index in run.clipped:
                 self._clipped.update(participant.clipped)
+                self._shortened += bool(participant.clipped)
             elif participant.code is not None:  # more than the driver knows
                 run.refusals[index] = participant.reason
                 run.refusal_codes[index] = participant.code
@@ -116,9 +118,7 @@ class OneSum(Generic[M]):
             "refusals": self._by_position(self._refusals | run.refusals),
             "refusal_codes": self._by_position(self._codes | run.refusal_codes),
             "clipped": clipped,
-            "shortened": (
-                clipped // self._params.length if isinstance(self._params.format, Rotated) else 0
-            ),
+            "shortened": self._shortened if isinstance(self._params.format, Rotated) else 0,
             "clipped_by_array": {
                 name: self._clipped[name] for name in sorted(self._clipped, key=int)
             },

@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Final
 
 import numpy as np
@@ -36,12 +37,14 @@ from secagg.noise import MemoryBudget, SqliteBudget
 from secagg.numeric import brief
 from secagg.simulate import Input
 
+from .adaptive import AdaptiveClip
 from .agreed import NUMBERS, check_agreed, check_params, check_weights
 from .models import Model
 from .optimizers import Average, Optimizer
 from .template import Template
 from .updates import (
     FedClient,
+    Form,
     NoUpdateError,
     Vector,
     clipped_by_array,
@@ -71,6 +74,7 @@ class Member:
         failures: int = 3,
         budget: MemoryBudget | SqliteBudget | None = None,
         optimizer: Optimizer | None = None,
+        adaptive: AdaptiveClip | None = None,
     ) -> None:
         attempts = check_agreed(params, training, attempts)
         self.index: Final = index
@@ -88,7 +92,8 @@ class Member:
         self._training = training
         self._optimizer = Average() if optimizer is None else optimizer
         check_weights(self._optimizer, params)
-        self._template = Template(template, params, self._optimizer)
+        self._adaptive = adaptive
+        self._template = Template(template, params, self._optimizer, int(adaptive is not None))
         self._sent = self._optimizer.sent(self._optimizer.start(Layout.of(template).length))
         self._identity = identity
         self._directory = directory
@@ -156,9 +161,28 @@ class Member:
         directory = None if self._directory is None else self._directory.select(chosen)
         return chosen.index(self.index), directory
 
+    def _terms(self, offer: bytes) -> tuple[Params, Form]:
+        """Returns the parameters that it requires in a round, and a format with the updates' clip.
+
+        Raises:
+            ParameterError: the clip of the offer is impossible.
+            DecodeError: the offer is malformed.
+        """
+        if self._adaptive is None:
+            return self._params, self._form
+        params, clip = self._adaptive.accept(Round.decode(offer).params)
+        return params, replace(check_params(params), clip=clip)
+
+    def _packed(self, given: tuple[Vector, int] | None, form: Form) -> tuple[Vector, int] | None:
+        """Returns what is summed for an update: itself, or with a bit."""
+        if given is None or self._adaptive is None:
+            return given
+        return self._adaptive.pack(given[0], form.clip), given[1]
+
     def _client_of(
         self,
         offer: bytes,
+        params: Params,
         context: bytes,
         index: int,
         directory: Directory | None,
@@ -168,7 +192,7 @@ class Member:
         return Client(
             Round.decode(offer),
             index,
-            Policy(params=self._params, context=context),
+            Policy(params=params, context=context),
             random or os.urandom,
             identity=self._identity,
             directory=directory,
@@ -201,18 +225,20 @@ class Member:
         with self._lock:
             self._failed -= 1
 
-    def _input_or_none(self, model: Model, sent: tuple[Vector, ...]) -> tuple[Vector, int] | None:
+    def _input_or_none(
+        self, model: Model, sent: tuple[Vector, ...], form: Form
+    ) -> tuple[Vector, int] | None:
         """Returns the input; or None, and remembers why, if there is none."""
         try:
             # Without examples there is nothing to train on; asked first, this depends on no model.
             weight_of(self._client, self._form)
             with self._at_risk():
-                return self._input(model, sent)
+                return self._input(model, sent, form)
         except NoUpdateError as error:
             self.reason, self.code = error.reason, error.code
             return None
 
-    def _input(self, model: Model, sent: tuple[Vector, ...]) -> tuple[Vector, int]:
+    def _input(self, model: Model, sent: tuple[Vector, ...], form: Form) -> tuple[Vector, int]:
         """Trains, and returns the update as one vector and its weight; only the caller keeps it.
 
         Raises:
@@ -223,11 +249,12 @@ class Member:
             result = trained(self._client, model, sent)
         finally:
             self.training_seconds = time.perf_counter() - start
-        if self._params.length != Layout.of(model).length:  # what else is summed begins at zero
+        length = Layout.of(model).length
+        if self._optimizer.summed(length) != length:  # what else is summed begins at zero
             model = [*model, *map(np.zeros_like, model)]
-        update = update_of(model, result, self._form)
-        self.clipped = clipped_by_array(model, update, self._form)
-        return update, weight_of(self._client, self._form)
+        update = update_of(model, result, form)
+        self.clipped = clipped_by_array(model, update, form)
+        return update, weight_of(self._client, form)
 
 
 class Participant(Member):
@@ -276,6 +303,8 @@ class Participant(Member):
         budget: what is charged for each round before its masked input leaves, such as
             `secagg.noise.SqliteBudget`: when it is spent, this participant joins no more.
         optimizer: of the training, if it sends or sums more than the model (`Scaffold`).
+        adaptive: of the training's `Privacy`, if the clip changes from round to round: the client
+            then gives a bit with its update, and takes any clip to which bits can have led.
 
     Raises:
         ParameterError: the template is not of floats, or has another length than the parameters;
@@ -334,8 +363,9 @@ class Participant(Member):
         index, directory = self._place(members)
         if reason := self._why_out():
             raise ParameterError(reason, Code.TRAINING)
-        secure = self._client_of(offer, context, index, directory, random)
-        return secure, lambda: self._input_or_none(model, extra)
+        params, form = self._terms(offer)
+        secure = self._client_of(offer, params, context, index, directory, random)
+        return secure, lambda: self._packed(self._input_or_none(model, extra, form), form)
 
 
 def require_number(name: str, value: object) -> None:
