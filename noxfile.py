@@ -203,6 +203,15 @@ def flower(session: nox.Session) -> None:
 
 
 @nox.session(venv_backend="venv", reuse_venv=True)
+def keras(session: nox.Session) -> None:
+    """Runs the tests with Keras on JAX, packages too large for the test extra."""
+    session.install("-e", ".[fl,keras]", "hypothesis", "pytest", "pytest-xdist")
+    tests = ("--level", "full", "tests/examples", "tests/fl/test_frameworks.py", "-k", "keras")
+    env = {"KERAS_BACKEND": "jax"}
+    session.run("python", "-m", "pytest", "-q", *tests, *session.posargs, env=env)
+
+
+@nox.session(venv_backend="venv", reuse_venv=True)
 def nvflare(session: nox.Session) -> None:
     """Runs the tests of the adapter to NVFlare, a package too large for the test extra."""
     session.install("-e", ".[test,nvflare]")

@@ -80,7 +80,7 @@ def accuracies(name: str, by_row: bool, epsilon: float) -> Reals:
     """Returns accuracies in percent, shape (seeds, settings of the grid)."""
     found = []
     for seed in SEEDS:
-        data = load(name, CLIENTS, seed, even=True, by_row=by_row)
+        data = load(name, CLIENTS, seed, split="even", by_row=by_row)
         x = np.pad(data.test.x, ((0, 0), (0, 1)), constant_values=1.0)
         scores = x @ mean(data, 2.0 if by_row else 1.0, epsilon, seed).transpose(0, 2, 1)
         if data.classes == 2:
@@ -95,7 +95,7 @@ def table() -> Iterator[str]:
     yield "|---|---|---|---|---|---|"
     progress = Progress(len(DATA) * (1 + len(EPSILONS)))
     for name, by_row in DATA:
-        most = max(map(len, load(name, CLIENTS, even=True).clients))
+        most = max(map(len, load(name, CLIENTS, split="even").clients))
         for epsilon in (EPSILONS[0] / most, *EPSILONS):
             found = accuracies(name, by_row, epsilon)
             best = int(found.mean(axis=0).argmax())

@@ -59,7 +59,7 @@ def table(task: Task, quick: bool) -> str:
 
 def _train(task: Task, local: bool, clip: float, scale: float, seed: int) -> float:
     """Returns the accuracy of a training, in percent."""
-    data = load(task.data, CLIENTS, seed, even=True, by_row=task.by_row)
+    data = load(task.data, CLIENTS, seed, split="even", by_row=task.by_row)
     architecture, random = Softmax(data.features, data.classes), np.random.default_rng(seed)
     descent = Descent(epochs=task.epochs)
     clients = [LocalClient(architecture, split, descent, seed) for split in data.clients]

@@ -144,7 +144,7 @@ def measure(task: Task, way: Way, seeds: Sequence[int] = SEEDS, draws: int = DRA
     """Trains with each seed, and with each draw of the noise if there is any."""
     privacy, found, plain = None, [], []
     for seed in seeds:
-        data = load(task.data, CLIENTS, seed, even=True, by_row=task.by_row)
+        data = load(task.data, CLIENTS, seed, split="even", by_row=task.by_row)
         architecture = Softmax(data.features, data.classes)
         descent = Descent(epochs=task.epochs)
         clients = [LocalClient(architecture, split, descent, seed) for split in data.clients]

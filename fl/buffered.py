@@ -385,7 +385,7 @@ class FedBuff:
             self.coordinator.close(played.run.result, inputs_left=played.inputs_left)
         played.settle()
         if self._privacy is None:
-            played.warn_of_clipping(self.coordinator.layout)
+            played.warn_of_clipping(models[0])
         silent, restarted = self._silent, tuple(sorted(self._restarted))
         self._silent, self._restarted = {}, set()
         self._go_on(members)

@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final, NoReturn
+from typing import Final
 
 import numpy as np
 
@@ -21,165 +21,33 @@ from secagg import (
     SecAggError,
 )
 from secagg.extras import MissingExtraError, extra
-from secagg.outputs import STDOUT, check_writable, output, write_whole
-from secagg.programs import FAILED, error_line, fraction, run_program, say, whole_number
+from secagg.outputs import STDOUT, check_writable, write_whole
+from secagg.programs import FAILED, error_line, run_program, say
 
 from . import plot, report
 from .compare import compare_training
-from .data import DATASETS, load
+from .data import load
+from .export import as_json
 from .fedavg import FedAvg, fedavg_params, simulated_randomness
-from .history import RoundReport, Score
-from .models import MLP, Architecture, Model, Softmax, accuracy, loss
-from .optimizers import Average
+from .history import Score
+from .models import Model, accuracy, loss
+from .optimizers import Optimizer
+from .options import MODELS, MODES, NAME, OPTIMIZERS, SCAFFOLD, make_parser
 from .private import Placement, Privacy, private_params
+from .scaffold import Scaffold, ScaffoldClient
 from .schedule import draw_drops
 from .training import Descent, LocalClient
 from .updates import FedClient
 
-MODELS: Final[dict[str, Callable[[int, int], Architecture]]] = {"softmax": Softmax, "mlp": MLP}
-MODES: Final = {str(mode): mode for mode in reversed(Mode)}
-SPLITS: Final = {"uneven": False, "even": True}
 # Any stream of the seed would be right. With independent draws at the default rate, about one seed
 # in eight has dropouts in at most half of its rounds. With this stream, seeds 0..4 have dropouts
 # in most rounds and at most one failed round, which makes a better example.
 _DROPS_STREAM: Final = 5
-_MOST_ROUNDS: Final = 100_000
-_NAME: Final = "secagg.fl"
 _CLIP: Final = 4.0
 _PRIVATE_CLIP: Final = 1.0  # of the L2 norm; noise grows with it
 _DELTA: Final = 1e-5
 
 Show = Callable[[str], None]
-
-
-class _Parser(argparse.ArgumentParser):
-    """An argument parser that answers a bad option with one line and exit code 2."""
-
-    def error(self, message: str) -> NoReturn:
-        say(error_line(_NAME, message))
-        raise SystemExit(2)
-
-
-class _Help(argparse.ArgumentDefaultsHelpFormatter):
-    """Shows the default of each option that has one."""
-
-    def _get_help_string(self, action: argparse.Action) -> str | None:
-        if action.default is None or action.default is False:
-            return action.help
-        return super()._get_help_string(action)
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
-        prog="python -m secagg.fl",
-        description="Federated averaging on real data, in which each round is a secure "
-        "aggregation, compared with plain FedAvg and central training. All parties run in this "
-        "process: it protects nobody.",
-        formatter_class=_Help,
-        allow_abbrev=False,
-    )
-    add = parser.add_argument
-    add("--dataset", choices=list(DATASETS), default="breast_cancer", help="data set")
-    add("--model", choices=list(MODELS), default="softmax", help="kind of model")
-    add("--clients", type=whole_number(3), default=10, help="size of the cohort, at least 3")
-    add(
-        "--rounds",
-        type=whole_number(1, _MOST_ROUNDS),
-        default=20,
-        help="rounds of federated averaging",
-    )
-    add(
-        "--dropout",
-        type=fraction,
-        default=0.1,
-        help="how probably a client drops out of a round",
-    )
-    add(
-        "--bits",
-        type=int,
-        help="bits per quantized parameter: 1..32, by default 20; with --rotate 1..16, default 8",
-    )
-    add(
-        "--clip",
-        type=float,
-        help="bound of each value of an update, by default 4; with --rotate or --dp-epsilon of its "
-        "L2 norm, by default 4 and 1",
-    )
-    add(
-        "--rotate",
-        action="store_true",
-        help="clip the L2 norm of an update and rotate it, so that few bits are enough",
-    )
-    add(
-        "--split",
-        choices=list(SPLITS),
-        default="uneven",
-        help="how examples are dealt to clients: with uneven sizes and skewed labels, or evenly",
-    )
-    add("--epochs", type=whole_number(1), default=10, help="local epochs per round")
-    add(
-        "--server-rate",
-        type=float,
-        default=1.0,
-        help="what the mean update is multiplied by before it is added to the model",
-    )
-    add(
-        "--dp-epsilon",
-        type=float,
-        help="differential privacy of each client's updates over all rounds: with this epsilon, "
-        "0.001 to 32. Every client with examples then counts once",
-    )
-    add("--dp-delta", type=float, help="with --dp-epsilon: delta, by default 1e-5")
-    add(
-        "--dp-placement",
-        choices=[str(each) for each in Placement],
-        help="with --dp-epsilon: who adds the noise, by default distributed (a part by each "
-        "client); by the trusted server (central), enough by each client (local), or nobody (none)",
-    )
-    add(
-        "--dp-corrupt",
-        type=fraction,
-        help="with --dp-epsilon: which fraction of the clients may collude with the server, by "
-        "default a third; together with --dp-dropout",
-    )
-    add(
-        "--dp-dropout",
-        type=fraction,
-        help="with --dp-epsilon: which fraction of the clients may drop out of a round, by default "
-        "a third",
-    )
-    add(
-        "--dp-scale",
-        type=float,
-        help="with --dp-epsilon: levels per unit of an update; by default as many as cost 1 %% of "
-        "noise",
-    )
-    add(
-        "--mode", choices=list(MODES), default="malicious", help="kind of server to protect against"
-    )
-    add(
-        "--attempts",
-        type=whole_number(1),
-        default=3,
-        help="malicious mode: how often clients give their update of one model, whatever becomes "
-        "of the rounds; the server may learn as many sums over it",
-    )
-    add("--seed", type=whole_number(0), default=0, help="seed of all random draws")
-    add(
-        "--json",
-        type=output,
-        metavar="FILE",
-        help="file to write the results to, as JSON; a number that is not finite becomes null; - "
-        "is standard output, and the table then goes to standard error",
-    )
-    add(
-        "--plot",
-        type=output,
-        metavar="FILE.png",
-        help="file to draw the results to: .png, .svg, .pdf, .jpg or .jpeg, without an ending "
-        "PNG; - as for --json",
-    )
-    return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -195,11 +63,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             written, 130 after Ctrl-C, and 141, without a word, if nobody reads the output any more
             (`| head`). Each failure is one line on standard error.
     """
-    return run_program(_NAME, lambda: _checked(argv))
+    return run_program(NAME, lambda: _checked(argv))
 
 
 def _checked(argv: Sequence[str] | None) -> int:
-    parser = _parser()
+    parser = make_parser()
     try:
         with np.errstate(all="ignore"), warnings.catch_warnings():
             # Numbers that overflowed or were clipped are in the report.
@@ -208,24 +76,28 @@ def _checked(argv: Sequence[str] | None) -> int:
     except (ParameterError, MissingExtraError) as error:
         parser.error(str(error))
     except SecAggError as error:
-        say(error_line(_NAME, str(error)))
+        say(error_line(NAME, str(error)))
         return FAILED
     return 0
 
 
 def _run(args: argparse.Namespace) -> None:
-    files: list[Path] = [path for path in (args.json, args.plot) if path is not None]
+    named = args.json, args.plot, args.checkpoint
+    files: list[Path] = [path for path in named if path is not None]
+    if args.checkpoint == STDOUT:
+        raise ParameterError("--checkpoint is read as well: give it a name", Code.ARGUMENT)
     for path in files:
         check_writable(path)
     if len({path.resolve() for path in files}) < len(files):
         raise ParameterError(
-            "--json and --plot name the same file; choose two names", Code.ARGUMENT
+            "--json, --plot and --checkpoint name the same file; choose other names", Code.ARGUMENT
         )
     ending = None if args.plot is None else plot.require(args.plot)
-    asked = {name: value for name, value in vars(args).items() if name not in ("json", "plot")}
-    outcome = simulate(report.Settings(**asked), STDOUT in files)
+    apart = ("json", "plot", "checkpoint")
+    asked = {name: value for name, value in vars(args).items() if name not in apart}
+    outcome = simulate(report.Settings(**asked), STDOUT in files, args.checkpoint)
     if args.json is not None:
-        text = json.dumps(report.as_json(outcome), indent=2, allow_nan=False) + "\n"
+        text = json.dumps(as_json(outcome), indent=2, allow_nan=False) + "\n"
         write_whole(args.json, text.encode())
     if ending is not None:
         write_whole(args.plot, plot.draw(outcome, ending))
@@ -236,33 +108,38 @@ def _run(args: argparse.Namespace) -> None:
         raise SecAggError(f"all rounds failed, the last one because {last.reason}", last.code)
 
 
-def simulate(settings: report.Settings, to_stderr: bool = False) -> report.Outcome:
+def simulate(
+    settings: report.Settings, to_stderr: bool = False, checkpoint: Path | None = None
+) -> report.Outcome:
     """Trains in all three ways, and prints each round when it ends.
 
     Args:
         settings: what is asked for.
         to_stderr: whether to print on standard error rather than on standard output.
+        checkpoint: a file with which the training goes on, or None.
 
     Raises:
         ParameterError: the settings are impossible; raised before any training.
         MissingExtraError: scikit-learn or rich is not installed.
     """
-    even = SPLITS[settings.split]
-    dataset = load(settings.dataset, settings.clients, settings.seed, even=even)
+    dataset = load(settings.dataset, settings.clients, settings.seed, split=settings.split)
     architecture = MODELS[settings.model](dataset.features, dataset.classes)
     start, descent = architecture.init(settings.seed), Descent(epochs=settings.epochs)
-    clients = [
-        LocalClient(architecture, split, descent, settings.seed) for split in dataset.clients
-    ]
+    local = [LocalClient(architecture, split, descent, settings.seed) for split in dataset.clients]
+    clients, optimizer = _with_optimizer(settings, local)
     mode = MODES[settings.mode]
-    privacy = _privacy(settings, clients, start, mode)
+    privacy = _privacy(settings, clients, start, mode, optimizer)
     if privacy is None:
         clip = _CLIP if settings.clip is None else settings.clip
-        params = fedavg_params(clients, start, clip, settings.bits, mode, settings.rotate)
+        params = fedavg_params(
+            *(clients, start, clip, settings.bits, mode, settings.rotate),
+            sample=settings.sample,
+            optimizer=optimizer,
+        )
     else:
         params = privacy.params
     rng = np.random.default_rng((settings.seed, _DROPS_STREAM))
-    cohort = params.cohort
+    rate, everybody = settings.dropout, len(clients)
 
     def evaluate(model: Model) -> Score:
         test = dataset.test
@@ -273,32 +150,39 @@ def simulate(settings: report.Settings, to_stderr: bool = False) -> report.Outco
         clients,
         params=None if privacy else params,
         privacy=privacy,
-        optimizer=Average(settings.server_rate),
+        optimizer=optimizer,
+        sample=settings.sample,
+        checkpoint=checkpoint,
         rounds=settings.rounds,
-        drops=[draw_drops(rng, cohort, settings.dropout, mode) for _ in range(settings.rounds)],
+        drops=[draw_drops(rng, everybody, rate, mode) for _ in range(settings.rounds)],
         evaluate=evaluate,
         random=simulated_randomness(settings.seed),
         attempts=settings.attempts,
     )
-    reports: list[RoundReport] = []
     ended = None
     if warning := report.warning(params, settings.dropout):
-        say(f"{_NAME}: warning: {warning}\n")
+        say(f"{NAME}: warning: {warning}\n")
     with _screen(settings.rounds, to_stderr) as (show, advance):
         for line in report.intro(settings, dataset, params, privacy):
             show(line)
+        reports = list(federation.reports)  # of a checkpoint
+        for each in reports:
+            advance()
+            for line in report.row(each):
+                show(line)
         try:
             for each in federation:
                 reports.append(each)
-                for line in report.row(each, cohort):
+                for line in report.row(each):
                     show(line)
                 advance()
         except AttemptsExhaustedError as error:
             ended = error
         pooled = LocalClient(architecture, dataset.pooled, descent, settings.seed)
         model = federation.model
+        clients, optimizer = _with_optimizer(settings, local)
         found = compare_training(
-            start, model, reports, clients, pooled, params, evaluate, Average(settings.server_rate)
+            start, model, reports, clients, pooled, params, evaluate, optimizer
         )
         used, converged = federation.coordinator.attempts_used, federation.converged
         outcome = report.Outcome(settings, params, privacy, reports, found, used, converged, ended)
@@ -307,8 +191,35 @@ def simulate(settings: report.Settings, to_stderr: bool = False) -> report.Outco
     return outcome
 
 
+def _with_optimizer(
+    settings: report.Settings, local: Sequence[LocalClient]
+) -> tuple[list[FedClient], Optimizer]:
+    """Returns the clients for the optimizer that is asked for, and it.
+
+    Raises:
+        ParameterError: its rate is none, or SCAFFOLD has no weight for examples to count.
+    """
+    rate = settings.server_rate
+    if settings.optimizer != SCAFFOLD:
+        make = OPTIMIZERS[settings.optimizer]
+        return list(local), make() if rate is None else make(rate=rate)
+    counts = [each.steps for each in local]
+    equal, typical = len(set(counts)) == 1, max(1, round(sum(counts) / len(counts)))
+    scaffold = Scaffold(
+        local[0].descent.rate,
+        steps=typical if equal else None,
+        typical=None if equal else typical,
+        rate=1.0 if rate is None else rate,
+    )
+    return [ScaffoldClient(each, scaffold) for each in local], scaffold
+
+
 def _privacy(
-    settings: report.Settings, clients: Sequence[FedClient], model: Model, mode: Mode
+    settings: report.Settings,
+    clients: Sequence[FedClient],
+    model: Model,
+    mode: Mode,
+    optimizer: Optimizer,
 ) -> Privacy | None:
     """Returns the privacy that is asked for, if any.
 
@@ -345,6 +256,8 @@ def _privacy(
         dropout=settings.dp_dropout,
         mode=mode,
         scale=settings.dp_scale,
+        sample=settings.sample,
+        optimizer=optimizer,
     )
 
 

@@ -190,7 +190,7 @@ def compare_training(
     model: Model,
     secure: Model,
     reports: Sequence[RoundReport],
-    clients: Sequence[LocalClient],
+    clients: Sequence[FedClient],
     pooled: FedClient,
     params: Params,
     evaluate: Callable[[Model], Score],
@@ -220,14 +220,16 @@ def compare_training(
         note = "the grid of rotated updates is chosen so that some of their values are clipped"
     elif optimizer not in (None, Average()):
         note = "no bound is proved for this optimizer and rate of the server"
-    elif not all(client.non_expansive for client in clients if client.examples):
+    elif len(local := [each for each in clients if isinstance(each, LocalClient)]) < len(clients):
+        note = "no bound is proved for these clients"
+    elif not all(client.non_expansive for client in local if client.examples):
         note = "no bound is proved for this training"
     elif clipped := sum(report.clipped for report in done):
         note = f"{clipped} values were clipped"
     else:
         magnitude = max(norm(each) for each in (secure, *trajectory))
         bound = quantization_bound(params, len(done))
-        bound += rounding_allowance(params, len(done), clients, magnitude)
+        bound += rounding_allowance(params, len(done), local, magnitude)
         if not np.isfinite(bound):
             bound, note = None, "the models are too large to compute it"
     return Comparison(

@@ -29,6 +29,7 @@ from numpy.typing import NDArray
 from secagg import Code, ParameterError
 from secagg.extras import extra
 
+SPLITS: Final = ("uneven", "even", "shards")
 MIN_EXAMPLES: Final = 4
 TEST_FRACTION: Final = 0.2
 LABEL_SKEW: Final = 1.0  # of the Dirichlet draw of each class: smaller is more skewed
@@ -105,7 +106,7 @@ DATASETS: Final[dict[str, Callable[[], tuple[Reals, Labels]]]] = {
 
 
 def load(
-    name: str, clients: int = 10, seed: int = 0, *, even: bool = False, by_row: bool = False
+    name: str, clients: int = 10, seed: int = 0, *, split: str = "uneven", by_row: bool = False
 ) -> Dataset:
     """Loads and scales a data set, holds out its test set and splits the rest over clients.
 
@@ -113,7 +114,9 @@ def load(
         name: a key of `DATASETS`.
         clients: number of clients that share the training set, at least 1.
         seed: seed of the split, not negative.
-        even: give every client as many examples, drawn alike, instead of uneven and skewed ones.
+        split: how the training examples are dealt, one of `SPLITS`: with uneven sizes and skewed
+            labels ("uneven"), alike ("even"), or two pieces for each client of the examples sorted
+            by label ("shards"), so that it knows few labels.
         by_row: scale each row by itself, without means and deviations of all examples.
 
     Raises:
@@ -129,7 +132,7 @@ def load(
     x = scale_rows(x) if by_row else scale(x, x[~test])
     rng = np.random.default_rng((seed, _SPLIT_STREAM))
     train_x, train_y = x[~test], y[~test]
-    shares = deal(rng, train_y, clients, even=even)
+    shares = deal(rng, train_y, clients, split)
     return Dataset(
         name=name,
         features=x.shape[1],
@@ -162,12 +165,13 @@ def scale_rows(x: Reals) -> Reals:
 
 
 def deal(
-    rng: np.random.Generator, labels: Labels, clients: int, *, even: bool = False
+    rng: np.random.Generator, labels: Labels, clients: int, split: str = "uneven"
 ) -> list[NDArray[np.intp]]:
-    """Splits examples over clients: evenly, or with uneven sizes and skewed labels.
+    """Splits examples over clients, in one of `SPLITS`.
 
-    Sizes follow one Dirichlet draw; each class is then split by a Dirichlet draw of its own around
-    those sizes. Clients with fewer than `MIN_EXAMPLES` get the missing ones from the largest.
+    Shards are those of McMahan et al. 2017 (arXiv 1602.05629, section 3). Uneven sizes follow one
+    Dirichlet draw; each class is then split by a Dirichlet draw of its own around those sizes.
+    Clients with fewer than `MIN_EXAMPLES` get the missing ones from the largest.
 
     Returns:
         the indices of each client's examples; together they are a permutation of all.
@@ -182,8 +186,18 @@ def deal(
             f"least {MIN_EXAMPLES} examples per client, 1..{most} clients are possible",
             Code.ARGUMENT,
         )
-    if even:
+    if split not in SPLITS:
+        raise ParameterError(
+            f"split must be one of {', '.join(SPLITS)}, not {split!r}", Code.ARGUMENT
+        )
+    if split == "even":
         return np.array_split(rng.permutation(len(labels)), clients)
+    if split == "shards":
+        shuffled = rng.permutation(len(labels))
+        by_label = shuffled[np.argsort(labels[shuffled], kind="stable")]
+        shards = np.array_split(by_label, 2 * clients)
+        order = rng.permutation(2 * clients).reshape(clients, 2)
+        return [np.concatenate([shards[each] for each in pair]) for pair in order.tolist()]
     sizes = rng.dirichlet(np.full(clients, SIZE_SKEW))
     held: list[list[int]] = [[] for _ in range(clients)]
     for label in range(int(labels.max()) + 1):

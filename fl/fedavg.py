@@ -299,7 +299,7 @@ class FedAvg:
             self.coordinator.close(played.run.result, inputs_left=played.inputs_left)
         played.settle()
         if not self._private:  # whose clip shortens many by design
-            played.warn_of_clipping(self.coordinator.layout)
+            played.warn_of_clipping(model)
         seconds = time.perf_counter() - start
         score = self._evaluate(self.model) if self._evaluate else None
         return RoundReport(

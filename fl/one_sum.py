@@ -9,6 +9,7 @@ import numpy as np
 from secagg import Client, Code, Layout, ParameterError, Rotated, Server
 from secagg.simulate import Cohort, Input, Run, warn_of_clipping
 
+from .models import Model
 from .participant import Member
 from .schedule import Drops
 
@@ -94,9 +95,12 @@ class OneSum(Generic[M]):
                 run.refusals[index] = participant.reason
                 run.refusal_codes[index] = participant.code
 
-    def warn_of_clipping(self, layout: Layout) -> None:
+    def warn_of_clipping(self, model: Model) -> None:
         """Warns if many values, or updates, were clipped."""
         if self._clipped:
+            layout = Layout.of(model)
+            if self._params.length != layout.length:  # what else is summed: as many arrays more
+                layout = Layout.of([*model, *model])
             counts = np.array([self._clipped[name] for name in layout.names])
             warn_of_clipping(self._params.format, layout, counts, len(self.run.clipped))
 

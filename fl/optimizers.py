@@ -9,7 +9,7 @@ Federated Optimization" (arXiv 2003.00295), Algorithms 1 and 2; momentum is that
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar, Final
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -191,15 +191,6 @@ class Adagrad(_Adaptive):
 
     def _add_square(self, squares: Vector, square: Vector) -> None:
         squares += square
-
-
-OPTIMIZERS: Final[dict[str, Callable[..., Optimizer]]] = {
-    "average": Average,
-    "momentum": Momentum,
-    "adam": Adam,
-    "yogi": Yogi,
-    "adagrad": Adagrad,
-}
 
 
 @dataclass(frozen=True, slots=True)

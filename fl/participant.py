@@ -152,10 +152,11 @@ class Member:
         if members is None:
             return self.index, self._directory
         chosen = [each for each in members if type(each) is int and each >= 0]
-        if len(chosen) != len(members) or self.index not in chosen or chosen != sorted(set(chosen)):
+        size = len(members) == len(chosen) == self._params.cohort
+        if not size or self.index not in chosen or chosen != sorted(set(chosen)):
             raise ParameterError(
-                f"members must be the ascending positions of a cohort with {self.index} in it, not "
-                f"{brief(members)}",
+                f"members must be the ascending positions of a cohort of {self._params.cohort} "
+                f"with {self.index} in it, not {brief(members)}",
                 Code.ARGUMENT,
             )
         directory = None if self._directory is None else self._directory.select(chosen)

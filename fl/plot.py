@@ -1,6 +1,7 @@
-"""Draws a run: accuracy, loss and number of survivors per round."""
+"""Draws a run: accuracy, loss, survivors, bytes and epsilon per round."""
 
 import io
+from itertools import accumulate
 from pathlib import Path
 from typing import Final
 
@@ -8,7 +9,7 @@ from secagg import Code, ParameterError
 from secagg.extras import extra
 
 from .history import Score
-from .report import Outcome
+from .report import Outcome, bits
 
 _FORMATS: Final = ("png", "svg", "pdf", "jpg", "jpeg")
 _GOOD, _BAD, _PLAIN, _CENTRAL = "#1f77b4", "#d62728", "#ff7f0e", "#555555"
@@ -53,8 +54,9 @@ def draw(outcome: Outcome, ending: str) -> bytes:
     unknown = Score(float("nan"), float("nan"))
     secure = [report.score or unknown for report in reports]
 
-    figure = Figure(figsize=(8, 8), layout="constrained")
-    upper, middle, lower = figure.subplots(3, 1, sharex=True, height_ratios=(3, 3, 1.5))
+    figure = Figure(figsize=(8, 9.5), layout="constrained")
+    heights = 3, 3, 1.5, 1.5
+    upper, middle, lower, cost = figure.subplots(4, 1, sharex=True, height_ratios=heights)
     for axes, metric in ((upper, "accuracy"), (middle, "loss")):
         of_secure = [getattr(score, metric) for score in secure]
         of_plain = [getattr(score, metric) for score in found.plain_scores]
@@ -65,20 +67,29 @@ def draw(outcome: Outcome, ending: str) -> bytes:
         axes.set_ylabel(f"{metric} on the test set")
         axes.grid(alpha=0.3)
     upper.yaxis.set_major_formatter(PercentFormatter(1.0))
-    upper.set_title(f"{asked.model} on {asked.dataset}: {asked.clients} clients, {asked.bits} bits")
+    levels = f"{bits(outcome.params)} bits"
+    upper.set_title(f"{asked.model} on {asked.dataset}: {asked.clients} clients, {levels}")
     middle.legend(loc="upper right")
 
     lower.bar(rounds, [len(report.survivors) for report in reports], color=_GOOD)
     failed = [report.round for report in reports if report.failed]
-    lower.bar(failed, asked.clients, color=_BAD, alpha=0.4)
+    lower.bar(failed, outcome.params.cohort, color=_BAD, alpha=0.4)
     lower.axhline(outcome.params.quorum, color=_CENTRAL, linestyle=":")
     lower.set_title(
         f"Survivors. Dotted: the quorum, {outcome.params.quorum}. Red: failed, model unchanged.",
         fontsize="small",
     )
+    sent = list(accumulate(report.bytes_up / 1000 for report in reports))
+    cost.plot(rounds, sent, color=_GOOD, label="sent by a client")
+    cost.set_ylabel("kB sent so far")
+    cost.grid(alpha=0.3)
+    if outcome.privacy and outcome.privacy.release:
+        epsilon = cost.twinx()
+        epsilon.plot(rounds, [report.epsilon for report in reports], color=_BAD, linestyle="--")
+        epsilon.set_ylabel("epsilon so far (dashed)", color=_BAD)
     early = "the training had converged" if outcome.converged else "no attempt was left"
-    lower.set_xlabel(f"round; then {early}" if len(reports) < asked.rounds else "round")
-    for axis in (lower.xaxis, lower.yaxis):
+    cost.set_xlabel(f"round; then {early}" if len(reports) < asked.rounds else "round")
+    for axis in (cost.xaxis, lower.yaxis):
         axis.set_major_locator(MaxNLocator(integer=True))
 
     content = io.BytesIO()

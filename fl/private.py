@@ -32,6 +32,7 @@ from secagg.numeric import as_float, brief
 from .adaptive import AdaptiveClip, QuantileClip
 from .agreed import check_cohort, cohort_of
 from .models import Model
+from .optimizers import Optimizer
 from .updates import FedClient
 
 _STEPS: Final = 2**16  # to a variance of 1
@@ -174,13 +175,14 @@ def private_params(
     mode: Mode = Mode.SEMI_HONEST,
     scale: float | None = None,
     sample: float | None = None,
+    optimizer: Optimizer | None = None,
     adaptive: QuantileClip | None = None,
     bit_noise: float | None = None,
 ) -> Privacy:
     """Makes parameters for a training that is (epsilon, delta)-differentially private.
 
     Args:
-        clients: of the training, at least three. Each that holds an example counts once.
+        clients: all of them, at least three. Each that holds an example counts once.
         model: arrays of floats.
         epsilon: over all rounds; 0.001..32.
         delta: over all rounds; above 0 and below 1, and far below 1 / clients.
@@ -193,8 +195,11 @@ def private_params(
             drop out, as in `secagg.noise.calibrate`.
         mode: the kind of server that the rounds protect against.
         scale: levels per unit of distributed or local noise; chosen by default, and not for others.
-        sample: clients of each round, if not all, as of `FedAvg`; for `FedBuff` its `buffer`. It
-            makes epsilon no smaller.
+        sample: clients of each round, as of `FedAvg`, or the `buffer` of `FedBuff`. It makes
+            epsilon no smaller, since the server knows who was drawn; and one client may be drawn
+            for every round.
+        optimizer: of the training, if it sums more than the model; the clip is then that of all
+            that is summed.
         adaptive: the first clip, and how it follows a quantile of the norms, for distributed noise.
             Each client gives a bit, and the mean of bits has noise too, within the same epsilon.
         bit_noise: with `adaptive`, the standard deviation of the noise that is relied on in the sum
@@ -233,7 +238,9 @@ def private_params(
             f"bit_noise is for adaptive, finite and above 0, not {brief(bit_noise)}", Code.ARGUMENT
         )
     cohort = cohort_of(len(check_cohort(clients)[0]), sample)
-    length = Layout.of(model).length + (adaptive is not None)
+    length = Layout.of(model).length
+    length = length if optimizer is None else optimizer.summed(length)
+    length += adaptive is not None
     plan = noise.calibrate(
         epsilon=epsilon,
         delta=delta,

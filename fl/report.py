@@ -1,22 +1,19 @@
 """Formats a run: as a plain-text table under 80 columns, and as a JSON object."""
 
-import math
 import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from secagg import AttemptsExhaustedError, FixedPoint, Mode, Params, Phase, Rotated, __version__
+from secagg import AttemptsExhaustedError, FixedPoint, Mode, Params, Phase, Rotated
 
 from .agreed import check_params
 from .compare import Comparison
 from .data import Dataset
-from .history import RoundReport, Score
+from .history import RoundReport
 from .one_sum import TRAINING
 from .private import Placement, Privacy
 from .schedule import failure_probability
-
-Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
 
 # Headings of the columns of time; a column is as wide as its heading.
 _COLUMNS: Final = {
@@ -63,7 +60,9 @@ class Settings:
     rotate: bool
     split: str
     epochs: int
-    server_rate: float
+    optimizer: str
+    server_rate: float | None
+    sample: float | None
     dp_epsilon: float | None
     dp_delta: float | None
     dp_placement: str | None
@@ -125,7 +124,7 @@ def intro(
     ]
 
 
-def _bits(params: Params) -> int:
+def bits(params: Params) -> int:
     """Returns the bits of a quantized value of one client."""
     form = check_params(params)
     if isinstance(form, Rotated):
@@ -156,23 +155,23 @@ def _quantized(params: Params) -> str:
     form = check_params(params)
     if isinstance(form, Rotated):
         rotated = "rotated, " if form.rotation else ""
-        return f"{_bits(params)} bits each, {rotated}L2 norm at most {form.clip:g}"
-    return f"{_bits(params)} bits each, clipped at {form.clip:g}"
+        return f"{bits(params)} bits each, {rotated}L2 norm at most {form.clip:g}"
+    return f"{bits(params)} bits each, clipped at {form.clip:g}"
 
 
-def _masked_bits(params: Params) -> float:
+def masked_bits(params: Params) -> float:
     """Returns the bits of a masked input per parameter: those of a sum, with digits packed."""
     return params.field_bits * params.vector_length / params.length
 
 
-def _sent(outcome: Outcome) -> float:
+def sent(outcome: Outcome) -> float:
     """Returns the bytes that one client sent in one round, on average."""
     return sum(report.bytes_up for report in outcome.reports) / max(1, len(outcome.reports))
 
 
-def row(report: RoundReport, cohort: int) -> list[str]:
+def row(report: RoundReport) -> list[str]:
     """Returns the line of one round in the table, and lines for failure, clipping, refusals."""
-    survivors = "failed" if report.failed else f"{len(report.survivors)}/{cohort}"
+    survivors = "failed" if report.failed else f"{len(report.survivors)}/{len(report.invited)}"
     score = "     -        -"
     if report.score:
         score = f"{report.score.loss:6.4f} {report.score.accuracy:8.1%}"
@@ -232,32 +231,32 @@ def summary(outcome: Outcome) -> Iterator[str]:
         f"{sum(report.seconds for report in reports):.1f} s."
     )
     yield (
-        f"Sent by one client per round: {_sent(outcome):,.0f} bytes, "
-        f"{_masked_bits(outcome.params):.3g} bits per masked parameter."
+        f"Sent by one client per round: {sent(outcome):,.0f} bytes, "
+        f"{masked_bits(outcome.params):.3g} bits per masked parameter."
     )
     yield f"Largest difference of any parameter, secure and plain: {found.max_abs_difference:.1e}"
     if found.bound is None:
         yield from textwrap.wrap(f"Allowed by quantization: not known, {found.bound_note}", _WIDTH)
     else:
         verdict = "within" if found.max_abs_difference <= found.bound else "BROKEN"
-        bits = _bits(outcome.params)
-        yield f"Allowed by quantization to {bits} bits: {found.bound:.1e} ({verdict})"
+        levels = f"{bits(outcome.params)} bits"
+        yield f"Allowed by quantization to {levels}: {found.bound:.1e} ({verdict})"
     if outcome.privacy:
         yield ""
-        yield from textwrap.wrap(_spent(outcome.privacy, len(reports)), _WIDTH)
-    limit = _attempts_allowed(outcome)
+        yield from textwrap.wrap(spent(outcome.privacy, len(reports)), _WIDTH)
+    limit = attempts_allowed(outcome)
     allowed = "any number" if limit is None else str(limit)
     yield ""
     yield from textwrap.wrap(
         f"Attempts on one model: {outcome.attempts_used} used, {allowed} allowed. "
-        f"{_revealed(outcome)}",
+        f"{revealed(outcome)}",
         _WIDTH,
     )
     yield ""
     yield from textwrap.wrap(_seen(reports), _WIDTH)
 
 
-def _spent(privacy: Privacy, rounds: int) -> str:
+def spent(privacy: Privacy, rounds: int) -> str:
     """Returns what the rounds have told, in some sentences."""
     if privacy.release is None:
         promised, protected = "Not differentially private: no noise was added.", ""
@@ -285,7 +284,9 @@ def _seen(reports: Sequence[RoundReport]) -> str:
         few, many = sizes[0], sizes[-1]
         updates = f"{few}" if few == many else f"{few} to {many}"
         sums = f"{len(sizes)} sum{'s' * (len(sizes) > 1)} of {updates} updates"
-    text = f"The server saw {sums}, and no single update."
+    invited = {each.invited for each in reports}
+    drawn = ", of clients drawn anew for each" if len(invited) > 1 else ""
+    text = f"The server saw {sums}{drawn}, and no single update."
     if len(sizes) < len(reports):
         text += " It may also have the sum of a failed round, if the inputs had left."
     return text
@@ -312,120 +313,12 @@ def warning(params: Params, rate: float) -> str:
     )
 
 
-def _attempts_allowed(outcome: Outcome) -> int | None:
+def attempts_allowed(outcome: Outcome) -> int | None:
     """Returns how often clients give their update of one model; None if nothing limits it."""
     return outcome.settings.attempts if outcome.params.mode == Mode.MALICIOUS else None
 
 
-def _revealed(outcome: Outcome) -> str:
+def revealed(outcome: Outcome) -> str:
     """Returns what several attempts on one model tell the server."""
     noisy = outcome.privacy and outcome.privacy.noise_of_clients
     return _REVEALED_WITH_NOISE if noisy else _REVEALED
-
-
-def as_json(outcome: Outcome) -> Json:
-    """Returns the run as one JSON object; accuracies are fractions, times are in seconds.
-
-    A number that is not finite, such as the loss of a model that diverged, becomes null.
-    """
-    found, asked = outcome.comparison, outcome.settings
-    return _with_nulls(
-        {
-            "version": __version__,
-            "dataset": asked.dataset,
-            "model": asked.model,
-            "mode": asked.mode,
-            "clients": asked.clients,
-            "quorum": outcome.params.quorum,
-            "dropout": asked.dropout,
-            "bits": _bits(outcome.params),
-            "clip": check_params(outcome.params).clip,
-            "rotate": asked.rotate,
-            "split": asked.split,
-            "epochs": asked.epochs,
-            "server_rate": asked.server_rate,
-            "privacy": _privacy_json(outcome),
-            "step": check_params(outcome.params).step,
-            "masked_bits": _masked_bits(outcome.params),
-            "bytes_up": _sent(outcome),
-            "seed": asked.seed,
-            "parameters": outcome.params.length,
-            "secure_accuracy": found.secure.accuracy,
-            "plain_accuracy": found.plain.accuracy,
-            "central_accuracy": found.central.accuracy,
-            "secure_loss": found.secure.loss,
-            "plain_loss": found.plain.loss,
-            "central_loss": found.central.loss,
-            "max_abs_difference": found.max_abs_difference,
-            "bound": found.bound,
-            "bound_note": found.bound_note,
-            "failed_rounds": sum(report.failed for report in outcome.reports),
-            "clipped": sum(report.clipped for report in outcome.reports),
-            "shortened": sum(report.shortened for report in outcome.reports),
-            "attempts_used": outcome.attempts_used,
-            "attempts_allowed": _attempts_allowed(outcome),
-            "attempts_note": _revealed(outcome),
-            "converged": outcome.converged,
-            "reason": outcome.ended.reason if outcome.ended else "",
-            "code": outcome.ended.code if outcome.ended else None,
-            "rounds": [
-                _round_json(report, plain)
-                for report, plain in zip(outcome.reports, found.plain_scores, strict=True)
-            ],
-        }
-    )
-
-
-def _privacy_json(outcome: Outcome) -> Json:
-    privacy = outcome.privacy
-    if privacy is None:
-        return None
-    form = check_params(privacy.params)
-    return {
-        "placement": privacy.placement,
-        "epsilon": privacy.epsilon(len(outcome.reports)),
-        "target": privacy.target,
-        "delta": privacy.delta,
-        "rounds": privacy.rounds,
-        "multiplier": privacy.multiplier,
-        "honest": privacy.honest,
-        "factor": privacy.factor,
-        "scale": form.scale,
-        "note": _spent(privacy, len(outcome.reports)),
-    }
-
-
-def _with_nulls(value: Json) -> Json:
-    """Replaces numbers that are not finite, of which JSON has none."""
-    if isinstance(value, dict):
-        return {name: _with_nulls(part) for name, part in value.items()}
-    if isinstance(value, list):
-        return [_with_nulls(part) for part in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _round_json(report: RoundReport, plain: Score) -> Json:
-    score = report.score
-    return {
-        "round": report.round,
-        "attempt": report.attempt,
-        "survivors": len(report.survivors),
-        "survivor_ids": list(report.survivors),
-        "failed": report.failed,
-        "reason": report.reason,
-        "code": report.code,
-        "drops": {str(party): phase.value for party, phase in report.drops.items()},
-        "refusals": {str(party): reason for party, reason in report.refusals.items()},
-        "refusal_codes": {str(party): code for party, code in report.refusal_codes.items()},
-        "clipped": report.clipped,
-        "clipped_by_array": dict(report.clipped_by_array),
-        "shortened": report.shortened,
-        "loss": score.loss if score else None,
-        "accuracy": score.accuracy if score else None,
-        "plain_loss": plain.loss,
-        "plain_accuracy": plain.accuracy,
-        "bytes_up": report.bytes_up,
-        "bytes_down": report.bytes_down,
-        "seconds": report.seconds,
-        "seconds_by_phase": dict(report.seconds_by_phase),
-    }

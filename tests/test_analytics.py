@@ -544,6 +544,34 @@ def test_sums_that_no_records_have_are_refused() -> None:
     refusal(lambda: QUERY.unpack(result, least=-1), error=secagg.ParameterError, code=Code.ARGUMENT)
 
 
+def test_more_records_than_the_parties_may_have_are_refused() -> None:
+    """Also if no cell has too many."""
+    query = Query({"q": Count(SEX)}, records=9)
+    query.unpack(SimpleNamespace(total=np.array([9, 9]), weight=2))
+    one_more = SimpleNamespace(total=np.array([10, 9]), weight=2)
+    refusal(query.unpack, one_more, error=secagg.RangeError, code=Code.IMPOSSIBLE_SUM)
+
+
+def test_moments_that_no_records_have_are_refused() -> None:
+    """Count, sums of weights, of values and of their squares, one step beyond each other."""
+    question = Moments("x", 0, 10, 1, weight="w", max_weight=2)
+    query = Query({"q": question}, records=9)
+    bits = query.format.high.bit_length()
+
+    def unpack(*sums: int) -> Any:
+        limbs = [
+            each >> bits * at & query.format.high
+            for each, most in zip(sums, question.most(9).values(), strict=True)
+            for at in range(math.ceil(most.bit_length() / bits))
+        ]
+        return query.unpack(SimpleNamespace(total=np.array(limbs), weight=1))
+
+    for sums in ((3, 6, 6, 14), (3, 5, 50, 500), (3, 5, 6, 60), (3, 5, 9, 17)):
+        unpack(*sums)
+    for sums in ((3, 7, 6, 14), (3, 5, 51, 501), (3, 5, 6, 61), (3, 5, 9, 16)):
+        refusal(unpack, *sums, error=secagg.RangeError, code=Code.IMPOSSIBLE_SUM)
+
+
 @given(
     st.lists(st.sampled_from([0.0, 0.5, 1.0, 3.0, 9.0, 20.0]), min_size=1, max_size=40),
     st.sampled_from([0, 0.1, 0.25, 0.3, 0.5, 0.9, 1]),
@@ -638,6 +666,7 @@ def test_no_line_gives_a_small_cell_away(rows: list[list[int]], least: int) -> N
         ([5, 6], 5, [0, 0]),
         ([[0, 9], [8, 7]], 5, [[1, 1], [1, 1]]),
         ([[3, 9, 60], [8, 99, 70], [40, 50, 80]], 5, [[1, 1, 0], [1, 1, 0], [0, 0, 0]]),
+        ([[5, 9, 5], [5, 0, 0]], 5, [[1, 1, 1], [1, 1, 1]]),  # the second row needs a third cell
     ],
 )
 def test_which_cells_are_suppressed(count: list[Any], least: int, hidden: list[Any]) -> None:

@@ -162,6 +162,13 @@ def test_the_field_is_the_least_that_holds_the_sum(params: Params) -> None:
     assert most < modulus(params.field_bits)
 
 
+def test_a_sum_as_large_as_the_modulus_takes_one_bit_more() -> None:
+    """So does the distance of the largest sum from the least one."""
+    for cohort, bits in ((modulus(16) - 1, 16), (modulus(16), 17)):
+        for format_ in (Integers(0, 1), Integers(-1, 0)):
+            assert Params(cohort, 1, format_).field_bits == bits
+
+
 # -- formats ----------------------------------------------------------------------------------
 
 

@@ -200,8 +200,6 @@ def epsilon(releases: Iterable[tuple[Release, int]], delta: float) -> float:
             return math.inf
         left = now
         found = max(found, epsilon_at(orders, divergences, left))
-        if math.isnan(found):
-            return math.inf
     return math.inf
 
 
@@ -298,6 +296,7 @@ def composed(
             RdpAccountant(orders).compose(ZCDpEvent(rho, xi)).rdp for xi, rho in release.zcdp()
         ]
         divergences = divergences + count * np.minimum.reduce(bounds)
+    divergences[np.isnan(divergences)] = math.inf  # the accountant makes an epsilon of 0 of them
     return accountant.orders.tolist(), divergences.tolist()
 
 

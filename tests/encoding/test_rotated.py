@@ -139,21 +139,19 @@ def test_few_bits_are_better_rotated() -> None:
 
 def test_a_long_vector_is_shortened(caplog: pytest.LogCaptureFixture) -> None:
     """To the clip, in its direction, whatever its size; and all of its values count as clipped."""
-    form = Rotated.of(clip=2.0, bits=16, length=64, cohort=3)
-    agreed = Params(3, 64, form)
-    codec: Any = codec_for(agreed, SESSION)
+    fine = noisy(64, cohort=3, clip=2.0, scale=2.0**16, bound=2**34 + 64, peak=2**17, steps=1)
     direction = inputs_of(1, 64)[0]
-    rotated, counts = codec._rotated(direction * 2.0000002, 1.0)  # by rounding alone
-    assert (np.linalg.norm(rotated), counts) == (pytest.approx(2.0, rel=1e-12), False)
-    for size in (2.0001, 1e3, 2.0**520, 1e200, 1.7e308):
-        x = direction * size
-        encoded = codec.encode(x, 1, drawn_from(3))
-        assert encoded.clipped == 64
-        [mean] = [summed(form, [x]).mean]
-        assert mean == pytest.approx(2.0 * direction, abs=1e-3)
-    assert codec.encode(direction * 1.9999, 1, drawn_from(3)).clipped == 0
-    assert codec.encode(np.zeros(64), 1, drawn_from(3)).clipped == 0
-    assert codec.encode(direction.astype(np.float32), 1, drawn_from(3)).clipped == 0
+    for form in (Rotated.of(clip=2.0, bits=16, length=64, cohort=3), fine):
+        codec: Any = codec_for(Params(3, 64, form), SESSION)
+        rotated, counts = codec._rotated(direction * 2.0000002, 1.0)  # by rounding alone
+        assert (np.linalg.norm(rotated), counts) == (pytest.approx(2.0, rel=1e-12), False)
+        for size in (2.0001, 1e3, 1e38, 2.0**520, 1e200, 1.7e308):
+            for kind in (np.float64, np.float32)[: 1 + (size < 1e39)]:
+                x = (direction * size).astype(kind)
+                assert codec.encode(x, 1, drawn_from(3)).clipped == 64
+                assert summed(form, [x]).mean == pytest.approx(2.0 * direction, abs=1e-3)
+        for short in (direction * 1.9999, np.zeros(64), direction.astype(np.float32)):
+            assert codec.encode(short, 1, drawn_from(3)).clipped == 0
 
 
 def test_another_session_is_another_rotation() -> None:
@@ -185,15 +183,19 @@ def test_the_sum_has_the_noise_of_all(noise: Noise) -> None:
 def test_the_bound_is_kept_whatever_the_vector(
     data: st.DataObject, length: int, towards: bool
 ) -> None:
-    """By the integers themselves: without noise the sum of squares would be above it."""
+    """By the integers themselves: without noise the sum of squares would be above it.
+
+    Also of a vector that is longer than the clip after all, as floating point could make it.
+    """
     x = np.array(data.draw(st.lists(st.floats(-2, 2), min_size=length, max_size=length)))
-    least = least_bound(1.0, 3.7)
-    form = noisy(length, scale=3.7, peak=4, bound=least if towards else least + length // 4)
+    least, peak = least_bound(1.0, 3.7), data.draw(st.sampled_from([2, 4]))
+    form = noisy(length, scale=3.7, peak=peak, bound=least if towards else least + length // 4)
     agreed = Params(5, length, form)
     field = Field(agreed.field_bits)
     codec: Any = codec_for(agreed, SESSION)
     vector = field.zeros(length)
     rotated, _ = codec._rotated(x, 1.0)
+    rotated *= data.draw(st.sampled_from([1.0, 1.2, 3.0]))
     codec._round_within_bound(rotated, vector, bytes(32))
     centred = [int(q) - field.modulus * (int(q) > field.modulus // 2) for q in vector]
     assert sum(q * q for q in centred) <= form.bound
@@ -219,6 +221,29 @@ def test_rounding_is_done_again_and_then_towards_zero(monkeypatch: pytest.Monkey
     assert not vector.any()  # 3 / 8 of a level each
     codec._round_within_bound(np.full(length, 1e-9), vector, bytes(32))
     assert len(starts) == 17
+
+
+class Loud:
+    """A sampler that adds what is hardly ever drawn, and nothing to the first element."""
+
+    def __init__(self, *which: int) -> None:
+        pass
+
+    def add(self, field: Field, vector: np.ndarray, *stream: Any) -> None:
+        field.add(vector, np.arange(vector.size, dtype=vector.dtype) * 2**20, out=vector)
+
+
+def test_what_is_drawn_is_added_to_every_element(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As it is, however large, and whatever the input is: zeros, short or shortened."""
+    form = noisy(8, steps=2**50)
+    codec, field = codec_for(Params(5, 8, form), SESSION), Field(Params(5, 8, form).field_bits)
+    monkeypatch.setattr(secagg.encoding.rotated, "sampler", Loud)
+    for x in (np.zeros(8), np.full(8, 0.1), np.full(8, 9.0)):
+        loud = codec.encode(x, 1, drawn_from(1)).vector
+        plain: Any = field.zeros(8)
+        field.sub(loud, np.arange(8, dtype=field.dtype) * 2**20, out=plain)
+        centred = [int(q) - field.modulus * (int(q) > field.modulus // 2) for q in plain]
+        assert sum(q * q for q in centred) <= form.bound
 
 
 def test_a_sum_that_wraps_costs_accuracy_alone() -> None:

@@ -311,7 +311,7 @@ def trained(clip: float, rate: float) -> float:
     """Returns the accuracy in percent, of two splits; with rate 0 the clip is fixed."""
     accuracies = []
     for seed in range(2):
-        data = load("digits", 100, seed, even=True, by_row=True)
+        data = load("digits", 100, seed, split="even", by_row=True)
         kind = Softmax(data.features, data.classes)
         clients = [LocalClient(kind, each, Descent(epochs=2), seed) for each in data.clients]
         start = kind.init(seed)

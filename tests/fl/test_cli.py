@@ -12,7 +12,7 @@ import children
 import numpy as np
 import pytest
 from levels import amount, runs_at
-from secagg.fl import FedAvg, Placement, RoundReport, Softmax, cli, report
+from secagg.fl import FedAvg, Placement, RoundReport, Softmax, cli, export, report
 from secagg.fl.schedule import draw_drops, failure_probability
 
 from secagg import Code, FixedPoint, Mode, Params, Phase
@@ -191,7 +191,7 @@ def test_numbers_that_are_not_finite_are_null(capsys):
     out = json.loads(text, parse_constant=pytest.fail)  # nothing else is on standard output
     assert (out["bound"], out["bound_note"]) == (None, "the models are too large to compute it")
     numbers = {"a": [1, math.nan, -math.inf], "b": {"c": np.float64("nan"), "d": 2.5, "e": "nan"}}
-    assert report._with_nulls(numbers) == {
+    assert export._with_nulls(numbers) == {
         "a": [1, None, None],
         "b": {"c": None, "d": 2.5, "e": "nan"},
     }
@@ -290,6 +290,30 @@ def test_privacy_is_told(tmp_path, capsys, placement):
     assert f"{found['factor']:.3g} times that of a trusted server" in text
     relied = f"h = {found['honest']} of 5 clients"
     assert (relied in text) == (placement == "distributed")
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "scaffold"])
+def test_a_sample_of_the_clients_is_drawn_for_each_round(tmp_path, capsys, optimizer):
+    """What is printed and written is of these rounds, and plain averaging over the same comes near.
+
+    From a checkpoint the training goes on, and its first rounds are shown again.
+    """
+    kept = tmp_path / "training.npz"
+    options = ["--clients", "9", "--sample", "0.6", "--optimizer", optimizer, "--split", "shards"]
+    options += ["--mode", "semi-honest", "--dropout", "0", "--epochs", "1", "--clip", "9"]
+    whole = run_json(tmp_path, *options, "--rounds", "3")
+    text = " ".join(capsys.readouterr().out.split())
+    assert "The server saw 3 sums of 5 updates, of clients drawn anew for each, and no" in text
+    assert [each["invited"] for each in whole["rounds"]] == [5, 5, 5]
+    assert len({tuple(each["survivor_ids"]) for each in whole["rounds"]}) > 1
+    assert (whole["optimizer"], whole["sample"], whole["bound"]) == (optimizer, 0.6, None)
+    assert whole["max_abs_difference"] < 0.01
+    run_json(tmp_path, *options, "--rounds", "2", "--checkpoint", str(kept))
+    capsys.readouterr()
+    resumed = run_json(tmp_path, *options, "--rounds", "3", "--checkpoint", str(kept))
+    assert capsys.readouterr().out.count("     5/5 ") == 3
+    for name in ("secure_loss", "max_abs_difference", "bytes_up"):
+        assert resumed[name] == whole[name], name
 
 
 def test_a_broken_bound_is_shouted(tmp_path, capsys, monkeypatch):
@@ -393,6 +417,15 @@ BAD = {
     "--rotate --clip 0": "clip must be",
     "--clip 0": "clip must be",
     "--server-rate 0": "server_rate must be a finite number above 0",
+    "--server-rate 0 --optimizer adam": "server_rate must be a finite number above 0",
+    "--optimizer sgd": "invalid choice: 'sgd'",
+    "--sample 2": "sample must be a share of the clients, above 0 and up to 1.0, or a number in 3",
+    "--sample 11": "or a number in 3..10, not 11",
+    "--sample 1.5": "sample must be a share",
+    "--sample many": "invalid sample_size value: 'many'",
+    "--checkpoint /": "/ is a folder",
+    "--checkpoint -": "--checkpoint is read as well",
+    "--json x --checkpoint x": "name the same file",
     "--epochs 0": "must be at least 1",
     "--split odd": "invalid choice: 'odd'",
     "--dp-delta 1e-5": "--dp-delta is about differential privacy: give --dp-epsilon",
@@ -501,7 +534,7 @@ def test_failures_at_work_are_one_line_and_exit_code_1(capsys, monkeypatch, tmp_
 
 
 def test_an_interrupt_is_one_line(capsys, monkeypatch):
-    def interrupted(settings, to_stderr):
+    def interrupted(*_):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(cli, "simulate", interrupted)

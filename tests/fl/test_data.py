@@ -62,7 +62,7 @@ def test_the_deal_is_uneven_and_skewed(seed):
 
 
 def test_an_even_deal_is_neither():
-    data = load("digits", 10, 3, even=True)
+    data = load("digits", 10, 3, split="even")
     assert {len(split) for split in data.clients} == {143, 144}
     assert sorted(map(bytes, data.pooled.x)) == sorted(map(bytes, load("digits", 10, 3).pooled.x))
     overall = np.bincount(data.pooled.y, minlength=10) / len(data.pooled)

@@ -21,7 +21,7 @@ from secagg.fl import (
     simulated_randomness,
 )
 
-from secagg import Code, ParameterError, Phase, Rotated, noise
+from secagg import Code, ParameterError, Phase, Result, Rotated, noise
 from secagg.simulate import Cohort
 
 pytestmark = pytest.mark.skipif(
@@ -111,6 +111,13 @@ def test_the_server_s_noise_is_exact(private: Callable[..., Privacy]) -> None:
     assert (off == noise_of_a_round(privacy, random=simulated_randomness(1))).all()
     assert (off != noise_of_a_round(privacy, random=simulated_randomness(2))).mean() > 0.9
     assert (off != noise_of_a_round(privacy)).mean() > 0.9
+    on_grid = np.arange(LENGTH) / (2 * form.scale)
+    found = []
+    for total in (on_grid, on_grid + 1e-6 / form.scale):  # what rounding of floats could leave
+        add = privacy.noise_of_server(bytes)
+        assert add is not None
+        found.append(add(Result(total, 5, total / 5, (0, 1, 2, 3, 4))))
+    assert (found[0] == found[1]).all()
 
 
 @pytest.mark.parametrize("placement", [Placement.DISTRIBUTED, Placement.CENTRAL, Placement.LOCAL])

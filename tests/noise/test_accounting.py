@@ -21,7 +21,13 @@ from refusals import refused
 from secagg import Code, FixedPoint, ParameterError, Params
 from secagg.extras import MissingExtraError
 from secagg.noise import Release, delta, epsilon
-from secagg.noise.accounting import INTEGER_ORDERS, gaussian_distance, sampling_shortfall
+from secagg.noise.accounting import (
+    INTEGER_ORDERS,
+    composed,
+    gaussian_distance,
+    sampling_shortfall,
+)
+from secagg.noise.filter import Filter
 from secagg.params.rotated import Noise, Rotated, least_tail
 
 pytestmark = pytest.mark.skipif(
@@ -90,6 +96,18 @@ def test_skellam_is_accounted_for_as_the_theorem_says() -> None:
         # The first bound has no negative part here, so it may be a little larger.
         assert best <= spent(release) <= best * 1.02, (total, bound, length)
     assert all(isinstance(a, int) for a in INTEGER_ORDERS)
+    mixed, _ = composed([(published(GAUSSIAN, 12), 1), (release, 1)])
+    assert mixed == list(INTEGER_ORDERS)
+
+
+def test_discrete_gaussians_are_accounted_for_as_the_theorem_says() -> None:
+    """Where either of its two bounds is the better one."""
+    for bound, length in ((10**4, 4), (4, 10**4)):
+        tau = 10 * sum(math.exp(-(math.pi**2) / 2 * k / (k + 1)) for k in range(1, 6))
+        ratio = math.sqrt(bound / 1.5)
+        e = min(math.sqrt(ratio**2 + 2 * tau * length), ratio + tau * math.sqrt(length))
+        [pair] = Release(GAUSSIAN, Fraction(1, 4), bound, length, 6).zcdp()
+        assert pair == (0.0, pytest.approx(e**2 / 2)), bound
 
 
 def skellam_logs(variance: float, most: int) -> NDArray[np.float64]:
@@ -223,6 +241,14 @@ def test_what_cannot_be_accounted_for_is_refused() -> None:
     for wrong in (release, params, (params, 1), (release, 1, 1)):
         with refused(ParameterError, Code.ARGUMENT, "releases must be|rounds must be"):
             epsilon([wrong, (release, 1.5)], DELTA)  # type: ignore[list-item]
+
+
+def test_what_cannot_be_computed_is_not_private(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of divergences that are no numbers the accountant by itself makes an epsilon of 0."""
+    releases = [(published(SKELLAM, 12), 1), (published(GAUSSIAN, 12), 1)]
+    monkeypatch.setattr(Release, "zcdp", lambda _: [(math.nan, 1.0), (0.0, math.inf)])
+    assert epsilon(releases, DELTA) == Filter(8.0, DELTA).spent(releases) == math.inf
+    assert delta(releases, 6.0) == 1.0
 
 
 def test_a_missing_accountant_says_what_to_type(monkeypatch: pytest.MonkeyPatch) -> None:

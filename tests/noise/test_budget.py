@@ -4,6 +4,7 @@ import os
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -28,7 +29,8 @@ from secagg import (
     Server,
     StateError,
 )
-from secagg.noise import Demand, MemoryBudget, SqliteBudget, calibrate
+from secagg.machine.claims import require_no_contribution
+from secagg.noise import Demand, MemoryBudget, Release, SqliteBudget, calibrate
 from secagg.pairwise.transitions import ClientState
 from secagg.simulate import Cohort, introduce
 
@@ -107,6 +109,8 @@ def test_a_round_costs_once(budget: Any) -> None:
     budget.charge(client._payer, PARAMS)
     budget.check(client._payer, PARAMS)
     assert budget.spent == spent
+    client.wipe()
+    assert budget.spent == spent
 
 
 def test_the_same_session_again_costs_again(budget: Any) -> None:
@@ -121,8 +125,9 @@ def test_the_same_session_again_costs_again(budget: Any) -> None:
 def test_rounds_of_other_parameters_add_up(budget: Any) -> None:
     other = calibrate(
         **{"epsilon": 2, "delta": 1e-5, "rounds": 1, "clip": 1.0, "length": 99, "cohort": 5},
-        **{"corrupt": 0.0, "dropout": 0.2, "mechanism": "discrete_gaussian"},
+        **{"corrupt": 0.2, "dropout": 0.2, "mechanism": "discrete_gaussian"},
     ).params
+    assert other.colluders == 1  # whose noise is not counted
     assert gives(asked(budget))
     assert gives(asked(budget, other))
     assert budget.spent == pytest.approx(
@@ -131,6 +136,50 @@ def test_rounds_of_other_parameters_add_up(budget: Any) -> None:
         )
     )
     assert 0 <= budget.rounds_left(PARAMS) < 2
+
+
+def test_no_round_is_paid_for_that_is_a_little_too_much(budget: Any) -> None:
+    """The third of three with 1 % less variance than they need."""
+    form: Any = PARAMS.format
+    less = replace(form, variance_steps=form.variance_steps * 99 // 100)
+    for number, paid in enumerate((True, True, False)):
+        with nullcontext() if paid else refused(Aborted, Code.BUDGET):
+            budget.charge(bytes([number]) * 32, replace(PARAMS, format=less))
+    assert len(charged(budget)) == 1
+
+
+def test_all_that_privacy_depends_on_is_kept(budget: Any) -> None:
+    """Also how exact the noise is, and what a sparse graph may tell."""
+    one = Release.of(PARAMS)
+    kinds = [one, replace(one, exposure=2.0**-40), replace(one, shortfall=0.0)]
+    with budget._charges() as charges:
+        for number in range(6):
+            charges.add(bytes([number]) * 32, kinds[min(number, 2)])
+    assert dict(charged(budget)) == dict(zip(kinds, (1, 1, 4), strict=True))
+
+
+def charged(budget: Any) -> list[tuple[Release, int]]:
+    """Returns the charges that a budget has."""
+    with budget._charges() as charges:
+        return list(charges.all())
+
+
+def test_a_charge_made_meanwhile_counts(budget: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Epsilon is computed while others may charge: then it is computed again."""
+    real, calls = budget._why_not, list[int]()
+
+    def meanwhile(*about: Any) -> Any:
+        refusal = real(*about)
+        calls.append(1)
+        if len(calls) == 1:
+            for number in range(3):
+                budget.charge(bytes([number]) * 32, PARAMS)
+        return refusal
+
+    monkeypatch.setattr(budget, "_why_not", meanwhile)
+    with refused(Aborted, Code.BUDGET):
+        budget.charge(bytes([9]) * 32, PARAMS)
+    assert charged(budget) == [(Release.of(PARAMS), 3)]
 
 
 def test_no_budget_pays_for_a_sum_without_noise(budget: Any) -> None:
@@ -165,7 +214,7 @@ def test_a_client_is_resumed_with_what_it_was_made_with(with_budget: bool) -> No
         with refused(ParameterError, code):
             Client.resume(stored, KEY, ledger, **without)
     again = Client.resume(stored, KEY, ledger, **made)
-    stored = again.suspend(KEY)
+    stored = again.suspend(KEY, keep_last=False)
     with refused(ParameterError, code):
         Client.resume(stored, KEY, ledger)
     # Both may be given for the first time, and are needed from then on.
@@ -199,8 +248,12 @@ def test_a_budget_has_spent_when_it_returns(wrong: Any) -> None:
         Policy(privacy=Demand)  # type: ignore[arg-type]
 
 
-def test_a_budget_that_fails_costs_no_contribution() -> None:
-    """In malicious mode: the same client tries again, though its claim was made."""
+@pytest.mark.parametrize("case", ["fails once", "fails once, repeats", "is spent"])
+def test_a_budget_that_fails_costs_no_contribution(case: str) -> None:
+    """In malicious mode: the same client tries again, though its claim was made.
+
+    One that is spent costs none, either; and contributions that may be repeated are not free.
+    """
     plan = calibrate(
         **{"epsilon": 4, "delta": 1e-5, "rounds": 3, "clip": 1.0, "length": 8, "cohort": 4},
         **{"corrupt": 0.0, "dropout": 0.0, "mode": secagg.Mode.MALICIOUS},
@@ -221,7 +274,7 @@ def test_a_budget_that_fails_costs_no_contribution() -> None:
     agreed, ledger, budget = plan.params.round(), MemoryLedger(), Locked(**LIMIT)
     clients = {
         party: Client(
-            *(agreed, party, Policy(context=agreed.context)),
+            *(agreed, party, Policy(context=agreed.context, allow_repeats="repeats" in case)),
             identity=identities[party],
             directory=directory,
             ledger=ledger,
@@ -235,6 +288,13 @@ def test_a_budget_that_fails_costs_no_contribution() -> None:
 
     with pytest.raises(KeyboardInterrupt):
         Cohort(Server(agreed, directory), clients, dict.fromkeys(clients, stop)).play()
+    if case == "is spent":
+        budget.full = False
+        for number in range(3):
+            budget.charge(bytes([number]) * 32, plan.params)
+        assert not gives(clients[0])
+        require_no_contribution(ledger, identities[0].verify_key, agreed.context)
+        return
     with refused(StateError, Code.IO):
         clients[0].submit(np.full(8, 0.1))
     assert budget.spent == 0.0
@@ -253,10 +313,10 @@ def test_a_budget_in_memory_is_of_one_process() -> None:
             os.write(writer, error.code.encode())
         finally:
             os._exit(0)
-    os.waitpid(child, 0)
+    os.close(writer)  # or there would be no end if the child says nothing
     assert os.read(reader, 99) == b"forked"
-    for each in (reader, writer):
-        os.close(each)
+    os.waitpid(child, 0)
+    os.close(reader)
 
 
 def test_the_server_is_not_told_what_was_spent(caplog: pytest.LogCaptureFixture) -> None:

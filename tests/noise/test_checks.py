@@ -169,6 +169,10 @@ def test_sums_without_noise_have_no_epsilon() -> None:
     assert canaries.estimate(exact, DELTA).at_least == math.inf
     assert canaries.estimate(np.zeros(64), DELTA).at_least == 0  # no canary is in it
     assert canaries.estimate(-exact, DELTA).epsilon == 0
+    # Where 40 canaries share 8 coordinates, guesses that do not know the coins are often wrong.
+    crowded = noise.Canaries(8, 1.0, 40, seed=3)
+    assert crowded.estimate(np.sum(crowded.inputs(), axis=0), DELTA).proved < 0.2
+    assert crowded._proved(crowded.inside.astype(float), DELTA) > 0.7
     twice = canaries.estimate([exact, exact], DELTA)
     assert (twice.at_least, twice.rounds) == (math.inf, 2)
 

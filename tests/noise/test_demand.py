@@ -1,5 +1,6 @@
 """A client that demands noise refuses every offer that gives less."""
 
+import math
 import sys
 from contextlib import nullcontext
 from dataclasses import replace
@@ -16,6 +17,7 @@ from refusals import refused
 import secagg
 from secagg import Client, Code, Mode, ParameterError, Params, Policy
 from secagg.noise import Demand, MemoryBudget, Noise, Release, calibrate, epsilon
+from secagg.noise import filter as filter_module
 from secagg.params.rotated import Rotated, least_tail
 
 pytestmark = pytest.mark.skipif(
@@ -37,8 +39,11 @@ def altered(params: Params = PLAN.params, **changes: Any) -> Params:
 
 
 def refuses(params: Params, match: str, demand: Demand = DEMAND) -> None:
+    """Asserts that they are refused, also where the rest of a policy allows them by name."""
     with refused(ParameterError, Code.POLICY_PRIVACY, match=match):
         Client(params.round(), 0, Policy(privacy=demand, sparse=secagg.Fractions(0.0, 0.0)))
+    with refused(ParameterError, Code.POLICY_PRIVACY, match=match):
+        Policy(privacy=demand, params=params, format=params.format).check(params.round())
 
 
 def test_the_plan_for_a_demand_is_taken() -> None:
@@ -67,6 +72,24 @@ def test_less_is_refused() -> None:
         refuses(PLAN.params, "20|21 rounds", replace(DEMAND, **{name: value}))
     DEMAND.check(altered(variance_steps=steps * 2))
     DEMAND.check(altered(clip=0.5, scale=form.scale * 2))
+
+
+def test_epsilon_is_that_of_rounds_that_are_chosen_along_the_way() -> None:
+    """Of this one the accountant would say less than 8: by an order that suits it alone."""
+    form = Rotated(
+        **{"clip": 1.0, "scale": 1.0, "peak": 1, "bound": 1, "tail": 2**20},
+        **{"noise": Noise.SKELLAM, "variance_steps": 22937, "rotation": False},
+    )
+    params = Params(4, 2**20, form, threshold=4, min_survivors=4, colluders=2)
+    assert epsilon([(Release.of(params), 1)], 1e-5) < 8
+    refuses(params, "one|1 rounds have epsilon 8", replace(DEMAND, rounds=1, honest=2))
+
+
+def test_an_epsilon_that_is_no_number_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(filter_module.Filter, "spent", lambda *_: math.nan)
+    refuses(PLAN.params, "epsilon nan", replace(DEMAND, rounds=19))
+    with refused(ParameterError, Code.BUDGET):
+        Client(PLAN.params.round(), 0, budget=MemoryBudget(epsilon=8, delta=1e-5))
 
 
 def test_a_sparse_graph_takes_its_share_of_delta() -> None:

@@ -74,6 +74,17 @@ def test_skellam(implementation: str, steps: int) -> None:
     assert abs(deviation(draw(1, steps), expected(1, steps))) < HIDDEN
 
 
+@looped("kind", KINDS.values())
+def test_no_part_of_the_samples_comes_again(kind: int) -> None:
+    """Neither magnitudes nor signs, at a distance that a counter which is cut short would have."""
+    samples = draw(kind, FINE, count=2 * SAMPLES)
+    sizes = np.abs(samples)
+    for part in (np.sign(samples), (sizes - sizes.mean()) / sizes.std()):
+        for lag in (2**k for k in range(9, SAMPLES.bit_length())):
+            found = float(part[lag:] @ part[:-lag]) / math.sqrt(samples.size - lag)
+            assert abs(found) < SEEN, lag
+
+
 @looped("steps", [FINE, COARSE])
 def test_discrete_gaussian(steps: int) -> None:
     """Samples are discrete Gaussian, and not Skellam where one can tell the two apart."""

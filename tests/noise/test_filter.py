@@ -54,6 +54,8 @@ def test_what_is_not_exact_has_a_share_of_delta_of_its_own() -> None:
     sampled = Release(Noise.SKELLAM, Fraction(2**60), 2**20, 8, 1, shortfall=1e-20)
     enough = math.floor(SLACK * 1e-5 / (1e-20 * (1 + math.exp(8))))
     assert TARGET.pays([(sampled, enough // 2**20)] * 2**4)
+    assert TARGET.pays([(sampled, enough // 2)] * 2)
+    assert not TARGET.pays([(sampled, enough // 2 + 1)] * 2)
     assert not TARGET.pays([(sampled, 2**32)] * math.ceil(enough / 2**32 + 1))
 
 

@@ -179,6 +179,14 @@ def test_gaussian_is_that_of_the_reference(steps: int) -> None:
         )
 
 
+def test_the_far_tail_of_a_gaussian_is_drawn() -> None:
+    """One of the first samples of this key takes 16 steps of sigma: one in nine million does."""
+    key, count = (380_547).to_bytes(32, "little"), 30
+    exact = noise.Gaussian(AES, key, FINE)
+    samples = [exact.sample() for _ in range(count)]
+    check_added(lambda f, v: DiscreteGaussian(FINE).add(f, v, AES.generator, key), samples, 31)
+
+
 # -- squares -----------------------------------------------------------------------------------
 
 

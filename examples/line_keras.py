@@ -1,0 +1,82 @@
+"""Ten clients fit the line y = 2 x + 1 with Keras, through `get_weights` and `set_weights`.
+
+Question: slope and intercept of a line through points that stay at ten clients.
+Data: 64 points a client, drawn at random in this file by a seeded generator.
+Run it: ``python examples/line_keras.py``, with the extra `keras`. Another backend does as well
+(`KERAS_BACKEND`; without a choice it is JAX). All clients are in this process: it is a simulation.
+Protected: the update of each client from the server and from the others.
+"""
+
+import os
+from dataclasses import dataclass
+from textwrap import fill
+
+import numpy as np
+from secagg.fl import FedAvg, Model
+
+os.environ.setdefault("KERAS_BACKEND", "jax")
+import keras
+
+CLIENTS, POINTS, ROUNDS, EPOCHS = 10, 64, 10, 5
+
+
+@dataclass
+class Client:
+    """A client with points, and a network of Keras that all clients of this process use in turn."""
+
+    net: keras.Model
+    x: np.ndarray
+    y: np.ndarray
+
+    @property
+    def examples(self) -> int:
+        """The number of its points: what its update weighs."""
+        return len(self.x)
+
+    def train(self, model: Model) -> Model:
+        """Returns the weights after some epochs."""
+        self.net.set_weights(model)
+        self.net.fit(self.x, self.y, batch_size=16, epochs=EPOCHS, verbose=0)
+        return list(self.net.get_weights())
+
+
+def make_net() -> keras.Model:
+    """Returns a network of one unit, compiled."""
+    net = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
+    net.compile(optimizer=keras.optimizers.SGD(0.1), loss="mse")
+    return net
+
+
+def make_client(net: keras.Model, index: int) -> Client:
+    """Draws the points of a client; they never leave it."""
+    generator = np.random.default_rng(index)
+    x = generator.uniform(-1, 1, POINTS)
+    return Client(net, x[:, None], 2 * x + 1 + generator.normal(0, 0.1, POINTS))
+
+
+def main() -> None:
+    """Trains, and prints the line beside that of the pooled points."""
+    keras.utils.set_random_seed(0)
+    net = make_net()
+    clients = [make_client(net, index) for index in range(CLIENTS)]
+    training = FedAvg(net.get_weights(), clients, rounds=ROUNDS)
+    for report in training:
+        if report.round in (1, 2, 5, ROUNDS):
+            weight, bias = training.model
+            print(f"round {report.round:2}: y = {weight[0, 0]:.3f} x + {bias[0]:.3f}")
+    x, y = (np.concatenate([getattr(each, axis) for each in clients]) for axis in "xy")
+    slope, intercept = np.polyfit(x[:, 0], y, 1)
+    print(f"pooled:   y = {slope:.3f} x + {intercept:.3f}\n")
+    print(
+        fill(
+            f"What the server saw: in each round the weighted sum of {len(report.survivors)} "
+            f"updates of {sum(array.size for array in training.model)} numbers, and "
+            f"{report.bytes_up:.0f} bytes of keys, shares and masked numbers from each "
+            "client, but no update and no point of one client. In this simulation all of "
+            "them are in one process, whose owner could read all."
+        )
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,143 @@
+"""Two devices fit a line to the points (1, 2) and (3, 4), and why that takes a third one.
+
+Question: slope and intercept of a line through points that stay on their devices.
+Data: three points, in this file.
+Run it: ``python examples/two_devices.py``. All devices are in this process: it is a simulation.
+Protected: each device's updates from the server. From the other devices only if the sum of all
+others does not tell them, and with one point on each of three devices it does: that is shown, too.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import pairwise
+from textwrap import fill
+
+import numpy as np
+from secagg.fl import FedAvg, Model, fedavg_params
+
+import secagg
+
+RATE, ROUNDS, BITS = 0.3, 400, 24
+FORM = secagg.FixedPoint(clip=4.0, bits=BITS)
+
+
+@dataclass
+class Device:
+    """A device with one point, which takes one step of gradient descent in a round."""
+
+    x: float
+    y: float
+    examples: int = 1
+
+    def train(self, model: Model) -> Model:
+        """Returns the model [slope, intercept] after the step."""
+        (line,) = model
+        error = line @ [self.x, 1.0] - self.y
+        return [line - RATE * error * np.array([self.x, 1.0])]
+
+
+def try_it(what: str, function: Callable[[], object]) -> None:
+    """Prints how the library refuses this."""
+    try:
+        function()
+    except secagg.ParameterError as error:
+        print(f"{what}: {error}")
+    else:
+        raise SystemExit(f"two_devices: {what} was not refused")
+
+
+def read_point(sent: np.ndarray) -> str:
+    """Returns the point from which a first update, at the line 0, was computed."""
+    return f"({sent[0] / sent[1]:.2f}, {sent[1] / RATE:.2f})"
+
+
+def read_others(own: Device, models: list[np.ndarray]) -> list[tuple[float, float]]:
+    """Returns the points of the two others, as the owner of one point of three computes them.
+
+    Every device gets the models, and so the gradients of three squared errors. Two of them give the
+    sums of x, x**2, y and xy; less its own, they have two points as the only solution.
+    """
+    (xy, y), second = (3 * (new - old) / RATE for old, new in pairwise(models[:3]))
+    slope, intercept = models[1]
+    x = (y - 3 * intercept - second[1]) / slope
+    squares = (xy - intercept * x - second[0]) / slope
+    x, squares, y, xy = x - own.x, squares - own.x**2, y - own.y, xy - own.x * own.y
+    root = np.sqrt(2 * squares - x**2)
+    found = np.array([(x - root) / 2, (x + root) / 2])
+    heights = np.linalg.solve(np.array([np.ones(2), found]), np.array([y, xy]))
+    return [(float(at), float(height)) for at, height in zip(found, heights, strict=True)]
+
+
+def main() -> None:
+    """Tries two devices, two with a helper, and three."""
+    first, second, third = Device(1.0, 2.0), Device(3.0, 4.0), Device(2.0, 3.3)
+    start = [np.zeros(2)]
+    updates = [each.train(start)[0] for each in (first, second, third)]
+
+    print("Two devices are refused, by the training and by each client:")
+    try_it("  FedAvg", lambda: FedAvg(start, [first, second], rounds=1))
+    try_it("  secure_sum", lambda: secagg.secure_sum(updates[:2], FORM))
+    pair = secagg.secure_sum(updates[:2], FORM, policy=secagg.Policy(allow_pair=True)).total
+    print(
+        fill(
+            "Allowed against that advice, the sum tells device 1 what device 2 sent, and so "
+            f"its point: {read_point(pair - updates[0])}."
+        )
+    )
+    print()
+
+    helped = secagg.secure_sum([*updates[:2], np.zeros(2)], FORM).total
+    print(
+        fill(
+            "A third party that adds zeros makes three, and the library cannot know that "
+            "they are zeros. The sum is the same, and so is what device 1 reads: "
+            f"{read_point(helped - updates[0])}. It changes nothing for the server either, "
+            "which sees only the sum as long as it does not get the update of a device from "
+            "the other one."
+        )
+    )
+    print()
+
+    total = secagg.secure_sum(updates, FORM).total
+    print(
+        fill(
+            "With a third device, (2, 3.3), what is left of a sum is that of two others, "
+            f"which is no point of anybody: {read_point(total - updates[0])}."
+        )
+    )
+    devices = [first, second, third]
+    params = fedavg_params(devices, start, clip=FORM.clip, bits=BITS)
+    training = FedAvg(start, devices, rounds=ROUNDS, params=params)
+    models = [training.model[0]]
+    for report in training:
+        models.append(training.model[0])
+        sent = report.bytes_up
+    points = np.array([(each.x, each.y) for each in devices])
+    pooled = np.polyfit(points[:, 0], points[:, 1], 1)
+    slope, intercept = models[-1]
+    print(f"{ROUNDS} rounds: y = {slope:.4f} x + {intercept:.4f}")
+    print(f"pooled points: y = {pooled[0]:.4f} x + {pooled[1]:.4f}")
+    others = " and ".join(f"({x:.2f}, {y:.2f})" for x, y in read_others(first, models))
+    print(
+        fill(
+            f"But the models of two rounds tell device 1 both other points, {others}, though "
+            "not whose they are: two points are the only ones with their sums of x, x^2, y, "
+            "xy. No secure sum prevents that. It takes more points on each device, or more "
+            "devices, or noise (docs/PRIVACY.md)."
+        )
+    )
+    print()
+
+    print(
+        fill(
+            f"What the server saw: in each round the sum of three updates, and {sent:.0f} "
+            "bytes of keys, shares and masked numbers from each device, but no single "
+            "update. From two rounds it has the sums of x, x^2, y and xy over three "
+            "devices: four numbers about six, which leave the points open. Together with "
+            "one device it has all points, as above."
+        )
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,119 @@
+"""What becomes of federated averaging when each client knows few of the classes, and what helps?
+
+Run it: ``python examples/two_label_shards.py`` (one seed), or with ``--full`` (three seeds). It
+needs the extra `fl`. Twenty clients train softmax regression on handwritten digits. In each round a
+quarter of them is drawn, each makes two passes over its examples (rate 0.5, batches of 16), and the
+server gets a secure sum. It is done twice: with examples dealt at random ("IID"), and with two
+shards for each client of the examples sorted by label, so that most clients know two digits only.
+Six methods stand side by side: FedAvg; three that do more with the mean at the server (FedAvgM,
+FedAdam, FedYogi); FedProx, which holds clients back; and SCAFFOLD, which corrects their steps.
+
+Data: 1,797 digits of 8 x 8 pixels from scikit-learn (UCI, "Optical Recognition of Handwritten
+Digits", CC BY 4.0). `secagg.fl.load` standardises pixels by means and deviations of all training
+examples, a shortcut of this simulation: those are 128 numbers that clients would sum securely.
+
+Whom a round draws decides much: over 20 seeds the accuracy of FedAvg at round 20 has the mean
+81.1 % and the standard deviation 5.5 points; FedAdam has 92.5 % and 1.2, SCAFFOLD 91.0 % and 0.6.
+
+Protected: each client's examples and update, from the server, also with one client of a cohort on
+its side. The server's own methods see the released mean and nothing else. SCAFFOLD's second vector
+is computed from the same sum, since all clients take as many steps. Not protected: what the mean
+itself tells of five clients, which takes noise to hide (docs/PRIVACY.md).
+"""
+
+import argparse
+from typing import Any, Final
+
+import numpy as np
+from secagg.fl import (
+    Adam,
+    Average,
+    Descent,
+    FedAvg,
+    LocalClient,
+    Momentum,
+    Scaffold,
+    ScaffoldClient,
+    Score,
+    Softmax,
+    Yogi,
+    accuracy,
+    fedavg_params,
+    load,
+    loss,
+    simulated_randomness,
+)
+
+CLIENTS: Final = 20
+SAMPLE: Final = 0.25
+ROUNDS: Final = 20
+SEEDS: Final = (0, 1, 2)
+GOAL: Final = 0.8
+CLIP: Final = 16.0  # of a single number of an update; none comes near it
+STEPS: Final = Descent(rate=0.5, epochs=2, batch=16)
+NEAR: Final = Descent(rate=0.5, epochs=2, batch=16, proximal=0.1)  # FedProx
+OPTIMIZERS: Final[dict[str, Any]] = {
+    "FedAvg": Average(),
+    "FedAdam": Adam(0.1, beta1=0.9, beta2=0.99, tau=1e-3),
+    "FedYogi": Yogi(0.1, beta1=0.9, beta2=0.99, tau=1e-3),
+    "FedAvgM": Momentum(1.0, beta=0.9),
+    "SCAFFOLD": Scaffold(0.5, steps=10),
+    "FedProx": Average(),
+}
+
+
+def train(method: str, seed: int, *, iid: bool) -> list[float]:
+    """Returns the accuracy on the test set after each round of one training."""
+    data = load("digits", clients=CLIENTS, seed=seed, split="even" if iid else "shards")
+    kind = Softmax(data.features, data.classes)
+    optimizer, steps = OPTIMIZERS[method], NEAR if method == "FedProx" else STEPS
+    clients: list[Any] = [LocalClient(kind, each, steps, seed) for each in data.clients]
+    if method == "SCAFFOLD":
+        clients = [ScaffoldClient(each, optimizer) for each in clients]
+    model = kind.init(seed)
+    params = fedavg_params(clients, model, clip=CLIP, sample=SAMPLE, optimizer=optimizer)
+    training = FedAvg(
+        model,
+        clients,
+        rounds=ROUNDS,
+        params=params,
+        optimizer=optimizer,
+        sample=SAMPLE,
+        random=simulated_randomness(seed),  # so that a run can be repeated; leave it out in earnest
+        evaluate=lambda now: Score(loss(kind, now, data.test), accuracy(kind, now, data.test)),
+    )
+    return [float(report.score.accuracy) for report in training]
+
+
+def shown(runs: list[list[float]]) -> str:
+    """Returns the mean accuracy at the end, and how many rounds it took to get to the goal."""
+    reached = [next((at for at, each in enumerate(run, 1) if each >= GOAL), 0) for run in runs]
+    rounds = f"{np.mean(reached):.0f}" if all(reached) else f"> {ROUNDS}"
+    return f"{100 * np.mean([run[-1] for run in runs]):7.1f} % {rounds:>7}"
+
+
+def main() -> None:
+    """Prints the table."""
+    parser = argparse.ArgumentParser(description="Trains on IID and on non-IID digits.")
+    parser.add_argument("--full", action="store_true", help="three seeds in place of one")
+    seeds = SEEDS if parser.parse_args().full else SEEDS[:1]
+    data = load("digits", clients=CLIENTS, seed=SEEDS[0], split="shards")
+    labels = [len(set(each.y.tolist())) for each in data.clients]
+    print(f"{CLIENTS} clients of about {len(data.pooled) // CLIENTS} digits; with shards a client")
+    print(f"has {np.mean(labels):.1f} of the ten classes on average. Accuracy after {ROUNDS}")
+    print(f"rounds, and rounds to {GOAL:.0%}; means of {len(seeds)} seed(s).\n")
+    print(f"{'':10} {'IID':>9} {'rounds':>7}   {'shards':>9} {'rounds':>7}")
+    for method in OPTIMIZERS:
+        cells = [shown([train(method, seed, iid=iid) for seed in seeds]) for iid in (True, False)]
+        print(f"{method:10} {cells[0]}   {cells[1]}", flush=True)
+    cohort = round(SAMPLE * CLIENTS)
+    print(
+        f"\nWhat the server saw: in each round one sum over the {cohort} clients of its sample (or "
+        f"4, had one\ndropped out), of {(data.features + 1) * data.classes} numbers and "
+        "of the clients' weights; who was in it; and masked vectors,\nwhich are random numbers to "
+        "it. Of SCAFFOLD's control variates it saw what follows from this sum."
+    )
+
+
+if __name__ == "__main__":
+    main()
