@@ -9,13 +9,17 @@ only sums. A contribution counts as given when the masked input leaves, whatever
 round: in malicious mode clients give their update of one model `attempts` times at most, and then
 training ends (`AttemptsExhaustedError`).
 
+`FedBuff` lets each client train at its own pace, and sums whoever is ready.
+
 `python -m secagg.fl` runs it with ten simulated hospitals.
 """
 
 from secagg import AttemptsExhaustedError
 from secagg.extras import MissingExtraError
 
-from .adaptive import QuantileClip
+from .adaptive import AdaptiveClip, QuantileClip
+from .buffered import FedBuff, log_normal
+from .buffered_participant import BufferedParticipant, staleness_weight
 from .compare import Comparison, compare_training, plain_fedavg, quantization_bound
 from .coordinator import Coordinator
 from .data import DATASETS, Dataset, Split, load
@@ -27,6 +31,7 @@ from .fedavg import (
 )
 from .frameworks import ModelClient, keras_client, sklearn_client, torch_client
 from .history import RoundReport, Score, frame
+from .history import BufferReport, RoundReport, Score, frame
 from .models import MLP, Architecture, Model, Softmax, accuracy, loss
 from .optimizers import Adagrad, Adam, Average, Decay, Momentum, Optimizer, Yogi
 from .participant import Participant
@@ -47,16 +52,20 @@ __all__ = [
     "MLP",
     "Adagrad",
     "Adam",
+    "AdaptiveClip",
     "Architecture",
     "AttemptsExhaustedError",
     "Average",
     "BoostedTrees",
+    "BufferReport",
+    "BufferedParticipant",
     "Comparison",
     "Coordinator",
     "Dataset",
     "Decay",
     "Descent",
     "FedAvg",
+    "FedBuff",
     "FedClient",
     "LevelReport",
     "LocalClient",
@@ -90,6 +99,7 @@ __all__ = [
     "into",
     "keras_client",
     "load",
+    "log_normal",
     "loss",
     "plain_fedavg",
     "private_params",
@@ -100,4 +110,5 @@ __all__ = [
     "simulated_randomness",
     "sklearn_client",
     "torch_client",
+    "staleness_weight",
 ]

@@ -1,23 +1,26 @@
 """A clip that follows the norms of updates: from one securely summed bit per client and round.
 
-Source: Andrew, Thakkar, McMahan & Ramaswamy 2021 (arXiv 1905.03871), Algorithm 1, without noise.
+Source: Andrew, Thakkar, McMahan & Ramaswamy 2021 (arXiv 1905.03871), Algorithm 1. `QuantileClip` is
+the rule; `AdaptiveClip` uses it in a training with noise, in which the bits have noise as well.
 """
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from secagg import Code, Layout, ParameterError, RangeError
+from secagg import Code, Layout, ParameterError, Params, RangeError, Rotated
 from secagg.numeric import as_float, brief
 
-from .updates import norm_of
+from .updates import Vector, norm_of
 
-_LEAST = 2.0**-100
-_MOST = 2.0**100
+_LEAST: Final = 2.0**-100
+_MOST: Final = 2.0**100
+_BELOW: Final = 1 - 2.0**-50  # so that rounding lengthens no vector beyond its bound
+_ROUNDING: Final = 2.0**-30  # of a clip that was computed on the way
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +38,8 @@ class QuantileClip:
 
     In the clear a bit would reveal how far one client's data are from the others'. The mean of the
     bits is exact only to the format's error, which does not matter here. In a weighted round each
-    bit counts by the weight of its client.
+    bit counts by the weight of its client. With differential privacy the mean needs noise too:
+    `private_params(..., adaptive=QuantileClip(1.0))` sees to that.
 
     Attributes:
         clip: the present one; above 2**-100, 2**100 at most.
@@ -114,3 +118,129 @@ class QuantileClip:
         share = min(1.0, max(0.0, mean))
         clip = self.clip * math.exp(-self.rate * (share - self.quantile))
         return QuantileClip(min(_MOST, max(2 * _LEAST, clip)), self.quantile, self.rate)
+
+
+@dataclass(frozen=True, slots=True)
+class AdaptiveClip:
+    """A clip that follows a quantile in a training whose clients add noise.
+
+    A client gives one coordinate more: + or - `height` times the clip, by its bit. So the updates
+    and the bits share one L2 norm, sqrt(1 + height^2) times the clip, one bound B of integers, and
+    one noise. With z the noise in units of the whole norm, and s the standard deviation of the
+    noise in the sum of bits, height = ((2 s / z)^2 - 1)^(-1/2); then the noise in units of the clip
+    is (z^-2 - (2 s)^-2)^(-1/2), as in the paper. A vector of zeros has no bit, so the two vectors
+    of neighbouring trainings differ by half a bit.
+
+    When the clip changes, the grid does so in proportion: as many levels for the whole norm, the
+    same B and the same noise in levels. So every round has the same epsilon, whatever the clip is,
+    and it does not matter for privacy who chose the clip.
+
+    Attributes:
+        start: the clip of the first round, and the rule.
+        params: of the first round; their length is that of the model and one.
+        height: of a bit, above 0.
+        rounds: of the training: how often the clip changes at most.
+    """
+
+    start: QuantileClip
+    params: Params
+    height: float
+    rounds: int
+
+    @classmethod
+    def of(
+        cls, start: QuantileClip, params: Params, multiplier: float, bit_noise: float, rounds: int
+    ) -> "AdaptiveClip":
+        """Makes one from parameters for vectors as long as the first clip.
+
+        Args:
+            start: the clip of the first round, and the rule.
+            params: of vectors with the bit; with a `Rotated` format that has noise.
+            multiplier: z, the noise that is relied on.
+            bit_noise: standard deviation of the noise that is relied on in the sum of bits.
+            rounds: of the training.
+
+        Raises:
+            ParameterError: the bits would take all the noise that there is.
+        """
+        if not 2 * bit_noise > multiplier:
+            raise ParameterError(
+                f"bit_noise must be above {multiplier / 2:.4g}, half the noise of the updates in "
+                f"units of the clip, not {bit_noise:.4g}",
+                Code.ARGUMENT,
+            )
+        height = ((2 * bit_noise / multiplier) ** 2 - 1) ** -0.5
+        made = cls(start, params, height, rounds)
+        return replace(made, params=made.params_for(start))
+
+    @property
+    def stretch(self) -> float:
+        """How much longer vectors are with the bit: sqrt(1 + height^2)."""
+        return math.hypot(1.0, self.height)
+
+    def params_for(self, clip: QuantileClip) -> Params:
+        """Returns the parameters of a round with a clip."""
+        return self._params_with(clip.clip * self.stretch)
+
+    def _params_with(self, longest: float) -> Params:
+        form = self.params.format
+        assert isinstance(form, Rotated)  # noqa: S101  (of `calibrate`)
+        if longest == form.clip:
+            return self.params
+        scale = form.clip * form.scale * _BELOW / longest
+        return replace(self.params, format=replace(form, clip=longest, scale=scale))
+
+    def accept(self, offered: Params) -> tuple[Params, float]:
+        """Returns the only parameters that a client takes with an offer's clip, and that clip.
+
+        A client cannot check the bits of the others: the server's word for their mean would be
+        worth as much as its word for the clip. So it checks what holds for any bits: the clip is
+        one to which they can have led within the rounds of the training. All other numbers follow
+        from the clip; that privacy is the same for each of them, no client takes on trust.
+
+        Raises:
+            ParameterError: no bits lead to this clip, or it is no format with one.
+        """
+        form, rule = offered.format, self.start
+        if not isinstance(form, Rotated):
+            raise ParameterError(
+                f"refused by this client: the format is {form}, not one with a clip that is an L2 "
+                "norm",
+                Code.POLICY_FORMAT,
+            )
+        clip = form.clip / self.stretch
+        most = math.log(_MOST / _LEAST)
+        low = rule.clip * math.exp(-min(most, rule.rate * (1 - rule.quantile) * self.rounds))
+        high = rule.clip * math.exp(min(most, rule.rate * rule.quantile * self.rounds))
+        if not low * (1 - _ROUNDING) <= clip <= high * (1 + _ROUNDING):
+            raise ParameterError(
+                f"refused by this client: the clip is {clip:.4g}, and in {self.rounds} rounds it "
+                f"comes from {rule.clip:.4g} to {low:.4g}..{high:.4g} at most, whatever the bits",
+                Code.POLICY_FORMAT,
+            )
+        return self._params_with(form.clip), clip
+
+    def pack(self, update: Vector, clip: float) -> Vector:
+        """Returns a client's vector: its clipped update, and its bit.
+
+        Args:
+            update: shape (length,), finite.
+            clip: of the round.
+
+        Returns:
+            shape (length + 1,); no longer than the clip of the format, but for rounding.
+        """
+        length = norm_of(update)
+        is_within = length <= clip
+        if length == math.inf:  # the square of a value is no double
+            update = update * 2.0**-600
+            length = norm_of(update)
+        packed = np.empty(update.size + 1)
+        packed[:-1] = update if is_within else update * (clip / length)
+        packed[-1] = self.height * clip if is_within else -self.height * clip
+        return packed
+
+    def unpack(self, mean: Vector, clip: QuantileClip) -> tuple[Vector, QuantileClip]:
+        """Returns the mean update of a round, shape (length,), and the clip of the next one."""
+        within = float(mean[-1]) / (2 * self.height * clip.clip) + 0.5
+        return mean[:-1], clip.after(within)

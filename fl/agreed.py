@@ -1,9 +1,9 @@
 """The agreement of all sides of a training: parameters, a word for it, a number of attempts."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, TypeVar
 
-from secagg import Code, FixedPoint, ParameterError, Params, Rotated
+from secagg import Code, FixedPoint, ParameterError, Params, Rotated, digest
 from secagg.numeric import as_float, as_int, brief
 from secagg.rounds.attempts import check_training
 
@@ -111,3 +111,20 @@ def check_agreed(params: Params, training: str, attempts: int) -> int:
     check_params(params)
     check_training(training)
     return whole("attempts", attempts, 1, NUMBERS - 1)
+
+
+def buffer_context(
+    training: str, versions: Sequence[bytes], stale: Sequence[int], attempt: int
+) -> bytes:
+    """Returns the context of a round over updates that were kept until enough were there.
+
+    How stale they are is in it, as that decides how much an update counts: a server that told each
+    client another number could make the updates of all but one as small as the weights go.
+
+    Args:
+        training: the cohort's word for the training.
+        versions: digests of the models: one that all trained on, or one for each, in their order.
+        stale: how often the model has changed since, for each of these.
+        attempt: number of the attempt on this.
+    """
+    return digest(training, "buffer", attempt, len(versions), *versions, *stale)

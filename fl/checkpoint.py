@@ -42,6 +42,7 @@ class Checkpoint:
         succeeded: digests of the models of which a round had a result.
         clients: what clients keep, by their positions; float64 vectors.
         reports: of all rounds so far.
+        clip: of the next round, if it changes (`AdaptiveClip`); else None.
     """
 
     training: Mapping[str, Any]
@@ -52,6 +53,7 @@ class Checkpoint:
     succeeded: list[str]
     clients: Mapping[int, NDArray[np.float64]]
     reports: list[RoundReport]
+    clip: float | None = None
 
     def save(self, path: Path) -> None:
         """Writes the file; readers see the old one or the new one, never a part.
@@ -70,6 +72,7 @@ class Checkpoint:
             "changes": self.changes,
             "attempts": dict(self.attempts),
             "succeeded": self.succeeded,
+            "clip": self.clip,
             "reports": [to_json(each) for each in self.reports],
         }
         arrays[_HEAD] = np.frombuffer(json.dumps(about).encode(), np.uint8)
@@ -113,6 +116,7 @@ class Checkpoint:
                 [str(each) for each in about["succeeded"]],
                 {int(at): vector for at, vector in groups["client"].items()},
                 [from_json(each) for each in about["reports"]],
+                None if about["clip"] is None else float(about["clip"]),
             )
         except OSError as error:
             raise StateError(f"{path}: the checkpoint cannot be read: {error}", Code.IO) from None

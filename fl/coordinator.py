@@ -6,6 +6,7 @@ rounds.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Final, cast
 
 import numpy as np
@@ -25,7 +26,8 @@ from secagg import (
 )
 from secagg.rounds.attempts import Attempts
 
-from .agreed import check_agreed, check_weights
+from .adaptive import AdaptiveClip, QuantileClip
+from .agreed import buffer_context, check_agreed, check_weights
 from .checkpoint import Checkpoint
 from .models import Model
 from .optimizers import Average, Optimizer, State, Vector
@@ -43,6 +45,7 @@ class Coordinator:
         model: the global model, not a copy: changing it changes the training.
         state: of the optimizer, vectors by name.
         changes: how many rounds have changed the model.
+        clip: of the next round, if it changes; else None.
 
     Args:
         model: arrays of float16, float32 or float64, all finite; copied.
@@ -50,11 +53,13 @@ class Coordinator:
             at least 3, or no participant would join.
         training: the participants' word for this training.
         directory: in malicious mode, the verify keys of the participants.
-        attempts: in malicious mode, how often participants give their update of one model.
+        attempts: in malicious mode, how often participants give their update of one model; None if
+            they count that by themselves, whatever the number of an attempt (`FedBuff`).
         noise: makes the mean with noise of a result, if this server is trusted to add it
             (`Privacy.noise_of_server`); by default its mean as it is.
         optimizer: makes a change of the model from a mean; by default `Average`, which adds it.
         clients: of the training, of whom each round has a cohort; by default they are the cohort.
+        adaptive: of the training's `Privacy`, if the clip changes from round to round.
 
     Raises:
         ParameterError: the model is not of finite floats, or has another length than the
@@ -68,17 +73,20 @@ class Coordinator:
         params: Params,
         training: str,
         directory: Directory | None = None,
-        attempts: int = 1,
+        attempts: int | None = 1,
         noise: Callable[[Result], NDArray[np.float64]] | None = None,
         optimizer: Optimizer | None = None,
         clients: int | None = None,
+        adaptive: AdaptiveClip | None = None,
     ) -> None:
-        attempts = check_agreed(params, training, attempts)
+        limit: int | None = check_agreed(params, training, 1 if attempts is None else attempts)
         self._optimizer: Final = Average() if optimizer is None else optimizer
         check_weights(self._optimizer, params)
         self._clients = params.cohort if clients is None else clients
         self._noise = noise
-        self._template: Final = Template(model, params, self._optimizer)
+        self._adaptive = adaptive
+        self.clip: QuantileClip | None = adaptive.start if adaptive else None
+        self._template: Final = Template(model, params, self._optimizer, int(adaptive is not None))
         self.model: Model = self._template.take(model)
         self.params: Final = params
         self.layout: Final = Layout.of(self.model)
@@ -87,9 +95,10 @@ class Coordinator:
         self.server: Server | None = None
         self._training = training
         self._directory = directory
-        malicious = params.mode == Mode.MALICIOUS
+        if attempts is None or params.mode != Mode.MALICIOUS:
+            limit = None
         # By digest of the model.
-        self._attempts: Final = Attempts(attempts if malicious else None, "this model")
+        self._attempts: Final = Attempts(limit, "this model")
         self._round: tuple[bytes, int] | None = None  # that is open: its model, the attempt
 
     @property
@@ -140,6 +149,8 @@ class Coordinator:
             )
         self.model = self._template.take(found.model)
         self.state, self.changes = dict(found.state), found.changes
+        if self.clip is not None and found.clip is not None:
+            self.clip = replace(self.clip, clip=found.clip)
         for subject, used in found.attempts.items():
             for attempt in used:
                 self._attempts.use(bytes.fromhex(subject), attempt)
@@ -162,16 +173,54 @@ class Coordinator:
             AttemptsExhaustedError: in malicious mode, all attempts on this model are used.
             ParameterError: the model is not finite any more.
         """
-        model = digest(self.model, *self.sent)
-        attempt = self._attempts.next(model)
         self._template.take(self.model)  # every client would refuse it, too
+        subject = digest(self.model, *self.sent)
+        attempt = self._attempts.next(subject)
         context = digest(self._training, self.model, *self.sent, attempt)
+        return self._open(subject, attempt, context, members, session)
+
+    def open_buffer(
+        self,
+        models: Sequence[Model],
+        stale: Sequence[int],
+        members: Sequence[int],
+        session: bytes = b"",
+    ) -> tuple[bytes, int, Server]:
+        """Starts a round about models from which this training has moved on since.
+
+        Args:
+            models: that the members trained on: one for all of them; or one for each, in a mixed
+                buffer.
+            stale: how often the model has changed since then, for each of these models.
+            members: as of `open`.
+            session: as of `open`.
+
+        Returns:
+            as `open`.
+        """
+        versions = [digest(model) for model in models]
+        subject = versions[0] if len(versions) == 1 else digest(*versions)
+        attempt = self._attempts.next(subject)
+        context = buffer_context(self._training, versions, stale, attempt)
+        return self._open(subject, attempt, context, members, session)
+
+    def _open(
+        self,
+        subject: bytes,
+        attempt: int,
+        context: bytes,
+        members: Sequence[int] | None,
+        session: bytes,
+    ) -> tuple[bytes, int, Server]:
         directory = self._directory
         if directory is not None and members is not None:
             directory = directory.select(members)
-        self.server = Server(self.params.round(context, session), directory)
-        self._attempts.use(model, attempt)
-        self._round = model, attempt
+        params = self.params
+        if self._adaptive is not None and self.clip is not None:
+            params = self._adaptive.params_for(self.clip)
+        self.server = Server(params.round(context, session), directory)
+        self._attempts.use(subject, attempt)
+        self._round = subject, attempt
         return self.server.round.encode(), attempt, self.server
 
     def close(self, result: Result | None, inputs_left: bool = True) -> None:
@@ -191,6 +240,9 @@ class Coordinator:
         if result is None:
             return
         mean = result.mean if self._noise is None else self._noise(result)
+        clip = self.clip
+        if self._adaptive is not None and clip is not None:
+            mean, clip = self._adaptive.unpack(mean, clip)
         state = {name: vector.copy() for name, vector in self.state.items()}
         with np.errstate(all="ignore"):  # what is not finite is refused below
             share = len(result.survivors) / self._clients
@@ -209,5 +261,5 @@ class Coordinator:
             )
         if opened:
             self._attempts.succeeded.add(opened[0])
-        self.model, self.state = updated, state
+        self.model, self.state, self.clip = updated, state, clip
         self.changes += 1

@@ -9,9 +9,7 @@ malicious mode a failed round is repeated only as often as the participants allo
 
 import os
 import time
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -29,20 +27,19 @@ from secagg import (
     Params,
     Rotated,
 )
-from secagg.simulate import Cohort, Input, Run, introduce, read_drops, warn_of_clipping
+from secagg.simulate import Input, introduce
 
 from .agreed import check_cohort, check_params, cohort_of, listed
 from .checkpoint import Checkpoint
 from .coordinator import Coordinator
 from .history import RoundReport, Score
 from .models import Model
+from .one_sum import OneSum
 from .optimizers import Average, Optimizer
 from .participant import Participant, Randomness
-from .private import Privacy
-from .schedule import Drops
+from .private import Privacy, params_of
+from .schedule import Drops, read_schedule
 from .updates import FedClient, Form, count_examples, is_weighted, whole
-
-TRAINING: Final = "local training"
 
 _RANDOM_STREAM: Final = 3
 _NOISE, _COHORT, _SESSION = range(3)  # what a server draws, as parties after the last client
@@ -50,7 +47,6 @@ _BITS: Final = 20
 _ROTATED_BITS: Final = 8
 
 F = TypeVar("F")
-T = TypeVar("T")
 
 
 def fedavg_params(
@@ -166,23 +162,12 @@ class FedAvg:
     ) -> None:
         clients = listed("clients", clients)
         optimizer = Average() if optimizer is None else optimizer
-        if privacy is not None:
-            if not isinstance(privacy, Privacy):
-                raise ParameterError(
-                    "privacy must be a Privacy, as secagg.fl.private_params makes it, not "
-                    f"{type(privacy).__name__}",
-                    Code.ARGUMENT,
-                )
-            if params is not None:
-                raise ParameterError(
-                    "privacy gives the parameters: leave params out", Code.ARGUMENT
-                )
-            params = privacy.params
+        params = params_of(privacy, params)
         if params is None:
             params = fedavg_params(clients, model, sample=sample, optimizer=optimizer)
         self.params: Final = params
         form = check_params(self.params)
-        self._shortens, self._private = isinstance(form, Rotated), privacy is not None
+        self._private = privacy is not None
         self.rounds: Final = whole("rounds", rounds, 0, 2**63 - 1)
         if privacy is not None:
             privacy.check_rounds(self.rounds)
@@ -194,14 +179,22 @@ class FedAvg:
             ledger = MemoryLedger()
         self.reports: Final[list[RoundReport]] = []
         self._privacy = privacy
-        self._random = _function("random", random)
+        self._random = function("random", random)
         noise = None if privacy is None else privacy.noise_of_server(self._random_of_server)
         self.coordinator: Final = Coordinator(
-            model, params, training, directory, attempts, noise, optimizer, len(clients)
+            model,
+            params,
+            training,
+            directory,
+            attempts,
+            noise,
+            optimizer,
+            len(clients),
+            privacy.adaptive if privacy else None,
         )
-        self._drops = None if drops is None else _read_drops(drops, self.rounds, len(clients))
-        self._evaluate = _function("evaluate", evaluate)
-        _check_clients(cohort_of(len(clients), sample), self.params.cohort, form, clients)
+        self._drops = None if drops is None else read_schedule(drops, self.rounds, len(clients))
+        self._evaluate = function("evaluate", evaluate)
+        check_clients(cohort_of(len(clients), sample), self.params.cohort, form, clients)
         self._participants = [
             Participant(
                 index,
@@ -215,6 +208,7 @@ class FedAvg:
                 attempts,
                 failures,
                 optimizer=optimizer,
+                adaptive=privacy.adaptive if privacy else None,
             )
             for index, client in enumerate(clients)
         ]
@@ -232,6 +226,7 @@ class FedAvg:
                 "shapes": [[list(array.shape), array.dtype.name] for array in model],
                 "optimizer": type(optimizer).__name__,
                 "epsilon": None if privacy is None else privacy.target,
+                "clip": _rule_of(privacy),
             }
             if self._path.exists():
                 self._go_on(Checkpoint.load(self._path, self._about))
@@ -275,6 +270,7 @@ class FedAvg:
             coordinator.succeeded,
             {index: state for index, state in states.items() if state is not None},
             self.reports,
+            coordinator.clip.clip if coordinator.clip else None,
         )
 
     def _go_on(self, found: Checkpoint) -> None:
@@ -289,64 +285,31 @@ class FedAvg:
         number = len(self.reports) + 1
         members = self._members(number)
         invited = [self._participants[each] for each in members]
-        model, sent = self.coordinator.model, self.coordinator.sent
+        model, sent, clip = self.coordinator.model, self.coordinator.sent, self.coordinator.clip
         offer, attempt, server = self.coordinator.open(members, self._drawn(number, 16, _SESSION))
-        drops = self._drops[number - 1] if self._drops else {}
-        drops = {party: phase for party, phase in drops.items() if party in members}
-        joined = _Joined()
-        for index, participant in enumerate(invited):
+
+        def join(participant: Participant) -> tuple[Client, Input]:
             random = self._random(number, participant.index) if self._random else None
-            try:
-                secure, make_input = participant.join(offer, model, attempt, random, members, sent)
-            except ParameterError as error:  # its policy refuses the round: it sends nothing
-                joined.refusals[index] = error.reason
-                joined.refusal_codes[index] = error.code
-            else:
-                joined.clients[index], joined.inputs[index] = secure, make_input
-        leaving = {members.index(party): phase for party, phase in drops.items()}
-        cohort = Cohort(server, joined.clients, joined.inputs, leaving, skip_unusable=True)
-        run = cohort.run
+            return participant.join(offer, model, attempt, random, members, sent)
+
+        played = OneSum(server, members, invited, self._drops[number - 1] if self._drops else {})
         try:
-            cohort.play()
-        finally:  # `clipped` has the clients whose input left, also if this was interrupted
-            self.coordinator.close(run.result, inputs_left=bool(run.clipped))
-        survivors = run.result.survivors if run.result else ()
-        clipped: Counter[str] = Counter()
-        for index, participant in enumerate(invited):
-            participant.settle(index in survivors)
-            if index in run.clipped:
-                clipped.update(participant.clipped)
-            elif participant.code is not None:  # more than the driver knows
-                run.refusals[index] = participant.reason
-                run.refusal_codes[index] = participant.code
-        if clipped and not self._private:  # whose clip shortens many by design
-            layout = self.coordinator.layout
-            if self.params.length != layout.length:  # what else is summed: as many arrays more
-                layout = Layout.of([*model, *model])
-            counts = np.array([clipped[name] for name in layout.names])
-            warn_of_clipping(self.params.format, layout, counts, len(run.clipped))
+            played.play(join)
+        finally:  # also if this was interrupted
+            self.coordinator.close(played.run.result, inputs_left=played.inputs_left)
+        played.settle()
+        if not self._private:  # whose clip shortens many by design
+            played.warn_of_clipping(model)
         seconds = time.perf_counter() - start
         score = self._evaluate(self.model) if self._evaluate else None
         return RoundReport(
             round=number,
             attempt=attempt,
-            invited=members,
-            survivors=tuple(members[index] for index in survivors),
-            failed=run.result is None,
-            reason=run.reason,
-            code=run.code,
-            drops=dict(drops),
-            refusals=_by_position(members, joined.refusals | run.refusals),
-            refusal_codes=_by_position(members, joined.refusal_codes | run.refusal_codes),
-            clipped=sum(clipped.values()),
-            shortened=sum(clipped.values()) // self.params.length if self._shortens else 0,
-            clipped_by_array={name: clipped[name] for name in sorted(clipped, key=int)},
-            bytes_up=sum(run.bytes_up.values()) / len(members),
-            bytes_down=sum(run.bytes_down.values()) / len(members),
+            **played.facts(),
             seconds=seconds,
-            seconds_by_phase=self._seconds(run),
             score=score,
             epsilon=self._privacy.epsilon(number) if self._privacy else None,
+            clip=clip.clip if clip else None,
         )
 
     def _members(self, number: int) -> tuple[int, ...]:
@@ -367,30 +330,16 @@ class FedAvg:
     def _random_of_server(self, size: int) -> bytes:
         return self._drawn(len(self.reports) + 1, size, _NOISE) or os.urandom(size)
 
-    def _seconds(self, run: Run) -> dict[str, float]:
-        seconds = {TRAINING: sum(each.training_seconds for each in self._participants)}
-        for phase in self.params.mode.phases:
-            cost = run.cost[phase]
-            seconds[phase.value] = cost.client_seconds + cost.server_seconds
-        return seconds
+
+def _rule_of(privacy: Privacy | None) -> list[float] | None:
+    """Returns how the clip changes from round to round, for a checkpoint; None if it does not."""
+    if privacy is None or privacy.adaptive is None:
+        return None
+    rule = privacy.adaptive.start
+    return [rule.clip, rule.quantile, rule.rate]
 
 
-@dataclass(slots=True)
-class _Joined:
-    """The clients that joined one round, and the refusals of the others."""
-
-    clients: dict[int, Client] = field(default_factory=dict)
-    inputs: dict[int, Input] = field(default_factory=dict)
-    refusals: dict[int, str] = field(default_factory=dict)
-    refusal_codes: dict[int, Code] = field(default_factory=dict)
-
-
-def _by_position(members: Sequence[int], found: Mapping[int, T]) -> dict[int, T]:
-    """Returns what is known by index in a cohort, by the client's position among all."""
-    return {members[index]: each for index, each in found.items()}
-
-
-def _check_clients(wanted: int, cohort: int, form: Form, clients: Sequence[FedClient]) -> None:
+def check_clients(wanted: int, cohort: int, form: Form, clients: Sequence[FedClient]) -> None:
     if wanted != cohort:
         raise ParameterError(
             f"there are {wanted} clients in a round, and params are for a cohort of {cohort}",
@@ -405,28 +354,7 @@ def _check_clients(wanted: int, cohort: int, form: Form, clients: Sequence[FedCl
             )
 
 
-def _read_drops(drops: Iterable[Drops], rounds: int, cohort: int) -> list[Drops]:
-    """Checks the dropouts of all rounds, and returns them by ints."""
-    entries = listed("drops", drops)
-    if len(entries) != rounds:
-        raise ParameterError(
-            f"drops has {len(entries)} entries for {rounds} rounds; give one entry per round",
-            Code.ARGUMENT,
-        )
-    return [_read_round(each, cohort) for each in entries]
-
-
-def _read_round(drops: Drops, cohort: int) -> Drops:
-    if not isinstance(drops, Mapping):
-        raise ParameterError(
-            f"drops must have a dict for each round, not {type(drops).__name__}; an empty one is a "
-            "round without dropouts",
-            Code.ARGUMENT,
-        )
-    return read_drops(drops, cohort)
-
-
-def _function(name: str, value: F) -> F:
+def function(name: str, value: F) -> F:
     if value is not None and not callable(value):
         raise ParameterError(
             f"{name} must be a function, not {type(value).__name__}", Code.ARGUMENT

@@ -52,6 +52,7 @@ class RoundReport:
             parties together.
         score: score of the model after the round, if `evaluate` was given.
         epsilon: of all rounds so far, at the delta of the training's privacy, if it has one.
+        clip: of the updates of this round, if it changes from round to round; else None.
     """
 
     round: int
@@ -73,14 +74,39 @@ class RoundReport:
     seconds_by_phase: Mapping[str, float]
     score: Score | None = None
     epsilon: float | None = None
+    clip: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BufferReport(RoundReport):
+    """The outcome of one sum of `FedBuff`.
+
+    `epsilon` is that of the client with most contributions so far. `refusals` has also the clients
+    whose training gave no update since the last report.
+
+    Attributes:
+        time: when the sum began, in the simulation's time.
+        versions: for each of `invited`, which model it trained on: how often the model of the
+            training had changed before.
+        stale: for each of `invited`, how often it changed after that, until this sum.
+        restarted: clients that dropped an update since the last report, since it was too stale.
+        contributions: for each client of the training, how many updates have left it so far.
+    """
+
+    time: float = 0.0
+    versions: tuple[int, ...] = ()
+    stale: tuple[int, ...] = ()
+    restarted: tuple[int, ...] = ()
+    contributions: tuple[int, ...] = ()
 
 
 def frame(reports: Iterable[RoundReport]) -> Any:
     """Returns a `pandas.DataFrame` with a row for each round, indexed by its number.
 
     Its columns are `invited` and `survivors` (numbers of clients), `failed`, `reason`, `loss`,
-    `accuracy`, `epsilon`, `clipped`, `shortened`, `bytes_up`, `bytes_down`, `seconds`, and the
-    seconds of each phase by its name.
+    `accuracy`, `epsilon`, `clip`, `clipped`, `shortened`, `bytes_up`, `bytes_down`, `seconds`, and
+    the seconds of each phase by its name. Those of `FedBuff` have `time` and the mean of `stale`
+    too.
 
     Raises:
         MissingExtraError: pandas is not installed.
@@ -97,12 +123,20 @@ def frame(reports: Iterable[RoundReport]) -> Any:
             "loss": each.score.loss if each.score else math.nan,
             "accuracy": each.score.accuracy if each.score else math.nan,
             "epsilon": math.nan if each.epsilon is None else each.epsilon,
+            "clip": math.nan if each.clip is None else each.clip,
             **{name: getattr(each, name) for name in _COUNTS},
             **each.seconds_by_phase,
+            **_of_buffer(each),
         }
         for each in reports
     ]
     return pd.DataFrame(rows).set_index("round") if rows else pd.DataFrame()
+
+
+def _of_buffer(report: RoundReport) -> dict[str, float]:
+    if not isinstance(report, BufferReport):
+        return {}
+    return {"time": report.time, "stale": sum(report.stale) / len(report.stale)}
 
 
 def to_json(report: RoundReport) -> dict[str, Any]:

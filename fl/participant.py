@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Final
 
 import numpy as np
@@ -36,12 +37,14 @@ from secagg.noise import MemoryBudget, SqliteBudget
 from secagg.numeric import brief
 from secagg.simulate import Input
 
+from .adaptive import AdaptiveClip
 from .agreed import NUMBERS, check_agreed, check_params, check_weights
 from .models import Model
 from .optimizers import Average, Optimizer
 from .template import Template
 from .updates import (
     FedClient,
+    Form,
     NoUpdateError,
     Vector,
     clipped_by_array,
@@ -54,57 +57,8 @@ from .updates import (
 Randomness = Callable[[int], bytes]
 
 
-class Participant:
-    """The client side: it trains, and masks its update before sending it.
-
-    A client that has no update to give sits the round out: it holds no examples, its training
-    raised an exception, or returned something else than finite arrays of the model's shapes. The
-    others go on without it, and it takes part in the next round again. The reason stays here; the
-    server just gets no answer.
-
-    The missing answer alone tells the server something about this client's data: a lying server can
-    send models on which training fails only for certain data. So in malicious mode a model and
-    attempt on which training has failed are used up, and after `failures` such rounds the client
-    joins no more.
-
-    Attributes:
-        reason: why it sat out the round that it joined last, or "".
-        code: the code of this reason, or None.
-        clipped: how many values of its update in this round lie outside the clip, by the position
-            of their array in the model ("0", ...), without those that have none. With `Rotated`
-            they are all values, if the update is longer than the clip.
-        training_seconds: wall-clock time of its training in this round.
-
-    In malicious mode its update of one model leaves it at most `attempts` times per training,
-    whatever the server announces. If it is more than once, the server gets as many sums over the
-    same model; their differences are sums over fewer clients, down to the update of a single one
-    if training is deterministic.
-
-    Args:
-        index: its index in the cohort.
-        client: its examples and training function.
-        params: the parameters that it requires in every round, with a quorum of at least 3.
-        training: the cohort's word for this training, such as a project and the number of a run,
-            agreed on without the server. With the same ledger a second training from the same first
-            model needs another word.
-        template: arrays of the shapes and dtypes that this client knows the model to have (float16,
-            float32 or float64), such as a first model of its own; their values do not count. It
-            does not come from the server.
-        identity: in malicious mode, its signing key.
-        directory: in malicious mode, the verify keys of all participants.
-        ledger: in malicious mode, the record of what its identity has contributed to.
-        attempts: in malicious mode, how often it gives its update of one model, at least once.
-        failures: in malicious mode, in how many rounds its training may fail, at least one; this
-            object counts them.
-        budget: what is charged for each round before its masked input leaves, such as
-            `secagg.noise.SqliteBudget`: when it is spent, this participant joins no more.
-        optimizer: of the training, if it sends or sums more than the model (`Scaffold`).
-
-    Raises:
-        ParameterError: the template is not of floats, or has another length than the parameters;
-            their quorum is below 3; the word is empty, or `attempts` or `failures` is outside
-            1..2**63 - 1.
-    """
+class Member:
+    """The client side of a training, whoever decides when it trains; `Participant` is one."""
 
     def __init__(
         self,
@@ -120,6 +74,7 @@ class Participant:
         failures: int = 3,
         budget: MemoryBudget | SqliteBudget | None = None,
         optimizer: Optimizer | None = None,
+        adaptive: AdaptiveClip | None = None,
     ) -> None:
         attempts = check_agreed(params, training, attempts)
         self.index: Final = index
@@ -129,6 +84,7 @@ class Participant:
         self.training_seconds = 0.0
         self.reason = ""
         self.code: Code | None = None
+        self.subject: bytes | None = None
         self.clipped: Mapping[str, int] = {}
         self._client = client
         self._params = params
@@ -136,82 +92,14 @@ class Participant:
         self._training = training
         self._optimizer = Average() if optimizer is None else optimizer
         check_weights(self._optimizer, params)
-        self._template = Template(template, params, self._optimizer)
+        self._adaptive = adaptive
+        self._template = Template(template, params, self._optimizer, int(adaptive is not None))
         self._sent = self._optimizer.sent(self._optimizer.start(Layout.of(template).length))
         self._identity = identity
         self._directory = directory
         self._ledger = ledger
         self._attempts = attempts
         self._budget = budget
-
-    def join(
-        self,
-        offer: bytes,
-        model: Model,
-        attempt: int,
-        random: Randomness | None = None,
-        members: Sequence[int] | None = None,
-        sent: Sequence[Vector] = (),
-    ) -> tuple[Client, Input]:
-        """Joins a round, and returns the protocol's client and a function that makes its input.
-
-        The function trains, and returns the update and its weight for `submit`; or None, if there
-        is no update to give: then call the client's `withdraw`. `reason` and `code` say why.
-
-        The context is computed from its own word for the training and the model that this client
-        was given, so its update cannot get into a sum of updates of another model.
-
-        Args:
-            offer: the server's first message.
-            model: the global model, a list of arrays as in this client's template; copied.
-            attempt: number of the attempt on this model, from 0, as the server says.
-            random: source of random bytes, as for `secagg.Client`.
-            members: the positions of the round's cohort among all participants, ascending; by
-                default all of them. The server chooses it: a lying one chooses whom it likes, so
-                the parameters must hold with all colluders of the training in one cohort.
-            sent: what the optimizer sends beside the model, from the server.
-
-        Raises:
-            ParameterError: the offer has other parameters or another context; its budget cannot
-                pay for the round; it is not in the cohort, or that is no cohort of these
-                participants; the model, or what is sent beside it, has another
-                structure or dtype than the template, or a value that is not finite; the attempt is
-                no int in 0..2**63 - 1, or beyond the limit of this client; or, in malicious mode,
-                its training has failed too often.
-            DecodeError: the offer is malformed.
-        """
-        self.training_seconds = 0.0
-        self.reason, self.code, self.clipped = "", None, {}
-        if type(attempt) is not int or not 0 <= attempt < NUMBERS:
-            raise ParameterError(  # of a peer: integers of other types may have other digests
-                f"attempt must be an int in 0..2**63 - 1, and this {type(attempt).__name__} is not",
-                Code.ARGUMENT,
-            )
-        if self._params.mode == Mode.MALICIOUS and attempt >= self._attempts:
-            raise ParameterError(
-                f"refused by this client: attempt {attempt} on a model is beyond its limit of "
-                f"{self._attempts} (counted from 0)",
-                Code.ATTEMPTS_EXHAUSTED,
-            )
-        model = self._template.take(model)  # what is hashed is what is trained
-        extra = self._take(sent)
-        context = digest(self._training, model, *extra, attempt)
-        index, directory = self._place(members)
-        if reason := self._why_out():
-            raise ParameterError(reason, Code.TRAINING)
-        policy = Policy(params=self._params, context=context)
-        agreed = Round.decode(offer)
-        secure = Client(
-            agreed,
-            index,
-            policy,
-            random or os.urandom,
-            identity=self._identity,
-            directory=directory,
-            ledger=self._ledger,
-            budget=self._budget,
-        )
-        return secure, lambda: self._input_or_none(model, extra)
 
     def settle(self, counted: bool) -> None:
         """Takes note after a round whether this participant's update is in the sum."""
@@ -274,6 +162,45 @@ class Participant:
         directory = None if self._directory is None else self._directory.select(chosen)
         return chosen.index(self.index), directory
 
+    def _terms(self, offer: bytes) -> tuple[Params, Form]:
+        """Returns the parameters that it requires in a round, and a format with the updates' clip.
+
+        Raises:
+            ParameterError: the clip of the offer is impossible.
+            DecodeError: the offer is malformed.
+        """
+        if self._adaptive is None:
+            return self._params, self._form
+        params, clip = self._adaptive.accept(Round.decode(offer).params)
+        return params, replace(check_params(params), clip=clip)
+
+    def _packed(self, given: tuple[Vector, int] | None, form: Form) -> tuple[Vector, int] | None:
+        """Returns what is summed for an update: itself, or with a bit."""
+        if given is None or self._adaptive is None:
+            return given
+        return self._adaptive.pack(given[0], form.clip), given[1]
+
+    def _client_of(
+        self,
+        offer: bytes,
+        params: Params,
+        context: bytes,
+        index: int,
+        directory: Directory | None,
+        random: Randomness | None,
+    ) -> Client:
+        """Returns the protocol's client for a round, if it has the parameters and this context."""
+        return Client(
+            Round.decode(offer),
+            index,
+            Policy(params=params, context=context),
+            random or os.urandom,
+            identity=self._identity,
+            directory=directory,
+            ledger=self._ledger,
+            budget=self._budget,
+        )
+
     def _why_out(self) -> str:
         """Returns why this client joins no more rounds, or ""."""
         if self._params.mode != Mode.MALICIOUS or self._failed < self._failures:
@@ -299,18 +226,20 @@ class Participant:
         with self._lock:
             self._failed -= 1
 
-    def _input_or_none(self, model: Model, sent: tuple[Vector, ...]) -> tuple[Vector, int] | None:
+    def _input_or_none(
+        self, model: Model, sent: tuple[Vector, ...], form: Form
+    ) -> tuple[Vector, int] | None:
         """Returns the input; or None, and remembers why, if there is none."""
         try:
             # Without examples there is nothing to train on; asked first, this depends on no model.
             weight_of(self._client, self._form)
             with self._at_risk():
-                return self._input(model, sent)
+                return self._input(model, sent, form)
         except NoUpdateError as error:
             self.reason, self.code = error.reason, error.code
             return None
 
-    def _input(self, model: Model, sent: tuple[Vector, ...]) -> tuple[Vector, int]:
+    def _input(self, model: Model, sent: tuple[Vector, ...], form: Form) -> tuple[Vector, int]:
         """Trains, and returns the update as one vector and its weight; only the caller keeps it.
 
         Raises:
@@ -321,8 +250,129 @@ class Participant:
             result = trained(self._client, model, sent)
         finally:
             self.training_seconds = time.perf_counter() - start
-        if self._params.length != Layout.of(model).length:  # what else is summed begins at zero
+        length = Layout.of(model).length
+        if self._optimizer.summed(length) != length:  # what else is summed begins at zero
             model = [*model, *map(np.zeros_like, model)]
-        update = update_of(model, result, self._form)
-        self.clipped = clipped_by_array(model, update, self._form)
-        return update, weight_of(self._client, self._form)
+        update = update_of(model, result, form)
+        self.clipped = clipped_by_array(model, update, form)
+        return update, weight_of(self._client, form)
+
+
+class Participant(Member):
+    """The client side: it trains, and masks its update before sending it.
+
+    A client that has no update to give sits the round out: it holds no examples, its training
+    raised an exception, or returned something else than finite arrays of the model's shapes. The
+    others go on without it, and it takes part in the next round again. The reason stays here; the
+    server just gets no answer.
+
+    The missing answer alone tells the server something about this client's data: a lying server can
+    send models on which training fails only for certain data. So in malicious mode a model and
+    attempt on which training has failed are used up, and after `failures` such rounds the client
+    joins no more.
+
+    Attributes:
+        reason: why it sat out the round that it joined last, or "".
+        code: the code of this reason, or None.
+        clipped: how many values of its update in this round lie outside the clip, by the position
+            of their array in the model ("0", ...), without those that have none. With `Rotated`
+            they are all values, if the update is longer than the clip.
+        training_seconds: wall-clock time of its training in this round.
+        subject: what its input is given for once, if that is not the context (`Client.expect`).
+
+    In malicious mode its update of one model leaves it at most `attempts` times per training,
+    whatever the server announces. If it is more than once, the server gets as many sums over the
+    same model; their differences are sums over fewer clients, down to the update of a single one
+    if training is deterministic.
+
+    Args:
+        index: its index in the cohort.
+        client: its examples and training function.
+        params: the parameters that it requires in every round, with a quorum of at least 3.
+        training: the cohort's word for this training, such as a project and the number of a run,
+            agreed on without the server. With the same ledger a second training from the same first
+            model needs another word.
+        template: arrays of the shapes and dtypes that this client knows the model to have (float16,
+            float32 or float64), such as a first model of its own; their values do not count. It
+            does not come from the server.
+        identity: in malicious mode, its signing key.
+        directory: in malicious mode, the verify keys of all participants.
+        ledger: in malicious mode, the record of what its identity has contributed to.
+        attempts: in malicious mode, how often it gives its update of one model, at least once.
+        failures: in malicious mode, in how many rounds its training may fail, at least one; this
+            object counts them.
+        budget: what is charged for each round before its masked input leaves, such as
+            `secagg.noise.SqliteBudget`: when it is spent, this participant joins no more.
+        optimizer: of the training, if it sends or sums more than the model (`Scaffold`).
+        adaptive: of the training's `Privacy`, if the clip changes from round to round: the client
+            then gives a bit with its update, and takes any clip to which bits can have led.
+
+    Raises:
+        ParameterError: the template is not of floats, or has another length than the parameters;
+            their quorum is below 3; the word is empty, or `attempts` or `failures` is outside
+            1..2**63 - 1.
+    """
+
+    def join(
+        self,
+        offer: bytes,
+        model: Model,
+        attempt: int,
+        random: Randomness | None = None,
+        members: Sequence[int] | None = None,
+        sent: Sequence[Vector] = (),
+    ) -> tuple[Client, Input]:
+        """Joins a round, and returns the protocol's client and a function that makes its input.
+
+        The function trains, and returns the update and its weight for `submit`; or None, if there
+        is no update to give: then call the client's `withdraw`. `reason` and `code` say why.
+
+        The context is computed from its own word for the training and the model that this client
+        was given, so its update cannot get into a sum of updates of another model.
+
+        Args:
+            offer: the server's first message.
+            model: the global model, a list of arrays as in this client's template; copied.
+            attempt: number of the attempt on this model, from 0, as the server says.
+            random: source of random bytes, as for `secagg.Client`.
+            members: the positions of the round's cohort among all participants, ascending; by
+                default all of them. The server chooses it: a lying one chooses whom it likes, so
+                the parameters must hold with all colluders of the training in one cohort.
+            sent: what the optimizer sends beside the model, from the server.
+
+        Raises:
+            ParameterError: the offer has other parameters or another context; its budget cannot
+                pay for the round; it is not in the cohort, or that is no cohort of these
+                participants; the model, or what is sent beside it, has another
+                structure or dtype than the template, or a value that is not finite; the attempt is
+                no int in 0..2**63 - 1, or beyond the limit of this client; or, in malicious mode,
+                its training has failed too often.
+            DecodeError: the offer is malformed.
+        """
+        self.training_seconds = 0.0
+        self.reason, self.code, self.clipped = "", None, {}
+        require_number("attempt", attempt)
+        if self._params.mode == Mode.MALICIOUS and attempt >= self._attempts:
+            raise ParameterError(
+                f"refused by this client: attempt {attempt} on a model is beyond its limit of "
+                f"{self._attempts} (counted from 0)",
+                Code.ATTEMPTS_EXHAUSTED,
+            )
+        model = self._template.take(model)  # what is hashed is what is trained
+        extra = self._take(sent)
+        context = digest(self._training, model, *extra, attempt)
+        index, directory = self._place(members)
+        if reason := self._why_out():
+            raise ParameterError(reason, Code.TRAINING)
+        params, form = self._terms(offer)
+        secure = self._client_of(offer, params, context, index, directory, random)
+        return secure, lambda: self._packed(self._input_or_none(model, extra, form), form)
+
+
+def require_number(name: str, value: object) -> None:
+    """Raises ParameterError unless a peer's number is an int: others may have other digests."""
+    if type(value) is not int or not 0 <= value < NUMBERS:
+        raise ParameterError(
+            f"{name} must be an int in 0..2**63 - 1, and this {type(value).__name__} is not",
+            Code.ARGUMENT,
+        )

@@ -20,14 +20,16 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from fractions import Fraction
-from typing import Final
+from typing import Final, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from secagg import Code, Field, Layout, Mode, ParameterError, Params, Result, Rotated, Suite, noise
 from secagg.noise.samplers import sampler
+from secagg.numeric import as_float, brief
 
+from .adaptive import AdaptiveClip, QuantileClip
 from .agreed import check_cohort, cohort_of
 from .models import Model
 from .optimizers import Optimizer
@@ -86,17 +88,18 @@ class Privacy:
 
     Attributes:
         placement: who adds noise.
-        params: of every round.
+        params: of every round; of the first one, if the clip changes.
         target: the epsilon that was asked for, over all rounds.
         delta: over all rounds.
         rounds: that the noise is for.
         multiplier: z, the noise that is relied on in units of the sensitivity; 0 without noise.
         honest: how many clients' noise is relied on: h if it is distributed, 1 if it is local, and
             0 if clients add none.
-        factor: the noise in a round of the whole cohort, in units of what a trusted server would
-            add to real numbers; 0 without noise.
+        factor: the noise of updates in a round of the whole cohort, in units of what a trusted
+            server would add to real numbers; 0 without noise.
         release: the sum of one round, from which epsilon is computed; None without noise.
         central_steps: variance of the server's noise, in steps of 2**-16; 0 if it adds none.
+        adaptive: how the clip follows the norms of updates; None if it is fixed.
     """
 
     placement: Placement
@@ -109,6 +112,7 @@ class Privacy:
     factor: float
     release: noise.Release | None
     central_steps: int = 0
+    adaptive: AdaptiveClip | None = None
 
     @property
     def noise_of_clients(self) -> bool:
@@ -138,6 +142,25 @@ class Privacy:
         return CentralNoise(form, self.central_steps, random)
 
 
+def params_of(privacy: Privacy | None, params: Params | None) -> Params | None:
+    """Returns the parameters that a training was given, if any: its own, or those of its privacy.
+
+    Raises:
+        ParameterError: both were given, or the privacy is none.
+    """
+    if privacy is None:
+        return params
+    if not isinstance(privacy, Privacy):
+        raise ParameterError(
+            "privacy must be a Privacy, as secagg.fl.private_params makes it, not "
+            f"{type(privacy).__name__}",
+            Code.ARGUMENT,
+        )
+    if params is not None:
+        raise ParameterError("privacy gives the parameters: leave params out", Code.ARGUMENT)
+    return privacy.params
+
+
 def private_params(
     clients: Iterable[FedClient],
     model: Model,
@@ -145,7 +168,7 @@ def private_params(
     epsilon: float,
     delta: float = 1e-5,
     rounds: int,
-    clip: float,
+    clip: float | None = None,
     placement: str = Placement.DISTRIBUTED,
     corrupt: float | None = None,
     dropout: float | None = None,
@@ -153,6 +176,8 @@ def private_params(
     scale: float | None = None,
     sample: float | None = None,
     optimizer: Optimizer | None = None,
+    adaptive: QuantileClip | None = None,
+    bit_noise: float | None = None,
 ) -> Privacy:
     """Makes parameters for a training that is (epsilon, delta)-differentially private.
 
@@ -161,17 +186,26 @@ def private_params(
         model: arrays of floats.
         epsilon: over all rounds; 0.001..32.
         delta: over all rounds; above 0 and below 1, and far below 1 / clients.
-        rounds: of the training, failed ones included; 1..2**32.
-        clip: largest L2 norm of an update, finite and positive; longer ones are shortened.
+        rounds: in which one client gives an update, failed ones included; 1..2**32. For `FedAvg`
+            they are those of the training.
+        clip: largest L2 norm of an update, finite and positive; longer ones are shortened. Leave
+            it out with `adaptive`.
         placement: who adds the noise: "distributed", "central", "local" or "none" (`Placement`).
         corrupt, dropout: the largest fractions of clients that collude with the server, and that
             drop out, as in `secagg.noise.calibrate`.
         mode: the kind of server that the rounds protect against.
         scale: levels per unit of distributed or local noise; chosen by default, and not for others.
-        sample: clients of each round, as of `FedAvg`. It makes epsilon no smaller, since the server
-            knows who was drawn; and one client may be drawn for every round.
+        sample: clients of each round, as of `FedAvg`, or the `buffer` of `FedBuff`. It makes
+            epsilon no smaller, since the server knows who was drawn; and one client may be drawn
+            for every round.
         optimizer: of the training, if it sums more than the model; the clip is then that of all
             that is summed.
+        adaptive: the first clip, and how it follows a quantile of the norms, for distributed noise.
+            Each client gives a bit, and the mean of bits has noise too, within the same epsilon.
+        bit_noise: with `adaptive`, the standard deviation of the noise that is relied on in the sum
+            of bits: the smaller, the more noise for the updates. By default a twentieth of the
+            clients of a round, and in small cohorts as much as updates have in units of the clip,
+            which costs 15 % more noise.
 
     Raises:
         ParameterError: a value is outside its range, there are fewer than three clients, or the
@@ -188,14 +222,30 @@ def private_params(
             f"scale is for noise that clients add, and placement is {where}: leave it out",
             Code.ARGUMENT,
         )
+    if (clip is None) == (adaptive is None):
+        raise ParameterError("give either clip, or a first one in adaptive", Code.ARGUMENT)
+    if adaptive is not None and (
+        where is not Placement.DISTRIBUTED or not isinstance(adaptive, QuantileClip)
+    ):
+        raise ParameterError(
+            f"adaptive is a QuantileClip, for distributed noise: not {type(adaptive).__name__} "
+            f"for the placement {where}",
+            Code.ARGUMENT,
+        )
+    spread = None if bit_noise is None else as_float(bit_noise)
+    if bit_noise is not None and (adaptive is None or not 0 < (spread or 0.0) < math.inf):
+        raise ParameterError(
+            f"bit_noise is for adaptive, finite and above 0, not {brief(bit_noise)}", Code.ARGUMENT
+        )
     cohort = cohort_of(len(check_cohort(clients)[0]), sample)
     length = Layout.of(model).length
     length = length if optimizer is None else optimizer.summed(length)
+    length += adaptive is not None
     plan = noise.calibrate(
         epsilon=epsilon,
         delta=delta,
         rounds=rounds,
-        clip=clip,
+        clip=cast("float", clip if adaptive is None else adaptive.clip),
         length=length,
         cohort=cohort,
         corrupt=corrupt,
@@ -205,14 +255,21 @@ def private_params(
     )
     wanted = plan.target, plan.delta, plan.rounds
     if where is Placement.DISTRIBUTED:
-        release, factor = noise.Release.of(plan.params), plan.factor * plan.price
-        return Privacy(where, plan.params, *wanted, plan.multiplier, plan.honest, factor, release)
+        params, z, rule = plan.params, plan.multiplier, None
+        factor = plan.factor * plan.price
+        if adaptive is not None:
+            rule = AdaptiveClip.of(adaptive, params, z, spread or max(cohort / 20, z), plan.rounds)
+            params, factor = rule.params, factor * rule.stretch
+        release = noise.Release.of(params)
+        return Privacy(where, params, *wanted, z, plan.honest, factor, release, adaptive=rule)
     if where is Placement.LOCAL:
         params, factor = plan.local, math.sqrt(cohort) * plan.price
         release = noise.Release.of(params, honest=1)
         return Privacy(where, params, *wanted, plan.multiplier, 1, factor, release)
     for bits in range(_FINEST, _COARSEST - 1, -1):
-        form = Rotated.of(clip=clip, bits=bits, length=length, cohort=cohort, rotation=False)
+        form = Rotated.of(
+            clip=plan.form.clip, bits=bits, length=length, cohort=cohort, rotation=False
+        )
         params = replace(plan.params, format=form)
         if where is Placement.NONE:
             return Privacy(where, params, *wanted, 0.0, 0, 0.0, None)

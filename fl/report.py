@@ -10,8 +10,8 @@ from secagg import AttemptsExhaustedError, FixedPoint, Mode, Params, Phase, Rota
 from .agreed import check_params
 from .compare import Comparison
 from .data import Dataset
-from .fedavg import TRAINING
 from .history import RoundReport
+from .one_sum import TRAINING
 from .private import Placement, Privacy
 from .schedule import failure_probability
 

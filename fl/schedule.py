@@ -1,11 +1,14 @@
 """Draws the dropouts of a simulated federation, and says how often they make a round fail."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from math import comb
 
 import numpy as np
 
 from secagg import Code, Mode, ParameterError, Params, Phase
+from secagg.simulate import read_drops
+
+from .agreed import listed
 
 Drops = Mapping[int, Phase]
 
@@ -52,3 +55,24 @@ def failure_probability(params: Params, rate: float) -> float:
         for gone in range(n - absent - params.threshold + 1)
     )  # fmt: skip
     return max(0.0, 1.0 - succeeds)
+
+
+def read_schedule(drops: Iterable[Drops], rounds: int, clients: int) -> list[Drops]:
+    """Checks the dropouts of all rounds, and returns them by ints."""
+    entries = listed("drops", drops)
+    if len(entries) != rounds:
+        raise ParameterError(
+            f"drops has {len(entries)} entries for {rounds} rounds; give one entry per round",
+            Code.ARGUMENT,
+        )
+    return [_read_round(each, clients) for each in entries]
+
+
+def _read_round(drops: Drops, clients: int) -> Drops:
+    if not isinstance(drops, Mapping):
+        raise ParameterError(
+            f"drops must have a dict for each round, not {type(drops).__name__}; an empty one is a "
+            "round without dropouts",
+            Code.ARGUMENT,
+        )
+    return read_drops(drops, clients)

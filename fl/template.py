@@ -24,13 +24,14 @@ class Template:
         params: parameters of the rounds; their length must be that of the model, or what the
             optimizer sums for such a model.
         optimizer: of the training.
+        bits: how many bits of each client are summed beside that (`AdaptiveClip`).
 
     Raises:
         ParameterError: the model is no list of arrays of float16, float32 or float64, or has
             another length than the parameters.
     """
 
-    def __init__(self, model: Model, params: Params, optimizer: Optimizer) -> None:
+    def __init__(self, model: Model, params: Params, optimizer: Optimizer, bits: int = 0) -> None:
         arrays = _listed(model)
         # The type of a number is the dtype without its byte order, which a copy makes native.
         self._arrays: Final = [(array.shape, array.dtype.type) for array in arrays]
@@ -41,7 +42,7 @@ class Template:
                 Code.DTYPE,
             )
         length = sum(array.size for array in arrays)
-        if (summed := optimizer.summed(length)) != params.length:
+        if (summed := optimizer.summed(length) + bits) != params.length:
             more = f", and {summed} are summed with it" if summed != length else ""
             raise ParameterError(
                 f"the model has {length} values{more}, and params.length is {params.length}; "

@@ -623,7 +623,7 @@ class Code(StrEnum):
     )
     NO_INPUT = (
         "no_input",
-        "Refusal Run RoundReport",
+        "ParameterError Refusal Run RoundReport",
         "A client had no input to give, such as one without examples, and sat the round out.",
         "Nothing, if that is so; it can give an input in the next round.",
     )

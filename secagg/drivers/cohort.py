@@ -122,6 +122,8 @@ class Cohort:
         clock: returns seconds; use `time.process_time` to measure CPU time.
         skip_unusable: whether a client whose input is unusable (`RangeError`) sits the round out
             as well, with that reason; by default `play` raises the error.
+        subjects: what an input is given for once, for parties with whom that is not the context
+            (`Client.expect`).
     """
 
     def __init__(
@@ -134,6 +136,7 @@ class Cohort:
         executor: Executor | None = None,
         clock: Callable[[], float] = time.perf_counter,
         skip_unusable: bool = False,
+        subjects: Mapping[int, bytes] | None = None,
     ) -> None:
         self._server = server
         self._clients = dict(clients)
@@ -143,6 +146,7 @@ class Cohort:
         self._executor = executor
         self._clock = clock
         self._skip_unusable = skip_unusable
+        self._subjects = dict(subjects or {})
         self._phase = server.phases[0]
         self._inbox: list[tuple[int, bytes]] = []  # to the server
         self.run: Final = Run(cost={phase: Cost() for phase in server.phases})
@@ -155,7 +159,8 @@ class Cohort:
             events = self._server.start()
         for party, client in self._clients.items():
             try:
-                client.expect(self._server.context)  # one process, so the server's word is its own
+                # One process, so the server's word is its own.
+                client.expect(self._server.context, self._subjects.get(party))
                 with self._client_time():
                     message = client.start()
             except Aborted as error:

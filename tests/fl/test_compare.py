@@ -104,23 +104,23 @@ def test_no_bound_after_clipping(data):
 
 
 class DropsWeight(Participant):
-    def _input(self, model, sent):
-        return super()._input(model, sent)[0], 1
+    def _input(self, model, sent, form):
+        return super()._input(model, sent, form)[0], 1
 
 
 class BiasedRounding(Participant):
     """Sixteen levels too high, every time."""
 
-    def _input(self, model, sent):
-        update, weight = super()._input(model, sent)
+    def _input(self, model, sent, form):
+        update, weight = super()._input(model, sent, form)
         return update + 16 * FixedPoint(clip=4.0).step, weight
 
 
 class CoarseGrid(Participant):
     """Rounds to 12 bits before the 20 that were promised."""
 
-    def _input(self, model, sent):
-        update, weight = super()._input(model, sent)
+    def _input(self, model, sent, form):
+        update, weight = super()._input(model, sent, form)
         step = FixedPoint(clip=4.0, bits=12).step
         return np.floor(update / step) * step, weight
 
@@ -128,8 +128,8 @@ class CoarseGrid(Participant):
 class StaleModel(Participant):
     """The update is relative to another model than the global one."""
 
-    def _input(self, model, sent):
-        update, weight = super()._input(model, sent)
+    def _input(self, model, sent, form):
+        update, weight = super()._input(model, sent, form)
         return update + 1e-2 * self._client.train(model)[1][0], weight
 
 

@@ -16,7 +16,7 @@ from secagg.fl import (
     fedavg_params,
     simulated_randomness,
 )
-from secagg.fl.fedavg import TRAINING
+from secagg.fl.one_sum import TRAINING
 
 from secagg import (
     ClippingWarning,
@@ -495,8 +495,8 @@ class KeepsUpdates(FedAvg):
     def _tap(self, participant):
         inner = participant._input
 
-        def tapped(model, sent):
-            update, weight = inner(model, sent)
+        def tapped(model, sent, form):
+            update, weight = inner(model, sent, form)
             self.kept.append(self.form(update, weight))
             return update, weight
 

@@ -131,8 +131,8 @@ def test_what_the_codec_refuses_is_a_dropout(monkeypatch):
     """Whatever that is: the reason is the codec's."""
 
     class Odd(Participant):
-        def _input(self, model, sent):
-            update, weight = super()._input(model, sent)
+        def _input(self, model, sent, form):
+            update, weight = super()._input(model, sent, form)
             return update, weight + 13 * (self.index == 4)
 
     monkeypatch.setattr("secagg.fl.fedavg.Participant", Odd)

@@ -16,6 +16,7 @@ from secagg.fl import (
     Participant,
     Placement,
     Privacy,
+    QuantileClip,
     private_params,
     simulated_randomness,
 )
@@ -214,6 +215,22 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "clip": ({"clip": math.nan}, "clip must be"),
     "corrupt alone": ({"corrupt": 0.1}, "together or not at all"),
     "scale": ({"scale": 0}, "scale must be"),
+    "no clip": ({"clip": None}, "either clip, or a first one in adaptive"),
+    "two clips": ({"adaptive": QuantileClip(1.0)}, "either clip, or a first one in adaptive"),
+    "adaptive": ({"clip": None, "adaptive": 1.0}, "a QuantileClip, for distributed noise"),
+    "adaptive of the server": (
+        {"clip": None, "adaptive": QuantileClip(1.0), "placement": "central"},
+        "for distributed noise: not QuantileClip for the placement central",
+    ),
+    "bits without a rule": ({"bit_noise": 3.0}, "bit_noise is for adaptive"),
+    "bits without noise": (
+        {"clip": None, "adaptive": QuantileClip(1.0), "bit_noise": 0},
+        "bit_noise is for adaptive, finite and above 0",
+    ),
+    "bits with too little": (
+        {"clip": None, "adaptive": QuantileClip(1.0), "bit_noise": 0.1},
+        "bit_noise must be above",
+    ),
     "scale of the server": ({"scale": 9.0, "placement": "central"}, "placement is central"),
 }
 

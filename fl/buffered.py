@@ -1,0 +1,437 @@
+"""Buffered asynchronous averaging over secure sums: nobody waits for the slowest client.
+
+Each client trains at its own pace, on the model that it got last. As soon as enough of them are
+ready, their updates are summed securely and change the model. Source: Nguyen et al. 2022,
+"Federated Learning with Buffered Asynchronous Aggregation" (arXiv 2106.06639), which has the buffer
+in a trusted machine instead.
+
+`FedBuff` is a simulation, with its own clock: it protects no party from the owner of the process.
+"""
+
+import heapq
+import math
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from itertools import count
+from typing import Final
+
+import numpy as np
+
+from secagg import (
+    AttemptsExhaustedError,
+    Client,
+    Code,
+    Identity,
+    MemoryLedger,
+    Mode,
+    ParameterError,
+    Params,
+    digest,
+)
+from secagg.numeric import as_float, brief
+from secagg.simulate import Input, introduce
+
+from .agreed import check_params, cohort_of, listed
+from .buffered_participant import BufferedParticipant, Weigh, staleness_weight
+from .coordinator import Coordinator
+from .fedavg import check_clients, fedavg_params, function
+from .history import BufferReport, Score
+from .models import Model
+from .one_sum import OneSum
+from .optimizers import Average, Optimizer
+from .participant import Randomness
+from .private import Privacy, params_of
+from .schedule import Drops, read_schedule
+from .updates import FedClient, whole
+
+Durations = Callable[[np.random.Generator, int], float]
+
+_NOISE, _DURATIONS, _SESSION = range(3)  # what a server draws, as parties after the last client
+_MANY: Final = 2**63 - 1
+
+
+class FedBuff:
+    """Buffered averaging: each change of the model is a secure sum over whoever is ready.
+
+    All clients begin with the first model. One that has trained is ready, and waits; when `buffer`
+    clients are ready that trained on the same model, they are the cohort of a secure sum, and the
+    model changes by the mean of their updates, weighted by examples as in `FedAvg`. Then they begin
+    anew with the model as it is, as do clients whose update has become too stale meanwhile. Each
+    client multiplies its update by a weight for its staleness (how often the model has changed
+    since the client got it) before it is clipped: so no weight can lengthen an update.
+
+    Iterating runs the sums and yields one `BufferReport` each; `model` is a copy of the model so
+    far. A sum with fewer survivors than the quorum has failed; the model is unchanged, and its
+    members begin anew. Iteration ends early if too few clients are left to fill a buffer: `ended`
+    says why.
+
+    **One buffer for each model.** The server has sent each client its model, so it knows for every
+    member of a sum on which model it trained. If that is the same for all, the sum says nothing
+    about which member gave which part of it: exchange two clients' data, and nothing else changes.
+    In a mixed buffer it does:
+
+    - A lone stale client has a part of the sum that belongs to its model alone. Who can predict the
+      updates of the others, from earlier sums for instance, has the rest, and knows whose it is.
+    - Weights differ by staleness, and the server knows them. Updates that take few values (counts,
+      words that occur or do not) can be read from a sum with weights 1 and 0.7, one by one.
+    - A server that lies chooses the models, and needs to predict nothing: it sends all but one
+      client a model whose update is zero (arXiv 2111.07380). The others' digests do not help,
+      since no client knows what is behind them.
+
+    So `mixed` is False by default: then a client refuses a sum in which somebody trained on another
+    model, as the context would be another. True is the method of the paper: it needs a server that
+    follows the protocol and does not look too closely, or noise (`privacy`), whose promise holds
+    for any sum. In malicious mode it is refused.
+
+    What one buffer for each model costs: clients that are alone with their model wait, and in the
+    end train for nothing. If nobody trains any more, and no buffer is full, those with the oldest
+    model begin anew.
+
+    **Malicious mode.** There are several sums about one model, over different clients. So attempts
+    are counted by each client for itself: it gives its update of one model `attempts` times, by
+    default once, whatever the server says of other sums. Once is enough, since after a failed sum
+    other clients change the model, with which those of the failed one begin anew; and a second sum
+    in other company would tell more about each of them than one. If the buffer is the whole
+    training, nobody else can: then take more attempts, or iteration ends with
+    `AttemptsExhaustedError`.
+
+    **Privacy.** With `privacy` (`private_params(..., sample=buffer, rounds=...)`) a client gives at
+    most `privacy.rounds` updates, then it joins no more. There may be more sums than that. Epsilon
+    is for each client by its own number of updates; reports have the largest. When clients are
+    ready is not covered: it tells how long they train, and so do the cohorts. And clients choose
+    by their timing which buffer they enter, so `corrupt` must allow for all colluders of the
+    training in one buffer.
+
+    Args:
+        model: the initial model, a list of arrays of float16, float32 or float64; copied.
+        clients: at least three; any objects with `examples` and `train`.
+        buffer: clients of each sum: a number, at least three, or a share of the clients.
+        sums: secure sums of the training, failed ones included, from 0.
+        params: parameters of all sums, for a cohort of `buffer`; the default is that of
+            `fedavg_params`.
+        durations: returns how long a client trains this time; finite, above 0, in any unit. Its
+            arguments are a generator for draws, and the client's position. By default the logarithm
+            of a client's typical duration is normal with deviation 1 (median 1), and that of each
+            training with deviation 1/4 around it. Sums take no time.
+        weigh: what an update counts after so many changes of the model; above 0, and at most 1. By
+            default 1 / sqrt(1 + changes).
+        most_stale: after how many changes an update is still given; 0..10,000.
+        mixed: put updates of several models together, see above.
+        drops: for each sum the clients that reported ready and are gone, with the phase before
+            whose message (`draw_drops`); those that are not in the sum do not count. They are back
+            for the next model.
+        evaluate, random, training, attempts, failures, privacy, optimizer: as of `FedAvg`; the
+            first argument of `random` is the number of the sum. An optimizer that sends more than
+            the model (`Scaffold`) is refused.
+
+    Raises:
+        ParameterError: as of `FedAvg`; or `buffer`, `most_stale`, a weight or a duration is outside
+            its range, or the optimizer sends more than the model.
+        RangeError: while iterating, the new model would not be finite in its dtypes.
+        AttemptsExhaustedError: while iterating, too few clients have an attempt left on the model,
+            and no sum about it succeeded.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        clients: Iterable[FedClient],
+        *,
+        buffer: float,
+        sums: int,
+        params: Params | None = None,
+        durations: Durations | None = None,
+        weigh: Weigh = staleness_weight,
+        most_stale: int = 10,
+        mixed: bool = False,
+        drops: Iterable[Drops] | None = None,
+        evaluate: Callable[[Model], Score] | None = None,
+        random: Callable[[int, int], Randomness] | None = None,
+        training: str = "simulation",
+        attempts: int = 1,
+        failures: int = 3,
+        privacy: Privacy | None = None,
+        optimizer: Optimizer | None = None,
+    ) -> None:
+        clients = listed("clients", clients)
+        optimizer = Average() if optimizer is None else optimizer
+        if optimizer.sent(optimizer.start(1)) is not None:
+            raise ParameterError(
+                f"{type(optimizer).__name__} sends clients more than the model, which changes "
+                "while they train: FedBuff takes optimizers that use the mean alone",
+                Code.ARGUMENT,
+            )
+        params = params_of(privacy, params)
+        if params is None:
+            params = fedavg_params(clients, model, sample=buffer, optimizer=optimizer)
+        self.params: Final = params
+        form = check_params(params)
+        check_clients(cohort_of(len(clients), buffer), params.cohort, form, clients)
+        self.sums: Final = whole("sums", sums, 0, _MANY)
+        self.reports: Final[list[BufferReport]] = []
+        self.now = 0.0
+        self.ended = ""
+        identities: list[Identity] = []
+        directory = ledger = None
+        if params.mode == Mode.MALICIOUS:
+            identities, directory = introduce(len(clients))
+            ledger = MemoryLedger()
+        self._privacy = privacy
+        self._random = function("random", random)
+        self._evaluate = function("evaluate", evaluate)
+        self._drops = None if drops is None else read_schedule(drops, self.sums, len(clients))
+        noise, adaptive = None, None
+        if privacy is not None:
+            noise = privacy.noise_of_server(self._random_of_server)
+            if privacy.adaptive is not None:  # which changes with each sum, whoever is in it
+                adaptive = replace(privacy.adaptive, rounds=self.sums)
+        self.coordinator: Final = Coordinator(
+            model,
+            params,
+            training,
+            directory,
+            None,
+            noise,
+            optimizer,
+            len(clients),
+            adaptive,
+        )
+        self._participants = [
+            BufferedParticipant(
+                index,
+                client,
+                params,
+                training,
+                self.coordinator.model,
+                identities[index] if identities else None,
+                directory,
+                ledger,
+                attempts,
+                failures,
+                optimizer=optimizer,
+                adaptive=adaptive,
+                most_stale=most_stale,
+                weigh=weigh,
+                mixed=mixed,
+                contributions=privacy.rounds if privacy else None,
+            )
+            for index, client in enumerate(clients)
+        ]
+        self._most_stale, self._mixed = whole("most_stale", most_stale, 0, _MANY), mixed
+        drawn = self._drawn(16, _DURATIONS) or os.urandom(16)
+        self._generator = np.random.default_rng(list(drawn))
+        self._durations = function("durations", durations) or log_normal(
+            self._generator, len(clients)
+        )
+        self._order = count()  # of events at one time
+        self._training: list[tuple[float, int, int]] = []  # heap: when, order, client
+        self._ready: dict[int, list[int]] = {}  # by the model that they trained on, in order
+        self._resting: set[int] = set()  # clients that have nothing to give about this model
+        self._version = [0] * len(clients)  # the model that each client has got
+        self._models: dict[int, Model] = {}  # that some client has
+        self._silent: dict[int, tuple[str, Code]] = {}  # trainings without an update
+        self._restarted: set[int] = set()
+        for client in range(len(clients)):
+            self._begin(client)
+
+    @property
+    def model(self) -> Model:
+        """A copy of the global model after the sums so far."""
+        return [array.copy() for array in self.coordinator.model]
+
+    @property
+    def converged(self) -> bool:
+        """True if successful sums led back to a model about which clients give no more."""
+        return bool(self._exhausted()) and self._succeeded()
+
+    def __iter__(self) -> Iterator[BufferReport]:
+        """Runs the sums that are left."""
+        while len(self.reports) < self.sums:
+            members = self._wait()
+            if not members:
+                self.ended = self._why_ended()
+                return
+            report = self._sum(members)
+            self.reports.append(report)
+            yield report
+
+    # -- clients in time --
+
+    @property
+    def _current(self) -> int:
+        return self.coordinator.changes
+
+    def _begin(self, client: int) -> None:
+        """Sends a client the model, if it takes part with that."""
+        participant, model = self._participants[client], self.coordinator.model
+        if participant.why_not(digest(model)):
+            self._resting.add(client)
+            return
+        participant.begin(model)
+        self._version[client] = self._current
+        self._models.setdefault(self._current, [array.copy() for array in model])
+        duration = as_float(given := self._durations(self._generator, client))
+        if duration is None or not 0 < duration < math.inf:
+            raise ParameterError(
+                f"a duration must be finite and above 0, and that of client {client} is "
+                f"{brief(given)}",
+                Code.ARGUMENT,
+            )
+        heapq.heappush(self._training, (self.now + duration, next(self._order), client))
+
+    def _stale(self, client: int) -> int:
+        return self._current - self._version[client]
+
+    def _restart(self, clients: Iterable[int]) -> None:
+        for client in clients:
+            self._restarted.add(client)
+            self._begin(client)
+
+    def _wait(self) -> list[int]:
+        """Lets time go on until a buffer is full, and takes it; returns none if that cannot be."""
+        size = self.params.cohort
+        while self._training or self._release():
+            self.now, _, client = heapq.heappop(self._training)
+            participant = self._participants[client]
+            if self._stale(client) > self._most_stale:
+                self._restart([client])
+            elif participant.train():
+                key = 0 if self._mixed else self._version[client]
+                ready = self._ready.setdefault(key, [])
+                ready.append(client)
+                if len(ready) == size:
+                    return sorted(self._ready.pop(key))
+            else:  # it would be the same with the same model
+                self._silent[client] = participant.reason, participant.code or Code.TRAINING
+                self._resting.add(client)
+        return []
+
+    def _release(self) -> bool:
+        """Lets those that wait with the oldest model begin anew, when nobody trains any more."""
+        old = [each for each in self._ready if each != self._current]
+        if self._mixed or not old:
+            return False
+        self._restart(self._ready.pop(min(old)))
+        return bool(self._training) or self._release()
+
+    def _go_on(self, members: Iterable[int]) -> None:
+        """Lets everybody begin anew who has no update to wait with."""
+        waiting = {client for ready in self._ready.values() for client in ready}
+        stale = [client for client in sorted(waiting) if self._stale(client) > self._most_stale]
+        for key, ready in list(self._ready.items()):
+            self._ready[key] = [client for client in ready if client not in stale]
+            if not self._ready[key]:
+                del self._ready[key]
+        resting, self._resting = sorted(self._resting), set()
+        for client in sorted({*members, *resting}):
+            self._begin(client)
+        self._restart(stale)
+        used = {self._version[client] for client in range(len(self._version))}
+        self._models = {each: model for each, model in self._models.items() if each in used}
+
+    def _exhausted(self) -> list[int]:
+        """Returns the clients that have no attempt left on the model."""
+        version = digest(self.coordinator.model)
+        whys = {each.index: each.why_not(version) for each in self._participants}
+        return [at for at, why in whys.items() if why and why[1] is Code.ATTEMPTS_EXHAUSTED]
+
+    def _succeeded(self) -> bool:
+        return digest(self.coordinator.model).hex() in self.coordinator.succeeded
+
+    def _why_ended(self) -> str:
+        """Returns why no buffer can be filled any more.
+
+        Raises:
+            AttemptsExhaustedError: another model would help, and attempts on this one are used.
+        """
+        size, exhausted = self.params.cohort, self._exhausted()
+        left = len(self._participants) - len(self._resting)
+        why = f"{left} of {len(self._participants)} clients have an update to give or will have one"
+        if exhausted and not self._succeeded():
+            raise AttemptsExhaustedError(
+                f"{why}, and a buffer takes {size}: {len(exhausted)} clients have used all "
+                "attempts on the model, and no sum about it succeeded; choose parameters for a "
+                "higher dropout rate, a smaller buffer, or agree on more attempts",
+                Code.ATTEMPTS_EXHAUSTED,
+            )
+        return f"{why}, and a buffer takes {size}"
+
+    # -- one sum --
+
+    def _sum(self, members: list[int]) -> BufferReport:
+        start = time.perf_counter()
+        number = len(self.reports) + 1
+        invited = [self._participants[each] for each in members]
+        versions = tuple(self._version[each] for each in members)
+        stale = tuple(self._stale(each) for each in members)
+        one = len(set(versions)) == 1
+        told = list(stale[:1] if one else stale)
+        models = [self._models[each] for each in (versions[:1] if one else versions)]
+        digests = [] if one else [digest(model) for model in models]
+        session, clip = self._drawn(16, _SESSION), self.coordinator.clip
+        offer, attempt, server = self.coordinator.open_buffer(models, told, members, session)
+
+        def join(participant: BufferedParticipant) -> tuple[Client, Input]:
+            random = self._random(number, participant.index) if self._random else None
+            return participant.join(offer, attempt, told, digests, random, members)
+
+        drops = self._drops[number - 1] if self._drops else {}
+        played = OneSum(server, tuple(members), invited, drops)
+        try:
+            played.play(join)
+        finally:
+            self.coordinator.close(played.run.result, inputs_left=played.inputs_left)
+        played.settle()
+        if self._privacy is None:
+            played.warn_of_clipping(models[0])
+        silent, restarted = self._silent, tuple(sorted(self._restarted))
+        self._silent, self._restarted = {}, set()
+        self._go_on(members)
+        facts = played.facts()
+        for at, name in enumerate(("refusals", "refusal_codes")):
+            facts[name] = {client: why[at] for client, why in silent.items()} | facts[name]
+        contributions = tuple(each.given for each in self._participants)
+        return BufferReport(
+            round=number,
+            attempt=attempt,
+            **facts,
+            seconds=time.perf_counter() - start,
+            score=self._evaluate(self.model) if self._evaluate else None,
+            epsilon=self._privacy.epsilon(max(contributions)) if self._privacy else None,
+            clip=clip.clip if clip else None,
+            time=self.now,
+            versions=versions,
+            stale=stale,
+            restarted=restarted,
+            contributions=contributions,
+        )
+
+    def _drawn(self, size: int, purpose: int) -> bytes:
+        """Returns bytes of a simulation's server for one purpose in a sum; else none."""
+        if self._random is None:
+            return b""
+        return self._random(len(self.reports) + 1, len(self._participants) + purpose)(size)
+
+    def _random_of_server(self, size: int) -> bytes:
+        return self._drawn(size, _NOISE) or os.urandom(size)
+
+
+def log_normal(
+    generator: np.random.Generator, clients: int, between: float = 1.0, within: float = 0.25
+) -> Durations:
+    """Returns log-normal durations: of typical ones, drawn now, and of each training around them.
+
+    Args:
+        generator: draws the typical ones.
+        clients: their number.
+        between: deviation of the logarithms of typical durations.
+        within: deviation of the logarithm of one training's from that of its client.
+    """
+    typical = generator.lognormal(0.0, between, clients)
+
+    def of(generator: np.random.Generator, client: int) -> float:
+        return float(typical[client] * generator.lognormal(0.0, within))
+
+    return of
