@@ -30,7 +30,6 @@ from .fedavg import (
     simulated_randomness,
 )
 from .frameworks import ModelClient, keras_client, sklearn_client, torch_client
-from .history import RoundReport, Score, frame
 from .history import BufferReport, RoundReport, Score, frame
 from .models import MLP, Architecture, Model, Softmax, accuracy, loss
 from .optimizers import Adagrad, Adam, Average, Decay, Momentum, Optimizer, Yogi
@@ -109,6 +108,6 @@ __all__ = [
     "secure_tables",
     "simulated_randomness",
     "sklearn_client",
-    "torch_client",
     "staleness_weight",
+    "torch_client",
 ]
