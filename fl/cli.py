@@ -4,11 +4,12 @@ import argparse
 import errno
 import json
 import os
+import textwrap
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
@@ -18,6 +19,7 @@ from secagg import (
     Code,
     Mode,
     ParameterError,
+    Params,
     SecAggError,
 )
 from secagg.extras import MissingExtraError, extra
@@ -25,11 +27,12 @@ from secagg.outputs import STDOUT, check_writable, write_whole
 from secagg.programs import FAILED, error_line, run_program, say
 
 from . import plot, report
+from .buffered import FedBuff
 from .compare import compare_training
 from .data import load
 from .export import as_json
 from .fedavg import FedAvg, fedavg_params, simulated_randomness
-from .history import Score
+from .history import RoundReport, Score
 from .models import Model, accuracy, loss
 from .optimizers import Optimizer
 from .options import MODELS, MODES, NAME, OPTIMIZERS, SCAFFOLD, make_parser
@@ -46,6 +49,8 @@ _DROPS_STREAM: Final = 5
 _CLIP: Final = 4.0
 _PRIVATE_CLIP: Final = 1.0  # of the L2 norm; noise grows with it
 _DELTA: Final = 1e-5
+_WIDTH: Final = 80
+_BUFFER: Final = 0.25  # of the clients, with --async
 
 Show = Callable[[str], None]
 
@@ -122,62 +127,27 @@ def simulate(
         ParameterError: the settings are impossible; raised before any training.
         MissingExtraError: scikit-learn or rich is not installed.
     """
+    if settings.asynchronous and checkpoint is not None:
+        raise ParameterError("--async has no checkpoints: leave one out", Code.ARGUMENT)
     dataset = load(settings.dataset, settings.clients, settings.seed, split=settings.split)
     architecture = MODELS[settings.model](dataset.features, dataset.classes)
     start, descent = architecture.init(settings.seed), Descent(epochs=settings.epochs)
     local = [LocalClient(architecture, split, descent, settings.seed) for split in dataset.clients]
     clients, optimizer = _with_optimizer(settings, local)
-    mode = MODES[settings.mode]
-    privacy = _privacy(settings, clients, start, mode, optimizer)
-    if privacy is None:
-        clip = _CLIP if settings.clip is None else settings.clip
-        params = fedavg_params(
-            *(clients, start, clip, settings.bits, mode, settings.rotate),
-            sample=settings.sample,
-            optimizer=optimizer,
-        )
-    else:
-        params = privacy.params
-    rng = np.random.default_rng((settings.seed, _DROPS_STREAM))
-    rate, everybody = settings.dropout, len(clients)
 
     def evaluate(model: Model) -> Score:
         test = dataset.test
         return Score(loss(architecture, model, test), accuracy(architecture, model, test))
 
-    federation = FedAvg(
-        start,
-        clients,
-        params=None if privacy else params,
-        privacy=privacy,
-        optimizer=optimizer,
-        sample=settings.sample,
-        checkpoint=checkpoint,
-        rounds=settings.rounds,
-        drops=[draw_drops(rng, everybody, rate, mode) for _ in range(settings.rounds)],
-        evaluate=evaluate,
-        random=simulated_randomness(settings.seed),
-        attempts=settings.attempts,
+    params, privacy, federation = _federation(
+        settings, clients, start, optimizer, evaluate, checkpoint
     )
-    ended = None
     if warning := report.warning(params, settings.dropout):
         say(f"{NAME}: warning: {warning}\n")
     with _screen(settings.rounds, to_stderr) as (show, advance):
         for line in report.intro(settings, dataset, params, privacy):
             show(line)
-        reports = list(federation.reports)  # of a checkpoint
-        for each in reports:
-            advance()
-            for line in report.row(each):
-                show(line)
-        try:
-            for each in federation:
-                reports.append(each)
-                for line in report.row(each):
-                    show(line)
-                advance()
-        except AttemptsExhaustedError as error:
-            ended = error
+        reports, ended = _played(federation, show, advance)
         pooled = LocalClient(architecture, dataset.pooled, descent, settings.seed)
         model = federation.model
         clients, optimizer = _with_optimizer(settings, local)
@@ -189,6 +159,78 @@ def simulate(
         for line in report.summary(outcome):
             show(line)
     return outcome
+
+
+def _federation(
+    settings: report.Settings,
+    clients: list[FedClient],
+    start: Model,
+    optimizer: Optimizer,
+    evaluate: Callable[[Model], Score],
+    checkpoint: Path | None,
+) -> tuple[Params, Privacy | None, FedAvg | FedBuff]:
+    """Returns parameters, privacy and the training that is asked for, before its first round."""
+    mode, sample = MODES[settings.mode], settings.sample
+    buffer = _BUFFER if sample is None else sample
+    if settings.asynchronous:
+        sample = buffer
+    privacy = _privacy(settings, clients, start, mode, optimizer, sample)
+    if privacy is None:
+        clip = _CLIP if settings.clip is None else settings.clip
+        params = fedavg_params(
+            *(clients, start, clip, settings.bits, mode, settings.rotate),
+            sample=sample,
+            optimizer=optimizer,
+        )
+    else:
+        params = privacy.params
+    rng = np.random.default_rng((settings.seed, _DROPS_STREAM))
+    rate, rounds = settings.dropout, settings.rounds
+    common: dict[str, Any] = {
+        "params": None if privacy else params,
+        "privacy": privacy,
+        "optimizer": optimizer,
+        "drops": [draw_drops(rng, len(clients), rate, mode) for _ in range(rounds)],
+        "evaluate": evaluate,
+        "random": simulated_randomness(settings.seed),
+        "attempts": settings.attempts,
+    }
+    if settings.asynchronous:
+        return params, privacy, FedBuff(start, clients, buffer=buffer, sums=rounds, **common)
+    common |= {"sample": sample, "checkpoint": checkpoint}
+    return params, privacy, FedAvg(start, clients, rounds=rounds, **common)
+
+
+def _played(
+    federation: FedAvg | FedBuff, show: Show, advance: Callable[[], None]
+) -> tuple[list[RoundReport], AttemptsExhaustedError | None]:
+    """Runs the rounds that are left, and shows all; returns the reports, and why there are less.
+
+    Raises:
+        SecAggError: not even one buffer was filled.
+    """
+    reports: list[RoundReport] = list(federation.reports)  # of a checkpoint
+    ended = None
+
+    def tell(each: RoundReport) -> None:
+        for line in report.row(each):
+            show(line)
+        advance()
+
+    for each in reports:
+        tell(each)
+    try:
+        for each in federation:
+            reports.append(each)
+            tell(each)
+    except AttemptsExhaustedError as error:
+        ended = error
+    if isinstance(federation, FedBuff) and federation.ended:
+        if not reports:
+            raise SecAggError(f"there was no sum: {federation.ended}", Code.QUORUM)
+        for line in textwrap.wrap(f"Ended early: {federation.ended}.", _WIDTH):
+            show(line)
+    return reports, ended
 
 
 def _with_optimizer(
@@ -220,6 +262,7 @@ def _privacy(
     model: Model,
     mode: Mode,
     optimizer: Optimizer,
+    sample: float | None,
 ) -> Privacy | None:
     """Returns the privacy that is asked for, if any.
 
@@ -256,7 +299,7 @@ def _privacy(
         dropout=settings.dp_dropout,
         mode=mode,
         scale=settings.dp_scale,
-        sample=settings.sample,
+        sample=sample,
         optimizer=optimizer,
     )
 

@@ -37,7 +37,7 @@ import numpy as np
 
 from secagg import Code, FixedPoint, Layout, ParameterError, Params, Rotated
 
-from .history import RoundReport, Score
+from .history import BufferReport, RoundReport, Score
 from .models import Model
 from .optimizers import Average, Optimizer
 from .training import LocalClient
@@ -216,6 +216,8 @@ def compare_training(
     form = params.format
     if isinstance(form, Rotated) and not form.weighted:
         note = "updates are bounded in L2, and count alike"
+    elif any(isinstance(report, BufferReport) for report in reports):
+        note = "updates are of earlier models"
     elif not isinstance(form, FixedPoint):
         note = "the grid of rotated updates is chosen so that some of their values are clipped"
     elif optimizer not in (None, Average()):

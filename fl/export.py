@@ -5,7 +5,7 @@ import math
 from secagg import __version__
 
 from .agreed import check_params
-from .history import RoundReport, Score
+from .history import BufferReport, RoundReport, Score
 from .report import Outcome, attempts_allowed, bits, masked_bits, revealed, sent, spent
 
 Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
@@ -34,6 +34,7 @@ def as_json(outcome: Outcome) -> Json:
             "optimizer": asked.optimizer,
             "server_rate": asked.server_rate,
             "sample": asked.sample,
+            "async": asked.asynchronous,
             "privacy": _privacy_json(outcome),
             "step": check_params(outcome.params).step,
             "masked_bits": masked_bits(outcome.params),
@@ -100,6 +101,8 @@ def _round_json(report: RoundReport, plain: Score) -> Json:
         "round": report.round,
         "attempt": report.attempt,
         "invited": len(report.invited),
+        "time": report.time if isinstance(report, BufferReport) else None,
+        "stale": list(report.stale) if isinstance(report, BufferReport) else None,
         "survivors": len(report.survivors),
         "survivor_ids": list(report.survivors),
         "failed": report.failed,

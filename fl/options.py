@@ -115,6 +115,13 @@ def make_parser() -> argparse.ArgumentParser:
         "default all",
     )
     add(
+        "--async",
+        dest="asynchronous",
+        action="store_true",
+        help="each client trains at its own pace; the model changes when so many are ready as "
+        "--sample says, by default a quarter of them; --rounds are these sums",
+    )
+    add(
         "--checkpoint",
         type=Path,
         metavar="FILE.npz",

@@ -10,7 +10,7 @@ from secagg import AttemptsExhaustedError, FixedPoint, Mode, Params, Phase, Rota
 from .agreed import check_params
 from .compare import Comparison
 from .data import Dataset
-from .history import RoundReport
+from .history import BufferReport, RoundReport
 from .one_sum import TRAINING
 from .private import Placement, Privacy
 from .schedule import failure_probability
@@ -63,6 +63,7 @@ class Settings:
     optimizer: str
     server_rate: float | None
     sample: float | None
+    asynchronous: bool
     dp_epsilon: float | None
     dp_delta: float | None
     dp_placement: str | None
@@ -230,6 +231,16 @@ def summary(outcome: Outcome) -> Iterator[str]:
         f"{len(reports)} rounds: {lossy} with dropouts, {failed} failed; {clipped}; "
         f"{sum(report.seconds for report in reports):.1f} s."
     )
+    if buffered := [each for each in reports if isinstance(each, BufferReport)]:
+        ages = [age for each in buffered for age in each.stale]
+        given = buffered[-1].contributions
+        yield from textwrap.wrap(
+            f"Simulated time: {buffered[-1].time:.3g}, where a client trains for 1 typically. "
+            f"Updates were {sum(ages) / len(ages):.2g} changes of the model old on average, "
+            f"{max(ages)} at most; a client gave {min(given)} to {max(given)}. Plain averaging, to "
+            "compare with, is of the same survivors without delays.",
+            _WIDTH,
+        )
     yield (
         f"Sent by one client per round: {sent(outcome):,.0f} bytes, "
         f"{masked_bits(outcome.params):.3g} bits per masked parameter."
@@ -247,10 +258,11 @@ def summary(outcome: Outcome) -> Iterator[str]:
     limit = attempts_allowed(outcome)
     allowed = "any number" if limit is None else str(limit)
     yield ""
+    used = f"{outcome.attempts_used} used, "
+    if outcome.settings.asynchronous:  # each client counts its own
+        used = "each client counts its own, "
     yield from textwrap.wrap(
-        f"Attempts on one model: {outcome.attempts_used} used, {allowed} allowed. "
-        f"{revealed(outcome)}",
-        _WIDTH,
+        f"Attempts on one model: {used}{allowed} allowed. {revealed(outcome)}", _WIDTH
     )
     yield ""
     yield from textwrap.wrap(_seen(reports), _WIDTH)
@@ -286,6 +298,8 @@ def _seen(reports: Sequence[RoundReport]) -> str:
         sums = f"{len(sizes)} sum{'s' * (len(sizes) > 1)} of {updates} updates"
     invited = {each.invited for each in reports}
     drawn = ", of clients drawn anew for each" if len(invited) > 1 else ""
+    if any(isinstance(each, BufferReport) for each in reports):
+        drawn = ", of whoever was ready"
     text = f"The server saw {sums}{drawn}, and no single update."
     if len(sizes) < len(reports):
         text += " It may also have the sum of a failed round, if the inputs had left."

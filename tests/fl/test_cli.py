@@ -316,6 +316,18 @@ def test_a_sample_of_the_clients_is_drawn_for_each_round(tmp_path, capsys, optim
         assert resumed[name] == whole[name], name
 
 
+def test_clients_train_at_their_own_pace(tmp_path, capsys):
+    options = ["--async", "--clients", "9", "--sample", "3", "--rounds", "4", "--epochs", "1"]
+    out = run_json(tmp_path, *options, "--dropout", "0", "--mode", "semi-honest")
+    text = " ".join(capsys.readouterr().out.split())
+    assert "The server saw 4 sums of 3 updates, of whoever was ready, and no single" in text
+    assert "Simulated time: " in text
+    assert (out["async"], out["bound_note"]) == (True, "updates are of earlier models")
+    times = [each["time"] for each in out["rounds"]]
+    assert times == sorted(times)
+    assert all(len(set(each["stale"])) == 1 for each in out["rounds"])
+
+
 def test_a_broken_bound_is_shouted(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("secagg.fl.compare.quantization_bound", lambda params, rounds: 0.0)
     run_json(tmp_path, "--rounds", "1")
@@ -424,6 +436,9 @@ BAD = {
     "--sample 1.5": "sample must be a share",
     "--sample many": "invalid sample_size value: 'many'",
     "--checkpoint /": "/ is a folder",
+    "--async --checkpoint x": "--async has no checkpoints",
+    "--async --optimizer scaffold": "sends clients more than the model",
+    "--async --sample 1.5": "sample must be a share",
     "--checkpoint -": "--checkpoint is read as well",
     "--json x --checkpoint x": "name the same file",
     "--epochs 0": "must be at least 1",
