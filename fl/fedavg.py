@@ -70,7 +70,8 @@ def fedavg_params(
         bits: bits per quantized value: 1..32, by default 20; with `rotate` 1..16, by default 8.
         mode: the kind of server that the round protects against.
         rotate: take the format `Rotated`, which needs far fewer bits than `FixedPoint`.
-        sample: clients of each round, as of `FedAvg`.
+        sample: clients of each round, as of `FedAvg`. The default thresholds stand a third of a
+            cohort as colluders, and a sample may have more of them than that.
         optimizer: of the training, if it sums more than the model.
 
     Raises:

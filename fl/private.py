@@ -161,6 +161,18 @@ def params_of(privacy: Privacy | None, params: Params | None) -> Params | None:
     return privacy.params
 
 
+def _corrupt_of_cohort(corrupt: float, everybody: int, cohort: int) -> float:
+    """Returns the fraction of a sampled cohort that all who collude are."""
+    share = as_float(corrupt)
+    if share is None or not 0 <= share * everybody < cohort:
+        raise ParameterError(
+            f"corrupt must be a fraction below {cohort} / {everybody}, not {brief(corrupt)}: all "
+            "who collude may be in one cohort; draw more clients, or assume fewer colluders",
+            Code.UNSAFE_FRACTIONS,
+        )
+    return math.ceil(share * everybody) / cohort
+
+
 def private_params(
     clients: Iterable[FedClient],
     model: Model,
@@ -192,7 +204,9 @@ def private_params(
             it out with `adaptive`.
         placement: who adds the noise: "distributed", "central", "local" or "none" (`Placement`).
         corrupt, dropout: the largest fractions of clients that collude with the server, and that
-            drop out, as in `secagg.noise.calibrate`.
+            drop out of a round, as in `secagg.noise.calibrate`. `corrupt` is of all clients, and
+            with `sample` all who collude may be in one cohort. Without both a third of each cohort
+            is assumed, which a sample of clients of whom fewer collude can exceed.
         mode: the kind of server that the rounds protect against.
         scale: levels per unit of distributed or local noise; chosen by default, and not for others.
         sample: clients of each round, as of `FedAvg`, or the `buffer` of `FedBuff`. It makes
@@ -237,7 +251,10 @@ def private_params(
         raise ParameterError(
             f"bit_noise is for adaptive, finite and above 0, not {brief(bit_noise)}", Code.ARGUMENT
         )
-    cohort = cohort_of(len(check_cohort(clients)[0]), sample)
+    everybody = len(check_cohort(clients)[0])
+    cohort = cohort_of(everybody, sample)
+    if corrupt is not None and cohort < everybody:
+        corrupt = _corrupt_of_cohort(corrupt, everybody, cohort)
     length = Layout.of(model).length
     length = length if optimizer is None else optimizer.summed(length)
     length += adaptive is not None

@@ -206,6 +206,27 @@ def test_a_participant_pays_from_its_budget(private: Callable[..., Privacy]) -> 
         first.join(offer, coordinator.model, attempt)
 
 
+def test_all_colluders_may_be_in_one_cohort() -> None:
+    """A fraction of all clients: 4 of 40 are 4 of a sample of 20, too, not 2."""
+    many = [Moves(3, 0.004) for _ in range(40)]
+    whole, drawn = (
+        private_params(
+            *(many, MODEL),
+            **{"epsilon": 4, "rounds": 2, "clip": CLIP, "corrupt": 0.1, "dropout": 0.1},
+            sample=sample,
+        )
+        for sample in (None, 20)
+    )
+    assert whole.params.colluders == drawn.params.colluders == 4
+    assert (whole.honest, drawn.honest) == (32, 14)
+    with refused(ParameterError, Code.UNSAFE_FRACTIONS, match="may be in one cohort; draw more"):
+        private_params(
+            *(many, MODEL),
+            **{"epsilon": 4, "rounds": 2, "clip": CLIP, "corrupt": 0.5, "dropout": 0.1},
+            sample=10,
+        )
+
+
 WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "placement": ({"placement": "nowhere"}, "placement must be one of distributed, central"),
     "epsilon": ({"epsilon": 0}, "epsilon must be"),
