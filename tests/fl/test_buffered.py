@@ -5,6 +5,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
+from threading import Thread
 from typing import Any
 
 import numpy as np
@@ -316,6 +317,53 @@ def test_a_model_gets_one_update_of_a_client_whatever_the_attempt_is_called() ->
     client, _ = unaware.join(*coordinator.open_buffer([MODEL], [0], range(4))[:2], [0])
     with refused(LocalProtocolError, Code.OUT_OF_ORDER):  # a driver that knows no subjects
         client.expect(client.context)
+
+
+def test_a_client_is_told_whether_its_update_counted() -> None:
+    told = {}
+
+    class Keeps(Nears):
+        def settle(self, counted: bool) -> None:
+            told[self.target] = counted
+
+    clients = [Keeps(1, 0.1 * at) for at in range(4)]
+    drops = [{2: Phase.MASKED_INPUT}]
+    (report,) = FedBuff(MODEL, clients, buffer=4, sums=1, drops=drops)
+    assert report.survivors == (0, 1, 3)
+    assert list(told.values()) == [True, True, False, True]
+
+
+def test_sums_that_end_in_another_order_cost_no_attempt() -> None:
+    """Of two that were joined with one count, the ledger lets one through."""
+    params = fedavg_params(cohort(4), MODEL, sample=4, mode=Mode.MALICIOUS)
+    identities, pins = introduce(4)
+    coordinator = Coordinator(MODEL, params, "word", pins, attempts=None)
+    client = BufferedParticipant(
+        *(0, cohort()[0], params, "word", MODEL, identities[0], pins, MemoryLedger(), 4)
+    )
+
+    def joined() -> tuple[Any, bytes | None]:
+        client.begin(MODEL)
+        assert client.train()
+        _, give = client.join(*coordinator.open_buffer([MODEL], [0], range(4))[:2], [0])
+        coordinator.close(None)
+        return give, client.subject
+
+    (first, one), (late, same) = joined(), joined()
+    assert first()
+    third, other = joined()
+    assert third()
+    assert late()
+    fourth, last = joined()
+    assert one == same
+    assert len({one, other, last}) == 3
+    given, at_once = client.given, Thread(target=fourth)
+    with client._lock:  # the check and the count are one step
+        at_once.start()
+        at_once.join(0.05)
+        assert client.given == given
+    at_once.join()
+    assert client.given == given + 1
 
 
 @pytest.mark.parametrize("mode", list(Mode))

@@ -368,6 +368,30 @@ def test_a_client_that_did_not_see_itself_in_the_sum_believes_no_server():
     assert settle() == [0, 1, 2, 4, 5, 6]
 
 
+def test_that_an_update_counted_is_believed_once_and_after_an_input():
+    """Not before the client has given one, nor where it had none, nor a second time."""
+    told = []
+
+    class Keeps(Adds):
+        def train(self, model):
+            return super().train(model) if self.amount else None
+
+        def settle(self, counted):
+            told.append(counted)
+
+    clients = [Keeps(0.5), Keeps(0.0), Keeps(0.5)]
+    params = fedavg_params(clients, MODEL)
+    offer = params.round(context=digest("word", MODEL, 0)).encode()
+    for at in (0, 1):
+        party = Participant(at, clients[at], params, "word", MODEL)
+        _, give = party.join(offer, MODEL, 0)
+        party.settle(True)
+        assert (give() is None) == (at == 1)
+        party.settle(True)
+        party.settle(True)
+    assert told == [False, True, False, False, False, False]
+
+
 def test_a_control_that_is_not_finite_is_not_kept():
     _, (client, *_) = scaffold(EQUAL)
     client.train(START, np.zeros(12))
