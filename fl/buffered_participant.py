@@ -55,7 +55,9 @@ class BufferedParticipant(Member):
         weigh: what an update counts after so many changes; above 0, and at most 1. All clients need
             the same function. By default 1 / sqrt(1 + changes).
         mixed: whether it enters sums over updates of several models; in semi-honest mode only.
-        contributions: how many updates it gives in all, at least one; by default any number.
+        contributions: how many updates it gives in all, at least one; by default any number. This
+            object counts them, also if sums overlap: the limit ends with it. What outlasts it, and
+            counts those of all objects with the same data, is `budget`.
         others: as of `Participant`.
 
     Raises:
@@ -99,14 +101,20 @@ class BufferedParticipant(Member):
         Args:
             version: digest of the model; by default the reason must hold for any.
         """
+        if spent := self._why_spent(version):
+            return spent
+        if reason := self._why_out():
+            return reason, Code.TRAINING
+        return None
+
+    def _why_spent(self, version: bytes | None) -> tuple[str, Code] | None:
+        """Returns why it has given as many updates as it may: in all, or of a model."""
         if self.given >= self._limit:
             return (
                 f"refused by this client: it has given {self.given} updates, all that its privacy "
                 "allows",
                 Code.BUDGET,
             )
-        if reason := self._why_out():
-            return reason, Code.TRAINING
         times = 0 if version is None else self._times.get(version, 0)
         if self._params.mode == Mode.MALICIOUS and times >= self._attempts:
             return (
@@ -163,7 +171,8 @@ class BufferedParticipant(Member):
                 server says that this client trained on another model; or as of `Participant.join`.
             DecodeError: the offer is malformed.
         """
-        self.clipped, self.subject = {}, None
+        self.clipped = {}
+        self.subject = self._gave = None
         require_number("attempt", attempt)
         index, directory = self._place(members)
         cohort = self._params.cohort
@@ -188,18 +197,27 @@ class BufferedParticipant(Member):
                 Code.POLICY_CONTEXT,
             )
         context = buffer_context(self._training, own, stale, attempt)
+        times = self._times.get(self._version, 0)
+        self.subject = digest(self._training, "buffer", self._version, times)
         params, form = self._terms(offer)
         secure = self._client_of(offer, params, context, index, directory, random)
         (update, weight), self._kept = self._kept, None
         update = update * self._weights[stale[entry]]
         self.clipped = clipped_by_array(self._model, update, form)
-        times = self._times.get(self._version, 0)
-        self.subject = digest(self._training, "buffer", self._version, times)
-        version = self._version
+        version, counted = self._version, False
 
         def give() -> tuple[Vector, int] | None:
-            self._times[version] = times + 1
-            self.given += 1
+            nonlocal counted
+            with self._lock:  # other sums may have taken what was left when this one was joined
+                refusal = None if counted else self._why_spent(version)
+                self.reason, self.code = refusal or ("", None)
+                if refusal:
+                    return None
+                if not counted:
+                    self._times[version] = max(self._times.get(version, 0), times + 1)
+                    self.given += 1
+                counted = True
+            self._gave = secure
             return self._packed((update, weight), form)
 
         return secure, give
@@ -220,8 +238,10 @@ class BufferedParticipant(Member):
                 "the server could tell their updates apart; it takes part with mixed=True only",
                 Code.POLICY_CONTEXT,
             )
-        right = all(type(each) is bytes and len(each) == len(self._version) for each in versions)
-        if not right or not len(stale) == len(versions) == cohort:
+        right = len(stale) == len(versions) == cohort and all(
+            type(each) is bytes and len(each) == len(self._version) for each in versions
+        )
+        if not right:
             raise ParameterError(
                 f"a mixed buffer needs a digest and a staleness for each of {cohort} members, not "
                 f"{len(versions)} and {len(stale)}",

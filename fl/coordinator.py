@@ -113,7 +113,7 @@ class Coordinator:
         They changed nothing, or went in a circle: to the resolution of its numbers the model is
         final. Only in malicious mode is the number of rounds on a model limited.
         """
-        return self._attempts.have_converged(digest(self.model, *self.sent))
+        return self._attempts.have_converged(digest(self.model))
 
     @property
     def sent(self) -> tuple[Vector, ...]:
@@ -174,7 +174,7 @@ class Coordinator:
             ParameterError: the model is not finite any more.
         """
         self._template.take(self.model)  # every client would refuse it, too
-        subject = digest(self.model, *self.sent)
+        subject = digest(self.model)  # clients count alike, whatever is sent beside it
         attempt = self._attempts.next(subject)
         context = digest(self._training, self.model, *self.sent, attempt)
         return self._open(subject, attempt, context, members, session)

@@ -56,6 +56,9 @@ from .updates import (
 
 Randomness = Callable[[int], bytes]
 
+# States (`Client.state`) in which a client has seen itself in the set of survivors and signed that.
+_SIGNED: Final = ("awaiting signatures", "finished")
+
 
 class Member:
     """The client side of a training, whoever decides when it trains; `Participant` is one."""
@@ -81,6 +84,7 @@ class Member:
         self._failures = whole("failures", failures, 1, NUMBERS - 1)
         self._failed = 0  # trainings that gave no update, or have not yet
         self._lock = threading.Lock()
+        self._gave: Client | None = None  # of the round joined last, once it has made its input
         self.training_seconds = 0.0
         self.reason = ""
         self.code: Code | None = None
@@ -102,10 +106,24 @@ class Member:
         self._budget = budget
 
     def settle(self, counted: bool) -> None:
-        """Takes note after a round whether this participant's update is in the sum."""
+        """Takes note after a round whether this participant's update is in the sum.
+
+        The server says so. That it is in is believed of the round joined last only, and if this
+        client has made its input for that. In malicious mode it must also have seen itself in the
+        set of survivors that it signed, so a client that was resumed elsewhere takes no note.
+
+        What remains: a server that lies can tell those in the set whatever it likes, each another
+        thing. What they keep (`state`) then does not fit together, and their next updates are
+        worse; with `attempts` above 1, two sums over one model differ by what this changes.
+        """
+        gave, self._gave = self._gave, None
         settle = getattr(self._client, "settle", None)
         if callable(settle):
-            settle(counted)
+            settle(counted and gave is not None and self._may_be_in(gave))
+
+    def _may_be_in(self, gave: Client) -> bool:
+        """Returns whether the input of this client may be in the sum, as far as it has seen."""
+        return self._params.mode != Mode.MALICIOUS or gave.state.value in _SIGNED
 
     @property
     def state(self) -> Vector | None:
@@ -132,10 +150,10 @@ class Member:
     def _take(self, sent: Sequence[Vector]) -> tuple[Vector, ...]:
         """Returns what came beside the model, checked as the model is."""
         wanted = () if self._sent is None else (self._sent,)
-        if len(sent) != len(wanted):
+        if not isinstance(sent, list | tuple) or len(sent) != len(wanted):
             raise ParameterError(
-                f"{len(sent)} vectors came beside the model instead of {len(wanted)}: all sides "
-                "need the same optimizer",
+                f"{_sized(sent)} came beside the model instead of a list of {len(wanted)} vectors: "
+                "all sides need the same optimizer",
                 Code.SHAPE,
             )
         for vector, like in zip(sent, wanted, strict=True):
@@ -151,9 +169,15 @@ class Member:
         """Returns its index in the cohort of a round, and the directory of that."""
         if members is None:
             return self.index, self._directory
+        size = self._params.cohort
+        if not isinstance(members, list | tuple) or len(members) != size:
+            raise ParameterError(
+                f"members must be a list of the {size} positions of a cohort, not "
+                f"{_sized(members)}",
+                Code.ARGUMENT,
+            )
         chosen = [each for each in members if type(each) is int and each >= 0]
-        size = len(members) == len(chosen) == self._params.cohort
-        if not size or self.index not in chosen or chosen != sorted(set(chosen)):
+        if len(chosen) != size or self.index not in chosen or chosen != sorted(set(chosen)):
             raise ParameterError(
                 f"members must be the ascending positions of a cohort of {self._params.cohort} "
                 f"with {self.index} in it, not {brief(members)}",
@@ -189,8 +213,11 @@ class Member:
         directory: Directory | None,
         random: Randomness | None,
     ) -> Client:
-        """Returns the protocol's client for a round, if it has the parameters and this context."""
-        return Client(
+        """Returns the protocol's client for a round, if it has the parameters and this context.
+
+        It knows what its input is given for once, so a driver that does not can change nothing.
+        """
+        secure = Client(
             Round.decode(offer),
             index,
             Policy(params=params, context=context),
@@ -200,6 +227,9 @@ class Member:
             ledger=self._ledger,
             budget=self._budget,
         )
+        if self.subject is not None:
+            secure.expect(context, self.subject)
+        return secure
 
     def _why_out(self) -> str:
         """Returns why this client joins no more rounds, or ""."""
@@ -278,12 +308,13 @@ class Participant(Member):
             of their array in the model ("0", ...), without those that have none. With `Rotated`
             they are all values, if the update is longer than the clip.
         training_seconds: wall-clock time of its training in this round.
-        subject: what its input is given for once, if that is not the context (`Client.expect`).
+        subject: what its input is given for once, if that is not the context (`Client.expect`). The
+            client that `join` returns knows it; a driver that calls `expect` says the same.
 
     In malicious mode its update of one model leaves it at most `attempts` times per training,
-    whatever the server announces. If it is more than once, the server gets as many sums over the
-    same model; their differences are sums over fewer clients, down to the update of a single one
-    if training is deterministic.
+    whatever the server announces, and whatever it sends beside the model. If it is more than once,
+    the server gets as many sums over the same model; their differences are sums over fewer clients,
+    down to the update of a single one if training is deterministic.
 
     Args:
         index: its index in the cohort.
@@ -351,6 +382,7 @@ class Participant(Member):
         """
         self.training_seconds = 0.0
         self.reason, self.code, self.clipped = "", None, {}
+        self.subject = self._gave = None
         require_number("attempt", attempt)
         if self._params.mode == Mode.MALICIOUS and attempt >= self._attempts:
             raise ParameterError(
@@ -361,12 +393,26 @@ class Participant(Member):
         model = self._template.take(model)  # what is hashed is what is trained
         extra = self._take(sent)
         context = digest(self._training, model, *extra, attempt)
+        if extra:  # words of the server, which make it no other model
+            self.subject = digest(self._training, model, attempt)
         index, directory = self._place(members)
         if reason := self._why_out():
             raise ParameterError(reason, Code.TRAINING)
         params, form = self._terms(offer)
         secure = self._client_of(offer, params, context, index, directory, random)
-        return secure, lambda: self._packed(self._input_or_none(model, extra, form), form)
+
+        def give() -> tuple[Vector, int] | None:
+            given = self._packed(self._input_or_none(model, extra, form), form)
+            self._gave = None if given is None else secure
+            return given
+
+        return secure, give
+
+
+def _sized(value: object) -> str:
+    """Returns the type of a peer's value for a message, and how long a list is."""
+    kind = type(value).__name__
+    return f"a {kind} of {len(value)}" if isinstance(value, list | tuple) else f"a value ({kind})"
 
 
 def require_number(name: str, value: object) -> None:

@@ -166,7 +166,10 @@ class ScaffoldClient:
         self.control = None if state is None else np.array(state, np.float64)
 
     def settle(self, counted: bool) -> None:
-        """Takes note whether the update of the last training is in the sum."""
-        if counted and self._pending is not None:
+        """Takes note whether the update of the last training is in the sum.
+
+        What is not finite is not kept: no later training would give an update.
+        """
+        if counted and self._pending is not None and np.isfinite(self._pending).all():
             self.control = self._pending
         self._pending = None

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pytest
 
@@ -26,3 +26,16 @@ def refused(
     with pytest.raises(kind, match=match) as caught:
         yield caught
     assert caught.value.code is code
+
+
+class Endless(list[Any]):
+    """A list too long to be looked at: only its length may be asked for."""
+
+    def __init__(self, length: int) -> None:
+        super().__init__([0] * length)
+
+    def __iter__(self) -> Iterator[Any]:
+        pytest.fail("read before its length was checked")
+
+    def __repr__(self) -> str:
+        pytest.fail("printed before its length was checked")

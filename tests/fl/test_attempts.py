@@ -10,7 +10,7 @@ from typing import cast
 
 import numpy as np
 import pytest
-from refusals import refused
+from refusals import Endless, refused
 from secagg.fl import (
     AttemptsExhaustedError,
     Coordinator,
@@ -302,6 +302,24 @@ def test_an_attempt_is_a_whole_number(attempt: object) -> None:
         offer = params.round(context=digest(TRAINING, MODEL, 0)).encode()
         with refused(ParameterError, Code.ARGUMENT):
             party.join(offer, MODEL, attempt)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "wrong", [5, True, "01234", range(N), {0: 1}, Endless(9), Endless(0)], ids=type
+)
+def test_what_is_no_list_of_the_right_length_is_not_read(wrong: object) -> None:
+    """The members of a cohort, and what comes beside a model, are words of the server."""
+    for params in (PARAMS, fedavg_params(CLIENTS, MODEL)):
+        party = Participant(
+            0, CLIENTS[0], params, TRAINING, MODEL, IDENTITIES[0], PINS, MemoryLedger()
+        )
+        offer = params.round(context=digest(TRAINING, MODEL, 0)).encode()
+        for members in (wrong, iter(range(N)), set(range(N)), dict.fromkeys(range(N))):
+            with refused(ParameterError, Code.ARGUMENT):
+                party.join(offer, MODEL, 0, members=members)  # type: ignore[arg-type]
+        for sent in (wrong or 0, iter(()), None, {}, set()):
+            with refused(ParameterError, Code.SHAPE):
+                party.join(offer, MODEL, 0, sent=sent)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("options", [{"training": ""}, {"training": b"x"}, {"attempts": 0}])

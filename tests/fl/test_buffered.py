@@ -5,12 +5,13 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
+from threading import Thread
 from typing import Any
 
 import numpy as np
 import pytest
 from levels import runs_at
-from refusals import refused
+from refusals import Endless, refused
 from secagg.fl import (
     BufferedParticipant,
     BufferReport,
@@ -38,6 +39,7 @@ from secagg import (
     AttemptsExhaustedError,
     Code,
     FixedPoint,
+    LocalProtocolError,
     MemoryLedger,
     Mode,
     ParameterError,
@@ -233,7 +235,7 @@ def test_a_lone_version_is_refused() -> None:
         third.join(offer, attempt, stale, versions, members=members)
     with refused(ParameterError, Code.POLICY_CONTEXT, match="is not the expected"):
         first.join(offer, attempt, stale, [*versions[:2], versions[0]], members=members)
-    for wrong in (versions[:2], [*versions[:2], b""], [*versions[:2], "x"], None):
+    for wrong in (versions[:2], [*versions[:2], b""], [*versions[:2], "x"], None, Endless(9)):
         with refused(ParameterError, Code.ARGUMENT):
             first.join(offer, attempt, stale, wrong, members=members)  # type: ignore[arg-type]
     third.begin(OTHER)
@@ -304,6 +306,98 @@ def test_a_model_gets_one_update_of_a_client_whatever_the_attempt_is_called() ->
     run = play(forgetful)
     assert run.result is None
     assert set(run.refusal_codes.values()) == {Code.REPEATED_CONTRIBUTION}
+    forgetful[0].begin(MODEL)
+    assert forgetful[0].train()
+    with refused(ParameterError, Code.ATTEMPTS_EXHAUSTED):  # by its count, what may have left
+        forgetful[0].join(*coordinator.open_buffer([MODEL], [0], range(4))[:2], [0])
+    (unaware, *_) = everybody()
+    unaware.begin(MODEL)
+    assert unaware.train()
+    coordinator.close(None)
+    client, _ = unaware.join(*coordinator.open_buffer([MODEL], [0], range(4))[:2], [0])
+    with refused(LocalProtocolError, Code.OUT_OF_ORDER):  # a driver that knows no subjects
+        client.expect(client.context)
+
+
+def test_a_client_is_told_whether_its_update_counted() -> None:
+    told = {}
+
+    class Keeps(Nears):
+        def settle(self, counted: bool) -> None:
+            told[self.target] = counted
+
+    clients = [Keeps(1, 0.1 * at) for at in range(4)]
+    drops = [{2: Phase.MASKED_INPUT}]
+    (report,) = FedBuff(MODEL, clients, buffer=4, sums=1, drops=drops)
+    assert report.survivors == (0, 1, 3)
+    assert list(told.values()) == [True, True, False, True]
+
+
+def test_sums_that_end_in_another_order_cost_no_attempt() -> None:
+    """Of two that were joined with one count, the ledger lets one through."""
+    params = fedavg_params(cohort(4), MODEL, sample=4, mode=Mode.MALICIOUS)
+    identities, pins = introduce(4)
+    coordinator = Coordinator(MODEL, params, "word", pins, attempts=None)
+    client = BufferedParticipant(
+        *(0, cohort()[0], params, "word", MODEL, identities[0], pins, MemoryLedger(), 4)
+    )
+
+    def joined() -> tuple[Any, bytes | None]:
+        client.begin(MODEL)
+        assert client.train()
+        _, give = client.join(*coordinator.open_buffer([MODEL], [0], range(4))[:2], [0])
+        coordinator.close(None)
+        return give, client.subject
+
+    (first, one), (late, same) = joined(), joined()
+    assert first()
+    third, other = joined()
+    assert third()
+    assert late()
+    fourth, last = joined()
+    assert one == same
+    assert len({one, other, last}) == 3
+    given, at_once = client.given, Thread(target=fourth)
+    with client._lock:  # the check and the count are one step
+        at_once.start()
+        at_once.join(0.05)
+        assert client.given == given
+    at_once.join()
+    assert client.given == given + 1
+
+
+@pytest.mark.parametrize("mode", list(Mode))
+def test_sums_at_once_share_the_limit_of_contributions(mode: Mode) -> None:
+    """All were joined before an update left; each input counts once, also if it is asked twice."""
+    params = fedavg_params(cohort(4), MODEL, mode=mode)
+    protected = mode is Mode.MALICIOUS
+    identities, pins = introduce(4)
+    parties = [
+        BufferedParticipant(
+            *(at, each, params, "word", MODEL),
+            *((identities[at], pins, MemoryLedger()) if protected else ()),
+            contributions=2,
+        )
+        for at, each in enumerate(cohort(4))
+    ]
+    sums = []
+    for number in range(4):
+        model = [MODEL[0] + number]
+        coordinator = Coordinator(model, params, "word", pins if protected else None, attempts=None)
+        offer, attempt, server = coordinator.open_buffer([model], [0], range(4))
+        for each in parties:
+            each.begin(model)
+            assert each.train()
+        joined = [each.join(offer, attempt, [0]) for each in parties]
+        clients, inputs = (dict(enumerate(each)) for each in zip(*joined, strict=True))
+        subjects = {each.index: each.subject for each in parties if each.subject}
+        sums.append((Cohort(server, clients, inputs, subjects=subjects), inputs))
+    for again in (sums[0], sums[0]):
+        assert again[1][0]() is not None
+    assert [each.play().result is not None for each, _ in sums] == [True, True, False, False]
+    assert [each.given for each in parties] == [2] * 4
+    assert (parties[0].code, sums[3][1][0]()) == (Code.BUDGET, None)
+    assert "given 2 updates" in parties[0].reason
 
 
 def test_after_a_failed_sum_others_change_the_model() -> None:

@@ -34,16 +34,20 @@ from secagg.fl import (
 )
 
 from secagg import (
+    AttemptsExhaustedError,
     ClippingWarning,
     Code,
     FixedPoint,
+    LocalProtocolError,
     MemoryLedger,
     Mode,
     ParameterError,
     Params,
     Phase,
+    Server,
+    digest,
 )
-from secagg.simulate import introduce
+from secagg.simulate import Cohort, introduce
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "two_label_shards.py"
 MODEL = [np.arange(6.0).reshape(2, 3) / 10, np.array([0.5])]
@@ -267,6 +271,136 @@ def test_a_client_that_ignores_settle_is_seen(planted, sizes):
     off = [np.abs(c - controls(clients).mean(axis=0)).max() for clients, c, *_ in
            run_scaffold(sizes, planted)]  # fmt: skip
     assert max(off) > 1e-2
+
+
+class Lying:
+    """SCAFFOLD in malicious mode with a server that opens rounds by itself."""
+
+    def __init__(self, attempts=1, rate=1.0):
+        _, self.clients = scaffold(EQUAL)
+        self.optimizer = Scaffold(ETA, steps=2, rate=rate)
+        self.params = fedavg_params(
+            self.clients, START, mode=Mode.MALICIOUS, optimizer=self.optimizer
+        )
+        self.identities, self.pins = introduce(7)
+        self.ledger, self.attempts = MemoryLedger(), attempts
+        self.parties = self.anew()
+
+    def anew(self):
+        """Participants with the ledger of the others, and no memory of their own."""
+        return [
+            Participant(
+                *(at, each, self.params, "word", START, self.identities[at], self.pins),
+                *(self.ledger, self.attempts),
+                optimizer=self.optimizer,
+            )
+            for at, each in enumerate(self.clients)
+        ]
+
+    def join(self, control, attempt=0, server=None):
+        """Returns a round that all have joined; of its own server, or of this one."""
+        context = digest("word", START, control, attempt)
+        server = server or Server(self.params.round(context=context), self.pins)
+        offer = server.round.encode()
+        joined = [each.join(offer, START, attempt, sent=(control,)) for each in self.parties]
+        clients, inputs = (dict(enumerate(each)) for each in zip(*joined, strict=True))
+        return server, clients, inputs, {each.index: each.subject for each in self.parties}
+
+    def play(self, control, attempt=0, drops=None, server=None):
+        """Plays a round to its end."""
+        server, clients, inputs, subjects = self.join(control, attempt, server)
+        return Cohort(server, clients, inputs, drops, subjects=subjects).play()
+
+    @property
+    def changed(self):
+        """The clients whose c_i is no longer zeros."""
+        return np.flatnonzero(controls(self.clients).any(axis=1)).tolist()
+
+
+def test_another_control_is_no_other_model():
+    """Two sums over one model would differ by one update, whatever else the server sends."""
+    training, c = Lying(), np.zeros(12)
+    assert training.play(c).result is not None
+    run = training.play(c + 1e-300, drops={5: Phase.MASKED_INPUT})
+    assert run.result is None
+    assert run.refusal_codes == dict.fromkeys(set(range(7)) - {5}, Code.REPEATED_CONTRIBUTION)
+    training.parties = training.anew()
+    _, clients, *_ = training.join(c + 1e-300)
+    with refused(LocalProtocolError, Code.OUT_OF_ORDER):  # a driver that knows no subjects
+        clients[0].expect(clients[0].context)
+
+
+def test_attempts_are_those_of_a_model_whatever_the_control():
+    """The honest server counts as clients do."""
+    training = Lying(rate=5e-324)  # no step changes the model
+    coordinator = Coordinator(
+        START, training.params, "word", training.pins, optimizer=training.optimizer
+    )
+    _, attempt, server = coordinator.open()
+    assert not coordinator.converged
+    coordinator.close(training.play(*coordinator.sent, attempt, server=server).result)
+    assert coordinator.sent[0].any()
+    assert digest(coordinator.model) == digest(START)
+    assert coordinator.converged
+    with refused(AttemptsExhaustedError, Code.ATTEMPTS_EXHAUSTED):
+        coordinator.open()
+
+
+def test_a_client_that_did_not_see_itself_in_the_sum_believes_no_server():
+    """In malicious mode: c_i changes only where it was in the set of survivors that it signed."""
+    training, c = Lying(attempts=3), np.zeros(12)
+
+    def settle():
+        for each in training.parties:
+            each.settle(True)
+        return training.changed
+
+    early = dict.fromkeys(range(1, 7), Phase.MASKED_INPUT)
+    assert training.play(c, 0, early).result is None
+    assert settle() == []
+    run = training.play(c, 1, {3: Phase.MASKED_INPUT, 4: Phase.CONSISTENCY})
+    assert run.result.survivors == (0, 1, 2, 4, 5, 6)
+    training.parties[0].settle(False)
+    training.join(c, 2)  # what is said of the round before comes too late
+    assert settle() == []
+    training.parties = training.anew()
+    assert training.play(c, 2, {3: Phase.MASKED_INPUT, 4: Phase.CONSISTENCY}).result is not None
+    assert settle() == [0, 1, 2, 4, 5, 6]
+
+
+def test_that_an_update_counted_is_believed_once_and_after_an_input():
+    """Not before the client has given one, nor where it had none, nor a second time."""
+    told = []
+
+    class Keeps(Adds):
+        def train(self, model):
+            return super().train(model) if self.amount else None
+
+        def settle(self, counted):
+            told.append(counted)
+
+    clients = [Keeps(0.5), Keeps(0.0), Keeps(0.5)]
+    params = fedavg_params(clients, MODEL)
+    offer = params.round(context=digest("word", MODEL, 0)).encode()
+    for at in (0, 1):
+        party = Participant(at, clients[at], params, "word", MODEL)
+        _, give = party.join(offer, MODEL, 0)
+        party.settle(True)
+        assert (give() is None) == (at == 1)
+        party.settle(True)
+        party.settle(True)
+    assert told == [False, True, False, False, False, False]
+
+
+def test_a_control_that_is_not_finite_is_not_kept():
+    _, (client, *_) = scaffold(EQUAL)
+    client.train(START, np.zeros(12))
+    client.settle(True)
+    before = client.control.copy()
+    with np.errstate(all="ignore"):
+        client.train(START, np.full(12, 1.7e308))
+    client.settle(True)
+    np.testing.assert_array_equal(client.control, before)
 
 
 # -- samples of clients ---------------------------------------------------------------------
@@ -498,7 +632,9 @@ def test_what_is_sent_beside_the_model_is_checked():
     with refused(ParameterError, Code.POLICY_CONTEXT):  # another c is another training
         participant.join(offer, START, attempt, sent=(c + 1e-9,))
     without = Participant(0, clients[0], params, "trial", START)
-    with refused(ParameterError, Code.SHAPE, "1 vectors came beside the model instead of 0"):
+    with refused(
+        ParameterError, Code.SHAPE, "a tuple of 1 came beside the model instead of a list of 0"
+    ):
         without.join(offer, START, attempt, sent=server.sent)
 
 
