@@ -22,7 +22,6 @@ _MOST_DEPTH: Final = 16
 _EXACT: Final = 2**52  # sums of one party are added up as floats
 _HESSIAN: Final = 0.25  # the largest of the logistic loss
 _MOST_COUNT: Final = 2**62
-_MOST_MARGIN: Final = 1e308  # of any row: no sum of weights is infinite, or no number
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -166,7 +165,7 @@ class TreePlan:
         check_model(self, model)
         level = level_of(self, tree, nodes)
         trees = [_columns(each) for each in (*model.trees, tree)]
-        told = digest(plan, model.base, len(trees), *trees, np.array(nodes, np.int64))
+        told = digest(plan, float(model.base), len(trees), *trees, np.array(nodes, np.int64))
         return digest(plan, len(trees), level), told
 
     def length(self, nodes: int) -> int:
@@ -319,8 +318,8 @@ def check_model(plan: TreePlan, model: BoostedTrees, checked: Sequence[Tree] = (
         if at >= len(checked) or tree is not checked[at]:
             depths_of(plan, tree, f"tree {at + 1}")
         reach += max(abs(node.weight) for node in tree)
-    if not reach < _MOST_MARGIN:
-        raise _refused("base and weights are not finite, or add up to more than 1e308")
+    if not math.isfinite(reach):
+        raise _refused("base and weights are not finite, or may add up to infinity")
 
 
 def level_of(plan: TreePlan, tree: Sequence[Node], nodes: Sequence[int]) -> int:
@@ -361,7 +360,7 @@ def depths_of(plan: TreePlan, tree: Sequence[Node], name: str) -> list[int]:
         if node.feature < 0:
             continue
         left = node.left
-        inside = at < left < len(tree) - 1 and depths[at] < plan.depth
+        inside = 0 < left < len(tree) - 1 and depths[at] < plan.depth
         if not inside or depths[left] >= 0 or depths[left + 1] >= 0:
             raise _refused(f"node {at} of {name} has impossible children")
         depths[left] = depths[left + 1] = depths[at] + 1
@@ -371,18 +370,17 @@ def depths_of(plan: TreePlan, tree: Sequence[Node], name: str) -> list[int]:
 def _possible(plan: TreePlan, node: Node) -> bool:
     """Returns whether a node fits the plan, apart from where its children are."""
     feature, edge, left, count = map(as_int, (node.feature, node.edge, node.left, node.count))
-    weight, gain = as_float(node.weight), as_float(node.gain)
     if feature is None or edge is None or left is None or count is None:
         return False
-    if weight is None or gain is None or not math.isfinite(weight) or math.isnan(gain):
+    if not isinstance(node.weight, float) or not math.isfinite(node.weight):
+        return False
+    if not isinstance(node.gain, float) or math.isnan(node.gain):
         return False
     if not 0 <= count < _MOST_COUNT or not isinstance(node.missing_left, bool | np.bool_):
         return False
     if feature == -1:
         return edge == left == -1
-    if not 0 <= feature < plan.features:
-        return False
-    return 0 <= edge < len(plan.cuts[feature]) + plan.missing
+    return 0 <= feature < plan.features and 0 <= edge < len(plan.cuts[feature]) + plan.missing
 
 
 def _refused(why: str) -> ParameterError:

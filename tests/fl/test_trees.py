@@ -1,6 +1,7 @@
 """Trees from secure histograms are those of the pooled rows, split by split."""
 
 import math
+from decimal import Decimal
 from itertools import product
 from typing import Any
 
@@ -382,9 +383,13 @@ def test_hostile_questions_are_refused() -> None:
         split(feature=2, edge=0),  # which has no edges
         *[split(left=each) for each in (-1, 0, 2, 77, 2**70)],
         (Node(feature=0, edge=1, left=1), Node(feature=0, edge=1, left=1), Node()),
+        (split()[0], Node(feature=0, edge=1, left=4), Node(feature=0, edge=1, left=3), *root * 3),
         (*root, Node()),
+        (Node(feature=-4, edge=0),),
+        (Node(edge=2**70),),
+        (Node(left=2**70),),
         (*deep, *root * 3),
-        *[(Node(weight=each),) for each in (inf, -inf, nan, "1", None)],
+        *[(Node(weight=each),) for each in (inf, -inf, nan, "1", None, Decimal(1))],
         *[(Node(count=each),) for each in (-1, 2**62, 1.5)],
         (Node(gain=nan),),
         split(missing_left=2),
@@ -405,7 +410,7 @@ def test_hostile_questions_are_refused() -> None:
         (3, root, [0]),
         *[
             (model, root, each)
-            for each in ([], [1], [-1], [0, 0], [0] * 3, [0, 1, 2], [0.0], [True], 0)
+            for each in ([], [1], [-1], [0, 0], [0] * 3, [0, 1, 2], [0, None], [0.0], [True], 0)
         ],
         (model, stump, [0]),  # is split
         (model, stump, [2, 1]),
@@ -420,8 +425,14 @@ def test_hostile_questions_are_refused() -> None:
         party.answer(of(stump, stump), root, [0])
     with refused(ParameterError, Code.ARGUMENT, match="grow 2 trees, and the model has 2"):
         party.question(of(stump, stump), root, [0])
+    three = TreeParty(other.plan, *rows)
+    three.answer(other, leaves, [3, 4])
+    with refused(ParameterError, Code.ARGUMENT, match="leaves of one level"):
+        three.answer(other, leaves, [2, 3])
     good = of(stump), root, [0]
     np.testing.assert_array_equal(party.answer(*good), TreeParty(plan, *rows).answer(*good))
+    with refused(ParameterError, Code.ARGUMENT, match="tree 1"):  # though one tree is known
+        party.answer(of(split(left=77)), root, [0])
     again = BoostedTrees(TreePlan(EDGES, records=50, depth=2), 0.25, (stump,))  # from a file, say
     np.testing.assert_array_equal(party.answer(again, *good[1:]), party.answer(*good))
 
