@@ -305,21 +305,21 @@ def check_model(plan: TreePlan, model: BoostedTrees, checked: Sequence[Tree] = (
     """
     base = as_float(model.base) if isinstance(model, BoostedTrees) else None
     if base is None or not isinstance(model.trees, tuple):
-        raise _refused("it is no BoostedTrees with a base and a tuple of trees")
+        raise _unfit("it is no BoostedTrees with a base and a tuple of trees")
     same = model.plan is plan or (
         isinstance(model.plan, TreePlan) and model.plan.digest() == plan.digest()
     )
     if not same:
-        raise _refused("the plan of the model is not the one that this party agreed on")
+        raise _unfit("the plan of the model is not the one that this party agreed on")
     reach = abs(base)
     for at, tree in enumerate(model.trees):
         if not isinstance(tree, tuple):
-            raise _refused(f"tree {at + 1} is no tuple")
+            raise _unfit(f"tree {at + 1} is no tuple")
         if at >= len(checked) or tree is not checked[at]:
             depths_of(plan, tree, f"tree {at + 1}")
         reach += max(abs(node.weight) for node in tree)
     if not math.isfinite(reach):
-        raise _refused("base and weights are not finite, or may add up to infinity")
+        raise _unfit("base and weights are not finite, or may add up to infinity")
 
 
 def level_of(plan: TreePlan, tree: Sequence[Node], nodes: Sequence[int]) -> int:
@@ -338,10 +338,10 @@ def level_of(plan: TreePlan, tree: Sequence[Node], nodes: Sequence[int]) -> int:
     right = bool(asked) and len(asked) == len(nodes) and asked == sorted(set(asked))
     if not right or asked[0] < 0 or asked[-1] >= len(tree):
         most = 1 << (plan.depth - 1)
-        raise _refused(f"nodes must be a list of 1..{most} ascending positions in the tree")
+        raise _unfit(f"nodes must be a list of 1..{most} ascending positions in the tree")
     levels = {depths[at] + 1 for at in asked}
     if len(levels) > 1 or max(levels) > plan.depth or any(tree[at].feature >= 0 for at in asked):
-        raise _refused("nodes must be leaves of one level that the plan lets split")
+        raise _unfit("nodes must be leaves of one level that the plan lets split")
     return levels.pop()
 
 
@@ -352,17 +352,17 @@ def depths_of(plan: TreePlan, tree: Sequence[Node], name: str) -> list[int]:
         ParameterError: it is no tree of this plan.
     """
     if not isinstance(tree, list | tuple) or not 0 < len(tree) < 2 << plan.depth:
-        raise _refused(f"{name} must be a list of 1..{(2 << plan.depth) - 1} nodes")
+        raise _unfit(f"{name} must be a list of 1..{(2 << plan.depth) - 1} nodes")
     depths = [0] + [-1] * (len(tree) - 1)
     for at, node in enumerate(tree):
         if depths[at] < 0 or not isinstance(node, Node) or not _possible(plan, node):
-            raise _refused(f"node {at} of {name} is impossible, or has no parent before it")
+            raise _unfit(f"node {at} of {name} is impossible, or has no parent before it")
         if node.feature < 0:
             continue
         left = node.left
         inside = 0 < left < len(tree) - 1 and depths[at] < plan.depth
         if not inside or depths[left] >= 0 or depths[left + 1] >= 0:
-            raise _refused(f"node {at} of {name} has impossible children")
+            raise _unfit(f"node {at} of {name} has impossible children")
         depths[left] = depths[left + 1] = depths[at] + 1
     return depths
 
@@ -383,7 +383,7 @@ def _possible(plan: TreePlan, node: Node) -> bool:
     return 0 <= feature < plan.features and 0 <= edge < len(plan.cuts[feature]) + plan.missing
 
 
-def _refused(why: str) -> ParameterError:
+def _unfit(why: str) -> ParameterError:
     return ParameterError(f"refused by this party: {why}", Code.ARGUMENT)
 
 
