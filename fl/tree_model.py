@@ -2,14 +2,14 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, Final, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from secagg import Code, Integers, ParameterError, RangeError
-from secagg.numeric import as_float, brief
+from secagg import Code, Integers, ParameterError, RangeError, digest
+from secagg.numeric import as_float, as_int, brief
 
 from .updates import whole
 
@@ -21,6 +21,7 @@ _MOST_EDGES: Final = 2**16
 _MOST_DEPTH: Final = 16
 _EXACT: Final = 2**52  # sums of one party are added up as floats
 _HESSIAN: Final = 0.25  # the largest of the logistic loss
+_MOST_COUNT: Final = 2**62
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -133,6 +134,39 @@ class TreePlan:
     def format(self) -> Integers:
         """The format of all sums, which are exact."""
         return Integers(-self.records * self.top, self.records * self.top)
+
+    def digest(self) -> bytes:
+        """Returns the digest of all that was agreed on: 32 bytes."""
+        numbers = self.records, self.depth, self.rate, self.l2, self.gamma, self.min_weight
+        rest = self.least, self.bits, self.missing, list(self.cuts)
+        return digest("secagg.fl.TreePlan", self.loss, *self.target, *numbers, *rest)
+
+    def question(
+        self,
+        model: "BoostedTrees | None" = None,
+        tree: "Sequence[Node]" = (),
+        nodes: Sequence[int] = (),
+    ) -> tuple[bytes, bytes]:
+        """Returns what a secure sum is about, for the contexts of server and parties.
+
+        Args:
+            model, tree, nodes: as of `TreeParty.answer`; without them, of the first sum.
+
+        Returns:
+            (subject, settings), 32 bytes each: the digest of plan, number of the tree and level,
+            for which a party gives once; and that of plan, model, tree and nodes.
+
+        Raises:
+            ParameterError: there is no such question under this plan.
+        """
+        plan = self.digest()
+        if model is None:
+            return digest(plan, 0, 0), plan
+        check_model(self, model)
+        level = level_of(self, tree, nodes)
+        trees = [_columns(each) for each in (*model.trees, tree)]
+        told = digest(plan, float(model.base), len(trees), *trees, np.array(nodes, np.int64))
+        return digest(plan, len(trees), level), told
 
     def length(self, nodes: int) -> int:
         """Returns how many numbers a party gives for so many nodes."""
@@ -255,6 +289,109 @@ class BoostedTrees:
         """Returns the likelier label of each row, int64; with the squared loss, its number."""
         margin = self.margin(x)
         return margin if self.plan.loss == "squared" else (margin > 0).astype(np.int64)
+
+
+def check_model(plan: TreePlan, model: BoostedTrees, checked: Sequence[Tree] = ()) -> None:
+    """Checks a model that may be from a peer; no row has a part in this.
+
+    Args:
+        plan: the own one.
+        model: the model.
+        checked: trees that are not looked at again, if the model begins with these very objects.
+
+    Raises:
+        ParameterError: it is of another plan, its trees are none of this plan, or a margin could be
+            infinite.
+    """
+    base = as_float(model.base) if isinstance(model, BoostedTrees) else None
+    if base is None or not isinstance(model.trees, tuple):
+        raise _unfit("it is no BoostedTrees with a base and a tuple of trees")
+    same = model.plan is plan or (
+        isinstance(model.plan, TreePlan) and model.plan.digest() == plan.digest()
+    )
+    if not same:
+        raise _unfit("the plan of the model is not the one that this party agreed on")
+    reach = abs(base)
+    for at, tree in enumerate(model.trees):
+        if not isinstance(tree, tuple):
+            raise _unfit(f"tree {at + 1} is no tuple")
+        if at >= len(checked) or tree is not checked[at]:
+            depths_of(plan, tree, f"tree {at + 1}")
+        reach += max(abs(node.weight) for node in tree)
+    if not math.isfinite(reach):
+        raise _unfit("base and weights are not finite, or may add up to infinity")
+
+
+def level_of(plan: TreePlan, tree: Sequence[Node], nodes: Sequence[int]) -> int:
+    """Checks a tree that grows, and nodes to ask about, which may be from a peer.
+
+    Returns:
+        the level, 1..depth.
+
+    Raises:
+        ParameterError: it is no tree of this plan, or they are not ascending positions of leaves of
+            one level.
+    """
+    depths = depths_of(plan, tree, "the tree that grows")
+    few = isinstance(nodes, list | tuple) and 0 < len(nodes) <= 1 << (plan.depth - 1)
+    asked = [each for each in map(as_int, nodes) if each is not None] if few else []
+    right = bool(asked) and len(asked) == len(nodes) and asked == sorted(set(asked))
+    if not right or asked[0] < 0 or asked[-1] >= len(tree):
+        most = 1 << (plan.depth - 1)
+        raise _unfit(f"nodes must be a list of 1..{most} ascending positions in the tree")
+    levels = {depths[at] + 1 for at in asked}
+    if len(levels) > 1 or max(levels) > plan.depth or any(tree[at].feature >= 0 for at in asked):
+        raise _unfit("nodes must be leaves of one level that the plan lets split")
+    return levels.pop()
+
+
+def depths_of(plan: TreePlan, tree: Sequence[Node], name: str) -> list[int]:
+    """Checks a tree that may be from a peer, and returns the depth of each of its nodes.
+
+    Raises:
+        ParameterError: it is no tree of this plan.
+    """
+    if not isinstance(tree, list | tuple) or not 0 < len(tree) < 2 << plan.depth:
+        raise _unfit(f"{name} must be a list of 1..{(2 << plan.depth) - 1} nodes")
+    depths = [0] + [-1] * (len(tree) - 1)
+    for at, node in enumerate(tree):
+        if depths[at] < 0 or not isinstance(node, Node) or not _possible(plan, node):
+            raise _unfit(f"node {at} of {name} is impossible, or has no parent before it")
+        if node.feature < 0:
+            continue
+        left = node.left
+        inside = 0 < left < len(tree) - 1 and depths[at] < plan.depth
+        if not inside or depths[left] >= 0 or depths[left + 1] >= 0:
+            raise _unfit(f"node {at} of {name} has impossible children")
+        depths[left] = depths[left + 1] = depths[at] + 1
+    return depths
+
+
+def _possible(plan: TreePlan, node: Node) -> bool:
+    """Returns whether a node fits the plan, apart from where its children are."""
+    feature, edge, left, count = map(as_int, (node.feature, node.edge, node.left, node.count))
+    if feature is None or edge is None or left is None or count is None:
+        return False
+    if not isinstance(node.weight, float) or not math.isfinite(node.weight):
+        return False
+    if not isinstance(node.gain, float) or math.isnan(node.gain):
+        return False
+    if not 0 <= count < _MOST_COUNT or not isinstance(node.missing_left, bool | np.bool_):
+        return False
+    if feature == -1:
+        return edge == left == -1
+    return 0 <= feature < plan.features and 0 <= edge < len(plan.cuts[feature]) + plan.missing
+
+
+def _unfit(why: str) -> ParameterError:
+    return ParameterError(f"refused by this party: {why}", Code.ARGUMENT)
+
+
+def _columns(tree: Sequence[Node]) -> list[NDArray[Any]]:
+    """Returns a tree that was checked as arrays, one for each attribute of its nodes."""
+    kinds: dict[str, type] = {"weight": np.float64, "gain": np.float64, "missing_left": np.bool_}
+    names = [each.name for each in fields(Node)]
+    return [np.array([getattr(n, name) for n in tree], kinds.get(name, np.int64)) for name in names]
 
 
 def values(plan: TreePlan, tree: Tree, bins: Bins) -> Reals:

@@ -7,19 +7,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from secagg import Code, RangeError
+from secagg import Code, ParameterError, RangeError
 
 from .tree_model import (
     BoostedTrees,
     Node,
     Reals,
     TreePlan,
+    check_model,
     hessian_scale,
+    level_of,
     log_odds,
     sigmoid,
     values,
     walk,
 )
+from .updates import whole
 
 Integers = NDArray[np.int64]
 
@@ -27,16 +30,29 @@ Integers = NDArray[np.int64]
 class TreeParty:
     """The rows of one party, which stay with it: what it gives are sums over them, as integers.
 
+    What a server asks is checked before a row is looked at, so that a refusal tells nothing of
+    them, and a question that is refused changes nothing.
+
+    Over a network all parties must be asked the same, or a server that lies asks all but one about
+    nodes without rows, and the sum is that one's histogram. So a party must state each question,
+    `subject, settings = party.question(model, tree, nodes)` and
+    `assignment.expect(word, subject, settings=settings)`, in malicious mode; the server gives both
+    to `Rounds(word, ...).plan`. Then a sum over other questions does not come off, and each level
+    of each tree is answered once for each attempt that the party's home allows: that should be one.
+    `min_survivors` must be the whole cohort, in the party's own policy: see `SecureTrees`.
+
     Args:
         plan: what all sides agreed on; from its own configuration, not from a server.
         x: shape (rows, features).
         y: shape (rows,): labels 0 and 1, or numbers in the range of the plan.
+        rounds: the most trees that it helps to grow; by default any number.
 
     Raises:
         RangeError: the rows do not fit the plan.
     """
 
-    def __init__(self, plan: TreePlan, x: Any, y: Any) -> None:
+    def __init__(self, plan: TreePlan, x: Any, y: Any, *, rounds: int | None = None) -> None:
+        self._rounds = None if rounds is None else whole("rounds", rounds, 0, 2**31)
         self._plan, self._bins = plan, plan.sort(x)
         try:
             self._y = np.asarray(y, np.float64)
@@ -67,6 +83,26 @@ class TreeParty:
     def __len__(self) -> int:
         return len(self._bins)
 
+    @property
+    def plan(self) -> TreePlan:
+        """What this party agreed on."""
+        return self._plan
+
+    def question(
+        self,
+        model: BoostedTrees | None = None,
+        tree: Sequence[Node] = (),
+        nodes: Sequence[int] = (),
+    ) -> tuple[bytes, bytes]:
+        """Returns what it is asked, for `expect`: as `TreePlan.question`, by its own plan.
+
+        Raises:
+            ParameterError: it does not answer this.
+        """
+        if model is not None:
+            self._check(model)
+        return self._plan.question(model, tree, nodes)
+
     def first(self) -> Integers:
         """Returns the number of rows and the sum of y, in levels of the plan: shape (2,)."""
         plan = self._plan
@@ -79,13 +115,20 @@ class TreeParty:
         Args:
             model: the trees that are finished; public, and from the server.
             tree: the one that grows, as far as it is.
-            nodes: the positions of the nodes in it that are asked about.
+            nodes: the positions of the nodes in it that are asked about: ascending, leaves of one
+                level.
 
         Returns:
             shape (plan.length(len(nodes)),): for each node the counts by feature and bin, then the
             gradients, and with the logistic loss the hessians.
+
+        Raises:
+            ParameterError: the model is of another plan or has too many trees; a tree or its nodes
+                are impossible, or a number is not finite. Nothing has changed.
         """
         plan = self._plan
+        self._check(model)
+        level_of(plan, tree, nodes)
         kinds = [np.ones(len(self), np.int64), *self._slopes(model)]
         place = np.full(len(tree), -1)
         place[list(nodes)] = np.arange(len(nodes))
@@ -102,18 +145,30 @@ class TreeParty:
             found[:, at] = sums.astype(np.int64).reshape(len(nodes), cells)
         return found.reshape(-1)
 
+    def _check(self, model: BoostedTrees) -> None:
+        """Raises ParameterError unless this is a model with which this party helps."""
+        check_model(self._plan, model, self._model.trees)
+        if self._rounds is not None and len(model.trees) >= self._rounds:
+            raise ParameterError(
+                f"refused by this party: it helps to grow {self._rounds} trees, and the model has "
+                f"{len(model.trees)}",
+                Code.ARGUMENT,
+            )
+
     def _slopes(self, model: BoostedTrees) -> list[Integers]:
         """Returns gradients, and with the logistic loss hessians, of its rows, in levels."""
         plan, known = self._plan, self._model
         done = len(known.trees)
         if known.base == model.base and known.trees == model.trees[:done]:
-            for tree in model.trees[done:]:
-                self._margin += values(plan, tree, self._bins)
+            margin = self._margin.copy()
         else:
-            self._margin = model.margin_of(self._bins)
-        self._model = model
+            done, margin = 0, np.full(len(self), float(model.base))
+        for tree in model.trees[done:]:
+            margin += values(plan, tree, self._bins)
+        self._model, self._margin = model, margin
         if plan.loss == "squared":
-            slope = ((self._margin - self._y) / plan.limit).clip(-1.0, 1.0)
+            with np.errstate(over="ignore"):  # is clipped
+                slope = ((self._margin - self._y) / plan.limit).clip(-1.0, 1.0)
             return [np.rint(slope * plan.top).astype(np.int64)]
         share = sigmoid(self._margin)
         hessian = share * (1.0 - share) * hessian_scale(plan)

@@ -14,10 +14,12 @@ rounded to `bits` bits.
 What the server sees are the histograms of all parties together, in every level of every tree. It
 sees small cells as well: one with a single row has the label of that row. `least` keeps
 such rows from having a leaf of their own in the model; it hides nothing from the server. Fewer bins
-do. If a party is in one sum and not in the next, their counts at the root differ by its own: the
-server then learns how its values are distributed, feature by feature. A server that lies can ask
-about other nodes than the best splits give, and single rows out; parties do not check splits. There
-is no noise. The model is public, and tells of its rows what such models tell.
+do. If a party is in one sum and not in the next, the sums over all nodes differ by its own: the
+server then learns how many of its rows lie in each cell and, as it knows their gradients, exactly
+which labels they have. So by default a sum needs all parties, and one that is lost costs the level;
+`least_parties` takes that back. A server that lies can ask about other nodes than the best splits
+give, and single rows out; parties do not check splits. There is no noise. The model is public, and
+tells of its rows what such models tell.
 
 A sum that fails is not asked for again, as two sums over the same rows would differ by the parties
 that were lost: the nodes of that level stay leaves.
@@ -106,8 +108,8 @@ class SecureTrees:
     """Gradient boosting of trees; each level of each tree is a secure sum.
 
     It is a simulation: all parties are in this process, so it protects nobody. Over a network, what
-    a party gives is `TreeParty.answer`. Iterating grows the trees that are left, and yields a
-    `TreeReport` for each; `model` has those so far.
+    a party gives is `TreeParty.answer`, and it must state the question first: see there. Iterating
+    grows the trees that are left, and yields a `TreeReport` for each; `model` has those so far.
 
     Args:
         plan: what all sides agreed on.
@@ -117,9 +119,12 @@ class SecureTrees:
         drops: function of tree and level (0 and 0 for the first sum) that returns the parties which
             drop out in this sum, each with the phase before whose message it does so.
         mode: the kind of server that the sums protect against.
+        least_parties: of how many parties a sum must be, from 3; by default of all. With fewer, one
+            party that drops out of one sum shows the server its labels.
 
     Raises:
-        ParameterError: there are fewer than three parties, or no rows; an argument is wrong.
+        ParameterError: there are fewer than three parties, or no rows; an argument is wrong; a
+            `TreeParty` has another plan.
         RangeError: the rows of a party do not fit the plan; the message names the party. While
             iterating, no rows have the sums that were given.
     """
@@ -132,6 +137,7 @@ class SecureTrees:
         rounds: int,
         drops: Callable[[int, int], Drops] | None = None,
         mode: Mode = Mode.SEMI_HONEST,
+        least_parties: int | None = None,
     ) -> None:
         self.plan: Final = plan
         self.rounds: Final = whole("rounds", rounds, 0, 2**31)
@@ -147,6 +153,9 @@ class SecureTrees:
                 "of two each learns the other's histograms",
                 Code.ARGUMENT,
             )
+        most = len(self._parties)
+        least = most if least_parties is None else least_parties
+        self._least = whole("least_parties", least, PAIR + 1, most)
         if not any(map(len, self._parties)):
             raise ParameterError("no party holds a row", Code.WEIGHT)
         self.reports: Final[list[TreeReport]] = []
@@ -200,7 +209,12 @@ class SecureTrees:
         reason, code = "", None
         try:
             found = secure_sum(
-                answers, self.plan.format, drops=drops, mode=self._mode, transcript=False
+                answers,
+                self.plan.format,
+                drops=drops,
+                mode=self._mode,
+                min_survivors=self._least,
+                transcript=False,
             )
         except RoundFailedError as error:
             run, reason, code = error.run, error.reason, error.code
@@ -249,6 +263,8 @@ def _extend(plan: TreePlan, tree: list[Node], nodes: list[int], total: Integers)
 
 def _party(plan: TreePlan, at: int, given: Any) -> TreeParty:
     if isinstance(given, TreeParty):
+        if given.plan.digest() != plan.digest():
+            raise ParameterError(f"party {at} has another plan", Code.ARGUMENT)
         return given
     try:
         x, y = given

@@ -1,6 +1,7 @@
 """Trees from secure histograms are those of the pooled rows, split by split."""
 
 import math
+from decimal import Decimal
 from itertools import product
 from typing import Any
 
@@ -11,6 +12,7 @@ from refusals import refused
 from secagg.fl import BoostedTrees, SecureTrees, TreeParty, TreePlan, secure_edges
 from secagg.fl.tree_model import Node
 
+import secagg
 from secagg import Code, Mode, ParameterError, Phase, RangeError
 
 EDGES = [[-1.0, -0.3, 0.2, 0.9], [0.0], [], [-0.5, 0.0, 0.5]]
@@ -118,7 +120,7 @@ def test_trees_are_those_of_pooled_rows(loss: Any, missing: bool, more: dict[str
     """Split by split, by an implementation that sorts no bins; without the party that dropped."""
     plan = TreePlan(EDGES, loss, records=50, missing=missing, least=5, **more)
     parties = some_rows(loss, missing)
-    training = SecureTrees(plan, parties, rounds=2, drops=lambda tree, level: GONE)
+    training = SecureTrees(plan, parties, rounds=2, drops=lambda tree, level: GONE, least_parties=3)
     x, y = (np.concatenate(each) for each in zip(*parties[:3], strict=True))
     levels = np.rint((y - plan.target[0]) / plan.limit * plan.top).sum() / plan.top
     base = plan.target[0] + plan.limit * levels / len(y)
@@ -256,6 +258,12 @@ def test_impossible_rows_are_refused() -> None:
     ]:
         with refused(ParameterError, code, match=match):
             SecureTrees(plan, given, rounds=1)
+    for least in (2, 4, 3.0):
+        with refused(ParameterError, Code.ARGUMENT, match="least_parties"):
+            SecureTrees(plan, [good] * 3, rounds=1, least_parties=least)  # type: ignore[arg-type]
+    other = TreeParty(TreePlan(EDGES, records=51), *good)
+    with refused(ParameterError, Code.ARGUMENT, match="party 1 has another plan"):
+        SecureTrees(plan, [good, other, good], rounds=1)
     with refused(ParameterError, Code.ARGUMENT, match="drops"):
         SecureTrees(plan, [good] * 3, rounds=1, drops={})  # type: ignore[arg-type]
     untrained = SecureTrees(plan, [good] * 3, rounds=0)
@@ -282,6 +290,151 @@ def test_a_party_answers_for_any_model() -> None:
     cells = int(plan.starts[-1])
     count, slope = party.answer(BoostedTrees(plan, 99.0), tree, [0]).reshape(2, cells)
     np.testing.assert_array_equal(slope, count * plan.top)  # clipped, as the format needs it
+
+
+def test_a_party_that_is_lost_costs_the_level() -> None:
+    """Else the sums of two levels differ by its rows: counts and labels, cell by cell."""
+    plan = TreePlan(EDGES, records=50, least=5, depth=2)
+    rows = some_rows("logistic", False)
+
+    def lost(tree: int, level: int) -> dict[int, Phase]:
+        return {2: Phase.ADVERTISE_KEYS} if (tree, level) == (1, 2) else {}
+
+    (report,) = SecureTrees(plan, rows, rounds=1, drops=lost)
+    assert [each.survivors for each in report.levels] == [(0, 1, 2, 3)] * 2 + [()]
+    assert (report.levels[2].code, report.leaves) == (Code.QUORUM, 2)
+    (report,) = SecureTrees(plan, rows, rounds=1, drops=lost, least_parties=3)
+    assert report.levels[2].survivors == (0, 1, 3)
+
+
+def test_no_sum_comes_off_unless_all_are_asked_the_same() -> None:
+    """Asking all but one about nodes without rows would single that one out."""
+    plan = TreePlan(EDGES, records=50, depth=2)
+    parties = {
+        f"p{at}": TreeParty(plan, *rows) for at, rows in enumerate(some_rows("logistic", False))
+    }
+    model, root = BoostedTrees(plan, 0.0), ([Node()], [0])
+    empty = [Node(feature=1, edge=0, left=1), Node(weight=0.5), Node()]
+    honest = [Node(feature=1, edge=0, left=1), Node(), Node()]
+    grown = BoostedTrees(plan, 0.0, (tuple(honest),))
+
+    def total(*told: Any) -> Any:
+        """Returns the sum, or None; the first party is told something else than the others."""
+        homes = {name: secagg.Home.in_memory() for name in parties}
+        rounds = secagg.Rounds("a word", plan.format)
+        subject, settings = plan.question(*told[0])
+        size = plan.length(len(told[0][2])) if told[0] else 2
+        round_of = rounds.plan(list(parties), size, subject, settings=settings)
+
+        def exchange(phase: Any, messages: Any) -> Any:
+            for at, message in messages.items():
+                name = round_of.names[at]
+
+                def train(a: Any, name: str = name) -> Any:
+                    asked = told[name != "p0"]
+                    subject, settings = parties[name].question(*asked)
+                    a.expect("a word", subject, settings=settings)
+                    return parties[name].answer(*asked) if asked else parties[name].first()
+
+                home = homes[name]
+                yield at, secagg.answer(home, message, train, index=at, attempt=round_of.attempt)
+
+        outcome = secagg.lockstep(round_of.server, exchange)
+        return getattr(outcome, "result", None) and outcome.result.total
+
+    for asked in [(model, *root), (grown, *root), (model, honest, [1, 2]), ()]:
+        want = sum(each.answer(*asked) if asked else each.first() for each in parties.values())
+        np.testing.assert_array_equal(total(asked, asked), want)
+    for others in [(model, empty, [2]), (model, honest, [1]), (grown, *root), ()]:
+        assert total((model, *root), others) is None
+    assert total((model, honest, [1]), (model, honest, [2])) is None
+    assert total((model, honest, [1]), (model, empty, [1])) is None
+
+    subjects = [plan.question(model, honest, [at])[0] for at in (1, 2)]
+    assert subjects[0] == subjects[1]  # for which a party gives once
+    others = [plan.question(*each)[0] for each in [(model, *root), (grown, *root), ()]]
+    other = TreePlan(EDGES, records=50, depth=2, least=11)
+    others.append(other.question(BoostedTrees(other, 0.0), honest, [1])[0])
+    assert len({subjects[0], *others}) == 5
+
+
+def test_hostile_questions_are_refused() -> None:
+    """Before a row is looked at, as a refusal would tell of it; and nothing changes."""
+    plan = TreePlan(EDGES, records=50, depth=2)
+    rows = some_rows("logistic", False)[0]
+    party, inf, nan = TreeParty(plan, *rows, rounds=2), math.inf, math.nan
+    stump = (Node(feature=0, edge=2, left=1), Node(weight=0.7), Node(weight=-0.7))
+    deep = (*stump[:2], Node(feature=1, edge=0, left=3), Node(feature=3, edge=1, left=5))
+    model, root = BoostedTrees(plan, 0.25), [Node()]
+    party.answer(model, root, [0])
+
+    def of(*trees: Any, base: Any = 0.25) -> BoostedTrees:
+        return BoostedTrees(plan, base, trees)
+
+    def split(**wrong: Any) -> Any:
+        return (Node(**{"feature": 0, "edge": 2, "left": 1} | wrong), Node(), Node())
+
+    other = BoostedTrees(TreePlan(EDGES, records=50, depth=3), 0.25)
+    leaves = [Node(feature=0, edge=1, left=1), Node(feature=1, edge=0, left=3), *root * 3]
+    party.answer(model, leaves, [2])
+    for bad in [
+        *[split(feature=each) for each in (4, -2, 99, "0", 0.0, True, 2**70)],
+        *[split(edge=each) for each in (-1, 4, 5, 2**70, None)],  # 4 is that of missing values
+        split(feature=2, edge=0),  # which has no edges
+        *[split(left=each) for each in (-1, 0, 2, 77, 2**70)],
+        (Node(feature=0, edge=1, left=1), Node(feature=0, edge=1, left=1), Node()),
+        (split()[0], Node(feature=0, edge=1, left=4), Node(feature=0, edge=1, left=3), *root * 3),
+        (*root, Node()),
+        (Node(feature=-4, edge=0),),
+        (Node(edge=2**70),),
+        (Node(left=2**70),),
+        (*deep, *root * 3),
+        *[(Node(weight=each),) for each in (inf, -inf, nan, "1", None, Decimal(1))],
+        *[(Node(count=each),) for each in (-1, 2**62, 1.5)],
+        (Node(gain=nan),),
+        split(missing_left=2),
+        (),
+        (3,),
+        tuple(root * 8),
+    ]:
+        for asked in [(of(stump, bad), root, [0]), (model, list(bad), [0])]:
+            for ask in (party.answer, party.question, plan.question):
+                with refused(ParameterError, Code.ARGUMENT, match="refused by this party"):
+                    pytest.fail(f"{bad}: {ask(*asked)}")
+    for asked in [
+        *[(of(base=each), root, [0]) for each in (nan, inf, "0", None)],
+        (of((Node(weight=1e308),), (Node(weight=-1e308),)), root, [0]),
+        (of(list(stump)), root, [0]),
+        (BoostedTrees(plan, 0.25, [stump]), root, [0]),  # type: ignore[arg-type]
+        (other, root, [0]),
+        (3, root, [0]),
+        *[
+            (model, root, each)
+            for each in ([], [1], [-1], [0, 0], [0] * 3, [0, 1, 2], [0, None], [0.0], [True], 0)
+        ],
+        (model, stump, [0]),  # is split
+        (model, stump, [2, 1]),
+        (model, stump, [1, 1]),
+        (model, leaves, [2, 3]),
+        (model, leaves, [3]),  # as deep as the plan lets trees be
+    ]:
+        for ask in (party.answer, party.question):
+            with refused(ParameterError, Code.ARGUMENT, match="refused by this party"):
+                pytest.fail(f"{asked}: {ask(*asked)}")
+    with refused(ParameterError, Code.ARGUMENT, match="grow 2 trees, and the model has 2"):
+        party.answer(of(stump, stump), root, [0])
+    with refused(ParameterError, Code.ARGUMENT, match="grow 2 trees, and the model has 2"):
+        party.question(of(stump, stump), root, [0])
+    three = TreeParty(other.plan, *rows)
+    three.answer(other, leaves, [3, 4])
+    with refused(ParameterError, Code.ARGUMENT, match="leaves of one level"):
+        three.answer(other, leaves, [2, 3])
+    good = of(stump), root, [0]
+    np.testing.assert_array_equal(party.answer(*good), TreeParty(plan, *rows).answer(*good))
+    with refused(ParameterError, Code.ARGUMENT, match="tree 1"):  # though one tree is known
+        party.answer(of(split(left=77)), root, [0])
+    again = BoostedTrees(TreePlan(EDGES, records=50, depth=2), 0.25, (stump,))  # from a file, say
+    np.testing.assert_array_equal(party.answer(again, *good[1:]), party.answer(*good))
 
 
 @runs_at("trainings like others")
