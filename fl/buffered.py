@@ -33,6 +33,7 @@ from secagg import (
 from secagg.numeric import as_float, brief
 from secagg.simulate import Input, introduce
 
+from .adaptive import QuantileClip
 from .agreed import check_params, cohort_of, listed
 from .buffered_participant import BufferedParticipant, Weigh, staleness_weight
 from .coordinator import Coordinator
@@ -64,8 +65,9 @@ class FedBuff:
 
     Iterating runs the sums and yields one `BufferReport` each; `model` is a copy of the model so
     far. A sum with fewer survivors than the quorum has failed; the model is unchanged, and its
-    members begin anew. Iteration ends early if too few clients are left to fill a buffer: `ended`
-    says why.
+    members begin anew. As in `FedAvg` a sum counts as soon as an update may have left a client,
+    also if it is interrupted. Iteration ends early if too few clients are left to fill a buffer:
+    `ended` says why.
 
     **One buffer for each model.** The server has sent each client its model, so it knows for every
     member of a sum on which model it trained. If that is the same for all, the sum says nothing
@@ -248,14 +250,21 @@ class FedBuff:
 
     def __iter__(self) -> Iterator[BufferReport]:
         """Runs the sums that are left."""
+        self._score()  # what an interruption left without
         while len(self.reports) < self.sums:
             members = self._wait()
             if not members:
                 self.ended = self._why_ended()
                 return
-            report = self._sum(members)
-            self.reports.append(report)
-            yield report
+            self._sum(members)
+            self._score()
+            yield self.reports[-1]
+
+    def _score(self) -> None:
+        """Scores the model after the last sum, if that has no score yet."""
+        if self._evaluate is not None and self.reports and self.reports[-1].score is None:
+            score = self._evaluate(self.model)
+            self.reports[-1] = replace(self.reports[-1], score=score)
 
     # -- clients in time --
 
@@ -360,7 +369,7 @@ class FedBuff:
 
     # -- one sum --
 
-    def _sum(self, members: list[int]) -> BufferReport:
+    def _sum(self, members: list[int]) -> None:
         start = time.perf_counter()
         number = len(self.reports) + 1
         invited = [self._participants[each] for each in members]
@@ -379,31 +388,38 @@ class FedBuff:
 
         drops = self._drops[number - 1] if self._drops else {}
         played = OneSum(server, tuple(members), invited, drops)
-        try:
-            played.play(join)
-        finally:
-            self.coordinator.close(played.run.result, inputs_left=played.inputs_left)
-        played.settle()
+        failure = played.carry_out(self.coordinator, join)
+        if failure is None or played.inputs_left:
+            report = self._report(attempt, played, time.perf_counter() - start, clip)
+            self.reports.append(replace(report, versions=versions, stale=stale))
+        self._go_on(members)
+        if failure is not None:
+            raise failure
         if self._privacy is None:
             played.warn_of_clipping(models[0])
+
+    def _report(
+        self,
+        attempt: int,
+        played: OneSum[BufferedParticipant],
+        seconds: float,
+        clip: QuantileClip | None,
+    ) -> BufferReport:
+        """Returns a report with all that happened since the last one."""
         silent, restarted = self._silent, tuple(sorted(self._restarted))
         self._silent, self._restarted = {}, set()
-        self._go_on(members)
         facts = played.facts()
         for at, name in enumerate(("refusals", "refusal_codes")):
             facts[name] = {client: why[at] for client, why in silent.items()} | facts[name]
         contributions = tuple(each.given for each in self._participants)
         return BufferReport(
-            round=number,
+            round=len(self.reports) + 1,
             attempt=attempt,
             **facts,
-            seconds=time.perf_counter() - start,
-            score=self._evaluate(self.model) if self._evaluate else None,
+            seconds=seconds,
             epsilon=self._privacy.epsilon(max(contributions)) if self._privacy else None,
             clip=clip.clip if clip else None,
             time=self.now,
-            versions=versions,
-            stale=stale,
             restarted=restarted,
             contributions=contributions,
         )

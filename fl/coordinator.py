@@ -141,12 +141,17 @@ class Coordinator:
         fits = {name: vector.shape for name, vector in found.state.items()} == {
             name: vector.shape for name, vector in state.items()
         }
-        if not fits or any(vector.dtype != np.float64 for vector in found.state.values()):
+        vectors = found.state.values()
+        if not fits or any(
+            each.dtype != np.float64 or not np.isfinite(each).all() for each in vectors
+        ):
             raise ParameterError(
                 f"the state of the checkpoint ({', '.join(found.state) or 'none'}) is not that of "
                 f"{type(self._optimizer).__name__} for this model",
                 Code.SHAPE,
             )
+        if (self.clip is None) != (found.clip is None):
+            raise ParameterError("the checkpoint has a clip that does not fit", Code.ARGUMENT)
         self.model = self._template.take(found.model)
         self.state, self.changes = dict(found.state), found.changes
         if self.clip is not None and found.clip is not None:

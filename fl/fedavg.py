@@ -10,8 +10,9 @@ malicious mode a failed round is repeated only as often as the participants allo
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import astuple, replace
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import numpy as np
 
@@ -29,8 +30,9 @@ from secagg import (
 )
 from secagg.simulate import Input, introduce
 
+from .adaptive import QuantileClip
 from .agreed import check_cohort, check_params, cohort_of, listed
-from .checkpoint import Checkpoint
+from .checkpoint import Checkpoint, as_whole
 from .coordinator import Coordinator
 from .history import RoundReport, Score
 from .models import Model
@@ -101,6 +103,11 @@ class FedAvg:
     successful rounds led back to the model (`converged`), without the rounds that are left. A new
     iteration continues where the last one stopped.
 
+    A round counts as soon as an input may have left a client, for `rounds` and for epsilon: also if
+    it is interrupted, or its sum cannot be applied. It then has a report that says so; such a
+    report, and that of a round whose `evaluate` raised an exception, is in `reports` and is not
+    yielded. The next iteration asks `evaluate` again.
+
     A client that has no update to give is a dropout of the round: it holds no examples, its
     training raised an exception, or returned something else than finite arrays of the model's
     shapes. The report says why (`refusals`), and it takes part in the next round again.
@@ -123,9 +130,11 @@ class FedAvg:
         sample: clients of each round, if not all: a number, at least three, or a share of them,
             above 0 and up to 1. They are drawn anew for each round; `params` and `privacy` are
             for so many.
-        checkpoint: a file that is written after each round. If it is there already, the training
-            goes on from it: with the same `random` it ends with the same model as one that was not
-            interrupted.
+        checkpoint: a file that is written before and after each round. If it is there already, the
+            training goes on from it: with the same `random` it ends with the same model as one that
+            was not interrupted. A round in which the process ended is run again with `random`, as
+            the same messages leave again; without, it counts as failed. A file that was put back
+            from a copy knows nothing of the rounds since.
         patience: ends the training after so many rounds without a better loss than before, at
             least 1; needs `evaluate`.
         attempts: in malicious mode, how often clients give their update of one model, at least 1.
@@ -226,11 +235,10 @@ class FedAvg:
                 "clients": len(clients),
                 "shapes": [[list(array.shape), array.dtype.name] for array in model],
                 "optimizer": type(optimizer).__name__,
-                "epsilon": None if privacy is None else privacy.target,
-                "clip": _rule_of(privacy),
+                **_facts_of(privacy),
             }
             if self._path.exists():
-                self._go_on(Checkpoint.load(self._path, self._about))
+                self._go_on(Checkpoint.load(self._path, self._about), self._path)
 
     @property
     def model(self) -> Model:
@@ -244,12 +252,18 @@ class FedAvg:
 
     def __iter__(self) -> Iterator[RoundReport]:
         """Runs the rounds that are left."""
+        self._score()  # what an interruption left without
         while len(self.reports) < self.rounds and not (self.converged or self._is_over()):
-            report = self._round()
-            self.reports.append(report)
-            if self._path is not None:
-                self._checkpoint().save(self._path)
-            yield report
+            self._round()
+            self._score()
+            yield self.reports[-1]
+
+    def _score(self) -> None:
+        """Scores the model after the last round, if that has no score yet."""
+        if self._evaluate is not None and self.reports and self.reports[-1].score is None:
+            score = self._evaluate(self.model)
+            self.reports[-1] = replace(self.reports[-1], score=score)
+            self._save(self._checkpoint())
 
     def _is_over(self) -> bool:
         """Returns whether the last rounds brought no better loss than there was before."""
@@ -259,7 +273,14 @@ class FedAvg:
         before, last = losses[: -self._patience], losses[-self._patience :]
         return bool(before) and not min(last) < min(before)
 
-    def _checkpoint(self) -> Checkpoint:
+    def _save(self, checkpoint: Checkpoint | None) -> None:
+        if self._path is not None and checkpoint is not None:
+            checkpoint.save(self._path)
+
+    def _checkpoint(self, opened: tuple[int, ...] | None = None) -> Checkpoint | None:
+        """Returns what is saved, if anything is; with the members of a round that it opens."""
+        if self._path is None:
+            return None
         coordinator = self.coordinator
         states = {each.index: each.state for each in self._participants}
         return Checkpoint(
@@ -272,46 +293,68 @@ class FedAvg:
             {index: state for index, state in states.items() if state is not None},
             self.reports,
             coordinator.clip.clip if coordinator.clip else None,
+            opened,
         )
 
-    def _go_on(self, found: Checkpoint) -> None:
+    def _go_on(self, found: Checkpoint, path: Path) -> None:
         """Puts back what a checkpoint holds."""
-        self.coordinator.restore(found)
-        for participant in self._participants:
-            participant.restore(found.clients.get(participant.index))
+        with as_whole(path):
+            self.coordinator.restore(found)
+            for participant in self._participants:
+                participant.restore(found.clients.get(participant.index))
         self.reports.extend(found.reports)
+        members = found.opened
+        if members is None or self._random is not None:  # then the same messages leave again
+            return
+        _, attempt, server = self.coordinator.open(members)
+        self.coordinator.close(None)
+        lost = OneSum(server, members, [self._participants[each] for each in members], {})
+        lost.fail("the process ended in this round, and inputs may have left clients")
+        self._report(attempt, lost, 0.0, self.coordinator.clip)
 
-    def _round(self) -> RoundReport:
+    def _round(self) -> None:
         start = time.perf_counter()
         number = len(self.reports) + 1
         members = self._members(number)
         invited = [self._participants[each] for each in members]
         model, sent, clip = self.coordinator.model, self.coordinator.sent, self.coordinator.clip
+        opened = self._checkpoint(members)
         offer, attempt, server = self.coordinator.open(members, self._drawn(number, 16, _SESSION))
+        try:
+            self._save(opened)  # before inputs leave
+        except BaseException:
+            self.coordinator.close(None, inputs_left=False)
+            raise
 
         def join(participant: Participant) -> tuple[Client, Input]:
             random = self._random(number, participant.index) if self._random else None
             return participant.join(offer, model, attempt, random, members, sent)
 
         played = OneSum(server, members, invited, self._drops[number - 1] if self._drops else {})
-        try:
-            played.play(join)
-        finally:  # also if this was interrupted
-            self.coordinator.close(played.run.result, inputs_left=played.inputs_left)
-        played.settle()
+        failure = played.carry_out(self.coordinator, join)
+        if failure is None or played.inputs_left:
+            self._report(attempt, played, time.perf_counter() - start, clip)
+        if failure is None or played.has_sum or not (self._random and played.inputs_left):
+            self._save(self._checkpoint())  # else another process can run the same round again
+        if failure is not None:
+            raise failure
         if not self._private:  # whose clip shortens many by design
             played.warn_of_clipping(model)
-        seconds = time.perf_counter() - start
-        score = self._evaluate(self.model) if self._evaluate else None
-        return RoundReport(
+
+    def _report(
+        self, attempt: int, played: OneSum[Participant], seconds: float, clip: QuantileClip | None
+    ) -> None:
+        """Counts a round."""
+        number = len(self.reports) + 1
+        report = RoundReport(
             round=number,
             attempt=attempt,
             **played.facts(),
             seconds=seconds,
-            score=score,
             epsilon=self._privacy.epsilon(number) if self._privacy else None,
             clip=clip.clip if clip else None,
         )
+        self.reports.append(report)
 
     def _members(self, number: int) -> tuple[int, ...]:
         """Returns the clients of a round: all, or as many as there are in a cohort."""
@@ -332,12 +375,18 @@ class FedAvg:
         return self._drawn(len(self.reports) + 1, size, _NOISE) or os.urandom(size)
 
 
-def _rule_of(privacy: Privacy | None) -> list[float] | None:
-    """Returns how the clip changes from round to round, for a checkpoint; None if it does not."""
-    if privacy is None or privacy.adaptive is None:
-        return None
-    rule = privacy.adaptive.start
-    return [rule.clip, rule.quantile, rule.rate]
+def _facts_of(privacy: Privacy | None) -> dict[str, Any]:
+    """Returns all on which the noise of a training and its epsilon depend, for a checkpoint."""
+    rule, release = (privacy.adaptive, privacy.release) if privacy else (None, None)
+    return {
+        "placement": privacy.placement.value if privacy else None,
+        "epsilon": privacy.target if privacy else None,
+        "delta": privacy.delta if privacy else None,
+        "rounds of noise": privacy.rounds if privacy else None,
+        "central steps": privacy.central_steps if privacy else None,
+        "clip": [*astuple(rule.start), rule.height, rule.rounds] if rule else None,
+        "release": [str(each) for each in astuple(release)] if release else None,
+    }
 
 
 def check_clients(wanted: int, cohort: int, form: Form, clients: Sequence[FedClient]) -> None:

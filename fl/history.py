@@ -1,7 +1,7 @@
 """The history of a training: what became of each round, as a table or as JSON."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Final, NamedTuple
 
@@ -148,12 +148,75 @@ def to_json(report: RoundReport) -> dict[str, Any]:
 
 def from_json(found: Mapping[str, Any]) -> RoundReport:
     """Returns the report that `to_json` made an object of; raises an exception for another one."""
-    known = dict(found)
-    for name in ("invited", "survivors"):
-        known[name] = tuple(known[name])
-    known["code"] = None if known["code"] is None else _CODES[known["code"]]
-    known["drops"] = {int(party): Phase(phase) for party, phase in known["drops"].items()}
-    for name, read in (("refusals", str), ("refusal_codes", _CODES.__getitem__)):
-        known[name] = {int(party): read(each) for party, each in known[name].items()}
-    known["score"] = None if known["score"] is None else Score(*known["score"])
-    return RoundReport(**known)
+    if found.keys() != _READ.keys():
+        raise ValueError("a report has other fields")
+    return RoundReport(**{name: read(found[name]) for name, read in _READ.items()})
+
+
+def a_number(value: Any) -> Any:
+    """Returns a number of JSON, or infinity, that is not negative; raises TypeError for others."""
+    if type(value) not in (int, float) or not value >= 0:
+        raise TypeError("a number is none, or negative")
+    return value
+
+
+def an_int(value: Any) -> int:
+    """Returns an int of JSON that is not negative; raises TypeError for others."""
+    if type(value) is not int or value < 0:
+        raise TypeError("an int is none, or negative")
+    return value
+
+
+def ints(value: Any) -> tuple[int, ...]:
+    """Returns the ints of a list of JSON; raises TypeError if one is none, or negative."""
+    return tuple(map(an_int, _of(list)(value)))
+
+
+def _of(kind: type) -> Callable[[Any], Any]:
+    def read(value: Any) -> Any:
+        if type(value) is not kind:
+            raise TypeError(f"{type(value).__name__} in place of {kind.__name__}")
+        return value
+
+    return read
+
+
+def _or_none(read: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    return lambda value: None if value is None else read(value)
+
+
+def _score(value: Any) -> Score:
+    score = Score(*_of(list)(value))
+    if any(type(each) not in (int, float) for each in score):  # NaN is one
+        raise TypeError("a score is no number")
+    return score
+
+
+def _dict(
+    read: Callable[[Any], Any], key: Callable[[str], Any] = int
+) -> Callable[[Any], dict[Any, Any]]:
+    return lambda value: {key(name): read(each) for name, each in _of(dict)(value).items()}
+
+
+_READ: Final[dict[str, Callable[[Any], Any]]] = {
+    "round": an_int,
+    "attempt": an_int,
+    "invited": ints,
+    "survivors": ints,
+    "failed": _of(bool),
+    "reason": _of(str),
+    "code": _or_none(_CODES.__getitem__),
+    "drops": _dict(Phase),
+    "refusals": _dict(_of(str)),
+    "refusal_codes": _dict(_CODES.__getitem__),
+    "clipped": an_int,
+    "clipped_by_array": _dict(an_int, str),
+    "shortened": an_int,
+    "bytes_up": a_number,
+    "bytes_down": a_number,
+    "seconds": a_number,
+    "seconds_by_phase": _dict(a_number, str),
+    "score": _or_none(_score),
+    "epsilon": _or_none(a_number),
+    "clip": _or_none(a_number),
+}

@@ -6,9 +6,11 @@ from typing import Any, Final, Generic, TypeVar
 
 import numpy as np
 
-from secagg import Client, Code, Layout, ParameterError, Rotated, Server
+from secagg import Client, Code, Layout, ParameterError, Rotated, SecAggError, Server
+from secagg.numeric import brief
 from secagg.simulate import Cohort, Input, Run, warn_of_clipping
 
+from .coordinator import Coordinator
 from .models import Model
 from .participant import Member
 from .schedule import Drops
@@ -24,6 +26,7 @@ class OneSum(Generic[M]):
 
     Attributes:
         run: the record of the driver, by index in the cohort; empty before `play`.
+        has_sum: whether the server had the sum, also if it could not be applied.
 
     Args:
         server: of the round.
@@ -40,6 +43,7 @@ class OneSum(Generic[M]):
         drops: Drops,
     ) -> None:
         self.run = Run()
+        self.has_sum = False
         self._server, self._params = server, server.round.params
         self._members, self._invited = members, invited
         self._drops = {party: phase for party, phase in drops.items() if party in members}
@@ -47,6 +51,45 @@ class OneSum(Generic[M]):
         self._codes: dict[int, Code] = {}
         self._clipped: Counter[str] = Counter()
         self._shortened = 0
+
+    def carry_out(
+        self, coordinator: Coordinator, join: Callable[[M], tuple[Client, Input]]
+    ) -> BaseException | None:
+        """Plays the round, and lets its server close it and the clients settle, whatever happens.
+
+        Args:
+            coordinator: that opened it.
+            join: as of `play`.
+
+        Returns:
+            what interrupted it, or why its sum could not be applied, for the caller to raise once
+            the round has been counted: it counts if `inputs_left`. None if it came to an end.
+        """
+        failure = None
+        try:
+            self.play(join)
+            coordinator.close(self.run.result, inputs_left=self.inputs_left)
+        except BaseException as error:  # the caller raises it
+            coordinator.close(None, inputs_left=self.inputs_left)
+            self.fail(error)
+            failure = error
+        self.has_sum |= self.run.result is not None
+        try:
+            self.settle()
+        except BaseException as error:  # of a client
+            failure = failure or error
+        return failure
+
+    def fail(self, error: BaseException | str) -> None:
+        """Takes note of why the round has no sum that is in the model."""
+        run = self.run
+        self.has_sum, run.result, run.code = run.result is not None, None, None
+        if isinstance(error, SecAggError):
+            run.reason, run.code = error.reason, error.code
+        elif isinstance(error, str):
+            run.reason = error
+        else:
+            run.reason = f"interrupted by {type(error).__name__}: {brief(str(error))}"
 
     def play(self, join: Callable[[M], tuple[Client, Input]]) -> None:
         """Lets the clients join, and runs the round to its end.
@@ -110,8 +153,8 @@ class OneSum(Generic[M]):
         clipped = sum(self._clipped.values())
         seconds = {TRAINING: sum(each.training_seconds for each in self._invited)}
         for phase in self._params.mode.phases:
-            cost = run.cost[phase]
-            seconds[phase.value] = cost.client_seconds + cost.server_seconds
+            cost = run.cost.get(phase)  # none of a round whose process ended
+            seconds[phase.value] = cost.client_seconds + cost.server_seconds if cost else 0.0
         return {
             "invited": members,
             "survivors": self.survivors,

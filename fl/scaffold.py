@@ -162,7 +162,18 @@ class ScaffoldClient:
         return self.control
 
     def restore(self, state: Vector | None) -> None:
-        """Takes back what `state` was."""
+        """Takes back what `state` was.
+
+        Raises:
+            ParameterError: it is no finite float64 vector of the model's length.
+        """
+        if state is not None:
+            length = Layout.of(self.local.architecture.init(0)).length
+            right = type(state) is np.ndarray and state.dtype == np.float64
+            if not right or state.shape != (length,) or not np.isfinite(state).all():
+                raise ParameterError(
+                    f"a control variate must be a vector of {length} finite float64", Code.SHAPE
+                )
         self.control = None if state is None else np.array(state, np.float64)
 
     def settle(self, counted: bool) -> None:

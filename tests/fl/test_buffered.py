@@ -44,6 +44,7 @@ from secagg import (
     Mode,
     ParameterError,
     Phase,
+    RangeError,
     Server,
     digest,
 )
@@ -498,6 +499,56 @@ def test_a_client_gives_as_many_updates_as_its_privacy_allows() -> None:
     params = fedavg_params(clients, MODEL, sample=3, rotate=True)
     privacy = Privacy(Placement.NONE, params, 8.0, 1e-5, 2, 0.0, 0, 0.0, None)
     given_twice(FedBuff(MODEL, clients, buffer=3, sums=9, durations=pace, privacy=privacy))
+
+
+@pytest.mark.parametrize("what", ["evaluate", "client", "overflow"])
+def test_a_sum_counts_whatever_follows_it(what: str) -> None:
+    """As in `FedAvg`: it has a report, also if iteration ended with an exception after it."""
+
+    class Climbs(Nears):
+        def train(self, model: list[Any]) -> list[Any]:
+            return [array.astype(np.float64) + 600 for array in model]
+
+    clients, model, failing = cohort(6), MODEL, [True]
+
+    def fails(_: Any) -> Score:
+        if failing.pop() if failing else False:
+            raise OSError("the disk of the test set")
+        return Score(0.5, 0.5)
+
+    options: dict[str, Any] = {"evaluate": fails}
+    error: type[BaseException] = OSError
+    if what == "overflow":
+        model, error, options = [np.full(3, 6.5e4, np.float16)], RangeError, {}
+        clients = [Climbs(1, 0.0) for _ in range(6)]
+        options["params"] = fedavg_params(clients, model, clip=4096.0, sample=3)
+    fed = FedBuff(model, clients, buffer=3, sums=3, durations=pace, **options)
+    if what == "client":  # which trained before, and gives its update now
+
+        def stop(*_: Any) -> Any:
+            fed._participants[2].join = kept  # type: ignore[method-assign]
+            secure, give = kept(*_)
+
+            def gives() -> Any:
+                give()
+                raise KeyboardInterrupt
+
+            return secure, gives
+
+        kept, error, failing[:] = fed._participants[2].join, KeyboardInterrupt, []
+        fed._participants[2].join = stop  # type: ignore[method-assign]
+    with pytest.raises(error):
+        list(fed)
+    (report,) = fed.reports
+    assert report.failed == (what != "evaluate")
+    assert fed.coordinator.changes == (what == "evaluate")
+    assert sum(report.contributions) == 3
+    assert sum(map(len, fed.coordinator.attempts.values())) == 1
+    if what != "overflow":
+        later = list(fed)
+        assert [each.round for each in later] == [2, 3]
+        assert any(0 in each.invited for each in later)  # which was in the first sum
+        assert fed.reports[0].score == Score(0.5, 0.5)
 
 
 @runs_at("trainings like others")

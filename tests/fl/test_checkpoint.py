@@ -1,8 +1,14 @@
 """A training that is interrupted and goes on ends with the same model as one that was not."""
 
 import json
+import math
 import signal
 import sys
+import zipfile
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+from fractions import Fraction
 from io import BytesIO
 from itertools import islice
 from pathlib import Path
@@ -20,6 +26,8 @@ from secagg.fl import (
     FedAvg,
     LocalClient,
     Momentum,
+    Placement,
+    Privacy,
     Scaffold,
     ScaffoldClient,
     Score,
@@ -33,7 +41,7 @@ from secagg.fl import (
     simulated_randomness,
 )
 
-from secagg import Code, Mode, ParameterError, Phase, StateError
+from secagg import Code, Mode, ParameterError, Phase, RangeError, StateError, noise
 
 ARCHITECTURE = Softmax(3, 2)
 START = ARCHITECTURE.init(0)
@@ -125,6 +133,35 @@ def test_a_killed_training_goes_on(tmp_path: Path) -> None:
         np.testing.assert_array_equal(got, want)
 
 
+# Fields of a report that are of another type, or impossible.
+WRONG_REPORTS: list[dict[str, Any]] = [
+    {"round": 2},
+    {"round": True},
+    {"more": 1},
+    {"invited": [7]},
+    {"invited": 5},
+    {"survivors": []},
+    {"failed": 0},
+    {"reason": 5},
+    {"code": "x"},
+    {"drops": {"7": "share_keys"}},
+    {"refusals": {"1": 5}},
+    {"clipped": 1.5},
+    {"clipped_by_array": {"0": -1}},
+    {"seconds": "x"},
+    {"seconds_by_phase": [1]},
+    {"bytes_up": -1},
+    {"score": [0.5, "x"]},
+    {"score": [0.5]},
+    {"epsilon": "0.001"},
+    {"epsilon": math.nan},
+]
+
+
+def packed(about: Any) -> Any:
+    return np.frombuffer(json.dumps(about).encode(), np.uint8)
+
+
 def test_a_checkpoint_of_another_training_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "training.npz"
     next(iter(training("adam", path)))
@@ -152,13 +189,50 @@ def test_a_file_that_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
             training("adam", path)
     arrays = dict(np.load(BytesIO(right)))
     about = json.loads(arrays["about"].tobytes())
-    for name, value in (("version", 2), ("reports", [{}]), ("attempts", 5), ("changes", "x")):
-        changed = arrays | {
-            "about": np.frombuffer(json.dumps(about | {name: value}).encode(), np.uint8)
-        }
-        np.savez(path, **changed)
+    used, (report,) = about["attempts"], about["reports"]
+    (version,) = used
+    for wrongs in (
+        {"version": 2},
+        {"training": [1]},
+        {"reports": []},  # the model has changed
+        {"reports": [report, report]},
+        *({"reports": [report | each]} for each in WRONG_REPORTS),
+        *({"attempts": each} for each in (5, {"zz": [0]}, {"00": [0]}, {version: [-1]})),
+        *({"attempts": {version: each}} for each in ([], [0, 1], [1], [0.0])),
+        *({"changes": each} for each in ("x", -5, 0, 2, 1.0, math.inf)),
+        *({"succeeded": each} for each in (["zz"], [], 5)),
+        {"attempts": {"00": [0]}, "succeeded": ["00"]},
+        *({"clip": each} for each in (math.nan, 1.0)),
+        *({"opened": each} for each in ([7], [-1], 5)),
+    ):
+        np.savez(path, **arrays | {"about": packed(about | wrongs)})
         with refused(StateError, Code.CORRUPT, match="no whole checkpoint"):
             training("adam", path)
+    np.savez(path, **arrays | {"about": np.frombuffer(b"[" * 10**5, np.uint8)})
+    with refused(StateError, Code.CORRUPT, match="no whole checkpoint"):  # too deep to be read
+        training("adam", path)
+    more = about | {"training": about["training"] | {"more": 1}}
+    np.savez(path, **arrays | {"about": packed(more)})
+    with refused(ParameterError, Code.ARGUMENT, match="another training: its more"):
+        training("adam", path)
+    # A small file can hold gigabytes, or say so.
+    path.write_bytes(right)
+    with zipfile.ZipFile(path, "a", zipfile.ZIP_DEFLATED) as file:
+        file.writestr("more", np.random.default_rng(1).bytes(9000))
+    said = bytearray(right)
+    at = said.index(b"PK\x01\x02") + 20  # in the directory: two sizes of the first member
+    said[at : at + 8] = (2**30).to_bytes(4, "little") * 2
+    for wrong in (path.read_bytes(), bytes(said)):
+        path.write_bytes(wrong)
+        with refused(StateError, Code.CORRUPT, match="a member is compressed, or larger"):
+            training("adam", path)
+    huge = BytesIO()
+    header: dict[str, Any] = {"descr": "<f8", "fortran_order": False, "shape": (10**15,)}
+    np.lib.format.write_array_header_1_0(huge, header)
+    with zipfile.ZipFile(path, "w") as file:
+        file.writestr("about.npy", huge.getvalue())
+    with refused(StateError, Code.CORRUPT, match="no whole checkpoint"):
+        training("adam", path)
     objects = arrays | {"state mean": np.array([None, 1], object)}
     np.savez(path, **objects)
     with refused(StateError, Code.CORRUPT, match="no whole checkpoint"):  # nothing is unpickled
@@ -166,10 +240,14 @@ def test_a_file_that_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
     for name, array, reason in (
         ("state mean", np.zeros(3), "the state of the checkpoint"),
         ("model 0", np.zeros((2, 3)), "array 0 of the model has shape"),
+        ("state mean", np.full(8, math.nan), "the state of the checkpoint"),
         ("client 2", np.zeros(8), "client 2 .* keeps nothing"),
+        ("client 2", np.full(8, math.inf), "finite float64"),
+        ("client 2", np.zeros(8, np.float32), "finite float64"),
+        ("client 7", np.zeros(8), "a client that the training does not have"),
     ):
         np.savez(path, **arrays | {name: array})
-        with refused(ParameterError, Code.SHAPE if "client" not in name else Code.ARGUMENT, reason):
+        with refused(StateError, Code.CORRUPT, match=f"no whole checkpoint.*{reason}"):
             training("adam", path)
     path.unlink()
     path.mkdir()
@@ -177,6 +255,196 @@ def test_a_file_that_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
         training("adam", path)
     with refused(StateError, Code.IO, match="cannot be written"):
         next(iter(training("adam", tmp_path / "nowhere" / "training.npz")))
+
+
+def test_a_control_variate_is_checked() -> None:
+    client = scaffolded()[0]
+    client.restore(np.ones(8))
+    for wrong in (np.ones(7), np.ones((8, 1)), np.full(8, math.nan), np.ones(8, np.float32)):
+        with refused(ParameterError, Code.SHAPE, match="8 finite float64"):
+            client.restore(wrong)
+    np.testing.assert_array_equal(client.state, np.ones(8))
+
+
+def test_privacy_is_that_with_which_a_training_began(tmp_path: Path) -> None:
+    """Else the rounds before would be taken for rounds with the noise of those after."""
+    clients, path = cohort(), tmp_path / "training.npz"
+    params = fedavg_params(clients, START, rotate=True)
+    began = Privacy(Placement.NONE, params, 8.0, 1e-5, 6, 0.0, 0, 0.0, None)
+    next(iter(FedAvg(START, clients, rounds=3, privacy=began, checkpoint=path)))
+    release = noise.Release(noise.Noise.SKELLAM, Fraction(5), 10, 8, 3)
+    for what, changed in (
+        ("placement is 'none', not 'central'", {"placement": Placement.CENTRAL}),
+        ("epsilon", {"target": 4.0}),
+        ("delta", {"delta": 1e-2}),
+        ("rounds of noise", {"rounds": 7}),
+        ("central steps", {"central_steps": 5}),
+        ("release", {"release": release}),
+    ):
+        privacy = replace(began, **changed)
+        with refused(ParameterError, Code.ARGUMENT, match=f"another training: its {what}"):
+            FedAvg(START, clients, rounds=3, privacy=privacy, checkpoint=path)
+    assert len(FedAvg(START, clients, rounds=3, privacy=began, checkpoint=path).reports) == 1
+
+
+# -- rounds count from when inputs may have left ------------------------------------------------
+
+
+class Acts:
+    """A client that does something else in one of its trainings."""
+
+    def __init__(self, like: LocalClient, number: int, act: Callable[[], None]) -> None:
+        self.like, self.left, self.act = like, number, act
+        self.examples = like.examples
+
+    def train(self, model: Any) -> Any:
+        self.left -= 1
+        if self.left == 0:
+            self.act()
+        return self.like.train(model)
+
+
+def stop() -> None:
+    raise KeyboardInterrupt
+
+
+def acting(client: int, act: Callable[[], None], path: Path | None, **others: Any) -> FedAvg:
+    """Returns a training of three rounds in which a client acts in the second."""
+    clients: list[Any] = [*cohort()]
+    clients[client] = Acts(clients[client], 2, act)
+    options: dict[str, Any] = {"rounds": 3, "evaluate": score, "checkpoint": path} | others
+    return FedAvg(START, clients, **options)
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_a_sum_counts_although_evaluate_fails(kept: bool, tmp_path: Path) -> None:
+    """Else whoever goes on gets sums without end, and is told the epsilon of a few."""
+    path, failures = tmp_path / "training.npz" if kept else None, iter(range(3))
+
+    def fails(model: Any) -> Score:
+        if next(failures, None) is not None:
+            raise OSError("the disk of the test set")
+        return score(model)
+
+    def make() -> FedAvg:
+        privacy = Privacy(
+            Placement.NONE, fedavg_params(cohort(), START), 8.0, 1e-5, 2, 0.0, 0, 0.0, None
+        )
+        return acting(6, lambda: None, path, evaluate=fails, rounds=2, privacy=privacy)
+
+    fed = make()
+    for _ in range(3):
+        with pytest.raises(OSError, match="test set"):
+            list(fed)
+        assert (fed.coordinator.changes, len(fed.reports)) == (1, 1)
+        assert not fed.reports[0].failed
+        fed = make() if kept else fed
+    assert [each.round for each in fed] == [2]
+    assert (fed.coordinator.changes, [each.round for each in fed.reports]) == (2, [1, 2])
+    assert all(each.score for each in (make() if kept else fed).reports)
+    assert list(fed) == []
+
+
+def test_a_sum_counts_although_a_client_does_not_settle() -> None:
+    clients: list[Any] = [Acts(each, 0, stop) for each in cohort()]
+    clients[2].settle = lambda _: stop()
+    fed = FedAvg(START, clients, rounds=1)
+    with pytest.raises(KeyboardInterrupt):
+        list(fed)
+    assert [each.failed for each in fed.reports] == [False]
+    assert list(fed) == []
+
+
+def test_an_interrupted_round_counts_if_inputs_have_left(tmp_path: Path) -> None:
+    path = tmp_path / "training.npz"
+    fed = acting(5, stop, path)
+    with pytest.raises(KeyboardInterrupt):
+        list(fed)
+    again = acting(5, stop, path)
+    for each in (fed, again):
+        first, second = each.reports
+        assert not first.failed
+        assert (second.failed, second.survivors, second.attempt) == (True, (), 0)
+        assert second.reason.startswith("interrupted by KeyboardInterrupt")
+        assert sorted(map(len, each.coordinator.attempts.values())) == [1, 1]
+    (third,) = fed
+    assert (third.round, third.attempt, fed.coordinator.changes) == (3, 1, 2)
+    assert fed.reports[1].score == fed.reports[0].score
+    path.unlink()
+    fed = acting(0, stop, path)  # before any input left: as if it had not been opened
+    with pytest.raises(KeyboardInterrupt):
+        list(fed)
+    assert len(fed.reports) == len(acting(0, stop, path).reports) == 1
+    assert [each.round for each in fed] == [2, 3]
+
+
+@pytest.mark.parametrize("how", ["stopped", "killed"])
+def test_an_interrupted_round_of_a_simulation_is_run_again(how: str, tmp_path: Path) -> None:
+    """By another process, with the same randomness: the same messages leave twice."""
+    path, random, seen = tmp_path / "training.npz", simulated_randomness(1), b""
+
+    def act() -> None:
+        nonlocal seen
+        seen = path.read_bytes()  # what a process that is killed leaves
+        if how == "stopped":
+            stop()
+
+    whole = acting(5, lambda: None, None, random=random)
+    list(whole)
+    fed = acting(5, act, path, random=random)
+    with suppress(KeyboardInterrupt):
+        list(fed)
+    if how == "killed":
+        path.write_bytes(seen)
+    done = acting(5, lambda: None, path, random=random)
+    assert [each.round for each in done] == [2, 3]
+    for got, want in zip(done.model, whole.model, strict=True):
+        np.testing.assert_array_equal(got, want)
+
+
+def test_a_round_in_which_the_process_ended_counts(tmp_path: Path) -> None:
+    """The file says so before inputs leave."""
+    path = tmp_path / "training.npz"
+    seen: list[bytes] = []
+    list(acting(0, lambda: seen.append(path.read_bytes()), path))
+    for _ in range(2):  # also if it is put back: it knows no better
+        path.write_bytes(seen[0])
+        fed = acting(6, lambda: None, path)
+        assert [each.failed for each in fed.reports] == [False, True]
+        assert fed.reports[1].reason.startswith("the process ended in this round")
+        assert fed.reports[1].invited == tuple(range(7))
+    (third,) = fed
+    assert (third.round, third.attempt, fed.coordinator.changes) == (3, 1, 2)
+
+
+@pytest.mark.parametrize("random", [None, simulated_randomness(1)])
+def test_a_sum_that_cannot_be_applied_counts(random: Any, tmp_path: Path) -> None:
+    path, edge = tmp_path / "training.npz", [np.full(8, 6.5e4, np.float16)]
+
+    class Climbs:
+        examples = 1
+        settled: bool | None = None
+
+        def train(self, model: Any) -> Any:
+            return [model[0].astype(np.float64) + 600]
+
+        def settle(self, counted: bool) -> None:
+            self.settled = counted
+
+    clients = [Climbs() for _ in range(5)]
+    params = fedavg_params(clients, edge, clip=4096.0)
+    options: dict[str, Any] = {"rounds": 1, "params": params, "checkpoint": path, "random": random}
+    fed = FedAvg(edge, clients, **options)
+    with refused(RangeError, Code.NOT_FINITE):
+        list(fed)
+    assert {each.settled for each in clients} == {False}
+    again = FedAvg(edge, clients, **options)
+    for each in (fed, again):
+        (report,) = each.reports
+        assert (report.failed, report.code) == (True, Code.NOT_FINITE)
+        assert "too large for the dtype" in report.reason
+        assert list(each.coordinator.attempts.values()) == [[0]]
+        assert list(each) == []
 
 
 def test_patience_ends_a_training() -> None:
