@@ -207,7 +207,7 @@ def _played(
     """Runs the rounds that are left, and shows all; returns the reports, and why there are less.
 
     Raises:
-        SecAggError: not even one buffer was filled.
+        ParameterError: not even one buffer was filled.
     """
     reports: list[RoundReport] = list(federation.reports)  # of a checkpoint
     ended = None
@@ -227,7 +227,7 @@ def _played(
         ended = error
     if isinstance(federation, FedBuff) and federation.ended:
         if not reports:
-            raise SecAggError(f"there was no sum: {federation.ended}", Code.QUORUM)
+            raise ParameterError(f"there was no sum: {federation.ended}", Code.QUORUM)
         for line in textwrap.wrap(f"Ended early: {federation.ended}.", _WIDTH):
             show(line)
     return reports, ended

@@ -10,7 +10,7 @@ malicious mode a failed round is repeated only as often as the participants allo
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import astuple, replace
+from dataclasses import astuple, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -27,6 +27,7 @@ from secagg import (
     ParameterError,
     Params,
     Rotated,
+    digest,
 )
 from secagg.simulate import Input, introduce
 
@@ -231,10 +232,13 @@ class FedAvg:
         if self._path is not None:
             self._about = {
                 "training": training,
-                "parameters": params.encode().hex(),
                 "clients": len(clients),
                 "shapes": [[list(array.shape), array.dtype.name] for array in model],
+                "first model": digest(self.coordinator.model).hex(),
                 "optimizer": type(optimizer).__name__,
+                "settings of the optimizer": _settings_of(optimizer),
+                "format": str(params.format),
+                "parameters": params.encode().hex(),
                 **_facts_of(privacy),
             }
             if self._path.exists():
@@ -373,6 +377,17 @@ class FedAvg:
 
     def _random_of_server(self, size: int) -> bytes:
         return self._drawn(len(self.reports) + 1, size, _NOISE) or os.urandom(size)
+
+
+def _settings_of(optimizer: Optimizer) -> dict[str, float | str | None]:
+    """Returns the numbers of an optimizer by name, and of a schedule its kind alone."""
+    values: dict[str, object] = {}
+    if is_dataclass(optimizer):
+        values = {each.name: getattr(optimizer, each.name) for each in fields(optimizer)}
+    return {
+        name: value if isinstance(value, int | float | None) else type(value).__name__
+        for name, value in values.items()
+    }
 
 
 def _facts_of(privacy: Privacy | None) -> dict[str, Any]:
