@@ -38,7 +38,7 @@ from .agreed import check_params, cohort_of, listed
 from .buffered_participant import BufferedParticipant, Weigh, staleness_weight
 from .coordinator import Coordinator
 from .fedavg import check_clients, fedavg_params, function
-from .history import BufferReport, Score
+from .history import BufferReport, Score, read_score
 from .models import Model
 from .one_sum import OneSum
 from .optimizers import Average, Optimizer
@@ -263,7 +263,7 @@ class FedBuff:
     def _score(self) -> None:
         """Scores the model after the last sum, if that has no score yet."""
         if self._evaluate is not None and self.reports and self.reports[-1].score is None:
-            score = self._evaluate(self.model)
+            score = read_score(self._evaluate(self.model))
             self.reports[-1] = replace(self.reports[-1], score=score)
 
     # -- clients in time --
@@ -365,7 +365,9 @@ class FedBuff:
                 "higher dropout rate, a smaller buffer, or agree on more attempts",
                 Code.ATTEMPTS_EXHAUSTED,
             )
-        return f"{why}, and a buffer takes {size}"
+        reasons = sorted({reason for reason, _ in self._silent.values()})
+        told = f" (of those without one: {reasons[0]})" if reasons else ""
+        return f"{why}{told}, and a buffer takes {size}"
 
     # -- one sum --
 

@@ -35,7 +35,7 @@ from .adaptive import QuantileClip
 from .agreed import check_cohort, check_params, cohort_of, listed
 from .checkpoint import Checkpoint, as_whole
 from .coordinator import Coordinator
-from .history import RoundReport, Score
+from .history import RoundReport, Score, read_score
 from .models import Model
 from .one_sum import OneSum
 from .optimizers import Average, Optimizer
@@ -265,7 +265,7 @@ class FedAvg:
     def _score(self) -> None:
         """Scores the model after the last round, if that has no score yet."""
         if self._evaluate is not None and self.reports and self.reports[-1].score is None:
-            score = self._evaluate(self.model)
+            score = read_score(self._evaluate(self.model))
             self.reports[-1] = replace(self.reports[-1], score=score)
             self._save(self._checkpoint())
 

@@ -5,8 +5,9 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Final, NamedTuple
 
-from secagg import Code, Phase
+from secagg import Code, ParameterError, Phase
 from secagg.extras import extra
+from secagg.numeric import as_float, brief
 
 from .schedule import Drops
 
@@ -19,6 +20,23 @@ class Score(NamedTuple):
 
     loss: float
     accuracy: float
+
+
+def read_score(found: object) -> Score | None:
+    """Returns what `evaluate` returned as a score of floats; None stays None.
+
+    Raises:
+        ParameterError: it is no pair of numbers.
+    """
+    if found is None:
+        return None
+    pair = [as_float(each) for each in found] if isinstance(found, tuple | list) else []
+    if len(pair) != 2 or None in pair:
+        raise ParameterError(
+            f"evaluate must return a Score(loss, accuracy), two numbers, not {brief(found)}",
+            Code.ARGUMENT,
+        )
+    return Score(*(float(each or 0.0) for each in pair))
 
 
 @dataclass(frozen=True, slots=True)

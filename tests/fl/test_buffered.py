@@ -443,10 +443,10 @@ def test_a_client_without_an_update_rests_until_the_model_changes() -> None:
     assert reports[-1].contributions[1] == 0
     short = FedBuff(MODEL, [*clients[:2], Nears(1, 0.0)], buffer=3, sums=8, durations=pace)
     assert list(short) == []
-    assert (
-        short.ended
-        == "1 of 3 clients have an update to give or will have one, and a buffer takes 3"
+    assert short.ended.startswith(
+        "1 of 3 clients have an update to give or will have one (of those"
     )
+    assert short.ended.endswith("it holds no examples), and a buffer takes 3")
 
 
 def test_a_stale_update_is_dropped_and_its_client_begins_anew() -> None:

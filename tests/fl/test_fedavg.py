@@ -90,6 +90,18 @@ def test_a_report_tells_cost_and_score():
         report.failed = True
 
 
+def test_a_score_is_two_numbers():
+    """Of any kind; what else `evaluate` returns is refused by its name, and the round counts."""
+    fed = FedAvg(MODEL, cohort(), rounds=1, evaluate=lambda _: (np.float32(0.5), np.int64(1)))
+    (report,) = fed
+    assert [*map(type, report.score)] == [float, float]
+    for wrong in (0.5, (1, 2, 3), ("a", 1), {}):
+        fed = FedAvg(MODEL, cohort(), rounds=1, evaluate=lambda _, wrong=wrong: wrong)
+        with refused(ParameterError, Code.ARGUMENT, match="evaluate must return a Score"):
+            next(iter(fed))
+        assert len(fed.reports) == 1
+
+
 def test_bytes_are_those_of_the_protocol():
     clients = cohort()
     (report,) = FedAvg(MODEL, clients, rounds=1)
