@@ -293,7 +293,7 @@ def test_clipping_is_logged_in_every_round(caplog: pytest.LogCaptureFixture) -> 
                 told = [each for each in caplog.messages if "clipped" in each]
                 assert told == [each for each in told if each.startswith(world.round.session.hex())]
                 assert [line in each for each in told] == [True]
-                assert "471" not in caplog.text
+                assert "471" not in caplog.text.replace(world.round.session.hex(), "")
     caplog.clear()
     with pytest.warns(ClippingWarning):
         layout.pack([np.full(4, 2.0)], [np.zeros(4)])
