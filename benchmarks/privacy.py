@@ -90,7 +90,7 @@ class Way:
 
     @property
     def by_clients(self) -> bool:
-        """Whether clients add it."""
+        """True if clients add it."""
         return self.placement in ("distributed", "local")
 
 

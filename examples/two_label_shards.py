@@ -1,4 +1,4 @@
-"""What becomes of federated averaging when each client knows few of the classes, and what helps?
+"""Six ways of federated averaging when each client knows few of the classes: which ones help?
 
 Run it: ``python examples/two_label_shards.py`` (one seed), or with ``--full`` (three seeds). It
 needs the extra `fl`. Twenty clients train softmax regression on handwritten digits. In each round a

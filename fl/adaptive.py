@@ -175,7 +175,7 @@ class AdaptiveClip:
 
     @property
     def stretch(self) -> float:
-        """How much longer vectors are with the bit: sqrt(1 + height^2)."""
+        """The factor by which the bit makes vectors longer: sqrt(1 + height^2)."""
         return math.hypot(1.0, self.height)
 
     def params_for(self, clip: QuantileClip) -> Params:

@@ -49,7 +49,7 @@ def as_whole(path: Path) -> Iterator[None]:
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """What a training is after some of its rounds.
+    """The state of a training after some of its rounds.
 
     Attributes:
         training: what may not change, by name, such as the optimizer; as JSON.

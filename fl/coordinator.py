@@ -117,7 +117,7 @@ class Coordinator:
 
     @property
     def sent(self) -> tuple[Vector, ...]:
-        """What clients get beside the model: nothing, or one vector of the optimizer's."""
+        """The vectors that clients get beside the model: none, or one of the optimizer's."""
         extra = self._optimizer.sent(self.state)
         return () if extra is None else (extra,)
 

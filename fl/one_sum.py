@@ -117,7 +117,7 @@ class OneSum(Generic[M]):
 
     @property
     def inputs_left(self) -> bool:
-        """Whether the masked input of a client has left it."""
+        """True if the masked input of a client has left it."""
         return bool(self.run.clipped)
 
     @property
