@@ -202,13 +202,13 @@ def flower(session: nox.Session) -> None:
     session.run("python", *PYTEST, *words, *files, *session.posargs)
 
 
-def with_models_of(session: nox.Session, words: str, *packages: str) -> None:
+def with_models_of(session: nox.Session, words: str, *packages: str, backend: str = "jax") -> None:
     """Runs the tests with models of frameworks, packages too large for the test extra."""
     session.install(
         "-e", ".[fl,keras]", "hypothesis>=6.100", "pytest>=8", "pytest-xdist", *packages
     )
     tests = ("--level", "full", "tests/examples", "tests/fl/test_frameworks.py", "-k", words)
-    env = {"KERAS_BACKEND": "jax"}
+    env = {"KERAS_BACKEND": backend}
     session.run("python", "-m", "pytest", "-q", *tests, *session.posargs, env=env)
 
 
@@ -216,6 +216,12 @@ def with_models_of(session: nox.Session, words: str, *packages: str) -> None:
 def keras(session: nox.Session) -> None:
     """Averages models of Keras on JAX."""
     with_models_of(session, "keras or Keras")
+
+
+@nox.session(venv_backend="venv", reuse_venv=True)
+def tensorflow(session: nox.Session) -> None:
+    """Averages models of Keras on TensorFlow, which takes 1.5 GB."""
+    with_models_of(session, "keras or Keras", "tensorflow-cpu>=2.20", backend="tensorflow")
 
 
 @nox.session(venv_backend="venv", reuse_venv=True)

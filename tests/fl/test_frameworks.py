@@ -3,6 +3,7 @@
 Frameworks that are not installed are skipped by name; `nox -s torch` has them.
 """
 
+import os
 import sys
 from types import SimpleNamespace
 from typing import Any
@@ -373,10 +374,11 @@ def test_modules_of_pytorch_are_averaged() -> None:
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # of Keras
 @runs_at("trainings like others")
 def test_models_of_keras_are_averaged(monkeypatch: pytest.MonkeyPatch) -> None:
-    """On JAX; with batch normalisation, dropout, and a `Normalization` that counts."""
-    for package in ("jax", "keras"):
+    """With batch normalisation, dropout, and a `Normalization` that counts; on JAX by default."""
+    backend = os.environ.get("KERAS_BACKEND", "jax")
+    for package in (backend, "keras"):
         if "keras" not in sys.modules:
-            monkeypatch.setenv("KERAS_BACKEND", "jax")
+            monkeypatch.setenv("KERAS_BACKEND", backend)
         pytest.importorskip(package, reason=f"{package} is not installed: nox -s torch")
     import keras
 
