@@ -3,7 +3,7 @@
 Sessions run in the environment of nox itself, where the dev extra is installed; `build`,
 `cross`, `diffprivlib`, `pythons`, `ray` and those of frameworks make environments of their own.
 Arguments after `--` go to pytest:
-`nox -s tests -- --level long -k field`.
+`nox -s tests -- --level long -k field`. Those of `pictures` are names of examples.
 """
 
 import os
@@ -14,6 +14,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,17 @@ PYTEST = ("-m", "pytest", "-q", "-n", "2")
 
 # Documents that are generated, and the modules that generate them.
 PRINTED = {"docs/CODES.md": "secagg.codes", "docs/STATES.md": "secagg.pairwise.transitions"}
+
+# Examples with a picture in docs/EXAMPLES.md that use a package which the dev extra lacks.
+LARGE = {"line_keras": "keras", "relu_adam_keras": "keras", "state_dicts": "torch"}
+
+# With a palette of 256 colours a picture has about a third of the bytes.
+PALETTE = """
+import sys
+from PIL import Image
+with Image.open(sys.argv[1]) as drawn:
+    drawn.convert("RGB").quantize().save(sys.argv[1], optimize=True)
+"""
 
 # Prints values of `--implementation` with the implementations that are neither portable nor the
 # fastest: the second of every kernel family, then the third, and so on.
@@ -153,6 +165,21 @@ def docs(session: nox.Session) -> None:
             silent=True,
         )
         (ROOT / document).write_text(text)
+
+
+@nox.session
+def pictures(session: nox.Session) -> None:
+    """Draws the pictures of docs/EXAMPLES.md, or of the examples after `--`, at full size."""
+    document = (ROOT / "docs" / "EXAMPLES.md").read_text()
+    for name in session.posargs or re.findall(r"\(examples/(\w+)\.png\)", document):
+        if find_spec(package := LARGE.get(name, "matplotlib")) is None:
+            session.warn(f"{name}: skipped, as {package} is not installed")
+            continue
+        program = ROOT / "examples" / f"{name}.py"
+        picture = ROOT / "docs" / "examples" / f"{name}.png"
+        size = ["--full"] if '"--full"' in program.read_text() else []
+        python(session, program, *size, "--plot", picture)
+        python(session, "-c", PALETTE, picture, log=False)
 
 
 @nox.session

@@ -5,18 +5,20 @@ which payments shall a person look at, if that can be one in a hundred?
 Data: credit_cards of causaldata (MIT licence; Yeh & Lien 2009, UCI), 30,000 holders, a fifth for
 testing, the others dealt unevenly over ten banks. Frauds are drawn at random in this file by a
 seeded generator: 1 in 250 payments, in two kinds, of which each bank knows hardly more than one.
-Run it: ``python examples/credit_default.py [--full]``, with the extra `examples`. All banks are in
-this process: it is a simulation.
+Run it: ``python examples/credit_default.py [--full] [--plot FILE]``, with the extra `examples`. All
+banks are in this process: it is a simulation.
 Protected: updates, scores and records of each bank from the server and from the others.
 """
 
 import argparse
+from pathlib import Path
 from textwrap import fill
 from typing import cast
 
 import numpy as np
 from causaldata import credit_cards
 from secagg.fl import Descent, FedAvg, LocalClient, Model, Softmax, Split
+from secagg.fl.plot import picture
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
@@ -90,8 +92,8 @@ def threshold(model: Model, banks: list[Split]) -> float:
     return float(EDGES[:-1][above <= ALARMS][0])
 
 
-def ask_who_pays_late(most: int) -> None:
-    """Answers the first question: federated, pooled, and each bank by itself."""
+def ask_who_pays_late(most: int) -> list[float]:
+    """Answers the first question, and returns AUCs: federated, pooled, and each bank by itself."""
     banks, test = holders(most)
     model, _ = federated(banks)
     models = [model, alone(pooled(banks)), *map(alone, banks)]
@@ -101,10 +103,11 @@ def ask_who_pays_late(most: int) -> None:
     print(f"  AUC federated {found[0]:.3f}, pooled {found[1]:.3f}, ", end="")
     print(f"alone {min(found[2:]):.3f}..{max(found[2:]):.3f} (0.5 is chance)")
     print(f"  right as yes or no {right:.1%}; {1 - late:.1%} for who says that nobody pays late\n")
+    return found
 
 
-def ask_what_is_fraud(size: int) -> int:
-    """Answers the second question likewise, and returns the bytes of a bank in a round."""
+def ask_what_is_fraud(size: int) -> tuple[list[float], int]:
+    """Returns shares of frauds likewise for the second, and the bytes of a bank in a round."""
     banks = [payments(at, size, 0.98 if at % 2 else 0.02) for at in range(BANKS)]
     test = payments(BANKS, 50_000, 0.5)
     known = pooled(banks)
@@ -112,27 +115,45 @@ def ask_what_is_fraud(size: int) -> int:
     print(f"Frauds: {known.y.sum()} of {len(known)} payments of {BANKS} banks, ", end="")
     print(f"{test.y.sum()} of {len(test)} to test with:")
 
-    def tell(name: str, model: Model, limit: float) -> None:
-        alarm = score(model, test) >= limit
-        found = alarm[test.y == 1].mean()
-        print(
-            f"  {name:12} finds {found:.1%} of frauds by alarms at {alarm.mean():.2%} of payments"
-        )
-
-    tell("federated", model, threshold(model, banks))
+    limits = [("federated", model, threshold(model, banks))]
     for name, data in (("pooled", known), *zip(NAMES, banks, strict=True)):
         model = alone(data)
-        tell(name, model, float(np.quantile(score(model, data), 1 - ALARMS)))
-    return sent
+        limits.append((name, model, float(np.quantile(score(model, data), 1 - ALARMS))))
+    found = []
+    for name, model, limit in limits:
+        alarm = score(model, test) >= limit
+        found.append(float(alarm[test.y == 1].mean()))
+        alarms = f"alarms at {alarm.mean():.2%} of payments"
+        print(f"  {name:12} finds {found[-1]:.1%} of frauds by {alarms}")
+    return found, sent
+
+
+def draw(path: Path, late: list[float], frauds: list[float]) -> None:
+    """Draws the answers to both questions: federated, pooled, and each bank by itself."""
+    from matplotlib.figure import Figure  # noqa: PLC0415  (only for pictures)
+
+    figure = Figure(figsize=(6.4, 3.4), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    for axes, found in ((left, late), (right, [100 * each for each in frauds])):
+        axes.axhline(found[0], color="#0072B2", label="federated, by sums")
+        axes.axhline(found[1], color="black", ls="--", label="pooled")
+        axes.plot(range(BANKS), found[2:], "o", color="#D55E00", label="a bank alone")
+    left.set(xlabel="bank, from few records to many", ylabel="AUC (0.5 is chance)")
+    left.set_title("Late payers: most banks need no other", fontsize=10)
+    right.set(xlabel="bank (odd: knows frauds abroad)", ylabel="frauds found, %", ylim=(0, 100))
+    right.set_title("Frauds: together they find more", fontsize=10)
+    right.legend(fontsize=8)
+    figure.savefig(path, dpi=100)
 
 
 def main() -> None:
     """Answers both questions."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--full", action="store_true", help="5 and 10 times as many records")
-    full = parser.parse_args().full
-    ask_who_pays_late(30_000 if full else 6000)
-    sent = ask_what_is_fraud(20_000 if full else 2000)
+    parser.add_argument("--plot", type=picture, metavar="FILE", help="draw a picture of this run")
+    asked = parser.parse_args()
+    late = ask_who_pays_late(30_000 if asked.full else 6000)
+    frauds, sent = ask_what_is_fraud(20_000 if asked.full else 2000)
     print()
     print(
         fill(
@@ -143,6 +164,8 @@ def main() -> None:
             "In this simulation all banks are in one process."
         )
     )
+    if asked.plot:
+        draw(asked.plot, late, frauds)
 
 
 if __name__ == "__main__":

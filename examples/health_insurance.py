@@ -3,17 +3,19 @@
 Question: how do insurance and health change the number of visits to a doctor? And: who goes at all?
 Data: randhie of statsmodels (RAND Health Insurance Experiment, public domain), 20,190 years of
 people, who are dealt unevenly over six sites (the data do not tell the true ones).
-Run it: ``python examples/health_insurance.py [--full]``, with the extra `examples`.
+Run it: ``python examples/health_insurance.py [--full] [--plot FILE]``, with the extra `examples`.
 All sites are in this process: it is a simulation.
 Protected: records, gradients and curvatures of each site from the server and from the others.
 """
 
 import argparse
+from pathlib import Path
 from textwrap import fill
 from typing import cast
 
 import numpy as np
 import statsmodels.api as sm
+from secagg.fl.plot import picture
 from sklearn.metrics import roc_auc_score
 
 import secagg
@@ -24,6 +26,10 @@ LARGEST = {
     **{"lncoins": 5, "idp": 1, "lpi": 8, "fmde": 9, "physlm": 1, "disea": 60},
     **{"hlthg": 1, "hlthf": 1, "hlthp": 1},
 }
+MEANING = (  # of the columns, in pictures
+    *("coinsurance, log", "individual deductible", "incentive payment, log", "most expense, log"),
+    *("physical limitation", "chronic diseases", "health good", "health fair", "health poor"),
+)
 UNIT = 2**20  # steps of a sum per unit
 FORM = secagg.Integers(-(2**44), 2**44)
 
@@ -71,14 +77,36 @@ def fit(family: str, sites: list[Records]) -> tuple[np.ndarray, np.ndarray, seca
     return model, np.sqrt(np.diag(inverse)), total
 
 
+def draw(path: Path, found: dict[str, tuple[np.ndarray, np.ndarray]]) -> None:
+    """Draws coefficients with their 95 % intervals."""
+    from matplotlib.figure import Figure  # noqa: PLC0415  (only for pictures)
+
+    figure = Figure(figsize=(6.4, 3.4), layout="constrained")
+    axes = figure.subplots()
+    for at, (name, (model, errors)) in enumerate(found.items()):
+        rows = np.arange(len(LARGEST)) + (at - 1) / 4
+        mark, colour = "os^"[at], ("#D55E00", "#0072B2", "#555555")[at]
+        wide = 1.96 * errors[1:]
+        axes.errorbar(model[1:], rows, xerr=wide, fmt=mark, color=colour, ms=4, label=name)
+    axes.axvline(0, color="black", ls=":")
+    axes.set_yticks(range(len(LARGEST)), MEANING)
+    axes.invert_yaxis()
+    axes.set_title("The sums give the coefficients and errors of the pooled records", fontsize=10)
+    axes.set_xlabel("change of log(visits) over the whole range, 95 % interval")
+    axes.legend(fontsize=8)
+    figure.savefig(path, dpi=100)
+
+
 def main() -> None:
     """Fits both questions over sites, beside the pooled records."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--full", action="store_true", help=f"all records; else {SMALL}")
     data = sm.datasets.randhie.load_pandas().data
+    parser.add_argument("--plot", type=picture, metavar="FILE", help="draw a picture of this run")
+    asked = parser.parse_args()
     generator = np.random.default_rng(0)
     order = generator.permutation(len(data))
-    order = order if parser.parse_args().full else order[:SMALL]
+    order = order if asked.full else order[:SMALL]
     x = np.ones((len(order), 1 + len(LARGEST)))
     for at, (name, largest) in enumerate(LARGEST.items(), 1):
         x[:, at] = data[name].to_numpy()[order] / largest
@@ -88,7 +116,8 @@ def main() -> None:
     def dealt(y: np.ndarray) -> list[Records]:
         return list(zip(np.split(x, ends), np.split(y, ends), strict=True))
 
-    model, errors, total = fit("poisson", dealt(visits))
+    sites = dealt(visits)
+    model, errors, total = fit("poisson", sites)
     pooled = sm.GLM(visits, x, family=sm.families.Poisson()).fit(tol=1e-12)
     print(f"{len(x)} years of people at {SITES} sites, {ROUNDS} rounds.")
     print("Visits, as a Poisson regression:")
@@ -96,6 +125,16 @@ def main() -> None:
     for row in zip(("one", *LARGEST), model, errors, pooled.params, pooled.bse, strict=True):
         print("{:10}{:10.5f}{:10.5f}{:10.5f}{:10.5f}".format(*row))
     print(f"largest difference: {np.abs(model - pooled.params).max():.1e}\n")
+
+    if asked.plot:
+        few, number = min(((y, x) for x, y in sites), key=lambda site: len(site[0]))
+        alone = sm.GLM(few, number, family=sm.families.Poisson()).fit()
+        shown = {
+            f"smallest site alone ({len(few):,})": (alone.params, alone.bse),
+            f"all {SITES} by sums ({len(x):,})": (model, errors),
+            "pooled, by statsmodels": (pooled.params, pooled.bse),
+        }
+        draw(asked.plot, shown)
 
     goes = (visits > 0).astype(np.int64)
     model, _, total = fit("binomial", dealt(goes))

@@ -3,18 +3,20 @@
 Question: what area, rooms, age and district of a house are worth.
 Data: houses drawn at random in this file by a seeded generator, 40 to 140 an agency (`--full`: 40
 times as many); each agency sells mostly in one district.
-Run it: ``python examples/house_prices.py [--full]``. All agencies are in this process: it
-is a simulation.
+Run it: ``python examples/house_prices.py [--full] [--plot FILE]``. All agencies are in this
+process: it is a simulation.
 Protected: the houses and sums of each agency from the server and from the others.
 """
 
 import argparse
 from dataclasses import dataclass
+from pathlib import Path
 from textwrap import fill
 from typing import cast
 
 import numpy as np
 from secagg.fl import FedAvg, Model, Momentum, fedavg_params
+from secagg.fl.plot import picture
 
 import secagg
 
@@ -74,11 +76,50 @@ def solve(products: np.ndarray) -> np.ndarray:
     return np.linalg.solve(whole[:-1, :-1], whole[:-1, -1])
 
 
+def unscaled(model: Model) -> np.ndarray:
+    """Returns the worth of each column, in thousands, from a model of scaled columns."""
+    worth: np.ndarray = 100 * model[0] / SPREAD
+    worth[0] -= worth[1:] @ CENTRE[1:]
+    return worth
+
+
+def draw(
+    path: Path,
+    agencies: list[Agency],
+    pooled: np.ndarray,
+    exact: np.ndarray,
+    steps: list[np.ndarray],
+) -> None:
+    """Draws what things are worth by sums and by agencies alone, and how near the ways come."""
+    from matplotlib.figure import Figure  # noqa: PLC0415  (only for pictures)
+
+    figure = Figure(figsize=(6.4, 3.4), layout="constrained")
+    left, right = figure.subplots(1, 2, width_ratios=(3, 2))
+    units, rows = np.array([1, 10, 1, 10, 1, 1, 1]), np.arange(len(NAMES))
+    alone = [np.linalg.lstsq(each.x.astype(float), each.prices, rcond=None)[0] for each in agencies]
+    apart = units * (alone - pooled)
+    left.plot(apart.ravel(), np.tile(rows, len(alone)), "o", color="#D55E00", label="agency alone")
+    left.plot(units * (exact - pooled), rows, "D", color="#0072B2", label="sums of all")
+    names = ["house", "10 m2", "room", "10 years", *NAMES[4:]]
+    left.set_yticks(rows, [f"{n}: {w:.1f}" for n, w in zip(names, units * pooled, strict=True)])
+    left.set(ylim=(len(rows) - 0.5, -1.7), xlabel="difference to pooled worth, in thousands")
+    left.set_title(f"An agency alone is off by up to {np.abs(apart).max():.1f}", fontsize=10)
+    left.legend(fontsize=8, ncols=2, loc="upper center")
+    right.semilogy([np.abs(each - pooled).max() for each in steps], color="#009E73")
+    right.axhline(np.abs(exact - pooled).max(), color="#0072B2")
+    right.set(xlabel="round of gradients\n(blue: the one of sums)")
+    right.set_ylabel("largest difference to pooled")
+    right.set_title("Sums: exact in one round", fontsize=10)
+    figure.savefig(path, dpi=100)
+
+
 def main() -> None:
     """Fits in both ways, beside the pooled houses."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--full", action="store_true", help="40 times as many houses")
-    times = 40 if parser.parse_args().full else 1
+    parser.add_argument("--plot", type=picture, metavar="FILE", help="draw a picture of this run")
+    asked = parser.parse_args()
+    times = 40 if asked.full else 1
     agencies = [make_agency(index, times) for index in range(AGENCIES)]
     x = np.concatenate([each.x for each in agencies])
     prices = np.concatenate([each.prices for each in agencies])
@@ -96,10 +137,11 @@ def main() -> None:
         params=fedavg_params(agencies, start, clip=16, bits=24),
         optimizer=Momentum(beta=0.7),
     )
-    *_, last = training
-    scaled = 100 * training.model[0] / SPREAD
-    steps = scaled.copy()
-    steps[0] -= scaled @ CENTRE
+    models = []
+    for report in training:
+        models.append(unscaled(training.model))
+        sent = report.bytes_up
+    steps = models[-1]
 
     print(f"{len(x)} houses of {AGENCIES} agencies; in thousands a unit:")
     print(f"{'':12}{'pooled':>10}{'sums':>10}{'gradients':>10}")
@@ -110,7 +152,7 @@ def main() -> None:
         apart = np.abs(worth - pooled).max()
         print(f"{name:10} mean error {error:.3f}, largest difference to pooled {apart:.1e}")
     up = total.run.bytes_up[0]
-    print(f"sums: {up} bytes from an agency; gradients: {ROUNDS} rounds of {last.bytes_up:.0f}\n")
+    print(f"sums: {up} bytes from an agency; gradients: {ROUNDS} rounds of {sent:.0f}\n")
 
     print(
         fill(
@@ -123,6 +165,8 @@ def main() -> None:
             "owner could read all."
         )
     )
+    if asked.plot:
+        draw(asked.plot, agencies, pooled, exact, models)
 
 
 if __name__ == "__main__":

@@ -2,20 +2,23 @@
 
 Question: slope and intercept of a line through readings that stay at five sites.
 Data: drawn at random, in this file, by a seeded generator.
-Run it: ``python examples/skeleton.py``. Sites are threads of this process, to which only bytes go,
-through pipes; over a network only `send` changes (docs/INTEGRATE.md).
+Run it: ``python examples/skeleton.py [--plot FILE]``. Sites are threads of this process, to which
+only bytes go, through pipes; over a network only `send` changes (docs/INTEGRATE.md).
 Protected: the update of each site from the other sites and from the server, even if it lies
 (malicious mode) and has one of the five sites on its side.
 """
 
+import argparse
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from multiprocessing.connection import Connection, Pipe
+from pathlib import Path
 from textwrap import fill
 from typing import cast
 
 import numpy as np
+from secagg.fl.plot import picture
 
 import secagg
 
@@ -52,7 +55,7 @@ def train(name: str, assignment: secagg.Assignment) -> tuple[np.ndarray, int]:
 
 def send(
     links: Mapping[str, Connection],
-    sent: dict[str, bytes],
+    seen: list[bytes],
     phase: secagg.Phase,
     payloads: Mapping[str, bytes],
 ) -> Iterator[tuple[str, bytes]]:
@@ -62,7 +65,7 @@ def send(
     for name in payloads:
         answer = links[name].recv_bytes()
         if phase is secagg.Phase.MASKED_INPUT:
-            sent[name] = answer  # only for the last lines that this program prints
+            seen += [answer] * (name == SITES[0])  # only for what this program prints and draws
         yield name, answer
 
 
@@ -85,8 +88,30 @@ def site(home: secagg.Home, name: str, link: Connection) -> None:
         link.send_bytes(secagg.answer(home, payload, partial(train, name)))
 
 
+def draw(path: Path, models: list[Model], pooled: np.ndarray, masked: list[bytes]) -> None:
+    """Draws the line by rounds, and the end of what a site sent in each, as a number."""
+    from matplotlib.figure import Figure  # noqa: PLC0415  (only for pictures)
+
+    figure = Figure(figsize=(6.4, 3.4), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    for name, colour, known in zip(START, ("#0072B2", "#D55E00"), pooled, strict=True):
+        left.plot([float(model[name][0]) for model in models], color=colour, label=name)
+        left.axhline(known, color=colour, ls=":", label=f"{name} of pooled readings")
+    left.set_title("Of all sites: the line, by sums", fontsize=10)
+    left.set(xlabel="round", ylabel="slope and intercept")
+    left.legend(fontsize=8, loc="center right")
+    numbers = [int.from_bytes(each, "big") / 2**64 for each in masked]
+    right.plot(range(1, len(numbers) + 1), numbers, "o", color="#555555")
+    right.set_title("Of one site: what looks random", fontsize=10)
+    right.set(xlabel="round", ylim=(0, 1), ylabel="last 8 bytes of ada, over $2^{64}$")
+    figure.savefig(path, dpi=100)
+
+
 def main() -> None:
     """Starts the sites, and runs the rounds."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--plot", type=picture, metavar="FILE", help="draw a picture of this run")
+    path = parser.parse_args().plot
     keys = {name: secagg.Identity.generate() for name in SITES}
     pins = secagg.Directory.of([(name, key.verify_key) for name, key in keys.items()])
     policy = secagg.Policy(mode=secagg.Mode.MALICIOUS, min_survivors=3)
@@ -100,30 +125,34 @@ def main() -> None:
         threads[-1].start()
 
     rounds = secagg.Rounds(TRAINING, LAYOUT.format, directory=pins)
-    sent: dict[str, bytes] = {}
-    model = START
+    seen: list[bytes] = []
+    models = [START]
     for _ in range(ROUNDS):
-        model = update(model, aggregate(rounds, partial(send, links, sent), model))
+        result = aggregate(rounds, partial(send, links, seen), models[-1])
+        models.append(update(models[-1], result))
+    model = models[-1]
     for link in links.values():
         link.send_bytes(b"")
     for thread in threads:
         thread.join()
 
     x, y = (np.concatenate(each) for each in zip(*map(readings_of, SITES), strict=True))
-    slope, intercept = np.polyfit(x, y, 1)
+    slope, intercept = pooled = np.polyfit(x, y, 1)
     print(f"{ROUNDS} rounds: y = {model['slope'][0]:.4f} x {model['intercept'][0]:+.4f}")
     print(f"pooled readings: y = {slope:.4f} x {intercept:+.4f}\n")
-    masked = sent["ada"][-SIGNATURE - 8 : -SIGNATURE]
+    masked = [each[-SIGNATURE - 8 : -SIGNATURE] for each in seen]
     print(
         fill(
             "What the server saw: of ada, in the last round, a message of "
-            f"{len(sent['ada'])} bytes. Its numbers end with {masked.hex(' ', 4)}, which "
+            f"{len(seen[-1])} bytes. Its numbers end with {masked[-1].hex(' ', 4)}, which "
             "tell nothing to whoever lacks the masks. Of all sites together it saw the weighted "
             "sum of the updates, and the sum of the weights: the number of all readings, "
             f"{len(x)}. In this simulation all sites are threads of one process, whose owner "
             "could read everything."
         )
     )
+    if path:
+        draw(path, models, pooled, masked)
 
 
 if __name__ == "__main__":

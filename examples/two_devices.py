@@ -2,23 +2,28 @@
 
 Question: slope and intercept of a line through points that stay on their devices.
 Data: three points, in this file.
-Run it: ``python examples/two_devices.py``. All devices are in this process: it is a simulation.
+Run it: ``python examples/two_devices.py [--plot FILE]``. All devices are in this process: it is
+a simulation.
 Protected: each device's updates from the server. From the other devices only if the sum of all
 others does not tell them, and with one point on each of three devices it does: that is shown, too.
 """
 
+import argparse
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
+from pathlib import Path
 from textwrap import fill
 
 import numpy as np
 from secagg.fl import FedAvg, Model, fedavg_params
+from secagg.fl.plot import picture
 
 import secagg
 
 RATE, ROUNDS, BITS = 0.3, 400, 24
 FORM = secagg.FixedPoint(clip=4.0, bits=BITS)
+Point = tuple[float, float]
 
 
 @dataclass
@@ -46,12 +51,12 @@ def try_it(what: str, function: Callable[[], object]) -> None:
         raise SystemExit(f"two_devices: {what} was not refused")
 
 
-def read_point(sent: np.ndarray) -> str:
+def read_point(sent: np.ndarray) -> Point:
     """Returns the point from which a first update, at the line 0, was computed."""
-    return f"({sent[0] / sent[1]:.2f}, {sent[1] / RATE:.2f})"
+    return float(sent[0] / sent[1]), float(sent[1] / RATE)
 
 
-def read_others(own: Device, models: list[np.ndarray]) -> list[tuple[float, float]]:
+def read_others(own: Device, models: list[np.ndarray]) -> list[Point]:
     """Returns the points of the two others, as the owner of one point of three computes them.
 
     Every device gets the models, and so the gradients of three squared errors. Two of them give the
@@ -68,8 +73,38 @@ def read_others(own: Device, models: list[np.ndarray]) -> list[tuple[float, floa
     return [(float(at), float(height)) for at, height in zip(found, heights, strict=True)]
 
 
+def shown(*points: Point) -> str:
+    """Returns points as text."""
+    return " and ".join(f"({x:.2f}, {y:.2f})" for x, y in points)
+
+
+def draw(path: Path, devices: list[Device], line: np.ndarray, read: list[list[Point]]) -> None:
+    """Draws points, the line, and what device 1 reads: of two, of three by one sum and by two."""
+    from matplotlib.figure import Figure  # noqa: PLC0415  (only for pictures)
+
+    figure = Figure(figsize=(6.4, 3.4), layout="constrained")
+    left, right = figure.subplots(1, 2, sharex=True, sharey=True)
+    for axes, count, found in ((left, 2, read[0]), (right, 3, read[2])):
+        x, y = zip(*((each.x, each.y) for each in devices[:count]), strict=True)
+        axes.plot(x[:1], y[:1], "s", color="#555555", label="device 1")
+        axes.plot(x[1:], y[1:], "o", color="#0072B2", label="other devices")
+        style = {"color": "#D55E00", "linestyle": "", "fillstyle": "none"}
+        axes.plot(*zip(*found, strict=True), "o", ms=14, label="what device 1 reads", **style)
+        axes.set(xlabel="x", xlim=(0, 4), ylim=(0, 8))
+    right.plot(*read[1][0], "x", ms=9, color="#D55E00", label="from one sum: nobody's point")
+    right.axline((0, line[1]), slope=line[0], color="#555555", lw=1, label="the line of three")
+    left.set_ylabel("y")
+    left.set_title("Two devices: one sum tells the other point", fontsize=10)
+    right.set_title("Three: the models of two rounds tell both", fontsize=10)
+    left.legend(*right.get_legend_handles_labels(), fontsize=8, loc="upper left")
+    figure.savefig(path, dpi=100)
+
+
 def main() -> None:
     """Tries two devices, two with a helper, and three."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--plot", type=picture, metavar="FILE", help="draw a picture of this run")
+    path = parser.parse_args().plot
     first, second, third = Device(1.0, 2.0), Device(3.0, 4.0), Device(2.0, 3.3)
     start = [np.zeros(2)]
     updates = [each.train(start)[0] for each in (first, second, third)]
@@ -78,10 +113,11 @@ def main() -> None:
     try_it("  FedAvg", lambda: FedAvg(start, [first, second], rounds=1))
     try_it("  secure_sum", lambda: secagg.secure_sum(updates[:2], FORM))
     pair = secagg.secure_sum(updates[:2], FORM, policy=secagg.Policy(allow_pair=True)).total
+    of_two = read_point(pair - updates[0])
     print(
         fill(
             "Allowed against that advice, the sum tells device 1 what device 2 sent, and so "
-            f"its point: {read_point(pair - updates[0])}."
+            f"its point: {shown(of_two)}."
         )
     )
     print()
@@ -91,7 +127,7 @@ def main() -> None:
         fill(
             "A third party that adds zeros makes three, and the library cannot know that "
             "they are zeros. The sum is the same, and so is what device 1 reads: "
-            f"{read_point(helped - updates[0])}. It changes nothing for the server either, "
+            f"{shown(read_point(helped - updates[0]))}. It changes nothing for the server either, "
             "which sees only the sum as long as it does not get the update of a device from "
             "the other one."
         )
@@ -99,10 +135,11 @@ def main() -> None:
     print()
 
     total = secagg.secure_sum(updates, FORM).total
+    of_one_sum = read_point(total - updates[0])
     print(
         fill(
             "With a third device, (2, 3.3), what is left of a sum is that of two others, "
-            f"which is no point of anybody: {read_point(total - updates[0])}."
+            f"which is no point of anybody: {shown(of_one_sum)}."
         )
     )
     devices = [first, second, third]
@@ -117,11 +154,11 @@ def main() -> None:
     slope, intercept = models[-1]
     print(f"{ROUNDS} rounds: y = {slope:.4f} x + {intercept:.4f}")
     print(f"pooled points: y = {pooled[0]:.4f} x + {pooled[1]:.4f}")
-    others = " and ".join(f"({x:.2f}, {y:.2f})" for x, y in read_others(first, models))
+    others = read_others(first, models)
     print(
         fill(
-            f"But the models of two rounds tell device 1 both other points, {others}, though "
-            "not whose they are: two points are the only ones with their sums of x, x^2, y, "
+            f"But the models of two rounds tell device 1 both other points, {shown(*others)}, "
+            "though not whose they are: two points are the only ones with their sums of x, x^2, y, "
             "xy. No secure sum prevents that. It takes more points on each device, or more "
             "devices, or noise (docs/PRIVACY.md)."
         )
@@ -137,6 +174,8 @@ def main() -> None:
             "one device it has all points, as above."
         )
     )
+    if path:
+        draw(path, devices, models[-1], [[of_two], [of_one_sum], others])
 
 
 if __name__ == "__main__":

@@ -1,12 +1,14 @@
 """Draws a run: accuracy, loss, survivors, bytes and epsilon per round."""
 
+import argparse
 import io
 from itertools import accumulate
 from pathlib import Path
 from typing import Final
 
 from secagg import Code, ParameterError
-from secagg.extras import extra
+from secagg.extras import MissingExtraError, extra
+from secagg.outputs import check_writable
 
 from .history import Score
 from .report import Outcome, bits
@@ -38,6 +40,23 @@ def require(path: Path) -> str:
     except ValueError as error:  # of a variable or file of matplotlib's
         raise ParameterError(f"matplotlib cannot be used: {error}", Code.ARGUMENT) from None
     return ending
+
+
+def picture(text: str) -> Path:
+    """Returns the file that an option names, for `type=` of argparse; for programs that draw.
+
+    Raises:
+        ArgumentTypeError: no picture can be written there; the reason in one line.
+    """
+    path = Path(text)
+    try:
+        check_writable(path)
+        require(path)
+    except (MissingExtraError, ParameterError) as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    if not path.suffix:
+        raise argparse.ArgumentTypeError(f"{path} has no ending; try {path}.png")
+    return path
 
 
 def draw(outcome: Outcome, ending: str) -> bytes:

@@ -4,6 +4,7 @@ import importlib.util
 import os
 import re
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -32,16 +33,20 @@ Load = Callable[[str], Any]
 
 
 def printed(name: str, *options: str, **environment: str) -> str:
-    """Returns what an example prints, in one line; it must not complain.
+    """Returns what an example prints, in one line; it must not complain, and draws a picture.
 
     Keras and its backends complain about each other and of the processor: options and an
     environment are for them.
     """
     command = [sys.executable, *(options or ("-W", "error")), EXAMPLES / f"{name}.py"]
     env = {"env": children.environment(**environment)} if environment else {}
-    done = children.run(command, cwd=ROOT, **env)
-    assert done.returncode == 0, done.stderr
-    assert environment or not done.stderr
+    with tempfile.TemporaryDirectory() as folder:
+        picture = Path(folder, "picture.png")
+        done = children.run([*command, "--plot", picture], cwd=ROOT, **env)
+        assert done.returncode == 0, done.stderr
+        assert environment or not done.stderr
+        assert picture.read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
+        assert picture.stat().st_size > 8000
     text = " ".join(done.stdout.split())
     assert "What the server saw: " in text
     return text
@@ -116,6 +121,24 @@ def test_line(load: Load) -> None:
         least_squares(x[:, None], y), abs=2e-3
     )
     assert f"all points ({len(x)})" in text
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("no/x.png", "cannot write {path}: No such file or directory"),
+        ("x.gif", "cannot draw a picture with the ending .gif; use one of .png, "),
+        ("x", "{path} has no ending; try {path}.png"),
+        ("", "{path} is a folder; give the name of a file"),
+    ],
+)
+def test_no_picture(tmp_path: Path, name: str, why: str) -> None:
+    """A picture that cannot be drawn is refused in one line, before the training."""
+    path = tmp_path / name
+    done = children.run([sys.executable, EXAMPLES / "line.py", "--plot", path], cwd=ROOT)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert f"line.py: error: argument --plot: {why.format(path=path)}" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 @needs_keras
