@@ -1,18 +1,21 @@
 """Statistics of five hospitals whose records stay where they are: tables, means, a median.
 
-Run it: ``python examples/analytics.py``. All parties are in this process, in malicious mode, with
-homes in memory; over a network, ``ask`` is your transport (docs/INTEGRATE.md), and each hospital
-makes the query from its own configuration. It prints what the server saw of one hospital, what it
-learned of all, and what became of a question that nobody had agreed to.
+Run it: ``python examples/analytics.py [--plot FILE]``. All parties are in this process, in
+malicious mode, with homes in memory; over a network, ``ask`` is your transport (docs/INTEGRATE.md),
+and each hospital makes the query from its own configuration. It prints what the server saw of one
+hospital, what it learned of all, and what became of a question that nobody had agreed to.
 """
 
+import argparse
 from collections.abc import Iterator, Mapping
 from functools import partial
+from pathlib import Path
 
 import numpy as np
+from secagg.fl.plot import picture
 
 import secagg
-from secagg.analytics import Bins, Categories, Count, Moments, Query
+from secagg.analytics import Bins, Categories, Count, Moments, Query, Table
 
 HOSPITALS = ("ada", "bell", "curie", "dirac", "euler")
 WORD = "diabetes survey 2026"  # another one for each time that the records may be asked about
@@ -79,8 +82,40 @@ class Consortium:
             yield name, answer
 
 
+def masked_in(message: bytes) -> np.ndarray:
+    """Returns the numbers in a masked input as the server has it (docs/WIRE.md)."""
+    packed = np.frombuffer(message, np.uint8)[52:-64]  # a header and a hash; a signature
+    width = 8 * len(packed) // QUERY.length
+    bits = np.unpackbits(packed, bitorder="little")[: QUERY.length * width]
+    return bits.reshape(-1, width) @ (1 << np.arange(width))
+
+
+def draw(path: Path, seen: np.ndarray, table: Table) -> None:
+    """Draws the ages that a hospital gave, what the server saw of them, and the sum."""
+    from matplotlib.figure import Figure  # noqa: PLC0415  (only for pictures)
+
+    figure = Figure(figsize=(7.2, 3.0), layout="constrained")
+    labels, median = table.labels[0], table.quantile(0.5)
+    panels = {
+        "Ages that ada gives": (QUERY.pack(records_of("ada")), "#D55E00"),
+        "The server sees of ada": (seen, "#999999"),
+        f"The sum: median {median.value:.1f}": (table.count.data, "#0072B2"),
+    }
+    for axes, (title, (counts, colour)) in zip(figure.subplots(1, 3), panels.items(), strict=True):
+        axes.bar(labels, counts[: len(labels)], color=colour)
+        axes.set_title(title, fontsize=10)
+        axes.tick_params("x", rotation=90)
+        axes.yaxis.set_major_formatter("{x:,.0f}")
+        axes.set_xlabel("age")
+    figure.axes[0].set_ylabel("patients")
+    figure.savefig(path, dpi=100)
+
+
 def main() -> None:
     """Asks the agreed query, and then another one."""
+    parser = argparse.ArgumentParser(description="Asks five hospitals for statistics.")
+    parser.add_argument("--plot", type=picture, metavar="FILE", help="draw a picture of this run")
+    path = parser.parse_args().plot
     consortium = Consortium()
     print(QUERY, "\n")
     rounds = secagg.Rounds(WORD, QUERY.format, directory=consortium.pins)
@@ -95,6 +130,8 @@ def main() -> None:
     median = tables["age"].quantile(0.5)
     print(f"median age: about {median.value:.1f}, in {median.low:g}..{median.high:g}\n")
 
+    if path:
+        draw(path, masked_in(consortium.seen["ada"]), tables["age"])
     rounds = secagg.Rounds(WORD, OTHER.format, directory=consortium.pins)
     outcome = secagg.run_round(rounds, consortium.ask, HOSPITALS, OTHER)
     print(f"Asked again, with the edge 19 in place of 18: {type(outcome).__name__}")

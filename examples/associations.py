@@ -1,10 +1,10 @@
 """Does smoking go with asthma? Associations between columns of records, over six hospitals.
 
-Run it: ``python examples/associations.py``. It needs the extra `fl`, as it compares with SciPy. The
-hospitals sum up one cross table of two categorical columns within age groups; chi-square, Cramer's
-V and odds ratios are computed from that, also the odds ratio of Mantel and Haenszel, which takes
-the influence of age out. Everything is then compared with what SciPy makes of the pooled records,
-which in earnest nobody has.
+Run it: ``python examples/associations.py [--plot FILE]``. It needs the extra `fl`, as it compares
+with SciPy. The hospitals sum up one cross table of two categorical columns within age groups;
+chi-square, Cramer's V and odds ratios are computed from that, also the odds ratio of Mantel and
+Haenszel, which takes the influence of age out. Everything is then compared with what SciPy makes of
+the pooled records, which in earnest nobody has.
 
 Data: records of a seeded generator. By its rules the odds of asthma are 1.9 times as large with
 smoking at any age; and the old smoke less and have asthma more, which hides a part of that.
@@ -14,12 +14,15 @@ that collude with it; a server that lies is kept from them as well (malicious mo
 all is exact: the server sees its small cells. What is published has none below 10.
 """
 
+import argparse
 import math
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
+from secagg.fl.plot import picture
 
 import secagg
 from secagg.analytics import Bins, Categories, Count, Query
@@ -70,8 +73,41 @@ def mantel_haenszel(strata: Table) -> float:
     return float(with_both.sum() / (strata[:, 0, 1] * strata[:, 1, 0] / size).sum())
 
 
+def draw(path: Path, table: Table, scipy: float) -> None:
+    """Draws the share with asthma by age and smoking, and the odds ratios that follow."""
+    from matplotlib.figure import Figure  # noqa: PLC0415  (only for pictures)
+
+    figure = Figure(figsize=(7.2, 3.4), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    shares, colours = 100 * table[:, :, 1] / table.sum(axis=2), ("#0072B2", "#009E73", "#D55E00")
+    for name, share, colour in zip(SMOKING.labels, shares.T, colours, strict=True):
+        left.plot(share, "o-", color=colour, label=name)
+    smoke = table[:, 2].sum(axis=1) / table.sum(axis=(1, 2))
+    pairs = zip(AGE.labels, smoke, strict=True)
+    left.set_xticks(range(3), [f"{label}:\n{each:.0%} smoke" for label, each in pairs], fontsize=9)
+    left.set(xlabel="age", ylabel="have asthma, %", yticks=range(0, 26, 5), xlim=(-0.3, 2.3))
+    left.set_title("Age: more asthma, but fewer smokers", fontsize=10)
+    left.legend(title="smoking", fontsize=8, loc="upper left")
+    two = table[:, [0, 2]]
+    found = np.array([odds_ratio(each) for each in (two.sum(axis=0), *two)]).T
+    wide = np.abs(found[1:] - found[0])
+    right.errorbar(found[0], range(4), xerr=wide, fmt="o", color="#0072B2")
+    right.plot(mantel_haenszel(two), 4, "D", color="#0072B2")
+    right.plot(scipy, 0, "kx", ms=9, zorder=3, label="SciPy, pooled records")
+    right.axvline(1.9, color="black", ls=":", label="by the rules of the data")
+    right.set_yticks(range(5), ["all ages", *AGE.labels, "within ages"])
+    right.invert_yaxis()
+    right.set(xlabel="odds ratio of smokers (line: 95 %)")
+    right.set_title("This hides a part of what smoking does", fontsize=10)
+    right.legend(fontsize=8, loc="lower right")
+    figure.savefig(path, dpi=100)
+
+
 def main() -> None:
     """Sums up the table, and compares what follows from it with the pooled records."""
+    parser = argparse.ArgumentParser(description="Finds associations over six hospitals.")
+    parser.add_argument("--plot", type=picture, metavar="FILE", help="draw a picture of this run")
+    path = parser.parse_args().plot
     records = [records_of(hospital) for hospital in range(len(HOSPITALS))]
     run = secagg.secure_sum(
         [QUERY.pack(each) for each in records],
@@ -111,6 +147,8 @@ def main() -> None:
         f"{len(HOSPITALS)} hospitals, with every cell of\nthe table; and of each hospital a masked "
         "vector, which is random numbers to it."
     )
+    if path:
+        draw(path, secure, float(found.statistic))
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
 """When is traffic worst in each district, if seven operators of cameras keep their counts?
 
-Run it: ``python examples/city_traffic.py``. Cameras of one operator stand in some districts, and
-what it counts is worth money. The operators sum up one table of vehicles by district and hour; the
-city publishes it with small cells suppressed, and reads the peak hours of each district from it.
+Run it: ``python examples/city_traffic.py [--plot FILE]``. Cameras of one operator stand in some
+districts, and what it counts is worth money. The operators sum up one table of vehicles by district
+and hour; the city publishes it with small cells suppressed, and reads the peak hours of each
+district from it.
 
 Data: one day of vehicles by a seeded generator, with known peaks.
 
@@ -13,9 +14,13 @@ An operator that is alone in a district has its counts published as that distric
 districts in which there are three or more.
 """
 
+import argparse
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
+from secagg.fl.plot import picture
 
 import secagg
 from secagg.analytics import Categories, Count, Query
@@ -61,8 +66,47 @@ def peaks(counts: Any) -> list[int]:
     return sorted((first, int(np.ma.argmax(away))))
 
 
+def masked_of(run: secagg.SecureSum, operator: int) -> NDArray[np.int64]:
+    """Returns what the city sees of an operator: its masked counts (docs/WIRE.md)."""
+    (message,) = (
+        each.payload
+        for each in run.transcript
+        if each.phase is secagg.Phase.MASKED_INPUT and each.sender == operator
+    )
+    width = run.params.field_bits
+    packed = np.frombuffer(message, np.uint8)[52:]  # a header and a hash are before it
+    bits = np.unpackbits(packed, bitorder="little")
+    return bits[: QUERY.length * width].reshape(-1, width) @ (1 << np.arange(width))
+
+
+def draw(path: Path, own: Any, masked: Any, published: Any) -> None:
+    """Draws what an operator counted, what the city saw of it, and the published sum."""
+    from matplotlib.figure import Figure  # noqa: PLC0415  (only for pictures)
+
+    figure = Figure(figsize=(6.4, 4.6), layout="constrained")
+    titles = {
+        f"Vehicles that {OPERATORS[0]} counted, in four districts": own,
+        f"What the city saw of {OPERATORS[0]}: random numbers": masked,
+        "Vehicles of all, as published; rings: peaks; grey: suppressed": published,
+    }
+    places = figure.subplots(3, 1, sharex=True)
+    for axes, (title, cells) in zip(places, titles.items(), strict=True):
+        image = axes.imshow(cells.reshape(published.shape), cmap="cividis", aspect="auto")
+        figure.colorbar(image, pad=0.01, format="{x:,.0f}")
+        axes.set_yticks(range(len(CITY)), list(CITY), fontsize=8)
+        axes.set_title(title, fontsize=10)
+    axes.set_facecolor("#BBBBBB")  # where cells are suppressed
+    for at, row in enumerate(published):
+        axes.plot(peaks(row), [at, at], "o", mfc="none", mec="#D55E00", mew=2)
+    axes.set(xlabel="hour of the day", xticks=HOURS[::2])
+    figure.savefig(path, dpi=100)
+
+
 def main() -> None:
     """Sums up the table, and prints what may be published."""
+    parser = argparse.ArgumentParser(description="Finds the peak hours of a city's traffic.")
+    parser.add_argument("--plot", type=picture, metavar="FILE", help="draw a picture of this run")
+    path = parser.parse_args().plot
     given = [vehicles_of(operator) for operator in range(len(OPERATORS))]
     run = secagg.secure_sum(
         [QUERY.pack(each) for each in given],
@@ -88,6 +132,8 @@ def main() -> None:
         f"{len(run.survivors)} of {len(OPERATORS)} operators, those below {LEAST}\nas well, and "
         "who was in it; of each operator masked numbers alone."
     )
+    if path:
+        draw(path, QUERY.pack(given[0]), masked_of(run, 0), table.count)
 
 
 if __name__ == "__main__":

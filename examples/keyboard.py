@@ -1,8 +1,8 @@
 """Which words do people type, and how fast? A keyboard's statistics, without a model.
 
-Run it: ``python examples/keyboard.py`` (400 phones), or with ``--full`` (2,000). It needs the extra
-`dp`, which computes epsilon. It asks twice. Exactly: each phone counts its last 20 words, and words
-of fewer than 25 uses are not published. And with noise: each phone gives one of its words at
+Run it: ``python examples/keyboard.py [--full] [--plot FILE]`` (400 phones; 2,000). It needs the
+extra `dp`, which computes epsilon. It asks twice. Exactly: each phone counts its last 20 words, and
+words of fewer than 25 uses are not published. And with noise: each phone gives one of its words at
 random, and its speed in steps of ten words per minute; the phones themselves add noise to that.
 
 Data: words and speeds of a seeded generator, by Zipf's law; some people type a word of their own.
@@ -19,13 +19,16 @@ the two: whoever has both has the exact one.
 """
 
 import argparse
+from pathlib import Path
 from typing import Any, Final, cast
 
 import numpy as np
+from numpy.typing import NDArray
+from secagg.fl.plot import picture
 
 import secagg
 from secagg import noise
-from secagg.analytics import Bins, Categories, Count, Moments, MomentsTable, Query
+from secagg.analytics import Bins, Categories, Count, Moments, MomentsTable, Query, Table
 
 TEXT: Final = """the be to of and a in that have it for not on with he as you do at this but his by
 from they we say her she or an will my one all would there their what so up out if about who get
@@ -65,11 +68,43 @@ def securely(vectors: list[Any], params: secagg.Params) -> Any:
     return secagg.secure_sum(vectors, params.format, drops=gone, transcript=False, **safe)
 
 
+def draw(
+    path: Path, exact: NDArray[Any], noisy: dict[str, Table], least: float, speeds: NDArray[Any]
+) -> None:
+    """Draws the counts with noise beside the exact ones per phone, and the speeds."""
+    from matplotlib.figure import Figure  # noqa: PLC0415  (only for pictures)
+
+    figure = Figure(figsize=(7.2, 3.4), layout="constrained")
+    left, right = figure.subplots(1, 2, width_ratios=(1.8, 1))
+    order, counts = np.argsort(-exact, kind="stable"), noisy["word"].count.data
+    left.plot(exact[order], color="#0072B2", label="exact, divided by 20")
+    left.plot(counts[order], "o", ms=3.5, color="#E69F00", label="with noise, one word each")
+    left.axhline(least, color="black", ls="--", label="below: not shown")
+    left.set_yscale("symlog", linthresh=20)
+    left.set_yticks((0, 10, 20, 50, 100, 200, 400), labels=[0, 10, 20, 50, 100, 200, 400])
+    named = range(0, len(order), 8)
+    left.set_xticks(named, [WORD.labels[order[at]] for at in named], fontsize=9)
+    left.set(xlabel="words by frequency (one in eight is named)", ylabel="uses", ylim=(-12, 600))
+    above = f"{(counts >= least).sum()} of {len(order)} words"
+    left.set_title(f"{above} stand out of the noise", fontsize=10)
+    left.legend(fontsize=8)
+    found = noisy["speed"].count.data
+    right.stairs(100 * found / found.sum(), SPEEDS.edges, color="#E69F00", label="with noise")
+    pooled = np.histogram(speeds, SPEEDS.edges)[0]
+    right.stairs(100 * pooled / pooled.sum(), SPEEDS.edges, color="black", ls=":", label="pooled")
+    right.set(xlabel="words per minute", ylabel="share of words, %")
+    right.set_title("Speed, with noise", fontsize=10)
+    right.legend(fontsize=8)
+    figure.savefig(path, dpi=100)
+
+
 def main() -> None:
     """Asks twice, and prints what comes back beside what the pooled records say."""
     parser = argparse.ArgumentParser(description="Counts the words of a keyboard's users.")
     parser.add_argument("--full", action="store_true", help="2,000 phones in place of 400")
-    phones = [typed(phone) for phone in range(2000 if parser.parse_args().full else 400)]
+    parser.add_argument("--plot", type=picture, metavar="FILE", help="draw a picture of this run")
+    args = parser.parse_args()
+    phones = [typed(phone) for phone in range(2000 if args.full else 400)]
     shape: dict[str, Any] = {"corrupt": CORRUPT, "dropout": DROPOUT, "sparse": True}
 
     params = secagg.Params.for_cohort(len(phones), EXACT.length, EXACT.format, **shape)
@@ -106,7 +141,8 @@ def main() -> None:
     )
     middles = np.array(SPEEDS.edges[:-1]) + 5.0
     rough = float((middles * speeds.count.data).sum() / speeds.count.data.sum())
-    pooled = float(np.concatenate([phones[at]["speed"] for at in sums.survivors]).mean())
+    all_speeds = np.concatenate([phones[at]["speed"] for at in sums.survivors])
+    pooled = float(all_speeds.mean())
     print(
         f"\nmean speed in words per minute: {pooled:.2f} pooled, "
         f"{float(mean):.2f} by the secure sum,\n{rough:.1f} from the histogram with "
@@ -116,6 +152,8 @@ def main() -> None:
         f"every count, the small ones\nas well; and one sum of {ONE.length} counts with noise over "
         f"{len(noisy_sums.survivors)} phones. No word that is not in the public\nlist."
     )
+    if args.plot:
+        draw(args.plot, exact["word"].count.data / WORDS, noisy, least, all_speeds)
 
 
 if __name__ == "__main__":

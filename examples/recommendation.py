@@ -1,10 +1,11 @@
 """People who bought this also bought that: recommendations from sums of co-occurrences.
 
-Run it: ``python examples/recommendation.py`` (300 phones), or with ``--full`` (1,000). It needs the
-extra `dp`, which computes epsilon. Each phone knows what its owner bought: 7 of 40 items, mostly of
-one of five tastes. It gives a vector of zeros and ones, for each item and each pair of items: "both
-bought". The sum of these vectors is the table from which every phone recommends to its owner, by
-itself. One item of each basket is left out of it, to see whether it is found among the best five.
+Run it: ``python examples/recommendation.py [--full] [--plot FILE]`` (300 phones; 1,000). It needs
+the extra `dp`, which computes epsilon. Each phone knows what its owner bought: 7 of 40 items,
+mostly of one of five tastes. It gives a vector of zeros and ones, for each item and each pair of
+items: "both bought". The sum of these vectors is the table from which every phone recommends to its
+owner, by itself. One item of each basket is left out of it, to see whether it is found among the
+best five.
 
 Data: baskets of a seeded generator with known tastes.
 
@@ -17,10 +18,12 @@ phone. In earnest take one of the two: whoever has both tables has the exact one
 
 import argparse
 import math
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
+from secagg.fl.plot import picture
 
 import secagg
 from secagg import noise
@@ -76,11 +79,35 @@ def securely(people: list[list[int]], params: secagg.Params) -> Any:
     return secagg.secure_sum(vectors, params.format, drops=lost, transcript=False, **safe)
 
 
+def draw(path: Path, found: dict[str, float], exact: Table, noisy: Table, scale: float) -> None:
+    """Draws what each table finds, and its counts of pairs with noise over the exact ones."""
+    from matplotlib.figure import Figure  # noqa: PLC0415  (only for pictures)
+
+    figure = Figure(figsize=(6.8, 3.0), layout="constrained")
+    left, right = figure.subplots(1, 2, width_ratios=(1.1, 1))
+    colours = "black", "#0072B2", "#0072B2", "#E69F00", "#999999"
+    bars = left.barh(list(found), [100 * each for each in found.values()], color=colours)
+    left.bar_label(bars, fmt="%.1f %%", padding=3, fontsize=9)
+    left.invert_yaxis()
+    left.set(xlim=(0, 75), xlabel=f"left-out item in the best {BEST}, %")
+    left.set_title("Secure sums find what pooled baskets find", fontsize=10, loc="right")
+    pairs, most = exact[ITEMS:], exact[ITEMS:].max() * 1.05
+    right.scatter(pairs, noisy[ITEMS:], s=5, color="#E69F00", linewidth=0)
+    right.plot((0, most), (0, most), color="#0072B2", label="exact counts")
+    right.axhline(2 * scale, color="black", ls="--", label="below: left out")
+    right.set(xlabel="phones with both items", ylabel="the same, with noise")
+    right.set_title(f"Counts with noise of {scale:.1f}", fontsize=10)
+    right.legend(fontsize=8)
+    figure.savefig(path, dpi=100)
+
+
 def main() -> None:
     """Compares four tables by what they find."""
     parser = argparse.ArgumentParser(description="Recommends from secure sums of co-occurrences.")
     parser.add_argument("--full", action="store_true", help="1,000 phones in place of 300")
-    people = baskets(1000 if parser.parse_args().full else 300)
+    parser.add_argument("--plot", type=picture, metavar="FILE", help="draw a picture of this run")
+    args = parser.parse_args()
+    people = baskets(1000 if args.full else 300)
     form = secagg.Integers(0, 1)
     shape: dict[str, Any] = {"corrupt": CORRUPT, "dropout": DROPOUT, "sparse": True}
     exact = securely(people, secagg.Params.for_cohort(len(people), LENGTH, form, **shape))
@@ -98,23 +125,32 @@ def main() -> None:
     shown = np.where(exact.total >= LEAST, exact.total, 0)
     scale = math.sqrt(plan.form.variance * noisy.weight) / plan.form.scale
     above = np.where(noisy.total >= 2 * scale, noisy.total, 0.0)
+    everybody = np.r_[pooled[:ITEMS], np.zeros(len(PAIRS[0]))]
+    everybody[ITEMS:] = np.outer(pooled[:ITEMS], pooled[:ITEMS])[PAIRS]  # pairs by chance
+    found = {
+        "pooled baskets": recall(pooled, people),
+        "secure sum": recall(exact.total, people),
+        f"without pairs of fewer than {LEAST}": recall(shown, people),
+        "with noise of the phones": recall(above, people),
+        "popularity alone": recall(everybody, people),
+    }
+    hidden = int((exact.total[ITEMS:] < LEAST).sum())
+    more = dict(
+        zip(found, ("", "", f" ({hidden} pairs)", f" (counts +- {scale:.1f})", ""), strict=True)
+    )
     same = "equal" if np.array_equal(pooled, exact.total) else "NOT EQUAL"
     print(f"{len(people)} phones, {LENGTH} counts of items and pairs; pooled and secure: {same}")
     print(f"the item that was left out is among the best {BEST} of {ITEMS - GIVEN}:")
-    print(f"  pooled baskets                {recall(pooled, people):6.1%}")
-    print(f"  secure sum                    {recall(exact.total, people):6.1%}")
-    hidden = int((exact.total[ITEMS:] < LEAST).sum())
-    print(f"  without pairs of fewer than {LEAST} {recall(shown, people):6.1%} ({hidden} pairs)")
-    print(f"  with noise of the phones      {recall(above, people):6.1%} (counts +- {scale:.1f})")
-    everybody = np.r_[pooled[:ITEMS], np.zeros(len(PAIRS[0]))]
-    everybody[ITEMS:] = np.outer(pooled[:ITEMS], pooled[:ITEMS])[PAIRS]  # pairs by chance
-    print(f"  popularity alone              {recall(everybody, people):6.1%}")
+    for name, share in found.items():
+        print(f"  {name:29} {share:6.1%}{more[name]}")
     print(
         f"\nWhat the server saw: without noise all {LENGTH} counts, summed over "
         f"{len(exact.survivors)} phones, the small\nones as well; with noise such a sum over "
         f"{len(noisy.survivors)} phones, in which each count is off by\nabout {scale:.1f}: "
         f"epsilon {plan.epsilon():.2f} at delta {DELTA:g} for each phone, were it the only one."
     )
+    if args.plot:
+        draw(args.plot, found, exact.total, noisy.total, scale)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Sensors in homes and on farms: what is normal, what is odd, and how moist the soil is tomorrow.
 
-Run it: ``python examples/sensors.py`` (60 gateways), or with ``--full`` (150). It needs the extra
+Run it: ``python examples/sensors.py [--full] [--plot FILE]`` (60 gateways; 150). It needs the extra
 `fl`. A gateway has a day's readings of its devices, of three kinds: in rooms, stables and soil. In
 one round all give histograms by kind, from which come quantiles, and counts of the anomalies that
 they found themselves. Then they train a regression together: the soil's moisture tomorrow, from
@@ -16,15 +16,18 @@ which gateways were online, and what exact counts and means of updates tell; noi
 """
 
 import argparse
+from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final, cast
 
 import numpy as np
 from numpy.typing import NDArray
-from secagg.fl import FedAvg, Momentum, draw_drops, fedavg_params, simulated_randomness
+from secagg.fl import FedAvg, Momentum, Score, draw_drops, fedavg_params, simulated_randomness
+from secagg.fl.plot import picture
 
 import secagg
-from secagg.analytics import Bins, Categories, Count, Moments, MomentsTable, Query
+from secagg.analytics import Bins, Categories, Count, Moments, MomentsTable, Query, Table
 
 # Kind of device: mean, deviation between places, deviation over a day; in degrees Celsius.
 KINDS: Final = {"room": (20.0, 2.0, 1.5), "stable": (14.0, 3.0, 2.5), "soil": (11.0, 2.0, 1.0)}
@@ -104,11 +107,44 @@ def field_of(gateway: int) -> Field:
     return Field(table[:, :5], (table[:, 5] - 25) / 10)
 
 
+def draw(
+    path: Path,
+    tables: Mapping[str, Table],
+    quantiles: Mapping[str, tuple[Any, Any]],
+    errors: Mapping[str, float],
+    by_round: Mapping[int, float],
+) -> None:
+    """Draws histograms and quantiles of the sum over pooled ones, and the error by round."""
+    from matplotlib.figure import Figure  # noqa: PLC0415  (only for pictures)
+
+    figure = Figure(figsize=(6.8, 3.4), layout="constrained")
+    places = figure.subplot_mosaic([["upper", "right"], ["lower", "right"]], height_ratios=(2, 1))
+    upper, lower, right = (places[name] for name in ("upper", "lower", "right"))
+    for kind, colour in zip(KINDS, ("#D55E00", "#0072B2", "#009E73"), strict=True):
+        secure, pooled = quantiles[kind]
+        upper.stairs(tables[kind].count.data[:-1], BINS, color=colour, lw=1.5, label=kind)
+        lower.plot(secure, [kind] * 3, color=colour, lw=4, marker="o")
+        lower.plot(pooled, [kind] * 3, "k|", markersize=14)
+    upper.legend(fontsize=8)
+    upper.set(title="What is normal, by one sum", xlim=(0, 30), ylabel="readings")
+    lower.set(xlim=(0, 30), xlabel="degrees Celsius", ylim=(2.6, -0.6))
+    lower.set_title("5, 50 and 95 %; black: of pooled readings", fontsize=8)
+    right.plot(list(by_round), list(by_round.values()), color="#0072B2", label="secure sums")
+    right.axhline(errors["as today"], color="#999999", ls="--", label='"as today"')
+    right.axhline(errors["pooled"], color="black", ls=":", label="pooled")
+    right.set(title=f"Moisture tomorrow, by {ROUNDS} sums", xlabel="round")
+    right.set(ylim=(0, None), ylabel="error, percentage points")
+    right.legend(fontsize=8)
+    figure.savefig(path, dpi=100)
+
+
 def main() -> None:
     """Asks for the statistics, then trains."""
     parser = argparse.ArgumentParser(description="Statistics and a regression over sensors.")
     parser.add_argument("--full", action="store_true", help="150 gateways in place of 60")
-    count = 150 if parser.parse_args().full else 60
+    parser.add_argument("--plot", type=picture, metavar="FILE", help="draw a picture of this run")
+    args = parser.parse_args()
+    count = 150 if args.full else 60
     random, mode = np.random.default_rng(SEED), secagg.Mode.SEMI_HONEST
     readings = [readings_of(gateway) for gateway in range(count)]
     offline = draw_drops(random, count, LOST, mode)
@@ -117,12 +153,14 @@ def main() -> None:
     )
     tables, inside = QUERY.unpack(run), run.survivors
     print(f"{len(offline)} of {count} gateways went offline; the sum is over {len(inside)}.\n")
+    quantiles = {}
     print("kind     readings   mean   odd    quantiles 5 %, 50 %, 95 % (pooled records)")
     for at, kind in enumerate(KINDS):
         pooled = np.concatenate([readings[each][kind] for each in inside])
         exact = np.nanquantile(pooled, (0.05, 0.5, 0.95), method="inverted_cdf")
         found = [tables[kind].quantile(p).value for p in (0.05, 0.5, 0.95)]
         odd, celsius = tables["odd"].count[at], cast("MomentsTable", tables["celsius"])
+        quantiles[kind] = found, exact
         pairs = "  ".join(f"{a:5.2f} ({b:.1f})" for a, b in zip(found, exact, strict=True))
         print(
             f"{kind:8} {celsius.count[at]:8,} {celsius.mean[at]:6.2f} "
@@ -132,6 +170,11 @@ def main() -> None:
     fields, others = [field_of(each) for each in range(count)], range(count, count + 30)
     test = [field_of(each) for each in others]
     x, y = np.concatenate([each.x for each in test]), np.concatenate([each.y for each in test])
+
+    def error(guess: Reals) -> float:
+        """Returns the root mean square error in percentage points."""
+        return float(10 * np.sqrt(np.mean((guess - y) ** 2)))
+
     model = [np.zeros(5)]
     training = FedAvg(
         model,
@@ -142,24 +185,29 @@ def main() -> None:
         optimizer=Momentum(1.0, beta=0.7),
         drops=[draw_drops(random, count, LOST, mode) for _ in range(ROUNDS)],
         random=simulated_randomness(SEED),  # so that a run can be repeated; leave it out in earnest
+        evaluate=lambda now: Score(error(x @ now[0]), np.nan),
     )
     reports = [report for report in training if not report.failed]
     all_x, all_y = (np.concatenate([getattr(each, name) for each in fields]) for name in "xy")
     pooled_fit = np.linalg.lstsq(all_x, all_y, rcond=None)[0]
     print("\nmoisture tomorrow, root mean square error at 30 other places, in percentage points:")
-    guesses = {
-        "as today": x[:, 0],
-        "federated": x @ training.model[0],
-        "pooled": x @ pooled_fit,
+    errors = {
+        "as today": error(x[:, 0]),
+        "federated": error(x @ training.model[0]),
+        "pooled": error(x @ pooled_fit),
     }
-    for name, guess in guesses.items():
-        print(f"  {name:10} {10 * np.sqrt(np.mean((guess - y) ** 2)):.2f}")
+    for name, off in errors.items():
+        print(f"  {name:10} {off:.2f}")
     sizes = [len(report.survivors) for report in reports]
     print(
         f"\nWhat the server saw: one sum of {QUERY.length} numbers over {len(inside)} gateways, "
         f"with every count, the small\nones as well; {len(sizes)} sums of 5 coefficients and of "
         f"the numbers of days, each over {min(sizes)} to {max(sizes)}\ngateways; and who was on."
     )
+    if args.plot:
+        draw(
+            args.plot, tables, quantiles, errors, {each.round: each.score.loss for each in reports}
+        )
 
 
 if __name__ == "__main__":

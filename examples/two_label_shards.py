@@ -1,7 +1,7 @@
 """Six ways of federated averaging when each client knows few of the classes: which ones help?
 
-Run it: ``python examples/two_label_shards.py`` (one seed), or with ``--full`` (three seeds). It
-needs the extra `fl`. Twenty clients train softmax regression on handwritten digits. In each round a
+Run it: ``python examples/two_label_shards.py [--full] [--plot FILE]`` (one seed; three). It needs
+the extra `fl`. Twenty clients train softmax regression on handwritten digits. In each round a
 quarter of them is drawn, each makes two passes over its examples (rate 0.5, batches of 16), and the
 server gets a secure sum. It is done twice: with examples dealt at random ("IID"), and with two
 shards for each client of the examples sorted by label, so that most clients know two digits only.
@@ -22,6 +22,7 @@ itself tells of five clients, which takes noise to hide (docs/PRIVACY.md).
 """
 
 import argparse
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -43,6 +44,7 @@ from secagg.fl import (
     loss,
     simulated_randomness,
 )
+from secagg.fl.plot import picture
 
 CLIENTS: Final = 20
 SAMPLE: Final = 0.25
@@ -92,20 +94,50 @@ def shown(runs: list[list[float]]) -> str:
     return f"{100 * np.mean([run[-1] for run in runs]):7.1f} % {rounds:>7}"
 
 
+def draw(path: Path, found: dict[str, list[list[list[float]]]]) -> None:
+    """Draws the mean accuracy after each round, of each method on IID examples and on shards."""
+    from matplotlib.figure import Figure  # noqa: PLC0415  (only for pictures)
+
+    figure = Figure(figsize=(7.2, 3.6), layout="constrained")
+    both = figure.subplots(1, 2, sharey=True)
+    colours = "black", "#0072B2", "#56B4E9", "#009E73", "#D55E00", "#999999"
+    lines = "-", "-", "--", "-", "-", "--"
+    for at, (axes, title) in enumerate(
+        zip(
+            both,
+            ("Dealt at random: all are good", "Two shards each: some methods help"),
+            strict=True,
+        )
+    ):
+        for (method, runs), colour, line in zip(found.items(), colours, lines, strict=True):
+            mean = 100 * np.mean(runs[at], axis=0)
+            axes.plot(range(1, ROUNDS + 1), mean, color=colour, ls=line, label=method)
+        axes.axhline(100 * GOAL, color="black", ls=":", lw=1, label=f"{GOAL:.0%}")
+        axes.set(xlabel="round", ylim=(0, 100), xticks=range(0, ROUNDS + 1, 5))
+        axes.set_title(title, fontsize=10)
+    both[0].set_ylabel("test digits right, %")
+    both[1].legend(fontsize=8, loc="lower right")
+    figure.savefig(path, dpi=100)
+
+
 def main() -> None:
     """Prints the table."""
     parser = argparse.ArgumentParser(description="Trains on IID and on non-IID digits.")
     parser.add_argument("--full", action="store_true", help="three seeds in place of one")
-    seeds = SEEDS if parser.parse_args().full else SEEDS[:1]
+    parser.add_argument("--plot", type=picture, metavar="FILE", help="draw a picture of this run")
+    args = parser.parse_args()
+    seeds = SEEDS if args.full else SEEDS[:1]
     data = load("digits", clients=CLIENTS, seed=SEEDS[0], split="shards")
     labels = [len(set(each.y.tolist())) for each in data.clients]
     print(f"{CLIENTS} clients of about {len(data.pooled) // CLIENTS} digits; with shards a client")
     print(f"has {np.mean(labels):.1f} of the ten classes on average. Accuracy after {ROUNDS}")
     print(f"rounds, and rounds to {GOAL:.0%}; means of {len(seeds)} seed(s).\n")
     print(f"{'':10} {'IID':>9} {'rounds':>7}   {'shards':>9} {'rounds':>7}")
+    found: dict[str, list[list[list[float]]]] = {}  # of each method, IID and shards
     for method in OPTIMIZERS:
-        cells = [shown([train(method, seed, iid=iid) for seed in seeds]) for iid in (True, False)]
-        print(f"{method:10} {cells[0]}   {cells[1]}", flush=True)
+        runs = [[train(method, seed, iid=iid) for seed in seeds] for iid in (True, False)]
+        print(f"{method:10} {shown(runs[0])}   {shown(runs[1])}", flush=True)
+        found[method] = runs
     cohort = round(SAMPLE * CLIENTS)
     print(
         f"\nWhat the server saw: in each round one sum over the {cohort} clients of its sample (or "
@@ -113,6 +145,8 @@ def main() -> None:
         "of the clients' weights; who was in it; and masked vectors,\nwhich are random numbers to "
         "it. Of SCAFFOLD's control variates it saw what follows from this sum."
     )
+    if args.plot:
+        draw(args.plot, found)
 
 
 if __name__ == "__main__":

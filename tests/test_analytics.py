@@ -789,11 +789,12 @@ def test_the_noise_of_the_document() -> None:
 
 
 @runs_at("programs")
-def test_the_example() -> None:
+def test_the_example(tmp_path: Path) -> None:
     """It runs, its tables are those of all records, and another query is refused by all."""
-    example = ROOT / "examples" / "analytics.py"
-    ended = children.run([sys.executable, "-W", "error", example])
+    example, picture = ROOT / "examples" / "analytics.py", tmp_path / "picture.png"
+    ended = children.run([sys.executable, "-W", "error", example, "--plot", picture])
     assert (ended.returncode, ended.stderr) == (0, "")
+    assert picture.read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
     names = runpy.run_path(str(example))
     ages = np.concatenate([names["records_of"](name)["age"] for name in names["HOSPITALS"]])
     for label, count in zip(

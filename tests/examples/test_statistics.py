@@ -7,6 +7,7 @@ records pooled, by plain loops, NumPy, SciPy or scikit-learn.
 import importlib.util
 import re
 import sys
+import tempfile
 from collections import Counter
 from itertools import combinations
 from pathlib import Path
@@ -24,9 +25,14 @@ pytestmark = runs_at("programs")
 
 
 def printed(name):
-    """Returns what an example prints, and its module for what it draws."""
-    done = children.run([sys.executable, "-W", "error", EXAMPLES / f"{name}.py"], seconds=300)
-    assert (done.returncode, done.stderr) == (0, ""), done.stderr
+    """Returns what an example prints, and its module for its data; it must draw a picture."""
+    command = [sys.executable, "-W", "error", EXAMPLES / f"{name}.py"]
+    with tempfile.TemporaryDirectory() as folder:
+        picture = Path(folder, "picture.png")
+        done = children.run([*command, "--plot", picture], seconds=300)
+        assert (done.returncode, done.stderr) == (0, ""), done.stderr
+        assert picture.read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
+        assert picture.stat().st_size > 8000
     assert "\n\nWhat the server saw: " in done.stdout
     spec = importlib.util.spec_from_file_location(f"example_{name}", EXAMPLES / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
