@@ -14,6 +14,7 @@ import os
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
+from functools import partial
 from itertools import count
 from typing import Final
 
@@ -23,37 +24,33 @@ from secagg import (
     AttemptsExhaustedError,
     Client,
     Code,
-    Identity,
-    MemoryLedger,
-    Mode,
     ParameterError,
     Params,
     digest,
 )
 from secagg.numeric import as_float, brief
-from secagg.simulate import Input, introduce
+from secagg.simulate import Input
 
 from .adaptive import QuantileClip
-from .agreed import check_params, cohort_of, listed
+from .agreed import cohort_of, listed
 from .buffered_participant import BufferedParticipant, Weigh, staleness_weight
-from .coordinator import Coordinator
-from .fedavg import check_clients, fedavg_params, function
-from .history import BufferReport, Score, read_score
+from .fedavg import fedavg_params
+from .history import BufferReport, Score
 from .models import Model
 from .one_sum import OneSum
-from .optimizers import Average, Optimizer
+from .optimizers import Optimizer
 from .participant import Randomness
 from .private import Privacy, params_of
-from .schedule import Drops, read_schedule
+from .schedule import Drops
+from .simulated import CHOICE, SESSION, Simulation, function
 from .updates import FedClient, whole
 
 Durations = Callable[[np.random.Generator, int], float]
 
-_NOISE, _DURATIONS, _SESSION = range(3)  # what a server draws, as parties after the last client
 _MANY: Final = 2**63 - 1
 
 
-class FedBuff:
+class FedBuff(Simulation[BufferedParticipant, BufferReport]):
     """Buffered averaging: each change of the model is a secure sum over whoever is ready.
 
     All clients begin with the first model. One that has trained is ready, and waits; when `buffer`
@@ -158,8 +155,7 @@ class FedBuff:
         optimizer: Optimizer | None = None,
     ) -> None:
         clients = listed("clients", clients)
-        optimizer = Average() if optimizer is None else optimizer
-        if optimizer.sent(optimizer.start(1)) is not None:
+        if optimizer is not None and optimizer.sent(optimizer.start(1)) is not None:
             raise ParameterError(
                 f"{type(optimizer).__name__} sends clients more than the model, which changes "
                 "while they train: FedBuff takes optimizers that use the mean alone",
@@ -168,61 +164,36 @@ class FedBuff:
         params = params_of(privacy, params)
         if params is None:
             params = fedavg_params(clients, model, sample=buffer, optimizer=optimizer)
-        self.params: Final = params
-        form = check_params(params)
-        check_clients(cohort_of(len(clients), buffer), params.cohort, form, clients)
         self.sums: Final = whole("sums", sums, 0, _MANY)
-        self.reports: Final[list[BufferReport]] = []
         self.now = 0.0
         self.ended = ""
-        identities: list[Identity] = []
-        directory = ledger = None
-        if params.mode == Mode.MALICIOUS:
-            identities, directory = introduce(len(clients))
-            ledger = MemoryLedger()
-        self._privacy = privacy
-        self._random = function("random", random)
-        self._evaluate = function("evaluate", evaluate)
-        self._drops = None if drops is None else read_schedule(drops, self.sums, len(clients))
-        noise, adaptive = None, None
-        if privacy is not None:
-            noise = privacy.noise_of_server(self._random_of_server)
-            if privacy.adaptive is not None:  # which changes with each sum, whoever is in it
-                adaptive = replace(privacy.adaptive, rounds=self.sums)
-        self.coordinator: Final = Coordinator(
-            model,
-            params,
-            training,
-            directory,
-            None,
-            noise,
-            optimizer,
-            len(clients),
-            adaptive,
+        adaptive = privacy.adaptive if privacy else None
+        if adaptive is not None:  # which changes with each sum, whoever is in it
+            adaptive = replace(adaptive, rounds=self.sums)
+        make = partial(
+            BufferedParticipant,
+            most_stale=most_stale,
+            weigh=weigh,
+            mixed=mixed,
+            contributions=privacy.rounds if privacy else None,
         )
-        self._participants = [
-            BufferedParticipant(
-                index,
-                client,
-                params,
-                training,
-                self.coordinator.model,
-                identities[index] if identities else None,
-                directory,
-                ledger,
-                attempts,
-                failures,
-                optimizer=optimizer,
-                adaptive=adaptive,
-                most_stale=most_stale,
-                weigh=weigh,
-                mixed=mixed,
-                contributions=privacy.rounds if privacy else None,
-            )
-            for index, client in enumerate(clients)
-        ]
+        super().__init__(
+            *(make, model, clients, params),
+            cohort=cohort_of(len(clients), buffer),
+            rounds=self.sums,
+            drops=drops,
+            evaluate=evaluate,
+            random=random,
+            training=training,
+            attempts=attempts,
+            counted=None,
+            failures=failures,
+            privacy=privacy,
+            optimizer=optimizer,
+            adaptive=adaptive,
+        )
         self._most_stale, self._mixed = whole("most_stale", most_stale, 0, _MANY), mixed
-        drawn = self._drawn(16, _DURATIONS) or os.urandom(16)
+        drawn = self._drawn(1, 16, CHOICE) or os.urandom(16)
         self._generator = np.random.default_rng(list(drawn))
         self._durations = function("durations", durations) or log_normal(
             self._generator, len(clients)
@@ -237,11 +208,6 @@ class FedBuff:
         self._restarted: set[int] = set()
         for client in range(len(clients)):
             self._begin(client)
-
-    @property
-    def model(self) -> Model:
-        """A copy of the global model after the sums so far."""
-        return [array.copy() for array in self.coordinator.model]
 
     @property
     def converged(self) -> bool:
@@ -259,12 +225,6 @@ class FedBuff:
             self._sum(members)
             self._score()
             yield self.reports[-1]
-
-    def _score(self) -> None:
-        """Scores the model after the last sum, if that has no score yet."""
-        if self._evaluate is not None and self.reports and self.reports[-1].score is None:
-            score = read_score(self._evaluate(self.model))
-            self.reports[-1] = replace(self.reports[-1], score=score)
 
     # -- clients in time --
 
@@ -381,11 +341,11 @@ class FedBuff:
         told = list(stale[:1] if one else stale)
         models = [self._models[each] for each in (versions[:1] if one else versions)]
         digests = [] if one else [digest(model) for model in models]
-        session, clip = self._drawn(16, _SESSION), self.coordinator.clip
+        session, clip = self._drawn(number, 16, SESSION), self.coordinator.clip
         offer, attempt, server = self.coordinator.open_buffer(models, told, members, session)
 
         def join(participant: BufferedParticipant) -> tuple[Client, Input]:
-            random = self._random(number, participant.index) if self._random else None
+            random = self._randomness(number, participant.index)
             return participant.join(offer, attempt, told, digests, random, members)
 
         drops = self._drops[number - 1] if self._drops else {}
@@ -425,15 +385,6 @@ class FedBuff:
             restarted=restarted,
             contributions=contributions,
         )
-
-    def _drawn(self, size: int, purpose: int) -> bytes:
-        """Returns bytes of a simulation's server for one purpose in a sum; else none."""
-        if self._random is None:
-            return b""
-        return self._random(len(self.reports) + 1, len(self._participants) + purpose)(size)
-
-    def _random_of_server(self, size: int) -> bytes:
-        return self._drawn(size, _NOISE) or os.urandom(size)
 
 
 def log_normal(

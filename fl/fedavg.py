@@ -9,8 +9,8 @@ malicious mode a failed round is repeated only as often as the participants allo
 
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import astuple, fields, is_dataclass, replace
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import astuple, fields, is_dataclass
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -20,32 +20,29 @@ from secagg import (
     Client,
     Code,
     FixedPoint,
-    Identity,
     Layout,
-    MemoryLedger,
     Mode,
     ParameterError,
     Params,
     Rotated,
     digest,
 )
-from secagg.simulate import Input, introduce
+from secagg.simulate import Input
 
 from .adaptive import QuantileClip
-from .agreed import check_cohort, check_params, cohort_of, listed
+from .agreed import check_cohort, cohort_of, listed
 from .checkpoint import Checkpoint, as_whole
-from .coordinator import Coordinator
-from .history import RoundReport, Score, read_score
+from .history import RoundReport, Score
 from .models import Model
 from .one_sum import OneSum
-from .optimizers import Average, Optimizer
+from .optimizers import Optimizer
 from .participant import Participant, Randomness
 from .private import Privacy, params_of
-from .schedule import Drops, read_schedule
-from .updates import FedClient, Form, count_examples, is_weighted, whole
+from .schedule import Drops
+from .simulated import CHOICE, SESSION, Simulation
+from .updates import FedClient, Form, whole
 
 _RANDOM_STREAM: Final = 3
-_NOISE, _COHORT, _SESSION = range(3)  # what a server draws, as parties after the last client
 _BITS: Final = 20
 _ROTATED_BITS: Final = 8
 
@@ -93,7 +90,7 @@ def fedavg_params(
     return Params(cohort=cohort, length=length, format=form, mode=mode)
 
 
-class FedAvg:
+class FedAvg(Simulation[Participant, RoundReport]):
     """Federated averaging, weighted by numbers of examples; each round is a secure sum.
 
     Iterating runs the rounds and yields one `RoundReport` per round; `model` is a copy of the model
@@ -172,57 +169,27 @@ class FedAvg:
         patience: int | None = None,
     ) -> None:
         clients = listed("clients", clients)
-        optimizer = Average() if optimizer is None else optimizer
         params = params_of(privacy, params)
         if params is None:
             params = fedavg_params(clients, model, sample=sample, optimizer=optimizer)
-        self.params: Final = params
-        form = check_params(self.params)
-        self._private = privacy is not None
         self.rounds: Final = whole("rounds", rounds, 0, 2**63 - 1)
         if privacy is not None:
             privacy.check_rounds(self.rounds)
-        # In a real cohort each member makes its identity, and they pin the keys out of band.
-        identities: list[Identity] = []
-        directory = ledger = None
-        if self.params.mode == Mode.MALICIOUS:
-            identities, directory = introduce(len(clients))
-            ledger = MemoryLedger()
-        self.reports: Final[list[RoundReport]] = []
-        self._privacy = privacy
-        self._random = function("random", random)
-        noise = None if privacy is None else privacy.noise_of_server(self._random_of_server)
-        self.coordinator: Final = Coordinator(
-            model,
-            params,
-            training,
-            directory,
-            attempts,
-            noise,
-            optimizer,
-            len(clients),
-            privacy.adaptive if privacy else None,
+        super().__init__(
+            *(Participant, model, clients, params),
+            cohort=cohort_of(len(clients), sample),
+            rounds=self.rounds,
+            drops=drops,
+            evaluate=evaluate,
+            random=random,
+            training=training,
+            attempts=attempts,
+            counted=attempts,
+            failures=failures,
+            privacy=privacy,
+            optimizer=optimizer,
+            adaptive=privacy.adaptive if privacy else None,
         )
-        self._drops = None if drops is None else read_schedule(drops, self.rounds, len(clients))
-        self._evaluate = function("evaluate", evaluate)
-        check_clients(cohort_of(len(clients), sample), self.params.cohort, form, clients)
-        self._participants = [
-            Participant(
-                index,
-                client,
-                self.params,
-                training,
-                self.coordinator.model,
-                identities[index] if identities else None,
-                directory,
-                ledger,
-                attempts,
-                failures,
-                optimizer=optimizer,
-                adaptive=privacy.adaptive if privacy else None,
-            )
-            for index, client in enumerate(clients)
-        ]
         self._patience = None if patience is None else whole("patience", patience, 1, 2**63 - 1)
         if patience is not None and evaluate is None:
             raise ParameterError(
@@ -235,19 +202,14 @@ class FedAvg:
                 "clients": len(clients),
                 "shapes": [[list(array.shape), array.dtype.name] for array in model],
                 "first model": digest(self.coordinator.model).hex(),
-                "optimizer": type(optimizer).__name__,
-                "settings of the optimizer": _settings_of(optimizer),
+                "optimizer": type(self._optimizer).__name__,
+                "settings of the optimizer": _settings_of(self._optimizer),
                 "format": str(params.format),
                 "parameters": params.encode().hex(),
                 **_facts_of(privacy),
             }
             if self._path.exists():
                 self._go_on(Checkpoint.load(self._path, self._about), self._path)
-
-    @property
-    def model(self) -> Model:
-        """A copy of the global model after the rounds so far."""
-        return [array.copy() for array in self.coordinator.model]
 
     @property
     def converged(self) -> bool:
@@ -262,12 +224,11 @@ class FedAvg:
             self._score()
             yield self.reports[-1]
 
-    def _score(self) -> None:
-        """Scores the model after the last round, if that has no score yet."""
-        if self._evaluate is not None and self.reports and self.reports[-1].score is None:
-            score = read_score(self._evaluate(self.model))
-            self.reports[-1] = replace(self.reports[-1], score=score)
+    def _score(self) -> bool:
+        scored = super()._score()
+        if scored:
             self._save(self._checkpoint())
+        return scored
 
     def _is_over(self) -> bool:
         """Returns whether the last rounds brought no better loss than there was before."""
@@ -323,7 +284,7 @@ class FedAvg:
         invited = [self._participants[each] for each in members]
         model, sent, clip = self.coordinator.model, self.coordinator.sent, self.coordinator.clip
         opened = self._checkpoint(members)
-        offer, attempt, server = self.coordinator.open(members, self._drawn(number, 16, _SESSION))
+        offer, attempt, server = self.coordinator.open(members, self._drawn(number, 16, SESSION))
         try:
             self._save(opened)  # before inputs leave
         except BaseException:
@@ -331,7 +292,7 @@ class FedAvg:
             raise
 
         def join(participant: Participant) -> tuple[Client, Input]:
-            random = self._random(number, participant.index) if self._random else None
+            random = self._randomness(number, participant.index)
             return participant.join(offer, model, attempt, random, members, sent)
 
         played = OneSum(server, members, invited, self._drops[number - 1] if self._drops else {})
@@ -342,7 +303,7 @@ class FedAvg:
             self._save(self._checkpoint())  # else another process can run the same round again
         if failure is not None:
             raise failure
-        if not self._private:  # whose clip shortens many by design
+        if self._privacy is None:  # whose clip shortens many by design
             played.warn_of_clipping(model)
 
     def _report(
@@ -362,21 +323,12 @@ class FedAvg:
 
     def _members(self, number: int) -> tuple[int, ...]:
         """Returns the clients of a round: all, or as many as there are in a cohort."""
-        everybody, cohort = len(self._participants), self.params.cohort
+        everybody, cohort = self._everybody, self.params.cohort
         if cohort == everybody:
             return tuple(range(everybody))
-        seed = self._drawn(number, 16, _COHORT) or os.urandom(16)
+        seed = self._drawn(number, 16, CHOICE) or os.urandom(16)
         drawn = np.random.default_rng(list(seed)).permutation(everybody)[:cohort]
         return tuple(sorted(drawn.tolist()))
-
-    def _drawn(self, number: int, size: int, purpose: int) -> bytes:
-        """Returns bytes of a simulation's server for one purpose in a round; else none."""
-        if self._random is None:
-            return b""
-        return self._random(number, len(self._participants) + purpose)(size)
-
-    def _random_of_server(self, size: int) -> bytes:
-        return self._drawn(len(self.reports) + 1, size, _NOISE) or os.urandom(size)
 
 
 def _settings_of(optimizer: Optimizer) -> dict[str, float | str | None]:
@@ -402,29 +354,6 @@ def _facts_of(privacy: Privacy | None) -> dict[str, Any]:
         "clip": [*astuple(rule.start), rule.height, rule.rounds] if rule else None,
         "release": [str(each) for each in astuple(release)] if release else None,
     }
-
-
-def check_clients(wanted: int, cohort: int, form: Form, clients: Sequence[FedClient]) -> None:
-    if wanted != cohort:
-        raise ParameterError(
-            f"there are {wanted} clients in a round, and params are for a cohort of {cohort}",
-            Code.ARGUMENT,
-        )
-    limit = [form.max_weight] if is_weighted(form) else []
-    for index, client in enumerate(clients):
-        count_examples(f"client {index}", client, *limit)
-        if not callable(getattr(client, "train", None)):
-            raise ParameterError(
-                f"client {index} ({type(client).__name__}) has no method train", Code.ARGUMENT
-            )
-
-
-def function(name: str, value: F) -> F:
-    if value is not None and not callable(value):
-        raise ParameterError(
-            f"{name} must be a function, not {type(value).__name__}", Code.ARGUMENT
-        )
-    return value
 
 
 def simulated_randomness(seed: int) -> Callable[[int, int], Randomness]:
