@@ -43,6 +43,7 @@ from .participant import Randomness
 from .private import Privacy, params_of
 from .schedule import Drops
 from .simulated import CHOICE, SESSION, Simulation, function
+from .steps import as_optimizer, sent_by, start_of
 from .updates import FedClient, whole
 
 Durations = Callable[[np.random.Generator, int], float]
@@ -155,7 +156,8 @@ class FedBuff(Simulation[BufferedParticipant, BufferReport]):
         optimizer: Optimizer | None = None,
     ) -> None:
         clients = listed("clients", clients)
-        if optimizer is not None and optimizer.sent(optimizer.start(1)) is not None:
+        optimizer = as_optimizer(optimizer)
+        if sent_by(optimizer, start_of(optimizer, 1), 1) is not None:
             raise ParameterError(
                 f"{type(optimizer).__name__} sends clients more than the model, which changes "
                 "while they train: FedBuff takes optimizers that use the mean alone",

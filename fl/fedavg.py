@@ -40,6 +40,7 @@ from .participant import Participant, Randomness
 from .private import Privacy, params_of
 from .schedule import Drops
 from .simulated import CHOICE, SESSION, Simulation
+from .steps import summed_by
 from .updates import FedClient, Form, whole
 
 _RANDOM_STREAM: Final = 3
@@ -80,7 +81,7 @@ def fedavg_params(
     """
     clients, most = check_cohort(clients)
     cohort, length = cohort_of(len(clients), sample), Layout.of(model).length
-    length = length if optimizer is None else optimizer.summed(length)
+    length = summed_by(optimizer, length)
     form: Form
     if rotate:
         bits = _ROTATED_BITS if bits is None else bits

@@ -14,12 +14,14 @@ from secagg.simulate import introduce
 from .adaptive import AdaptiveClip
 from .agreed import check_params
 from .coordinator import Coordinator
+from .frameworks import ModelClient
 from .history import RoundReport, Score, read_score
 from .models import Model
-from .optimizers import Average, Optimizer
+from .optimizers import Optimizer
 from .participant import Member, Randomness
 from .private import Privacy
 from .schedule import Drops, read_schedule
+from .steps import as_optimizer
 from .updates import FedClient, Form, count_examples, is_weighted
 
 _NOISE, CHOICE, SESSION = range(3)  # what a server draws, as parties after the last client
@@ -78,7 +80,7 @@ class Simulation(Generic[M, R]):
         self._random = function("random", random)
         self._evaluate = function("evaluate", evaluate)
         self._drops = None if drops is None else read_schedule(drops, rounds, len(clients))
-        self._optimizer: Final = Average() if optimizer is None else optimizer
+        self._optimizer: Final = as_optimizer(optimizer)
         # In a real cohort each member makes its identity, and they pin the keys out of band.
         identities: list[Identity] = []
         directory = ledger = None
@@ -137,10 +139,24 @@ def _check_clients(wanted: int, cohort: int, form: Form, clients: Sequence[FedCl
     limit = [form.max_weight] if is_weighted(form) else []
     for index, client in enumerate(clients):
         count_examples(f"client {index}", client, *limit)
-        if not callable(getattr(client, "train", None)):
-            raise ParameterError(
-                f"client {index} ({type(client).__name__}) has no method train", Code.ARGUMENT
-            )
+    _check_apart(clients)
+
+
+def _check_apart(clients: Sequence[FedClient]) -> None:
+    """Raises ParameterError if an object is two clients, or the model of two."""
+    seen: dict[int, int] = {}
+    for index, client in enumerate(clients):
+        for what, thing in (("", client), ("'s model", getattr(client, "model", None))):
+            if what and not isinstance(client, ModelClient):
+                continue
+            first = seen.setdefault(id(thing), index)
+            if first != index:
+                raise ParameterError(
+                    f"client {index}{what} is the same object as client {first}{what}: its data "
+                    "would count twice, and what it keeps would be mixed up; make an object for "
+                    "each",
+                    Code.ARGUMENT,
+                )
 
 
 def function(name: str, value: F) -> F:

@@ -1,5 +1,6 @@
 """The update that a client's training makes, or why it has none to give in this round."""
 
+import inspect
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final, NoReturn, Protocol, cast
@@ -84,6 +85,68 @@ def count_examples(whose: str, client: FedClient, max_weight: int = _LARGEST) ->
             Code.WEIGHT,
         )
     return examples
+
+
+def check_methods(whose: str, client: FedClient, sent: int) -> None:
+    """Checks that a client trains, and that its methods take what they will be given.
+
+    Args:
+        whose: the client's name, for messages.
+        client: that has them; all but `train` may be missing.
+        sent: how many vectors come beside the model.
+
+    Raises:
+        ParameterError: `train` is missing, or a method takes other arguments.
+    """
+    if not callable(getattr(client, "train", None)):
+        raise ParameterError(
+            f"{whose} ({type(client).__name__}) has no method train", Code.ARGUMENT
+        )
+    arguments = {
+        "train": ["model", *["sent"] * sent],
+        "settle": ["counted"],
+        "restore": ["state"],
+    }
+    for name, given in arguments.items():
+        method = getattr(client, name, None)
+        if callable(method) and not _takes(method, len(given)):
+            raise ParameterError(
+                f"{whose} ({type(client).__name__}) has a method {name} that cannot be called as "
+                f"{name}({', '.join(given)}): correct what it takes, or the optimizer, as some "
+                "send a vector beside the model",
+                Code.ARGUMENT,
+            )
+
+
+def _takes(method: Callable[..., object], count: int) -> bool:
+    """Returns whether a function can be called with so many arguments, as far as can be known."""
+    try:
+        signature = inspect.signature(method)
+    except (TypeError, ValueError):  # it has none that Python knows
+        return True
+    try:
+        signature.bind(*[None] * count)
+    except TypeError:
+        return False
+    return True
+
+
+def fault_of(value: object, shape: tuple[int, ...] | None = None) -> tuple[str, Code] | None:
+    """Returns what a value is, and a code, unless it is an array of finite float64; else None.
+
+    Args:
+        value: anything.
+        shape: that it must have; by default any.
+    """
+    if type(value) is not np.ndarray:
+        return f"a value of the type {type(value).__name__}", Code.DTYPE
+    if value.dtype != np.float64:
+        return f"an array of {value.dtype}", Code.DTYPE
+    if shape is not None and value.shape != shape:
+        return f"an array of shape {value.shape}", Code.SHAPE
+    if not np.isfinite(value).all():
+        return "a value that is NaN or infinite", Code.NOT_FINITE
+    return None
 
 
 def is_weighted(form: Form) -> bool:

@@ -170,7 +170,7 @@ def test_the_sums_are_those_of_plain_fedbuff(mixed: bool) -> None:
 @pytest.mark.filterwarnings("ignore::secagg.ClippingWarning")
 def test_a_weight_counts_before_the_clip() -> None:
     """An update of 6 is beyond the clip of 4, and half of it is not."""
-    far = [Nears(1, 0.5 + 4 * 6.0)] * 3
+    far = [Nears(1, 0.5 + 4 * 6.0) for _ in range(3)]
     for weight, clipped in ((1.0, 9), (0.5, 0)):
         start = [np.full(3, 0.5)]
         fed = FedBuff(start, far, buffer=3, sums=1, weigh=lambda _, fixed=weight: fixed)
@@ -627,6 +627,7 @@ def test_nobody_waits_for_the_slowest() -> None:
         ({"durations": lambda *_: math.inf}, "a duration must be finite and above 0"),
         ({"durations": 3}, "durations must be a function"),
         ({"optimizer": Scaffold(1.0, steps=3)}, "Scaffold sends clients more"),
+        ({"optimizer": Scaffold}, "optimizer is the class Scaffold: make one"),
         ({"params": fedavg_params(cohort(), MODEL)}, "params are for a cohort of 8"),
         ({"drops": []}, "drops has 0 entries for 2 rounds"),
     ],
