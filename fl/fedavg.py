@@ -10,9 +10,8 @@ malicious mode a failed round is repeated only as often as the participants allo
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import astuple, fields, is_dataclass
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
 import numpy as np
 
@@ -25,13 +24,13 @@ from secagg import (
     ParameterError,
     Params,
     Rotated,
-    digest,
 )
 from secagg.simulate import Input
 
 from .adaptive import QuantileClip
 from .agreed import check_cohort, cohort_of, listed
-from .checkpoint import Checkpoint, as_whole
+from .checkpoint import Checkpoint, CheckpointFile, as_whole
+from .facts import facts_of
 from .history import RoundReport, Score
 from .models import Model
 from .one_sum import OneSum
@@ -41,7 +40,7 @@ from .private import Privacy, params_of
 from .schedule import Drops
 from .simulated import CHOICE, SESSION, Simulation
 from .steps import summed_by
-from .updates import FedClient, Form, whole
+from .updates import FedClient, Form, Vector, whole
 
 _RANDOM_STREAM: Final = 3
 _BITS: Final = 20
@@ -133,7 +132,8 @@ class FedAvg(Simulation[Participant, RoundReport]):
             training goes on from it: with the same `random` it ends with the same model as one that
             was not interrupted. A round in which the process ended is run again with `random`, as
             the same messages leave again; without, it counts as failed. A file that was put back
-            from a copy knows nothing of the rounds since.
+            from a copy knows nothing of the rounds since. A client whose `state` cannot be saved
+            sits the round out.
         patience: ends the training after so many rounds without a better loss than before, at
             least 1; needs `evaluate`.
         attempts: in malicious mode, how often clients give their update of one model, at least 1.
@@ -143,9 +143,13 @@ class FedAvg(Simulation[Participant, RoundReport]):
     Raises:
         ParameterError: the parameters do not fit the model, the clients or their weights, a sum
             could be over fewer than three clients, `drops` does not fit the rounds, the privacy is
-            for fewer rounds, the word is empty, `attempts` is below 1, or an argument is of a wrong
-            kind or outside its range. While iterating, the model has overflowed its dtype.
+            for fewer rounds, the word is empty, `attempts` is below 1, two clients are one object,
+            the checkpoint is of another training or cannot be written, or an argument is of a wrong
+            kind or outside its range. While iterating, the model has overflowed its dtype, or the
+            optimizer has returned something else than it must.
         RangeError: while iterating, the new model would not be finite in its dtypes.
+        StateError: the checkpoint is none, or cannot be read; or while iterating, it cannot be
+            written, or another process has written it.
         AttemptsExhaustedError: while iterating, a round is left, no attempt on the model is, and
             all rounds on it failed.
     """
@@ -196,21 +200,18 @@ class FedAvg(Simulation[Participant, RoundReport]):
             raise ParameterError(
                 "patience needs evaluate, which says what a loss is", Code.ARGUMENT
             )
-        self._path = None if checkpoint is None else Path(checkpoint)
-        if self._path is not None:
-            self._about = {
-                "training": training,
-                "clients": len(clients),
-                "shapes": [[list(array.shape), array.dtype.name] for array in model],
-                "first model": digest(self.coordinator.model).hex(),
-                "optimizer": type(self._optimizer).__name__,
-                "settings of the optimizer": _settings_of(self._optimizer),
-                "format": str(params.format),
-                "parameters": params.encode().hex(),
-                **_facts_of(privacy),
-            }
-            if self._path.exists():
-                self._go_on(Checkpoint.load(self._path, self._about), self._path)
+        self._file: CheckpointFile | None = None
+        self._states: dict[int, Vector] = {}  # of clients, as they are saved
+        self._unkept: dict[int, tuple[str, Code]] = {}  # why a client's state cannot be saved
+        if checkpoint is not None:
+            session = self._drawn(1, 16, SESSION)
+            first = self.coordinator.model
+            facts = facts_of(
+                training, first, len(clients), params, self._optimizer, privacy, session
+            )
+            self._file = CheckpointFile(checkpoint, facts)
+            if (found := self._file.load()) is not None:
+                self._go_on(found, self._file.path)
 
     @property
     def converged(self) -> bool:
@@ -240,23 +241,32 @@ class FedAvg(Simulation[Participant, RoundReport]):
         return bool(before) and not min(last) < min(before)
 
     def _save(self, checkpoint: Checkpoint | None) -> None:
-        if self._path is not None and checkpoint is not None:
-            checkpoint.save(self._path)
+        if self._file is not None and checkpoint is not None:
+            self._file.save(checkpoint)
 
     def _checkpoint(self, opened: tuple[int, ...] | None = None) -> Checkpoint | None:
         """Returns what is saved, if anything is; with the members of a round that it opens."""
-        if self._path is None:
+        if self._file is None:
             return None
+        self._unkept = {}
+        for each in self._participants:
+            try:
+                state = each.state
+            except ParameterError as error:  # what it kept before stays
+                self._unkept[each.index] = error.reason, error.code
+            else:
+                self._states.pop(each.index, None)
+                if state is not None:
+                    self._states[each.index] = state
         coordinator = self.coordinator
-        states = {each.index: each.state for each in self._participants}
         return Checkpoint(
-            self._about,
             coordinator.model,
             coordinator.state,
             coordinator.changes,
             coordinator.attempts,
             coordinator.succeeded,
-            {index: state for index, state in states.items() if state is not None},
+            dict(self._states),
+            {each.index: each.failed for each in self._participants if each.failed},
             self.reports,
             coordinator.clip.clip if coordinator.clip else None,
             opened,
@@ -266,8 +276,9 @@ class FedAvg(Simulation[Participant, RoundReport]):
         """Puts back what a checkpoint holds."""
         with as_whole(path):
             self.coordinator.restore(found)
-            for participant in self._participants:
-                participant.restore(found.clients.get(participant.index))
+            for each in self._participants:
+                each.restore(found.clients.get(each.index), found.failed.get(each.index, 0))
+        self._states.update(found.clients)
         self.reports.extend(found.reports)
         members = found.opened
         if members is None or self._random is not None:  # then the same messages leave again
@@ -293,6 +304,9 @@ class FedAvg(Simulation[Participant, RoundReport]):
             raise
 
         def join(participant: Participant) -> tuple[Client, Input]:
+            if participant.index in self._unkept:
+                reason, code = self._unkept[participant.index]
+                raise ParameterError(reason, code)
             random = self._randomness(number, participant.index)
             return participant.join(offer, model, attempt, random, members, sent)
 
@@ -330,31 +344,6 @@ class FedAvg(Simulation[Participant, RoundReport]):
         seed = self._drawn(number, 16, CHOICE) or os.urandom(16)
         drawn = np.random.default_rng(list(seed)).permutation(everybody)[:cohort]
         return tuple(sorted(drawn.tolist()))
-
-
-def _settings_of(optimizer: Optimizer) -> dict[str, float | str | None]:
-    """Returns the numbers of an optimizer by name, and of a schedule its kind alone."""
-    values: dict[str, object] = {}
-    if is_dataclass(optimizer):
-        values = {each.name: getattr(optimizer, each.name) for each in fields(optimizer)}
-    return {
-        name: value if isinstance(value, int | float | None) else type(value).__name__
-        for name, value in values.items()
-    }
-
-
-def _facts_of(privacy: Privacy | None) -> dict[str, Any]:
-    """Returns all on which the noise of a training and its epsilon depend, for a checkpoint."""
-    rule, release = (privacy.adaptive, privacy.release) if privacy else (None, None)
-    return {
-        "placement": privacy.placement.value if privacy else None,
-        "epsilon": privacy.target if privacy else None,
-        "delta": privacy.delta if privacy else None,
-        "rounds of noise": privacy.rounds if privacy else None,
-        "central steps": privacy.central_steps if privacy else None,
-        "clip": [*astuple(rule.start), rule.height, rule.rounds] if rule else None,
-        "release": [str(each) for each in astuple(release)] if release else None,
-    }
 
 
 def simulated_randomness(seed: int) -> Callable[[int, int], Randomness]:

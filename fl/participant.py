@@ -86,7 +86,7 @@ class Member:
         attempts = check_agreed(params, training, attempts)
         self.index: Final = index
         self._failures = whole("failures", failures, 1, NUMBERS - 1)
-        self._failed = 0  # trainings that gave no update, or have not yet
+        self.failed = 0
         self._lock = threading.Lock()
         self._gave: Client | None = None  # of the round joined last, once it has made its input
         self.training_seconds = 0.0
@@ -157,12 +157,17 @@ class Member:
             )
         return np.array(found)
 
-    def restore(self, state: Vector | None) -> None:
+    def restore(self, state: Vector | None, failed: int = 0) -> None:
         """Gives its client back what it kept; None is nothing.
+
+        Args:
+            state: as `state` was.
+            failed: as `failed` was.
 
         Raises:
             ParameterError: the client keeps nothing.
         """
+        self.failed = failed
         restore = getattr(self._client, "restore", None)
         if callable(restore):
             restore(state)
@@ -258,10 +263,10 @@ class Member:
 
     def _why_out(self) -> str:
         """Returns why this client joins no more rounds, or ""."""
-        if self._params.mode != Mode.MALICIOUS or self._failed < self._failures:
+        if self._params.mode != Mode.MALICIOUS or self.failed < self._failures:
             return ""
         return (
-            f"refused by this client: its training has failed in {self._failed} rounds (or goes on "
+            f"refused by this client: its training has failed in {self.failed} rounds (or goes on "
             "in some of them), and a server that lies can learn about its data from that; find the "
             "cause, then make a new participant"
         )
@@ -276,10 +281,10 @@ class Member:
         with self._lock:
             if reason := self._why_out():
                 raise NoUpdateError(reason, Code.TRAINING)
-            self._failed += 1
+            self.failed += 1
         yield
         with self._lock:
-            self._failed -= 1
+            self.failed -= 1
 
     def _input_or_none(
         self, model: Model, sent: tuple[Vector, ...], form: Form
@@ -333,6 +338,7 @@ class Participant(Member):
             of their array in the model ("0", ...), without those that have none. With `Rotated`
             they are all values, if the update is longer than the clip.
         training_seconds: wall-clock time of its training in this round.
+        failed: how many of its trainings gave no update, or have not yet.
         subject: what its input is given for once, if that is not the context (`Client.expect`). The
             client that `join` returns knows it; a driver that calls `expect` says the same.
 
