@@ -1,6 +1,5 @@
 """What makes a training the same one, so that a checkpoint of another is not gone on with."""
 
-import math
 from dataclasses import astuple, fields, is_dataclass
 from typing import Any
 
@@ -64,9 +63,7 @@ def _setting(value: object) -> float | str | None:
     if value is None or isinstance(value, bool | str):
         return value
     number = as_float(value) if (whole := as_int(value)) is None else whole
-    if number is None:
-        return type(value).__name__
-    return str(number) if math.isnan(number) else number  # NaN is no other setting than NaN
+    return type(value).__name__ if number is None else number
 
 
 def _of_privacy(privacy: Privacy | None) -> dict[str, Any]:

@@ -66,7 +66,7 @@ def np_score(model: Any) -> Score:
 class Own(Optimizer):
     """An optimizer of the user's own, which is no dataclass."""
 
-    def __init__(self, rate: Any, way: str) -> None:
+    def __init__(self, rate: Any, way: Any) -> None:
         self.rate, self.way = rate, way
 
     def start(self, length: int) -> dict[str, Any]:
@@ -360,10 +360,11 @@ def test_what_a_client_keeps_can_be_put_back_or_costs_it_the_round(
         return FedAvg(START, clients, rounds=9, checkpoint=kept), clients
 
     fed, clients = make()
-    clients[1].state = np.ones(2)
-    rounds, wrongs = iter(fed), (3, [1.0], np.float32([1]), np.ones((1, 2)), np.array([math.nan]))
+    one = clients[1].state = np.ones(2)
+    rounds = iter(fed)
     assert not next(rounds).refusals
-    for wrong in wrongs:
+    one[0] = math.nan  # in place: it is saved as it was
+    for wrong in (one, 3, [1.0], np.float32([1]), np.ones((1, 2))):
         clients[1].state = wrong
         report = next(rounds)
         refusals = {1: report.refusals.get(1, "")} if kind is Restores else {}
@@ -372,6 +373,10 @@ def test_what_a_client_keeps_can_be_put_back_or_costs_it_the_round(
         again, restored = make()  # with what it kept before
         assert len(again.reports) == report.round
         assert (restored[1].state == 1.0).all() == (kind is Restores)
+    restored[1].state = 3
+    next(iter(again))
+    _, restored = make()
+    assert (restored[1].state == 1.0).all() == (kind is Restores)
     free, clients = make(None)  # nobody asks without a checkpoint
     clients[1].state = 3
     assert not next(iter(free)).refusals
@@ -407,7 +412,8 @@ def test_privacy_is_that_with_which_a_training_began(tmp_path: Path) -> None:
     """Else the rounds before would be taken for rounds with the noise of those after."""
     clients, path = cohort(), tmp_path / "training.npz"
     params = fedavg_params(clients, START, rotate=True)
-    began = Privacy(Placement.NONE, params, 8.0, 1e-5, 6, 0.0, 0, 0.0, None)
+    target: Any = np.float32(8.0)
+    began = Privacy(Placement.NONE, params, target, 1e-5, 6, 0.0, 0, 0.0, None)
     next(iter(FedAvg(START, clients, rounds=3, privacy=began, checkpoint=path)))
     release = noise.Release(noise.Noise.SKELLAM, Fraction(5), 10, 8, 3)
     for what, changed in (
