@@ -42,9 +42,9 @@ from .optimizers import Optimizer
 from .participant import Randomness
 from .private import Privacy, params_of
 from .schedule import Drops
-from .simulated import CHOICE, SESSION, Simulation, function
+from .simulated import CHOICE, SESSION, Simulation
 from .steps import as_optimizer, sent_by, start_of
-from .updates import FedClient, whole
+from .updates import FedClient, function, whole
 
 Durations = Callable[[np.random.Generator, int], float]
 
@@ -197,7 +197,7 @@ class FedBuff(Simulation[BufferedParticipant, BufferReport]):
         self._most_stale, self._mixed = whole("most_stale", most_stale, 0, _MANY), mixed
         drawn = self._drawn(1, 16, CHOICE) or os.urandom(16)
         self._generator = np.random.default_rng(list(drawn))
-        self._durations = function("durations", durations) or log_normal(
+        self._durations = function("durations", durations, "generator", "client") or log_normal(
             self._generator, len(clients)
         )
         self._order = count()  # of events at one time

@@ -17,7 +17,7 @@ from secagg.simulate import Input
 from .agreed import NUMBERS, buffer_context
 from .models import Model
 from .participant import Member, Randomness, require_number
-from .updates import Vector, clipped_by_array, whole
+from .updates import Vector, clipped_by_array, function, whole
 
 MOST_STALE: Final = 10_000
 
@@ -76,7 +76,10 @@ class BufferedParticipant(Member):
         super().__init__(*args, **others)
         self.given = 0
         self._most_stale: Final = whole("most_stale", most_stale, 0, MOST_STALE)
+        function("weigh", weigh, "stale")
         self._weights: Final = [_weight(weigh, stale) for stale in range(self._most_stale + 1)]
+        if not isinstance(mixed, bool):
+            raise ParameterError(f"mixed must be True or False, not {brief(mixed)}", Code.ARGUMENT)
         self._mixed = mixed
         if mixed and self._params.mode == Mode.MALICIOUS:
             raise ParameterError(

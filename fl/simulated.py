@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Final, Generic, TypeVar
 
 from secagg import Code, Identity, MemoryLedger, Mode, ParameterError, Params
+from secagg.numeric import brief
 from secagg.simulate import introduce
 
 from .adaptive import AdaptiveClip
@@ -22,11 +23,10 @@ from .participant import Member, Randomness
 from .private import Privacy
 from .schedule import Drops, read_schedule
 from .steps import as_optimizer
-from .updates import FedClient, Form, count_examples, is_weighted
+from .updates import FedClient, Form, count_examples, function, is_weighted
 
 _NOISE, CHOICE, SESSION = range(3)  # what a server draws, as parties after the last client
 
-F = TypeVar("F")
 M = TypeVar("M", bound=Member)
 R = TypeVar("R", bound=RoundReport)
 
@@ -77,8 +77,8 @@ class Simulation(Generic[M, R]):
         self.reports: Final[list[R]] = []
         self._everybody: Final = len(clients)
         self._privacy = privacy
-        self._random = function("random", random)
-        self._evaluate = function("evaluate", evaluate)
+        self._random = function("random", random, "number", "party")
+        self._evaluate = function("evaluate", evaluate, "model")
         self._drops = None if drops is None else read_schedule(drops, rounds, len(clients))
         self._optimizer: Final = as_optimizer(optimizer)
         # In a real cohort each member makes its identity, and they pin the keys out of band.
@@ -118,13 +118,37 @@ class Simulation(Generic[M, R]):
         return True
 
     def _randomness(self, number: int, party: int) -> Randomness | None:
-        """Returns a party's randomness in a round; None is the system's."""
-        return self._random(number, party) if self._random else None
+        """Returns a party's randomness in a round; None is the system's.
+
+        Raises:
+            ParameterError: it is no function.
+        """
+        if self._random is None:
+            return None
+        if not callable(found := self._random(number, party)):
+            raise ParameterError(
+                f"random({number}, {party}) must return a function that returns so many bytes, as "
+                f"os.urandom does, not {brief(found)}",
+                Code.ARGUMENT,
+            )
+        return found
 
     def _drawn(self, number: int, size: int, purpose: int) -> bytes:
-        """Returns bytes of a simulation's server for one purpose in a round; else none."""
-        random = self._randomness(number, self._everybody + purpose)
-        return random(size) if random else b""
+        """Returns bytes of a simulation's server for one purpose in a round; else none.
+
+        Raises:
+            ParameterError: they are none, or not so many.
+        """
+        party = self._everybody + purpose
+        if (random := self._randomness(number, party)) is None:
+            return b""
+        drawn = random(size)
+        if not isinstance(drawn, bytes) or len(drawn) != size:
+            raise ParameterError(
+                f"random({number}, {party})({size}) must return {size} bytes, not {brief(drawn)}",
+                Code.ARGUMENT,
+            )
+        return drawn
 
     def _keys_of_noise(self, size: int) -> bytes:
         return self._drawn(len(self.reports) + 1, size, _NOISE) or os.urandom(size)
@@ -157,12 +181,3 @@ def _check_apart(clients: Sequence[FedClient]) -> None:
                     "each",
                     Code.ARGUMENT,
                 )
-
-
-def function(name: str, value: F) -> F:
-    """Returns a function of the user's, or None; raises ParameterError for anything else."""
-    if value is not None and not callable(value):
-        raise ParameterError(
-            f"{name} must be a function, not {type(value).__name__}", Code.ARGUMENT
-        )
-    return value

@@ -3,7 +3,7 @@
 import inspect
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final, NoReturn, Protocol, cast
+from typing import Final, NoReturn, Protocol, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,7 @@ from .models import Model
 
 Vector = np.ndarray[tuple[int], np.dtype[np.float64]]
 Form = FixedPoint | Rotated  # the formats of real numbers
+F = TypeVar("F")
 
 _REASON: Final = 200  # characters of a reason that quotes an exception
 _LARGEST: Final = 2**63 - 1
@@ -147,6 +148,29 @@ def fault_of(value: object, shape: tuple[int, ...] | None = None) -> tuple[str, 
     if not np.isfinite(value).all():
         return "a value that is NaN or infinite", Code.NOT_FINITE
     return None
+
+
+def function(name: str, value: F, *arguments: str) -> F:
+    """Returns a function of the user's own, or None.
+
+    Args:
+        name: of the argument that it is, for messages.
+        value: the function.
+        arguments: that it will be called with, by name.
+
+    Raises:
+        ParameterError: it is something else, or takes other arguments.
+    """
+    if value is not None and not callable(value):
+        raise ParameterError(
+            f"{name} must be a function, not {type(value).__name__}", Code.ARGUMENT
+        )
+    if callable(value) and not _takes(value, len(arguments)):
+        raise ParameterError(
+            f"{name} cannot be called as {name}({', '.join(arguments)}): correct what it takes",
+            Code.ARGUMENT,
+        )
+    return value
 
 
 def is_weighted(form: Form) -> bool:

@@ -298,6 +298,8 @@ def test_parameters_that_do_not_fit_are_refused():
         ({"params": 0}, "params must be Params, not int"),
         ({"random": 1}, "random must be a function, not int"),
         ({"evaluate": 3}, "evaluate must be a function, not int"),
+        ({"evaluate": lambda: 3}, "evaluate cannot be called as evaluate.model.: correct"),
+        ({"random": lambda: 3}, "random cannot be called as random.number, party.: correct"),
     ]
     for options, message in cases:
         with pytest.raises(ParameterError, match=message):
