@@ -8,17 +8,12 @@ in a trusted machine instead.
 `FedBuff` is a simulation, with its own clock: it protects no party from the owner of the process.
 """
 
-import heapq
-import math
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from functools import partial
-from itertools import count
 from typing import Final
-
-import numpy as np
 
 from secagg import (
     AttemptsExhaustedError,
@@ -28,7 +23,6 @@ from secagg import (
     Params,
     digest,
 )
-from secagg.numeric import as_float, brief
 from secagg.simulate import Input
 
 from .adaptive import QuantileClip
@@ -39,14 +33,13 @@ from .history import BufferReport, Score
 from .models import Model
 from .one_sum import OneSum
 from .optimizers import Optimizer
+from .pace import Durations, Pace
 from .participant import Randomness
 from .private import Privacy, params_of
 from .schedule import Drops
 from .simulated import CHOICE, SESSION, Simulation
 from .steps import as_optimizer, sent_by, start_of
-from .updates import FedClient, function, whole
-
-Durations = Callable[[np.random.Generator, int], float]
+from .updates import FedClient, whole
 
 _MANY: Final = 2**63 - 1
 
@@ -167,7 +160,6 @@ class FedBuff(Simulation[BufferedParticipant, BufferReport]):
         if params is None:
             params = fedavg_params(clients, model, sample=buffer, optimizer=optimizer)
         self.sums: Final = whole("sums", sums, 0, _MANY)
-        self.now = 0.0
         self.ended = ""
         adaptive = privacy.adaptive if privacy else None
         if adaptive is not None:  # which changes with each sum, whoever is in it
@@ -194,22 +186,18 @@ class FedBuff(Simulation[BufferedParticipant, BufferReport]):
             optimizer=optimizer,
             adaptive=adaptive,
         )
-        self._most_stale, self._mixed = whole("most_stale", most_stale, 0, _MANY), mixed
-        drawn = self._drawn(1, 16, CHOICE) or os.urandom(16)
-        self._generator = np.random.default_rng(list(drawn))
-        self._durations = function("durations", durations, "generator", "client") or log_normal(
-            self._generator, len(clients)
+        self._pace = Pace(
+            *(self._participants, self.coordinator, params.cohort, most_stale, mixed),
+            durations,
+            self._drawn(1, 16, CHOICE) or os.urandom(16),
         )
-        self._order = count()  # of events at one time
-        self._training: list[tuple[float, int, int]] = []  # heap: when, order, client
-        self._ready: dict[int, list[int]] = {}  # by the model that they trained on, in order
-        self._resting: set[int] = set()  # clients that have nothing to give about this model
-        self._version = [0] * len(clients)  # the model that each client has got
-        self._models: dict[int, Model] = {}  # that some client has
-        self._silent: dict[int, tuple[str, Code]] = {}  # trainings without an update
-        self._restarted: set[int] = set()
         for client in range(len(clients)):
-            self._begin(client)
+            self._pace.begin(client)
+
+    @property
+    def now(self) -> float:
+        """The simulation's time."""
+        return self._pace.now
 
     @property
     def converged(self) -> bool:
@@ -220,87 +208,13 @@ class FedBuff(Simulation[BufferedParticipant, BufferReport]):
         """Runs the sums that are left."""
         self._score()  # what an interruption left without
         while len(self.reports) < self.sums:
-            members = self._wait()
+            members = self._pace.wait()
             if not members:
                 self.ended = self._why_ended()
                 return
             self._sum(members)
             self._score()
             yield self.reports[-1]
-
-    # -- clients in time --
-
-    @property
-    def _current(self) -> int:
-        return self.coordinator.changes
-
-    def _begin(self, client: int) -> None:
-        """Sends a client the model, if it takes part with that."""
-        participant, model = self._participants[client], self.coordinator.model
-        if participant.why_not(digest(model)):
-            self._resting.add(client)
-            return
-        participant.begin(model)
-        self._version[client] = self._current
-        self._models.setdefault(self._current, [array.copy() for array in model])
-        duration = as_float(given := self._durations(self._generator, client))
-        if duration is None or not 0 < duration < math.inf:
-            raise ParameterError(
-                f"a duration must be finite and above 0, and that of client {client} is "
-                f"{brief(given)}",
-                Code.ARGUMENT,
-            )
-        heapq.heappush(self._training, (self.now + duration, next(self._order), client))
-
-    def _stale(self, client: int) -> int:
-        return self._current - self._version[client]
-
-    def _restart(self, clients: Iterable[int]) -> None:
-        for client in clients:
-            self._restarted.add(client)
-            self._begin(client)
-
-    def _wait(self) -> list[int]:
-        """Lets time go on until a buffer is full, and takes it; returns none if that cannot be."""
-        size = self.params.cohort
-        while self._training or self._release():
-            self.now, _, client = heapq.heappop(self._training)
-            participant = self._participants[client]
-            if self._stale(client) > self._most_stale:
-                self._restart([client])
-            elif participant.train():
-                key = 0 if self._mixed else self._version[client]
-                ready = self._ready.setdefault(key, [])
-                ready.append(client)
-                if len(ready) == size:
-                    return sorted(self._ready.pop(key))
-            else:  # it would be the same with the same model
-                self._silent[client] = participant.reason, participant.code or Code.TRAINING
-                self._resting.add(client)
-        return []
-
-    def _release(self) -> bool:
-        """Lets those that wait with the oldest model begin anew, when nobody trains any more."""
-        old = [each for each in self._ready if each != self._current]
-        if self._mixed or not old:
-            return False
-        self._restart(self._ready.pop(min(old)))
-        return bool(self._training) or self._release()
-
-    def _go_on(self, members: Iterable[int]) -> None:
-        """Lets everybody begin anew who has no update to wait with."""
-        waiting = {client for ready in self._ready.values() for client in ready}
-        stale = [client for client in sorted(waiting) if self._stale(client) > self._most_stale]
-        for key, ready in list(self._ready.items()):
-            self._ready[key] = [client for client in ready if client not in stale]
-            if not self._ready[key]:
-                del self._ready[key]
-        resting, self._resting = sorted(self._resting), set()
-        for client in sorted({*members, *resting}):
-            self._begin(client)
-        self._restart(stale)
-        used = {self._version[client] for client in range(len(self._version))}
-        self._models = {each: model for each, model in self._models.items() if each in used}
 
     def _exhausted(self) -> list[int]:
         """Returns the clients that have no attempt left on the model."""
@@ -318,7 +232,7 @@ class FedBuff(Simulation[BufferedParticipant, BufferReport]):
             AttemptsExhaustedError: another model would help, and attempts on this one are used.
         """
         size, exhausted = self.params.cohort, self._exhausted()
-        left = len(self._participants) - len(self._resting)
+        left = len(self._participants) - len(self._pace.resting)
         why = f"{left} of {len(self._participants)} clients have an update to give or will have one"
         if exhausted and not self._succeeded():
             raise AttemptsExhaustedError(
@@ -327,21 +241,20 @@ class FedBuff(Simulation[BufferedParticipant, BufferReport]):
                 "higher dropout rate, a smaller buffer, or agree on more attempts",
                 Code.ATTEMPTS_EXHAUSTED,
             )
-        reasons = sorted({reason for reason, _ in self._silent.values()})
+        reasons = sorted({reason for reason, _ in self._pace.silent.values()})
         told = f" (of those without one: {reasons[0]})" if reasons else ""
         return f"{why}{told}, and a buffer takes {size}"
-
-    # -- one sum --
 
     def _sum(self, members: list[int]) -> None:
         start = time.perf_counter()
         number = len(self.reports) + 1
         invited = [self._participants[each] for each in members]
-        versions = tuple(self._version[each] for each in members)
-        stale = tuple(self._stale(each) for each in members)
+        pace = self._pace
+        versions = tuple(pace.versions[each] for each in members)
+        stale = tuple(map(pace.stale, members))
         one = len(set(versions)) == 1
         told = list(stale[:1] if one else stale)
-        models = [self._models[each] for each in (versions[:1] if one else versions)]
+        models = [pace.models[each] for each in (versions[:1] if one else versions)]
         digests = [] if one else [digest(model) for model in models]
         session, clip = self._drawn(number, 16, SESSION), self.coordinator.clip
         offer, attempt, server = self.coordinator.open_buffer(models, told, members, session)
@@ -356,7 +269,7 @@ class FedBuff(Simulation[BufferedParticipant, BufferReport]):
         if failure is None or played.inputs_left:
             report = self._report(attempt, played, time.perf_counter() - start, clip)
             self.reports.append(replace(report, versions=versions, stale=stale))
-        self._go_on(members)
+        self._pace.go_on(members)
         if failure is not None:
             raise failure
         if self._privacy is None:
@@ -370,8 +283,7 @@ class FedBuff(Simulation[BufferedParticipant, BufferReport]):
         clip: QuantileClip | None,
     ) -> BufferReport:
         """Returns a report with all that happened since the last one."""
-        silent, restarted = self._silent, tuple(sorted(self._restarted))
-        self._silent, self._restarted = {}, set()
+        silent, restarted = self._pace.told()
         facts = played.facts()
         for at, name in enumerate(("refusals", "refusal_codes")):
             facts[name] = {client: why[at] for client, why in silent.items()} | facts[name]
@@ -383,26 +295,7 @@ class FedBuff(Simulation[BufferedParticipant, BufferReport]):
             seconds=seconds,
             epsilon=self._privacy.epsilon(max(contributions)) if self._privacy else None,
             clip=clip.clip if clip else None,
-            time=self.now,
+            time=self._pace.now,
             restarted=restarted,
             contributions=contributions,
         )
-
-
-def log_normal(
-    generator: np.random.Generator, clients: int, between: float = 1.0, within: float = 0.25
-) -> Durations:
-    """Returns log-normal durations: of typical ones, drawn now, and of each training around them.
-
-    Args:
-        generator: draws the typical ones.
-        clients: their number.
-        between: deviation of the logarithms of typical durations.
-        within: deviation of the logarithm of one training's from that of its client.
-    """
-    typical = generator.lognormal(0.0, between, clients)
-
-    def of(generator: np.random.Generator, client: int) -> float:
-        return float(typical[client] * generator.lognormal(0.0, within))
-
-    return of

@@ -481,6 +481,23 @@ def test_nobody_waits_for_ever() -> None:
     assert reports[1].time == pytest.approx(2.6 + 2.4)  # began anew when nobody trained any more
 
 
+def test_a_training_that_is_interrupted_is_done_again() -> None:
+    """Else its client would be lost, and this buffer would never be full."""
+    clients, stops = cohort(3), [KeyboardInterrupt]
+
+    class Stops(Nears):
+        def train(self, model: list[Any]) -> list[Any]:
+            if stops:
+                raise stops.pop()
+            return super().train(model)
+
+    clients[1] = Stops(2, 0.5)
+    fed = FedBuff(MODEL, clients, buffer=3, sums=2, durations=pace)
+    with pytest.raises(KeyboardInterrupt):
+        list(fed)
+    assert [report.survivors for report in fed] == [(0, 1, 2)] * 2
+
+
 def test_a_training_is_reproducible() -> None:
     def run(seed: int) -> tuple[list[BufferReport], Any]:
         fed = FedBuff(MODEL, cohort(), buffer=3, sums=4, random=simulated_randomness(seed))
