@@ -10,10 +10,13 @@ in a trusted machine instead.
 
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Final
+from pathlib import Path
+from typing import Final, cast
+
+import numpy as np
 
 from secagg import (
     AttemptsExhaustedError,
@@ -28,12 +31,13 @@ from secagg.simulate import Input
 from .adaptive import QuantileClip
 from .agreed import cohort_of, listed
 from .buffered_participant import BufferedParticipant, Weigh, staleness_weight
+from .checkpoint import Checkpoint, as_whole
 from .fedavg import fedavg_params
-from .history import BufferReport, Score
+from .history import BufferReport, Score, an_int, ints
 from .models import Model
 from .one_sum import OneSum
 from .optimizers import Optimizer
-from .pace import Durations, Pace
+from .pace import About, Durations, Pace
 from .participant import Randomness
 from .private import Privacy, params_of
 from .schedule import Drops
@@ -42,6 +46,7 @@ from .steps import as_optimizer, sent_by, start_of
 from .updates import FedClient, whole
 
 _MANY: Final = 2**63 - 1
+_SEED_BYTES: Final = 16
 
 
 class FedBuff(Simulation[BufferedParticipant, BufferReport]):
@@ -118,6 +123,9 @@ class FedBuff(Simulation[BufferedParticipant, BufferReport]):
         evaluate, random, training, attempts, failures, privacy, optimizer: as of `FedAvg`; the
             first argument of `random` is the number of the sum. An optimizer that sends more than
             the model (`Scaffold`) is refused.
+        checkpoint: as of `FedAvg`. No update is in it: who waits with one trains again, from what
+            it had kept before, and must come to the same. `durations` of your own draw from their
+            generator alone.
 
     Raises:
         ParameterError: as of `FedAvg`; or `buffer`, `most_stale`, a weight or a duration is outside
@@ -147,6 +155,7 @@ class FedBuff(Simulation[BufferedParticipant, BufferReport]):
         failures: int = 3,
         privacy: Privacy | None = None,
         optimizer: Optimizer | None = None,
+        checkpoint: str | Path | None = None,
     ) -> None:
         clients = listed("clients", clients)
         optimizer = as_optimizer(optimizer)
@@ -186,11 +195,27 @@ class FedBuff(Simulation[BufferedParticipant, BufferReport]):
             optimizer=optimizer,
             adaptive=adaptive,
         )
+        self._opened: list[int] = []  # members of a sum that is to be played
+        found = self._open_file(
+            checkpoint,
+            {
+                "most_stale": most_stale,
+                "mixed": mixed,
+                "weights": digest(np.array(self._participants[0].weights)).hex(),
+            },
+        )
+        seed = self._drawn(1, _SEED_BYTES, CHOICE) or os.urandom(_SEED_BYTES)
+        if found is not None:
+            seed = self._seed_of(found)
         self._pace = Pace(
             *(self._participants, self.coordinator, params.cohort, most_stale, mixed),
             durations,
-            self._drawn(1, 16, CHOICE) or os.urandom(16),
+            seed,
+            self._before_training,
         )
+        if found is not None:
+            self._go_on(found)
+            return
         for client in range(len(clients)):
             self._pace.begin(client)
 
@@ -208,11 +233,11 @@ class FedBuff(Simulation[BufferedParticipant, BufferReport]):
         """Runs the sums that are left."""
         self._score()  # what an interruption left without
         while len(self.reports) < self.sums:
-            members = self._pace.wait()
-            if not members:
+            self._opened = self._opened or self._pace.wait()
+            if not self._opened:
                 self.ended = self._why_ended()
                 return
-            self._sum(members)
+            self._sum(self._opened)
             self._score()
             yield self.reports[-1]
 
@@ -249,17 +274,19 @@ class FedBuff(Simulation[BufferedParticipant, BufferReport]):
         start = time.perf_counter()
         number = len(self.reports) + 1
         invited = [self._participants[each] for each in members]
-        pace = self._pace
-        versions = tuple(pace.versions[each] for each in members)
-        stale = tuple(map(pace.stale, members))
-        one = len(set(versions)) == 1
-        told = list(stale[:1] if one else stale)
-        models = [pace.models[each] for each in (versions[:1] if one else versions)]
-        digests = [] if one else [digest(model) for model in models]
+        about = self._pace.about(members)
+        models, told, digests = about.models, about.told, about.digests
         session, clip = self._drawn(number, 16, SESSION), self.coordinator.clip
+        opened = self._checkpoint()
         offer, attempt, server = self.coordinator.open_buffer(models, told, members, session)
+        try:
+            self._save(opened)  # before inputs leave
+        except BaseException:
+            self.coordinator.close(None, inputs_left=False)
+            raise
 
         def join(participant: BufferedParticipant) -> tuple[Client, Input]:
+            self._check_kept(participant)
             random = self._randomness(number, participant.index)
             return participant.join(offer, attempt, told, digests, random, members)
 
@@ -267,9 +294,11 @@ class FedBuff(Simulation[BufferedParticipant, BufferReport]):
         played = OneSum(server, tuple(members), invited, drops)
         failure = played.carry_out(self.coordinator, join)
         if failure is None or played.inputs_left:
-            report = self._report(attempt, played, time.perf_counter() - start, clip)
-            self.reports.append(replace(report, versions=versions, stale=stale))
+            self._report(attempt, played, time.perf_counter() - start, clip, about)
+        self._opened = []
         self._pace.go_on(members)
+        if failure is None or played.has_sum or not (self._random and played.inputs_left):
+            self._save(self._checkpoint())  # else another process can play the same sum again
         if failure is not None:
             raise failure
         if self._privacy is None:
@@ -281,14 +310,15 @@ class FedBuff(Simulation[BufferedParticipant, BufferReport]):
         played: OneSum[BufferedParticipant],
         seconds: float,
         clip: QuantileClip | None,
-    ) -> BufferReport:
-        """Returns a report with all that happened since the last one."""
+        about: About,
+    ) -> None:
+        """Counts a sum, with all that happened since the last one."""
         silent, restarted = self._pace.told()
         facts = played.facts()
         for at, name in enumerate(("refusals", "refusal_codes")):
             facts[name] = {client: why[at] for client, why in silent.items()} | facts[name]
         contributions = tuple(each.given for each in self._participants)
-        return BufferReport(
+        report = BufferReport(
             round=len(self.reports) + 1,
             attempt=attempt,
             **facts,
@@ -296,6 +326,64 @@ class FedBuff(Simulation[BufferedParticipant, BufferReport]):
             epsilon=self._privacy.epsilon(max(contributions)) if self._privacy else None,
             clip=clip.clip if clip else None,
             time=self._pace.now,
+            versions=about.versions,
+            stale=about.stale,
             restarted=restarted,
             contributions=contributions,
         )
+        self.reports.append(report)
+
+    # -- checkpoints --
+
+    def _before_training(self, participant: BufferedParticipant) -> None:
+        if self._file is not None:
+            self._keep(participant)
+
+    def _checkpoint(
+        self, opened: Sequence[int] | None = None, waiting: Collection[int] = ()
+    ) -> Checkpoint | None:
+        pace = self._pace
+        found = super()._checkpoint(self._opened or None, {*pace.waiting, *self._opened})
+        if found is None:
+            return None
+        state = pace.state()
+        state["given"] = [each.given for each in self._participants]
+        state["times"] = [each.times for each in self._participants]
+        return replace(found, pace=state, models=pace.models_in_use())
+
+    def _seed_of(self, found: Checkpoint) -> bytes:
+        """Returns the seed of what a training draws about time."""
+        assert self._file is not None  # noqa: S101  (it was found there)
+        with as_whole(self._file.path):
+            seed = bytes.fromhex((found.pace or {})["seed"])
+            if len(seed) != _SEED_BYTES:
+                raise ValueError("the seed has another length")
+            return seed
+
+    def _put_back(self, found: Checkpoint) -> None:
+        pace, last = found.pace or {}, cast("list[BufferReport]", found.reports[-1:])
+        for each, given, times in zip(
+            self._participants, ints(pace["given"]), pace["times"], strict=True
+        ):
+            each.put_back(given, {version: an_int(many) for version, many in times.items()})
+            if any(given < report.contributions[each.index] for report in last):
+                raise ValueError("a client has given less than the last report says")
+        self._pace.restore(pace, found.models, found.opened or ())
+
+    def _go_on(self, found: Checkpoint) -> None:
+        """Puts back what a checkpoint holds."""
+        self._restore(found)
+        members = list(found.opened or ())
+        if not members or self._random is not None:  # then the same messages leave again
+            self._opened = members
+            return
+        about = self._pace.about(members)
+        _, attempt, server = self.coordinator.open_buffer(about.models, about.told, members)
+        self.coordinator.close(None)
+        invited = [self._participants[each] for each in members]
+        for each in invited:
+            each.lose()
+        lost = OneSum(server, tuple(members), invited, {})
+        lost.fail("the process ended in this sum, and inputs may have left clients")
+        self._report(attempt, lost, 0.0, self.coordinator.clip, about)
+        self._pace.go_on(members)

@@ -9,9 +9,9 @@ import io
 import json
 import os
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,13 +22,18 @@ from secagg import Code, ParameterError, StateError
 from secagg.numeric import as_float, as_int, brief
 from secagg.outputs import check_writable, write_whole
 
-from .history import RoundReport, a_number, an_int, from_json, ints, to_json
+from .history import BufferReport, RoundReport, a_number, an_int, from_json, ints, to_json
 from .models import Model
 from .optimizers import State
 
 _VERSION: Final = 2
 _HEAD: Final = "about"
 _DIGEST_BYTES: Final = 32
+# What a report of `FedBuff` has more.
+_OF_BUFFER: Final[dict[str, Callable[[Any], Any]]] = {
+    "time": a_number,
+    **dict.fromkeys(("versions", "stale", "restarted", "contributions"), ints),
+}
 
 
 @contextmanager
@@ -64,6 +69,8 @@ class Checkpoint:
         clip: of the next round, if it changes (`AdaptiveClip`); else None.
         opened: the members of a round in which inputs may leave, and of which nothing else is in
             here, its attempt neither; None between rounds.
+        pace: of `FedBuff`, as JSON (`Pace.state`); else None.
+        models: of `FedBuff`, that clients have: by how often the model had changed.
     """
 
     model: Model
@@ -76,6 +83,8 @@ class Checkpoint:
     reports: list[RoundReport]
     clip: float | None = None
     opened: tuple[int, ...] | None = None
+    pace: Mapping[str, Any] | None = None
+    models: Mapping[int, Model] = field(default_factory=dict)
 
     def encode(self, training: Mapping[str, Any]) -> bytes:
         """Returns the content of a file.
@@ -87,6 +96,11 @@ class Checkpoint:
             **{f"model {at}": array for at, array in enumerate(self.model)},
             **{f"state {name}": vector for name, vector in self.state.items()},
             **{f"client {at}": vector for at, vector in self.clients.items()},
+            **{
+                f"old {version} {at}": array
+                for version, model in self.models.items()
+                for at, array in enumerate(model)
+            },
         }
         about = {
             "version": _VERSION,
@@ -97,6 +111,7 @@ class Checkpoint:
             "failed": dict(self.failed),
             "clip": self.clip,
             "opened": self.opened,
+            "pace": self.pace,
             "reports": [to_json(each) for each in self.reports],
         }
         arrays[_HEAD] = np.frombuffer(_as_json(about).encode(), np.uint8)
@@ -112,10 +127,15 @@ class Checkpoint:
             about: its JSON.
             arrays: the others, by name.
         """
-        groups: dict[str, dict[str, NDArray[Any]]] = {"model": {}, "state": {}, "client": {}}
+        groups: dict[str, dict[str, Any]] = {"model": {}, "state": {}, "client": {}, "old": {}}
         for name, array in arrays.items():
             kind, key = name.split(" ", 1)
             groups[kind][key] = array
+        models: dict[int, Model] = {}
+        for key in groups["old"]:
+            version = key.split(" ")[0]
+            size = len(groups["model"])
+            models[int(version)] = [groups["old"][f"{version} {at}"] for at in range(size)]
         found = cls(
             [groups["model"][str(at)] for at in range(len(groups["model"]))],
             groups["state"],
@@ -124,9 +144,11 @@ class Checkpoint:
             list(about["succeeded"]),
             {int(at): _vector(vector) for at, vector in groups["client"].items()},
             {int(at): an_int(many) for at, many in about["failed"].items()},
-            [from_json(each) for each in about["reports"]],
+            [_read_report(each) for each in about["reports"]],
             None if about["clip"] is None else float(a_number(about["clip"])),
             None if about["opened"] is None else ints(about["opened"]),
+            about["pace"],
+            models,
         )
         found._check_counts(about["training"]["clients"])
         return found
@@ -142,6 +164,10 @@ class Checkpoint:
                 raise ValueError(f"report {number} is of another round or client")
             if not set(each.survivors) <= set(each.invited) or each.failed == bool(each.survivors):
                 raise ValueError(f"the survivors of report {number} are impossible")
+            if isinstance(each, BufferReport):
+                sizes = {len(each.versions), len(each.stale)}
+                if sizes != {len(each.invited)} or len(each.contributions) != everybody:
+                    raise ValueError(f"report {number} is of other clients")
         # Each round that was not given back has used the next attempt on a model, and has a report.
         if any(len(bytes.fromhex(subject)) != _DIGEST_BYTES for subject in self.attempts):
             raise ValueError("the digest of a model has another length")
@@ -164,7 +190,7 @@ class CheckpointFile:
     """The file of a training, which nobody else may change meanwhile.
 
     Attributes:
-        path: of the file, absolute.
+        path: of the file, absolute, without links.
 
     Args:
         path: as `FedAvg` gets it.
@@ -258,6 +284,15 @@ class CheckpointFile:
                 )
 
 
+def _read_report(found: Mapping[str, Any]) -> RoundReport:
+    """Returns a report of `FedAvg` or `FedBuff`; raises an exception for anything else."""
+    report = from_json({name: each for name, each in found.items() if name not in _OF_BUFFER})
+    if found.keys().isdisjoint(_OF_BUFFER):
+        return report
+    common = {each.name: getattr(report, each.name) for each in fields(report)}
+    return BufferReport(**common, **{name: read(found[name]) for name, read in _OF_BUFFER.items()})
+
+
 def _arrays(data: bytes) -> dict[str, NDArray[Any]]:
     """Returns the arrays of a file by name; raises an exception of any kind if it is malformed."""
     with zipfile.ZipFile(io.BytesIO(data)) as members:
@@ -309,7 +344,7 @@ def _read_path(path: str | os.PathLike[str]) -> Path:
     check_writable(found)
     if found.exists() and not found.is_file():
         raise ParameterError(f"{found} is no file, which checkpoint must be", Code.IO)
-    return found
+    return found.resolve()  # what is written, also if a link leads there
 
 
 def _vector(array: NDArray[Any]) -> NDArray[np.float64]:

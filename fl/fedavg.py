@@ -29,8 +29,7 @@ from secagg.simulate import Input
 
 from .adaptive import QuantileClip
 from .agreed import check_cohort, cohort_of, listed
-from .checkpoint import Checkpoint, CheckpointFile, as_whole
-from .facts import facts_of
+from .checkpoint import Checkpoint
 from .history import RoundReport, Score
 from .models import Model
 from .one_sum import OneSum
@@ -40,7 +39,7 @@ from .private import Privacy, params_of
 from .schedule import Drops
 from .simulated import CHOICE, SESSION, Simulation
 from .steps import summed_by
-from .updates import FedClient, Form, Vector, whole
+from .updates import FedClient, Form, whole
 
 _RANDOM_STREAM: Final = 3
 _BITS: Final = 20
@@ -200,18 +199,8 @@ class FedAvg(Simulation[Participant, RoundReport]):
             raise ParameterError(
                 "patience needs evaluate, which says what a loss is", Code.ARGUMENT
             )
-        self._file: CheckpointFile | None = None
-        self._states: dict[int, Vector] = {}  # of clients, as they are saved
-        self._unkept: dict[int, tuple[str, Code]] = {}  # why a client's state cannot be saved
-        if checkpoint is not None:
-            session = self._drawn(1, 16, SESSION)
-            first = self.coordinator.model
-            facts = facts_of(
-                training, first, len(clients), params, self._optimizer, privacy, session
-            )
-            self._file = CheckpointFile(checkpoint, facts)
-            if (found := self._file.load()) is not None:
-                self._go_on(found, self._file.path)
+        if (found := self._open_file(checkpoint, {})) is not None:
+            self._go_on(found)
 
     @property
     def converged(self) -> bool:
@@ -226,12 +215,6 @@ class FedAvg(Simulation[Participant, RoundReport]):
             self._score()
             yield self.reports[-1]
 
-    def _score(self) -> bool:
-        scored = super()._score()
-        if scored:
-            self._save(self._checkpoint())
-        return scored
-
     def _is_over(self) -> bool:
         """Returns whether the last rounds brought no better loss than there was before."""
         if self._patience is None:
@@ -240,46 +223,9 @@ class FedAvg(Simulation[Participant, RoundReport]):
         before, last = losses[: -self._patience], losses[-self._patience :]
         return bool(before) and not min(last) < min(before)
 
-    def _save(self, checkpoint: Checkpoint | None) -> None:
-        if self._file is not None and checkpoint is not None:
-            self._file.save(checkpoint)
-
-    def _checkpoint(self, opened: tuple[int, ...] | None = None) -> Checkpoint | None:
-        """Returns what is saved, if anything is; with the members of a round that it opens."""
-        if self._file is None:
-            return None
-        self._unkept = {}
-        for each in self._participants:
-            try:
-                state = each.state
-            except ParameterError as error:  # what it kept before stays
-                self._unkept[each.index] = error.reason, error.code
-            else:
-                self._states.pop(each.index, None)
-                if state is not None:
-                    self._states[each.index] = state
-        coordinator = self.coordinator
-        return Checkpoint(
-            coordinator.model,
-            coordinator.state,
-            coordinator.changes,
-            coordinator.attempts,
-            coordinator.succeeded,
-            dict(self._states),
-            {each.index: each.failed for each in self._participants if each.failed},
-            self.reports,
-            coordinator.clip.clip if coordinator.clip else None,
-            opened,
-        )
-
-    def _go_on(self, found: Checkpoint, path: Path) -> None:
+    def _go_on(self, found: Checkpoint) -> None:
         """Puts back what a checkpoint holds."""
-        with as_whole(path):
-            self.coordinator.restore(found)
-            for each in self._participants:
-                each.restore(found.clients.get(each.index), found.failed.get(each.index, 0))
-        self._states.update(found.clients)
-        self.reports.extend(found.reports)
+        self._restore(found)
         members = found.opened
         if members is None or self._random is not None:  # then the same messages leave again
             return
@@ -304,9 +250,7 @@ class FedAvg(Simulation[Participant, RoundReport]):
             raise
 
         def join(participant: Participant) -> tuple[Client, Input]:
-            if participant.index in self._unkept:
-                reason, code = self._unkept[participant.index]
-                raise ParameterError(reason, code)
+            self._check_kept(participant)
             random = self._randomness(number, participant.index)
             return participant.join(offer, model, attempt, random, members, sent)
 

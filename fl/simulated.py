@@ -4,9 +4,9 @@ All parties run in one process, which is protected from none of them.
 """
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Final, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar, cast
 
 from secagg import Code, Identity, MemoryLedger, Mode, ParameterError, Params
 from secagg.numeric import brief
@@ -14,7 +14,9 @@ from secagg.simulate import introduce
 
 from .adaptive import AdaptiveClip
 from .agreed import check_params
+from .checkpoint import Checkpoint, CheckpointFile, as_whole
 from .coordinator import Coordinator
+from .facts import facts_of
 from .frameworks import ModelClient
 from .history import RoundReport, Score, read_score
 from .models import Model
@@ -23,7 +25,7 @@ from .participant import Member, Randomness
 from .private import Privacy
 from .schedule import Drops, read_schedule
 from .steps import as_optimizer
-from .updates import FedClient, Form, count_examples, function, is_weighted
+from .updates import FedClient, Form, Vector, count_examples, function, is_weighted
 
 _NOISE, CHOICE, SESSION = range(3)  # what a server draws, as parties after the last client
 
@@ -77,6 +79,10 @@ class Simulation(Generic[M, R]):
         self.reports: Final[list[R]] = []
         self._everybody: Final = len(clients)
         self._privacy = privacy
+        self._training = training
+        self._file: CheckpointFile | None = None
+        self._states: dict[int, Vector] = {}  # of clients, as they are saved
+        self._unkept: dict[int, tuple[str, Code]] = {}  # why a client's state cannot be saved
         self._random = function("random", random, "number", "party")
         self._evaluate = function("evaluate", evaluate, "model")
         self._drops = None if drops is None else read_schedule(drops, rounds, len(clients))
@@ -109,13 +115,103 @@ class Simulation(Generic[M, R]):
         """A copy of the global model as it is now."""
         return [array.copy() for array in self.coordinator.model]
 
-    def _score(self) -> bool:
-        """Scores the model after the last round, if that has no score yet; returns whether."""
-        if self._evaluate is None or not self.reports or self.reports[-1].score is not None:
-            return False
-        score = read_score(self._evaluate(self.model))
-        self.reports[-1] = replace(self.reports[-1], score=score)
-        return True
+    def _score(self) -> None:
+        """Scores the model after the last round, if that has no score yet, and saves."""
+        if self._evaluate is not None and self.reports and self.reports[-1].score is None:
+            score = read_score(self._evaluate(self.model))
+            self.reports[-1] = replace(self.reports[-1], score=score)
+            self._save(self._checkpoint())
+
+    def _open_file(
+        self, path: str | os.PathLike[str] | None, more: Mapping[str, Any]
+    ) -> Checkpoint | None:
+        """Returns what the file of a training holds, if there is one.
+
+        Args:
+            path: of the file; None for none.
+            more: facts that must be the same, beside those of `facts_of`.
+
+        Raises:
+            ParameterError, StateError: as of `CheckpointFile`.
+        """
+        if path is None:
+            return None
+        facts = facts_of(
+            *(self._training, self.coordinator.model, self._everybody, self.params),
+            *(self._optimizer, self._privacy, self._drawn(1, 16, SESSION)),
+        )
+        self._file = CheckpointFile(path, {**facts, **more})
+        return self._file.load()
+
+    def _save(self, checkpoint: Checkpoint | None) -> None:
+        if self._file is not None and checkpoint is not None:
+            self._file.save(checkpoint)
+
+    def _checkpoint(
+        self, opened: Sequence[int] | None = None, waiting: Collection[int] = ()
+    ) -> Checkpoint | None:
+        """Returns what is saved, if anything is.
+
+        Args:
+            opened: the members of a round that it opens.
+            waiting: clients of whom is saved what they had kept before they trained.
+        """
+        if self._file is None:
+            return None
+        for each in self._participants:
+            if each.index not in waiting:
+                self._keep(each)
+        coordinator = self.coordinator
+        return Checkpoint(
+            coordinator.model,
+            coordinator.state,
+            coordinator.changes,
+            coordinator.attempts,
+            coordinator.succeeded,
+            dict(self._states),
+            {each.index: each.failed for each in self._participants if each.failed},
+            list(self.reports),
+            coordinator.clip.clip if coordinator.clip else None,
+            None if opened is None else tuple(opened),
+        )
+
+    def _keep(self, participant: Member) -> None:
+        """Takes note of what a client keeps now; if that cannot be saved, what it kept before."""
+        index = participant.index
+        try:
+            state = participant.state
+        except ParameterError as error:
+            self._unkept[index] = error.reason, error.code
+            return
+        self._unkept.pop(index, None)
+        self._states.pop(index, None)
+        if state is not None:
+            self._states[index] = state
+
+    def _check_kept(self, participant: Member) -> None:
+        """Raises ParameterError if what a client keeps cannot be saved."""
+        if participant.index in self._unkept:
+            reason, code = self._unkept[participant.index]
+            raise ParameterError(reason, code)
+
+    def _restore(self, found: Checkpoint) -> None:
+        """Puts back what a checkpoint holds, but for a round that it opens.
+
+        Raises:
+            StateError: it does not fit.
+        """
+        if self._file is None:
+            return
+        with as_whole(self._file.path):
+            self.coordinator.restore(found)
+            for each in self._participants:
+                each.restore(found.clients.get(each.index), found.failed.get(each.index, 0))
+            self._put_back(found)
+        self._states.update(found.clients)
+        self.reports.extend(cast("list[R]", found.reports))
+
+    def _put_back(self, found: Checkpoint) -> None:
+        """Puts back what else a kind of training has; raises an exception of any kind."""
 
     def _randomness(self, number: int, party: int) -> Randomness | None:
         """Returns a party's randomness in a round; None is the system's.

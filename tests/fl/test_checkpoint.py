@@ -303,9 +303,10 @@ def test_a_path_that_is_none_is_refused_before_the_first_round(tmp_path: Path) -
     ):
         with refused(ParameterError, Code.IO, match=text):
             training("adam", path)
-    fed = training("adam", tmp_path / "gone" / ".." / "training.npz")
-    list(islice(fed, 1))
+    path = tmp_path / "gone" / ".." / "training.npz"
+    next(iter(training("adam", path)))
     assert (tmp_path / "training.npz").exists()
+    assert len(training("adam", path).reports) == 1
 
 
 @pytest.mark.parametrize("began", [True, False])
