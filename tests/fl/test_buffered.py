@@ -581,12 +581,9 @@ def facts(report: BufferReport) -> BufferReport:
     return replace(report, seconds=0.0, seconds_by_phase={})
 
 
+@runs_at("trainings like others")
 @pytest.mark.parametrize(
-    "options",
-    [
-        pytest.param({"mode": Mode.MALICIOUS}, id="malicious"),
-        pytest.param({"mixed": True}, id="mixed", marks=runs_at("trainings like others")),
-    ],
+    "options", [{"mode": Mode.MALICIOUS}, {"mixed": True}], ids=["malicious", "mixed"]
 )
 def test_an_interrupted_training_goes_on(options: dict[str, Any], tmp_path: Path) -> None:
     """After any sum, and also if the process ended while inputs left: the same models and times."""
@@ -636,6 +633,7 @@ def test_a_sum_in_which_the_process_ended_counts(tmp_path: Path) -> None:
         assert one == two
 
 
+@runs_at("trainings like others")
 def test_a_checkpoint_of_another_pace_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "training.npz"
     next(iter(drifting(path)))

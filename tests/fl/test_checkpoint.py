@@ -309,7 +309,9 @@ def test_a_path_that_is_none_is_refused_before_the_first_round(tmp_path: Path) -
     assert len(training("adam", path).reports) == 1
 
 
-@pytest.mark.parametrize("began", [True, False])
+@pytest.mark.parametrize(
+    "began", [False, pytest.param(True, marks=runs_at("trainings like others"))]
+)
 def test_two_trainings_on_one_file_do_not_destroy_it(began: bool, tmp_path: Path) -> None:
     """The one that comes second ends with a reason; the other's file stays, and goes on."""
     path = tmp_path / "training.npz"
@@ -350,14 +352,14 @@ class Restores(Keeps):
         self.state = state
 
 
-@pytest.mark.parametrize("kind", [Keeps, Restores])
-def test_what_a_client_keeps_can_be_put_back_or_costs_it_the_round(
-    kind: type[Keeps], tmp_path: Path
-) -> None:
+def test_what_a_client_keeps_can_be_put_back_or_costs_it_the_round(tmp_path: Path) -> None:
+    """One that could not take it back keeps nothing."""
     path = tmp_path / "training.npz"
 
     def make(kept: Path | None = path) -> tuple[FedAvg, list[Any]]:
-        clients: list[Any] = [kind(each) for each in cohort(4)]
+        clients: list[Any] = [Restores(each) for each in cohort(4)]
+        clients[2] = Keeps(clients[2].like)
+        clients[2].state = "a model"
         return FedAvg(START, clients, rounds=9, checkpoint=kept), clients
 
     fed, clients = make()
@@ -365,19 +367,18 @@ def test_what_a_client_keeps_can_be_put_back_or_costs_it_the_round(
     rounds = iter(fed)
     assert not next(rounds).refusals
     one[0] = math.nan  # in place: it is saved as it was
-    for wrong in (one, 3, [1.0], np.float32([1]), np.ones((1, 2))):
+    for wrong in (one, 3, np.float32([1]), np.ones((1, 2))):
         clients[1].state = wrong
         report = next(rounds)
-        refusals = {1: report.refusals.get(1, "")} if kind is Restores else {}
-        assert report.refusals == refusals
-        assert all("its state is a" in each for each in refusals.values())
+        assert list(report.refusals) == [1]
+        assert "its state is a" in report.refusals[1]
         again, restored = make()  # with what it kept before
         assert len(again.reports) == report.round
-        assert (restored[1].state == 1.0).all() == (kind is Restores)
+        np.testing.assert_array_equal(restored[1].state, np.ones(2))
     restored[1].state = 3
     next(iter(again))
     _, restored = make()
-    assert (restored[1].state == 1.0).all() == (kind is Restores)
+    np.testing.assert_array_equal(restored[1].state, np.ones(2))
     free, clients = make(None)  # nobody asks without a checkpoint
     clients[1].state = 3
     assert not next(iter(free)).refusals
@@ -390,11 +391,11 @@ def test_failed_trainings_are_counted_by_the_next_process_too(tmp_path: Path) ->
     def fails() -> None:
         raise ValueError("no data of this kind")
 
-    for number, told in enumerate(("ValueError", "ValueError", "failed in 2 rounds"), 1):
+    for number, told in enumerate(("ValueError", "failed in 1 rounds"), 1):
         clients: list[Any] = [*cohort(5)]
         clients[3] = Acts(clients[3], 1, fails)
         params = fedavg_params(clients, START, mode=Mode.MALICIOUS)
-        options: dict[str, Any] = {"params": params, "failures": 2, "checkpoint": path}
+        options: dict[str, Any] = {"params": params, "failures": 1, "checkpoint": path}
         report = next(iter(FedAvg(START, clients, rounds=3, **options)))
         assert report.round == number
         assert told in report.refusals[3]
