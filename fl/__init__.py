@@ -18,7 +18,7 @@ from secagg import AttemptsExhaustedError
 from secagg.extras import MissingExtraError
 
 from .adaptive import AdaptiveClip, QuantileClip
-from .buffered import FedBuff, log_normal
+from .buffered import FedBuff
 from .buffered_participant import BufferedParticipant, staleness_weight
 from .compare import Comparison, compare_training, plain_fedavg, quantization_bound
 from .coordinator import Coordinator
@@ -33,6 +33,7 @@ from .frameworks import ModelClient, keras_client, sklearn_client, torch_client
 from .history import BufferReport, RoundReport, Score, frame
 from .models import MLP, Architecture, Model, Softmax, accuracy, loss
 from .optimizers import Adagrad, Adam, Average, Decay, Momentum, Optimizer, Yogi
+from .pace import log_normal
 from .participant import Participant
 from .private import Placement, Privacy, private_params
 from .scaffold import Scaffold, ScaffoldClient

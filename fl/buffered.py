@@ -8,14 +8,13 @@ in a trusted machine instead.
 `FedBuff` is a simulation, with its own clock: it protects no party from the owner of the process.
 """
 
-import heapq
-import math
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
-from itertools import count
-from typing import Final
+from functools import partial
+from pathlib import Path
+from typing import Final, cast
 
 import numpy as np
 
@@ -23,37 +22,34 @@ from secagg import (
     AttemptsExhaustedError,
     Client,
     Code,
-    Identity,
-    MemoryLedger,
-    Mode,
     ParameterError,
     Params,
     digest,
 )
-from secagg.numeric import as_float, brief
-from secagg.simulate import Input, introduce
+from secagg.simulate import Input
 
 from .adaptive import QuantileClip
-from .agreed import check_params, cohort_of, listed
+from .agreed import cohort_of, listed
 from .buffered_participant import BufferedParticipant, Weigh, staleness_weight
-from .coordinator import Coordinator
-from .fedavg import check_clients, fedavg_params, function
-from .history import BufferReport, Score, read_score
+from .checkpoint import Checkpoint, as_whole
+from .fedavg import fedavg_params
+from .history import BufferReport, Score, an_int, ints
 from .models import Model
 from .one_sum import OneSum
-from .optimizers import Average, Optimizer
+from .optimizers import Optimizer
+from .pace import About, Durations, Pace
 from .participant import Randomness
 from .private import Privacy, params_of
-from .schedule import Drops, read_schedule
+from .schedule import Drops
+from .simulated import CHOICE, SESSION, Simulation
+from .steps import as_optimizer, sent_by, start_of
 from .updates import FedClient, whole
 
-Durations = Callable[[np.random.Generator, int], float]
-
-_NOISE, _DURATIONS, _SESSION = range(3)  # what a server draws, as parties after the last client
 _MANY: Final = 2**63 - 1
+_SEED_BYTES: Final = 16
 
 
-class FedBuff:
+class FedBuff(Simulation[BufferedParticipant, BufferReport]):
     """Buffered averaging: each change of the model is a secure sum over whoever is ready.
 
     All clients begin with the first model. One that has trained is ready, and waits; when `buffer`
@@ -127,6 +123,9 @@ class FedBuff:
         evaluate, random, training, attempts, failures, privacy, optimizer: as of `FedAvg`; the
             first argument of `random` is the number of the sum. An optimizer that sends more than
             the model (`Scaffold`) is refused.
+        checkpoint: as of `FedAvg`. No update is in it: who waits with one trains again, from what
+            it had kept before, and must come to the same. `durations` of your own draw from their
+            generator alone.
 
     Raises:
         ParameterError: as of `FedAvg`; or `buffer`, `most_stale`, a weight or a duration is outside
@@ -156,10 +155,11 @@ class FedBuff:
         failures: int = 3,
         privacy: Privacy | None = None,
         optimizer: Optimizer | None = None,
+        checkpoint: str | Path | None = None,
     ) -> None:
         clients = listed("clients", clients)
-        optimizer = Average() if optimizer is None else optimizer
-        if optimizer.sent(optimizer.start(1)) is not None:
+        optimizer = as_optimizer(optimizer)
+        if sent_by(optimizer, start_of(optimizer, 1), 1) is not None:
             raise ParameterError(
                 f"{type(optimizer).__name__} sends clients more than the model, which changes "
                 "while they train: FedBuff takes optimizers that use the mean alone",
@@ -168,80 +168,61 @@ class FedBuff:
         params = params_of(privacy, params)
         if params is None:
             params = fedavg_params(clients, model, sample=buffer, optimizer=optimizer)
-        self.params: Final = params
-        form = check_params(params)
-        check_clients(cohort_of(len(clients), buffer), params.cohort, form, clients)
         self.sums: Final = whole("sums", sums, 0, _MANY)
-        self.reports: Final[list[BufferReport]] = []
-        self.now = 0.0
         self.ended = ""
-        identities: list[Identity] = []
-        directory = ledger = None
-        if params.mode == Mode.MALICIOUS:
-            identities, directory = introduce(len(clients))
-            ledger = MemoryLedger()
-        self._privacy = privacy
-        self._random = function("random", random)
-        self._evaluate = function("evaluate", evaluate)
-        self._drops = None if drops is None else read_schedule(drops, self.sums, len(clients))
-        noise, adaptive = None, None
-        if privacy is not None:
-            noise = privacy.noise_of_server(self._random_of_server)
-            if privacy.adaptive is not None:  # which changes with each sum, whoever is in it
-                adaptive = replace(privacy.adaptive, rounds=self.sums)
-        self.coordinator: Final = Coordinator(
-            model,
-            params,
-            training,
-            directory,
-            None,
-            noise,
-            optimizer,
-            len(clients),
-            adaptive,
+        adaptive = privacy.adaptive if privacy else None
+        if adaptive is not None:  # which changes with each sum, whoever is in it
+            adaptive = replace(adaptive, rounds=self.sums)
+        make = partial(
+            BufferedParticipant,
+            most_stale=most_stale,
+            weigh=weigh,
+            mixed=mixed,
+            contributions=privacy.rounds if privacy else None,
         )
-        self._participants = [
-            BufferedParticipant(
-                index,
-                client,
-                params,
-                training,
-                self.coordinator.model,
-                identities[index] if identities else None,
-                directory,
-                ledger,
-                attempts,
-                failures,
-                optimizer=optimizer,
-                adaptive=adaptive,
-                most_stale=most_stale,
-                weigh=weigh,
-                mixed=mixed,
-                contributions=privacy.rounds if privacy else None,
-            )
-            for index, client in enumerate(clients)
-        ]
-        self._most_stale, self._mixed = whole("most_stale", most_stale, 0, _MANY), mixed
-        drawn = self._drawn(16, _DURATIONS) or os.urandom(16)
-        self._generator = np.random.default_rng(list(drawn))
-        self._durations = function("durations", durations) or log_normal(
-            self._generator, len(clients)
+        super().__init__(
+            *(make, model, clients, params),
+            cohort=cohort_of(len(clients), buffer),
+            rounds=self.sums,
+            drops=drops,
+            evaluate=evaluate,
+            random=random,
+            training=training,
+            attempts=attempts,
+            counted=None,
+            failures=failures,
+            privacy=privacy,
+            optimizer=optimizer,
+            adaptive=adaptive,
         )
-        self._order = count()  # of events at one time
-        self._training: list[tuple[float, int, int]] = []  # heap: when, order, client
-        self._ready: dict[int, list[int]] = {}  # by the model that they trained on, in order
-        self._resting: set[int] = set()  # clients that have nothing to give about this model
-        self._version = [0] * len(clients)  # the model that each client has got
-        self._models: dict[int, Model] = {}  # that some client has
-        self._silent: dict[int, tuple[str, Code]] = {}  # trainings without an update
-        self._restarted: set[int] = set()
+        self._opened: list[int] = []  # members of a sum that is to be played
+        found = self._open_file(
+            checkpoint,
+            {
+                "most_stale": most_stale,
+                "mixed": mixed,
+                "weights": digest(np.array(self._participants[0].weights)).hex(),
+            },
+        )
+        seed = self._drawn(1, _SEED_BYTES, CHOICE) or os.urandom(_SEED_BYTES)
+        if found is not None:
+            seed = self._seed_of(found)
+        self._pace = Pace(
+            *(self._participants, self.coordinator, params.cohort, most_stale, mixed),
+            durations,
+            seed,
+            self._before_training,
+        )
+        if found is not None:
+            self._go_on(found)
+            return
         for client in range(len(clients)):
-            self._begin(client)
+            self._pace.begin(client)
 
     @property
-    def model(self) -> Model:
-        """A copy of the global model after the sums so far."""
-        return [array.copy() for array in self.coordinator.model]
+    def now(self) -> float:
+        """The simulation's time."""
+        return self._pace.now
 
     @property
     def converged(self) -> bool:
@@ -252,93 +233,13 @@ class FedBuff:
         """Runs the sums that are left."""
         self._score()  # what an interruption left without
         while len(self.reports) < self.sums:
-            members = self._wait()
-            if not members:
+            self._opened = self._opened or self._pace.wait()
+            if not self._opened:
                 self.ended = self._why_ended()
                 return
-            self._sum(members)
+            self._sum(self._opened)
             self._score()
             yield self.reports[-1]
-
-    def _score(self) -> None:
-        """Scores the model after the last sum, if that has no score yet."""
-        if self._evaluate is not None and self.reports and self.reports[-1].score is None:
-            score = read_score(self._evaluate(self.model))
-            self.reports[-1] = replace(self.reports[-1], score=score)
-
-    # -- clients in time --
-
-    @property
-    def _current(self) -> int:
-        return self.coordinator.changes
-
-    def _begin(self, client: int) -> None:
-        """Sends a client the model, if it takes part with that."""
-        participant, model = self._participants[client], self.coordinator.model
-        if participant.why_not(digest(model)):
-            self._resting.add(client)
-            return
-        participant.begin(model)
-        self._version[client] = self._current
-        self._models.setdefault(self._current, [array.copy() for array in model])
-        duration = as_float(given := self._durations(self._generator, client))
-        if duration is None or not 0 < duration < math.inf:
-            raise ParameterError(
-                f"a duration must be finite and above 0, and that of client {client} is "
-                f"{brief(given)}",
-                Code.ARGUMENT,
-            )
-        heapq.heappush(self._training, (self.now + duration, next(self._order), client))
-
-    def _stale(self, client: int) -> int:
-        return self._current - self._version[client]
-
-    def _restart(self, clients: Iterable[int]) -> None:
-        for client in clients:
-            self._restarted.add(client)
-            self._begin(client)
-
-    def _wait(self) -> list[int]:
-        """Lets time go on until a buffer is full, and takes it; returns none if that cannot be."""
-        size = self.params.cohort
-        while self._training or self._release():
-            self.now, _, client = heapq.heappop(self._training)
-            participant = self._participants[client]
-            if self._stale(client) > self._most_stale:
-                self._restart([client])
-            elif participant.train():
-                key = 0 if self._mixed else self._version[client]
-                ready = self._ready.setdefault(key, [])
-                ready.append(client)
-                if len(ready) == size:
-                    return sorted(self._ready.pop(key))
-            else:  # it would be the same with the same model
-                self._silent[client] = participant.reason, participant.code or Code.TRAINING
-                self._resting.add(client)
-        return []
-
-    def _release(self) -> bool:
-        """Lets those that wait with the oldest model begin anew, when nobody trains any more."""
-        old = [each for each in self._ready if each != self._current]
-        if self._mixed or not old:
-            return False
-        self._restart(self._ready.pop(min(old)))
-        return bool(self._training) or self._release()
-
-    def _go_on(self, members: Iterable[int]) -> None:
-        """Lets everybody begin anew who has no update to wait with."""
-        waiting = {client for ready in self._ready.values() for client in ready}
-        stale = [client for client in sorted(waiting) if self._stale(client) > self._most_stale]
-        for key, ready in list(self._ready.items()):
-            self._ready[key] = [client for client in ready if client not in stale]
-            if not self._ready[key]:
-                del self._ready[key]
-        resting, self._resting = sorted(self._resting), set()
-        for client in sorted({*members, *resting}):
-            self._begin(client)
-        self._restart(stale)
-        used = {self._version[client] for client in range(len(self._version))}
-        self._models = {each: model for each, model in self._models.items() if each in used}
 
     def _exhausted(self) -> list[int]:
         """Returns the clients that have no attempt left on the model."""
@@ -356,7 +257,7 @@ class FedBuff:
             AttemptsExhaustedError: another model would help, and attempts on this one are used.
         """
         size, exhausted = self.params.cohort, self._exhausted()
-        left = len(self._participants) - len(self._resting)
+        left = len(self._participants) - len(self._pace.resting)
         why = f"{left} of {len(self._participants)} clients have an update to give or will have one"
         if exhausted and not self._succeeded():
             raise AttemptsExhaustedError(
@@ -365,36 +266,39 @@ class FedBuff:
                 "higher dropout rate, a smaller buffer, or agree on more attempts",
                 Code.ATTEMPTS_EXHAUSTED,
             )
-        reasons = sorted({reason for reason, _ in self._silent.values()})
+        reasons = sorted({reason for reason, _ in self._pace.silent.values()})
         told = f" (of those without one: {reasons[0]})" if reasons else ""
         return f"{why}{told}, and a buffer takes {size}"
-
-    # -- one sum --
 
     def _sum(self, members: list[int]) -> None:
         start = time.perf_counter()
         number = len(self.reports) + 1
         invited = [self._participants[each] for each in members]
-        versions = tuple(self._version[each] for each in members)
-        stale = tuple(self._stale(each) for each in members)
-        one = len(set(versions)) == 1
-        told = list(stale[:1] if one else stale)
-        models = [self._models[each] for each in (versions[:1] if one else versions)]
-        digests = [] if one else [digest(model) for model in models]
-        session, clip = self._drawn(16, _SESSION), self.coordinator.clip
+        about = self._pace.about(members)
+        models, told, digests = about.models, about.told, about.digests
+        session, clip = self._drawn(number, 16, SESSION), self.coordinator.clip
+        opened = self._checkpoint()
         offer, attempt, server = self.coordinator.open_buffer(models, told, members, session)
+        try:
+            self._save(opened)  # before inputs leave
+        except BaseException:
+            self.coordinator.close(None, inputs_left=False)
+            raise
 
         def join(participant: BufferedParticipant) -> tuple[Client, Input]:
-            random = self._random(number, participant.index) if self._random else None
+            self._check_kept(participant)
+            random = self._randomness(number, participant.index)
             return participant.join(offer, attempt, told, digests, random, members)
 
         drops = self._drops[number - 1] if self._drops else {}
         played = OneSum(server, tuple(members), invited, drops)
         failure = played.carry_out(self.coordinator, join)
         if failure is None or played.inputs_left:
-            report = self._report(attempt, played, time.perf_counter() - start, clip)
-            self.reports.append(replace(report, versions=versions, stale=stale))
-        self._go_on(members)
+            self._report(attempt, played, time.perf_counter() - start, clip, about)
+        self._opened = []
+        self._pace.go_on(members)
+        if failure is None or played.has_sum or not (self._random and played.inputs_left):
+            self._save(self._checkpoint())  # else another process can play the same sum again
         if failure is not None:
             raise failure
         if self._privacy is None:
@@ -406,50 +310,80 @@ class FedBuff:
         played: OneSum[BufferedParticipant],
         seconds: float,
         clip: QuantileClip | None,
-    ) -> BufferReport:
-        """Returns a report with all that happened since the last one."""
-        silent, restarted = self._silent, tuple(sorted(self._restarted))
-        self._silent, self._restarted = {}, set()
+        about: About,
+    ) -> None:
+        """Counts a sum, with all that happened since the last one."""
+        silent, restarted = self._pace.told()
         facts = played.facts()
         for at, name in enumerate(("refusals", "refusal_codes")):
             facts[name] = {client: why[at] for client, why in silent.items()} | facts[name]
         contributions = tuple(each.given for each in self._participants)
-        return BufferReport(
+        report = BufferReport(
             round=len(self.reports) + 1,
             attempt=attempt,
             **facts,
             seconds=seconds,
             epsilon=self._privacy.epsilon(max(contributions)) if self._privacy else None,
             clip=clip.clip if clip else None,
-            time=self.now,
+            time=self._pace.now,
+            versions=about.versions,
+            stale=about.stale,
             restarted=restarted,
             contributions=contributions,
         )
+        self.reports.append(report)
 
-    def _drawn(self, size: int, purpose: int) -> bytes:
-        """Returns bytes of a simulation's server for one purpose in a sum; else none."""
-        if self._random is None:
-            return b""
-        return self._random(len(self.reports) + 1, len(self._participants) + purpose)(size)
+    # -- checkpoints --
 
-    def _random_of_server(self, size: int) -> bytes:
-        return self._drawn(size, _NOISE) or os.urandom(size)
+    def _before_training(self, participant: BufferedParticipant) -> None:
+        if self._file is not None:
+            self._keep(participant)
 
+    def _checkpoint(
+        self, opened: Sequence[int] | None = None, waiting: Collection[int] = ()
+    ) -> Checkpoint | None:
+        pace = self._pace
+        found = super()._checkpoint(self._opened or None, {*pace.waiting, *self._opened})
+        if found is None:
+            return None
+        state = pace.state()
+        state["given"] = [each.given for each in self._participants]
+        state["times"] = [each.times for each in self._participants]
+        return replace(found, pace=state, models=pace.models_in_use())
 
-def log_normal(
-    generator: np.random.Generator, clients: int, between: float = 1.0, within: float = 0.25
-) -> Durations:
-    """Returns log-normal durations: of typical ones, drawn now, and of each training around them.
+    def _seed_of(self, found: Checkpoint) -> bytes:
+        """Returns the seed of what a training draws about time."""
+        assert self._file is not None  # noqa: S101  (it was found there)
+        with as_whole(self._file.path):
+            seed = bytes.fromhex((found.pace or {})["seed"])
+            if len(seed) != _SEED_BYTES:
+                raise ValueError("the seed has another length")
+            return seed
 
-    Args:
-        generator: draws the typical ones.
-        clients: their number.
-        between: deviation of the logarithms of typical durations.
-        within: deviation of the logarithm of one training's from that of its client.
-    """
-    typical = generator.lognormal(0.0, between, clients)
+    def _put_back(self, found: Checkpoint) -> None:
+        pace, last = found.pace or {}, cast("list[BufferReport]", found.reports[-1:])
+        for each, given, times in zip(
+            self._participants, ints(pace["given"]), pace["times"], strict=True
+        ):
+            each.put_back(given, {version: an_int(many) for version, many in times.items()})
+            if any(given < report.contributions[each.index] for report in last):
+                raise ValueError("a client has given less than the last report says")
+        self._pace.restore(pace, found.models, found.opened or ())
 
-    def of(generator: np.random.Generator, client: int) -> float:
-        return float(typical[client] * generator.lognormal(0.0, within))
-
-    return of
+    def _go_on(self, found: Checkpoint) -> None:
+        """Puts back what a checkpoint holds."""
+        self._restore(found)
+        members = list(found.opened or ())
+        if not members or self._random is not None:  # then the same messages leave again
+            self._opened = members
+            return
+        about = self._pace.about(members)
+        _, attempt, server = self.coordinator.open_buffer(about.models, about.told, members)
+        self.coordinator.close(None)
+        invited = [self._participants[each] for each in members]
+        for each in invited:
+            each.lose()
+        lost = OneSum(server, tuple(members), invited, {})
+        lost.fail("the process ended in this sum, and inputs may have left clients")
+        self._report(attempt, lost, 0.0, self.coordinator.clip, about)
+        self._pace.go_on(members)

@@ -5,7 +5,7 @@ a secure sum over those who reported ready.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -17,7 +17,7 @@ from secagg.simulate import Input
 from .agreed import NUMBERS, buffer_context
 from .models import Model
 from .participant import Member, Randomness, require_number
-from .updates import Vector, clipped_by_array, whole
+from .updates import Vector, clipped_by_array, function, whole
 
 MOST_STALE: Final = 10_000
 
@@ -47,6 +47,7 @@ class BufferedParticipant(Member):
         reason, code, clipped, training_seconds, subject: as of `Participant`; they are about its
             last training and the sum that it joined last.
         given: how many updates have left it, or may have.
+        weights: what an update counts after so many changes of the model, from none.
 
     Args:
         attempts: in malicious mode, how often it gives its update of one model, at least once.
@@ -76,7 +77,10 @@ class BufferedParticipant(Member):
         super().__init__(*args, **others)
         self.given = 0
         self._most_stale: Final = whole("most_stale", most_stale, 0, MOST_STALE)
-        self._weights: Final = [_weight(weigh, stale) for stale in range(self._most_stale + 1)]
+        function("weigh", weigh, "stale")
+        self.weights: Final = [_weight(weigh, stale) for stale in range(self._most_stale + 1)]
+        if not isinstance(mixed, bool):
+            raise ParameterError(f"mixed must be True or False, not {brief(mixed)}", Code.ARGUMENT)
         self._mixed = mixed
         if mixed and self._params.mode == Mode.MALICIOUS:
             raise ParameterError(
@@ -133,6 +137,27 @@ class BufferedParticipant(Member):
         """
         self._model = self._template.take(model)
         self._version, self._kept = digest(self._model), None
+
+    @property
+    def times(self) -> dict[str, int]:
+        """How many updates of a model have left it, by its digest, hexadecimal."""
+        return {version.hex(): times for version, times in self._times.items()}
+
+    def put_back(self, given: int, times: Mapping[str, int]) -> None:
+        """Takes back the counts of another object of this client: `given` and `times`."""
+        self.given = given
+        self._times = {bytes.fromhex(version): many for version, many in times.items()}
+
+    def lose(self) -> None:
+        """Counts the update that it trains, or has kept, as given: it may have left."""
+        self._kept = None
+        self._count(self._version)
+
+    def _count(self, version: bytes, times: int | None = None) -> None:
+        """Counts an update of a model, which is at least the one after so many `times`."""
+        before = self._times.get(version, 0)
+        self._times[version] = max(before, (before if times is None else times) + 1)
+        self.given += 1
 
     def train(self) -> bool:
         """Trains, and returns whether there is an update to give; else `reason` says why."""
@@ -202,7 +227,7 @@ class BufferedParticipant(Member):
         params, form = self._terms(offer)
         secure = self._client_of(offer, params, context, index, directory, random)
         (update, weight), self._kept = self._kept, None
-        update = update * self._weights[stale[entry]]
+        update = update * self.weights[stale[entry]]
         self.clipped = clipped_by_array(self._model, update, form)
         version, counted = self._version, False
 
@@ -214,8 +239,7 @@ class BufferedParticipant(Member):
                 if refusal:
                     return None
                 if not counted:
-                    self._times[version] = max(self._times.get(version, 0), times + 1)
-                    self.given += 1
+                    self._count(version, times)
                 counted = True
             self._gave = secure
             return self._packed((update, weight), form)

@@ -30,8 +30,10 @@ from .adaptive import AdaptiveClip, QuantileClip
 from .agreed import buffer_context, check_agreed, check_weights
 from .checkpoint import Checkpoint
 from .models import Model
-from .optimizers import Average, Optimizer, State, Vector
+from .optimizers import Optimizer, State, Vector
+from .steps import as_optimizer, sent_by, start_of, step_by
 from .template import Template
+from .updates import fault_of
 
 
 class Coordinator:
@@ -80,7 +82,7 @@ class Coordinator:
         adaptive: AdaptiveClip | None = None,
     ) -> None:
         limit: int | None = check_agreed(params, training, 1 if attempts is None else attempts)
-        self._optimizer: Final = Average() if optimizer is None else optimizer
+        self._optimizer: Final = as_optimizer(optimizer)
         check_weights(self._optimizer, params)
         self._clients = params.cohort if clients is None else clients
         self._noise = noise
@@ -90,7 +92,8 @@ class Coordinator:
         self.model: Model = self._template.take(model)
         self.params: Final = params
         self.layout: Final = Layout.of(self.model)
-        self.state: State = self._optimizer.start(self.layout.length)
+        self.state: State = start_of(self._optimizer, self.layout.length)
+        sent_by(self._optimizer, self.state, self.layout.length)
         self.changes = 0
         self.server: Server | None = None
         self._training = training
@@ -118,7 +121,7 @@ class Coordinator:
     @property
     def sent(self) -> tuple[Vector, ...]:
         """The vectors that clients get beside the model: none, or one of the optimizer's."""
-        extra = self._optimizer.sent(self.state)
+        extra = sent_by(self._optimizer, self.state, self.layout.length)
         return () if extra is None else (extra,)
 
     @property
@@ -137,14 +140,11 @@ class Coordinator:
         Raises:
             ParameterError: they do not fit this training.
         """
-        state = self._optimizer.start(self.layout.length)
+        state = start_of(self._optimizer, self.layout.length)
         fits = {name: vector.shape for name, vector in found.state.items()} == {
             name: vector.shape for name, vector in state.items()
         }
-        vectors = found.state.values()
-        if not fits or any(
-            each.dtype != np.float64 or not np.isfinite(each).all() for each in vectors
-        ):
+        if not fits or any(fault_of(each) for each in found.state.values()):
             raise ParameterError(
                 f"the state of the checkpoint ({', '.join(found.state) or 'none'}) is not that of "
                 f"{type(self._optimizer).__name__} for this model",
@@ -237,7 +237,9 @@ class Coordinator:
                 ended before `PhaseStarted(Phase.MASKED_INPUT)`. The attempt is then not used.
 
         Raises:
-            RangeError: the new model would not be finite in its dtypes; the model is unchanged.
+            RangeError: the new model, or a step of the optimizer, would not be finite in its
+                dtypes; the model is unchanged.
+            ParameterError: the optimizer has returned something else than it must; likewise.
         """
         opened, self._round, self.server = self._round, None, None
         if opened and result is None and not inputs_left:
@@ -248,10 +250,8 @@ class Coordinator:
         clip = self.clip
         if self._adaptive is not None and clip is not None:
             mean, clip = self._adaptive.unpack(mean, clip)
-        state = {name: vector.copy() for name, vector in self.state.items()}
-        with np.errstate(all="ignore"):  # what is not finite is refused below
-            share = len(result.survivors) / self._clients
-            change = self._optimizer.step(mean, state, self.changes + 1, share)
+        share, length = len(result.survivors) / self._clients, self.layout.length
+        change, state = step_by(self._optimizer, mean, self.state, self.changes + 1, share, length)
         steps = cast("Model", self.layout.unflatten(change))
         with np.errstate(over="ignore"):
             updated = [

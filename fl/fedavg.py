@@ -9,10 +9,9 @@ malicious mode a failed round is repeated only as often as the participants allo
 
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import astuple, fields, is_dataclass, replace
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
 import numpy as np
 
@@ -20,32 +19,29 @@ from secagg import (
     Client,
     Code,
     FixedPoint,
-    Identity,
     Layout,
-    MemoryLedger,
     Mode,
     ParameterError,
     Params,
     Rotated,
-    digest,
 )
-from secagg.simulate import Input, introduce
+from secagg.simulate import Input
 
 from .adaptive import QuantileClip
-from .agreed import check_cohort, check_params, cohort_of, listed
-from .checkpoint import Checkpoint, as_whole
-from .coordinator import Coordinator
-from .history import RoundReport, Score, read_score
+from .agreed import check_cohort, cohort_of, listed
+from .checkpoint import Checkpoint
+from .history import RoundReport, Score
 from .models import Model
 from .one_sum import OneSum
-from .optimizers import Average, Optimizer
+from .optimizers import Optimizer
 from .participant import Participant, Randomness
 from .private import Privacy, params_of
-from .schedule import Drops, read_schedule
-from .updates import FedClient, Form, count_examples, is_weighted, whole
+from .schedule import Drops
+from .simulated import CHOICE, SESSION, Simulation
+from .steps import summed_by
+from .updates import FedClient, Form, whole
 
 _RANDOM_STREAM: Final = 3
-_NOISE, _COHORT, _SESSION = range(3)  # what a server draws, as parties after the last client
 _BITS: Final = 20
 _ROTATED_BITS: Final = 8
 
@@ -83,7 +79,7 @@ def fedavg_params(
     """
     clients, most = check_cohort(clients)
     cohort, length = cohort_of(len(clients), sample), Layout.of(model).length
-    length = length if optimizer is None else optimizer.summed(length)
+    length = summed_by(optimizer, length)
     form: Form
     if rotate:
         bits = _ROTATED_BITS if bits is None else bits
@@ -93,7 +89,7 @@ def fedavg_params(
     return Params(cohort=cohort, length=length, format=form, mode=mode)
 
 
-class FedAvg:
+class FedAvg(Simulation[Participant, RoundReport]):
     """Federated averaging, weighted by numbers of examples; each round is a secure sum.
 
     Iterating runs the rounds and yields one `RoundReport` per round; `model` is a copy of the model
@@ -135,7 +131,8 @@ class FedAvg:
             training goes on from it: with the same `random` it ends with the same model as one that
             was not interrupted. A round in which the process ended is run again with `random`, as
             the same messages leave again; without, it counts as failed. A file that was put back
-            from a copy knows nothing of the rounds since.
+            from a copy knows nothing of the rounds since. A client whose `state` cannot be saved
+            sits the round out.
         patience: ends the training after so many rounds without a better loss than before, at
             least 1; needs `evaluate`.
         attempts: in malicious mode, how often clients give their update of one model, at least 1.
@@ -145,9 +142,13 @@ class FedAvg:
     Raises:
         ParameterError: the parameters do not fit the model, the clients or their weights, a sum
             could be over fewer than three clients, `drops` does not fit the rounds, the privacy is
-            for fewer rounds, the word is empty, `attempts` is below 1, or an argument is of a wrong
-            kind or outside its range. While iterating, the model has overflowed its dtype.
+            for fewer rounds, the word is empty, `attempts` is below 1, two clients are one object,
+            the checkpoint is of another training or cannot be written, or an argument is of a wrong
+            kind or outside its range. While iterating, the model has overflowed its dtype, or the
+            optimizer has returned something else than it must.
         RangeError: while iterating, the new model would not be finite in its dtypes.
+        StateError: the checkpoint is none, or cannot be read; or while iterating, it cannot be
+            written, or another process has written it.
         AttemptsExhaustedError: while iterating, a round is left, no attempt on the model is, and
             all rounds on it failed.
     """
@@ -172,82 +173,34 @@ class FedAvg:
         patience: int | None = None,
     ) -> None:
         clients = listed("clients", clients)
-        optimizer = Average() if optimizer is None else optimizer
         params = params_of(privacy, params)
         if params is None:
             params = fedavg_params(clients, model, sample=sample, optimizer=optimizer)
-        self.params: Final = params
-        form = check_params(self.params)
-        self._private = privacy is not None
         self.rounds: Final = whole("rounds", rounds, 0, 2**63 - 1)
         if privacy is not None:
             privacy.check_rounds(self.rounds)
-        # In a real cohort each member makes its identity, and they pin the keys out of band.
-        identities: list[Identity] = []
-        directory = ledger = None
-        if self.params.mode == Mode.MALICIOUS:
-            identities, directory = introduce(len(clients))
-            ledger = MemoryLedger()
-        self.reports: Final[list[RoundReport]] = []
-        self._privacy = privacy
-        self._random = function("random", random)
-        noise = None if privacy is None else privacy.noise_of_server(self._random_of_server)
-        self.coordinator: Final = Coordinator(
-            model,
-            params,
-            training,
-            directory,
-            attempts,
-            noise,
-            optimizer,
-            len(clients),
-            privacy.adaptive if privacy else None,
+        super().__init__(
+            *(Participant, model, clients, params),
+            cohort=cohort_of(len(clients), sample),
+            rounds=self.rounds,
+            drops=drops,
+            evaluate=evaluate,
+            random=random,
+            training=training,
+            attempts=attempts,
+            counted=attempts,
+            failures=failures,
+            privacy=privacy,
+            optimizer=optimizer,
+            adaptive=privacy.adaptive if privacy else None,
         )
-        self._drops = None if drops is None else read_schedule(drops, self.rounds, len(clients))
-        self._evaluate = function("evaluate", evaluate)
-        check_clients(cohort_of(len(clients), sample), self.params.cohort, form, clients)
-        self._participants = [
-            Participant(
-                index,
-                client,
-                self.params,
-                training,
-                self.coordinator.model,
-                identities[index] if identities else None,
-                directory,
-                ledger,
-                attempts,
-                failures,
-                optimizer=optimizer,
-                adaptive=privacy.adaptive if privacy else None,
-            )
-            for index, client in enumerate(clients)
-        ]
         self._patience = None if patience is None else whole("patience", patience, 1, 2**63 - 1)
         if patience is not None and evaluate is None:
             raise ParameterError(
                 "patience needs evaluate, which says what a loss is", Code.ARGUMENT
             )
-        self._path = None if checkpoint is None else Path(checkpoint)
-        if self._path is not None:
-            self._about = {
-                "training": training,
-                "clients": len(clients),
-                "shapes": [[list(array.shape), array.dtype.name] for array in model],
-                "first model": digest(self.coordinator.model).hex(),
-                "optimizer": type(optimizer).__name__,
-                "settings of the optimizer": _settings_of(optimizer),
-                "format": str(params.format),
-                "parameters": params.encode().hex(),
-                **_facts_of(privacy),
-            }
-            if self._path.exists():
-                self._go_on(Checkpoint.load(self._path, self._about), self._path)
-
-    @property
-    def model(self) -> Model:
-        """A copy of the global model after the rounds so far."""
-        return [array.copy() for array in self.coordinator.model]
+        if (found := self._open_file(checkpoint, {})) is not None:
+            self._go_on(found)
 
     @property
     def converged(self) -> bool:
@@ -262,13 +215,6 @@ class FedAvg:
             self._score()
             yield self.reports[-1]
 
-    def _score(self) -> None:
-        """Scores the model after the last round, if that has no score yet."""
-        if self._evaluate is not None and self.reports and self.reports[-1].score is None:
-            score = read_score(self._evaluate(self.model))
-            self.reports[-1] = replace(self.reports[-1], score=score)
-            self._save(self._checkpoint())
-
     def _is_over(self) -> bool:
         """Returns whether the last rounds brought no better loss than there was before."""
         if self._patience is None:
@@ -277,36 +223,9 @@ class FedAvg:
         before, last = losses[: -self._patience], losses[-self._patience :]
         return bool(before) and not min(last) < min(before)
 
-    def _save(self, checkpoint: Checkpoint | None) -> None:
-        if self._path is not None and checkpoint is not None:
-            checkpoint.save(self._path)
-
-    def _checkpoint(self, opened: tuple[int, ...] | None = None) -> Checkpoint | None:
-        """Returns what is saved, if anything is; with the members of a round that it opens."""
-        if self._path is None:
-            return None
-        coordinator = self.coordinator
-        states = {each.index: each.state for each in self._participants}
-        return Checkpoint(
-            self._about,
-            coordinator.model,
-            coordinator.state,
-            coordinator.changes,
-            coordinator.attempts,
-            coordinator.succeeded,
-            {index: state for index, state in states.items() if state is not None},
-            self.reports,
-            coordinator.clip.clip if coordinator.clip else None,
-            opened,
-        )
-
-    def _go_on(self, found: Checkpoint, path: Path) -> None:
+    def _go_on(self, found: Checkpoint) -> None:
         """Puts back what a checkpoint holds."""
-        with as_whole(path):
-            self.coordinator.restore(found)
-            for participant in self._participants:
-                participant.restore(found.clients.get(participant.index))
-        self.reports.extend(found.reports)
+        self._restore(found)
         members = found.opened
         if members is None or self._random is not None:  # then the same messages leave again
             return
@@ -323,7 +242,7 @@ class FedAvg:
         invited = [self._participants[each] for each in members]
         model, sent, clip = self.coordinator.model, self.coordinator.sent, self.coordinator.clip
         opened = self._checkpoint(members)
-        offer, attempt, server = self.coordinator.open(members, self._drawn(number, 16, _SESSION))
+        offer, attempt, server = self.coordinator.open(members, self._drawn(number, 16, SESSION))
         try:
             self._save(opened)  # before inputs leave
         except BaseException:
@@ -331,7 +250,8 @@ class FedAvg:
             raise
 
         def join(participant: Participant) -> tuple[Client, Input]:
-            random = self._random(number, participant.index) if self._random else None
+            self._check_kept(participant)
+            random = self._randomness(number, participant.index)
             return participant.join(offer, model, attempt, random, members, sent)
 
         played = OneSum(server, members, invited, self._drops[number - 1] if self._drops else {})
@@ -342,7 +262,7 @@ class FedAvg:
             self._save(self._checkpoint())  # else another process can run the same round again
         if failure is not None:
             raise failure
-        if not self._private:  # whose clip shortens many by design
+        if self._privacy is None:  # whose clip shortens many by design
             played.warn_of_clipping(model)
 
     def _report(
@@ -362,69 +282,12 @@ class FedAvg:
 
     def _members(self, number: int) -> tuple[int, ...]:
         """Returns the clients of a round: all, or as many as there are in a cohort."""
-        everybody, cohort = len(self._participants), self.params.cohort
+        everybody, cohort = self._everybody, self.params.cohort
         if cohort == everybody:
             return tuple(range(everybody))
-        seed = self._drawn(number, 16, _COHORT) or os.urandom(16)
+        seed = self._drawn(number, 16, CHOICE) or os.urandom(16)
         drawn = np.random.default_rng(list(seed)).permutation(everybody)[:cohort]
         return tuple(sorted(drawn.tolist()))
-
-    def _drawn(self, number: int, size: int, purpose: int) -> bytes:
-        """Returns bytes of a simulation's server for one purpose in a round; else none."""
-        if self._random is None:
-            return b""
-        return self._random(number, len(self._participants) + purpose)(size)
-
-    def _random_of_server(self, size: int) -> bytes:
-        return self._drawn(len(self.reports) + 1, size, _NOISE) or os.urandom(size)
-
-
-def _settings_of(optimizer: Optimizer) -> dict[str, float | str | None]:
-    """Returns the numbers of an optimizer by name, and of a schedule its kind alone."""
-    values: dict[str, object] = {}
-    if is_dataclass(optimizer):
-        values = {each.name: getattr(optimizer, each.name) for each in fields(optimizer)}
-    return {
-        name: value if isinstance(value, int | float | None) else type(value).__name__
-        for name, value in values.items()
-    }
-
-
-def _facts_of(privacy: Privacy | None) -> dict[str, Any]:
-    """Returns all on which the noise of a training and its epsilon depend, for a checkpoint."""
-    rule, release = (privacy.adaptive, privacy.release) if privacy else (None, None)
-    return {
-        "placement": privacy.placement.value if privacy else None,
-        "epsilon": privacy.target if privacy else None,
-        "delta": privacy.delta if privacy else None,
-        "rounds of noise": privacy.rounds if privacy else None,
-        "central steps": privacy.central_steps if privacy else None,
-        "clip": [*astuple(rule.start), rule.height, rule.rounds] if rule else None,
-        "release": [str(each) for each in astuple(release)] if release else None,
-    }
-
-
-def check_clients(wanted: int, cohort: int, form: Form, clients: Sequence[FedClient]) -> None:
-    if wanted != cohort:
-        raise ParameterError(
-            f"there are {wanted} clients in a round, and params are for a cohort of {cohort}",
-            Code.ARGUMENT,
-        )
-    limit = [form.max_weight] if is_weighted(form) else []
-    for index, client in enumerate(clients):
-        count_examples(f"client {index}", client, *limit)
-        if not callable(getattr(client, "train", None)):
-            raise ParameterError(
-                f"client {index} ({type(client).__name__}) has no method train", Code.ARGUMENT
-            )
-
-
-def function(name: str, value: F) -> F:
-    if value is not None and not callable(value):
-        raise ParameterError(
-            f"{name} must be a function, not {type(value).__name__}", Code.ARGUMENT
-        )
-    return value
 
 
 def simulated_randomness(seed: int) -> Callable[[int, int], Randomness]:

@@ -38,7 +38,7 @@ class Optimizer:
     weighted: ClassVar[bool] = True
 
     def start(self, length: int) -> State:
-        """Returns the state before the first round: vectors by name, float64.
+        """Returns the state before the first round: arrays of finite float64 by name.
 
         Args:
             length: of the model.
@@ -46,7 +46,9 @@ class Optimizer:
         raise NotImplementedError
 
     def step(self, mean: Vector, state: State, number: int, share: float) -> Vector:
-        """Returns what is added to the model, and changes the state in place.
+        """Returns what is added to the model, finite float64, and changes the state in place.
+
+        The state keeps its names and shapes.
 
         Args:
             mean: of a round, float64, shape (`summed(length)`,).
@@ -60,12 +62,20 @@ class Optimizer:
         raise NotImplementedError
 
     def summed(self, length: int) -> int:
-        """Returns the length of what clients give, for a model of this length."""
+        """Returns the length of what clients give, for a model of this length: that, or twice."""
         return length
 
     def sent(self, state: State) -> Vector | None:
         """Returns what clients get beside the model, shape (length,), if there is anything."""
         return None
+
+    def check_client(self, whose: str, client: object) -> None:
+        """Raises ParameterError if a client is known to train in another way than this needs.
+
+        Args:
+            whose: the client's name, for the message.
+            client: as `FedAvg` gets it.
+        """
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,18 +36,22 @@ from secagg import (
 from secagg.noise import MemoryBudget, SqliteBudget
 from secagg.numeric import brief
 from secagg.simulate import Input
+from secagg.texts import described
 
 from .adaptive import AdaptiveClip
 from .agreed import NUMBERS, check_agreed, check_params, check_weights
 from .models import Model
-from .optimizers import Average, Optimizer
+from .optimizers import Optimizer
+from .steps import as_optimizer, sent_by, start_of, summed_by
 from .template import Template
 from .updates import (
     FedClient,
     Form,
     NoUpdateError,
     Vector,
+    check_methods,
     clipped_by_array,
+    fault_of,
     trained,
     update_of,
     weight_of,
@@ -82,7 +86,7 @@ class Member:
         attempts = check_agreed(params, training, attempts)
         self.index: Final = index
         self._failures = whole("failures", failures, 1, NUMBERS - 1)
-        self._failed = 0  # trainings that gave no update, or have not yet
+        self.failed = 0
         self._lock = threading.Lock()
         self._gave: Client | None = None  # of the round joined last, once it has made its input
         self.training_seconds = 0.0
@@ -94,11 +98,14 @@ class Member:
         self._params = params
         self._form: Final = check_params(params)
         self._training = training
-        self._optimizer = Average() if optimizer is None else optimizer
+        self._optimizer = as_optimizer(optimizer)
         check_weights(self._optimizer, params)
         self._adaptive = adaptive
         self._template = Template(template, params, self._optimizer, int(adaptive is not None))
-        self._sent = self._optimizer.sent(self._optimizer.start(Layout.of(template).length))
+        length = Layout.of(template).length
+        self._sent = sent_by(self._optimizer, start_of(self._optimizer, length), length)
+        check_methods(f"client {index}", client, int(self._sent is not None))
+        self._optimizer.check_client(f"client {index}", client)
         self._identity = identity
         self._directory = directory
         self._ledger = ledger
@@ -127,16 +134,40 @@ class Member:
 
     @property
     def state(self) -> Vector | None:
-        """What its client keeps between rounds, if anything: its `state`, shape (any,), float64."""
-        found: Vector | None = getattr(self._client, "state", None)
-        return found
+        """What its client keeps between rounds, a copy: its `state`, shape (any,), float64.
 
-    def restore(self, state: Vector | None) -> None:
+        None if it keeps nothing, or has no method `restore` to give that back to it.
+
+        Raises:
+            ParameterError: it is no vector of finite float64.
+        """
+        if not callable(getattr(self._client, "restore", None)):
+            return None
+        try:
+            found = getattr(self._client, "state", None)
+        except Exception as error:
+            raise ParameterError(f"its state raised {described(error)}", Code.TRAINING) from None
+        if found is None:
+            return None
+        if fault := fault_of(found, (found.size,) if isinstance(found, np.ndarray) else None):
+            what, code = fault
+            raise ParameterError(
+                f"its state is {what}, and a checkpoint keeps None or one vector of finite float64",
+                code,
+            )
+        return np.array(found)
+
+    def restore(self, state: Vector | None, failed: int = 0) -> None:
         """Gives its client back what it kept; None is nothing.
+
+        Args:
+            state: as `state` was.
+            failed: as `failed` was.
 
         Raises:
             ParameterError: the client keeps nothing.
         """
+        self.failed = failed
         restore = getattr(self._client, "restore", None)
         if callable(restore):
             restore(state)
@@ -157,8 +188,7 @@ class Member:
                 Code.SHAPE,
             )
         for vector, like in zip(sent, wanted, strict=True):
-            right = type(vector) is np.ndarray and vector.dtype == like.dtype
-            if not right or vector.shape != like.shape or not np.isfinite(vector).all():
+            if fault_of(vector, like.shape):
                 raise ParameterError(
                     f"what came beside the model is no vector of {like.size} finite float64",
                     Code.SHAPE,
@@ -233,10 +263,10 @@ class Member:
 
     def _why_out(self) -> str:
         """Returns why this client joins no more rounds, or ""."""
-        if self._params.mode != Mode.MALICIOUS or self._failed < self._failures:
+        if self._params.mode != Mode.MALICIOUS or self.failed < self._failures:
             return ""
         return (
-            f"refused by this client: its training has failed in {self._failed} rounds (or goes on "
+            f"refused by this client: its training has failed in {self.failed} rounds (or goes on "
             "in some of them), and a server that lies can learn about its data from that; find the "
             "cause, then make a new participant"
         )
@@ -251,10 +281,10 @@ class Member:
         with self._lock:
             if reason := self._why_out():
                 raise NoUpdateError(reason, Code.TRAINING)
-            self._failed += 1
+            self.failed += 1
         yield
         with self._lock:
-            self._failed -= 1
+            self.failed -= 1
 
     def _input_or_none(
         self, model: Model, sent: tuple[Vector, ...], form: Form
@@ -281,7 +311,7 @@ class Member:
         finally:
             self.training_seconds = time.perf_counter() - start
         length = Layout.of(model).length
-        if self._optimizer.summed(length) != length:  # what else is summed begins at zero
+        if summed_by(self._optimizer, length) != length:  # what else is summed begins at zero
             model = [*model, *map(np.zeros_like, model)]
         update = update_of(model, result, form)
         self.clipped = clipped_by_array(model, update, form)
@@ -308,6 +338,7 @@ class Participant(Member):
             of their array in the model ("0", ...), without those that have none. With `Rotated`
             they are all values, if the update is longer than the clip.
         training_seconds: wall-clock time of its training in this round.
+        failed: how many of its trainings gave no update, or have not yet.
         subject: what its input is given for once, if that is not the context (`Client.expect`). The
             client that `join` returns knows it; a driver that calls `expect` says the same.
 

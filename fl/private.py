@@ -33,6 +33,7 @@ from .adaptive import AdaptiveClip, QuantileClip
 from .agreed import check_cohort, cohort_of
 from .models import Model
 from .optimizers import Optimizer
+from .steps import summed_by
 from .updates import FedClient
 
 _STEPS: Final = 2**16  # to a variance of 1
@@ -256,8 +257,7 @@ def private_params(
     if corrupt is not None and cohort < everybody:
         corrupt = _corrupt_of_cohort(corrupt, everybody, cohort)
     length = Layout.of(model).length
-    length = length if optimizer is None else optimizer.summed(length)
-    length += adaptive is not None
+    length = summed_by(optimizer, length) + (adaptive is not None)
     plan = noise.calibrate(
         epsilon=epsilon,
         delta=delta,

@@ -13,7 +13,7 @@ the change times the mean K eta, which makes the two halves about equally large.
 c_i changes only if the client is in the sum: else its change would not be in c.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import ClassVar, cast
 
 import numpy as np
@@ -23,7 +23,7 @@ from secagg import Code, Layout, ParameterError
 from .models import Model
 from .optimizers import Optimizer, Rate, State, Vector, rate_at, read_rate, require_above_0
 from .training import LocalClient
-from .updates import whole
+from .updates import fault_of, whole
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +77,15 @@ class Scaffold(Optimizer):
     def sent(self, state: State) -> Vector:
         """Returns c."""
         return state["control"]
+
+    def check_client(self, whose: str, client: object) -> None:
+        """Raises ParameterError if a `ScaffoldClient` has another rate or number of steps."""
+        if isinstance(client, ScaffoldClient) and replace(client.scaffold, rate=self.rate) != self:
+            raise ParameterError(
+                f"{whose} was made for {client.scaffold}, and the optimizer is {self}: all sides "
+                "need the same local_rate, steps and typical, or c is no mean of c_i",
+                Code.ARGUMENT,
+            )
 
     def step(self, mean: Vector, state: State, number: int, share: float) -> Vector:
         """Returns the mean update times the rate; c changes by the mean change times the share."""
@@ -169,8 +178,7 @@ class ScaffoldClient:
         """
         if state is not None:
             length = Layout.of(self.local.architecture.init(0)).length
-            right = type(state) is np.ndarray and state.dtype == np.float64
-            if not right or state.shape != (length,) or not np.isfinite(state).all():
+            if fault_of(state, (length,)):
                 raise ParameterError(
                     f"a control variate must be a vector of {length} finite float64", Code.SHAPE
                 )

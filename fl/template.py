@@ -8,6 +8,7 @@ from secagg import Code, ParameterError, Params
 
 from .models import Model
 from .optimizers import Optimizer
+from .steps import summed_by
 
 _FLOATS: Final = (np.float16, np.float32, np.float64)  # their bytes are determined by their values
 
@@ -42,7 +43,7 @@ class Template:
                 Code.DTYPE,
             )
         length = sum(array.size for array in arrays)
-        if (summed := optimizer.summed(length) + bits) != params.length:
+        if (summed := summed_by(optimizer, length) + bits) != params.length:
             more = f", and {summed} are summed with it" if summed != length else ""
             raise ParameterError(
                 f"the model has {length} values{more}, and params.length is {params.length}; "

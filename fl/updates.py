@@ -1,8 +1,9 @@
 """The update that a client's training makes, or why it has none to give in this round."""
 
+import inspect
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final, NoReturn, Protocol, cast
+from typing import Final, NoReturn, Protocol, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,7 @@ from .models import Model
 
 Vector = np.ndarray[tuple[int], np.dtype[np.float64]]
 Form = FixedPoint | Rotated  # the formats of real numbers
+F = TypeVar("F")
 
 _REASON: Final = 200  # characters of a reason that quotes an exception
 _LARGEST: Final = 2**63 - 1
@@ -84,6 +86,91 @@ def count_examples(whose: str, client: FedClient, max_weight: int = _LARGEST) ->
             Code.WEIGHT,
         )
     return examples
+
+
+def check_methods(whose: str, client: FedClient, sent: int) -> None:
+    """Checks that a client trains, and that its methods take what they will be given.
+
+    Args:
+        whose: the client's name, for messages.
+        client: that has them; all but `train` may be missing.
+        sent: how many vectors come beside the model.
+
+    Raises:
+        ParameterError: `train` is missing, or a method takes other arguments.
+    """
+    if not callable(getattr(client, "train", None)):
+        raise ParameterError(
+            f"{whose} ({type(client).__name__}) has no method train", Code.ARGUMENT
+        )
+    arguments = {
+        "train": ["model", *["sent"] * sent],
+        "settle": ["counted"],
+        "restore": ["state"],
+    }
+    for name, given in arguments.items():
+        method = getattr(client, name, None)
+        if callable(method) and not _takes(method, len(given)):
+            raise ParameterError(
+                f"{whose} ({type(client).__name__}) has a method {name} that cannot be called as "
+                f"{name}({', '.join(given)}): correct what it takes, or the optimizer, as some "
+                "send a vector beside the model",
+                Code.ARGUMENT,
+            )
+
+
+def _takes(method: Callable[..., object], count: int) -> bool:
+    """Returns whether a function can be called with so many arguments, as far as can be known."""
+    try:
+        signature = inspect.signature(method)
+    except (TypeError, ValueError):  # it has none that Python knows
+        return True
+    try:
+        signature.bind(*[None] * count)
+    except TypeError:
+        return False
+    return True
+
+
+def fault_of(value: object, shape: tuple[int, ...] | None = None) -> tuple[str, Code] | None:
+    """Returns what a value is, and a code, unless it is an array of finite float64; else None.
+
+    Args:
+        value: anything.
+        shape: that it must have; by default any.
+    """
+    if type(value) is not np.ndarray:
+        return f"a value of the type {type(value).__name__}", Code.DTYPE
+    if value.dtype != np.float64:
+        return f"an array of {value.dtype}", Code.DTYPE
+    if shape is not None and value.shape != shape:
+        return f"an array of shape {value.shape}", Code.SHAPE
+    if not np.isfinite(value).all():
+        return "a value that is NaN or infinite", Code.NOT_FINITE
+    return None
+
+
+def function(name: str, value: F, *arguments: str) -> F:
+    """Returns a function of the user's own, or None.
+
+    Args:
+        name: of the argument that it is, for messages.
+        value: the function.
+        arguments: that it will be called with, by name.
+
+    Raises:
+        ParameterError: it is something else, or takes other arguments.
+    """
+    if value is not None and not callable(value):
+        raise ParameterError(
+            f"{name} must be a function, not {type(value).__name__}", Code.ARGUMENT
+        )
+    if callable(value) and not _takes(value, len(arguments)):
+        raise ParameterError(
+            f"{name} cannot be called as {name}({', '.join(arguments)}): correct what it takes",
+            Code.ARGUMENT,
+        )
+    return value
 
 
 def is_weighted(form: Form) -> bool:

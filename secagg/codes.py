@@ -653,9 +653,11 @@ class Code(StrEnum):
         "busy",
         "StateError",
         "Another process or thread uses the home of this party, as it does while a training runs; "
-        "or another user who may read its folder `states` holds it.",
+        "or another user who may read its folder `states` holds it. Or another process has written "
+        "the checkpoint of a simulated training.",
         "Give the same payload again later. Use one home per party, and end processes that no "
-        "longer serve; a long `wait` lets calls queue up.",
+        "longer serve; a long `wait` lets calls queue up. A training goes on from its checkpoint "
+        "once the other has ended.",
     )
     FOREIGN_FILE = (
         "foreign_file",

@@ -1,10 +1,12 @@
 """Buffered averaging: plain FedBuff to the last level, and one model in every buffer."""
 
 import heapq
+import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
+from pathlib import Path
 from threading import Thread
 from typing import Any
 
@@ -20,6 +22,7 @@ from secagg.fl import (
     FedAvg,
     FedBuff,
     LocalClient,
+    Momentum,
     Placement,
     Privacy,
     Scaffold,
@@ -46,6 +49,7 @@ from secagg import (
     Phase,
     RangeError,
     Server,
+    StateError,
     digest,
 )
 from secagg.simulate import Cohort, introduce
@@ -170,7 +174,7 @@ def test_the_sums_are_those_of_plain_fedbuff(mixed: bool) -> None:
 @pytest.mark.filterwarnings("ignore::secagg.ClippingWarning")
 def test_a_weight_counts_before_the_clip() -> None:
     """An update of 6 is beyond the clip of 4, and half of it is not."""
-    far = [Nears(1, 0.5 + 4 * 6.0)] * 3
+    far = [Nears(1, 0.5 + 4 * 6.0) for _ in range(3)]
     for weight, clipped in ((1.0, 9), (0.5, 0)):
         start = [np.full(3, 0.5)]
         fed = FedBuff(start, far, buffer=3, sums=1, weigh=lambda _, fixed=weight: fixed)
@@ -463,8 +467,9 @@ def test_a_stale_update_is_dropped_and_its_client_begins_anew() -> None:
     assert [each.restarted for each in fed.reports] == [(), (), (4,)]
 
 
-def test_nobody_waits_for_ever() -> None:
+def test_nobody_waits_for_ever(tmp_path: Path) -> None:
     """Of four on the new model one is gone for good, and two are alone with the first model."""
+    path = tmp_path / "training.npz"
 
     class Once(Nears):
         def train(self, model: list[Any]) -> list[Any]:
@@ -472,13 +477,40 @@ def test_nobody_waits_for_ever() -> None:
                 raise OSError("no disk")
             return super().train(model)
 
-    clients = [Once(1, 0.0), *cohort(6)[1:]]
-    fed = FedBuff(MODEL, clients, buffer=4, sums=3, durations=pace, most_stale=100)
+    def make() -> FedBuff:
+        clients: list[Any] = [Once(1, 0.0), *cohort(6)[1:]]
+        clients[4] = Drifts(5, 0.2)  # which trains twice between two checkpoints
+        options: dict[str, Any] = {"durations": pace, "most_stale": 100, "checkpoint": path}
+        return FedBuff(MODEL, clients, buffer=4, sums=3, random=simulated_randomness(1), **options)
+
+    fed = make()
+    seen = watched(fed, path)
     reports = list(fed)
     assert [each.invited for each in reports] == [(0, 1, 2, 3), (1, 2, 3, 4), (1, 2, 3, 4)]
     assert [each.versions[0] for each in reports] == [0, 1, 2]
     assert reports[1].restarted == (4, 5)
     assert reports[1].time == pytest.approx(2.6 + 2.4)  # began anew when nobody trained any more
+    path.write_bytes(seen[2])  # before the second sum
+    again = make()
+    assert [each.invited for each in again] == [(1, 2, 3, 4)] * 2
+    np.testing.assert_array_equal(again.model[0], fed.model[0])
+
+
+def test_a_training_that_is_interrupted_is_done_again() -> None:
+    """Else its client would be lost, and this buffer would never be full."""
+    clients, stops = cohort(3), [KeyboardInterrupt]
+
+    class Stops(Nears):
+        def train(self, model: list[Any]) -> list[Any]:
+            if stops:
+                raise stops.pop()
+            return super().train(model)
+
+    clients[1] = Stops(2, 0.5)
+    fed = FedBuff(MODEL, clients, buffer=3, sums=2, durations=pace)
+    with pytest.raises(KeyboardInterrupt):
+        list(fed)
+    assert [report.survivors for report in fed] == [(0, 1, 2)] * 2
 
 
 def test_a_training_is_reproducible() -> None:
@@ -492,6 +524,204 @@ def test_a_training_is_reproducible() -> None:
     np.testing.assert_array_equal(one, two)
     assert [each.time for each in first] != [each.time for each in other]
     assert (one != three).any()
+
+
+# -- checkpoints ---------------------------------------------------------------------------
+
+
+class Drifts(Nears):
+    """A client that keeps something which each of its trainings changes; some give no update."""
+
+    def __init__(self, examples: int, target: float) -> None:
+        super().__init__(examples, target)
+        self.state: Any = None
+
+    def train(self, model: list[Any]) -> list[Any]:
+        state = np.zeros(1) if self.state is None else self.state
+        self.state = state + 1
+        if self.state[0] % 5 == self.examples % 5:
+            raise ValueError("no data in this one")
+        return [array + 0.01 * self.state[0] for array in super().train(model)]
+
+    def restore(self, state: Any) -> None:
+        self.state = state
+
+
+def drifting(path: Path | None, **others: Any) -> FedBuff:
+    clients = [Drifts(each.examples, each.target) for each in cohort()]
+    mode = others.pop("mode", Mode.SEMI_HONEST)
+    options: dict[str, Any] = {
+        "params": fedavg_params(clients, MODEL, sample=3, mode=mode),
+        "sums": 6,
+        "most_stale": 2,
+        "attempts": 2,
+        "failures": 50,
+        "optimizer": Momentum(),
+        "drops": [{at: Phase.UNMASK} for at in range(6)],
+        "evaluate": lambda model: (float(model[0][0]), 0.5),
+        "random": simulated_randomness(4),
+        "checkpoint": path,
+    } | others
+    return FedBuff(MODEL, clients, buffer=3, **options)
+
+
+def watched(fed: FedBuff, path: Path) -> list[bytes]:
+    """Returns a list that gets what each checkpoint of a training holds."""
+    seen, save = [], fed._save
+
+    def saves(found: Any) -> None:
+        save(found)
+        seen.append(path.read_bytes())
+
+    fed._save = saves  # type: ignore[method-assign]
+    return seen
+
+
+def facts(report: BufferReport) -> BufferReport:
+    return replace(report, seconds=0.0, seconds_by_phase={})
+
+
+@runs_at("trainings like others")
+@pytest.mark.parametrize(
+    "options", [{"mode": Mode.MALICIOUS}, {"mixed": True}], ids=["malicious", "mixed"]
+)
+def test_an_interrupted_training_goes_on(options: dict[str, Any], tmp_path: Path) -> None:
+    """After any sum, and also if the process ended while inputs left: the same models and times."""
+    whole, path = drifting(None, **options), tmp_path / "training.npz"
+    wanted = [facts(each) for each in whole]
+    assert any(each.refusals for each in wanted)
+    assert any(each.restarted for each in wanted)
+    put_back: set[int] = set()
+    while (done := len((part := drifting(path, **options)).reports)) < 6:
+        seen = watched(part, path)
+        assert facts(next(iter(part))) == wanted[done]
+        before, after, scored = seen[-3:]
+        if done not in put_back:  # the process ended in the sum, or before or after its score
+            path.write_bytes((before, after, scored)[done % 3])
+            put_back.add(done)
+    assert [facts(each) for each in part.reports] == wanted
+    np.testing.assert_array_equal(part.model[0], whole.model[0])
+    assert list(part) == []
+    assert part.now == whole.now
+
+
+def test_a_sum_in_which_the_process_ended_counts(tmp_path: Path) -> None:
+    """Without the same draws: an update of each member may have left, and begins anew."""
+    path = tmp_path / "training.npz"
+    fed = drifting(path, random=None)
+    next(iter(fed))
+    seen = watched(fed, path)
+    second = next(iter(fed))
+    path.write_bytes(seen[0])
+    again = drifting(path, random=None)
+    report = again.reports[1]
+    assert (report.failed, report.survivors) == (True, ())
+    assert report.reason.startswith("the process ended in this sum")
+    for name in ("invited", "time", "versions", "stale", "attempt"):
+        assert getattr(report, name) == getattr(second, name)
+    first = fed.reports[0].contributions
+    joined = [at in report.invited for at in range(8)]
+    assert report.contributions == tuple(map(sum, zip(first, joined, strict=True)))
+    assert len(list(again)) == 4
+    # All that is about time is drawn from one seed, which is kept.
+    ended = drifting(path, random=None)
+    assert ended._pace.state() == again._pace.state()
+    for client in range(8):
+        one, two = (
+            each._pace._durations(np.random.default_rng(1), client) for each in (again, ended)
+        )
+        assert one == two
+
+
+@runs_at("trainings like others")
+def test_a_checkpoint_of_another_pace_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "training.npz"
+    next(iter(drifting(path)))
+    for what, others in (
+        ("most_stale is 2, not 3", {"most_stale": 3}),
+        ("mixed is False, not True", {"mixed": True}),
+        ("weights is ", {"weigh": lambda _: 1.0}),
+        ("random is ", {"random": None}),
+    ):
+        with refused(ParameterError, Code.ARGUMENT, match=f"another training: its {what}"):
+            drifting(path, **others)
+    clients = [Drifts(1, 0.5) for _ in range(8)]
+    with refused(ParameterError, Code.ARGUMENT, match="another training: its most_stale is 2"):
+        FedAvg(
+            *(MODEL, clients),
+            rounds=2,
+            params=drifting(None).params,
+            sample=3,
+            optimizer=Momentum(),
+            random=simulated_randomness(4),
+            checkpoint=path,
+        )
+    arrays = dict(np.load(path))
+    about = json.loads(arrays["about"].tobytes())
+    right, (report,) = about["pace"], about["reports"]
+    (when, order, client), *others = right["training"]
+    once = report["invited"]  # they have begun with the new model
+    without = [each for each in right["training"] if each[2] not in once]
+    for wrong in (
+        {"now": -1},
+        {"now": when + 1},
+        {"events": order},
+        {"seed": "00"},
+        {"seed": 5},
+        {"generator": right["generator"] | {"bit_generator": "MT19937"}},
+        {"versions": [9] * 8},
+        {"versions": [0] * 7},
+        {"versions": [*right["versions"], 0]},
+        {"training": others},
+        {"training": [[when, order, client], *right["training"]]},
+        {"training": [[when, order, 8], *others]},
+        {"training": [[math.inf, order, client], *others]},
+        {"training": [*others, [when, order, client]]},
+        {"training": [[when, others[0][1], client], *others]},
+        {"ready": [[0, [client]]], "training": others},
+        {"ready": [[1, once]], "training": without},
+        {"resting": [client]},
+        {"silent": {"8": ["why", "training"]}},
+        {"silent": {"1": ["why", "none"]}},
+        {"restarted": [8]},
+        {"given": [0] * 8},
+        {"given": [1] * 7},
+        {"times": [{"zz": 1}] * 8},
+        {"times": [{"00": -1}] * 8},
+    ):  # fmt: skip
+        changed = about | {"pace": right | wrong}
+        np.savez(path, **arrays | {"about": packed(changed)})
+        text = "no whole checkpoint" + ".*a buffer has other clients" * ("ready" in wrong)
+        with refused(StateError, Code.CORRUPT, match=text):
+            drifting(path)
+    old, later, more = "old 1 0", [*right["versions"]], [*report["contributions"], 0]
+    later[client] = 9
+    for changed in (
+        *(arrays | {old: each} for each in (arrays[old] + 1, np.zeros(2), np.full(3, math.nan))),
+        {name: each for name, each in arrays.items() if name != old},
+        *(
+            arrays | {"about": packed(about | {"reports": [report | each]})}
+            for each in (
+                {"stale": [0]},
+                {"versions": [0]},
+                {"contributions": more},
+                {"time": "x"},
+            )
+        ),
+        arrays
+        | {"about": packed(about | {"pace": right | {"versions": later}}), "old 9 0": arrays[old]},
+        arrays | {"about": packed(about | {"pace": None})},
+        arrays | {"about": packed(about | {"opened": [client]})},
+    ):
+        np.savez(path, **changed)
+        with refused(StateError, Code.CORRUPT, match="no whole checkpoint"):
+            drifting(path)
+    np.savez(path, **arrays)
+    assert len(drifting(path).reports) == 1
+
+
+def packed(about: Any) -> Any:
+    return np.frombuffer(json.dumps(about).encode(), np.uint8)
 
 
 def test_a_client_gives_as_many_updates_as_its_privacy_allows() -> None:
@@ -626,7 +856,14 @@ def test_nobody_waits_for_the_slowest() -> None:
         ({"durations": lambda *_: 0.0}, "a duration must be finite and above 0"),
         ({"durations": lambda *_: math.inf}, "a duration must be finite and above 0"),
         ({"durations": 3}, "durations must be a function"),
+        ({"durations": lambda: 1.0}, "cannot be called as durations.generator, client.:"),
+        ({"weigh": 3}, "weigh must be a function, not int"),
+        ({"weigh": lambda: 1.0}, "cannot be called as weigh.stale.: correct what"),
+        ({"mixed": "no"}, "mixed must be True or False, not 'no'"),
+        ({"random": lambda *_: 3}, "random.1, 9. must return a function .*, not 3"),
+        ({"random": lambda *_: lambda _: b"x"}, "random.1, 9..16. must return 16 bytes, not b'x'"),
         ({"optimizer": Scaffold(1.0, steps=3)}, "Scaffold sends clients more"),
+        ({"optimizer": Scaffold}, "optimizer is the class Scaffold: make one"),
         ({"params": fedavg_params(cohort(), MODEL)}, "params are for a cohort of 8"),
         ({"drops": []}, "drops has 0 entries for 2 rounds"),
     ],

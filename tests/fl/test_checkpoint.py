@@ -26,6 +26,7 @@ from secagg.fl import (
     FedAvg,
     LocalClient,
     Momentum,
+    Optimizer,
     Placement,
     Privacy,
     Scaffold,
@@ -56,6 +57,23 @@ def cohort(clients: int = 7) -> list[LocalClient]:
 
 def score(model: Any) -> Score:
     return Score(loss(ARCHITECTURE, model, cohort()[0].data), 0.5)
+
+
+def np_score(model: Any) -> Score:
+    return Score(np.float32(score(model).loss), np.float32(0.5))  # type: ignore[arg-type]
+
+
+class Own(Optimizer):
+    """An optimizer of the user's own, which is no dataclass."""
+
+    def __init__(self, rate: Any, way: Any) -> None:
+        self.rate, self.way = rate, way
+
+    def start(self, length: int) -> dict[str, Any]:
+        return {}
+
+    def step(self, mean: Any, state: Any, number: int, share: float) -> Any:
+        return self.rate * mean
 
 
 def scaffolded() -> list[ScaffoldClient]:
@@ -177,14 +195,32 @@ def test_a_checkpoint_of_another_training_is_refused(tmp_path: Path) -> None:
             training("adam", path, **others)
     with refused(ParameterError, Code.ARGUMENT, match="another training: its"):
         FedAvg(START, cohort(6), rounds=3, optimizer=Adam(), checkpoint=path)
+    for random in (simulated_randomness(4), None):  # what has left would leave with other noise
+        with refused(ParameterError, Code.ARGUMENT, match="another training: its random is '"):
+            training("adam", path, random=random)
     training("adam", path, rounds=9, drops=None)  # more rounds are no other training
+    # Numbers of NumPy are numbers, also in an optimizer of one's own.
+    path.unlink()
+    fed = training("", path, optimizer=Own(np.float32(0.5), "x"), evaluate=np_score)
+    list(islice(fed, 2))
+    again = training("", path, optimizer=Own(0.5, "x"), evaluate=np_score)
+    assert again.reports[0].score == fed.reports[0].score
+    for other in (Own(np.float32(0.25), "x"), Own(0.5, "y")):
+        with refused(ParameterError, Code.ARGUMENT, match="its settings of the optimizer is .'"):
+            training("", path, optimizer=other)
 
 
 def test_a_file_that_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "training.npz"
     next(iter(training("adam", path)))
     right = path.read_bytes()
-    for wrong in (b"", b"text", right[:-30], right[:90]):
+    path.write_bytes(b"a list of passwords")
+    with refused(StateError, Code.FOREIGN_FILE, match="another file, which begins with b'a list"):
+        training("adam", path)
+    np.savez(path, weights=np.zeros(3))
+    with refused(StateError, Code.FOREIGN_FILE, match="of something else, with .'weights'.*name a"):
+        training("adam", path)
+    for wrong in (b"", right[:-30], right[:90]):
         path.write_bytes(wrong)
         with refused(StateError, Code.CORRUPT, match="no whole checkpoint.*put back a copy"):
             training("adam", path)
@@ -192,8 +228,10 @@ def test_a_file_that_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
     about = json.loads(arrays["about"].tobytes())
     used, (report,) = about["attempts"], about["reports"]
     (version,) = used
+    np.savez(path, **arrays | {"about": packed(about | {"version": 1})})
+    with refused(StateError, Code.VERSION, match="version 1 of its format, .* reads 2: go on with"):
+        training("adam", path)
     for wrongs in (
-        {"version": 2},
         {"training": [1]},
         {"reports": []},  # the model has changed
         {"reports": [report, report]},
@@ -205,6 +243,7 @@ def test_a_file_that_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
         {"attempts": {"00": [0]}, "succeeded": ["00"]},
         *({"clip": each} for each in (math.nan, 1.0)),
         *({"opened": each} for each in ([7], [-1], 5)),
+        *({"failed": each} for each in ({"7": 1}, {"0": -1}, {"0": 0.5}, {"x": 1}, [1], None)),
     ):
         np.savez(path, **arrays | {"about": packed(about | wrongs)})
         with refused(StateError, Code.CORRUPT, match="no whole checkpoint"):
@@ -250,12 +289,116 @@ def test_a_file_that_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
         np.savez(path, **arrays | {name: array})
         with refused(StateError, Code.CORRUPT, match=f"no whole checkpoint.*{reason}"):
             training("adam", path)
-    path.unlink()
-    path.mkdir()
-    with refused(StateError, Code.IO, match="cannot be read"):
-        training("adam", path)
-    with refused(StateError, Code.IO, match="cannot be written"):
-        next(iter(training("adam", tmp_path / "nowhere" / "training.npz")))
+
+
+def test_a_path_that_is_none_is_refused_before_the_first_round(tmp_path: Path) -> None:
+    for wrong in (5, b"training.npz", "", ".", "/", "training\0.npz"):
+        with refused(ParameterError, Code.ARGUMENT, match="checkpoint must be the path of a file"):
+            training("adam", wrong)  # type: ignore[arg-type]
+    for path, text in (
+        (tmp_path, "is a folder; give the name of a file"),
+        (tmp_path / "nowhere" / "training.npz", "cannot write .*nowhere"),
+        (tmp_path / ("x" * 300), "cannot write .*xxx"),
+        *([(Path("/dev/null"), "no file, which checkpoint must be")] * Path("/dev/null").exists()),
+    ):
+        with refused(ParameterError, Code.IO, match=text):
+            training("adam", path)
+    path = tmp_path / "gone" / ".." / "training.npz"
+    next(iter(training("adam", path)))
+    assert (tmp_path / "training.npz").exists()
+    assert len(training("adam", path).reports) == 1
+
+
+@pytest.mark.parametrize(
+    "began", [False, pytest.param(True, marks=runs_at("trainings like others"))]
+)
+def test_two_trainings_on_one_file_do_not_destroy_it(began: bool, tmp_path: Path) -> None:
+    """The one that comes second ends with a reason; the other's file stays, and goes on."""
+    path = tmp_path / "training.npz"
+
+    def make() -> FedAvg:
+        return training("adam", path, rounds=4, drops=None)
+
+    if began:
+        next(iter(make()))
+    one, two = make(), make()
+    next(iter(one))
+    kept = path.read_bytes()
+    for _ in range(2):
+        with refused(StateError, Code.BUSY, match="another process or training has written this"):
+            list(two)
+        assert path.read_bytes() == kept
+    next(iter(one))
+    three = make()
+    assert len(three.reports) == 2 + began
+    path.unlink()  # what is gone cannot be destroyed
+    next(iter(three))
+    assert len(make().reports) == 3 + began
+
+
+class Keeps:
+    """A client that keeps something of any kind between rounds."""
+
+    def __init__(self, like: LocalClient) -> None:
+        self.examples, self.like = like.examples, like
+        self.state: Any = np.zeros(2)
+
+    def train(self, model: Any) -> Any:
+        return self.like.train(model)
+
+
+class Restores(Keeps):
+    def restore(self, state: Any) -> None:
+        self.state = state
+
+
+def test_what_a_client_keeps_can_be_put_back_or_costs_it_the_round(tmp_path: Path) -> None:
+    """One that could not take it back keeps nothing."""
+    path = tmp_path / "training.npz"
+
+    def make(kept: Path | None = path) -> tuple[FedAvg, list[Any]]:
+        clients: list[Any] = [Restores(each) for each in cohort(4)]
+        clients[2] = Keeps(clients[2].like)
+        clients[2].state = "a model"
+        return FedAvg(START, clients, rounds=9, checkpoint=kept), clients
+
+    fed, clients = make()
+    one = clients[1].state = np.ones(2)
+    rounds = iter(fed)
+    assert not next(rounds).refusals
+    one[0] = math.nan  # in place: it is saved as it was
+    for wrong in (one, 3, np.float32([1]), np.ones((1, 2))):
+        clients[1].state = wrong
+        report = next(rounds)
+        assert list(report.refusals) == [1]
+        assert "its state is a" in report.refusals[1]
+        again, restored = make()  # with what it kept before
+        assert len(again.reports) == report.round
+        np.testing.assert_array_equal(restored[1].state, np.ones(2))
+    restored[1].state = 3
+    next(iter(again))
+    _, restored = make()
+    np.testing.assert_array_equal(restored[1].state, np.ones(2))
+    free, clients = make(None)  # nobody asks without a checkpoint
+    clients[1].state = 3
+    assert not next(iter(free)).refusals
+
+
+def test_failed_trainings_are_counted_by_the_next_process_too(tmp_path: Path) -> None:
+    """Else a server that lies would only have to end its own simulation now and then."""
+    path = tmp_path / "training.npz"
+
+    def fails() -> None:
+        raise ValueError("no data of this kind")
+
+    for number, told in enumerate(("ValueError", "failed in 1 rounds"), 1):
+        clients: list[Any] = [*cohort(5)]
+        clients[3] = Acts(clients[3], 1, fails)
+        params = fedavg_params(clients, START, mode=Mode.MALICIOUS)
+        options: dict[str, Any] = {"params": params, "failures": 1, "checkpoint": path}
+        report = next(iter(FedAvg(START, clients, rounds=3, **options)))
+        assert report.round == number
+        assert told in report.refusals[3]
 
 
 def test_a_control_variate_is_checked() -> None:
@@ -271,7 +414,8 @@ def test_privacy_is_that_with_which_a_training_began(tmp_path: Path) -> None:
     """Else the rounds before would be taken for rounds with the noise of those after."""
     clients, path = cohort(), tmp_path / "training.npz"
     params = fedavg_params(clients, START, rotate=True)
-    began = Privacy(Placement.NONE, params, 8.0, 1e-5, 6, 0.0, 0, 0.0, None)
+    target: Any = np.float32(8.0)
+    began = Privacy(Placement.NONE, params, target, 1e-5, 6, 0.0, 0, 0.0, None)
     next(iter(FedAvg(START, clients, rounds=3, privacy=began, checkpoint=path)))
     release = noise.Release(noise.Noise.SKELLAM, Fraction(5), 10, 8, 3)
     for what, changed in (

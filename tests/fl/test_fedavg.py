@@ -11,6 +11,7 @@ from refusals import refused
 from secagg.fl import (
     Coordinator,
     FedAvg,
+    ModelClient,
     Participant,
     draw_drops,
     fedavg_params,
@@ -297,6 +298,8 @@ def test_parameters_that_do_not_fit_are_refused():
         ({"params": 0}, "params must be Params, not int"),
         ({"random": 1}, "random must be a function, not int"),
         ({"evaluate": 3}, "evaluate must be a function, not int"),
+        ({"evaluate": lambda: 3}, "evaluate cannot be called as evaluate.model.: correct"),
+        ({"random": lambda: 3}, "random cannot be called as random.number, party.: correct"),
     ]
     for options, message in cases:
         with pytest.raises(ParameterError, match=message):
@@ -327,6 +330,17 @@ def test_parameters_that_do_not_fit_are_refused():
     bare = types.SimpleNamespace(examples=3)
     with refused(ParameterError, Code.ARGUMENT, "client 2 .SimpleNamespace. has no method train"):
         FedAvg(MODEL, [*clients[:2], bare, *clients[3:]], rounds=1)
+    for name in ("train", "settle", "restore"):
+        bare = types.SimpleNamespace(**{"examples": 3, "train": len, name: lambda: None})
+        with refused(ParameterError, Code.ARGUMENT, f"client 2 .* cannot be called as {name}.*"):
+            FedAvg(MODEL, [*clients[:2], bare, *clients[3:]], rounds=1)
+    with refused(ParameterError, Code.ARGUMENT, "client 4 is the same object as client 1:"):
+        FedAvg(MODEL, [*clients[:4], clients[1]], rounds=1)
+    shared = [object.__new__(ModelClient) for _ in range(3)]
+    for each in shared:
+        each.model, each.examples = MODEL, 1
+    with refused(ParameterError, Code.ARGUMENT, "client 1's model is the same object as client 0"):
+        FedAvg(MODEL, shared, rounds=1)
     for odd, text in ((np.float64(1.0), "item 1 is of the type float64"), (2.0, "type float:")):
         with refused(ParameterError, Code.DTYPE, text + ".*np.asarray"):
             FedAvg([MODEL[0], odd], clients, rounds=1)

@@ -23,6 +23,7 @@ from secagg.fl import (
     FedAvg,
     LocalClient,
     Momentum,
+    Optimizer,
     Participant,
     Scaffold,
     ScaffoldClient,
@@ -44,6 +45,7 @@ from secagg import (
     ParameterError,
     Params,
     Phase,
+    RangeError,
     Server,
     digest,
 )
@@ -136,7 +138,8 @@ def test_a_failed_round_is_no_step():
     """Neither the state nor the number of the next step changes."""
     optimizer = Momentum(falling, beta=0.7)
     everybody = dict.fromkeys(range(5), Phase.UNMASK)
-    fed = FedAvg(MODEL, [Adds(0.5)] * 5, rounds=3, drops=[{}, everybody, {}], optimizer=optimizer)
+    clients = [Adds(0.5) for _ in range(5)]
+    fed = FedAvg(MODEL, clients, rounds=3, drops=[{}, everybody, {}], optimizer=optimizer)
     assert [report.failed for report in fed] == [False, True, False]
     wanted = MODEL[1] + sum(by_formula(Momentum, [0.5, 0.5]))
     np.testing.assert_allclose(fed.model[1], wanted, atol=10 * STEP)
@@ -561,6 +564,87 @@ def test_a_schedule_that_gives_no_rate_ends_the_training(rate):
     np.testing.assert_array_equal(fed.coordinator.state["sum"], total)
 
 
+class Own(Optimizer):
+    """An optimizer of the user's own; what its methods return can be replaced."""
+
+    def __init__(self, **methods):
+        for name, value in methods.items():
+            setattr(self, name, lambda *_, value=value: value(*_) if callable(value) else value)
+
+    def start(self, length):
+        return {"sum": np.zeros(length)}
+
+    def step(self, mean, state, number, share):
+        return mean
+
+
+class Startless(Optimizer):
+    def step(self, mean, state, number, share):
+        return mean
+
+
+def test_what_is_no_optimizer_is_refused():
+    clients = cohort(3)
+    for wrong, text in (
+        ("adam", "must be an Optimizer, such as Adam.., not 'adam'"),
+        (object(), "must be an Optimizer"),
+        (Adam, "optimizer is the class Adam: make one of it"),
+        (Startless(), "Startless has no start"),
+    ):
+        params = fedavg_params(clients, MODEL)
+        for make in (
+            lambda: FedAvg(MODEL, clients, rounds=1, optimizer=wrong),  # noqa: B023
+            lambda: fedavg_params(clients, MODEL, optimizer=wrong),  # noqa: B023
+            lambda: Coordinator(MODEL, params, "trial", optimizer=wrong),  # noqa: B023
+            lambda: Participant(0, clients[0], params, "trial", MODEL, optimizer=wrong),  # noqa: B023
+        ):
+            with refused(ParameterError, Code.ARGUMENT, text):
+                make()
+    halves, name = np.zeros(7, np.float32), "x" * 101
+    for wrong, code, text in (
+        ({"start": None}, Code.ARGUMENT, "start must give a dict .*, and gave .*type NoneType"),
+        ({"start": {"a": [0.0]}}, Code.DTYPE, "and gave a value of the type list for 'a'"),
+        ({"start": {"a": halves}}, Code.DTYPE, "gave an array of float32 for 'a'"),
+        ({"start": {"a": np.full(7, math.nan)}}, Code.NOT_FINITE, "gave a value that is NaN"),
+        *(({"start": {each: np.zeros(7)}}, Code.ARGUMENT, "name") for each in (1, "a\0", name)),
+        ({"sent": np.zeros(6)}, Code.SHAPE, "sent must give None, or a vector of 7 .*shape .6,"),
+        ({"sent": halves}, Code.DTYPE, "Own.sent must give"),
+        *(({"summed": each}, Code.SHAPE, "an int, 7 or 14") for each in (8, 0, None, 7.0)),
+    ):
+        with refused(ParameterError, code, text):
+            FedAvg(MODEL, clients, rounds=1, optimizer=Own(**wrong))
+
+
+def test_a_step_that_is_none_changes_nothing():
+    """Neither model nor state; the message says what was returned, and the round counts."""
+
+    def leaves(**changed):
+        def step(mean, state, *_):
+            state.update(changed)
+            return mean
+
+        return step
+
+    seven = np.zeros(7)
+    for step, error, code, text in (
+        (None, ParameterError, Code.DTYPE, "Own.step must give .* gave .*NoneType for the step"),
+        (lambda mean, *_: mean.tolist(), ParameterError, Code.DTYPE, "type list for the step"),
+        (lambda mean, *_: mean + 1j, ParameterError, Code.DTYPE, "array of complex128 for the s"),
+        (lambda mean, *_: mean[1:], ParameterError, Code.SHAPE, "array of shape .6,. for the step"),
+        (np.full(7, math.inf), RangeError, Code.NOT_FINITE, "step 1 of Own .*NaN .* in the step"),
+        (leaves(sum=3), ParameterError, Code.DTYPE, "type int for 'sum' of the state"),
+        (leaves(sum=seven[1:]), ParameterError, Code.SHAPE, "shape .6,. for 'sum' of the state"),
+        (leaves(more=seven), ParameterError, Code.SHAPE, "a state of .'more', 'sum'."),
+        (leaves(sum=seven * math.nan), RangeError, Code.NOT_FINITE, "NaN .* in 'sum' of the sta"),
+    ):
+        fed = FedAvg(MODEL, cohort(3), rounds=1, optimizer=Own(step=step))
+        with refused(error, code, text):
+            list(fed)
+        assert [report.code for report in fed.reports] == [code]
+        np.testing.assert_array_equal(flat(fed.model), flat(MODEL))
+        np.testing.assert_array_equal(fed.coordinator.state["sum"], np.zeros(7))
+
+
 def test_samples_that_are_none_are_refused():
     clients = cohort(8)
     for sample in (0, 0.0, 1, 2, 1.5, 9, -0.5, -3, math.nan, math.inf, True, "0.5", [3]):
@@ -600,6 +684,15 @@ def test_scaffold_refuses_what_it_is_not_made_for():
     twice = Scaffold(ETA, typical=2)
     with refused(ParameterError, Code.SHAPE, "12 values, and 24 are summed with it"):
         FedAvg(START, clients, rounds=1, params=params, optimizer=twice)
+    for other in (Scaffold(ETA, steps=3), Scaffold(ETA / 2, steps=2)):
+        with refused(ParameterError, Code.ARGUMENT, "client 0 was made for .*need the same local_"):
+            FedAvg(START, clients, rounds=1, optimizer=other)
+    with refused(ParameterError, Code.ARGUMENT, "client 0 .* cannot be called as train.model.:"):
+        FedAvg(START, clients, rounds=1, optimizer=Adam())
+    ones = [dataclasses.replace(each, examples=1) for each in cohort(7)]
+    with refused(ParameterError, Code.ARGUMENT, "cannot be called as train.model, sent.: correct"):
+        FedAvg(MODEL, ones, rounds=1, optimizer=optimizer)
+    FedAvg(START, clients, rounds=1, optimizer=dataclasses.replace(optimizer, rate=0.5))
 
 
 def test_changes_of_control_variates_that_are_clipped_are_told():
@@ -631,7 +724,7 @@ def test_what_is_sent_beside_the_model_is_checked():
             participant.join(offer, START, attempt, sent=sent)
     with refused(ParameterError, Code.POLICY_CONTEXT):  # another c is another training
         participant.join(offer, START, attempt, sent=(c + 1e-9,))
-    without = Participant(0, clients[0], params, "trial", START)
+    without = Participant(0, clients[0].local, params, "trial", START)
     with refused(
         ParameterError, Code.SHAPE, "a tuple of 1 came beside the model instead of a list of 0"
     ):
