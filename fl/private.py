@@ -173,6 +173,30 @@ def _corrupt_of_cohort(corrupt: float, everybody: int, cohort: int) -> float:
     return math.ceil(share * everybody) / cohort
 
 
+def _check_adaptive(
+    where: Placement, clip: float | None, adaptive: QuantileClip | None, bit_noise: float | None
+) -> float | None:
+    """Checks what `private_params` is told about clips; returns `bit_noise` as a float."""
+    if (clip is None) == (adaptive is None):
+        raise ParameterError("give either clip, or a first one in adaptive", Code.ARGUMENT)
+    if adaptive is not None and not isinstance(adaptive, QuantileClip):
+        raise ParameterError(
+            f"adaptive must be a QuantileClip, not {brief(adaptive)}", Code.ARGUMENT
+        )
+    if adaptive is not None and where is not Placement.DISTRIBUTED:
+        raise ParameterError(
+            f"an adaptive clip is for distributed noise, and placement is {where}: give a fixed "
+            "clip, or leave placement out",
+            Code.ARGUMENT,
+        )
+    spread = None if bit_noise is None else as_float(bit_noise)
+    if bit_noise is not None and (adaptive is None or not 0 < (spread or 0.0) < math.inf):
+        raise ParameterError(
+            f"bit_noise is for adaptive, finite and above 0, not {brief(bit_noise)}", Code.ARGUMENT
+        )
+    return spread
+
+
 def private_params(
     clients: Iterable[FedClient],
     model: Model,
@@ -236,21 +260,7 @@ def private_params(
             f"scale is for noise that clients add, and placement is {where}: leave it out",
             Code.ARGUMENT,
         )
-    if (clip is None) == (adaptive is None):
-        raise ParameterError("give either clip, or a first one in adaptive", Code.ARGUMENT)
-    if adaptive is not None and (
-        where is not Placement.DISTRIBUTED or not isinstance(adaptive, QuantileClip)
-    ):
-        raise ParameterError(
-            f"adaptive is a QuantileClip, for distributed noise: not {type(adaptive).__name__} "
-            f"for the placement {where}",
-            Code.ARGUMENT,
-        )
-    spread = None if bit_noise is None else as_float(bit_noise)
-    if bit_noise is not None and (adaptive is None or not 0 < (spread or 0.0) < math.inf):
-        raise ParameterError(
-            f"bit_noise is for adaptive, finite and above 0, not {brief(bit_noise)}", Code.ARGUMENT
-        )
+    spread = _check_adaptive(where, clip, adaptive, bit_noise)
     everybody = len(check_cohort(clients)[0])
     cohort = cohort_of(everybody, sample)
     if corrupt is not None and cohort < everybody:
