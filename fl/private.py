@@ -30,10 +30,10 @@ from secagg.noise.samplers import sampler
 from secagg.numeric import as_float, brief
 
 from .adaptive import AdaptiveClip, QuantileClip
-from .agreed import check_cohort, cohort_of
+from .agreed import NUMBERS, check_cohort, cohort_of
 from .models import Model
 from .optimizers import Optimizer
-from .updates import FedClient
+from .updates import FedClient, whole
 
 _STEPS: Final = 2**16  # to a variance of 1
 _MOST_STEPS: Final = 2**56  # that the sampler has
@@ -127,6 +127,7 @@ class Privacy:
 
     def check_rounds(self, rounds: int) -> None:
         """Raises ParameterError if this is more rounds than the noise is for."""
+        rounds = whole("rounds", rounds, 0, NUMBERS)
         if rounds > self.rounds:
             raise ParameterError(
                 f"the noise is for {self.rounds} rounds, and {rounds} would tell more than epsilon "
@@ -250,9 +251,10 @@ def private_params(
             noise does not fit.
         MissingExtraError: dp-accounting is not installed.
     """
-    if placement not in list(Placement):
+    if not isinstance(placement, str) or placement not in list(Placement):
         raise ParameterError(
-            f"placement must be one of {', '.join(Placement)}, not {placement!r}", Code.ARGUMENT
+            f"placement must be one of {', '.join(Placement)}, not {brief(placement)}",
+            Code.ARGUMENT,
         )
     where = Placement(placement)
     if scale is not None and where in (Placement.CENTRAL, Placement.NONE):

@@ -66,7 +66,7 @@ class TreePlan:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "edges", _read_edges(self.edges))
-        if self.loss not in ("logistic", "squared"):
+        if not isinstance(self.loss, str) or self.loss not in ("logistic", "squared"):
             raise ParameterError(
                 f'loss must be "logistic" or "squared", not {brief(self.loss)}', Code.ARGUMENT
             )
@@ -170,6 +170,7 @@ class TreePlan:
 
     def length(self, nodes: int) -> int:
         """Returns how many numbers a party gives for so many nodes."""
+        nodes = whole("nodes", nodes, 0, 1 << _MOST_DEPTH)
         return nodes * self.kinds * int(self.starts[-1])
 
     def sort(self, x: Any) -> Bins:
@@ -270,8 +271,10 @@ class BoostedTrees:
             x: as of `TreePlan.sort`.
 
         Raises:
+            ParameterError: this is no model of its plan.
             RangeError: as of `TreePlan.sort`.
         """
+        check_model(self.plan, self)
         return self.margin_of(self.plan.sort(x))
 
     def margin_of(self, bins: Bins) -> Reals:
@@ -306,8 +309,8 @@ def check_model(plan: TreePlan, model: BoostedTrees, checked: Sequence[Tree] = (
     base = as_float(model.base) if isinstance(model, BoostedTrees) else None
     if base is None or not isinstance(model.trees, tuple):
         raise _unfit("it is no BoostedTrees with a base and a tuple of trees")
-    same = model.plan is plan or (
-        isinstance(model.plan, TreePlan) and model.plan.digest() == plan.digest()
+    same = isinstance(model.plan, TreePlan) and (
+        model.plan is plan or model.plan.digest() == plan.digest()
     )
     if not same:
         raise _unfit("the plan of the model is not the one that this party agreed on")

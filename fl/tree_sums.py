@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from secagg import Code, ParameterError, RangeError
 
+from .agreed import check_kind
 from .tree_model import (
     BoostedTrees,
     Node,
@@ -52,6 +53,7 @@ class TreeParty:
     """
 
     def __init__(self, plan: TreePlan, x: Any, y: Any, *, rounds: int | None = None) -> None:
+        check_kind("plan", plan, TreePlan)
         self._rounds = None if rounds is None else whole("rounds", rounds, 0, 2**31)
         self._plan, self._bins = plan, plan.sort(x)
         try:
