@@ -1,4 +1,4 @@
-"""Draws a run: accuracy, loss, survivors, clip, bytes and epsilon per round."""
+"""Draws a run: accuracy, loss, survivors, bytes and epsilon per round."""
 
 import io
 from itertools import accumulate
