@@ -10,19 +10,8 @@ from numpy.typing import NDArray
 from secagg import Code, ParameterError, RangeError
 
 from .agreed import check_kind
-from .tree_model import (
-    BoostedTrees,
-    Node,
-    Reals,
-    TreePlan,
-    check_model,
-    hessian_scale,
-    level_of,
-    log_odds,
-    sigmoid,
-    values,
-    walk,
-)
+from .tree_model import BoostedTrees, TreePlan, check_model, hessian_scale, log_odds, sigmoid
+from .tree_nodes import Node, Reals, level_of, values, walk
 from .updates import whole
 
 Integers = NDArray[np.int64]

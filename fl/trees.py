@@ -37,7 +37,8 @@ from secagg import Code, Mode, ParameterError, RangeError, RoundFailedError, sec
 
 from .agreed import PAIR, at_least_three, check_kind
 from .schedule import Drops, read_round
-from .tree_model import BoostedTrees, Node, TreePlan
+from .tree_model import BoostedTrees, TreePlan
+from .tree_nodes import Node
 from .tree_sums import Integers, TreeParty, base_of, splits_of
 from .updates import whole
 

@@ -10,7 +10,7 @@ import pytest
 from levels import runs_at
 from refusals import refused
 from secagg.fl import BoostedTrees, SecureTrees, TreeParty, TreePlan, secure_edges
-from secagg.fl.tree_model import Node
+from secagg.fl.tree_nodes import Node
 
 import secagg
 from secagg import Code, Mode, ParameterError, Phase, RangeError
