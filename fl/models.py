@@ -10,7 +10,7 @@ from typing import Final, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from secagg import Code, ParameterError
+from secagg import Code, ParameterError, RangeError
 from secagg.numeric import as_int, brief
 from secagg.texts import described
 
@@ -128,6 +128,7 @@ def loss(architecture: Architecture, model: Model, data: Split) -> float:
 
     Raises:
         ParameterError: an argument is of another kind, or does not fit the others.
+        RangeError: there is a label that the model does not have.
     """
     logits = _logits(architecture, model, data)
     logits = logits - logits.max(axis=1, keepdims=True)
@@ -140,6 +141,7 @@ def accuracy(architecture: Architecture, model: Model, data: Split) -> float:
 
     Raises:
         ParameterError: an argument is of another kind, or does not fit the others.
+        RangeError: there is a label that the model does not have.
     """
     return float((_logits(architecture, model, data).argmax(axis=1) == data.y).mean())
 
@@ -162,7 +164,7 @@ def _logits(architecture: Architecture, model: Model, data: Split) -> Reals:
             Code.SHAPE,
         ) from error
     if data.y.size and not 0 <= data.y.min() <= data.y.max() < logits.shape[1]:
-        raise ParameterError(
+        raise RangeError(
             f"labels must be in 0..{logits.shape[1] - 1}, and are in {data.y.min()}.."
             f"{data.y.max()}",
             Code.OUT_OF_RANGE,
