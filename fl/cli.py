@@ -50,8 +50,11 @@ _CLIP: Final = 4.0
 _PRIVATE_CLIP: Final = 1.0  # of the L2 norm; noise grows with it
 _DELTA: Final = 1e-5
 _BUFFER: Final = 0.25  # of the clients, with --async
-# With other ones it is another training; what else makes one `FedAvg` sees by itself.
-_KEPT: Final = "dataset", "split", "model", "clients", "epochs", "seed", "dropout", "mode"
+# Options that make another training as they are given; the rest is in `_facts`.
+_KEPT: Final = (
+    *("dataset", "split", "model", "clients", "epochs", "seed", "dropout", "mode", "optimizer"),
+    *("rotate", "adaptive_clip", "dp_corrupt", "dp_dropout", "dp_scale"),
+)
 
 Show = Callable[[str], None]
 
@@ -209,7 +212,7 @@ def _federation(
     }
     if settings.asynchronous:
         return params, privacy, FedBuff(start, clients, buffer=buffer, sums=rounds, **common)
-    facts = {name: getattr(settings, name) for name in _KEPT} | {"sample": params.cohort}
+    facts = _facts(settings, params, privacy, optimizer)
     common |= {"sample": sample, "checkpoint": checkpoint, "training": json.dumps(facts)}
     try:
         return params, privacy, FedAvg(start, clients, rounds=rounds, **common)
@@ -217,6 +220,23 @@ def _federation(
         if checkpoint is not None:
             _check_options(checkpoint, facts)
         raise
+
+
+def _facts(
+    settings: report.Settings, params: Params, privacy: Privacy | None, optimizer: Optimizer
+) -> dict[str, object]:
+    """Returns the options with whose values a checkpoint goes on, defaults as they are taken."""
+    return {
+        **{name.replace("_", "-"): getattr(settings, name) for name in _KEPT},
+        "sample": params.cohort,
+        "server-rate": getattr(optimizer, "rate", None),
+        "bits": None if privacy else report.bits(params),
+        "clip": report.clip_of(params, privacy),
+        "dp-epsilon": privacy and privacy.target,
+        "dp-delta": privacy and privacy.delta,
+        "dp-placement": privacy and privacy.placement.value,
+        "rounds": privacy and privacy.rounds,  # that the noise is for; others may grow
+    }
 
 
 def _check_options(checkpoint: Path, facts: Mapping[str, object]) -> None:
@@ -229,14 +249,22 @@ def _check_options(checkpoint: Path, facts: Mapping[str, object]) -> None:
         found = json.loads(json.loads(kept["about"].tobytes())["training"]["training"])
         other = {name: found[name] for name in facts if found[name] != facts[name]}
     if other:
-        was, given = (
-            " ".join(f"--{name} {values[name]}" for name in other) for values in (other, facts)
-        )
+        was, given = (_options({name: of[name] for name in other}) for of in (other, facts))
         raise ParameterError(
-            f"{checkpoint}: the checkpoint is of a run with {was}, not {given}; give the same "
-            "options, or name another file",
+            f"{checkpoint}: the checkpoint is of a run {was}, not {given}; give the same options, "
+            "or name another file",
             Code.ARGUMENT,
         ) from None
+
+
+def _options(values: Mapping[str, object]) -> str:
+    """Returns options as they are typed; those that are not given only if none is."""
+    found = {name: of for name, of in values.items() if of is not None and of is not False}
+    if not found:
+        return "without " + " ".join(f"--{name}" for name in values)
+    return "with " + " ".join(
+        f"--{name}" if value is True else f"--{name} {value}" for name, value in found.items()
+    )
 
 
 def _played(

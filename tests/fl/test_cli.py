@@ -305,13 +305,16 @@ def test_privacy_is_told(tmp_path, capsys, placement, adaptive):
 
 
 OTHER_TRAININGS = {
-    "--dropout 0.2": "--dropout 0.0, not --dropout 0.2",
-    "--epochs 2": "--epochs 1, not --epochs 2",
-    "--split even": "--split shards, not --split even",
-    "--mode malicious": "--mode semi-honest, not --mode malicious",
-    "--sample 0.7": "--sample 5, not --sample 6",
-    "--seed 1 --model mlp": "--model softmax --seed 0, not --model mlp --seed 1",
-    "--dataset digits": "--dataset breast_cancer, not --dataset digits",
+    "--dropout 0.2": "--dropout 0.0, not with --dropout 0.2",
+    "--epochs 2": "--epochs 1, not with --epochs 2",
+    "--split even": "--split shards, not with --split even",
+    "--mode malicious": "--mode semi-honest, not with --mode malicious",
+    "--sample 0.7": "--sample 5, not with --sample 6",
+    "--seed 1 --model mlp": "--model softmax --seed 0, not with --model mlp --seed 1",
+    "--dataset digits": "--dataset breast_cancer, not with --dataset digits",
+    "--rotate --clip 9": "--bits 20, not with --rotate --bits 8",
+    "--clip 3": "--clip 9.0, not with --clip 3.0",
+    "--server-rate 0.5": "--server-rate ",
 }
 
 
@@ -342,7 +345,9 @@ def test_a_sample_of_the_clients_is_drawn_for_each_round(tmp_path, capsys, optim
     for other, told in OTHER_TRAININGS.items():
         with pytest.raises(SystemExit):
             cli.main([*options, "--rounds", "3", "--checkpoint", str(kept), *other.split()])
-        assert f"of a run with {told}; give the same" in capsys.readouterr().err
+        text = capsys.readouterr().err
+        assert f"of a run with {told}" in text
+        assert "; give the same options, or name another file\n" in text
 
 
 def test_clients_train_at_their_own_pace(tmp_path, capsys):
