@@ -48,7 +48,8 @@ def at_least_three(name: str, values: Iterable[T], whose: str, what: str) -> lis
 def check_kind(name: str, value: object, kind: type) -> None:
     """Raises ParameterError unless an argument is of a kind; a class is none of its own."""
     if not isinstance(value, kind):
-        raise ParameterError(f"{name} must be a {kind.__name__}, not {brief(value)}", Code.ARGUMENT)
+        wanted = f"{'an' if kind.__name__[0] in 'AEIO' else 'a'} {kind.__name__}"
+        raise ParameterError(f"{name} must be {wanted}, not {brief(value)}", Code.ARGUMENT)
 
 
 def check_cohort(clients: Iterable[FedClient]) -> tuple[list[FedClient], int]:

@@ -96,8 +96,9 @@ def plain_fedavg(
         [whole("a survivor", each, 0, len(clients) - 1) for each in listed("survivors", of)]
         for of in rounds
     ]
-    model = listed("model", model)
+    model = [np.asarray(array) for array in listed("model", model)]
     layout, optimizer = Layout.of(model), Average() if optimizer is None else optimizer
+    check_kind("optimizer", optimizer, Optimizer)
     state, changes = optimizer.start(layout.length), 0
     plain = type(optimizer) is Average and optimizer.rate == 1.0
     for survived in survivors:

@@ -210,6 +210,8 @@ def test_quantization_bound_needs_a_grid():
         quantization_bound(None, 4)
     with pytest.raises(ParameterError, match="rounds must be an int"):
         quantization_bound(Params(3, 9, FixedPoint(1.0)), "4")
+    with pytest.raises(ParameterError, match="optimizer must be an Optimizer, not 'adam'"):
+        list(plain_fedavg([np.zeros(1)], [], [], "adam"))
     with pytest.raises(ParameterError, match="a survivor must be in 0"):
         list(plain_fedavg([np.zeros(1)], [], [[0]]))
 
