@@ -16,13 +16,16 @@ from textwrap import fill
 from typing import cast
 
 import numpy as np
-from causaldata import credit_cards
 from secagg.fl import Descent, FedAvg, LocalClient, Model, Softmax, Split
 from secagg.fl.plot import picture
-from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import roc_auc_score
 
 import secagg
+from secagg.extras import extra
+
+with extra("examples"):
+    from causaldata import credit_cards
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.metrics import roc_auc_score
 
 BANKS, ROUNDS, ALARMS = 10, 10, 0.01
 NAMES = [f"bank {at} alone" for at in range(BANKS)]

@@ -14,11 +14,14 @@ from textwrap import fill
 from typing import cast
 
 import numpy as np
-import statsmodels.api as sm
 from secagg.fl.plot import picture
-from sklearn.metrics import roc_auc_score
 
 import secagg
+from secagg.extras import extra
+
+with extra("examples"):
+    import statsmodels.api as sm
+    from sklearn.metrics import roc_auc_score
 
 SITES, ROUNDS, SMALL = 6, 8, 3000
 # Public largest values, by which columns are divided.

@@ -15,7 +15,9 @@ from numpy.typing import ArrayLike
 from secagg import Code, Layout, ParameterError, Params, RangeError, Rotated
 from secagg.numeric import as_float, brief
 
-from .updates import Vector, norm_of
+from .agreed import NUMBERS, check_kind, check_params
+from .optimizers import require_above_0
+from .updates import Vector, norm_of, whole
 
 _LEAST: Final = 2.0**-100
 _MOST: Final = 2.0**100
@@ -161,8 +163,18 @@ class AdaptiveClip:
             rounds: of the training.
 
         Raises:
-            ParameterError: the bits would take all the noise that there is.
+            ParameterError: the bits would take all the noise that there is, or an argument is of
+                another kind.
         """
+        check_kind("start", start, QuantileClip)
+        form = check_params(params)
+        if not isinstance(form, Rotated) or not form.noisy:
+            raise ParameterError(
+                f"params must have a Rotated format with noise, not {form}", Code.ARGUMENT
+            )
+        multiplier = require_above_0("multiplier", multiplier)
+        bit_noise = require_above_0("bit_noise", bit_noise)
+        rounds = whole("rounds", rounds, 1, NUMBERS)
         if not 2 * bit_noise > multiplier:
             raise ParameterError(
                 f"bit_noise must be above {multiplier / 2:.4g}, half the noise of the updates in "

@@ -23,19 +23,42 @@ def listed(name: str, values: Iterable[T]) -> list[T]:
     return list(values)
 
 
+def at_least_three(name: str, values: Iterable[T], whose: str, what: str) -> list[T]:
+    """Returns clients or parties as a list.
+
+    Args:
+        name: of the argument, "clients" or "parties".
+        values: they.
+        whose: what is refused with fewer, for the message.
+        what: each of two would learn of the other, for the message.
+
+    Raises:
+        ParameterError: it is no list, or there are fewer than three.
+    """
+    found = listed(name, values)
+    if len(found) <= PAIR:
+        raise ParameterError(
+            f"{whose} needs at least three {name}, not {len(found)}: from the sum of two each "
+            f"learns the other's {what}",
+            Code.ARGUMENT,
+        )
+    return found
+
+
+def check_kind(name: str, value: object, kind: type) -> None:
+    """Raises ParameterError unless an argument is of a kind; a class is none of its own."""
+    if not isinstance(value, kind):
+        wanted = f"{'an' if kind.__name__[0] in 'AEIO' else 'a'} {kind.__name__}"
+        raise ParameterError(f"{name} must be {wanted}, not {brief(value)}", Code.ARGUMENT)
+
+
 def check_cohort(clients: Iterable[FedClient]) -> tuple[list[FedClient], int]:
     """Checks that these are three clients or more, and that one of them holds examples.
 
     Returns:
         them, and the largest number of examples that one holds.
     """
-    found = listed("clients", clients)
-    if len(found) <= PAIR:
-        raise ParameterError(
-            f"federated averaging needs at least three clients, not {len(found)}: from the sum "
-            "of two each learns the other's update",
-            Code.ARGUMENT,
-        )
+    found = at_least_three("clients", clients, "federated averaging", "update")
     most = max(count_examples(f"client {at}", client) for at, client in enumerate(found))
     if not most:
         raise ParameterError("no client holds an example to train on", Code.WEIGHT)
@@ -60,8 +83,8 @@ def cohort_of(clients: int, sample: float | None) -> int:
         count = max(PAIR + 1, round(share * clients))
     if count is None or not PAIR < count <= clients:
         raise ParameterError(
-            f"sample must be a share of the clients, above 0 and up to 1.0, or a number in "
-            f"{PAIR + 1}..{clients}, not {brief(sample)}",
+            "sample or buffer must be a share of the clients, above 0 and up to 1.0, or a number "
+            f"in {PAIR + 1}..{clients}, not {brief(sample)}",
             Code.ARGUMENT,
         )
     return count

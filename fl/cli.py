@@ -4,10 +4,9 @@ import argparse
 import errno
 import json
 import os
-import textwrap
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -27,6 +26,7 @@ from secagg.outputs import STDOUT, check_writable, write_whole
 from secagg.programs import FAILED, error_line, run_program, say
 
 from . import plot, report
+from .adaptive import QuantileClip
 from .buffered import FedBuff
 from .compare import compare_training
 from .data import load
@@ -49,8 +49,12 @@ _DROPS_STREAM: Final = 5
 _CLIP: Final = 4.0
 _PRIVATE_CLIP: Final = 1.0  # of the L2 norm; noise grows with it
 _DELTA: Final = 1e-5
-_WIDTH: Final = 80
 _BUFFER: Final = 0.25  # of the clients, with --async
+# Options that make another training as they are given; the rest is in `_facts`.
+_KEPT: Final = (
+    *("dataset", "split", "model", "clients", "epochs", "seed", "dropout", "mode", "optimizer"),
+    *("rotate", "adaptive_clip", "dp_corrupt", "dp_dropout", "dp_scale"),
+)
 
 Show = Callable[[str], None]
 
@@ -142,10 +146,16 @@ def simulate(
     params, privacy, federation = _federation(
         settings, clients, start, optimizer, evaluate, checkpoint
     )
-    if warning := report.warning(params, settings.dropout):
+    drawn = settings.asynchronous or settings.sample is not None
+    corrupt, lost = settings.dp_corrupt, settings.dp_dropout
+    fractions = None if corrupt is None or lost is None else (corrupt, lost)
+    if warning := report.warning(
+        params, settings.dropout, settings.clients if drawn else None, fractions
+    ):
         say(f"{NAME}: warning: {warning}\n")
+    parameters = sum(array.size for array in start)
     with _screen(settings.rounds, to_stderr) as (show, advance):
-        for line in report.intro(settings, dataset, params, privacy):
+        for line in report.intro(settings, dataset, params, parameters, privacy):
             show(line)
         reports, ended = _played(federation, show, advance)
         pooled = LocalClient(architecture, dataset.pooled, descent, settings.seed)
@@ -154,8 +164,13 @@ def simulate(
         found = compare_training(
             start, model, reports, clients, pooled, params, evaluate, optimizer
         )
-        used, converged = federation.coordinator.attempts_used, federation.converged
-        outcome = report.Outcome(settings, params, privacy, reports, found, used, converged, ended)
+        outcome = report.Outcome(
+            *(settings, params, privacy, parameters, reports, found),
+            attempts_used=federation.coordinator.attempts_used,
+            converged=federation.converged,
+            unfilled=federation.ended if isinstance(federation, FedBuff) else "",
+            ended=ended,
+        )
         for line in report.summary(outcome):
             show(line)
     return outcome
@@ -197,8 +212,59 @@ def _federation(
     }
     if settings.asynchronous:
         return params, privacy, FedBuff(start, clients, buffer=buffer, sums=rounds, **common)
-    common |= {"sample": sample, "checkpoint": checkpoint}
-    return params, privacy, FedAvg(start, clients, rounds=rounds, **common)
+    facts = _facts(settings, params, privacy, optimizer)
+    common |= {"sample": sample, "checkpoint": checkpoint, "training": json.dumps(facts)}
+    try:
+        return params, privacy, FedAvg(start, clients, rounds=rounds, **common)
+    except ParameterError:
+        if checkpoint is not None:
+            _check_options(checkpoint, facts)
+        raise
+
+
+def _facts(
+    settings: report.Settings, params: Params, privacy: Privacy | None, optimizer: Optimizer
+) -> dict[str, object]:
+    """Returns the options with whose values a checkpoint goes on, defaults as they are taken."""
+    return {
+        **{name.replace("_", "-"): getattr(settings, name) for name in _KEPT},
+        "sample": params.cohort,
+        "server-rate": getattr(optimizer, "rate", None),
+        "bits": None if privacy else report.bits(params),
+        "clip": report.clip_of(params, privacy),
+        "dp-epsilon": privacy and privacy.target,
+        "dp-delta": privacy and privacy.delta,
+        "dp-placement": privacy and privacy.placement.value,
+        "rounds": privacy and privacy.rounds,  # that the noise is for; others may grow
+    }
+
+
+def _check_options(checkpoint: Path, facts: Mapping[str, object]) -> None:
+    """Raises ParameterError with the options that a checkpoint is not of, if it names any.
+
+    `FedAvg` has refused it, for another word of the training for instance.
+    """
+    other: dict[str, object] = {}
+    with suppress(Exception), np.load(checkpoint, allow_pickle=False) as kept:
+        found = json.loads(json.loads(kept["about"].tobytes())["training"]["training"])
+        other = {name: found[name] for name in facts if found[name] != facts[name]}
+    if other:
+        was, given = (_options({name: of[name] for name in other}) for of in (other, facts))
+        raise ParameterError(
+            f"{checkpoint}: the checkpoint is of a run {was}, not {given}; give the same options, "
+            "or name another file",
+            Code.ARGUMENT,
+        ) from None
+
+
+def _options(values: Mapping[str, object]) -> str:
+    """Returns options as they are typed; those that are not given only if none is."""
+    found = {name: of for name, of in values.items() if of is not None and of is not False}
+    if not found:
+        return "without " + " ".join(f"--{name}" for name in values)
+    return "with " + " ".join(
+        f"--{name}" if value is True else f"--{name} {value}" for name, value in found.items()
+    )
 
 
 def _played(
@@ -225,11 +291,8 @@ def _played(
             tell(each)
     except AttemptsExhaustedError as error:
         ended = error
-    if isinstance(federation, FedBuff) and federation.ended:
-        if not reports:
-            raise ParameterError(f"there was no sum: {federation.ended}", Code.QUORUM)
-        for line in textwrap.wrap(f"Ended early: {federation.ended}.", _WIDTH):
-            show(line)
+    if isinstance(federation, FedBuff) and federation.ended and not reports:
+        raise ParameterError(f"there was no sum: {federation.ended}", Code.QUORUM)
     return reports, ended
 
 
@@ -271,11 +334,8 @@ def _privacy(
     """
     if settings.dp_epsilon is None:
         for name in ("delta", "placement", "corrupt", "dropout", "scale"):
-            if getattr(settings, f"dp_{name}") is not None:
-                raise ParameterError(
-                    f"--dp-{name} is about differential privacy: give --dp-epsilon as well",
-                    Code.ARGUMENT,
-                )
+            _refuse_without_privacy(f"--dp-{name}", getattr(settings, f"dp_{name}"))
+        _refuse_without_privacy("--adaptive-clip", settings.adaptive_clip)
         return None
     if settings.rotate or settings.bits is not None:
         raise ParameterError(
@@ -287,13 +347,17 @@ def _privacy(
         raise ParameterError(
             "--dp-corrupt and --dp-dropout are given together or not at all", Code.ARGUMENT
         )
+    clip, adaptive = _PRIVATE_CLIP if settings.clip is None else settings.clip, None
+    if settings.adaptive_clip is not None:
+        adaptive = QuantileClip(clip, settings.adaptive_clip)
     return private_params(
         clients,
         model,
         epsilon=settings.dp_epsilon,
         delta=_DELTA if settings.dp_delta is None else settings.dp_delta,
         rounds=settings.rounds,
-        clip=_PRIVATE_CLIP if settings.clip is None else settings.clip,
+        clip=None if adaptive else clip,
+        adaptive=adaptive,
         placement=settings.dp_placement or Placement.DISTRIBUTED,
         corrupt=settings.dp_corrupt,
         dropout=settings.dp_dropout,
@@ -302,6 +366,13 @@ def _privacy(
         sample=sample,
         optimizer=optimizer,
     )
+
+
+def _refuse_without_privacy(option: str, value: object) -> None:
+    if value is not None:
+        raise ParameterError(
+            f"{option} is about differential privacy: give --dp-epsilon as well", Code.ARGUMENT
+        )
 
 
 @contextmanager

@@ -36,12 +36,14 @@ from typing import Final, cast
 import numpy as np
 
 from secagg import Code, FixedPoint, Layout, ParameterError, Params, Rotated
+from secagg.numeric import brief
 
+from .agreed import NUMBERS, check_kind, listed
 from .history import BufferReport, RoundReport, Score
 from .models import Model
 from .optimizers import Average, Optimizer
 from .training import LocalClient
-from .updates import FedClient
+from .updates import FedClient, count_examples, whole
 
 UNIT_ROUNDOFF: Final = 2.0**-53
 
@@ -83,8 +85,20 @@ def plain_fedavg(
         survivors: clients in the average, per round; a round without any changes nothing. A client
             without examples is left out.
         optimizer: of the server; by default the mean is added.
+
+    Raises:
+        ParameterError: an argument is of another kind, or a survivor no client.
     """
+    clients, rounds = listed("clients", clients), listed("survivors", survivors)
+    for at, client in enumerate(clients):
+        count_examples(f"client {at}", client)
+    survivors = [
+        [whole("a survivor", each, 0, len(clients) - 1) for each in listed("survivors", of)]
+        for of in rounds
+    ]
+    model = [np.asarray(array) for array in listed("model", model)]
     layout, optimizer = Layout.of(model), Average() if optimizer is None else optimizer
+    check_kind("optimizer", optimizer, Optimizer)
     state, changes = optimizer.start(layout.length), 0
     plain = type(optimizer) is Average and optimizer.rate == 1.0
     for survived in survivors:
@@ -133,6 +147,7 @@ def norm(model: Model) -> float:
 
 
 def _grid(params: Params) -> FixedPoint:
+    check_kind("params", params, Params)
     if not isinstance(params.format, FixedPoint):
         raise ParameterError(
             f"a bound is proved for the format FixedPoint only, and params have {params.format}",
@@ -149,8 +164,9 @@ def quantization_bound(params: Params, rounds: int) -> float:
         rounds: number of successful rounds.
 
     Raises:
-        ParameterError: the format is another one.
+        ParameterError: the format is another one, or the number none from 0 up.
     """
+    rounds = whole("rounds", rounds, 0, NUMBERS)
     return rounds * _grid(params).step * float(np.sqrt(params.length))
 
 
@@ -207,7 +223,19 @@ def compare_training(
         params: parameters of its rounds.
         evaluate: scores a model.
         optimizer: of the secure and the plain rounds.
+
+    Raises:
+        ParameterError: an argument is of another kind.
     """
+    reports = listed("reports", reports)
+    for at, each in enumerate(reports):
+        check_kind(f"reports[{at}]", each, RoundReport)
+    count_examples("pooled", pooled)
+    if not callable(evaluate):
+        raise ParameterError(f"evaluate must be a function, not {brief(evaluate)}", Code.ARGUMENT)
+    if [*map(np.shape, listed("secure", secure))] != [*map(np.shape, listed("model", model))]:
+        raise ParameterError("secure has other shapes than the initial model", Code.SHAPE)
+    check_kind("params", params, Params)
     survivors = [report.survivors for report in reports]
     trajectory = list(plain_fedavg(model, clients, survivors, optimizer))
     plain = trajectory[-1] if trajectory else model

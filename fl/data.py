@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 
 from secagg import Code, ParameterError
 from secagg.extras import extra
+from secagg.numeric import as_int, brief
 
 SPLITS: Final = ("uneven", "even", "shards")
 MIN_EXAMPLES: Final = 4
@@ -56,6 +57,13 @@ class Split:
     y: Labels
 
     def __post_init__(self) -> None:
+        kinds = [each.dtype.kind for each in (self.x, self.y) if isinstance(each, np.ndarray)]
+        if len(kinds) < 2 or kinds[0] not in "fiub" or kinds[1] not in "iub":
+            raise ParameterError(
+                f"x and y must be arrays of numbers and of labels from 0, not {brief(self.x)} and "
+                f"{brief(self.y)}",
+                Code.DTYPE,
+            )
         if self.x.ndim != 2 or self.y.shape != self.x.shape[:1]:
             raise ParameterError(
                 f"x of shape {self.x.shape} does not go with y of shape {self.y.shape}: they must "
@@ -120,13 +128,16 @@ def load(
         by_row: scale each row by itself, without means and deviations of all examples.
 
     Raises:
-        ParameterError: there is no such data set, or it has too few examples for the clients.
+        ParameterError: there is no such data set, or it has too few examples for the clients; the
+            seed is negative, or an argument of another kind.
         MissingExtraError: scikit-learn is not installed.
     """
-    if name not in DATASETS:
+    if not isinstance(name, str) or name not in DATASETS:
         raise ParameterError(
-            f"there is no data set {name!r}; choose one of {', '.join(DATASETS)}", Code.ARGUMENT
+            f"there is no data set {brief(name)}; choose one of {', '.join(DATASETS)}",
+            Code.ARGUMENT,
         )
+    seed = check_seed(seed)
     x, y = DATASETS[name]()
     test = _held_out(y)
     x = scale_rows(x) if by_row else scale(x, x[~test])
@@ -140,6 +151,14 @@ def load(
         clients=tuple(Split(train_x[i], train_y[i]) for i in shares),
         test=Split(x[test], y[test]),
     )
+
+
+def check_seed(seed: object) -> int:
+    """Returns a seed as an int; raises ParameterError unless it is one from 0."""
+    found = as_int(seed)
+    if found is None or found < 0:
+        raise ParameterError(f"seed must be an int from 0, not {brief(seed)}", Code.ARGUMENT)
+    return found
 
 
 def scale(x: Reals, reference: Reals) -> Reals:
@@ -179,16 +198,17 @@ def deal(
     Raises:
         ParameterError: there is no client, or there are too few examples for the clients.
     """
-    most = len(labels) // MIN_EXAMPLES
-    if not 1 <= clients <= most:
+    most, count = len(labels) // MIN_EXAMPLES, as_int(clients)
+    if count is None or not 1 <= count <= most:
         raise ParameterError(
-            f"{len(labels)} training examples cannot be split over {clients} clients: with at "
-            f"least {MIN_EXAMPLES} examples per client, 1..{most} clients are possible",
+            f"{len(labels)} training examples cannot be split over {brief(clients)} clients: with "
+            f"at least {MIN_EXAMPLES} examples per client, 1..{most} clients are possible",
             Code.ARGUMENT,
         )
-    if split not in SPLITS:
+    clients = count
+    if not isinstance(split, str) or split not in SPLITS:
         raise ParameterError(
-            f"split must be one of {', '.join(SPLITS)}, not {split!r}", Code.ARGUMENT
+            f"split must be one of {', '.join(SPLITS)}, not {brief(split)}", Code.ARGUMENT
         )
     if split == "even":
         return np.array_split(rng.permutation(len(labels)), clients)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from secagg import Mode, RangeError
 from secagg.analytics import Bins, Count, Query
 
+from .agreed import listed
 from .schedule import Drops
 from .tables import by_name, read_ranges, secure_tables
 from .updates import whole
@@ -54,7 +55,7 @@ def secure_edges(
         for name, (low, high) in found.items()
     }
     query = Query(questions, records=records)
-    named = (by_name(tuple(found), each) for each in parties)
+    named = [by_name(tuple(found), each) for each in listed("parties", parties)]
     tables = secure_tables(query, named, drops=drops, mode=mode)
     edges = []
     for name in found:

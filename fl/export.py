@@ -6,7 +6,17 @@ from secagg import __version__
 
 from .agreed import check_params
 from .history import BufferReport, RoundReport, Score
-from .report import Outcome, attempts_allowed, bits, masked_bits, revealed, sent, spent
+from .report import (
+    Outcome,
+    attempts_allowed,
+    bits,
+    clip_of,
+    given_most,
+    masked_bits,
+    revealed,
+    sent,
+    spent,
+)
 
 Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
 
@@ -27,7 +37,8 @@ def as_json(outcome: Outcome) -> Json:
             "quorum": outcome.params.quorum,
             "dropout": asked.dropout,
             "bits": bits(outcome.params),
-            "clip": check_params(outcome.params).clip,
+            "clip": clip_of(outcome.params, outcome.privacy),
+            "adaptive_clip": asked.adaptive_clip,
             "rotate": asked.rotate,
             "split": asked.split,
             "epochs": asked.epochs,
@@ -40,7 +51,8 @@ def as_json(outcome: Outcome) -> Json:
             "masked_bits": masked_bits(outcome.params),
             "bytes_up": sent(outcome),
             "seed": asked.seed,
-            "parameters": outcome.params.length,
+            "parameters": outcome.parameters,
+            "numbers": outcome.params.length,
             "secure_accuracy": found.secure.accuracy,
             "plain_accuracy": found.plain.accuracy,
             "central_accuracy": found.central.accuracy,
@@ -57,7 +69,7 @@ def as_json(outcome: Outcome) -> Json:
             "attempts_allowed": attempts_allowed(outcome),
             "attempts_note": revealed(outcome),
             "converged": outcome.converged,
-            "reason": outcome.ended.reason if outcome.ended else "",
+            "reason": outcome.ended.reason if outcome.ended else outcome.unfilled,
             "code": outcome.ended.code if outcome.ended else None,
             "rounds": [
                 _round_json(report, plain)
@@ -74,7 +86,7 @@ def _privacy_json(outcome: Outcome) -> Json:
     form = check_params(privacy.params)
     return {
         "placement": privacy.placement,
-        "epsilon": privacy.epsilon(len(outcome.reports)),
+        "epsilon": privacy.epsilon(given_most(outcome.reports)),
         "target": privacy.target,
         "delta": privacy.delta,
         "rounds": privacy.rounds,
@@ -82,7 +94,7 @@ def _privacy_json(outcome: Outcome) -> Json:
         "honest": privacy.honest,
         "factor": privacy.factor,
         "scale": form.scale,
-        "note": spent(privacy, len(outcome.reports)),
+        "note": spent(privacy, outcome.reports),
     }
 
 
@@ -119,6 +131,7 @@ def _round_json(report: RoundReport, plain: Score) -> Json:
         "plain_loss": plain.loss,
         "plain_accuracy": plain.accuracy,
         "epsilon": report.epsilon,
+        "clip": report.clip,
         "bytes_up": report.bytes_up,
         "bytes_down": report.bytes_down,
         "seconds": report.seconds,

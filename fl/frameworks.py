@@ -23,7 +23,7 @@ from secagg.texts import described
 
 from .models import Model
 from .updates import whole
-from .weights import KERAS, SKLEARN, TORCH, Kind, arrays_of, into, is_of, kind_of
+from .weights import KERAS, SKLEARN, TORCH, Kind, arrays_of, into, is_of, kind_of, named
 
 _REASON: Final = 200  # characters of a reason that quotes an exception
 
@@ -117,8 +117,8 @@ def sklearn_client(
     name = type(estimator).__name__
     if not is_of(SKLEARN, estimator):
         raise ParameterError(
-            f"{name} has no partial_fit, so it cannot train on from a global model: take another "
-            "estimator, such as SGDClassifier or SGDRegressor",
+            f"{named(estimator)} has no partial_fit, so it cannot train on from a global model: "
+            "give an estimator object that has it, such as SGDClassifier() or SGDRegressor()",
             Code.ARGUMENT,
         )
     if getattr(estimator, "average", False):
@@ -127,8 +127,14 @@ def sklearn_client(
             "not begin at the global model; make it with average=False",
             Code.ARGUMENT,
         )
-    x = (x if hasattr(x, "tocsr") else np.asarray(x)).astype(np.float64)
-    y = np.asarray(y)
+    try:
+        x = (x if hasattr(x, "tocsr") else np.asarray(x)).astype(np.float64)
+        y = np.asarray(y)
+    except Exception as error:  # of a data frame's library, say
+        raise ParameterError(
+            f"x and y cannot be read as arrays, x of numbers: {described(error, _REASON)}",
+            Code.DTYPE,
+        ) from None
     if len(x.shape) != 2 or not x.shape[1] or y.shape != x.shape[:1]:
         raise ParameterError(
             f"x of shape {x.shape} does not go with y of shape {y.shape}: they must be (examples, "
@@ -161,7 +167,10 @@ def _client(kind: Kind, model: Any, fit: Callable[[Any], object], examples: int)
 
 def _check_classes(name: str, classes: Sequence[Any] | None, y: NDArray[Any]) -> NDArray[Any]:
     """Returns the classes in the order of scikit-learn."""
-    known = np.unique(np.asarray([] if classes is None else classes))
+    try:
+        known = np.unique(np.asarray([] if classes is None else classes))
+    except Exception:  # labels of several types, which nobody can sort
+        known = np.zeros(0)
     if known.size < 2:
         raise ParameterError(
             f"{name} needs classes: the list of all labels at any client, two or more, which all "

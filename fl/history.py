@@ -9,6 +9,7 @@ from secagg import Code, ParameterError, Phase
 from secagg.extras import extra
 from secagg.numeric import as_float, brief
 
+from .agreed import check_kind, listed
 from .schedule import Drops
 
 _CODES: Final = {code.value: code for code in Code}
@@ -127,8 +128,12 @@ def frame(reports: Iterable[RoundReport]) -> Any:
     too.
 
     Raises:
+        ParameterError: there is anything but reports.
         MissingExtraError: pandas is not installed.
     """
+    given = listed("reports", reports)
+    for at, each in enumerate(given):
+        check_kind(f"reports[{at}]", each, RoundReport)
     with extra("fl"):
         import pandas as pd  # noqa: PLC0415  (of the extra)
     rows = [
@@ -146,7 +151,7 @@ def frame(reports: Iterable[RoundReport]) -> Any:
             **each.seconds_by_phase,
             **_of_buffer(each),
         }
-        for each in reports
+        for each in given
     ]
     return pd.DataFrame(rows).set_index("round") if rows else pd.DataFrame()
 

@@ -5,12 +5,18 @@ model, and compute predictions and gradients of a given one.
 """
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .data import Labels, Reals, Split
+from secagg import Code, ParameterError, RangeError
+from secagg.numeric import as_int, brief
+from secagg.texts import described
+
+from .data import Labels, Reals, Split, check_seed
+
+_MOST: Final = 2**31  # columns, classes or units
 
 Model = list[NDArray[np.float64]]
 
@@ -42,6 +48,9 @@ class Softmax:
 
     features: int
     classes: int
+
+    def __post_init__(self) -> None:
+        _check_sizes(features=self.features, classes=self.classes)
 
     def init(self, seed: int) -> Model:
         """Returns zeros for every seed, as the loss is convex."""
@@ -82,9 +91,12 @@ class MLP:
     classes: int
     hidden: int = 32
 
+    def __post_init__(self) -> None:
+        _check_sizes(features=self.features, classes=self.classes, hidden=self.hidden)
+
     def init(self, seed: int) -> Model:
         """Draws weights from a normal distribution of variance 1 / fan-in; biases are zero."""
-        rng = np.random.default_rng(seed)
+        rng = np.random.default_rng(check_seed(seed))
         shapes = (self.features, self.hidden), (self.hidden, self.classes)
         first, second = (rng.normal(0.0, shape[0] ** -0.5, shape) for shape in shapes)
         return [first, np.zeros(self.hidden), second, np.zeros(self.classes)]
@@ -112,16 +124,62 @@ class MLP:
 
 
 def loss(architecture: Architecture, model: Model, data: Split) -> float:
-    """Returns the mean cross-entropy in nats."""
-    logits = architecture.logits(model, data.x)
+    """Returns the mean cross-entropy in nats.
+
+    Raises:
+        ParameterError: an argument is of another kind, or does not fit the others.
+        RangeError: there is a label that the model does not have.
+    """
+    logits = _logits(architecture, model, data)
     logits = logits - logits.max(axis=1, keepdims=True)
     of_label = logits[np.arange(len(data)), data.y]
     return float((np.log(np.exp(logits).sum(axis=1)) - of_label).mean())
 
 
 def accuracy(architecture: Architecture, model: Model, data: Split) -> float:
-    """Returns the fraction of examples whose label has the greatest logit, 0..1."""
-    return float((architecture.logits(model, data.x).argmax(axis=1) == data.y).mean())
+    """Returns the fraction of examples whose label has the greatest logit, 0..1.
+
+    Raises:
+        ParameterError: an argument is of another kind, or does not fit the others.
+        RangeError: there is a label that the model does not have.
+    """
+    return float((_logits(architecture, model, data).argmax(axis=1) == data.y).mean())
+
+
+def _logits(architecture: Architecture, model: Model, data: Split) -> Reals:
+    if isinstance(architecture, type) or not hasattr(architecture, "logits"):
+        raise ParameterError(
+            "architecture must be a kind of model such as Softmax(features, classes), not "
+            f"{brief(architecture)}",
+            Code.ARGUMENT,
+        )
+    if not isinstance(data, Split):
+        raise ParameterError(f"data must be a Split, not {brief(data)}", Code.ARGUMENT)
+    try:
+        logits = architecture.logits(model, data.x)
+    except Exception as error:
+        raise ParameterError(
+            f"the model does not fit {brief(architecture)} and x of shape {data.x.shape}: "
+            f"{described(error)}",
+            Code.SHAPE,
+        ) from error
+    if data.y.size and not 0 <= data.y.min() <= data.y.max() < logits.shape[1]:
+        raise RangeError(
+            f"labels must be in 0..{logits.shape[1] - 1}, and are in {data.y.min()}.."
+            f"{data.y.max()}",
+            Code.OUT_OF_RANGE,
+        )
+    return logits
+
+
+def _check_sizes(**sizes: object) -> None:
+    """Raises ParameterError unless these numbers of columns, classes and units are possible."""
+    for name, value in sizes.items():
+        size, least = as_int(value), 2 if name == "classes" else 1
+        if size is None or not least <= size < _MOST:
+            raise ParameterError(
+                f"{name} must be an int in {least}..{_MOST - 1}, not {brief(value)}", Code.ARGUMENT
+            )
 
 
 def _logit_gradient(logits: Reals, labels: Labels) -> Reals:

@@ -133,6 +133,15 @@ def make_parser() -> argparse.ArgumentParser:
         help="differential privacy of each client's updates over all rounds: with this epsilon, "
         "0.001 to 32. Every client with examples then counts once",
     )
+    add(
+        "--adaptive-clip",
+        type=float,
+        nargs="?",
+        const=0.5,
+        metavar="QUANTILE",
+        help="with --dp-epsilon: the clip follows this quantile of the updates' L2 norms, by "
+        "default 0.5, by a noisy mean of one bit per client; --clip is that of the first round",
+    )
     add("--dp-delta", type=float, help="with --dp-epsilon: delta, by default 1e-5")
     add(
         "--dp-placement",

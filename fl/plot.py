@@ -98,6 +98,11 @@ def draw(outcome: Outcome, ending: str) -> bytes:
         f"Survivors. Dotted: the quorum, {outcome.params.quorum}. Red: failed, model unchanged.",
         fontsize="small",
     )
+    if any(report.clip for report in reports):
+        clip = lower.twinx()
+        clip.plot(rounds, [report.clip for report in reports], color=_PLAIN, linestyle="--")
+        clip.set_ylabel("clip (dashed)", color=_PLAIN)
+        clip.set_ylim(bottom=0)
     sent = list(accumulate(report.bytes_up / 1000 for report in reports))
     cost.plot(rounds, sent, color=_GOOD, label="sent by a client")
     cost.set_ylabel("kB sent so far")
@@ -106,7 +111,8 @@ def draw(outcome: Outcome, ending: str) -> bytes:
         epsilon = cost.twinx()
         epsilon.plot(rounds, [report.epsilon for report in reports], color=_BAD, linestyle="--")
         epsilon.set_ylabel("epsilon so far (dashed)", color=_BAD)
-    early = "the training had converged" if outcome.converged else "no attempt was left"
+    early = "no buffer was filled" if outcome.unfilled else "the training had converged"
+    early = "no attempt was left" if outcome.ended else early
     cost.set_xlabel(f"round; then {early}" if len(reports) < asked.rounds else "round")
     for axis in (cost.xaxis, lower.yaxis):
         axis.set_major_locator(MaxNLocator(integer=True))

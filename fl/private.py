@@ -30,11 +30,11 @@ from secagg.noise.samplers import sampler
 from secagg.numeric import as_float, brief
 
 from .adaptive import AdaptiveClip, QuantileClip
-from .agreed import check_cohort, cohort_of
+from .agreed import NUMBERS, check_cohort, cohort_of
 from .models import Model
 from .optimizers import Optimizer
 from .steps import summed_by
-from .updates import FedClient
+from .updates import FedClient, whole
 
 _STEPS: Final = 2**16  # to a variance of 1
 _MOST_STEPS: Final = 2**56  # that the sampler has
@@ -128,6 +128,7 @@ class Privacy:
 
     def check_rounds(self, rounds: int) -> None:
         """Raises ParameterError if this is more rounds than the noise is for."""
+        rounds = whole("rounds", rounds, 0, NUMBERS)
         if rounds > self.rounds:
             raise ParameterError(
                 f"the noise is for {self.rounds} rounds, and {rounds} would tell more than epsilon "
@@ -172,6 +173,30 @@ def _corrupt_of_cohort(corrupt: float, everybody: int, cohort: int) -> float:
             Code.UNSAFE_FRACTIONS,
         )
     return math.ceil(share * everybody) / cohort
+
+
+def _check_adaptive(
+    where: Placement, clip: float | None, adaptive: QuantileClip | None, bit_noise: float | None
+) -> float | None:
+    """Checks what `private_params` is told about clips; returns `bit_noise` as a float."""
+    if (clip is None) == (adaptive is None):
+        raise ParameterError("give either clip, or a first one in adaptive", Code.ARGUMENT)
+    if adaptive is not None and not isinstance(adaptive, QuantileClip):
+        raise ParameterError(
+            f"adaptive must be a QuantileClip, not {brief(adaptive)}", Code.ARGUMENT
+        )
+    if adaptive is not None and where is not Placement.DISTRIBUTED:
+        raise ParameterError(
+            f"an adaptive clip is for distributed noise, and placement is {where}: give a fixed "
+            "clip, or leave placement out",
+            Code.ARGUMENT,
+        )
+    spread = None if bit_noise is None else as_float(bit_noise)
+    if bit_noise is not None and (adaptive is None or not 0 < (spread or 0.0) < math.inf):
+        raise ParameterError(
+            f"bit_noise is for adaptive, finite and above 0, not {brief(bit_noise)}", Code.ARGUMENT
+        )
+    return spread
 
 
 def private_params(
@@ -227,9 +252,10 @@ def private_params(
             noise does not fit.
         MissingExtraError: dp-accounting is not installed.
     """
-    if placement not in list(Placement):
+    if not isinstance(placement, str) or placement not in list(Placement):
         raise ParameterError(
-            f"placement must be one of {', '.join(Placement)}, not {placement!r}", Code.ARGUMENT
+            f"placement must be one of {', '.join(Placement)}, not {brief(placement)}",
+            Code.ARGUMENT,
         )
     where = Placement(placement)
     if scale is not None and where in (Placement.CENTRAL, Placement.NONE):
@@ -237,21 +263,7 @@ def private_params(
             f"scale is for noise that clients add, and placement is {where}: leave it out",
             Code.ARGUMENT,
         )
-    if (clip is None) == (adaptive is None):
-        raise ParameterError("give either clip, or a first one in adaptive", Code.ARGUMENT)
-    if adaptive is not None and (
-        where is not Placement.DISTRIBUTED or not isinstance(adaptive, QuantileClip)
-    ):
-        raise ParameterError(
-            f"adaptive is a QuantileClip, for distributed noise: not {type(adaptive).__name__} "
-            f"for the placement {where}",
-            Code.ARGUMENT,
-        )
-    spread = None if bit_noise is None else as_float(bit_noise)
-    if bit_noise is not None and (adaptive is None or not 0 < (spread or 0.0) < math.inf):
-        raise ParameterError(
-            f"bit_noise is for adaptive, finite and above 0, not {brief(bit_noise)}", Code.ARGUMENT
-        )
+    spread = _check_adaptive(where, clip, adaptive, bit_noise)
     everybody = len(check_cohort(clients)[0])
     cohort = cohort_of(everybody, sample)
     if corrupt is not None and cohort < everybody:

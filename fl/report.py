@@ -1,11 +1,12 @@
 """Formats a run: as a plain-text table under 80 columns, and as a JSON object."""
 
+import math
 import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from secagg import AttemptsExhaustedError, FixedPoint, Mode, Params, Phase, Rotated
+from secagg import AttemptsExhaustedError, FixedPoint, Mode, ParameterError, Params, Phase, Rotated
 
 from .agreed import check_params
 from .compare import Comparison
@@ -31,6 +32,7 @@ _LEGEND: Final = (
 )
 _INDENT: Final = " " * 6
 _WIDTH: Final = 80
+_COHORTS: Final = 5, 10, 20, 50, 100  # that a warning may advise
 _TOLERABLE: Final = 0.1  # probability of a failed round up to which there is no warning
 _REVEALED: Final = (
     "Each can give the server one sum, also an attempt that it calls failed. Differences of sums "
@@ -65,6 +67,7 @@ class Settings:
     sample: float | None
     asynchronous: bool
     dp_epsilon: float | None
+    adaptive_clip: float | None
     dp_delta: float | None
     dp_placement: str | None
     dp_corrupt: float | None
@@ -83,33 +86,44 @@ class Outcome:
         settings: what was asked for.
         params: parameters of the rounds.
         privacy: differential privacy of the rounds, if any was asked for.
+        parameters: of the model; vectors of the rounds can be longer.
         reports: reports of the rounds that were run.
         comparison: what came of it.
         attempts_used: the largest number of rounds on one model in which inputs left.
         converged: whether no round was left on the last model, and successful rounds led back to
-            it; if there were fewer rounds than asked for, this is why, unless `ended` says so.
+            it; if there were fewer rounds than asked for, this is why, unless the others say so.
+        unfilled: why no buffer could be filled any more, with --async, or "".
         ended: why there were fewer rounds than asked for, if that is a failure, or None.
     """
 
     settings: Settings
     params: Params
     privacy: Privacy | None
+    parameters: int
     reports: Sequence[RoundReport]
     comparison: Comparison
     attempts_used: int
     converged: bool
+    unfilled: str
     ended: AttemptsExhaustedError | None
 
 
 def intro(
-    settings: Settings, dataset: Dataset, params: Params, privacy: Privacy | None = None
+    settings: Settings,
+    dataset: Dataset,
+    params: Params,
+    parameters: int,
+    privacy: Privacy | None = None,
 ) -> list[str]:
     """Returns a description of the run, and the heading of the table."""
+    beside = ""
+    if params.length > parameters:  # a bit for the clip, or SCAFFOLD's second half
+        beside = f" ({params.length} numbers with what is summed beside them)"
     sizes = [len(split) for split in dataset.clients]
     about = (
         f"{settings.model} on {settings.dataset}: {sum(sizes)} examples over {len(sizes)} clients "
         f"({min(sizes)} to {max(sizes)} each), {len(dataset.test)} held out for testing. "
-        f"{params.length} parameters, {_quantized(params)}. "
+        f"{parameters} parameters{beside}, {_quantized(params, privacy)}. "
         f"Every round is a secure aggregation ({settings.mode}) that needs {params.quorum} of "
         f"{params.cohort} clients, and each drops out of a round with probability "
         f"{settings.dropout:g}. Seed {settings.seed}."
@@ -123,6 +137,11 @@ def intro(
         "                               bytes/client  milliseconds, all parties",
         "round survivors   loss accuracy    up   down" + "".join(_COLUMNS.values()),
     ]
+
+
+def counted(number: int, noun: str) -> str:
+    """Returns a number of things in words: "1 round", "2 rounds"."""
+    return f"{number} {noun}{'s' * (number != 1)}"
 
 
 def bits(params: Params) -> int:
@@ -148,16 +167,28 @@ def _noise(privacy: Privacy) -> str:
     text += f" (z = {privacy.multiplier:.4g} times the sensitivity"
     if privacy.placement is Placement.DISTRIBUTED:
         text += f" in the noise of h = {privacy.honest} of {cohort} clients"
-    return f"{text}); {privacy.factor:.3g} times that of a trusted server in a sum of all."
+    text += f"); {privacy.factor:.3g} times that of a trusted server in a sum of all."
+    if privacy.adaptive:
+        text += " Each client also gives a bit, by which the clip changes; it has noise, too."
+    return text
 
 
-def _quantized(params: Params) -> str:
+def _quantized(params: Params, privacy: Privacy | None) -> str:
     """Returns how updates are rounded and clipped, in some words."""
     form = check_params(params)
     if isinstance(form, Rotated):
         rotated = "rotated, " if form.rotation else ""
-        return f"{bits(params)} bits each, {rotated}L2 norm at most {form.clip:g}"
+        first = " in the first round" if privacy and privacy.adaptive else ""
+        limit = f"L2 norm at most {clip_of(params, privacy):g}{first}"
+        return f"{bits(params)} bits each, {rotated}{limit}"
     return f"{bits(params)} bits each, clipped at {form.clip:g}"
+
+
+def clip_of(params: Params, privacy: Privacy | None) -> float:
+    """Returns the clip of updates, in the first round if it changes."""
+    if privacy and privacy.adaptive:
+        return privacy.adaptive.start.clip  # that of the format is for the bit as well
+    return check_params(params).clip
 
 
 def masked_bits(params: Params) -> float:
@@ -175,7 +206,7 @@ def row(report: RoundReport) -> list[str]:
     survivors = "failed" if report.failed else f"{len(report.survivors)}/{len(report.invited)}"
     score = "     -        -"
     if report.score:
-        score = f"{report.score.loss:6.4f} {report.score.accuracy:8.1%}"
+        score = f"{_loss(report.score.loss, 6)} {report.score.accuracy:8.1%}"
     phases = "".join(
         _milliseconds(report.seconds_by_phase.get(name)).rjust(len(heading))
         for name, heading in _COLUMNS.items()
@@ -186,17 +217,26 @@ def row(report: RoundReport) -> list[str]:
     ]
     if report.failed:
         lines.append(f"{_INDENT}model unchanged: {report.reason}")
-    if report.shortened:
-        lines.append(f"{_INDENT}{report.shortened} updates were shortened to the clip")
+    if report.clip is not None:
+        shortened = counted(report.shortened, "update")
+        lines.append(f"{_INDENT}clip {report.clip:.4g}: {shortened} shortened to it")
+    elif report.shortened:
+        lines.append(f"{_INDENT}{counted(report.shortened, 'update')} shortened to the clip")
     elif report.clipped:
         where = report.clipped_by_array.items()
         arrays = ", ".join(f"{count} in array {name}" for name, count in where)
-        text = f"{report.clipped} values were clipped: {arrays}"
+        text = f"{counted(report.clipped, 'value')} clipped: {arrays}"
         lines += textwrap.wrap(text, _WIDTH, initial_indent=_INDENT, subsequent_indent=_INDENT)
     for who, why in sorted(report.refusals.items()):
         text = f"client {who}: {why}"
         lines += textwrap.wrap(text, _WIDTH, initial_indent=_INDENT, subsequent_indent=_INDENT)
     return lines
+
+
+def _loss(value: float, width: int) -> str:
+    """Returns a loss with as many digits as there is room for; that of a diverged model is huge."""
+    texts = [f"{value:{form}}" for form in (".4f", ".3g", ".2g", ".0e")]
+    return next((text for text in texts if len(text) <= width), texts[-1]).rjust(width)
 
 
 def _milliseconds(seconds: float | None) -> str:
@@ -211,7 +251,7 @@ def summary(outcome: Outcome) -> Iterator[str]:
     found, reports = outcome.comparison, outcome.reports
     yield ""
     if len(reports) < outcome.settings.rounds:
-        why = outcome.ended.reason if outcome.ended else _CONVERGED
+        why = outcome.ended.reason if outcome.ended else outcome.unfilled or _CONVERGED
         yield from textwrap.wrap(
             f"Ended before round {len(reports) + 1} of {outcome.settings.rounds}: {why}.", _WIDTH
         )
@@ -219,16 +259,16 @@ def summary(outcome: Outcome) -> Iterator[str]:
     yield "              secure FedAvg   plain FedAvg   central training"
     scores = found.secure, found.plain, found.central
     yield "accuracy      {:>13.2%} {:>14.2%} {:>18.2%}".format(*(s.accuracy for s in scores))
-    yield "loss          {:>13.4f} {:>14.4f} {:>18.4f}".format(*(s.loss for s in scores))
+    yield "loss          {:>13} {:>14} {:>18}".format(*(_loss(s.loss, 10) for s in scores))
     yield ""
     failed = sum(report.failed for report in reports)
     lossy = sum(bool(report.drops) for report in reports)
     if isinstance(outcome.params.format, Rotated):
-        clipped = f"{sum(report.shortened for report in reports)} updates shortened"
+        clipped = f"{counted(sum(report.shortened for report in reports), 'update')} shortened"
     else:
-        clipped = f"{sum(report.clipped for report in reports)} values clipped"
+        clipped = f"{counted(sum(report.clipped for report in reports), 'value')} clipped"
     yield (
-        f"{len(reports)} rounds: {lossy} with dropouts, {failed} failed; {clipped}; "
+        f"{counted(len(reports), 'round')}: {lossy} with dropouts, {failed} failed; {clipped}; "
         f"{sum(report.seconds for report in reports):.1f} s."
     )
     if buffered := [each for each in reports if isinstance(each, BufferReport)]:
@@ -252,9 +292,16 @@ def summary(outcome: Outcome) -> Iterator[str]:
         verdict = "within" if found.max_abs_difference <= found.bound else "BROKEN"
         levels = f"{bits(outcome.params)} bits"
         yield f"Allowed by quantization to {levels}: {found.bound:.1e} ({verdict})"
+    clips = [each.clip for each in reports if each.clip is not None]
+    if clips and outcome.privacy and outcome.privacy.adaptive:
+        quantile = outcome.privacy.adaptive.start.quantile
+        yield (
+            f"The clip went from {clips[0]:.4g} to {clips[-1]:.4g}, towards the quantile "
+            f"{quantile:g} of the norms."
+        )
     if outcome.privacy:
         yield ""
-        yield from textwrap.wrap(spent(outcome.privacy, len(reports)), _WIDTH)
+        yield from textwrap.wrap(spent(outcome.privacy, reports), _WIDTH)
     limit = attempts_allowed(outcome)
     allowed = "any number" if limit is None else str(limit)
     yield ""
@@ -265,11 +312,21 @@ def summary(outcome: Outcome) -> Iterator[str]:
         f"Attempts on one model: {used}{allowed} allowed. {revealed(outcome)}", _WIDTH
     )
     yield ""
-    yield from textwrap.wrap(_seen(reports), _WIDTH)
+    yield from textwrap.wrap(_seen(outcome), _WIDTH)
 
 
-def spent(privacy: Privacy, rounds: int) -> str:
+def given_most(reports: Sequence[RoundReport]) -> int:
+    """Returns for how many sums epsilon is: of the client that gave most, with --async."""
+    if reports and isinstance(last := reports[-1], BufferReport):
+        return max(last.contributions)
+    return len(reports)
+
+
+def spent(privacy: Privacy, reports: Sequence[RoundReport]) -> str:
     """Returns what the rounds have told, in some sentences."""
+    rounds, after = given_most(reports), counted(len(reports), "round")
+    if any(isinstance(each, BufferReport) for each in reports):
+        after = f"{counted(len(reports), 'sum')}, of which no client gave to more than {rounds}"
     if privacy.release is None:
         promised, protected = "Not differentially private: no noise was added.", ""
     else:
@@ -279,7 +336,7 @@ def spent(privacy: Privacy, rounds: int) -> str:
         )
         promised = (
             f"Differential privacy: epsilon {privacy.epsilon(rounds):.4g} at delta "
-            f"{privacy.delta:g} after {rounds} rounds (asked for: {privacy.target:g} after "
+            f"{privacy.delta:g} after {after} (asked for: {privacy.target:g} after "
             f"{privacy.rounds}), for all updates of one client. {_noise(privacy)}"
         )
     return (
@@ -288,14 +345,19 @@ def spent(privacy: Privacy, rounds: int) -> str:
     )
 
 
-def _seen(reports: Sequence[RoundReport]) -> str:
+def _seen(outcome: Outcome) -> str:
     """Returns what the server learned in these rounds, in a sentence or two."""
+    reports, privacy = outcome.reports, outcome.privacy
     sizes = sorted(len(report.survivors) for report in reports if not report.failed)
     sums = "no sum"
     if sizes:
         few, many = sizes[0], sizes[-1]
         updates = f"{few}" if few == many else f"{few} to {many}"
-        sums = f"{len(sizes)} sum{'s' * (len(sizes) > 1)} of {updates} updates"
+        sums = f"{counted(len(sizes), 'sum')} of {updates} updates"
+        if privacy and privacy.adaptive:
+            sums += ", and of as many bits"
+        if privacy and privacy.release:
+            sums += " with noise" if privacy.noise_of_clients else ", to which it added noise"
     invited = {each.invited for each in reports}
     drawn = ", of clients drawn anew for each" if len(invited) > 1 else ""
     if any(isinstance(each, BufferReport) for each in reports):
@@ -306,20 +368,48 @@ def _seen(reports: Sequence[RoundReport]) -> str:
     return text
 
 
-def warning(params: Params, rate: float) -> str:
-    """Returns a warning that many rounds will fail at this rate of dropouts, or ""."""
+def warning(
+    params: Params,
+    rate: float,
+    drawn_of: int | None = None,
+    fractions: tuple[float, float] | None = None,
+) -> str:
+    """Returns a warning that many rounds will fail at this rate of dropouts, or "".
+
+    Args:
+        params: of the rounds.
+        rate: of dropouts.
+        drawn_of: how many clients there are, if a sample or a buffer of them is in each round.
+        fractions: of colluders and dropouts, from which the thresholds follow; by default those of
+            `Params`.
+    """
     fails = failure_probability(params, rate)
     if fails <= _TOLERABLE:
         return ""
+
+    def is_enough(cohort: int) -> bool:
+        form = FixedPoint(1.0)
+        if fractions is None:
+            larger = Params(cohort, 1, form, mode=params.mode)
+            return failure_probability(larger, rate) <= _TOLERABLE
+        corrupt, lost = fractions
+        if drawn_of:  # all who collude may be in one cohort
+            corrupt = math.ceil(corrupt * drawn_of) / cohort
+        try:
+            larger = Params.for_cohort(
+                *(cohort, 1, form), corrupt=corrupt, dropout=lost, mode=params.mode, sparse=False
+            )
+        except ParameterError:  # not safe
+            return False
+        return failure_probability(larger, rate) <= _TOLERABLE
+
     advice = []
     lower = [each / 100 for each in range(100) if each / 100 < rate]
     if fitting := [each for each in lower if failure_probability(params, each) <= _TOLERABLE]:
         advice.append(f"--dropout {fitting[-1]:g}")
-    for cohort in (5, 10, 20, 50, 100):
-        larger = Params(cohort, 1, FixedPoint(1.0), mode=params.mode)
-        if cohort > params.cohort and failure_probability(larger, rate) <= _TOLERABLE:
-            advice.append(f"--clients {cohort}")
-            break
+    option, most = ("--sample", drawn_of) if drawn_of else ("--clients", _COHORTS[-1])
+    cohorts = [each for each in sorted({*_COHORTS, most}) if params.cohort < each <= most]
+    advice += [f"{option} {each}" for each in cohorts if is_enough(each)][:1]
     return (
         f"a round will fail with probability {fails:.0%}: it needs {params.quorum} of "
         f"{params.cohort} clients, and each drops out with probability {rate:g}; better take "

@@ -7,9 +7,11 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from secagg import Code, Mode, RangeError
+from secagg import Code, Mode, ParameterError, RangeError
 from secagg.analytics import Moments, MomentsTable, Query, Table
+from secagg.numeric import brief
 
+from .agreed import listed
 from .schedule import Drops
 from .tables import by_name, matrix, read_ranges, secure_tables
 
@@ -67,9 +69,18 @@ class Scaler:
             ranges: as they were asked; columns are in this order.
 
         Raises:
+            ParameterError: the tables are not those of this query.
             RangeError: a column has no value at any party.
         """
-        found = [cast("MomentsTable", tables[name]) for name in ranges]
+        ranges = cast("Ranges", read_ranges(ranges, 3))
+        given = [tables.get(name) for name in ranges] if isinstance(tables, Mapping) else []
+        found = [each for each in given if isinstance(each, MomentsTable)]
+        if len(found) < len(ranges):
+            raise ParameterError(
+                f"tables must be the answers to query(ranges), not {brief(tables)}: give "
+                "query.unpack(result)",
+                Code.ARGUMENT,
+            )
         count = np.array([int(each.count) for each in found], np.int64)
         if not count.all():
             lacking = [name for name, many in zip(ranges, count, strict=True) if not many]
@@ -127,5 +138,5 @@ def secure_scaler(
             `secure_tables`.
     """
     query = Scaler.query(ranges, records)
-    named = (by_name(tuple(ranges), each) for each in parties)
+    named = [by_name(tuple(ranges), each) for each in listed("parties", parties)]
     return Scaler.of(secure_tables(query, named, drops=drops, mode=mode), ranges)

@@ -6,9 +6,11 @@ from math import comb
 import numpy as np
 
 from secagg import Code, Mode, ParameterError, Params, Phase
+from secagg.numeric import as_float, brief
 from secagg.simulate import read_drops
 
-from .agreed import listed
+from .agreed import NUMBERS, check_kind, listed
+from .updates import whole
 
 Drops = Mapping[int, Phase]
 
@@ -27,10 +29,17 @@ def draw_drops(rng: np.random.Generator, clients: int, rate: float, mode: Mode) 
         mode: mode of the rounds.
 
     Raises:
-        ParameterError: the rate is outside its range.
+        ParameterError: an argument is of another kind, or outside its range.
     """
-    if not 0.0 <= rate < 1.0:
-        raise ParameterError(f"the dropout rate must be in [0, 1), not {rate}", Code.ARGUMENT)
+    check_kind("rng", rng, np.random.Generator)
+    check_kind("mode", mode, Mode)
+    clients = whole("clients", clients, 0, NUMBERS)
+    share = as_float(rate)
+    if share is None or not 0.0 <= share < 1.0:
+        raise ParameterError(
+            f"the dropout rate must be in [0, 1), not {brief(rate)}", Code.ARGUMENT
+        )
+    rate = share
     gone = rng.random(clients) < rate
     phases = rng.integers(len(mode.phases), size=clients)
     return {party: mode.phases[phases[party]] for party in range(clients) if gone[party]}
@@ -65,10 +74,11 @@ def read_schedule(drops: Iterable[Drops], rounds: int, clients: int) -> list[Dro
             f"drops has {len(entries)} entries for {rounds} rounds; give one entry per round",
             Code.ARGUMENT,
         )
-    return [_read_round(each, clients) for each in entries]
+    return [read_round(each, clients) for each in entries]
 
 
-def _read_round(drops: Drops, clients: int) -> Drops:
+def read_round(drops: Drops, clients: int) -> Drops:
+    """Checks the dropouts of a round, and returns them by ints."""
     if not isinstance(drops, Mapping):
         raise ParameterError(
             f"drops must have a dict for each round, not {type(drops).__name__}; an empty one is a "

@@ -8,8 +8,9 @@ from numpy.typing import NDArray
 
 from secagg import Code, Mode, ParameterError, RangeError, secure_sum
 from secagg.analytics import Query, Table
+from secagg.numeric import brief
 
-from .agreed import PAIR, listed
+from .agreed import at_least_three, check_kind
 from .schedule import Drops
 
 
@@ -38,13 +39,8 @@ def secure_tables(
         RangeError: the records of a party do not fit the query; the message names the party.
         RoundFailedError: too few parties were left.
     """
-    given = listed("parties", parties)
-    if len(given) <= PAIR:
-        raise ParameterError(
-            f"a sum needs at least three parties, not {len(given)}: from the sum of two each "
-            "learns the other's numbers",
-            Code.ARGUMENT,
-        )
+    check_kind("query", query, Query)
+    given = at_least_three("parties", parties, "a sum", "numbers")
     answers = []
     for at, records in enumerate(given):
         try:
@@ -105,11 +101,13 @@ def read_ranges(ranges: object, length: int) -> Mapping[str, tuple[float, ...]]:
     """Returns public ranges by name of column; raises ParameterError if they are none."""
     if not isinstance(ranges, Mapping) or not ranges:
         raise ParameterError(
-            f"ranges must be a dict by the names of columns, not {type(ranges).__name__}",
+            f"ranges must be a dict by the names of columns, one or more, not {brief(ranges)}",
             Code.ARGUMENT,
         )
     for name, each in ranges.items():
         if not isinstance(name, str) or not isinstance(each, Sequence) or len(each) != length:
             wanted = "(low, high, step)" if length > 2 else "(low, high)"
-            raise ParameterError(f"ranges[{name!r}] must be {wanted}, not {each!r}", Code.ARGUMENT)
+            raise ParameterError(
+                f"ranges[{brief(name)}] must be {wanted}, not {brief(each)}", Code.ARGUMENT
+            )
     return ranges

@@ -8,9 +8,12 @@ from typing import Final
 import numpy as np
 
 from secagg import Code, ParameterError
+from secagg.numeric import as_float, brief
 
-from .data import Split
+from .agreed import NUMBERS, check_kind
+from .data import Split, check_seed
 from .models import Architecture, Model
+from .updates import whole
 
 _ORDER_STREAM: Final = 2
 _BETA1, _BETA2, _TINY = 0.9, 0.999, 1e-8  # of Adam, as in its paper
@@ -45,12 +48,21 @@ class Descent:
     proximal: float = 0.0
 
     def __post_init__(self) -> None:
-        possible = 0 < self.rate < math.inf and self.epochs >= 1 and self.batch >= 1
-        if not (possible and 0 <= self.momentum < 1 and 0 <= self.proximal < math.inf):
+        for name in ("epochs", "batch"):
+            object.__setattr__(self, name, whole(name, getattr(self, name), 1, NUMBERS))
+        for name, most in (("rate", math.inf), ("momentum", 1.0), ("proximal", math.inf)):
+            value = as_float(given := getattr(self, name))
+            if value is None or not 0 <= value < most or (name == "rate" and not value):
+                least = "above 0" if name == "rate" else "0 or more"
+                limit = "below 1" if most == 1 else "finite"
+                raise ParameterError(
+                    f"{name} must be a number, {least} and {limit}, not {brief(given)}",
+                    Code.ARGUMENT,
+                )
+            object.__setattr__(self, name, value)
+        if not isinstance(self.adam, bool):
             raise ParameterError(
-                f"no training is possible with {self}: rate must be positive, epochs and batch "
-                "at least 1, momentum in 0..1 (without 1), proximal at least 0, all finite",
-                Code.ARGUMENT,
+                f"adam must be True or False, not {brief(self.adam)}", Code.ARGUMENT
             )
         if self.adam and self.momentum:
             raise ParameterError(
@@ -123,12 +135,26 @@ class LocalClient:
         data: its examples; without any it sits rounds out.
         descent: settings of the training.
         seed: seed of the order of batches, not negative.
+
+    Raises:
+        ParameterError: an attribute is of another kind, or the seed negative.
     """
 
     architecture: Architecture
     data: Split
     descent: Descent
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        if isinstance(self.architecture, type) or not hasattr(self.architecture, "gradient"):
+            raise ParameterError(
+                f"architecture must be a kind of model such as Softmax(features, classes), not "
+                f"{brief(self.architecture)}",
+                Code.ARGUMENT,
+            )
+        check_kind("data", self.data, Split)
+        check_kind("descent", self.descent, Descent)
+        object.__setattr__(self, "seed", check_seed(self.seed))
 
     @property
     def examples(self) -> int:

@@ -1,27 +1,25 @@
-"""Gradient-boosted trees as public data: what is agreed on, and how a model values rows."""
+"""Gradient-boosted trees as public data: the plan that all agree on, and models of it."""
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from secagg import Code, Integers, ParameterError, RangeError, digest
-from secagg.numeric import as_float, as_int, brief
+from secagg.numeric import as_float, brief
 
+from .tree_nodes import Bins, Node, Reals, Tree, columns, depths_of, level_of, unfit, values
 from .updates import whole
 
-Bins = NDArray[np.int64]  # the bin of each value, shape (rows, features)
-Reals = NDArray[np.float64]
 Losses = Literal["logistic", "squared"]
 
 _MOST_EDGES: Final = 2**16
 _MOST_DEPTH: Final = 16
 _EXACT: Final = 2**52  # sums of one party are added up as floats
 _HESSIAN: Final = 0.25  # the largest of the logistic loss
-_MOST_COUNT: Final = 2**62
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -66,7 +64,7 @@ class TreePlan:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "edges", _read_edges(self.edges))
-        if self.loss not in ("logistic", "squared"):
+        if not isinstance(self.loss, str) or self.loss not in ("logistic", "squared"):
             raise ParameterError(
                 f'loss must be "logistic" or "squared", not {brief(self.loss)}', Code.ARGUMENT
             )
@@ -164,12 +162,13 @@ class TreePlan:
             return digest(plan, 0, 0), plan
         check_model(self, model)
         level = level_of(self, tree, nodes)
-        trees = [_columns(each) for each in (*model.trees, tree)]
+        trees = [columns(each) for each in (*model.trees, tree)]
         told = digest(plan, float(model.base), len(trees), *trees, np.array(nodes, np.int64))
         return digest(plan, len(trees), level), told
 
     def length(self, nodes: int) -> int:
         """Returns how many numbers a party gives for so many nodes."""
+        nodes = whole("nodes", nodes, 0, 1 << _MOST_DEPTH)
         return nodes * self.kinds * int(self.starts[-1])
 
     def sort(self, x: Any) -> Bins:
@@ -206,49 +205,6 @@ class TreePlan:
         return bins
 
 
-@dataclass(frozen=True, slots=True)
-class Node:
-    """A node of a tree.
-
-    Attributes:
-        weight: what is added to the margin of rows that end here.
-        count: rows that came here, in the sum that made the node.
-        feature: by which it is split; -1 for a leaf.
-        edge: position of the edge: rows below it go left. The position after the last edge sends
-            all rows that have a value left.
-        missing_left: whether rows without a value go left.
-        left: position of the left child in the tree; the right one follows it.
-        gain: what the split gained.
-    """
-
-    weight: float = 0.0
-    count: int = 0
-    feature: int = -1
-    edge: int = -1
-    missing_left: bool = False
-    left: int = -1
-    gain: float = 0.0
-
-
-Tree = tuple[Node, ...]  # the root first
-
-
-def walk(plan: TreePlan, tree: Sequence[Node], bins: Bins) -> NDArray[np.int64]:
-    """Returns the position of the node in which each row ends, shape (rows,)."""
-    feature, edge, left = (
-        np.array([getattr(node, name) for node in tree]) for name in ("feature", "edge", "left")
-    )
-    missing_left = np.array([node.missing_left for node in tree])
-    last = np.array([len(each) for each in plan.cuts])
-    at, rows = np.zeros(len(bins), np.int64), np.arange(len(bins))
-    for _ in range(plan.depth):
-        by = feature[at]
-        value = bins[rows, by]  # of a leaf the last feature, which counts for nothing
-        goes_left = np.where(value > last[by], missing_left[at], value <= edge[at])
-        at = np.where(by < 0, at, left[at] + ~goes_left)
-    return at
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class BoostedTrees:
     """A model of boosted trees: the same for all sides.
@@ -270,8 +226,10 @@ class BoostedTrees:
             x: as of `TreePlan.sort`.
 
         Raises:
+            ParameterError: this is no model of its plan.
             RangeError: as of `TreePlan.sort`.
         """
+        check_model(self.plan, self)
         return self.margin_of(self.plan.sort(x))
 
     def margin_of(self, bins: Bins) -> Reals:
@@ -305,98 +263,21 @@ def check_model(plan: TreePlan, model: BoostedTrees, checked: Sequence[Tree] = (
     """
     base = as_float(model.base) if isinstance(model, BoostedTrees) else None
     if base is None or not isinstance(model.trees, tuple):
-        raise _unfit("it is no BoostedTrees with a base and a tuple of trees")
-    same = model.plan is plan or (
-        isinstance(model.plan, TreePlan) and model.plan.digest() == plan.digest()
+        raise unfit("it is no BoostedTrees with a base and a tuple of trees")
+    same = isinstance(model.plan, TreePlan) and (
+        model.plan is plan or model.plan.digest() == plan.digest()
     )
     if not same:
-        raise _unfit("the plan of the model is not the one that this party agreed on")
+        raise unfit("the plan of the model is not the one that this party agreed on")
     reach = abs(base)
     for at, tree in enumerate(model.trees):
         if not isinstance(tree, tuple):
-            raise _unfit(f"tree {at + 1} is no tuple")
+            raise unfit(f"tree {at + 1} is no tuple")
         if at >= len(checked) or tree is not checked[at]:
             depths_of(plan, tree, f"tree {at + 1}")
         reach += max(abs(node.weight) for node in tree)
     if not math.isfinite(reach):
-        raise _unfit("base and weights are not finite, or may add up to infinity")
-
-
-def level_of(plan: TreePlan, tree: Sequence[Node], nodes: Sequence[int]) -> int:
-    """Checks a tree that grows, and nodes to ask about, which may be from a peer.
-
-    Returns:
-        the level, 1..depth.
-
-    Raises:
-        ParameterError: it is no tree of this plan, or they are not ascending positions of leaves of
-            one level.
-    """
-    depths = depths_of(plan, tree, "the tree that grows")
-    few = isinstance(nodes, list | tuple) and 0 < len(nodes) <= 1 << (plan.depth - 1)
-    asked = [each for each in map(as_int, nodes) if each is not None] if few else []
-    right = bool(asked) and len(asked) == len(nodes) and asked == sorted(set(asked))
-    if not right or asked[0] < 0 or asked[-1] >= len(tree):
-        most = 1 << (plan.depth - 1)
-        raise _unfit(f"nodes must be a list of 1..{most} ascending positions in the tree")
-    levels = {depths[at] + 1 for at in asked}
-    if len(levels) > 1 or max(levels) > plan.depth or any(tree[at].feature >= 0 for at in asked):
-        raise _unfit("nodes must be leaves of one level that the plan lets split")
-    return levels.pop()
-
-
-def depths_of(plan: TreePlan, tree: Sequence[Node], name: str) -> list[int]:
-    """Checks a tree that may be from a peer, and returns the depth of each of its nodes.
-
-    Raises:
-        ParameterError: it is no tree of this plan.
-    """
-    if not isinstance(tree, list | tuple) or not 0 < len(tree) < 2 << plan.depth:
-        raise _unfit(f"{name} must be a list of 1..{(2 << plan.depth) - 1} nodes")
-    depths = [0] + [-1] * (len(tree) - 1)
-    for at, node in enumerate(tree):
-        if depths[at] < 0 or not isinstance(node, Node) or not _possible(plan, node):
-            raise _unfit(f"node {at} of {name} is impossible, or has no parent before it")
-        if node.feature < 0:
-            continue
-        left = node.left
-        inside = 0 < left < len(tree) - 1 and depths[at] < plan.depth
-        if not inside or depths[left] >= 0 or depths[left + 1] >= 0:
-            raise _unfit(f"node {at} of {name} has impossible children")
-        depths[left] = depths[left + 1] = depths[at] + 1
-    return depths
-
-
-def _possible(plan: TreePlan, node: Node) -> bool:
-    """Returns whether a node fits the plan, apart from where its children are."""
-    feature, edge, left, count = map(as_int, (node.feature, node.edge, node.left, node.count))
-    if feature is None or edge is None or left is None or count is None:
-        return False
-    if not isinstance(node.weight, float) or not math.isfinite(node.weight):
-        return False
-    if not isinstance(node.gain, float) or math.isnan(node.gain):
-        return False
-    if not 0 <= count < _MOST_COUNT or not isinstance(node.missing_left, bool | np.bool_):
-        return False
-    if feature == -1:
-        return edge == left == -1
-    return 0 <= feature < plan.features and 0 <= edge < len(plan.cuts[feature]) + plan.missing
-
-
-def _unfit(why: str) -> ParameterError:
-    return ParameterError(f"refused by this party: {why}", Code.ARGUMENT)
-
-
-def _columns(tree: Sequence[Node]) -> list[NDArray[Any]]:
-    """Returns a tree that was checked as arrays, one for each attribute of its nodes."""
-    kinds: dict[str, type] = {"weight": np.float64, "gain": np.float64, "missing_left": np.bool_}
-    names = [each.name for each in fields(Node)]
-    return [np.array([getattr(n, name) for n in tree], kinds.get(name, np.int64)) for name in names]
-
-
-def values(plan: TreePlan, tree: Tree, bins: Bins) -> Reals:
-    """Returns what a tree adds to the margin of each row."""
-    return np.array([node.weight for node in tree])[walk(plan, tree, bins)]
+        raise unfit("base and weights are not finite, or may add up to infinity")
 
 
 def sigmoid(margin: Reals) -> Reals:

@@ -9,19 +9,9 @@ from numpy.typing import NDArray
 
 from secagg import Code, ParameterError, RangeError
 
-from .tree_model import (
-    BoostedTrees,
-    Node,
-    Reals,
-    TreePlan,
-    check_model,
-    hessian_scale,
-    level_of,
-    log_odds,
-    sigmoid,
-    values,
-    walk,
-)
+from .agreed import check_kind
+from .tree_model import BoostedTrees, TreePlan, check_model, hessian_scale, log_odds, sigmoid
+from .tree_nodes import Node, Reals, level_of, values, walk
 from .updates import whole
 
 Integers = NDArray[np.int64]
@@ -52,6 +42,7 @@ class TreeParty:
     """
 
     def __init__(self, plan: TreePlan, x: Any, y: Any, *, rounds: int | None = None) -> None:
+        check_kind("plan", plan, TreePlan)
         self._rounds = None if rounds is None else whole("rounds", rounds, 0, 2**31)
         self._plan, self._bins = plan, plan.sort(x)
         try:

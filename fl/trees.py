@@ -35,9 +35,10 @@ import numpy as np
 
 from secagg import Code, Mode, ParameterError, RangeError, RoundFailedError, secure_sum
 
-from .agreed import PAIR, listed
-from .schedule import Drops
-from .tree_model import BoostedTrees, Node, TreePlan
+from .agreed import PAIR, at_least_three, check_kind
+from .schedule import Drops, read_round
+from .tree_model import BoostedTrees, TreePlan
+from .tree_nodes import Node
 from .tree_sums import Integers, TreeParty, base_of, splits_of
 from .updates import whole
 
@@ -139,20 +140,14 @@ class SecureTrees:
         mode: Mode = Mode.SEMI_HONEST,
         least_parties: int | None = None,
     ) -> None:
+        check_kind("plan", plan, TreePlan)
         self.plan: Final = plan
         self.rounds: Final = whole("rounds", rounds, 0, 2**31)
         if drops is not None and not callable(drops):
             raise ParameterError("drops must be a function of tree and level", Code.ARGUMENT)
         self._drops, self._mode = drops, mode
-        self._parties = [
-            _party(plan, at, each) for at, each in enumerate(listed("parties", parties))
-        ]
-        if len(self._parties) <= PAIR:
-            raise ParameterError(
-                f"secure trees need at least three parties, not {len(self._parties)}: from the sum "
-                "of two each learns the other's histograms",
-                Code.ARGUMENT,
-            )
+        given = at_least_three("parties", parties, "a sum over trees", "histograms")
+        self._parties = [_party(plan, at, each) for at, each in enumerate(given)]
         most = len(self._parties)
         least = most if least_parties is None else least_parties
         self._least = whole("least_parties", least, PAIR + 1, most)
@@ -202,7 +197,9 @@ class SecureTrees:
     ) -> tuple[LevelReport, Integers | None]:
         """Returns the report of one secure sum, and the sum; None if it failed."""
         start = time.perf_counter()
-        drops = dict(self._drops(tree, level)) if self._drops else {}
+        drops: Drops = {}
+        if self._drops:
+            drops = read_round(self._drops(tree, level), len(self._parties))
         answers = [give(party) for party in self._parties]
         total: Integers | None = None
         survivors: tuple[int, ...] = ()

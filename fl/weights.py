@@ -8,12 +8,14 @@ is in no array: the moments of an optimizer, the step count of an estimator.
 """
 
 import sys
+from collections.abc import Sequence
 from typing import Any, ClassVar, Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from secagg import Code, ParameterError
+from secagg.numeric import brief
 from secagg.texts import described
 
 from .models import Model
@@ -53,6 +55,11 @@ def into(model: Any, arrays: Model) -> Any:
         ParameterError: they do not fit the model; the message names the array.
     """
     name, found = type(model).__name__, _averaged(model)
+    if not isinstance(arrays, Sequence | np.ndarray) or isinstance(arrays, str | bytes):
+        raise ParameterError(
+            f"arrays must be a list of arrays, as arrays_of returns it, not {brief(arrays)}",
+            Code.ARGUMENT,
+        )
     if len(arrays) != len(found):
         raise ParameterError(
             f"{len(arrays)} arrays do not fit the {name}, which has {len(found)}", Code.SHAPE
@@ -143,8 +150,18 @@ SKLEARN: Final[Kind] = _Sklearn()
 
 
 def is_of(kind: Kind, model: Any) -> bool:
-    """Returns whether a model has the methods of a framework."""
-    return all(callable(getattr(model, each, None)) for each in kind.methods)
+    """Returns whether a model has the methods of a framework; a class is no model."""
+    return not isinstance(model, type) and all(
+        callable(getattr(model, each, None)) for each in kind.methods
+    )
+
+
+def named(model: Any) -> str:
+    """Returns a model by its kind, for a message; a class, a text or a number as it is."""
+    if isinstance(model, type):
+        return f"the class {model.__name__}"
+    is_plain = model is None or isinstance(model, str | bytes | int | float)
+    return brief(model) if is_plain else type(model).__name__
 
 
 def kind_of(model: Any) -> Kind:
@@ -153,9 +170,9 @@ def kind_of(model: Any) -> Kind:
         if is_of(kind, model):
             return kind
     raise ParameterError(
-        f"{type(model).__name__} is no model of Keras (get_weights, set_weights), PyTorch "
-        "(state_dict, load_state_dict) or scikit-learn (partial_fit): give FedAvg an object of "
-        "your own with `examples` and `train`",
+        f"{named(model)} is no model of Keras (get_weights, set_weights), PyTorch "
+        "(state_dict, load_state_dict) or scikit-learn (partial_fit): give a model object of one "
+        "of these, or FedAvg a client of your own with `examples` and `train`",
         Code.ARGUMENT,
     )
 

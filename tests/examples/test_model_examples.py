@@ -15,6 +15,7 @@ import pytest
 from levels import runs_at
 
 import secagg
+from secagg.extras import MissingExtraError
 
 pytestmark = runs_at("programs")
 
@@ -297,3 +298,17 @@ def test_credit_default(load: Load) -> None:
     assert len(alone) == module.BANKS
     assert federated == pytest.approx(pooled, abs=6)
     assert federated > np.mean(alone) + 4
+
+
+@pytest.mark.parametrize(
+    ("name", "package"), [("credit_default", "causaldata"), ("health_insurance", "statsmodels")]
+)
+def test_a_missing_package_of_data_says_what_to_type(
+    load: Load, monkeypatch: pytest.MonkeyPatch, name: str, package: str
+) -> None:
+    for each in [each for each in sys.modules if each.partition(".")[0] == package]:
+        monkeypatch.delitem(sys.modules, each)
+    monkeypatch.setitem(sys.modules, package, None)
+    remedy = rf"^{package} is not installed; run pip install 'secagg\[examples\]'"
+    with pytest.raises(MissingExtraError, match=remedy):
+        load(name)

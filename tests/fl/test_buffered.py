@@ -847,8 +847,8 @@ def test_nobody_waits_for_the_slowest() -> None:
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"buffer": 2}, "sample must be"),
-        ({"buffer": 9}, "sample must be"),
+        ({"buffer": 2}, "sample or buffer must be"),
+        ({"buffer": 9}, "sample or buffer must be"),
         ({"weigh": lambda stale: 1 - stale}, "and weigh.1. is 0"),
         ({"weigh": lambda _: 1.5}, "and weigh.0. is 1.5"),
         ({"weigh": lambda _: math.nan}, "and weigh.0. is nan"),

@@ -614,3 +614,6 @@ def test_a_history_is_a_table() -> None:
     assert table["loss"].tolist() == [each.score.loss for each in fed.reports if each.score]
     assert table["epsilon"].isna().all()
     assert len(frame([])) == 0
+    for wrong in (None, [1], "reports"):
+        with refused(ParameterError, Code.ARGUMENT, match="reports"):
+            frame(wrong)  # type: ignore[arg-type]

@@ -188,6 +188,7 @@ def test_numbers_that_are_not_finite_are_null(capsys):
     assert cli.main([*options, "--json", "-"]) == 0
     text, err = capsys.readouterr()
     assert "The server saw 2 sums" in err
+    assert max(map(len, err.splitlines())) <= 80  # also with a loss of 200 digits
     out = json.loads(text, parse_constant=pytest.fail)  # nothing else is on standard output
     assert (out["bound"], out["bound_note"]) == (None, "the models are too large to compute it")
     numbers = {"a": [1, math.nan, -math.inf], "b": {"c": np.float64("nan"), "d": 2.5, "e": "nan"}}
@@ -229,9 +230,9 @@ def test_clipping_is_said(tmp_path, capsys):
     assert each["clipped"] == out["clipped"] == sum(each["clipped_by_array"].values())
     assert each["clipped_by_array"].keys() == {"0", "1"}
     text = capsys.readouterr().out
-    assert text.count(f"{out['clipped']} values were clipped") == 2
+    assert f"not known, {out['bound_note']}\n" in text
     weights, bias = each["clipped_by_array"].values()
-    assert f"clipped: {weights} in array 0, {bias} in array 1\n" in text
+    assert f"{out['clipped']} values clipped: {weights} in array 0, {bias} in array 1\n" in text
 
 
 def test_few_bits_are_told(tmp_path, capsys):
@@ -247,7 +248,7 @@ def test_few_bits_are_told(tmp_path, capsys):
     assert out["shortened"] == sum(each["shortened"] for each in out["rounds"])
     text = " ".join(capsys.readouterr().out.split())
     assert "62 parameters, 2 bits each, rotated, L2 norm at most 1.5." in text
-    assert f"{out['rounds'][0]['shortened']} updates were shortened to the clip" in text
+    assert f"{out['rounds'][0]['shortened']} updates shortened to the clip" in text
     assert f"2 rounds: 0 with dropouts, 0 failed; {out['shortened']} updates shortened" in text
     assert f"{out['bytes_up']:,.0f} bytes, {out['masked_bits']:.3g} bits per masked" in text
 
@@ -259,22 +260,32 @@ needs_accounting = pytest.mark.skipif(
 
 @needs_accounting
 @pytest.mark.parametrize(
-    "placement",
+    ("placement", "adaptive"),
     [
-        Placement.DISTRIBUTED,
-        *(
-            pytest.param(each, marks=runs_at("trainings like others"))
-            for each in (Placement.CENTRAL, Placement.LOCAL, Placement.NONE)
-        ),
+        (Placement.DISTRIBUTED, True),
+        *(pytest.param(each, False, marks=runs_at("trainings like others")) for each in Placement),
     ],
 )
-def test_privacy_is_told(tmp_path, capsys, placement):
+def test_privacy_is_told(tmp_path, capsys, placement, adaptive):
     """What was spent, of what, by whose noise; and that a seeded simulation protects nobody."""
     options = ["--dp-epsilon", "8", "--dp-placement", placement, "--rounds", "2", "--clients", "5"]
+    options += ["--adaptive-clip", "0.9", "--plot", str(tmp_path / "x.svg")] * adaptive
     out = run_json(tmp_path, *options, "--dropout", "0", "--mode", "semi-honest", "--split", "even")
     found = out["privacy"]
     assert (out["clip"], out["bound"], found["delta"]) == (1.0, None, 1e-5)
     text = " ".join(capsys.readouterr().out.split())
+    first, last = (each["clip"] for each in out["rounds"])
+    assert (out["adaptive_clip"], first) == ((0.9, 1.0) if adaptive else (None, None))
+    assert (out["parameters"], out["numbers"]) == (62, 62 + adaptive)
+    assert text.count("L2 norm at most 1 in the first round.") == adaptive
+    noise = {"distributed": " with noise", "local": " with noise", "none": ""}
+    saw = ", and of as many bits" * adaptive + noise.get(placement, ", to which it added noise")
+    assert f"The server saw 2 sums of 5 updates{saw}, and no single update." in text
+    if adaptive:
+        assert last > 1
+        assert f" clip {last:.4g}: {out['rounds'][1]['shortened']} updates shortened" in text
+        assert f"The clip went from 1 to {last:.4g}, towards the quantile 0.9" in text
+        assert b"clip (dashed)" in (tmp_path / "x.svg").read_bytes()
     assert "456 examples over 5 clients (91 to 92 each)" in text
     assert found["note"] in text
     assert "Every client with examples counts once" in text
@@ -293,11 +304,26 @@ def test_privacy_is_told(tmp_path, capsys, placement):
     assert (relied in text) == (placement == "distributed")
 
 
+OTHER_TRAININGS = {
+    "--dropout 0.2": "--dropout 0.0, not with --dropout 0.2",
+    "--epochs 2": "--epochs 1, not with --epochs 2",
+    "--split even": "--split shards, not with --split even",
+    "--mode malicious": "--mode semi-honest, not with --mode malicious",
+    "--sample 0.7": "--sample 5, not with --sample 6",
+    "--seed 1 --model mlp": "--model softmax --seed 0, not with --model mlp --seed 1",
+    "--dataset digits": "--dataset breast_cancer, not with --dataset digits",
+    "--rotate --clip 9": "--bits 20, not with --rotate --bits 8",
+    "--clip 3": "--clip 9.0, not with --clip 3.0",
+    "--server-rate 0.5": "--server-rate ",
+}
+
+
 @pytest.mark.parametrize("optimizer", ["adam", "scaffold"])
-def test_a_sample_of_the_clients_is_drawn_for_each_round(tmp_path, capsys, optimizer):
+def test_a_sample_of_the_clients_is_drawn_for_each_round(tmp_path, capsys, optimizer, monkeypatch):
     """What is printed and written is of these rounds, and plain averaging over the same comes near.
 
-    From a checkpoint the training goes on, and its first rounds are shown again.
+    From a checkpoint the training goes on, and its first rounds are shown again. With options that
+    make another training it is refused by their names.
     """
     kept = tmp_path / "training.npz"
     options = ["--clients", "9", "--sample", "0.6", "--optimizer", optimizer, "--split", "shards"]
@@ -315,6 +341,13 @@ def test_a_sample_of_the_clients_is_drawn_for_each_round(tmp_path, capsys, optim
     assert capsys.readouterr().out.count("     5/5 ") == 3
     for name in ("secure_loss", "max_abs_difference", "bytes_up"):
         assert resumed[name] == whole[name], name
+    monkeypatch.setattr(cli.FedAvg, "__iter__", None)  # nothing may be trained
+    for other, told in OTHER_TRAININGS.items():
+        with pytest.raises(SystemExit):
+            cli.main([*options, "--rounds", "3", "--checkpoint", str(kept), *other.split()])
+        text = capsys.readouterr().err
+        assert f"of a run with {told}" in text
+        assert "; give the same options, or name another file\n" in text
 
 
 def test_clients_train_at_their_own_pace(tmp_path, capsys):
@@ -327,6 +360,19 @@ def test_clients_train_at_their_own_pace(tmp_path, capsys):
     times = [each["time"] for each in out["rounds"]]
     assert times == sorted(times)
     assert all(len(set(each["stale"])) == 1 for each in out["rounds"])
+    out = run_json(tmp_path, *options[:-4], "--server-rate", "1e308", "--rounds", "9")
+    text = " ".join(capsys.readouterr().out.split())
+    assert f"Ended before round {len(out['rounds']) + 1} of 9: {out['reason']}." in text
+    assert "have an update to give or will have one" in out["reason"]
+
+
+@needs_accounting
+def test_epsilon_is_of_the_client_that_gave_most(tmp_path, capsys):
+    options = ["--async", "--clients", "9", "--rounds", "3", "--epochs", "1", "--dropout", "0"]
+    out = run_json(tmp_path, *options, "--dp-epsilon", "8", "--mode", "semi-honest")
+    assert out["privacy"]["epsilon"] == out["rounds"][-1]["epsilon"] < 7.5
+    text = " ".join(capsys.readouterr().out.split())
+    assert "after 3 sums, of which no client gave to more than 2 (asked for: 8 after 3)" in text
 
 
 def test_a_broken_bound_is_shouted(tmp_path, capsys, monkeypatch):
@@ -395,9 +441,20 @@ def test_quorum_and_dropout_rate_that_do_not_fit_are_told(mode):
     fails, rng = failure_probability(higher, 0.3), np.random.default_rng(1)
     found = [fails_in(higher, draw_drops(rng, 10, 0.3, mode)) for _ in range(1000)]
     assert np.mean(found) == pytest.approx(fails, abs=0.05)
-    three = report.warning(Params(3, 1, FixedPoint(1.0), mode=mode), 0.1)
-    assert "it needs 3 of 3 clients" in three
-    assert three.endswith("; better take --dropout 0.03 or --clients 5")
+    three = Params(3, 1, FixedPoint(1.0), mode=mode)
+    assert "it needs 3 of 3 clients" in report.warning(three, 0.1)
+    malicious = mode == Mode.MALICIOUS  # in which fewer are before their input when they drop out
+    for drawn_of, fractions, more in (
+        (None, None, " or --clients 5"),
+        (40, None, " or --sample 5"),
+        (4, None, " or --sample 4"),
+        (3, None, ""),
+        (None, (0.1, 0.1), " or --clients 50" * malicious),
+        (20, (0.1, 0.3), " or --sample 5"),
+        (20, (0.2, 0.3), f" or --sample {20 if malicious else 10}"),  # 4 colluders may be in one
+    ):
+        text = report.warning(three, 0.1, drawn_of, fractions)
+        assert text.endswith(f"; better take --dropout 0.03{more}")
 
 
 def fails_in(params, drops):
@@ -432,14 +489,14 @@ BAD = {
     "--server-rate 0": "server_rate must be a finite number above 0",
     "--server-rate 0 --optimizer adam": "server_rate must be a finite number above 0",
     "--optimizer sgd": "invalid choice: 'sgd'",
-    "--sample 2": "sample must be a share of the clients, above 0 and up to 1.0, or a number in 3",
+    "--sample 2": "must be a share of the clients, above 0 and up to 1.0, or a number in 3",
     "--sample 11": "or a number in 3..10, not 11",
-    "--sample 1.5": "sample must be a share",
+    "--sample 1.5": "sample or buffer must be a share",
     "--sample many": "invalid sample_size value: 'many'",
     "--checkpoint /": "/ is a folder",
     "--async --checkpoint x": "--async has no checkpoints",
     "--async --optimizer scaffold": "sends clients more than the model",
-    "--async --sample 1.5": "sample must be a share",
+    "--async --sample 1.5": "sample or buffer must be a share",
     "--checkpoint -": "--checkpoint is read as well",
     "--json x --checkpoint x": "name the same file",
     "--epochs 0": "must be at least 1",
@@ -451,6 +508,10 @@ BAD = {
     "--dp-epsilon 8 --dp-dropout 0.1": "are given together",
     "--dp-epsilon 8 --dp-corrupt 1 --dp-dropout 0.1": "must be in [0, 1)",
     "--dp-epsilon 8 --dp-placement nowhere": "invalid choice: 'nowhere'",
+    "--adaptive-clip": "--adaptive-clip is about differential privacy: give --dp-epsilon",
+    "--dp-epsilon 8 --adaptive-clip 1": "quantile must be a number above 0, and below 1, not 1.0",
+    "--dp-epsilon 8 --adaptive-clip --clip 0": "clip must be a number above",
+    "--dp-epsilon 8 --adaptive-clip --dp-placement local": "and placement is local: give a fixed",
     "--dp-epsilon 0": "epsilon must be a finite number above 0",
     "--dp-epsilon 33": "epsilon must be in 0.001..32",
     "--dp-epsilon 8 --dp-delta 1": "delta must be above 0 and below 1",
@@ -583,7 +644,7 @@ def test_as_a_module(monkeypatch, capsys):
     with pytest.raises(SystemExit) as stop:
         runpy.run_module("secagg.fl", run_name="__main__")
     assert stop.value.code == 0
-    assert "1 rounds" in capsys.readouterr().out
+    assert "\n1 round: " in capsys.readouterr().out
 
 
 def program(options, **more):

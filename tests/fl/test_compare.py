@@ -206,6 +206,14 @@ def test_quantization_bound_needs_a_grid():
     assert quantization_bound(Params(3, 9, FixedPoint(1.0, bits=1)), 4) == 4 * 2 * 3
     with pytest.raises(ParameterError, match="FixedPoint"):
         quantization_bound(Params(3, 9, Integers(0, 1)), 4)
+    with pytest.raises(ParameterError, match="params must be a Params, not None"):
+        quantization_bound(None, 4)
+    with pytest.raises(ParameterError, match="rounds must be an int"):
+        quantization_bound(Params(3, 9, FixedPoint(1.0)), "4")
+    with pytest.raises(ParameterError, match="optimizer must be an Optimizer, not 'adam'"):
+        list(plain_fedavg([np.zeros(1)], [], [], "adam"))
+    with pytest.raises(ParameterError, match="a survivor must be in 0"):
+        list(plain_fedavg([np.zeros(1)], [], [[0]]))
 
 
 def test_float_rounding_is_a_thousandth_of_the_bound_at_20_bits():

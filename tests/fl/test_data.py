@@ -88,8 +88,26 @@ def test_impossible_deals_are_refused():
             deal(np.random.default_rng(0), labels, clients)
     with pytest.raises(ParameterError, match="no data set 'iris'"):
         load("iris")
+    for change, match in (
+        ({"name": None}, "no data set None; choose one of"),
+        ({"name": []}, "no data set .*; choose one of"),
+        ({"clients": 2.5}, "cannot be split over 2.5 clients"),
+        ({"clients": None}, "cannot be split over None clients"),
+        ({"seed": -1}, "seed must be an int from 0, not -1"),
+        ({"seed": 1.0}, "seed must be an int from 0, not 1.0"),
+        ({"split": np.zeros(2)}, "split must be one of uneven, even, shards, not array"),
+    ):
+        with pytest.raises(ParameterError, match=match):
+            load(**{"name": "breast_cancer"} | change)
     with pytest.raises(ParameterError, match="does not go with"):
         Split(np.zeros((3, 2)), np.zeros(2, np.int64))
+    for x, y in (
+        ([[1.0]], [0]),
+        (np.zeros((1, 1)), np.zeros(1)),
+        (np.array([["a"]]), np.array([0])),
+    ):
+        with pytest.raises(ParameterError, match="x and y must be arrays of numbers and of labels"):
+            Split(x, y)
 
 
 def test_scale_bounds_any_row_and_survives_constant_columns():

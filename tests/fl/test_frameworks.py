@@ -116,6 +116,10 @@ def test_impossible_estimators_are_refused() -> None:
     new = linear.SGDClassifier
     for wrong, match in [
         ({"estimator": linear.LogisticRegression()}, "LogisticRegression has no partial_fit"),
+        ({"estimator": new}, "^the class SGDClassifier has .* such as SGDClassifier\\(\\)"),
+        ({"estimator": "SGDClassifier"}, "^'SGDClassifier' has no partial_fit"),
+        ({"classes": [0, None]}, "needs classes"),
+        ({"x": "rows"}, "cannot be read as arrays, x of numbers: ValueError"),
         ({"estimator": bayes.GaussianNB()}, "GaussianNB has no arrays of floats"),
         ({"estimator": new(average=True)}, "average=True"),
         ({"estimator": new(early_stopping=True)}, "refuses its first call: ValueError"),
@@ -264,7 +268,10 @@ def test_impossible_models_are_refused() -> None:
         pass
 
     for model, code, match in [
-        (object(), Code.ARGUMENT, "object is no model of Keras"),
+        (object(), Code.ARGUMENT, "^object is no model of Keras"),
+        (Keras, Code.ARGUMENT, "^the class Keras is no .* give a model object"),
+        ("net", Code.ARGUMENT, "^'net' is no model of Keras"),
+        (None, Code.ARGUMENT, "^None is no model of Keras"),
         (
             Module(weight=Tensor(np.zeros(2))),
             Code.ARGUMENT,
@@ -295,6 +302,9 @@ def test_impossible_models_are_refused() -> None:
     ]:
         with refused(ParameterError, Code.SHAPE, match=match):
             client.train(arrays)
+    for nothing in (None, "arrays", 3.0):
+        with refused(ParameterError, Code.ARGUMENT, match="arrays must be a list"):
+            into(net, nothing)  # type: ignore[arg-type]
     others = [keras_client(Keras(np.ones((2, 3)), np.ones(1)), train, 3) for _ in range(3)]
     wider = keras_client(Keras(np.zeros((2, 4)), np.zeros(1)), train, 3)
     (report,) = FedAvg(arrays_of(net), [*others, wider], rounds=1)

@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
+from refusals import refused
 from secagg.fl import MLP, Descent, LocalClient, Softmax, Split, accuracy, draw_drops, loss
 
-from secagg import Mode, ParameterError
+from secagg import Code, Mode, ParameterError, RangeError
 
 ARCHITECTURES = {"softmax": Softmax(5, 3), "mlp": MLP(5, 3, hidden=4)}
 
@@ -141,15 +142,56 @@ def test_steps_count_gradients():
     assert (Counting.calls, client.steps, client.examples) == (12, 12, 12)
 
 
-@pytest.mark.parametrize("bad", [{"rate": 0}, {"rate": float("nan")}, {"epochs": 0}, {"batch": 0}])
-def test_impossible_training_is_refused(bad):
-    with pytest.raises(ParameterError, match="no training is possible"):
-        Descent(**bad)
+def test_impossible_training_is_refused():
+    """Each argument by its name, whatever is given in its place."""
+    for name, values in {
+        "rate": (0, float("nan"), "0.1", None, -1, 1e400, [0.1]),
+        "epochs": (0, None, 1.5, "2", True),
+        "batch": (0, None, np.zeros(2)),
+        "momentum": (1.0, -0.1, None, "0.9"),
+        "proximal": (-1, None, float("inf")),
+        "adam": (None, "yes"),
+    }.items():
+        for value in values:
+            with refused(ParameterError, Code.ARGUMENT, match=f"^{name} must be"):
+                Descent(**{name: value})
+    softmax, data, model = Softmax(5, 3), some_data(), Softmax(5, 3).init(0)
+    for change in ({"architecture": Softmax}, {"data": data.x}, {"descent": 0.1}, {"seed": -1}):
+        given = {"architecture": softmax, "data": data, "descent": Descent(), **change}
+        with refused(ParameterError, Code.ARGUMENT, match=f"^{next(iter(change))} must be"):
+            LocalClient(**given)
+    for make in (Softmax, MLP):
+        for sizes, match in (((0, 3), "features"), ((5, 1), "classes"), ((None, 2), "features")):
+            with refused(ParameterError, Code.ARGUMENT, match=f"^{match} must be an int in"):
+                make(*sizes)
+    with refused(ParameterError, Code.ARGUMENT, match="^hidden must be"):
+        MLP(5, 3, hidden=2.5)
+    with refused(ParameterError, Code.ARGUMENT, match="^seed must be an int from 0, not -1"):
+        MLP(5, 3).init(-1)
+    for score in (loss, accuracy):
+        for given, code, match in (
+            ((Softmax, model, data), Code.ARGUMENT, "^architecture must be a kind of model"),
+            ((softmax, model, data.x), Code.ARGUMENT, "^data must be a Split"),
+            ((softmax, None, data), Code.SHAPE, "^the model does not fit Softmax.*TypeError"),
+            ((Softmax(5, 2), Softmax(5, 2).init(0), data), Code.OUT_OF_RANGE, r"in 0\.\.1, and"),
+        ):
+            kind = RangeError if code == Code.OUT_OF_RANGE else ParameterError
+            with refused(kind, code, match=match):
+                score(*given)
 
 
 @pytest.mark.parametrize("mode", list(Mode))
 def test_dropouts_have_the_rate_and_every_phase(mode):
     rng = np.random.default_rng(0)
+    for change in (
+        {"rng": None},
+        {"clients": 2.5},
+        {"rate": "0.1"},
+        {"rate": None},
+        {"mode": "malicious"},
+    ):
+        with refused(ParameterError, Code.ARGUMENT, match=f"{next(iter(change))} must be"):
+            draw_drops(**{"rng": rng, "clients": 3, "rate": 0.1, "mode": mode} | change)
     rounds = [draw_drops(rng, 10, 0.3, mode) for _ in range(2000)]
     assert sum(map(len, rounds)) / 20_000 == pytest.approx(0.3, abs=0.02)
     phases = [phase for drops in rounds for phase in drops.values()]

@@ -651,7 +651,9 @@ def test_samples_that_are_none_are_refused():
         for make in (fedavg_params, FedAvg):
             rounds = {"rounds": 1} if make is FedAvg else {}
             arguments = (MODEL, clients) if make is FedAvg else (clients, MODEL)
-            with refused(ParameterError, Code.ARGUMENT, "sample must be a share of the clients"):
+            with refused(
+                ParameterError, Code.ARGUMENT, "sample or buffer must be a share of the clients"
+            ):
                 make(*arguments, sample=sample, **rounds)
     params = fedavg_params(clients, MODEL, sample=4)
     with refused(ParameterError, Code.ARGUMENT, "5 clients in a round, and params are for .* 4"):

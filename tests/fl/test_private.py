@@ -238,10 +238,10 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "scale": ({"scale": 0}, "scale must be"),
     "no clip": ({"clip": None}, "either clip, or a first one in adaptive"),
     "two clips": ({"adaptive": QuantileClip(1.0)}, "either clip, or a first one in adaptive"),
-    "adaptive": ({"clip": None, "adaptive": 1.0}, "a QuantileClip, for distributed noise"),
+    "adaptive": ({"clip": None, "adaptive": 1.0}, "adaptive must be a QuantileClip, not 1.0"),
     "adaptive of the server": (
         {"clip": None, "adaptive": QuantileClip(1.0), "placement": "central"},
-        "for distributed noise: not QuantileClip for the placement central",
+        "is for distributed noise, and placement is central",
     ),
     "bits without a rule": ({"bit_noise": 3.0}, "bit_noise is for adaptive"),
     "bits without noise": (

@@ -1,5 +1,7 @@
 """Standardisation and edges from secure sums are those of the pooled records."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 from refusals import refused
@@ -87,6 +89,17 @@ def test_what_cannot_be_scaled_is_refused() -> None:
     for wrong in ({}, [1, 2], {"pulse": (1, 2)}, {2: (1, 2, 3)}, {"pulse": 3}):
         with refused(ParameterError, Code.ARGUMENT, match="ranges"):
             secure_scaler(parties, wrong)  # type: ignore[arg-type]
+    with refused(ParameterError, Code.ARGUMENT, match="one or more, not {}"):
+        secure_scaler(parties, {})
+    for what, other in (("scaler", RANGES), ("edges", {"pulse": (20, 220)})):
+        ask: Any = secure_scaler if what == "scaler" else secure_edges
+        with refused(ParameterError, Code.ARGUMENT, match="parties must be a list, not NoneType"):
+            ask(None, other)
+    with refused(ParameterError, Code.ARGUMENT, match="query must be a Query, not None"):
+        secure_tables(None, parties)  # type: ignore[arg-type]
+    for tables in (None, {}, {"pulse": 3}):
+        with refused(ParameterError, Code.ARGUMENT, match="must be the answers to query"):
+            Scaler.of(tables, {"pulse": (20, 220, 1)})  # type: ignore[arg-type]
     with refused(ParameterError, Code.ARGUMENT, match="at least three parties, not 2"):
         secure_scaler(parties[:2], RANGES)
     with refused(RangeError, Code.SHAPE, match=r"3 columns .* not an array of shape \(25, 2\)"):

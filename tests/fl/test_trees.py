@@ -10,7 +10,7 @@ import pytest
 from levels import runs_at
 from refusals import refused
 from secagg.fl import BoostedTrees, SecureTrees, TreeParty, TreePlan, secure_edges
-from secagg.fl.tree_model import Node
+from secagg.fl.tree_nodes import Node
 
 import secagg
 from secagg import Code, Mode, ParameterError, Phase, RangeError
@@ -266,6 +266,20 @@ def test_impossible_rows_are_refused() -> None:
         SecureTrees(plan, [good, other, good], rounds=1)
     with refused(ParameterError, Code.ARGUMENT, match="drops"):
         SecureTrees(plan, [good] * 3, rounds=1, drops={})  # type: ignore[arg-type]
+    silent = SecureTrees(plan, [good] * 3, rounds=1, drops=lambda tree, level: None)  # type: ignore
+    with refused(ParameterError, Code.ARGUMENT, match="a dict for each round, not NoneType"):
+        list(silent)
+    for make in (
+        lambda: SecureTrees(None, [good] * 3, rounds=1),
+        lambda: TreeParty(TreePlan, *good),
+    ):  # type: ignore
+        with refused(ParameterError, Code.ARGUMENT, match="plan must be a TreePlan, not"):
+            make()
+    for call in (lambda: plan.length(None), lambda: TreePlan(EDGES, np.zeros(2))):  # type: ignore
+        with refused(ParameterError, Code.ARGUMENT, match="nodes must be an int|loss must be"):
+            call()
+    with refused(ParameterError, Code.ARGUMENT, match="no BoostedTrees with a base"):
+        BoostedTrees(plan, None).predict(good[0])  # type: ignore[arg-type]
     untrained = SecureTrees(plan, [good] * 3, rounds=0)
     assert list(untrained) == []
     assert untrained.model.predict(good[0]).tolist() == [0, 0, 0]
