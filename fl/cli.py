@@ -131,8 +131,6 @@ def simulate(
         ParameterError: the settings are impossible; raised before any training.
         MissingExtraError: scikit-learn or rich is not installed.
     """
-    if settings.asynchronous and checkpoint is not None:
-        raise ParameterError("--async has no checkpoints: leave one out", Code.ARGUMENT)
     dataset = load(settings.dataset, settings.clients, settings.seed, split=settings.split)
     architecture = MODELS[settings.model](dataset.features, dataset.classes)
     start, descent = architecture.init(settings.seed), Descent(epochs=settings.epochs)
@@ -209,17 +207,21 @@ def _federation(
         "evaluate": evaluate,
         "random": simulated_randomness(settings.seed),
         "attempts": settings.attempts,
+        "checkpoint": checkpoint,
     }
-    if settings.asynchronous:
-        return params, privacy, FedBuff(start, clients, buffer=buffer, sums=rounds, **common)
     facts = _facts(settings, params, privacy, optimizer)
-    common |= {"sample": sample, "checkpoint": checkpoint, "training": json.dumps(facts)}
+    common["training"] = json.dumps(facts)
+    federation: FedAvg | FedBuff
     try:
-        return params, privacy, FedAvg(start, clients, rounds=rounds, **common)
+        if settings.asynchronous:
+            federation = FedBuff(start, clients, buffer=buffer, sums=rounds, **common)
+        else:
+            federation = FedAvg(start, clients, rounds=rounds, sample=sample, **common)
     except ParameterError:
         if checkpoint is not None:
             _check_options(checkpoint, facts)
         raise
+    return params, privacy, federation
 
 
 def _facts(
@@ -228,6 +230,7 @@ def _facts(
     """Returns the options with whose values a checkpoint goes on, defaults as they are taken."""
     return {
         **{name.replace("_", "-"): getattr(settings, name) for name in _KEPT},
+        "async": settings.asynchronous,
         "sample": params.cohort,
         "server-rate": getattr(optimizer, "rate", None),
         "bits": None if privacy else report.bits(params),
@@ -242,7 +245,7 @@ def _facts(
 def _check_options(checkpoint: Path, facts: Mapping[str, object]) -> None:
     """Raises ParameterError with the options that a checkpoint is not of, if it names any.
 
-    `FedAvg` has refused it, for another word of the training for instance.
+    The training has refused it, for another word for instance.
     """
     other: dict[str, object] = {}
     with suppress(Exception), np.load(checkpoint, allow_pickle=False) as kept:

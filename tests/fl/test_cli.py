@@ -351,16 +351,27 @@ def test_a_sample_of_the_clients_is_drawn_for_each_round(tmp_path, capsys, optim
 
 
 def test_clients_train_at_their_own_pace(tmp_path, capsys):
-    options = ["--async", "--clients", "9", "--sample", "3", "--rounds", "4", "--epochs", "1"]
-    out = run_json(tmp_path, *options, "--dropout", "0", "--mode", "semi-honest")
+    """From a checkpoint, too, which holds for this kind of training alone."""
+    kept, most = ["--checkpoint", str(tmp_path / "training.npz")], ["--rounds", "4"]
+    options = ["--clients", "9", "--sample", "3", "--epochs", "1", "--dropout", "0"]
+    options += ["--mode", "semi-honest"]
+    whole = run_json(tmp_path, "--async", *options, *most)
+    run_json(tmp_path, "--async", *options, "--rounds", "2", *kept)
+    capsys.readouterr()
+    out = run_json(tmp_path, "--async", *options, *most, *kept)
+    assert out["secure_loss"] == whole["secure_loss"]
     text = " ".join(capsys.readouterr().out.split())
     assert "The server saw 4 sums of 3 updates, of whoever was ready, and no single" in text
     assert "Simulated time: " in text
     assert (out["async"], out["bound_note"]) == (True, "updates are of earlier models")
     times = [each["time"] for each in out["rounds"]]
-    assert times == sorted(times)
+    assert times == sorted(times) == [each["time"] for each in whole["rounds"]]
     assert all(len(set(each["stale"])) == 1 for each in out["rounds"])
-    out = run_json(tmp_path, *options[:-4], "--server-rate", "1e308", "--rounds", "9")
+    with pytest.raises(SystemExit):
+        cli.main([*options, *most, *kept])
+    assert "of a run with --async, not without --async; give the" in capsys.readouterr().err
+    options = options[:4]
+    out = run_json(tmp_path, "--async", *options, "--server-rate", "1e308", "--rounds", "9")
     text = " ".join(capsys.readouterr().out.split())
     assert f"Ended before round {len(out['rounds']) + 1} of 9: {out['reason']}." in text
     assert "have an update to give or will have one" in out["reason"]
@@ -494,7 +505,6 @@ BAD = {
     "--sample 1.5": "sample or buffer must be a share",
     "--sample many": "invalid sample_size value: 'many'",
     "--checkpoint /": "/ is a folder",
-    "--async --checkpoint x": "--async has no checkpoints",
     "--async --optimizer scaffold": "sends clients more than the model",
     "--async --sample 1.5": "sample or buffer must be a share",
     "--checkpoint -": "--checkpoint is read as well",
