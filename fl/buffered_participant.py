@@ -25,8 +25,12 @@ Weigh = Callable[[int], float]
 
 
 def staleness_weight(stale: int) -> float:
-    """Returns 1 / sqrt(1 + stale): what an update counts after so many changes of the model."""
-    return 1 / math.sqrt(1 + stale)
+    """Returns 1 / sqrt(1 + stale): what an update counts after so many changes of the model.
+
+    Raises:
+        ParameterError: it is no whole number from 0.
+    """
+    return 1 / math.sqrt(1 + whole("stale", stale, 0, 2**63 - 1))
 
 
 class BufferedParticipant(Member):

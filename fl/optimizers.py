@@ -154,7 +154,7 @@ class _Adaptive(Optimizer):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "rate", read_rate("server_rate", self.rate))
-        if self.beta1 != 0:
+        if as_float(self.beta1) != 0:
             object.__setattr__(self, "beta1", require_above_0("beta1", self.beta1, 1.0))
         object.__setattr__(self, "beta2", require_above_0("beta2", self.beta2, 1.0))
         object.__setattr__(self, "tau", require_above_0("tau", self.tau))

@@ -11,6 +11,7 @@ import numpy as np
 from secagg import Code, ParameterError, digest
 from secagg.numeric import as_float, brief
 
+from .agreed import check_kind
 from .buffered_participant import BufferedParticipant
 from .coordinator import Coordinator
 from .history import a_number, an_int, ints
@@ -278,7 +279,17 @@ def log_normal(
         clients: their number.
         between: deviation of the logarithms of typical durations.
         within: deviation of the logarithm of one training's from that of its client.
+
+    Raises:
+        ParameterError: an argument is of another kind, or a deviation is negative or not finite.
     """
+    check_kind("generator", generator, np.random.Generator)
+    clients = whole("clients", clients, 1, 2**63 - 1)
+    for name, deviation in (("between", between), ("within", within)):
+        if (found := as_float(deviation)) is None or not 0 <= found < math.inf:
+            raise ParameterError(
+                f"{name} must be a finite number from 0, not {brief(deviation)}", Code.ARGUMENT
+            )
     typical = generator.lognormal(0.0, between, clients)
 
     def of(generator: np.random.Generator, client: int) -> float:

@@ -20,6 +20,7 @@ import numpy as np
 
 from secagg import Code, Layout, ParameterError
 
+from .agreed import check_kind
 from .models import Model
 from .optimizers import Optimizer, Rate, State, Vector, rate_at, read_rate, require_above_0
 from .training import LocalClient
@@ -109,7 +110,8 @@ class ScaffoldClient:
         control: c_i, shape (length,), float64; zeros before the first round that counted.
 
     Raises:
-        ParameterError: steps are not plain, or have another rate, or are not as many as were said.
+        ParameterError: an argument is of another kind; or steps are not plain, have another rate,
+            or are not as many as were said.
     """
 
     local: LocalClient
@@ -118,6 +120,8 @@ class ScaffoldClient:
     _pending: Vector | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
+        check_kind("local", self.local, LocalClient)
+        check_kind("scaffold", self.scaffold, Scaffold)
         descent = self.local.descent
         if not descent.is_plain or descent.rate != self.scaffold.local_rate:
             raise ParameterError(

@@ -182,6 +182,12 @@ def test_a_weight_counts_before_the_clip() -> None:
         assert report.clipped == clipped
         assert fed.model[0] == pytest.approx(0.5 + min(4.0, weight * 6.0), abs=2 * STEP)
     assert staleness_weight(3) == 0.5
+    with refused(ParameterError, Code.ARGUMENT, "stale must be"):
+        staleness_weight(-1)
+    for wrong in ({"generator": 1}, {"clients": 0}, {"within": -1}, {"between": math.nan}):
+        values = {"generator": np.random.default_rng(0), "clients": 3} | wrong
+        with refused(ParameterError, Code.ARGUMENT, f"{next(iter(wrong))} must be"):
+            log_normal(**values)
 
 
 # -- what a client checks ------------------------------------------------------------------

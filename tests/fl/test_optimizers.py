@@ -664,6 +664,10 @@ def test_samples_that_are_none_are_refused():
 def test_scaffold_refuses_what_it_is_not_made_for():
     optimizer, clients = scaffold(EQUAL)
     local = clients[0].local
+    with refused(ParameterError, Code.ARGUMENT, "local must be a LocalClient, not ScaffoldClient"):
+        ScaffoldClient(clients[0], optimizer)
+    with refused(ParameterError, Code.ARGUMENT, "scaffold must be a Scaffold, not 0.5"):
+        ScaffoldClient(local, ETA)
     for steps in (1, 3):
         with refused(ParameterError, Code.ARGUMENT, f"takes 2 steps in a round, not {steps}"):
             ScaffoldClient(local, Scaffold(ETA, steps=steps))
