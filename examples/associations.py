@@ -21,11 +21,14 @@ from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 from secagg.fl.plot import picture
 
 import secagg
 from secagg.analytics import Bins, Categories, Count, Query
+from secagg.extras import extra
+
+with extra("fl"):
+    from scipy import stats
 
 HOSPITALS: Final = ("ada", "bell", "curie", "dirac", "euler", "fermat")
 AGE: Final = Bins("age", (18, 45, 65, 120))

@@ -18,8 +18,11 @@ import numpy as np
 from secagg.fl import FedAvg, Model
 from secagg.fl.plot import picture
 
+from secagg.extras import extra
+
 os.environ.setdefault("KERAS_BACKEND", "jax")
-import keras
+with extra("keras"):
+    import keras
 
 CLIENTS, POINTS, ROUNDS, EPOCHS = 10, 64, 10, 5
 

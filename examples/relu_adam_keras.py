@@ -20,8 +20,11 @@ import numpy as np
 from secagg.fl import FedAvg, Model, Split, load
 from secagg.fl.plot import picture
 
+from secagg.extras import extra
+
 os.environ.setdefault("KERAS_BACKEND", "jax")
-import keras
+with extra("keras"):
+    import keras
 
 CLINICS, ROUNDS, EPOCHS, BATCH, UNITS = 10, 10, 3, 15, 128
 
