@@ -27,7 +27,7 @@ from secagg import (
 from secagg.rounds.attempts import Attempts
 
 from .adaptive import AdaptiveClip, QuantileClip
-from .agreed import buffer_context, check_agreed, check_weights
+from .agreed import buffer_context, check_agreed, check_optimizer
 from .checkpoint import Checkpoint
 from .models import Model
 from .optimizers import Optimizer, State, Vector
@@ -65,8 +65,8 @@ class Coordinator:
 
     Raises:
         ParameterError: the model is not of finite floats, or has another length than the
-            parameters; their quorum is below 3; the word is empty, or `attempts` is outside
-            1..2**63 - 1.
+            parameters; their quorum is below 3; the optimizer is not for their mode or weights; the
+            word is empty, or `attempts` is outside 1..2**63 - 1.
     """
 
     def __init__(
@@ -83,7 +83,7 @@ class Coordinator:
     ) -> None:
         limit: int | None = check_agreed(params, training, 1 if attempts is None else attempts)
         self._optimizer: Final = as_optimizer(optimizer)
-        check_weights(self._optimizer, params)
+        check_optimizer(self._optimizer, params)
         self._clients = params.cohort if clients is None else clients
         self._noise = noise
         self._adaptive = adaptive
