@@ -245,11 +245,8 @@ class Member:
         directory: Directory | None,
         random: Randomness | None,
     ) -> Client:
-        """Returns the protocol's client for a round, if it has the parameters and this context.
-
-        It knows what its input is given for once, so a driver that does not can change nothing.
-        """
-        secure = Client(
+        """Returns the protocol's client for a round, if it has the parameters and this context."""
+        return Client(
             Round.decode(offer),
             index,
             Policy(params=params, context=context),
@@ -259,9 +256,6 @@ class Member:
             ledger=self._ledger,
             budget=self._budget,
         )
-        if self.subject is not None:
-            secure.expect(context, self.subject)
-        return secure
 
     def _why_out(self) -> str:
         """Returns why this client joins no more rounds, or ""."""
@@ -426,13 +420,14 @@ class Participant(Member):
         model = self._template.take(model)  # what is hashed is what is trained
         extra = self._take(sent)
         context = digest(self._training, model, *extra, attempt)
-        if extra:  # words of the server, which make it no other model
-            self.subject = digest(self._training, model, attempt)
         index, directory = self._place(members)
         if reason := self._why_out():
             raise ParameterError(reason, Code.TRAINING)
         params, form = self._terms(offer)
         secure = self._client_of(offer, params, context, index, directory, random)
+        if extra:  # words of the server, which make it no other model
+            self.subject = subject = digest(self._training, model, attempt)
+            secure.expect(context, subject)  # a driver that knows of none can change nothing
 
         def give() -> tuple[Vector, int] | None:
             given = self._packed(self._input_or_none(model, extra, form), form)
