@@ -230,7 +230,7 @@ class FedAvg(Simulation[Participant, RoundReport]):
         if members is None or self._random is not None:  # then the same messages leave again
             return
         _, attempt, server = self.coordinator.open(members)
-        self.coordinator.close(None)
+        self.coordinator.close(None, server=server)
         lost = OneSum(server, members, [self._participants[each] for each in members], {})
         lost.fail("the process ended in this round, and inputs may have left clients")
         self._report(attempt, lost, 0.0, self.coordinator.clip)
@@ -246,7 +246,7 @@ class FedAvg(Simulation[Participant, RoundReport]):
         try:
             self._save(opened)  # before inputs leave
         except BaseException:
-            self.coordinator.close(None, inputs_left=False)
+            self.coordinator.close(None, inputs_left=False, server=server)
             raise
 
         def join(participant: Participant) -> tuple[Client, Input]:

@@ -68,9 +68,9 @@ class OneSum(Generic[M]):
         failure = None
         try:
             self.play(join)
-            coordinator.close(self.run.result, inputs_left=self.inputs_left)
+            coordinator.close(self.run.result, self.inputs_left, self._server)
         except BaseException as error:  # the caller raises it
-            coordinator.close(None, inputs_left=self.inputs_left)
+            coordinator.close(None, self.inputs_left, self._server)
             self.fail(error)
             failure = error
         self.has_sum |= self.run.result is not None

@@ -272,6 +272,17 @@ def test_an_update_is_in_one_sum() -> None:
     first.begin(MODEL)
     with refused(ParameterError, Code.NO_INPUT, match="no update that is ready"):
         first.join(*offers[1][:2], [0], members=(0, 1, 2))
+    assert first.train()
+    terms = first._terms
+
+    def overtaken(offer: bytes) -> Any:  # as by another thread
+        first._terms = terms  # type: ignore[method-assign]
+        first.join(*offers[1][:2], [0], members=(0, 1, 2))
+        return terms(offer)
+
+    first._terms = overtaken  # type: ignore[method-assign]
+    with refused(ParameterError, Code.NO_INPUT, match="no update that is ready"):
+        first.join(*offers[0][:2], [0], members=(0, 1, 2))
 
 
 def test_an_update_belongs_to_the_model_that_it_was_trained_on() -> None:
@@ -311,7 +322,10 @@ def test_a_model_gets_one_update_of_a_client_whatever_the_attempt_is_called() ->
     coordinator = Coordinator(MODEL, params, "word", pins, attempts=None)
 
     class Silent:
-        """A ledger that says nothing of what was claimed."""
+        """A ledger that does not come to say what was claimed."""
+
+        def has(self, what: Once, key: bytes) -> bool:
+            raise StateError("another process has it", Code.BUSY)
 
         def claim(self, what: Once, key: bytes) -> bool:
             return ledger.claim(what, key)
