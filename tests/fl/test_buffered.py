@@ -380,16 +380,23 @@ def test_a_model_gets_one_update_of_a_client_whatever_the_attempt_is_called() ->
 
 
 def test_a_client_is_told_whether_its_update_counted() -> None:
-    told = {}
+    """Also after another one whose `settle` has raised; the first error is that of the training."""
+    told, errors = {}, {0.0: ZeroDivisionError, 0.1: ValueError}
 
     class Keeps(Nears):
         def settle(self, counted: bool) -> None:
             told[self.target] = counted
+            if self.target in errors:
+                raise errors[self.target]
 
     clients = [Keeps(1, 0.1 * at) for at in range(4)]
     drops = [{2: Phase.MASKED_INPUT}]
-    (report,) = FedBuff(MODEL, clients, buffer=4, sums=1, drops=drops)
-    assert report.survivors == (0, 1, 3)
+    fed = FedBuff(MODEL, clients, buffer=4, sums=1, drops=drops)
+    forgotten = fed.coordinator.open_buffer([OTHER], [0], range(4))[2]
+    with pytest.raises(ZeroDivisionError):
+        next(iter(fed))
+    assert fed.coordinator.server is forgotten
+    assert fed.reports[0].survivors == (0, 1, 3)
     assert list(told.values()) == [True, True, False, True]
 
 
