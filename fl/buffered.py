@@ -231,6 +231,7 @@ class FedBuff(Simulation[BufferedParticipant, BufferReport]):
 
     def __iter__(self) -> Iterator[BufferReport]:
         """Runs the sums that are left."""
+        self._pace.begin_idle(self._opened)
         self._score()  # what an interruption left without
         while len(self.reports) < self.sums:
             self._opened = self._opened or self._pace.wait()

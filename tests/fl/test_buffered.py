@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from levels import runs_at
+from levels import amount, runs_at
 from refusals import Endless, refused
 from secagg.fl import (
     BufferedParticipant,
@@ -575,6 +575,53 @@ def test_a_training_that_is_interrupted_is_done_again() -> None:
     with pytest.raises(KeyboardInterrupt):
         list(fed)
     assert [report.survivors for report in fed] == [(0, 1, 2)] * 2
+
+
+def test_clients_begin_anew_after_a_duration_that_was_none(tmp_path: Path) -> None:
+    """Else those after it would be lost: of a sum, with stale updates, and those who rest.
+
+    In this process, or in another one from the file.
+    """
+    asked = bad = 0
+
+    def duration(_: np.random.Generator, client: int) -> float:
+        nonlocal asked
+        asked += 1
+        return math.nan if asked == bad else PACE[client]
+
+    class Rests(Nears):
+        def train(self, model: list[Any]) -> list[Any]:
+            if model[0][0] == MODEL[0][0]:
+                raise OSError("no disk")
+            return super().train(model)
+
+    def make() -> FedBuff:
+        return FedBuff(
+            *(MODEL, [Rests(1, 0.5), *cohort()[1:]]),
+            buffer=3,
+            sums=4,
+            durations=duration,
+            most_stale=1,
+            evaluate=lambda model: (float(model[0][0]), 0.5),
+            checkpoint=path,
+            random=simulated_randomness(1),
+        )
+
+    def told(fed: FedBuff) -> list[Any]:
+        return [(each.time, each.invited, each.restarted, each.score) for each in fed.reports]
+
+    path = tmp_path / "whole.npz"
+    list(whole := make())
+    assert {0} < {client for each in whole.reports for client in each.invited}
+    assert any(each.restarted for each in whole.reports)
+    every = range(9, asked + 1) if amount("trainings like others") else (14, 17)
+    for bad in every:
+        path, asked = tmp_path / f"{bad}.npz", 0
+        fed = make()
+        with refused(ParameterError, Code.ARGUMENT, "a duration must be"):
+            list(fed)
+        list(fed := make() if bad % 2 else fed)
+        assert told(fed) == told(whole), bad
 
 
 def test_a_training_is_reproducible() -> None:
