@@ -140,12 +140,13 @@ class FedAvg(Simulation[Participant, RoundReport]):
             no more, at least 1.
 
     Raises:
-        ParameterError: the parameters do not fit the model, the clients or their weights, a sum
-            could be over fewer than three clients, `drops` does not fit the rounds, the privacy is
-            for fewer rounds, the word is empty, `attempts` is below 1, two clients are one object,
-            the checkpoint is of another training or cannot be written, or an argument is of a wrong
-            kind or outside its range. While iterating, the model has overflowed its dtype, or the
-            optimizer has returned something else than it must.
+        ParameterError: the parameters do not fit the model, the clients, their weights or the
+            optimizer (`Scaffold` is for semi-honest mode), a sum could be over fewer than three
+            clients, `drops` does not fit the rounds, the privacy is for fewer rounds, the word is
+            empty, `attempts` is below 1, two clients are one object, the checkpoint is of another
+            training or cannot be written, or an argument is of a wrong kind or outside its range.
+            While iterating, the model has overflowed its dtype, or the optimizer has returned
+            something else than it must.
         RangeError: while iterating, the new model would not be finite in its dtypes.
         StateError: the checkpoint is none, or cannot be read; or while iterating, it cannot be
             written, or another process has written it.
