@@ -18,7 +18,8 @@ Whom a round draws decides much: over 20 seeds the accuracy of FedAvg at round 2
 Protected: each client's examples and update, from the server, also with one client of a cohort on
 its side. The server's own methods see the released mean and nothing else. SCAFFOLD's second vector
 is computed from the same sum, since all clients take as many steps. Not protected: what the mean
-itself tells of five clients, which takes noise to hide (docs/PRIVACY.md).
+itself tells of five clients, which takes noise to hide (docs/PRIVACY.md); and this is semi-honest
+mode, since with SCAFFOLD clients keep something, by which a server that lies can single one out.
 """
 
 import argparse

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, TypeVar
 
-from secagg import Code, FixedPoint, ParameterError, Params, Rotated, digest
+from secagg import Code, FixedPoint, Mode, ParameterError, Params, Rotated, digest
 from secagg.numeric import as_float, as_int, brief
 from secagg.rounds.attempts import check_training
 
@@ -119,8 +119,22 @@ def check_params(params: Params) -> Form:
     return params.format
 
 
-def check_weights(optimizer: Optimizer, params: Params) -> None:
-    """Raises ParameterError if means are weighted, and the optimizer is for others."""
+def check_optimizer(optimizer: Optimizer, params: Params) -> None:
+    """Checks that an optimizer is for the weights and the mode of these parameters.
+
+    What clients keep makes their updates of one model unlike. A server that lies chooses the model
+    and what it sends beside it, so that all else in their sum is known to it.
+
+    Raises:
+        ParameterError: it is not.
+    """
+    if optimizer.clients_keep and params.mode == Mode.MALICIOUS:
+        raise ParameterError(
+            f"{type(optimizer).__name__} is refused in malicious mode: its clients keep something "
+            "from round to round, by which a server that lies could single one of them out; take "
+            "semi-honest mode, or another optimizer",
+            Code.ARGUMENT,
+        )
     if not optimizer.weighted and check_params(params).max_weight > 1:
         raise ParameterError(
             f"{type(optimizer).__name__} needs updates that count alike: clients that hold one "

@@ -231,6 +231,7 @@ class FedBuff(Simulation[BufferedParticipant, BufferReport]):
 
     def __iter__(self) -> Iterator[BufferReport]:
         """Runs the sums that are left."""
+        self._pace.begin_idle(self._opened)
         self._score()  # what an interruption left without
         while len(self.reports) < self.sums:
             self._opened = self._opened or self._pace.wait()
@@ -282,7 +283,7 @@ class FedBuff(Simulation[BufferedParticipant, BufferReport]):
         try:
             self._save(opened)  # before inputs leave
         except BaseException:
-            self.coordinator.close(None, inputs_left=False)
+            self.coordinator.close(None, inputs_left=False, server=server)
             raise
 
         def join(participant: BufferedParticipant) -> tuple[Client, Input]:
@@ -379,7 +380,7 @@ class FedBuff(Simulation[BufferedParticipant, BufferReport]):
             return
         about = self._pace.about(members)
         _, attempt, server = self.coordinator.open_buffer(about.models, about.told, members)
-        self.coordinator.close(None)
+        self.coordinator.close(None, server=server)
         invited = [self._participants[each] for each in members]
         for each in invited:
             each.lose()

@@ -6,11 +6,13 @@ a secure sum over those who reported ready.
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 
-from secagg import Client, Code, Mode, ParameterError, digest
+from secagg import Client, Code, Mode, Once, ParameterError, StateError, digest
 from secagg.numeric import as_float, brief
 from secagg.simulate import Input
 
@@ -20,6 +22,7 @@ from .participant import Member, Randomness, require_number
 from .updates import Vector, clipped_by_array, function, whole
 
 MOST_STALE: Final = 10_000
+_DIGEST_BYTES: Final = 32
 
 Weigh = Callable[[int], float]
 
@@ -33,6 +36,15 @@ def staleness_weight(stale: int) -> float:
     return 1 / math.sqrt(1 + whole("stale", stale, 0, 2**63 - 1))
 
 
+@dataclass(slots=True)
+class _Work:
+    """A model, its digest, and the update that was trained on it, as long as it is kept."""
+
+    model: Model
+    version: bytes
+    update: tuple[Vector, int] | None = None
+
+
 class BufferedParticipant(Member):
     """The client side of `FedBuff`: it trains at its own pace, and keeps the update.
 
@@ -42,14 +54,15 @@ class BufferedParticipant(Member):
     In malicious mode it gives its update of one model at most `attempts` times, to which its ledger
     sees: what counts for "once" is the model and this client's own count, not the number of the
     attempt, which the server chooses. So there may be many sums about one model, each over other
-    clients.
+    clients. A ledger that has a method `has` tells a new object what others have given.
 
     By default it enters only sums in which everybody trained on the same model, and so counts alike
     (`FedBuff` says why).
 
     Attributes:
-        reason, code, clipped, training_seconds, subject: as of `Participant`; they are about its
-            last training and the sum that it joined last.
+        reason, code, clipped, training_seconds: as of `Participant`; they are about its last
+            training and the sum that it joined last.
+        subject: as of `Participant`, of the sum for which it has made its input last.
         given: how many updates have left it, or may have.
         weights: what an update counts after so many changes of the model, from none.
 
@@ -99,9 +112,7 @@ class BufferedParticipant(Member):
             else whole("contributions", contributions, 1, NUMBERS - 1)
         )
         self._times: dict[bytes, int] = {}  # that an update left, by the digest of the model
-        self._model: Model | None = None  # that it trains on, or has trained on
-        self._version = b""
-        self._kept: tuple[Vector, int] | None = None
+        self._work: _Work | None = None  # that was begun last
 
     def why_not(self, version: bytes | None = None) -> tuple[str, Code] | None:
         """Returns why this client gives no update, and the code of this reason; None if it does.
@@ -123,7 +134,7 @@ class BufferedParticipant(Member):
                 "allows",
                 Code.BUDGET,
             )
-        times = 0 if version is None else self._times.get(version, 0)
+        times = 0 if version is None else self._times_of(version)
         if self._params.mode == Mode.MALICIOUS and times >= self._attempts:
             return (
                 f"refused by this client: it has given its update of this model {times} times, its "
@@ -132,15 +143,29 @@ class BufferedParticipant(Member):
             )
         return None
 
+    def _times_of(self, version: bytes) -> int:
+        """Returns how many updates of a model have left: by its count, and its ledger if it can."""
+        times, has = self._times.get(version, 0), getattr(self._ledger, "has", None)
+        if has is None or self._identity is None:
+            return times
+        with suppress(StateError):  # of the ledger; `submit` asks it again
+            while has(Once.CONTRIBUTION, self._identity.verify_key + self._nth(version, times)):
+                times += 1
+        return times
+
+    def _nth(self, version: bytes, times: int) -> bytes:
+        """Returns what an update of a model is given for once, after so many others."""
+        return digest(self._training, "buffer", version, times)
+
     def begin(self, model: Model) -> None:
-        """Takes a model to train on; what it had before is dropped.
+        """Takes a model to train on; what it had before is dropped, also if it trains just now.
 
         Raises:
             ParameterError: the model has another structure or dtype than the template, or a value
                 that is not finite.
         """
-        self._model = self._template.take(model)
-        self._version, self._kept = digest(self._model), None
+        model = self._template.take(model)
+        self._work = _Work(model, digest(model))
 
     @property
     def times(self) -> dict[str, int]:
@@ -154,21 +179,26 @@ class BufferedParticipant(Member):
 
     def lose(self) -> None:
         """Counts the update that it trains, or has kept, as given: it may have left."""
-        self._kept = None
-        self._count(self._version)
+        if (work := self._work) is not None:
+            work.update = None
+            self._count(work.version, self._times_of(work.version))
 
-    def _count(self, version: bytes, times: int | None = None) -> None:
-        """Counts an update of a model, which is at least the one after so many `times`."""
-        before = self._times.get(version, 0)
-        self._times[version] = max(before, (before if times is None else times) + 1)
+    def _count(self, version: bytes, before: int) -> None:
+        """Counts an update of a model, after so many others of it."""
+        self._times[version] = before + 1
         self.given += 1
 
     def train(self) -> bool:
         """Trains, and returns whether there is an update to give; else `reason` says why."""
         self.reason, self.code, self.training_seconds = "", None, 0.0
-        if self._model is not None:
-            self._kept = self._input_or_none(self._model, (), self._form)
-        return self._kept is not None
+        if (work := self._work) is None:
+            return False
+        work.update = self._input_or_none(work.model, (), self._form)
+        if work is not self._work:
+            self.reason = "another model came while it trained, and what it trained is dropped"
+            self.code = Code.NO_INPUT
+            return False
+        return work.update is not None
 
     def join(
         self,
@@ -214,26 +244,28 @@ class BufferedParticipant(Member):
                     f"and {self._most_stale} are its limit",
                     Code.POLICY_CONTEXT,
                 )
-        if self._kept is None or self._model is None:
-            raise ParameterError("this client has no update that is ready", Code.NO_INPUT)
-        if refusal := self.why_not(self._version):
+        if (work := self._work) is None or work.update is None:
+            raise _not_ready()
+        version = work.version
+        if refusal := self.why_not(version):
             reason, code = refusal
             raise ParameterError(reason, code)
-        own = list(versions) if len(stale) > 1 else [self._version]
-        if own[entry] != self._version:
+        own = list(versions) if len(stale) > 1 else [version]
+        if own[entry] != version:
             raise ParameterError(
                 "refused by this client: it has trained on another model than the server says",
                 Code.POLICY_CONTEXT,
             )
         context = buffer_context(self._training, own, stale, attempt)
-        times = self._times.get(self._version, 0)
-        self.subject = digest(self._training, "buffer", self._version, times)
         params, form = self._terms(offer)
         secure = self._client_of(offer, params, context, index, directory, random)
-        (update, weight), self._kept = self._kept, None
-        update = update * self.weights[stale[entry]]
-        self.clipped = clipped_by_array(self._model, update, form)
-        version, counted = self._version, False
+        with self._lock:  # another sum may have got it meanwhile
+            kept, work.update = work.update, None
+        if kept is None:
+            raise _not_ready()
+        update, weight = kept[0] * self.weights[stale[entry]], kept[1]
+        self.clipped = clipped_by_array(work.model, update, form)
+        counted = False
 
         def give() -> tuple[Vector, int] | None:
             nonlocal counted
@@ -242,7 +274,10 @@ class BufferedParticipant(Member):
                 self.reason, self.code = refusal or ("", None)
                 if refusal:
                     return None
-                if not counted:
+                if not counted:  # now, so that no sum that is open at the same time has this number
+                    times = self._times_of(version)
+                    self.subject = self._nth(version, times)
+                    secure.expect(context, self.subject)
                     self._count(version, times)
                 counted = True
             self._gave = secure
@@ -267,7 +302,7 @@ class BufferedParticipant(Member):
                 Code.POLICY_CONTEXT,
             )
         right = len(stale) == len(versions) == cohort and all(
-            type(each) is bytes and len(each) == len(self._version) for each in versions
+            type(each) is bytes and len(each) == _DIGEST_BYTES for each in versions
         )
         if not right:
             raise ParameterError(
@@ -276,6 +311,10 @@ class BufferedParticipant(Member):
                 Code.ARGUMENT,
             )
         return index
+
+
+def _not_ready() -> ParameterError:
+    return ParameterError("this client has no update that is ready", Code.NO_INPUT)
 
 
 def _weight(weigh: Weigh, stale: int) -> float:

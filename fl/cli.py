@@ -305,12 +305,18 @@ def _with_optimizer(
     """Returns the clients for the optimizer that is asked for, and it.
 
     Raises:
-        ParameterError: its rate is none, or SCAFFOLD has no weight for examples to count.
+        ParameterError: its rate is none, or SCAFFOLD is not for this mode.
     """
     rate = settings.server_rate
     if settings.optimizer != SCAFFOLD:
         make = OPTIMIZERS[settings.optimizer]
         return list(local), make() if rate is None else make(rate=rate)
+    if MODES[settings.mode] is Mode.MALICIOUS:
+        raise ParameterError(
+            f"--optimizer {SCAFFOLD} needs --mode semi-honest: what its clients keep from round to "
+            "round would let a server that lies single one of them out",
+            Code.ARGUMENT,
+        )
     counts = [each.steps for each in local]
     equal, typical = len(set(counts)) == 1, max(1, round(sum(counts) / len(counts)))
     scaffold = Scaffold(

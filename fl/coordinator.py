@@ -6,7 +6,7 @@ rounds.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Final, cast
 
 import numpy as np
@@ -27,7 +27,7 @@ from secagg import (
 from secagg.rounds.attempts import Attempts
 
 from .adaptive import AdaptiveClip, QuantileClip
-from .agreed import buffer_context, check_agreed, check_weights
+from .agreed import buffer_context, check_agreed, check_optimizer
 from .checkpoint import Checkpoint
 from .models import Model
 from .optimizers import Optimizer, State, Vector
@@ -36,12 +36,22 @@ from .template import Template
 from .updates import fault_of
 
 
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    """A round that is open: what its attempt counts for, and the clip with which it was opened."""
+
+    server: Server
+    subject: bytes
+    attempt: int
+    clip: QuantileClip | None
+
+
 class Coordinator:
     """The server side: it holds the global model and adds mean updates, never a single one.
 
     It counts the rounds on each model in which inputs left, because each round needs an attempt
-    that no client has used; one that is open counts. A new coordinator counts from zero: clients
-    then refuse the attempts that are used, which costs rounds, not inputs.
+    that no client has used; one that is open counts, and several may be. A new coordinator counts
+    from zero: clients then refuse the attempts that are used, which costs rounds, not inputs.
 
     Attributes:
         model: the global model, not a copy: changing it changes the training.
@@ -65,8 +75,8 @@ class Coordinator:
 
     Raises:
         ParameterError: the model is not of finite floats, or has another length than the
-            parameters; their quorum is below 3; the word is empty, or `attempts` is outside
-            1..2**63 - 1.
+            parameters; their quorum is below 3; the optimizer is not for their mode or weights; the
+            word is empty, or `attempts` is outside 1..2**63 - 1.
     """
 
     def __init__(
@@ -83,7 +93,7 @@ class Coordinator:
     ) -> None:
         limit: int | None = check_agreed(params, training, 1 if attempts is None else attempts)
         self._optimizer: Final = as_optimizer(optimizer)
-        check_weights(self._optimizer, params)
+        check_optimizer(self._optimizer, params)
         self._clients = params.cohort if clients is None else clients
         self._noise = noise
         self._adaptive = adaptive
@@ -95,14 +105,18 @@ class Coordinator:
         self.state: State = start_of(self._optimizer, self.layout.length)
         sent_by(self._optimizer, self.state, self.layout.length)
         self.changes = 0
-        self.server: Server | None = None
         self._training = training
         self._directory = directory
         if attempts is None or params.mode != Mode.MALICIOUS:
             limit = None
         # By digest of the model.
         self._attempts: Final = Attempts(limit, "this model")
-        self._round: tuple[bytes, int] | None = None  # that is open: its model, the attempt
+        self._opened: Final[dict[bytes, _Opened]] = {}  # by session, in their order
+
+    @property
+    def server(self) -> Server | None:
+        """The server of the round that was opened last, of those that are open."""
+        return next((each.server for each in reversed(self._opened.values())), None)
 
     @property
     def attempts_used(self) -> int:
@@ -223,31 +237,42 @@ class Coordinator:
         params = self.params
         if self._adaptive is not None and self.clip is not None:
             params = self._adaptive.params_for(self.clip)
-        self.server = Server(params.round(context, session), directory)
+        server = Server(params.round(context, session), directory)
         self._attempts.use(subject, attempt)
-        self._round = subject, attempt
-        return self.server.round.encode(), attempt, self.server
+        self._opened[server.session] = _Opened(server, subject, attempt, self.clip)
+        return server.round.encode(), attempt, server
 
-    def close(self, result: Result | None, inputs_left: bool = True) -> None:
+    def close(
+        self, result: Result | None, inputs_left: bool = True, server: Server | None = None
+    ) -> None:
         """Adds the mean update to the model; without a result the model is unchanged.
 
         Args:
             result: of the round that `open` started; None if it failed.
             inputs_left: whether inputs may have left clients in a failed round: False only if it
                 ended before `PhaseStarted(Phase.MASKED_INPUT)`. The attempt is then not used.
+            server: of the round, as `open` returned it; needed if several are open.
 
         Raises:
+            ParameterError: several rounds are open, and `server` is missing; or it is that of none,
+                and there is a result.
             RangeError: the new model, or a step of the optimizer, would not be finite in its
                 dtypes; the model is unchanged.
             ParameterError: the optimizer has returned something else than it must; likewise.
         """
-        opened, self._round, self.server = self._round, None, None
+        opened = self._ended(server)
         if opened and result is None and not inputs_left:
-            self._attempts.give_back(*opened)
+            self._attempts.give_back(opened.subject, opened.attempt)
         if result is None:
             return
+        if opened is None:
+            raise ParameterError(
+                "the round of this result is not open: it was closed, or another coordinator "
+                "opened it",
+                Code.ARGUMENT,
+            )
         mean = result.mean if self._noise is None else self._noise(result)
-        clip = self.clip
+        clip = opened.clip
         if self._adaptive is not None and clip is not None:
             mean, clip = self._adaptive.unpack(mean, clip)
         share, length = len(result.survivors) / self._clients, self.layout.length
@@ -264,7 +289,17 @@ class Coordinator:
                 "lower clip, or use a wider dtype",
                 Code.NOT_FINITE,
             )
-        if opened:
-            self._attempts.succeeded.add(opened[0])
+        self._attempts.succeeded.add(opened.subject)
         self.model, self.state, self.clip = updated, state, clip
         self.changes += 1
+
+    def _ended(self, server: Server | None) -> _Opened | None:
+        """Takes a round out of those that are open, and returns it; None if it is none of them."""
+        if server is None and len(self._opened) > 1:
+            raise ParameterError(
+                f"{len(self._opened)} rounds are open: say which one ends, close(..., "
+                "server=server) with what open returned",
+                Code.ARGUMENT,
+            )
+        session = next(iter(self._opened), b"") if server is None else server.session
+        return self._opened.pop(session, None)

@@ -140,12 +140,13 @@ class FedAvg(Simulation[Participant, RoundReport]):
             no more, at least 1.
 
     Raises:
-        ParameterError: the parameters do not fit the model, the clients or their weights, a sum
-            could be over fewer than three clients, `drops` does not fit the rounds, the privacy is
-            for fewer rounds, the word is empty, `attempts` is below 1, two clients are one object,
-            the checkpoint is of another training or cannot be written, or an argument is of a wrong
-            kind or outside its range. While iterating, the model has overflowed its dtype, or the
-            optimizer has returned something else than it must.
+        ParameterError: the parameters do not fit the model, the clients, their weights or the
+            optimizer (`Scaffold` is for semi-honest mode), a sum could be over fewer than three
+            clients, `drops` does not fit the rounds, the privacy is for fewer rounds, the word is
+            empty, `attempts` is below 1, two clients are one object, the checkpoint is of another
+            training or cannot be written, or an argument is of a wrong kind or outside its range.
+            While iterating, the model has overflowed its dtype, or the optimizer has returned
+            something else than it must.
         RangeError: while iterating, the new model would not be finite in its dtypes.
         StateError: the checkpoint is none, or cannot be read; or while iterating, it cannot be
             written, or another process has written it.
@@ -230,7 +231,7 @@ class FedAvg(Simulation[Participant, RoundReport]):
         if members is None or self._random is not None:  # then the same messages leave again
             return
         _, attempt, server = self.coordinator.open(members)
-        self.coordinator.close(None)
+        self.coordinator.close(None, server=server)
         lost = OneSum(server, members, [self._participants[each] for each in members], {})
         lost.fail("the process ended in this round, and inputs may have left clients")
         self._report(attempt, lost, 0.0, self.coordinator.clip)
@@ -246,7 +247,7 @@ class FedAvg(Simulation[Participant, RoundReport]):
         try:
             self._save(opened)  # before inputs leave
         except BaseException:
-            self.coordinator.close(None, inputs_left=False)
+            self.coordinator.close(None, inputs_left=False, server=server)
             raise
 
         def join(participant: Participant) -> tuple[Client, Input]:

@@ -68,9 +68,9 @@ class OneSum(Generic[M]):
         failure = None
         try:
             self.play(join)
-            coordinator.close(self.run.result, inputs_left=self.inputs_left)
+            coordinator.close(self.run.result, self.inputs_left, self._server)
         except BaseException as error:  # the caller raises it
-            coordinator.close(None, inputs_left=self.inputs_left)
+            coordinator.close(None, self.inputs_left, self._server)
             self.fail(error)
             failure = error
         self.has_sum |= self.run.result is not None
@@ -127,16 +127,25 @@ class OneSum(Generic[M]):
         return tuple(self._members[index] for index in found)
 
     def settle(self) -> None:
-        """Tells the participants whether their update counted, and gathers what they know."""
-        survivors, run = self.survivors, self.run
+        """Tells all participants whether their update counted, and gathers what they know.
+
+        Raises:
+            BaseException: the first that one of them has raised, once all have been told.
+        """
+        survivors, run, failure = self.survivors, self.run, None
         for index, participant in enumerate(self._invited):
-            participant.settle(participant.index in survivors)
+            try:
+                participant.settle(participant.index in survivors)
+            except BaseException as error:  # of a client, which must not stop what others keep
+                failure = failure or error
             if index in run.clipped:
                 self._clipped.update(participant.clipped)
                 self._shortened += bool(participant.clipped)
             elif participant.code is not None:  # more than the driver knows
                 run.refusals[index] = participant.reason
                 run.refusal_codes[index] = participant.code
+        if failure is not None:
+            raise failure
 
     def warn_of_clipping(self, model: Model) -> None:
         """Warns if many values, or updates, were clipped."""

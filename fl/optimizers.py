@@ -29,6 +29,8 @@ class Optimizer:
 
     Attributes:
         weighted: whether means may be weighted by numbers of examples.
+        clients_keep: whether clients keep something for it from round to round. It is then refused
+            in malicious mode.
 
     One of your own has `start` and `step`; the rest is for methods that send or sum more than the
     model, such as `Scaffold`.
@@ -36,6 +38,7 @@ class Optimizer:
 
     __slots__ = ()
     weighted: ClassVar[bool] = True
+    clients_keep: ClassVar[bool] = False
 
     def start(self, length: int) -> State:
         """Returns the state before the first round: arrays of finite float64 by name.

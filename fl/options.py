@@ -100,7 +100,7 @@ def make_parser() -> argparse.ArgumentParser:
         choices=[*OPTIMIZERS, SCAFFOLD],
         default="average",
         help="what the server makes of the mean update; scaffold corrects the steps of clients, "
-        "too, and counts all updates alike",
+        "too, counts all updates alike, and needs --mode semi-honest",
     )
     add(
         "--server-rate",

@@ -223,6 +223,18 @@ class Pace:
             self._restarted.add(client)
             self.begin(client)
 
+    def begin_idle(self, opened: Iterable[int]) -> None:
+        """Lets those begin whom an interruption left with nothing to do.
+
+        Args:
+            opened: the members of a sum that is to be played; they are not among these.
+        """
+        training = (client for _, _, client in self._training)
+        busy = {*training, *self.waiting, *self.resting, *opened}
+        for client in range(len(self._participants)):
+            if client not in busy:
+                self.begin(client)
+
     def wait(self) -> list[int]:
         """Lets time go on until a buffer is full, and takes it; returns none if that cannot be."""
         size = self._size
@@ -262,9 +274,9 @@ class Pace:
             if not self._ready[key]:
                 del self._ready[key]
         resting, self.resting = sorted(self.resting), set()
-        for client in sorted({*members, *resting}):
+        self._restarted.update(stale)
+        for client in (*sorted({*members, *resting}), *stale):
             self.begin(client)
-        self._restart(stale)
         used = {self.versions[client] for client in range(len(self.versions))}
         self.models = {each: model for each, model in self.models.items() if each in used}
 

@@ -39,7 +39,7 @@ from secagg.simulate import Input
 from secagg.texts import described
 
 from .adaptive import AdaptiveClip
-from .agreed import NUMBERS, check_agreed, check_params, check_weights
+from .agreed import NUMBERS, check_agreed, check_optimizer, check_params
 from .models import Model
 from .optimizers import Optimizer
 from .steps import as_optimizer, sent_by, start_of, summed_by
@@ -99,7 +99,7 @@ class Member:
         self._form: Final = check_params(params)
         self._training = training
         self._optimizer = as_optimizer(optimizer)
-        check_weights(self._optimizer, params)
+        check_optimizer(self._optimizer, params)
         self._adaptive = adaptive
         self._template = Template(template, params, self._optimizer, int(adaptive is not None))
         length = Layout.of(template).length
@@ -117,11 +117,13 @@ class Member:
 
         The server says so. That it is in is believed of the round joined last only, and if this
         client has made its input for that. In malicious mode it must also have seen itself in the
-        set of survivors that it signed, so a client that was resumed elsewhere takes no note.
+        set of survivors that it signed: a client that hears no more after its input, or was resumed
+        elsewhere, takes no note, and may be in the sum nevertheless.
 
-        What remains: a server that lies can tell those in the set whatever it likes, each another
-        thing. What they keep (`state`) then does not fit together, and their next updates are
-        worse; with `attempts` above 1, two sums over one model differ by what this changes.
+        What remains: a server that lies can tell each of those in the set another thing, and
+        chooses the models. What a client keeps can then single it out, as it is what its updates of
+        one model do not have in common with those of others: against that only noise helps
+        (`privacy`).
         """
         gave, self._gave = self._gave, None
         settle = getattr(self._client, "settle", None)
@@ -243,11 +245,8 @@ class Member:
         directory: Directory | None,
         random: Randomness | None,
     ) -> Client:
-        """Returns the protocol's client for a round, if it has the parameters and this context.
-
-        It knows what its input is given for once, so a driver that does not can change nothing.
-        """
-        secure = Client(
+        """Returns the protocol's client for a round, if it has the parameters and this context."""
+        return Client(
             Round.decode(offer),
             index,
             Policy(params=params, context=context),
@@ -257,9 +256,6 @@ class Member:
             ledger=self._ledger,
             budget=self._budget,
         )
-        if self.subject is not None:
-            secure.expect(context, self.subject)
-        return secure
 
     def _why_out(self) -> str:
         """Returns why this client joins no more rounds, or ""."""
@@ -327,9 +323,8 @@ class Participant(Member):
     server just gets no answer.
 
     The missing answer alone tells the server something about this client's data: a lying server can
-    send models on which training fails only for certain data. So in malicious mode a model and
-    attempt on which training has failed are used up, and after `failures` such rounds the client
-    joins no more.
+    send models on which training fails only for certain data. So in malicious mode, after
+    `failures` such rounds the client joins no more.
 
     Attributes:
         reason: why it sat out the round that it joined last, or "".
@@ -365,14 +360,15 @@ class Participant(Member):
             object counts them.
         budget: what is charged for each round before its masked input leaves, such as
             `secagg.noise.SqliteBudget`: when it is spent, this participant joins no more.
-        optimizer: of the training, if it sends or sums more than the model (`Scaffold`).
+        optimizer: of the training, if it sends or sums more than the model. `Scaffold` does, and is
+            refused in malicious mode.
         adaptive: of the training's `Privacy`, if the clip changes from round to round: the client
             then gives a bit with its update, and takes any clip to which bits can have led.
 
     Raises:
         ParameterError: the template is not of floats, or has another length than the parameters;
-            their quorum is below 3; the word is empty, or `attempts` or `failures` is outside
-            1..2**63 - 1.
+            their quorum is below 3; the optimizer is not for their mode or weights; the word is
+            empty, or `attempts` or `failures` is outside 1..2**63 - 1.
     """
 
     def join(
@@ -424,13 +420,14 @@ class Participant(Member):
         model = self._template.take(model)  # what is hashed is what is trained
         extra = self._take(sent)
         context = digest(self._training, model, *extra, attempt)
-        if extra:  # words of the server, which make it no other model
-            self.subject = digest(self._training, model, attempt)
         index, directory = self._place(members)
         if reason := self._why_out():
             raise ParameterError(reason, Code.TRAINING)
         params, form = self._terms(offer)
         secure = self._client_of(offer, params, context, index, directory, random)
+        if extra:  # words of the server, which make it no other model
+            self.subject = subject = digest(self._training, model, attempt)
+            secure.expect(context, subject)  # a driver that knows of none can change nothing
 
         def give() -> tuple[Vector, int] | None:
             given = self._packed(self._input_or_none(model, extra, form), form)

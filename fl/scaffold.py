@@ -11,6 +11,10 @@ the sum of all S of them is -S c - (sum of updates) / (K eta). With unequal step
 the change times the mean K eta, which makes the two halves about equally large.
 
 c_i changes only if the client is in the sum: else its change would not be in c.
+
+In malicious mode it is refused. A server that lies can send a model whose gradients are zero, and
+a c that pushes all updates onto the clip. Then nothing but c_i is left in them, and after the first
+round c_i is an update.
 """
 
 from dataclasses import dataclass, field, replace
@@ -29,7 +33,7 @@ from .updates import fault_of, whole
 
 @dataclass(frozen=True, slots=True)
 class Scaffold(Optimizer):
-    """The server's part of SCAFFOLD, which all sides of a training know.
+    """The server's part of SCAFFOLD, which all sides of a training know; for semi-honest mode only.
 
     Attributes:
         local_rate: step size of the clients, eta; finite, above 0.
@@ -44,6 +48,7 @@ class Scaffold(Optimizer):
     """
 
     weighted: ClassVar[bool] = False
+    clients_keep: ClassVar[bool] = True
 
     local_rate: float
     steps: int | None = None

@@ -285,6 +285,20 @@ def test_another_clip_is_no_other_input() -> None:
     assert len(contexts) == 1
 
 
+def test_a_mean_is_read_with_the_clip_of_its_round() -> None:
+    """Also if another one, which was open at the same time, has changed the clip meanwhile."""
+    rule, after = adaptive(), []
+    for overlap in (False, True):
+        coordinator = Coordinator(MODEL, rule.params, "word", adaptive=rule, attempts=None)
+        opened = [coordinator.open()[2] for _ in range(1 + overlap)]
+        assert coordinator.clip is not None
+        packed = rule.pack(np.full(coordinator.layout.length, 1e-3), coordinator.clip.clip)
+        for server in opened:
+            coordinator.close(Result(packed, 1, packed, (0,)), server=server)
+        after.append(coordinator.clip.clip)
+    assert after[0] == after[1] != rule.start.clip
+
+
 # -- on data -------------------------------------------------------------------------------
 
 

@@ -433,7 +433,18 @@ def test_the_coordinator_counts_per_model() -> None:
     with refused(AttemptsExhaustedError, Code.ATTEMPTS_EXHAUSTED, "1 of 1.*dropout rate"):
         once.open()
     forgotten = Coordinator(MODEL, PARAMS, TRAINING, PINS, attempts=2)
-    assert [forgotten.open()[1] for _ in range(2)] == [0, 1]  # one that is open counts
+    (_, one, first), (_, two, second) = forgotten.open(), forgotten.open()
+    assert (one, two, forgotten.server) == (0, 1, second)  # one that is open counts
+    with refused(ParameterError, Code.ARGUMENT, "2 rounds are open: .* which .* server"):
+        forgotten.close(None)
+    for _ in range(2):  # the second time it is not open any more
+        forgotten.close(None, inputs_left=False, server=first)
+        assert forgotten.server is second
+        assert forgotten.attempts == {digest(MODEL).hex(): [1]}
+    with refused(ParameterError, Code.ARGUMENT, "not open"):
+        forgotten.close(forth, server=first)
+    forgotten.close(None, inputs_left=False)
+    assert (forgotten.server, forgotten.attempts) == (None, {})
 
 
 def test_a_semi_honest_coordinator_goes_on() -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from levels import runs_at
+from levels import amount, runs_at
 from refusals import Endless, refused
 from secagg.fl import (
     BufferedParticipant,
@@ -42,9 +42,11 @@ from secagg import (
     AttemptsExhaustedError,
     Code,
     FixedPoint,
+    Ledger,
     LocalProtocolError,
     MemoryLedger,
     Mode,
+    Once,
     ParameterError,
     Phase,
     RangeError,
@@ -270,23 +272,75 @@ def test_an_update_is_in_one_sum() -> None:
     first.begin(MODEL)
     with refused(ParameterError, Code.NO_INPUT, match="no update that is ready"):
         first.join(*offers[1][:2], [0], members=(0, 1, 2))
+    assert first.train()
+    terms = first._terms
+
+    def overtaken(offer: bytes) -> Any:  # as by another thread
+        first._terms = terms  # type: ignore[method-assign]
+        first.join(*offers[1][:2], [0], members=(0, 1, 2))
+        return terms(offer)
+
+    first._terms = overtaken  # type: ignore[method-assign]
+    with refused(ParameterError, Code.NO_INPUT, match="no update that is ready"):
+        first.join(*offers[0][:2], [0], members=(0, 1, 2))
+
+
+def test_an_update_belongs_to_the_model_that_it_was_trained_on() -> None:
+    """Also if the next model comes while it trains, as from another thread: it is dropped."""
+
+    class Overtaken(Nears):
+        def train(self, model: list[Any]) -> list[Any]:
+            if model[0][0] == MODEL[0][0]:
+                party.begin(OTHER)
+            return super().train(model)
+
+    party = BufferedParticipant(0, Overtaken(1, 0.5), PARAMS, "word", MODEL)
+    party.begin(MODEL)
+    assert not party.train()
+    assert (party.code, party.reason) == (
+        Code.NO_INPUT,
+        "another model came while it trained, and what it trained is dropped",
+    )
+    members = (0, 1, 2)
+    for models in ([MODEL], [OTHER]):
+        with refused(ParameterError, Code.NO_INPUT, match="no update that is ready"):
+            party.join(*opened(models)[:2], [0], members=members)
+    assert party.train()
+    with refused(ParameterError, Code.POLICY_CONTEXT, match="is not the expected"):
+        party.join(*opened()[:2], [0], members=members)
+    party.join(*opened([OTHER])[:2], [0], members=members)
 
 
 # -- malicious mode ------------------------------------------------------------------------
 
 
 def test_a_model_gets_one_update_of_a_client_whatever_the_attempt_is_called() -> None:
-    """By its own count; and by its ledger, if it forgot that."""
+    """By its own count; and by its ledger, if it forgot that: as it says, or when it is claimed."""
     params = fedavg_params(cohort(4), MODEL, sample=4, mode=Mode.MALICIOUS)
     identities, pins = introduce(4)
     ledger = MemoryLedger()
     coordinator = Coordinator(MODEL, params, "word", pins, attempts=None)
 
-    def everybody() -> list[BufferedParticipant]:
-        return [
-            BufferedParticipant(at, each, params, "word", MODEL, identities[at], pins, ledger)
+    class Silent:
+        """A ledger that does not come to say what was claimed."""
+
+        def has(self, what: Once, key: bytes) -> bool:
+            raise StateError("another process has it", Code.BUSY)
+
+        def claim(self, what: Once, key: bytes) -> bool:
+            return ledger.claim(what, key)
+
+    def everybody(ledger: Ledger = ledger, attempts: int = 1) -> list[BufferedParticipant]:
+        found = [
+            BufferedParticipant(
+                *(at, each, params, "word", MODEL, identities[at], pins, ledger, attempts)
+            )
             for at, each in enumerate(cohort(4))
         ]
+        for each in found:
+            each.begin(MODEL)
+            assert each.train()
+        return found
 
     def play(parties: Sequence[BufferedParticipant]) -> Any:
         offer, attempt, server = coordinator.open_buffer([MODEL], [0], range(4))
@@ -295,25 +349,20 @@ def test_a_model_gets_one_update_of_a_client_whatever_the_attempt_is_called() ->
             server,
             dict(enumerate(client for client, _ in joined)),
             dict(enumerate(give for _, give in joined)),
-            subjects={at: each.subject for at, each in enumerate(parties) if each.subject},
         ).play()
         coordinator.close(None)
         return found
 
     parties = everybody()
-    for each in parties:
-        each.begin(MODEL)
-        assert each.train()
     assert play(parties).result is not None
     for each in parties:
         each.begin(MODEL)
         assert each.train()
-    with refused(ParameterError, Code.ATTEMPTS_EXHAUSTED, match="of this model 1 times"):
-        play(parties)
-    forgetful = everybody()
-    for each in forgetful:
-        each.begin(MODEL)
-        assert each.train()
+    for each in (parties[0], everybody()[0]):
+        with refused(ParameterError, Code.ATTEMPTS_EXHAUSTED, match="of this model 1 times"):
+            each.join(*coordinator.open_buffer([MODEL], [0], range(4))[:2], [0])
+        coordinator.close(None)
+    forgetful = everybody(Silent())
     run = play(forgetful)
     assert run.result is None
     assert set(run.refusal_codes.values()) == {Code.REPEATED_CONTRIBUTION}
@@ -321,31 +370,38 @@ def test_a_model_gets_one_update_of_a_client_whatever_the_attempt_is_called() ->
     assert forgetful[0].train()
     with refused(ParameterError, Code.ATTEMPTS_EXHAUSTED):  # by its count, what may have left
         forgetful[0].join(*coordinator.open_buffer([MODEL], [0], range(4))[:2], [0])
-    (unaware, *_) = everybody()
-    unaware.begin(MODEL)
-    assert unaware.train()
     coordinator.close(None)
-    client, _ = unaware.join(*coordinator.open_buffer([MODEL], [0], range(4))[:2], [0])
+    assert play(everybody(attempts=2)).result is not None
+    (unaware, *_) = everybody(attempts=3)
+    client, give = unaware.join(*coordinator.open_buffer([MODEL], [0], range(4))[:2], [0])
+    assert give()
     with refused(LocalProtocolError, Code.OUT_OF_ORDER):  # a driver that knows no subjects
         client.expect(client.context)
 
 
 def test_a_client_is_told_whether_its_update_counted() -> None:
-    told = {}
+    """Also after another one whose `settle` has raised; the first error is that of the training."""
+    told, errors = {}, {0.0: ZeroDivisionError, 0.1: ValueError}
 
     class Keeps(Nears):
         def settle(self, counted: bool) -> None:
             told[self.target] = counted
+            if self.target in errors:
+                raise errors[self.target]
 
     clients = [Keeps(1, 0.1 * at) for at in range(4)]
     drops = [{2: Phase.MASKED_INPUT}]
-    (report,) = FedBuff(MODEL, clients, buffer=4, sums=1, drops=drops)
-    assert report.survivors == (0, 1, 3)
+    fed = FedBuff(MODEL, clients, buffer=4, sums=1, drops=drops)
+    forgotten = fed.coordinator.open_buffer([OTHER], [0], range(4))[2]
+    with pytest.raises(ZeroDivisionError):
+        next(iter(fed))
+    assert fed.coordinator.server is forgotten
+    assert fed.reports[0].survivors == (0, 1, 3)
     assert list(told.values()) == [True, True, False, True]
 
 
 def test_sums_that_end_in_another_order_cost_no_attempt() -> None:
-    """Of two that were joined with one count, the ledger lets one through."""
+    """Each of those that were joined at once gives its input under a number of its own."""
     params = fedavg_params(cohort(4), MODEL, sample=4, mode=Mode.MALICIOUS)
     identities, pins = introduce(4)
     coordinator = Coordinator(MODEL, params, "word", pins, attempts=None)
@@ -353,28 +409,32 @@ def test_sums_that_end_in_another_order_cost_no_attempt() -> None:
         *(0, cohort()[0], params, "word", MODEL, identities[0], pins, MemoryLedger(), 4)
     )
 
-    def joined() -> tuple[Any, bytes | None]:
+    def joined() -> Any:
         client.begin(MODEL)
         assert client.train()
-        _, give = client.join(*coordinator.open_buffer([MODEL], [0], range(4))[:2], [0])
+        secure, give = client.join(*coordinator.open_buffer([MODEL], [0], range(4))[:2], [0])
         coordinator.close(None)
-        return give, client.subject
+        return secure, give
 
-    (first, one), (late, same) = joined(), joined()
-    assert first()
-    third, other = joined()
-    assert third()
-    assert late()
-    fourth, last = joined()
-    assert one == same
-    assert len({one, other, last}) == 3
+    (_, first), (_, late), (ended, never), subjects = joined(), joined(), joined(), set()
+    ended.wipe()
+    with refused(LocalProtocolError, Code.OUT_OF_ORDER):
+        never()  # which is not counted
+    (_, third), (_, fourth), (_, fifth) = joined(), joined(), joined()
+    for give in (first, third, late):
+        assert give()
+        subjects.add(client.subject)
+    assert len(subjects) == 3
     given, at_once = client.given, Thread(target=fourth)
     with client._lock:  # the check and the count are one step
         at_once.start()
         at_once.join(0.05)
         assert client.given == given
     at_once.join()
-    assert client.given == given + 1
+    assert client.given == given + 1 == 4
+    assert client.subject not in subjects
+    assert fifth() is None
+    assert client.code is Code.ATTEMPTS_EXHAUSTED
 
 
 @pytest.mark.parametrize("mode", list(Mode))
@@ -401,10 +461,8 @@ def test_sums_at_once_share_the_limit_of_contributions(mode: Mode) -> None:
             assert each.train()
         joined = [each.join(offer, attempt, [0]) for each in parties]
         clients, inputs = (dict(enumerate(each)) for each in zip(*joined, strict=True))
-        subjects = {each.index: each.subject for each in parties if each.subject}
-        sums.append((Cohort(server, clients, inputs, subjects=subjects), inputs))
-    for again in (sums[0], sums[0]):
-        assert again[1][0]() is not None
+        inputs |= {0: lambda give=inputs[0]: give() and give()}
+        sums.append((Cohort(server, clients, inputs), inputs))
     assert [each.play().result is not None for each, _ in sums] == [True, True, False, False]
     assert [each.given for each in parties] == [2] * 4
     assert (parties[0].code, sums[3][1][0]()) == (Code.BUDGET, None)
@@ -517,6 +575,53 @@ def test_a_training_that_is_interrupted_is_done_again() -> None:
     with pytest.raises(KeyboardInterrupt):
         list(fed)
     assert [report.survivors for report in fed] == [(0, 1, 2)] * 2
+
+
+def test_clients_begin_anew_after_a_duration_that_was_none(tmp_path: Path) -> None:
+    """Else those after it would be lost: of a sum, with stale updates, and those who rest.
+
+    In this process, or in another one from the file.
+    """
+    asked = bad = 0
+
+    def duration(_: np.random.Generator, client: int) -> float:
+        nonlocal asked
+        asked += 1
+        return math.nan if asked == bad else PACE[client]
+
+    class Rests(Nears):
+        def train(self, model: list[Any]) -> list[Any]:
+            if model[0][0] == MODEL[0][0]:
+                raise OSError("no disk")
+            return super().train(model)
+
+    def make() -> FedBuff:
+        return FedBuff(
+            *(MODEL, [Rests(1, 0.5), *cohort()[1:]]),
+            buffer=3,
+            sums=4,
+            durations=duration,
+            most_stale=1,
+            evaluate=lambda model: (float(model[0][0]), 0.5),
+            checkpoint=path,
+            random=simulated_randomness(1),
+        )
+
+    def told(fed: FedBuff) -> list[Any]:
+        return [(each.time, each.invited, each.restarted, each.score) for each in fed.reports]
+
+    path = tmp_path / "whole.npz"
+    list(whole := make())
+    assert {0} < {client for each in whole.reports for client in each.invited}
+    assert any(each.restarted for each in whole.reports)
+    every = range(9, asked + 1) if amount("trainings like others") else (14, 17)
+    for bad in every:
+        path, asked = tmp_path / f"{bad}.npz", 0
+        fed = make()
+        with refused(ParameterError, Code.ARGUMENT, "a duration must be"):
+            list(fed)
+        list(fed := make() if bad % 2 else fed)
+        assert told(fed) == told(whole), bad
 
 
 def test_a_training_is_reproducible() -> None:
