@@ -1,6 +1,5 @@
 """Formats a run: as a plain-text table under 80 columns, and as a JSON object."""
 
-import math
 import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from .compare import Comparison
 from .data import Dataset
 from .history import BufferReport, RoundReport
 from .one_sum import TRAINING
-from .private import Placement, Privacy
+from .private import Placement, Privacy, corrupt_of_cohort
 from .schedule import failure_probability
 
 # Headings of the columns of time; a column is as wide as its heading.
@@ -393,9 +392,9 @@ def warning(
             larger = Params(cohort, 1, form, mode=params.mode)
             return failure_probability(larger, rate) <= _TOLERABLE
         corrupt, lost = fractions
-        if drawn_of:  # all who collude may be in one cohort
-            corrupt = math.ceil(corrupt * drawn_of) / cohort
         try:
+            if drawn_of:
+                corrupt = corrupt_of_cohort(corrupt, drawn_of, cohort)
             larger = Params.for_cohort(
                 *(cohort, 1, form), corrupt=corrupt, dropout=lost, mode=params.mode, sparse=False
             )
