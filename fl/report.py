@@ -266,9 +266,14 @@ def summary(outcome: Outcome) -> Iterator[str]:
         clipped = f"{counted(sum(report.shortened for report in reports), 'update')} shortened"
     else:
         clipped = f"{counted(sum(report.clipped for report in reports), 'value')} clipped"
-    yield (
+    if outcome.privacy and outcome.privacy.release:
+        clipped += (
+            " (as this simulation counts: no server learns it, and epsilon does not cover it)"
+        )
+    yield from textwrap.wrap(
         f"{counted(len(reports), 'round')}: {lossy} with dropouts, {failed} failed; {clipped}; "
-        f"{sum(report.seconds for report in reports):.1f} s."
+        f"{sum(report.seconds for report in reports):.1f} s.",
+        _WIDTH,
     )
     if buffered := [each for each in reports if isinstance(each, BufferReport)]:
         ages = [age for each in buffered for age in each.stale]
