@@ -4,14 +4,14 @@
     training = FedAvg(arrays_of(net), clients, rounds=20)
     into(net, training.model)
 
-Each client needs a model object of its own: what is in no array of floats (`arrays_of`), such as
-the moments of an optimizer, stays there from round to round.
+Each client needs a model object of its own: what is in no array of floats (`arrays_of`), such as a
+count of batches, stays there.
 """
 
 import inspect
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import numpy as np
@@ -32,19 +32,26 @@ _REASON: Final = 200  # characters of a reason that quotes an exception
 class ModelClient:
     """A client of `FedAvg` that trains an object of Keras, PyTorch or scikit-learn.
 
+    An update depends on the model that was sent, not on models before: else a server could send
+    others such models that only one client moves, and a sum would be its update. So each training
+    begins with what the object kept beside its arrays of floats when this client was made: counts,
+    the rate and state of an optimizer, which has done no step.
+
     Attributes:
-        model: the object; no other client may have the same one.
-        fit: trains it in place, on this client's data; what it returns is ignored.
+        model: the object; no other client may have the same one. Of Keras, it is compiled.
+        fit: trains it in place, on this client's data; what it returns is ignored. What it keeps
+            itself is not undone: it makes an optimizer of PyTorch anew in each call.
         examples: how many examples that are; with 0 the client sits rounds out.
 
     Raises:
-        ParameterError: the object is of no such framework, or has no arrays of floats; `fit` is no
-            function; the number is none from 0 up.
+        ParameterError: the object is of no such framework, has no arrays of floats, or cannot be
+            copied; `fit` is no function; the number is none from 0 up.
     """
 
     model: Any
     fit: Callable[[Any], object]
     examples: int
+    _rest: Any = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         if not callable(self.fit):
@@ -53,6 +60,14 @@ class ModelClient:
             )
         self.examples = whole("examples", self.examples, 0, 2**63 - 1, Code.WEIGHT)
         arrays_of(self.model)
+        try:
+            self._rest = kind_of(self.model).rest(self.model)
+        except Exception as error:  # of an attribute or an optimizer of any kind
+            raise ParameterError(
+                f"what the {type(self.model).__name__} keeps beside its arrays, with which each "
+                f"training begins, cannot be copied: {described(error, _REASON)}",
+                Code.ARGUMENT,
+            ) from None
 
     def train(self, model: Model) -> Model:
         """Puts the arrays of the global model into its own, trains that, and returns its arrays.
@@ -60,7 +75,9 @@ class ModelClient:
         Raises:
             ParameterError: they are not those of its model.
         """
-        self.fit(into(self.model, model))
+        into(self.model, model)
+        kind_of(self.model).put_back(self.model, self._rest)
+        self.fit(self.model)
         return arrays_of(self.model)
 
 
@@ -198,10 +215,11 @@ def _make_ready(estimator: Any, columns: int, known: dict[str, Any]) -> None:
             raise ParameterError(
                 f"{name} refuses its first call: {described(error, _REASON)}", Code.ARGUMENT
             ) from None
-        if hasattr(estimator, "coef_"):  # as if these rows had never been
+        is_linear = hasattr(estimator, "coef_")  # as if these rows had never been
+        if is_linear:
             into(estimator, [np.zeros_like(each) for each in arrays_of(estimator)])
-            if hasattr(estimator, "t_"):
-                estimator.t_ = 1.0
+        if hasattr(estimator, "t_"):
+            estimator.t_ = 1.0 if is_linear else 0
     fitted = getattr(estimator, "n_features_in_", columns)
     labels = getattr(estimator, "classes_", np.zeros(0))
     if fitted != columns or (known and not np.array_equal(labels, known["classes"])):

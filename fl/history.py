@@ -46,6 +46,10 @@ class RoundReport:
 
     Clients are named by their positions among all clients of the training.
 
+    `refusals`, `refusal_codes`, `clipped`, `clipped_by_array` and `shortened` are exact, as only a
+    process with all clients can know them. No server learns them, and `epsilon` does not cover
+    them: of data that must stay private do not publish them, also not from `frame` or a file.
+
     Attributes:
         round: number of the round, from 1.
         attempt: number of the attempt on the model of this round, from 0.

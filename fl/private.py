@@ -25,7 +25,19 @@ from typing import Final, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from secagg import Code, Field, Layout, Mode, ParameterError, Params, Result, Rotated, Suite, noise
+from secagg import (
+    Code,
+    Field,
+    Fractions,
+    Layout,
+    Mode,
+    ParameterError,
+    Params,
+    Result,
+    Rotated,
+    Suite,
+    noise,
+)
 from secagg.noise.samplers import sampler
 from secagg.numeric import as_float, brief
 
@@ -163,16 +175,22 @@ def params_of(privacy: Privacy | None, params: Params | None) -> Params | None:
     return privacy.params
 
 
-def _corrupt_of_cohort(corrupt: float, everybody: int, cohort: int) -> float:
-    """Returns the fraction of a sampled cohort that all who collude are."""
+def corrupt_of_cohort(corrupt: float, everybody: int, cohort: int) -> float:
+    """Returns the fraction of a sampled cohort that all who collude are.
+
+    Raises:
+        ParameterError: they could be a whole cohort, or this is no fraction.
+    """
     share = as_float(corrupt)
-    if share is None or not 0 <= share * everybody < cohort:
-        raise ParameterError(
-            f"corrupt must be a fraction below {cohort} / {everybody}, not {brief(corrupt)}: all "
-            "who collude may be in one cohort; draw more clients, or assume fewer colluders",
-            Code.UNSAFE_FRACTIONS,
-        )
-    return math.ceil(share * everybody) / cohort
+    if share is not None and 0 <= share < 1:
+        colluders, _ = Fractions(share, 0.0).of(everybody)
+        if colluders < cohort:
+            return colluders / cohort
+    raise ParameterError(
+        f"corrupt must be a fraction below {cohort} / {everybody}, not {brief(corrupt)}: all "
+        "who collude may be in one cohort; draw more clients, or assume fewer colluders",
+        Code.UNSAFE_FRACTIONS,
+    )
 
 
 def _check_adaptive(
@@ -267,7 +285,7 @@ def private_params(
     everybody = len(check_cohort(clients)[0])
     cohort = cohort_of(everybody, sample)
     if corrupt is not None and cohort < everybody:
-        corrupt = _corrupt_of_cohort(corrupt, everybody, cohort)
+        corrupt = corrupt_of_cohort(corrupt, everybody, cohort)
     length = Layout.of(model).length
     length = summed_by(optimizer, length) + (adaptive is not None)
     plan = noise.calibrate(

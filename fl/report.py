@@ -1,6 +1,5 @@
 """Formats a run: as a plain-text table under 80 columns, and as a JSON object."""
 
-import math
 import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from .compare import Comparison
 from .data import Dataset
 from .history import BufferReport, RoundReport
 from .one_sum import TRAINING
-from .private import Placement, Privacy
+from .private import Placement, Privacy, corrupt_of_cohort
 from .schedule import failure_probability
 
 # Headings of the columns of time; a column is as wide as its heading.
@@ -267,9 +266,14 @@ def summary(outcome: Outcome) -> Iterator[str]:
         clipped = f"{counted(sum(report.shortened for report in reports), 'update')} shortened"
     else:
         clipped = f"{counted(sum(report.clipped for report in reports), 'value')} clipped"
-    yield (
+    if outcome.privacy and outcome.privacy.release:
+        clipped += (
+            " (as this simulation counts: no server learns it, and epsilon does not cover it)"
+        )
+    yield from textwrap.wrap(
         f"{counted(len(reports), 'round')}: {lossy} with dropouts, {failed} failed; {clipped}; "
-        f"{sum(report.seconds for report in reports):.1f} s."
+        f"{sum(report.seconds for report in reports):.1f} s.",
+        _WIDTH,
     )
     if buffered := [each for each in reports if isinstance(each, BufferReport)]:
         ages = [age for each in buffered for age in each.stale]
@@ -393,9 +397,9 @@ def warning(
             larger = Params(cohort, 1, form, mode=params.mode)
             return failure_probability(larger, rate) <= _TOLERABLE
         corrupt, lost = fractions
-        if drawn_of:  # all who collude may be in one cohort
-            corrupt = math.ceil(corrupt * drawn_of) / cohort
         try:
+            if drawn_of:
+                corrupt = corrupt_of_cohort(corrupt, drawn_of, cohort)
             larger = Params.for_cohort(
                 *(cohort, 1, form), corrupt=corrupt, dropout=lost, mode=params.mode, sparse=False
             )

@@ -21,8 +21,9 @@ which labels they have. So by default a sum needs all parties, and one that is l
 give, and single rows out; parties do not check splits. There is no noise. The model is public, and
 tells of its rows what such models tell.
 
-A sum that fails is not asked for again, as two sums over the same rows would differ by the parties
-that were lost: the nodes of that level stay leaves.
+A sum that fails or is interrupted is not asked for again, as two sums over the same rows would
+differ by the parties that were lost: the nodes of that level stay leaves. If it is the first level
+of a tree, no tree follows, as that one would begin with the same question.
 """
 
 import time
@@ -82,7 +83,7 @@ class TreeReport:
     Attributes:
         tree: its number, from 1.
         levels: the sums that it took; the first tree has the sum of the labels before them.
-        leaves: how many it has; 0 if its first level failed: then there is no tree.
+        leaves: how many it has; 0 if its first level failed: then there is no tree, and none after.
     """
 
     tree: int
@@ -105,12 +106,26 @@ class TreeReport:
         return sum(each.bytes_down for each in self.levels)
 
 
+@dataclass(frozen=True, slots=True)
+class _Open:
+    """A tree that grows: its sums and nodes so far, which are asked about next, and its depth."""
+
+    levels: tuple[LevelReport, ...]
+    tree: tuple[Node, ...]
+    nodes: tuple[int, ...]
+    depth: int
+
+
+_NEW: Final = _Open((), (Node(),), (0,), 0)
+
+
 class SecureTrees:
     """Gradient boosting of trees; each level of each tree is a secure sum.
 
     It is a simulation: all parties are in this process, so it protects nobody. Over a network, what
     a party gives is `TreeParty.answer`, and it must state the question first: see there. Iterating
-    grows the trees that are left, and yields a `TreeReport` for each; `model` has those so far.
+    grows the trees that are left, and yields a `TreeReport` for each; `model` has those so far. It
+    goes on where it was interrupted, and ends early with a tree whose first level failed.
 
     Args:
         plan: what all sides agreed on.
@@ -155,6 +170,7 @@ class SecureTrees:
             raise ParameterError("no party holds a row", Code.WEIGHT)
         self.reports: Final[list[TreeReport]] = []
         self._model: BoostedTrees | None = None
+        self._open = _NEW
 
     @property
     def model(self) -> BoostedTrees:
@@ -163,47 +179,66 @@ class SecureTrees:
 
     def __iter__(self) -> Iterator[TreeReport]:
         """Grows the trees that are left."""
-        while len(self.reports) < self.rounds:
+        while len(self.reports) < self.rounds and not (self.reports and self.reports[-1].failed):
             report = self._grow(len(self.reports) + 1)
             self.reports.append(report)
             yield report
 
     def _grow(self, number: int) -> TreeReport:
-        """Grows a tree and adds it to the model."""
-        reports = []
+        """Grows what is left of a tree, and adds it to the model."""
+        plan, opened = self.plan, self._open
         if self._model is None:
-            report, total = self._sum(0, 0, 0, methodcaller("first"))
-            reports.append(report)
-            self._model = BoostedTrees(self.plan, base_of(self.plan, total))
-        plan, model, tree, nodes = self.plan, self._model, [Node()], [0]
-        for level in range(1, plan.depth + 1):
-            give = methodcaller("answer", model, tree, nodes)
-            report, total = self._sum(number, level, len(nodes), give)
-            if total is None:
-                reports.append(report)
-                break
-            before = len(tree)
-            nodes = _extend(plan, tree, nodes, total)
-            reports.append(replace(report, splits=(len(tree) - before) // 2))
-            if not nodes:
-                break
-        if reports[-1].failed and reports[-1].level == 1:
-            return TreeReport(number, tuple(reports), 0)
-        self._model = replace(model, trees=(*model.trees, tuple(tree)))
-        return TreeReport(number, tuple(reports), sum(node.feature < 0 for node in tree))
+            base = base_of(plan, None)
+            if not opened.levels:
+                report, total = self._sum(0, 0, 0, methodcaller("first"))
+                base, opened = base_of(plan, total), replace(opened, levels=(report,))
+            self._model, self._open = BoostedTrees(plan, base), opened
+        model = self._model
+        while opened.nodes and (level := opened.depth + 1) <= plan.depth:
+            give = methodcaller("answer", model, opened.tree, opened.nodes)
+            report, total = self._sum(number, level, len(opened.nodes), give)
+            tree, nodes = opened.tree, self._open.nodes
+            if total is not None:
+                tree, nodes = _extend(plan, opened, total)
+                report = replace(report, splits=(len(tree) - len(opened.tree)) // 2)
+            opened = self._open = _Open((*opened.levels, report), tree, nodes, level)
+        self._open = _NEW
+        last = opened.levels[-1]
+        if last.failed and last.level == 1:
+            return TreeReport(number, opened.levels, 0)
+        self._model = replace(model, trees=(*model.trees, opened.tree))
+        return TreeReport(number, opened.levels, sum(node.feature < 0 for node in opened.tree))
 
     def _sum(
         self, tree: int, level: int, nodes: int, give: Callable[[TreeParty], Integers]
     ) -> tuple[LevelReport, Integers | None]:
-        """Returns the report of one secure sum, and the sum; None if it failed."""
+        """Returns the report of one secure sum, and the sum; None if it failed.
+
+        From when answers may have left, the level is open as a failed one, whatever happens.
+        """
         start = time.perf_counter()
         drops: Drops = {}
         if self._drops:
             drops = read_round(self._drops(tree, level), len(self._parties))
         answers = [give(party) for party in self._parties]
-        total: Integers | None = None
-        survivors: tuple[int, ...] = ()
-        reason, code = "", None
+        report = LevelReport(
+            tree=tree,
+            level=level,
+            nodes=nodes,
+            numbers=len(answers[0]),
+            splits=0,
+            survivors=(),
+            failed=True,
+            reason="interrupted, or its sum is one that no rows have",
+            code=None,
+            drops=drops,
+            bytes_up=0.0,
+            bytes_down=0.0,
+            seconds=0.0,
+        )
+        opened = self._open
+        left = () if level else opened.nodes
+        self._open = replace(opened, levels=(*opened.levels, report), nodes=left)
         try:
             found = secure_sum(
                 answers,
@@ -214,31 +249,27 @@ class SecureTrees:
                 transcript=False,
             )
         except RoundFailedError as error:
-            run, reason, code = error.run, error.reason, error.code
+            run, total = error.run, None
+            report = replace(report, reason=error.reason, code=error.code)
         else:
-            run, total, survivors = found.run, np.asarray(found.total), found.survivors
-        report = LevelReport(
-            tree=tree,
-            level=level,
-            nodes=nodes,
-            numbers=len(answers[0]),
-            splits=0,
-            survivors=survivors,
-            failed=total is None,
-            reason=reason,
-            code=code,
-            drops=drops,
+            run, total = found.run, np.asarray(found.total)
+            report = replace(report, survivors=found.survivors, failed=False, reason="")
+        return replace(
+            report,
             bytes_up=sum(run.bytes_up.values()) / len(answers),
             bytes_down=sum(run.bytes_down.values()) / len(answers),
             seconds=time.perf_counter() - start,
-        )
-        return report, total
+        ), total
 
 
-def _extend(plan: TreePlan, tree: list[Node], nodes: list[int], total: Integers) -> list[int]:
-    """Splits nodes by the sums of a level; returns the positions of those to ask about next."""
-    open_nodes = []
-    for at, (rows, split) in zip(nodes, splits_of(plan, total, len(nodes)), strict=True):
+def _extend(
+    plan: TreePlan, opened: _Open, total: Integers
+) -> tuple[tuple[Node, ...], tuple[int, ...]]:
+    """Splits nodes by the sums of a level; returns the tree, and those to ask about next."""
+    tree, open_nodes = list(opened.tree), []
+    for at, (rows, split) in zip(
+        opened.nodes, splits_of(plan, total, len(opened.nodes)), strict=True
+    ):
         if at == 0:
             tree[0] = Node(rows.weight(plan), rows.count)
         if split is None:
@@ -255,7 +286,7 @@ def _extend(plan: TreePlan, tree: list[Node], nodes: list[int], total: Integers)
             if half.splits(plan):
                 open_nodes.append(len(tree))
             tree.append(Node(half.weight(plan), half.count))
-    return open_nodes
+    return tuple(tree), tuple(open_nodes)
 
 
 def _party(plan: TreePlan, at: int, given: Any) -> TreeParty:

@@ -45,6 +45,10 @@ class FedClient(Protocol):
         the round whether its update is in the sum.
 
         A client whose training raises an exception, or returns something else, sits the round out.
+
+        What it returns should follow from its data and arguments alone. If it keeps anything from
+        one training to the next, a server that lies can shape that by the models that it sends,
+        and single the client out in malicious mode, too; only noise helps (`private_params`).
         """
 
 

@@ -3,10 +3,12 @@
 A model is known by its methods, so no framework is imported before there is a model of it.
 
 What is averaged are the arrays of floats. Integers and bools (PyTorch's `num_batches_tracked`, the
-count of a Keras `Normalization`) stay in each model object as they are there, and so does whatever
-is in no array: the moments of an optimizer, the step count of an estimator.
+count of a Keras `Normalization`) stay in each model object, and so does whatever is in no array:
+the moments of an optimizer, the step count of an estimator. A server could shape all that by the
+models that it sends, until one client alone gives an update; so `Kind.put_back` undoes it.
 """
 
+import copy
 import sys
 from collections.abc import Sequence
 from typing import Any, ClassVar, Final, Protocol
@@ -25,6 +27,9 @@ Named = list[tuple[str, NDArray[Any]]]
 _REASON: Final = 200  # characters of a reason that quotes an exception
 _WIDEST: Final = 8  # bytes of a float that is averaged
 _OF_SKLEARN: Final = ("coef_", "intercept_", "coefs_", "intercepts_")
+_OPTIMIZER: Final = (
+    "_optimizer"  # of a network of scikit-learn, which makes one where it is missing
+)
 
 
 def arrays_of(model: Any) -> Model:
@@ -89,6 +94,12 @@ class Kind(Protocol):
     def write(self, model: Any, arrays: dict[str, NDArray[Any]]) -> None:
         """Puts those back that are averaged; names and shapes are right."""
 
+    def rest(self, model: Any) -> Any:
+        """Returns copies of what training changes in a model beside the arrays of floats."""
+
+    def put_back(self, model: Any, rest: Any) -> None:
+        """Makes that as it was when `rest` was taken, with an optimizer that has done no step."""
+
 
 class _Keras(Kind):
     name = "Keras"
@@ -104,6 +115,33 @@ class _Keras(Kind):
     def write(self, model: Any, arrays: dict[str, NDArray[Any]]) -> None:
         model.set_weights([arrays.get(name, old) for name, old in self.read(model)])
 
+    def rest(self, model: Any) -> Any:
+        counts = {name: old.copy() for name, old in self.read(model) if not _is_float(old.dtype)}
+        optimizer = getattr(model, "optimizer", None)
+        return counts, optimizer, _first_state(model, optimizer)
+
+    def put_back(self, model: Any, rest: Any) -> None:
+        counts, optimizer, state = rest
+        if counts:
+            self.write(model, counts)
+        used = getattr(model, "optimizer", None)
+        if used is not optimizer:  # compiled anew
+            state = _first_state(model, used)
+        for variable, first in zip(used.variables if used else (), state, strict=True):
+            variable.assign(first)
+
+
+def _first_state(model: Any, optimizer: Any) -> list[NDArray[Any]]:
+    """Returns the variables of an optimizer of Keras that has done no step; [] of None."""
+    if optimizer is None:
+        return []
+    if not optimizer.built:
+        optimizer.build(model.trainable_variables)
+    if int(optimizer.iterations):
+        optimizer = type(optimizer).from_config(optimizer.get_config())
+        optimizer.build(model.trainable_variables)
+    return [np.array(each) for each in optimizer.variables]
+
 
 class _Torch(Kind):
     name = "PyTorch"
@@ -118,6 +156,15 @@ class _Torch(Kind):
         torch = sys.modules["torch"]
         tensors = {name: torch.from_dlpack(array) for name, array in arrays.items()}
         model.load_state_dict({**model.state_dict(), **tensors})
+
+    def rest(self, model: Any) -> Any:
+        state, arrays = model.state_dict(), dict(self.read(model))
+        averaged = {name for name, array in arrays.items() if _is_float(array.dtype)}
+        return copy.deepcopy({name: each for name, each in state.items() if name not in averaged})
+
+    def put_back(self, model: Any, rest: Any) -> None:
+        if rest:
+            model.load_state_dict({**model.state_dict(), **copy.deepcopy(rest)})
 
 
 class _Sklearn(Kind):
@@ -142,6 +189,19 @@ class _Sklearn(Kind):
                 getattr(model, whose)[int(at[:-1])] = array
             else:
                 setattr(model, name, array)
+
+    def rest(self, model: Any) -> Any:
+        return copy.deepcopy({name: vars(model)[name] for name in self._kept(model)})
+
+    def put_back(self, model: Any, rest: Any) -> None:
+        for name in self._kept(model) | {_OPTIMIZER} & vars(model).keys():
+            delattr(model, name)
+        vars(model).update(copy.deepcopy(rest))
+
+    def _kept(self, model: Any) -> set[str]:
+        """Returns the names of attributes, without those that a user sets and the arrays."""
+        chosen = model.get_params(deep=False) if hasattr(model, "get_params") else {}
+        return set(vars(model)) - set(chosen) - {*_OF_SKLEARN, _OPTIMIZER}
 
 
 KERAS: Final[Kind] = _Keras()
@@ -182,7 +242,7 @@ def _averaged(model: Any) -> Named:
     found = []
     for name, array in kind_of(model).read(model):
         dtype = array.dtype
-        if _is_small(dtype) or (dtype.kind == "f" and dtype.itemsize <= _WIDEST):
+        if _is_float(dtype):
             found.append((name, array))
         elif dtype.kind not in "biu":
             raise ParameterError(
@@ -197,6 +257,11 @@ def _averaged(model: Any) -> Named:
             Code.LAYOUT,
         )
     return found
+
+
+def _is_float(dtype: np.dtype[Any]) -> bool:
+    """Returns whether arrays of this are averaged."""
+    return _is_small(dtype) or (dtype.kind == "f" and dtype.itemsize <= _WIDEST)
 
 
 def _is_small(dtype: np.dtype[Any]) -> bool:

@@ -281,6 +281,8 @@ def test_privacy_is_told(tmp_path, capsys, placement, adaptive):
     noise = {"distributed": " with noise", "local": " with noise", "none": ""}
     saw = ", and of as many bits" * adaptive + noise.get(placement, ", to which it added noise")
     assert f"The server saw 2 sums of 5 updates{saw}, and no single update." in text
+    own = f"{out['shortened']} updates shortened (as this simulation counts: no server learns it"
+    assert (own in text) == (placement != "none")
     if adaptive:
         assert last > 1
         assert f" clip {last:.4g}: {out['rounds'][1]['shortened']} updates shortened" in text

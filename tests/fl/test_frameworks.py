@@ -5,6 +5,7 @@ Frameworks that are not installed are skipped by name; `nox -s torch` has them.
 
 import os
 import sys
+import threading
 from types import SimpleNamespace
 from typing import Any
 
@@ -45,6 +46,20 @@ def mean_of(models: list[list[np.ndarray]]) -> list[np.ndarray]:
     return [np.average(each, axis=0, weights=SIZES) for each in zip(*models, strict=True)]
 
 
+def check_it_forgets(client: ModelClient, first: list[np.ndarray], rtol: float = 0.0) -> None:
+    """Asserts that a client gives the same for a model, whichever ones it was sent before.
+
+    A server that lies sends all but one client models which fill the moments of their optimizers,
+    use up their steps or counts; the next sum would be the update of the one.
+    """
+    before = client.train(first)
+    assert any((new != old).any() for new, old in zip(before, first, strict=True))
+    for other in ([each + 9 for each in first], [np.zeros_like(each) for each in first]):
+        client.train(other)
+    for again, once in zip(client.train(first), before, strict=True):
+        np.testing.assert_allclose(again, once, rtol=rtol)
+
+
 # -- scikit-learn --------------------------------------------------------------------------------
 
 
@@ -65,6 +80,8 @@ def test_classifiers_of_scikit_learn_are_averaged(loss: str, kinds: int) -> None
     assert [each.shape for each in first] == [(kinds if kinds > 2 else 1, 4), (len(first[1]),)]
     assert not np.concatenate([each.ravel() for each in first]).any()
     assert clients[0].model.t_ == 1.0  # the step size is that of a new one
+    shrinking = new().set_params(learning_rate="invscaling", power_t=0.9)
+    check_it_forgets(sklearn_client(shrinking, *rows[0], classes=known), first)
     params = fedavg_params(clients, first, bits=30)
     training = FedAvg(first, clients, rounds=2, params=params)
 
@@ -114,6 +131,8 @@ def test_impossible_estimators_are_refused() -> None:
     bayes = pytest.importorskip("sklearn.naive_bayes")
     (x, y), *_ = some_rows()
     new = linear.SGDClassifier
+    unlike = new()
+    unlike.lock_ = threading.Lock()
     for wrong, match in [
         ({"estimator": linear.LogisticRegression()}, "LogisticRegression has no partial_fit"),
         ({"estimator": new}, "^the class SGDClassifier has .* such as SGDClassifier\\(\\)"),
@@ -122,6 +141,7 @@ def test_impossible_estimators_are_refused() -> None:
         ({"x": "rows"}, "cannot be read as arrays, x of numbers: ValueError"),
         ({"estimator": bayes.GaussianNB()}, "GaussianNB has no arrays of floats"),
         ({"estimator": new(average=True)}, "average=True"),
+        ({"estimator": unlike}, "SGDClassifier keeps .*, cannot be copied: TypeError"),
         ({"estimator": new(early_stopping=True)}, "refuses its first call: ValueError"),
         ({"classes": None}, "needs classes"),
         ({"classes": [1]}, "needs classes"),
@@ -143,6 +163,17 @@ def test_a_network_of_scikit_learn_is_averaged() -> None:
     """And sparse rows are taken."""
     network = pytest.importorskip("sklearn.neural_network")
     sparse = pytest.importorskip("scipy.sparse")
+    for changes in [
+        {},
+        {"solver": "sgd", "momentum": 0.99},
+        {"solver": "sgd", "learning_rate": "invscaling", "power_t": 0.9},
+        {"solver": "sgd", "learning_rate": "adaptive", "n_iter_no_change": 1},
+    ]:
+        x, y = some_rows()[0]
+        estimator = network.MLPClassifier((8,), random_state=1, learning_rate_init=0.1, **changes)
+        estimator.partial_fit(x, y, classes=[0, 1])  # with moments, which are of other arrays
+        client = sklearn_client(estimator, x, y, classes=[0, 1], epochs=5)
+        check_it_forgets(client, arrays_of(estimator))
     clients = []
     for x, y in some_rows():
         estimator = network.MLPClassifier((8,), random_state=1, learning_rate_init=0.01)
@@ -158,11 +189,51 @@ def test_a_network_of_scikit_learn_is_averaged() -> None:
 # -- what stands for Keras and PyTorch where they are not installed ------------------------------
 
 
+class Momentum:
+    """An optimizer with the methods of one of Keras."""
+
+    def __init__(self, built: bool = True) -> None:
+        self.rate, self.moment, self.built = Variable(0.1), Variable(0.0), built
+        self.iterations = Variable(0)
+
+    def build(self, variables: list[Any]) -> None:
+        self.built = True
+
+    @property
+    def variables(self) -> list["Variable"]:
+        assert self.built
+        return [self.iterations, self.rate, self.moment]
+
+    def get_config(self) -> dict[str, Any]:
+        return {"built": False}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> "Momentum":
+        return cls(**config)
+
+
+class Variable:
+    """A number that an optimizer of Keras keeps."""
+
+    def __init__(self, value: float) -> None:
+        self.value = value
+
+    def __int__(self) -> int:
+        return int(self.value)
+
+    def __array__(self, *_: Any, **__: Any) -> np.ndarray:
+        return np.array(self.value)
+
+    def assign(self, value: Any) -> None:
+        self.value = type(self.value)(value)
+
+
 class Keras:
     """A model with the methods of one of Keras."""
 
-    def __init__(self, *arrays: np.ndarray) -> None:
-        self.arrays = list(arrays)
+    def __init__(self, *arrays: np.ndarray, optimizer: Momentum | None = None) -> None:
+        self.arrays, self.optimizer = list(arrays), optimizer
+        self.trainable_variables = self.arrays
 
     @property
     def weights(self) -> list[SimpleNamespace]:
@@ -231,30 +302,46 @@ def test_integers_stay_in_each_model(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def fit(module: Module) -> None:
         module.state["weight"].array += module.state["num_batches_tracked"].array
+        module.state["num_batches_tracked"].array += 1
+        module.state["_extra_state"]["version"] += 1
 
     modules = [module(count) for count in (1, 2, 3)]
     clients = [torch_client(each, fit, 10) for each in modules]
     first = arrays_of(modules[0])
     assert [each.dtype for each in first] == [np.float32, np.float32]
+    check_it_forgets(clients[0], first)
     training = FedAvg(first, clients, rounds=2)
     list(training)
     np.testing.assert_allclose(training.model[0], np.full((2, 2), 4.0), atol=1e-4)
     assert first[0].max() == 0.0  # copies
     final = into(modules[2], training.model).state
     np.testing.assert_array_equal(final["weight"].array, training.model[0])
-    assert (int(final["num_batches_tracked"].array), final["_extra_state"]) == (3, {"version": 2})
+    assert (int(final["num_batches_tracked"].array), final["_extra_state"]) == (4, {"version": 3})
 
     small = pytest.importorskip("ml_dtypes").bfloat16
     nets = [Keras(np.array(count), np.zeros(2, small), np.ones(3)) for count in range(3)]
 
     def grow(net: Keras) -> None:
         net.arrays[1] += np.asarray(net.arrays[0], small)
+        net.arrays[0] = net.arrays[0] + 1
+        if optimizer := net.optimizer:
+            assert optimizer.built
+            moment = 0.9 * optimizer.moment.value + optimizer.rate.value * net.arrays[2].max()
+            optimizer.moment.value, optimizer.rate.value = moment, optimizer.rate.value / 2
+            optimizer.iterations.value += 1
+            net.arrays[2] += moment
 
+    net = Keras(np.array(1), np.zeros(2, small), np.ones(3), optimizer=Momentum(built=False))
+    check_it_forgets(client := keras_client(net, grow, 1), arrays_of(net))
+    check_it_forgets(keras_client(net, grow, 1), arrays_of(net))  # with a used optimizer
+    once, net.optimizer = client.train([np.zeros(2), np.ones(3)]), Momentum(built=False)
+    check_it_forgets(client, arrays_of(net))  # and one that was compiled since
+    np.testing.assert_array_equal(client.train([np.zeros(2), np.ones(3)])[1], once[1])
     training = FedAvg(arrays_of(nets[0]), [keras_client(each, grow, 1) for each in nets], rounds=1)
     list(training)
     np.testing.assert_allclose(training.model[0], [1.0, 1.0], atol=1e-4)
     final = into(nets[2], training.model).arrays
-    assert (int(final[0]), final[1].dtype, final[1].tolist()) == (2, small, [1.0, 1.0])
+    assert (int(final[0]), final[1].dtype, final[1].tolist()) == (3, small, [1.0, 1.0])
 
 
 class Both(Keras, Module):
@@ -317,25 +404,25 @@ def test_impossible_models_are_refused() -> None:
 
 @runs_at("trainings like others")
 def test_modules_of_pytorch_are_averaged() -> None:
-    """With batch normalisation, an optimizer of each client, and a tensor of bfloat16."""
+    """With batch normalisation whose mean is of all batches, and a tensor of bfloat16."""
     torch = pytest.importorskip("torch", reason="PyTorch is not installed: nox -s torch")
 
     def new() -> Any:
         torch.manual_seed(1)
         net = torch.nn.Sequential(
             torch.nn.Linear(4, 8, bias=False),
-            torch.nn.BatchNorm1d(8),
+            torch.nn.BatchNorm1d(8, momentum=None),
             torch.nn.ReLU(),
             torch.nn.Linear(8, 2),
         )
         net.register_buffer("small", torch.ones(2, dtype=torch.bfloat16))
         return net
 
-    def trainer(net: Any, x: np.ndarray, y: np.ndarray) -> Any:
-        optimizer = torch.optim.Adam(net.parameters(), 0.01)
+    def trainer(x: np.ndarray, y: np.ndarray) -> Any:
         rows, labels = torch.tensor(x, dtype=torch.float32), torch.tensor(y)
 
         def fit(net: Any) -> None:
+            optimizer = torch.optim.Adam(net.parameters(), 0.01)
             net.train()
             for _ in range(3):
                 optimizer.zero_grad()
@@ -346,12 +433,12 @@ def test_modules_of_pytorch_are_averaged() -> None:
 
     rows = some_rows()
     nets, plain = [new() for _ in rows], [new() for _ in rows]
-    fits = [trainer(net, x, y) for net, (x, y) in zip(plain, rows, strict=True)]
+    fits = [trainer(x, y) for x, y in rows]
     clients = [
-        torch_client(net, trainer(net, x, y), len(y))
-        for net, (x, y) in zip(nets, rows, strict=True)
+        torch_client(net, trainer(x, y), len(y)) for net, (x, y) in zip(nets, rows, strict=True)
     ]
     first = arrays_of(nets[0])
+    check_it_forgets(clients[0], first, rtol=1e-6)
     params = fedavg_params(clients, first, bits=30)
     training, model = FedAvg(first, clients, rounds=8, params=params), first
     for report in training:
@@ -361,6 +448,7 @@ def test_modules_of_pytorch_are_averaged() -> None:
             with torch.no_grad():
                 for tensor, array in zip(floats, model, strict=True):
                     tensor.copy_(torch.from_numpy(np.array(array)))
+            net[1].num_batches_tracked.zero_()
             fit(net)
         model = mean_of(
             [
@@ -373,7 +461,7 @@ def test_modules_of_pytorch_are_averaged() -> None:
             np.testing.assert_allclose(secure, each, atol=2e-3)
     final = into(new(), training.model).eval()
     assert int(final[1].num_batches_tracked) == 0
-    assert int(nets[0][1].num_batches_tracked) == 24
+    assert int(nets[0][1].num_batches_tracked) == 3
     assert final.small.dtype == torch.bfloat16
     x, y = (np.concatenate(each) for each in zip(*rows, strict=True))
     with torch.no_grad():
@@ -392,6 +480,10 @@ def test_models_of_keras_are_averaged(monkeypatch: pytest.MonkeyPatch) -> None:
         pytest.importorskip(package, reason=f"{package} is not installed: nox -s torch")
     import keras
 
+    def compiled(net: Any, optimizer: Any) -> Any:
+        net.compile(optimizer, "binary_crossentropy")
+        return net
+
     def new() -> Any:
         keras.utils.set_random_seed(2)
         net = keras.Sequential(
@@ -404,13 +496,30 @@ def test_models_of_keras_are_averaged(monkeypatch: pytest.MonkeyPatch) -> None:
                 keras.layers.Dense(1, activation="sigmoid"),
             ]
         )
-        net.compile(keras.optimizers.Adam(0.02), "binary_crossentropy")
-        return net
+        return compiled(net, keras.optimizers.Adam(0.02))
 
-    def trainer(x: np.ndarray, y: np.ndarray) -> Any:
-        return lambda net: net.fit(x, y, epochs=2, batch_size=16, shuffle=False, verbose=0)
+    def trainer(x: np.ndarray, y: np.ndarray, *callbacks: Any) -> Any:
+        words = {"epochs": 2, "batch_size": 16, "shuffle": False, "verbose": 0}
+        return lambda net: net.fit(x, y, callbacks=[*callbacks], **words)
 
     rows = some_rows()
+    slower = keras.callbacks.ReduceLROnPlateau("loss", patience=0, min_delta=9.0)
+    inputs = keras.Input((4,))
+    net = keras.Model(inputs, keras.layers.Dense(1, "sigmoid")(inputs))
+    for optimizer in (
+        keras.optimizers.Adam(0.02),
+        keras.optimizers.SGD(0.02, momentum=0.99),
+        keras.optimizers.Adagrad(keras.optimizers.schedules.ExponentialDecay(0.1, 5, 0.1)),
+    ):
+        scheduled = isinstance(optimizer, keras.optimizers.Adagrad)
+        fit = trainer(*rows[0], *(() if scheduled else (slower,)))
+        client = keras_client(compiled(net, optimizer), fit, len(rows[0][1]))
+        start = arrays_of(net)
+        check_it_forgets(client, start, rtol=1e-6)
+        if scheduled:
+            check_it_forgets(keras_client(net, fit, 1), start, rtol=1e-6)  # which is used
+            compiled(net, keras.optimizers.Adam(0.1))
+            check_it_forgets(client, start, rtol=1e-6)
     nets, plain = [new() for _ in rows], [new() for _ in rows]
     clients = [
         keras_client(net, trainer(x, y), len(y)) for net, (x, y) in zip(nets, rows, strict=True)
@@ -428,7 +537,7 @@ def test_models_of_keras_are_averaged(monkeypatch: pytest.MonkeyPatch) -> None:
             arrays = iter(model)
             old = net.get_weights()
             net.set_weights([each if at in counts else next(arrays) for at, each in enumerate(old)])
-            trainer(x, y)(net)
+            trainer(x, y)(compiled(net, keras.optimizers.Adam(0.02)))
             trained.append([each for each in net.get_weights() if each.dtype.kind == "f"])
         model = mean_of(trained)
         for secure, each in zip(training.model, model, strict=True):

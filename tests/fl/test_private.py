@@ -20,6 +20,7 @@ from secagg.fl import (
     private_params,
     simulated_randomness,
 )
+from secagg.fl.private import corrupt_of_cohort
 
 from secagg import Code, ParameterError, Phase, Result, Rotated, noise
 from secagg.simulate import Cohort
@@ -219,6 +220,8 @@ def test_all_colluders_may_be_in_one_cohort() -> None:
     )
     assert whole.params.colluders == drawn.params.colluders == 4
     assert (whole.honest, drawn.honest) == (32, 14)
+    assert corrupt_of_cohort(0.07, 100, 8) == 7 / 8  # though 0.07 * 100 is a little more than 7
+    assert corrupt_of_cohort(0.01, 30, 20) == 1 / 20  # above 0 it is somebody, as without a sample
     with refused(ParameterError, Code.UNSAFE_FRACTIONS, match="may be in one cohort; draw more"):
         private_params(
             *(many, MODEL),

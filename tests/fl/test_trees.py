@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from levels import runs_at
 from refusals import refused
-from secagg.fl import BoostedTrees, SecureTrees, TreeParty, TreePlan, secure_edges
+from secagg.fl import BoostedTrees, SecureTrees, TreeParty, TreePlan, secure_edges, trees
 from secagg.fl.tree_nodes import Node
 
 import secagg
@@ -149,28 +149,70 @@ def test_trees_are_those_of_pooled_rows(loss: Any, missing: bool, more: dict[str
         np.testing.assert_allclose(predicted, margin)
 
 
-def test_a_sum_that_fails_is_not_repeated() -> None:
-    """The nodes of its level stay leaves; without a first level there is no tree."""
+class Asked(TreeParty):
+    """Notes the questions that it answers, and is interrupted once when it has so many."""
+
+    questions: list[Any]
+    stop: int | None = None
+
+    def answer(self, *asked: Any) -> Any:
+        if len(self.questions) == self.stop:
+            self.stop = None
+            raise KeyboardInterrupt
+        self.questions.append(self.question(*asked))
+        return super().answer(*asked)
+
+
+def test_a_sum_that_fails_is_not_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor one that is interrupted: the nodes of its level stay leaves.
+
+    Two sums on one question differ by the parties that were lost. Without a first level there is no
+    tree, and the next one would ask the same.
+    """
     plan = TreePlan(EDGES, records=50, least=5, depth=2)
+    rows = some_rows("logistic", False)
     too_many = dict.fromkeys(range(3), Phase.MASKED_INPUT)
-    failing = {(0, 0), (1, 1), (2, 2)}
+    failing = {(0, 0), (1, 2), (3, 1)}
     training = SecureTrees(
         plan,
-        [*some_rows("logistic", False), (np.zeros((0, 4)), [])],
-        rounds=3,
+        [*rows, (np.zeros((0, 4)), [])],
+        rounds=4,
         drops=lambda tree, level: too_many if (tree, level) in failing else {},
         mode=Mode.MALICIOUS,
     )
     one, two, three = training
-    assert [each.failed for each in one.levels] == [True, True]
+    assert [each.failed for each in one.levels] == [True, False, True]
     assert one.levels[0].code is Code.QUORUM
-    assert (one.failed, one.leaves, two.failed, two.leaves) == (True, 0, False, 2)
-    assert [each.failed for each in two.levels] == [False, True]
-    assert [each.splits for each in three.levels] == [1, three.leaves - 2]
-    assert three.levels[0].survivors == (0, 1, 2, 3, 4)
+    assert (one.failed, one.leaves, two.failed, two.leaves) == (False, 2, False, 4)
+    assert [each.splits for each in two.levels] == [1, two.leaves - 2]
+    assert (three.failed, three.leaves, three.levels[0].failed) == (True, 0, True)
+    assert two.levels[0].survivors == (0, 1, 2, 3, 4)
     assert training.model.base == 0.0
     assert len(training.model.trees) == 2
     assert list(training) == []
+
+    stop, wrong = KeyboardInterrupt(), RangeError("no rows have it", Code.IMPOSSIBLE_SUM)
+    real, calls = trees.secure_sum, list[Any]()
+
+    def interrupted(*given: Any, **words: Any) -> Any:
+        calls.append(real(*given, **words))
+        if error := {1: stop, 3: stop, 5: wrong}.get(len(calls)):
+            raise error
+        return calls[-1]
+
+    monkeypatch.setattr(trees, "secure_sum", interrupted)
+    asked = Asked(plan, *rows[0])
+    asked.questions, asked.stop = [], 1
+    training = SecureTrees(plan, [asked, *rows[1:]], rounds=2)
+    for error in (KeyboardInterrupt, KeyboardInterrupt, KeyboardInterrupt, RangeError):
+        with pytest.raises(error):
+            list(training)
+    assert list(training) == training.reports[1:]
+    one, two = training.reports
+    assert [(each.level, each.failed) for each in one.levels] == [(0, True), (1, False), (2, True)]
+    assert [(each.level, each.failed) for each in two.levels] == [(1, False), (2, True)]
+    assert one.levels[0].reason.startswith("interrupted")
+    assert len(set(asked.questions)) == len(asked.questions) == len(calls) - 1
 
 
 def test_sums_that_no_rows_have_are_refused() -> None:
