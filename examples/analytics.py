@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from secagg.fl.plot import picture
+from secagg.fl import picture_file
 
 import secagg
 from secagg.analytics import Bins, Categories, Count, Moments, Query, Table
@@ -114,7 +114,7 @@ def draw(path: Path, seen: np.ndarray, table: Table) -> None:
 def main() -> None:
     """Asks the agreed query, and then another one."""
     parser = argparse.ArgumentParser(description="Asks five hospitals for statistics.")
-    parser.add_argument("--plot", type=picture, metavar="FILE", help="draw a picture of this run")
+    parser.add_argument("--plot", type=picture_file, metavar="FILE", help="draw a picture of it")
     path = parser.parse_args().plot
     consortium = Consortium()
     print(QUERY, "\n")

@@ -21,7 +21,7 @@ from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from secagg.fl.plot import picture
+from secagg.fl import picture_file
 
 import secagg
 from secagg.analytics import Bins, Categories, Count, Query
@@ -109,7 +109,7 @@ def draw(path: Path, table: Table, scipy: float) -> None:
 def main() -> None:
     """Sums up the table, and compares what follows from it with the pooled records."""
     parser = argparse.ArgumentParser(description="Finds associations over six hospitals.")
-    parser.add_argument("--plot", type=picture, metavar="FILE", help="draw a picture of this run")
+    parser.add_argument("--plot", type=picture_file, metavar="FILE", help="draw a picture of it")
     path = parser.parse_args().plot
     records = [records_of(hospital) for hospital in range(len(HOSPITALS))]
     run = secagg.secure_sum(

@@ -20,7 +20,7 @@ from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from secagg.fl.plot import picture
+from secagg.fl import picture_file
 
 import secagg
 from secagg.analytics import Categories, Count, Query
@@ -105,7 +105,7 @@ def draw(path: Path, own: Any, masked: Any, published: Any) -> None:
 def main() -> None:
     """Sums up the table, and prints what may be published."""
     parser = argparse.ArgumentParser(description="Finds the peak hours of a city's traffic.")
-    parser.add_argument("--plot", type=picture, metavar="FILE", help="draw a picture of this run")
+    parser.add_argument("--plot", type=picture_file, metavar="FILE", help="draw a picture of it")
     path = parser.parse_args().plot
     given = [vehicles_of(operator) for operator in range(len(OPERATORS))]
     run = secagg.secure_sum(

@@ -16,8 +16,7 @@ from textwrap import fill
 from typing import cast
 
 import numpy as np
-from secagg.fl import Descent, FedAvg, LocalClient, Model, Softmax, Split
-from secagg.fl.plot import picture
+from secagg.fl import Descent, FedAvg, LocalClient, Model, Softmax, Split, picture_file
 
 import secagg
 from secagg.extras import extra
@@ -153,7 +152,7 @@ def main() -> None:
     """Answers both questions."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--full", action="store_true", help="5 and 10 times as many records")
-    parser.add_argument("--plot", type=picture, metavar="FILE", help="draw a picture of this run")
+    parser.add_argument("--plot", type=picture_file, metavar="FILE", help="draw a picture of it")
     asked = parser.parse_args()
     late = ask_who_pays_late(30_000 if asked.full else 6000)
     frauds, sent = ask_what_is_fraud(20_000 if asked.full else 2000)

@@ -37,9 +37,9 @@ from secagg.fl import (
     fedavg_params,
     load,
     loss,
+    picture_file,
     simulated_randomness,
 )
-from secagg.fl.plot import picture
 
 from secagg import Mode
 
@@ -95,7 +95,7 @@ def main() -> None:
     """Trains, and prints accuracy and cost over the rounds."""
     parser = argparse.ArgumentParser(description="Trains on the handwriting of 400 phones.")
     parser.add_argument("--full", action="store_true", help="60 rounds in place of 30")
-    parser.add_argument("--plot", type=picture, metavar="FILE", help="draw a picture of this run")
+    parser.add_argument("--plot", type=picture_file, metavar="FILE", help="draw a picture of it")
     args = parser.parse_args()
     rounds = 60 if args.full else 30
     data, random = load("digits", clients=1, by_row=True), np.random.default_rng(SEED)

@@ -14,7 +14,7 @@ from textwrap import fill
 from typing import cast
 
 import numpy as np
-from secagg.fl.plot import picture
+from secagg.fl import picture_file
 
 import secagg
 from secagg.extras import extra
@@ -105,7 +105,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--full", action="store_true", help=f"all records; else {SMALL}")
     data = sm.datasets.randhie.load_pandas().data
-    parser.add_argument("--plot", type=picture, metavar="FILE", help="draw a picture of this run")
+    parser.add_argument("--plot", type=picture_file, metavar="FILE", help="draw a picture of it")
     asked = parser.parse_args()
     generator = np.random.default_rng(0)
     order = generator.permutation(len(data))

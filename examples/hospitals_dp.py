@@ -17,8 +17,17 @@ from statistics import fmean, stdev
 from textwrap import fill
 
 import numpy as np
-from secagg.fl import Descent, FedAvg, LocalClient, Privacy, Softmax, accuracy, load, private_params
-from secagg.fl.plot import picture
+from secagg.fl import (
+    Descent,
+    FedAvg,
+    LocalClient,
+    Privacy,
+    Softmax,
+    accuracy,
+    load,
+    picture_file,
+    private_params,
+)
 
 from secagg import noise
 
@@ -95,7 +104,7 @@ def main() -> None:
     """Trains in each way."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--full", action="store_true", help="means of 20 trainings; else of 3")
-    parser.add_argument("--plot", type=picture, metavar="FILE", help="draw a picture of this run")
+    parser.add_argument("--plot", type=picture_file, metavar="FILE", help="draw a picture of it")
     asked = parser.parse_args()
     seeds = range(20 if asked.full else 3)
     test = load("breast_cancer", HOSPITALS, split="even").test

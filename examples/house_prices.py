@@ -15,8 +15,7 @@ from textwrap import fill
 from typing import cast
 
 import numpy as np
-from secagg.fl import FedAvg, Model, Momentum, fedavg_params
-from secagg.fl.plot import picture
+from secagg.fl import FedAvg, Model, Momentum, fedavg_params, picture_file
 
 import secagg
 
@@ -117,7 +116,7 @@ def main() -> None:
     """Fits in both ways, beside the pooled houses."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--full", action="store_true", help="40 times as many houses")
-    parser.add_argument("--plot", type=picture, metavar="FILE", help="draw a picture of this run")
+    parser.add_argument("--plot", type=picture_file, metavar="FILE", help="draw a picture of it")
     asked = parser.parse_args()
     times = 40 if asked.full else 1
     agencies = [make_agency(index, times) for index in range(AGENCIES)]

@@ -24,7 +24,7 @@ from typing import Any, Final, cast
 
 import numpy as np
 from numpy.typing import NDArray
-from secagg.fl.plot import picture
+from secagg.fl import picture_file
 
 import secagg
 from secagg import noise
@@ -102,7 +102,7 @@ def main() -> None:
     """Asks twice, and prints what comes back beside what the pooled records say."""
     parser = argparse.ArgumentParser(description="Counts the words of a keyboard's users.")
     parser.add_argument("--full", action="store_true", help="2,000 phones in place of 400")
-    parser.add_argument("--plot", type=picture, metavar="FILE", help="draw a picture of this run")
+    parser.add_argument("--plot", type=picture_file, metavar="FILE", help="draw a picture of it")
     args = parser.parse_args()
     phones = [typed(phone) for phone in range(2000 if args.full else 400)]
     shape: dict[str, Any] = {"corrupt": CORRUPT, "dropout": DROPOUT, "sparse": True}

@@ -12,8 +12,7 @@ from pathlib import Path
 from textwrap import fill
 
 import numpy as np
-from secagg.fl import FedAvg, Model, fedavg_params
-from secagg.fl.plot import picture
+from secagg.fl import FedAvg, Model, fedavg_params, picture_file
 
 CLIENTS, ROUNDS, STEPS, RATE = 10, 20, 5, 0.5
 
@@ -79,7 +78,7 @@ def draw(
 def main() -> None:
     """Trains, and prints the line beside that of the pooled points."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--plot", type=picture, metavar="FILE", help="draw a picture of this run")
+    parser.add_argument("--plot", type=picture_file, metavar="FILE", help="draw a picture of it")
     path = parser.parse_args().plot
     clients = [make_client(index) for index in range(CLIENTS)]
     start = [np.zeros(1), np.zeros(1)]

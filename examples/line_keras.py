@@ -15,8 +15,7 @@ from pathlib import Path
 from textwrap import fill
 
 import numpy as np
-from secagg.fl import FedAvg, Model
-from secagg.fl.plot import picture
+from secagg.fl import FedAvg, Model, picture_file
 
 from secagg.extras import extra
 
@@ -94,7 +93,7 @@ def draw(
 def main() -> None:
     """Trains, and prints the line beside that of the pooled points."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--plot", type=picture, metavar="FILE", help="draw a picture of this run")
+    parser.add_argument("--plot", type=picture_file, metavar="FILE", help="draw a picture of it")
     path = parser.parse_args().plot
     keras.utils.set_random_seed(0)
     net = make_net()

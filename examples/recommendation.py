@@ -23,7 +23,7 @@ from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from secagg.fl.plot import picture
+from secagg.fl import picture_file
 
 import secagg
 from secagg import noise
@@ -105,7 +105,7 @@ def main() -> None:
     """Compares four tables by what they find."""
     parser = argparse.ArgumentParser(description="Recommends from secure sums of co-occurrences.")
     parser.add_argument("--full", action="store_true", help="1,000 phones in place of 300")
-    parser.add_argument("--plot", type=picture, metavar="FILE", help="draw a picture of this run")
+    parser.add_argument("--plot", type=picture_file, metavar="FILE", help="draw a picture of it")
     args = parser.parse_args()
     people = baskets(1000 if args.full else 300)
     form = secagg.Integers(0, 1)

@@ -17,8 +17,7 @@ from pathlib import Path
 from textwrap import fill
 
 import numpy as np
-from secagg.fl import FedAvg, Model, Split, load
-from secagg.fl.plot import picture
+from secagg.fl import FedAvg, Model, Split, load, picture_file
 
 from secagg.extras import extra
 
@@ -110,7 +109,7 @@ def draw(path: Path, right: list[float], pooled: float, alone: list[float], most
 def main() -> None:
     """Trains over clinics, and on the pooled patients."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--plot", type=picture, metavar="FILE", help="draw a picture of this run")
+    parser.add_argument("--plot", type=picture_file, metavar="FILE", help="draw a picture of it")
     path = parser.parse_args().plot
     keras.utils.set_random_seed(0)
     data = load("breast_cancer", CLINICS, split="even")

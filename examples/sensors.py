@@ -23,8 +23,15 @@ from typing import Any, Final, cast
 
 import numpy as np
 from numpy.typing import NDArray
-from secagg.fl import FedAvg, Momentum, Score, draw_drops, fedavg_params, simulated_randomness
-from secagg.fl.plot import picture
+from secagg.fl import (
+    FedAvg,
+    Momentum,
+    Score,
+    draw_drops,
+    fedavg_params,
+    picture_file,
+    simulated_randomness,
+)
 
 import secagg
 from secagg.analytics import Bins, Categories, Count, Moments, MomentsTable, Query, Table
@@ -142,7 +149,7 @@ def main() -> None:
     """Asks for the statistics, then trains."""
     parser = argparse.ArgumentParser(description="Statistics and a regression over sensors.")
     parser.add_argument("--full", action="store_true", help="150 gateways in place of 60")
-    parser.add_argument("--plot", type=picture, metavar="FILE", help="draw a picture of this run")
+    parser.add_argument("--plot", type=picture_file, metavar="FILE", help="draw a picture of it")
     args = parser.parse_args()
     count = 150 if args.full else 60
     random, mode = np.random.default_rng(SEED), secagg.Mode.SEMI_HONEST

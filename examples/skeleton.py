@@ -18,7 +18,7 @@ from textwrap import fill
 from typing import cast
 
 import numpy as np
-from secagg.fl.plot import picture
+from secagg.fl import picture_file
 
 import secagg
 
@@ -110,7 +110,7 @@ def draw(path: Path, models: list[Model], pooled: np.ndarray, masked: list[bytes
 def main() -> None:
     """Starts the sites, and runs the rounds."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--plot", type=picture, metavar="FILE", help="draw a picture of this run")
+    parser.add_argument("--plot", type=picture_file, metavar="FILE", help="draw a picture of it")
     path = parser.parse_args().plot
     keys = {name: secagg.Identity.generate() for name in SITES}
     pins = secagg.Directory.of([(name, key.verify_key) for name, key in keys.items()])

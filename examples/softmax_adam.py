@@ -13,8 +13,7 @@ import argparse
 from pathlib import Path
 from textwrap import fill
 
-from secagg.fl import Descent, FedAvg, LocalClient, Model, Softmax, accuracy, load
-from secagg.fl.plot import picture
+from secagg.fl import Descent, FedAvg, LocalClient, Model, Softmax, accuracy, load, picture_file
 
 OFFICES = 10
 ADAM, PLAIN = Descent(rate=0.02, epochs=2, adam=True), Descent(rate=1.0, epochs=2)
@@ -46,7 +45,7 @@ def main() -> None:
     """Trains with Adam and with plain steps, over offices and on the pooled scans."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--full", action="store_true", help="40 rounds; else 10")
-    parser.add_argument("--plot", type=picture, metavar="FILE", help="draw a picture of this run")
+    parser.add_argument("--plot", type=picture_file, metavar="FILE", help="draw a picture of it")
     asked = parser.parse_args()
     rounds = 40 if asked.full else 10
     data = load("digits", OFFICES, by_row=True)

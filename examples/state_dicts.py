@@ -14,7 +14,7 @@ from textwrap import fill
 from typing import cast
 
 import numpy as np
-from secagg.fl.plot import picture
+from secagg.fl import picture_file
 
 import secagg
 
@@ -91,7 +91,7 @@ def draw(path: Path, lines: np.ndarray, pooled: np.ndarray, alone: list[list[flo
 def main() -> None:
     """Trains with secure sums, and compares the last one with the plain average."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--plot", type=picture, metavar="FILE", help="draw a picture of this run")
+    parser.add_argument("--plot", type=picture_file, metavar="FILE", help="draw a picture of it")
     path = parser.parse_args().plot
     torch.manual_seed(0)
     nets = [torch.nn.Linear(FEATURES, 1) for _ in range(4)]

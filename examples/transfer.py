@@ -18,8 +18,7 @@ from textwrap import fill
 from typing import cast
 
 import numpy as np
-from secagg.fl import DATASETS, MLP, Descent, LocalClient, Softmax, Split, accuracy
-from secagg.fl.plot import picture
+from secagg.fl import DATASETS, MLP, Descent, LocalClient, Softmax, Split, accuracy, picture_file
 
 import secagg
 
@@ -82,7 +81,7 @@ def main() -> None:
     """Trains the last layer, all layers, and all layers without the public ones."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--full", action="store_true", help="10 rounds; else 3")
-    parser.add_argument("--plot", type=picture, metavar="FILE", help="draw a picture of this run")
+    parser.add_argument("--plot", type=picture_file, metavar="FILE", help="draw a picture of it")
     asked = parser.parse_args()
     rounds = 10 if asked.full else 3
     x, y = DATASETS["digits"]()

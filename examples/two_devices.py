@@ -16,8 +16,7 @@ from pathlib import Path
 from textwrap import fill
 
 import numpy as np
-from secagg.fl import FedAvg, Model, fedavg_params
-from secagg.fl.plot import picture
+from secagg.fl import FedAvg, Model, fedavg_params, picture_file
 
 import secagg
 
@@ -103,7 +102,7 @@ def draw(path: Path, devices: list[Device], line: np.ndarray, read: list[list[Po
 def main() -> None:
     """Tries two devices, two with a helper, and three."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--plot", type=picture, metavar="FILE", help="draw a picture of this run")
+    parser.add_argument("--plot", type=picture_file, metavar="FILE", help="draw a picture of it")
     path = parser.parse_args().plot
     first, second, third = Device(1.0, 2.0), Device(3.0, 4.0), Device(2.0, 3.3)
     start = [np.zeros(2)]

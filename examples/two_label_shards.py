@@ -43,9 +43,9 @@ from secagg.fl import (
     fedavg_params,
     load,
     loss,
+    picture_file,
     simulated_randomness,
 )
-from secagg.fl.plot import picture
 
 CLIENTS: Final = 20
 SAMPLE: Final = 0.25
@@ -125,7 +125,7 @@ def main() -> None:
     """Prints the table."""
     parser = argparse.ArgumentParser(description="Trains on IID and on non-IID digits.")
     parser.add_argument("--full", action="store_true", help="three seeds in place of one")
-    parser.add_argument("--plot", type=picture, metavar="FILE", help="draw a picture of this run")
+    parser.add_argument("--plot", type=picture_file, metavar="FILE", help="draw a picture of it")
     args = parser.parse_args()
     seeds = SEEDS if args.full else SEEDS[:1]
     data = load("digits", clients=CLIENTS, seed=SEEDS[0], split="shards")

@@ -18,8 +18,10 @@ from secagg import AttemptsExhaustedError
 from secagg.extras import MissingExtraError
 
 from .adaptive import AdaptiveClip, QuantileClip
-from .buffered import FedBuff
-from .buffered_participant import BufferedParticipant, staleness_weight
+from .buffered.fedbuff import FedBuff
+from .buffered.pace import log_normal
+from .buffered.participant import BufferedParticipant, staleness_weight
+from .command.plot import picture_file
 from .compare import Comparison, compare_training, plain_fedavg, quantization_bound
 from .coordinator import Coordinator
 from .data import DATASETS, Dataset, Split, load
@@ -29,11 +31,11 @@ from .fedavg import (
     fedavg_params,
     simulated_randomness,
 )
-from .frameworks import ModelClient, keras_client, sklearn_client, torch_client
+from .frameworks.clients import ModelClient, keras_client, sklearn_client, torch_client
+from .frameworks.weights import arrays_of, into
 from .history import BufferReport, RoundReport, Score, frame
 from .models import MLP, Architecture, Model, Softmax, accuracy, loss
 from .optimizers import Adagrad, Adam, Average, Decay, Momentum, Optimizer, Yogi
-from .pace import log_normal
 from .participant import Participant
 from .private import Placement, Privacy, private_params
 from .scaffold import Scaffold, ScaffoldClient
@@ -41,11 +43,10 @@ from .scaler import Scaler, secure_scaler
 from .schedule import draw_drops
 from .tables import secure_tables
 from .training import Descent, LocalClient
-from .tree_model import BoostedTrees, TreePlan
-from .tree_sums import TreeParty
-from .trees import LevelReport, SecureTrees, TreeReport
+from .trees.model import BoostedTrees, TreePlan
+from .trees.sums import TreeParty
+from .trees.training import LevelReport, SecureTrees, TreeReport
 from .updates import FedClient
-from .weights import arrays_of, into
 
 __all__ = [
     "DATASETS",
@@ -101,6 +102,7 @@ __all__ = [
     "load",
     "log_normal",
     "loss",
+    "picture_file",
     "plain_fedavg",
     "private_params",
     "quantization_bound",

@@ -1,7 +1,7 @@
-"""Runs `python -m secagg.fl`; see `secagg.fl.cli`."""
+"""Runs `python -m secagg.fl`; see `secagg.fl.command.cli`."""
 
 import sys
 
-from .cli import main
+from .command.cli import main
 
 sys.exit(main())

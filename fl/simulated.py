@@ -17,7 +17,7 @@ from .agreed import check_params
 from .checkpoint import Checkpoint, CheckpointFile, as_whole
 from .coordinator import Coordinator
 from .facts import facts_of
-from .frameworks import ModelClient
+from .frameworks.clients import ModelClient
 from .history import RoundReport, Score, read_score
 from .models import Model
 from .optimizers import Optimizer

@@ -150,7 +150,9 @@ PLANTS = {
     "a folder without a room": Plant("secagg/attic/__init__.py", '"""Odds and ends."""', "rooms"),
     "a module without a room": Plant("secagg/oddments.py", "", "rooms"),
     "a circle": Plant("secagg/pairwise/messages.py", "from . import derivation", "circles"),
-    "a circle in fl": Plant("fl/schedule.py", "def late():\n    from . import cli", "circles"),
+    "a circle in fl": Plant(
+        "fl/schedule.py", "def late():\n    from .command import cli", "circles"
+    ),
     "a module imports its own package": Plant(
         "secagg/cost/calibration.py", "from . import estimate", "roots"
     ),
@@ -159,10 +161,12 @@ PLANTS = {
         "secagg/selftest.py", "def late():\n    import secagg._native", "roots"
     ),
     "secagg imports secagg.fl": Plant("secagg/selftest.py", "import secagg.fl", "roots"),
-    "secagg imports fl": Plant("secagg/selftest.py", "from fl import cli", "above"),
-    "fl imports an inner module": Plant("fl/plot.py", "from secagg.params import params", "public"),
+    "secagg imports fl": Plant("secagg/selftest.py", "from fl import fedavg", "above"),
+    "fl imports an inner module": Plant(
+        "fl/command/plot.py", "from secagg.params import params", "public"
+    ),
     "fl imports an inner module by full name": Plant(
-        "fl/plot.py", "import secagg.events", "public"
+        "fl/command/plot.py", "import secagg.events", "public"
     ),
     "libsodium above the primitives": Plant(
         "secagg/pairwise/derivation.py", "import nacl.bindings", "sodium"
@@ -170,13 +174,13 @@ PLANTS = {
     "a clock": Plant("secagg/pairwise/server.py", "from time import monotonic", "sans-io"),
     "a thread": Plant("secagg/encoding/codec.py", "import threading", "sans-io"),
     "a socket": Plant("secagg/simulate.py", "import socket", "sans-io"),
-    "an unknown package": Plant("fl/plot.py", "import requests.adapters", "packages"),
+    "an unknown package": Plant("fl/command/plot.py", "import requests.adapters", "packages"),
     "cffi": Plant("secagg/arithmetic/binding.py", "from cffi import FFI", "packages"),
     "secagg imports an extra of fl": Plant(
         "secagg/selftest.py", "def late():\n    import matplotlib", "packages"
     ),
     "fl imports itself by a name that is not installed": Plant(
-        "fl/cli.py", "from fl import plot", "packages"
+        "fl/command/cli.py", "from fl import plot", "packages"
     ),
     "an __init__ that is not empty": Plant(
         "secagg/params/__init__.py", "from .params import Params", "empty"

@@ -12,7 +12,8 @@ import children
 import numpy as np
 import pytest
 from levels import amount, runs_at
-from secagg.fl import FedAvg, Placement, RoundReport, Softmax, cli, export, report
+from secagg.fl import FedAvg, Placement, RoundReport, Softmax
+from secagg.fl.command import cli, export, report
 from secagg.fl.schedule import draw_drops, failure_probability
 
 from secagg import Code, FixedPoint, Mode, Params, Phase
@@ -729,7 +730,7 @@ def test_a_full_disk_is_one_line():
 
 def test_importing_is_light():
     code = (
-        "import sys, secagg.fl, secagg.fl.cli;"
+        "import sys, secagg.fl, secagg.fl.command.cli;"
         "heavy = {'sklearn', 'scipy', 'rich', 'matplotlib'} & sys.modules.keys();"
         "sys.exit(str(heavy) if heavy else 0)"
     )

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from levels import runs_at
 from refusals import refused
-from secagg.fl import BoostedTrees, SecureTrees, TreeParty, TreePlan, secure_edges, trees
-from secagg.fl.tree_nodes import Node
+from secagg.fl import BoostedTrees, SecureTrees, TreeParty, TreePlan, secure_edges
+from secagg.fl.trees import training as trees
+from secagg.fl.trees.nodes import Node
 
 import secagg
 from secagg import Code, Mode, ParameterError, Phase, RangeError

@@ -11,8 +11,8 @@ from numpy.typing import ArrayLike, NDArray
 from secagg import Code, Integers, ParameterError, RangeError, digest
 from secagg.numeric import as_float, brief
 
-from .tree_nodes import Bins, Node, Reals, Tree, columns, depths_of, level_of, unfit, values
-from .updates import whole
+from ..updates import whole
+from .nodes import Bins, Node, Reals, Tree, columns, depths_of, level_of, unfit, values
 
 Losses = Literal["logistic", "squared"]
 

@@ -11,12 +11,12 @@ import numpy as np
 from secagg import Code, ParameterError, digest
 from secagg.numeric import as_float, brief
 
-from .agreed import check_kind
-from .buffered_participant import BufferedParticipant
-from .coordinator import Coordinator
-from .history import a_number, an_int, ints
-from .models import Model
-from .updates import function, whole
+from ..agreed import check_kind
+from ..coordinator import Coordinator
+from ..history import a_number, an_int, ints
+from ..models import Model
+from ..updates import function, whole
+from .participant import BufferedParticipant
 
 Durations = Callable[[np.random.Generator, int], float]
 

@@ -28,22 +28,22 @@ from secagg import (
 )
 from secagg.simulate import Input
 
-from .adaptive import QuantileClip
-from .agreed import cohort_of, listed
-from .buffered_participant import BufferedParticipant, Weigh, staleness_weight
-from .checkpoint import Checkpoint, as_whole
-from .fedavg import fedavg_params
-from .history import BufferReport, Score, an_int, ints
-from .models import Model
-from .one_sum import OneSum
-from .optimizers import Optimizer
+from ..adaptive import QuantileClip
+from ..agreed import cohort_of, listed
+from ..checkpoint import Checkpoint, as_whole
+from ..fedavg import fedavg_params
+from ..history import BufferReport, Score, an_int, ints
+from ..models import Model
+from ..one_sum import OneSum
+from ..optimizers import Optimizer
+from ..participant import Randomness
+from ..private import Privacy, params_of
+from ..schedule import Drops
+from ..simulated import CHOICE, SESSION, Simulation
+from ..steps import as_optimizer, sent_by, start_of
+from ..updates import FedClient, whole
 from .pace import About, Durations, Pace
-from .participant import Randomness
-from .private import Privacy, params_of
-from .schedule import Drops
-from .simulated import CHOICE, SESSION, Simulation
-from .steps import as_optimizer, sent_by, start_of
-from .updates import FedClient, whole
+from .participant import BufferedParticipant, Weigh, staleness_weight
 
 _MANY: Final = 2**63 - 1
 _SEED_BYTES: Final = 16

@@ -7,13 +7,13 @@ from typing import Final
 
 from secagg import AttemptsExhaustedError, FixedPoint, Mode, ParameterError, Params, Phase, Rotated
 
-from .agreed import check_params
-from .compare import Comparison
-from .data import Dataset
-from .history import BufferReport, RoundReport
-from .one_sum import TRAINING
-from .private import Placement, Privacy, corrupt_of_cohort
-from .schedule import failure_probability
+from ..agreed import check_params
+from ..compare import Comparison
+from ..data import Dataset
+from ..history import BufferReport, RoundReport
+from ..one_sum import TRAINING
+from ..private import Placement, Privacy, corrupt_of_cohort
+from ..schedule import failure_probability
 
 # Headings of the columns of time; a column is as wide as its heading.
 _COLUMNS: Final = {

@@ -36,12 +36,12 @@ import numpy as np
 
 from secagg import Code, Mode, ParameterError, RangeError, RoundFailedError, secure_sum
 
-from .agreed import PAIR, at_least_three, check_kind
-from .schedule import Drops, read_round
-from .tree_model import BoostedTrees, TreePlan
-from .tree_nodes import Node
-from .tree_sums import Integers, TreeParty, base_of, splits_of
-from .updates import whole
+from ..agreed import PAIR, at_least_three, check_kind
+from ..schedule import Drops, read_round
+from ..updates import whole
+from .model import BoostedTrees, TreePlan
+from .nodes import Node
+from .sums import Integers, TreeParty, base_of, splits_of
 
 
 @dataclass(frozen=True, slots=True)

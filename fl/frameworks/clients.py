@@ -21,8 +21,8 @@ from secagg import Code, ParameterError
 from secagg.numeric import brief
 from secagg.texts import described
 
-from .models import Model
-from .updates import whole
+from ..models import Model
+from ..updates import whole
 from .weights import KERAS, SKLEARN, TORCH, Kind, arrays_of, into, is_of, kind_of, named
 
 _REASON: Final = 200  # characters of a reason that quotes an exception

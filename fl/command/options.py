@@ -9,10 +9,10 @@ from secagg import Mode
 from secagg.outputs import output
 from secagg.programs import error_line, fraction, say, whole_number
 
-from .data import DATASETS, SPLITS
-from .models import MLP, Architecture, Softmax
-from .optimizers import Adagrad, Adam, Average, Momentum, Optimizer, Yogi
-from .private import Placement
+from ..data import DATASETS, SPLITS
+from ..models import MLP, Architecture, Softmax
+from ..optimizers import Adagrad, Adam, Average, Momentum, Optimizer, Yogi
+from ..private import Placement
 
 NAME: Final = "secagg.fl"
 MODELS: Final[dict[str, Callable[[int, int], Architecture]]] = {"softmax": Softmax, "mlp": MLP}

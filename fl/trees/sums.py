@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 
 from secagg import Code, ParameterError, RangeError
 
-from .agreed import check_kind
-from .tree_model import BoostedTrees, TreePlan, check_model, hessian_scale, log_odds, sigmoid
-from .tree_nodes import Node, Reals, level_of, values, walk
-from .updates import whole
+from ..agreed import check_kind
+from ..updates import whole
+from .model import BoostedTrees, TreePlan, check_model, hessian_scale, log_odds, sigmoid
+from .nodes import Node, Reals, level_of, values, walk
 
 Integers = NDArray[np.int64]
 

@@ -20,7 +20,7 @@ from secagg import Code, ParameterError
 from secagg.numeric import brief
 from secagg.texts import described
 
-from .models import Model
+from ..models import Model
 
 Named = list[tuple[str, NDArray[Any]]]
 

@@ -16,10 +16,10 @@ from secagg import Client, Code, Mode, Once, ParameterError, StateError, digest
 from secagg.numeric import as_float, brief
 from secagg.simulate import Input
 
-from .agreed import NUMBERS, buffer_context
-from .models import Model
-from .participant import Member, Randomness, require_number
-from .updates import Vector, clipped_by_array, function, whole
+from ..agreed import NUMBERS, buffer_context
+from ..models import Model
+from ..participant import Member, Randomness, require_number
+from ..updates import Vector, clipped_by_array, function, whole
 
 MOST_STALE: Final = 10_000
 _DIGEST_BYTES: Final = 32

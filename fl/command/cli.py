@@ -25,22 +25,22 @@ from secagg.extras import MissingExtraError, extra
 from secagg.outputs import STDOUT, check_writable, write_whole
 from secagg.programs import FAILED, error_line, run_program, say
 
+from ..adaptive import QuantileClip
+from ..buffered.fedbuff import FedBuff
+from ..compare import compare_training
+from ..data import load
+from ..fedavg import FedAvg, fedavg_params, simulated_randomness
+from ..history import RoundReport, Score
+from ..models import Model, accuracy, loss
+from ..optimizers import Optimizer
+from ..private import Placement, Privacy, private_params
+from ..scaffold import Scaffold, ScaffoldClient
+from ..schedule import draw_drops
+from ..training import Descent, LocalClient
+from ..updates import FedClient
 from . import plot, report
-from .adaptive import QuantileClip
-from .buffered import FedBuff
-from .compare import compare_training
-from .data import load
 from .export import as_json
-from .fedavg import FedAvg, fedavg_params, simulated_randomness
-from .history import RoundReport, Score
-from .models import Model, accuracy, loss
-from .optimizers import Optimizer
 from .options import MODELS, MODES, NAME, OPTIMIZERS, SCAFFOLD, make_parser
-from .private import Placement, Privacy, private_params
-from .scaffold import Scaffold, ScaffoldClient
-from .schedule import draw_drops
-from .training import Descent, LocalClient
-from .updates import FedClient
 
 # Any stream of the seed would be right. With independent draws at the default rate, about one seed
 # in eight has dropouts in at most half of its rounds. With this stream, seeds 0..4 have dropouts

@@ -10,7 +10,7 @@ from secagg import Code, ParameterError
 from secagg.extras import MissingExtraError, extra
 from secagg.outputs import check_writable
 
-from .history import Score
+from ..history import Score
 from .report import Outcome, bits
 
 _FORMATS: Final = ("png", "svg", "pdf", "jpg", "jpeg")
@@ -42,7 +42,7 @@ def require(path: Path) -> str:
     return ending
 
 
-def picture(text: str) -> Path:
+def picture_file(text: str) -> Path:
     """Returns the file that an option names, for `type=` of argparse; for programs that draw.
 
     Raises:

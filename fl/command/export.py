@@ -4,8 +4,8 @@ import math
 
 from secagg import __version__
 
-from .agreed import check_params
-from .history import BufferReport, RoundReport, Score
+from ..agreed import check_params
+from ..history import BufferReport, RoundReport, Score
 from .report import (
     Outcome,
     attempts_allowed,

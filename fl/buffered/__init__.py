@@ -1,0 +1,1 @@
+"""Averaging at the clients' own pace: `FedBuff`."""

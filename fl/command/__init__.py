@@ -1,0 +1,1 @@
+"""The command line `python -m secagg.fl`: its options, what it prints, writes and draws."""

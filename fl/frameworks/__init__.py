@@ -1,0 +1,1 @@
+"""Models of Keras, PyTorch and scikit-learn as clients."""
