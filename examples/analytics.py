@@ -2,8 +2,8 @@
 
 Run it: ``python examples/analytics.py [--plot FILE]``. All parties are in this process, in
 malicious mode, with homes in memory; over a network, ``ask`` is your transport (docs/INTEGRATE.md),
-and each hospital makes the query from its own configuration. It prints what the server saw of one
-hospital, what it learned of all, and what became of a question that nobody had agreed to.
+and each hospital makes the query from its own configuration. It prints what the server learned
+of all, what became of a question that nobody had agreed to, and what it saw of one hospital.
 """
 
 import argparse
@@ -122,8 +122,7 @@ def main() -> None:
     outcome = secagg.run_round(rounds, consortium.ask, HOSPITALS, QUERY)
     if isinstance(outcome, secagg.Failed):
         raise SystemExit(f"analytics: {outcome.reason} [{outcome.code}]")
-    print("What ada gave:     ", *QUERY.pack(records_of("ada"))[:8], "...")
-    print("What the server saw:", consortium.seen["ada"][120:150].hex(" ", 2), "...\n")
+    seen = consortium.seen["ada"]
     tables = QUERY.unpack(outcome.result)
     for name, table in QUERY.unpack(outcome.result, least=5).items():
         print(f"{name}, of {', '.join(HOSPITALS)}:\n{table}\n")
@@ -131,12 +130,14 @@ def main() -> None:
     print(f"median age: about {median.value:.1f}, in {median.low:g}..{median.high:g}\n")
 
     if path:
-        draw(path, masked_in(consortium.seen["ada"]), tables["age"])
+        draw(path, masked_in(seen), tables["age"])
     rounds = secagg.Rounds(WORD, OTHER.format, directory=consortium.pins)
     outcome = secagg.run_round(rounds, consortium.ask, HOSPITALS, OTHER)
     print(f"Asked again, with the edge 19 in place of 18: {type(outcome).__name__}")
     for name, code in rounds.history[-1].refused.items():
         print(f"{name} refused [{code}]")
+    print("\nWhat ada gave:      ", *QUERY.pack(records_of("ada"))[:8], "...")
+    print("What the server saw:", seen[120:150].hex(" ", 2), "...")
 
 
 if __name__ == "__main__":

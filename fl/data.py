@@ -70,6 +70,11 @@ class Split:
                 "be (examples, features) and (examples,)",
                 Code.SHAPE,
             )
+        if self.y.size and (least := self.y.min()) < 0:
+            raise ParameterError(
+                f"labels must be from 0, and the least is {least}: give the classes numbers from 0",
+                Code.OUT_OF_RANGE,
+            )
 
     def __len__(self) -> int:
         return len(self.y)

@@ -30,6 +30,7 @@ from secagg.simulate import Input
 from .adaptive import QuantileClip
 from .agreed import check_cohort, cohort_of, listed
 from .checkpoint import Checkpoint
+from .data import check_seed
 from .history import RoundReport, Score
 from .models import Model
 from .one_sum import OneSum
@@ -296,7 +297,11 @@ def simulated_randomness(seed: int) -> Callable[[int, int], Randomness]:
 
     All keys, masks and rounding follow from the seed: runs can be repeated bit by bit, and anybody
     who knows the seed can unmask every input.
+
+    Raises:
+        ParameterError: the seed is no whole number from 0.
     """
+    seed = check_seed(seed)
 
     def of(number: int, party: int) -> Randomness:
         return np.random.default_rng((seed, _RANDOM_STREAM, number, party)).bytes

@@ -163,13 +163,17 @@ def _logits(architecture: Architecture, model: Model, data: Split) -> Reals:
             f"{described(error)}",
             Code.SHAPE,
         ) from error
-    if data.y.size and not 0 <= data.y.min() <= data.y.max() < logits.shape[1]:
+    _check_labels(data.y, logits.shape[1])
+    return logits
+
+
+def _check_labels(labels: Labels, classes: int) -> None:
+    """Raises RangeError unless all labels are of classes."""
+    if labels.size and not 0 <= labels.min() <= labels.max() < classes:
         raise RangeError(
-            f"labels must be in 0..{logits.shape[1] - 1}, and are in {data.y.min()}.."
-            f"{data.y.max()}",
+            f"labels must be in 0..{classes - 1}, and are in {labels.min()}..{labels.max()}",
             Code.OUT_OF_RANGE,
         )
-    return logits
 
 
 def _check_sizes(**sizes: object) -> None:
@@ -183,7 +187,12 @@ def _check_sizes(**sizes: object) -> None:
 
 
 def _logit_gradient(logits: Reals, labels: Labels) -> Reals:
-    """Returns the gradient of the mean cross-entropy by logits: (softmax - one-hot) / n."""
+    """Returns the gradient of the mean cross-entropy by logits: (softmax - one-hot) / n.
+
+    Raises:
+        RangeError: a label is of no class.
+    """
+    _check_labels(labels, logits.shape[1])
     error = np.exp(logits - logits.max(axis=1, keepdims=True))
     error /= error.sum(axis=1, keepdims=True)
     error[np.arange(len(labels)), labels] -= 1.0

@@ -97,9 +97,13 @@ def _run(args: argparse.Namespace) -> None:
         raise ParameterError("--checkpoint is read as well: give it a name", Code.ARGUMENT)
     for path in files:
         check_writable(path)
-    if len({path.resolve() for path in files}) < len(files):
+    by_file: dict[Path, list[str]] = {}
+    for option, path in zip(("--json", "--plot", "--checkpoint"), named, strict=True):
+        if path is not None:
+            by_file.setdefault(path.resolve(), []).append(option)
+    if same := next((each for each in by_file.values() if len(each) > 1), None):
         raise ParameterError(
-            "--json, --plot and --checkpoint name the same file; choose other names", Code.ARGUMENT
+            f"{' and '.join(same)} name the same file; choose other names", Code.ARGUMENT
         )
     ending = None if args.plot is None else plot.require(args.plot)
     apart = ("json", "plot", "checkpoint")
@@ -278,22 +282,23 @@ def _played(
     Raises:
         ParameterError: not even one buffer was filled.
     """
-    reports: list[RoundReport] = list(federation.reports)  # of a checkpoint
+    reports: list[RoundReport] = []
     ended = None
 
-    def tell(each: RoundReport) -> None:
-        for line in report.row(each):
-            show(line)
-        advance()
-
-    for each in reports:
-        tell(each)
-    try:
-        for each in federation:
+    def tell() -> None:
+        """Shows what is new, of a checkpoint as well: its last round may get its score only now."""
+        for each in federation.reports[len(reports) :]:
             reports.append(each)
-            tell(each)
+            for line in report.row(each):
+                show(line)
+            advance()
+
+    try:
+        for _ in federation:
+            tell()
     except AttemptsExhaustedError as error:
         ended = error
+    tell()
     if isinstance(federation, FedBuff) and federation.ended and not reports:
         raise ParameterError(f"there was no sum: {federation.ended}", Code.QUORUM)
     return reports, ended

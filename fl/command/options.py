@@ -196,5 +196,14 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def sample_size(text: str) -> float:
-    """Returns a number of clients, or a share of them."""
-    return int(text) if text.isdecimal() else float(text)
+    """Returns a number of clients, or a share of them.
+
+    Raises:
+        ArgumentTypeError: it is neither.
+    """
+    try:
+        return int(text) if text.isdecimal() else float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"must be a number of clients, or a share such as 0.25, not {text!r}"
+        ) from None

@@ -49,7 +49,7 @@ class FixedPoint:
         # Both ends keep 2 * clip and levels / (2 * clip) finite, normal doubles.
         if not 2.0**-900 <= clip <= 2.0**900:
             raise ParameterError(
-                "clip must be finite and positive, in 2**-900 .. 2**900", Code.ARGUMENT
+                f"clip must be finite and positive, in 2**-900 .. 2**900, not {clip}", Code.ARGUMENT
             )
         bits = require_int("bits", self.bits, 1, MAX_FIXED_POINT_BITS)
         max_weight = require_int("max_weight", self.max_weight, 1, MAX_WEIGHT)

@@ -338,7 +338,14 @@ def test_a_sample_of_the_clients_is_drawn_for_each_round(tmp_path, capsys, optim
     assert len({tuple(each["survivor_ids"]) for each in whole["rounds"]}) > 1
     assert (whole["optimizer"], whole["sample"], whole["bound"]) == (optimizer, 0.6, None)
     assert whole["max_abs_difference"] < 0.01
-    run_json(tmp_path, *options, "--rounds", "2", "--checkpoint", str(kept))
+    with monkeypatch.context() as ended:  # as if it ended before the score of round 1 was saved
+        ended.setattr(cli, "loss", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            cli.main([*options, "--rounds", "2", "--checkpoint", str(kept)])
+    begun = run_json(tmp_path, *options, "--rounds", "2", "--checkpoint", str(kept))
+    assert [each["loss"] for each in begun["rounds"]] == [
+        each["loss"] for each in whole["rounds"][:2]
+    ]
     capsys.readouterr()
     resumed = run_json(tmp_path, *options, "--rounds", "3", "--checkpoint", str(kept))
     assert capsys.readouterr().out.count("     5/5 ") == 3
@@ -424,7 +431,9 @@ class NotTrained(FedAvg):
     def __iter__(self):
         why = ("2 parties sent share keys, 3 are needed", Code.QUORUM)
         for number in range(1, self.rounds + 1):
-            yield RoundReport(number, 0, (), (), True, *why, {}, {}, {}, 0, {}, 0, 0, 0, 0, {})
+            failed = RoundReport(number, 0, (), (), True, *why, {}, {}, {}, 0, {}, 0, 0, 0, 0, {})
+            self.reports.append(failed)
+            yield failed
 
 
 def test_all_rounds_failed_is_a_failure(tmp_path, capsys, monkeypatch):
@@ -508,13 +517,13 @@ BAD = {
     "--sample 2": "must be a share of the clients, above 0 and up to 1.0, or a number in 3",
     "--sample 11": "or a number in 3..10, not 11",
     "--sample 1.5": "sample or buffer must be a share",
-    "--sample many": "invalid sample_size value: 'many'",
+    "--sample 25%": "must be a number of clients, or a share such as 0.25, not '25%'",
     "--checkpoint /": "/ is a folder",
     "--optimizer scaffold": "--optimizer scaffold needs --mode semi-honest",
     "--async --optimizer scaffold --mode semi-honest": "sends clients more than the model",
     "--async --sample 1.5": "sample or buffer must be a share",
     "--checkpoint -": "--checkpoint is read as well",
-    "--json x --checkpoint x": "name the same file",
+    "--json x --checkpoint x": "--json and --checkpoint name the same file",
     "--epochs 0": "must be at least 1",
     "--split odd": "invalid choice: 'odd'",
     "--dp-delta 1e-5": "--dp-delta is about differential privacy: give --dp-epsilon",

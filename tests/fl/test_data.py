@@ -108,6 +108,8 @@ def test_impossible_deals_are_refused():
     ):
         with pytest.raises(ParameterError, match="x and y must be arrays of numbers and of labels"):
             Split(x, y)
+    with pytest.raises(ParameterError, match="labels must be from 0, and the least is -1"):
+        Split(np.zeros((2, 1)), np.array([-1, 1]))
 
 
 def test_scale_bounds_any_row_and_survives_constant_columns():

@@ -254,6 +254,8 @@ def test_simulated_randomness_repeats_to_the_last_bit():
 
     np.testing.assert_array_equal(final(1), final(1))
     assert not np.array_equal(final(1), final(2))
+    with pytest.raises(ParameterError, match="seed must be an int from 0, not -1"):
+        simulated_randomness(-1)
     draws = {simulated_randomness(1)(r, p)(16) for r in range(4) for p in range(4)}
     assert len(draws) == 16
 

@@ -3,14 +3,17 @@
 Frameworks that are not installed are skipped by name; `nox -s torch` has them.
 """
 
+import importlib.util
 import os
 import sys
 import threading
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+from documents import programs
 from levels import runs_at
 from refusals import refused
 from secagg.fl import (
@@ -467,6 +470,23 @@ def test_modules_of_pytorch_are_averaged() -> None:
     with torch.no_grad():
         found = final(torch.tensor(x, dtype=torch.float32)).argmax(1).numpy()
     assert (found == y).mean() > 0.9
+
+
+@runs_at("programs")
+def test_the_programs_of_the_document(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """They run as they stand, those of PyTorch where it is installed."""
+    pytest.importorskip("sklearn", reason="scikit-learn is not installed: the extra `fl`")
+    monkeypatch.chdir(tmp_path)
+    found: dict[str, Any] = programs("TRAINING.md")
+    assert found.keys() == {"training.py", "paced.py", "estimators.py", "modules.py"}
+    exec(found["training.py"], names := {})  # noqa: S102
+    exec(found["paced.py"], names)  # noqa: S102
+    exec(found["estimators.py"], {})  # noqa: S102
+    for training in (names["training"], names["fed"]):
+        assert training.reports[-1].score.accuracy > 0.85
+    if importlib.util.find_spec("torch"):
+        exec(found["modules.py"], names := {})  # noqa: S102
+        assert len(names["training"].reports[-1].survivors) == 5
 
 
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # of Keras

@@ -67,6 +67,9 @@ def test_loss_stays_finite_for_huge_logits():
     data = Split(np.array([[1.0]]), np.array([1]))
     assert loss(Softmax(1, 2), model, data) == pytest.approx(2e4)
     assert np.isfinite(Softmax(1, 2).gradient(model, data)[0]).all()
+    for architecture in (Softmax(1, 2), MLP(1, 2)):
+        with pytest.raises(RangeError, match=r"labels must be in 0\.\.1, and are in 2\.\.2"):
+            architecture.gradient(architecture.init(0), Split(data.x, np.array([2])))
 
 
 def test_smoothness_bounds_the_hessian():
