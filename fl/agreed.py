@@ -83,8 +83,8 @@ def cohort_of(clients: int, sample: float | None) -> int:
         count = max(PAIR + 1, round(share * clients))
     if count is None or not PAIR < count <= clients:
         raise ParameterError(
-            "sample or buffer must be a share of the clients, above 0 and up to 1.0, or a number "
-            f"in {PAIR + 1}..{clients}, not {brief(sample)}",
+            "sample or buffer must be a share of the clients, above 0 and up to 1.0, or a whole "
+            f"number in {PAIR + 1}..{clients}, not {brief(sample)}",
             Code.ARGUMENT,
         )
     return count
@@ -138,7 +138,8 @@ def check_optimizer(optimizer: Optimizer, params: Params) -> None:
     if not optimizer.weighted and check_params(params).max_weight > 1:
         raise ParameterError(
             f"{type(optimizer).__name__} needs updates that count alike: clients that hold one "
-            "example each by their word, and parameters with max_weight 1",
+            "example each by their word (for Scaffold wrap each in ScaffoldClient(client, "
+            "scaffold)), and parameters with max_weight 1",
             Code.WEIGHT,
         )
 

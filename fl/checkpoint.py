@@ -26,7 +26,7 @@ from .history import BufferReport, RoundReport, a_number, an_int, from_json, int
 from .models import Model
 from .optimizers import State
 
-_VERSION: Final = 2
+_VERSION: Final = 3
 _HEAD: Final = "about"
 _DIGEST_BYTES: Final = 32
 # What a report of `FedBuff` has more.
@@ -34,18 +34,30 @@ _OF_BUFFER: Final[dict[str, Callable[[Any], Any]]] = {
     "time": a_number,
     **dict.fromkeys(("versions", "stale", "restarted", "contributions"), ints),
 }
+# What to know about a fact that differs.
+_ABOUT: Final = {
+    "training": "the word of the command line is its options: it does not go on with a file of "
+    "FedAvg or FedBuff in Python, nor they with one of its",
+    "cohort": "the clients of a round: sample or buffer",
+    "max_weight": "the largest number of examples of a client has changed; params= with a round "
+    "max_weight of the format keeps it",
+}
 
 
 @contextmanager
-def as_whole(path: Path) -> Iterator[None]:
+def as_whole(path: Path, kind: type[Exception] = Exception) -> Iterator[None]:
     """Takes whatever reading or restoring a file raises for a sign that it is no checkpoint.
+
+    Args:
+        path: of the file.
+        kind: of the exceptions that are taken so.
 
     Raises:
         StateError: an exception was raised.
     """
     try:
         yield
-    except Exception as error:  # what numpy, zipfile, json or a client makes of a hostile file
+    except kind as error:  # what numpy, zipfile or json makes of a hostile file
         raise StateError(
             f"{path}: this is no whole checkpoint ({brief(str(error))}): put back a copy, or "
             "name another file to begin anew",
@@ -275,13 +287,26 @@ class CheckpointFile:
         """Raises ParameterError unless a file is of this training."""
         wanted = json.loads(_as_json(dict(self._training)))
         for name in {**wanted, **of}:
-            found = of.get(name)
-            if name not in wanted or name not in of or found != wanted[name]:
+            if name not in wanted or name not in of or of[name] != wanted[name]:
+                was, given = _unlike(of.get(name), wanted.get(name))
+                about = f" ({_ABOUT[name]})" if name in _ABOUT else ""
                 raise ParameterError(
                     f"{self.path}: the checkpoint is of another training: its {name} is "
-                    f"{brief(found)}, not {brief(wanted.get(name))}; name another file",
+                    f"{brief(was)}, not {brief(given)}{about}: give the same, or name another file",
                     Code.ARGUMENT,
                 )
+
+
+def _unlike(one: object, other: object) -> tuple[object, object]:
+    """Returns two values, of dicts without the entries that they have in common."""
+    if not (isinstance(one, dict) and isinstance(other, dict)):
+        return one, other
+    names = [name for name in {**one, **other} if one.get(name) != other.get(name)]
+    found = {name: _unlike(one.get(name), other.get(name)) for name in names}
+    return (
+        {name: was for name, (was, _) in found.items()},
+        {name: given for name, (_, given) in found.items()},
+    )
 
 
 def _read_report(found: Mapping[str, Any]) -> RoundReport:

@@ -1,5 +1,6 @@
 """What makes a training the same one, so that a checkpoint of another is not gone on with."""
 
+from collections.abc import Mapping
 from dataclasses import astuple, fields, is_dataclass
 from typing import Any
 
@@ -9,6 +10,7 @@ from secagg.numeric import as_float, as_int
 from .models import Model
 from .optimizers import Optimizer
 from .private import Privacy
+from .steps import attributes_of
 
 
 def facts_of(
@@ -30,7 +32,8 @@ def facts_of(
         model: the first one.
         clients: how many there are; a sample of them is in `params`.
         params: of the rounds.
-        optimizer: whose numbers and texts count, and of a schedule its kind alone.
+        optimizer: whose numbers and texts count, those of a schedule that is a dataclass, such as
+            `Decay`, as well, and of another schedule its kind alone.
         privacy: on which noise and epsilon depend.
         session: of the first round, if all is drawn from a seed; else empty. A round that is run
             again must send the same messages: with other draws it would cost epsilon twice.
@@ -38,10 +41,12 @@ def facts_of(
     return {
         "training": training,
         "clients": clients,
+        "cohort": params.cohort,
         "shapes": [[list(array.shape), array.dtype.name] for array in model],
         "first model": digest(model).hex(),
         "optimizer": type(optimizer).__name__,
-        "settings of the optimizer": _settings_of(optimizer),
+        "settings of the optimizer": _settings(attributes_of(optimizer)),
+        "max_weight": getattr(params.format, "max_weight", None),
         "format": str(params.format),
         "parameters": params.encode().hex(),
         **_of_privacy(privacy),
@@ -49,19 +54,17 @@ def facts_of(
     }
 
 
-def _settings_of(optimizer: Optimizer) -> dict[str, float | str | None]:
-    names = (
-        [each.name for each in fields(optimizer)]
-        if is_dataclass(optimizer)
-        else sorted(getattr(optimizer, "__dict__", ()))
-    )
-    return {name: _setting(getattr(optimizer, name)) for name in names}
+def _settings(attributes: Mapping[str, object]) -> dict[str, Any]:
+    return {name: _setting(value) for name, value in attributes.items()}
 
 
-def _setting(value: object) -> float | str | None:
-    """Returns a number or a text, and of anything else its kind."""
+def _setting(value: object) -> float | str | dict[str, Any] | None:
+    """Returns a number or a text, of a dataclass its kind and fields, and of others the kind."""
     if value is None or isinstance(value, bool | str):
         return value
+    if is_dataclass(value) and not isinstance(value, type):
+        found = {each.name: getattr(value, each.name) for each in fields(value)}
+        return {"kind": type(value).__name__, **_settings(found)}
     number = as_float(value) if (whole := as_int(value)) is None else whole
     return type(value).__name__ if number is None else number
 

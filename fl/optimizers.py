@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from secagg import Code, ParameterError
 from secagg.numeric import as_float, brief
 
-from .updates import whole
+from .updates import function, whole
 
 Vector = NDArray[np.float64]
 State = dict[str, Vector]
@@ -51,7 +51,8 @@ class Optimizer:
     def step(self, mean: Vector, state: State, number: int, share: float) -> Vector:
         """Returns what is added to the model, finite float64, and changes the state in place.
 
-        The state keeps its names and shapes.
+        The state keeps its names and shapes, and the optimizer its attributes: what changes from
+        round to round is in the state, where checkpoints find it.
 
         Args:
             mean: of a round, float64, shape (`summed(length)`,).
@@ -95,7 +96,7 @@ class Average(Optimizer):
     rate: Rate = 1.0
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "rate", read_rate("server_rate", self.rate))
+        object.__setattr__(self, "rate", read_rate("rate", self.rate))
 
     def start(self, length: int) -> State:
         """Returns no state."""
@@ -122,7 +123,7 @@ class Momentum(Optimizer):
     beta: float = 0.9
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "rate", read_rate("server_rate", self.rate))
+        object.__setattr__(self, "rate", read_rate("rate", self.rate))
         object.__setattr__(self, "beta", require_above_0("beta", self.beta, 1.0))
 
     def start(self, length: int) -> State:
@@ -156,7 +157,7 @@ class _Adaptive(Optimizer):
     tau: float = 1e-3
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "rate", read_rate("server_rate", self.rate))
+        object.__setattr__(self, "rate", read_rate("rate", self.rate))
         if as_float(self.beta1) != 0:
             object.__setattr__(self, "beta1", require_above_0("beta1", self.beta1, 1.0))
         object.__setattr__(self, "beta2", require_above_0("beta2", self.beta2, 1.0))
@@ -252,9 +253,10 @@ def read_rate(name: str, rate: Rate) -> Rate:
     """Returns a schedule as it is, and a number as a float.
 
     Raises:
-        ParameterError: the number is not finite or not above 0.
+        ParameterError: the number is not finite or not above 0, or the schedule takes other
+            arguments.
     """
-    return rate if callable(rate) else require_above_0(name, rate)
+    return function(name, rate, "number") if callable(rate) else require_above_0(name, rate)
 
 
 def rate_at(rate: Rate, number: int) -> float:

@@ -112,6 +112,11 @@ class Member:
         self._attempts = attempts
         self._budget = budget
 
+    @property
+    def name(self) -> str:
+        """What messages call its client."""
+        return f"client {self.index} ({type(self._client).__name__})"
+
     def settle(self, counted: bool) -> None:
         """Takes note after a round whether this participant's update is in the sum.
 
@@ -175,8 +180,7 @@ class Member:
             restore(state)
         elif state is not None:
             raise ParameterError(
-                f"client {self.index} ({type(self._client).__name__}) keeps nothing between "
-                "rounds, and the checkpoint has a state of it",
+                f"{self.name} keeps nothing between rounds, and the checkpoint has a state of it",
                 Code.ARGUMENT,
             )
 

@@ -57,7 +57,7 @@ class Scaffold(Optimizer):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "local_rate", require_above_0("local_rate", self.local_rate))
-        object.__setattr__(self, "rate", read_rate("server_rate", self.rate))
+        object.__setattr__(self, "rate", read_rate("rate", self.rate))
         if (self.steps is None) == (self.typical is None):
             raise ParameterError(
                 "give either steps, if all clients take as many in a round, or typical",

@@ -8,9 +8,10 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final, Generic, TypeVar, cast
 
-from secagg import Code, Identity, MemoryLedger, Mode, ParameterError, Params
+from secagg import Code, Identity, MemoryLedger, Mode, ParameterError, Params, SecAggError
 from secagg.numeric import brief
 from secagg.simulate import introduce
+from secagg.texts import described
 
 from .adaptive import AdaptiveClip
 from .agreed import check_params
@@ -199,13 +200,25 @@ class Simulation(Generic[M, R]):
 
         Raises:
             StateError: it does not fit.
+            ParameterError: a client's own `restore` raised an exception.
         """
         if self._file is None:
             return
         with as_whole(self._file.path):
             self.coordinator.restore(found)
-            for each in self._participants:
-                each.restore(found.clients.get(each.index), found.failed.get(each.index, 0))
+        for each in self._participants:
+            try:
+                with as_whole(self._file.path, SecAggError):
+                    each.restore(found.clients.get(each.index), found.failed.get(each.index, 0))
+            except SecAggError:
+                raise
+            except Exception as error:
+                raise ParameterError(
+                    f"{each.name}: its restore raised {described(error)}; the checkpoint is whole "
+                    "and stays: correct this method",
+                    Code.ARGUMENT,
+                ) from None
+        with as_whole(self._file.path):
             self._put_back(found)
         self._states.update(found.clients)
         self.reports.extend(cast("list[R]", found.reports))

@@ -1,5 +1,8 @@
 """What an optimizer returns to a training, checked: it may be of the user's own making."""
 
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
+from functools import cached_property
 from typing import Final
 
 import numpy as np
@@ -8,16 +11,24 @@ from secagg import Code, ParameterError, RangeError
 from secagg.numeric import as_int, brief
 
 from .optimizers import Average, Optimizer, State, Vector
-from .updates import fault_of
+from .updates import fault_of, function
 
 _NAME: Final = 100  # characters of the name of a vector, which a checkpoint has
+_METHODS: Final = {
+    "start": ("length",),
+    "step": ("mean", "state", "number", "share"),
+    "summed": ("length",),
+    "sent": ("state",),
+    "check_client": ("whose", "client"),
+}
 
 
 def as_optimizer(optimizer: Optimizer | None) -> Optimizer:
     """Returns an optimizer as it is, and `Average()` for None.
 
     Raises:
-        ParameterError: it is something else, or has no `start` or `step`.
+        ParameterError: it is something else, has no `start` or `step`, or a method takes other
+            arguments.
     """
     if optimizer is None:
         return Average()
@@ -40,7 +51,22 @@ def as_optimizer(optimizer: Optimizer | None) -> Optimizer:
                 "secagg.fl.Optimizer with start and step",
                 Code.ARGUMENT,
             )
+    for name, given in _METHODS.items():
+        function(f"{type(optimizer).__name__}.{name}", getattr(optimizer, name), *given)
     return optimizer
+
+
+def attributes_of(optimizer: Optimizer) -> dict[str, object]:
+    """Returns what an optimizer keeps on itself, by name: its settings, and nothing else."""
+    named = {each.name for each in fields(optimizer)} if is_dataclass(optimizer) else set()
+    named |= set(getattr(optimizer, "__dict__", ()))
+    kept = {name: getattr(optimizer, name) for name in sorted(named)}
+    kind = type(optimizer)
+    return {
+        name: value
+        for name, value in kept.items()
+        if not isinstance(getattr(kind, name, None), cached_property)
+    }
 
 
 def start_of(optimizer: Optimizer, length: int) -> State:
@@ -98,13 +124,22 @@ def step_by(
         length: of the model.
 
     Raises:
-        ParameterError: the step is no vector of float64 as long as the model, or the state has not
-            the same arrays any more.
+        ParameterError: the step is no vector of float64 as long as the model, the state has not the
+            same arrays any more, or the optimizer has changed an attribute of its own.
         RangeError: a value of the step or of the state is NaN or infinite.
     """
     after = {name: vector.copy() for name, vector in state.items()}
+    kept = attributes_of(optimizer)  # alive until the end, so that no other object gets its id
+    before = _seen(kept)
     with np.errstate(all="ignore"):  # what is not finite is refused below
         step = optimizer.step(mean, after, number, share)
+    if changed := sorted(name for name, _ in before ^ _seen(attributes_of(optimizer))):
+        kind = type(optimizer).__name__
+        raise ParameterError(
+            f"{kind}.step changed its attribute {changed[0]}: keep it in state, where checkpoints "
+            "find it",
+            Code.ARGUMENT,
+        )
     if after.keys() != state.keys():
         names = brief(sorted(map(str, after)))
         wanted = f"the vectors that start made, {brief(sorted(state))}"
@@ -123,6 +158,23 @@ def step_by(
             wanted = f"finite float64 of shape {shape}"
             raise _wrong(optimizer, "step", f"{fault[0]} for {what}", wanted, fault[1])
     return step, after
+
+
+def _seen(attributes: Mapping[str, object]) -> set[tuple[str, object]]:
+    """Returns attributes as they are now, for comparison; objects of other kinds by identity."""
+    return {(name, _as_it_is(value)) for name, value in attributes.items()}
+
+
+def _as_it_is(value: object) -> object:
+    if isinstance(value, np.ndarray) and not value.dtype.hasobject:
+        return value.shape, value.dtype.str, value.tobytes()
+    if isinstance(value, list | tuple):
+        return tuple(map(_as_it_is, value))
+    if isinstance(value, dict):
+        return tuple((name, _as_it_is(each)) for name, each in value.items())
+    if isinstance(value, int | float | str | bytes | np.generic):
+        return type(value).__name__, repr(value)
+    return id(value)
 
 
 _STATE: Final = "a dict of arrays of finite float64 by name, such as {'sum': np.zeros(length)}"

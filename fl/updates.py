@@ -75,8 +75,13 @@ def count_examples(whose: str, client: FedClient, max_weight: int = _LARGEST) ->
     """Returns how many examples a client holds; with 0 it has nothing to give.
 
     Raises:
-        ParameterError: it is no integer in 0..max_weight, or cannot be had.
+        ParameterError: it is no integer in 0..max_weight, or cannot be had; or this is no client.
     """
+    if client is None or isinstance(client, type):
+        what = f"the class {client.__name__}: make objects of it" if client else "None"
+        raise ParameterError(
+            f"{whose} is {what}; a client is an object with examples and train", Code.ARGUMENT
+        )
     name = f"the number of examples of {whose}"
     try:
         found = client.examples
@@ -115,10 +120,13 @@ def check_methods(whose: str, client: FedClient, sent: int) -> None:
     for name, given in arguments.items():
         method = getattr(client, name, None)
         if callable(method) and not _takes(method, len(given)):
+            remedy = ", or the optimizer, as some send a vector beside the model"
+            if name == "train" and sent:
+                remedy += " (for Scaffold wrap each client in ScaffoldClient(client, scaffold))"
             raise ParameterError(
                 f"{whose} ({type(client).__name__}) has a method {name} that cannot be called as "
-                f"{name}({', '.join(given)}): correct what it takes, or the optimizer, as some "
-                "send a vector beside the model",
+                f"{name}({', '.join(given)}): correct what it takes"
+                + (remedy if name == "train" else ""),
                 Code.ARGUMENT,
             )
 

@@ -32,7 +32,7 @@ from ..data import load
 from ..fedavg import FedAvg, fedavg_params, simulated_randomness
 from ..history import RoundReport, Score
 from ..models import Model, accuracy, loss
-from ..optimizers import Optimizer
+from ..optimizers import Optimizer, require_above_0
 from ..private import Placement, Privacy, private_params
 from ..scaffold import Scaffold, ScaffoldClient
 from ..schedule import draw_drops
@@ -159,7 +159,7 @@ def simulate(
     with _screen(settings.rounds, to_stderr) as (show, advance):
         for line in report.intro(settings, dataset, params, parameters, privacy):
             show(line)
-        reports, ended = _played(federation, show, advance)
+        reports, ended = _played(federation, settings.rounds, show, advance)
         pooled = LocalClient(architecture, dataset.pooled, descent, settings.seed)
         model = federation.model
         clients, optimizer = _with_optimizer(settings, local)
@@ -242,7 +242,7 @@ def _facts(
         "dp-epsilon": privacy and privacy.target,
         "dp-delta": privacy and privacy.delta,
         "dp-placement": privacy and privacy.placement.value,
-        "rounds": privacy and privacy.rounds,  # that the noise is for; others may grow
+        "rounds": privacy and privacy.rounds,  # that the noise is for; others may change
     }
 
 
@@ -275,7 +275,7 @@ def _options(values: Mapping[str, object]) -> str:
 
 
 def _played(
-    federation: FedAvg | FedBuff, show: Show, advance: Callable[[], None]
+    federation: FedAvg | FedBuff, asked: int, show: Show, advance: Callable[[], None]
 ) -> tuple[list[RoundReport], AttemptsExhaustedError | None]:
     """Runs the rounds that are left, and shows all; returns the reports, and why there are less.
 
@@ -299,6 +299,8 @@ def _played(
     except AttemptsExhaustedError as error:
         ended = error
     tell()
+    if len(reports) > asked:
+        show(f"The file has {len(reports)} rounds already, more than --rounds {asked}.")
     if isinstance(federation, FedBuff) and federation.ended and not reports:
         raise ParameterError(f"there was no sum: {federation.ended}", Code.QUORUM)
     return reports, ended
@@ -313,6 +315,8 @@ def _with_optimizer(
         ParameterError: its rate is none, or SCAFFOLD is not for this mode.
     """
     rate = settings.server_rate
+    if rate is not None:
+        require_above_0("--server-rate", rate)
     if settings.optimizer != SCAFFOLD:
         make = OPTIMIZERS[settings.optimizer]
         return list(local), make() if rate is None else make(rate=rate)

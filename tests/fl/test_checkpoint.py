@@ -22,6 +22,7 @@ from refusals import refused
 from secagg.fl import (
     Adam,
     Average,
+    Decay,
     Descent,
     FedAvg,
     LocalClient,
@@ -42,7 +43,17 @@ from secagg.fl import (
     simulated_randomness,
 )
 
-from secagg import Code, Mode, ParameterError, Phase, RangeError, StateError, noise
+from secagg import (
+    Code,
+    FixedPoint,
+    Mode,
+    ParameterError,
+    Params,
+    Phase,
+    RangeError,
+    StateError,
+    noise,
+)
 
 ARCHITECTURE = Softmax(3, 2)
 START = ARCHITECTURE.init(0)
@@ -183,23 +194,34 @@ def packed(about: Any) -> Any:
 def test_a_checkpoint_of_another_training_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "training.npz"
     next(iter(training("adam", path)))
+    weighted = Params(7, 8, FixedPoint(clip=4.0, max_weight=8))
     others: dict[str, Any]
     for what, others in (
         ("optimizer is 'Adam', not 'Average'", {"optimizer": Average()}),
         ("optimizer is 'Adam', not 'Yogi'", {"optimizer": Yogi()}),
         ("training is .*, not 'other'", {"training": "other"}),
+        ("training is .*, not '{.* command line", {"training": '{"dataset": "digits"}'}),
+        ("cohort is 7, not 5 .*sample or buffer", {"sample": 5}),
+        ("max_weight is 6, not 8 .*params= with a", {"params": weighted}),
         ("format is .*bits=9", {"params": fedavg_params(cohort(), START, bits=9)}),
-        ("settings of the optimizer is", {"optimizer": Adam(0.2)}),
+        ("settings of the optimizer is {'rate': 0.1}, not {'rate': 0.2}", {"optimizer": Adam(0.2)}),
     ):
-        with refused(ParameterError, Code.ARGUMENT, match=f"another training: its {what}"):
+        told = f"another training: its {what}.*: give the same, or name another file"
+        with refused(ParameterError, Code.ARGUMENT, match=told):
             training("adam", path, **others)
-    with refused(ParameterError, Code.ARGUMENT, match="another training: its"):
+    with refused(ParameterError, Code.ARGUMENT, match="another training: its clients is 7, not 6"):
         FedAvg(START, cohort(6), rounds=3, optimizer=Adam(), checkpoint=path)
     for random in (simulated_randomness(4), None):  # what has left would leave with other noise
         with refused(ParameterError, Code.ARGUMENT, match="another training: its random is '"):
             training("adam", path, random=random)
     training("adam", path, rounds=9, drops=None)  # more rounds are no other training
     # Numbers of NumPy are numbers, also in an optimizer of one's own.
+    path.unlink()
+    next(iter(training("", path, optimizer=Adam(Decay(0.1, 9)))))
+    training("", path, optimizer=Adam(Decay(0.1, 9)))
+    told = "its settings of the optimizer is {'rate': {'rounds': 9}}, not {'rate': {'rounds': 2}}"
+    with refused(ParameterError, Code.ARGUMENT, match=told):
+        training("", path, optimizer=Adam(Decay(0.1, 2, end=0.001)))
     path.unlink()
     fed = training("", path, optimizer=Own(np.float32(0.5), "x"), evaluate=np_score)
     list(islice(fed, 2))
@@ -229,7 +251,7 @@ def test_a_file_that_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
     used, (report,) = about["attempts"], about["reports"]
     (version,) = used
     np.savez(path, **arrays | {"about": packed(about | {"version": 1})})
-    with refused(StateError, Code.VERSION, match="version 1 of its format, .* reads 2: go on with"):
+    with refused(StateError, Code.VERSION, match="version 1 of its format, .* reads 3: go on with"):
         training("adam", path)
     for wrongs in (
         {"training": [1]},
@@ -352,12 +374,19 @@ class Restores(Keeps):
         self.state = state
 
 
+class Faulty(Keeps):
+    def restore(self, state: Any) -> None:
+        raise KeyError("v")
+
+
 def test_what_a_client_keeps_can_be_put_back_or_costs_it_the_round(tmp_path: Path) -> None:
     """One that could not take it back keeps nothing."""
     path = tmp_path / "training.npz"
 
-    def make(kept: Path | None = path) -> tuple[FedAvg, list[Any]]:
+    def make(kept: Path | None = path, faulty: bool = False) -> tuple[FedAvg, list[Any]]:
         clients: list[Any] = [Restores(each) for each in cohort(4)]
+        if faulty:
+            clients[1] = Faulty(clients[1].like)
         clients[2] = Keeps(clients[2].like)
         clients[2].state = "a model"
         return FedAvg(START, clients, rounds=9, checkpoint=kept), clients
@@ -379,6 +408,14 @@ def test_what_a_client_keeps_can_be_put_back_or_costs_it_the_round(tmp_path: Pat
     next(iter(again))
     _, restored = make()
     np.testing.assert_array_equal(restored[1].state, np.ones(2))
+    saved = path.read_bytes()
+    with refused(
+        ParameterError,
+        Code.ARGUMENT,
+        match="client 1 .Faulty.: its restore raised KeyError: 'v'; the checkpoint is whole and",
+    ):
+        make(faulty=True)
+    assert path.read_bytes() == saved
     free, clients = make(None)  # nobody asks without a checkpoint
     clients[1].state = 3
     assert not next(iter(free)).refusals

@@ -351,6 +351,8 @@ def test_a_sample_of_the_clients_is_drawn_for_each_round(tmp_path, capsys, optim
     assert capsys.readouterr().out.count("     5/5 ") == 3
     for name in ("secure_loss", "max_abs_difference", "bytes_up"):
         assert resumed[name] == whole[name], name
+    cli.main([*options, "--rounds", "2", "--checkpoint", str(kept)])
+    assert "The file has 3 rounds already, more than --rounds 2." in capsys.readouterr().out
     monkeypatch.setattr(cli.FedAvg, "__iter__", None)  # nothing may be trained
     for other, told in OTHER_TRAININGS.items():
         if (optimizer, other) == ("scaffold", "--mode malicious"):
@@ -511,11 +513,11 @@ BAD = {
     "--rotate --bits 0": "bits must be in 1..16, not 0",
     "--rotate --clip 0": "clip must be",
     "--clip 0": "clip must be",
-    "--server-rate 0": "server_rate must be a finite number above 0",
-    "--server-rate 0 --optimizer adam": "server_rate must be a finite number above 0",
+    "--server-rate 0": "--server-rate must be a finite number above 0",
+    "--server-rate 0 --optimizer adam": "--server-rate must be a finite number above 0",
     "--optimizer sgd": "invalid choice: 'sgd'",
-    "--sample 2": "must be a share of the clients, above 0 and up to 1.0, or a number in 3",
-    "--sample 11": "or a number in 3..10, not 11",
+    "--sample 2": "must be a share of the clients, above 0 and up to 1.0, or a whole number in 3",
+    "--sample 11": "or a whole number in 3..10, not 11",
     "--sample 1.5": "sample or buffer must be a share",
     "--sample 25%": "must be a number of clients, or a share such as 0.25, not '25%'",
     "--checkpoint /": "/ is a folder",

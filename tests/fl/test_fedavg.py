@@ -332,9 +332,17 @@ def test_parameters_that_do_not_fit_are_refused():
     bare = types.SimpleNamespace(examples=3)
     with refused(ParameterError, Code.ARGUMENT, "client 2 .SimpleNamespace. has no method train"):
         FedAvg(MODEL, [*clients[:2], bare, *clients[3:]], rounds=1)
-    for name in ("train", "settle", "restore"):
+    for wrong, text in ((Adds, "the class .*: make objects of it"), (None, "None")):
+        for make in (
+            lambda: fedavg_params([wrong] * 3, MODEL),  # noqa: B023
+            lambda: FedAvg(MODEL, [wrong] * 3, rounds=1),  # noqa: B023
+        ):
+            with refused(ParameterError, Code.ARGUMENT, f"client 0 is {text}; a client is an obj"):
+                make()
+    for name, end in (("train", ", or the opt.*"), ("settle", "$"), ("restore", "$")):
         bare = types.SimpleNamespace(**{"examples": 3, "train": len, name: lambda: None})
-        with refused(ParameterError, Code.ARGUMENT, f"client 2 .* cannot be called as {name}.*"):
+        told = f"client 2 .* cannot be called as {name}.*: correct what it takes{end}"
+        with refused(ParameterError, Code.ARGUMENT, told):
             FedAvg(MODEL, [*clients[:2], bare, *clients[3:]], rounds=1)
     with refused(ParameterError, Code.ARGUMENT, "client 4 is the same object as client 1:"):
         FedAvg(MODEL, [*clients[:4], clients[1]], rounds=1)

@@ -5,6 +5,7 @@ The formulas are those of Reddi et al. 2021 (arXiv 2003.00295, Algorithms 1 and 
 """
 
 import dataclasses
+import functools
 import importlib.util
 import math
 from pathlib import Path
@@ -550,11 +551,11 @@ def test_settings_outside_their_ranges_are_refused():
     nan, inf = math.nan, math.inf
     for rate in (0, 0.0, -1, nan, inf, "1", None, True):
         for kind in (Average, Momentum, Adam, Yogi, Adagrad):
-            with refused(ParameterError, Code.ARGUMENT, "server_rate must be a finite number abo"):
+            with refused(ParameterError, Code.ARGUMENT, "^rate must be a finite number abo"):
                 kind(rate)
         with refused(ParameterError, Code.ARGUMENT, "local_rate must be a finite"):
             Scaffold(rate, steps=2)
-        with refused(ParameterError, Code.ARGUMENT, "server_rate must be a finite"):
+        with refused(ParameterError, Code.ARGUMENT, "^rate must be a finite"):
             Scaffold(0.5, steps=2, rate=rate)
         with refused(ParameterError, Code.ARGUMENT, "rate must be a finite"):
             Decay(rate, rounds=5)
@@ -567,6 +568,9 @@ def test_settings_outside_their_ranges_are_refused():
         with refused(ParameterError, Code.ARGUMENT, "tau must be a finite"):
             Adam(tau=tau)
     assert Adam(beta1=0).beta1 == 0
+    for kind in (Average, Adam, lambda rate: Scaffold(0.5, steps=2, rate=rate)):
+        with refused(ParameterError, Code.ARGUMENT, "rate cannot be called as rate.number.: corr"):
+            kind(lambda: 1.0)
     for options in ({}, {"steps": 2, "typical": 2}):
         with refused(ParameterError, Code.ARGUMENT, "give either steps"):
             Scaffold(0.5, **options)
@@ -609,6 +613,32 @@ class Own(Optimizer):
         return mean
 
 
+class Stepless(Own):
+    def step(self, mean, state):
+        return mean
+
+
+class Sumless(Own):
+    def summed(self):
+        return 7
+
+
+class Keeping(Own):
+    """One that may change its attributes in a step."""
+
+    def __init__(self, change):
+        self.change, self.count, self.array = change, np.float64(0), np.zeros(7)
+        self.items, self.named = [], {}
+
+    @functools.cached_property
+    def late(self):
+        return 2.0
+
+    def step(self, mean, state, number, share):
+        self.change(self, mean)
+        return mean
+
+
 class Startless(Optimizer):
     def step(self, mean, state, number, share):
         return mean
@@ -621,6 +651,11 @@ def test_what_is_no_optimizer_is_refused():
         (object(), "must be an Optimizer"),
         (Adam, "optimizer is the class Adam: make one of it"),
         (Startless(), "Startless has no start"),
+        (
+            Stepless(),
+            "Stepless.step cannot be called as Stepless.step.mean, state, number, share.:",
+        ),
+        (Sumless(), "Sumless.summed cannot be called as Sumless.summed.length.: correct what"),
     ):
         params = fedavg_params(clients, MODEL)
         for make in (
@@ -674,6 +709,19 @@ def test_a_step_that_is_none_changes_nothing():
         assert [report.code for report in fed.reports] == [code]
         np.testing.assert_array_equal(flat(fed.model), flat(MODEL))
         np.testing.assert_array_equal(fed.coordinator.state["sum"], np.zeros(7))
+    # What an optimizer keeps on itself is in no checkpoint.
+    for name, change in {
+        "new": lambda own, mean: setattr(own, "new", mean),
+        "array": lambda own, mean: own.array.__iadd__(mean),
+        "items": lambda own, mean: own.items.append(mean),
+        "named": lambda own, mean: own.named.update(mean=mean),
+        "count": lambda own, _: setattr(own, "count", own.count + 1),
+    }.items():
+        fed = FedAvg(MODEL, cohort(3), rounds=1, optimizer=Keeping(change))
+        with refused(ParameterError, Code.ARGUMENT, f"Keeping.step changed its attribute {name}: "):
+            list(fed)
+        np.testing.assert_array_equal(flat(fed.model), flat(MODEL))
+    list(FedAvg(MODEL, cohort(3), rounds=1, optimizer=Keeping(lambda own, _: own.late)))
 
 
 def test_samples_that_are_none_are_refused():
@@ -690,6 +738,8 @@ def test_samples_that_are_none_are_refused():
     with refused(ParameterError, Code.ARGUMENT, "5 clients in a round, and params are for .* 4"):
         FedAvg(MODEL, clients, rounds=1, params=params, sample=5)
     assert fedavg_params(clients, MODEL, sample=0.01).cohort == 3  # never fewer
+    with refused(ParameterError, Code.ARGUMENT, "or a whole number in 3..8, not 3.0"):
+        fedavg_params(clients, MODEL, sample=3.0)
 
 
 def test_scaffold_refuses_what_it_is_not_made_for():
@@ -714,7 +764,9 @@ def test_scaffold_refuses_what_it_is_not_made_for():
     weighted = Params(7, 12, FixedPoint(clip=4.0, max_weight=8))
     with refused(ParameterError, Code.WEIGHT, "Scaffold needs updates that count alike"):
         FedAvg(START, clients, rounds=1, params=weighted, optimizer=optimizer)
-    with refused(ParameterError, Code.WEIGHT, "Scaffold needs updates that count alike"):
+    with refused(
+        ParameterError, Code.WEIGHT, "wrap each in ScaffoldClient.client, scaffold.*max_wei"
+    ):
         FedAvg(START, [each.local for each in clients], rounds=1, optimizer=optimizer)
     with refused(ParameterError, Code.WEIGHT, "Scaffold needs updates that count alike"):
         Participant(0, clients[0], weighted, "trial", START, optimizer=optimizer)
@@ -737,7 +789,9 @@ def test_scaffold_refuses_what_it_is_not_made_for():
     with refused(ParameterError, Code.ARGUMENT, "client 0 .* cannot be called as train.model.:"):
         FedAvg(START, clients, rounds=1, optimizer=Adam())
     ones = [dataclasses.replace(each, examples=1) for each in cohort(7)]
-    with refused(ParameterError, Code.ARGUMENT, "cannot be called as train.model, sent.: correct"):
+    with refused(
+        ParameterError, Code.ARGUMENT, "train.model, sent.: correct.*ScaffoldClient.client, s"
+    ):
         FedAvg(MODEL, ones, rounds=1, optimizer=optimizer)
     FedAvg(START, clients, rounds=1, optimizer=dataclasses.replace(optimizer, rate=0.5))
 

@@ -281,7 +281,7 @@ def test_noise_that_does_not_fit_is_refused(private: Callable[..., Privacy]) -> 
     with refused(ParameterError, Code.ARGUMENT, match="max_weight must be 1 with noise"):
         dataclasses.replace(privacy.params.format, max_weight=13)
     for rate in (0.0, -1.0, math.nan, math.inf, "1"):
-        with refused(ParameterError, Code.ARGUMENT, match="server_rate must be"):
+        with refused(ParameterError, Code.ARGUMENT, match="^rate must be"):
             Average(rate)  # type: ignore[arg-type]
     with refused(ParameterError, Code.HEADROOM):
         private_params(cohort(), MODEL, epsilon=0.001, rounds=10**6, clip=1, placement="central")
