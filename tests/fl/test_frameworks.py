@@ -482,8 +482,9 @@ def test_the_programs_of_the_document(monkeypatch: pytest.MonkeyPatch, tmp_path:
     exec(found["training.py"], names := {})  # noqa: S102
     exec(found["paced.py"], names)  # noqa: S102
     exec(found["estimators.py"], {})  # noqa: S102
-    for training in (names["training"], names["fed"]):
-        assert training.reports[-1].score.accuracy > 0.85
+    assert names["training"].reports[-1].score.accuracy > 0.85
+    assert len(names["fed"].reports) == 150
+    assert names["fed"].reports[-1].score.accuracy > 0.5  # durations are drawn anew
     if importlib.util.find_spec("torch"):
         exec(found["modules.py"], names := {})  # noqa: S102
         assert len(names["training"].reports[-1].survivors) == 5
