@@ -241,31 +241,18 @@ class FedAvg(Simulation[Participant, RoundReport]):
         start = time.perf_counter()
         number = len(self.reports) + 1
         members = self._members(number)
-        invited = [self._participants[each] for each in members]
         model, sent, clip = self.coordinator.model, self.coordinator.sent, self.coordinator.clip
         opened = self._checkpoint(members)
         offer, attempt, server = self.coordinator.open(members, self._drawn(number, 16, SESSION))
-        try:
-            self._save(opened)  # before inputs leave
-        except BaseException:
-            self.coordinator.close(None, inputs_left=False, server=server)
-            raise
 
-        def join(participant: Participant) -> tuple[Client, Input]:
-            self._check_kept(participant)
-            random = self._randomness(number, participant.index)
+        def join(participant: Participant, random: Randomness | None) -> tuple[Client, Input]:
             return participant.join(offer, model, attempt, random, members, sent)
 
-        played = OneSum(server, members, invited, self._drops[number - 1] if self._drops else {})
-        failure = played.carry_out(self.coordinator, join)
-        if failure is None or played.inputs_left:
-            self._report(attempt, played, time.perf_counter() - start, clip)
-        if failure is None or played.has_sum or not (self._random and played.inputs_left):
-            self._save(self._checkpoint())  # else another process can run the same round again
-        if failure is not None:
-            raise failure
-        if self._privacy is None:  # whose clip shortens many by design
-            played.warn_of_clipping(model)
+        def after(played: OneSum[Participant], counts: bool) -> None:
+            if counts:
+                self._report(attempt, played, time.perf_counter() - start, clip)
+
+        self._play(server, members, model, opened, join, after)
 
     def _report(
         self, attempt: int, played: OneSum[Participant], seconds: float, clip: QuantileClip | None

@@ -8,9 +8,19 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final, Generic, TypeVar, cast
 
-from secagg import Code, Identity, MemoryLedger, Mode, ParameterError, Params, SecAggError
+from secagg import (
+    Client,
+    Code,
+    Identity,
+    MemoryLedger,
+    Mode,
+    ParameterError,
+    Params,
+    SecAggError,
+    Server,
+)
 from secagg.numeric import brief
-from secagg.simulate import introduce
+from secagg.simulate import Input, introduce
 from secagg.texts import described
 
 from .adaptive import AdaptiveClip
@@ -21,6 +31,7 @@ from .facts import facts_of
 from .frameworks.clients import ModelClient
 from .history import RoundReport, Score, read_score
 from .models import Model
+from .one_sum import OneSum
 from .optimizers import Optimizer
 from .participant import Member, Randomness
 from .private import Privacy
@@ -175,6 +186,51 @@ class Simulation(Generic[M, R]):
             coordinator.clip.clip if coordinator.clip else None,
             None if opened is None else tuple(opened),
         )
+
+    def _play(
+        self,
+        server: Server,
+        members: Sequence[int],
+        model: Model,
+        opened: Checkpoint | None,
+        join: Callable[[M, Randomness | None], tuple[Client, Input]],
+        after: Callable[[OneSum[M], bool], None],
+    ) -> None:
+        """Plays the next round: saves that it is open, and once it is played, what became of it.
+
+        Args:
+            server: of the round, which the coordinator has opened.
+            members: positions of its clients, ascending.
+            model: whose arrays a warning of clipped values names.
+            opened: what is saved before inputs leave.
+            join: a participant's joining, with its randomness.
+            after: is called with the sum, and with whether it counts; adds its report.
+
+        Raises:
+            BaseException: what interrupted the round, or why its sum could not be applied.
+        """
+        number = len(self.reports) + 1
+        try:
+            self._save(opened)
+        except BaseException:
+            self.coordinator.close(None, inputs_left=False, server=server)
+            raise
+
+        def joined(participant: M) -> tuple[Client, Input]:
+            self._check_kept(participant)
+            return join(participant, self._randomness(number, participant.index))
+
+        drops = self._drops[number - 1] if self._drops else {}
+        invited = [self._participants[each] for each in members]
+        played = OneSum(server, tuple(members), invited, drops)
+        failure = played.carry_out(self.coordinator, joined)
+        after(played, failure is None or played.inputs_left)
+        if failure is None or played.has_sum or not (self._random and played.inputs_left):
+            self._save(self._checkpoint())  # else another process can play the same round again
+        if failure is not None:
+            raise failure
+        if self._privacy is None:  # whose clip shortens many by design
+            played.warn_of_clipping(model)
 
     def _keep(self, participant: Member) -> None:
         """Takes note of what a client keeps now; if that cannot be saved, what it kept before."""

@@ -274,36 +274,24 @@ class FedBuff(Simulation[BufferedParticipant, BufferReport]):
     def _sum(self, members: list[int]) -> None:
         start = time.perf_counter()
         number = len(self.reports) + 1
-        invited = [self._participants[each] for each in members]
         about = self._pace.about(members)
         models, told, digests = about.models, about.told, about.digests
         session, clip = self._drawn(number, 16, SESSION), self.coordinator.clip
         opened = self._checkpoint()
         offer, attempt, server = self.coordinator.open_buffer(models, told, members, session)
-        try:
-            self._save(opened)  # before inputs leave
-        except BaseException:
-            self.coordinator.close(None, inputs_left=False, server=server)
-            raise
 
-        def join(participant: BufferedParticipant) -> tuple[Client, Input]:
-            self._check_kept(participant)
-            random = self._randomness(number, participant.index)
+        def join(
+            participant: BufferedParticipant, random: Randomness | None
+        ) -> tuple[Client, Input]:
             return participant.join(offer, attempt, told, digests, random, members)
 
-        drops = self._drops[number - 1] if self._drops else {}
-        played = OneSum(server, tuple(members), invited, drops)
-        failure = played.carry_out(self.coordinator, join)
-        if failure is None or played.inputs_left:
-            self._report(attempt, played, time.perf_counter() - start, clip, about)
-        self._opened = []
-        self._pace.go_on(members)
-        if failure is None or played.has_sum or not (self._random and played.inputs_left):
-            self._save(self._checkpoint())  # else another process can play the same sum again
-        if failure is not None:
-            raise failure
-        if self._privacy is None:
-            played.warn_of_clipping(models[0])
+        def after(played: OneSum[BufferedParticipant], counts: bool) -> None:
+            if counts:
+                self._report(attempt, played, time.perf_counter() - start, clip, about)
+            self._opened = []
+            self._pace.go_on(members)
+
+        self._play(server, members, models[0], opened, join, after)
 
     def _report(
         self,
