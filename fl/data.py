@@ -26,7 +26,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from secagg import Code, ParameterError
+from secagg import Code, ParameterError, RangeError
 from secagg.extras import extra
 from secagg.numeric import as_int, brief
 
@@ -51,6 +51,10 @@ class Split:
         x: features, shape (examples, features); the norm of a row is at most 1, or 2 if rows were
             scaled by themselves.
         y: labels, shape (examples,), in 0..classes-1.
+
+    Raises:
+        ParameterError: they are no such arrays.
+        RangeError: a label is below 0.
     """
 
     x: Reals
@@ -71,7 +75,7 @@ class Split:
                 Code.SHAPE,
             )
         if self.y.size and (least := self.y.min()) < 0:
-            raise ParameterError(
+            raise RangeError(
                 f"labels must be from 0, and the least is {least}: give the classes numbers from 0",
                 Code.OUT_OF_RANGE,
             )

@@ -7,7 +7,7 @@ import pytest
 from secagg.fl import MissingExtraError, Split, load
 from secagg.fl.data import DATASETS, MIN_EXAMPLES, _held_out, deal, scale, scale_rows
 
-from secagg import ParameterError
+from secagg import ParameterError, RangeError
 
 SHAPES = {"breast_cancer": (569, 30, 2), "digits": (1797, 64, 10)}
 
@@ -108,7 +108,7 @@ def test_impossible_deals_are_refused():
     ):
         with pytest.raises(ParameterError, match="x and y must be arrays of numbers and of labels"):
             Split(x, y)
-    with pytest.raises(ParameterError, match="labels must be from 0, and the least is -1"):
+    with pytest.raises(RangeError, match="labels must be from 0, and the least is -1"):
         Split(np.zeros((2, 1)), np.array([-1, 1]))
 
 
