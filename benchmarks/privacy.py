@@ -184,7 +184,8 @@ def _train(
     everybody = tuple(range(CLIENTS))
     for number in range(task.rounds):
         model = coordinator.model
-        codec = codec_for(params, server(16))
+        _, _, opened = coordinator.open(session=server(16))
+        codec = codec_for(params, opened.session)
         total = field.zeros(params.vector_length)
         base = np.asarray(layout.flatten(model), np.float64)
         for index, client in enumerate(clients):
@@ -193,7 +194,7 @@ def _train(
             field.add(total, encoded.vector, out=total)
         decoded = codec.decode(total, CLIENTS)
         result = Result(decoded.total, decoded.weight, decoded.mean, everybody)
-        coordinator.close(result)
+        coordinator.close(result, server=opened)
     return coordinator.model
 
 

@@ -180,7 +180,7 @@ PLANTS = {
         "secagg/selftest.py", "def late():\n    import matplotlib", "packages"
     ),
     "fl imports itself by a name that is not installed": Plant(
-        "fl/command/cli.py", "from fl import plot", "packages"
+        "fl/command/cli.py", "from fl import history", "packages"
     ),
     "an __init__ that is not empty": Plant(
         "secagg/params/__init__.py", "from .params import Params", "empty"
