@@ -164,6 +164,10 @@ class ServerMachine(Protocol):
         """The hash of what the round is about: 32 bytes, see `secagg.digest`."""
 
     @property
+    def round(self) -> Any:
+        """The round that it offers; its class is the protocol's."""
+
+    @property
     def offer(self) -> bytes:
         """The first message to every party: the encoded round that it is invited to."""
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .codes import Code
-from .drivers.cohort import Cohort, Cost, Input, Record, RoundFailedError, Run
+from .drivers.cohort import Cohort, Cost, Input, Record, RoundFailedError, Run, Wire
 from .encoding.arrays import is_shaped, kind_of, listed, read_array, shortened, unreadable
 from .encoding.clipping import count_clipped, warn_of_clipping
 from .encoding.layout import Layout
@@ -25,7 +25,7 @@ from .numeric import as_int, brief
 from .pairwise.parties import all_parties, introduce
 from .params.formats import FixedPoint, Format, Integers
 from .params.mode import Mode
-from .params.params import Params
+from .params.params import Params, Round
 from .params.policy import Policy
 from .primitives.secret import require_source
 
@@ -37,6 +37,7 @@ __all__ = [
     "RoundFailedError",
     "Run",
     "SecureSum",
+    "Wire",
     "count_clipped",
     "introduce",
     "read_drops",
@@ -58,6 +59,7 @@ class SecureSum:
         transcript: every message of the round, in order; empty with `transcript=False`.
         run: everything else (bytes of each party, drops, clipped values, ...).
         params: the parameters of the round.
+        round: these with session and context, as every party has them.
     """
 
     total: Arrays
@@ -68,6 +70,7 @@ class SecureSum:
     transcript: list[Record] = field(repr=False)
     run: Run = field(repr=False)
     params: Params
+    round: Round
 
 
 def secure_sum(
@@ -169,6 +172,7 @@ def secure_sum(
         transcript=run.transcript,
         run=run,
         params=params,
+        round=server.round,
     )
 
 

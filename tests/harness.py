@@ -41,7 +41,7 @@ from secagg.pairwise.transitions import PHASES
 from secagg.params.formats import Format
 from secagg.params.rotated import Rotated
 from secagg.primitives.secret import Secret
-from secagg.simulate import Cohort, Run
+from secagg.simulate import Cohort, Run, Wire
 
 COMPLETE = Complete()
 STEPS = list(Mode.SEMI_HONEST.phases)
@@ -514,7 +514,12 @@ def _holds_secret(name: str, value: object) -> bool:
     return isinstance(value, np.ndarray) and bool(value.any())
 
 
-def play(params: Params, drops: Mapping[int, Phase] | None = None, label: object = "") -> Run:
+def play(
+    params: Params,
+    drops: Mapping[int, Phase] | None = None,
+    label: object = "",
+    wire: Wire | None = None,
+) -> Run:
     """One simulated round of `input_of` inputs with seeded clients."""
     agreed = params.round(CONTEXT, SESSION)
     clients = {
@@ -526,7 +531,8 @@ def play(params: Params, drops: Mapping[int, Phase] | None = None, label: object
         return lambda: (input_of(party, params.length), 1)
 
     inputs = {party: supply(party) for party in clients}
-    return Cohort(server_of(agreed), clients, inputs, drops, keep_transcript=True).play()
+    server = server_of(agreed)
+    return Cohort(server, clients, inputs, drops, keep_transcript=True, wire=wire).play()
 
 
 def expected_sum(parties: Iterable[int], length: int = 4) -> list[int]:

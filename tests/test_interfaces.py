@@ -115,6 +115,7 @@ class PlainServer:
     cohort: int
     session: bytes
     context: bytes = CONTEXT
+    round: None = None
     offer: bytes = b"offer"
     largest_message: int = 16
     phases: tuple[Phase, ...] = (Phase.UNMASK, Phase.MASKED_INPUT)

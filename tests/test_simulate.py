@@ -5,12 +5,22 @@ import logging
 
 import numpy as np
 import pytest
-from harness import STEPS
+from harness import STEPS, expected_sum, integers, play
 from refusals import refused
 
 import secagg
-from secagg import ClippingWarning, Code, FixedPoint, Integers, Phase, Policy, Server, secure_sum
-from secagg.simulate import Cohort, RoundFailedError
+from secagg import (
+    ClippingWarning,
+    Code,
+    FixedPoint,
+    Integers,
+    Mode,
+    Phase,
+    Policy,
+    Server,
+    secure_sum,
+)
+from secagg.simulate import Cohort, Record, RoundFailedError, Run
 
 RNG = np.random.default_rng(7)
 ONE = np.ones(1)
@@ -86,6 +96,66 @@ def test_costs_and_transcript_add_up() -> None:
     assert all(cost.client_seconds > 0 for cost in done.cost.values())
     assert done.run.drops.keys() == {0, 3}
     assert "payload" not in repr(done.transcript[0])
+
+
+def messages(run: Run) -> list[tuple[Phase, int, int, bytes]]:
+    """Returns what was delivered."""
+    delivered = [each for each in run.transcript if each.delivered]
+    return [(each.phase, each.sender, each.receiver, each.payload) for each in delivered]
+
+
+@pytest.mark.parametrize("mode", Mode)
+def test_a_wire_that_passes_everything_changes_nothing(mode: Mode) -> None:
+    """Each message has its number, and those to parties that have vanished are not delivered."""
+    params, drops = integers(5, mode=mode), {1: Phase.MASKED_INPUT}
+    plain = play(params, drops)
+    seen: list[Record] = []
+    run = play(params, drops, wire=lambda record: [seen.append(record) or record])
+    assert run.transcript == plain.transcript
+    assert [each.payload for each in seen] == [each.payload for each in run.transcript]
+    assert [each.number for each in run.transcript] == list(range(len(seen)))
+    lost = [(each.phase, each.receiver) for each in run.transcript if not each.delivered]
+    assert {receiver for _, receiver in lost} <= {1}
+    assert run.round == plain.round
+    assert run.round.params == params
+    assert not run.rejected
+    total = run.result.total if run.result else []
+    assert list(total) == expected_sum({0, 2, 3, 4})
+
+
+def test_a_wire_loses_changes_and_adds_messages() -> None:
+    """All that was sent is recorded, and what was delivered in its place."""
+
+    def wire(record: Record) -> list[Record]:
+        own = record.sender if record.receiver == secagg.SERVER else record.receiver
+        match record.phase, record.receiver == secagg.SERVER, own:
+            case Phase.MASKED_INPUT, True, 2:  # the network loses it
+                return []
+            case Phase.MASKED_INPUT, True, 3:  # ... or has it twice, and garbage by the same party
+                return [record, record, dataclasses.replace(record, payload=b"garbage")]
+            case Phase.MASKED_INPUT, False, 0:  # the server lies: whose input is in the sum
+                return [dataclasses.replace(record, payload=record.payload[:-1])]
+        return [record]
+
+    run = play(integers(7), wire=wire)
+    assert run.result is not None
+    assert run.result.survivors == (0, 1, 3, 4, 5, 6)
+    assert run.result.total.tolist() == expected_sum({0, 1, 3, 4, 5, 6})
+    sent = [each for each in run.transcript if each.phase is Phase.MASKED_INPUT]
+    lost = [(each.sender, each.receiver) for each in sent if not each.delivered]
+    assert lost == [(2, secagg.SERVER), (secagg.SERVER, 0)]
+    garbage, cut = (run.transcript[number] for number in run.rejected)
+    assert (garbage.sender, garbage.payload) == (3, b"garbage")
+    assert (cut.receiver, cut.delivered, len(run.transcript)) == (0, True, cut.number + 11)
+    assert messages(run).count((Phase.MASKED_INPUT, 3, secagg.SERVER, sent[3].payload)) == 2
+    assert run.bytes_up[3] == run.bytes_up[4]  # what parties sent
+
+
+def test_a_wire_returns_messages_of_this_cohort() -> None:
+    """Anything else is a mistake of whoever wrote it."""
+    for wrong in (b"bytes", Record(Phase.UNMASK, 1, 2, b""), Record(Phase.UNMASK, 1, 1, b"")):
+        with refused(secagg.ParameterError, Code.ARGUMENT, "wire must return Records"):
+            play(integers(3), wire=lambda _, wrong=wrong: [wrong])
 
 
 def test_clipping_is_counted() -> None:

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..codes import Code
-from ..drivers.cohort import Cohort, RoundFailedError, Run
+from ..drivers.cohort import Cohort, Record, RoundFailedError, Run
 from ..errors import NativeError, ParameterError
 from ..events import Phase
 from ..interfaces import ClientMachine, ServerMachine
@@ -301,13 +301,13 @@ class _Watched(Cohort):
             self._said += 1
             self._say(str(self._phase))
 
-    def _deliver(self, party: int, payload: bytes) -> None:
+    def _deliver(self, record: Record) -> None:
         self._between()
-        super()._deliver(party, payload)
+        super()._deliver(record)
 
-    def _on_client(self, party: int, payload: bytes) -> None:
+    def _on_client(self, record: Record) -> None:
         self._between()
-        super()._on_client(party, payload)
+        super()._on_client(record)
 
     def play(self) -> Run:
         """Runs the round to its end, without the garbage collector, and reports the last steps."""

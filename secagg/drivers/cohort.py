@@ -1,21 +1,29 @@
 """A whole cohort in one process, for trials, tests and measurements. It protects nobody.
 
 `Cohort` carries messages between one server and its clients, drops parties on a schedule, measures
-the time of every step and records a transcript. It uses machines by their interfaces only.
+the time of every step and records a transcript. A `wire` may change or lose messages, and make up
+others, as a server that lies or a hostile network does. It uses machines by their interfaces only.
 """
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import Final
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
 
 from numpy.typing import ArrayLike
 
 from ..codes import Code
 from ..encoding.clipping import gathered
-from ..errors import SERVER, Aborted, RangeError, RemoteProtocolError, SecAggError
+from ..errors import (
+    SERVER,
+    Aborted,
+    ParameterError,
+    RangeError,
+    RemoteProtocolError,
+    SecAggError,
+)
 from ..events import (
     Completed,
     Dropped,
@@ -28,6 +36,7 @@ from ..events import (
     ServerEvent,
 )
 from ..interfaces import ClientMachine, ServerMachine
+from ..numeric import brief
 from .executors import run_jobs
 
 
@@ -42,12 +51,26 @@ class RoundFailedError(SecAggError):
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One message as it was sent."""
+    """One message as it was sent.
+
+    Attributes:
+        phase: in which it was sent.
+        sender, receiver: a party's index, or `SERVER`.
+        payload: its bytes.
+        number: its place among all messages of the round, from 0.
+        delivered: whether it reached its receiver, which may have rejected it. Whoever watches the
+            network has the others as well.
+    """
 
     phase: Phase
     sender: int
     receiver: int
     payload: bytes = field(repr=False)
+    number: int = 0
+    delivered: bool = True
+
+
+Wire = Callable[[Record], Iterable[Record]]
 
 
 @dataclass
@@ -83,11 +106,14 @@ class Run:
             (`Code.NO_INPUT`), by party.
         refusal_codes: codes of the same parties.
         disputes: (dealer, holder) pairs whose shares were missing or wrong, as in `Failed`.
+        rejected: why messages were rejected as malformed, out of order or late, by their numbers;
+            to their receivers nothing has changed.
         clipped: number of clipped values, by party that submitted an input.
         cost: by phase.
         bytes_up: bytes sent, by party.
         bytes_down: bytes received, by party.
         transcript: every message, in order; empty unless the `Cohort` keeps it.
+        round: what the parties have agreed on; its class is the protocol's.
     """
 
     result: Result | None = None
@@ -98,11 +124,13 @@ class Run:
     refusals: dict[int, str] = field(default_factory=dict)
     refusal_codes: dict[int, Code] = field(default_factory=dict)
     disputes: tuple[tuple[int, int], ...] = ()
+    rejected: dict[int, str] = field(default_factory=dict)
     clipped: dict[int, int] = field(default_factory=dict)
     cost: dict[Phase, Cost] = field(default_factory=dict)
     bytes_up: dict[int, int] = field(default_factory=dict)
     bytes_down: dict[int, int] = field(default_factory=dict)
     transcript: list[Record] = field(default_factory=list, repr=False)
+    round: Any = None
 
 
 Input = Callable[[], tuple[ArrayLike | Iterator[ArrayLike], int] | None]
@@ -124,6 +152,8 @@ class Cohort:
             as well, with that reason; by default `play` raises the error.
         subjects: what an input is given for once, for parties with whom that is not the context
             (`Client.expect`).
+        wire: is given each message as it is sent, and returns those that are delivered in its
+            place: the same object, others, several or none. The costs are of what parties sent.
     """
 
     def __init__(
@@ -137,6 +167,7 @@ class Cohort:
         clock: Callable[[], float] = time.perf_counter,
         skip_unusable: bool = False,
         subjects: Mapping[int, bytes] | None = None,
+        wire: Wire | None = None,
     ) -> None:
         self._server = server
         self._clients = dict(clients)
@@ -148,8 +179,10 @@ class Cohort:
         self._skip_unusable = skip_unusable
         self._subjects = dict(subjects or {})
         self._phase = server.phases[0]
-        self._inbox: list[tuple[int, bytes]] = []  # to the server
-        self.run: Final = Run(cost={phase: Cost() for phase in server.phases})
+        self._wire = wire
+        self._sent = 0  # messages so far
+        self._inbox: list[Record] = []  # to the server
+        self.run: Final = Run(cost={phase: Cost() for phase in server.phases}, round=server.round)
         for party in clients:
             self.run.bytes_up[party] = self.run.bytes_down[party] = 0
 
@@ -171,13 +204,15 @@ class Cohort:
         self._on_server(events)
         while self._server.phase is not None:
             inbox, self._inbox = self._inbox, []
-            for party, payload in inbox:
-                self._deliver(party, payload)
+            for record in inbox:
+                self._deliver(record)
             phase = self._server.phase
             if not self._inbox and phase is not None:  # no other party will answer
                 with self._server_time():
                     events = self._server.deadline(phase)
                 self._on_server(events)
+        for record in self._inbox:
+            self._is_lost(record)
         return self.run
 
     @contextmanager
@@ -199,15 +234,58 @@ class Cohort:
         cost.clients += 1
         cost.bytes_up += len(payload)
         self.run.bytes_up[party] += len(payload)
-        if self._keep_transcript:
-            self.run.transcript.append(Record(self._phase, party, SERVER, payload))
-        self._inbox.append((party, payload))
+        for record in self._transmit(Record(self._phase, party, SERVER, payload)):
+            self._pass_on(record)
 
-    def _deliver(self, party: int, payload: bytes) -> None:
+    def _transmit(self, sent: Record) -> list[Record]:
+        """Takes note of a message and of what the wire makes of it; returns what is to deliver."""
+        if self._wire is None:
+            return [self._note(sent)]
+        passed = list(self._wire(sent))
+        for each in passed:
+            self._check(each)
+        if not any(each is sent for each in passed):
+            self._is_lost(self._note(sent))
+        return [self._note(each) for each in passed]
+
+    def _check(self, record: object) -> None:
+        """Raises ParameterError unless this is a message between a client and the server."""
+        if isinstance(record, Record) and isinstance(record.payload, bytes):
+            client, other = sorted((record.sender, record.receiver), reverse=True)
+            if client >= 0 and other == SERVER:
+                return
+        raise ParameterError(
+            "wire must return Records between the server and a client, whose payloads are bytes, "
+            f"not {brief(record)}",
+            Code.ARGUMENT,
+        )
+
+    def _note(self, record: Record) -> Record:
+        """Gives a message its number, and keeps it."""
+        noted = replace(record, number=self._sent, delivered=True)
+        self._sent += 1
+        if self._keep_transcript:
+            self.run.transcript.append(noted)
+        return noted
+
+    def _is_lost(self, record: Record) -> None:
+        """Takes note that a message does not reach its receiver."""
+        if self._keep_transcript:
+            self.run.transcript[record.number] = replace(record, delivered=False)
+
+    def _pass_on(self, record: Record) -> None:
+        if record.receiver == SERVER:
+            self._inbox.append(record)
+        else:
+            self._on_client(record)
+
+    def _deliver(self, record: Record) -> None:
+        party = record.sender
         try:
             with self._server_time():
-                events = self._server.receive(party, payload)
+                events = self._server.receive(party, record.payload)
         except RemoteProtocolError as error:
+            self.run.rejected[record.number] = error.reason
             self.run.drops.setdefault(party, error.reason)
             self.run.drop_codes.setdefault(party, error.code)
             return
@@ -216,14 +294,12 @@ class Cohort:
     def _on_server(self, events: Sequence[ServerEvent]) -> None:
         with self._server_time():
             events = run_jobs(self._server, events, self._executor)
-        sends = [event for event in events if isinstance(event, Send)]
-        for send in sends:
+        sent: list[Record] = []
+        for send in (event for event in events if isinstance(event, Send)):
             self.run.cost[self._phase].bytes_down += len(send.payload)
             if send.to in self.run.bytes_down:
                 self.run.bytes_down[send.to] += len(send.payload)
-            if self._keep_transcript:
-                record = Record(self._phase, SERVER, send.to, send.payload)
-                self.run.transcript.append(record)
+            sent += self._transmit(Record(self._phase, SERVER, send.to, send.payload))
         self._phase = self._server.phase or self._phase
         for event in events:
             match event:
@@ -233,18 +309,23 @@ class Cohort:
                     self.run.result, self.run.disputes = result, result.disputes
                 case Failed(reason, code, disputes):
                     self.run.reason, self.run.code, self.run.disputes = reason, code, disputes
-        for send in sends:
-            self._on_client(send.to, send.payload)
+        for record in sent:
+            self._pass_on(record)
 
-    def _on_client(self, party: int, payload: bytes) -> None:
+    def _on_client(self, record: Record) -> None:
+        party = record.receiver
         client = self._clients.get(party)
         if client is None or party in self.run.refusals or self._has_vanished(party):
+            self._is_lost(record)
             return
         try:
             with self._client_time():
-                events = client.receive(payload)
+                events = client.receive(record.payload)
         except Aborted as error:
             self._refused(party, error.reason, error.code)
+            return
+        except RemoteProtocolError as error:  # of a server that lies
+            self.run.rejected[record.number] = error.reason
             return
         for event in events:
             match event:
