@@ -9,6 +9,7 @@ import pytest
 import reference
 import wire_v1
 from levels import runs_at
+from refusals import refused
 from replay import (
     ACCEPTED,
     BY_CLIENTS,
@@ -42,7 +43,7 @@ from replay import (
 from wire_v1.forge import ABORTED, DECODE, DROPPED, FAILS, OFFER, REFUSED
 
 import secagg
-from secagg import Mode, Rotated, Round
+from secagg import Code, Mode, Rotated, Round
 from secagg.arithmetic.field import Field
 from secagg.encoding.choice import codec_for
 from secagg.noise.samplers import sampler
@@ -52,6 +53,8 @@ from secagg.pairwise.messages import PublicKeys
 from secagg.primitives import agreement
 from secagg.sharing import shamir
 
+# What a party draws, in the order of WIRE.md and of `PartySecrets`.
+DRAWN = "channel_sk", "mask_seed", "self_seed", "coefficient_key", "rounding_key", "noise_key"
 # What the reference model takes: it compares no keys, counts no ciphertexts that open, and keeps no
 # record of what it took and from whom. Its Ed25519 (OpenSSL) takes points of small order. It reads
 # no offers.
@@ -258,6 +261,9 @@ def test_the_values_on_the_way(name: str) -> None:
     for got in vector["derived"]:
         u = got["index"]
         drawn = {one["name"]: bytes.fromhex(one["bytes"]) for one in vector["parties"][u]["random"]}
+        secrets = derivation.PartySecrets.of(list(drawn.values()))
+        listed = [drawn.get(name) for name in DRAWN]
+        assert [getattr(secrets, name) for name in secrets.__slots__] == listed
         mask_sk = derivation.mask_key(drawn["mask_seed"], h0, u)
         assert got["mask_sk"] == mask_sk.hex()
         assert got["mask_pk"] == agreement.public_key(mask_sk).hex() == roster[u].mask.hex()
@@ -419,6 +425,13 @@ def test_a_changed_digit_of_a_message_is_noticed(name: str) -> None:
         message["bytes"] = flipped(message["bytes"], len(message["bytes"]) - 2)
         with pytest.raises(AssertionError):
             replay(vector)
+
+
+def test_draws_have_their_lengths() -> None:
+    """Three at least, six at most."""
+    for lengths in ([], [32, 16], [32, 16, 32], [32, 16, 16, 32, 32, 32, 32], [32, 16, 16, 16]):
+        with refused(secagg.ParameterError, Code.RANDOMNESS, "at least the first 3, not"):
+            derivation.PartySecrets.of(list(map(bytes, lengths)))
 
 
 @pytest.mark.parametrize("draw", range(5))

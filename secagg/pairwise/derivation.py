@@ -1,11 +1,63 @@
 """The derivation of all keys of a round (`docs/WIRE.md`, which gives every formula)."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
 
+from ..arithmetic.field import KEY_BYTES
+from ..codes import Code
+from ..errors import ParameterError
 from ..machine.wire import u32
-from ..primitives.agreement import agree
+from ..primitives.agreement import SECRET_KEY_BYTES, agree
 from ..primitives.labels import Label, kdf
+from ..sharing.shamir import SEED_BYTES
 from .messages import PublicKeys
+
+# The lengths of what a client draws: three when it is made, then at the roster and for its input.
+_DRAWS: Final = (SECRET_KEY_BYTES, SEED_BYTES, SEED_BYTES, KEY_BYTES, KEY_BYTES, KEY_BYTES)
+_AT_ONCE: Final = 3
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class PartySecrets:
+    """All that a client draws in a round, in this order (`docs/WIRE.md`, "Randomness").
+
+    With the messages that it has got, every secret of the party follows from these.
+
+    Attributes:
+        channel_secret: X25519 secret key of its channels, 32 bytes.
+        mask_seed, self_seed: of its pairwise masks and of its self mask, 16 bytes each.
+        coefficient_key: of the polynomials of its shares, 32 bytes; None before the roster.
+        rounding_key: of the rounding of its input, 32 bytes; None before that, and for integers.
+        noise_key: of the noise that it adds, 32 bytes; None without noise.
+    """
+
+    channel_secret: bytes
+    mask_seed: bytes
+    self_seed: bytes
+    coefficient_key: bytes | None = None
+    rounding_key: bytes | None = None
+    noise_key: bytes | None = None
+
+    @classmethod
+    def of(cls, draws: Sequence[bytes]) -> "PartySecrets":
+        """Returns what the draws of a client are, by the order in which it makes them.
+
+        Args:
+            draws: the three of its construction, and up to three more, as far as it came. An input
+                that was refused after its first chunk has made a draw of its own: leave that out.
+
+        Raises:
+            ParameterError: a draw has another length, or there are fewer or more.
+        """
+        lengths = [len(each) for each in draws]
+        if len(draws) < _AT_ONCE or lengths != list(_DRAWS[: len(draws)]):
+            raise ParameterError(
+                f"a client draws {', '.join(map(str, _DRAWS))} bytes, at least the first "
+                f"{_AT_ONCE}, not {', '.join(map(str, lengths)) or 'nothing'}",
+                Code.RANDOMNESS,
+            )
+        return cls(*map(bytes, draws))
 
 
 def mask_key(seed: bytes, h0: bytes, party: int) -> bytes:
