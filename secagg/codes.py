@@ -470,6 +470,14 @@ class Code(StrEnum):
         "Ask the server's operator for parameters by `secagg.noise.calibrate` with the epsilon, "
         "delta, rounds and clip of the demand.",
     )
+    POLICY_RELEASE = (
+        "policy_release",
+        "Aborted Failed ParameterError",
+        "This party's own function (`Policy(release=)`, `Server(release=)`) refuses to open the "
+        "sum over these survivors; or a party that was made with one is resumed without it.",
+        "Its reason says what such a sum would tell. Ask for a round with other members, or for "
+        "other data; resume with the same function.",
+    )
     BUDGET = (
         "budget",
         "Aborted ParameterError",

@@ -48,7 +48,7 @@ from ..sharing import shamir
 from ..tracebacks import keeps_no_locals
 from . import derivation, transcript
 from .authentication import for_client
-from .client_steps import ClientSteps
+from .client_steps import ClientSteps, ReleaseRaisedError
 from .memory import ClientMemory
 from .messages import AdvertiseKeys, PublicKeys, largest_to_client
 from .stored import StoredClient, open_client, seal_client
@@ -123,7 +123,10 @@ class Client(Owned):
         memory.context_expected = policy.context is not None
         memory.demands_privacy = policy.privacy is not None
         memory.has_budget = budget is not None
-        steps = ClientSteps(agreed, h0, index, authentication, codec, memory, random)
+        memory.has_release = policy.release is not None
+        steps = ClientSteps(
+            agreed, h0, index, authentication, codec, memory, random, policy.release
+        )
         self._set_up(steps, checked_ledger, budget)
         if budget is not None:
             budget.check(self._payer, agreed.params)
@@ -177,8 +180,8 @@ class Client(Owned):
                 they hold a state that no client can be in, or they were resumed before.
             ParameterError: the policy refuses the round, identity, directory or source of
                 randomness do not fit, or there is no ledger; or the client was made with a policy
-                that demands privacy, or with a budget, and there is none. The stored client is not
-                used up.
+                that demands privacy or has `release`, or with a budget, and there is none. The
+                stored client is not used up.
             LocalProtocolError: the identity was wiped; the stored client is not used up.
         """
         client = cls.__new__(cls)
@@ -204,7 +207,9 @@ class Client(Owned):
             memory.context_expected |= policy.context is not None
             memory.demands_privacy |= policy.privacy is not None
         memory.has_budget = budget is not None
-        steps = ClientSteps(agreed, h0, index, authentication, codec, memory, random)
+        release = None if policy is None else policy.release
+        memory.has_release = release is not None
+        steps = ClientSteps(agreed, h0, index, authentication, codec, memory, random, release)
         claim_resumption(require_ledger(ledger), stored_client.id)
         client._set_up(steps, ledger if agreed.params.mode is Mode.MALICIOUS else None, budget)
         return client
@@ -310,6 +315,7 @@ class Client(Owned):
             RemoteProtocolError: the message is malformed (`DecodeError`), of another session,
                 or out of order; nothing has changed.
             Aborted: continuing would be unsafe; the client has ended the round and wiped its keys.
+                What the policy's `release` raises has ended it as well.
             LocalProtocolError: `data` is not bytes, or the identity to sign with was wiped.
         """
         kind, reader = open_message(data, SERVER, self.session, self.largest_message)
@@ -325,6 +331,9 @@ class Client(Owned):
             except Aborted as unsafe:
                 self._abort(unsafe)
                 raise
+            except ReleaseRaisedError as raised:
+                self._end_round()
+                raise raised.error from None
             self._advance(cause)
             memory.accepted[kind], memory.latest = reader.digest(), kind
             memory.last_reply = next(
@@ -564,4 +573,10 @@ def _require_as_before(
     if memory.has_budget and budget is None:
         raise ParameterError(
             "this client was made with a budget: give the same one (`budget=`)", Code.BUDGET
+        )
+    if memory.has_release and (policy is None or policy.release is None):
+        raise ParameterError(
+            "this client was made with a policy that is asked before a sum is opened: give a "
+            "policy with `release`",
+            Code.POLICY_RELEASE,
         )

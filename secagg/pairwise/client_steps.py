@@ -21,6 +21,7 @@ from ..events import ClientEvent, Finished, InputNeeded, Randomness, Send
 from ..machine.wire import MessageType, PartySet, Reader
 from ..params.mode import Mode
 from ..params.params import Round
+from ..params.policy import Release, asked
 from ..primitives import agreement, seal
 from ..primitives.secret import Secret, draw
 from ..sharing import shamir
@@ -45,6 +46,14 @@ from .messages import (
 _log: Final = logging.getLogger("secagg")
 
 
+class ReleaseRaisedError(Exception):
+    """What a policy's `release` raised, of any kind: the client ends the round, and raises it."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__()
+        self.error = error
+
+
 class ClientSteps:
     """The steps of one client, which read and change its memory; `Client` checks their order.
 
@@ -56,6 +65,7 @@ class ClientSteps:
         codec: encodes the input.
         memory: the client's memory.
         random: source of random bytes.
+        release: is asked before this client lets a sum be opened, if there is one.
     """
 
     def __init__(
@@ -67,6 +77,7 @@ class ClientSteps:
         codec: Codec,
         memory: ClientMemory,
         random: Randomness,
+        release: Release | None = None,
     ) -> None:
         self.round: Final = agreed
         self.index: Final = index
@@ -77,6 +88,7 @@ class ClientSteps:
         self._graph: Final = graph_of(agreed.params, h0)
         self._random: Final = random
         self._codec: Final = codec
+        self._release: Final = release
 
     def mask(self, values: ArrayLike | Iterator[ArrayLike], weight: int) -> tuple[bytes, int, bool]:
         """Returns the message with the masked input, and what was clipped (see `Encoded`).
@@ -288,6 +300,7 @@ class ClientSteps:
             raise Aborted(
                 "the survivor set falls apart into groups that share no masks", Code.DISCONNECTED
             )
+        self._require_release(survivors)
         if self._params.mode == Mode.SEMI_HONEST:
             memory.survivors = survivors
             return self._unmask()
@@ -295,6 +308,17 @@ class ClientSteps:
         signature = self.authentication.sign_consistency(h3)
         memory.survivors, memory.h3 = survivors, h3
         return [Send(SERVER, Consistency(signature).encode(self.round.session))]
+
+    def _require_release(self, survivors: PartySet) -> None:
+        """Raises Aborted if the policy's function has a reason; ReleaseRaisedError if it raises."""
+        if self._release is None:
+            return
+        try:
+            reason = asked(self._release, survivors)
+        except Exception as error:
+            raise ReleaseRaisedError(error) from None
+        if reason:
+            raise Aborted(reason, Code.POLICY_RELEASE)
 
     def _on_signatures(self, message: Signatures) -> list[ClientEvent]:
         signers = message.signatures

@@ -38,6 +38,7 @@ class ClientMemory:
         may_repeat: whether it may contribute in a context more than once.
         demands_privacy: whether its policy demands noise.
         has_budget: whether it is charged for the round.
+        has_release: whether its policy is asked before a sum is opened.
     """
 
     keys: PublicKeys
@@ -64,6 +65,7 @@ class ClientMemory:
     may_repeat: bool = False
     demands_privacy: bool = False
     has_budget: bool = False
+    has_release: bool = False
 
     def erase(self) -> None:
         """Overwrites every secret."""
@@ -93,6 +95,7 @@ class ServerMemory:
         survivors: U3, ascending.
         signatures: on the survivor set, by party.
         answers: the unmask messages of survivors, by party.
+        has_release: whether it asks before a sum is opened.
     """
 
     expected: tuple[int, ...]
@@ -111,3 +114,4 @@ class ServerMemory:
     survivors: tuple[int, ...] = ()
     signatures: dict[int, bytes] = field(default_factory=dict)
     answers: dict[int, Unmask] = field(default_factory=dict)
+    has_release: bool = False

@@ -14,7 +14,13 @@ from typing import Any, Final
 from ..arithmetic.field import Field
 from ..arithmetic.threads import default_threads
 from ..codes import Code
-from ..errors import LocalProtocolError, RangeError, RemoteProtocolError, StateError
+from ..errors import (
+    LocalProtocolError,
+    ParameterError,
+    RangeError,
+    RemoteProtocolError,
+    StateError,
+)
 from ..events import (
     Completed,
     Dropped,
@@ -37,6 +43,7 @@ from ..machine.wire import open_message
 from ..numeric import as_int, brief
 from ..params.checks import require_kind
 from ..params.params import Round
+from ..params.policy import Release, asked, require_release
 from ..sharing.recovery import RecoveryError
 from ..texts import one_line
 from ..tracebacks import keeps_no_locals
@@ -67,10 +74,13 @@ class Server(Owned):
         ledger: where the delivery of shares and the survivor set are claimed before they are sent,
             so that a server that is resumed from a snapshot never sends a second set. Needed for
             `snapshot` only.
+        release: a function that is asked once, with the indices of the survivors, ascending, before
+            they are told. "" lets the sum be opened; any other text is why not, and the round has
+            failed. What it raises fails the round as well.
 
     Raises:
-        ParameterError: the directory does not fit the mode or the cohort, or `SECAGG_NUM_THREADS`
-            is not a positive integer.
+        ParameterError: the directory does not fit the mode or the cohort, `SECAGG_NUM_THREADS` is
+            not a positive integer, or `release` is no function.
     """
 
     def __init__(
@@ -78,20 +88,26 @@ class Server(Owned):
         agreed: Round,
         directory: Directory | None = None,
         ledger: Ledger | None = None,
+        *,
+        release: Release | None = None,
     ) -> None:
         default_threads()  # a wrong variable is an error before the round
+        require_release(release)
         require_kind("agreed", agreed, Round, "Params.round makes one")
         params = agreed.params
         memory = ServerMemory(
             expected=tuple(range(params.cohort)),
             total=Field(params.field_bits).zeros(0),
             accepted={kind: {} for kind in AWAITED.values()},
+            has_release=release is not None,
         )
         checked = None if ledger is None else require_ledger(ledger)
-        self._set_up(ServerSteps(agreed, for_server(params, directory), memory), checked)
+        steps = ServerSteps(agreed, for_server(params, directory), memory)
+        self._set_up(steps, checked, release)
 
-    def _set_up(self, steps: ServerSteps, ledger: Ledger | None) -> None:
+    def _set_up(self, steps: ServerSteps, ledger: Ledger | None, release: Release | None) -> None:
         super().__init__()
+        self._release = release  # None once it was asked
         self.round = steps.round
         self.session = steps.round.session
         self.context = steps.round.context
@@ -110,7 +126,13 @@ class Server(Owned):
     @classmethod
     @keeps_no_locals
     def resume(
-        cls, stored: bytes, key: bytes, ledger: Ledger, directory: Directory | None = None
+        cls,
+        stored: bytes,
+        key: bytes,
+        ledger: Ledger,
+        directory: Directory | None = None,
+        *,
+        release: Release | None = None,
     ) -> "Server":
         """Restores the server that `snapshot` stored, in any process; continue with `resend()`.
 
@@ -125,13 +147,16 @@ class Server(Owned):
             key: the 32 bytes that they were sealed under.
             ledger: the same as before.
             directory: malicious mode: the same as before.
+            release: as of a new server; asked again if the survivors were not told before.
 
         Raises:
             StateError: the key or the directory is not the one of before, the bytes were altered,
                 or they hold a state that no server can be in.
-            ParameterError: the directory does not fit, or there is no ledger.
+            ParameterError: the directory does not fit, there is no ledger, or the server was made
+                with `release`, and there is none.
         """
         default_threads()
+        require_release(release)
         stored_server = open_server(stored, key)
         authentication = for_server(stored_server.round.params, directory)
         steps = ServerSteps(stored_server.round, authentication, stored_server.memory)
@@ -140,8 +165,15 @@ class Server(Owned):
                 "this server was stored with another directory: pass the same one",
                 Code.WRONG_DIRECTORY,
             )
+        if stored_server.memory.has_release and release is None:
+            raise ParameterError(
+                "this server was made with a function that is asked before a sum is opened: give "
+                "it again (`release=`)",
+                Code.POLICY_RELEASE,
+            )
+        stored_server.memory.has_release = release is not None
         server = cls.__new__(cls)
-        server._set_up(steps, require_ledger(ledger))
+        server._set_up(steps, require_ledger(ledger), release)
         return server
 
     def __repr__(self) -> str:
@@ -485,7 +517,7 @@ class Server(Owned):
             for party in sorted(set(memory.expected) - set(members) - memory.dropped.keys()):
                 silent = Dropped(party, f"no {self.phase} in time", Code.TIMEOUT)
                 self._drop(self._gone.get(party, silent))
-        failed = self._steps.why_failed(members)
+        failed = self._steps.why_failed(members) or self._why_not_released(members)
         claim = _CLAIMS.get(self.state)
         if failed is None and claim is not None and self._ledger is not None:
             self._require_owner()  # a log handler may have forked: a child claims nothing
@@ -499,6 +531,18 @@ class Server(Owned):
         started = self._advance(Call.PHASE_OVER)
         events = drops + self._send(self._steps.opening_messages(members)) + started
         return events if self._awaiting else events + self._end_phase()  # all of them are gone
+
+    def _why_not_released(self, members: tuple[int, ...]) -> Failed | None:
+        """Returns the failure if these survivors must not be told; asks once."""
+        if self._release is None or self.state is not ServerState.MASKED_INPUT:
+            return None
+        try:
+            reason = asked(self._release, members)
+        except BaseException:  # of a kind that would leave the round whole, too
+            self._end_round()
+            raise
+        self._release = None
+        return Failed(reason, Code.POLICY_RELEASE) if reason else None
 
     def _unmask(self, members: tuple[int, ...]) -> list[ServerEvent]:
         try:

@@ -46,8 +46,8 @@ from .messages import SEALED_BYTES, PublicKeys, ShareKeys, Unmask
 from .server_steps import AWAITED
 from .transitions import ClientState, ServerState
 
-_CLIENT: Final = Sealer("secagg client", layout=5)
-_SERVER: Final = Sealer("secagg server", layout=3)
+_CLIENT: Final = Sealer("secagg client", layout=6)
+_SERVER: Final = Sealer("secagg server", layout=4)
 
 
 @dataclass(frozen=True, slots=True, repr=False, eq=False)
@@ -170,6 +170,7 @@ def _client_memory(params: Params) -> Table:
         "may_repeat": FLAG,
         "demands_privacy": FLAG,
         "has_budget": FLAG,
+        "has_release": FLAG,
     }
 
 
@@ -192,6 +193,7 @@ def _server_memory(params: Params) -> Table:
         "survivors": ascending_parties(params.cohort),
         "signatures": dict_of(bytes_of(SIGNATURE_BYTES), everybody),
         "answers": dict_of(_answer(params), everybody),
+        "has_release": FLAG,
     }
 
 

@@ -1,10 +1,13 @@
 """The demands of one client on the rounds that a server offers."""
 
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, fields
 from typing import Any, Final, NamedTuple
 
 from ..codes import Code
 from ..errors import ParameterError
+from ..numeric import brief
+from ..texts import one_line
 from .checks import require_bytes, require_float, require_int
 from .formats import MAX_FIXED_POINT_BITS, MAX_WEIGHT, FixedPoint, Format
 from .fractions import Fractions
@@ -14,6 +17,8 @@ from .privacy import PrivacyDemand, require_privacy
 from .suite import Suite
 
 _REFUSED: Final = "refused by this client's policy"
+
+Release = Callable[[tuple[int, ...]], str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +58,11 @@ class Policy:
             privacy are refused, those without noise too.
         allow_repeats: malicious mode: contribute in a context any number of times (but only once in
             a session). Sums over the same input and other survivors reveal their differences.
+        release: a function that is asked once, with the indices of the survivors, ascending, when
+            all other checks have passed: before this client signs the set, or in semi-honest mode
+            answers for it. "" lets the sum be opened; any other text is why not, and ends the round
+            for this client (`Aborted`). What it raises ends the round as well. It stays out of
+            comparisons and of the wire.
 
     Raises:
         ParameterError: a value has the wrong type, or is outside its range.
@@ -78,6 +88,7 @@ class Policy:
     max_weight: int | None = None
     sparse: Fractions | None = None
     privacy: PrivacyDemand | None = None
+    release: Release | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         for name, kind, several in (
@@ -110,6 +121,7 @@ class Policy:
         if self.sparse is not None:
             self.sparse.check()
         require_privacy(self.privacy)
+        require_release(self.release)
 
     def check(self, offered: Round) -> None:
         """Refuses a round that this client will not take part in.
@@ -245,6 +257,24 @@ _RANGES: Final = (
     ("max_bits", 1, MAX_FIXED_POINT_BITS),
     ("max_weight", 1, MAX_WEIGHT),
 )
+
+
+def require_release(release: object) -> None:
+    """Raises ParameterError unless this is a function, or None."""
+    if release is not None and not callable(release):
+        raise ParameterError(
+            "release must be a function of the survivors' indices that returns a text, not "
+            f"{brief(release)}",
+            Code.ARGUMENT,
+        )
+
+
+def asked(release: Release, survivors: Iterable[int]) -> str:
+    """Returns why a sum over these survivors must not be opened, as one line; "" if it may."""
+    reason = release(tuple(survivors))
+    if not isinstance(reason, str):
+        return f"release returned {brief(reason)} in place of a text, empty if there is no reason"
+    return one_line(reason)
 
 
 def require_context(context: bytes, offered: Round) -> None:
