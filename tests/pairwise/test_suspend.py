@@ -520,7 +520,7 @@ def test_stored_bytes_show_nothing(mode: Mode, boundary: int) -> None:
     hidden += [client._memory.keys.encode(), *client._memory.accepted.values()]
     hidden += [event.payload for event in client.resend() if isinstance(event, Send)]
     stored = client.suspend(KEY)
-    assert stored.startswith(b"secagg client\x05")
+    assert stored.startswith(b"secagg client\x06")
     assert not any(piece[i : i + 12] in stored for piece in hidden for i in range(len(piece) - 11))
     assert KEY not in stored
     twin = staged(mode, boundary)[1].suspend(KEY)
@@ -570,7 +570,7 @@ def test_the_layout_of_stored_state_has_a_number(monkeypatch: pytest.MonkeyPatch
     assert [list(ServerState).index(ServerState.UNMASK), len(ServerState)] == [5, 9]
     digests = [hashlib.sha256(body).hexdigest()[:16] for body in bodies]
     versions = layouts._CLIENT.layout, layouts._SERVER.layout
-    assert (*versions, *digests) == (5, 3, "8cda5d9cf7ba1ac4", "4903f66844c2808c")
+    assert (*versions, *digests) == (6, 4, "5cb3f88c90153143", "b68a51cadffc80cc")
 
 
 @either_mode
