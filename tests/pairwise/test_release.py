@@ -13,6 +13,7 @@ from harness import (
     identity_of,
     input_of,
     integers,
+    locals_kept,
     secrets_of,
     server_of,
 )
@@ -101,6 +102,7 @@ def test_a_client_that_is_told_no_answers_nothing(mode: Mode, answer, kind, text
         assert caught.value.code is Code.POLICY_RELEASE
     assert client.state.value == "aborted"
     assert secrets_of(client) == []
+    assert locals_kept(caught.value) == []
     assert client.resend() == []
     with pytest.raises(secagg.SecAggError):
         client.receive(message)
