@@ -50,7 +50,7 @@ class ReleaseRaisedError(Exception):
     """What a policy's `release` raised, of any kind: the client ends the round, and raises it."""
 
     def __init__(self, error: Exception) -> None:
-        super().__init__()
+        super().__init__(error)
         self.error = error
 
 
