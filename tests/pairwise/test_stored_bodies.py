@@ -238,7 +238,7 @@ def use_server(server: Server, messages: list[tuple[int, bytes]], chance: Random
 # What a resumption may say of a body whose round is another one, or whose client was made with
 # other things: it is told by what the caller passes with it.
 ANOTHER_ROUND = {
-    *(Code.POLICY_PRIVACY, Code.BUDGET),
+    *(Code.POLICY_PRIVACY, Code.POLICY_RELEASE, Code.BUDGET),
     *(Code.WRONG_DIRECTORY, Code.NO_DIRECTORY),
     *(Code.WRONG_IDENTITY, Code.NO_IDENTITY, Code.DOWNGRADE),
 }
