@@ -274,7 +274,7 @@ def asked(release: Release, survivors: Iterable[int]) -> str:
     reason = release(tuple(survivors))
     if not isinstance(reason, str):
         return f"release returned {brief(reason)} in place of a text, empty if there is no reason"
-    return one_line(reason)
+    return one_line(reason) or ("release gave a reason that cannot be printed" if reason else "")
 
 
 def require_context(context: bytes, offered: Round) -> None:

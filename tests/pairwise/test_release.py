@@ -80,6 +80,7 @@ def test_it_is_asked_once_and_last(mode: Mode) -> None:
             secagg.Aborted,
             "without 3: tells it",
         ),
+        ("\n\u200b", secagg.Aborted, "a reason that cannot be printed"),
         (None, secagg.Aborted, "release returned None in place of a text"),
         (1, secagg.Aborted, "release returned 1 in place of a text"),
         (ValueError("no file"), ValueError, "no file"),
