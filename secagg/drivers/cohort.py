@@ -234,11 +234,12 @@ class Cohort:
         cost.clients += 1
         cost.bytes_up += len(payload)
         self.run.bytes_up[party] += len(payload)
-        for record in self._transmit(Record(self._phase, party, SERVER, payload)):
+        for record in self._transmit(party, SERVER, payload):
             self._pass_on(record)
 
-    def _transmit(self, sent: Record) -> list[Record]:
+    def _transmit(self, sender: int, receiver: int, payload: bytes) -> list[Record]:
         """Takes note of a message and of what the wire makes of it; returns what is to deliver."""
+        sent = Record(self._phase, sender, receiver, payload, self._sent)
         if self._wire is None:
             return [self._note(sent)]
         passed = list(self._wire(sent))
@@ -262,11 +263,12 @@ class Cohort:
 
     def _note(self, record: Record) -> Record:
         """Gives a message its number, and keeps it."""
-        noted = replace(record, number=self._sent, delivered=True)
+        if record.number != self._sent or not record.delivered:  # of the wire's own making
+            record = replace(record, number=self._sent, delivered=True)
         self._sent += 1
         if self._keep_transcript:
-            self.run.transcript.append(noted)
-        return noted
+            self.run.transcript.append(record)
+        return record
 
     def _is_lost(self, record: Record) -> None:
         """Takes note that a message does not reach its receiver."""
@@ -299,7 +301,7 @@ class Cohort:
             self.run.cost[self._phase].bytes_down += len(send.payload)
             if send.to in self.run.bytes_down:
                 self.run.bytes_down[send.to] += len(send.payload)
-            sent += self._transmit(Record(self._phase, SERVER, send.to, send.payload))
+            sent += self._transmit(SERVER, send.to, send.payload)
         self._phase = self._server.phase or self._phase
         for event in events:
             match event:
