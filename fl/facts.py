@@ -1,4 +1,4 @@
-"""What makes a training the same one, so that a checkpoint of another is not gone on with."""
+"""The facts that make a training the same one, so that it goes on from no other's checkpoint."""
 
 from collections.abc import Mapping
 from dataclasses import astuple, fields, is_dataclass

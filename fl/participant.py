@@ -114,7 +114,7 @@ class Member:
 
     @property
     def name(self) -> str:
-        """What messages call its client."""
+        """The name of its client in messages."""
         return f"client {self.index} ({type(self._client).__name__})"
 
     def settle(self, counted: bool) -> None:
@@ -141,7 +141,7 @@ class Member:
 
     @property
     def state(self) -> Vector | None:
-        """What its client keeps between rounds, a copy: its `state`, shape (any,), float64.
+        """The `state` that its client keeps between rounds, a copy, shape (any,), float64.
 
         None if it keeps nothing, or has no method `restore` to give that back to it.
 

@@ -1,4 +1,4 @@
-"""What simulated trainings share: a cohort that is introduced, a server that draws, and scores.
+"""The common part of simulated trainings: an introduced cohort, a server that draws, and scores.
 
 All parties run in one process, which is protected from none of them.
 """

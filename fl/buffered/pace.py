@@ -1,4 +1,4 @@
-"""Who trains, waits and rests in a simulation of clients at their own pace, and its time."""
+"""The time of a simulation: clients train at their own pace, wait for others, and rest."""
 
 import heapq
 import math

@@ -169,7 +169,7 @@ class BufferedParticipant(Member):
 
     @property
     def times(self) -> dict[str, int]:
-        """How many updates of a model have left it, by its digest, hexadecimal."""
+        """The numbers of updates that have left it, by the model's digest, hexadecimal."""
         return {version.hex(): times for version, times in self._times.items()}
 
     def put_back(self, given: int, times: Mapping[str, int]) -> None:
